@@ -6,7 +6,7 @@ from typing import Any
 
 from sphinx_gallery.scrapers import figure_rst
 
-from permgrad.report.plots import PlotFigure
+from permgrad.pages.plots import PlotFigure
 
 
 def scrape(_block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:

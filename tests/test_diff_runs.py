@@ -95,8 +95,8 @@ def test_stages_that_one_run_has_gone_through_more_often_are_no_difference(tmp_p
 
 
 def page(error, seconds, times):
-    from permgrad.report.page.views import SectionView
-    from permgrad.report.plots import tradeoff
+    from permgrad.pages.plots import tradeoff
+    from permgrad.pages.views import SectionView
 
     view = SectionView("a", "A")
     for timed in (False, True):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import permgrad as pg
-from permgrad.attribution.method import methods
+from permgrad.attribution.request import methods
 
 X = np.random.default_rng(0).normal(size=(30, 3))
 

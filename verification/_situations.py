@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from permgrad import Explanation
+from permgrad.assess.assessment import Assessment
+from permgrad.assess.predictions import Predictions
+from permgrad.assess.sections.beside_data import importance_shares, leakage_hint
+from permgrad.assess.sections.data import DataSection
 from permgrad.evaluation.drift import find_drift
 from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.metrics import evaluate
 from permgrad.evaluation.segments import find_segments
 from permgrad.evaluation.skill import Predicted, against_others, skill
 from permgrad.evaluation.thresholds import never_predicted
-from permgrad.report.page.content import DataSection, PredictionSection, ReportContent
-from permgrad.runs.run.reading import importance_shares, leakage_hint
 
 FEATURES = [f"x{place}" for place in range(6)]
 LABELS = {"random_forest": "random forest", "linear": "logistic or ridge regression"}
@@ -255,7 +256,7 @@ KINDS: dict[str, Callable[[str, np.random.Generator], Situation]] = {
 }
 
 
-def content_of(one: Situation) -> ReportContent:
+def content_of(one: Situation) -> Assessment:
     """Return the report's content of a situation, made as in a run."""
     regression = one.task == "regression"
     known = np.asarray(one.classes, dtype=object)
@@ -308,13 +309,8 @@ def content_of(one: Situation) -> ReportContent:
         p_values=one.p_values[:, None],
         meta={"quantity": "increase of the loss", "loss": "squared_error" if regression else "cross_entropy"},
     )
-    predictions = PredictionSection(
-        truth=one.truth,
-        classes=one.classes,
-        probabilities=None if regression else one.guess,
-        predictions=one.guess if regression else None,
-    )
-    return ReportContent(
+    predictions = Predictions(truth=one.truth, classes=tuple(one.classes), guess=one.guess)
+    return Assessment(
         title="table",
         target="y",
         task=one.task,  # type: ignore[arg-type]
@@ -324,7 +320,7 @@ def content_of(one: Situation) -> ReportContent:
         explanation=explanation,
         positive=positive,
         segments=find_segments(one.test, ours, positive=1),
-        reading={"leakage": leakage_hint(SimpleNamespace(card=None), explanation, importance_shares(explanation))},  # type: ignore[arg-type]
+        reading={"leakage": leakage_hint(explanation, importance_shares(explanation), {})},
     )
 
 

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 import permgrad as pg
-from permgrad.attribution.replace.moments import interval
+from permgrad.attribution.explanation.statistics import interval
 
 Floats = npt.NDArray[np.float64]
 PARTS = ("total", "tabular", "image", "interaction")

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from sklearn import datasets
 
-from permgrad.report.sentences import leak_words, skill_words
+from permgrad.pages.sentences import leak_words, skill_words
 from permgrad.runs.folder.folder import open_run
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import configuration, load_inputs

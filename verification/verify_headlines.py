@@ -33,12 +33,12 @@ import torch
 
 import permgrad as pg
 from permgrad import Explanation
+from permgrad.assess.assessment import Assessment
+from permgrad.assess.budget import REPEATS
 from permgrad.data.types.column_notes import told_of_columns
-from permgrad.report.page.content import ReportContent
-from permgrad.report.page.headline import drivers, reliance_sentence
+from permgrad.pages.headline import drivers, reliance_sentence
 from permgrad.runs.folder.documents import saved_explanation
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.explaining import REPEATS
 from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.run import run_table
 from permgrad.runs.run.stages import make_estimator, validation_rows
@@ -87,11 +87,11 @@ def headline(request: RunRequest) -> tuple[Explanation, str]:
     train, test = inputs.parts["train"], inputs.parts["test"]
     with told_of_columns():
         model = make_estimator(request, inputs, None)
-        model._fit(train.X, train.y, eval_set=validation_rows(inputs))  # as the run does
+        model.fit(train.frame, train.y, eval_set=validation_rows(inputs))  # as the run does
     found = pg.explain(
-        model, test.X, test.y, n_repeats=REPEATS, random_state=request.seed, direction=False, progress=False
+        model, test.frame, test.y, n_repeats=REPEATS, random_state=request.seed, direction=False, progress=False
     )
-    content = ReportContent(title="t", target="y", task=inputs.task, explanation=found)
+    content = Assessment(title="t", target="y", task=inputs.task, explanation=found)
     return found, reliance_sentence(content)
 
 

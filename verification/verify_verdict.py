@@ -26,8 +26,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from permgrad.evaluation.competitors import competitors
-from permgrad.report.page.verdict import verdict
+from permgrad.evaluation.baselines import baselines
+from permgrad.pages.verdict import verdict
 from verification._situations import FEATURES, KINDS, LABELS, Array, Situation, constant_of, content_of, draw
 
 #: Number of situations of the long form.
@@ -229,7 +229,7 @@ def _baselines(one: Situation, words: str, faults: Faults) -> None:
     name = "RMSE" if one.task == "regression" else "ROC-AUC" if len(one.classes) == 2 else "accuracy"
     scores = {key: metric_of(name, one, guess) for key, guess in one.baselines.items()}
     best = (min if name == "RMSE" else max)(scores, key=lambda key: scores[key])
-    faults.claim(f"baselines: {best} is the best", competitors.get(best).label in words)
+    faults.claim(f"baselines: {best} is the best", baselines.get(best).label in words)
     _against(name, one, words, one.baselines[best], faults, turned=words.startswith("The best baseline"))
     low, high = _interval(name, one, one.guess, one.baselines[best])
     slack = 0.2 * (high - low)
@@ -535,9 +535,7 @@ def _next_words(one: Situation, words: str, faults: Faults) -> None:
         name = "RMSE" if one.task == "regression" else "ROC-AUC" if len(one.classes) == 2 else "accuracy"
         scores = {key: metric_of(name, one, guess) for key, guess in one.baselines.items()}
         best = (min if name == "RMSE" else max)(scores, key=lambda key: scores[key])
-        faults.claim(
-            "next: another baseline is the best", LABELS[best] in words or competitors.get(best).label in words
-        )
+        faults.claim("next: another baseline is the best", LABELS[best] in words or baselines.get(best).label in words)
     if words.startswith("Pass train="):
         faults.claim("next: there are training rows", bool(one.unchecked))
     if words.startswith("Remove copies"):

@@ -33,15 +33,16 @@ import pandas as pd
 from PIL import Image
 
 import permgrad as pg
+from permgrad.assess.encoder_form import cells_of
+from permgrad.assess.sections.what_if import rows_of
 from permgrad.imaging.tinto import TintoLayout
 from permgrad.models.estimators.image_table import ImageTableModel, Records
-from permgrad.models.estimators.prepared import EncodedFrame
-from permgrad.report.page import whatif
-from permgrad.report.page.encoder_form import cells_of
-from permgrad.report.page.page_data import page_data
+from permgrad.models.estimators.prepared import EncodedRows
+from permgrad.pages import whatif
+from permgrad.pages.page_data import page_data
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SCRIPTS = Path(whatif.__file__).parents[1] / "templates" / "scripts"
+SCRIPTS = Path(whatif.__file__).parent / "templates" / "scripts"
 #: Rows are changed this many times before another row is taken.
 _EDITS_OF_ROW = 10
 _RUN = """
@@ -308,13 +309,11 @@ def browse(text: str, folder: Path) -> list[dict[str, Any]]:
     return results
 
 
-def background_of(model: Any, count: int) -> pd.DataFrame:
+def background_of(model: Any, count: int) -> EncodedRows:
     """Return the page's background rows as ``pg.explain`` takes them."""
     names = list(model.preprocessor_.feature_names_in_)
-    background = EncodedFrame(pd.DataFrame(np.zeros((count, len(names))), columns=names))
-    background.encoder = model.preprocessor_
-    background.encoded = whatif.background_rows(model, count)[0]
-    return background
+    table = pd.DataFrame(np.zeros((count, len(names))), columns=names)
+    return EncodedRows(table, model.preprocessor_, whatif.background_rows(model, count)[0])
 
 
 def explained(model: Any, rows: Any, form: dict[str, Any], walks: int) -> pg.Explanation:
@@ -340,7 +339,8 @@ def check(case: Case, edits: int, folder: Path) -> Outcome:
     later = list(range(3, edits, max(7, edits // 5)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        content = whatif.what_if(model, whatif.rows_of(model, case.take(made.listed, made.rows)))
+        listed = model.encode_rows(case.take(made.listed, made.rows))
+        content = whatif.what_if(model, rows_of(model, listed, np.arange(len(listed))))
         assert "form" in content, content
         results = browse(page(content, made, model.preprocessor_, later), folder)
         classes = hasattr(model, "classes_")

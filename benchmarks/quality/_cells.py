@@ -27,7 +27,7 @@ from permgrad.base.files import atomic_path
 from permgrad.data.datasets import load_dataset
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.splitting import split_rows
-from permgrad.evaluation.competitors import CompetitorRows, competitors, fit_competitor, natural_table
+from permgrad.evaluation.baselines import BaselineRows, baselines, fit_baseline, natural_table
 from permgrad.evaluation.metrics import evaluate
 from permgrad.models.estimators.presets import Preset, get_preset, presets
 
@@ -89,7 +89,7 @@ class Contender:
     @property
     def available(self) -> bool:
         """Whether its library is installed."""
-        return self.baseline is None or competitors.get(self.baseline).available()
+        return self.baseline is None or baselines.get(self.baseline).available()
 
     def fingerprint(self) -> str:
         """Tell configurations of permgrad's models apart; those of baselines are the versions of their libraries."""
@@ -181,7 +181,7 @@ def load_split(name: str, split_seed: int) -> dict[str, Any]:
     robust = TableEncoder("robust", **facts).fit(X.iloc[rows["train"]])
     plain = TableEncoder("standard", **facts).fit(X.iloc[rows["train"]])
     encoded = {
-        part: CompetitorRows(
+        part: BaselineRows(
             robust.transform(X.iloc[own]),
             y.iloc[own].to_numpy(),
             natural_table(plain, plain.transform(X.iloc[own])),
@@ -261,7 +261,7 @@ def _baseline(contender: Contender, name: str, split: int) -> tuple[Any, Any, An
     loaded = load_split(name, split)
     parts, task = loaded["encoded"], loaded["task"]
     classes = () if task == "regression" else np.unique(loaded["y"].to_numpy())
-    fitted = fit_competitor(
+    fitted = fit_baseline(
         str(contender.baseline),
         task,
         parts["train"],
@@ -340,12 +340,12 @@ def out_of_date(cells: Cells, known: Mapping[str, Contender]) -> list[str]:
 def contenders() -> dict[str, Contender]:
     """Return every model of the comparison by name: permgrad's presets, the baselines, and peers as for ROC-AUC."""
     made = {name: Contender(name, f"permgrad {name}", preset=name) for name in presets if name in OWN}
-    for name in competitors:
-        made[name] = Contender(name, competitors.get(name).label, baseline=name, matmul=MATMUL.get(name, "highest"))
+    for name in baselines:
+        made[name] = Contender(name, baselines.get(name).label, baseline=name, matmul=MATMUL.get(name, "highest"))
     ranked = tuple(name for name, metric in METRICS.items() if metric == "roc_auc")
     for name, options in FOR_ROC_AUC.items():
         made[f"{name}_logloss"] = Contender(
-            f"{name}_logloss", f"{competitors.get(name).label}, stopped on log-loss", baseline=name, options=options,
+            f"{name}_logloss", f"{baselines.get(name).label}, stopped on log-loss", baseline=name, options=options,
             sets=ranked, matmul=MATMUL.get(name, "highest"),
         )  # fmt: skip
     return made

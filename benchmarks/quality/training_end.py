@@ -41,7 +41,7 @@ def fit_by_rule(name: str, split: int) -> float:
         return rises(losses)
 
     held = (X.iloc[rows.validation], y.iloc[rows.validation])
-    model._fit(X.iloc[rows.train], y.iloc[rows.train], eval_set=held, on_epoch=watch)
+    model.fit(X.iloc[rows.train], y.iloc[rows.train], eval_set=held, on_epoch=watch)
     truth, test = y.iloc[rows.test].to_numpy(), X.iloc[rows.test]
     if task == "regression":
         scores = evaluate(task, truth, predictions=model.predict(test))

@@ -131,7 +131,7 @@ def train_ours(work: dict[str, Any]) -> dict[str, Any]:
     from permgrad.models.estimators.presets import PAPER
     from permgrad.models.network.network import HybridNetwork
     from permgrad.models.network.summary import count_numbers
-    from permgrad.models.train.learner import Course, TrainingOptions
+    from permgrad.models.train.learner import TrainingJob, TrainingOptions
     from permgrad.models.train.rows import Rows
     from permgrad.models.train.training import train
 
@@ -164,7 +164,8 @@ def train_ours(work: dict[str, Any]) -> dict[str, Any]:
             "precision": work["precision"],
         }
     )
-    result = train(Course(network, rows("train"), rows("validation"), options, seed=0, progress=False), on_epoch=mark)
+    job = TrainingJob(network, rows("train"), rows("validation"), options, seed=0, progress=False)
+    result = train(job, on_epoch=mark)
     taken = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(marks)]
     losses = [epoch["validation_loss"] for epoch in result.history]
     return {"epochs": taken, "parameters": count_numbers(network), "val_loss": losses}

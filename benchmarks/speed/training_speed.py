@@ -22,7 +22,7 @@ from permgrad.base.random import forked_torch
 from permgrad.imaging import Renderer, fit_layout, make_layout
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.train.learner import Course, TrainingOptions
+from permgrad.models.train.learner import TrainingJob, TrainingOptions
 from permgrad.models.train.rows import Rows
 from permgrad.models.train.training import train
 
@@ -89,7 +89,7 @@ def compare(paths: tuple[str, ...], n_rows: int, epochs: int, repeats: int) -> d
                 if name == "bare":
                     bare_loop(network, rows, validation, options)
                 else:
-                    train(Course(network, rows, validation, options, seed=repeat, progress=False))
+                    train(TrainingJob(network, rows, validation, options, seed=repeat, progress=False))
                 if repeat:  # the first of each is a warm-up: it loads oneDNN's kernels
                     times[name].append((time.perf_counter() - wall, time.process_time() - processor))
     for kind, title in ((0, "wall clock"), (1, "processor time")):

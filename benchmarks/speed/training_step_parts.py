@@ -30,7 +30,7 @@ from permgrad.data.splitting import split_rows
 from permgrad.imaging import Renderer, fit_layout, make_layout
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.train.learner import Course, Learner, TrainingOptions, training_loss
+from permgrad.models.train.learner import Learner, TrainingJob, TrainingOptions, training_loss
 from permgrad.models.train.rows import Rows
 
 BATCH = 32
@@ -53,7 +53,7 @@ def make_learner(name: str) -> Learner:
     network = HybridNetwork(X.shape[1], 1 if number else 2, renderer=renderer, options=NetworkOptions())
     rows = Rows(torch.from_numpy(X), torch.from_numpy(target[split.train]), torch.ones(len(X)))
     options = TrainingOptions(batch_size=BATCH, loss="squared_error" if number else "cross_entropy")
-    learner = Learner(Course(network, rows, None, options, 0))
+    learner = Learner(TrainingJob(network, rows, None, options, 0))
     learner.start_epoch()
     return learner
 

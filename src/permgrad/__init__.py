@@ -34,7 +34,7 @@ _PUBLIC = {
     "methods": "permgrad.methods",
     "missing": "permgrad.attribution.missing",
     "partial_information": "permgrad.attribution.information",
-    "report": "permgrad.runs.report.report",
+    "report": "permgrad.pages.report",
     "read_model_file": "permgrad.models.model_files",
     "read_table": "permgrad.data.read.table",
     "Records": "permgrad.models.estimators.image_table",
@@ -103,9 +103,9 @@ if TYPE_CHECKING:
     from permgrad.models.estimators.image_table import ImageTableModel, Records
     from permgrad.models.model_files import read_model_file
     from permgrad.models.save.saving import load
+    from permgrad.pages.report import report
     from permgrad.runs.compare.compare import compare
     from permgrad.runs.refits import explain_refits
-    from permgrad.runs.report.report import report
 
 
 def __getattr__(name: str) -> Any:

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
 from permgrad.base.registry import Registry
 
-Floats = npt.NDArray[np.float64]
 Kind = Literal["ours", "peer", "baseline"]
 
 

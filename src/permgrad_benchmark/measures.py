@@ -6,17 +6,14 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.evaluation.measures import removal_curves
 from permgrad.evaluation.ranking import among_largest, importance_shares, kendall, pair_of
-
-Floats = npt.NDArray[np.float64]
-Booleans = npt.NDArray[np.bool_]
 
 
 # ---- against the truth ----------------------------------------------------------------------------------------------
@@ -125,9 +122,9 @@ def _area(curve: Floats, zero: float, one: float) -> float:
 
 
 def faithfulness_curves(
-    loss: Callable[[npt.NDArray[Any]], Floats],
-    rows: npt.NDArray[Any],
-    donors: npt.NDArray[Any],
+    loss: Callable[[Array], Floats],
+    rows: Array,
+    donors: Array,
     columns: Mapping[str, npt.NDArray[np.intp]],
     ranking: Sequence[str],
 ) -> Curves:

@@ -49,6 +49,11 @@ class Record:
         """The (suite, function, seed) it belongs to."""
         return (self.suite, self.function, self.seed)
 
+    @property
+    def row(self) -> tuple[Any, ...]:
+        """Its line in ``results.csv``."""
+        return tuple(vars(self).values())
+
 
 class CellRecords:
     """Records in the order of their cells."""
@@ -75,22 +80,15 @@ class CellRecords:
 
     def to_frame(self) -> pd.DataFrame:
         """Return a frame with exactly the columns of ``results.csv``."""
-        columns = {name: [getattr(record, name) for record in self._records] for name in COLUMNS}
-        frame = pd.DataFrame(columns)
+        frame = pd.DataFrame([record.row for record in self._records], columns=list(COLUMNS))
         return frame.astype({"seed": "int64", "value": "float64"}) if len(frame) else frame
 
     def write(self, folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None) -> None:
         """Write ``results.csv`` and ``results.json`` into a folder, each in one step."""
-        place = Path(folder)
-        with atomic_path(place / RESULTS_TABLE) as temporary:
+        with atomic_path(Path(folder, RESULTS_TABLE)) as temporary:
             write_csv(self.to_frame(), temporary)
-        content = {
-            "schema_version": SCHEMA_VERSION,
-            **dict(facts or {}),
-            "columns": list(COLUMNS),
-            "records": [[getattr(record, name) for name in COLUMNS] for record in self._records],
-        }
-        write_json_atomic(place / RESULTS_JSON, content)
+        stored = {"columns": COLUMNS, "records": [record.row for record in self._records]}
+        write_json_atomic(Path(folder, RESULTS_JSON), {"schema_version": SCHEMA_VERSION, **(facts or {}), **stored})
 
     # ---- one cell at a time ------------------------------------------------------------------------------------------
     @staticmethod
@@ -118,28 +116,17 @@ class CellRecords:
                 hint="Correct the suite's run().",
                 code="PG006",
             )
-        rows = [[record.method, record.estimand, record.metric, record.value] for record in listed]
-        write_json_atomic(
-            cls.cell_path(folder, *cell), {"suite": suite, "function": function, "seed": int(seed), "records": rows}
-        )
+        content = {**dict(zip(COLUMNS, cell, strict=False)), "records": [record.row[3:] for record in listed]}
+        write_json_atomic(cls.cell_path(folder, *cell), content)
 
     @classmethod
     def read_cell(cls, folder: str | os.PathLike[str], suite: str, function: str, seed: int) -> list[Record] | None:
         """Return the records of a finished cell, or None if it is not finished, or its file is damaged."""
         path = cls.cell_path(folder, suite, function, seed)
         try:
-            rows = parse_json(path.read_bytes())["records"]
-            return [
-                Record(
-                    suite,
-                    function,
-                    int(seed),
-                    str(method),
-                    str(estimand),
-                    str(metric),
-                    math.nan if value is None else float(value),
-                )
-                for method, estimand, metric, value in rows
-            ]
+            found = cls()
+            for method, estimand, metric, value in parse_json(path.read_bytes())["records"]:
+                found.add(suite, function, seed, str(method), str(estimand), str(metric), value)
+            return list(found)
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, IndexError):
             return None

@@ -21,10 +21,10 @@ from permgrad.base.checks import check_choice
 from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import InputError, counted, unknown
 from permgrad.base.files import write_json_atomic, write_text_atomic
+from permgrad.base.folders import FolderKind, believed, now, writable_folder
 from permgrad.base.progress import readable
 from permgrad.base.registry import Registry
 from permgrad.base.versions import versions
-from permgrad.runs.folder.folder import FolderKind, believed, now, open_configured, writable_folder
 from permgrad.runs.requests import BenchmarkRequest, Outcome
 from permgrad.runs.run.predicting import use_threads
 from permgrad_benchmark import CellRecords, Settings, Suite, benchmark_metrics, load_suites
@@ -53,31 +53,20 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
         raise InputError(
             f"The suite {request.suite!r} has no images", "Leave --image-sets out, or choose multimodal.", "PG004"
         )
-    settings = Settings(
-        scale="quick" if request.quick else "full",
-        methods=request.methods,
-        images=request.images,
-        peers=request.peers,
-        threads=request.threads,
-    )
+    same = {name: getattr(request, name) for name in ("methods", "images", "peers", "threads")}
+    settings = Settings(scale="quick" if request.quick else "full", **same)
     chosen = [registry.get(name) for name in (registry.names() if request.suite == EVERY else [request.suite])]
     cells = _cells(request, settings, chosen)
     folder, configuration = request.folder, {"version": __version__, **settings.to_dict()}
     if not request.overwrite:
-        FOLDER.check_free(folder, configuration)
-        if _finished(folder, cells):
+        FOLDER.find(folder, configuration)
+        if FOLDER.finished(folder, configuration) and not _missing(folder, cells):
             with believed(folder):
                 return _outcome(folder, already=True)
     use_threads(request.threads)
-    for wanted in chosen:
-        # Missing data are reported before a folder is made.
-        if (
-            any(suite_name == wanted.name for suite_name, _, _ in cells)
-            and (check := getattr(wanted, "check", None)) is not None
-        ):
-            check(settings)
-    command, overwrite = request.command, request.overwrite
-    with open_configured(FOLDER, folder, configuration, command=command, overwrite=overwrite) as record:
+    for name in dict.fromkeys(suite for suite, _, _ in cells):
+        registry.get(name).check(settings)  # missing data are reported before a folder is made
+    with FOLDER.open(folder, configuration, command=request.command, overwrite=request.overwrite) as record:
         _do_cells(folder, registry, cells, settings, say)
         _write_results(folder, registry, settings, record)
         record["finished"] = now()
@@ -106,7 +95,7 @@ def _cells(request: BenchmarkRequest, settings: Settings, chosen: list[Suite]) -
 
 def _do_cells(folder: Path, registry: Registry[Suite], cells: Sequence[Cell], settings: Settings, say: Say) -> None:
     """Compute the cells that are missing, and say how long the others will take."""
-    missing = [cell for cell in cells if CellRecords.read_cell(folder, *cell) is None]
+    missing = _missing(folder, cells)
     before = f", {len(cells) - len(missing)} finished before" if len(missing) < len(cells) else ""
     say(f"{counted(len(cells), 'cell')} (one function and one seed each){before}.")
     started = time.perf_counter()
@@ -119,6 +108,11 @@ def _do_cells(folder: Path, registry: Registry[Suite], cells: Sequence[Cell], se
         left = (ended - started) / number * (len(missing) - number)
         rest = f", about {readable(left)} left" if left else ""
         say(f"[{number}/{len(missing)}] {suite} {function}, seed {seed}: {ended - began:.1f} s{rest}")
+
+
+def _missing(folder: Path, cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells that are not finished."""
+    return [cell for cell in cells if CellRecords.read_cell(folder, *cell) is None]
 
 
 def _stored_cells(folder: Path, registry: Registry[Suite]) -> list[Cell]:
@@ -197,11 +191,3 @@ def _table_lines(frame: pd.DataFrame) -> list[str]:
         lines.append(f"{suite}: mean error of importance shares, by the truth it is compared with")
         lines += ["  " + line for line in table.to_string(float_format="{:.4f}".format, na_rep="–").splitlines()]
     return lines
-
-
-def _finished(folder: Path, cells: list[Cell]) -> bool:
-    record = FOLDER.read(folder)
-    if record is None or record.get("finished") is None:
-        return False
-    written = all((folder / name).exists() for name in (RESULTS_TABLE, RESULTS_JSON, REPORT))
-    return written and all(CellRecords.read_cell(folder, *cell) is not None for cell in cells)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from usual_methods import USUAL
 
 import permgrad as pg
-from permgrad.attribution.method import methods
 from permgrad.attribution.method.mixed import _combine, _common_scope
+from permgrad.attribution.request import methods
 
 ROWS, REPEATS, BACKGROUND = 12, 2, 40
 #: One value replaces in ablation; the published method counts its shuffles.

@@ -9,8 +9,8 @@ import pytest
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.refits import _divided, combine, draw_design, moderated
-from permgrad.report.ranks import training_text, training_words
-from permgrad.report.summary import summary
+from permgrad.pages.ranks import training_text, training_words
+from permgrad.pages.summary import summary
 
 ROWS, REFITS, NAMES = 60, 10, ("a", "b", "c", "d")
 

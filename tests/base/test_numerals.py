@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal
 import numpy as np
 import pytest
 
-from permgrad.base.numerals import compact, distinct, fixed, number, numbers, percent, percentages
+from permgrad.base.numerals import compact, distinct, fixed, number, numbers, percent
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,6 @@ from permgrad.base.numerals import compact, distinct, fixed, number, numbers, pe
         (percent(1 / 8), "13\u00a0%"),
         (percent(0.665), "67\u00a0%"),
         (percent(57 / 200), "29\u00a0%"),
-        (percentages(0.5, 0.5), ["50\u00a0%", "50\u00a0%"]),
         (distinct([50_719.55, 84.5]), ["50,720", "84.5"]),
         (distinct([2019.0, 50_719.0]), ["2019", "50,719"]),
     ],

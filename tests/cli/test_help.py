@@ -24,15 +24,15 @@ def parameters(command: str):
 
 def test_the_names_known_without_imports_are_those_that_exist():
     import permgrad.attribution  # noqa: F401 — registers the methods
-    from permgrad.attribution.method import methods
+    from permgrad.attribution.request import methods
     from permgrad.data.datasets import list_datasets
-    from permgrad.evaluation.competitors import competitors
+    from permgrad.evaluation.baselines import baselines
     from permgrad.evaluation.metrics import metrics
     from permgrad.models.estimators.presets import presets
 
     assert sorted(options.METHODS) == sorted(methods.names())
     assert sorted(options.PRESETS[:-1]) == sorted(presets.names())
-    assert list(options.COMPETITORS) == list(competitors)
+    assert list(options.BASELINES) == list(baselines)
     assert list(options.METRICS) == list(metrics)
     assert list(options.DATA_SETS) == list_datasets()
 
@@ -61,26 +61,6 @@ def test_an_option_name_means_one_thing():
     assert {flag: kinds for flag, kinds in meanings.items() if len(kinds) > 1} == {}
     pairs = {flag for flag in meanings if f"{flag}s" in meanings}
     assert pairs <= {"--seed", "--method", "--baseline"}, "one letter does not change a meaning"
-
-
-@pytest.mark.parametrize(
-    ("words", "new"),
-    [
-        (["explain", "nothing", "--y", "outcome"], "--target"),
-        (["explain", "nothing", "--classes=a,b"], "--class-names"),
-        (["explain", "nothing", "--rows", "5"], "--sample"),
-        (["run", "nothing.csv", "--baseline", "linear"], "--competitor"),
-        (["compare", "nothing.csv", "--group", "patient"], "--split-group"),
-        (["compare", "nothing.csv", "--method", "permutation"], "--methods"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else value[2],
-)
-def test_old_names_of_options_work_with_a_notice(words, new):
-    result = CliRunner().invoke(app, words)
-    old = words[2].partition("=")[0]
-    assert f"note: {old} is now called {new}. The old name still works.\n" in result.stderr
-    assert result.exit_code == 2
-    assert "nothing" in result.stderr.partition("error:")[2], "the option is understood, the file is not there"
 
 
 @pytest.mark.parametrize(

@@ -121,29 +121,6 @@ def test_time_goes_forward_and_moments_stay_together(form):
                 "Choose another column, or split at random."
             ),
         ),
-        (
-            {"n": 4, "time": [1, 2, 3]},
-            "time must have one value for each of the 4 rows, got 3. Pass a column of the table.",
-        ),
-        (
-            {"n": 4, "groups": [1, 2]},
-            "groups must have one value for each of the 4 rows, got shape (2,). Pass a column of the table.",
-        ),
-        (
-            {"n": 4, "groups": [1, 2, 3, 4], "time": [1, 2, 3, 4]},
-            "A split is by groups or by time, not both. Leave one out.",
-        ),
-        (
-            {"n": 4, "fractions": (0.5, 0.5, 0.5)},
-            (
-                "fractions must be three positive shares that sum to 1, got (0.5, 0.5, 0.5). The default is "
-                "(0.6, 0.2, 0.2)."
-            ),
-        ),
-        (
-            {"n": 4, "task": "rank"},
-            "task must be one of 'classification', 'regression', got 'rank'. Choose one of these.",
-        ),
     ],
 )
 def test_bad_splits(arguments, message):

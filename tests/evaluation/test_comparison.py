@@ -13,7 +13,7 @@ import pytest
 from permgrad.base.errors import InputError
 from permgrad.base.numerals import number
 from permgrad.evaluation.comparison import ComparedModel, Comparison, corrected_paired_test
-from permgrad.report.page.comparison import agreement_line, agreement_words, path_lines, sentences
+from permgrad.pages.comparison import agreement_line, agreement_words, path_lines, sentences
 
 NAMES = ("a", "b", "c")
 

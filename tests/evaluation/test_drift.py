@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from permgrad.evaluation.drift import LARGE, find_drift
-from permgrad.report.sentences import drift_words
+from permgrad.pages.sentences import drift_words
 
 
 def table(rows: int, rng: np.random.Generator) -> pd.DataFrame:

@@ -155,18 +155,6 @@ def test_the_table_has_every_pair_and_measure():
     assert [usual_k(n) for n in (1, 2, 9, 100)] == [1, 1, 4, 10]
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: strongest([1, 2], 3), r"k must be between 1 and the number of features \(2\), got 3"),
-        (lambda: strongest([1, np.nan], 1), "1 of 2 importances are not finite"),
-        (
-            lambda: top_overlap([1, 2], [1, 2, 3], 1),
-            r"Both lists must have the same features, got shapes \(2,\) and \(3,\)",
-        ),
-        (lambda: agreement([[1, 2]], [[2, 1]], "tau"), "agreement measure must be one of 'kendall'"),
-    ],
-)
-def test_bad_input(call, message):
-    with pytest.raises(InputError, match=message):
-        call()
+def test_bad_input():
+    with pytest.raises(InputError, match="1 of 2 importances are not finite"):
+        strongest([1, np.nan], 1)

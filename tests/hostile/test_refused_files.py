@@ -345,7 +345,7 @@ def trained(tmp_path_factory):
         network = {"dense_units": [3], "fusion_units": [3]}
         made = pg.HyNNRegressor(preset="default", branches=("tabular",), network=network, max_epochs=2, patience=None,
                                 batch_size=16, progress=False, random_state=0)  # fmt: skip
-        return made._fit(X, X["a"], checkpoint_folder=folder)
+        return made.fit(X, X["a"], checkpoint_folder=folder)
 
     train(place)
     return torch.load(place / "training.pt", weights_only=True), train
@@ -442,7 +442,11 @@ DAMAGE = {
         '{"task": "regression", "rows": {"test": 1}, "validation": {}, "test": {"rmse": 1}, "baselines": {}}',
     ],
     "branches.json": ["[]", "3"],
-    "explanations/rows.json": ["[]", '{"rows": [{}]}', '{"rows": [{"output": 99, "title": "", "why": ""}]}'],
+    "explanations/chosen.json": ["", "1", "[1]", '[{"output": 99, "title": "", "why": ""}]', '{"rows": [{}]}'],
+    "explanations/explained.json": ["", "[]", "{}", '{"\\u0000": "LocalRows"}'],
+    "explanations/listed.json": ["", "[]", "{}", '{"\\u0000": "ListedSection", "rows": 1}'],
+    "explanations/cards.json": ["", "[]", "{}", '{"\\u0000": "LocalRows"}'],
+    "explanations/listed.npz": ["", "PK"],
     "history.csv": ["", "a\n1\n", "\x80"],
     "predictions.csv": ["", "a\n1\n"],
     "importance.csv": [],
@@ -507,7 +511,7 @@ def test_predictions_of_changed_runs_are_refused(run, tmp_path, change):
 @pytest.mark.parametrize("content", ["{}", "[]"])
 def test_summaries_of_changed_runs_are_refused(run, tmp_path, content):
     """A run that is finished already only tells what it found."""
-    from permgrad.runs.run.run import summarise
+    from permgrad.runs.run.summary import summarise
 
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
@@ -519,7 +523,7 @@ def test_summaries_of_changed_runs_are_refused(run, tmp_path, content):
 
 @pytest.mark.parametrize("entry", [{}, {"share": "half"}, {"share": [1]}])
 def test_summaries_of_changed_branches_are_refused(run, tmp_path, entry):
-    from permgrad.runs.run.run import summarise
+    from permgrad.runs.run.summary import summarise
 
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
@@ -530,7 +534,7 @@ def test_summaries_of_changed_branches_are_refused(run, tmp_path, entry):
 
 @pytest.mark.parametrize("column", ["importance", "ci_low", "ci_high", "tabular"])
 def test_summaries_of_changed_importances_are_refused(run, tmp_path, column):
-    from permgrad.runs.run.run import summarise
+    from permgrad.runs.run.summary import summarise
 
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
@@ -546,7 +550,7 @@ def test_summaries_of_changed_importances_are_refused(run, tmp_path, column):
 
 def test_a_changed_importance_of_nothing_has_no_shares(run, tmp_path):
     """Its interval lies above 0, as no importance of permgrad's own does."""
-    from permgrad.runs.run.run import summarise
+    from permgrad.runs.run.summary import summarise
 
     folder = tmp_path / "run"
     shutil.copytree(run, folder)

@@ -28,6 +28,9 @@ class ToySuite:
         self.computed = []
         self.fails_at = None
 
+    def check(self, settings):
+        pass
+
     def methods(self, settings):
         return tuple(name for name in ("good", "bad") if settings.wants(name))
 

@@ -390,7 +390,7 @@ def test_explain_a_table(place, classified, tmp_path):
 
 def test_explain_one_row(place, classified, tmp_path):
     words = ("explain", classified, place / "new.csv", "--method", "integrated_gradients")
-    call(*words, "--row", "7", "--target", "ill", "--out", tmp_path / "one")
+    call(*words, "--row", "7", "--class", "ill", "--out", tmp_path / "one")
     one = pg.Explanation.load(tmp_path / "one")
     assert one.values.shape == (1, 4, 1)
     assert one.outputs == ("ill",)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,14 +18,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 import permgrad as pg
-from permgrad.report.page.content import ReportContent
-from permgrad.report.page.tabs.features import TAB as FEATURES
-from permgrad.report.page.tabs.trust import trainings
-from permgrad.report.page.views import SectionView
-from permgrad.report.ranks import training_words
+from permgrad.assess.assessment import Assessment
+from permgrad.assess.budget import Budget
+from permgrad.pages.ranks import training_words
+from permgrad.pages.tabs.features import TAB as FEATURES
+from permgrad.pages.tabs.trust import trainings
+from permgrad.pages.views import SectionView
 from permgrad.runs.refits import FOLDER
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.explaining import expected_refits
 
 ASKED = {"refits": 6, "n_repeats": 2, "progress": False}
 
@@ -176,7 +175,7 @@ def test_a_model_that_ignores_its_rows_has_importances_of_exactly_0():
 def test_the_page_says_what_another_training_would_say():
     X, y = table()
     explanation = pg.explain_refits(Ridge(), X, y, **ASKED)
-    content = ReportContent(title="table", target="y", task="regression", explanation=explanation)
+    content = Assessment(title="table", target="y", task="regression", explanation=explanation)
     for refits, shown in ((None, False), (explanation, True)):
         section = SectionView("trainings", "Would another training say the same?")
         trainings(section, replace(content, refits=refits))
@@ -207,13 +206,8 @@ def test_a_run_refuses_too_few_rows_before_it_trains(tmp_path, rows, message):
 
 
 def test_what_refits_take_is_expected():
-    work = SimpleNamespace(
-        request=SimpleNamespace(refits=10),
-        inputs=SimpleNamespace(parts={"train": SimpleNamespace(y=[0] * 60), "validation": SimpleNamespace(y=[0] * 20)}),
-    )
-    assert expected_refits(work, 9.0) == pytest.approx(9 * (4 + 2.5) * 80 / 60)
-    work.request.refits = None
-    assert expected_refits(work, 9.0) == 0
+    assert Budget(refits=10).expected_refits(9.0, 60, 20) == pytest.approx(9 * (4 + 2.5) * 80 / 60)
+    assert Budget().expected_refits(9.0, 60, 20) == 0
 
 
 class Plain:

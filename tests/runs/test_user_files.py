@@ -304,13 +304,13 @@ def test_the_class_that_was_asked_for_is_printed_and_named(place):
 
     text, overall = ranking("--out", "overall")
     assert "output" not in text
-    text, ill = ranking("--target", "ill", "--out", "ill")
+    text, ill = ranking("--class", "ill", "--out", "ill")
     assert "output ill:" in text
     frame = pd.read_csv("ill/importance.csv")
     wanted = frame[frame["class"] == "ill"].set_index("feature")["importance"]
     assert ill == pytest.approx(wanted.to_dict(), rel=1e-3)
     assert ill != overall, "the precondition: they differ"
-    text, _ = ranking("--target", "ill", "--target", "well", "--out", "both")
+    text, _ = ranking("--class", "ill", "--class", "well", "--out", "both")
     assert "output ill:" in text
     assert "output well:" in text
 
@@ -330,7 +330,14 @@ def test_the_class_that_was_asked_for_is_printed_and_named(place):
 )
 def test_a_damaged_file_of_a_finished_run_is_made_again(place, name, kept):
     path = Path("run", name)
-    same = ("importance.csv", "predictions.csv", "data.json", "model/weights.safetensors", "explanations/rows.json")
+    same = (
+        "importance.csv",
+        "predictions.csv",
+        "data.json",
+        "model/weights.safetensors",
+        "explanations/listed.json",
+        "explanations/cards.npz",
+    )
     before = {own: Path("run", own).read_bytes() for own in same}
     path.write_bytes(path.read_bytes()[:200])
     assert f"{name} of stage " in refused("report", "run"), "nor is a report made of it"
@@ -380,7 +387,6 @@ def test_a_damaged_record_is_called_damaged(place):
 @pytest.mark.parametrize("name", ["predictions.csv", "history.csv"])
 def test_a_damaged_table_of_a_run_is_named_with_the_fix(place, name):
     damages = {
-        b"": "is damaged. Run again with --from model",
         b'a,b\n1,2\n3,4,5,"': "is damaged. Run again with --from model",
         b"\xff\xfe\x00": "is damaged",
         b"a,b\n1,2\n": "is damaged: it has no column",

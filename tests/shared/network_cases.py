@@ -232,6 +232,6 @@ def hand_over(case: Case, rng: np.random.Generator) -> Case:
 
 
 def together(case: Case) -> Case:
-    """Mark a case whose rows are not apart: no slow twin knows their outputs."""
+    """Mark a case whose rows are not independent: no slow twin knows their outputs."""
     case.rowwise = case.twins = False
     return case

@@ -39,9 +39,9 @@ from permgrad.models.devices import WITHOUT_FLOAT64, WithoutFloat64  # noqa: E40
 from permgrad.models.network.network import HybridNetwork  # noqa: E402
 from permgrad.models.stream.streaming import StreamedRows  # noqa: E402
 from permgrad.models.train.learner import (  # noqa: E402
-    Course,
     Learner,
     Team,
+    TrainingJob,
     TrainingOptions,
 )
 from permgrad.models.train.rows import Rows  # noqa: E402
@@ -147,7 +147,7 @@ def training() -> Cases:
             torch.manual_seed(0)
             network = HybridNetwork(5, 2, {"dropout": 0.0, **options}, renderer=renderer).to(device)
             settings = TrainingOptions(batch_size=32, max_epochs=2, averaging=0.9, refinement=True, precision="float32")
-            learner = Learner(Course(network, rows, rows, settings, 0), Team(device=device))
+            learner = Learner(TrainingJob(network, rows, rows, settings, 0), Team(device=device))
             learner.optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)  # the fused one is for real devices
             for _ in range(2):
                 learner.start_epoch()

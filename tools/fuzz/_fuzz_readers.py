@@ -367,10 +367,11 @@ def seal_run(files: Files) -> Files:
 
 def use_report(folder: Path, _: Any) -> None:
     """Make a run's page again."""
-    from permgrad.runs.commands.report import rebuild_report
-    from permgrad.runs.run.run import summarise
+    from permgrad.runs.commands.report import rebuild_reports
+    from permgrad.runs.requests import ReportRequest
+    from permgrad.runs.run.summary import summarise
 
-    rebuild_report(folder)
+    rebuild_reports(ReportRequest(folders=(str(folder),)))
     summarise(folder)
 
 
@@ -462,7 +463,6 @@ def make_cells(place: Path) -> list[Files]:
 def use_cells(folder: Path, _: Any) -> None:
     """Read what commands read of the folder that they go on in."""
     from permgrad.runs.compare.cells import FOLDER, read_cell
-    from permgrad.runs.compare.compare import is_finished
     from permgrad.runs.folder.folder import find_finished
     from permgrad.runs.tune.tune import STUDY
     from permgrad_benchmark import CellRecords
@@ -470,14 +470,14 @@ def use_cells(folder: Path, _: Any) -> None:
 
     asked = {"folds": 2, "models": ["fast"]}
     read_cell(folder, "fast", "0")
-    is_finished(folder, asked, None)
+    FOLDER.finished(folder, asked)
     CellRecords.read_cell(folder, "tabular", "linear20", 0)
-    if (folder / "benchmark.json").is_file() and benchmark._finished(folder, [("tabular", "linear20", 0)]):
+    if (folder / "benchmark.json").is_file() and benchmark.FOLDER.finished(folder, asked):
         benchmark._outcome(folder)
     for check in (
-        lambda: FOLDER.check_free(folder, asked),
-        lambda: benchmark.FOLDER.check_free(folder, asked),
-        lambda: STUDY.check_free(folder, {"table": "y"}, storage=None, study="x"),
+        lambda: FOLDER.find(folder, asked),
+        lambda: benchmark.FOLDER.find(folder, asked),
+        lambda: STUDY.find(folder, {"table": "y"}, storage=None, study="x"),
         lambda: find_finished(folder, asked),
     ):
         with suppress(sys.modules["permgrad.base.errors"].PermgradError):
@@ -539,7 +539,7 @@ def checkpoints(folder: Path | None, epochs: int = 2) -> Any:
     network = {"dense_units": [4], "fusion_units": [4], "members": 2}
     made = pg.HyNNRegressor(preset="default", branches=("tabular",), network=network, max_epochs=epochs, patience=None,
                             batch_size=16, progress=False, random_state=0)  # fmt: skip
-    return made._fit(X, X["a"], checkpoint_folder=folder)
+    return made.fit(X, X["a"], checkpoint_folder=folder)
 
 
 def make_checkpoints(place: Path) -> list[Files]:

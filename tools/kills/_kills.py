@@ -12,9 +12,10 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,10 +49,7 @@ def is_temporary(path: Path) -> bool:
 
 def files_in(folder: Path) -> list[Path]:
     """Return all files in a folder, relative to it; those that go while we look are left out."""
-    found = []
-    for place, _, names in os.walk(folder):
-        found += [Path(place, name).relative_to(folder) for name in names]
-    return sorted(found)
+    return sorted(Path(place, name).relative_to(folder) for place, _, names in os.walk(folder) for name in names)
 
 
 def broken_files(folder: Path) -> list[str]:
@@ -60,122 +58,73 @@ def broken_files(folder: Path) -> list[str]:
     for name in files_in(folder):
         if is_temporary(name):
             continue
-        try:
-            fault = fault_of(folder / name)
-        except FileNotFoundError:
-            continue  # it has gone since we listed it
-        if fault:
-            faults.append(f"{name}: {fault}")
+        with suppress(FileNotFoundError):  # it has gone since we listed it
+            if fault := fault_of(folder / name):
+                faults.append(f"{name}: {fault}")
     return faults
 
 
 def fault_of(path: Path) -> str:
     """Return what is wrong with a file, or nothing if it can be read to its end as its name says."""
     look = _LOOKS.get(path.suffix.lower())
-    if look is None:
-        return "a kind of file that this check does not know"
     try:
-        return look(path)
+        if path.suffix == ".db":
+            return _fault_of_database(path)
+        return "a kind of file that this check does not know" if look is None else look(path.read_bytes()) or ""
     except FileNotFoundError:
         raise
     except Exception as error:  # noqa: BLE001 — whatever a reader says about a damaged file
         return f"{type(error).__name__}: {error}"[:200]
 
 
-def _json(path: Path) -> str:
-    json.loads(path.read_text(encoding="utf-8"))
-    return ""
+def _reads(read: Callable[[bytes], object]) -> Callable[[bytes], str]:
+    """Return a check that lets a reader raise, and that finds something in the file."""
+    return lambda content: "it holds nothing" if read(content) in ({}, b"") else ""
 
 
-def _npz(path: Path) -> str:
-    return "" if read_npz(path.read_bytes()) else "it holds nothing"
+def _ends_with(ending: str) -> Callable[[bytes], str]:
+    return lambda content: "" if content.decode().rstrip().endswith(ending) else f"no {ending} at its end"
 
 
-def _safetensors(path: Path) -> str:
-    return "" if read_safetensors(path.read_bytes()) else "it holds nothing"
-
-
-def _parquet(path: Path) -> str:
-    pq.read_table(io.BytesIO(path.read_bytes()))
-    return ""
-
-
-def _csv(path: Path) -> str:
-    text = path.read_text(encoding="utf-8")
-    lines = list(csv.reader(io.StringIO(text, newline="")))
-    if not text.endswith("\n"):
+def _fault_of_csv(content: bytes) -> str:
+    lines = list(csv.reader(io.StringIO(content.decode(), newline="")))
+    if not content.endswith(b"\n"):
         return "the last line has no end"
     return "" if len({len(line) for line in lines}) == 1 else "lines of different lengths"
 
 
-def _ends_with(ending: str) -> Callable[[Path], str]:
-    def look(path: Path) -> str:
-        return "" if path.read_text(encoding="utf-8").rstrip().endswith(ending) else f"no {ending} at its end"
-
-    return look
-
-
-def _lines(path: Path) -> str:
-    return "" if path.read_text(encoding="utf-8").endswith("\n") else "its last line has no end"
-
-
-def _image(path: Path) -> str:
-    with Image.open(io.BytesIO(path.read_bytes())) as image:
-        image.load()
-    return ""
-
-
-def _state(path: Path) -> str:
-    torch.load(io.BytesIO(path.read_bytes()), weights_only=True)
-    return ""
-
-
-def _database(path: Path) -> str:
+def _fault_of_database(path: Path) -> str:
     # A copy is looked at, with its journal: opening it here would mend what a killed process left.
-    copy = path.with_name(f".{path.name}.looked_at")
-    beside = [own for own in path.parent.glob(f"{path.name}-*") if own.is_file()]
-    try:
-        for own in (path, *beside):
-            shutil.copy(own, copy.with_name(copy.name + own.name.removeprefix(path.name)))
-        database = sqlite3.connect(copy)
-        try:
+    with tempfile.TemporaryDirectory() as place:
+        for own in (path, *path.parent.glob(f"{path.name}-*")):
+            shutil.copy(own, place)
+        with closing(sqlite3.connect(Path(place, path.name))) as database:
             (answer,) = database.execute("pragma integrity_check").fetchone()
-        finally:
-            database.close()
-    finally:
-        for own in path.parent.glob(f"{copy.name}*"):
-            own.unlink(missing_ok=True)
     return "" if answer == "ok" else str(answer)
 
 
-_LOOKS: dict[str, Callable[[Path], str]] = {
-    ".json": _json,
-    ".npz": _npz,
-    ".safetensors": _safetensors,
-    ".parquet": _parquet,
-    ".csv": _csv,
+_LOOKS: dict[str, Callable[[bytes], str]] = {
+    ".json": _reads(lambda content: [json.loads(content)]),
+    ".npz": _reads(read_npz),
+    ".safetensors": _reads(read_safetensors),
+    ".parquet": _reads(lambda content: pq.read_table(io.BytesIO(content))),
+    ".png": _reads(lambda content: Image.open(io.BytesIO(content)).load()),
+    ".pt": _reads(lambda content: torch.load(io.BytesIO(content), weights_only=True)),
+    ".csv": _fault_of_csv,
     ".html": _ends_with("</html>"),
-    ".md": _lines,
     ".svg": _ends_with("</svg>"),
-    ".png": _image,
-    ".pt": _state,
-    ".db": _database,
+    ".md": lambda content: "" if content.endswith(b"\n") else "its last line has no end",
 }
 
 
 # ---- one command -----------------------------------------------------------------------------------------------------
 @dataclass
 class Job:
-    """One command that writes into a folder.
+    """One command that writes into a folder. ``words`` gives its command line.
 
-    Attributes:
-        name: what it is called in the record.
-        words: gives the command line that writes into a folder.
-        stops: how it may be stopped; a way that is named twice is drawn twice as often.
-        alone_at_work: whether the leading process does the work, so that its processor time says how far it is,
-            however busy the machine is; else the clock has to do.
-        seconds: of either, between the first sign of work and the end when nobody disturbs it.
-        alone: the folder of the same command left alone.
+    A way in ``stops`` that is named twice is drawn twice as often. Where the leading process does the work (is
+    ``alone_at_work``), its processor time says how far it is, however busy the machine is; else the clock has to do.
+    ``seconds`` of either pass between the first sign of work and the end when nobody disturbs it, in folder ``alone``.
     """
 
     name: str
@@ -271,15 +220,10 @@ def _unlike(alone: Path, out: Path) -> list[str]:
 
 @dataclass
 class Story:
-    """One job, killed one or more times and started again until it ended.
+    """One job, stopped as ``kills`` say and started again until it ended.
 
-    Attributes:
-        job: which.
-        kills: how it was stopped each time, and when.
-        broken: files that were broken after a kill.
-        unlike: what differs from the same job left alone, and what else is wrong with how it ended.
-        left: processes that were still there a while after the end.
-        looked_at: files that were looked at after kills.
+    ``broken`` are files that were broken after a kill, of those ``looked_at``. ``unlike`` is what differs from the same
+    job left alone, and what else is wrong with how it ended. ``left`` are processes that stayed a while after the end.
     """
 
     job: Job

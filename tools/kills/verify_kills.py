@@ -4,12 +4,12 @@
     python -m tools.kills.verify_kills --kills 10 --jobs run ray        # a look at some of them
     python -m tools.kills.verify_kills --place /tmp/kills               # keeps the jobs left alone for the next time
 
-Jobs of about 20 seconds or less are started as a user starts them: ``run``, ``tune``, ``explain`` of a folder of
-Parquet files in parts (``explain``: importances, ``rows``: each row's values), of rows in memory (``memory``), on two
-Ray workers (``ray``), and ``benchmark``. Each is stopped one to three times: three in four with ``kill -9`` of the
-whole process group, or, for ``ray``, of the leading process alone; the others with Ctrl-C, which reaches the whole
-group as in a terminal. The moment is drawn from the time that the job is known to take, or, two times in five, it is
-the next moment at which a file is being written.
+Jobs of about 20 seconds or less are started as a user starts them: ``run``, ``compare``, ``tune``, ``explain`` of a
+folder of Parquet files in parts (``explain``: importances, ``rows``: each row's values), of rows in memory
+(``memory``), on two Ray workers (``ray``), and ``benchmark``. Each is stopped one to three times: three in four with
+``kill -9`` of the whole process group, or, for ``ray``, of the leading process alone; the others with Ctrl-C, which
+reaches the whole group as in a terminal. The moment is drawn from the time that the job is known to take, or, two times
+in five, it is the next moment at which a file is being written.
 
 After each stop every file that has its own name must be readable to its end, as its kind says, and no process may be
 left (orphans of a leader that was killed alone: at the end). The job is then started again until it ends: ``permgrad
@@ -46,37 +46,27 @@ PARTS, ROWS = 8, 1500
 _CUTS = ("product", "xor")
 
 
-def _command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "permgrad", *map(str, words), "--threads", "1"]
+def _words(*words: object) -> Callable[[Path], list[str]]:
+    command = [sys.executable, "-m", "permgrad", *map(str, words), "--threads", "1"]
+    return lambda out: [*command, "--out", str(out)]
 
 
-def _table_jobs(place: Path, quick: bool) -> list[Job]:
-    table, space = place / "table.csv", place / "space.json"
-    trials = 2 if quick else 4
+def _every_job(place: Path, *, quick: bool) -> list[Job]:
+    table, target, explain = place / "table.csv", ("--target", "y"), ("explain", place / "model")
+    parts, local, sample = place / "table", ("--engine", "local"), 60 if quick else 500
+    models = ("--models", "linear,extra_trees,fast", "--folds", 2 if quick else 3)
+    methods = ("--methods", "permgrad,gradient,random", "--no-peers", "--quick")
+    functions = ("--functions", ",".join(_CUTS), "--seeds", 1 if quick else 2)
+    stops = (KILL, KILL_LEADER, KILL_LEADER, INTERRUPT)
     return [
-        Job("run", lambda out: _command("run", table, "--target", "y", "--preset", "fast", "--out", out)),
-        Job(
-            "tune",
-            lambda out: _command("tune", table, "--target", "y", "--trials", trials, "--space", space, "--out", out),
-        ),
-    ]
-
-
-def _explain_jobs(place: Path, quick: bool) -> list[Job]:
-    model, table = place / "model", place / "table"
-
-    def words(*more: object) -> Callable[[Path], list[str]]:
-        return lambda out: _command("explain", model, *more, "--out", out)
-
-    whole = words(table, "--target", "y", "--engine", "local")
-    rows = words(table, "--method", "integrated_gradients", "--sample", 60 if quick else 500, "--engine", "local")
-    memory = words(table / "000.parquet", "--target", "y", "--no-stream")
-    ray = words(table, "--target", "y", "--engine", "ray", "--workers", 2)
-    return [
-        Job("explain", whole),
-        Job("rows", rows),
-        Job("memory", memory),
-        Job("ray", ray, stops=(KILL, KILL_LEADER, KILL_LEADER, INTERRUPT), alone_at_work=False),
+        Job("run", _words("run", table, *target, "--preset", "fast")),
+        Job("compare", _words("compare", table, *target, *models)),
+        Job("tune", _words("tune", table, *target, "--trials", 2 if quick else 4, "--space", place / "space.json")),
+        Job("explain", _words(*explain, parts, *target, *local)),
+        Job("rows", _words(*explain, parts, "--method", "integrated_gradients", "--sample", sample, *local)),
+        Job("memory", _words(*explain, parts / "000.parquet", *target, "--no-stream")),
+        Job("ray", _words(*explain, parts, *target, "--engine", "ray", "--workers", 2), stops, alone_at_work=False),
+        Job("benchmark", _words("benchmark", "tabular", *methods, *functions)),
     ]
 
 
@@ -86,19 +76,7 @@ def make_jobs(place: Path, names: Sequence[str], *, quick: bool = False) -> list
         make_table(place)
         make_case(place, parts=3 if quick else PARTS, rows=300 if quick else ROWS, preset="fast")
         (place / "ready").touch()
-    functions, seeds = ",".join(_CUTS), 1 if quick else 2
-    methods = ("--methods", "permgrad,gradient,random", "--no-peers", "--quick")
-    every = [
-        *_table_jobs(place, quick),
-        *_explain_jobs(place, quick),
-        Job(
-            "benchmark",
-            lambda out: _command(
-                "benchmark", "tabular", *methods, "--functions", functions, "--seeds", seeds, "--out", out
-            ),
-        ),
-    ]
-    jobs = [job for job in every if job.name in names]
+    jobs = [job for job in _every_job(place, quick=quick) if job.name in names]
     for job in jobs:
         begun = time.perf_counter()
         leave_alone(job, place)
@@ -107,14 +85,15 @@ def make_jobs(place: Path, names: Sequence[str], *, quick: bool = False) -> list
     return jobs
 
 
-JOBS = ("run", "tune", "explain", "rows", "memory", "ray", "benchmark")
+JOBS = ("run", "compare", "tune", "explain", "rows", "memory", "ray", "benchmark")
 
 
 def check_diff(job: Job, folder: Path) -> None:
     """See that ``tools/diff_runs.py`` finds one changed digit in a result; else finding nothing says nothing."""
     copy = folder / f"{job.name}-changed"
     shutil.copytree(job.alone, copy)
-    changed = next(copy / name for name in ("importance.csv", "results.csv") if (copy / name).exists())
+    names = ("importance.csv", "importances.csv", "results.csv")
+    changed = next(copy / name for name in names if (copy / name).exists())
     lines = changed.read_text(encoding="utf-8").splitlines(keepends=True)
     digits = ((place, re.search(r"(?<=\.\d)[1-8]", line)) for place, line in enumerate(lines) if "seconds" not in line)
     place, digit = next((place, digit) for place, digit in digits if digit is not None)

@@ -1,46 +1,20 @@
 """Attribution: ``explain``, ``Explanation`` and one file per method.
 
-Importing this package registers every method. A new method is a file and a line here.
+Importing this package registers every method, in the order in which they are listed. A new method is a file and a name
+here.
 """
 
 from __future__ import annotations
 
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import methods
-from permgrad.attribution.method.ablation import Ablation
-from permgrad.attribution.method.aggregate import Aggregate
-from permgrad.attribution.method.attention import AttentionRollout, TokenRelevance
-from permgrad.attribution.method.deeplift import DeepLift
-from permgrad.attribution.method.gradcam import GradCam
-from permgrad.attribution.method.gradient import Gradient
-from permgrad.attribution.method.integrated_gradients import ExpectedGradients, IntegratedGradients
-from permgrad.attribution.method.lime import Lime
-from permgrad.attribution.method.occlusion import Occlusion
-from permgrad.attribution.method.permgrad import PermGrad
-from permgrad.attribution.method.permgrad_paper import PermGradPaper
-from permgrad.attribution.method.permutation import Permutation
-from permgrad.attribution.method.shapley.method import Shapley
-from permgrad.attribution.method.smoothgrad import SmoothGrad
+from permgrad.attribution.request import methods
 
-__all__ = [
-    "Ablation",
-    "Aggregate",
-    "AttentionRollout",
-    "DeepLift",
-    "ExpectedGradients",
-    "Explanation",
-    "GradCam",
-    "Gradient",
-    "IntegratedGradients",
-    "Lime",
-    "Occlusion",
-    "PermGrad",
-    "PermGradPaper",
-    "Permutation",
-    "Shapley",
-    "SmoothGrad",
-    "TokenRelevance",
-    "explain",
-    "methods",
-]
+# ruff: noqa: F401
+# isort: off
+from permgrad.attribution.method import ablation, aggregate, attention, deeplift, gradcam, gradient
+from permgrad.attribution.method import integrated_gradients, lime, occlusion, permgrad, permgrad_paper, permutation
+from permgrad.attribution.method.shapley import method as shapley
+from permgrad.attribution.method import smoothgrad
+
+__all__ = ["Explanation", "explain", "methods"]

@@ -10,11 +10,13 @@ from typing import Any, Literal
 import numpy.typing as npt
 from torch import nn
 
-from permgrad.attribution.build import digests_of
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request, refuse_interactions
+from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.method.mixed import explain_mixed
-from permgrad.attribution.request import Arguments, build_request, find_method
+from permgrad.attribution.request import Request, refuse_interactions
+from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.request.reading import build_request
+from permgrad.attribution.request.result import digests_of
 from permgrad.base.errors import InputError, shown
 from permgrad.base.threads import captum_turn
 from permgrad.data.types.column_notes import tell_of_other_order

@@ -19,14 +19,12 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import gamma
 
-from permgrad.attribution.replace.moments import interval
+from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.replace.scoring import jackknife_variance
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import as_numbers, check_whole
 from permgrad.base.errors import InputError, shown
 from permgrad.base.random import generator
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 #: Rounds of the minimisation at most, and how often its gap is looked at.
 _MOST_ROUNDS, _LOOK = 20_000, 10
@@ -179,7 +177,7 @@ class Sources:
     ``present`` those with only some, by their names. ``groups`` ``(rows,)`` are those of the jackknife.
     """
 
-    y: npt.NDArray[Any]
+    y: Array
     full: Floats
     present: dict[str, Floats]
     groups: Integers
@@ -241,8 +239,7 @@ class Sources:
         """Return the joint distribution of the classes and the levels of a prediction, ``(classes, levels)``."""
         width = int(code.max()) + 1
         counts = np.bincount(y * width + code, weights, self.classes * width)
-        table: Floats = counts.reshape(self.classes, width) / counts.sum()
-        return table
+        return counts.reshape(self.classes, width) / counts.sum()
 
 
 def _exceeds(amount: float, chance: Floats, level: float) -> bool:

@@ -11,16 +11,19 @@ import numpy.typing as npt
 import pandas as pd
 from torch import Tensor
 
-from permgrad.attribution.build import loss_unit
+from permgrad.attribution.explanation.statistics import interval, mean_over_rows
 from permgrad.attribution.information import Sources
-from permgrad.attribution.method import Request
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.game import Game, loss_value
-from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, interval, mean_over_rows
-from permgrad.attribution.replace.plays import EXACT_PLAYERS, Booleans, Floats, Integers, Play
+from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
+from permgrad.attribution.replace.plays import EXACT_PLAYERS, Play
 from permgrad.attribution.replace.scoring import Judge, deal_groups, resolve_scorers, stored_predictions
-from permgrad.attribution.request import Arguments, NoMethod, build_request
+from permgrad.attribution.request import Request
+from permgrad.attribution.request.arguments import Arguments, NoMethod
+from permgrad.attribution.request.reading import build_request
+from permgrad.attribution.request.result import loss_unit
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_names
 from permgrad.base.errors import InputError, listed
 from permgrad.base.frames import Library, as_library
@@ -34,7 +37,7 @@ from permgrad.models.losses import OtherLoss
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from permgrad.report.plots import PlotFigure
+    from permgrad.pages.plots import PlotFigure
 
 #: Name of the subset without any modality.
 NOTHING = "nothing"
@@ -99,7 +102,7 @@ class Missing:
             measure: ``"loss"`` or a score.
             top_n: how many subsets to list.
         """
-        from permgrad.report.summary import missing_summary
+        from permgrad.pages.summary import missing_summary
 
         check_choice("measure", measure, self.measures)
         return missing_summary(self, measure, top_n)
@@ -117,7 +120,7 @@ class Missing:
             title: the title. None: a default. ``""``: none.
             ax: Axes of matplotlib to draw into. The figure returned is then theirs.
         """
-        from permgrad.report.plots.modality import missing
+        from permgrad.pages.plots.modality import missing
 
         check_choice("measure", measure, self.measures)
         return missing(self, measure, top_n=top_n, title=title, ax=ax)

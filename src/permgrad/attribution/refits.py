@@ -27,17 +27,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from permgrad.attribution.explanation import Explanation, Floats
-from permgrad.attribution.method import Request
-from permgrad.attribution.ranks import MOST_TOGETHER
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.ranks import MOST_TOGETHER
+from permgrad.attribution.explanation.statistics import error_correlation, interval, two_parts
 from permgrad.attribution.replace.game import Played, play_losses
-from permgrad.attribution.replace.moments import error_correlation, interval, row_scores, two_parts
+from permgrad.attribution.replace.moments import row_scores
 from permgrad.attribution.replace.plays import Plays
+from permgrad.attribution.request import Request
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.random import generator
-
-Rows = npt.NDArray[np.int64]
 
 #: Places at the top that ``another_training`` is about, and how many trainings are drawn for it.
 FIRST, _DRAWS = 3, 10_000
@@ -52,7 +51,7 @@ _ROWS, _SCORES = "rows", "row_scores"
 class RefitDesign:
     """The rows that each refit is trained on, of ``rows`` in all: ``folds`` first, then halves."""
 
-    trained: tuple[Rows, ...]
+    trained: tuple[Integers, ...]
     folds: int
     rows: int
 
@@ -65,13 +64,13 @@ class RefitDesign:
         return np.repeat([(1 + slope) / len(parts[0]), -slope / len(parts[1])], [len(part) for part in parts])
 
 
-def draw_design(rows: int, refits: int, seed: int, classes: npt.NDArray[Any] | None, groups: Any = None) -> RefitDesign:
+def draw_design(rows: int, refits: int, seed: int, classes: Array | None, groups: Any = None) -> RefitDesign:
     """Draw the rows of each refit. Classes ``(rows,)`` are divided evenly. Rows of one group stay together."""
     unit = np.arange(rows) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     count, folds = int(unit.max()) + 1, refits - refits // 2
     strata = np.zeros(count) if classes is None or groups is not None else np.unique(classes, return_inverse=True)[1]
 
-    def shuffled(*purpose: object) -> Rows:
+    def shuffled(*purpose: object) -> Integers:
         order = generator(seed, "refits", *purpose).permutation(count)
         return order[np.argsort(strata[order], kind="stable")]
 
@@ -87,7 +86,7 @@ def draw_design(rows: int, refits: int, seed: int, classes: npt.NDArray[Any] | N
 
 
 # ---- one refit -------------------------------------------------------------------------------------------------------
-def explain_refit(request: Request, chosen: Any, rows: Rows) -> Explanation:
+def explain_refit(request: Request, chosen: Any, rows: Integers) -> Explanation:
     """Explain a fit on rows that it has not seen, which lend to each other. The result holds each row's part."""
     games: list[Played] = []
 

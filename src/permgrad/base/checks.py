@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 import numpy as np
-import numpy.typing as npt
 
+from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError, shown, unknown
 
 #: Counts are at most this: the most that every library below can hold.
@@ -66,7 +66,7 @@ def check_confidence(value: Any, name: str = "confidence") -> float:
     return float(value)
 
 
-def as_numbers(name: str, value: Any, fix: str) -> npt.NDArray[np.float64]:
+def as_numbers(name: str, value: Any, fix: str) -> Floats:
     """Return numbers as a float64 array of any shape, without a copy if possible."""
     try:
         # A complex array would lose its imaginary parts with no more than a warning.

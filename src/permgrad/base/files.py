@@ -63,6 +63,23 @@ def writing(path: str | os.PathLike[str], hint: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def made_folder(folder: Path, hint: str, path: Path | None = None) -> Iterator[None]:
+    """Make a folder for the body. Remove it again if it stays empty, so that refused work leaves no trace.
+
+    An error of the file system names the folder, or another ``path``.
+    """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        with writing(path or folder, hint):
+            folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        with suppress(OSError):
+            for place in made:
+                place.rmdir()
+
+
 def _put_in_place(temporary: Path, target: Path) -> None:
     """Move a folder to its final name in one step. An existing folder of that name is removed or swapped."""
     try:

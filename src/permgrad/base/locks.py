@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from permgrad.base.errors import InputError
-from permgrad.base.files import sweep, writing
+from permgrad.base.files import made_folder, sweep, writing
 
 LOCK = ".lock"
 
@@ -52,38 +52,27 @@ def release(lock: FileLock) -> None:
 @contextmanager
 def hold_folder(folder: Path, fix: str = "choose another folder with --out (out=)") -> Iterator[None]:
     """Lock an existing folder for the body. Refuse if another process works there."""
-    with writing(folder, fix):
-        lock = _signed(folder / LOCK, "work in a folder", f"at work in {folder}", fix)
-    try:
+    with _signed(folder / LOCK, folder, fix, "work in a folder", f"at work in {folder}"):
         yield
-    finally:
-        release(lock)
 
 
 @contextmanager
 def hold_name(target: Path) -> Iterator[None]:
     """Lock the name of a file or folder with a lock file next to it. Folders made for it are removed again."""
-    fix = "choose another name with --out (out=)"
-    made = [place for place in target.parents if not place.exists()]
-    try:
-        with writing(target, fix):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            beside = target.parent / f".{target.name}{LOCK}"
-            lock = _signed(beside, "write a file or folder", f"writing {target}", fix)
-        try:
-            sweep(target.parent, target.name)
-            yield
-        finally:
-            release(lock)
-    finally:
-        with suppress(OSError):
-            for place in made:
-                place.rmdir()
+    fix, beside = "choose another name with --out (out=)", target.parent / f".{target.name}{LOCK}"
+    with (
+        made_folder(target.parent, fix, target),
+        _signed(beside, target, fix, "write a file or folder", f"writing {target}"),
+    ):
+        sweep(target.parent, target.name)
+        yield
 
 
-def _signed(path: Path, rule: str, fact: str, fix: str) -> FileLock:
-    """Take a lock and write the process number into it, or raise with the number of its holder."""
-    lock = take(path)
+@contextmanager
+def _signed(path: Path, held: Path, fix: str, rule: str, fact: str) -> Iterator[None]:
+    """Hold a lock with the number of this process in its file, or raise with that of its holder."""
+    with writing(held, fix):
+        lock = take(path)
     if lock is None:
         holder = ""
         with suppress(OSError):
@@ -94,8 +83,8 @@ def _signed(path: Path, rule: str, fact: str, fix: str) -> FileLock:
             code="PG054",
         )
     try:
-        path.write_text(f"{os.getpid()}\n", encoding="utf-8")
-    except OSError:
+        with writing(held, fix):
+            path.write_text(f"{os.getpid()}\n", encoding="utf-8")
+        yield
+    finally:
         release(lock)
-        raise
-    return lock

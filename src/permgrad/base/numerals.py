@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Context, Decimal
 
 import numpy as np
-import numpy.typing as npt
+
+from permgrad.base.arrays import Floats
 
 #: Units of large numbers.
 _LARGE = ((1e12, "tn"), (1e9, "bn"), (1e6, "M"))
@@ -63,7 +64,7 @@ def _power(size: float) -> int:
     return math.floor(math.log10(size))
 
 
-def numbers(values: Sequence[float] | npt.NDArray[np.float64], digits: int = 3) -> list[str]:
+def numbers(values: Sequence[float] | Floats, digits: int = 3) -> list[str]:
     """Write the numbers of a column with equally many decimals: enough for the significant digits of the largest.
 
     Small numbers beside large ones get one decimal, so that they do not look like 0. Those below a billionth of the
@@ -89,7 +90,7 @@ def compact(value: float, digits: int = 3) -> str:
     return (text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text) + gap + unit
 
 
-def distinct(values: Sequence[float], digits: int = 4) -> list[str]:
+def distinct(values: Sequence[float]) -> list[str]:
     r"""Write different numbers so that they differ: with more digits where that is needed. Whole ones are exact.
 
     Examples:
@@ -98,8 +99,8 @@ def distinct(values: Sequence[float], digits: int = 4) -> list[str]:
     """
     if all(float(value).is_integer() and abs(value) < 1e6 for value in values):
         return [f"{value:{',' if abs(value) >= 1e4 else ''}.0f}".replace("-", "−") for value in values]
-    for more in range(digits, 16):
-        texts = [compact(value, more) for value in values]
+    for digits in range(4, 16):
+        texts = [compact(value, digits) for value in values]
         if len(set(texts)) == len(set(values)):
             break
     return texts
@@ -111,17 +112,3 @@ def percent(share: float | None, decimals: int | None = None) -> str:
         return "–"
     decimals = (1 if 0 < abs(share) < 0.01 else 0) if decimals is None else decimals
     return f"{fixed(100 * share, decimals)}\u00a0%"
-
-
-def percentages(*shares: float) -> list[str]:
-    r"""Write shares as percentages with enough decimals that different ones differ.
-
-    Examples:
-        >>> percentages(0.988, 0.992), percentages(0.8, 0.55)
-        (['98.8\xa0%', '99.2\xa0%'], ['80\xa0%', '55\xa0%'])
-    """
-    for decimals in (None, 1, 2, 3):
-        texts = [percent(share, decimals) for share in shares]
-        if len(set(texts)) == len(set(shares)):
-            break
-    return texts

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError, shown
 from permgrad.base.threads import Undo, together
 
@@ -76,12 +77,12 @@ def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
-def uniform_integers(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike, high: int) -> npt.NDArray[np.int64]:
+def uniform_integers(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike, high: int) -> Integers:
     """Draw integers in ``0 … high − 1``, one for each counter, independent of every other counter."""
     return (uniform(seed, keys, counters) * high).astype(np.int64)
 
 
-def uniform(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def uniform(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike) -> Floats:
     """Draw float64 in [0, 1) with 53 bits, one for each counter of at least 0, independent of every other counter."""
     key = np.uint64(derive_seed(seed, *keys))
     with np.errstate(over="ignore"):
@@ -90,7 +91,7 @@ def uniform(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike) -> npt
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def content_keys(arrays: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.uint64]:
+def content_keys(arrays: Iterable[Array]) -> npt.NDArray[np.uint64]:
     """Return a 64-bit number for each row of arrays ``(rows, *)`` that depends on the row's bytes alone."""
     total: npt.NDArray[np.uint64] | None = None
     with np.errstate(over="ignore"):

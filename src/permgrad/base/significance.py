@@ -7,10 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.base.checks import as_numbers
-from permgrad.base.errors import InputError, shown
-
-Floats = npt.NDArray[np.float64]
+from permgrad.base.arrays import Booleans, Floats
 
 #: A feature clearly matters when its p-value, adjusted for all features, is below this and its estimate above 0.
 LEVEL = 0.05
@@ -36,15 +33,8 @@ def adjusted(p_values: npt.ArrayLike, left_out: int = 0) -> Floats:
 
 
 def holm(p_values: npt.ArrayLike) -> Floats:
-    """Adjust the p-values of one list of tests ``(tests,)``, see ``adjusted``. ``InputError``: not from 0 to 1."""
-    values = as_numbers("p_values", p_values, "pass one for each test")
-    if values.ndim != 1 or not np.all((values >= 0) & (values <= 1)):
-        raise InputError(
-            f"p-values must be numbers from 0 to 1, one for each test, got {shown(values.tolist())}",
-            hint="Leave out tests that have none.",
-            code="PG002",
-        )
-    return adjusted(values[:, None])[:, 0]
+    """Adjust the p-values of one list of tests ``(tests,)``, see ``adjusted``."""
+    return adjusted(np.asarray(p_values, dtype=np.float64)[:, None])[:, 0]
 
 
 def t_quantile(quantile: float, freedom: npt.ArrayLike) -> Floats:
@@ -70,7 +60,7 @@ def over_splits(p_values: npt.ArrayLike) -> Floats:
     return values[0] if len(values) == 1 else np.asarray(np.minimum(2 * np.median(values, axis=0), 1.0))
 
 
-def clearly(importance: npt.ArrayLike, p_adjusted: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+def clearly(importance: npt.ArrayLike, p_adjusted: npt.ArrayLike) -> Booleans:
     """Return which features clearly matter: p is below 5 % and the estimate above 0. False if either is undefined."""
     return (np.asarray(importance, dtype=np.float64) > 0) & (np.asarray(p_adjusted, dtype=np.float64) < LEVEL)
 

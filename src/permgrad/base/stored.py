@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from permgrad.base.arrays import Array
 from permgrad.base.files import plain
 
 _SEAL = "seal"
@@ -68,13 +68,13 @@ def _finite(digits: str) -> float:
 
 
 # ---- arrays ----------------------------------------------------------------------------------------------------------
-def write_npz(stream: BinaryIO | str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+def write_npz(stream: BinaryIO | str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
     """Write arrays as ``read_npz`` reads them: compressed, unless reading so many back is refused."""
     small = sum(np.asarray(array).nbytes for array in arrays.values()) <= MOST_UNPACKED // 2
     (np.savez_compressed if small else np.savez)(stream, **arrays)  # type: ignore[arg-type]
 
 
-def read_npz(source: bytes | str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
+def read_npz(source: bytes | str | os.PathLike[str]) -> dict[str, Array]:
     """Return the arrays of an npz file, or of its content. Nothing is executed.
 
     ``ValueError``: it is not an npz file, is damaged, holds a pickle, or states another size of an array than it has,
@@ -129,7 +129,7 @@ def _check_sizes(parts: Collection[zipfile.ZipInfo], size: int) -> None:
         raise ValueError(f"it has {size:,} bytes and says that it unpacks to {unpacked:,}, which is not believed")
 
 
-def _read_array(file: zipfile.ZipFile, part: zipfile.ZipInfo) -> npt.NDArray[Any]:
+def _read_array(file: zipfile.ZipFile, part: zipfile.ZipInfo) -> Array:
     which = f"its array {part.filename!r}"
     with cast("zipfile.ZipExtFile", file.open(part)) as stream:
         version = np.lib.format.read_magic(stream)

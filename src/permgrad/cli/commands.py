@@ -24,7 +24,7 @@ from permgrad.base.csv_files import csv_formulas
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning, did_you_mean
 from permgrad.base.processors import prepare_threads
 from permgrad.base.startup import loading, own_process, silenced
-from permgrad.cli.help import HelpfulCommand, completion_of, described, panel_of, with_names
+from permgrad.cli.help import HelpfulCommand, completion_of, described, panel_of
 from permgrad.cli.terminal import be_quiet, open_page, painted, say, tell
 from permgrad.runs import requests
 from permgrad.runs.options import Option, argument, flag_of, options_of, separated
@@ -144,9 +144,7 @@ def command(
         invoked.__doc__, invoked.__name__ = function.__doc__, function.__name__
         invoked.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         invoked.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        old = {former: flag_of(field, option) for field, option in options.items() for former in option.old}
-        kind = with_names(old) if old else HelpfulCommand
-        group.command(name, cls=kind, epilog="\n".join(examples))(invoked)
+        group.command(name, cls=HelpfulCommand, epilog="\n".join(examples))(invoked)
         return function
 
     return enter

@@ -1,4 +1,4 @@
-"""The help of a command: options in panels, examples; and options under their former names."""
+"""The help of a command: options in panels, and examples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from permgrad.base.csv_files import csv_header
-from permgrad.cli.terminal import painted, say
+from permgrad.cli.terminal import painted
 from permgrad.runs.options import Option
 
 #: The panels of help in their order, and the fields of requests in each. Others are about data.
@@ -54,27 +54,13 @@ def described(option: Option) -> tuple[str, str | None]:
 
 
 class HelpfulCommand(TyperCommand):
-    """A command with panels, examples (the lines of its epilog) and options that were renamed."""
-
-    #: New names of options by their old ones.
-    renamed: dict[str, str] = {}  # noqa: RUF012 — filled for each command by ``with_names``
+    """A command with panels and examples (the lines of its epilog)."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the new names of options in the place of old ones, with a notice."""
-        words, old = [], self.renamed
-        for place, word in enumerate(args):
-            if word == "--":
-                words += args[place:]
-                break
-            flag, sign, value = word.partition("=")
-            if flag in old:
-                if not ctx.resilient_parsing:
-                    say(f"note: {flag} is now called {old[flag]}. The old name still works.")
-                word = f"{old[flag]}{sign}{value}"  # noqa: PLW2901
-            words.append(word)
-        if ctx.resilient_parsing and words and words[-1].startswith("-"):
-            del words[-1]  # a shell completes its value: without one, no argument would be known
-        return super().parse_args(ctx, words)
+        """Leave out an option whose value a shell completes: without a value, no argument would be known."""
+        if ctx.resilient_parsing and args and args[-1].startswith("-"):
+            args = args[:-1]
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options, each panel under a heading."""
@@ -97,11 +83,6 @@ class HelpfulCommand(TyperCommand):
             with formatter.section(painted("Examples", "bold", sys.stdout)):
                 for line in self.epilog.splitlines():
                     formatter.write(f"{'':{formatter.current_indent}}{line}\n")
-
-
-def with_names(options: dict[str, str]) -> type[HelpfulCommand]:
-    """Return the class of a command with former names of options, and the new name of each."""
-    return type("HelpfulCommand", (HelpfulCommand,), {"renamed": options})
 
 
 # ---- completion ------------------------------------------------------------------------------------------------------

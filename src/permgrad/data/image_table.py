@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.base.arrays import Array
 from permgrad.base.checks import check_path, is_whole
 from permgrad.base.errors import InputError, by_count, listed, shown, two_sentences, warn_user
 
@@ -46,6 +47,9 @@ _RULES = {
         "Rescale all images of the column to 0 … 65,535 in the same way, or save them with 8 or 16 bits.",
     ),
 }
+
+#: Patches on each side of an image that explanations name: few enough for a list with the table's columns.
+PATCHES = 4
 
 
 class _LevelsError(ValueError):
@@ -272,7 +276,7 @@ def _read(file: Path, channels: int, height: int, width: int) -> Pixels:
     return array[None] if channels == 1 else np.moveaxis(array, -1, 0)
 
 
-def _eight_bits(values: npt.NDArray[Any]) -> Pixels:
+def _eight_bits(values: Array) -> Pixels:
     """Bring grey levels of more than 8 bits to 0 … 255: real numbers by 1, integers by 65,535, alike for all images."""
     if not np.isfinite(values).all():
         raise ValueError("it has pixels that are not finite numbers")

@@ -6,14 +6,12 @@ Source: Yang et al., MedMNIST v2, Scientific Data 10:41 (2023). Checksums are th
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, did_you_mean, unknown
 from permgrad.base.files import file_hash
 from permgrad.base.registry import Registry
@@ -59,48 +57,38 @@ for _card in (
 
 @dataclass(frozen=True)
 class Images:
-    """Images as read, one part behind the other: pixels (uint8), labels as in the file, and the part of each."""
+    """The pixels (uint8) of all images, one part behind the other, and the name and MD5 of their file."""
 
     name: str
     pixels: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.integer]
-    part: npt.NDArray[np.str_]
     md5: str
 
     def __len__(self) -> int:
         return len(self.pixels)
 
 
-def load_medmnist(name_or_path: str | os.PathLike[str], parts: Sequence[str] = PARTS) -> Images:
-    """Read some parts of a MedMNIST file, by its name or the path of any ``.npz`` of the same form.
+def load_medmnist(name_or_path: str | os.PathLike[str]) -> Images:
+    """Read a MedMNIST file, by its name or the path of any ``.npz`` of the same form.
 
     A name is looked for in the folder that ``PERMGRAD_DATA`` names, where unknown content gives a warning, then in the
     cache, then downloaded. These must match the checksum.
 
     Raises:
-        InputError: no such name or file, an unknown part, or a file of another form.
+        InputError: no such name or file, or a file of another form.
         EnvironmentProblem: the file is nowhere and cannot be downloaded. The message says which file to put where.
     """
-    for part in parts:
-        check_choice("part", part, PARTS)
-    if not parts:
-        raise InputError(
-            f"parts must name at least one of {', '.join(PARTS)}, got {parts!r}", hint="Name one of them.", code="PG003"
-        )
     path, name = find_medmnist(name_or_path)
-    arrays = _read(path, parts)
-    pixels = [arrays[f"{part}_images"] for part in parts]
-    labels = [arrays[f"{part}_labels"] for part in parts]
-    for kind, arrays_of_kind in (("images", pixels), ("labels", labels)):
-        if len({array.shape[1:] for array in arrays_of_kind}) > 1:
-            shapes = ", ".join(f"{part}: {array.shape[1:]}" for part, array in zip(parts, arrays_of_kind, strict=True))
+    arrays = _read(path)
+    for kind in ("images", "labels"):
+        of_parts = {part: arrays[f"{part}_{kind}"].shape[1:] for part in PARTS}
+        if len(set(of_parts.values())) > 1:
+            shapes = ", ".join(f"{part}: {shape}" for part, shape in of_parts.items())
             raise InputError(
                 f"All parts of {str(path)!r} must have {kind} of one shape, got {shapes}",
                 hint="Write them alike.",
                 code="PG007",
             )
-    which = np.repeat(list(parts), [len(images) for images in pixels])
-    return Images(name, np.concatenate(pixels), np.concatenate(labels), which, file_hash(path, "md5"))
+    return Images(name, np.concatenate([arrays[f"{part}_images"] for part in PARTS]), file_hash(path, "md5"))
 
 
 def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
@@ -127,9 +115,9 @@ def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
     raise InputError(problem.problem, hint=hint, code=problem.code)
 
 
-def _read(path: Path, parts: Sequence[str]) -> dict[str, npt.NDArray]:
-    """Read the arrays of some parts and check that they are what a MedMNIST file holds."""
-    wanted = [f"{part}_{kind}" for part in parts for kind in ("images", "labels")]
+def _read(path: Path) -> dict[str, npt.NDArray]:
+    """Read the arrays of all parts and check that they are what a MedMNIST file holds."""
+    wanted = [f"{part}_{kind}" for part in PARTS for kind in ("images", "labels")]
     try:
         arrays = read_npz(path)
     except (OSError, ValueError) as error:
@@ -142,7 +130,7 @@ def _read(path: Path, parts: Sequence[str]) -> dict[str, npt.NDArray]:
             hint="Rename the arrays.",
             code="PG011",
         )
-    for part in parts:
+    for part in PARTS:
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
             raise InputError(

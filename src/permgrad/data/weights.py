@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.checks import as_numbers
 from permgrad.base.errors import InputError
 from permgrad.base.late import pd
@@ -16,7 +16,7 @@ from permgrad.data.read.cells import CellError
 LEAST, MOST = 1e-100, 1e100
 
 
-def are_weights(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+def are_weights(values: Floats) -> Booleans:
     """Return whether each number can be a weight."""
     return np.asarray((values == 0) | ((values >= LEAST) & (values <= MOST)))
 
@@ -28,7 +28,7 @@ def _broken_rule(weight: float) -> tuple[str, str]:
     return "finite and at least 0", "Correct it, or write 0 for a row that does not count."
 
 
-def check_weights(sample_weight: Any, rows: int) -> npt.NDArray[np.float64]:
+def check_weights(sample_weight: Any, rows: int) -> Floats:
     """Return the weights of rows in memory, a new array ``(rows,)``. One number stands for all rows."""
     weights = as_numbers("sample_weight", sample_weight, f"pass one for each of the {rows} rows").copy()
     if weights.ndim == 0:
@@ -52,7 +52,7 @@ def check_weights(sample_weight: Any, rows: int) -> npt.NDArray[np.float64]:
     return weights
 
 
-def read_weights(values: pd.Series[Any]) -> npt.NDArray[np.float64]:
+def read_weights(values: pd.Series[Any]) -> Floats:
     """Return weights of the rows of a part of a table, which may all be 0. A ``CellError`` names an invalid one."""
     weights = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     if (wrong := np.flatnonzero(~are_weights(weights))).size:

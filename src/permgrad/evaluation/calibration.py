@@ -16,10 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.errors import InputError
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.significance import NORMAL_95
-
-Floats = npt.NDArray[np.float64]
 
 #: Largest number of bins, and the fewest rows and least sum of p (1 − p) that a bin should have.
 MOST_BINS, FEWEST_ROWS, LEAST_DOUBT = 10, 25, 2.0
@@ -37,7 +35,7 @@ class Reliability:
     observed: Floats
     low: Floats
     high: Floats
-    rows: npt.NDArray[np.int64]
+    rows: Integers
     error: float
     chance: float
 
@@ -49,22 +47,8 @@ def reliability(positive: npt.ArrayLike, probability: npt.ArrayLike) -> Reliabil
     """
     truth = np.asarray(positive, dtype=np.float64).ravel()
     scores = np.asarray(probability, dtype=np.float64).ravel()
-    if truth.shape != scores.shape:
-        raise InputError(
-            f"positive and probability must have the same number of rows, got {len(truth)} and {len(scores)}",
-            hint="Pass one probability per row.",
-            code="PG007",
-        )
     defined = np.isfinite(scores)
-    truth, scores = truth[defined], scores[defined]
-    if not len(scores):
-        raise InputError("No row has a probability", hint="Pass at least one row with a probability.", code="PG013")
-    if scores.min() < -1e-9 or scores.max() > 1 + 1e-9:
-        worst = scores[np.argmax(abs(scores - 0.5))]
-        raise InputError(
-            f"Probabilities must be between 0 and 1, got {worst:g}", hint="Pass predict_proba(X).", code="PG002"
-        )
-    scores = np.clip(scores, 0, 1)
+    truth, scores = truth[defined], np.clip(scores[defined], 0, 1)
     doubt = float(np.sum(scores * (1 - scores)))
     member = _bins(scores, max(1, min(MOST_BINS, len(scores) // FEWEST_ROWS, int(doubt / LEAST_DOUBT))))
     rows = np.bincount(member)
@@ -90,9 +74,7 @@ def wilson(share: npt.ArrayLike, rows: npt.ArrayLike) -> tuple[Floats, Floats]:
     return low, np.clip(np.maximum(centre + half, observed), 0, 1)
 
 
-def per_class(
-    y: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[Any] | npt.NDArray[Any]
-) -> pd.DataFrame:
+def per_class(y: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[Any] | Array) -> pd.DataFrame:
     """Compute the metrics of each class from probabilities ``(rows, classes)``, one line per class.
 
     Undefined metrics are NaN. Rows of a class that the model does not know count as errors for every class.
@@ -118,7 +100,7 @@ def per_class(
     return frame
 
 
-def _bins(values: Floats, count: int) -> npt.NDArray[np.int64]:
+def _bins(values: Floats, count: int) -> Integers:
     """Number each row's bin from 0 without gaps, by rising probability. Equal probabilities share a bin."""
     place = np.unique(values, return_inverse=True)[1]
     doubt = np.bincount(place, weights=values * (1 - values))

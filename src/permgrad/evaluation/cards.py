@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.significance import NORMAL_95
 from permgrad.evaluation.calibration import wilson
 from permgrad.evaluation.distributions import bar_edges
 from permgrad.evaluation.levels import Levels, levels_of
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 #: From positions of rows ``(n,)`` and these rows with one column changed, the predictions ``(n, outputs)``.
 Predict = Callable[[Integers, pd.DataFrame], Floats]
 

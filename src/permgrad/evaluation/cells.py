@@ -7,13 +7,11 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from permgrad.base.arrays import Array, Floats
 from permgrad.data.read.dates import find_date_format, is_moment, read_dates
 from permgrad.data.types.duplicates import column_levels
-
-Floats = npt.NDArray[np.float64]
 
 #: Numbers with up to this many values are treated as levels.
 FEW_VALUES = 12
@@ -28,7 +26,7 @@ class ColumnCells:
     """
 
     kind: Literal["number", "date", "levels"]
-    codes: npt.NDArray[Any]
+    codes: Array
     numbers: Floats | None
     texts: list[str]
 

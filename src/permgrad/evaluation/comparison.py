@@ -19,17 +19,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.checks import as_numbers, check_number
+from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
-from permgrad.base.errors import InputError, unknown
+from permgrad.base.errors import unknown
 from permgrad.base.files import atomic_path, plain, write_json_atomic, write_text_atomic
-from permgrad.base.significance import LEVEL, adjusted, clearly, holm, over_splits, t_quantile, t_two_sided
+from permgrad.base.significance import LEVEL, adjusted, clearly, over_splits, t_quantile, t_two_sided
 from permgrad.evaluation.metrics import Metric, metrics
 from permgrad.evaluation.ranking import agreement_table, importance_shares, usual_k
 from permgrad.evaluation.ranking import strongest as strongest_of
-
-Floats = npt.NDArray[np.float64]
 
 #: Results of a test of two models.
 _TEST = ["difference", "ci_low", "ci_high", "p_value"]
@@ -228,7 +226,7 @@ class Comparison:
         return {name: wide.loc[[(name, fold) for fold in common]].to_numpy(dtype=np.float64) for name in have}
 
     @cached_property
-    def clear(self) -> dict[str, npt.NDArray[np.bool_]]:
+    def clear(self) -> dict[str, Booleans]:
         """The features that clearly matter to each explained model: p-values over folds pass Holm's steps at 5 %.
 
         Without p-values, every feature above 0 counts.
@@ -276,7 +274,7 @@ class Comparison:
     # ---- export ------------------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
         """Return everything except the frames of scores and importances, for JSON."""
-        from permgrad.report.page.comparison import sentences
+        from permgrad.pages.comparison import sentences
 
         measured = [name for name in self.scores if name in metrics]
         by_model = self.scores[measured].astype(float).groupby(self.scores["model"], sort=False)
@@ -311,7 +309,7 @@ class Comparison:
     def to_html(self) -> str:
         """Return the page: one HTML file that works offline."""
         # NOTE: imported here because report imports this file.
-        from permgrad.report.page.comparison import comparison_page
+        from permgrad.pages.comparison import comparison_page
 
         return comparison_page(self)
 
@@ -352,14 +350,10 @@ class Comparison:
 def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
     """Add the p-values of tests, adjusted for their number."""
     frame = frame.astype(dict.fromkeys(_TEST, np.float64))
-    defined = frame["p_value"].notna().to_numpy()
-    frame["p_holm"] = math.nan
-    if defined.any():
-        frame.loc[defined, "p_holm"] = holm(frame.loc[defined, "p_value"].to_numpy())
+    frame["p_holm"] = adjusted(frame[["p_value"]])[:, 0]
     return frame
 
 
-_ROWS = "pass the number of rows of a split"
 #: Differences that agree up to this share are equal.
 _ROUNDING = 1e-12
 
@@ -383,22 +377,7 @@ def corrected_paired_test(differences: npt.ArrayLike, *, train_rows: int, test_r
     If all differences are equal, their spread is unknown. The p-value is then that of their signs, 2 · 2^−J, with the
     interval that belongs to it. If they are all 0, the p-value is 1 and the interval is 0.
     """
-    values = as_numbers("differences", differences, "pass one for each split")
-    if values.ndim != 1 or len(values) < 2:
-        raise InputError(
-            f"A paired test needs the differences of at least two splits, got shape {values.shape}",
-            hint="Measure both models on more splits.",
-            code="PG013",
-        )
-    if not np.all(np.isfinite(values)):
-        raise InputError(
-            f"{int(np.sum(~np.isfinite(values)))} of {len(values)} differences are not finite",
-            hint="Leave out the splits on which a model has no score.",
-            code="PG002",
-        )
-    for name, rows in (("train_rows", train_rows), ("test_rows", test_rows)):
-        if check_number(name, rows, _ROWS) < 1:
-            raise InputError(f"{name} must be at least 1, got {rows!r}", hint=_ROWS, code="PG002")
+    values = np.asarray(differences, dtype=np.float64)
     splits = len(values)
     # Scores near 1 are rounded at 1e-16, and so are their differences, even very small ones.
     largest = _ROUNDING * float(np.abs(values).max())

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from permgrad.base.arrays import Array, Floats
 from permgrad.evaluation.cells import FEW_VALUES, ColumnCells, cells_of
-
-Floats = npt.NDArray[np.float64]
 
 #: Bars of a distribution, and levels that get one of their own.
 BARS, LEVELS = 24, 10
@@ -65,7 +63,7 @@ def bar_edges(present: Floats) -> Floats:
     return np.linspace(low, high, BARS + 1) if high > low else np.array([low - 0.5, low + 0.5])
 
 
-def _levels(cells: ColumnCells, sides: Sequence[npt.NDArray[Any]]) -> dict[str, Any]:
+def _levels(cells: ColumnCells, sides: Sequence[Array]) -> dict[str, Any]:
     """Return the shares of the most frequent levels, and of all others."""
     counts = np.stack([np.bincount(side[side >= 0], minlength=cells.count) for side in sides])
     order = np.argsort(-counts.sum(axis=0), kind="stable")

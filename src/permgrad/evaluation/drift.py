@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
+from permgrad.base.arrays import Array, Floats
 from permgrad.base.significance import LEVEL, holm
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.cells import FEW_VALUES, cells_of
 from permgrad.evaluation.leaks import looked_at
-
-Floats = npt.NDArray[np.float64]
 
 #: A difference of shares that is large enough to matter. Normal distributions 0.25 standard deviations apart have it.
 LARGE = 0.1
@@ -37,7 +35,7 @@ def find_drift(
     train: pd.DataFrame,
     test: pd.DataFrame,
     *,
-    targets: tuple[str, npt.NDArray[Any], npt.NDArray[Any]] | None = None,
+    targets: tuple[str, Array, Array] | None = None,
     na_codes: Sequence[str | int | float] = (),
 ) -> list[dict[str, Any]]:
     """Compare each column of the training rows with that of the test rows, the largest differences first.
@@ -75,7 +73,7 @@ def find_drift(
         difference = _difference(both.iloc[:, place], str(name), rows[0])
         if difference is not None:
             compared.append((str(name), difference))
-    adjusted = holm([difference.p_value for _, difference in compared]).tolist() if compared else []
+    adjusted = holm([difference.p_value for _, difference in compared]).tolist()
     sampled = rows != [len(train), len(test)]
     facts = [
         {
@@ -96,7 +94,7 @@ def both_parts(
     train: pd.DataFrame,
     test: pd.DataFrame,
     *,
-    targets: tuple[str, npt.NDArray[Any], npt.NDArray[Any]] | None = None,
+    targets: tuple[str, Array, Array] | None = None,
     na_codes: Sequence[str | int | float] = (),
 ) -> tuple[pd.DataFrame, int, int]:
     """Return evenly spread rows of both parts as one table, those of training first, and their numbers."""
@@ -134,7 +132,7 @@ def _difference(series: pd.Series[Any], name: str, count: int) -> _Difference | 
     return _of_levels(cells.codes, [*cells.names, "missing"] if missing else cells.names, count)
 
 
-def _of_numbers(codes: npt.NDArray[Any], levels: Floats, count: int, kind: str) -> _Difference:
+def _of_numbers(codes: Array, levels: Floats, count: int, kind: str) -> _Difference:
     """Compare the distributions of numbers at the value where they are farthest apart."""
     edges, order = np.unique(np.append(np.where(np.isnan(levels), -np.inf, levels), -np.inf), return_inverse=True)
     places = order[codes]  # −1, missing, is the last one, below all values
@@ -153,7 +151,7 @@ def _of_numbers(codes: npt.NDArray[Any], levels: Floats, count: int, kind: str) 
     return _Difference(kind, p_value, train, test, below_it if gap[at] > 0 else "above", float(edges[at]))
 
 
-def _of_levels(codes: npt.NDArray[Any], names: Sequence[str], count: int) -> _Difference | None:
+def _of_levels(codes: Array, names: Sequence[str], count: int) -> _Difference | None:
     """Compare the shares of levels. −1 is the last one, missing."""
     places = np.where(codes < 0, len(names) - 1, codes)
     counts = np.stack([np.bincount(side, minlength=len(names)) for side in (places[:count], places[count:])])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from permgrad.base.arrays import Floats
 
 #: Ranges of the predictions, and the fewest rows of each.
 BANDS, FEWEST_ROWS = 12, 20

@@ -18,16 +18,20 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from permgrad.attribution.build import digests_of
 from permgrad.attribution.explain import explain as explain_again
-from permgrad.attribution.explanation import MIXED, Explanation
-from permgrad.attribution.method import Request, methods
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.explanation import MIXED
+from permgrad.attribution.explanation.statistics import mean_over_rows
+from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.replace.game import loss_value
-from permgrad.attribution.replace.moments import mean_over_rows
-from permgrad.attribution.request import Arguments, NoMethod, build_request, find_method
+from permgrad.attribution.request import Request, methods
+from permgrad.attribution.request.arguments import Arguments, NoMethod
+from permgrad.attribution.request.reading import build_request
+from permgrad.attribution.request.result import digests_of
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_confidence, check_names, check_number, check_whole
 from permgrad.base.errors import InputError, counted, error_in_words, keeping_warnings, listed, two_sentences
 from permgrad.base.frames import Library, as_library
@@ -36,8 +40,6 @@ from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.base.registry import Registry
 from permgrad.base.significance import t_quantile
 from permgrad.evaluation.measures import (
-    Booleans,
-    Floats,
     RemovalCurves,
     area,
     draw_weights_anew,
@@ -54,7 +56,7 @@ from permgrad.models.devices import full_float32
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from permgrad.report.plots import PlotFigure
+    from permgrad.pages.plots import PlotFigure
 
 Better = Literal["higher", "lower"]
 
@@ -119,7 +121,7 @@ class Evaluation:
         Raises:
             InputError: neither curve was computed.
         """
-        from permgrad.report.plots.removal import removal
+        from permgrad.pages.plots.removal import removal
 
         return removal(self, title=title, ax=ax)
 
@@ -182,12 +184,12 @@ class Tested:
         """The numbers that are judged, ``(rows, players)``."""
         return self.pick(self.explanation)
 
-    def donors(self, purpose: str, repeat: int) -> npt.NDArray[np.int64]:
+    def donors(self, purpose: str, repeat: int) -> Integers:
         """Return a background row for each row."""
         rows, count = np.arange(self.request.count), len(self.request.donors[0])
         return donor_rows(self.seed, f"evaluate {purpose}", repeat, rows, count, shared=self.request.shared)
 
-    def measured(self, replaced: Booleans, donors: npt.NDArray[np.int64]) -> Floats:
+    def measured(self, replaced: Booleans, donors: Integers) -> Floats:
         """Return the output (local) or the loss (global) of each row with players replaced, ``(rows,)``."""
         request, rows = self.request, np.arange(self.request.count)
         with request.subject.open():
@@ -394,9 +396,9 @@ def _moved(inputs: Any, rng: np.random.Generator, radius: float) -> tuple[Any, i
     return inputs, 0
 
 
-def _moved_numbers(numbers: npt.NDArray[Any], rng: np.random.Generator, radius: float) -> npt.NDArray[Any]:
+def _moved_numbers(numbers: Array, rng: np.random.Generator, radius: float) -> Array:
     scale = np.nanstd(numbers, axis=0 if numbers.ndim == 2 else None) if numbers.size else 0.0
-    moved: npt.NDArray[Any] = (numbers + rng.uniform(-radius, radius, numbers.shape) * scale).astype(numbers.dtype)
+    moved: Array = (numbers + rng.uniform(-radius, radius, numbers.shape) * scale).astype(numbers.dtype)
     return moved
 
 

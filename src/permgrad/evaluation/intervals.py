@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from permgrad.base.arrays import Array, Booleans
 from permgrad.evaluation.calibration import wilson
 
 
-def holds(truth: npt.NDArray[Any], inside: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def holds(truth: Array, inside: Array) -> Booleans:
     """Return whether each row's truth is inside ``(rows,)``.
 
     Args:
@@ -22,7 +22,7 @@ def holds(truth: npt.NDArray[Any], inside: npt.NDArray[Any]) -> npt.NDArray[np.b
     return np.asarray(inside[np.arange(len(truth)), truth] & (truth >= 0))
 
 
-def score_intervals(truth: npt.NDArray[Any], inside: npt.NDArray[Any], coverage: float) -> dict[str, Any]:
+def score_intervals(truth: Array, inside: Array, coverage: float) -> dict[str, Any]:
     """Return what ``metrics.json`` holds of intervals or sets.
 
     ``coverage`` (asked for), ``covered``: the share of the ``rows`` whose truth is inside, with its 95 % interval

@@ -10,15 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from numpy.polynomial import Polynomial
 
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.data.types.duplicates import column_levels
 from permgrad.evaluation.metrics import Task
 
-Floats = npt.NDArray[np.float64]
-Whole = npt.NDArray[np.int64]
+Whole = Integers
 
 #: Balanced accuracy or R² on held-out rows from which a column is reported. A column within 0.01 of a model with 0.99
 #: reaches it, too.
@@ -40,7 +39,7 @@ def looked_at(rows: int, columns: int) -> Whole:
 
 
 def columns_that_tell(
-    learned: tuple[pd.DataFrame, npt.NDArray[Any]], held: tuple[pd.DataFrame, npt.NDArray[Any]], task: Task
+    learned: tuple[pd.DataFrame, Array], held: tuple[pd.DataFrame, Array], task: Task
 ) -> list[dict[str, Any]]:
     """Return ``{column, metric, score, rows}`` of columns with at least 0.98 on held-out rows, the highest first.
 
@@ -58,7 +57,7 @@ def columns_that_tell(
     both = pd.concat(tables, ignore_index=True)
     if task == "regression":
         y, classes = np.concatenate(targets).astype(np.float64), 0
-        measures: dict[str, npt.NDArray[Any]] = {"r2": y, "r2_of_ranks": pd.Series(y).rank().to_numpy()}
+        measures: dict[str, Array] = {"r2": y, "r2_of_ranks": pd.Series(y).rank().to_numpy()}
     else:
         codes, names = pd.factorize(np.concatenate([values.astype(object) for values in targets]))
         classes, measures = len(names), {"balanced_accuracy": codes}
@@ -73,9 +72,7 @@ def columns_that_tell(
     return sorted(leaks, key=lambda leak: -leak["score"])
 
 
-def _score(
-    series: pd.Series[Any], name: str, y: npt.NDArray[Any], classes: int, halves: Sequence[npt.NDArray[np.bool_]]
-) -> float:
+def _score(series: pd.Series[Any], name: str, y: Array, classes: int, halves: Sequence[Booleans]) -> float:
     """Return the best balanced accuracy or R² of a lookup on held-out rows."""
     codes, values = column_levels(series, name)
     numeric = isinstance(values, np.ndarray)
@@ -98,7 +95,7 @@ def _score(
     return max(scores)
 
 
-def _lookup(x: Floats, y: npt.NDArray[Any], wanted: Floats, classes: int, neighbours: int) -> npt.NDArray[Any]:
+def _lookup(x: Floats, y: Array, wanted: Floats, classes: int, neighbours: int) -> Array:
     """Predict ``wanted`` from rows with close values, or with the same value if ``neighbours=0``."""
     defined, there = np.isfinite(x), np.isfinite(wanted)
     guess = np.full(len(wanted), _means(np.zeros(len(y), dtype=np.int64), 1, y, y, classes)[0])
@@ -120,7 +117,7 @@ def _lookup(x: Floats, y: npt.NDArray[Any], wanted: Floats, classes: int, neighb
     return guess
 
 
-def _means(runs: Whole, count: int, values: npt.NDArray[Any], y: npt.NDArray[Any], classes: int) -> npt.NDArray[Any]:
+def _means(runs: Whole, count: int, values: Array, y: Array, classes: int) -> Array:
     """Return each run's mean, or the class of which it holds the largest share of rows."""
     if classes == 0:
         return np.asarray(np.bincount(runs, values, count) / np.bincount(runs, minlength=count))
@@ -138,9 +135,7 @@ def _line(x: Floats, y: Floats, wanted: Floats) -> Floats:
     return guess
 
 
-def _measure(
-    y: npt.NDArray[Any], classes: int, halves: Sequence[npt.NDArray[np.bool_]], guesses: Sequence[npt.NDArray[Any]]
-) -> float:
+def _measure(y: Array, classes: int, halves: Sequence[Booleans], guesses: Sequence[Array]) -> float:
     """Return the balanced accuracy or R² over both halves. A class counts only if the other half has it, too."""
     if classes == 0:
         pairs = [(y[~fit], guess) for fit, guess in zip(halves, guesses, strict=True)]

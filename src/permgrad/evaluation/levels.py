@@ -7,12 +7,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-Floats = npt.NDArray[np.float64]
+from permgrad.base.arrays import Floats, Integers
+
 #: Each row's level, and the levels' names.
-Levels = tuple[npt.NDArray[np.int64], list[str]]
+Levels = tuple[Integers, list[str]]
 #: Most levels of a column, and ranges that numbers are cut into.
 LEVELS, PARTS = 12, 6
 
@@ -55,9 +55,7 @@ def levels_of(values: pd.Series[Any], parts: int = PARTS, write: Callable[[float
     return codes.astype(np.int64), names
 
 
-def level_table(
-    levels: Levels, outcome: Floats, attribution: Floats | None, places: npt.NDArray[np.int64]
-) -> list[dict[str, Any]]:
+def level_table(levels: Levels, outcome: Floats, attribution: Floats | None, places: Integers) -> list[dict[str, Any]]:
     """Return for each level its rows, their mean outcome and their mean attribution, both with standard errors."""
     codes, names = levels
     explained = codes[places]
@@ -79,9 +77,7 @@ def level_table(
     ]
 
 
-def _means(
-    values: Floats, codes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
-) -> list[tuple[float | None, float | None]]:
+def _means(values: Floats, codes: Integers, counts: Integers) -> list[tuple[float | None, float | None]]:
     """Return each level's mean and its standard error, None where it has too few rows."""
     with np.errstate(invalid="ignore", divide="ignore"):
         means = np.bincount(codes, weights=values, minlength=len(counts)) / counts

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
 
 #: Rows that are listed. Up to so many of them are there as wrong or unsure ones, the others are drawn at random.
 MOST_LISTED, MOST_WRONG, MOST_UNSURE = 1000, 24, 16
@@ -27,7 +25,7 @@ class Listed:
     """Positions of the listed rows, rising, and which of them were drawn at random."""
 
     places: Integers
-    random: npt.NDArray[np.bool_]
+    random: Booleans
 
 
 def choose_listed(drawn: Integers, notable: Sequence[int] = ()) -> Listed:
@@ -43,7 +41,7 @@ def choose_listed(drawn: Integers, notable: Sequence[int] = ()) -> Listed:
     return Listed(places, np.isin(places, random))
 
 
-def notable_rows(predicted: Floats, truth: npt.NDArray[Any]) -> list[int]:
+def notable_rows(predicted: Floats, truth: Array) -> list[int]:
     """Return the rows that deserve an explanation: the clearest errors, and those of which the model is least sure.
 
     ``predicted``: probabilities ``(rows, classes)`` with the codes of the true classes, or numbers ``(rows,)`` with

@@ -13,11 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.random import forked_torch
 from permgrad.evaluation.ranking import spearman
-
-Floats = npt.NDArray[np.float64]
-Booleans = npt.NDArray[np.bool_]
 
 
 # ---- removal curves --------------------------------------------------------------------------------------------------
@@ -53,8 +51,7 @@ def removal_curves(value: Callable[[Booleans], Floats], order: npt.NDArray[np.in
 
 def area(shares: Floats, curves: Floats) -> Floats:
     """Return the area under each curve ``(*, points)`` over 0 … 1, by the trapezoidal rule."""
-    areas: Floats = ((curves[..., 1:] + curves[..., :-1]) / 2 * np.diff(shares)).sum(axis=-1)
-    return areas
+    return np.asarray(np.trapezoid(curves, shares))
 
 
 # ---- infidelity and sensitivity --------------------------------------------------------------------------------------

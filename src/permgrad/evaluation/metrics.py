@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.checks import as_numbers, check_choice
 from permgrad.base.errors import InputError, shown
 from permgrad.base.files import plain
@@ -46,9 +47,9 @@ class Case:
         positive: Position of the positive one of two classes.
     """
 
-    truth: npt.NDArray[Any]
-    predictions: npt.NDArray[Any]
-    probabilities: npt.NDArray[np.float64] | Any = None
+    truth: Array
+    predictions: Array
+    probabilities: Floats | Any = None
     n_classes: int = 0
     labels: tuple[Any, ...] = ()
     positive: int = 1
@@ -147,7 +148,7 @@ def lift(case: Case) -> float | None:
     return _one_versus_rest(case, _lift)
 
 
-def _lift(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> float:
+def _lift(truth: Booleans, scores: Floats) -> float:
     chosen = -(-len(truth) // 10)
     edge = np.partition(scores, len(scores) - chosen)[len(scores) - chosen]
     above, tied = scores > edge, scores == edge
@@ -168,7 +169,7 @@ def log_loss(case: Case) -> float | None:
     return float(np.mean(-np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0))))
 
 
-def confusion(case: Case) -> npt.NDArray[np.int64]:
+def confusion(case: Case) -> Integers:
     """Count rows by true class (rows) and predicted class (columns), in the order of ``case.labels``."""
     size = len(case.labels)
     return np.bincount(case.truth * size + case.predictions, minlength=size * size).reshape(size, size)
@@ -241,7 +242,7 @@ def evaluate(
     *,
     predictions: npt.ArrayLike | None = None,
     probabilities: npt.ArrayLike | None = None,
-    classes: Sequence[Any] | npt.NDArray[Any] = (),
+    classes: Sequence[Any] | Array = (),
     positive: Any = None,
 ) -> dict[str, Any]:
     """Compute every metric of a task, in the form of ``metrics.json`` for one part of the rows.
@@ -321,7 +322,7 @@ def _classification_case(
     y: npt.ArrayLike,
     predictions: npt.ArrayLike | None,
     probabilities: npt.ArrayLike | None,
-    classes: Sequence[Any] | npt.NDArray[Any],
+    classes: Sequence[Any] | Array,
 ) -> Case:
     names = np.asarray(classes)
     labels = pd.Index(names) if names.ndim == 1 and len(names) else pd.Index([])
@@ -360,9 +361,7 @@ def _classification_case(
     return Case(truth_at, guess_at, table, len(labels), every)
 
 
-def _places_of(
-    labels: pd.Index[Any], truth: npt.NDArray[Any], guess: npt.NDArray[Any]
-) -> tuple[Any, Any, tuple[Any, ...]]:
+def _places_of(labels: pd.Index[Any], truth: Array, guess: Array) -> tuple[Any, Any, tuple[Any, ...]]:
     """Return the positions of both among all labels, and these labels: the model's, then those that only rows have."""
     at = [labels.get_indexer(pd.Index(values)).astype(np.int64) for values in (truth, guess)]
     # Missing labels form one class, however the rows write them.

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from permgrad.evaluation.cards import Integers, Points, Predict, Sample, as_numbers, points_of, written
-
-Floats = npt.NDArray[np.float64]
+from permgrad.base.arrays import Floats, Integers
+from permgrad.evaluation.cards import Points, Predict, Sample, as_numbers, points_of, written
 
 #: Pairs whose effects are computed, values of each feature, rows that are set, and rows whose values are shown.
 MOST_PAIRS, VALUES, MOST_ROWS, MOST_DOTS = 8, 8, 40, 200

@@ -17,11 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.checks import as_numbers, check_choice, check_whole
+from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
 from permgrad.base.significance import t_quantile
-
-Floats = npt.NDArray[np.float64]
 
 
 def importance_shares(importance: npt.ArrayLike) -> Floats:
@@ -61,19 +59,12 @@ def strongest(importance: npt.ArrayLike, k: int) -> Floats:
     Features whose importance is not above 0 are never included.
     """
     values = _importances(importance)
-    largest = among_largest(values, check_whole("k", k, "pass for example 10"))
     positive = values > 0
-    return positive.astype(np.float64) if positive.sum() <= k else largest
+    return positive.astype(np.float64) if positive.sum() <= k else among_largest(values, k)
 
 
 def among_largest(values: Floats, k: int) -> Floats:
     """Return whether each value is among the ``k`` largest: 1, 0, or a fraction for ties at the edge."""
-    if not 1 <= k <= len(values):
-        raise InputError(
-            f"k must be between 1 and the number of features ({len(values)}), got {k}",
-            hint="Pass another k.",
-            code="PG002",
-        )
     edge = np.sort(values)[-k]
     above, tied = values > edge, values == edge
     return np.where(above, 1.0, np.where(tied, (k - above.sum()) / tied.sum(), 0.0))
@@ -96,24 +87,12 @@ def weighted_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> flo
 
 
 def _overlap(left: Floats, right: Floats) -> float:
-    if left.shape != right.shape:
-        raise InputError(
-            f"Both lists must have the same features, got shapes {left.shape} and {right.shape}",
-            hint="Pass one importance per feature in each.",
-            code="PG007",
-        )
     sums = left.sum(), right.sum()
     return float(np.minimum(left, right).sum() / max(sums)) if min(sums) > 0 else math.nan
 
 
 def _importances(importance: npt.ArrayLike) -> Floats:
-    values = as_numbers("importance", importance, "pass one for each feature")
-    if values.ndim != 1 or len(values) == 0:
-        raise InputError(
-            f"importance must have shape (features,) with at least one feature, got {values.shape}",
-            hint="Pass one importance per feature.",
-            code="PG007",
-        )
+    values = np.asarray(importance, dtype=np.float64)
     if not np.all(np.isfinite(values)):
         raise InputError(
             f"{int(np.sum(~np.isfinite(values)))} of {len(values)} importances are not finite",
@@ -124,14 +103,8 @@ def _importances(importance: npt.ArrayLike) -> Floats:
 
 
 def pair_of(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Return two lists of importances as arrays. Raise ``InputError`` if they cannot be compared."""
+    """Return two lists of importances as arrays. ``InputError``: not all are finite."""
     left, right = np.asarray(truth, dtype=np.float64), np.asarray(estimate, dtype=np.float64)
-    if left.ndim != 1 or left.shape != right.shape or len(left) == 0:
-        raise InputError(
-            f"truth and estimate must both have shape (features,), got {left.shape} and {right.shape}",
-            hint="Pass one importance per feature in each.",
-            code="PG007",
-        )
     if not (np.all(np.isfinite(left)) and np.all(np.isfinite(right))):
         raise InputError(
             "truth or estimate holds missing or infinite values", hint="Leave those features out.", code="PG002"
@@ -192,7 +165,6 @@ def agreement(
 
     Training and test rows of a split describe how much splits overlap. The default is for independent samples.
     """
-    check_choice("agreement measure", measure, MEASURES)
     left, right = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     strong = usual_k(left.shape[1]) if k is None else k
     compute, splits = MEASURES[measure], len(left)

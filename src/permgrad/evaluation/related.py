@@ -7,16 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from permgrad.base.arrays import Floats
 from permgrad.base.checks import is_number
 from permgrad.base.errors import InputError, shown
 from permgrad.base.significance import t_quantile
 from permgrad.data.read.cells import as_frame
 from permgrad.evaluation.levels import levels_of
-
-Floats = npt.NDArray[np.float64]
 
 #: From this value on, features are related. At 0.5 they have a quarter of their variance in common, and
 #: regression coefficients begin to suffer (correlations of 0.5 to 0.7: Dormann et al., Ecography 36, 2013).

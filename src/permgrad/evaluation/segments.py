@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.significance import LEVEL, NORMAL_95, holm, t_quantile, t_two_sided
 from permgrad.data.read.dates import date_text
 from permgrad.data.read.table import blank_codes
@@ -24,8 +25,6 @@ from permgrad.evaluation.cells import cells_of
 from permgrad.evaluation.leaks import looked_at
 from permgrad.evaluation.levels import Levels, levels_of
 from permgrad.evaluation.skill import Predicted
-
-Floats = npt.NDArray[np.float64]
 
 #: Ranges that numbers and dates are divided into.
 PARTS = 4
@@ -43,7 +42,7 @@ def find_segments(
     *,
     positive: int = 1,
     na_codes: Sequence[str | int | float] = (),
-    covered: npt.NDArray[np.bool_] | None = None,
+    covered: Booleans | None = None,
 ) -> dict[str, Any]:
     """Score the model on groups of rows by every feature: frequent levels, and quartiles of numbers and dates.
 
@@ -120,7 +119,7 @@ def _scored(table: pd.DataFrame, rows: _Rows) -> tuple[list[dict[str, Any]], lis
 def _judge(groups: Sequence[_Group], rows: _Rows) -> int:
     """Add the adjusted p-values of groups, and whether they are clearly worse. Return how many are tested."""
     tested = [group for group in groups if group["p_value"] is not None]
-    for group, p in zip(tested, holm([group["p_value"] for group in tested]) if tested else (), strict=True):
+    for group, p in zip(tested, holm([group["p_value"] for group in tested]), strict=True):
         group["p_holm"] = float(p)
         errors, others = (1 - group[key] if rows.shares else group[key] for key in ("score", "rest"))
         group["worse"] = bool(p < LEVEL and errors > others and errors >= others * (1 + LEAST_EXCESS))
@@ -142,10 +141,7 @@ def worse_groups(segments: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def groups_of_rows(
-    X: pd.DataFrame,
-    places: npt.NDArray[np.integer],
-    names: Sequence[str],
-    na_codes: Sequence[str | int | float] = (),
+    X: pd.DataFrame, places: npt.NDArray[np.integer], names: Sequence[str], na_codes: Sequence[str | int | float] = ()
 ) -> dict[str, Levels]:
     """Return the group of the rows at ``places`` by each of some columns, and its groups' names, see ``find_segments``.
 
@@ -195,7 +191,7 @@ class _Rows:
     predicted: Floats | None
     called: Floats | None  # whether the row is predicted as positive
     shares: bool
-    truth: npt.NDArray[np.int64] | None = None  # the class, as a code
+    truth: Integers | None = None  # the class, as a code
     covered: Floats | None = None
 
     @classmethod
@@ -206,7 +202,7 @@ class _Rows:
             return cls(np.abs(truth - scored.guess), truth, scored.guess, None, shares=False)
         best = scored.guess.argmax(axis=1)
         right = (best == scored.truth).astype(np.float64)
-        codes: npt.NDArray[np.int64] = scored.truth.astype(np.int64)
+        codes: Integers = scored.truth.astype(np.int64)
         if scored.classes != 2:
             return cls(right, None, None, None, shares=True, truth=codes)
         is_positive = (scored.truth == positive).astype(np.float64)
@@ -219,7 +215,7 @@ class _Rows:
             truth=codes,
         )
 
-    def scores(self, codes: npt.NDArray[np.int64], names: Sequence[str]) -> list[dict[str, Any]]:
+    def scores(self, codes: Integers, names: Sequence[str]) -> list[dict[str, Any]]:
         """Return the facts of each group with rows."""
         counts = np.bincount(codes, minlength=len(names))
         used = np.flatnonzero(counts)

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.base.arrays import Array, Floats
 from permgrad.base.significance import adjusted
 from permgrad.evaluation.metrics import Metric, Task, evaluate, primary_metric
-from permgrad.evaluation.skill import Floats, Predicted, every_pair
+from permgrad.evaluation.skill import Predicted, every_pair
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -89,7 +90,7 @@ def side_by_side(
     truth: npt.ArrayLike,
     guesses: Mapping[str, Floats],
     *,
-    classes: Sequence[Any] | npt.NDArray[Any] = (),
+    classes: Sequence[Any] | Array = (),
     positive: Any = None,
     reference: str | None = None,
     seed: int,

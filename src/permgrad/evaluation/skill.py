@@ -13,13 +13,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from permgrad.base.arrays import Array, Floats
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL, NORMAL_95, holm
 from permgrad.evaluation.metrics import Task, metrics, primary_metric
-
-Floats = npt.NDArray[np.float64]
 
 #: Draws of rows. With 1,999 of them, p-values are multiples of 0.001.
 DRAWS = 1999
@@ -35,7 +33,7 @@ class Predicted:
     and ``truth`` the column of each row's class. Positions outside are classes that the model does not know.
     """
 
-    truth: npt.NDArray[Any]
+    truth: Array
     guess: Floats
 
     @property
@@ -222,5 +220,5 @@ def against_others(
     metric = primary_metric(task, ours.classes).name
     tests = {name: paired_bootstrap(metric, ours, rival, seed=seed) for name, rival in rivals.items()}
     defined = {name: test for name, test in tests.items() if test is not None}
-    adjusted = holm([test.p_value for test in defined.values()]).tolist() if defined else []
+    adjusted = holm([test.p_value for test in defined.values()]).tolist()
     return {name: {**asdict(test), "p_holm": p} for (name, test), p in zip(defined.items(), adjusted, strict=True)}

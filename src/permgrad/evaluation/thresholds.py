@@ -14,12 +14,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.checks import as_numbers, check_choice, is_finite_number, is_number
 from permgrad.base.errors import InputError, counted, listed, shown, unknown
 from permgrad.base.files import plain
 
 Criterion = Literal["f1", "balanced_accuracy", "cost"]
-Floats = npt.NDArray[np.float64]
 
 CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
 OUTCOMES = ("false_positive", "false_negative", "true_positive", "true_negative")
@@ -40,7 +40,7 @@ class Threshold:
     cost: Mapping[str, float]
     metrics: Mapping[str, Any]
 
-    def apply(self, scores: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    def apply(self, scores: npt.ArrayLike) -> Booleans:
         """Return for each score ``(rows,)`` whether its row is predicted positive."""
         return _scores(scores) >= self.value
 
@@ -105,9 +105,7 @@ def metrics_at(
 
 # ---- classes that are never predicted --------------------------------------------------------------------------------
 def never_predicted(
-    classes: Sequence[Any] | npt.NDArray[Any],
-    validation: tuple[npt.NDArray[Any], npt.NDArray[np.float64]],
-    test: tuple[npt.NDArray[Any], npt.NDArray[np.float64]],
+    classes: Sequence[Any] | Array, validation: tuple[Array, Floats], test: tuple[Array, Floats]
 ) -> list[dict[str, Any]]:
     """Return facts about each class that occurs in the test rows but is never predicted, the largest first.
 
@@ -194,7 +192,7 @@ def operating_points(positive: npt.ArrayLike, scores: npt.ArrayLike, most: int =
 
 
 # ---- the parts -------------------------------------------------------------------------------------------------------
-def _all_cuts(truth: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Any, Any]:
+def _all_cuts(truth: Booleans, scores: Floats) -> tuple[Floats, Any, Any]:
     """Return every threshold that divides the rows differently, falling, with its true and false positives."""
     order = np.argsort(-scores, kind="stable")
     falling = scores[order]
@@ -208,7 +206,7 @@ def _all_cuts(truth: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Any
     return np.concatenate([[math.inf], middle, [-math.inf]]), hits, np.concatenate([[0], last + 1]) - hits
 
 
-def _measures(truth: npt.NDArray[np.bool_], hits: Any, alarms: Any, cost: Mapping[str, float]) -> dict[str, Any]:
+def _measures(truth: Booleans, hits: Any, alarms: Any, cost: Mapping[str, float]) -> dict[str, Any]:
     """Return the metrics of cuts (``metrics_at``) from their numbers of true and false positives ``(cuts,)``."""
     positives, rows = int(truth.sum()), len(truth)
     negatives = rows - positives
@@ -234,7 +232,7 @@ def _at(measures: Mapping[str, Any], place: int) -> dict[str, Any]:
     return {name: plain(values[place]) for name, values in measures.items()}
 
 
-def _checked(y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any) -> tuple[npt.NDArray[np.bool_], Floats, Any]:
+def _checked(y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any) -> tuple[Booleans, Floats, Any]:
     """Return which rows are positive, their scores, and the label of the positive class."""
     values = np.asarray(y)
     if values.ndim != 1:

@@ -9,8 +9,8 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_flag, check_whole
 from permgrad.base.random import generator
 from permgrad.imaging.layout import PlacedLayout, Positions, layouts
@@ -23,8 +23,6 @@ REFINED_COLUMNS = 400
 
 _SAMPLED_ROWS = 2000
 _SAMPLED_VALUES = 5_000_000
-
-Array = npt.NDArray[np.float64]
 
 
 @layouts.register("assignment")
@@ -56,7 +54,7 @@ class AssignmentLayout(PlacedLayout):
     def _pixels_needed(self, columns: int) -> int:
         return (math.isqrt(columns - 1)) * self.spacing + 1
 
-    def _place(self, encoded: Array, seed: int) -> Positions:
+    def _place(self, encoded: Floats, seed: int) -> Positions:
         standardised = _standardised_sample(encoded, seed)
         columns = encoded.shape[1]
         cells = block_cells(columns, self.pixels, self.spacing)
@@ -81,7 +79,7 @@ class RandomLayout(PlacedLayout):
 
     name: ClassVar[str] = "random"
 
-    def _place(self, encoded: Array, seed: int) -> Positions:
+    def _place(self, encoded: Floats, seed: int) -> Positions:
         columns = encoded.shape[1]
         cells = block_cells(columns, self.pixels)
         return cells[generator(seed, "layout", "random").permutation(len(cells))[:columns]]
@@ -97,7 +95,7 @@ def block_cells(columns: int, pixels: int, spacing: int = 1) -> Positions:
     return np.stack([top + rows * spacing, left + places * spacing], axis=1).astype(np.int64)
 
 
-def _standardised_sample(encoded: Array, seed: int) -> Array:
+def _standardised_sample(encoded: Floats, seed: int) -> Floats:
     """Return a sample of rows with columns of mean 0 and length 1. A constant column becomes 0."""
     rows, columns = encoded.shape
     most = min(_SAMPLED_ROWS, max(50, _SAMPLED_VALUES // columns))
@@ -113,7 +111,7 @@ def _standardised_sample(encoded: Array, seed: int) -> Array:
     return np.where(constant, 0.0, table / np.where(constant, 1.0, length))
 
 
-def _scaled_plane(similarity: Array) -> Array:
+def _scaled_plane(similarity: Floats) -> Floats:
     """Put columns on a plane by classical scaling (Torgerson 1952) of the distance 1 − |correlation|."""
     columns = len(similarity)
     if columns < 3:
@@ -123,11 +121,11 @@ def _scaled_plane(similarity: Array) -> Array:
     inner = -0.5 * (squared - squared.mean(axis=0) - squared.mean(axis=1)[:, None] + squared.mean())
     # All eigenvectors, though two are used: solvers for a few may find none where eigenvalues coincide.
     values, vectors = np.linalg.eigh(inner)
-    plane: Array = vectors[:, [-1, -2]] * np.sqrt(np.maximum(values[[-1, -2]], 0.0))
+    plane: Floats = vectors[:, [-1, -2]] * np.sqrt(np.maximum(values[[-1, -2]], 0.0))
     return _with_fixed_signs(plane)
 
 
-def _principal_plane(standardised: Array, seed: int) -> Array:
+def _principal_plane(standardised: Floats, seed: int) -> Floats:
     """Put many columns on a plane by their loadings, signs aligned, without a matrix of all pairs."""
     from sklearn.utils.extmath import randomized_svd
 
@@ -139,15 +137,15 @@ def _principal_plane(standardised: Array, seed: int) -> Array:
     return _with_fixed_signs(left * strength)
 
 
-def _with_fixed_signs(plane: Array) -> Array:
+def _with_fixed_signs(plane: Floats) -> Floats:
     """Turn each axis so that its largest entry is positive: the sign of an eigenvector is arbitrary."""
     largest = np.abs(np.round(plane, 9)).argmax(axis=0)
     signs = np.where(plane[largest, np.arange(plane.shape[1])] < 0, -1.0, 1.0)
-    fixed: Array = plane * signs
+    fixed: Floats = plane * signs
     return fixed
 
 
-def _assign(plane: Array, cells: Positions) -> npt.NDArray[np.int64]:
+def _assign(plane: Floats, cells: Positions) -> Integers:
     """Give each column a cell so that the squared distances on the plane are least (Hungarian method).
 
     The axes are replaced by ranks first: one far column would push all others into a corner.
@@ -163,7 +161,7 @@ def _assign(plane: Array, cells: Positions) -> npt.NDArray[np.int64]:
     return np.asarray(chosen, dtype=np.int64)
 
 
-def _split_by_rank(plane: Array, cells: Positions) -> npt.NDArray[np.int64]:
+def _split_by_rank(plane: Floats, cells: Positions) -> Integers:
     """Give each column a cell by sorting: rows of the block by the first axis, places in a row by the second."""
     columns = len(plane)
     width = int(np.unique(cells[:, 1]).size)
@@ -176,16 +174,14 @@ def _split_by_rank(plane: Array, cells: Positions) -> npt.NDArray[np.int64]:
     return chosen
 
 
-def neighbourhood(cells: Positions, reach: int = 1) -> Array:
+def neighbourhood(cells: Positions, reach: int = 1) -> Floats:
     """Return how close cells ``(n, 2)`` are, ``(n, n)``: 1 side by side, 1/√2 across a corner, else 0."""
     distance = np.abs(cells[:, None, :] - cells[None, :, :])
     touching = (distance.max(axis=2) == reach) & np.isin(distance, (0, reach)).all(axis=2)
     return np.where(touching, 1.0 / np.sqrt(np.maximum((distance > 0).sum(axis=2), 1)), 0.0)
 
 
-def improve_by_swaps(
-    similarity: Array, cells: Positions, chosen: npt.NDArray[np.int64], reach: int = 1
-) -> npt.NDArray[np.int64]:
+def improve_by_swaps(similarity: Floats, cells: Positions, chosen: Integers, reach: int = 1) -> Integers:
     """Swap columns (or a column and a free cell) while that raises the summed similarity of neighbours.
 
     Each step takes the best of all swaps, a steepest ascent on the quadratic assignment problem.

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError, is_out_of_memory
 from permgrad.imaging.render import Box, Renderer
 
-Images = npt.NDArray[np.float64]
+Images = Floats
 
 
 class ForeignRenderer(nn.Module):

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self, get_args, runtime_che
 import numpy as np
 import numpy.typing as npt
 
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import as_numbers, check_choice, check_names, check_number, check_whole, is_whole
 from permgrad.base.errors import InputError, by_count, shown, unknown
 from permgrad.base.random import resolve_seed
@@ -23,7 +24,7 @@ from permgrad.base.registry import Registry
 Overlap = Literal["last", "mean", "maximum"]
 """What a pixel shows where several columns meet: the last column, their mean, or their maximum."""
 
-Positions = npt.NDArray[np.int64]
+Positions = Integers
 
 MAXIMUM_PIXELS = 4096
 """Wider pictures than this are a slip of the keyboard, not a wish: one row would take 64 MiB."""
@@ -67,7 +68,7 @@ class Blur:
         """The reach of a column from its pixel, in pixels."""
         return int(self.distance) * int(self.steps)
 
-    def kernel(self) -> npt.NDArray[np.float64]:
+    def kernel(self) -> Floats:
         """Return the weights around a column's pixel, ``(2·radius + 1, 2·radius + 1)``, 0 outside the largest disc."""
         offsets = np.arange(-self.radius, self.radius + 1)
         squared = offsets[:, None] ** 2 + offsets[None, :] ** 2
@@ -91,7 +92,7 @@ class Layout(Protocol):
     pixels: int
     overlap: Overlap
 
-    def fit(self, encoded: npt.NDArray[Any], names: Sequence[str] | None = None, random_state: Any = None) -> Self:
+    def fit(self, encoded: Array, names: Sequence[str] | None = None, random_state: Any = None) -> Self:
         """Learn positions from encoded training rows ``(rows, encoded columns)``. Return the layout itself."""
         ...
 
@@ -124,7 +125,7 @@ class PlacedLayout:
         self.grown = False
         self.positions: Positions = np.zeros((0, 2), dtype=np.int64)
 
-    def fit(self, encoded: npt.NDArray[Any], names: Sequence[str] | None = None, random_state: Any = None) -> Self:
+    def fit(self, encoded: Array, names: Sequence[str] | None = None, random_state: Any = None) -> Self:
         """Place the encoded columns of training rows (rows, encoded columns). NaN counts as the column's mean.
 
         Of ``names`` only the number is checked. ``random_state`` None takes the one given when the layout was made.
@@ -142,7 +143,7 @@ class PlacedLayout:
         """Return the smallest side of a grid with a pixel for each column."""
         return math.isqrt(columns - 1) + 1
 
-    def _place(self, encoded: npt.NDArray[np.float64], seed: int) -> Positions:
+    def _place(self, encoded: Floats, seed: int) -> Positions:
         raise NotImplementedError
 
     @property
@@ -193,7 +194,7 @@ class StoredLayout(PlacedLayout):
         self.name = name  # type: ignore[misc]  # the name of the layout that was stored, so not the class's
         self.positions = check_positions(positions, self.pixels)
 
-    def _place(self, encoded: npt.NDArray[np.float64], seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
+    def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
         if encoded.shape[1] != len(self.positions):
             raise InputError(
                 f"The stored layout has {len(self.positions)} positions for {encoded.shape[1]} encoded columns",
@@ -257,10 +258,10 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
             hint="The protocol is in docs/adding-a-layout.md.",
             code="PG001",
         )
-    return copy.deepcopy(name_or_object)  # type: ignore[no-any-return]
+    return copy.deepcopy(name_or_object)
 
 
-def fit_layout(layout: Layout, encoded: npt.NDArray[Any], names: Sequence[str] | None, random_state: Any) -> Layout:
+def fit_layout(layout: Layout, encoded: Array, names: Sequence[str] | None, random_state: Any) -> Layout:
     """Fit a layout and check what came out, so that somebody else's mistake is named here and not in the network."""
     seed = resolve_seed(random_state)
     if names is not None:
@@ -304,7 +305,7 @@ def layout_to_dict(layout: Layout) -> dict[str, Any]:
     }
 
 
-def check_encoded(encoded: Any, names: Sequence[str] | None = None) -> npt.NDArray[np.float64]:
+def check_encoded(encoded: Any, names: Sequence[str] | None = None) -> Floats:
     """Return encoded rows as float64 with at least one row and one column. NaN becomes the column's mean."""
     table = as_numbers("encoded", encoded, "pass the encoded training rows")
     if table.ndim != 2 or 0 in table.shape:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 import string
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.colors import ListedColormap
@@ -27,6 +29,14 @@ _EDGE_COLOUR, _SPINE_COLOUR, _INK = "#5b7083", "#c8cdd2", "#1d2733"
 
 #: One occupied pixel: its row and column, its mark (a number, or letters if shared), and the names of its columns.
 _Entry = tuple[int, int, str, list[str]]
+
+
+def layout_svg(layout: Any, names: Sequence[str]) -> str:
+    """Return the picture of a layout as SVG. Equal layouts give equal texts, and letters are text."""
+    stream = io.StringIO()
+    with rc_context({"svg.hashsalt": "permgrad", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"]}):
+        draw_layout(layout, names).savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()
 
 
 def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | None = None) -> Figure:

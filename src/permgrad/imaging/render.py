@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import as_numbers, check_flag, check_number, check_whole
 from permgrad.base.errors import InputError
 from permgrad.imaging.layout import Layout, StoredLayout, check_layout, layout_to_dict
@@ -222,7 +223,7 @@ class Renderer(nn.Module):
         weights *= (self._slope * self.scale)[:, None]
         return torch.from_numpy(weights.astype(np.float32).reshape(-1, self.height, self.width))
 
-    def _seen(self, columns: Iterable[int] | int) -> npt.NDArray[np.int64]:
+    def _seen(self, columns: Iterable[int] | int) -> Integers:
         """Return the checked columns without those that are never seen."""
         indexes = np.atleast_1d(np.asarray(columns if np.ndim(columns) == 0 else list(columns), dtype=np.int64))  # type: ignore[arg-type]
         if indexes.size and (indexes.min() < 0 or indexes.max() >= len(self.positions)):
@@ -279,7 +280,7 @@ class Renderer(nn.Module):
         near = np.all((place >= -reach) & (place < np.add(size, reach)), axis=1)
         columns = self._visible[near[self._visible]]
 
-        def on_device(values: npt.NDArray[Any], kind: torch.dtype = dtype) -> Tensor:
+        def on_device(values: Array, kind: torch.dtype = dtype) -> Tensor:
             return torch.from_numpy(values).to(device=device, dtype=kind)
 
         # A tensor made in inference mode could never take part in a gradient afterwards.
@@ -299,7 +300,7 @@ class Renderer(nn.Module):
             del self._plans[next(iter(self._plans))]
         return self._plans[key]
 
-    def _weights(self, columns: npt.NDArray[np.int64], box: Box) -> npt.NDArray[np.float64]:
+    def _weights(self, columns: Integers, box: Box) -> Floats:
         """Return how strongly each column paints each pixel of a box, ``(columns, pixels of the box)``."""
         top, bottom, left, right = box
         reach = self._reach

@@ -10,8 +10,8 @@ import warnings
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice, check_flag, check_whole, is_whole
 from permgrad.base.errors import InputError, shown
 from permgrad.base.threads import warning_filters
@@ -85,10 +85,10 @@ class TintoLayout(PlacedLayout):
         self.blur = discs if check_flag("blur", blur) else None
         self.overlap = option if blur else "last"
 
-    def _place(self, encoded: npt.NDArray[np.float64], seed: int) -> Positions:  # noqa: ARG002 — see random_state
+    def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — see random_state
         return square_positions(self._project(encoded), self.pixels)
 
-    def _project(self, encoded: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _project(self, encoded: Floats) -> Floats:
         """Return two coordinates for each column."""
         from sklearn.decomposition import PCA
         from sklearn.preprocessing import MinMaxScaler
@@ -106,7 +106,7 @@ class TintoLayout(PlacedLayout):
         coordinates[:, :components] = model.fit(points).transform(points)
         return coordinates
 
-    def _project_tsne(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _project_tsne(self, points: Floats) -> Floats:
         from sklearn.manifold import TSNE
 
         columns, copies = len(points), 2**self.times
@@ -118,11 +118,11 @@ class TintoLayout(PlacedLayout):
             # Copies of a column are equal points: their share of the start's variance is 0/0, which t-SNE survives.
             warnings.simplefilter("ignore", RuntimeWarning)
             embedded = model.fit_transform(table)
-        mean: npt.NDArray[np.float64] = embedded.astype(np.float64).reshape(copies, columns, 2).mean(axis=0)
+        mean: Floats = embedded.astype(np.float64).reshape(copies, columns, 2).mean(axis=0)
         return mean
 
 
-def square_positions(coordinates: npt.NDArray[np.float64], pixels: int) -> Positions:
+def square_positions(coordinates: Floats, pixels: int) -> Positions:
     """Return the pixel ``(columns, 2)`` of each point in a square around their mean. The second axis points down.
 
     The half side is the largest distance from the mean, rounded up to a whole number.

@@ -11,7 +11,7 @@ from typing import Any
 
 import permgrad
 from permgrad.base.checks import check_path
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, listed
 from permgrad.base.files import atomic_path, writing
 from permgrad.base.optional import optional
 from permgrad.integrations.records import RunRecord
@@ -56,10 +56,7 @@ def save_for_hub(model: Any, folder: str | os.PathLike[str], *, license: str | N
     if not hasattr(fitted, "save"):
         hint = "Pass a fitted estimator of permgrad, or the folder of a run."
         raise InputError(f"{type(fitted).__name__} cannot be saved.", hint=hint, code="PG001")
-    with (
-        writing(target, "choose another folder"),
-        atomic_path(target, folder=True) as temporary,
-    ):
+    with writing(target, "choose another folder"), atomic_path(target, folder=True) as temporary:
         fitted.save(temporary)
         for path in record.files() if record else ():
             if path.suffix in (".html", ".csv"):
@@ -167,7 +164,7 @@ def model_card(model: Any, metrics: Mapping[str, float], *, license: str | None 
     return "\n".join(lines)
 
 
-def _listed(names: list[str], most: int = 50) -> str:
+def _listed(names: list[str]) -> str:
     """Return names as code; a line break or a backtick in a name would end it."""
-    shown = [" ".join(name.replace("`", "'").split()) for name in names[:most]]
-    return ", ".join(f"`{name}`" for name in shown) + (f" and {len(names) - most} more" if len(names) > most else "")
+    shown = [" ".join(name.replace("`", "'").split()) for name in names]
+    return listed([f"`{name}`" for name in shown], 50)

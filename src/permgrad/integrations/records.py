@@ -79,7 +79,7 @@ class RunRecord:
 
 
 def _numbers(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yield the numbers of ``metrics.json`` that describe the model and its competitors."""
+    """Yield the numbers of ``metrics.json`` that describe the model and its baselines."""
     parts = {name: metrics[name] for name in ("rows", "validation", "test")}
     parts |= {f"baselines.{name}": scores for name, scores in metrics["baselines"].items()}
     for part, scores in parts.items():

@@ -10,11 +10,7 @@ from permgrad.integrations.records import RunRecord
 
 
 def log_to_wandb(
-    run: str | os.PathLike[str],
-    *,
-    project: str = "permgrad",
-    name: str | None = None,
-    **options: Any,
+    run: str | os.PathLike[str], *, project: str = "permgrad", name: str | None = None, **options: Any
 ) -> str:
     """Log a finished ``permgrad run`` to Weights & Biases: settings, metrics, curves, figures, report and model.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from permgrad.base.errors import EnvironmentProblem, PermgradError, is_out_of_memory, two_sentences, warn_user
 
@@ -71,6 +71,26 @@ def in_batches(count: int, size: int, work: Callable[[slice], None]) -> int:
             continue
         done = part.stop
     return size
+
+
+def gathered(
+    count: int, compute: Callable[[slice], Sequence[Any]], run: Callable[[Callable[[slice], None]], Any]
+) -> list[Any]:
+    """Return tensors of all rows from what ``compute`` gives for some, none for no rows.
+
+    ``run`` calls a function with slices of rows, as ``partial(in_batches, count, size)`` does.
+    """
+    whole: list[Any] = []
+
+    def work(part: slice) -> None:
+        some = compute(part)
+        if not whole:
+            whole.extend(one.new_empty(count, *one.shape[1:]) for one in some)
+        for target, one in zip(whole, some, strict=True):
+            target[part] = one
+
+    run(work)
+    return whole
 
 
 def with_fewer(count: int, work: Callable[[int], T]) -> T:

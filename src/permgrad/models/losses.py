@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError, error_in_words
 from permgrad.base.late import is_pandas
 from permgrad.base.registry import Registry
@@ -82,8 +82,6 @@ def zero_one(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 # ---- one column at a time: of several outputs the mean is taken ------------------------------------------------------
-
-
 @losses.register("multilabel_cross_entropy")
 def multilabel_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     """Return the logistic loss of one label's logit against y in {0, 1}. Of several labels the mean counts."""
@@ -135,7 +133,7 @@ def cox(outputs: Tensor, y: Tensor) -> Tensor:
     return torch.where(y[:, 0] > 0, torch.nn.functional.softplus(y[:, 1] - risk), torch.zeros_like(risk))
 
 
-def risk_sets(outputs: Tensor, y: npt.NDArray[np.float64], *, together: int = 2**22) -> npt.NDArray[np.float64]:
+def risk_sets(outputs: Tensor, y: Floats, *, together: int = 2**22) -> Floats:
     """Return what ``cox`` takes for y, from the rows' log risks ``(rows, 1)`` and their times and events ``(rows, 2)``.
 
     The risk set of a row is all rows whose time is not before its own (Cox 1972, ties as in Breslow 1974). The others
@@ -153,7 +151,6 @@ def risk_sets(outputs: Tensor, y: npt.NDArray[np.float64], *, together: int = 2*
 
 
 # ---- which loss was asked for ----------------------------------------------------------------------------------------
-
 #: The losses of each task, the usual one first.
 FITS: dict[str, tuple[str, ...]] = {
     "classification": ("cross_entropy", "brier", "zero_one"),
@@ -176,7 +173,7 @@ class OtherLoss:
     def __str__(self) -> str:
         return self.name
 
-    def of(self, outputs: npt.NDArray[np.float64], y: Any) -> npt.NDArray[np.float64]:
+    def of(self, outputs: Floats, y: Any) -> Floats:
         """Return the user's losses ``(rows,)``, checked."""
         try:
             made = self.function(outputs, y)
@@ -189,7 +186,7 @@ class OtherLoss:
             ) from error
         try:
             made = made.detach().cpu().double().numpy() if isinstance(made, Tensor) else made
-            numbers: npt.NDArray[np.float64] = np.array(made, dtype=np.float64)
+            numbers: Floats = np.array(made, dtype=np.float64)
         except (TypeError, ValueError):
             raise InputError(
                 f"The loss must return numbers, got {type(made).__name__}", hint="Return (rows,).", code="PG036"

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from permgrad.base.arrays import Array
 from permgrad.base.checks import check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, error_in_words, listed
 
@@ -176,7 +176,7 @@ class OnnxPredictor:
             for name in ("columns", "classes")
         )
 
-    def __call__(self, table: Any) -> npt.NDArray[Any]:
+    def __call__(self, table: Any) -> Array:
         """Return the last output, ``(rows,)`` or ``(rows, outputs)``. A map from classes becomes its values."""
         frame = table if isinstance(table, pd.DataFrame) else pd.DataFrame(np.asarray(table))
         (returned,) = self.session.run([self.output], self._feed(frame))
@@ -184,7 +184,7 @@ class OnnxPredictor:
             return np.array([list(row.values()) for row in returned])
         return np.asarray(returned)
 
-    def _feed(self, frame: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
+    def _feed(self, frame: pd.DataFrame) -> dict[str, Array]:
         if len(self.inputs) == 1:
             return {self.inputs[0].name: frame.to_numpy(dtype=self._dtype(self.inputs[0]))}
         columns = {str(name): frame[name] for name in frame.columns}

@@ -145,8 +145,7 @@ def table_for(model: Any, table: pd.DataFrame, target: str | None = None) -> pd.
     if wanted.unplaced and any(name in words for name in frame.columns):
         raise InputError(
             f"The model has {counted(wanted.unplaced, 'column')} of categories whose levels are not in its file, and "
-            "the "
-            f"table has text in {listed([n for n in frame.columns if n in words], show=repr)}",
+            f"the table has text in {listed([n for n in frame.columns if n in words], show=repr)}",
             hint="Save the model with its preprocessing (skops, ONNX), or explain it in Python.",
             code="PG031",
         )

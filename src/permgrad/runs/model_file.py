@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from permgrad.attribution.subject.calls import find_call
 from permgrad.attribution.subject.predictor import PredictorSubject
+from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError, listed
 from permgrad.base.startup import loading
 from permgrad.data.read.cells import canonical
 from permgrad.models.model_files import OnnxPredictor, read_model_file
 from permgrad.models.model_tables import columns_of, table_for
 from permgrad.runs.folder.documents import read_like
-from permgrad.runs.run.dividing import find_column
+from permgrad.runs.requests import ExplainRequest
+from permgrad.runs.run.splitting import find_column
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class FileModel:
         """The options of ``pg.explain`` for this predictor."""
         return {"task": self.task, "class_names": list(self.subject.class_names) or None}
 
-    def predict(self, rows: pd.DataFrame) -> npt.NDArray[Any]:
-        """Return values ``(rows,)``."""
-        return self._numbers(rows)[:, 0]
+    def predict_parts(self, rows: pd.DataFrame) -> dict[str, Array]:
+        """Return values ``(rows,)`` as ``prediction``, as estimators of permgrad do."""
+        return {"prediction": self._numbers(rows)[:, 0]}
 
-    def _numbers(self, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
+    def _numbers(self, rows: pd.DataFrame) -> Floats:
         """Return values ``(rows, outputs)``, or the probabilities of classes."""
         subject, numbers = self.subject, []
         with subject.open():
@@ -56,27 +56,16 @@ class FileModel:
 class FileClassifier(FileModel):
     """A classifier from a file, with its classes ``(classes,)``."""
 
-    classes_: npt.NDArray[Any]
+    classes_: Array
 
-    def predict(self, rows: pd.DataFrame) -> npt.NDArray[Any]:
-        """Return the most probable classes ``(rows,)``."""
-        return np.asarray(self.classes_[self._numbers(rows).argmax(axis=1)])
-
-    def predict_proba(self, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
-        """Return probabilities ``(rows, classes)``."""
-        return self._numbers(rows)
+    def predict_parts(self, rows: pd.DataFrame) -> dict[str, Array]:
+        """Return the most probable classes ``(rows,)`` and ``probabilities`` ``(rows, classes)``."""
+        numbers = self._numbers(rows)
+        return {"prediction": np.asarray(self.classes_[numbers.argmax(axis=1)]), "probabilities": numbers}
 
 
-def open_file(
-    path: Path,
-    table: Path,
-    *,
-    y: str | None = None,
-    classes: tuple[str, ...] = (),
-    trust: tuple[str, ...] = (),
-    sheet: str | None = None,
-) -> tuple[FileModel, pd.DataFrame, pd.DataFrame]:
-    """Return the model of a file, the rows of a table in its form, and the complete table.
+def open_file(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, pd.DataFrame]:
+    """Return the model of a file, the rows of the request's table in its form, and the complete table.
 
     Raises:
         InputError: a file that could run code or is not a model, a table without the model's columns, or classes
@@ -84,14 +73,14 @@ def open_file(
         EnvironmentProblem: the model's library is not installed.
     """
     with loading():
-        predictor = read_model_file(path, trust)
-    known = columns_of(predictor)
-    frame = read_like(table, {"texts": known.texts, "sheet": sheet}, known.names or ())
+        predictor = read_model_file(request.model_folder, request.trust)
+    known, y = columns_of(predictor), request.y
+    frame = read_like(request.source, {"texts": known.texts, "sheet": request.sheet}, known.names or ())
     frame.columns = pd.Index([str(name) for name in frame.columns])
     if y is not None:
         find_column(y, list(frame.columns), "target")
     rows = table_for(predictor, frame, y)
-    return make_file_model(predictor, rows, None if y is None else frame[y], classes), rows, frame
+    return make_file_model(predictor, rows, None if y is None else frame[y], request.class_names), rows, frame
 
 
 def make_file_model(
@@ -127,7 +116,7 @@ def make_file_model(
     return FileClassifier(predictor, subject, np.arange(count))
 
 
-def _told(target: pd.Series[Any]) -> npt.NDArray[Any] | None:
+def _told(target: pd.Series[Any]) -> Array | None:
     """Return a target that shows whether a model classifies. None: it is empty."""
     if target.empty:
         return None

@@ -18,7 +18,7 @@ THEMES = ("auto", "light", "dark")
 #: Names of methods, presets and so on, known without importing them. Words in capitals stand for any text.
 DATA_SETS = ("bank", "breast_cancer", "covertype", "dengue", "diabetes", "gas", "heloc", "puma")
 PRESETS = ("default", "fast", "paper", "ig-example", "ig-example-published", "FILE.json")
-COMPETITORS = (
+BASELINES = (
     *("random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "histogram_boosting", "linear", "mlp"),
     *("tabm", "realmlp"),
 )
@@ -57,7 +57,7 @@ class Option:
     ``lists`` says how several values are written. ``"each"``: one option for each. ``"names"``: also with commas, each
     once. ``"entries"``: the same, but a name may be repeated. ``"codes"``: with commas that are not split. ``table``: a
     file, or a named data set. ``place``: the default place to write. ``choices``: the values, of which those with a
-    word in capitals are patterns. ``old``: former names, which still work.
+    word in capitals are patterns.
     """
 
     text: str
@@ -70,7 +70,6 @@ class Option:
     table: bool = False
     place: str = ""
     choices: Names = ()
-    old: Names = ()
 
     def check(self, flag: str, value: Any) -> None:
         """Refuse a value that is none of the choices."""

@@ -20,24 +20,28 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.utils import _safe_indexing
 
 from permgrad import __version__
-from permgrad.attribution.explanation import Explanation, file_frame
-from permgrad.attribution.explanation_files import write_explanation
-from permgrad.attribution.method import Request, loss_game, loss_games, methods, refuse_interactions
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.explanation import file_frame
+from permgrad.attribution.explanation.files import write_explanation
+from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.parts.engines import Engine, make_engine
-from permgrad.attribution.refits import RefitDesign, Rows, combine, draw_design, explain_refit
-from permgrad.attribution.request import Arguments, build_request, find_method, is_estimator
+from permgrad.attribution.refits import RefitDesign, combine, draw_design, explain_refit
+from permgrad.attribution.replace.plays import loss_game, loss_games
+from permgrad.attribution.request import Request, methods, refuse_interactions
+from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.request.reading import build_request, is_estimator
+from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_flag, check_path, check_whole
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, PermgradError, error_in_words, keeping_warnings, shown, warn_first
 from permgrad.base.files import atomic_path
+from permgrad.base.folders import FolderKind, writable_folder
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed, generator, resolve_seed
-from permgrad.data.read.cells import as_frame
+from permgrad.data.read.cells import as_frame, rows_hash
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
-from permgrad.runs.folder.documents import rows_hash
-from permgrad.runs.folder.folder import FolderKind, open_configured, writable_folder
 
 #: Fewest refits: three folds and two halves.
 LEAST = 5
@@ -144,22 +148,19 @@ def explain_refits(
         if folder is not None:
             same = work.configuration(count, split_groups, most_rows)
             command = "permgrad.explain_refits(estimator, X, y, ...)"
-            stack.enter_context(open_configured(FOLDER, folder, same, command=command, overwrite=overwrite))
+            stack.enter_context(FOLDER.open(folder, same, command=command, overwrite=overwrite))
         measured = np.arange(design.rows)
         if design.rows > most_rows:
             measured = np.sort(generator(seed, "rows measured").permutation(design.rows)[:most_rows])
         fits = _do(work, design, measured, made, folder, progress)
-        facts = {"estimator": type(estimator).__name__, "seconds": time.perf_counter() - started, **_engine(made)}
+        facts = {"estimator": type(estimator).__name__, "seconds": time.perf_counter() - started}
+        facts |= {} if made.facts["engine"] == "local" else {"engine": made.facts}
         explanation = combine(fits, design, seed, facts)
         if folder is not None:
             with writable_folder(folder), atomic_path(folder / _TABLE) as temporary:
                 explanation.save(folder / _RESULT, overwrite=True)
                 write_csv(file_frame(explanation), temporary)
         return explanation
-
-
-def _engine(engine: Engine) -> dict[str, Any]:
-    return {} if engine.facts["engine"] == "local" else {"engine": engine.facts}
 
 
 # ---- one refit -------------------------------------------------------------------------------------------------------
@@ -209,7 +210,7 @@ class _Work:
         named = {"groups": None, "level": "feature"} if is_estimator(self.estimator) else {}
         self._request(constant.fit(np.zeros((len(self.y), 1)), self.y), few, 0, **named)
 
-    def _request(self, model: Any, rows: Rows, number: int, **changed: Any) -> tuple[Request, Any]:
+    def _request(self, model: Any, rows: Integers, number: int, **changed: Any) -> tuple[Request, Any]:
         """Return the request that explains a fit on some rows, and its method."""
         arguments = Arguments(
             **{**self.arguments, **changed},
@@ -223,13 +224,13 @@ class _Work:
         arguments.options.update({one: False for one in ("branches", "direction") if one in chosen.options})
         return build_request(arguments, chosen, name), chosen
 
-    def __call__(self, task: tuple[int, Rows, Rows]) -> tuple[int, Explanation, list[str]]:
+    def __call__(self, task: tuple[int, Integers, Integers]) -> tuple[int, Explanation, list[str]]:
         """Return a refit's number, its explanation, and the warnings to be passed on."""
         number, trained, rows = task
         with keeping_warnings() as notes, sparing(), full_float32():
             return number, explain_refit(*self._request(self._fitted(number, trained), rows, number), rows), notes
 
-    def _fitted(self, number: int, trained: Rows) -> Any:
+    def _fitted(self, number: int, trained: Integers) -> Any:
         model, names = _copied(self.estimator), _params(self.estimator)
         seeds = {
             name: derive_seed(self.seed, "fit", number, name) % 2**31 for name in names if name.endswith("random_state")
@@ -333,7 +334,7 @@ def _design(work: _Work, refits: int, split_groups: Any) -> RefitDesign:
 def _do(
     work: _Work,
     design: RefitDesign,
-    measured: Rows,
+    measured: Integers,
     engine: Engine,
     folder: Path | None,
     progress: ProgressMode,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from permgrad.base.errors import InputError, unknown
 from permgrad.runs.options import (
-    COMPETITORS,
+    BASELINES,
     DATA_SETS,
     METHODS,
     METRICS,
@@ -97,9 +97,7 @@ class TableRequest(CommandRequest):
     na: Names = option("Codes that mean missing, separated by commas, such as -9,-8,-7.", (), "CODES", lists="codes")
     not_na: Names = option(_NOT_NA, (), "TEXTS", lists="codes")
     groups: Path | None = option(_GROUPS, None, "FILE")
-    group: str | None = option(
-        _SPLIT_GROUP.format("part of the split"), None, "COL", name="--split-group", old=("--group",)
-    )
+    group: str | None = option(_SPLIT_GROUP.format("part of the split"), None, "COL", name="--split-group")
     out: Path | None = output("permgrad-runs/<table>-<seed>")
     seed: int = option(_SEED, 0, least=0)
     device: str = option("Where to compute: auto, cpu, cuda (or gpu; one of several: cuda:1) or mps.", "auto")
@@ -194,8 +192,7 @@ class RunRequest(SplitRequest):
         (),
         "NAME",
         name="--competitor",
-        choices=COMPETITORS,
-        old=("--baseline",),
+        choices=BASELINES,
     )
     time_limit: str | None = option(
         "Time for the complete run: seconds, or such as 90s, 5m, 1h (default: what accuracy needs, at most about 10m).",
@@ -260,7 +257,7 @@ class RunRequest(SplitRequest):
 
             check_not_na(self.kept_texts, MissingCodes.of(self.na_codes))
         if self.named_baselines:
-            from permgrad.evaluation.competitors import check_available
+            from permgrad.evaluation.baselines import check_available
 
             check_available(self.named_baselines)
 
@@ -313,10 +310,10 @@ class RunRequest(SplitRequest):
         """Names of the baselines to train, in the order of tables."""
         if not self.baselines and not self.named_baselines:
             return ()
-        from permgrad.evaluation.competitors import competitors
+        from permgrad.evaluation.baselines import baselines
 
-        cheap = [one.name for one in competitors.values() if self.baselines and not one.costly]
-        return tuple(name for name in competitors if name in cheap or name in self.named_baselines)
+        cheap = [one.name for one in baselines.values() if self.baselines and not one.costly]
+        return tuple(name for name in baselines if name in cheap or name in self.named_baselines)
 
 
 # ---- compare, tune ---------------------------------------------------------------------------------------------------
@@ -326,7 +323,7 @@ class CompareRequest(TableRequest):
 
     command_name = "compare"
     identifier: Names = option("Column that names rows: not a feature.", (), "COL", name="--id")
-    group: str | None = option(_SPLIT_GROUP.format("fold"), None, "COL", name="--split-group", old=("--group",))
+    group: str | None = option(_SPLIT_GROUP.format("fold"), None, "COL", name="--split-group")
     out: Path | None = output("permgrad-runs/compare-<table>-<seed>")
     seed: int = option("Seed of folds, models and explanations.", 0, least=0)
     models: Names = option(
@@ -339,10 +336,7 @@ class CompareRequest(TableRequest):
     folds: int | None = option("Number of folds (default: 5).", None, "K")
     repeats: int = option("Repeat the division into folds this often.", 1)
     splits: tuple[int, ...] = option(
-        "Use 60/20/20 splits with these seeds instead of folds, such as 42,43,44.",
-        (),
-        "SEEDS",
-        lists="entries",
+        "Use 60/20/20 splits with these seeds instead of folds, such as 42,43,44.", (), "SEEDS", lists="entries"
     )
     metric: str | None = option(
         "Metric that decides (default: roc_auc, accuracy or rmse, by the task).", None, choices=METRICS
@@ -354,7 +348,6 @@ class CompareRequest(TableRequest):
         (),
         "NAMES",
         lists="names",
-        old=("--method",),
     )
     open_page: bool = option(_OPEN, False, name="--open")
 
@@ -453,13 +446,9 @@ class ExplainRequest:
         choices=("median", "mean", "zeros", "background", "class:LABEL"),
     )
     classes: Names = option("Class to explain; may be given several times (default: all).", (), "CLASS", name="--class")
-    target: Names = option("Column of targets (default: that of the model's run).", (), "COL", old=("--y",))
+    target: Names = option("Column of targets (default: that of the model's run).", (), "COL")
     class_names: Names = option(
-        "Names of a model file's classes, in the order of its outputs, such as no,yes.",
-        (),
-        "NAMES",
-        lists="entries",
-        old=("--classes",),
+        "Names of a model file's classes, in the order of its outputs, such as no,yes.", (), "NAMES", lists="entries"
     )
     trust: Names = option("Type in a skops file to load; may be given several times.", (), "TYPE")
     positive: str | None = option(_POSITIVE, None, "LEVEL")
@@ -467,18 +456,14 @@ class ExplainRequest:
     donors: int = option("Number of donors per row, for the methods that draw.", 10, least=1, name="--repeats")
     ensure_top: int | None = option(_TOP, None, "N", least=1)
     stream: bool | None = option(_STREAM, None, name="--stream/--no-stream")
-    sample: int | None = option(
-        "Explain this many rows, drawn at random from the Parquet table.", None, least=1, old=("--rows",)
-    )
+    sample: int | None = option("Explain this many rows, drawn at random from the Parquet table.", None, least=1)
     form: str = option(
         "Files of single rows, with --stream: tidy, or wide (a column for each feature).",
         "tidy",
         choices=("tidy", "wide"),
     )
     engine: str = option(
-        "Where to compute: in this process, or in several processes or on a cluster.",
-        "local",
-        choices=("local", "ray"),
+        "Where to compute: in this process, or in several processes or on a cluster.", "local", choices=("local", "ray")
     )
     workers: int | None = option(
         "With --engine ray: number of workers (default: one per GPU, or per processor).", None, least=1
@@ -583,7 +568,6 @@ class BenchmarkRequest(CommandRequest):
         "SETS",
         name="--image-sets",
         lists="names",
-        old=("--images",),
     )
     quick: bool = option("A small trial with few functions to check that it runs; its figures are not results.", False)
     peers: bool = option("Leave out the methods of other packages.", True, name="--no-peers")

@@ -14,9 +14,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from permgrad.report import style
-from permgrad.report.page.views import FigureView
-from permgrad.report.words import clean, shorten
+from permgrad.pages import style
+from permgrad.pages.views import FigureView
+from permgrad.pages.words import clean, shorten
 from permgrad_benchmark.page.data import ORACLE, TRUTH, SuiteResults
 from permgrad_benchmark.records import ANY
 

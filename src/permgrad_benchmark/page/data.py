@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.errors import InputError
@@ -19,7 +18,6 @@ from permgrad_benchmark.records import ANY, COLUMNS
 from permgrad_benchmark.standing import standings
 
 TRUTH, NETWORK, ORACLE = "truth", "network", "oracle:"
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

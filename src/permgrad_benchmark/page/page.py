@@ -17,21 +17,10 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.numerals import number
-from permgrad.report import plots
-from permgrad.report.page.html import render_page
-from permgrad.report.page.views import (
-    Builder,
-    Cell,
-    Column,
-    Fact,
-    Mark,
-    SectionView,
-    built,
-    figures_of,
-    names,
-    table_of,
-)
-from permgrad.report.words import clean, listed
+from permgrad.pages import plots
+from permgrad.pages.html import render_page
+from permgrad.pages.views import Builder, Cell, Column, Fact, Mark, SectionView, built, figures_of, names, table_of
+from permgrad.pages.words import clean, listed
 from permgrad_benchmark.metrics import BenchmarkMetric, metric_named
 from permgrad_benchmark.page.bars import CSS, share_panels
 from permgrad_benchmark.page.data import (
@@ -121,7 +110,7 @@ def _lead(suite: SuiteResults) -> str:
     metric = metric_named(_ERROR)
     sentences = []
     for estimand in suite.estimands:
-        cells = _competitors(suite, _ERROR, estimand)
+        cells = _compared(suite, _ERROR, estimand)
         best, level = leaders(suite, _ERROR, cells, estimand)
         if best is not None:
             level_words = f", level with {len(level)} other{'s' * (len(level) != 1)}" if level else ""
@@ -167,7 +156,7 @@ def _errors(section: SectionView, suite: SuiteResults) -> None:
     for estimand, metric in product(suite.estimands, map(metric_named, (_ERROR, _RELATIVE))):
         records = suite.select(metric.name, estimand=estimand)
         table = records.pivot_table(index="method", columns="function", values="value", aggfunc="mean")
-        competing = _competitors(suite, metric.name, estimand)
+        competing = _compared(suite, metric.name, estimand)
         best, level = leaders(suite, metric.name, competing, estimand)
         means = {method: float(suite.cells(metric.name, method, estimand).mean()) for method in suite.methods}
         order = sorted(best_first(metric, means), key=lambda method: method not in competing)
@@ -203,7 +192,7 @@ def _cost(section: SectionView, suite: SuiteResults) -> None:
                 points[suite.label(method)] = (both["x"].to_numpy(), both["y"].to_numpy())
         if not points:
             continue
-        competing = _competitors(suite, _ERROR, estimand)
+        competing = _compared(suite, _ERROR, estimand)
         quiet = tuple(suite.label(method) for method in suite.methods if method not in competing)
         words: dict[str, Any] = {"x_label": time.label, "y_label": f"{error.label} ({_words_of(estimand)})"}
         drawn = plots.tradeoff(points, **words, quiet=quiet, name_quiet=len(points) <= _MOST_NAMED)
@@ -260,7 +249,7 @@ def _crossed(section: SectionView, suite: SuiteResults) -> None:
         order = [method for method in suite.methods if any(method in means for means in cells.values())]
         columns = _methods(suite, order)
         for estimand, means in cells.items():
-            competing = _competitors(suite, name, estimand)
+            competing = _compared(suite, name, estimand)
             best, level = leaders(suite, name, competing, estimand)
             marks: list[Mark] = [
                 "quiet" if method not in competing else "best" if method == best else "" for method in order
@@ -310,7 +299,7 @@ def _all_seeds(section: SectionView, suite: SuiteResults) -> None:
 
 
 # ---- pieces ----------------------------------------------------------------------------------------------------------
-def _competitors(suite: SuiteResults, name: str, estimand: str) -> dict[str, pd.Series[Any]]:
+def _compared(suite: SuiteResults, name: str, estimand: str) -> dict[str, pd.Series[Any]]:
     """Return the values by (function, seed) of the methods that estimate this truth. All, where none says it does."""
     everyone = {method: suite.cells(name, method, estimand) for method in suite.methods}
     everyone = {method: values for method, values in everyone.items() if values.notna().any()}

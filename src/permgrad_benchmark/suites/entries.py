@@ -8,15 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from permgrad.attribution import methods
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
+from permgrad.base.arrays import Floats
 from permgrad_benchmark.contestants import Contestant, Scores, enrol
 from permgrad_benchmark.records import ANY
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
 from permgrad.evaluation.ranking import importance_shares, kendall, spearman
@@ -21,7 +22,6 @@ from permgrad_benchmark.other_packages import other_packages
 from permgrad_benchmark.records import ANY, CellRecords, Record
 from permgrad_benchmark.settings import Settings
 
-Floats = npt.NDArray[np.float64]
 #: One number: ``(method or estimand, metric, value)`` as the function says.
 Numbers = Iterator[tuple[str, str, float | None]]
 

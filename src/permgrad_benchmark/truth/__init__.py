@@ -12,45 +12,7 @@ own.
 A new function is a class with ``@truths.register(name)`` in one of the modules imported here.
 """
 
+from permgrad_benchmark.truth import dependent, independent
 from permgrad_benchmark.truth.base import ESTIMANDS, Truth, make_truth, truths
-from permgrad_benchmark.truth.dependent import (
-    Categorical,
-    CorrelatedFriedman,
-    Duplicates,
-    InteractionsCorrelated,
-    LinearCorrelated,
-)
-from permgrad_benchmark.truth.independent import (
-    Friedman1,
-    GFunction,
-    Interactions,
-    Irrelevant40,
-    Linear20,
-    Logistic,
-    Product,
-    Xor,
-    XorLike,
-)
-from permgrad_benchmark.truth.values import Known
 
-__all__ = [
-    "ESTIMANDS",
-    "Categorical",
-    "CorrelatedFriedman",
-    "Duplicates",
-    "Friedman1",
-    "GFunction",
-    "Interactions",
-    "InteractionsCorrelated",
-    "Irrelevant40",
-    "Known",
-    "Linear20",
-    "LinearCorrelated",
-    "Logistic",
-    "Product",
-    "Truth",
-    "Xor",
-    "XorLike",
-    "make_truth",
-    "truths",
-]
+__all__ = ["ESTIMANDS", "Truth", "dependent", "independent", "make_truth", "truths"]

@@ -14,10 +14,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
+from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
 from permgrad.base.random import generator, resolve_seed
 from permgrad.base.registry import Registry
-from permgrad.data.read.cells import Floats
 from permgrad_benchmark.truth.values import Known, compute_known, cross_entropy, sigmoid
 
 Task = Literal["regression", "classification"]
@@ -42,8 +42,7 @@ class Truth(ABC):
         name: name in the registry.
         title: a short description.
         n_features: how many features there are.
-        n_relevant: how many of them the function depends on: the first ones.
-        parts: for each additive part the indexes of the features that it reads.
+        parts: for each additive part the indexes of the features that it reads, of the first ones.
         default_noise: the function's usual noise.
         task: ``"regression"``, or ``"classification"``: y is 1 with probability 1 / (1 + exp(−f)), else 0.
 
@@ -56,8 +55,7 @@ class Truth(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]
-    n_features: ClassVar[int]
-    n_relevant: ClassVar[int]
+    n_features: ClassVar[int] = 10
     parts: ClassVar[tuple[tuple[int, ...], ...]]
     default_noise: ClassVar[float] = 1.0
     task: ClassVar[Task] = "regression"
@@ -76,6 +74,11 @@ class Truth(ABC):
     def feature_names(self) -> list[str]:
         """``x1, x2, …`` as in the papers."""
         return [f"x{j + 1}" for j in range(self.n_features)]
+
+    @property
+    def n_relevant(self) -> int:
+        """How many features the function depends on: the first ones."""
+        return 1 + max(map(max, self.parts))
 
     @property
     def relevant(self) -> list[str]:
@@ -127,16 +130,16 @@ class Truth(ABC):
         """Return one of the four truths, with its error and how it was found. Computed once per process."""
         return _known(type(self), estimand)
 
-    def total_effects(self, n: int = 200_000, random_state: Any = 0) -> dict[str, float]:
+    def total_effects(self, n: int = 200_000) -> dict[str, float]:
         """Return the true permutation effect of each feature: closed form where there is one, else Monte Carlo."""
         closed = self.closed_form("total_effect")
         if closed is None:
-            return self.sampled_effects(n, random_state)
+            return self.sampled_effects(n)
         return dict(zip(self.feature_names, closed.tolist(), strict=True))
 
-    def sampled_effects(self, n: int = 200_000, random_state: Any = 0) -> dict[str, float]:
+    def sampled_effects(self, n: int) -> dict[str, float]:
         """Estimate the effects by redrawing one feature at a time from other rows: the plain Monte Carlo."""
-        rng = generator(resolve_seed(random_state), "effects", self.name)
+        rng = generator(0, "effects", self.name)
         x, donors = self._draw(n, rng), self._draw(n, rng)
         before = self.values(x)
         effects = dict.fromkeys(self.feature_names, 0.0)
@@ -145,12 +148,6 @@ class Truth(ABC):
             edited[:, j] = donors[:, j]
             effects[self.feature_names[j]] = float(np.mean(self.rise(before, self.values(edited))))
         return effects
-
-    def shares(self, n: int = 200_000, random_state: Any = 0) -> dict[str, float]:
-        """Return the total effects as shares of their sum."""
-        effects = self.total_effects(n, random_state)
-        total = sum(effects.values())
-        return {name: effect / total for name, effect in effects.items()}
 
     def rise(self, before: Floats, after: Floats) -> Floats:
         """Return the expected rise of the loss, over y, when the true output ``before`` becomes ``after``.

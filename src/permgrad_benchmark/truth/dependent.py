@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr
 
-from permgrad.data.read.cells import Floats
+from permgrad.base.arrays import Floats
 from permgrad_benchmark.truth.base import Truth, truths
 from permgrad_benchmark.truth.independent import MEAN_ABSOLUTE, Friedman1, Interactions, Monomials
 
@@ -51,7 +51,6 @@ class LinearCorrelated(CorrelatedLinear):
     name = "linear_correlated"
     title = "Linear, chains of correlated features"
     n_features = 12
-    n_relevant = 6
     parts = tuple((j,) for j in range(6))
     sizes = (2.0, 1.6, 1.3, 1.1, 0.9, 0.7)
     correlation: ClassVar[float] = 0.7
@@ -74,8 +73,6 @@ class Duplicates(CorrelatedLinear):
 
     name = "duplicates"
     title = "Each relevant feature has an unused near-copy"
-    n_features = 10
-    n_relevant = 4
     parts = tuple((j,) for j in range(4))
     sizes = (2.0, -1.5, 1.2, 0.9)
     correlation: ClassVar[float] = 0.9
@@ -145,7 +142,6 @@ class Categorical(Truth):
     name = "categorical"
     title = "Categories with many levels, and numbers"
     n_features = 8
-    n_relevant = 4
     default_noise = 0.5
     parts = ((0,), (1,), (2, 3))
     levels: ClassVar[tuple[int, ...]] = (40, 12, 0, 5, 30, 12, 0, 0)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import ndtr
 
-from permgrad.data.read.cells import Floats
+from permgrad.base.arrays import Floats
 from permgrad_benchmark.truth.base import Truth, truths
 from permgrad_benchmark.truth.values import shapley_of_subsets
 
@@ -80,8 +80,6 @@ class Friedman1(Uniform):
 
     name = "friedman1"
     title = "Friedman's first function, independent features"
-    n_features = 10
-    n_relevant = 5
     parts = ((0, 1), (2,), (3,), (4,))
 
     def _part(self, index: int, x: Floats) -> Floats:
@@ -117,7 +115,6 @@ class Linear20(Monomials):
     name = "linear20"
     title = "Linear in ten of twenty independent features"
     n_features = 20
-    n_relevant = 10
     parts = tuple((j,) for j in range(10))
     sizes = tuple((np.linspace(3.0, 0.6, 10) * np.where(np.arange(10) % 2, -1.0, 1.0)).tolist())
 
@@ -133,8 +130,6 @@ class Product(Monomials):
 
     name = "product"
     title = "Two products and a linear term"
-    n_features = 10
-    n_relevant = 5
     default_noise = 0.5
     parts = ((0, 1), (2, 3), (4,))
     sizes = (2.0, 1.0, 1.0)
@@ -149,8 +144,6 @@ class Interactions(Monomials):
 
     name = "interactions"
     title = "Main effects, overlapping pairs and a triple"
-    n_features = 10
-    n_relevant = 6
     default_noise = 0.5
     parts = ((0,), (1,), (0, 1), (1, 2), (3, 4), (2, 3, 5))
     sizes = (2.0, 1.0, 1.5, 1.0, 1.5, 1.0)
@@ -163,7 +156,6 @@ class Irrelevant40(Monomials):
     name = "irrelevant40"
     title = "Four relevant among forty features"
     n_features = 40
-    n_relevant = 4
     parts = ((0,), (1,), (2, 3))
     sizes = (2.0, -1.5, 1.0)
 
@@ -177,8 +169,6 @@ class XorLike(Uniform):
 
     name = "xor_like"
     title = "Smoothed XOR of continuous features"
-    n_features = 10
-    n_relevant = 5
     default_noise = 0.3
     parts = ((0, 1), (2, 3), (4,))
 
@@ -200,13 +190,11 @@ class XorLike(Uniform):
         """Return the truths from the mean square and the mean absolute value of tanh(2u), u uniform on −2 … 2."""
         # E[tanh²(2u)] is 1 − tanh(4)/4, E|tanh(2u)| is log(cosh(4))/4. The mean is 0. Var x5 = 16/12, E|x5| = 1.
         square, absolute = 1 - np.tanh(4.0) / 4, np.log(np.cosh(4.0)) / 4
-        if estimand == "shapley":
-            relevant = [1.5 * absolute**2] * 2 + [absolute**2] * 2 + [1.0]
-        elif estimand == "sage":
-            relevant = [4.5 * square**2] * 2 + [2 * square**2] * 2 + [16 / 12]
-        else:
-            relevant = [2 * 9 * square**2] * 2 + [2 * 4 * square**2] * 2 + [2 * 16 / 12]
-        return np.array([*relevant, *[0.0] * 5])
+        of_parts = {
+            "shapley": (1.5 * absolute**2, absolute**2, 1.0),
+            "sage": (4.5 * square**2, 2 * square**2, 16 / 12),
+        }.get(estimand, (18 * square**2, 8 * square**2, 32 / 12))
+        return np.repeat([*of_parts, 0.0], (2, 2, 1, 5))
 
 
 @truths.register("xor")
@@ -215,8 +203,6 @@ class Xor(Truth):
 
     name = "xor"
     title = "XOR of yes-or-no features"
-    n_features = 10
-    n_relevant = 5
     default_noise = 0.5
     parts = ((0, 1), (2, 3), (4,))
     sizes = (2.0, 1.0, 0.8)
@@ -250,8 +236,6 @@ class GFunction(Uniform):
 
     name = "g_function"
     title = "Sobol's g-function"
-    n_features = 10
-    n_relevant = 5
     default_noise = 0.1
     weights = (0.0, 0.5, 1.0, 2.0, 4.0)
     parts = ((0, 1, 2, 3, 4),)
@@ -289,8 +273,6 @@ class Logistic(Monomials):
 
     name = "logistic"
     title = "Two classes, linear log-odds and a product"
-    n_features = 10
-    n_relevant = 5
     default_noise = 0.0
     task = "classification"
     parts = ((0,), (1,), (2, 3), (4,))

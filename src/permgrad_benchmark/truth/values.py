@@ -15,16 +15,16 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import expit, ndtri, xlog1py, xlogy
 from scipy.stats import qmc
 
+from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.random import derive_seed
-from permgrad.data.read.cells import Floats
 
 if TYPE_CHECKING:
     from permgrad_benchmark.truth.base import Truth
@@ -42,12 +42,6 @@ class Known:
     values: Floats
     error: Floats
     how: str
-
-    @property
-    def shares(self) -> Floats:
-        """Values clipped at 0, divided by their sum ``(features,)``."""
-        clipped = np.clip(self.values, 0.0, None)
-        return np.asarray(clipped / clipped.sum()) if clipped.sum() > 0 else clipped
 
 
 def compute_known(truth: Truth, estimand: str, estimands: Mapping[str, str]) -> Known:
@@ -118,7 +112,7 @@ def _redrawn(truth: Truth, number: int, points: int, draw: Callable[[Floats, Flo
 
 
 # ---- Shapley values --------------------------------------------------------------------------------------------------
-def _subsets(size: int) -> npt.NDArray[np.bool_]:
+def _subsets(size: int) -> Booleans:
     """Return all subsets ``(2 ** size, size)``. Row s holds the binary digits of s, lowest first."""
     return np.asarray((np.arange(2**size)[:, None] >> np.arange(size)) % 2 == 1)
 
@@ -143,18 +137,13 @@ def part_games(truth: Truth, x: Floats, averaged: Floats) -> list[Floats]:
         game = np.empty((len(subsets), len(rows)))
         for place, present in enumerate(subsets):
             closed = truth.part_given(index, rows, tuple(present.tolist()))
-            game[place] = _averaged_part(truth, index, rows, absent, present) if closed is None else closed
+            part = partial(truth._part, index)  # noqa: SLF001 — a part of the same class
+            game[place] = _average(part, rows, absent, present) if closed is None else closed
         games.append(game)
     return games
 
 
-def _averaged_part(truth: Truth, index: int, rows: Floats, absent: Floats, present: npt.NDArray[np.bool_]) -> Floats:
-    return _average(lambda x: truth._part(index, x), rows, absent, present)  # noqa: SLF001 — a part of the same class
-
-
-def _average(
-    function: Callable[[Floats], Floats], rows: Floats, absent: Floats, present: npt.NDArray[np.bool_]
-) -> Floats:
+def _average(function: Callable[[Floats], Floats], rows: Floats, absent: Floats, present: Booleans) -> Floats:
     """Average a function over absent features: rows ``(n, d)``, others ``(m, d)``, result ``(n,)``."""
     if present.all():
         return function(rows)

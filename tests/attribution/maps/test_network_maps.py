@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import permgrad as pg
-from permgrad.attribution.maps.positions import Follower, cells_of, coordinates
+from permgrad.attribution.subject.positions import Follower, cells_of, coordinates
 
 ROWS = 3
 

@@ -17,13 +17,13 @@ import torch
 from usual_methods import USUAL
 
 import permgrad as pg
-from permgrad.attribution.method import methods
 from permgrad.attribution.parts.engines import LocalEngine
 from permgrad.attribution.parts.folder import difference
 from permgrad.attribution.parts.part import explain_part, merge
 from permgrad.attribution.parts.plan import StreamPlan, make_plan, model_digest
 from permgrad.attribution.parts.sums import pack
 from permgrad.attribution.replace.donors import donor_rows
+from permgrad.attribution.request import methods
 from permgrad.base.files import _UNDER_WAY
 from permgrad.base.random import uniform
 from permgrad.data.parts.partitions import Part, open_partitioned
@@ -305,7 +305,7 @@ def test_sums_do_not_grow_with_rows(tmp_path: Path, regressor: pg.HyNNRegressor)
 
 
 def test_donors_are_those_of_the_whole_table() -> None:
-    from permgrad.attribution.replace.donors import RowNumbers
+    from permgrad.attribution.request.request import RowNumbers
 
     numbers = np.array([3, 70, 71, 500])
     everything = donor_rows(0, "a", 1, np.arange(600), 40, shared=False)
@@ -476,11 +476,11 @@ def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegres
     for overwrite in (False, True):
         with pytest.raises(pg.InputError, match=r"holds other files \(thesis.tex\)\. Name a new or empty folder"):
             pg.explain_stream(regressor, folder, out=tmp_path / "mine", overwrite=overwrite)
-    with pytest.raises(pg.InputError, match=r"The output must be a folder, and .*thesis.tex is a file"):
+    with pytest.raises(pg.InputError, match=r"thesis.tex is a file, not a folder"):
         pg.explain_stream(regressor, folder, out=tmp_path / "mine" / "thesis.tex")
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
     (tmp_path / "link").symlink_to("nowhere")
-    with pytest.raises(pg.InputError, match=r"The output must be a folder, and .*link is a link that leads nowhere"):
+    with pytest.raises(pg.InputError, match=r"link is a link that leads nowhere, not a folder"):
         pg.explain_stream(regressor, folder, out=tmp_path / "link")
 
 

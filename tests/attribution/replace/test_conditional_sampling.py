@@ -8,9 +8,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 import permgrad as pg
-from permgrad.attribution.method import methods
 from permgrad.attribution.replace.conditional import ConditionalSampler
 from permgrad.attribution.replace.conditional_models import _of_levels
+from permgrad.attribution.request import methods
 from permgrad.base.errors import InputError
 from permgrad.data.encode.encoding import TableEncoder
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from permgrad.attribution.explanation.statistics import interval, two_parts
 from permgrad.attribution.replace.donors import donor_rows
-from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, interval, two_parts
+from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
 from permgrad.base.errors import InputError
 
 

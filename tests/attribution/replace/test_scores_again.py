@@ -11,8 +11,8 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from torch import nn
 
 import permgrad as pg
+from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.replace.donors import donor_rows
-from permgrad.attribution.replace.moments import interval
 from permgrad.attribution.replace.scoring import deal_groups, resolve_scorers
 
 ROWS, REPEATS, GROUPS = 90, 3, 20

@@ -9,7 +9,7 @@ from scipy import stats
 from torch import nn
 
 import permgrad as pg
-from permgrad.attribution.replace.moments import mean_over_rows
+from permgrad.attribution.explanation.statistics import mean_over_rows
 
 ROWS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 TIMES = np.random.default_rng(0).integers(0, 4, len(ROWS))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.slopes import baselines
 from permgrad.attribution.slopes import integrals as network_integrals
+from permgrad.attribution.slopes import references
 
 ROWS = 8
 
@@ -231,9 +231,9 @@ def test_a_baseline_of_wide_rows_is_made_of_fewer(monkeypatch):
     net, rows, background = seeded(TwoModalities), inputs(), inputs(80)
     widest = max(own[:1].numel() for own in rows.values())
     assert explain(net, rows, background=background).meta["baseline"].endswith("over 80 background rows")
-    monkeypatch.setattr(baselines, "_SUMMARISED_NUMBERS", 60 * widest)
+    monkeypatch.setattr(references, "_SUMMARISED_NUMBERS", 60 * widest)
     assert explain(net, rows, background=background).meta["baseline"].endswith("over 60 background rows")
-    monkeypatch.setattr(baselines, "_SUMMARISED_NUMBERS", widest)
+    monkeypatch.setattr(references, "_SUMMARISED_NUMBERS", widest)
     assert explain(net, rows, background=background).meta["baseline"].endswith("over 50 background rows"), "at least"
 
 

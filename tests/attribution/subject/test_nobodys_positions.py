@@ -48,8 +48,8 @@ class Seeing(nn.Module):
 @pytest.mark.parametrize("name", METHODS)
 def test_what_nobody_owns_is_the_rows_own(name, monkeypatch):
     method, options = METHODS[name]
-    # Whether rows are apart is tried on mixtures as well, before anybody knows who owns what.
-    monkeypatch.setattr(subject, "check_apart", lambda *_: None)
+    # Whether rows are independent is tried on mixtures as well, before anybody knows who owns what.
+    monkeypatch.setattr(subject, "check_row_independence", lambda *_: None)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = Seeing().double()

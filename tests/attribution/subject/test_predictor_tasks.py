@@ -520,7 +520,7 @@ def test_what_is_no_loss_of_a_predictor_is_refused(loss, message):
         pg.explain(model, X, y, loss=loss, **QUIET)
 
 
-# ---- rows that are not apart -----------------------------------------------------------------------------------------
+# ---- rows that are not independent -----------------------------------------------------------------------------------
 
 
 def test_what_mixes_rows_is_told_in_words_of_tables():

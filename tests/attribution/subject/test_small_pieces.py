@@ -13,11 +13,11 @@ import pytest
 import torch
 
 import permgrad as pg
+from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.parts.engines.ray import _answered
 from permgrad.attribution.replace.branch_weights import weigh_branches
 from permgrad.attribution.replace.conditional import ConditionalSampler
 from permgrad.attribution.replace.donors import need_background
-from permgrad.attribution.replace.moments import interval
 from permgrad.attribution.slopes.gradients import output_gradients
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.imaging import ForeignRenderer

@@ -122,7 +122,7 @@ def test_a_run_says_what_is_lost_and_categories_lose_nothing(here: Path) -> None
     inputs = load_inputs(RunRequest(table="table.csv", target=("y",), kind=("big=categorical",)))
     assert inputs.notes == []
     assert inputs.schema["big"].n_levels == 120
-    assert inputs.parts["test"].X["big"].dtype == np.int64
+    assert inputs.parts["test"].frame["big"].dtype == np.int64
     assert load_inputs(RunRequest(table="table.csv", target=("y",), drop=("big",))).notes == []
 
 

@@ -14,7 +14,7 @@ from permgrad.models.fast.replacement import ReplacementEngine
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.train.learner import Course, Learner, TrainingOptions, build_optimizer, training_loss
+from permgrad.models.train.learner import Learner, TrainingJob, TrainingOptions, build_optimizer, training_loss
 from permgrad.models.train.rows import Rows
 
 MEMBERS, ENCODED, OUTPUTS = 3, 6, 2
@@ -126,7 +126,7 @@ def test_each_member_has_a_loss_of_its_own() -> None:
     twin = network().float()
     losses = [training_loss(twin.member_outputs(x)[:, m], y, weight, options) for m in range(MEMBERS)]
     torch.stack(losses).mean().backward()
-    learner = Learner(Course(net, Rows(x, y, weight), None, options, seed=0))
+    learner = Learner(TrainingJob(net, Rows(x, y, weight), None, options, seed=0))
     learner.start_epoch()
     learner.step(learner.train_rows, 0)
     for own, other in zip(net.parameters(), twin.parameters(), strict=True):

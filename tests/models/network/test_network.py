@@ -26,7 +26,7 @@ def renderer(columns, pixels=20, channels=3, scale=255.0):
 
 
 def network(preset="paper", columns=8, outputs=1, paths=("tabular", "image"), **changes):
-    options = NetworkOptions.from_mapping(changes, get_preset(preset).network)
+    options = NetworkOptions.from_mapping({**get_preset(preset).network.to_dict(), **changes})
     drawn = renderer(columns, 20, options.image_channels, options.image_scale) if "image" in paths else None
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -19,7 +19,7 @@ from permgrad.imaging import Renderer, StoredLayout
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train import distributed
 from permgrad.models.train.distributed import count_devices, devices_faults
-from permgrad.models.train.learner import Course, DivergenceError, Team, TrainingOptions
+from permgrad.models.train.learner import DivergenceError, Team, TrainingJob, TrainingOptions
 from permgrad.models.train.rows import Rows
 from permgrad.models.train.training import train
 
@@ -46,7 +46,7 @@ OPTIONS = TrainingOptions(batch_size=32, max_epochs=3, averaging=0.9, refinement
 @pytest.fixture(scope="module")
 def alone():
     net = network()
-    return net, train(Course(net, rows(), rows(40), OPTIONS, seed=1, progress=False))
+    return net, train(TrainingJob(net, rows(), rows(40), OPTIONS, seed=1, progress=False))
 
 
 def assert_close(own, reference):
@@ -57,7 +57,8 @@ def assert_close(own, reference):
 def test_two_devices_are_one(alone, tmp_path):
     start, net = network(), network()
     before = (dict(os.environ), torch.get_rng_state())
-    found = train(Course(net, rows(), rows(40), OPTIONS, seed=1, progress=False, checkpoint_folder=tmp_path), devices=2)
+    job = TrainingJob(net, rows(), rows(40), OPTIONS, seed=1, progress=False, checkpoint_folder=tmp_path)
+    found = train(job, devices=2)
     assert dict(os.environ) == before[0]
     assert torch.equal(torch.get_rng_state(), before[1])
     assert_close(net, alone[0])
@@ -69,7 +70,7 @@ def test_two_devices_are_one(alone, tmp_path):
     # Of two processes one has written; one alone can go on from it, and finds the training finished.
     assert [file.name for file in tmp_path.iterdir()] == ["training.pt"]
     resumed = network()
-    train(Course(resumed, rows(), rows(40), OPTIONS, seed=1, progress=False, checkpoint_folder=tmp_path))
+    train(TrainingJob(resumed, rows(), rows(40), OPTIONS, seed=1, progress=False, checkpoint_folder=tmp_path))
     assert_close(resumed, net)
 
 
@@ -115,10 +116,10 @@ def test_processes_end_with_the_one_that_asked(tmp_path):
     script = textwrap.dedent(f"""
         import sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from test_distributed import Course, TrainingOptions, network, rows, train
+        from test_distributed import TrainingJob, TrainingOptions, network, rows, train
         options = TrainingOptions(batch_size=16, max_epochs=100_000, patience=None)
         place = {str(tmp_path)!r}
-        train(Course(network(), rows(), None, options, seed=0, progress=False, checkpoint_folder=place), devices=2)
+        train(TrainingJob(network(), rows(), None, options, seed=0, progress=False, checkpoint_folder=place), devices=2)
     """)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
     asking = subprocess.Popen([sys.executable, "-c", script], env=environment)
@@ -167,16 +168,16 @@ def test_a_process_that_dies_is_told(monkeypatch):
     with pytest.raises(
         pg.EnvironmentProblem, match=r"Process \d of a training on several devices ended with code 1\. Start again"
     ):
-        train(Course(network(), rows(), None, OPTIONS, seed=0, progress=False), devices=2)
+        train(TrainingJob(network(), rows(), None, OPTIONS, seed=0, progress=False), devices=2)
 
 
 def test_what_cannot_be_shared_is_refused():
     with pytest.raises(pg.InputError, match="on_epoch cannot be called with several devices"):
-        train(Course(network(), rows(), None, OPTIONS, seed=0), devices=2, on_epoch=lambda record: None)
+        train(TrainingJob(network(), rows(), None, OPTIONS, seed=0), devices=2, on_epoch=lambda record: None)
     strange = network()
     strange.strange = lambda: None
     with pytest.raises(pg.InputError, match="can be pickled"):
-        train(Course(strange, rows(), None, OPTIONS, seed=0), devices=2)
+        train(TrainingJob(strange, rows(), None, OPTIONS, seed=0), devices=2)
 
 
 @pytest.mark.parametrize("devices", [0, 1.5, True, "two", None])

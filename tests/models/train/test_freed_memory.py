@@ -22,7 +22,7 @@ layout = StoredLayout([[row, 3 * row % 20] for row in range(0, 16, 2)], 20)
 network = HybridNetwork(8, 1, renderer=Renderer(layout, [0.0] * 8, [1.0] * 8, channels=3, scale=255))
 rows = Rows(torch.rand(640, 8), torch.rand(640), torch.ones(640))
 options = training.TrainingOptions(loss="squared_error", batch_size=32)
-learner = training.Learner(training.Course(network, rows, None, options, seed=0))
+learner = training.Learner(training.TrainingJob(network, rows, None, options, seed=0))
 learner.start_epoch()
 order = list(learner.batches())
 for number, batch in enumerate(order):

@@ -12,7 +12,7 @@ import permgrad as pg
 from permgrad.models.estimators.calibration import best_temperature
 from permgrad.models.estimators.presets import preset_from_dict
 from permgrad.models.network.network import HybridNetwork
-from permgrad.models.train.learner import Course, TrainingOptions, mean_loss, predict
+from permgrad.models.train.learner import TrainingJob, TrainingOptions, mean_loss, predict
 from permgrad.models.train.rows import Rows
 from permgrad.models.train.training import train
 
@@ -32,7 +32,7 @@ def trained(members: int = 1, **options: object) -> tuple[HybridNetwork, float, 
     )
     held = make_rows(300, 1)
     settings = TrainingOptions(**{"max_epochs": 12, "batch_size": 32, "schedule": "constant", **options})
-    result = train(Course(network, make_rows(200, 0), held, settings, seed=0, progress=False))
+    result = train(TrainingJob(network, make_rows(200, 0), held, settings, seed=0, progress=False))
     return network, min(record["validation_loss"] for record in result.history), held
 
 
@@ -61,7 +61,7 @@ def test_squared_errors_have_no_temperature() -> None:
         torch.manual_seed(0)
         network = HybridNetwork(4, 1, {"dense_units": [8], "normalization": "none"}, paths=("tabular",))
         options = TrainingOptions(max_epochs=2, loss="squared_error", refinement=refinement)
-        train(Course(network, numbers, numbers, options, seed=0, progress=False))
+        train(TrainingJob(network, numbers, numbers, options, seed=0, progress=False))
         found.append(predict(network, numbers))
     assert torch.equal(found[0], found[1])
 
@@ -103,8 +103,8 @@ def test_killed_and_resumed_it_is_the_same(tmp_path) -> None:
             options = TrainingOptions(max_epochs=12, refinement=True, label_smoothing=0.2, schedule="constant")
             stop = _StopAfter(last)
             with contextlib.suppress(KeyboardInterrupt):
-                course = Course(network, make_rows(100, 0), make_rows(80, 1), options, 0, False, folder)
-                train(course, on_epoch=stop)
+                job = TrainingJob(network, make_rows(100, 0), make_rows(80, 1), options, 0, False, folder)
+                train(job, on_epoch=stop)
             assert stop.stopped == (last < 12)
         states.append(network.state_dict())
     for name, value in states[0].items():

@@ -20,7 +20,7 @@ from permgrad import EnvironmentProblem, HyNNClassifier, HyNNRegressor, InputErr
 from permgrad.models.losses import cross_entropy, losses, squared_error
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train import checkpoint, learner
-from permgrad.models.train.learner import Course, Learner, TrainingOptions
+from permgrad.models.train.learner import Learner, TrainingJob, TrainingOptions
 from permgrad.models.train.rows import Rows, count_batches
 from permgrad.models.train.schedules import schedules
 from permgrad.models.train.training import train
@@ -149,7 +149,7 @@ def test_averaged_weights_are_the_exponential_mean():
     X = torch.rand(64, 3)
     rows = Rows(X, X.sum(1), torch.ones(64))
     options = TrainingOptions(loss="squared_error", max_epochs=1, batch_size=8, averaging=0.9, learning_rate=0.01)
-    learner = Learner(Course(HybridNetwork(3, 1, SMALL, paths=("tabular",)), rows, rows, options, 0))
+    learner = Learner(TrainingJob(HybridNetwork(3, 1, SMALL, paths=("tabular",)), rows, rows, options, 0))
     slow = {name: value.clone().double() for name, value in learner.network.state_dict().items()}
     learner.start_epoch()
     for number, batch in enumerate(learner.batches()):
@@ -193,18 +193,18 @@ def test_a_stopped_training_goes_on_exactly(tmp_path, monkeypatch, preset):
 
     monkeypatch.setattr(Learner, "end_epoch", stop_after_two)
     with pytest.raises(RuntimeError, match="power cut"):
-        regressor(**arguments)._fit(X, y, checkpoint_folder=tmp_path)
+        regressor(**arguments).fit(X, y, checkpoint_folder=tmp_path)
     monkeypatch.setattr(Learner, "end_epoch", usual)
     taken = []
     start = Learner.start_epoch
     monkeypatch.setattr(Learner, "start_epoch", lambda self: (taken.append(self.epoch), start(self))[1])
-    resumed = regressor(**arguments)._fit(X, y, checkpoint_folder=tmp_path)
+    resumed = regressor(**arguments).fit(X, y, checkpoint_folder=tmp_path)
     assert taken == [2, 3, 4], "it must go on, not begin anew"
     assert equal(weights(whole), weights(resumed))
     drop = ["seconds"]
     assert whole.history_.drop(columns=drop).equals(resumed.history_.drop(columns=drop))
     taken.clear()
-    finished = regressor(**arguments)._fit(X, y, checkpoint_folder=tmp_path)
+    finished = regressor(**arguments).fit(X, y, checkpoint_folder=tmp_path)
     assert taken == []
     assert equal(weights(whole), weights(finished))
 
@@ -222,24 +222,24 @@ def test_a_killed_process_goes_on_exactly(tmp_path):
                 os.kill(os.getpid(), signal.SIGKILL)
             usual(self, batch, number)
         Learner.step = step
-        regressor(batch_size=32)._fit(*table(), checkpoint_folder={str(tmp_path)!r})
+        regressor(batch_size=32).fit(*table(), checkpoint_folder={str(tmp_path)!r})
     """)
     ended = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.CHECKPOINT_NAME]
-    resumed = regressor(batch_size=32)._fit(*table(), checkpoint_folder=tmp_path)
+    resumed = regressor(batch_size=32).fit(*table(), checkpoint_folder=tmp_path)
     assert equal(weights(regressor(batch_size=32).fit(*table())), weights(resumed))
 
 
 def test_a_checkpoint_of_another_training_or_a_broken_one_is_refused(tmp_path):
     X, y = table()
-    regressor(max_epochs=2)._fit(X, y, checkpoint_folder=tmp_path)
+    regressor(max_epochs=2).fit(X, y, checkpoint_folder=tmp_path)
     with pytest.raises(InputError, match="Training can be resumed only with the same options, seed and rows"):
-        regressor(max_epochs=2, random_state=1)._fit(X, y, checkpoint_folder=tmp_path)
+        regressor(max_epochs=2, random_state=1).fit(X, y, checkpoint_folder=tmp_path)
     path = tmp_path / checkpoint.CHECKPOINT_NAME
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(EnvironmentProblem, match=r"The checkpoint .* cannot be read"):
-        regressor(max_epochs=2)._fit(X, y, checkpoint_folder=tmp_path)
+        regressor(max_epochs=2).fit(X, y, checkpoint_folder=tmp_path)
 
 
 # ---- what belongs to the user ----------------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ def test_a_training_that_breaks_down_keeps_the_best_weights_and_says_why(monkeyp
     reference = regressor(max_epochs=2).fit(X, y)
     break_down(monkeypatch, epoch=2)
     with pytest.warns(PermgradWarning) as said:
-        model = regressor(max_epochs=8)._fit(X, y, checkpoint_folder=tmp_path)
+        model = regressor(max_epochs=8).fit(X, y, checkpoint_folder=tmp_path)
     message = "Training diverged: the loss became nan in epoch 3, and the weights of epoch "
     assert str(said[0].message).startswith(message)
     assert "Lower learning_rate (now " in str(said[0].message)
@@ -363,7 +363,7 @@ def test_a_training_that_breaks_down_keeps_the_best_weights_and_says_why(monkeyp
     assert np.corrcoef(model.predict(X), reference.predict(X))[0, 1] > 0.9
     # Going on from the last good epoch ends the same way.
     with pytest.warns(PermgradWarning, match="in epoch 3"):
-        again = regressor(max_epochs=8)._fit(X, y, checkpoint_folder=tmp_path)
+        again = regressor(max_epochs=8).fit(X, y, checkpoint_folder=tmp_path)
     np.testing.assert_array_equal(again.predict(X), model.predict(X))
 
 
@@ -376,7 +376,7 @@ def test_without_validation_rows_broken_weights_are_not_kept(monkeypatch):
     rows = Rows(x, x.sum(1), torch.ones(50))
     options = TrainingOptions(loss="squared_error", max_epochs=9)  # one step an epoch, whose loss is still a number
     with pytest.warns(PermgradWarning, match="became nan in epoch 3, and the weights of epoch 2 are used"):
-        train(Course(net, rows, None, options, seed=0, progress=False))
+        train(TrainingJob(net, rows, None, options, seed=0, progress=False))
     assert all(torch.isfinite(value).all() for value in net.state_dict().values())
 
 
@@ -398,7 +398,7 @@ def test_a_first_epoch_that_breaks_down_names_the_column(monkeypatch):
     )
     with pytest.raises(InputError) as caught:
         train(
-            Course(
+            TrainingJob(
                 net,
                 rows,
                 None,
@@ -470,13 +470,13 @@ def test_progress_goes_to_stderr(capfd):
 def test_training_never_reads_validation_rows():
     X, y = table(400)
     model = regressor(validation_fraction=0.25)
-    work = copy.copy(model)._prepare(X, y, None, None)
-    assert (len(work.course.train_rows), len(work.course.validation_rows)) == (300, 100)
-    seen = {tuple(row) for row in work.course.train_rows.x.tolist()}
-    assert not seen & {tuple(row) for row in work.course.validation_rows.x.tolist()}
+    work = copy.copy(model).prepare(X, y)
+    assert (len(work.job.train_rows), len(work.job.validation_rows)) == (300, 100)
+    seen = {tuple(row) for row in work.job.train_rows.x.tolist()}
+    assert not seen & {tuple(row) for row in work.job.validation_rows.x.tolist()}
     # The encoder's range is that of the training rows alone.
     fitted = copy.copy(model)
-    fitted._prepare(X, y, None, None)
+    fitted.prepare(X, y)
     assert fitted.preprocessor_.transform(X).max() > fitted.preprocessor_.maximum_.max() - 1e-6
     assert fitted.target_mean_ != pytest.approx(y.mean(), abs=1e-12)
 
@@ -494,9 +494,8 @@ def test_train_without_validation_keeps_the_last_weights():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = HybridNetwork(3, 1, SMALL, paths=("tabular",))
-    result = train(
-        Course(net, rows, None, TrainingOptions(loss="squared_error", max_epochs=9, patience=2), seed=0, progress=False)
-    )
+    options = TrainingOptions(loss="squared_error", max_epochs=9, patience=2)
+    result = train(TrainingJob(net, rows, None, options, seed=0, progress=False))
     assert result.best_epoch == 9
     assert np.isnan([record["validation_loss"] for record in result.history]).all()
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from browsing import needs_browser, visit
-from tests.report.conftest import HOSTILE
+from tests.pages.conftest import HOSTILE
 
 from permgrad.base.errors import InputError
 from permgrad_benchmark.page.data import leaders, suites_of
@@ -185,7 +185,7 @@ def test_error_tables_hold_the_means_and_mark_the_best(page, frame):
         assert float(errors.loc[method, "F5"]) == pytest.approx(f5, rel=0.06)
 
 
-def test_methods_of_another_estimand_are_no_competitors(page, frame):
+def test_methods_of_another_estimand_are_not_compared(page, frame):
     found = frame.query("suite == 'tabular' and metric == 'share_error' and estimand == 'total'")
     means = found.groupby("method")["value"].mean()
     assert best_of(page, "Error of importance shares against the truth “total”: the total effect") == [
@@ -208,7 +208,7 @@ def test_direction_comes_from_the_registry(page):
     assert "0.0200 ≈" in page, "what cannot be told from the best is marked"
 
 
-def test_the_best_stand_first_and_competitors_before_all_others(page, frame):
+def test_the_best_stand_first_and_the_compared_before_all_others(page, frame):
     errors = table(page, "Error of importance shares against the truth “effect”")["method"]
     own = frame.query("suite == 'multimodal' and metric == 'share_error' and estimand == 'effect'")
     means = own.groupby("method")["value"].mean()[list(METHODS)].sort_values()

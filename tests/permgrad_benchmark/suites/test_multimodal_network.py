@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from permgrad_benchmark.suites.multimodal.autoencoder import Bottleneck
 from permgrad_benchmark.suites.multimodal.case import LAYER, QUICK, PairsCase, make_case, make_oracle
 from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, MODALITIES, functions
 from permgrad_benchmark.suites.multimodal.network import FusedNetwork, MarginNetwork
-from permgrad_benchmark.suites.multimodal.pairs import PairsDesign, with_threshold
+from permgrad_benchmark.suites.multimodal.pairs import PairsDesign
 from permgrad_benchmark.suites.multimodal.training import (
     TrainingSettings,
     accuracy,
@@ -42,7 +44,7 @@ def made_design(function: str = "F4", count: int = 400, *, two: bool = False) ->
         0.0, (empty, empty), ("made", "made"),
     )  # fmt: skip
     many = design.draw(design.training, 4000, np.random.default_rng(1))
-    return with_threshold(design, float(design.function.score(many.features).median()))
+    return replace(design, threshold=float(design.function.score(many.features).median()))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import permgrad as pg
 from permgrad.cli import app
-from permgrad.report.words import value_text
+from permgrad.pages.words import value_text
 from permgrad.runs.commands.explained import importance_lines
 
 NO_TARGET = "so the divergence from the model's own prediction is explained. Fill the column in"

@@ -18,7 +18,7 @@ from permgrad.base.errors import EnvironmentProblem, InputError, PermgradWarning
 from permgrad.cli import app
 from permgrad.data.splitting import split_rows
 from permgrad.data.types.column_types import infer_schema
-from permgrad.evaluation.competitors import Competitor, competitors
+from permgrad.evaluation.baselines import Baseline, baselines
 from permgrad.runs.compare.cells import cell_path
 from permgrad.runs.compare.compare import CompareRequest, compare_table
 from permgrad.runs.compare.plan import METHODS, from_arrays, make_folds, make_plan, parse_models, usual_absent
@@ -55,9 +55,9 @@ class Toy:
 def toys(monkeypatch):
     found = {name: Toy() for name in ("toy", "other")}
     for name, toy in found.items():
-        monkeypatch.setitem(competitors._entries, name, Competitor(name, f"the {name}", "sklearn", toy))
-    missing = Competitor("absent", "absent", "no_such_package", Toy(), extra="tabular-peers")
-    monkeypatch.setitem(competitors._entries, "absent", missing)
+        monkeypatch.setitem(baselines._entries, name, Baseline(name, f"the {name}", "sklearn", toy))
+    missing = Baseline("absent", "absent", "no_such_package", Toy(), extra="tabular-peers")
+    monkeypatch.setitem(baselines._entries, "absent", missing)
     return found
 
 
@@ -212,8 +212,8 @@ class Once(Mean):
 
 
 def test_a_model_that_cannot_be_explained_keeps_its_scores(frame, monkeypatch, toys):
-    once = Competitor("once", "once", "sklearn", lambda job: Once(np.bincount(job.train.y) / len(job.train.y)))
-    monkeypatch.setitem(competitors._entries, "once", once)
+    once = Baseline("once", "once", "sklearn", lambda job: Once(np.bincount(job.train.y) / len(job.train.y)))
+    monkeypatch.setitem(baselines._entries, "once", once)
     X, y = frame.drop(columns="label"), frame["label"]
     found = pg.compare(X, y, models=["toy", "other", "once"], folds=2, progress=False)
     assert found.scores.set_index(["model", "fold"]).loc[("once", "1"), "roc_auc"] > 0
@@ -229,7 +229,7 @@ def test_if_every_model_fails_that_is_said(frame, monkeypatch):
         raise RuntimeError("no luck")
 
     for name in ("toy", "other"):
-        monkeypatch.setitem(competitors._entries, name, Competitor(name, name, "sklearn", broken))
+        monkeypatch.setitem(baselines._entries, name, Baseline(name, name, "sklearn", broken))
     with pytest.raises(InputError, match=r"All 2 models failed on every fold, the first \('toy'\) with: no luck"):
         pg.compare(frame.drop(columns="label"), frame["label"], models=["toy", "other"], folds=2, progress=False)
 

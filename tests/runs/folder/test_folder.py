@@ -15,7 +15,8 @@ import pytest
 
 from permgrad import EnvironmentProblem, InputError
 from permgrad.base.files import write_text_atomic
-from permgrad.runs.folder.folder import STAGES, configuration_hash, find_finished, open_run, read_record
+from permgrad.base.folders import configuration_hash
+from permgrad.runs.folder.folder import STAGES, find_finished, open_run, read_record
 
 CONFIGURATION = {"table": "abc", "seed": 0, "preset": "fast"}
 

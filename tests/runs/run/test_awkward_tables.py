@@ -39,7 +39,7 @@ def here(tmp_path, monkeypatch):
 
 def test_what_is_unusual_of_columns_is_noted(here):
     inputs = load_inputs(ASKED)
-    assert list(inputs.parts["train"].X.columns) == ["kg", "pay", "garage"]
+    assert list(inputs.parts["train"].frame.columns) == ["kg", "pay", "garage"]
     assert inputs.notes[:3] == [
         "left out, because it has no name and only numbers the rows: column 1",
         (
@@ -84,7 +84,7 @@ def test_each_command_takes_them(here, command):
 
 
 def encoder_of(inputs) -> TableEncoder:
-    return TableEncoder(**inputs.encoder_options).fit(inputs.parts["train"].X)
+    return TableEncoder(**inputs.encoder_options).fit(inputs.parts["train"].frame)
 
 
 def test_later_tables_are_read_in_the_same_way(here):
@@ -108,7 +108,7 @@ def test_a_column_without_a_name_that_was_learned_from_is_kept(here):
     frame.insert(0, "", np.resize([4, 4, 9, 1], ROWS))
     frame.to_csv("t.csv", index=False)
     inputs = load_inputs(ASKED)
-    assert "column 1" in inputs.parts["train"].X
+    assert "column 1" in inputs.parts["train"].frame
     # In two rows the numbers are all different, and might count them.
     frame.iloc[2:4].to_csv("later.csv", index=False)
     assert read_like(Path("later.csv"), {}, ["column 1"])["column 1"].tolist() == [9, 1]
@@ -167,7 +167,7 @@ def test_codes_that_are_read_as_numbers_are_named(here):
         "--kind lot=categorical for a code, --id lot if it only names rows, or --kind lot=numeric for an "
         "amount."
     )
-    levels = frame["tail"].iloc[load_inputs(replace(ASKED, table="codes.csv")).parts["train"].rows].nunique()
+    levels = frame["tail"].iloc[load_inputs(replace(ASKED, table="codes.csv")).parts["train"].numbers].nunique()
     assert second == (
         f"categories with thousands of values: tail ({levels:,}). Pass --id tail if it only names rows, or "
         "--kind tail=categorical to use it as it is."

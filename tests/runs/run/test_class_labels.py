@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 import permgrad as pg
+from permgrad.attribution.image_rows import explain_records
 from permgrad.base.errors import InputError
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.images import explain_records
 from permgrad.runs.run.inputs import load_inputs
-from permgrad.runs.run.run import summarise
+from permgrad.runs.run.summary import summarise
 
 
 @pytest.mark.parametrize("labels", [[1, 2, 3], [0, 1, 2], ["1", "2", "3"], ["a", "b", "c"], [1.0, 2.0, 3.0]])
@@ -53,7 +53,7 @@ def test_a_class_named_all_is_not_all_rows(tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps(metrics | {"validation": scores, "test": scores, "verdict": []}))
     (tmp_path / "branches.json").write_text("{}")
     (tmp_path / "explanations").mkdir()
-    (tmp_path / "explanations" / "related.json").write_text('{"pairs": []}')
+    (tmp_path / "explanations" / "related.json").write_text("[]")
     facts = summarise(tmp_path).facts
     assert [(row["feature"], row["importance"]) for row in facts["top_features"]] == [("b", 2.0), ("a", 1.0)]
 

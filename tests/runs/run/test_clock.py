@@ -12,11 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from permgrad.assess import budget
+from permgrad.assess.budget import Clock
+from permgrad.assess.sections import ranking
 from permgrad.base.errors import InputError
 from permgrad.models.network.summary import TrainingTime
 from permgrad.models.train.learner import TrainingOptions
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.clock import ROWS_SEEN, Clock, TrainingPlan, expected_epochs, plan_training, rises
+from permgrad.runs.run.clock import ROWS_SEEN, TrainingPlan, expected_epochs, plan_training, rises, watch_epochs
 from permgrad.runs.run.run import run_table
 
 OPTIONS = TrainingOptions(max_epochs=60, patience=12)
@@ -121,16 +124,16 @@ def test_losses_of_any_size_give_a_number_of_epochs(losses):
 def test_a_training_ends_when_its_time_is_over():
     clock = Clock(limit=100.0)
     record = {"validation_loss": 0.5, "seconds": 1.0}
-    assert not clock.watch(OPTIONS, 1.0, time.monotonic() + 1000, 1.0)(record)
+    assert not watch_epochs(clock, OPTIONS, 1.0, time.monotonic() + 1000, 1.0)(record)
     assert clock.cut == []
-    assert clock.watch(OPTIONS, 1.0, time.monotonic(), 1.0)(record)
+    assert watch_epochs(clock, OPTIONS, 1.0, time.monotonic(), 1.0)(record)
     assert clock.cut == ["training after 1 of 60 epochs"]
     assert clock.facts() == {"limit": 100.0, "thorough": False, "cut": clock.cut}
 
 
 def test_one_slow_epoch_does_not_change_the_time_left():
     clock = Clock()
-    seen, left = clock.watch(OPTIONS, 1.0, math.inf, 2.0), []
+    seen, left = watch_epochs(clock, OPTIONS, 1.0, math.inf, 2.0), []
     for loss, seconds in zip(falling(8, 0), [1, 1, 1, 1, 1, 9, 1, 1], strict=True):
         seen({"validation_loss": loss, "seconds": seconds})
         left.append(clock.whole._left[0])
@@ -166,7 +169,8 @@ def folder(tmp_path_factory):
 
 def test_a_first_ranking_is_refined_and_the_limit_is_recorded(folder, monkeypatch):
     for name, value in (("EARLY_REPORT", 0.0), ("AT_ONCE", 1500), ("WIDE", 0.02)):
-        monkeypatch.setattr(f"permgrad.runs.run.explaining.{name}", value)
+        monkeypatch.setattr(budget, name, value)
+    monkeypatch.setattr(ranking, "AT_ONCE", 1500)
     said: list[str] = []
     request = RunRequest(
         table=str(folder / "t.csv"), test=folder / "test.csv", target=("y",), preset="fast", out=folder / "out"

@@ -15,8 +15,8 @@ from invoking import call
 from permgrad import InputError
 from permgrad.runs.compare.plan import CompareRequest, from_request, request_configuration
 from permgrad.runs.requests import RunRequest, TuneRequest
-from permgrad.runs.run.dividing import PARTS
 from permgrad.runs.run.inputs import configuration, load_inputs
+from permgrad.runs.run.splitting import PARTS
 
 
 def table(rows: int = 80) -> pd.DataFrame:
@@ -39,7 +39,7 @@ def request(*kinds: str, **options) -> RunRequest:
 
 def test_a_declared_column_is_what_it_is_said_to_be(here):
     usual = load_inputs(request())
-    assert "id_code" not in usual.parts["train"].X.columns
+    assert "id_code" not in usual.parts["train"].frame.columns
     said = "\n".join(usual.notes)
     assert (
         "id_code. Keep them in the predictions with --id, or use one as a feature with --kind id_code=categorical"
@@ -51,7 +51,7 @@ def test_a_declared_column_is_what_it_is_said_to_be(here):
     assert inputs.kinds == {"id_code": "categorical", "ward": "categorical", "age": "numeric"}
     assert inputs.notes == []
     for part in PARTS:
-        assert list(inputs.parts[part].X.columns) == ["id_code", "ward", "age"]
+        assert list(inputs.parts[part].frame.columns) == ["id_code", "ward", "age"]
     described = inputs.columns.set_index("name")
     assert described["kind"].to_dict() == {
         "id_code": "categorical", "ward_id": "identifier", "ward": "categorical", "age": "numeric"
@@ -167,9 +167,9 @@ def test_a_declared_boolean_may_lack_its_rare_value_in_the_training_rows(here):
     for values in ((0, 1), ("no", "yes")):
         frame = table().assign(flag=values[0])
         usual = load_inputs(request())
-        frame.loc[usual.parts["test"].rows[0], "flag"] = values[1]
+        frame.loc[usual.parts["test"].numbers[0], "flag"] = values[1]
         frame.to_csv("rare.csv", index=False)
         inputs = load_inputs(replace(request("flag=boolean"), table="rare.csv"))
-        flags = {part: inputs.parts[part].X["flag"].nunique() for part in PARTS}
+        flags = {part: inputs.parts[part].frame["flag"].nunique() for part in PARTS}
         assert flags == {"train": 1, "validation": 1, "test": 2}, "the rare value is among the test rows alone"
         assert inputs.columns.set_index("name").loc["flag", "kind"] == "constant"

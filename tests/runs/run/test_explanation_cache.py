@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 import permgrad as pg
 from permgrad.base.errors import PermgradWarning
 from permgrad.cli import app
-from permgrad.runs.run.explaining import Cache, rows_hash
+from permgrad.data.read.cells import rows_hash
+from permgrad.runs.run.predicting import cache_of
 
 
 def table(rows: int = 240) -> pd.DataFrame:
@@ -60,7 +61,7 @@ def run(origin, tmp_path):
 def ask(run: Path, compute: Counter, *, frame: pd.DataFrame | None = None, **options: object) -> pg.Explanation:
     X = table().drop(columns="outcome").head(50) if frame is None else frame
     options = {"method": "integrated_gradients", "random_state": 0, **options}
-    return Cache.of(run).explain(compute, pg.load(run / "model"), X, **options)
+    return cache_of(run).explain(compute, pg.load(run / "model"), X, **options)
 
 
 def test_computing_twice_reads_the_file(run):
@@ -70,7 +71,7 @@ def test_computing_twice_reads_the_file(run):
     assert (first.meta["cached"], second.meta["cached"]) == (False, True)
     np.testing.assert_array_equal(first.values, second.values)
     assert np.abs(first.values).max() > 0.01, "the precondition: there is something to keep"
-    assert Cache.of(run / "model") == Cache.of(run), "the model folder in the run's folder leads to the same place"
+    assert cache_of(run / "model") == cache_of(run), "the model folder in the run's folder leads to the same place"
 
 
 def test_other_rows_options_and_models_compute_anew(run):
@@ -114,7 +115,7 @@ def test_a_damaged_entry_is_rebuilt_with_a_warning(run, name, how):
 def test_a_model_that_stands_alone_keeps_nothing(run, tmp_path):
     shutil.copytree(run / "model", tmp_path / "alone")
     compute = Counter()
-    ask_alone = Cache.of(tmp_path / "alone")
+    ask_alone = cache_of(tmp_path / "alone")
     X = table().drop(columns="outcome").head(5)
     for _ in range(2):
         ask_alone.explain(compute, pg.load(tmp_path / "alone"), X, method="integrated_gradients", random_state=0)

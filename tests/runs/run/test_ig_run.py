@@ -12,8 +12,9 @@ from sklearn.model_selection import train_test_split
 from typer.testing import CliRunner
 
 import permgrad as pg
+from permgrad.assess.store import Store
 from permgrad.cli import app
-from permgrad.runs.run import gradients
+from permgrad.runs.run.splitting import divide_as_published
 
 PRESET = {"base": "ig-example", "training": {"max_epochs": 6, "batch_size": 32}}
 
@@ -70,7 +71,7 @@ def test_the_test_rows_are_the_published_ones(split):
 
 def test_few_rows_of_a_class_are_divided_all_the_same():
     y = np.array(["no"] * 19 + ["yes"])
-    parts = gradients.divide(20, y, 42)
+    parts = divide_as_published(20, y, 42)
     assert sorted(np.concatenate(list(parts.values()))) == list(range(20))
 
 
@@ -150,8 +151,8 @@ def test_the_report_says_it_all(place):
     ):
         assert words in text
     assert "best cost (1 for a false yes, 5 for a missed one) on held-out rows" in text
-    facts = json.loads((place / "run" / "explanations" / "integrated_gradients.json").read_text())
-    median, zeros = (own["baseline"] for own in facts["baselines"])
+    section = Store(place / "run").get("explanations/gradients")
+    median, zeros = (own["baseline"] for own in section.facts["baselines"])
     assert text.count(f"Baseline: {median}") >= 9, "beside every plot made with it: 2 sums, 4 features, rows"
     assert text.count(f"Baseline: {zeros}") == 2
     assert "How a row becomes an image" not in text, "there is no image in a network on the table alone"

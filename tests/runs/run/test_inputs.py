@@ -14,11 +14,11 @@ import pytest
 
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.runs.folder.folder import check_free, open_run
+from permgrad.runs.folder.folder import RUN, open_run
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.dividing import PARTS
 from permgrad.runs.run.inputs import configuration, load_inputs
 from permgrad.runs.run.predicting import read_rows
+from permgrad.runs.run.splitting import PARTS
 
 DATA = os.environ.get("PERMGRAD_DATA", "")
 
@@ -51,15 +51,15 @@ def test_every_row_is_in_one_part_and_the_published_split_is_used(here):
     from sklearn.model_selection import train_test_split
 
     inputs = load()
-    rows = np.concatenate([inputs.parts[part].rows for part in PARTS])
+    rows = np.concatenate([inputs.parts[part].numbers for part in PARTS])
     assert sorted(rows) == list(range(200))
     y = table()["y"]
     train, rest = train_test_split(np.arange(200), test_size=0.4, random_state=42, stratify=y)
     validation, test = train_test_split(rest, test_size=0.5, random_state=42, stratify=y[rest])
     for part, expected in zip(PARTS, (train, validation, test), strict=True):
-        assert set(inputs.parts[part].rows) == set(expected)
-        assert (inputs.parts[part].y == y[inputs.parts[part].rows]).all()
-        np.testing.assert_array_equal(inputs.parts[part].X["age"], table()["age"][inputs.parts[part].rows])
+        assert set(inputs.parts[part].numbers) == set(expected)
+        assert (inputs.parts[part].y == y[inputs.parts[part].numbers]).all()
+        np.testing.assert_array_equal(inputs.parts[part].frame["age"], table()["age"][inputs.parts[part].numbers])
 
 
 def test_a_sheet_is_read_of_every_excel_file(here):
@@ -71,12 +71,12 @@ def test_a_sheet_is_read_of_every_excel_file(here):
     table(40, seed=2).to_csv("validation.csv", index=False)
     options = {"target": ("y",), "test": Path("test.xlsx"), "validation": Path("validation.csv"), "sheet": "rows"}
     inputs = load_inputs(RunRequest(table="table.xlsx", **options))
-    assert [len(inputs.parts[part].rows) for part in PARTS] == [200, 40, 50]
+    assert [len(inputs.parts[part].numbers) for part in PARTS] == [200, 40, 50]
 
 
 def test_identifiers_are_left_out_and_said(here):
     inputs = load()
-    assert "code" not in inputs.parts["train"].X.columns
+    assert "code" not in inputs.parts["train"].frame.columns
     assert any("look like identifiers: code" in note for note in inputs.notes)
     roles = dict(zip(inputs.columns["name"], inputs.columns["role"], strict=True))
     assert roles["code"] == "left out: like an identifier"
@@ -89,10 +89,10 @@ def test_whole_numbers_that_name_rows_are_left_out_or_named(here):
     numbered = table().assign(patient_id=rows + 1, kundennr=200 - rows, lfd=rows + 11, rand_id=drawn)
     numbered.to_csv("table.csv", index=False)
     inputs = load()
-    assert not pd.Series(inputs.parts["train"].rows).is_monotonic_increasing, "rows are drawn"
+    assert not pd.Series(inputs.parts["train"].numbers).is_monotonic_increasing, "rows are drawn"
     note = next(note for note in inputs.notes if "look like identifiers" in note)
     assert "code, patient_id, kundennr, lfd. Keep them" in note
-    assert "rand_id" in inputs.parts["train"].X.columns
+    assert "rand_id" in inputs.parts["train"].frame.columns
     assert any("different in every row: rand_id. Leave them out" in note for note in inputs.notes)
     assert not any("rand_id" in note for note in load(drop=("rand_id",)).notes)
 
@@ -167,7 +167,7 @@ def test_numbers_written_in_several_ways_are_named(here):
 def test_per_cent_signs_are_told_in_the_columns_report(here):
     table().assign(share=[f"{i % 100},5 %" for i in range(200)]).to_csv("table.csv", index=False)
     inputs = load()
-    assert inputs.parts["train"].X["share"].dtype == np.float64
+    assert inputs.parts["train"].frame["share"].dtype == np.float64
     assert inputs.shown["share"].reason == "numbers with a per cent sign, as written: 7.4 % is 7.4"
 
 
@@ -186,8 +186,8 @@ def test_codes_that_never_occur_are_named(here):
 def test_an_identifier_that_is_asked_for_is_kept_beside_the_features(here):
     inputs = load(identifier=("code",), drop=("weight",))
     assert list(inputs.parts["test"].identifiers.columns) == ["code"]
-    assert (inputs.parts["test"].identifiers["code"] == [f"case {row}" for row in inputs.parts["test"].rows]).all()
-    assert not {"code", "weight"} & set(inputs.parts["test"].X.columns)
+    assert (inputs.parts["test"].identifiers["code"] == [f"case {row}" for row in inputs.parts["test"].numbers]).all()
+    assert not {"code", "weight"} & set(inputs.parts["test"].frame.columns)
 
 
 def test_one_hot_blocks_are_proposed_and_declared_groups_are_variables(here):
@@ -219,11 +219,11 @@ def test_columns_that_say_the_same_are_named(here):
 def test_groups_stay_together_and_are_no_feature(here):
     inputs = load(group="patient")
     patients = table()["patient"].to_numpy()
-    members = {part: set(patients[inputs.parts[part].rows]) for part in PARTS}
+    members = {part: set(patients[inputs.parts[part].numbers]) for part in PARTS}
     assert all(members.values())
     assert not members["train"] & members["test"]
     assert not members["train"] & members["validation"]
-    assert "patient" not in inputs.parts["train"].X.columns
+    assert "patient" not in inputs.parts["train"].frame.columns
     assert "by groups of 'patient'" in inputs.split
 
 
@@ -241,9 +241,9 @@ def test_the_terminal_says_why_a_column_is_left_out(here):
 def test_the_latest_rows_are_the_test_rows(here):
     inputs = load(time="year")
     years = table()["year"].to_numpy()
-    assert years[inputs.parts["train"].rows].max() < years[inputs.parts["validation"].rows].min()
-    assert years[inputs.parts["validation"].rows].max() < years[inputs.parts["test"].rows].min()
-    assert "year" not in inputs.parts["train"].X.columns
+    assert years[inputs.parts["train"].numbers].max() < years[inputs.parts["validation"].numbers].min()
+    assert years[inputs.parts["validation"].numbers].max() < years[inputs.parts["test"].numbers].min()
+    assert "year" not in inputs.parts["train"].frame.columns
 
 
 def test_own_files(here):
@@ -251,11 +251,12 @@ def test_own_files(here):
         ["y", "weight", "age", "patient", "year", *(f"colour_{n}" for n in ("red", "green", "blue"))]
     ].assign(code="x").to_csv("test.csv", index=False)
     one = load(test=Path("test.csv"))
-    assert {part: len(one.parts[part].X) for part in PARTS} == {"train": 160, "validation": 40, "test": 50}
-    assert list(one.parts["test"].X.columns) == list(one.parts["train"].X.columns), "columns are matched by name"
+    assert {part: len(one.parts[part].frame) for part in PARTS} == {"train": 160, "validation": 40, "test": 50}
+    test, train = (list(one.parts[part].frame.columns) for part in ("test", "train"))
+    assert test == train, "columns are matched by name"
     table(30, seed=2).to_csv("validation.csv", index=False)
     both = load(test=Path("test.csv"), validation=Path("validation.csv"))
-    assert {part: len(both.parts[part].X) for part in PARTS} == {"train": 200, "validation": 30, "test": 50}
+    assert {part: len(both.parts[part].frame) for part in PARTS} == {"train": 200, "validation": 30, "test": 50}
 
 
 @pytest.mark.parametrize(
@@ -274,14 +275,14 @@ def test_own_files_need_no_column_that_is_left_out(here, left_out, options):
     own.drop(columns=left_out).to_csv("test.csv", index=False)
     inputs = load(test=Path("test.csv"), **options)
     assert left_out in inputs.left_out, "the precondition"
-    assert left_out not in inputs.parts["test"].X.columns
-    features = list(inputs.parts["train"].X.columns)
-    pd.testing.assert_frame_equal(inputs.parts["test"].X, own[features], check_column_type=False)
+    assert left_out not in inputs.parts["test"].frame.columns
+    features = list(inputs.parts["train"].frame.columns)
+    pd.testing.assert_frame_equal(inputs.parts["test"].frame, own[features], check_column_type=False)
     # What the file has of them makes no difference, and is not warned of.
     own.to_csv("test.csv", index=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = load(test=Path("test.csv"), **options).parts["test"].X
+        found = load(test=Path("test.csv"), **options).parts["test"].frame
     pd.testing.assert_frame_equal(found, own[features], check_column_type=False)
     own.drop(columns="age").to_csv("test.csv", index=False)
     with pytest.raises(InputError, match="1 column of training is missing: 'age'"):
@@ -298,7 +299,7 @@ def test_groups_in_training_and_own_files_are_counted(here):
     own = table(50, seed=1).assign(patient=lambda own: own["patient"] + 30)
     own.to_csv("test.csv", index=False)
     inputs = load(test=Path("test.csv"), group="patient")
-    learned = set(table()["patient"][inputs.parts["train"].rows])
+    learned = set(table()["patient"][inputs.parts["train"].numbers])
     there = set(own["patient"])
     assert 0 < len(learned & there) < len(there), "the precondition"
     said = [note for note in inputs.notes if "groups of" in note]
@@ -362,7 +363,7 @@ def test_rows_that_differ_in_a_column_that_is_left_out_are_not_equal(here, words
     pd.concat([frame, frame.iloc[:20]]).to_csv("table.csv", index=False)
     inputs = load(**words)
     whole = pd.concat([frame, frame.iloc[:20]], ignore_index=True)
-    train, test = (whole.iloc[inputs.parts[part].rows] for part in ("train", "test"))
+    train, test = (whole.iloc[inputs.parts[part].numbers] for part in ("train", "test"))
     twice = len(test.merge(train.drop_duplicates(), how="inner"))
     assert 0 < twice < 20
     assert (inputs.shared_rows, inputs.alike_rows) == (twice, len(test))
@@ -375,9 +376,9 @@ def test_rows_without_a_target_are_left_out_and_counted(here):
     frame.to_csv("table.csv", index=False)
     inputs = load(na=("?",))
     assert "3 of 200 rows of the table have no target and are left out" in inputs.notes
-    rows = np.concatenate([inputs.parts[part].rows for part in PARTS])
+    rows = np.concatenate([inputs.parts[part].numbers for part in PARTS])
     assert sorted(set(range(200)) - set(rows)) == [3, 10, 20]
-    assert (inputs.parts["test"].y == frame["y"][inputs.parts["test"].rows]).all()
+    assert (inputs.parts["test"].y == frame["y"][inputs.parts["test"].numbers]).all()
 
 
 def test_types_are_seen_on_training_rows_only(here):
@@ -410,7 +411,7 @@ def test_another_version_is_another_run(here, monkeypatch):
         assert run.finished_stages == []
     monkeypatch.setattr("permgrad.runs.run.inputs.__version__", "99.0")
     with pytest.raises(InputError, match=r"differs in permgrad \(.* there, 99\.0 now\)\. Replace it with --overwrite"):
-        check_free(request.folder, configuration(request))
+        RUN.find(request.folder, configuration(request))
 
 
 def test_the_command_can_be_typed_again():
@@ -429,8 +430,8 @@ def test_the_command_can_be_typed_again():
 )
 def test_named_sets(name, features, rows):
     inputs = load_inputs(RunRequest(table=name))
-    assert inputs.parts["train"].X.shape[1] == features
-    assert sum(len(part.X) for part in inputs.parts.values()) == rows
+    assert inputs.parts["train"].frame.shape[1] == features
+    assert sum(len(part.frame) for part in inputs.parts.values()) == rows
     if name == "heloc":
         assert inputs.na_codes == (-9, -8, -7)
         assert inputs.shared_rows > 0
@@ -450,14 +451,14 @@ def test_a_code_in_a_german_table_is_known_in_training_and_prediction(here):
     inputs = load(na=("k.A.,#NV",))
     assert inputs.notes == []
     assert (inputs.schema["size"].kind, inputs.decimals) == ("numeric", {"size": ",", "y": ","})
-    assert {part.X["size"].str.contains(",").sum() for part in inputs.parts.values()} == {0}
+    assert {part.frame["size"].str.contains(",").sum() for part in inputs.parts.values()} == {0}
     Path("new.csv").write_text("size;y\n3,5;1\nk.A.;2\n")
     model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["size"]))
     data = {"decimals": inputs.decimals, "na_codes": ["k.A."], "target": "y"}
     assert read_rows(model, data, Path("new.csv"))[0]["size"].tolist() == ["3.5", "k.A."]
     Path("test.csv").write_text("size;y\n3,5;2,5\nk.A.;3,5\n")
     own = load(na=("k.A.",), test=Path("test.csv")).parts["test"]
-    assert (own.X["size"].tolist(), own.y.tolist()) == (["3.5", "k.A."], [2.5, 3.5])
+    assert (own.frame["size"].tolist(), own.y.tolist()) == (["3.5", "k.A."], [2.5, 3.5])
 
 
 def test_thousands_of_a_german_table_are_read_alike_in_training_and_prediction(here):
@@ -470,7 +471,7 @@ def test_thousands_of_a_german_table_are_read_alike_in_training_and_prediction(h
     inputs = load_inputs(RunRequest(table="table.csv", target=("price",)))
     assert inputs.task == "regression"
     for part in inputs.parts.values():
-        assert (part.y == price[part.rows]).all()
+        assert (part.y == price[part.numbers]).all()
     assert inputs.decimals == {"area": ",", "price": ",", "rent": ","}
     Path("new.csv").write_text("area;rent\n1;1.235\n")
     model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["area", "rent"]))
@@ -510,7 +511,7 @@ def test_columns_of_text_are_text_in_tables_that_hold_numbers_alone(here, form):
     model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["age", *CODED[1:]]))
     data = {"texts": inputs.texts, "na_codes": ["?"], "target": "code"}
     rows, whole = read_rows(model, data, Path("few.csv"))
-    encoder = TableEncoder(**inputs.encoder_options).fit(inputs.parts["train"].X)
+    encoder = TableEncoder(**inputs.encoder_options).fit(inputs.parts["train"].frame)
     np.testing.assert_array_equal(encoder.transform(rows), encoder.transform(few[rows.columns]))
     assert whole["code"].tolist() == few["code"].tolist(), "the target is to be compared with classes"
     # Runs of former versions say nothing of text.
@@ -518,7 +519,7 @@ def test_columns_of_text_are_text_in_tables_that_hold_numbers_alone(here, form):
         encoder.transform(read_rows(model, {"target": "code"}, Path("few.csv"))[0])
     own = load_inputs(RunRequest(**options, test=Path("few.csv"))).parts["test"]
     assert own.y.tolist() == few["code"].tolist()
-    np.testing.assert_array_equal(encoder.transform(own.X[rows.columns]), encoder.transform(few[rows.columns]))
+    np.testing.assert_array_equal(encoder.transform(own.frame[rows.columns]), encoder.transform(few[rows.columns]))
 
 
 def test_tables_of_images_are_read_with_the_columns_of_text(here):

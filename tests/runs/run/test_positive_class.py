@@ -17,8 +17,8 @@ import permgrad as pg
 from permgrad import InputError
 from permgrad.runs.compare.plan import CompareRequest, from_request
 from permgrad.runs.requests import RunRequest, TuneRequest
+from permgrad.runs.run.assessing import read_guesses
 from permgrad.runs.run.inputs import load_inputs
-from permgrad.runs.run.judging import read_guesses
 
 LINEAR = "logistic or ridge regression"
 WORDS = ("--target", "risk", "--preset", "preset.json")
@@ -114,13 +114,13 @@ def test_damaged_predictions_of_baselines_are_refused(tmp_path, damage):
     with np.load(path) as stored:
         kept = dict(stored)
     rows, changed = len(kept["row"]), {"linear": kept["linear"][1:]} if damage == "fewer rows" else {"classes": "ab"}
-    assert read_guesses(tmp_path, ["bad", "good"], rows)["linear"].shape == (rows, 2), "a precondition"
+    assert read_guesses(tmp_path, ("bad", "good"), rows)["linear"].shape == (rows, 2), "a precondition"
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-40])
     else:
         np.savez(path, **kept | changed)
     with pytest.raises(InputError, match=r"is damaged\. Run again with --from model\."):
-        read_guesses(tmp_path, ["bad", "good"], rows)
+        read_guesses(tmp_path, ("bad", "good"), rows)
 
 
 def test_explain_follows_the_run_unless_told_otherwise():

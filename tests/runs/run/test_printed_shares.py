@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from permgrad.runs.run.run import _feature_lines
+from permgrad.runs.run.summary import _feature_lines
 
 SAID = "  (a share below 0 %: that path makes the loss of this feature larger)"
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from tests.report.conftest import global_explanation
+from tests.pages.conftest import global_explanation
 
-from permgrad.report.sentences import related_words
-from permgrad.runs.run.run import _feature_lines
+from permgrad.pages.sentences import related_words
+from permgrad.runs.run.summary import _feature_lines
 
 
 def pair(feature, other, strength, kind="correlation"):

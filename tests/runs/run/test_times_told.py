@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from permgrad.assess.budget import width_options
 from permgrad.base.errors import InputError
-from permgrad.evaluation.competitors import Competitor
+from permgrad.evaluation.baselines import Baseline
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run import run as module
 from permgrad.runs.run import stages
-from permgrad.runs.run.explaining import width_options
 from permgrad.runs.run.run import run_table
 
 
@@ -83,7 +83,7 @@ def test_an_interrupted_training_says_from_which_epoch_it_resumes(here, monkeypa
 
 
 def test_the_time_of_baselines_is_estimated_and_one_left_out_is_told(here, monkeypatch):
-    monkeypatch.setattr(Competitor, "available", lambda self: self.name in ("linear", "extra_trees"))
+    monkeypatch.setattr(Baseline, "available", lambda self: self.name in ("linear", "extra_trees"))
     monkeypatch.setattr(stages, "write_measures", stop)
     said = said_by(replace(ASKED, baselines=True))
     assert [line for line in said if "xgboost" in line] == [
@@ -98,7 +98,7 @@ def test_a_comparison_says_which_usual_model_is_not_installed(monkeypatch):
     from permgrad.runs.compare.plan import make_plan
 
     assert make_plan([]).notes == ()
-    monkeypatch.setattr(Competitor, "available", lambda self: self.name != "lightgbm")
+    monkeypatch.setattr(Baseline, "available", lambda self: self.name != "lightgbm")
     said = "lightgbm is left out, because lightgbm is not installed: pip install 'permgrad[boost]'"
     assert make_plan([]).notes == (said,)
     assert make_plan(["default", "linear"]).notes == ()

@@ -15,9 +15,9 @@ from invoking import call
 from permgrad.base.csv_files import csv_text
 from permgrad.runs.folder.documents import read_like
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.dividing import PARTS
 from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.predicting import prediction_table
+from permgrad.runs.run.splitting import PARTS
 
 
 def table(rows: int = 200) -> pd.DataFrame:
@@ -57,13 +57,13 @@ def test_declared_codes_stay_as_they_are_written(here, cells, levels):
     coded(cells)
     inputs = load(kind=("town=categorical",), na=("-9",), test=Path("table.csv"))
     for part in PARTS:
-        assert set(inputs.parts[part].X["town"].dropna()) == levels
+        assert set(inputs.parts[part].frame["town"].dropna()) == levels
     assert inputs.schema["town"].n_levels == len(levels - {"-9"})
     assert "town" in inputs.texts
     assert "town" not in inputs.decimals
     later = read_like(Path("table.csv"), {"texts": inputs.texts, "decimals": inputs.decimals})
     assert set(later["town"].dropna()) == levels
-    undeclared = load(na=("-9",)).parts["train"].X
+    undeclared = load(na=("-9",)).parts["train"].frame
     assert "town" not in undeclared or pd.api.types.is_numeric_dtype(undeclared["town"]), "nobody said so"
 
 
@@ -87,7 +87,7 @@ def test_declared_numbers_that_lose_nothing_stay_numbers(here, cells):
     plain, declared = (load(kind=kind, na=("-9",)) for kind in ((), ("town=categorical",)))
     assert declared.texts == plain.texts
     assert declared.decimals == plain.decimals
-    pd.testing.assert_series_equal(declared.parts["train"].X["town"], plain.parts["train"].X["town"])
+    pd.testing.assert_series_equal(declared.parts["train"].frame["town"], plain.parts["train"].frame["town"])
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_identifiers_stay_as_they_are_written(here, cells):
     inputs = load(identifier=("town",), test=Path("table.csv"))
     for part in PARTS:
         own = inputs.parts[part]
-        assert shown(own.rows, own.identifiers) == [np.resize(cells, 200)[row] for row in own.rows]
+        assert shown(own.numbers, own.identifiers) == [np.resize(cells, 200)[row] for row in own.numbers]
     later = read_like(Path("table.csv"), {"identifiers": ["town"]})[["town"]]
     assert shown(np.arange(200), later) == np.resize(cells, 200).tolist()
 

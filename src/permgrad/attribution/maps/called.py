@@ -11,13 +11,15 @@ from threading import get_ident
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from permgrad.attribution.maps.drawn import Picture, weighted_maps
-from permgrad.attribution.maps.positions import (
+from permgrad.attribution.players.segments import ImageShape
+from permgrad.attribution.request import Request
+from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiating, output_gradients
+from permgrad.attribution.subject.positions import (
     Cells,
     Follower,
     cells_of,
@@ -27,9 +29,7 @@ from permgrad.attribution.maps.positions import (
     name_of,
     tensors_in,
 )
-from permgrad.attribution.method import Request
-from permgrad.attribution.players.segments import ImageShape
-from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiating, output_gradients
+from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError
 from permgrad.models.network.blocks import ACTIVATIONS
@@ -432,7 +432,7 @@ class CalledMaps:
         sizes = [self._shapes[place].size for place in self._places]
         return maps, [rows[place] for place in self._places], sizes, outputs.detach()
 
-    def values(self, part: slice, maps: Sequence[Tensor]) -> npt.NDArray[np.float64]:
+    def values(self, part: slice, maps: Sequence[Tensor]) -> Floats:
         """Return the means over each player's positions. All channels of a pixel share its value."""
         spread = []
         for place, large in zip(self._places, maps, strict=True):
@@ -442,8 +442,7 @@ class CalledMaps:
                 large = large.unsqueeze(2 + channels).expand(shape)  # noqa: PLW2901 — the same map
             spread.append(large.flatten(0, 1))
         means = self._space.sums(spread)[:, self._owners] / self._sizes
-        values: npt.NDArray[np.float64] = means.unflatten(0, (part.stop - part.start, -1)).transpose(1, 2).cpu().numpy()
-        return values
+        return means.unflatten(0, (part.stop - part.start, -1)).transpose(1, 2).cpu().numpy()
 
     def facts(self) -> dict[str, Any]:
         """Return the layers, which inputs have no map, and how many maps are all zero."""

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from permgrad.attribution.method import Request
+from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import copied_rows, output_gradients
 from permgrad.attribution.subject.subject import Subject
+from permgrad.base.arrays import Floats, Floats32, Indexes
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, warn_user
 from permgrad.models.devices import rows_at_once
@@ -58,7 +58,7 @@ class Picture:
     def __init__(self, maps_key: str, images_key: str, words: str, request: Request, keep: bool | str) -> None:
         self.maps_key, self.images_key, self.words, self._keep = maps_key, images_key, words, keep
         self.empty = np.zeros((request.count, len(request.targets)), dtype=bool)
-        self.kept: dict[str, npt.NDArray[np.float32]] = {}
+        self.kept: dict[str, Floats32] = {}
 
     def keep(self, part: slice, maps: Tensor, images: Tensor) -> None:
         """Store the maps ``(b, targets, *cells)`` of some rows and their images."""
@@ -133,7 +133,7 @@ def maps_at_once(request: Request) -> int:
     return rows_at_once(request.subject.device, on_processor=128, on_accelerator=4096)
 
 
-def pixel_shares(influence: Tensor, players: Sequence[npt.NDArray[np.intp]]) -> Tensor:
+def pixel_shares(influence: Tensor, players: Sequence[Indexes]) -> Tensor:
     """Return how much of each pixel is each player's: |∂R_p/∂x_j| / Σ_k |∂R_p/∂x_k|, ``(players, height × width)``."""
     flat = influence.flatten(1).double()
     total = flat.sum(dim=0)
@@ -175,7 +175,7 @@ class DrawnMaps:
         )
         return [maps], [images.mean(dim=1)], [tuple(images.shape[2:])], outputs
 
-    def values(self, part: slice, maps: Sequence[Tensor]) -> npt.NDArray[np.float64]:
+    def values(self, part: slice, maps: Sequence[Tensor]) -> Floats:
         """Return the mass on each player's share of the pixels, NaN if a function of the user draws the images."""
         large = maps[0].flatten(2)
         if self._shares is None:
@@ -183,8 +183,7 @@ class DrawnMaps:
         size, shares = large.abs(), self._shares.to(large)
         self._mass[part] = size.sum(dim=2).double().cpu().numpy()
         self._reached[part] = (size @ (shares.sum(dim=0) > 0).to(size)).double().cpu().numpy()
-        values: npt.NDArray[np.float64] = (large @ shares.T).transpose(1, 2).double().cpu().numpy()
-        return values
+        return (large @ shares.T).transpose(1, 2).double().cpu().numpy()
 
     def facts(self) -> dict[str, Any]:
         """Return the layer, the share of the mass that lies on no feature's pixels, and how many maps are all zero."""

@@ -7,15 +7,15 @@ from typing import ClassVar, Literal
 
 import torch
 
-from permgrad.attribution.build import explain_plays
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import PlayedMethod, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.replace.donors import need_background
+from permgrad.attribution.replace.game import explain_plays
 from permgrad.attribution.replace.plays import Plays, path_plays, single_plays
+from permgrad.attribution.request import PlayedMethod, Request, Scope, methods, refuse_conditional
 from permgrad.base.checks import check_choice
 
 #: Choices of the value that a feature is set to.
-BASELINES = ("typical", "zeros")
+VALUES = ("typical", "zeros")
 
 
 @methods.register("ablation")
@@ -50,7 +50,7 @@ class Ablation(PlayedMethod):
         """Return the request to play once, and its plays with the fixed values."""
         refuse_conditional(request, "ablation", "sets one value and draws none", "leave sampling out")
         value = request.options["baseline"]
-        check_choice("baseline", value, BASELINES)
+        check_choice("baseline", value, VALUES)
         fixed = tuple(torch.zeros_like(tensor[:1]) for tensor in request.donors)
         if value == "typical":
             if request.subject.preprocessor is None:

@@ -7,16 +7,14 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-from permgrad.attribution.build import build, shown_outputs
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Configured, Request, Scope, methods, with_options
-from permgrad.attribution.request import resolve_options
+from permgrad.attribution.request import Configured, Request, Scope, methods, with_options
+from permgrad.attribution.request.arguments import resolve_options
+from permgrad.attribution.request.result import build, shown_outputs
 from permgrad.attribution.subject.network import BatchError
+from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError, shown, warn_user
-
-Floats = npt.NDArray[np.float64]
 
 #: AGG of the published work.
 MEMBERS = ("gradient", "permutation", "lime", "shapley")

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad.attribution.build import build, output_unit
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.attention import AttentionReader, identity, readout
-from permgrad.attribution.method import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request.result import build, output_unit
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.base.checks import check_choice
 from permgrad.base.progress import Progress
@@ -179,5 +179,4 @@ class TokenRelevance(_Attention):
         flow = start
         for weights, slope in maps:
             flow = flow + (slope * weights).clamp_min(0).mean(dim=2) @ flow
-        out: Tensor = (readout(maps[-1][1])[:, None] @ (flow - start))[..., 0, :]
-        return out
+        return (readout(maps[-1][1])[:, None] @ (flow - start))[..., 0, :]

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from permgrad.attribution.build import build
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Method, Request, Scope, methods
 from permgrad.attribution.players.segments import ImageShape, image_shape
 from permgrad.attribution.replace.coalitions import CoalitionGame
+from permgrad.attribution.request import Method, Request, Scope, methods
+from permgrad.attribution.request.result import build
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.network import NetworkSubject, unwrap
 from permgrad.base.errors import InputError, PermgradError, is_out_of_memory
@@ -234,3 +234,11 @@ def _of_rows(value: Any, part: slice, count: int) -> Any:
     if isinstance(value, tuple):
         return tuple(_of_rows(item, part, count) for item in value)
     return value[part] if isinstance(value, Tensor) and value.ndim > 0 and len(value) == count else value
+
+
+def find_method(method: Any) -> tuple[Method, str]:
+    """Return a method and its name: a registered one, or an adapted Captum object."""
+    if isinstance(method, str):
+        return methods.get(method)(), method
+    adapted = CaptumMethod(method)
+    return adapted, adapted.name

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.slopes import Additive, Slopes, walks_truly
 from permgrad.base.checks import check_whole
@@ -61,10 +61,10 @@ class DeepLift(Configured):
         """Compute the explanation."""
         refuse_conditional(request, "deeplift")
         options = request.options
-        references = check_whole("references", options["references"], "pass for example 50")
+        most = check_whole("references", options["references"], "pass for example 50")
         slopes, subject = Slopes(request, "deeplift", by_path=True), request.subject
-        result = Additive(slopes, slopes.places.baseline(options["baseline"], references))
-        count, matched = len(result.baseline.rows[0]), True
+        result = Additive(slopes, slopes.places.reference(options["baseline"], most))
+        count, matched = len(result.reference.rows[0]), True
 
         def work(part: slice) -> None:
             nonlocal matched
@@ -72,7 +72,7 @@ class DeepLift(Configured):
             values: Any = 0.0
             outputs = base = torch.zeros(len(rows[0]), len(slopes.targets), dtype=torch.float64, device=rows[0].device)
             for place in range(count):
-                start = slopes.at_baseline(rows, [tensor[place : place + 1] for tensor in baselines])
+                start = slopes.at_reference(rows, [tensor[place : place + 1] for tensor in references])
                 before, outputs, added, met = slopes.step(start, rows)
                 values, base, matched = values + added, base + before[:, slopes.targets], matched and met
             few = tuple(tensor[:8] for tensor in rows)
@@ -89,11 +89,11 @@ class DeepLift(Configured):
             progress.advance(len(outputs))
 
         with Progress(request.count, "deeplift", request.progress) as progress, subject.open(), differentiable(subject):
-            baselines = slopes.rows(slice(0, count), result.baseline.rows)
+            references = slopes.rows(slice(0, count), result.reference.rows)
             in_batches(request.count, slopes.batch, work)
             base = result.base[:1] if slopes.whole else result.base
             scale = slopes.output_range(torch.as_tensor(base, device=subject.device)).cpu().numpy()
-        explanation = result.explanation("deeplift", scale, rule="Rescale", references=references)
+        explanation = result.explanation("deeplift", scale, rule="Rescale", references=most)
         gap = explanation.meta["completeness_gap"]
         if gap > _GAP or not matched:
             why = (

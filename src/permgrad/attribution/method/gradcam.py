@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from permgrad.attribution.build import build, shown_values
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.called import CalledMaps
 from permgrad.attribution.maps.drawn import UPSAMPLING, VARIANTS, DrawnMaps, enlarged
-from permgrad.attribution.method import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request.result import build, shown_values
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.base.checks import check_choice, check_flag_or_auto
 from permgrad.base.errors import warn_user

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from permgrad.attribution.build import build, output_unit
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request.result import build, output_unit
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.base.progress import Progress

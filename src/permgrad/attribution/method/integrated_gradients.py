@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.players.space import PlayerSpace
+from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.slopes.integrals import integrate
 from permgrad.base.checks import check_choice, check_number, check_whole
 from permgrad.base.errors import InputError, shown

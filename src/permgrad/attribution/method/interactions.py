@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from permgrad.attribution.build import named, shown_outputs
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request
-from permgrad.attribution.replace.donors import RowNumbers
 from permgrad.attribution.replace.game import Game, loss_value, receiver_classes
 from permgrad.attribution.replace.moments import PairMoments, estimated
-from permgrad.attribution.replace.plays import Booleans, Floats, Integers, Play, Plays
+from permgrad.attribution.replace.plays import Play, Plays
+from permgrad.attribution.request import Request
+from permgrad.attribution.request.request import RowNumbers
+from permgrad.attribution.request.result import named, shown_outputs
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad.attribution.build import build
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.method.shapley.game import ShapleyGame, slices
-from permgrad.attribution.method.shapley.owen import Booleans, Floats, Integers
 from permgrad.attribution.replace.coalitions import select
 from permgrad.attribution.replace.donors import need_background
-from permgrad.attribution.replace.finite import finite
-from permgrad.attribution.replace.moments import interval
+from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request.result import build
+from permgrad.attribution.subject.finite import finite
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_number, check_whole
 from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
@@ -37,7 +37,7 @@ _QUANTITIES = {
     "coalition": "effect of keeping the feature in a linear model around the row",
     "gaussian": "change per standard deviation in a linear model around the row",
 }
-_BASELINES = {
+_REFERENCES = {
     "coalition": "players taken from {:,} background rows",
     "gaussian": "offsets scaled to the spread over {:,} background rows",
 }
@@ -206,7 +206,7 @@ class Lime(Configured):
         low, high, p_values = interval(values, std, lime.surrogate.freedom + 1, request.confidence)
         facts = {
             "quantity": _QUANTITIES[options["neighbourhood"]],
-            "baseline": _BASELINES[options["neighbourhood"]].format(len(request.donors[0])),
+            "baseline": _REFERENCES[options["neighbourhood"]].format(len(request.donors[0])),
             **options,
             "local_r2": explained.tolist(),
             "local_r2_mean": float(explained.mean()),

@@ -7,16 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from permgrad.attribution.explanation import MIXED, Explanation
-from permgrad.attribution.method import Method, refuse_interactions, with_options
-from permgrad.attribution.request import Arguments, build_request, find_method
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.explanation import MIXED
+from permgrad.attribution.method.captum import find_method
+from permgrad.attribution.request import Method, refuse_interactions, with_options
+from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.request.reading import build_request
+from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError, unknown
 from permgrad.base.late import pd
 from permgrad.base.random import resolve_seed
-
-Floats = npt.NDArray[np.float64]
 
 
 def explain_mixed(arguments: Arguments) -> Explanation:
@@ -112,8 +113,7 @@ def _shares(part: Explanation) -> Floats:
     """Return shares of the sum over players, or 0 where all are 0."""
     values = np.abs(part.values)
     total = values.sum(axis=-2, keepdims=True)
-    shares: Floats = np.divide(values, total, out=np.zeros_like(values), where=total > 0)
-    return shares
+    return np.divide(values, total, out=np.zeros_like(values), where=total > 0)
 
 
 def _facts(explanations: Mapping[str, Explanation]) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def _facts(explanations: Mapping[str, Explanation]) -> dict[str, Any]:
     }
 
 
-def _renumbered(part: Explanation, parts: Sequence[Explanation]) -> dict[str, npt.NDArray[Any]]:
+def _renumbered(part: Explanation, parts: Sequence[Explanation]) -> dict[str, Array]:
     """Return a part's maps, with segments numbered by the players of the complete explanation."""
     before = sum(len(other.names) for other in parts[: [other is part for other in parts].index(True)])
     maps = {}

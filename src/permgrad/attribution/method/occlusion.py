@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad.attribution.build import build, explain_plays
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import PlayedMethod, Request, Scope, methods
 from permgrad.attribution.method.ablation import Ablation
 from permgrad.attribution.players.segments import ImageShape, places, span
 from permgrad.attribution.players.space import PlayerSpace
-from permgrad.attribution.replace.game import play_rows
-from permgrad.attribution.replace.plays import Booleans, Floats, Play, Plays
+from permgrad.attribution.replace.game import explain_plays, play_rows
+from permgrad.attribution.replace.plays import Play, Plays
+from permgrad.attribution.request import PlayedMethod, Request, Scope, methods
+from permgrad.attribution.request.result import build
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import InputError, shown, unknown
 
@@ -217,7 +217,7 @@ def _windows(
     names: list[str] = []
     modality: list[str] = []
     segments: list[Tensor] = []
-    windows: list[npt.NDArray[np.int64]] = []
+    windows: list[Integers] = []
     covers: tuple[Booleans, ...]
     parts = []
     space = request.space
@@ -250,7 +250,7 @@ def _windows(
     return replace(request, space=cells), replace(plays, plays=each), parts
 
 
-def _cells(sides: Sequence[_Slide]) -> tuple[npt.NDArray[np.int64], list[str]]:
+def _cells(sides: Sequence[_Slide]) -> tuple[Integers, list[str]]:
     """Return the cell of each pixel, and the cells' names: places in a grid, or spans of a series."""
     labels = np.zeros((), dtype=np.int64)
     for side in sides:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from permgrad.attribution.build import explain_plays, global_explanation
-from permgrad.attribution.direction import direction
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import PairedMethod, Request, Scope, methods
 from permgrad.attribution.method.interactions import check_interactions, with_interactions
 from permgrad.attribution.replace.branch_weights import branch_weights, weigh_modalities
-from permgrad.attribution.replace.game import play_losses
+from permgrad.attribution.replace.direction import direction
+from permgrad.attribution.replace.game import explain_plays, global_explanation, play_losses
 from permgrad.attribution.replace.plays import (
     Plays,
     path_plays,
@@ -19,6 +17,7 @@ from permgrad.attribution.replace.plays import (
     single_plays,
     with_total,
 )
+from permgrad.attribution.request import PairedMethod, Request, Scope, methods
 
 
 @methods.register("permgrad")

@@ -10,10 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad.attribution.build import build, shown_outputs
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.drawn import CamLayer, cam_layer, class_maps, maps_at_once
-from permgrad.attribution.method import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request.result import build, shown_outputs
+from permgrad.base.arrays import Floats, Indexes, Integers
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
@@ -21,11 +22,10 @@ from permgrad.base.random import generator
 from permgrad.models.batches import in_batches
 from permgrad.models.losses import OtherLoss
 
-Floats = npt.NDArray[np.float64]
 PATHS = ("tabular", "image")
 
 
-def shuffle(seed: int, player: str, repeat: int, rows: int) -> npt.NDArray[np.intp]:
+def shuffle(seed: int, player: str, repeat: int, rows: int) -> Indexes:
     """Return the shuffled order of all rows for a player's column and a repeat."""
     return generator(seed, "permgrad-paper", player, repeat).permutation(rows)
 
@@ -76,13 +76,12 @@ def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tupl
 
 
 def nearest_cells(
-    positions: npt.NDArray[np.int64], pixels: npt.ArrayLike, cells: npt.ArrayLike, *, transposed: bool = False
-) -> npt.NDArray[np.int64]:
+    positions: Integers, pixels: npt.ArrayLike, cells: npt.ArrayLike, *, transposed: bool = False
+) -> Integers:
     """Return the (row, column) of the cell that covers each pixel. ``transposed`` reads [column, row], as published."""
     places = positions[:, ::-1] if transposed else positions
     scaled = places * np.array(cells) // np.array(pixels)
-    covering: npt.NDArray[np.int64] = np.clip(scaled, 0, np.asarray(cells) - 1).astype(np.int64)
-    return covering
+    return np.clip(scaled, 0, np.asarray(cells) - 1).astype(np.int64)
 
 
 def _read_maps(request: Request, layer: CamLayer, options: Mapping[str, Any], progress: Progress) -> tuple[Floats, int]:
@@ -117,8 +116,7 @@ def scale_to_unit(values: Floats) -> Floats:
     finite = values[np.isfinite(values)]
     if finite.size == 0 or finite.max() == finite.min():
         return np.where(np.isfinite(values), 0.0, np.nan)
-    scaled: Floats = (values - finite.min()) / (finite.max() - finite.min())
-    return scaled
+    return (values - finite.min()) / (finite.max() - finite.min())
 
 
 @methods.register("permgrad-paper")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-from permgrad.attribution.build import explain_plays
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import PairedMethod, Request, Scope, methods
 from permgrad.attribution.method.interactions import check_interactions, with_interactions
+from permgrad.attribution.replace.game import explain_plays
 from permgrad.attribution.replace.plays import Plays, single_plays
+from permgrad.attribution.request import PairedMethod, Request, Scope, methods
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError
 

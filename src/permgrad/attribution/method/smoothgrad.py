@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from permgrad.attribution.build import output_unit
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request, methods
 from permgrad.attribution.method.gradient import Gradient, Slope
+from permgrad.attribution.request import Request, methods
+from permgrad.attribution.request.result import output_unit
 from permgrad.attribution.slopes.sampled import normal, sampled_points
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.base.checks import check_choice, check_number, check_whole
@@ -86,7 +86,7 @@ class SmoothGrad(Gradient):
                 for place, scale in scales.items():
                     drawn = normal(seed, (self.name, names[place]), numbers, at[place])
                     noisy[place] = at[place] + (noise * scale * drawn).to(at[place].dtype)
-                _, gradients = slopes.gradients(slopes.at_baseline(at, noisy))
+                _, gradients = slopes.gradients(slopes.at_reference(at, noisy))
                 shares = [gradient.double() / samples for gradient in gradients]
                 squares = [] if variant == "smoothgrad" else [s * g for s, g in zip(shares, gradients, strict=True)]
                 for sums, added in ((first, shares), (second, squares)):

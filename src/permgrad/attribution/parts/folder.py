@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from permgrad.base.errors import InputError
-from permgrad.base.files import atomic_path, sweep, what_lies_at, write_json_atomic, writing
-from permgrad.base.locks import hold_folder
+from permgrad.base.files import atomic_path, sweep, write_json_atomic, writing
+from permgrad.base.folders import SCHEMA_VERSION, FolderKind, json_hash, places_of
 from permgrad.base.stored import parse_json
 from permgrad.data.parts.partitions import MissingFileError
 from permgrad.data.read.parquet import DAMAGE
 
 RECORD, PARTS, LOCAL, IMPORTANCE = "_stream.json", "parts", "local", "importance.csv"
-SCHEMA_VERSION = 1
 #: What the folder of an explanation holds, streamed or in memory.
 EXPLANATION = ("values.npz", "explanation.json")
-_EXPLAINED = {RECORD, PARTS, LOCAL, *EXPLANATION, IMPORTANCE, "rows.csv", "plots"}
 
 
 # ---- the files of parts ----------------------------------------------------------------------------------------------
@@ -73,103 +70,74 @@ def lines_in(path: Path) -> tuple[int, dict[str, Any]] | None:
 
 
 @dataclass(frozen=True)
-class StreamedWork:
-    """What a folder is of: its ``kind``, ``"explanation"`` or ``"prediction"``, and facts with their hash."""
+class StreamKind(FolderKind):
+    """A folder of parts, which holds nothing else, also if it is replaced. Its first record holds ``begun``."""
 
-    folder: Path
-    kind: str
-    key: str
-    facts: Mapping[str, Any]
+    begun: Mapping[str, Any] = field(default_factory=dict)
 
-    @contextmanager
-    def hold(self, *, overwrite: bool) -> Iterator[dict[str, Any] | None]:
-        """Lock the folder against other processes. Yield the record of the same work, or None if it begins here.
+    def read(self, folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+        """Return the record of a folder of this kind, or None."""
+        record = super().read(folder)
+        return record if record is not None and record["kind"] == self.owner else None
 
-        Work that began here and is refused half-way leaves nothing. In all other cases finished parts stay.
-        """
-        # Before anything is made: a folder that is refused is not even locked.
-        self.find(overwrite=overwrite)
-        made = [place for place in (self.folder, *self.folder.parents) if not place.exists()]
-        with writable(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with hold_folder(self.folder):
-                sweep(self.folder)
-                # Looked at again: another process may have begun in between.
-                record = self.find(overwrite=overwrite)
-                if record is None:
-                    with writable(self.folder):
-                        self.empty()
-                        self.write_record()
-                try:
-                    yield record
-                except MissingFileError:
-                    raise
-                except InputError:
-                    if record is None:
-                        self.empty()
-                    raise
-        finally:
-            with suppress(OSError):
-                for place in made:
-                    place.rmdir()
-
-    def find(self, *, overwrite: bool) -> dict[str, Any] | None:
-        """Return the record of the same work, or None. ``InputError``: a file, other files or other work exist."""
-        folder, kind = self.folder, self.kind
-        if os.path.lexists(folder) and not folder.is_dir():
+    def _refuse_foreign(self, folder: Path, *, overwrite: bool) -> None:
+        if not overwrite:
+            self.refuse_damaged(folder)
+        # Without locks, leftovers of a process that stopped, and a file manager's files.
+        names = {entry.name for entry in folder.iterdir() if entry.name[0] != "."}
+        if overwrite and (self.is_damaged(folder) or EXPLANATION[1] in names):
+            names -= {place.name for place in places_of(folder, self.names)}
+        if names:
             raise InputError(
-                f"The output must be a folder, and {folder} is {what_lies_at(folder)}",
-                hint="Name a folder with --out (out=)",
+                f"{folder} holds other files ({', '.join(sorted(names)[:3])})",
+                hint=f"Name a new or empty folder, or that of the same {self.owner}, with --out (out=)",
                 code="PG050",
             )
-        record = read_record(folder)
-        if record is None or record.get("kind") != kind:
-            # Without locks, leftovers of a process that stopped, and a file manager's files.
-            names = {entry.name for entry in folder.iterdir() if entry.name[0] != "."} if folder.is_dir() else set()
-            replaced = _EXPLAINED if overwrite and "explanation.json" in names and kind == "explanation" else set()
-            if strange := sorted(names - replaced):
-                raise InputError(
-                    f"{folder} holds other files ({', '.join(strange[:3])})",
-                    hint=f"Name a new or empty folder, or that of the same {kind}, with --out (out=)",
-                    code="PG050",
-                )
-            return None
-        if overwrite:
-            return None
-        if record.get("key") == self.key:
-            return record
-        raise InputError(
-            f"{folder} holds another {kind}, which differs in {difference(record.get('facts', {}), self.facts)}",
+
+    def _of_other_work(self, folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> InputError:
+        return InputError(
+            f"{folder} holds another {self.owner}, which differs in {difference(old, new)}",
             hint="Replace it with --overwrite (overwrite=True), or name another folder with --out (out=)",
             code="PG051",
         )
 
-    def write_record(self, **further: Any) -> None:
-        """Write the record of the folder's work."""
-        record = {"schema_version": SCHEMA_VERSION, "kind": self.kind, "key": self.key}
-        write_json_atomic(self.folder / RECORD, {**record, **further, "facts": self.facts})
+    @contextmanager
+    def work(self, folder: Path, facts: Mapping[str, Any], *, overwrite: bool) -> Iterator[dict[str, Any] | None]:
+        """Lock a folder for work of these facts. Yield the record of the same work, or None if it begins here.
 
-    def empty(self) -> None:
-        """Remove the files of earlier work and nothing else."""
-        predictions = {path.name for path in self.folder.glob("part-*.parquet")}
-        for name in _EXPLAINED if self.kind == "explanation" else {RECORD, *predictions}:
-            place = self.folder / name
-            if place.is_dir():
-                shutil.rmtree(place)
-            else:
-                place.unlink(missing_ok=True)
+        Work that began here and is refused half-way leaves nothing. In all other cases finished parts stay.
+        """
+        with self.hold(folder, facts, overwrite=overwrite) as record:
+            sweep(folder)
+            if record is None:
+                with writable(folder):
+                    self.clear(folder)
+                self.write(folder, facts, **self.begun)
+            try:
+                yield record
+            except MissingFileError:
+                raise
+            except InputError:
+                if record is None:
+                    self.clear(folder)
+                raise
+
+    def write(self, folder: Path, facts: Mapping[str, Any], **further: Any) -> None:
+        """Write the record of a folder's work."""
+        record = {"schema_version": SCHEMA_VERSION, "kind": self.owner, "key": json_hash(facts)}
+        with writable(folder):
+            write_json_atomic(folder / RECORD, {**record, **further, "facts": facts})
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """Return the content of ``_stream.json``, or None if it cannot be read."""
-    try:
-        record = parse_json((folder / RECORD).read_bytes())
-    except (OSError, ValueError):
-        return None
-    holds = {"key": str, "facts": dict, "finished": bool, "files": list}
-    whole = isinstance(record, dict) and all(isinstance(record.get(name, kind()), kind) for name, kind in holds.items())
-    return record if whole else None
+_IDENTITY = {"kind": str, "key": str}
+EXPLAINED = StreamKind(
+    "explanation",
+    (RECORD, PARTS, LOCAL, *EXPLANATION, IMPORTANCE, "rows.csv", "plots"),
+    key="facts",
+    holds={**_IDENTITY, "finished": bool, "files": list},
+    begun={"finished": False, "files": []},
+)
+PREDICTED = StreamKind("prediction", (RECORD, "part-*.parquet"), key="facts", holds=_IDENTITY)
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

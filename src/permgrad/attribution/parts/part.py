@@ -11,19 +11,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from permgrad.attribution.build import by_quantity, global_explanation
-from permgrad.attribution.explanation import Explanation, frame_numbers
-from permgrad.attribution.explanation_files import OF_ROWS
-from permgrad.attribution.method import LossGame, Request, loss_game, methods
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.explanation import frame_numbers
+from permgrad.attribution.explanation.files import OF_ROWS
+from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.parts.folder import part_name, written_lines
 from permgrad.attribution.parts.plan import StreamPlan
 from permgrad.attribution.parts.sums import BRANCHES, EFFECTS, RowSums, SummedMoments, Sums, merge_sums
 from permgrad.attribution.replace.branch_weights import branch_moments, weigh_branches
-from permgrad.attribution.replace.game import play_losses, tabulate
-from permgrad.attribution.replace.moments import interval
+from permgrad.attribution.replace.game import global_explanation, play_losses, tabulate
+from permgrad.attribution.replace.plays import LossGame, loss_game
+from permgrad.attribution.request import Request, methods
+from permgrad.attribution.request.result import by_quantity
+from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, keeping_warnings, warn_first
 from permgrad.base.files import plain
-from permgrad.data.parts.known_rows import Integers
 from permgrad.data.parts.partitions import Part, PartitionedTable
 from permgrad.models.batches import sparing, with_fewer
 from permgrad.models.devices import full_float32
@@ -101,7 +103,7 @@ def explain_part(
 
 def _header(explanation: Explanation, **further: Any) -> dict[str, Any]:
     """Return the content of a part's explanation without its numbers, as JSON."""
-    header: dict[str, Any] = plain(
+    return plain(
         {
             "names": explanation.names,
             "modality": explanation.modality,
@@ -112,7 +114,6 @@ def _header(explanation: Explanation, **further: Any) -> dict[str, Any]:
             **further,
         }
     )
-    return header
 
 
 def _play(plan: StreamPlan, game: LossGame, request: Request) -> tuple[Sums, dict[str, Any]]:

@@ -14,29 +14,24 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 
 from permgrad import __version__
-from permgrad.attribution.method import Request, loss_game, loss_games, methods, refuse_interactions
-from permgrad.attribution.replace.donors import RowNumbers
-from permgrad.attribution.request import (
-    PREDICTOR_OPTIONS,
-    Arguments,
-    EncodedBackground,
-    build_request,
-    encode_background,
-    resolve_options,
-    resolve_scope,
-)
+from permgrad.attribution.replace.plays import loss_game, loss_games
+from permgrad.attribution.replace.top import stopping_option
+from permgrad.attribution.request import Request, methods, refuse_interactions
+from permgrad.attribution.request.arguments import Arguments, EncodedBackground, resolve_options, resolve_scope
+from permgrad.attribution.request.reading import PREDICTOR_OPTIONS, build_request, encode_background
+from permgrad.attribution.request.request import RowNumbers
 from permgrad.attribution.subject.calls import find_call
-from permgrad.attribution.top import stopping_option
+from permgrad.base.arrays import Array, Booleans, Integers
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, counted, did_you_mean, keeping_warnings
 from permgrad.base.files import plain
+from permgrad.base.folders import json_hash
 from permgrad.base.random import resolve_seed, uniform
-from permgrad.data.parts.known_rows import Integers, KnownRows, RowBatch, find_known, numbered
+from permgrad.data.parts.known_rows import KnownRows, RowBatch, find_known, numbered
 from permgrad.data.parts.partitions import Part, PartitionedTable
 from permgrad.data.read.cells import CellError, CodesArgument, MissingCodes, canonical
 from permgrad.data.weights import read_weights
@@ -101,7 +96,7 @@ class StreamPlan:
     def facts(self) -> dict[str, Any]:
         """Return what identifies the explanation, as JSON: equal facts give equal numbers."""
         arguments = self.arguments
-        facts: dict[str, Any] = plain(
+        return plain(
             {
                 "permgrad": __version__,
                 "method": arguments.method,
@@ -119,7 +114,6 @@ class StreamPlan:
                 "table": self.table,
             }
         )
-        return facts
 
     @property
     def key(self) -> str:
@@ -148,7 +142,7 @@ class StreamPlan:
         if waiting:
             yield RowBatch.joined(waiting)
 
-    def is_chosen(self, places: Integers) -> npt.NDArray[np.bool_]:
+    def is_chosen(self, places: Integers) -> Booleans:
         """Return which of the rows in these places are explained: those with the smallest random numbers."""
         if self.sample is None:
             return np.ones(len(places), dtype=bool)
@@ -174,7 +168,7 @@ class StreamPlan:
 # ---- rows --------------------------------------------------------------------------------------------------------
 
 
-def read_targets(values: pd.Series[Any], model: Any, na_codes: CodesArgument = ()) -> npt.NDArray[Any]:
+def read_targets(values: pd.Series[Any], model: Any, na_codes: CodesArgument = ()) -> Array:
     """Return targets as ``pg.explain`` takes them. Classes are compared as text, since a file may hold 1 for 1.0."""
     if hasattr(model, "classes_"):
         return _match_classes(values, model.classes_)
@@ -203,7 +197,7 @@ def read_targets(values: pd.Series[Any], model: Any, na_codes: CodesArgument = (
     return targets
 
 
-def _match_classes(values: pd.Series[Any], classes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _match_classes(values: pd.Series[Any], classes: Array) -> Array:
     labels = {canonical(label): place for place, label in enumerate(classes.tolist())}
     codes, distinct = pd.factorize(values)
     places = np.array([labels.get(canonical(cell), -1) for cell in distinct.tolist()], dtype=np.int64)[codes]
@@ -233,8 +227,6 @@ def make_plan(
     **options: Any,
 ) -> StreamPlan:
     """Check every argument of ``explain_stream`` and describe the explanation, without explaining yet."""
-    import permgrad.attribution as _registered  # noqa: F401 — importing the package registers every method
-
     is_ours = _check_model(model)
     if not isinstance(method, str):
         raise InputError(
@@ -418,7 +410,7 @@ def _check_table(table: PartitionedTable, features: tuple[str, ...], roles: Mapp
 
 
 def _donors(model: Any, background: Any) -> EncodedBackground:
-    """Return the encoded rows that donors and baselines come from, never the rows explained."""
+    """Return the encoded rows that donors and references come from, never the rows explained."""
     if isinstance(background, (str, os.PathLike)):
         raise InputError(
             f"background must be rows in memory, got the path {os.fspath(background)!r}",
@@ -467,12 +459,6 @@ def _threshold(seed: int, wanted: int, rows: int) -> float:
 
 
 # ---- hashes ----------------------------------------------------------------------------------------------------------
-
-
-def json_hash(facts: Any) -> str:
-    """Return the hash of what JSON can hold."""
-    text = json.dumps(facts, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _identified(value: Any) -> Any:

@@ -14,15 +14,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from permgrad.attribution.explanation import Explanation, file_frame
-from permgrad.attribution.method import with_options
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.explanation import file_frame
 from permgrad.attribution.parts.engines import Engine, make_engine, settle_model
 from permgrad.attribution.parts.folder import (
+    EXPLAINED,
     EXPLANATION,
     IMPORTANCE,
     LOCAL,
     PARTS,
-    StreamedWork,
     lines_in,
     part_name,
     refuse_inside,
@@ -31,11 +31,13 @@ from permgrad.attribution.parts.folder import (
 from permgrad.attribution.parts.part import PartResult, explain_part, merge
 from permgrad.attribution.parts.plan import StreamPlan, make_plan
 from permgrad.attribution.parts.sums import pack, unpack
+from permgrad.attribution.request import with_options
 from permgrad.base.checks import check_flag, check_path
 from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, sweep
+from permgrad.base.folders import is_whole
 from permgrad.base.progress import Progress
 from permgrad.base.stored import parse_json, read_npz
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
@@ -141,12 +143,14 @@ def explain_stream(
     with ExitStack() as stack:
         stack.enter_context(formulas_in_csv(csv_formulas))
         place = Path(out if out is not None else stack.enter_context(tempfile.TemporaryDirectory(prefix="permgrad-")))
-        folder = StreamFolder(place.absolute(), "explanation", plan.key, plan.facts(), plan)
-        record = stack.enter_context(folder.hold(overwrite=overwrite))
+        folder = StreamFolder(place.absolute(), plan)
+        record = stack.enter_context(EXPLAINED.work(folder.folder, plan.facts(), overwrite=overwrite))
         stack.enter_context(sparing())
         if record is not None and folder.is_finished(record):
             return Explanation.load(folder.folder)
-        folder.begin()
+        with writable(folder.folder):
+            for name in (PARTS, *([LOCAL] if plan.is_local else [])):
+                (folder.folder / name).mkdir(parents=True, exist_ok=True)
         todo = [part for part in table.parts if not folder.has(part)]
         with Progress(sum(part.rows for part in todo), plan.method, progress) as bar:
             lengths = {part.number: part.rows for part in todo}
@@ -183,9 +187,10 @@ class Work:
 
 
 @dataclass(frozen=True)
-class StreamFolder(StreamedWork):
+class StreamFolder:
     """Keeps the sums of part 12 in ``parts/part-00012.npz`` and its rows in ``local/part-00012.parquet``."""
 
+    folder: Path
     plan: StreamPlan
 
     @property
@@ -194,21 +199,14 @@ class StreamFolder(StreamedWork):
         return self.folder / LOCAL if self.plan.is_local else None
 
     def is_finished(self, record: dict[str, Any]) -> bool:
-        """Return whether an explanation is finished and all its files still exist."""
-        files = [self.folder / LOCAL / str(name) for name in record.get("files", ())]
-        there = all((self.folder / name).is_file() for name in (*EXPLANATION, IMPORTANCE))
-        finished = bool(record.get("finished")) and there and all(lines_in(file) is not None for file in files)
+        """Return whether an explanation is finished and all its files are still whole."""
+        files = [self.folder / LOCAL / str(name) for name in record["files"]]
+        there = record["finished"] and is_whole(self.folder, (*EXPLANATION, IMPORTANCE))
+        finished = there and all(lines_in(file) is not None for file in files)
         if finished:
             # A process may have stopped after its last record and before it removed the sums.
             shutil.rmtree(self.folder / PARTS, ignore_errors=True)
         return finished
-
-    def begin(self) -> None:
-        """Record that the explanation is not finished, and make its folders."""
-        with writable(self.folder):
-            self.write_record(finished=False, files=[])
-            for folder in (self.folder / PARTS, *([self.local] if self.local else [])):
-                folder.mkdir(parents=True, exist_ok=True)
 
     def has(self, part: Part) -> bool:
         """Return whether a part's files exist and are complete."""
@@ -221,7 +219,7 @@ class StreamFolder(StreamedWork):
     def accept(self, result: PartResult) -> None:
         """Store the result of one part. A second copy replaces the first."""
         facts = {name: value for name, value in vars(result).items() if name != "sums"}
-        text = np.array(json.dumps({"plan": self.key, **facts}, ensure_ascii=False))
+        text = np.array(json.dumps({"plan": self.plan.key, **facts}, ensure_ascii=False))
         with writable(self.folder), atomic_path(self._sums(result.number)) as temporary, temporary.open("wb") as stream:
             # Names of sums hold slashes, which are no more than letters inside the file.
             np.savez(stream, facts=text, **pack(result.sums))  # type: ignore[arg-type]
@@ -252,7 +250,7 @@ class StreamFolder(StreamedWork):
             # A worker that died may have left some.
             sweep(self.folder / LOCAL)
             files = sorted(file.name for file in (self.folder / LOCAL).glob("part-*.parquet"))
-            self.write_record(finished=True, files=files)
+            EXPLAINED.write(self.folder, self.plan.facts(), finished=True, files=files)
             shutil.rmtree(self.folder / PARTS, ignore_errors=True)
 
     def _sums(self, number: int) -> Path:
@@ -263,7 +261,7 @@ class StreamFolder(StreamedWork):
         try:
             arrays = read_npz(path)
             facts = parse_json(str(arrays.pop("facts")))
-            is_ours = (facts.pop("plan"), facts["number"]) == (self.key, part.number)
+            is_ours = (facts.pop("plan"), facts["number"]) == (self.plan.key, part.number)
             result = PartResult(sums=unpack(arrays), **{**facts, "warnings": tuple(facts["warnings"])})
         except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise InputError(

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from permgrad.attribution.replace.game import scale_of_shares
-from permgrad.attribution.replace.moments import Floats, PairMoments, pair_noise, with_separate_donors
+from permgrad.attribution.replace.moments import PairMoments, pair_noise, with_separate_donors
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError
 from permgrad.models.losses import FITS
 
-Arrays = dict[str, npt.NDArray[Any]]
+Arrays = dict[str, Array]
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class SummedMoments:
     Σ (received − m w) w, where m is the mean effect of the class. The others are as in ``PairMoments``.
     """
 
-    count: npt.NDArray[np.int64]
-    nonzero: npt.NDArray[np.int64]
+    count: Integers
+    nonzero: Integers
     weight: Floats
     weight_squares: Floats
     total: Floats
@@ -94,7 +94,7 @@ class SummedMoments:
         return mean, np.sqrt(variance) / weight, effective
 
 
-def _over_receivers(moments: PairMoments) -> tuple[npt.NDArray[Any], ...]:
+def _over_receivers(moments: PairMoments) -> tuple[Array, ...]:
     """Return the fields of ``SummedMoments`` for one player."""
     if moments.shared and moments.donor_weight.any():
         raise InputError("Rows in parts need donors from a separate background", hint="Pass background=", code="PG038")
@@ -103,7 +103,7 @@ def _over_receivers(moments: PairMoments) -> tuple[npt.NDArray[Any], ...]:
     received = moments.receiver_sum[:, member]
     donors = slice(0, 0) if moments.shared else slice(None)
 
-    def by_class(values: npt.NDArray[Any]) -> Floats:
+    def by_class(values: Array) -> Floats:
         rows = [np.bincount(group, weights=row, minlength=moments.classes) for row in np.atleast_2d(values)]
         return np.stack(rows, axis=1).astype(np.float64)
 
@@ -147,7 +147,7 @@ class RowSums:
         return cls(np.array([weight]), mean, spread)
 
     @classmethod
-    def of_targets(cls, y: npt.NDArray[Any], classes: int, weights: Floats | None = None) -> RowSums:
+    def of_targets(cls, y: Array, classes: int, weights: Floats | None) -> RowSums:
         """Sum over targets, of which ``scale`` needs the moments, or (``classes`` above 0) the share of each class."""
         if not classes:
             return cls.of(np.asarray(y, dtype=np.float64)[:, None], weights)
@@ -188,7 +188,7 @@ def pack(sums: Sums) -> Arrays:
     return {f"{name}/{field}": array for name, one in sums.items() for field, array in vars(one).items()}
 
 
-def unpack(arrays: Mapping[str, npt.NDArray[Any]]) -> Sums:
+def unpack(arrays: Mapping[str, Array]) -> Sums:
     """Return the sums from the arrays of ``pack``."""
     fields: dict[str, Arrays] = {}
     for path, array in arrays.items():

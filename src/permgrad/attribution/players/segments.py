@@ -10,16 +10,15 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, is_whole
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.registry import Registry
 
-Integers = npt.NDArray[np.int64]
 Cutter = Callable[..., tuple[Integers, list[str]]]
 
 #: Ways to cut an image: ``(rows (n, *shape), (height, width)) -> labels (height, width), names``. For a volume with its
@@ -153,7 +152,7 @@ def superpixels(rows: Tensor, size: tuple[int, ...], count: int = _SUPERPIXELS) 
     down = [max(1, round(length / step)) for length in size[1:]]
     start, _ = grid(rows, size, max(1, round(count / math.prod(down))), *down)
     where = np.indices(size).reshape(len(size), -1).T / step
-    points: npt.NDArray[np.float64] = np.concatenate([colour, where], axis=1)
+    points: Floats = np.concatenate([colour, where], axis=1)
     labels = start.ravel()
     for _ in range(10):
         counts = np.bincount(labels)
@@ -177,7 +176,7 @@ def _connected(labels: Integers, label: Callable[..., Any], least: int) -> Integ
         mask = regions == region
         if not 0 < mask.sum() < least:
             continue
-        beside: list[npt.NDArray[np.int64]] = []
+        beside: list[Integers] = []
         for axis in range(labels.ndim):
             ahead, its = np.moveaxis(regions, axis, 0), np.moveaxis(mask, axis, 0)
             beside += [ahead[1:][its[:-1] & ~its[1:]], ahead[:-1][its[1:] & ~its[:-1]]]
@@ -230,7 +229,7 @@ def build_space(
     names: Sequence[str],
     tensors: Sequence[Tensor],
     columns: Sequence[tuple[str, ...] | None],
-    segments: Mapping[str, Any] | Any = None,
+    segments: Mapping[str, Any] | Any,
     readings: Mapping[int, str] | None = None,
     cuts: Mapping[str, tuple[Tensor, list[str]]] = MappingProxyType({}),
 ) -> PlayerSpace:

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from permgrad.base.arrays import Indexes, Integers
 from permgrad.base.errors import InputError, did_you_mean, listed
 
 NOBODY = -1
@@ -53,21 +53,21 @@ class PlayerSpace:
         """Return whether every position belongs to a player."""
         return all(bool((segments >= 0).all()) for segments in self.segments)
 
-    def sizes(self) -> npt.NDArray[np.int64]:
+    def sizes(self) -> Integers:
         """Return how many positions each player owns, ``(players,)``."""
         counts = np.zeros(len(self.names) + 1, dtype=np.int64)
         for segments in self.segments:
             counts += np.bincount(segments.cpu().numpy().ravel() % (len(self.names) + 1), minlength=len(counts))
         return counts[:-1]
 
-    def columns(self) -> dict[str, npt.NDArray[np.intp]]:
+    def columns(self) -> dict[str, Indexes]:
         """Return the positions of each player in the first input, in rising order."""
         owner = self.segments[0].cpu().numpy().ravel()
         order = np.argsort(owner, kind="stable")
         edges = np.searchsorted(owner[order], np.arange(len(self.names) + 1))
         return {name: order[edges[index] : edges[index + 1]] for index, name in enumerate(self.names)}
 
-    def member(self, upper: PlayerSpace) -> npt.NDArray[np.intp]:
+    def member(self, upper: PlayerSpace) -> Indexes:
         """Return, for each player, the index of the player of ``upper`` that it belongs to, or −1."""
         owner = np.full(len(self.names), NOBODY, dtype=np.intp)
         for mine, theirs in zip(self.segments, upper.segments, strict=True):

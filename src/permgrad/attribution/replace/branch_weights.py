@@ -14,21 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from permgrad.attribution.method import Request
 from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.replace.engine import Replacement
 from permgrad.attribution.replace.game import Game, Played, loss_value, play_losses
 from permgrad.attribution.replace.moments import Estimable, PairMoments, estimated
-from permgrad.attribution.replace.plays import (
-    SHARES,
-    TOTAL,
-    TWO_PATHS,
-    Effects,
-    Floats,
-    Play,
-    shapley_plays,
-    with_total,
-)
+from permgrad.attribution.replace.plays import SHARES, TOTAL, TWO_PATHS, Effects, Play, shapley_plays, with_total
+from permgrad.attribution.request import Request
+from permgrad.base.arrays import Floats
 
 _PAIRS = 4096
 #: Keys of an entry.

@@ -12,16 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad.attribution.method import Request
 from permgrad.attribution.replace.conditional import conditional_sampler
 from permgrad.attribution.replace.donors import donor_rows, need_background
-from permgrad.attribution.replace.finite import finite
 from permgrad.attribution.replace.moments import NO_DONOR
-from permgrad.attribution.replace.plays import Booleans, Effects, Floats, Integers, Play
+from permgrad.attribution.replace.plays import Effects, Play
+from permgrad.attribution.request import Request
 from permgrad.attribution.subject.branches import BranchCut
+from permgrad.attribution.subject.finite import finite
 from permgrad.attribution.subject.network import ForwardError
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import InputError
-from permgrad.models.batches import halved, in_batches
+from permgrad.models.batches import gathered, halved, in_batches
 
 #: Rows on which the network's rounding is looked at, and by how much it may be larger elsewhere.
 _PROBE_ROWS, _ALONE, _SAFETY = 16, 2, 8
@@ -241,18 +242,10 @@ class CoalitionGame:
 
     def _gather(self, count: int, predict: Callable[[slice], Tensor]) -> Tensor:
         """Return the outputs of all rows, predicted batch by batch."""
-        gathered: list[Tensor] = []
-
-        def work(part: slice) -> None:
-            with torch.no_grad():
-                outputs = predict(part)
-            if not gathered:
-                gathered.append(torch.empty(count, outputs.shape[1], dtype=outputs.dtype, device=outputs.device))
-            gathered[0][part] = outputs
-
-        self._in_batches(count, work)
+        with torch.no_grad():
+            outputs = gathered(count, lambda part: [predict(part)], partial(self._in_batches, count))
         self.evaluations += count
-        return gathered[0] if gathered else torch.empty(0, 0, device=self.subject.device)
+        return outputs[0] if outputs else torch.empty(0, 0, device=self.subject.device)
 
     # ---- every row with all its coalitions and donors, laid out by broadcasting: inputs are written once -------------
 
@@ -334,14 +327,14 @@ class Blend(CoalitionGame):
         conditional = request.sampling == "conditional" and fixed is None
         self.sampler = conditional_sampler(request) if conditional else None
 
-    def checked(self, span: slice | None = None) -> Tensor:
+    def checked(self, span: slice | None) -> Tensor:
         """Return the outputs of the rows explained. Refuse those that are not finite, also of the background."""
         outputs = self.base()
         if self.fixed is None:
             self.donor_outputs()
         return finite(outputs if span is None else outputs[span])
 
-    def blocks(self, span: slice | None = None) -> list[slice]:
+    def blocks(self, span: slice | None) -> list[slice]:
         """Return all rows, or those of a span."""
         return [slice(0, self.request.count) if span is None else span]
 

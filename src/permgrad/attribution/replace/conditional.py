@@ -11,28 +11,22 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from torch import Tensor
 
 from permgrad.attribution.replace.conditional_models import FOLDS, Fitted, Fitting, codes_of
-from permgrad.attribution.replace.donors import Integers, RowNumbers, donor_rows
+from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.replace.smooths import DISTINCT
-from permgrad.attribution.subject.inputs import shapes_in_words
+from permgrad.attribution.request import Request
+from permgrad.attribution.request.request import RowNumbers
+from permgrad.attribution.subject.design import CellDesign
+from permgrad.base.arrays import Array, Booleans, Floats, Indexes, Integers
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.random import uniform, uniform_integers
 
-if TYPE_CHECKING:
-    from permgrad.attribution.method import Request
-    from permgrad.attribution.subject.design import CellDesign
-
-Floats = npt.NDArray[np.float64]
-Encoded = npt.NDArray[Any]  # float32, or float64 where the model takes that
-Rows = npt.NDArray[np.bool_]
-Columns = npt.NDArray[np.intp]
+Encoded = Array  # float32, or float64 where the model takes that
 
 
 @dataclass
@@ -40,7 +34,7 @@ class _Conditional:
     """How one feature (a block of encoded columns) is drawn given the rest of the row."""
 
     predictors: list[int]
-    level_columns: Columns
+    level_columns: Indexes
     level: Fitted | None
     #: the number that is drawn, if any. Other continuous columns come from the background row nearest in it
     main: int | None = None
@@ -48,7 +42,7 @@ class _Conditional:
     numeric: Fitted | None = None
     #: background rows that have a number (not a missing value), and for each level whether it has one
     numeric_rows: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    level_has_number: Rows | None = None
+    level_has_number: Booleans | None = None
     constant: float = 0.0
 
     @property
@@ -99,7 +93,7 @@ class ConditionalSampler:
         made._models = models  # noqa: SLF001 — a copy of this very sampler
         return made
 
-    def draw(self, player: str, columns: Columns, rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
+    def draw(self, player: str, columns: Indexes, rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
         """Return donor numbers (of residuals, −1 where none is used) and new values of ``columns``."""
         if player not in self._models:
             self._models[player] = self._fit_player(player, columns)
@@ -119,7 +113,7 @@ class ConditionalSampler:
         rows: Integers,
         donors: Integers,
         drawn: dict[int, Encoded],
-        used: npt.NDArray[np.bool_],
+        used: Booleans,
     ) -> None:
         has_number = np.ones(len(rows), dtype=bool)
         conditions: Floats | None = None
@@ -189,7 +183,7 @@ class ConditionalSampler:
 
     # ---- fitting -------------------------------------------------------------------------------------------------
 
-    def _fit_player(self, player: str, columns: Columns) -> list[_Conditional]:
+    def _fit_player(self, player: str, columns: Indexes) -> list[_Conditional]:
         owned = {int(column) for column in columns}
         parts = [block for block in self._features.values() if len(block) and owned.issuperset(block.tolist())]
         covered = {int(column) for block in parts for column in block}
@@ -206,7 +200,7 @@ class ConditionalSampler:
             self.residuals_dependent.append(player)
         return models
 
-    def _fit_block(self, block: Columns, predictors: list[int]) -> _Conditional:
+    def _fit_block(self, block: Indexes, predictors: list[int]) -> _Conditional:
         varying = np.ptp(self.background[:, block], axis=0) > 0 if len(block) else np.zeros(0, dtype=bool)
         continuous = [int(c) for c, moves in zip(block, varying, strict=True) if moves and self._is_number(int(c))]
         if len(continuous) == 1 and len(np.unique(self.background[:, continuous[0]])) < DISTINCT:
@@ -250,7 +244,7 @@ class CellSampler(ConditionalSampler):
         """Return a sampler for other receivers by the same fitted models."""
         return super().moved_to(self.design.expand(encoded), row_offset)
 
-    def draw(self, player: str, columns: Columns, rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
+    def draw(self, player: str, columns: Indexes, rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
         """Return donor numbers and new cells of the table's ``columns``."""
         donors, drawn = super().draw(player, self.design.columns_of(columns), rows, repeat)
         return donors, self.design.collapse(columns, drawn)
@@ -260,8 +254,7 @@ def conditional_sampler(request: Request) -> ConditionalSampler:
     """Return the sampler of a request's table, which may be fitted already on the background of a longer table."""
     earlier = None if request.kept is None or request.shared else request.kept.get("sampler")
     if earlier is not None:
-        moved: ConditionalSampler = earlier.moved_to(request.encoded, request.row_offset)
-        return moved
+        return earlier.moved_to(request.encoded, request.row_offset)
     encoder, rows = request.subject.preprocessor, request.encoded
     background = rows if request.background is None else request.background
     keys: dict[str, Any] = {"seed": request.seed, "shared": request.shared, "row_offset": request.row_offset}
@@ -277,9 +270,6 @@ def conditional_sampler(request: Request) -> ConditionalSampler:
 
 # ---- torch networks whose input is one table -------------------------------------------------------------------------
 
-#: Methods that draw replacement values on a torch network.
-_DRAWING = ("permgrad", "permutation")
-
 
 @dataclass(frozen=True)
 class PlainColumns:
@@ -288,33 +278,10 @@ class PlainColumns:
     count: int
 
     @property
-    def numeric_columns_(self) -> Columns:
+    def numeric_columns_(self) -> Indexes:
         """Every column is drawn as a number."""
         return np.arange(self.count)
 
-    def features(self, level: str) -> dict[str, Columns]:  # noqa: ARG002 — the encoder's form
+    def features(self, level: str) -> dict[str, Indexes]:  # noqa: ARG002 — the encoder's form
         """Return each column as its own feature."""
         return {str(column): np.array([column]) for column in range(self.count)}
-
-
-def check_conditional(method: str, names: tuple[str, ...], inputs: tuple[Tensor, ...], layer: object) -> None:
-    """Refuse conditional draws unless the network's input is a table of numbers."""
-    if method not in _DRAWING:
-        raise InputError(
-            f"On a torch network method={method!r} does not support sampling='conditional'",
-            hint="Leave sampling out, or choose method='permgrad' or 'permutation'",
-            code="PG006",
-        )
-    if layer is not None:
-        raise InputError(
-            "sampling='conditional' draws columns of the network's input, not units of a layer",
-            hint="Leave layer= or sampling= out",
-            code="PG006",
-        )
-    if len(inputs) != 1 or inputs[0].ndim != 2 or not inputs[0].is_floating_point():
-        raise InputError(
-            "sampling='conditional' needs a network with one input of floats (rows, columns), got "
-            f"{shapes_in_words(names, inputs)}",
-            hint="Leave sampling out, or pass groups= of dependent features",
-            code="PG006",
-        )

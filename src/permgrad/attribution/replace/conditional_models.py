@@ -13,15 +13,12 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from permgrad.attribution.replace.smooths import TRIPLES, WAVES, Columns, SmoothModel, clearness
+from permgrad.base.arrays import Array, Booleans, Floats, Indexes, Integers
 from permgrad.base.random import derive_seed, generator
 
-Floats = npt.NDArray[np.float64]
-Encoded = npt.NDArray[Any]  # float32, or float64 where the model takes that
-Integers = npt.NDArray[np.int64]
-Rows = npt.NDArray[np.bool_]
+Encoded = Array  # float32, or float64 where the model takes that
 Predict = Callable[[Floats], Floats]
 
 FOLDS = 5
@@ -42,7 +39,7 @@ class Fitted:
     """What a part of a feature is drawn from. No receiver is predicted by a model that was fitted on that row."""
 
     values: Floats  # of every receiver: mean and spread of a number ``(receivers, 2)``, or levels' cumulative chances
-    draws: npt.NDArray[Any]  # a number's out-of-fold residuals ``(rows used,)``, or the levels ``(levels, columns)``
+    draws: Array  # a number's out-of-fold residuals ``(rows used,)``, or the levels ``(levels, columns)``
     determined: bool = False  # whether the rest of the row fixes it
     dependent: bool = (
         False  # whether what is left still depends on the other columns, so that another row's does not fit
@@ -120,7 +117,7 @@ class Fitting:
         if best.errors.mean() <= (1 - _DETERMINED) * target.var():
             return best
 
-        def with_trees(chosen: Rows, rounds: int = _TREES) -> Predict:
+        def with_trees(chosen: Booleans, rounds: int = _TREES) -> Predict:
             base = smooth.fit(chosen)
             trees = self._trees("Regressor", rounds).fit(x[chosen], target[chosen] - base(x[chosen]))
             return lambda wanted: base(wanted) + np.asarray(trees.predict(wanted), dtype=np.float64)
@@ -149,7 +146,7 @@ class Fitting:
 
         return fitted.mapped(lambda logarithm: np.exp(np.clip(logarithm, low, high)))
 
-    def levels(self, columns: npt.NDArray[np.intp], predictors: list[int]) -> Fitted | None:
+    def levels(self, columns: Indexes, predictors: list[int]) -> Fitted | None:
         """Fit probabilities of the levels of discrete columns. Return None if there is only one level."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
@@ -165,7 +162,7 @@ class Fitting:
         x = self.background[:, predictors].astype(np.float64)
         folds = self._folds(len(x), int(columns[0]))
 
-        def errors(predicted: Floats, held: Rows) -> Floats:
+        def errors(predicted: Floats, held: Booleans) -> Floats:
             chance: Floats = predicted[np.arange(len(predicted)), codes[held]]
             # A level that the fitted rows lack is not infinitely wrong.
             return -np.log(np.maximum(chance, 1e-3))
@@ -219,7 +216,7 @@ class Fitting:
         best: Candidate,
         predictors: list[int],
         rows_and_folds: tuple[Integers, Integers],
-        draws: npt.NDArray[Any],
+        draws: Array,
         determined: bool,
         signals: Floats,
     ) -> Fitted:
@@ -241,11 +238,11 @@ class Fitting:
         return generator(self.seed, "conditional", "folds", column).permutation(rows) % FOLDS
 
 
-def _of_levels(model: Any, x: Floats, codes: Integers, levels: int) -> Callable[[Rows], Predict]:
+def _of_levels(model: Any, x: Floats, codes: Integers, levels: int) -> Callable[[Booleans], Predict]:
     """Return a function that fits a classifier on some rows. Levels that it has not seen get probability 0."""
     from sklearn.base import clone
 
-    def fit(chosen: Rows) -> Predict:
+    def fit(chosen: Booleans) -> Predict:
         present = np.unique(codes[chosen])
         if len(present) < 2:
             return lambda wanted: np.tile(np.eye(levels)[present[0]], (len(wanted), 1))
@@ -266,7 +263,7 @@ def _commonest(shares: Floats) -> Integers:
     return np.argsort(-shares, kind="stable")[: 1 if len(shares) == 2 else _MODELLED_LEVELS]
 
 
-def _squared(target: Floats) -> Callable[[Floats, Rows], Floats]:
+def _squared(target: Floats) -> Callable[[Floats, Booleans], Floats]:
     """Return a function that measures the errors of predictions of some rows."""
     return lambda predicted, held: (target[held] - predicted) ** 2
 
@@ -275,7 +272,7 @@ def _squared(target: Floats) -> Callable[[Floats, Rows], Floats]:
 class Candidate:
     """A kind of model, fitted once without each fold."""
 
-    fit: Callable[[Rows], Predict]
+    fit: Callable[[Booleans], Predict]
     by_fold: list[Predict]
     out_of_fold: Floats
     errors: Floats
@@ -293,10 +290,10 @@ class Candidate:
 def _cross_fit(
     x: Floats,
     folds: Integers,
-    fit: Callable[[Rows], Predict],
-    errors: Callable[[Floats, Rows], Floats],
+    fit: Callable[[Booleans], Predict],
+    errors: Callable[[Floats, Booleans], Floats],
     rival: Candidate | None,
-    trial: Callable[[Rows], Predict] | None = None,
+    trial: Callable[[Booleans], Predict] | None = None,
 ) -> Candidate:
     """Return the fitted candidate, or its rival unless that is clearly beaten.
 
@@ -336,7 +333,7 @@ def codes_of(values: Encoded, levels: Encoded) -> Integers:
 _LEVEL = 0.01
 
 
-def still_depend(signals: Floats, columns: Columns, predictors: list[int], rows: npt.NDArray[np.int64]) -> bool:
+def still_depend(signals: Floats, columns: Columns, predictors: list[int], rows: Integers) -> bool:
     """Return whether any signal follows a bounded function of the known columns more than chance does.
 
     The functions are cosines of the ranks in each column, products of those of two columns, and for few columns of

@@ -5,13 +5,9 @@ The draw for one row does not depend on any other row, on the batch, the thread 
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
+from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError
 from permgrad.base.random import uniform_integers
-
-Integers = npt.NDArray[np.int64]
 
 
 def donor_rows(seed: int, player: str, repeat: int, rows: Integers, donors: int, *, shared: bool) -> Integers:
@@ -20,22 +16,6 @@ def donor_rows(seed: int, player: str, repeat: int, rows: Integers, donors: int,
         return uniform_integers(seed, ("donor", player, repeat), rows, donors)
     drawn = uniform_integers(seed, ("donor", player, repeat), rows, donors - 1)
     return drawn + (drawn >= rows)
-
-
-class RowNumbers:
-    """Numbers of rows that do not follow each other: added to positions they give the rows' numbers.
-
-    It stands where ``row_offset`` does, so that rows picked out of a longer table draw the donors they draw in it.
-    """
-
-    # NumPy then leaves the sum to this class.
-    __array_ufunc__ = None
-
-    def __init__(self, numbers: Integers) -> None:
-        self.numbers = numbers
-
-    def __radd__(self, positions: Integers) -> Integers:
-        return self.numbers[positions]
 
 
 def need_background(rows: int, *, shared: bool) -> None:

@@ -8,23 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad.attribution.method import Request
 from permgrad.attribution.replace.conditional import conditional_sampler
 from permgrad.attribution.replace.donors import donor_rows, need_background
-from permgrad.attribution.replace.finite import finite
 from permgrad.attribution.replace.moments import NO_DONOR
-from permgrad.attribution.replace.plays import Effects, Floats, Integers, Play
+from permgrad.attribution.replace.plays import Effects, Play
+from permgrad.attribution.request import Request
+from permgrad.attribution.subject.finite import finite
+from permgrad.base.arrays import Booleans, Floats, Floats32, Indexes, Integers
 from permgrad.base.random import content_keys
 from permgrad.models.batches import halved, in_batches
 from permgrad.models.devices import rows_at_once
 from permgrad.models.fast.replacement import Block, ReplacementEngine
 
-Encoded = npt.NDArray[np.float32]
-Columns = npt.NDArray[np.intp]
+Encoded = Floats32
 
 #: How much the caches of one block of receivers may take.
 _BLOCK_BYTES = 512 * 2**20
@@ -41,7 +40,7 @@ class Replacement:
     noise: float | None = None  # rounding is that of outputs around 1
     mode = staticmethod(torch.inference_mode)
 
-    def __init__(self, request: Request, fixed: Sequence[Tensor] | None = None) -> None:
+    def __init__(self, request: Request, fixed: Sequence[Tensor] | None) -> None:
         self.request, self.subject = request, request.subject
         self.encoded, self.columns = request.encoded, list(request.players.values())
         self.background = request.encoded if request.background is None else request.background
@@ -67,7 +66,7 @@ class Replacement:
 
     # ---- rows as they are --------------------------------------------------------------------------------------------
 
-    def blocks(self, span: slice | None = None) -> list[slice]:
+    def blocks(self, span: slice | None) -> list[slice]:
         """Return the receivers, or those of a span, in blocks whose caches fit in memory."""
         first, last = (0, len(self.encoded)) if span is None else (span.start, span.stop)
         size = max(1000, _BLOCK_BYTES // max(1, self.engine.bytes_per_row()))
@@ -85,7 +84,7 @@ class Replacement:
         """Return the unchanged outputs of one block's rows, and prepare to play it."""
         return self.block(rows).outputs
 
-    def checked(self, span: slice | None = None) -> Tensor:
+    def checked(self, span: slice | None) -> Tensor:
         """Return the network's outputs for all rows or for a span, ``(rows, K)``. Refuse those that are not finite."""
         blocks = self.blocks(span)
         if len(blocks) == 1:
@@ -124,7 +123,7 @@ class Replacement:
         """Yield rows, their donors and effects, repeat by repeat. Distinct replacements are computed once."""
         block, numbers = self.block(rows), np.arange(rows.start, rows.stop, dtype=np.int64)
         columns = np.concatenate([self.columns[player] for player in play.players])
-        channels: npt.NDArray[np.bool_] = np.asarray(play.mask.any(axis=1))
+        channels: Booleans = np.asarray(play.mask.any(axis=1))
         together = max(1, _MOST_NUMBERS // (len(numbers) * max(len(columns), _NUMBERS_PER_PAIR)))
         for first in range(0, len(repeats), together):
             draws = [self._draw(play.key, columns, numbers, repeat) for repeat in repeats[first : first + together]]
@@ -141,7 +140,7 @@ class Replacement:
             for (donors, _), places_of_draw in zip(draws, places, strict=True):
                 yield numbers, donors, effects[:, places_of_draw]
 
-    def _draw(self, key: str, columns: Columns, rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
+    def _draw(self, key: str, columns: Indexes, rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
         """Return donor numbers ``(rows,)`` (−1: none) and the new values ``(rows, columns)``."""
         if self.fixed is not None:
             return np.full(len(rows), NO_DONOR, dtype=np.int64), np.tile(self.fixed[columns], (len(rows), 1))
@@ -154,9 +153,9 @@ class Replacement:
     def replaced(
         self,
         block: Block,
-        columns: Columns,
+        columns: Indexes,
         pairs: tuple[Integers, Encoded],
-        channels: npt.NDArray[np.bool_],
+        channels: Booleans,
         use: Callable[[slice, Tensor, Tensor], None],
     ) -> None:
         """Call ``use(which, outputs (coalitions, b, K), unchanged outputs (b, K))`` with batches of pairs.

@@ -15,16 +15,19 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad.attribution.method import Request
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.ranks import shared_errors
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.engine import Replacement
-from permgrad.attribution.replace.moments import Estimable, PairMoments, estimated
-from permgrad.attribution.replace.plays import Effects, Floats, Integers, Play, Plays, Value
-from permgrad.attribution.top import TopLooks, doubled, estimates_of, looks_of
+from permgrad.attribution.replace.moments import Estimable, PairMoments, estimated, scores_of
+from permgrad.attribution.replace.plays import Effects, Play, Plays, Value
+from permgrad.attribution.replace.top import TopLooks, doubled, estimates_of, looks_of, tell_of_top
+from permgrad.attribution.request import Request
+from permgrad.attribution.request.result import build, by_quantity, loss_unit, shown_outputs
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
 from permgrad.models.losses import FITS, OtherLoss, find_loss
 
@@ -43,7 +46,7 @@ def loss_value(request: Request) -> Value:
     return lambda outputs, rows, _base: subject.loss_rows(outputs, y[rows], request.loss)[:, None]
 
 
-def receiver_classes(request: Request, outputs: Tensor) -> tuple[npt.NDArray[np.int64] | None, int]:
+def receiver_classes(request: Request, outputs: Tensor) -> tuple[Integers | None, int]:
     """Return each row's class: true if y is passed, else predicted from raw outputs. None for regression."""
     subject = request.subject
     if not subject.class_names:
@@ -99,8 +102,7 @@ def _of_constant(column: Floats, weights: Floats | None, loss: str | OtherLoss) 
         level = 0.5 if isinstance(loss, str) else float(loss.name.split()[-1])
         constant = np.quantile(column, level, weights=weights, method="inverted_cdf")
     outputs = torch.full((len(column), 1), float(constant), dtype=torch.float64)
-    rows: Floats = find_loss(loss)(outputs, torch.from_numpy(np.array(column))).numpy()
-    return rows
+    return find_loss(loss)(outputs, torch.from_numpy(np.array(column))).numpy()
 
 
 def weighted_median(values: Floats, weights: Floats | None) -> float:
@@ -222,8 +224,7 @@ def play_losses(request: Request, plays: Plays, label: str) -> Played:
     rounds end when the order is certain (``TopLooks``).
     """
     if request.engine is not None:
-        played: Played = request.engine(request, plays, label)
-        return played
+        return request.engine(request, plays, label)
     tolerance = request.options.get("tolerance")
     game = Game(request, loss_value(request), plays.fixed)
     outputs = game.outputs()
@@ -294,8 +295,7 @@ def play_rows(
     def minus(outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:  # noqa: ARG001 — as for any value
         """Return minus the outputs: an effect is then what the row's own value adds to them."""
         read = request.subject.readout(outputs, request.output)[:, list(request.targets)]
-        numbers: Floats = -read.double().cpu().numpy()
-        return numbers
+        return -read.double().cpu().numpy()
 
     def collect(player: str, rows: Integers, donors: Integers, effects: Floats) -> None:  # noqa: ARG001 — the collector's form
         turned = effects.swapaxes(1, 2)
@@ -314,3 +314,49 @@ def play_rows(
     evaluations = game.back_end.evaluations
     facts = {} if evaluations is None else {"model_rows": evaluations}
     return mean, std, predictions, facts | plays.facts
+
+
+# ---- explanations ----------------------------------------------------------------------------------------------------
+
+
+def explain_plays(method: str, request: Request, plays: Plays) -> Explanation:
+    """Play a method's plays and explain the loss over all rows (global) or each row's output (local)."""
+    if request.scope == "global":
+        return global_explanation(method, request, plays, play_losses(request, plays, method))
+    mean, std, predictions, facts = play_rows(request, plays, method)
+    facts = {"quantity": "output minus the mean output with the feature replaced", **facts}
+    return build(request, method, facts=facts, predictions=predictions, **by_quantity(plays.names, mean, std))
+
+
+def global_explanation(
+    method: str, request: Request, plays: Plays, played: Played, numbers: Floats | None = None, **fields: Any
+) -> Explanation:
+    """Build the result of a loss game: the first quantity is the importance, the others are parts.
+
+    ``numbers`` replaces the numbers of the game, and ``fields`` adds fields of ``Explanation``.
+    """
+    shown = shown_outputs(request)
+    loss = "divergence" if request.y is None else str(request.loss)
+    sampler = played.game.back_end.sampler
+    drawn: dict[str, Any] = {"not_identifiable": []} if request.subject.paths else {}
+    facts = {
+        "quantity": "increase of the loss" if request.y is not None else "divergence from the model's own prediction",
+        "unit": loss_unit(request, loss),
+        "loss": loss,
+        "loss_scale": loss_scale(request),
+        **({"model_loss": played.model_loss} if np.isfinite(played.model_loss) else {}),
+        "repeats": played.repeats,
+        "model_rows": played.model_rows,
+        "classes_by": "y" if request.y is not None else "predicted class",
+        **(drawn if sampler is None else sampler.facts()),
+        **plays.facts,
+        **tell_of_top(played.looks),
+    }
+    if numbers is None:
+        names, quantities = request.space.names, len(plays.names)
+        numbers = tabulate(names, played.moments, played.outputs, played.repeats, quantities, request.confidence)
+        fields["correlation"] = shared_errors(len(names), shown, partial(scores_of, names, played.moments))
+    outputs = tuple(played.outputs[index] for index in shown)
+    return build(
+        request, method, facts=facts, outputs=outputs, **by_quantity(plays.names, *numbers[:, :, shown]), **fields
+    )

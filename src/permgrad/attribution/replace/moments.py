@@ -19,10 +19,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from permgrad.attribution.explanation.statistics import interval, two_parts
+from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError
-from permgrad.base.significance import t_quantile, t_two_sided
 
-Floats = npt.NDArray[np.float64]
 NO_DONOR = -1
 
 
@@ -92,13 +92,13 @@ class PairMoments:
         self.pairs += other.pairs
         return self
 
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def to_arrays(self) -> dict[str, Array]:
         """Return everything as named arrays, to be stored or sent."""
         sizes = np.array([self.receivers, self.donors, int(self.shared), self.classes, self.quantities, self.pairs])
         return {"sizes": sizes, "receiver_class": self.receiver_class, **{name: getattr(self, name) for name in _SUMS}}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> PairMoments:
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> PairMoments:
         """Build from what ``to_arrays`` gave."""
         receivers, donors, shared, classes, quantities, pairs = (int(size) for size in arrays["sizes"])
         moments = cls(receivers, donors, bool(shared), classes, quantities)
@@ -144,20 +144,7 @@ class PairMoments:
         return mean, np.sqrt(variance) / total, effective
 
 
-def error_correlation(scores: Floats) -> Floats:
-    """Return how errors correlate, ``(players, players)``, from ``row_scores`` ``(players, rows)``.
-
-    Errors are related through the rows that players share. What a pair adds by itself is independent between players
-    with separate donors, so their correlation is, if anything, too close to 0.
-    """
-    norm = np.sqrt((scores**2).sum(axis=1, keepdims=True))
-    scaled = np.divide(scores, norm, out=np.zeros_like(scores), where=norm > 0)
-    correlation: Floats = scaled @ scaled.T
-    np.fill_diagonal(correlation, 1.0)
-    return correlation
-
-
-def row_scores(moments: PairMoments, group: int | None = None) -> Floats:
+def row_scores(moments: PairMoments, group: int | None) -> Floats:
     """Return each row's part in the errors, the S_i above, ``(quantities, rows)``. Separate donors follow the rows."""
     member = (moments.receiver_weight > 0) & (True if group is None else moments.receiver_class == group)
     weight = np.where(member, moments.receiver_weight, 0.0)
@@ -208,8 +195,7 @@ def estimated(moments: Estimable, confidence: float, group: int | None = None) -
 def pair_noise(mean: Floats, square_sum: Floats, square_cross: Floats, weight_squares: Any) -> Floats:
     """Return Σ w² (h − θ)² over the pairs that have a donor, ``(quantities,)``: what both roles count twice."""
     # Rounding may leave a trace below 0 where all effects are equal.
-    noise: Floats = np.maximum(square_sum - 2 * mean * square_cross + mean**2 * weight_squares, 0.0)
-    return noise
+    return np.maximum(square_sum - 2 * mean * square_cross + mean**2 * weight_squares, 0.0)
 
 
 def with_separate_donors(of_receivers: Floats, size: float, by_donor: Floats, noise: Floats) -> tuple[Floats, Floats]:
@@ -220,49 +206,4 @@ def with_separate_donors(of_receivers: Floats, size: float, by_donor: Floats, no
     return two_parts(of_receivers, size, of_donors, donors)
 
 
-def two_parts(of_receivers: Floats, size: float, of_donors: Floats, donors: float) -> tuple[Floats, Floats]:
-    """Add the variances of two independent samples, with Satterthwaite's (1946) effective number of rows."""
-    variance = of_receivers + of_donors
-    share = np.divide(of_donors, variance, out=np.zeros_like(variance), where=variance > 0)
-    freedom = 1 / ((1 - share) ** 2 / max(size - 1, 1) + share**2 / max(donors - 1, 1))
-    return variance, freedom + 1
-
-
-_SUMS = (
-    "receiver_sum",
-    "receiver_weight",
-    "donor_sum",
-    "donor_weight",
-    "square_sum",
-    "square_cross",
-    "weight_squares",
-)
-
-
-def mean_over_rows(values: Floats, weights: Floats | None = None) -> tuple[Floats, Floats, float]:
-    """Return the mean over rows, its standard error and the effective number of rows (Kish 1965)."""
-    weight = np.ones(len(values)) if weights is None else weights
-    total = float(weight.sum())
-    if total <= 0:
-        missing = np.full(values.shape[1:], np.nan)
-        return missing, missing.copy(), 0.0
-    size = total**2 / float((weight**2).sum())
-    mean = np.tensordot(weight, values, axes=1) / total
-    if size <= 1:
-        return mean, np.full(mean.shape, np.nan), size
-    off = (values - mean) * weight.reshape(-1, *[1] * (values.ndim - 1))
-    return mean, np.sqrt((off**2).sum(axis=0) * size / (size - 1)) / total, size
-
-
-def interval(mean: Floats, std: Floats, count: npt.ArrayLike, confidence: float) -> tuple[Floats, Floats, Floats]:
-    """Return both ends of the confidence interval and the two-sided p-value that agrees with it.
-
-    Student's t with ``count − 1`` degrees of freedom, ``count`` being the effective number of rows. A mean of exactly 0
-    with standard error 0 gets p = 1.
-    """
-    freedom = np.maximum(np.asarray(count, dtype=np.float64) - 1, 1.0)
-    width = t_quantile(0.5 + confidence / 2, freedom) * std
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p_values = t_two_sided(mean / std, freedom)
-    p_values = np.where((std == 0) & (mean == 0), 1.0, p_values)
-    return mean - width, mean + width, p_values
+_SUMS = ("receiver_sum", "receiver_weight", "donor_sum", "donor_weight", "square_sum", "square_cross", "weight_squares")

@@ -9,26 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad.attribution.method.shapley.owen import Tree
 from permgrad.attribution.players.space import PlayerSpace
-from permgrad.attribution.replace.finite import settle
+from permgrad.attribution.players.tree import Tree
+from permgrad.attribution.request import Request, methods
+from permgrad.attribution.subject.finite import settle
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.random import generator
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Booleans = npt.NDArray[np.bool_]
 #: Measures predictions: ``(outputs (b, K), rows, outputs as they are (b, K)) -> (b, V)``.
 Value = Callable[[Tensor, slice | Integers, Tensor], Floats]
 
 #: Most modalities for which all coalitions are played.
 EXACT_PLAYERS = 12
+#: Permutations from which coalitions are taken for more.
+_PERMUTATIONS = 128
 #: The whole game among the names of its players. No input can have this name.
 TOTAL = "\0total"
 #: Numbers of outputs that are measured together.
@@ -117,10 +117,7 @@ def path_plays(space: PlayerSpace, paths: Sequence[str]) -> Plays:
     """
     if len(paths) == 1:
         return Plays(("total", paths[0]), _for_each(space, np.array([[True]]), np.ones((1, 2, 1))))
-    return Plays(
-        ("total", *paths, "interaction"),
-        _for_each(space, TWO_PATHS, SHARES[None], within=((), (), (0, 1))),
-    )
+    return Plays(("total", *paths, "interaction"), _for_each(space, TWO_PATHS, SHARES[None], within=((), (), (0, 1))))
 
 
 #: The channels of the coalitions of two paths, and total effect, both shares and interaction from their Δ.
@@ -200,11 +197,11 @@ def with_total(plays: Plays) -> Plays:
     return replace(plays, plays=(replace(play, names=(*play.names, TOTAL), combine=combine, steps=steps),))
 
 
-def _sampled_coalitions(seed: int, count: int, permutations: int = 128) -> tuple[Booleans, Floats]:
+def _sampled_coalitions(seed: int, count: int) -> tuple[Booleans, Floats]:
     """Return the coalitions of sampled permutations and their reverses, and all single players, with their weights."""
     rng = generator(seed, "modality permutations")
     weights: dict[bytes, Floats] = {}
-    for _ in range(permutations):
+    for _ in range(_PERMUTATIONS):
         order = rng.permutation(count)
         for walk in (order, order[::-1]):
             row = np.zeros(count, dtype=bool)
@@ -213,7 +210,28 @@ def _sampled_coalitions(seed: int, count: int, permutations: int = 128) -> tuple
                     row[player] = joined
                     if row.any():
                         of_row = weights.setdefault(row.tobytes(), np.zeros(count))
-                        of_row[player] += (joined - 0.5) / permutations
+                        of_row[player] += (joined - 0.5) / _PERMUTATIONS
     for edge in (*np.eye(count, dtype=bool), *~np.eye(count, dtype=bool)):
         weights.setdefault(edge.tobytes(), np.zeros(count))
     return np.stack([np.frombuffer(key, dtype=bool) for key in weights]), np.stack(list(weights.values()), axis=1)
+
+
+@runtime_checkable
+class LossGame(Protocol):
+    """A method whose global importance is one game over (row, donor) pairs, so that sums of parts can be merged."""
+
+    @staticmethod
+    def game(request: Request) -> tuple[Request, Plays]:
+        """Return the request to play and its plays."""
+        ...
+
+
+def loss_games() -> list[str]:
+    """Return the names of the methods whose global importance is a loss game."""
+    return [name for name in methods if loss_game(name) is not None]
+
+
+def loss_game(name: str) -> LossGame | None:
+    """Return the method if its global importance is a loss game, else None."""
+    method = methods.get(name)
+    return method if isinstance(method, LossGame) else None

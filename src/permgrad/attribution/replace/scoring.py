@@ -17,12 +17,13 @@ import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from permgrad.attribution.build import build, by_quantity
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request, loss_game
+from permgrad.attribution.explanation.statistics import interval, two_parts
 from permgrad.attribution.replace.game import Game
-from permgrad.attribution.replace.moments import interval, two_parts
-from permgrad.attribution.replace.plays import Floats, Integers, Play
+from permgrad.attribution.replace.plays import Play, loss_game
+from permgrad.attribution.request import Request
+from permgrad.attribution.request.result import build, by_quantity
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, listed, shown, warn_user
 from permgrad.base.progress import Progress
@@ -37,34 +38,25 @@ MOST_GROUPS = 20
 Pairs = tuple[Integers, Integers, Floats]
 
 
-class _StoredClassifier(ClassifierMixin, BaseEstimator):
-    """Answers with stored probabilities. ``X`` is the row numbers."""
-
-    def __init__(self, classes: npt.NDArray[Any], probabilities: Floats) -> None:
-        self.classes_ = classes
-        self.probabilities = probabilities
-
-    def predict_proba(self, X: Integers) -> Floats:
-        return self.probabilities[X]
-
-    def predict(self, X: Integers) -> npt.NDArray[Any]:
-        labels: npt.NDArray[Any] = self.classes_[self.probabilities[X].argmax(axis=1)]
-        return labels
-
-
 class _StoredLabels(ClassifierMixin, BaseEstimator):
-    """Answers with stored probabilities of labels. ``X`` is the row numbers."""
+    """Answers with stored probabilities of labels, of which a row may have several. ``X`` is the row numbers."""
 
-    def __init__(self, probabilities: Floats) -> None:
-        # By this scikit-learn tells that a row may have several.
-        self.classes_ = [np.array([0, 1])] * probabilities.shape[1]
+    def __init__(self, probabilities: Floats, classes: Any) -> None:
         self.probabilities = probabilities
+        self.classes_ = classes
 
     def predict_proba(self, X: Integers) -> Floats:
         return self.probabilities[X]
 
-    def predict(self, X: Integers) -> Integers:
+    def predict(self, X: Integers) -> Array:
         return (self.probabilities[X] >= 0.5).astype(np.int64)
+
+
+class _StoredClassifier(_StoredLabels):
+    """Answers with stored probabilities of classes."""
+
+    def predict(self, X: Integers) -> Array:
+        return self.classes_[self.probabilities[X].argmax(axis=1)]
 
 
 class _StoredRegressor(RegressorMixin, BaseEstimator):
@@ -107,10 +99,7 @@ def _ranking_scorers() -> dict[str, Callable[..., float]]:
     from sklearn import metrics
 
     def scorer(function: Callable[..., float], *, rises: bool = True) -> Callable[..., float]:
-        made: Callable[..., float] = metrics.make_scorer(
-            function, greater_is_better=rises, response_method=("predict_proba", "predict")
-        )
-        return made
+        return metrics.make_scorer(function, greater_is_better=rises, response_method=("predict_proba", "predict"))
 
     return {
         "label_ranking_average_precision": scorer(metrics.label_ranking_average_precision_score),
@@ -228,9 +217,10 @@ class Judge:
         """
         stored: BaseEstimator
         if self.request.subject.task == "classification":
-            stored = _StoredClassifier(self.classes, predictions)
+            stored = _StoredClassifier(predictions, self.classes)
         elif self.request.subject.task == "multilabel":
-            stored = _StoredLabels(predictions)
+            # By these classes scikit-learn tells that a row may have several.
+            stored = _StoredLabels(predictions, [np.array([0, 1])] * predictions.shape[1])
         else:
             stored = _StoredRegressor(predictions[:, 0] if predictions.shape[1] == 1 else predictions)
         weights, rows = self.request.sample_weight, np.arange(len(receivers))
@@ -361,5 +351,4 @@ def jackknife_variance(left_out: Floats) -> Floats:
     NaN where one of them is undefined.
     """
     count = len(left_out)
-    variance: Floats = (count - 1) / count * ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0)
-    return variance
+    return (count - 1) / count * ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0)

@@ -11,11 +11,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Rows = npt.NDArray[np.bool_]
+from permgrad.base.arrays import Booleans, Floats, Indexes, Integers
 
 #: A column of fewer distinct values gets a line only.
 DISTINCT = 8
@@ -83,8 +80,7 @@ class Curve:
     def __call__(self, values: Floats) -> Floats:
         """Return the functions at ``values``, ``(rows, functions)``, linear outside the range fitted."""
         line = np.stack([np.ones_like(values), values], axis=1)
-        bends: Floats = (self._raw(values) - line @ self._line) @ self._turn
-        return bends
+        return (self._raw(values) - line @ self._line) @ self._turn
 
 
 @dataclass
@@ -110,10 +106,9 @@ class Columns:
             self._curves[column] = made if made is not None and made.width else None
         return self._curves[column]
 
-    def scaled(self, x: Floats, places: npt.NDArray[np.intp]) -> Floats:
+    def scaled(self, x: Floats, places: Indexes) -> Floats:
         """Return columns ``places`` of ``x`` in standard units."""
-        scaled: Floats = (x - self.centre[places]) / self.spread[places]
-        return scaled
+        return (x - self.centre[places]) / self.spread[places]
 
     def waves(self, column: int) -> Floats | None:
         """Return cosines of each background row's rank in a column ``(rows, waves)``, or None if it is constant."""
@@ -240,8 +235,7 @@ class SmoothModel:
         design = self._centred(self._basis)
         sizes = [part.shape[1] for part in self._basis]
         self.penalty, coefficients = penalties(design, self.target - self.target.mean(), sizes)
-        left: Floats = self.target - self.target.mean() - design @ coefficients
-        return left
+        return self.target - self.target.mean() - design @ coefficients
 
     @property
     def bends(self) -> bool:
@@ -260,10 +254,9 @@ class SmoothModel:
     def scaled_design(self, x: Floats) -> Floats:
         """Return the parts at ``x`` ``(rows, predictors)``, scaled so that one penalty of 1 holds back all."""
         used = np.flatnonzero(np.isfinite(self.penalty))
-        scaled: Floats = self._designed(x)[:, used] / np.sqrt(self.penalty[used])
-        return scaled
+        return self._designed(x)[:, used] / np.sqrt(self.penalty[used])
 
-    def fit(self, chosen: Rows) -> Callable[[Floats], Floats]:
+    def fit(self, chosen: Booleans) -> Callable[[Floats], Floats]:
         """Solve for the coefficients on the chosen rows. The predictor takes ``x`` ``(rows, predictors)``."""
         used = np.flatnonzero(np.isfinite(self.penalty))
         design, target = self.design[chosen][:, used], self.target[chosen]
@@ -273,8 +266,7 @@ class SmoothModel:
         coefficients = np.linalg.lstsq(gram, design.T @ (target - level), rcond=None)[0]
 
         def predict(x: Floats) -> Floats:
-            predicted: Floats = (self._designed(x)[:, used] - centre) @ coefficients + level
-            return predicted
+            return (self._designed(x)[:, used] - centre) @ coefficients + level
 
         return predict
 
@@ -282,8 +274,7 @@ class SmoothModel:
 def clearness(signals: Floats, functions: Floats) -> Floats:
     """Return the sums of products over rows, in their standard errors: ``(signals, functions)``."""
     squares = (signals**2).T @ functions**2
-    clear: Floats = np.abs(signals.T @ functions) / np.sqrt(np.maximum(squares, 1e-300))
-    return clear
+    return np.abs(signals.T @ functions) / np.sqrt(np.maximum(squares, 1e-300))
 
 
 def _explained(design: Floats, target: Floats) -> float:

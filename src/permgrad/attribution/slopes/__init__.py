@@ -1,1 +1,1 @@
-"""Slopes along lines, integrals and baselines."""
+"""Slopes along lines, integrals and references."""

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from permgrad.attribution.method import Request
 from permgrad.attribution.players.space import NOBODY
-from permgrad.attribution.slopes.baselines import Baseline, baseline_rows
+from permgrad.attribution.request import Request
+from permgrad.attribution.slopes.references import Reference, reference_rows
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.lookups import Lookup, Site
 from permgrad.attribution.subject.subject import Subject
@@ -40,18 +40,18 @@ class Places:
         with torch.inference_mode(mode=False), torch.no_grad():
             return self.subject.lift(rows)
 
-    def baseline(self, choice: Any, references: int, reference_class: Any = None) -> Baseline:
-        """Return the baseline of rows. For zeros it is the id of padding, with held inputs as in the first row.
+    def reference(self, choice: Any, most: int, reference_class: Any = None) -> Reference:
+        """Return the reference of rows. For zeros it is the id of padding, with held inputs as in the first row.
 
         Only the vectors of a lookup are read, so that held inputs merely let the network run.
         """
-        baseline = baseline_rows(self.request, choice, references, reference_class)
-        if baseline.name != "zeros" or not (self.lookups or self.held):
-            return baseline
-        rows, words = list(baseline.rows), baseline.words
+        reference = reference_rows(self.request, choice, most, reference_class)
+        if reference.name != "zeros" or not (self.lookups or self.held):
+            return reference
+        rows, words = list(reference.rows), reference.words
         subject: Any = self.request.subject
         read = {lookup.place for lookup in self.lookups}
-        # What follows the user's inputs says which places are padded, none in a baseline.
+        # What follows the user's inputs says which places are padded, none in a reference.
         for place in range(len(subject.form.leaves)):
             if not (subject.real[place] or place in read):
                 rows[place] = self.request.inputs[place][:1].clone()
@@ -60,7 +60,7 @@ class Places:
                 rows[lookup.place] = torch.full_like(rows[lookup.place], lookup.pad or 0)
                 name = self.request.space.inputs[lookup.place]
                 words += f", {name} at {'the padding id' if lookup.pad is not None else 'id'} {lookup.pad or 0}"
-        return replace(baseline, rows=tuple(rows), words=words)
+        return replace(reference, rows=tuple(rows), words=words)
 
     @property
     def facts(self) -> dict[str, Any]:

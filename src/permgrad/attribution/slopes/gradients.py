@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from permgrad.attribution.method import Request
+from permgrad.attribution.request import Request
 from permgrad.attribution.subject.subject import Subject
 from permgrad.attribution.subject.untouched import as_written
 from permgrad.base.errors import InputError, PermgradError, error_in_words, is_out_of_memory

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request
+from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, differentiable
-from permgrad.attribution.slopes.lines import Floats, GradientIntegral, Lines, SampledIntegral, SecantIntegral
+from permgrad.attribution.slopes.lines import GradientIntegral, Lines, SampledIntegral, SecantIntegral
 from permgrad.attribution.slopes.secants import SecantLines
 from permgrad.attribution.slopes.slopes import Additive, Slopes
+from permgrad.base.arrays import Floats
 from permgrad.base.errors import warn_user
 from permgrad.base.progress import Progress
 from permgrad.models.batches import with_fewer
@@ -56,8 +57,8 @@ def integrate(request: Request, options: Mapping[str, Any], method: str) -> Expl
     """Return the integrated gradients of any network, with all options of ``IntegratedGradients`` or ``samples``."""
     slopes, samples = Slopes(request, method, by_path=True), options.get("samples")
     steps = options["steps"] if samples is None else samples
-    baseline = slopes.places.baseline(options["baseline"], int(options["references"]), options["reference_class"])
-    result = Additive(slopes, baseline)
+    reference = slopes.places.reference(options["baseline"], int(options["references"]), options["reference_class"])
+    result = Additive(slopes, reference)
     subject, most = request.subject, int(options["max_steps"])
     qualities: list[Floats] = []
     with (
@@ -65,18 +66,18 @@ def integrate(request: Request, options: Mapping[str, Any], method: str) -> Expl
         subject.open(),
         differentiable(subject),
     ):
-        baselines = slopes.rows(slice(None), baseline.rows)
+        references = slopes.rows(slice(None), reference.rows)
         # The fastest way that serves the network.
         fixed = SampledIntegral if samples is not None else GradientIntegral
-        lines: Lines | None = fixed(slopes, baselines, steps) if steps is not None else None
+        lines: Lines | None = fixed(slopes, references, steps) if steps is not None else None
         if lines is None:
-            lines = SecantLines.fitting(slopes, baselines, most)
-        base = slopes.outputs(baselines) if slopes.whole else None
-        # For the range of the outputs, those at the baselines of a few background rows.
-        few = _bases(slopes, slopes.rows(slice(0, _PROBE_ROWS), request.donors), baselines) if base is None else base
+            lines = SecantLines.fitting(slopes, references, most)
+        base = slopes.outputs(references) if slopes.whole else None
+        # For the range of the outputs, those at the references of a few background rows.
+        few = _bases(slopes, slopes.rows(slice(0, _PROBE_ROWS), request.donors), references) if base is None else base
         scale = slopes.output_range(few)
         if lines is None:
-            lines = _general_lines(slopes, baselines, scale, most)
+            lines = _general_lines(slopes, references, scale, most)
         tolerance = _tolerance(slopes, lines, options["tolerance"])
         # Rows that take a number of steps have settled with the first estimate.
         until = (tolerance, most) if steps is None else (np.inf, steps)
@@ -86,7 +87,7 @@ def integrate(request: Request, options: Mapping[str, Any], method: str) -> Expl
             part = slice(start, min(start + size, request.count))
             rows = slopes.rows(part)
             outputs = slopes.outputs(rows)
-            starts = _bases(slopes, rows, baselines) if base is None else base.mean(dim=0).expand_as(outputs)
+            starts = _bases(slopes, rows, references) if base is None else base.mean(dim=0).expand_as(outputs)
             lines.first_row = start
             values, quality = _settle(lines, rows, outputs - starts, scale, *until)
             qualities.append(quality)
@@ -122,26 +123,26 @@ def _tolerance(slopes: Slopes, lines: Lines, chosen: float | None) -> float:
     return max(float(chosen), 4 * precision) if precision > 1e-4 else float(chosen)
 
 
-def _general_lines(slopes: Slopes, baselines: Tensors, scale: Tensor, most: int) -> Lines:
+def _general_lines(slopes: Slopes, references: Tensors, scale: Tensor, most: int) -> Lines:
     """Return the faster way for any network, found on background rows and never on the rows explained."""
-    secants = SecantIntegral(slopes, baselines, most)
-    if with_fewer(_PROBE_ROWS, lambda count: secants.complete(_probe(slopes, baselines, count), scale)):
+    secants = SecantIntegral(slopes, references, most)
+    if with_fewer(_PROBE_ROWS, lambda count: secants.complete(_probe(slopes, references, count), scale)):
         return secants
-    return GradientIntegral(slopes, baselines)
+    return GradientIntegral(slopes, references)
 
 
-def _probe(slopes: Slopes, baselines: Tensors, count: int) -> Tensors:
-    """Return a few background rows, or rows explained if the background is the baseline itself."""
+def _probe(slopes: Slopes, references: Tensors, count: int) -> Tensors:
+    """Return a few background rows, or rows explained if the background is the reference itself."""
     rows = slopes.rows(slice(0, count), slopes.request.donors)
-    start = slopes.at_baseline(rows, [tensor[:1] for tensor in baselines])
+    start = slopes.at_reference(rows, [tensor[:1] for tensor in references])
     moves = any(not torch.equal(start[place], rows[place]) for place in slopes.free)
     return rows if moves else slopes.rows(slice(0, count))
 
 
-def _bases(slopes: Slopes, rows: Tensors, baselines: Tensors) -> Tensor:
-    """Return the mean output at the baselines of rows that keep some positions, float64 ``(b, targets)``."""
-    count = len(baselines[0])
+def _bases(slopes: Slopes, rows: Tensors, references: Tensors) -> Tensor:
+    """Return the mean output at the references of rows that keep some positions, float64 ``(b, targets)``."""
+    count = len(references[0])
     total = torch.zeros(len(rows[0]), len(slopes.targets), dtype=torch.float64, device=rows[0].device)
     for place in range(count):
-        total += slopes.outputs(slopes.at_baseline(rows, [tensor[place : place + 1] for tensor in baselines]))
+        total += slopes.outputs(slopes.at_reference(rows, [tensor[place : place + 1] for tensor in references]))
     return total / count

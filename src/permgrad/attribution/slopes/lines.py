@@ -1,19 +1,17 @@
-"""Integrals along straight lines from baselines to rows, and two ways to compute them for any network."""
+"""Integrals along straight lines from references to rows, and two ways to compute them for any network."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from permgrad.attribution.slopes.gradients import Tensors
 from permgrad.attribution.slopes.sampled import sampled_points
 from permgrad.attribution.slopes.slopes import Slopes
+from permgrad.base.arrays import Floats
 from permgrad.base.random import uniform, uniform_integers
 from permgrad.models.batches import halved, in_batches
-
-Floats = npt.NDArray[np.float64]
 
 #: Secants of functions are used where their sums miss less than this share of the output's range.
 _COMPLETE = 1e-3
@@ -30,9 +28,9 @@ class Lines:
     first: int
     settled_from: int
 
-    def __init__(self, slopes: Slopes, baselines: Tensors) -> None:
-        self.slopes, self.baselines = slopes, baselines
-        self.count = len(baselines[0])
+    def __init__(self, slopes: Slopes, references: Tensors) -> None:
+        self.slopes, self.references = slopes, references
+        self.count = len(references[0])
 
     def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:  # noqa: ARG002 — see GradientIntegral
         """Return means over each row's lines, ``empty``'s shape. ``coarser`` has ``factor`` times fewer intervals."""
@@ -63,9 +61,9 @@ class Lines:
         return torch.zeros(shape, dtype=torch.float64, device=slopes.subject.device)
 
     def ends(self, rows: Tensors, line: Tensor) -> tuple[Tensors, Tensors]:
-        """Return baseline and row of each line. Lines are numbered row by row."""
+        """Return reference and row of each line. Lines are numbered row by row."""
         stop = tuple(tensor[line // self.count] for tensor in rows)
-        return self.slopes.at_baseline(stop, [tensor[line % self.count] for tensor in self.baselines]), stop
+        return self.slopes.at_reference(stop, [tensor[line % self.count] for tensor in self.references]), stop
 
     def between(self, start: Tensors, stop: Tensors, times: Tensor) -> Tensors:
         """Return points at times ``(k, lines or 1)`` from 0 to 1, all lines' first time first: ``(k · lines, *)``."""
@@ -87,16 +85,16 @@ class SecantIntegral(Lines):
 
     rule = "secants of each function"
 
-    def __init__(self, slopes: Slopes, baselines: Tensors, most: int) -> None:
-        super().__init__(slopes, baselines)
+    def __init__(self, slopes: Slopes, references: Tensors, most: int) -> None:
+        super().__init__(slopes, references)
         # Errors of many lines cancel. Coarse estimates of one line may agree by luck where rectifiers switch.
         self.first = min(8 if self.count == 1 else 1, most)
         self.settled_from = 2 * self.first
 
     def complete(self, rows: Tensors, scale: Tensor) -> bool:
-        """Return whether a single step from the first baseline adds up, so that every function called has a rule."""
+        """Return whether a single step from the first reference adds up, so that every function called has a rule."""
         slopes = self.slopes
-        start = slopes.at_baseline(rows, [tensor[:1] for tensor in self.baselines])
+        start = slopes.at_reference(rows, [tensor[:1] for tensor in self.references])
         _, after, attributions, matched = slopes.step(start, rows)
         # To the network's own outputs, not to those computed on the walk.
         change = slopes.outputs(rows) - slopes.outputs(start)
@@ -138,8 +136,8 @@ class GradientIntegral(Lines):
     factor = 3
     ahead = 0.0
 
-    def __init__(self, slopes: Slopes, baselines: Tensors, steps: int | None = None) -> None:
-        super().__init__(slopes, baselines)
+    def __init__(self, slopes: Slopes, references: Tensors, steps: int | None = None) -> None:
+        super().__init__(slopes, references)
         self.first = steps or 1
         # Errors of many lines cancel.
         self.settled_from = 9 if self.count == 1 else 3
@@ -185,9 +183,9 @@ class SampledIntegral(GradientIntegral):
 
         def work(part: slice) -> None:
             row, numbers = sampled_points(request, self.first_row, intervals, part)
-            baseline = uniform_integers(request.seed, ("expected gradients", "baseline"), numbers, self.count)
+            reference = uniform_integers(request.seed, ("expected gradients", "baseline"), numbers, self.count)
             times = uniform(request.seed, ("expected gradients", "time"), numbers)
-            row, line = row.to(total.device), (row * self.count + torch.from_numpy(baseline)).to(total.device)
+            row, line = row.to(total.device), (row * self.count + torch.from_numpy(reference)).to(total.device)
             added = self.products(rows, line, torch.from_numpy(times).to(total.device))
             total.index_add_(0, row, added)
             squares.index_add_(0, row, added.sum(dim=1).square())

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad.attribution.method import Request
+from permgrad.attribution.request import Request
+from permgrad.base.arrays import Integers
 from permgrad.base.random import uniform
-
-Integers = npt.NDArray[np.int64]
 
 #: Samples of a row, at most: the numbers of their points do not meet.
 MOST_SAMPLES = 2**20
@@ -31,5 +29,4 @@ def normal(seed: int, purpose: tuple[object, ...], numbers: Integers, like: Tens
     counters = numbers[:, None].astype(np.uint64) * np.uint64(places) + np.arange(places, dtype=np.uint64)
     # Neither 0 nor 1, which stand for infinity.
     drawn = torch.from_numpy(uniform(seed, purpose, counters)).clamp_(2.0**-54, 1 - 2.0**-53)
-    out: Tensor = torch.special.ndtri(drawn).reshape(like.shape).to(like.device)
-    return out
+    return torch.special.ndtri(drawn).reshape(like.shape).to(like.device)

@@ -60,8 +60,7 @@ class Rule:
     def forward(self, values: Tensor) -> Tensor:
         """Return the layer's output for values ``(n, *inputs)``, and remember their size."""
         self._size = values.shape[1:]
-        out: Tensor = self.layer(values)
-        return out
+        return self.layer(values)
 
     def back(self, slopes: Tensor, before: Tensor | None = None, after: Tensor | None = None) -> Tensor:
         """Return slopes ``(n or 1, targets, *inputs)`` from inputs and outputs at the ends of n stretches."""
@@ -79,8 +78,7 @@ def _through_batch_normalization(layer: Any, slopes: Tensor, _: torch.Size) -> T
     scale = (layer.running_var + layer.eps).rsqrt()
     if layer.weight is not None:
         scale = scale * layer.weight.detach()
-    out: Tensor = slopes * scale.reshape(-1, *[1] * (slopes.ndim - 3))
-    return out
+    return slopes * scale.reshape(-1, *[1] * (slopes.ndim - 3))
 
 
 def _through_convolution(layer: nn.Conv2d, slopes: Tensor, size: torch.Size) -> Tensor:
@@ -93,8 +91,7 @@ def _through_convolution(layer: nn.Conv2d, slopes: Tensor, size: torch.Size) -> 
         back = nn.functional.conv2d(flat, turned, padding=(reach[0], reach[1]), dilation=dilation)
     else:
         back = conv2d_input((len(flat), *size), weight, flat, layer.stride, padding, dilation, layer.groups)
-    out: Tensor = back.unflatten(0, slopes.shape[:2])
-    return out
+    return back.unflatten(0, slopes.shape[:2])
 
 
 def adjoint(layer: Any, slopes: Tensor, size: torch.Size) -> Tensor:
@@ -105,8 +102,7 @@ def adjoint(layer: Any, slopes: Tensor, size: torch.Size) -> Tensor:
         # Copied, because tensors made in inference mode may not be saved for a backward pass. A sum, because
         # slopes given to torch.autograd.grad make it load a library of symbols, which takes half a second.
         (back,) = torch.autograd.grad((layer(leaf) * flat.clone()).sum(), leaf)
-    out: Tensor = back.unflatten(0, slopes.shape[:2])
-    return out
+    return back.unflatten(0, slopes.shape[:2])
 
 
 # ---- layers that act on each number ----------------------------------------------------------------------------------
@@ -265,8 +261,7 @@ def pack_windows(windows: Tensor, size: int) -> Rule:
     def pack(values: Tensor) -> Tensor:
         places = values.permute(0, 2, 3, 1).unflatten(2, (-1, size)).unflatten(1, (-1, size))
         packed = places.transpose(2, 3).flatten(1, 2).index_select(1, windows.to(values.device))
-        out: Tensor = packed.flatten(1, 2).permute(0, 3, 1, 2)  # channels last in memory
-        return out
+        return packed.flatten(1, 2).permute(0, 3, 1, 2)  # channels last in memory
 
     def pull(_: Any, slopes: Tensor, shape: torch.Size) -> Tensor:
         # By hand: several times faster than the general way, on whole maps.
@@ -274,8 +269,7 @@ def pack_windows(windows: Tensor, size: int) -> Rule:
         wide = flat.new_zeros(len(flat), math.prod(grid), *flat.shape[2:])
         wide.index_copy_(1, windows.to(slopes.device), flat)
         places = wide.unflatten(1, grid).transpose(2, 3).flatten(1, 2).flatten(2, 3)
-        out: Tensor = places.permute(0, 3, 1, 2).unflatten(0, slopes.shape[:2])
-        return out
+        return places.permute(0, 3, 1, 2).unflatten(0, slopes.shape[:2])
 
     return Rule(pack, pull)
 
@@ -286,8 +280,7 @@ def unpack_windows(windows: Tensor, elsewhere: Tensor) -> Rule:
     def unpack(values: Tensor) -> Tensor:
         out = elsewhere.to(values).flatten(1).T.expand(len(values), -1, -1).clone()
         out.index_copy_(1, windows.to(values.device), values.squeeze(3).transpose(1, 2))
-        maps: Tensor = out.unflatten(1, elsewhere.shape[1:]).permute(0, 3, 1, 2)  # channels last in memory
-        return maps
+        return out.unflatten(1, elsewhere.shape[1:]).permute(0, 3, 1, 2)  # channels last in memory
 
     def pull(_: Any, slopes: Tensor, __: torch.Size) -> Tensor:
         return slopes.flatten(3).index_select(3, windows.to(slopes.device)).unsqueeze(4)
@@ -341,8 +334,8 @@ class SecantLines(Lines):
 
     rule = "secants of each layer"
 
-    def __init__(self, slopes: Slopes, baselines: Tensors, most: int, chains: dict[str, Chain], head: Chain) -> None:
-        super().__init__(slopes, baselines)
+    def __init__(self, slopes: Slopes, references: Tensors, most: int, chains: dict[str, Chain], head: Chain) -> None:
+        super().__init__(slopes, references)
         self.subject, self.output = slopes.subject, slopes.request.output
         # Errors of many lines cancel. Where rectifiers switch, single values of coarse estimates can agree by luck:
         # starting from 8 instead of 4 cost no time on a trained network and divided the errors by three.
@@ -358,15 +351,15 @@ class SecantLines(Lines):
         self._places = [every.index(target) for target in slopes.targets]
 
     @classmethod
-    def fitting(cls, slopes: Slopes, baselines: Tensors, most: int) -> SecantLines | None:
+    def fitting(cls, slopes: Slopes, references: Tensors, most: int) -> SecantLines | None:
         """Return the lines, or None where the network, in eval mode, has layers without a rule."""
         module = slopes.subject.module
         chains = _read(module) if slopes.whole and slopes.parts == tuple(slopes.subject.paths) else None
         if chains is None:
             return None
-        lines = cls(slopes, baselines, most, *chains)
+        lines = cls(slopes, references, most, *chains)
         # The walk must be the network: a guard against forward passes that it does not know.
-        few = baselines[0][:8]
+        few = references[0][:8]
         with torch.no_grad():
             reference, entered = module(few), lines._enter(few)
             seen = lines._walk({path: values[None] for path, values in entered.items()})
@@ -381,7 +374,7 @@ class SecantLines(Lines):
 
     def empty(self, rows: int) -> Tensor:
         """Return zeros for the estimates of rows, ``(rows, paths, encoded, targets)``."""
-        shape = (rows, len(self._chains), self.baselines[0].shape[1], len(self._places))
+        shape = (rows, len(self._chains), self.references[0].shape[1], len(self._places))
         return torch.zeros(shape, dtype=torch.float64, device=self.subject.device)
 
     def together(self, intervals: int) -> tuple[int, int]:
@@ -406,11 +399,11 @@ class SecantLines(Lines):
     @torch.no_grad()
     def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:
         """Return each line's attributions ``(lines, paths, encoded, targets)``, some intervals at a time."""
-        baselines, chunk = self.baselines[0], self.together(intervals)[1] - 1
-        owner, baseline = line // len(baselines), line % len(baselines)
+        references, chunk = self.references[0], self.together(intervals)[1] - 1
+        owner, reference = line // len(references), line % len(references)
         first_owner = int(owner[0])
-        used, place = torch.unique(baseline, return_inverse=True)
-        begin = {path: value[place] for path, value in self._enter(baselines[used]).items()}
+        used, place = torch.unique(reference, return_inverse=True)
+        begin = {path: value[place] for path, value in self._enter(references[used]).items()}
         stops = rows[0][first_owner : int(owner[-1]) + 1]
         end = {path: value[owner - first_owner] for path, value in self._enter(stops).items()}
         sums: dict[str, Tensor] = {}
@@ -437,7 +430,7 @@ class SecantLines(Lines):
             for rule in chain.front[::-1]:
                 slopes = rule.back(slopes)
             means.append(slopes.double().transpose(1, 2))
-        difference = (rows[0][owner].double() - baselines[baseline].double())[:, :, None]
+        difference = (rows[0][owner].double() - references[reference].double())[:, :, None]
         values = torch.stack([mean * difference for mean in means], dim=1)
         if self._complement:
             # Minus the sum, written as 0 − sum: an unused column keeps the plain zero, not a negative one.

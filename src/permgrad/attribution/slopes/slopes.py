@@ -8,19 +8,19 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad.attribution.build import build
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request
-from permgrad.attribution.replace.moments import interval
-from permgrad.attribution.slopes.baselines import Baseline
+from permgrad.attribution.explanation.statistics import interval
+from permgrad.attribution.request import Request
+from permgrad.attribution.request.result import build
 from permgrad.attribution.slopes.embedded import with_slopes
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, output_gradients
+from permgrad.attribution.slopes.references import Reference
 from permgrad.attribution.slopes.rescale import SecantWalk
 from permgrad.attribution.subject.outputs import output_range
+from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
 from permgrad.models.batches import in_batches
 
@@ -77,12 +77,12 @@ class Slopes:
         source = self.request.inputs if source is None else source
         return self.places.lift(copied_rows(self.subject, source, part))
 
-    def at_baseline(self, rows: Tensors, baselines: Sequence[Tensor]) -> Tensors:
-        """Return the rows with the players' values taken from baselines ``(b or 1, *)``, and the rest unchanged."""
+    def at_reference(self, rows: Tensors, references: Sequence[Tensor]) -> Tensors:
+        """Return the rows with the players' values taken from references ``(b or 1, *)``, and the rest unchanged."""
         points = list(rows)
         for place in self.free:
             row, mask = rows[place], self._masks[place]
-            other = baselines[place].to(row).expand_as(row)
+            other = references[place].to(row).expand_as(row)
             points[place] = other if mask is None else torch.where(mask, other, row)
         return tuple(points)
 
@@ -102,8 +102,7 @@ class Slopes:
             for place, leaf in zip(self.free, leaves, strict=True):
                 tensors[place] = leaf
             raw = subject.forward(tensors)
-        out: Tensor = subject.readout(raw, self.request.output)
-        return out
+        return subject.readout(raw, self.request.output)
 
     def walk(self, fixed: Tensors) -> SecantWalk:
         """Return a walk of secants for rows whose other inputs are ``fixed``."""
@@ -131,7 +130,7 @@ class Slopes:
         return outputs
 
     def output_range(self, base: Tensor) -> Tensor:
-        """Return each output's range over background rows and baselines, ``(targets,)``, or 1 if it does not vary."""
+        """Return each output's range over background rows and references, ``(targets,)``, or 1 if it does not vary."""
         count = len(self.request.donors[0])
         some = slice(0, count, max(1, -(-count // _RANGE_ROWS)))
         seen = torch.cat([self.outputs(self.rows(some, self.request.donors)), base])
@@ -172,14 +171,14 @@ def walks_truly(slopes: Slopes, rows: Tensors, outputs: Tensor) -> bool:
 
 
 class Additive:
-    """Values that add up to the output less that at a baseline, ``(rows, parts, players, targets)``."""
+    """Values that add up to the output less that at a reference, ``(rows, parts, players, targets)``."""
 
-    def __init__(self, slopes: Slopes, baseline: Baseline) -> None:
-        self.slopes, self.baseline = slopes, baseline
+    def __init__(self, slopes: Slopes, reference: Reference) -> None:
+        self.slopes, self.reference = slopes, reference
         request = slopes.request
         self.values = np.zeros((request.count, len(slopes.parts), len(request.space), len(request.targets)))
         self.predictions, self.base = np.zeros((2, request.count, len(request.targets)))
-        self.std: npt.NDArray[np.float64] | None = None
+        self.std: Floats | None = None
 
     def keep(self, part: slice, values: Tensor, predictions: Tensor, base: Tensor, error: Tensor | None = None) -> None:
         """Store the numbers of some rows. ``error``: the standard errors of values that were drawn."""
@@ -190,7 +189,7 @@ class Additive:
         self.predictions[part] = predictions.double().cpu().numpy()
         self.base[part] = base.double().cpu().numpy()
 
-    def explanation(self, method: str, scale: npt.NDArray[np.float64], **facts: Any) -> Explanation:
+    def explanation(self, method: str, scale: Floats, **facts: Any) -> Explanation:
         """Return the result, with the worst gap of a row's sums as a share of ``scale``."""
         # Predictions that are no numbers are refused once the explanation is made.
         with np.errstate(invalid="ignore"):
@@ -202,9 +201,9 @@ class Additive:
             drawn = {"std": self.std, **dict(zip(("low", "high", "p_values"), ends, strict=True))}
         described = {
             "quantity": "output minus the output at the baseline",
-            "baseline": self.baseline.words,
-            "baseline_name": self.baseline.name,
-            "baseline_rows": len(self.baseline.rows[0]),
+            "baseline": self.reference.words,
+            "baseline_name": self.reference.name,
+            "baseline_rows": len(self.reference.rows[0]),
             "completeness_gap": float(gaps.max()),
             "output_range": scale.tolist(),
             "gradient_evaluations": self.slopes.evaluations,

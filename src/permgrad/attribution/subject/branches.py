@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx
 
 from permgrad.attribution.subject.tracing import OwnThreadTracer, erase_unused
-from permgrad.models.batches import with_fewer
+from permgrad.models.batches import gathered, with_fewer
 
 if TYPE_CHECKING:
     from permgrad.attribution.subject.network import NetworkSubject
@@ -125,31 +125,19 @@ class BranchCut:
     ) -> None:
         """Store the embeddings of all rows. ``run(count, work)`` works through slices of rows that fit in memory."""
 
-        def embeddings(branch: int, tensors: Sequence[Tensor]) -> Embedding:
-            gathered: list[Tensor] = []
-            count = len(tensors[0])
-
-            def work(part: slice) -> None:
-                with torch.no_grad():
-                    embedding = self.embed(branch, [tensor[part] for tensor in tensors])
-                if not gathered:
-                    gathered.extend(one.new_empty(count, *one.shape[1:]) for one in embedding)
-                for target, one in zip(gathered, embedding, strict=True):
-                    target[part] = one
-
-            run(count, work)
-            return tuple(gathered)
+        def embedded(source: Sequence[Tensor], branch: int) -> Embedding:
+            tensors, count = self.of_inputs(branch, source), len(source[0])
+            return tuple(
+                gathered(count, lambda part: self.embed(branch, [one[part] for one in tensors]), partial(run, count))
+            )
 
         every = range(len(self.groups))
         # Rows of a table of numbers are soon run.
         read = [self.of_inputs(branch, inputs) for branch in every]
         self.stores = [Store(cheap=all(one.ndim == 2 and one.is_floating_point() for one in each)) for each in read]
-        with self.subject.theirs(inputs):
-            self.rows = [embeddings(branch, self.of_inputs(branch, inputs)) for branch in every]
-            if donors is inputs:
-                self.donor_rows = self.rows
-            else:
-                self.donor_rows = [embeddings(branch, self.of_inputs(branch, donors)) for branch in every]
+        with self.subject.theirs(inputs), torch.no_grad():
+            self.rows = [embedded(inputs, branch) for branch in every]
+            self.donor_rows = self.rows if donors is inputs else [embedded(donors, branch) for branch in every]
 
     def predict(
         self,

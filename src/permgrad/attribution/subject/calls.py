@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError, shown
 
 
@@ -154,13 +154,12 @@ def _booster(model: Any) -> PredictCall | None:
     return call if call.task else replace(call, task="regression")
 
 
-def _of_matrix(model: Any, scores: bool, table: Any) -> npt.NDArray[Any]:
+def _of_matrix(model: Any, scores: bool, table: Any) -> Array:
     """Return what XGBoost's booster predicts. ``scores``: before they become labels or ratios."""
     import xgboost
 
     matrix = xgboost.DMatrix(table, enable_categorical=True)
-    numbers: npt.NDArray[Any] = model.predict(matrix, output_margin=scores)
-    return numbers
+    return model.predict(matrix, output_margin=scores)
 
 
 #: Objectives of classifiers, by what the numbers are that the predictor returns.

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from permgrad.attribution.subject.frames import FrameForm
+from permgrad.base.arrays import Floats, Indexes
 from permgrad.base.errors import InputError
 from permgrad.base.late import pd
 
-Floats = npt.NDArray[np.float64]
-Columns = npt.NDArray[np.intp]
 #: Levels of a column up to which their chances are modelled.
 _MOST_LEVELS = 100
 
@@ -70,8 +68,7 @@ class _Levels:
 
     def collapse(self, drawn: Floats) -> Floats:
         """Return the cell of each row."""
-        levels: Floats = self.cells[drawn.argmax(axis=1)]
-        return levels
+        return self.cells[drawn.argmax(axis=1)]
 
 
 class CellDesign:
@@ -120,15 +117,15 @@ class CellDesign:
         return days[cells.astype(np.int64)]
 
     @property
-    def numeric_columns_(self) -> Columns:
+    def numeric_columns_(self) -> Indexes:
         """The columns that are drawn as numbers."""
         return np.flatnonzero(np.array(self.kinds_) == "numeric")
 
-    def features(self, level: str) -> dict[str, Columns]:  # noqa: ARG002 — the encoder's form
+    def features(self, level: str) -> dict[str, Indexes]:  # noqa: ARG002 — the encoder's form
         """Return the columns of each feature."""
         return dict(zip(self.form.names, self._blocks, strict=True))
 
-    def columns_of(self, places: Columns) -> Columns:
+    def columns_of(self, places: Indexes) -> Indexes:
         """Return the columns of the table's columns at ``places``."""
         return np.concatenate([self._blocks[place] for place in places])
 
@@ -140,7 +137,7 @@ class CellDesign:
             expanded.append(column.expand(cells if numbers is None else numbers))
         return np.concatenate(expanded, axis=1)
 
-    def collapse(self, places: Columns, drawn: Floats) -> Floats:
+    def collapse(self, places: Indexes, drawn: Floats) -> Floats:
         """Return the cells ``(rows, places)`` for values of ``columns_of(places)``."""
         widths = [len(self._blocks[place]) for place in places]
         parts = np.split(drawn, np.cumsum(widths)[:-1], axis=1)

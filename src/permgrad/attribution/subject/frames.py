@@ -9,71 +9,70 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import InputError, listed
 from permgrad.base.late import is_frame, pa, pd
 
-Floats = npt.NDArray[np.float64]
-Places = npt.NDArray[np.int64]
 #: Whole numbers from here on are not all float64 numbers.
 _NO_FRACTIONS = 2.0**53
 
 
-class Library(Protocol):
-    """How a library's tables are split into columns and put together. Columns have the library's own type."""
+class Library:
+    """How a library's tables are split into columns and put together: here NumPy's arrays, lists of lists and tensors.
+
+    Columns have the library's own type.
+    """
 
     def columns(self, table: Any) -> list[Any]:
         """Return the columns in their order."""
-        ...
+        return list(np.ascontiguousarray(np.asarray(table).T))
 
     def names(self, table: Any) -> list[str]:
         """Return the columns' names."""
-        ...
+        return [f"x{place}" for place in range(np.asarray(table).shape[1])]
 
     def series(self, column: Any) -> pd.Series[Any]:
         """Return a column as a pandas series."""
-        ...
+        return pd.Series(column, copy=False)
 
     def join(self, first: Any, other: Any) -> Any:
         """Return one column below another, in the type of the first."""
-        ...
+        return np.concatenate([first, other])
 
-    def take(self, column: Any, places: Places) -> Any:
+    def take(self, column: Any, places: Integers) -> Any:
         """Return some cells of a column."""
-        ...
+        return column[places]
 
-    def write(self, numbers: Floats, like: Any, *, nulls: bool) -> Any:
+    def write(self, numbers: Floats, like: Any, *, nulls: bool) -> Any:  # noqa: ARG002 — arrays have no missing cells
         """Return numbers as a column like another. ``nulls``: NaN is a missing cell."""
-        ...
+        return numbers.astype(like.dtype)
 
     def build(self, columns: Sequence[Any], like: Any) -> Any:
         """Return a table of columns."""
-        ...
+        rows = np.ascontiguousarray(np.stack(columns, axis=1))
+        return torch.as_tensor(rows).to(like.device) if isinstance(like, Tensor) else rows
 
 
-class _Pandas:
+class _Pandas(Library):
     def columns(self, table: pd.DataFrame) -> list[Any]:
         return [table.iloc[:, place].reset_index(drop=True) for place in range(table.shape[1])]
 
     def names(self, table: pd.DataFrame) -> list[str]:
         return [str(name) for name in table.columns]
 
-    def series(self, column: Any) -> pd.Series[Any]:
-        return pd.Series(column, copy=False)
-
     def join(self, first: Any, other: Any) -> Any:
         return pd.concat([first, other.astype(first.dtype)], ignore_index=True)
 
-    def take(self, column: Any, places: Places) -> Any:
+    def take(self, column: Any, places: Integers) -> Any:
         return column.take(places).reset_index(drop=True)
 
-    def write(self, numbers: Floats, like: Any, *, nulls: bool) -> Any:  # noqa: ARG002 — part of the protocol
+    def write(self, numbers: Floats, like: Any, *, nulls: bool) -> Any:  # noqa: ARG002 — the type says it
         if isinstance(like.dtype, np.dtype):
             return pd.Series(numbers.astype(like.dtype))
         return pd.Series(numbers, dtype="Float64").astype(like.dtype)
@@ -82,7 +81,7 @@ class _Pandas:
         return pd.DataFrame(pd.concat(columns, axis=1, ignore_index=True)).set_axis(like.columns, axis=1)
 
 
-class _Polars:
+class _Polars(Library):
     def columns(self, table: Any) -> list[Any]:
         return list(table.get_columns())
 
@@ -95,7 +94,7 @@ class _Polars:
     def join(self, first: Any, other: Any) -> Any:
         return first.clone().append(other.cast(first.dtype))
 
-    def take(self, column: Any, places: Places) -> Any:
+    def take(self, column: Any, places: Integers) -> Any:
         return column.gather(places)
 
     def write(self, numbers: Floats, like: Any, *, nulls: bool) -> Any:
@@ -106,7 +105,7 @@ class _Polars:
         return type(like)(columns)
 
 
-class _Arrow:
+class _Arrow(Library):
     def columns(self, table: pa.Table) -> list[Any]:
         return [column.combine_chunks() for column in table.itercolumns()]
 
@@ -119,7 +118,7 @@ class _Arrow:
     def join(self, first: Any, other: Any) -> Any:
         return pa.chunked_array([first, other.cast(first.type)]).combine_chunks()
 
-    def take(self, column: Any, places: Places) -> Any:
+    def take(self, column: Any, places: Integers) -> Any:
         return column.take(pa.array(places))
 
     def write(self, numbers: Floats, like: Any, *, nulls: bool) -> Any:
@@ -127,32 +126,6 @@ class _Arrow:
 
     def build(self, columns: Sequence[Any], like: pa.Table) -> pa.Table:
         return pa.table(columns, schema=like.schema)
-
-
-class _Arrays:
-    """NumPy's arrays, lists of lists and tensors. A column is an array."""
-
-    def columns(self, table: Any) -> list[Any]:
-        return list(np.ascontiguousarray(np.asarray(table).T))
-
-    def names(self, table: Any) -> list[str]:
-        return [f"x{place}" for place in range(np.asarray(table).shape[1])]
-
-    def series(self, column: Any) -> pd.Series[Any]:
-        return pd.Series(column)
-
-    def join(self, first: Any, other: Any) -> Any:
-        return np.concatenate([first, other])
-
-    def take(self, column: Any, places: Places) -> Any:
-        return column[places]
-
-    def write(self, numbers: Floats, like: Any, *, nulls: bool) -> Any:  # noqa: ARG002 — part of the protocol
-        return numbers.astype(like.dtype)
-
-    def build(self, columns: Sequence[Any], like: Any) -> Any:
-        rows = np.ascontiguousarray(np.stack(columns, axis=1))
-        return torch.as_tensor(rows).to(like.device) if isinstance(like, Tensor) else rows
 
 
 def _library(table: Any) -> Library:
@@ -171,7 +144,7 @@ def _library(table: Any) -> Library:
             hint="Pass a data frame or an array (rows, columns)",
             code="PG001",
         )
-    return _Arrays()
+    return Library()
 
 
 def _as_numbers(cells: pd.Series[Any]) -> Floats | None:
@@ -185,7 +158,7 @@ def _as_numbers(cells: pd.Series[Any]) -> Floats | None:
     return numbers if exact else None
 
 
-def _same_cells(cells: pd.Series[Any]) -> Places:
+def _same_cells(cells: pd.Series[Any]) -> Integers:
     """Return one number for each different cell, in order of appearance. The cells 1, 1.0 and True are different."""
     if cells.dtype == object and pd.api.types.infer_dtype(cells, skipna=False) != "string":
         keys = np.empty(len(cells), dtype=object)
@@ -261,9 +234,7 @@ class FrameForm:
         doubled = [name for name in self.names if self.names.count(name) > 1]
         if doubled:
             raise InputError(
-                f"Columns must have different names, got {doubled[0]!r} twice",
-                hint="Rename one of them",
-                code="PG008",
+                f"Columns must have different names, got {doubled[0]!r} twice", hint="Rename one of them", code="PG008"
             )
         self.columns = []
         for name, column in zip(self.names, self.library.columns(table), strict=True):
@@ -301,7 +272,7 @@ class FrameForm:
         return self.library.build(cells, self.like)
 
     @property
-    def on_a_scale(self) -> npt.NDArray[np.bool_]:
+    def on_a_scale(self) -> Booleans:
         """Whether each column holds numbers that may be moved a little."""
         return np.array([column.numeric for column in self.columns], dtype=bool)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from permgrad.attribution.subject.calls import check_fitted
 from permgrad.attribution.subject.subject import Subject, median_row
 from permgrad.base.errors import InputError
+from permgrad.base.late import is_frame, pd
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.fast.replacement import evaluation_mode
 from permgrad.models.network.network import HybridNetwork
@@ -61,6 +62,15 @@ class HybridSubject(Subject):
         """Return rows as the network sees them, ``(rows, encoded)``."""
         return (torch.from_numpy(np.ascontiguousarray(self.model.encode(inputs))),)
 
+    def table(self, inputs: Any) -> pd.DataFrame:
+        """Return rows as a table of raw columns."""
+        from permgrad.models.estimators.prepared import EncodedRows
+
+        table = inputs.table if isinstance(inputs, EncodedRows) else inputs
+        if is_frame(table):
+            return table.reset_index(drop=True)
+        return pd.DataFrame(np.asarray(table), columns=list(self.preprocessor.feature_names_in_))
+
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return a typical row of the table, see ``median_row``."""
         features = self.preprocessor.features("feature").values()
@@ -77,8 +87,7 @@ class HybridSubject(Subject):
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the raw outputs of encoded rows ``(b, encoded)``. Both paths show the same row."""
-        outputs: Tensor = self.module(tensors[0].to(device=self.device, dtype=self.dtype))
-        return outputs
+        return self.module(tensors[0].to(device=self.device, dtype=self.dtype))
 
     def predict(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return what ``forward`` returns, up to rounding, without gradients and faster."""

@@ -24,7 +24,7 @@ from permgrad.attribution.subject.lookups import Lookup, Site
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.tracing import OwnThreadTracer, erase_unused
 from permgrad.base.errors import InputError, shown, unknown
-from permgrad.models.batches import in_batches, with_fewer
+from permgrad.models.batches import gathered, in_batches, with_fewer
 from permgrad.models.devices import rows_at_once
 
 #: Rows on which a cut is compared with the whole network, and on which units are traced back to inputs.
@@ -39,11 +39,7 @@ CONSTANT = "constant"
 
 
 def at_layer(
-    subject: NetworkSubject,
-    inputs: tuple[Tensor, ...],
-    donors: tuple[Tensor, ...],
-    layer: Any,
-    segments: Any = None,
+    subject: NetworkSubject, inputs: tuple[Tensor, ...], donors: tuple[Tensor, ...], layer: Any, segments: Any
 ) -> tuple[InnerSubject, tuple[Tensor, ...], tuple[Tensor, ...], PlayerSpace]:
     """Return subject, rows, background and players at the output of a layer, or of several."""
     inner = InnerSubject(subject, layer, inputs)
@@ -146,19 +142,10 @@ class InnerSubject(NetworkSubject):
     def lift(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the layer's output for rows, one tensor per call, and the inputs that are still needed."""
         count = len(inputs[0])
-        lifted: list[Tensor] = []
-
-        def work(part: slice) -> None:
-            with torch.no_grad():
-                captured, _ = self.captured(tuple(tensor[part] for tensor in inputs))
-            if not lifted:
-                lifted.extend(one.new_empty(count, *one.shape[1:]) for one in captured)
-            for target, one in zip(lifted, captured, strict=True):
-                target[part] = one
-
-        with self.open():
+        with self.open(), torch.no_grad():
             size = rows_at_once(self.device, on_processor=_BATCH, on_accelerator=_BATCH_ACCELERATOR)
-            in_batches(count, min(size, self.outer.most_rows()), work)
+            run = partial(in_batches, count, min(size, self.outer.most_rows()))
+            lifted = gathered(count, lambda part: self.captured(tuple(tensor[part] for tensor in inputs))[0], run)
         return (*lifted, *(inputs[position] for position in self._kept))
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:

@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError
 from permgrad.base.late import is_frame, is_pandas, is_series, pd
 
@@ -341,7 +341,7 @@ def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[st
     return (tensor.to(dtype) if tensor.dtype == torch.float64 else tensor), columns, True
 
 
-def _numbers_of_frame(frame: pd.DataFrame, columns: tuple[str, ...], name: str) -> npt.NDArray[Any]:
+def _numbers_of_frame(frame: pd.DataFrame, columns: tuple[str, ...], name: str) -> Array:
     if len(set(columns)) < len(columns):
         raise InputError(f"Two columns of {name!r} have the same name", hint="Rename one of them", code="PG008")
     for column, kind in zip(columns, frame.dtypes, strict=True):

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from permgrad.attribution.maps.positions import MOVING, Follower, coordinates, name_of, tensors_in
 from permgrad.attribution.players.space import NOBODY
+from permgrad.attribution.subject.positions import MOVING, Follower, coordinates, name_of, tensors_in
 from permgrad.base.checks import is_whole
 
 #: A layer by name, and which of its calls.

@@ -12,12 +12,12 @@ from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from permgrad.attribution.maps.positions import Reader
-from permgrad.attribution.subject.apart import check_apart
 from permgrad.attribution.subject.branches import BranchCut, cut_into_branches
 from permgrad.attribution.subject.inputs import InputForm, in_type_of, read_forms, shapes_in_words
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
 from permgrad.attribution.subject.outputs import REDUCTIONS, kind_with, other_heads, pick_head, resolve_outputs
+from permgrad.attribution.subject.positions import Reader
+from permgrad.attribution.subject.row_independence import check_row_independence
 from permgrad.attribution.subject.subject import Subject
 from permgrad.attribution.subject.untouched import as_written, check_initialised, kept, sums_of_weights
 from permgrad.base.checks import check_choice
@@ -250,7 +250,7 @@ class NetworkSubject(Subject):
                     self.rewrites = sums_of_weights(self.module) != sums
                     self._width = outputs.shape[1]
                     with as_written(self.module):
-                        check_apart(self._first_outputs, self._cast(few), outputs)
+                        check_row_independence(self._first_outputs, self._cast(few), outputs)
                 return outputs.cpu()
             except ForwardError as error:
                 if self._width is not None:
@@ -380,12 +380,7 @@ class NetworkSubject(Subject):
     @property
     def facts(self) -> dict[str, Any]:
         """Facts inferred about the network, for an explanation's ``meta``."""
-        return {
-            "head": self.picked,
-            "output_kind": self.kind,
-            "output_inferred": self.inferred,
-            **self.noted,
-        }
+        return {"head": self.picked, "output_kind": self.kind, "output_inferred": self.inferred, **self.noted}
 
 
 def _check_width(output: Tensor, width: int, rows: int) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_class_names
 from permgrad.base.errors import InputError, by_count, counted, shown, unknown, warn_user
 from permgrad.models.losses import FITS, OtherLoss, find_loss
@@ -135,7 +135,7 @@ class OutputForm:
     class_names: tuple[str, ...]  # of a classifier. Two if one column stands for the second of two classes
     output_names: tuple[str, ...]  # what methods that explain the output call the columns
     inferred: bool = False  # whether task and kind were inferred rather than said
-    class_labels: npt.NDArray[Any] | None = None  # the classes as in y. None: y holds their names or numbers
+    class_labels: Array | None = None  # the classes as in y. None: y holds their names or numbers
     numbered: bool = True  # whether y may hold the classes' numbers where it does not hold their names
     loss_columns: tuple[int, ...] = ()  # outputs of a regression over which the loss is averaged (empty: all)
     by_values: bool = False  # whether the kind was told by the numbers of the first rows alone
@@ -203,7 +203,7 @@ class OutputForm:
         """Return what the model returns to its user, unsoftened: an estimator's numbers are in the units of y."""
         return self.readout(outputs, "probability") if self.task == "regression" else outputs
 
-    def loss_rows(self, outputs: Tensor, y: Any, loss: str | OtherLoss) -> npt.NDArray[np.float64]:
+    def loss_rows(self, outputs: Tensor, y: Any, loss: str | OtherLoss) -> Floats:
         """Return each row's loss in float64: the mean over columns if a regression or y has several."""
         if isinstance(loss, OtherLoss) and loss.returned:
             return loss.of(np.array(self.returned(outputs.double()).detach().cpu().numpy()), y)
@@ -218,26 +218,22 @@ class OutputForm:
             else:
                 chosen = self.loss_columns or range(self.count)
                 rows = torch.stack([function(wide[:, [k]], target[:, k]) for k in chosen]).mean(dim=0)
-        numbers: npt.NDArray[np.float64] = rows.cpu().numpy()
-        return numbers
+        return rows.cpu().numpy()
 
-    def divergence_rows(self, outputs: Tensor, reference: Tensor) -> npt.NDArray[np.float64]:
+    def divergence_rows(self, outputs: Tensor, reference: Tensor) -> Floats:
         """Return Kullback–Leibler divergence from the reference prediction, or the mean squared difference."""
         if self.task == "regression":
             change = (outputs.double() - reference.double()) * self.target_scale
             chosen = list(self.loss_columns or range(self.count))
-            squared: npt.NDArray[np.float64] = change[:, chosen].square().mean(dim=1).cpu().numpy()
-            return squared
+            return change[:, chosen].square().mean(dim=1).cpu().numpy()
         if self.task == "multilabel":
             chosen = list(self.loss_columns or range(self.count))
             one, two = (self.logits(part.double())[:, chosen] for part in (reference, outputs))
             log = torch.nn.functional.logsigmoid
             apart = one.sigmoid() * (log(one) - log(two)) + (-one).sigmoid() * (log(-one) - log(-two))
-            labels: npt.NDArray[np.float64] = apart.mean(dim=1).clamp_min(0).cpu().numpy()
-            return labels
+            return apart.mean(dim=1).clamp_min(0).cpu().numpy()
         first, other = (self._log_probabilities(part.double()) for part in (reference, outputs))
-        result: npt.NDArray[np.float64] = (first.exp() * (first - other)).sum(dim=1).clamp_min(0).cpu().numpy()
-        return result
+        return (first.exp() * (first - other)).sum(dim=1).clamp_min(0).cpu().numpy()
 
     def _log_probabilities(self, outputs: Tensor) -> Tensor:
         logits = self.logits(outputs)
@@ -262,7 +258,7 @@ class OutputForm:
         computed, names = self.kind in ("logits", "log_probabilities"), len(self.output_names)
         return computed and names > 1 and (output == "probability" or self.count < names)
 
-    def encode_target(self, y: Any, rows: int) -> npt.NDArray[Any]:
+    def encode_target(self, y: Any, rows: int) -> Array:
         """Return class indexes int64, or numbers in float64 and their own units."""
         values = as_target(y)
         missing = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
@@ -280,7 +276,7 @@ class OutputForm:
             )
         return self._class_indexes(values) if self.task == "classification" else self._numbers(values)
 
-    def _numbers(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    def _numbers(self, values: Array) -> Floats:
         wide = values.reshape(len(values), -1)
         try:
             numbers = wide.astype(np.float64) if wide.dtype.kind in "fiubO" and wide.shape[1] == self.count else None
@@ -309,7 +305,7 @@ class OutputForm:
             )
         return numbers[:, 0] if self.count == 1 else numbers
 
-    def _class_indexes(self, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    def _class_indexes(self, values: Array) -> Integers:
         labels = self.class_labels
         if labels is None and is_one_hot(values):
             values = values.argmax(axis=1)
@@ -366,7 +362,7 @@ def _position(label: Any, positions: Mapping[str, int]) -> int:
     return place
 
 
-def as_target(y: Any) -> npt.NDArray[Any]:
+def as_target(y: Any) -> Array:
     """Return y as an array. A single column becomes one-dimensional."""
     if isinstance(y, Tensor):
         # NumPy knows no bfloat16.
@@ -386,7 +382,7 @@ def as_target(y: Any) -> npt.NDArray[Any]:
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
 
-def is_one_hot(values: npt.NDArray[Any]) -> bool:
+def is_one_hot(values: Array) -> bool:
     """Return whether every row has a single 1 among zeros."""
     if values.ndim != 2 or values.shape[1] < 2 or values.dtype.kind not in "fiub":
         return False

@@ -8,17 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad.attribution.subject.apart import PREDICTOR, check_apart
 from permgrad.attribution.subject.calls import PredictCall, find_call
 from permgrad.attribution.subject.design import CellDesign
 from permgrad.attribution.subject.frames import FrameForm
 from permgrad.attribution.subject.outputs import REDUCTIONS, OutputForm, as_target, is_multilabel, resolve_outputs
+from permgrad.attribution.subject.row_independence import PREDICTOR, check_row_independence
 from permgrad.attribution.subject.subject import Subject, typical_row
 from permgrad.attribution.subject.untouched import seeded
+from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted, error_in_words, is_out_of_memory
 
@@ -71,7 +71,7 @@ class PredictorSubject(Subject):
             outputs = self.forward(few)
             self.width = outputs.shape[1]
             # In float32, in which many predictors compute: what they round is no dependence.
-            check_apart(lambda rows: self.forward(rows).float(), few, outputs.float(), PREDICTOR)
+            check_row_independence(lambda rows: self.forward(rows).float(), few, outputs.float(), PREDICTOR)
         vars(self).update(vars(self._form_of(outputs, y, output_kind, task, class_names)))
 
     def _form_of(self, outputs: Tensor, y: Any, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
@@ -110,7 +110,7 @@ class PredictorSubject(Subject):
         numeric = torch.from_numpy(self.form.on_a_scale)
         return (torch.where(numeric, typical_row(rows[0]), rows[0].mode(dim=0).values[None]),)
 
-    def design(self, background: npt.NDArray[np.float64]) -> CellDesign:
+    def design(self, background: Floats) -> CellDesign:
         """Return how the table's cells are drawn given each other."""
         return CellDesign(self.form, background)
 
@@ -164,7 +164,7 @@ class PredictorSubject(Subject):
             numbers = np.where((numbers >= 0) & (numbers <= 1), numbers.clip(_LEAST, 1 - _LEAST), numbers)
         return torch.from_numpy(numbers if self.column is None else numbers[:, [self.column]])
 
-    def _as_numbers(self, returned: Any, rows: int) -> npt.NDArray[np.float64]:
+    def _as_numbers(self, returned: Any, rows: int) -> Floats:
         """Return what the predictor returned as numbers ``(rows, K)``, or refuse it."""
         returned = returned.detach().cpu() if isinstance(returned, Tensor) else returned
         values = np.asarray(_of_labels(returned, rows) if isinstance(returned, list) and returned else returned)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,8 +20,9 @@ from permgrad.attribution.players.space import NOBODY
 from permgrad.attribution.subject.lookups import Lookup
 from permgrad.attribution.subject.outputs import as_target
 from permgrad.attribution.subject.subject import Subject
+from permgrad.base.arrays import Array, Indexes
 from permgrad.base.errors import InputError, did_you_mean, shown
-from permgrad.models.batches import in_batches
+from permgrad.models.batches import gathered, in_batches
 
 #: The name of the input that carries the number of each row's output.
 CARRIER = "row target"
@@ -33,14 +34,10 @@ _LIKE_VALUES = ("values", "std", "low", "high", "p_values")
 
 def outputs_of(subject: Subject, inputs: Sequence[Tensor]) -> Tensor:
     """Return the raw outputs of rows, ``(rows, K)``."""
-    parts: list[Tensor] = []
-
-    def work(part: slice) -> None:
-        parts.append(subject.predict([tensor[part] for tensor in inputs]))
-
+    count = len(inputs[0])
     with torch.no_grad(), subject.open():
-        in_batches(len(inputs[0]), min(_BATCH, subject.most_rows()), work)
-    return torch.cat(parts)
+        run = partial(in_batches, count, min(_BATCH, subject.most_rows()))
+        return gathered(count, lambda part: [subject.predict([tensor[part] for tensor in inputs])], run)[0]
 
 
 def predicted(subject: Subject, inputs: Sequence[Tensor]) -> Tensor:
@@ -49,7 +46,7 @@ def predicted(subject: Subject, inputs: Sequence[Tensor]) -> Tensor:
 
 
 def resolve_row_target(
-    subject: Subject, row_target: Any, y: npt.NDArray[Any] | None, inputs: Sequence[Tensor]
+    subject: Subject, row_target: Any, y: Array | None, inputs: Sequence[Tensor]
 ) -> tuple[Tensor, str]:
     """Return the number of each row's output, int64 ``(rows,)``, and the name of the one output there is then."""
     if subject.task == "classification" and len(subject.output_names) == 1:
@@ -104,9 +101,7 @@ def _place(label: Any, places: dict[str, int], count: int) -> int:
     return int(label) if named == NOBODY and whole and 0 <= label < count else named
 
 
-def each_row_by_itself(
-    rows: dict[str, Any], row_target: Any, y: npt.NDArray[Any] | None, output: str
-) -> dict[str, Any]:
+def each_row_by_itself(rows: dict[str, Any], row_target: Any, y: Array | None, output: str) -> dict[str, Any]:
     """Return the fields of a request that explains one output of each row, from those that explain the same ones."""
     subject, inputs, donors, space = (rows[name] for name in ("subject", "inputs", "donors", "space"))
     numbers, name = resolve_row_target(subject, row_target, y, inputs)
@@ -123,7 +118,7 @@ def each_row_by_itself(
     nobody = torch.full((1,), NOBODY, dtype=torch.int64)
     widened = replace(space, inputs=(*space.inputs, CARRIER), segments=(*space.segments, nobody))
     return {
-        "subject": RowTargetSubject(subject, name, output),
+        "subject": _RowTargetSubject(subject, name, output),
         "inputs": carried,
         "donors": background,
         "space": widened,
@@ -132,7 +127,7 @@ def each_row_by_itself(
     }
 
 
-class RowTargetSubject(Subject):
+class _RowTargetSubject(Subject):
     """A subject with one output: for each row the one whose number is in the last input."""
 
     def __init__(self, subject: Subject, name: str, output: str) -> None:
@@ -151,19 +146,15 @@ class RowTargetSubject(Subject):
             return read.gather(1, numbers.to(read.device))
 
     def readout(self, outputs: Tensor, output: str) -> Tensor:  # noqa: ARG002 — it was read before it was taken
-        """Return the outputs."""
         return outputs
 
     def sum_is_constant(self, output: str) -> bool:  # noqa: ARG002 — there is one output
-        """Return False."""
         return False
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return the output of each row, ``(b, 1)``."""
         return self._taken(self.outer.forward(tensors[:-1]), tensors[-1])
 
     def predict(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return the output of each row, ``(b, 1)``, the fastest way."""
         return self._taken(self.outer.predict(tensors[:-1]), tensors[-1])
 
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
@@ -172,16 +163,13 @@ class RowTargetSubject(Subject):
         return (*tensors, torch.zeros(len(tensors[0]), 1, dtype=torch.int64, device=tensors[0].device))
 
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return the typical row of a background."""
         return (*self.outer.typical(rows[:-1]), rows[-1][:1])
 
     def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:
-        """Return which positions of an input hold numbers that may be moved a little."""
         is_carrier = position == len(self.input_names) - 1
         return torch.zeros(shape, dtype=torch.bool) if is_carrier else self.outer.on_a_scale(position, shape)
 
-    def design(self, background: npt.NDArray[Any]) -> Any:
-        """Return how cells are laid out to be drawn given each other."""
+    def design(self, background: Array) -> Any:
         return self.outer.design(background)
 
     def branches(self, inputs: Sequence[Tensor], followers: frozenset[int]) -> Any:
@@ -190,45 +178,37 @@ class RowTargetSubject(Subject):
         return None if cut is None else _Cut(cut, self, inputs[-1])
 
     def theirs(self, tensors: Sequence[Tensor], names: Sequence[str] | None = None) -> Any:
-        """Run code of the user's, see ``NetworkSubject.theirs``."""
         outer: Any = self.outer
         return outer.theirs(tensors[:-1], names)
 
     def lookups(self) -> Sequence[Lookup]:
-        """Return the calls of embeddings that read an input."""
         return self.outer.lookups()
 
     def check_network(self, method: str) -> None:
-        """Refuse a model that is not a torch network."""
         self.outer.check_network(method)
 
     def check_slopes(self, method: str, places: Sequence[int]) -> None:
-        """Refuse a model without a gradient."""
         self.outer.check_slopes(method, places)
 
     def open(self) -> Any:
-        """Return the model's own context manager."""
         return self.outer.open()
 
     def most_rows(self) -> int:
-        """Return how many rows may go through the network together."""
         return self.outer.most_rows()
 
     @property
     def makes_images(self) -> bool:
-        """Whether the network draws or convolves rows of a table inside."""
         return self.outer.makes_images
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Facts inferred about the model."""
         return self.outer.facts
 
 
 class _Cut:
     """A network cut into branches, which returns the chosen output of each row."""
 
-    def __init__(self, cut: Any, subject: RowTargetSubject, numbers: Tensor) -> None:
+    def __init__(self, cut: Any, subject: _RowTargetSubject, numbers: Tensor) -> None:
         self.cut, self.subject, self.numbers = cut, subject, numbers
 
     def remember(
@@ -250,7 +230,7 @@ class RowTarget:
 
     name: str  # of the only output there is in the explanation
     outputs: tuple[str, ...]  # of each row
-    places: npt.NDArray[np.intp] | None = None
+    places: Indexes | None = None
 
     def taken(self, explanation: Explanation) -> Explanation:
         """Return a local explanation with each row's own output only."""

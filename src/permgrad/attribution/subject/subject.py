@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from permgrad.attribution.subject.outputs import OutputForm
+from permgrad.base.arrays import Array, Floats32, Indexes
 from permgrad.base.late import pd
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Subject(OutputForm):
     preprocessor: Any = None  # the estimator's encoder
     encoded_names: tuple[str, ...] = ()  # of the columns that a table is encoded as
     words: pd.DataFrame | None = None  # the tokens of rows as text, a column for each player (missing: no token)
-    background_classes: npt.NDArray[Any] | None = None  # class of each training row that the model keeps
+    background_classes: Array | None = None  # class of each training row that the model keeps
     standardised: bool = False  # whether outputs are around 1, so that their rounding need not be measured
     table_batch: int = 1024  # rows of a table that are predicted fastest together
     travels: bool = False  # whether the subject itself can be sent to another process
@@ -73,7 +73,7 @@ class Subject(OutputForm):
         """Return the typical row of a background: medians of numbers, most frequent levels, ``(1, *)`` each."""
         return tuple(typical_row(tensor) for tensor in rows)
 
-    def design(self, background: npt.NDArray[Any]) -> CellDesign | None:  # noqa: ARG002 — of a table without encoder
+    def design(self, background: Array) -> CellDesign | None:  # noqa: ARG002 — of a table without encoder
         """Return how cells are encoded for conditional draws, or None if inputs are numbers already."""
         return None
 
@@ -126,9 +126,7 @@ class Subject(OutputForm):
 # ---- the row that stands for a background ----------------------------------------------------------------------------
 
 
-def median_row(
-    rows: npt.NDArray[np.float32], kinds: Iterable[str], features: Iterable[npt.NDArray[np.intp]]
-) -> npt.NDArray[np.float32]:
+def median_row(rows: Floats32, kinds: Iterable[str], features: Iterable[Indexes]) -> Floats32:
     """Return a row that could stand in the encoded table: medians of numbers, most frequent levels of categories.
 
     Levels of one feature (a one-hot block, a flag for missing values) stay together, so that no half levels appear.

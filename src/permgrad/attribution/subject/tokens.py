@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -54,7 +53,7 @@ class Roles:
         return [self.names[place] for place in sorted(self.hold)]
 
 
-def find_roles(subject: NetworkSubject, hold: Any, tokens: Any, added: Sequence[str] = ()) -> Roles:
+def find_roles(subject: NetworkSubject, hold: Any, tokens: Any, added: Sequence[str]) -> Roles:
     """Return the roles of the inputs: the user's choice, else inferred from the network's use of them and their names.
 
     ``hold=()`` holds only what is named. ``added`` are masks that a tokenizer made, for which no warning is due.
@@ -204,7 +203,7 @@ class Vocabulary:
     mask: int | None
 
 
-def vocabulary_of(module: nn.Module, tokenizer: Any = None) -> Vocabulary:
+def vocabulary_of(module: nn.Module, tokenizer: Any) -> Vocabulary:
     """Return the ids of padding and of the mask token: the tokenizer's, else the network's."""
     pad, mask = (
         _id(getattr(tokenizer, f"{kind}_token_id", None), tokenizer, (f"[{kind.upper()}]", f"<{kind}>"))
@@ -218,7 +217,7 @@ def vocabulary_of(module: nn.Module, tokenizer: Any = None) -> Vocabulary:
     return Vocabulary(pad, mask)
 
 
-def _id(value: Any, tokenizer: Any = None, names: Sequence[str] = ()) -> int | None:
+def _id(value: Any, tokenizer: Any, names: Sequence[str]) -> int | None:
     """Return an id, or that of a token by its usual names."""
     find = getattr(tokenizer, "token_to_id", None)
     if value is None and find is not None:
@@ -249,11 +248,7 @@ def replacement_id(replacement: Any, vocabulary: Vocabulary) -> int | None:
 
 
 def with_tokens(
-    subject: NetworkSubject,
-    roles: Roles,
-    replacement: Any = "donor",
-    tokenizer: Any = None,
-    texts: Mapping[str, list[Tokens]] = MappingProxyType({}),
+    subject: NetworkSubject, roles: Roles, replacement: Any, tokenizer: Any, texts: Mapping[str, list[Tokens]]
 ) -> Cuts:
     """Make the places of tokens players, or their words if a tokenizer knows them. Return how inputs are cut.
 

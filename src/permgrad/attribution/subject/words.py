@@ -71,8 +71,7 @@ def _ids(returned: Any, text: str) -> Integers:
             hint="Pass a tokenizer, or a function from one text to its ids",
             code="PG001",
         )
-    ids: Integers = array.astype(np.int64).tolist()
-    return ids
+    return array.astype(np.int64).tolist()
 
 
 def _by_words(text: str, ids: Sequence[int], numbers: Sequence[int | None], span: Callable[[int], Any]) -> Tokens:

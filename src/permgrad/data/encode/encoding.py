@@ -12,25 +12,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, unknown, warn_user
 from permgrad.data.encode.groups import check_blocks
 from permgrad.data.encode.planning import OTHER, Slot, date_wave, plan_slots
 from permgrad.data.encode.scaling import Scaling, ScalingMode
 from permgrad.data.encode.statistics import TableStatistics, calendar_parts, numeric_cells
-from permgrad.data.read.cells import (
-    BLANK,
-    PRESENT,
-    CodesArgument,
-    Distinct,
-    Floats,
-    MissingCodes,
-    as_frame,
-)
+from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, as_frame
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 
 Level: TypeAlias = Literal["column", "feature", "group"]
-Places: TypeAlias = npt.NDArray[np.int64]
+Places: TypeAlias = Integers
 
 _FORMAT = 1
 #: How many columns one warning names, and how much of a long text is shown.
@@ -108,12 +101,13 @@ class TableEncoder:
         self.kinds = kinds
 
     # ---- fitting ----------------------------------------------------------------------------------------------------
-    def fit(self, X: Any, y: Any = None) -> TableEncoder:
-        """Learn types, scales and levels from training rows. ``y`` is for pipelines."""
+    def fit(self, X: Any, y: Any = None, *, schema: Schema | None = None) -> TableEncoder:
+        """Learn types, scales and levels from training rows. ``y`` is for pipelines, ``schema`` types known."""
         del y
         frame = as_frame(X)
         codes = MissingCodes.of(self.na_codes)
-        schema = infer_schema(frame, na_codes=codes, kinds=self.kinds)
+        if schema is None:
+            schema = infer_schema(frame, na_codes=codes, kinds=self.kinds)
         self.update(TableStatistics(schema, na_codes=codes).update(frame))
         # As scikit-learn has it: names that are all text are kept.
         columns = getattr(X, "columns", None)
@@ -225,7 +219,7 @@ class TableEncoder:
                 surprises[column.name] = self._surprise(distinct, column.name, bad, column.kind)
         return surprises
 
-    def _surprise(self, distinct: Distinct, name: str, bad: npt.NDArray[np.bool_], kind: Kind = "categorical") -> str:
+    def _surprise(self, distinct: Distinct, name: str, bad: Booleans, kind: Kind = "categorical") -> str:
         """Say how many cells hold a text marked in ``bad``, with examples. Empty when all of these are codes."""
         counts = distinct.counts()
         odd = [i for i in np.flatnonzero(bad).tolist() if self.codes_.kind_of(distinct.texts[i], name) == PRESENT]

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from permgrad.base.arrays import Floats, Integers
 from permgrad.data.encode.scaling import Scaling
 from permgrad.data.encode.statistics import PERIODS, TableStatistics, calendar_parts
-from permgrad.data.read.cells import BLANK, Floats
+from permgrad.data.read.cells import BLANK
 from permgrad.data.types.column_types import ColumnType, Schema
 
 OTHER = -1
@@ -79,14 +79,14 @@ def plan_slots(
     return Schema(tuple(columns)), slots, years
 
 
-def date_wave(part: str, calendar: Mapping[str, npt.NDArray[np.int64]]) -> Floats:
+def date_wave(part: str, calendar: Mapping[str, Integers]) -> Floats:
     """Sine or cosine of a periodic part, ``"month sin"``: December and January are neighbours."""
     period, function = part.split()
     angle = 2.0 * np.pi * calendar[period] / PERIODS[period]
     return np.asarray(np.sin(angle) if function == "sin" else np.cos(angle))
 
 
-def _wave_slots(i: int, name: str, calendar: Mapping[str, npt.NDArray[np.int64]]) -> Iterator[Slot]:
+def _wave_slots(i: int, name: str, calendar: Mapping[str, Integers]) -> Iterator[Slot]:
     for period in PERIODS:
         seen = np.flatnonzero(calendar[period])
         for part in (f"{period} sin", f"{period} cos") if len(seen) > 1 else ():

@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.data.encode.statistics import NumericStatistics
-from permgrad.data.read.cells import Floats
 
 ScalingMode: TypeAlias = Literal["robust", "standard", "minmax", "quantile"]
 

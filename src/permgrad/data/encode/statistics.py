@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.random import uniform
 from permgrad.data.read.cells import (
     BLANK,
     PRESENT,
     CodesArgument,
     Distinct,
-    Floats,
     Kinds,
     MissingCodes,
     as_frame,
@@ -143,7 +142,7 @@ class LevelCounts:
 
 
 # ---- calendar -------------------------------------------------------------------------------------------------------
-def calendar_parts(seconds: Floats) -> dict[str, npt.NDArray[np.int64]]:
+def calendar_parts(seconds: Floats) -> dict[str, Integers]:
     """Split finite seconds since 1970 into year, month (0–11), weekday (Monday 0) and hour."""
     at_second = np.floor(seconds).astype(np.int64)
     days = at_second // 86_400

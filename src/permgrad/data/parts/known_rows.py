@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from permgrad.base.arrays import Booleans, Integers
 from permgrad.base.errors import InputError, counted, warn_user
 from permgrad.data.parts.partitions import Part, PartitionedTable
 from permgrad.data.read.cells import CodesArgument, MissingCodes
 from permgrad.data.read.table import blank_codes
 
-Integers = npt.NDArray[np.int64]
 #: Rows of the column that are looked at together.
 _READ_ROWS = 2**17
 
@@ -32,7 +31,7 @@ class RowBatch:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def take(self, chosen: npt.NDArray[np.bool_]) -> RowBatch:
+    def take(self, chosen: Booleans) -> RowBatch:
         """Return the chosen rows."""
         return self if chosen.all() else RowBatch(self.numbers[chosen], self.places[chosen], self.frame.loc[chosen])
 
@@ -103,5 +102,5 @@ def _count(table: PartitionedTable, part: Part, column: str, codes: CodesArgumen
     return sum(int(_has_value(frame[column], codes).sum()) for _, frame in table.batches(part, _READ_ROWS, [column]))
 
 
-def _has_value(values: pd.Series[Any], codes: CodesArgument) -> npt.NDArray[np.bool_]:
+def _has_value(values: pd.Series[Any], codes: CodesArgument) -> Booleans:
     return blank_codes(values.to_frame(), codes)[values.name].notna().to_numpy(dtype=bool)

@@ -16,11 +16,11 @@ from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_path, check_whole
 from permgrad.base.errors import (
     EnvironmentProblem,
@@ -211,7 +211,7 @@ class PartitionedTable:
         return f"row {number} of {path!r}" if start == 0 else f"row {number - start} of {path!r} (row {number} in all)"
 
     @contextmanager
-    def cells_of(self, numbers: Sequence[int] | npt.NDArray[np.int64]) -> Iterator[None]:
+    def cells_of(self, numbers: Sequence[int] | Integers) -> Iterator[None]:
         """Let an error about a cell of the rows with these numbers name its file and row."""
         try:
             yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -17,12 +18,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError, by_count, listed, shown
 from permgrad.base.late import is_frame, is_series, pd
 
 Code: TypeAlias = str | int | float
 CodesArgument: TypeAlias = Code | Sequence[Code] | Mapping[str, Sequence[Code] | Code] | None
-Floats: TypeAlias = npt.NDArray[np.float64]
 Kinds: TypeAlias = npt.NDArray[np.int16]
 
 #: Kinds of cells: with a value. NaN, None, NaT or an empty text. The declared codes follow as 2, 3, …
@@ -239,7 +240,7 @@ def _labels(codes: Sequence[Code] | Code) -> tuple[str, ...]:
 class Distinct:
     """A column as distinct texts and, for each row, which one (−1 is blank), ``(rows,)``."""
 
-    index: npt.NDArray[np.int64]
+    index: Integers
     texts: list[str]
 
     @classmethod
@@ -265,11 +266,11 @@ class Distinct:
         check_characters(texts, f"cells of column {name!r}")
         return cls(target[np.asarray(codes, dtype=np.int64)], list(texts))
 
-    def counts(self) -> npt.NDArray[np.int64]:
+    def counts(self) -> Integers:
         """Return how often each text occurs."""
         return np.bincount(self.index[self.index >= 0], minlength=len(self.texts)).astype(np.int64)
 
-    def spread(self, values: npt.NDArray[Any], blank: Any) -> npt.NDArray[Any]:
+    def spread(self, values: Array, blank: Any) -> Array:
         """Give each row the value of its text, and ``blank`` to blank rows."""
         return np.append(values, np.asarray([blank], dtype=values.dtype))[self.index]
 
@@ -301,7 +302,7 @@ class RowLines:
     """The line, counted from 1, of a text file that each row begins in. None: not known, or the file has no lines."""
 
     file: Path | None = None
-    lines: npt.NDArray[np.int64] | None = None
+    lines: Integers | None = None
 
     @contextmanager
     def named(self) -> Iterator[None]:
@@ -358,9 +359,7 @@ def native_matrix(frame: pd.DataFrame, names: Sequence[str]) -> Floats:
     return matrix
 
 
-def refuse_infinite(
-    matrix: Floats, names: Sequence[str], index: pd.Index[Any], places: npt.NDArray[np.int64] | None = None
-) -> None:
+def refuse_infinite(matrix: Floats, names: Sequence[str], index: pd.Index[Any], places: Integers | None = None) -> None:
     """Raise a ``CellError`` for an infinite value. Of distinct values ``places`` says which one each row has."""
     # A sum is infinite or NaN whenever an entry is infinite: one cheap pass for the usual case.
     with np.errstate(over="ignore"):
@@ -380,3 +379,16 @@ def refuse_infinite(
             "Replace inf by NaN (missing) or by a large number.",
             alone=f"Column {first!r} holds an infinite value (inf)",
         )
+
+
+def rows_hash(X: pd.DataFrame, y: npt.NDArray[Any] | None = None) -> str:
+    """Return the SHA-256 of a table's column names and values in order, without row labels, and of targets."""
+    total = hashlib.sha256()
+    for name, values in [*X.items(), *([] if y is None else [("\0target", pd.Series(np.asarray(y)))])]:
+        total.update(f"{name}\0{values.dtype}\0".encode("utf-8", "surrogatepass"))
+        try:
+            codes = pd.util.hash_pandas_object(values, index=False)
+        except TypeError:  # objects of mixed kinds
+            codes = pd.util.hash_pandas_object(values.map(repr), index=False)
+        total.update(np.ascontiguousarray(codes.to_numpy(dtype=np.uint64)).tobytes())
+    return total.hexdigest()

@@ -9,11 +9,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from permgrad.base.arrays import Integers
 from permgrad.data.read.cells import PRESENT, MissingCodes, RowLines, canonical
 from permgrad.data.read.csv_table import TextTable
 from permgrad.data.read.parquet import NULLABLE
@@ -71,7 +71,7 @@ class _Column:
     proven: set[str] = field(default_factory=set)
 
     @cached_property
-    def levels(self) -> tuple[npt.NDArray[np.int64], list[str]]:
+    def levels(self) -> tuple[Integers, list[str]]:
         """The place of each row's text among the different ones, −1: missing, and these as they first occur."""
         coded = self.cells.combine_chunks().dictionary_encode()
         places = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)

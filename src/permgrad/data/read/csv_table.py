@@ -13,11 +13,11 @@ from itertools import chain, islice, pairwise
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, by_count, counted, listed, shown, two_sentences, warn_user
 from permgrad.data.read.reading import Reading
 from permgrad.data.types.identifiers import YEARS
@@ -35,7 +35,7 @@ _MOST_YEARS = 300
 _CHUNK_ROWS = 16_384
 
 #: The line of each row, None where it is not known, and the columns.
-_Rows = tuple[npt.NDArray[np.int64] | None, list[pa.ChunkedArray]]
+_Rows = tuple[Integers | None, list[pa.ChunkedArray]]
 
 
 def sniff_delimiter(text: str) -> str:
@@ -69,7 +69,7 @@ class TextTable:
 
     columns: dict[str, pa.ChunkedArray]
     delimiter: str
-    lines: npt.NDArray[np.int64] | None
+    lines: Integers | None
     notes: tuple[str, ...]
     has_hexadecimal: bool
 
@@ -270,9 +270,7 @@ def _check_header(header: list[str], records: list[list[str]], source: _Source) 
         return
     if width > 1 and empty == [width] and all(record[width - 1 :] in ([], [""]) for record in records):
         raise InputError(
-            f"Every line of {file!r} ends with a {_NAMES[source.delimiter]}",
-            hint="Remove it.",
-            code="PG011",
+            f"Every line of {file!r} ends with a {_NAMES[source.delimiter]}", hint="Remove it.", code="PG011"
         )
     fix = ""
     if empty == list(range(2, width, 2)) and not any(any(record[1::2]) for record in records):

@@ -8,10 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.late import pd
-from permgrad.data.read.cells import Floats
 
 _DAYS = ("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%d.%m.%y")
 DATE_FORMATS = (
@@ -65,7 +64,7 @@ def read_dates(texts: Sequence[str], form: str) -> Floats:
     return seconds
 
 
-def _looks_like_date(texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+def _looks_like_date(texts: Sequence[str]) -> Booleans:
     return np.array([re.match(_LOOKS_LIKE_DATE, text) is not None for text in texts], dtype=bool)
 
 

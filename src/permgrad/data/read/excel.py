@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from permgrad.base.arrays import Integers
 from permgrad.base.errors import (
     EnvironmentProblem,
     InputError,
@@ -27,7 +27,7 @@ from permgrad.base.errors import (
     warn_user,
 )
 from permgrad.data.read.parquet import DAMAGE
-from permgrad.data.read.text_files import check_fits
+from permgrad.data.read.text_files import check_fits, names_in_zip
 
 #: Endings of workbooks.
 SUFFIXES = (".xlsx", ".xlsm")
@@ -41,18 +41,12 @@ class Sheet(NamedTuple):
     """A sheet as the text of a CSV file, and the row of the sheet that each of its rows comes from ``(rows,)``."""
 
     text: str
-    lines: npt.NDArray[np.int64]
+    lines: Integers
 
 
 def is_workbook(content: bytes) -> bool:
     """Return whether bytes are an Excel workbook (.xlsx)."""
-    if not content.startswith(b"PK"):
-        return False
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return any(name.lower() == "xl/workbook.xml" for name in archive.namelist())
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
-        return False
+    return content.startswith(b"PK") and "xl/workbook.xml" in map(str.lower, names_in_zip(content) or ())
 
 
 def sheet_of(file: str | os.PathLike[str], sheet: str | None) -> str | None:

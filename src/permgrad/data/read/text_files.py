@@ -115,14 +115,19 @@ def read_text(content: bytes, file: Path) -> str:
     return text
 
 
-def _holds_arrays(content: bytes, file: Path) -> bool:
-    """Return whether a zip file is NumPy's: each of its parts is an array. A damaged one is recognised by its name."""
+def names_in_zip(content: bytes) -> list[str] | None:
+    """Return the names of the parts of a zip file, or None if it is none, or damaged."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = archive.namelist()
+            return archive.namelist()
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
-        return file.suffix.lower() == ".npz"
-    return bool(names) and all(name.endswith(".npy") for name in names)
+        return None
+
+
+def _holds_arrays(content: bytes, file: Path) -> bool:
+    """Return whether a zip file is NumPy's: each of its parts is an array. A damaged one is recognised by its name."""
+    names = names_in_zip(content)
+    return file.suffix.lower() == ".npz" if names is None else bool(names) and all(n.endswith(".npy") for n in names)
 
 
 def _decoded(content: bytes, file: Path) -> str:

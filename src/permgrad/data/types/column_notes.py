@@ -17,6 +17,8 @@ from permgrad.data.types.column_types import ODD_SPELLING, SWAPPED, Schema
 from permgrad.data.types.duplicates import same_columns
 from permgrad.data.types.identifiers import SUSPECT
 
+#: Groups of columns, and columns of each, that a sentence names.
+_MOST = 5
 #: Whether this thread, or the one that it runs in, was told of the columns in other words.
 _told: ContextVar[bool] = ContextVar("permgrad_told_of_columns", default=False)
 
@@ -106,13 +108,13 @@ def fused_said(schema: Schema, fix: str, but_for: Collection[str] = ()) -> list[
     return [two_sentences(fact, hint)]
 
 
-def duplicates_said(groups: Sequence[Sequence[str]], fix: str, *, rows: str = "training row", most: int = 5) -> str:
+def duplicates_said(groups: Sequence[Sequence[str]], fix: str, *, rows: str = "training row") -> str:
     """Return the sentence that names groups of such columns. ``fix`` says what to do, ``rows`` which rows they were."""
     shown = "; ".join(
-        " = ".join(group[:most]) + (f" and {len(group) - most} more" if len(group) > most else "")
-        for group in groups[:most]
+        " = ".join(group[:_MOST]) + (f" and {len(group) - _MOST} more" if len(group) > _MOST else "")
+        for group in groups[:_MOST]
     )
-    more = f" and {counted(len(groups) - most, 'more group')}" if len(groups) > most else ""
+    more = f" and {counted(len(groups) - _MOST, 'more group')}" if len(groups) > _MOST else ""
     fact = f"These columns determine each other one to one in every {rows}, so importance is split between them: "
     return two_sentences(f"{fact}{shown}{more}", fix)
 

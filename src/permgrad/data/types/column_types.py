@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted, shown, unknown
 from permgrad.base.late import pd
@@ -19,7 +19,6 @@ from permgrad.data.read.cells import (
     CellError,
     CodesArgument,
     Distinct,
-    Floats,
     Kinds,
     MissingCodes,
     as_float32,
@@ -214,9 +213,7 @@ def _native_types(frame: pd.DataFrame, names: list[str], codes: MissingCodes) ->
     return types
 
 
-def _number_type(
-    base: ColumnType, values: Floats, rows: npt.NDArray[np.int64], *, binary: bool, integer: bool
-) -> ColumnType:
+def _number_type(base: ColumnType, values: Floats, rows: Integers, *, binary: bool, integer: bool) -> ColumnType:
     if base.n_levels <= 1:
         return _constant(base)
     if binary:
@@ -283,9 +280,7 @@ def _date_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
     return replace(base, kind="date", storage="date", reason=reason, date_format=form, n_unreadable=n_unreadable)
 
 
-def _text_type(
-    base: ColumnType, series: pd.Series[Any], texts: Sequence[str], counts: npt.NDArray[np.int64]
-) -> ColumnType:
+def _text_type(base: ColumnType, series: pd.Series[Any], texts: Sequence[str], counts: Integers) -> ColumnType:
     """Tell identifiers from categories, and say when a text spoils a column of numbers."""
     if isinstance(series.dtype, pd.CategoricalDtype):
         return replace(base, reason="categorical type")
@@ -302,7 +297,7 @@ def _text_type(
     return replace(base, kind=kind, reason=f"{reason}; {spelled}" if spelled else reason)
 
 
-def _numbers_in_one_way(texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+def _numbers_in_one_way(texts: Sequence[str]) -> Booleans:
     """Say which texts are numbers if all are written as most of them are: in points, in commas, with thousands."""
     plain = ~np.isnan(text_numbers(texts))
     if 2 * plain[:_LOOKED_AT].sum() >= len(texts[:_LOOKED_AT]):
@@ -345,7 +340,7 @@ def _date_ways(texts: Sequence[str]) -> list[list[str]]:
     return [[form for form, hit in zip(DATE_FORMATS, hits, strict=True) if hit] for hits in read.T.tolist()]
 
 
-def _without_codes(distinct: Distinct, name: str, codes: MissingCodes) -> tuple[list[str], npt.NDArray[np.int64], int]:
+def _without_codes(distinct: Distinct, name: str, codes: MissingCodes) -> tuple[list[str], Integers, int]:
     counts = distinct.counts()
     keep = np.array([codes.kind_of(text, name) == PRESENT for text in distinct.texts], dtype=bool) & (counts > 0)
     texts = [text for text, is_kept in zip(distinct.texts, keep, strict=True) if is_kept]

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from permgrad.base.arrays import Array, Floats
 from permgrad.base.late import pd
 from permgrad.data.read.cells import Distinct, as_frame, is_native_number, text_numbers
 from permgrad.data.read.dates import is_moment, series_seconds
@@ -62,7 +62,7 @@ def _alike(frame: pd.DataFrame, names: Sequence[str], most: float) -> list[list[
     return [group for group in alike.values() if len(group) > 1]
 
 
-def column_levels(series: pd.Series[Any], name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64] | list[str]]:
+def column_levels(series: pd.Series[Any], name: str) -> tuple[Array, Floats | list[str]]:
     """Return each row's level, −1 where it is missing, numbered as they first occur, and the levels in this order."""
     is_number = is_native_number(series.dtype)
     if is_number or is_moment(series):

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.late import pd
-from permgrad.data.read.cells import Floats
 
 _IDENTIFIER_WORD = re.compile(
     r"(?:^|[_\W])(?:id|ids|index|idx|key|uuid|guid|rowid|record|row|nr|no|number|nummer)$|\w(?:nr|nummer|number)$|"
@@ -44,16 +43,14 @@ _CODE_WORD = re.compile(
 )
 
 
-def row_numbers(index: pd.Index[Any]) -> npt.NDArray[np.int64]:
+def row_numbers(index: pd.Index[Any]) -> Integers:
     """Return the numbers that a frame's index gives its rows, else 0, 1, …: rows that were drawn keep their numbers."""
     if index.dtype.kind in "iu" and index.is_unique:
         return index.to_numpy(dtype=np.int64)
     return np.arange(len(index), dtype=np.int64)
 
 
-def kind_of_distinct(
-    name: str, values: Floats, rows: npt.NDArray[np.int64]
-) -> tuple[Literal["numeric", "identifier"], str | None]:
+def kind_of_distinct(name: str, values: Floats, rows: Integers) -> tuple[Literal["numeric", "identifier"], str | None]:
     """Tell what a column is whose whole numbers (NaN: missing) in ``rows`` are all different, and why or None."""
     present = ~np.isnan(values)
     named = named_like_identifier(name)
@@ -90,7 +87,7 @@ def named_like_identifier(name: str) -> bool:
     return bool(_IDENTIFIER_WORD.search(name) or _IDENTIFIER_CAMEL.search(name))
 
 
-def counts_rows(name: str, values: Floats, rows: npt.NDArray[np.int64]) -> bool:
+def counts_rows(name: str, values: Floats, rows: Integers) -> bool:
     """Return whether integers rise by one from row to row. Years may."""
     present = ~np.isnan(values)
     values, rows = values[present], rows[present]

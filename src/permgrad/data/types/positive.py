@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError, did_you_mean, shown
 from permgrad.data.read.cells import canonical
 
@@ -15,7 +16,7 @@ from permgrad.data.read.cells import canonical
 _YES = ("1", "yes", "true")
 
 
-def usual_positive(classes: Sequence[Any] | npt.NDArray[Any], codes: npt.ArrayLike) -> int:
+def usual_positive(classes: Sequence[Any] | Array, codes: npt.ArrayLike) -> int:
     """Return the place of the positive class by rows' ``codes``: the rarer. Of equals 1, yes or true, or the second."""
     first, second = (int(np.sum(np.asarray(codes) == place)) for place in (0, 1))
     if first != second:
@@ -24,7 +25,7 @@ def usual_positive(classes: Sequence[Any] | npt.NDArray[Any], codes: npt.ArrayLi
     return named[0] if len(named) == 1 else 1
 
 
-def find_positive(classes: Sequence[Any] | npt.NDArray[Any], level: Any) -> int:
+def find_positive(classes: Sequence[Any] | Array, level: Any) -> int:
     """Return the position of the one of two classes that a user calls positive. 1, 1.0 and "1" are one level."""
     names = [canonical(label) for label in classes]
     if len(names) != 2:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Self, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,23 +15,21 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from permgrad.base.checks import check_choice, check_confidence, check_names, check_path
-from permgrad.base.errors import InputError, PermgradError, shown
+from permgrad.base.arrays import Array, Floats, Floats32, Integers
+from permgrad.base.checks import check_choice, check_confidence, check_names
+from permgrad.base.errors import InputError, PermgradError
 from permgrad.base.progress import ProgressMode
-from permgrad.base.random import derive_seed, generator, resolve_seed
-from permgrad.data.encode.encoding import TableEncoder
+from permgrad.base.random import resolve_seed
 from permgrad.data.types.column_notes import tell_of_columns, tell_of_other_order
-from permgrad.data.types.column_types import infer_schema
+from permgrad.data.types.column_types import Schema
 from permgrad.data.weights import check_weights
-from permgrad.imaging.foreign import ForeignRenderer, is_foreign
-from permgrad.imaging.layout import fit_layout, make_layout
-from permgrad.imaging.render import Renderer
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import device_of, full_float32, rows_at_once
 from permgrad.models.estimators import inputs
-from permgrad.models.estimators.calibration import Calibration, check_calibration, fit_calibration
+from permgrad.models.estimators.building import build_network, make_encoder, tensor_rows
+from permgrad.models.estimators.calibration import Calibration, fit_calibration
 from permgrad.models.estimators.intervals import HeldOut, Places, learn_errors
-from permgrad.models.estimators.prepared import EncodedFrame, FitRows, Prepared, encode_training, train_model
+from permgrad.models.estimators.prepared import EncodedRows, Prepared, TrainedModel, check_hooks, encode_training
 from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
 from permgrad.models.fast.inference import FoldedNetwork
@@ -39,10 +37,11 @@ from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
 from permgrad.models.network.summary import TrainingTime, draw_network, measure_training_time, summarize
 from permgrad.models.save.writing import save
-from permgrad.models.train.distributed import count_devices
-from permgrad.models.train.guard import sheltered, untouched
-from permgrad.models.train.learner import Course, EpochWatcher
-from permgrad.models.train.rows import Rows, TrainingRows
+from permgrad.models.train.guard import untouched
+from permgrad.models.train.learner import EpochWatcher
+
+#: Held-out rows, the share of rows whose truth is to be inside, and encoded columns that divide rows into groups.
+Calibrated: TypeAlias = tuple[HeldOut, float, Places]
 
 _NETWORK_PREFIX = "network__"
 # Measured on the paper network, one thread: 64 rows 25,900 rows/s, 512 rows 9,300, 2,048 rows 6,600.
@@ -50,10 +49,10 @@ _ROWS_ON_CPU = 64
 _ROWS_ON_GPU = 8192
 
 
-class HyNNBase(BaseEstimator):
+class HyNNBase(TrainedModel, BaseEstimator):
     """What classifier and regressor share: encode, lay out, train, predict, save."""
 
-    _task: str
+    task: str
     # Arguments that are read here, stored by the constructors of the two estimators.
     network: Any
     pixels: int
@@ -65,14 +64,15 @@ class HyNNBase(BaseEstimator):
     na_codes: Any
     kinds: Any
     calibration: str | None
-    # What fitting leaves behind for classes.
-    classes_: npt.NDArray[Any]
-    class_weights_: npt.NDArray[np.float64]
+    # What fitting leaves behind.
+    module_: HybridNetwork
+    preprocessor_: Any
+    classes_: Array
+    class_weights_: Floats
     calibration_: Calibration
     held_out_: HeldOut | None
 
     # ---- parameters --------------------------------------------------------------------------------------------------
-
     def _store(self, arguments: Mapping[str, Any]) -> None:
         """Set what a constructor was called with, all of its ``locals()``, as attributes."""
         self.__dict__.update({name: value for name, value in arguments.items() if name != "self"})
@@ -107,23 +107,7 @@ class HyNNBase(BaseEstimator):
         return tags
 
     # ---- fitting -----------------------------------------------------------------------------------------------------
-
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> Self:
-        """Fit encoder, layout and network.
-
-        Args:
-            X: table ``(rows, features)``: a frame with numbers, text, booleans, dates and missing values, or an array.
-            y: target ``(rows,)``.
-            sample_weight: weight of each row's loss ``(rows,)``. Rows of weight 0 are left out.
-            eval_set: ``(X, y)`` for early stopping and calibration in the place of ``validation_fraction``. Never
-                trained on.
-
-        Raises:
-            InputError: Arguments or data cannot be used. All wrong arguments are listed at once.
-        """
-        return self._fit(X, y, sample_weight, eval_set)
-
-    def _fit(
+    def fit(
         self,
         X: Any,
         y: Any,
@@ -133,13 +117,23 @@ class HyNNBase(BaseEstimator):
         checkpoint_folder: str | os.PathLike[str] | None = None,
         on_epoch: EpochWatcher | None = None,
     ) -> Self:
-        """Fit the model. With a ``checkpoint_folder``, a stopped training is resumed by the same call.
+        """Fit encoder, layout and network: ``prepare``, then ``train``.
 
-        ``on_epoch`` sees each epoch's line of the history and may end the training, see ``training.train``.
+        Args:
+            X: table ``(rows, features)``: a frame with numbers, text, booleans, dates and missing values, or an array.
+            y: target ``(rows,)``.
+            sample_weight: weight of each row's loss ``(rows,)``. Rows of weight 0 are left out.
+            eval_set: ``(X, y)`` for early stopping and calibration in the place of ``validation_fraction``. Never
+                trained on.
+            checkpoint_folder: folder for the state after each epoch. The same call resumes from it.
+            on_epoch: called with each epoch's line of the history. True ends the training.
+
+        Raises:
+            InputError: Arguments or data cannot be used. All wrong arguments are listed at once.
         """
-        return self._prepare_and_train(
-            lambda: self._prepare(X, y, sample_weight, eval_set), checkpoint_folder, on_epoch
-        )
+        check_hooks(checkpoint_folder, on_epoch)
+        prepared = self.prepare(X, y, sample_weight, eval_set)
+        return self.train(prepared, checkpoint_folder=checkpoint_folder, on_epoch=on_epoch)
 
     def fit_stream(
         self,
@@ -187,180 +181,119 @@ class HyNNBase(BaseEstimator):
         """
         from permgrad.models.stream.streaming import prepare_stream  # loads pyarrow.parquet
 
-        arguments = path, target, validation, features, sample_weight, block_rows
-        return self._prepare_and_train(lambda: prepare_stream(self, *arguments), checkpoint_folder, on_epoch)
-
-    def _prepare_and_train(
-        self,
-        prepare: Callable[[], Prepared],
-        checkpoint_folder: str | os.PathLike[str] | None,
-        on_epoch: EpochWatcher | None,
-    ) -> Self:
-        if checkpoint_folder is not None:
-            check_path("checkpoint_folder", checkpoint_folder)
-        if on_epoch is not None and not callable(on_epoch):
-            raise InputError(
-                f"on_epoch must be a function of one epoch's line of the history, got {shown(on_epoch)}",
-                hint="Pass a function, or leave it out.",
-                code="PG001",
-            )
-        # Also around the parts that only calculate: libraries that they load on first use change filters and loggers.
+        check_hooks(checkpoint_folder, on_epoch)
         with untouched():
-            return self._train(prepare(), checkpoint_folder, on_epoch)
+            prepared = prepare_stream(self, path, target, validation, features, sample_weight, block_rows)
+        return self.train(prepared, checkpoint_folder=checkpoint_folder, on_epoch=on_epoch)
 
-    def _train(
-        self, work: Prepared, checkpoint_folder: str | os.PathLike[str] | None, on_epoch: EpochWatcher | None
-    ) -> Self:
-        train_model(self, work, checkpoint_folder, on_epoch)
-        if self._task == "classification":
-            held, outputs, y = work.course.validation_rows, None, None
+    def fit_encoder(self, X: Any, schema: Schema | None = None) -> EncodedRows:
+        """Fit the table's encoder as ``prepare`` does, and return the training rows with their encoding.
+
+        For programs that need both before they train, for example to choose or to save a layout.
+
+        Args:
+            X: training rows ``(rows, features)``.
+            schema: types of the columns, where they are known. None: found out.
+
+        Raises:
+            InputError: Arguments or rows cannot be used, or no column varies.
+        """
+        with untouched():
+            settings = resolve_settings(self.get_params(deep=False), self.task)
+            return self._fit_encoder(inputs.as_frame(self, X, reset=True), settings, schema)
+
+    def _fit_encoder(self, frame: pd.DataFrame, settings: FitSettings, schema: Schema | None = None) -> EncodedRows:
+        encoder = make_encoder(self, frame, settings)
+        # A preset may read columns in another way than the types say.
+        encoder.fit(frame, schema=schema if (encoder.kinds or {}) == (self.kinds or {}) else None)
+        together = [*encoder.groups_.values(), *encoder.variables_.values()]
+        tell_of_columns(frame, encoder.schema_, dict(self.kinds or {}), together=together)
+        self.preprocessor_ = encoder
+        return encode_training(encoder, frame)
+
+    def prepare(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> Prepared:
+        """Do all of ``fit`` that comes before the first step: check, fit encoder and layout, build the network.
+
+        Until ``train`` is called, the model predicts nothing.
+
+        Args:
+            X: training rows as for ``fit``, or the ``EncodedRows`` that ``fit_encoder`` returned, or some of them: the
+                model then takes over their encoder. ``na_codes``, ``groups``, ``variables``, ``kinds``,
+                ``max_levels`` and ``numeric`` are those of that encoder.
+            y: target ``(rows,)``.
+            sample_weight: weight of each row's loss ``(rows,)``.
+            eval_set: as for ``fit``. Its rows may be ``EncodedRows`` of the same encoder.
+
+        Returns:
+            What ``train`` takes. ``prepared.with_epochs(10)`` is the same training, at most so many epochs long.
+
+        Raises:
+            InputError: Arguments or data cannot be used. All wrong arguments are listed at once.
+        """
+        with untouched():
+            settings = resolve_settings(self.get_params(deep=False), self.task)
+            table = X.table if isinstance(X, EncodedRows) else X
+            tell_of_other_order(table, y=y, sample_weight=sample_weight)
+            frame = inputs.as_frame(self, table, reset=True)
+            target = inputs.one_column(y, estimator=self)
+            inputs.check_rows_match(frame, target)
+            weights = np.ones(len(frame)) if sample_weight is None else check_weights(sample_weight, len(frame))
+            self.seed_ = resolve_seed(self.random_state)
+            fraction = settings.validation_fraction if eval_set is None else 0.0
+            training, held_out = self._divide(target, weights, fraction)
+            rows = X if isinstance(X, EncodedRows) else frame
+            train = rows if len(training) == len(rows) else rows.take(training)
+            if isinstance(train, EncodedRows):
+                self.preprocessor_ = train.encoder
+            else:
+                train = self._fit_encoder(train, settings)
+            mean = weights[training].mean()
+            coded = inputs.learn_target(self, target[training], settings.class_weight)
+            held: tuple[Any, ...] | None = None
+            if eval_set is not None:
+                held = self._evaluation_rows(eval_set)
+            elif len(held_out):
+                taken = rows.take(held_out)
+                x = taken.encoded if isinstance(taken, EncodedRows) else self.preprocessor_.transform(taken)
+                held = x, target[held_out], weights[held_out] / mean
+            validation, plain = None, np.zeros(0)
+            if held is not None:
+                x, y_held, plain = held
+                validation = tensor_rows(self, x, inputs.code_target(self, y_held), plain)
+            training_rows = tensor_rows(self, train.encoded, coded, weights[training] / mean)
+            return build_network(self, settings, train.encoded, coded, training_rows, validation, plain)
+
+    def _divide(self, target: Array, weights: Floats, fraction: float) -> tuple[Integers, Integers]:
+        """Return the places of training and of held-out rows, without those of weight 0."""
+        weighty = np.flatnonzero(weights > 0)
+        if len(weighty) < 2:
+            raise InputError(
+                f"Training needs at least 2 rows with a weight above 0, got n_samples={len(weighty)}",
+                hint="Add rows.",
+                code="PG013",
+            )
+        # A class is stratified over. A number is not, and looked at before there is work.
+        strata = None
+        if self.task == "classification":
+            strata = inputs.class_target(target[weighty])[1]
+        else:
+            inputs.number_target(target[weighty])
+        training, held_out = inputs.held_out(len(weighty), fraction, self.seed_, strata)
+        return weighty[training], weighty[held_out]
+
+    def _learn_from_held_out(self, prepared: Prepared) -> None:
+        """Learn how outputs become probabilities, and how large errors are."""
+        held = prepared.job.validation_rows
+        if self.task == "classification":
+            outputs = y = None
             if held is not None and self.calibration not in (None, "prior"):
                 outputs, y = self.predict_encoded(held.x.numpy()), held.y.numpy()
-            weights = work.validation_weight
+            weights = prepared.validation_weight
             self.calibration_ = fit_calibration(self.calibration, self.class_weights_, outputs, y, weights)
-        self.held_out_ = learn_errors(self, work.course)
-        return self
+        self.held_out_ = learn_errors(self, prepared.job)
 
-    def _prepare(self, X: Any, y: Any, sample_weight: Any, eval_set: Any) -> Prepared:
-        """Check everything, fit encoder and layout, build the network: all that comes before the first step."""
-        settings = resolve_settings(self.get_params(deep=False), self._task)
-        tell_of_other_order(X, y=y, sample_weight=sample_weight)
-        frame = inputs.as_frame(self, X, reset=True)
-        target = inputs.one_column(y, estimator=self)
-        inputs.check_rows_match(frame, target)
-        weights = np.ones(len(frame)) if sample_weight is None else check_weights(sample_weight, len(frame))
-        weighty = np.flatnonzero(weights > 0)
-        if len(weighty) < len(weights):
-            frame, target, weights = frame.iloc[weighty], target[weighty], weights[weighty]
-            if len(frame) < 2:
-                raise InputError(
-                    f"Training needs at least 2 rows with a weight above 0, got n_samples={len(frame)}",
-                    hint="Add rows.",
-                    code="PG013",
-                )
-        seed = resolve_seed(self.random_state)
-        # A class is stratified over. A number is not, and looked at before there is work.
-        is_classes = self._task == "classification"
-        strata = inputs.class_target(target)[1] if is_classes else None
-        if not is_classes:
-            inputs.number_target(target)
-        training, held_out = np.arange(len(frame)), np.zeros(0, dtype=np.int64)
-        if eval_set is None:
-            training, held_out = inputs.held_out(len(frame), settings.validation_fraction, seed, strata)
-        train_frame = frame if len(training) == len(frame) else frame.iloc[training]
-        encoder = self._make_encoder(train_frame, settings).fit(train_frame)
-        together = [*encoder.groups_.values(), *encoder.variables_.values()]
-        tell_of_columns(train_frame, encoder.schema_, dict(self.kinds or {}), together=together)
-        encoded = encode_training(encoder, train_frame)
-        self.preprocessor_ = encoder
-        mean = weights[training].mean()
-        held: FitRows | None = None
-        if eval_set is not None:
-            held = self._evaluation_rows(eval_set, encoder)
-        elif len(held_out):
-            held_encoded = encoder.transform(frame.iloc[held_out])
-            held = FitRows(held_encoded, target[held_out], weights[held_out] / mean)
-        rows = FitRows(encoded, target[training], weights[training] / mean)
-        return self._learn_rows(encoder, rows, held, settings, seed)
-
-    def _prepare_encoded(
-        self,
-        encoder: TableEncoder,
-        train_rows: FitRows,
-        validation_rows: FitRows | None,
-        settings: FitSettings | None = None,
-    ) -> Prepared:
-        """Do what ``_prepare`` does, for callers that hold the table's fitted encoder and its rows, such as a run.
-
-        ``na_codes``, ``groups``, ``variables``, ``kinds``, ``max_levels`` and ``numeric`` are then the encoder's.
-        """
-        settings = settings or resolve_settings(self.get_params(deep=False), self._task)
-        self.feature_names_in_ = np.array(encoder.feature_names_in_, dtype=object)
-        self.n_features_in_ = len(self.feature_names_in_)
-        return self._learn_rows(encoder, train_rows, validation_rows, settings, resolve_seed(self.random_state))
-
-    def _learn_rows(
-        self, encoder: TableEncoder, train_rows: FitRows, held: FitRows | None, settings: FitSettings, seed: int
-    ) -> Prepared:
-        """Learn the target, fit the layout and build the network."""
-        self.preprocessor_, self.seed_ = encoder, seed
-        coded = inputs.learn_target(self, self._task, train_rows.y, settings.class_weight)
-        rows = self._rows(train_rows.x, coded, train_rows.weights)
-        validation, plain = None, np.zeros(0)
-        if held is not None:
-            plain = held.weights
-            validation = self._rows(held.x, inputs.code_target(self, self._task, held.y), plain)
-        return self._ready(settings, train_rows.x, coded, rows, validation, plain)
-
-    def _ready(
-        self,
-        settings: FitSettings,
-        encoded: npt.NDArray[np.float32],
-        coded: npt.NDArray[Any],
-        rows: TrainingRows,
-        validation: Rows | None,
-        validation_weight: npt.NDArray[np.float64],
-    ) -> Prepared:
-        """Fit the layout on encoded training rows, or a sample of them, and build the network."""
-        with sheltered(derive_seed(self.seed_, "weights")):
-            self._build(encoded, settings)
-        # Training rows from which explanations draw donors.
-        chosen = generator(self.seed_, "background").permutation(len(encoded))[: int(self.background_size)]
-        self.background_, self.background_target_ = encoded[np.sort(chosen)], coded[np.sort(chosen)]
-        if self._task == "classification":
-            held = np.zeros(0, dtype=np.int64) if validation is None else validation.y.numpy()
-            check_calibration(self.calibration, self.class_weights_, self.classes_, held)
-        options, seed = settings.training_for(len(rows)), derive_seed(self.seed_, "training")
-        columns = self.preprocessor_.encoded_names_
-        course = Course(self.module_, rows, validation, options, seed, self.progress, columns=columns)
-        return Prepared(course, settings.device, count_devices(self.devices, settings.device), validation_weight)
-
-    def _make_encoder(self, frame: pd.DataFrame, settings: FitSettings) -> TableEncoder:
-        """Return an encoder with the estimator's arguments. ``frame`` shows what its columns are."""
-        kinds, numeric = self.kinds, cast("Any", settings.numeric)
-        if settings.pairs_as_levels:
-            # A column of yes and no that is text is a category like any other.
-            schema = infer_schema(frame, na_codes=self.na_codes, kinds=self.kinds)
-            pairs = [column.name for column in schema if column.kind == "boolean" and column.storage == "pair"]
-            kinds = {**dict.fromkeys(pairs, "categorical"), **(self.kinds or {})}
-        arguments = {name: getattr(self, name) for name in ("na_codes", "groups", "variables")}
-        return TableEncoder(numeric, settings.max_levels, kinds=kinds, **arguments)
-
-    def _build(self, encoded: npt.NDArray[np.float32], settings: FitSettings) -> None:
-        """Make renderer and network for the encoded training rows, with torch's generators seeded by the caller."""
-        encoder, network, layout = self.preprocessor_, settings.network, settings.layout
-        names, seed = list(encoder.encoded_names_), derive_seed(self.seed_, "layout") % 2**31
-        self.renderer_: Any = None
-        if "image" in settings.paths and is_foreign(layout):
-            self.renderer_ = ForeignRenderer(layout, None if callable(layout) else names)
-        elif "image" in settings.paths:
-            fitted = fit_layout(make_layout(layout, int(self.pixels), seed), encoded, names, seed)
-            self.renderer_ = Renderer(
-                fitted, encoder.minimum_, encoder.maximum_, network.image_channels, network.image_scale
-            )
-        outputs = len(self.classes_) if self._task == "classification" else 1
-        self.module_ = HybridNetwork(
-            encoded.shape[1],
-            1 if network.single_logit and outputs == 2 else outputs,
-            network,
-            renderer=self.renderer_,
-            paths=settings.paths,
-            numeric_columns=[int(column) for column in encoder.numeric_columns_],
-            level_blocks=inputs.level_blocks(encoder),
-        )
-        self.network_options_ = network.to_dict()
-
-    def _rows(self, encoded: npt.NDArray[Any], coded: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> Rows:
-        """Put rows into tensors. The class weights go into the rows' weights."""
-        y = torch.from_numpy(np.ascontiguousarray(coded))
-        if self._task == "classification":
-            weights = weights * self.class_weights_[coded]
-        y = y.long() if self._task == "classification" else y.float()
-        return Rows(
-            torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32)), y, torch.from_numpy(weights).float()
-        )
-
-    def _evaluation_rows(self, eval_set: Any, encoder: TableEncoder) -> FitRows:
+    def _evaluation_rows(self, eval_set: Any) -> tuple[Any, ...]:
+        """Return rows to judge epochs by: encoded, their target as it was passed, and weights of 1."""
         if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
             raise InputError(
                 f"eval_set must be a pair (X, y), got {type(eval_set).__name__}",
@@ -368,35 +301,75 @@ class HyNNBase(BaseEstimator):
                 code="PG001",
             )
         tell_of_other_order(eval_set[0], **{"eval_set's y": eval_set[1]})
-        frame = inputs.as_frame(self, eval_set[0], reset=False)
+        rows = self.encode_rows(eval_set[0])
         target = inputs.one_column(eval_set[1], estimator=self)
-        inputs.check_rows_match(frame, target, "eval_set's y")
-        return FitRows(encoder.transform(frame), target, np.ones(len(frame)))
+        inputs.check_rows_match(rows.table, target, "eval_set's y")
+        return rows.encoded, target, np.ones(len(rows))
 
     # ---- predicting --------------------------------------------------------------------------------------------------
+    def encode_rows(self, X: Any) -> EncodedRows:
+        """Return rows with their encoding, which ``predict`` and ``permgrad.explain`` take in the place of a table.
 
-    def encode(self, X: Any) -> npt.NDArray[np.float32]:
+        Rows that this model has encoded already are returned as they are.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: Before the encoder is fitted.
+            InputError: Other columns, or the same in another order, than in ``fit``.
+        """
+        check_is_fitted(self, "preprocessor_")
+        if isinstance(X, EncodedRows):
+            if X.encoder is self.preprocessor_:
+                return X
+            X = X.table
+        return EncodedRows.of(inputs.as_frame(self, X, reset=False), self.preprocessor_)
+
+    def encode(self, X: Any) -> Floats32:
         """Return the rows as the network sees them, float32 ``(rows, encoded)``.
 
         Raises:
             sklearn.exceptions.NotFittedError: Before ``fit``.
             ValueError: Other columns, or the same in another order, than in ``fit``.
         """
-        check_is_fitted(self, "module_")
-        if isinstance(X, EncodedFrame) and X.encoder is self.preprocessor_:
-            return X.encoded.copy()
-        frame = inputs.as_frame(self, X, reset=False)
-        return np.ascontiguousarray(self.preprocessor_.transform(frame), dtype=np.float32)
+        rows = self.encode_rows(X)
+        return rows.encoded.copy() if rows is X else rows.encoded
 
-    def predict_encoded(
-        self, encoded: npt.ArrayLike, batch_size: int | Literal["auto"] = "auto"
-    ) -> npt.NDArray[np.float32]:
+    def predict_parts(self, X: Any, coverage: float | None = None, *, groups: Any = None) -> dict[str, Array]:
+        """Return predictions with all that belongs to them, for which the network runs once.
+
+        Args:
+            X: table ``(rows, features)``, or ``EncodedRows``.
+            coverage: share of rows whose truth their intervals or sets hold, above 0 and below 1. None: without them.
+            groups: columns in whose groups the share is to hold as well, as in ``predict_interval``.
+
+        Returns:
+            ``"prediction"`` ``(rows,)``, as ``predict``. Of classes ``"probabilities"`` ``(rows, classes)``. With a
+            coverage ``"inside"``: the ends of intervals ``(rows, 2)``, or whether each class is in the row's set
+            ``(rows, classes)``.
+
+        Raises:
+            InputError: The model has no rows held out of training, or too few for the coverage.
+
+        Examples:
+            >>> import permgrad as pg
+            >>> X = np.random.default_rng(0).normal(size=(300, 2))
+            >>> model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0).fit(X, X[:, 0])
+            >>> parts = model.predict_parts(X[:5], coverage=0.8)
+            >>> {name: values.shape for name, values in parts.items()}
+            {'prediction': (5,), 'inside': (5, 2)}
+        """
+        return self._parts(X, None if coverage is None else self._calibrated(coverage, groups))
+
+    def _parts(self, X: Any, calibrated: Calibrated | None) -> dict[str, Array]:
+        """Return what ``predict_parts`` does, with intervals or sets by checked arguments."""
+        raise NotImplementedError
+
+    def predict_encoded(self, encoded: npt.ArrayLike, batch_size: int | Literal["auto"] = "auto") -> Floats32:
         """Return logits, or standardised predictions, of what ``encode`` returns, float32 ``(rows, outputs)``.
 
         ``batch_size="auto"`` keeps a batch's activations in the processor's cache, which is faster than larger batches.
         The last batch is filled up, so that a row's prediction does not depend on the number of other rows.
         """
-        check_is_fitted(self, "module_")
+        check_is_fitted(self, "history_")
         rows = torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32))
         device = device_of(self.module_)
         usual = rows_at_once(device, on_processor=_ROWS_ON_CPU, on_accelerator=_ROWS_ON_GPU)
@@ -414,23 +387,21 @@ class HyNNBase(BaseEstimator):
             in_batches(len(rows), size, predict)
         return outputs[:count].numpy()
 
-    def _calibrated(self, coverage: Any, groups: Any) -> tuple[HeldOut, float, Places]:
+    def _calibrated(self, coverage: Any, groups: Any) -> Calibrated:
         """Return the held-out rows, and the checked arguments of intervals: groups as places of encoded columns."""
-        check_is_fitted(self, "module_")
+        check_is_fitted(self, "history_")
         share = check_confidence(coverage, "coverage")
         names = () if groups is None else check_names("groups", groups, "Pass for example groups='sex'.")
         places = [self.preprocessor_.columns_of(name) for name in names]
         if self.held_out_ is None:
             raise InputError(
                 "Intervals and sets need rows held out of training, but this model has none",
-                hint="Fit it with validation_fraction=0.1 or an eval_set. A model saved by an older version needs "
-                "fitting again.",
+                hint="Fit it with validation_fraction=0.1 or an eval_set.",
                 code="PG055",
             )
         return self.held_out_, share, np.concatenate([np.zeros(0, dtype=np.int64), *places])
 
     # ---- saving, showing ---------------------------------------------------------------------------------------------
-
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the fitted model into a folder: weights as safetensors, the rest JSON and npz. See ``permgrad.load``.
 
@@ -440,7 +411,7 @@ class HyNNBase(BaseEstimator):
             InputError: The folder holds something already.
             EnvironmentProblem: It cannot be written.
         """
-        check_is_fitted(self, "module_")
+        check_is_fitted(self, "history_")
         save(self, folder, overwrite=overwrite)
 
     def summary(self) -> str:
@@ -455,9 +426,8 @@ class HyNNBase(BaseEstimator):
 
     def estimate_training_time(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> TrainingTime:
         """Measure a few training steps on a copy and say how long ``fit`` with the same arguments will take."""
-        twin = copy.copy(self)
-        work = twin._prepare(X, y, sample_weight, eval_set)  # noqa: SLF001 — a copy of ourselves
-        return measure_training_time(work.course, work.device)
+        prepared = copy.copy(self).prepare(X, y, sample_weight, eval_set)
+        return measure_training_time(prepared.job, prepared.device)
 
     def __getstate__(self) -> dict[str, Any]:
         """Bring the network to the processor, so that a pickle opens on any machine."""

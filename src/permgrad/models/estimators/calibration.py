@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import log_softmax, logsumexp, softmax
 
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import is_number
 from permgrad.base.errors import InputError
 
-Floats = npt.NDArray[np.float64]
 _LOG_TEMPERATURES = (-5.0, 5.0)
 
 
@@ -37,7 +36,7 @@ class Calibration:
     temperature: float = 1.0
     curves: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
 
-    def probabilities(self, outputs: npt.NDArray[Any]) -> Floats:
+    def probabilities(self, outputs: Array) -> Floats:
         """Return probabilities, rows summing to 1."""
         logits = class_logits(outputs)
         if self.curves:
@@ -75,7 +74,7 @@ class Calibration:
         return cls(method, tuple(map(float, content["shift"])), float(temperature), curves)
 
 
-def class_logits(outputs: npt.NDArray[Any]) -> Floats:
+def class_logits(outputs: Array) -> Floats:
     """Return one logit per class in float64. A single shared logit is the second class's, the first has 0."""
     logits = np.asarray(outputs, dtype=np.float64)
     return np.column_stack([np.zeros(len(logits)), logits[:, 0]]) if logits.shape[1] == 1 else logits
@@ -89,13 +88,11 @@ def one_versus_rest(logits: Floats) -> Floats:
 
 
 # ---- fitting ---------------------------------------------------------------------------------------------------------
-
-
 def fit_calibration(
     method: str | None,
     class_weights: Floats,
-    outputs: npt.NDArray[Any] | None = None,
-    y: npt.NDArray[np.int64] | None = None,
+    outputs: Array | None = None,
+    y: Integers | None = None,
     weights: Floats | None = None,
 ) -> Calibration:
     """Learn how outputs become probabilities."""
@@ -113,9 +110,7 @@ def fit_calibration(
     return Calibration("isotonic", curves=_isotonic_curves(one_versus_rest(logits), y, rows))
 
 
-def check_calibration(
-    method: str | None, class_weights: Floats, classes: npt.NDArray[Any], y: npt.NDArray[np.int64]
-) -> None:
+def check_calibration(method: str | None, class_weights: Floats, classes: Array, y: Integers) -> None:
     """Refuse, before training, what cannot be calibrated."""
     if method in ("prior", "temperature") and (class_weights == 0).any():
         label = classes[class_weights == 0].tolist()[0]
@@ -142,7 +137,7 @@ def check_calibration(
         )
 
 
-def best_temperature(logits: Floats, y: npt.NDArray[np.int64], weights: Floats, *, spread: float = math.inf) -> float:
+def best_temperature(logits: Floats, y: Integers, weights: Floats, *, spread: float = math.inf) -> float:
     """Return the temperature of the least log loss, between exp(−5) and exp(5)."""
     from scipy.optimize import minimize_scalar
 
@@ -158,7 +153,7 @@ def best_temperature(logits: Floats, y: npt.NDArray[np.int64], weights: Floats, 
 
 
 def _isotonic_curves(
-    odds: Floats, y: npt.NDArray[np.int64], weights: Floats
+    odds: Floats, y: Integers, weights: Floats
 ) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
     """Fit the share of each class as a rising step function of its log odds (Zadrozny & Elkan 2002, section 3)."""
     from sklearn.isotonic import IsotonicRegression

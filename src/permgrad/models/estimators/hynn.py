@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted
 
+from permgrad.base.arrays import Array, Booleans, Floats, Floats32
 from permgrad.base.progress import ProgressMode
-from permgrad.models.estimators.base import HyNNBase
+from permgrad.models.estimators.base import Calibrated, HyNNBase
 
 
 class HyNNClassifier(ClassifierMixin, HyNNBase):
@@ -101,9 +100,19 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         ...     model.save(f"{folder}/model")
         ...     bool((permgrad.load(f"{folder}/model").predict(X) == model.predict(X)).all())
         True
+
+        The steps of ``fit`` one by one, for programs that need what is between them:
+
+        >>> rows, held = model.fit_encoder(X[::2]), model.encode_rows(X[1::2])
+        >>> prepared = model.prepare(rows, y[::2], eval_set=(held, y[1::2]))
+        >>> len(prepared.job.train_rows), len(prepared.job.validation_rows)
+        (75, 75)
+        >>> model = model.train(prepared.with_epochs(3), on_epoch=lambda line: line["epoch"] == 2)
+        >>> len(model.history_), model.predict(held.take([0, 7])).shape
+        (2, (2,))
     """
 
-    _task = "classification"
+    task = "classification"
 
     def __init__(
         self,
@@ -138,17 +147,15 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
     ) -> None:
         self._store(locals())
 
-    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+    def predict_proba(self, X: Any) -> Floats:
         """Return each class's probability, float64 ``(rows, classes)``, calibrated if asked for. Rows sum to 1."""
-        check_is_fitted(self, "module_")
-        return self.calibration_.probabilities(self.predict_encoded(self.encode(X)))
+        return self.predict_parts(X)["probabilities"]
 
-    def predict(self, X: Any) -> npt.NDArray[Any]:
+    def predict(self, X: Any) -> Array:
         """Return the most probable class of each row ``(rows,)``, by ``predict_proba``."""
-        best = self.predict_proba(X).argmax(axis=1)
-        return np.asarray(self.classes_[best])
+        return self.predict_parts(X)["prediction"]
 
-    def predict_set(self, X: Any, coverage: float = 0.9, *, groups: Any = None) -> npt.NDArray[np.bool_]:
+    def predict_set(self, X: Any, coverage: float = 0.9, *, groups: Any = None) -> Booleans:
         """Return for each class whether it is in the row's prediction set ``(rows, classes)``.
 
         The sets hold the true class of at least the share ``coverage`` of new rows, if these are drawn like the rows
@@ -172,16 +179,18 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
             >>> sets.shape, bool(sets[np.arange(797), y[1000:]].mean() > 0.7)
             ((797, 10), True)
         """
-        return self._predict_both(X, coverage, groups)[1]
+        return self._parts(X, self._calibrated(coverage, groups))["inside"]
 
-    def _predict_both(
-        self, X: Any, coverage: float, groups: Any = None
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Return ``predict_proba`` and ``predict_set``."""
-        held_out, share, columns = self._calibrated(coverage, groups)
-        encoded = self.encode(X)
-        probabilities = self.calibration_.probabilities(self.predict_encoded(encoded))
-        return probabilities, held_out.members(encoded, probabilities, share, columns)
+    def _parts(self, X: Any, calibrated: Calibrated | None) -> dict[str, Array]:
+        encoded = self.encode_rows(X).encoded
+        outputs = self.predict_encoded(encoded)
+        probabilities = self.calibration_.probabilities(outputs)
+        best = probabilities.argmax(axis=1)
+        parts = {"prediction": np.asarray(self.classes_[best]), "probabilities": probabilities}
+        if calibrated is not None:
+            held_out, share, columns = calibrated
+            parts["inside"] = held_out.members(encoded, probabilities, share, columns)
+        return parts
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy, of labels in every form that ``fit`` takes: also booleans in an array of objects."""
@@ -213,7 +222,7 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
         (200,)
     """
 
-    _task = "regression"
+    task = "regression"
 
     def __init__(
         self,
@@ -246,12 +255,11 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
     ) -> None:
         self._store(locals())
 
-    def predict(self, X: Any) -> npt.NDArray[np.float64]:
+    def predict(self, X: Any) -> Floats:
         """Return predictions in the units of y, float64 ``(rows,)``."""
-        standardised = self.predict_encoded(self.encode(X))[:, 0].astype(np.float64)
-        return np.asarray(standardised * self.target_scale_ + self.target_mean_)
+        return self.predict_parts(X)["prediction"]
 
-    def predict_interval(self, X: Any, coverage: float = 0.9, *, groups: Any = None) -> npt.NDArray[np.float64]:
+    def predict_interval(self, X: Any, coverage: float = 0.9, *, groups: Any = None) -> Floats:
         """Return the ends of an interval for each row in the units of y, float64 ``(rows, 2)``.
 
         The intervals hold the truth of at least the share ``coverage`` of new rows, if these are drawn like the rows
@@ -278,19 +286,23 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
             >>> bool(0.7 < ((low < y[1000:]) & (y[1000:] < high)).mean() < 0.9)
             True
         """
-        return self._predict_both(X, coverage, groups)[1]
+        return self._parts(X, self._calibrated(coverage, groups))["inside"]
 
-    def _predict_both(
-        self, X: Any, coverage: float, groups: Any = None
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return ``predict`` and ``predict_interval``."""
-        held_out, share, columns = self._calibrated(coverage, groups)
-        encoded = self.encode(X)
-        predicted = self.predict_encoded(encoded)[:, 0].astype(np.float64)
-        ends = held_out.ends(encoded, predicted, share, columns)
-        return predicted * self.target_scale_ + self.target_mean_, ends * self.target_scale_ + self.target_mean_
+    def _parts(self, X: Any, calibrated: Calibrated | None) -> dict[str, Array]:
+        encoded, predicted = self._standardised(X)
+        parts = {"prediction": predicted * self.target_scale_ + self.target_mean_}
+        if calibrated is not None:
+            held_out, share, columns = calibrated
+            ends = held_out.ends(encoded, predicted, share, columns)
+            parts["inside"] = ends * self.target_scale_ + self.target_mean_
+        return parts
 
-    def interval_width(self, X: Any, coverage: float = 0.9, *, groups: Any = None) -> npt.NDArray[np.float64]:
+    def _standardised(self, X: Any) -> tuple[Floats32, Floats]:
+        """Return encoded rows, and their predictions before they get the units of y."""
+        encoded = self.encode_rows(X).encoded
+        return encoded, self.predict_encoded(encoded)[:, 0].astype(np.float64)
+
+    def interval_width(self, X: Any, coverage: float = 0.9, *, groups: Any = None) -> Floats:
         """Return the width of ``predict_interval`` ``(rows,)``, an output that every method explains.
 
         ``pg.explain(model.interval_width, X)`` shows which columns make predictions unsure.
@@ -305,7 +317,6 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
             ['x1', 'x0']
         """
         held_out, share, columns = self._calibrated(coverage, groups)
-        encoded = self.encode(X)
-        predicted = self.predict_encoded(encoded)[:, 0].astype(np.float64)
+        encoded, predicted = self._standardised(X)
         low, high = held_out.around(encoded, predicted, share, columns).T
         return np.asarray((high - low) * self.target_scale_)

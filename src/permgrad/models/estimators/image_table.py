@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.progress import ProgressMode
@@ -21,11 +22,11 @@ from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.base.registry import Registry
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.image_table import ImageColumn
-from permgrad.data.types.column_types import Kind
+from permgrad.data.types.column_types import Kind, Schema
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import device_of, full_float32, rows_at_once
 from permgrad.models.estimators.inputs import code_target, learn_target
-from permgrad.models.estimators.prepared import Prepared, train_model
+from permgrad.models.estimators.prepared import EncodedRows, Prepared, TrainedModel, check_hooks
 from permgrad.models.estimators.settings import (
     TASK_LOSSES,
     argument_faults,
@@ -37,13 +38,13 @@ from permgrad.models.estimators.settings import (
 from permgrad.models.network.multimodal import ImageTableNetwork, ImageTableOptions
 from permgrad.models.save.writing import save
 from permgrad.models.train.guard import sheltered, untouched
-from permgrad.models.train.learner import Course, TrainingOptions
+from permgrad.models.train.learner import EpochWatcher, TrainingJob, TrainingOptions
 from permgrad.models.train.rows import Rows
 
 Task = Literal["classification", "regression"]
 Files = Sequence[Path]
 #: Rows of each input: images as they are stored, and the encoded table.
-Arrays = dict[str, npt.NDArray[Any]]
+Arrays = dict[str, Array]
 
 #: Name of the encoded table among a network's inputs.
 TABLE = "table"
@@ -92,7 +93,7 @@ class Records:
 
     images: Mapping[str, Files]
     table: pd.DataFrame
-    y: npt.NDArray[Any] | None = None
+    y: Array | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -137,7 +138,7 @@ class _Trainee(nn.Module):
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class ImageTableModel:
+class ImageTableModel(TrainedModel):
     """A network of images and a table, with everything needed to read further rows.
 
     Args:
@@ -176,6 +177,10 @@ class ImageTableModel:
         (['scan', 'table'], 'table', {'dose': ['dose']}, 24)
         >>> model.outputs(held).shape, model.predict(held).shape, model.predict_proba(held).shape
         ((2, 2), (2,), (2, 2))
+        >>> known = model.fit_encoder(rows), model.encode_rows(held)
+        >>> prepared = model.prepare(known[0], rows.y, eval_set=(known[1], held.y))
+        >>> sorted(model.train(prepared).predict_parts(known[1]))
+        ['prediction', 'probabilities']
         >>> model.save(folder / "model")
         >>> type(pg.load(folder / "model")).__name__
         'ImageTableModel'
@@ -195,79 +200,106 @@ class ImageTableModel:
     device: Any = "auto"
     random_state: Any = None
     progress: ProgressMode = "auto"
-    training_options_: dict[str, Any] = dataclasses.field(init=False)
-    classes_: npt.NDArray[Any] = dataclasses.field(init=False)
-    class_weights_: npt.NDArray[np.float64] = dataclasses.field(init=False)
+    classes_: Array = dataclasses.field(init=False)
+    class_weights_: Floats = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         """Refuse another task."""
         check_choice("task", self.task, tuple(TASK_LOSSES))
 
     # ---- fitting -----------------------------------------------------------------------------------------------------
-
     def fit(
-        self, train_rows: Records, validation_rows: Records, *, checkpoint_folder: str | os.PathLike[str] | None = None
+        self,
+        train_rows: Records,
+        validation_rows: Records,
+        *,
+        checkpoint_folder: str | os.PathLike[str] | None = None,
+        on_epoch: EpochWatcher | None = None,
     ) -> Self:
         """Fit encoders on training rows and train. The epoch with the best loss on the validation rows is kept.
 
-        A stopped training is resumed from its ``checkpoint_folder``.
+        A stopped training is resumed from its ``checkpoint_folder``. ``on_epoch`` is called with each epoch's line of
+        the history, and True ends the training.
+        """
+        check_hooks(checkpoint_folder, on_epoch)
+        prepared = self.prepare(train_rows, train_rows.y, eval_set=(validation_rows, validation_rows.y))
+        return self.train(prepared, checkpoint_folder=checkpoint_folder, on_epoch=on_epoch)
+
+    def fit_encoder(self, X: Records, schema: Schema | None = None) -> EncodedRows:
+        """Read the images of training rows, fit the encoders of images and table, and return the rows encoded.
+
+        ``schema``: types of the table's columns, where they are known.
+
+        Raises:
+            InputError: Arguments or rows cannot be used, an image cannot be read, or no column of the table varies.
         """
         with untouched():
-            train_model(self, self._prepare(train_rows, validation_rows), checkpoint_folder)
-        return self
-
-    def _prepare(self, rows: Records, held: Records) -> Prepared:
-        """Read the images, fit encoders and build the network: all that comes before the first step."""
-        preset = image_presets.get(self.preset)
-        device = self._check_arguments()
-        options = _changed(preset.network, self.network, "network option")
-        loss = TASK_LOSSES[self.task][0]
-        training = _changed(TrainingOptions(loss=loss), {**preset.training, **(self.training or {})}, "training option")
-        self.seed_ = resolve_seed(self.random_state)
-        if rows.y is None:
-            raise InputError("Training rows need a target, but y is None", hint="Pass y.", code="PG005")
-        self.target_mean_, self.target_scale_ = 0.0, 1.0
-        target = learn_target(self, self.task, np.asarray(rows.y), self.class_weight)
-        if held.y is None or len(held) == 0:
-            raise InputError(
-                "Validation rows with a target are needed, but there are none", hint="Pass some.", code="PG005"
-            )
-        if self.task == "classification":
-            held = held.take(np.flatnonzero(np.isin(held.y, self.classes_)))
-            if len(held) == 0:
-                raise InputError(
-                    "No validation row has a class of the training rows",
-                    hint="Pass other validation rows.",
-                    code="PG015",
-                )
-        held_target = code_target(self, self.task, np.asarray(held.y))
-        fitted = [ImageColumn.fit(name, files, size=self.image_size) for name, files in rows.images.items()]
-        self.images_ = tuple(column for column, _ in fitted)
-        arrays: Arrays = {column.name: pixels for column, pixels in fitted}
-        self.preprocessor_ = TableEncoder(
-            preset.numeric, na_codes=self.na_codes, variables=self.variables, kinds=self.kinds
-        )
-        encoded = arrays[self.table_input] = self.preprocessor_.fit_transform(rows.table)
+            preset = image_presets.get(self.preset)
+            self._check_arguments()
+            fitted = [ImageColumn.fit(name, files, size=self.image_size) for name, files in X.images.items()]
+            self.images_ = tuple(column for column, _ in fitted)
+            encoder = TableEncoder(preset.numeric, na_codes=self.na_codes, variables=self.variables, kinds=self.kinds)
+            self.preprocessor_ = encoder.fit(X.table, schema=schema)
+            encoded = encoder.transform(X.table)
         if encoded.shape[1] == 0:
             raise InputError(
                 "The table with the images needs a column that varies, but none does among the training rows",
                 hint="Add columns.",
                 code="PG017",
             )
-        chosen = generator(self.seed_, "background").permutation(len(encoded))[: self.background_size]
-        self.background_ = {name: array[chosen] for name, array in arrays.items()}
-        self.background_target_ = np.asarray(rows.y)[chosen]
-        with sheltered(derive_seed(self.seed_, "weights")):
-            self.module_ = self._build(encoded.shape[1], options)
-        course = Course(
-            cast("Any", _Trainee(self.module_)),
-            self._rows(arrays, target),
-            self._rows(self._arrays(held), held_target),
-            training,
-            derive_seed(self.seed_, "training"),
-            self.progress,
-        )
-        return Prepared(course, device, 1, np.ones(len(held)))
+        return EncodedRows(X.table, encoder, encoded, {column.name: pixels for column, pixels in fitted})
+
+    def prepare(self, X: Records | EncodedRows, y: Any, *, eval_set: tuple[Records | EncodedRows, Any]) -> Prepared:
+        """Do all of ``fit`` that comes before the first step, see ``HyNNClassifier.prepare``.
+
+        ``X``: training rows, or what ``fit_encoder`` of this model returned, or some of it. ``eval_set``: validation
+        rows and their target. Rows of classes without a training row are left out.
+
+        Raises:
+            InputError: Arguments or rows cannot be used, or an image cannot be read.
+        """
+        preset = image_presets.get(self.preset)
+        device = self._check_arguments()
+        options = _changed(preset.network, self.network, "network option")
+        loss = TASK_LOSSES[self.task][0]
+        training = _changed(TrainingOptions(loss=loss), {**preset.training, **(self.training or {})}, "training option")
+        self.seed_ = resolve_seed(self.random_state)
+        if y is None:
+            raise InputError("Training rows need a target, but y is None", hint="Pass y.", code="PG005")
+        held, held_y = eval_set
+        if held_y is None or len(held) == 0:
+            raise InputError(
+                "Validation rows with a target are needed, but there are none", hint="Pass some.", code="PG005"
+            )
+        with untouched():
+            self.target_mean_, self.target_scale_ = 0.0, 1.0
+            target, held_y = learn_target(self, np.asarray(y), self.class_weight), np.asarray(held_y)
+            if self.task == "classification" and not (known := np.isin(held_y, self.classes_)).all():
+                held, held_y = held.take(np.flatnonzero(known)), held_y[known]
+            if len(held) == 0:
+                raise InputError(
+                    "No validation row has a class of the training rows",
+                    hint="Pass other validation rows.",
+                    code="PG015",
+                )
+            held_target = code_target(self, held_y)
+            rows = self.encode_rows(X) if isinstance(X, EncodedRows) else self.fit_encoder(X)
+            arrays = self._arrays(rows)
+            chosen = generator(self.seed_, "background").permutation(len(rows))[: self.background_size]
+            self.background_ = {name: array[chosen] for name, array in arrays.items()}
+            self.background_target_ = np.asarray(y)[chosen]
+            self.__dict__.pop("history_", None)  # what an earlier training left no longer belongs to the network
+            with sheltered(derive_seed(self.seed_, "weights")):
+                self.module_ = image_network(self, rows.encoded.shape[1], options)
+            job = TrainingJob(
+                cast("Any", _Trainee(self.module_)),
+                self._rows(arrays, target),
+                self._rows(self._arrays(held), held_target),
+                training,
+                derive_seed(self.seed_, "training"),
+                self.progress,
+            )
+        return Prepared(job, self.module_, device, 1, np.ones(len(held)))
 
     def _check_arguments(self) -> torch.device:
         """Refuse arguments that cannot be used, all at once, before an image is read."""
@@ -284,16 +316,7 @@ class ImageTableModel:
         raise_faults(faults)
         return device
 
-    def _build(self, encoded: int, options: ImageTableOptions) -> ImageTableNetwork:
-        """Return an untrained network for the fitted image columns and a number of encoded columns."""
-        columns = [
-            (column.channels, column.height, column.width, column.mean, column.spread) for column in self.images_
-        ]
-        outputs = len(self.classes_) if self.task == "classification" else 1
-        made = ImageTableNetwork(columns, encoded, outputs, options, centre=self.target_mean_, scale=self.target_scale_)
-        return made.eval()
-
-    def _rows(self, inputs: Arrays, y: npt.NDArray[Any]) -> Rows:
+    def _rows(self, inputs: Arrays, y: Array) -> Rows:
         """Put rows into tensors. Classes weigh as ``class_weights_`` says, and the mean weight is 1."""
         weights = self.class_weights_[y] if self.task == "classification" else np.ones(len(y))
         target = torch.from_numpy(y)
@@ -302,7 +325,6 @@ class ImageTableModel:
         return Rows(cast("Any", _together(inputs)), target, weight)
 
     # ---- using -------------------------------------------------------------------------------------------------------
-
     @property
     def table_input(self) -> str:
         """Name of the encoded table among the inputs."""
@@ -316,12 +338,29 @@ class ImageTableModel:
         players = self.preprocessor_.features("feature")
         return {feature: [names[column] for column in columns] for feature, columns in players.items() if len(columns)}
 
-    def _arrays(self, rows: Records) -> Arrays:
-        """Read the images, uint8 ``(rows, channels, height, width)`` each, and encode the table."""
-        pixels: Arrays = {column.name: column.read(rows.images[column.name]) for column in self.images_}
-        return {**pixels, self.table_input: self.preprocessor_.transform(rows.table)}
+    def encode_rows(self, X: Records | EncodedRows) -> EncodedRows:
+        """Return rows with their pixels and their encoded table, which all methods take in the place of ``Records``.
 
-    def inputs(self, rows: Records) -> dict[str, Any]:
+        Raises:
+            InputError: Another model encoded the rows, an image cannot be read, or the table has other columns.
+        """
+        if not isinstance(X, EncodedRows):
+            pixels = {column.name: column.read(X.images[column.name]) for column in self.images_}
+            return EncodedRows(X.table, self.preprocessor_, self.preprocessor_.transform(X.table), pixels)
+        if X.encoder is not self.preprocessor_:
+            raise InputError(
+                "Another model encoded these rows, and its images may have another size",
+                hint="Pass the Records.",
+                code="PG004",
+            )
+        return X
+
+    def _arrays(self, rows: Records | EncodedRows) -> Arrays:
+        """Return the pixels of the images, and the encoded table."""
+        known = self.encode_rows(rows)
+        return {**known.images, self.table_input: known.encoded}
+
+    def inputs(self, rows: Records | EncodedRows) -> dict[str, Any]:
         """Return what ``pg.explain(model.module_, ...)`` takes: images in 0 … 1, and the encoded table as a frame."""
         return self._shown(self._arrays(rows))
 
@@ -337,8 +376,10 @@ class ImageTableModel:
         return {**inputs, self.table_input: frame}
 
     @torch.no_grad()
-    def outputs(self, rows: Records) -> npt.NDArray[np.float64]:
+    def outputs(self, rows: Records | EncodedRows) -> Floats:
         """Return logits, or predictions in the target's units, ``(rows, outputs)``."""
+        if not hasattr(self, "history_"):
+            raise InputError("This ImageTableModel is not fitted", hint="Call fit first.", code="PG030")
         together, device = _together(self._arrays(rows)), device_of(self.module_)
         size = rows_at_once(device, on_processor=_ROWS, on_accelerator=_ROWS_ACCELERATOR)
         outputs: list[Tensor] = []
@@ -348,19 +389,33 @@ class ImageTableModel:
             )
         return torch.cat(outputs).double().cpu().numpy()
 
-    def predict_proba(self, rows: Records) -> npt.NDArray[np.float64]:
+    def predict_proba(self, rows: Records | EncodedRows) -> Floats:
         """Return each class's probability ``(rows, classes)``. Rows sum to 1."""
         if self.task != "classification":
             raise InputError(
                 "predict_proba needs classes, but this model is a regression", hint="Call predict.", code="PG004"
             )
-        return np.asarray(torch.softmax(torch.from_numpy(self.outputs(rows)), dim=1).numpy())
+        return self.predict_parts(rows)["probabilities"]
 
-    def predict(self, rows: Records) -> npt.NDArray[Any]:
+    def predict(self, rows: Records | EncodedRows) -> Array:
         """Return the most probable class, or the prediction in the target's units ``(rows,)``."""
-        if self.task == "classification":
-            return np.asarray(self.classes_[self.predict_proba(rows).argmax(axis=1)])
-        return self.outputs(rows)[:, 0]
+        return self.predict_parts(rows)["prediction"]
+
+    def predict_parts(self, rows: Records | EncodedRows, coverage: float | None = None) -> dict[str, Array]:
+        """Return ``"prediction"`` ``(rows,)``, and of classes ``"probabilities"`` ``(rows, classes)``.
+
+        Raises:
+            InputError: ``coverage`` is passed: models that read images have no intervals or sets.
+        """
+        if coverage is not None:
+            raise InputError(
+                "A model that reads images has no intervals or sets", hint="Leave coverage out.", code="PG004"
+            )
+        outputs = self.outputs(rows)
+        if self.task == "regression":
+            return {"prediction": outputs[:, 0]}
+        probabilities = np.asarray(torch.softmax(torch.from_numpy(outputs), dim=1).numpy())
+        return {"prediction": np.asarray(self.classes_[probabilities.argmax(axis=1)]), "probabilities": probabilities}
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write weights as safetensors, the rest as JSON and npz. Nothing executes on load."""
@@ -376,3 +431,11 @@ def _changed(base: Any, changes: Mapping[str, Any] | None, kind: str) -> Any:
     if strange := [name for name in changes or {} if name not in names]:
         raise unknown(kind, strange[0], names)
     return dataclasses.replace(base, **(changes or {}))
+
+
+def image_network(model: ImageTableModel, encoded: int, options: ImageTableOptions) -> ImageTableNetwork:
+    """Return an untrained network for the fitted image columns and a number of encoded columns."""
+    columns = [(column.channels, column.height, column.width, column.mean, column.spread) for column in model.images_]
+    outputs = len(model.classes_) if model.task == "classification" else 1
+    made = ImageTableNetwork(columns, encoded, outputs, options, centre=model.target_mean_, scale=model.target_scale_)
+    return made.eval()

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_class_names, is_number
 from permgrad.base.errors import InputError, by_count, counted, shown, warn_user
 from permgrad.base.random import generator
@@ -48,7 +48,7 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
     return _with_types(frame) if array.dtype == object else frame
 
 
-def _validated(estimator: Any, X: Any, *, reset: bool) -> npt.NDArray[Any]:
+def _validated(estimator: Any, X: Any, *, reset: bool) -> Array:
     """Return rows as an array, and remember or compare their columns, as scikit-learn does and in its words."""
     from sklearn.utils.validation import check_array, validate_data
 
@@ -65,7 +65,7 @@ def _validated(estimator: Any, X: Any, *, reset: bool) -> npt.NDArray[Any]:
             code="PG001",
         )
     try:
-        array: npt.NDArray[Any] = X
+        array: Array = X
         if not isinstance(X, pd.DataFrame):
             least = 2 if reset else 1
             array = check_array(
@@ -142,7 +142,7 @@ def check_rows_match(frame: pd.DataFrame, y: Any, what: str = "y") -> None:
         )
 
 
-def one_column(y: Any, *, estimator: Any) -> npt.NDArray[Any]:
+def one_column(y: Any, *, estimator: Any) -> Array:
     """Return the target as a one-dimensional array. Several targets and missing values are refused."""
     from sklearn.exceptions import DataConversionWarning
 
@@ -171,7 +171,7 @@ def one_column(y: Any, *, estimator: Any) -> npt.NDArray[Any]:
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected; it is taken as one target",
             DataConversionWarning,
-            stacklevel=6,
+            stacklevel=4,
         )
         values = values[:, 0]
     if values.ndim != 1:
@@ -207,7 +207,7 @@ def _plain_series(y: pd.Series[Any]) -> Any:
     return y.to_numpy()
 
 
-def class_target(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+def class_target(y: Array) -> tuple[Array, Integers]:
     """Return the sorted classes and each row's class index."""
     from sklearn.utils.multiclass import check_classification_targets
 
@@ -246,7 +246,7 @@ def class_target(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.
     return classes, indexes.astype(np.int64)
 
 
-def number_target(y: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def number_target(y: Array) -> Floats:
     """Return the target in float64."""
     numbers = None
     if y.dtype.kind not in "USMm" and not (y.dtype == object and any(isinstance(value, str) for value in y.tolist())):
@@ -276,12 +276,12 @@ def number_target(y: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return numbers
 
 
-def learn_target(model: Any, task: str, y: npt.NDArray[Any], class_weight: Any = None) -> npt.NDArray[Any]:
+def learn_target(model: Any, y: Array, class_weight: Any) -> Array:
     """Give a model what it must know of the training rows' target, and return it as the network sees it.
 
     Of classes ``classes_`` and ``class_weights_``. Of numbers ``target_mean_`` and ``target_scale_``, the deviation.
     """
-    if task == "classification":
+    if model.task == "classification":
         model.classes_, coded = class_target(y)
         model.class_weights_ = class_weights(class_weight, model.classes_, np.bincount(coded))
         return coded
@@ -290,16 +290,15 @@ def learn_target(model: Any, task: str, y: npt.NDArray[Any], class_weight: Any =
     if spread == 0:
         warn_user(
             f"All {len(y)} training values of y are {mean:.6g}. There is nothing to learn, and predictions stay near "
-            "that "
-            "value."
+            "that value."
         )
     model.target_mean_, model.target_scale_ = mean, spread if spread > 0 else 1.0
     return np.asarray((numbers - mean) / model.target_scale_)
 
 
-def code_target(model: Any, task: str, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def code_target(model: Any, y: Array) -> Array:
     """Return other rows' target as the network sees it: class indexes, or standardised numbers."""
-    if task == "regression":
+    if model.task == "regression":
         return np.asarray((number_target(y) - model.target_mean_) / model.target_scale_)
     places = {label: position for position, label in enumerate(model.classes_.tolist())}
     indexes = np.array([places.get(label, -1) for label in y.tolist()], dtype=np.int64)
@@ -314,7 +313,7 @@ def code_target(model: Any, task: str, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return indexes
 
 
-def class_weights(class_weight: Any, classes: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def class_weights(class_weight: Any, classes: Array, rows: Integers) -> Floats:
     """Return one weight per class, of which there are ``rows (classes,)``.
 
     ``"balanced"``: rows / (classes × rows of the class). ``"pos_weight"``: rows of the first class / rows of the class.
@@ -353,9 +352,7 @@ def class_weights(class_weight: Any, classes: npt.NDArray[Any], rows: npt.NDArra
     return weights
 
 
-def held_out(
-    rows: int, fraction: float, seed: int, indexes: npt.NDArray[np.int64] | None
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def held_out(rows: int, fraction: float, seed: int, indexes: Integers | None) -> tuple[Integers, Integers]:
     """Return training and validation row numbers, sorted. Drawn within classes if there are any.
 
     Every class keeps a training row. No row is drawn if fewer than two would be left to train.

@@ -15,19 +15,18 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
 from permgrad.base.errors import InputError, by_count
 from permgrad.base.random import generator
 from permgrad.models.estimators.trees import NO_TREES, Trees, fit_trees
-from permgrad.models.train.learner import Course
+from permgrad.models.train.learner import TrainingJob
 from permgrad.models.train.rows import Rows
 
-Floats: TypeAlias = npt.NDArray[np.float64]
-Places: TypeAlias = npt.NDArray[np.int64]
+Places: TypeAlias = Integers
 #: Encoded rows ``(rows, encoded)``, standardised truth and prediction ``(rows,)``.
-Sample: TypeAlias = tuple[npt.NDArray[np.float32], Floats, Floats]
+Sample: TypeAlias = tuple[Floats32, Floats, Floats]
 
 #: Held-out rows that are stored, and training rows that the scale is learned from, at most. Cells of the latter.
 MOST_HELD, MOST_LEARNED, _CELLS = 5_000, 10_000, 1_000_000
@@ -103,7 +102,7 @@ class HeldOut:
         scale, trees: of numbers. Trees move the centre away from the prediction.
     """
 
-    x: npt.NDArray[np.float32]
+    x: Floats32
     scores: Floats
     scale: Scale | None = None
     trees: Trees = NO_TREES
@@ -128,16 +127,16 @@ class HeldOut:
         """Return how many held-out rows a coverage needs: sets end on one side, intervals on two."""
         return math.ceil((1 if self.scale is None else 2) / (1 - coverage) * (1 - 1e-9)) - 1
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> dict[str, Array]:
         """Return what a saved model holds."""
-        arrays: dict[str, npt.NDArray[Any]] = {"held_out.x": self.x, "held_out.scores": self.scores}
+        arrays: dict[str, Array] = {"held_out.x": self.x, "held_out.scores": self.scores}
         if self.scale is not None:
             arrays |= {"held_out.edges": self.scale.edges, "held_out.steps": self.scale.steps}
             arrays |= self.trees.arrays()
         return arrays
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]], encoded: int) -> Self | None:
+    def from_arrays(cls, arrays: Mapping[str, Array], encoded: int) -> Self | None:
         """Read back what ``arrays`` returned, if a model holds it. ValueError: the parts do not fit together."""
         x, scores, edges, steps = (arrays.get(f"held_out.{name}") for name in ("x", "scores", "edges", "steps"))
         if x is None or scores is None:
@@ -168,16 +167,14 @@ class HeldOut:
             ends[rows] = np.sort(scores)[[outside // 2 - 1, len(scores) - (outside + 1) // 2]]
         return np.asarray(ends * self.scale(_columns(encoded, predicted))[:, None])
 
-    def members(self, encoded: Any, probabilities: Floats, coverage: float, columns: Places) -> npt.NDArray[np.bool_]:
+    def members(self, encoded: Any, probabilities: Floats, coverage: float, columns: Places) -> Booleans:
         """Return whether each class is in the set of a row ``(rows, classes)``."""
         limits = np.empty((len(probabilities), 1))
         for rows, scores in self._by_group(encoded, columns, coverage):
             limits[rows] = np.sort(scores)[len(scores) - _gaps_outside(coverage, len(scores))]
         return np.asarray(1 - probabilities <= limits)
 
-    def _by_group(
-        self, encoded: Any, columns: Places, coverage: float
-    ) -> Iterator[tuple[npt.NDArray[np.bool_], Floats]]:
+    def _by_group(self, encoded: Any, columns: Places, coverage: float) -> Iterator[tuple[Booleans, Floats]]:
         """Yield which rows are in a group, and its scores: those of all held-out rows where it has too few."""
         least = self.fewest(coverage)
         if len(self.scores) < least:
@@ -193,21 +190,21 @@ class HeldOut:
             yield rows == code, scores if len(scores) >= least else self.scores
 
 
-def learn_errors(model: Any, course: Course) -> HeldOut | None:
+def learn_errors(model: Any, job: TrainingJob) -> HeldOut | None:
     """Return what the validation rows of a trained estimator say of its errors, or None without any."""
-    if course.validation_rows is None or not len(course.validation_rows):
+    if job.validation_rows is None or not len(job.validation_rows):
         return None
 
-    def drawn(rows: Rows, most: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    def drawn(rows: Rows, most: int) -> tuple[Array, Array, Array]:
         most = min(most, max(_CELLS // rows.x.shape[1], 1))
         chosen = np.sort(generator(model.seed_, "rows of errors").permutation(len(rows))[:most])
         x, y = rows.x.cpu().numpy()[chosen], rows.y.cpu().numpy()[chosen]
         return x, y, model.predict_encoded(x)
 
-    x, y, outputs = drawn(course.validation_rows, MOST_HELD)
+    x, y, outputs = drawn(job.validation_rows, MOST_HELD)
     if hasattr(model, "classes_"):
         return HeldOut(x, 1 - model.calibration_.probabilities(outputs)[np.arange(len(y)), y])
-    rows = course.train_rows
+    rows = job.train_rows
     if not isinstance(rows, Rows):  # rows of files are not in memory, but some of them are, for explanations
         x_learned, y_learned = (torch.from_numpy(each) for each in (model.background_, model.background_target_))
         rows = Rows(x_learned, y_learned, weight=y_learned)
@@ -227,7 +224,7 @@ def _columns(encoded: Any, predicted: Floats) -> Floats:
     return np.column_stack([np.asarray(encoded, dtype=np.float64), predicted])
 
 
-def _group_codes(held: Any, rows: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _group_codes(held: Any, rows: Any) -> tuple[Integers, Integers]:
     """Return the group of held-out rows and of others: the values of their columns, of many values their quarter."""
     codes = np.zeros((len(held) + len(rows), held.shape[1]), dtype=np.int64)
     for column, values in enumerate(held.T):

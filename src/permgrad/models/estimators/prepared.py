@@ -4,24 +4,72 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from torch import nn
 
-from permgrad.base.errors import InputError, listed
+from permgrad.base.arrays import Floats, Floats32
+from permgrad.base.checks import check_path
+from permgrad.base.errors import InputError, listed, shown
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_notes import fused_columns
-from permgrad.models.train.learner import Course, EpochWatcher
+from permgrad.models.train.guard import untouched
+from permgrad.models.train.learner import EpochWatcher, TrainingJob
 from permgrad.models.train.training import train
 
 
-def encode_training(encoder: TableEncoder, frame: pd.DataFrame) -> npt.NDArray[np.float32]:
-    """Return training rows as the network sees them. A table without a column that varies is refused."""
-    encoded = np.ascontiguousarray(encoder.transform(frame), dtype=np.float32)
-    if encoded.shape[1] == 0:
+@dataclasses.dataclass(frozen=True, eq=False)
+class EncodedRows:
+    """Rows with what a model's encoder makes of them, so that a table is encoded once and an image is read once.
+
+    Estimators of permgrad take them in the place of a frame, and so does ``permgrad.explain``. ``encode_rows`` of a
+    model returns them.
+
+    Attributes:
+        table: the rows as they were passed, ``(rows, features)``.
+        encoder: what encoded them. A model with another encoder encodes the table again.
+        encoded: float32 ``(rows, encoded)``.
+        images: of rows with images the pixels of each image column, uint8 ``(rows, channels, height, width)``.
+
+    Examples:
+        >>> table = pd.DataFrame({"age": [31.0, 40.0, 60.0]})
+        >>> rows = EncodedRows.of(table, TableEncoder("minmax").fit(table))
+        >>> len(rows), rows.take([2, 0]).encoded.tolist()
+        (3, [[1.0], [0.0]])
+    """
+
+    table: pd.DataFrame
+    encoder: TableEncoder
+    encoded: Floats32
+    images: Mapping[str, npt.NDArray[np.uint8]] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, encoder: TableEncoder) -> EncodedRows:
+        """Encode the rows of a table."""
+        return cls(table, encoder, encoder.transform(table))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def take(self, places: Any) -> EncodedRows:
+        """Return the rows at some places, which are not encoded again."""
+        images = {name: pixels[places] for name, pixels in self.images.items()}
+        return EncodedRows(self.table.iloc[places], self.encoder, self.encoded[places], images)
+
+    def with_table(self, table: pd.DataFrame) -> EncodedRows:
+        """Return rows with the same images and another table."""
+        return EncodedRows(table, self.encoder, self.encoder.transform(table), self.images)
+
+
+def encode_training(encoder: TableEncoder, frame: pd.DataFrame) -> EncodedRows:
+    """Encode training rows. A table without a column that varies is refused."""
+    rows = EncodedRows.of(frame, encoder)
+    if rows.encoded.shape[1] == 0:
         fused = fused_columns(encoder.schema_)
         why = (
             f" as float64: {listed(list(fused.values()))}"
@@ -35,53 +83,87 @@ def encode_training(encoder: TableEncoder, frame: pd.DataFrame) -> npt.NDArray[n
             hint=hint,
             code="PG017",
         )
-    return encoded
-
-
-class EncodedFrame(pd.DataFrame):
-    """Rows with what an encoder makes of them, so that a model encodes them once. Cut-outs are plain frames."""
-
-    _metadata = ["encoder", "encoded"]  # noqa: RUF012 — pandas reads it so
-    encoder: TableEncoder
-    encoded: npt.NDArray[np.float32]
-
-    @classmethod
-    def of(cls, frame: pd.DataFrame, encoder: TableEncoder) -> EncodedFrame:
-        """Encode the rows of a frame."""
-        rows = cls(frame)
-        rows.encoder, rows.encoded = encoder, np.ascontiguousarray(encoder.transform(frame), dtype=np.float32)
-        return rows
+    return rows
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """What is ready for training. ``validation_weight`` is of the validation rows without that of their classes."""
+    """What ``prepare`` of an estimator returns and ``train`` takes.
 
-    course: Course
+    Attributes:
+        job: the network, its rows and how it is trained.
+        module: the network as it stands in the estimator's ``module_``.
+        device, devices: where it is trained, and on how many devices.
+        validation_weight: weights of the validation rows, ``(rows,)``, without those of their classes.
+    """
+
+    job: TrainingJob
+    module: nn.Module
     device: torch.device
     devices: int
-    validation_weight: npt.NDArray[np.float64]
+    validation_weight: Floats
+
+    def with_epochs(self, most: int) -> Prepared:
+        """Return the same training of at most so many epochs."""
+        options = dataclasses.replace(self.job.options, max_epochs=most)
+        return dataclasses.replace(self, job=dataclasses.replace(self.job, options=options))
 
 
-@dataclasses.dataclass(frozen=True)
-class FitRows:
-    """Rows as the network sees them ``(rows, encoded)`` float32, the target as it was given, and weights of mean 1."""
+def check_hooks(checkpoint_folder: Any, on_epoch: Any) -> None:
+    """Refuse a folder of checkpoints, or a watcher of epochs, that cannot be one."""
+    if checkpoint_folder is not None:
+        check_path("checkpoint_folder", checkpoint_folder)
+    if on_epoch is not None and not callable(on_epoch):
+        raise InputError(
+            f"on_epoch must be a function of one epoch's line of the history, got {shown(on_epoch)}",
+            hint="Pass a function, or leave it out.",
+            code="PG001",
+        )
 
-    x: npt.NDArray[np.float32]
-    y: npt.NDArray[Any]
-    weights: npt.NDArray[np.float64]
 
+class TrainedModel:
+    """What all models of permgrad share: ``prepare`` returns what ``train`` takes."""
 
-def train_model(
-    model: Any,
-    work: Prepared,
-    checkpoint_folder: str | os.PathLike[str] | None = None,
-    on_epoch: EpochWatcher | None = None,
-) -> None:
-    """Train a model's network and keep how it went: ``history_``, ``best_epoch_``, ``training_options_``."""
-    course = dataclasses.replace(work.course, checkpoint_folder=checkpoint_folder)
-    outcome = train(course, work.device, devices=work.devices, on_epoch=on_epoch)
-    history = pd.DataFrame(outcome.history)
-    model.history_ = history.assign(epoch=history["epoch"].astype(int))
-    model.best_epoch_ = outcome.best_epoch
-    model.training_options_ = dataclasses.asdict(course.options)
+    module_: Any
+    history_: pd.DataFrame
+    best_epoch_: int
+    training_options_: dict[str, Any]
+
+    def train(
+        self,
+        prepared: Prepared,
+        *,
+        checkpoint_folder: str | os.PathLike[str] | None = None,
+        on_epoch: EpochWatcher | None = None,
+    ) -> Self:
+        """Train the network that ``prepare`` built, and learn from held-out rows how sure its predictions are.
+
+        Args:
+            prepared: what ``prepare`` returned.
+            checkpoint_folder: folder for the state after each epoch. The same calls of ``prepare`` and ``train`` resume
+                from it.
+            on_epoch: called with each epoch's line of the history, earlier ones on resuming. True ends the training.
+
+        Raises:
+            InputError: ``prepared`` is not this model's, a hook cannot be used, or the loss of the first epoch is not
+                finite.
+        """
+        check_hooks(checkpoint_folder, on_epoch)
+        if prepared.module is not getattr(self, "module_", None):
+            raise InputError(
+                "This training was prepared by another model, or by an earlier call of prepare",
+                hint="Pass what the model's last prepare returned.",
+                code="PG004",
+            )
+        job = dataclasses.replace(prepared.job, checkpoint_folder=checkpoint_folder)
+        with untouched():
+            outcome = train(job, prepared.device, devices=prepared.devices, on_epoch=on_epoch)
+            history = pd.DataFrame(outcome.history)
+            self.history_ = history.assign(epoch=history["epoch"].astype(int))
+            self.best_epoch_ = outcome.best_epoch
+            self.training_options_ = dataclasses.asdict(job.options)
+            self._learn_from_held_out(prepared)
+        return self
+
+    def _learn_from_held_out(self, prepared: Prepared) -> None:
+        """Learn what held-out rows tell of a trained network."""

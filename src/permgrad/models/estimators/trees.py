@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self, TypeAlias
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
 from permgrad.base import threads
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.models.devices import computing_threads
-
-Floats: TypeAlias = npt.NDArray[np.float64]
 
 #: Trees, and the fewest training and held-out rows for them. Parts of all columns together, which decide the time.
 _TREES, _FEWEST, _FEWEST_HELD, _PARTS = 200, 60, 20, 6_000
@@ -32,10 +30,10 @@ class Trees:
     """
 
     nodes: Floats
-    roots: npt.NDArray[np.int64]
+    roots: Integers
     weight: float = 0.0
 
-    def __call__(self, columns: npt.NDArray[Any]) -> Floats:
+    def __call__(self, columns: Array) -> Floats:
         """Return the sum of the leaves of each row ``(rows,)``."""
         column, left, right = (self.nodes[:, field].astype(np.int64) for field in (COLUMN, LEFT, RIGHT))
         threshold, every = self.nodes[:, THRESHOLD], np.arange(len(columns))
@@ -48,17 +46,17 @@ class Trees:
             total += self.nodes[place, VALUE]
         return total
 
-    def centre(self, encoded: npt.NDArray[Any], predicted: Floats) -> Floats:
+    def centre(self, encoded: Array, predicted: Floats) -> Floats:
         """Return where the intervals of rows lie, given the network's predictions ``(rows,)``."""
         return predicted + self.weight * (self(encoded) - predicted) if self.weight else predicted
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> dict[str, Array]:
         """Return what a saved model holds."""
         parts = {"nodes": self.nodes, "roots": self.roots, "weight": np.array(self.weight)}
         return {f"held_out.{name}": part for name, part in parts.items()}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]], encoded: int) -> Self:
+    def from_arrays(cls, arrays: Mapping[str, Array], encoded: int) -> Self:
         """Read back what ``arrays`` returned, nothing of older models. ValueError: the parts do not fit together."""
         parts = {**NO_TREES.arrays(), **arrays}
         nodes, roots, weight = (parts[f"held_out.{name}"] for name in ("nodes", "roots", "weight"))
@@ -81,7 +79,7 @@ NO_TREES = Trees(np.zeros((0, VALUE + 1)), np.zeros(0, dtype=np.int64))
 
 
 def fit_trees(
-    encoded: npt.NDArray[Any], y: Floats, held_encoded: npt.NDArray[Any], held_y: Floats, held_predicted: Floats
+    encoded: Array, y: Floats, held_encoded: Array, held_y: Floats, held_predicted: Floats
 ) -> tuple[Trees, Floats]:
     """Return trees, and for each training row what those of the other half of the rows predict.
 
@@ -103,7 +101,7 @@ def fit_trees(
     return (Trees(trees.nodes, trees.roots, weight), across) if weight else (NO_TREES, y)
 
 
-def _boost(encoded: npt.NDArray[Any], y: Floats) -> Trees:
+def _boost(encoded: Array, y: Floats) -> Trees:
     """Return the trees of scikit-learn's histogram boosting. The mean, with which they begin, is a tree of one leaf."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 

@@ -12,13 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._pytree import tree_flatten
 
+from permgrad.base.arrays import Indexes
 from permgrad.base.threads import together
 from permgrad.models.fast.image_chain import Box, BoxMatrix, ImageChain, Segment, Step, area
 from permgrad.models.fast.inference import FoldedNetwork, HeadEntry, TableEntry
@@ -124,7 +123,6 @@ class ReplacementEngine:
         self._products: dict[tuple[object, ...], Tensor] = {}
 
     # ---- what a player's replacement goes through ----------------------------------------------------------------
-
     def _plan(self, columns: Sequence[int]) -> _Plan | None:
         """Return the boxes a replacement of these columns goes through, or None where dense is cheaper or needed."""
         chain, key = self._chain, tuple(columns)
@@ -183,7 +181,6 @@ class ReplacementEngine:
         return self._products[key]
 
     # ---- computing ---------------------------------------------------------------------------------------------------
-
     def prepare(self, encoded: Tensor, *, batch_size: int = 256, light: bool = False) -> Block:
         """Compute and keep what replacements in these rows need. ``light``: outputs and what ``exchange`` needs."""
         # However large the batches asked for are: torch counts in 64 bits.
@@ -216,7 +213,7 @@ class ReplacementEngine:
         block: Block,
         start: int,
         stop: int,
-        columns: Sequence[int] | npt.NDArray[np.intp],
+        columns: Sequence[int] | Indexes,
         values: Tensor,
         coalitions: Sequence[Coalition],
         rows: Tensor | None = None,
@@ -305,8 +302,6 @@ class ReplacementEngine:
 
 
 # ---- rows and boxes --------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Part:
     """Rows of a block, each once or as often as it is replaced."""

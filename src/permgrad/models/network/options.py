@@ -104,12 +104,12 @@ class NetworkOptions:
         return [field.name for field in dataclasses.fields(cls)]
 
     @classmethod
-    def from_mapping(cls, changes: Mapping[str, Any], base: NetworkOptions | None = None) -> NetworkOptions:
-        """Return ``base`` (preset ``paper``'s network if None) with the given options replaced."""
+    def from_mapping(cls, changes: Mapping[str, Any]) -> NetworkOptions:
+        """Return preset ``paper``'s network with the given options replaced."""
         values, faults = check_network(changes)
         if faults:
             raise InputError("; ".join(fault.message for fault in faults), code=faults[0].code)
-        return dataclasses.replace(base if base is not None else cls(), **values)
+        return cls(**values)
 
     def check(self) -> None:
         """Refuse options that exclude each other."""

@@ -18,8 +18,10 @@ from permgrad.base.progress import readable
 from permgrad.models.fast.replacement import evaluation_mode
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.learner import Course, Learner, Team, mean_loss, predict
+from permgrad.models.train.learner import Learner, Team, TrainingJob, mean_loss, predict
 
+#: Training steps that are measured, the first of which sets things up.
+_STEPS = 8
 _PART_TITLES = {"tabular": "table branch", "image": "image branch", "head": "head"}
 # From Okabe & Ito's palette, light enough for black text. Told apart without colour by their lane.
 _COLOURS = {"input": "#E6E6E6", "tabular": "#A9D3F0", "image": "#F6D7A0", "head": "#A8DCC9", "output": "#E6E6E6"}
@@ -110,16 +112,15 @@ def summarize(network: HybridNetwork) -> str:
     return "\n".join(lines)
 
 
-def measure_training_time(course: Course, device: torch.device, *, steps: int = 8) -> TrainingTime:
+def measure_training_time(job: TrainingJob, device: torch.device) -> TrainingTime:
     """Take a few steps on a copy of the network and estimate from their median. The network itself is unchanged."""
-    options, validation_rows = course.options, course.validation_rows
+    options, validation_rows = job.options, job.validation_rows
     with sheltered(0):
-        twin = dataclasses.replace(course, network=copy.deepcopy(course.network), validation_rows=None, seed=0)
+        twin = dataclasses.replace(job, network=copy.deepcopy(job.network), validation_rows=None, seed=0)
         learner = Learner(twin, Team(device=device))
         learner.start_epoch()
-        batches = itertools.islice(enumerate(learner.batches()), steps)
+        batches = itertools.islice(enumerate(learner.batches()), _STEPS)
         taken = [_seconds(partial(learner.step, rows, number), device) for number, rows in batches]
-        # The first step sets things up. It is paid once, not per step.
         usual = sorted(taken[1:] or taken)
         per_epoch = usual[len(usual) // 2] * learner.steps_per_epoch
         if validation_rows is not None:
@@ -142,8 +143,6 @@ def _seconds(work: Callable[[], Any], device: torch.device) -> float:
 
 
 # ---- as a drawing ----------------------------------------------------------------------------------------------------
-
-
 @dataclasses.dataclass
 class _Block:
     part: str

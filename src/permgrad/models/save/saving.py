@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from safetensors.torch import load as weights_from_bytes
 from torch import Tensor, nn
 
 from permgrad import __version__
+from permgrad.base.arrays import Array, Floats32
 from permgrad.base.checks import check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
 from permgrad.base.stored import is_intact, parse_json, read_npz
@@ -28,7 +28,7 @@ from permgrad.imaging.foreign import ForeignRenderer, renderer_from_dict
 from permgrad.models.devices import device_of
 from permgrad.models.estimators.calibration import Calibration
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-from permgrad.models.estimators.image_table import ImageTableModel
+from permgrad.models.estimators.image_table import ImageTableModel, image_network
 from permgrad.models.estimators.intervals import HeldOut
 from permgrad.models.estimators.presets import preset_from_dict
 from permgrad.models.estimators.settings import choose_device
@@ -192,7 +192,7 @@ def _tensors(content: bytes) -> dict[str, Tensor]:
     return weights_from_bytes(content)
 
 
-def _restore(model: Any, description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+def _restore(model: Any, description: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
     """Give a model what every kind of model has."""
     model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
     model.seed_ = int(description["seed"])
@@ -209,7 +209,7 @@ def _restore(model: Any, description: Mapping[str, Any], arrays: Mapping[str, np
 
 
 def _rebuild(
-    description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]], weights: dict[str, Tensor], images: Any
+    description: Mapping[str, Any], arrays: Mapping[str, Array], weights: dict[str, Tensor], images: Any
 ) -> Any:
     kinds: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in (HyNNClassifier, HyNNRegressor)}
     renderer = None if description["renderer"] is None else renderer_from_dict(description["renderer"], images)
@@ -231,7 +231,6 @@ def _rebuild(
     if description["feature_names_in"] is not None:
         model.feature_names_in_ = np.array(description["feature_names_in"], dtype=object)
     model.background_ = arrays["background"]
-    # Models of format 1 have no held-out rows.
     model.held_out_ = HeldOut.from_arrays(arrays, len(model.preprocessor_.encoded_names_))
     if isinstance(model, HyNNClassifier):
         model.calibration_ = Calibration.from_dict(description["calibration"])
@@ -239,15 +238,15 @@ def _rebuild(
 
 
 def _rebuild_images(
-    description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]], weights: dict[str, Tensor]
+    description: Mapping[str, Any], arrays: Mapping[str, Array], weights: dict[str, Tensor]
 ) -> ImageTableModel:
     model = ImageTableModel(description["task"], preset=str(description["preset"]))
     model.images_ = tuple(ImageColumn.from_dict(column) for column in description["images"])
     _restore(model, description, arrays)
     options = ImageTableOptions(**description["network"])
     _check_layers(options, weights)
-    build = model._build  # noqa: SLF001 — fit builds it the same way
-    model.module_ = built(lambda: build(len(model.preprocessor_.encoded_names_), options), weights)
+    encoded = len(model.preprocessor_.encoded_names_)
+    model.module_ = built(lambda: image_network(model, encoded, options), weights)
     model.training_options_ = dict(description["training_options"])
     model.background_ = {str(name): arrays[f"background.{at}"] for at, name in enumerate(description["background"])}
     return model
@@ -323,7 +322,7 @@ def built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
     return module
 
 
-def _encoded_row(encoder: Any) -> npt.NDArray[np.float32]:
+def _encoded_row(encoder: Any) -> Floats32:
     """Encode a row without a cell. Refuse, with a ValueError, an encoder of strange columns, or that cannot."""
     names = encoder.feature_names_in_
     if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
@@ -340,9 +339,7 @@ def _encoded_row(encoder: Any) -> npt.NDArray[np.float32]:
     return encoded
 
 
-def check_background(
-    inputs: Mapping[str, npt.NDArray[Any]], shapes: Mapping[str, tuple[int, ...]], target: npt.NDArray[Any]
-) -> None:
+def check_background(inputs: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], target: Array) -> None:
     """Refuse, with a ValueError, background rows that are not rows of the model's inputs, which have ``shapes``."""
     if set(inputs) != set(shapes):
         raise ValueError(f"a background of {sorted(inputs)} for inputs {sorted(shapes)}")
@@ -383,7 +380,7 @@ def try_out(model: Any) -> None:
         raise ValueError("a target's mean and scale that are not finite")
 
 
-def _try_hybrid(model: Any, encoded: npt.NDArray[np.float32]) -> None:
+def _try_hybrid(model: Any, encoded: Floats32) -> None:
     """Predict an encoded row."""
     names, outputs = model.preprocessor_.feature_names_in_, model.module_.outputs
     predicted = model.predict_encoded(encoded)

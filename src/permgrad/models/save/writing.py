@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from safetensors.torch import save as weights_to_bytes
 
 from permgrad import __version__
+from permgrad.base.arrays import Array
 from permgrad.base.checks import check_flag, check_path
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, json_text, plain, writing
@@ -85,7 +85,7 @@ def _is_model(folder: Path) -> bool:
         return False
 
 
-def _arrays(model: Any) -> dict[str, npt.NDArray[Any]]:
+def _arrays(model: Any) -> dict[str, Array]:
     arrays = {"background": model.background_}
     if isinstance(model.background_, dict):
         # Names of columns may hold any sign. Their places in the description stand for them.

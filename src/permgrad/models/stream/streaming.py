@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from permgrad.base.arrays import Array
 from permgrad.base.checks import check_names, check_whole
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.progress import Progress
@@ -23,6 +23,7 @@ from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.data.parts.known_rows import RowBatch, find_known
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.models.estimators import inputs
+from permgrad.models.estimators.building import build_network, make_encoder, tensor_rows
 from permgrad.models.estimators.prepared import Prepared, encode_training
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
 from permgrad.models.stream.streaming_scan import MOST_VALIDATION_ROWS, Scan, StreamSource, scan, type_rows
@@ -47,7 +48,7 @@ def prepare_stream(
     block_rows: int | None,
 ) -> Prepared:
     """Check the arguments of ``fit_stream``, read the table once, fit encoder and layout, build the network."""
-    settings = resolve_settings(model.get_params(deep=False), model._task)  # noqa: SLF001 — a part of the estimator
+    settings = resolve_settings(model.get_params(deep=False), model.task)
     _check(path, target, sample_weight, block_rows)
     seed, held_out = resolve_seed(model.random_state), settings.validation_fraction if validation is None else 0.0
     table = open_partitioned(path, rows_per_part=_ROWS_PER_PART)
@@ -68,13 +69,13 @@ def prepare_stream(
         )
     inputs.as_frame(model, typed.frame, reset=True)
     with table.cells_of(typed.numbers):
-        encoder = model._make_encoder(typed.frame, settings)  # noqa: SLF001
+        encoder = make_encoder(model, typed.frame, settings)
     with Progress(table.rows, "reading", model.progress, lines=False) as bar:
         scanned = scan(source, typed, model, encoder.kinds, bar.advance)
     model.seed_ = seed
     _learn_target(model, scanned, settings)
     model.preprocessor_ = encoder.update(scanned.statistics)
-    encoded = encode_training(model.preprocessor_, source.features_of(scanned.sample))
+    encoded = encode_training(model.preprocessor_, source.features_of(scanned.sample)).encoded
     coder = _Coder(model, scanned.weight / scanned.rows)
     held = scanned.held
     if judging is not source:
@@ -98,13 +99,11 @@ def prepare_stream(
         # Differs where the rows, or their order, would.
         identity=f"{derive_seed(0, source.describe(), block):016x}",
     )
-    targets = inputs.code_target(model, model._task, source.values_of(scanned.sample, model))  # noqa: SLF001
-    return model._ready(settings, encoded, targets, rows, judged, held_weights)  # noqa: SLF001
+    targets = inputs.code_target(model, source.values_of(scanned.sample, model))
+    return build_network(model, settings, encoded, targets, rows, judged, held_weights)
 
 
 # ---- arguments -----------------------------------------------------------------------------------------------------
-
-
 def _check(path: Any, target: Any, sample_weight: Any, block_rows: Any) -> None:
     if not isinstance(path, (str, os.PathLike)):
         raise InputError(
@@ -184,8 +183,6 @@ def _with_known(
 
 
 # ---- target --------------------------------------------------------------------------------------------------------
-
-
 def _learn_target(model: Any, scanned: Scan, settings: FitSettings) -> None:
     """Learn classes and their weights, or the target's scale."""
     if scanned.target is not None:
@@ -201,7 +198,7 @@ def _learn_target(model: Any, scanned: Scan, settings: FitSettings) -> None:
     model.class_weights_ = inputs.class_weights(settings.class_weight, model.classes_, counts)
 
 
-def _check_classes(model: Any, labels: npt.NDArray[Any], *, drawn: bool) -> None:
+def _check_classes(model: Any, labels: Array, *, drawn: bool) -> None:
     """Refuse rows to judge by whose class no training row has."""
     strange = sorted(set(map(str, labels.tolist())) - set(map(str, model.classes_.tolist())))
     if strange:
@@ -224,13 +221,11 @@ class _Coder:
         """Return rows with their encoding, target and weight."""
         with source.table.cells_of(batch.numbers):
             encoded = self.model.preprocessor_.transform(source.features_of(batch))
-            target = inputs.code_target(self.model, self.model._task, source.values_of(batch, self.model))  # noqa: SLF001
-        return self.model._rows(encoded, target, source.weights_of(batch) / self.mean_weight)  # noqa: SLF001
+            target = inputs.code_target(self.model, source.values_of(batch, self.model))
+        return tensor_rows(self.model, encoded, target, source.weights_of(batch) / self.mean_weight)
 
 
 # ---- rows of an epoch ----------------------------------------------------------------------------------------------
-
-
 @dataclasses.dataclass
 class StreamedRows:
     """Training rows that are read from files in every epoch, as ``Rows`` are to a short table.

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.random import uniform
 from permgrad.data.encode.groups import check_blocks
@@ -64,11 +64,11 @@ class StreamSource:
         """Return the features of some rows."""
         return batch.frame[list(self.features)]
 
-    def weights_of(self, batch: RowBatch) -> npt.NDArray[np.float64]:
+    def weights_of(self, batch: RowBatch) -> Floats:
         """Return the weights of some rows."""
         return np.ones(len(batch)) if self.weight is None else read_weights(batch.frame[self.weight])
 
-    def values_of(self, batch: RowBatch, estimator: Any) -> npt.NDArray[Any]:
+    def values_of(self, batch: RowBatch, estimator: Any) -> Array:
         """Return the target of some rows as an array, checked as ``fit`` does."""
         target = batch.frame[self.target]
         values = inputs.one_column(target, estimator=estimator)
@@ -106,7 +106,7 @@ class Scan:
     sample: RowBatch = dataclasses.field(init=False)
     held: RowBatch | None = None
 
-    def count(self, values: npt.NDArray[Any]) -> None:
+    def count(self, values: Array) -> None:
         """Add some rows' target to the moments, or to the classes' counts."""
         if self.target is not None:
             numbers = inputs.number_target(values)[:, None]
@@ -128,7 +128,7 @@ class TypeRows:
     """Rows that the columns' types are read from, and the columns that are, or may be, identifiers."""
 
     frame: pd.DataFrame
-    numbers: npt.NDArray[np.int64]
+    numbers: Integers
     identifiers: tuple[str, ...]
     suspects: tuple[str, ...]
 
@@ -172,7 +172,7 @@ def _read_as_floats(source: StreamSource, frame: pd.DataFrame) -> list[str]:
     return [name for name in floats if frame[name].notna().all()]
 
 
-def _numbers(values: pd.Series[Any]) -> npt.NDArray[np.float64]:
+def _numbers(values: pd.Series[Any]) -> Floats:
     return values.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
@@ -192,7 +192,7 @@ def scan(
     rows = "row that types are read from"
     tell_of_columns(typed.frame, schema, chosen, together=together, suspects=typed.suspects, rows=rows)
     sample, held = _BottomK(max(size, int(estimator.background_size)), ("stream sample",)), list[RowBatch]()
-    target = NumericStatistics(1, size=1) if estimator._task == "regression" else None  # noqa: SLF001
+    target = NumericStatistics(1, size=1) if estimator.task == "regression" else None
     result = Scan(TableStatistics(schema, na_codes=estimator.na_codes), target)
     for part in source.table.parts:
         before = result.rows
@@ -236,7 +236,7 @@ class _BottomK:
         self.size, self.keys = size, keys
         self._bound = 1.0
         self._batches: list[RowBatch] = []
-        self._draws: list[npt.NDArray[np.float64]] = []
+        self._draws: list[Floats] = []
 
     def add(self, batch: RowBatch, first_row: int) -> None:
         """Look at rows that begin with number ``first_row``."""

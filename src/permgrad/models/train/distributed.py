@@ -25,7 +25,7 @@ from permgrad.base.checks import is_whole
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, shown
 from permgrad.models.devices import full_float32
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.learner import Course, DivergenceError, Learner, Team, TrainingOutcome
+from permgrad.models.train.learner import DivergenceError, Learner, Team, TrainingJob, TrainingOutcome
 
 _TASK, _RESULT, _ERROR, _MEETING = "task.pickle", "result.pt", "error.json", "meeting"
 #: What an error of a process is raised as.
@@ -37,15 +37,13 @@ _POLL_SECONDS, _GRACE_SECONDS = 0.05, 5.0
 class Task:
     """What every process needs: the training, ``"cpu"`` or ``"cuda"``, how many devices, and threads of each."""
 
-    course: Course
+    job: TrainingJob
     kind: str
     devices: int
     threads: int
 
 
 # ---- the process that asks -----------------------------------------------------------------------------------------
-
-
 def train_together(task: Task) -> TrainingOutcome:
     """Start the processes, wait for them, and return what they found."""
     with tempfile.TemporaryDirectory(prefix="permgrad-training-") as name:
@@ -118,8 +116,6 @@ def _raise(folder: Path, rank: int, code: int) -> None:
 
 
 # ---- one process of them -------------------------------------------------------------------------------------------
-
-
 def main(folder: Path, rank: int) -> int:
     """Do this process's share of the task in a folder."""
     _end_with_parent()
@@ -164,8 +160,8 @@ def _work(task: Task, folder: Path, rank: int) -> TrainingOutcome:
         "gloo" if cpu else "nccl", init_method=(folder / _MEETING).as_uri(), rank=rank, world_size=task.devices
     )
     try:
-        with sheltered(task.course.seed), full_float32():
-            outcome = Learner(task.course, Team(rank, task.devices, device)).run()
+        with sheltered(task.job.seed), full_float32():
+            outcome = Learner(task.job, Team(rank, task.devices, device)).run()
     finally:
         torch.distributed.destroy_process_group()
     return dataclasses.replace(outcome, best_state={name: value.cpu() for name, value in outcome.best_state.items()})

@@ -92,7 +92,7 @@ class DivergenceError(InputError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Course:
+class TrainingJob:
     """Everything that a training needs but its devices.
 
     Without ``validation_rows`` all epochs run and the last weights stay. ``checkpoint_folder``: where the state is kept
@@ -156,11 +156,11 @@ class Team:
 class Learner:
     """One network with its optimizer: takes steps, validates, keeps the best weights."""
 
-    def __init__(self, course: Course, team: Team | None = None) -> None:
+    def __init__(self, job: TrainingJob, team: Team | None = None) -> None:
         self.team = Team() if team is None else team
-        self.course, self.options, self.seed = course, course.options, course.seed
-        held, device = course.validation_rows, self.team.device
-        self.network, self.train_rows = course.network.to(device), course.train_rows.to(device)
+        self.job, self.options, self.seed = job, job.options, job.seed
+        held, device = job.validation_rows, self.team.device
+        self.network, self.train_rows = job.network.to(device), job.train_rows.to(device)
         self.validation_rows = None if held is None else held.to(device)
         self.steps_per_epoch = count_batches(len(self.train_rows), self.options.batch_size)
         self.optimizer = build_optimizer(self.network, self.options)
@@ -186,14 +186,14 @@ class Learner:
         """Take all steps, from where the checkpoint is if there is one, for a sheltered process."""
         # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-        folder, first = self.course.checkpoint_folder, self.team.rank == 0
+        folder, first = self.job.checkpoint_folder, self.team.rank == 0
         checkpoint = None if folder is None else Path(folder) / CHECKPOINT_NAME
         if checkpoint is not None and checkpoint.exists():
             self.load_state(read_checkpoint(checkpoint, self.team.device), checkpoint)
         stopped = on_epoch is not None and any(on_epoch(record) for record in self.history)
         steps = (self.options.max_epochs - self.epoch) * self.steps_per_epoch
         patience = math.inf if self.options.patience is None or self.validation_rows is None else self.options.patience
-        with Progress(steps, "training", self.course.progress if first else False, lines=False) as bar:
+        with Progress(steps, "training", self.job.progress if first else False, lines=False) as bar:
             while not stopped and self.epoch < self.options.max_epochs:
                 if self.epoch and self.epoch - self.best_epoch >= patience:
                     break
@@ -211,7 +211,6 @@ class Learner:
         return TrainingOutcome(self.history, self.best_epoch, self.best_temperature, self.best_state, self.diverged)
 
     # -- one epoch ------------------------------------------------------------------------------------------------
-
     @property
     def epoch(self) -> int:
         """Number of finished epochs."""
@@ -334,7 +333,6 @@ class Learner:
         return mean_loss(outputs, rows, loss), temperature
 
     # -- state ----------------------------------------------------------------------------------------------------
-
     def state(self) -> dict[str, Any]:
         """Return everything that the coming epochs depend on: tensors, numbers, lists, dictionaries."""
         return {

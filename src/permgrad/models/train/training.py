@@ -9,7 +9,7 @@ from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.train.distributed import Task, train_together
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.learner import Course, DivergenceError, EpochWatcher, Learner, Team, TrainingOutcome
+from permgrad.models.train.learner import DivergenceError, EpochWatcher, Learner, Team, TrainingJob, TrainingOutcome
 from permgrad.models.train.rows import Rows
 
 #: Encoded columns are near 1 in size. One this large can drive a network's outputs, and its loss, out of bounds.
@@ -17,7 +17,7 @@ _EXTREME = 1e3
 
 
 def train(
-    course: Course, device: torch.device | str = "cpu", *, devices: int = 1, on_epoch: EpochWatcher | None = None
+    job: TrainingJob, device: torch.device | str = "cpu", *, devices: int = 1, on_epoch: EpochWatcher | None = None
 ) -> TrainingOutcome:
     """Train the network in place. Afterwards it has the weights of the best epoch and is in eval mode, on ``device``.
 
@@ -33,34 +33,34 @@ def train(
             code="PG006",
         )
     try:
-        with sparing(), sheltered(course.seed):
+        with sparing(), sheltered(job.seed):
             if devices > 1:
                 threads = max(1, torch.get_num_threads() // devices)
-                outcome = train_together(Task(course, device.type, devices, threads))
+                outcome = train_together(Task(job, device.type, devices, threads))
             else:
                 with full_float32():
-                    outcome = Learner(course, Team(device=device)).run(on_epoch)
-            network = course.network.to(device)
+                    outcome = Learner(job, Team(device=device)).run(on_epoch)
+            network = job.network.to(device)
             network.load_state_dict(outcome.best_state)
             if outcome.best_temperature != 1.0:
                 network.divide_outputs(outcome.best_temperature)
             network.eval().requires_grad_(True).zero_grad(set_to_none=True)
     except DivergenceError as error:
-        raise DivergenceError(f"Training diverged: {error.problem}", hint=_what_to_do(course), code="PG041") from None
+        raise DivergenceError(f"Training diverged: {error.problem}", hint=_what_to_do(job), code="PG041") from None
     if outcome.diverged:
         warn_user(
             two_sentences(
                 f"Training diverged: {outcome.diverged}, and the weights of epoch {outcome.best_epoch} are used",
-                _what_to_do(course),
+                _what_to_do(job),
             )
         )
     return outcome
 
 
-def _what_to_do(course: Course) -> str:
+def _what_to_do(job: TrainingJob) -> str:
     """Return the hint for a loss that is not finite: the learning rate, and the column with the largest values."""
-    rows, columns = course.train_rows, course.columns
-    rate = f"Lower learning_rate (now {course.options.learning_rate:g})"
+    rows, columns = job.train_rows, job.columns
+    rate = f"Lower learning_rate (now {job.options.learning_rate:g})"
     if isinstance(rows, Rows) and isinstance(rows.x, torch.Tensor) and rows.x.numel() and rows.x.ndim == 2:
         reach = rows.x.abs().amax(dim=0)
         furthest = int(reach.argmax())

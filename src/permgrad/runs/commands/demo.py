@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
+from permgrad.base.arrays import Floats
 from permgrad.base.files import writing
 from permgrad.base.random import generator
 from permgrad.runs.requests import DemoRequest, Outcome, RunRequest
@@ -57,11 +58,11 @@ def draw_table(folder: Path) -> Path:
     return folder / "table.csv"
 
 
-def _discs(size: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+def _discs(size: Floats, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """Return grey images ``(rows, pixels, pixels)`` of a disc at a random place, whose radius grows with ``size``."""
     x, y = np.mgrid[:_PIXELS, :_PIXELS]
     centres = rng.uniform(5, _PIXELS - 6, (2, len(size), 1, 1))
     radius = np.clip(3 + size, 0.5, 6)[:, None, None]
     inside = (x - centres[0]) ** 2 + (y - centres[1]) ** 2 < radius**2
-    grey: npt.NDArray[np.float64] = 60 + 120 * inside + rng.normal(0, 15, inside.shape)
+    grey: Floats = 60 + 120 * inside + rng.normal(0, 15, inside.shape)
     return grey.clip(0, 255).astype(np.uint8)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from permgrad.attribution.parts.folder import refuse_inside
+from permgrad.base.arrays import Array, Booleans, Integers
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, warn_user
 from permgrad.base.files import plain
 from permgrad.base.locks import hold_name
@@ -26,14 +26,14 @@ from permgrad.data.types.positive import find_positive
 from permgrad.models.model_files import check_model_file
 from permgrad.runs.commands.explained import check_folder, draw_once, outcome_of, write
 from permgrad.runs.commands.predict import is_streamed, open_streamed, with_target
-from permgrad.runs.folder.documents import DATA, check_cells, line_of, read_data
+from permgrad.runs.folder.documents import check_cells, line_of
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.model_file import FileModel, open_file
-from permgrad.runs.requests import ExplainRequest, Outcome, run_of
+from permgrad.runs.requests import ExplainRequest, Outcome
 from permgrad.runs.run import predicting
-from permgrad.runs.run.dividing import find_column
-from permgrad.runs.run.explaining import Cache
-from permgrad.runs.run.images import explain_records, is_image_model
+from permgrad.runs.run.images import is_image_model
+from permgrad.runs.run.predicting import cache_of
+from permgrad.runs.run.splitting import find_column
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -56,9 +56,8 @@ def explain_table(request: ExplainRequest) -> Outcome:
         InputError: No model, no such row or method, a table without the model's columns, or a folder in the way.
         EnvironmentProblem: The folder cannot be written.
     """
-    import permgrad.attribution as _registered  # noqa: F401 — importing the package registers every method
-    from permgrad.attribution.method import methods
     from permgrad.attribution.parts.engines import make_engine
+    from permgrad.attribution.request import methods
 
     method = methods.get(request.method)
     if request.row is not None and request.where:
@@ -69,7 +68,12 @@ def explain_table(request: ExplainRequest) -> Outcome:
             hint="Use --method integrated_gradients, or leave --baseline out.",
             code="PG004",
         )
-    request = _with_one_target(request)
+    if len(request.target) > 1:
+        raise InputError(
+            f"--target must be one column, got {listed(request.target)}",
+            hint="Use --class to choose classes.",
+            code="PG006",
+        )
     is_file = request.model_folder.is_file()
     if is_file:
         check_model_file(request.model_folder, request.trust)
@@ -100,23 +104,6 @@ def explain_table(request: ExplainRequest) -> Outcome:
         if request.row is not None and rows is not None and not streamed:
             line = line_of(request.source, int(rows["row"].iloc[0]), request.sheet)
         return outcome_of(request, explanation, rows, line)
-
-
-def _with_one_target(request: ExplainRequest) -> ExplainRequest:
-    """Return the request with a column as ``--target``. Its former meaning, a class of the model, still works."""
-    path = run_of(request.model_folder) / DATA
-    data = read_data(path) if request.target and path.is_file() else {}
-    columns = {data.get("target"), *(column["name"] for column in data.get("columns", ()))}
-    if data and set(request.target) <= set(data.get("class_counts", ())) - columns:
-        warn_user(f"--target now names a column. Read as: {' '.join(f'--class {name}' for name in request.target)}.")
-        return replace(request, classes=(*request.classes, *request.target), target=())
-    if len(request.target) > 1:
-        raise InputError(
-            f"--target must be one column, got {listed(request.target)}",
-            hint="Use --class to choose classes.",
-            code="PG006",
-        )
-    return request
 
 
 def _is_in_parts(request: ExplainRequest) -> bool:
@@ -180,8 +167,8 @@ class _Read:
     columns: Sequence[str]
     rows: Any
     table: pd.DataFrame
-    numbers: npt.NDArray[np.int64]
-    places: npt.NDArray[np.int64] | None
+    numbers: Integers
+    places: Integers | None
 
 
 def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
@@ -214,14 +201,7 @@ def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
 
 def _read_for_file(request: ExplainRequest) -> _Read:
     """Read a table in the form of another library's model."""
-    model, rows, table = open_file(
-        request.model_folder,
-        request.source,
-        y=request.y,
-        classes=request.class_names,
-        trust=request.trust,
-        sheet=request.sheet,
-    )
+    model, rows, table = open_file(request)
     check_row(request, len(table))
     if len(table) < 2:
         raise InputError(
@@ -292,13 +272,11 @@ def _explain_in_memory(
         return explanation, None
     no_names = pd.DataFrame(index=range(len(numbers)))
     truth = None if y is None or pd.isna(y).all() else y
-    predicted = predicting.predictions_of(read.model, rows)
+    predicted = read.model.predict_parts(rows)
     return explanation, predicting.prediction_table(numbers, no_names, predicted, read.model, truth=truth)
 
 
-def _with_targets(
-    request: ExplainRequest, places: npt.NDArray[np.int64], measurable: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
+def _with_targets(request: ExplainRequest, places: Integers, measurable: Integers) -> Integers:
     """Return the rows whose loss can be explained, and warn of rows without a target. Refuse too few rows."""
     explained = np.intersect1d(places, measurable)
     if not len(explained):
@@ -324,7 +302,7 @@ def _with_targets(
 
 
 def _computed(
-    request: ExplainRequest, read: _Read, rows: Any, y: npt.NDArray[Any] | None, engine: Engine, scope: str
+    request: ExplainRequest, read: _Read, rows: Any, y: Array | None, engine: Engine, scope: str
 ) -> Explanation:
     """Return the explanation of some rows. For a run's model and tables it is cached."""
     from permgrad.attribution.explain import explain
@@ -346,13 +324,13 @@ def _computed(
     if not is_image_model(read.model):
         # The engine changes the result only by rounding, so it is not part of the cache entry.
         compute = partial(explain, engine=engine)
-        return Cache.of(request.model_folder).explain(compute, read.model, rows, y, **options)
+        return cache_of(request.model_folder).explain(compute, read.model, rows, y, **options)
     if request.engine != "local":
         raise InputError(
-            f"--engine {request.engine} does not apply to a model that reads images",
-            hint="Leave it out.",
-            code="PG004",
+            f"--engine {request.engine} does not apply to a model that reads images", hint="Leave it out.", code="PG004"
         )
+    from permgrad.attribution.image_rows import explain_records
+
     return explain_records(read.model, rows, y, **options)
 
 
@@ -363,9 +341,7 @@ def _drawn(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 # ---- targets ---------------------------------------------------------------------------------------------------------
-def _truth(
-    read: _Read, request: ExplainRequest, *, streamed: bool
-) -> tuple[npt.NDArray[Any] | None, npt.NDArray[np.int64]]:
+def _truth(read: _Read, request: ExplainRequest, *, streamed: bool) -> tuple[Array | None, Integers]:
     """Return the target of all rows, if any row has one, and the rows whose loss can be explained."""
     target, everywhere = read.data.get("target"), np.arange(len(read.table), dtype=np.int64)
     if target is None or target not in read.table.columns:
@@ -420,7 +396,7 @@ class Conditions:
         #: Other values of a column, for a suggestion. None: some row has the value.
         self._instead: list[set[str] | None] = [set() for _ in self.conditions]
 
-    def fits(self, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    def fits(self, frame: pd.DataFrame) -> Booleans:
         """Return which rows fulfil all conditions."""
         fits = np.ones(len(frame), dtype=bool)
         for place, (name, value) in enumerate(self.conditions):
@@ -443,7 +419,7 @@ class Conditions:
             raise InputError("No row has all values of --where", hint="Pass fewer conditions.", code="PG013")
 
 
-def _equal(values: pd.Series[Any], text: str) -> npt.NDArray[np.bool_]:
+def _equal(values: pd.Series[Any], text: str) -> Booleans:
     """Return which cells equal a text. As for the encoder, 1, 1.0 and "1" are the same value."""
     try:
         # From 2^53 on, neighbouring integers are equal as floats.
@@ -462,7 +438,7 @@ def _equal(values: pd.Series[Any], text: str) -> npt.NDArray[np.bool_]:
     return np.array(fitting, dtype=bool)[codes]
 
 
-def selected(request: ExplainRequest, table: pd.DataFrame) -> npt.NDArray[np.int64] | None:
+def selected(request: ExplainRequest, table: pd.DataFrame) -> Integers | None:
     """Return the rows of a table in memory that are chosen by number or value. None: all rows."""
     if request.row is not None:
         return np.array([request.row], dtype=np.int64)
@@ -476,13 +452,13 @@ def selected(request: ExplainRequest, table: pd.DataFrame) -> npt.NDArray[np.int
 
 def read_selected(
     request: ExplainRequest, table: PartitionedTable, columns: Sequence[str]
-) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
+) -> tuple[pd.DataFrame, Integers]:
     """Return the chosen rows of a long table, and their numbers in it. Only these are held in memory."""
     check_row(request, table.rows)
     conditions = Conditions(request.where, table.columns)
     wanted = list(dict.fromkeys([*columns, *(name for name, _ in conditions.conditions)]))
     frames: list[pd.DataFrame] = []
-    numbers: list[npt.NDArray[np.int64]] = []
+    numbers: list[Integers] = []
     for part in table.parts:
         if request.row is not None and not part.first_row <= request.row < part.first_row + part.rows:
             continue
@@ -549,10 +525,10 @@ def positive_option(model: Any, data: Mapping[str, Any], wanted: str | None) -> 
     return {"positive": positive[0]} if positive and len(classes) == 2 else {}
 
 
-def explain_streamed(request: ExplainRequest, engine: Engine, *, progress: Any = "auto") -> tuple[Explanation, bool]:
+def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanation, bool]:
     """Explain a run's model on Parquet files in parts, into a folder. Return whether it was finished before."""
-    from permgrad.attribution.method import loss_game
     from permgrad.attribution.parts.stream import explain_stream
+    from permgrad.attribution.replace.plays import loss_game
 
     folder, table, y = request.model_folder, request.source, request.y
     model, data, opened = open_streamed(folder, table, y)
@@ -574,7 +550,6 @@ def explain_streamed(request: ExplainRequest, engine: Engine, *, progress: Any =
         model_folder=str(saved.absolute()),
         out=request.folder,
         overwrite=request.overwrite,
-        progress=progress,
         na_codes=plain(data.get("na_codes", ())),
         method=request.method,
         rows=request.sample,

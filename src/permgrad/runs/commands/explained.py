@@ -7,26 +7,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from permgrad.attribution.explanation import file_frame, positive_output
-from permgrad.attribution.parts.folder import LOCAL, PARTS, RECORD, writable
+from permgrad.attribution.explanation.explanation import file_frame, positive_output
+from permgrad.attribution.parts.folder import EXPLAINED, writable
+from permgrad.base.arrays import Floats
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, counted
 from permgrad.base.files import atomic_path, sweep, what_lies_at, writing
+from permgrad.base.folders import is_whole
 from permgrad.base.locks import hold_folder
 from permgrad.base.numerals import compact
-from permgrad.report.plots.rows import stacks
-from permgrad.report.summary import order_sentence
-from permgrad.report.words import value_text
+from permgrad.pages.plots.rows import stacks
+from permgrad.pages.summary import order_sentence
+from permgrad.pages.words import value_text
 from permgrad.runs.requests import ExplainRequest, Outcome
-from permgrad.runs.run.images import image_inputs
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-_OURS = {"explanation.json", "values.npz", "importance.csv", "rows.csv", "plots", RECORD, PARTS, LOCAL}
 #: What a unit means.
 _UNITS = {
     "logit": "A logit is the raw score of an output. The model turns the scores into probabilities.",
@@ -48,7 +47,7 @@ def check_folder(request: ExplainRequest) -> None:
             f"{folder} is {what_lies_at(folder)}, not a folder", hint="Choose another with --out.", code="PG050"
         )
     names = {entry.name for entry in folder.iterdir()}
-    if names and ("explanation.json" not in names or names - _OURS):
+    if names and ("explanation.json" not in names or names - {*EXPLAINED.names}):
         raise InputError(f"{folder} holds other files", hint="Choose another folder with --out.", code="PG050")
     if names and not request.overwrite:
         raise InputError(
@@ -60,10 +59,7 @@ def check_folder(request: ExplainRequest) -> None:
 
 def write(folder: Path, explanation: Explanation, rows: pd.DataFrame | None) -> None:
     """Write an explanation with its plots, and the table of the explained rows."""
-    with (
-        writing(folder, "name another with --out"),
-        atomic_path(folder, folder=True) as temporary,
-    ):
+    with writing(folder, "name another with --out"), atomic_path(folder, folder=True) as temporary:
         explanation.save(temporary)
         for name, table in (("importance.csv", file_frame(explanation)), ("rows.csv", rows)):
             if table is not None:
@@ -74,9 +70,9 @@ def write(folder: Path, explanation: Explanation, rows: pd.DataFrame | None) -> 
 
 
 def draw_once(folder: Path, explanation: Explanation) -> None:
-    """Draw the plots of a streamed explanation if they are missing: a process may have stopped before."""
+    """Draw the plots of a streamed explanation if some are missing: a process may have stopped before."""
     plots = folder / "plots"
-    if plots.exists():
+    if is_whole(folder, [plots.name]):
         return
     with writable(folder), hold_folder(folder):
         sweep(folder, plots.name)
@@ -96,7 +92,7 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
         figures = {"image": plot.image()} if "cam" in explanation.maps else {}
         if not stacks(explanation):
             return figures | {"bar": plot.bar()}
-        from permgrad.report.plots import signed_bars
+        from permgrad.pages.plots import signed_bars
 
         output, baseline = _shown_column(explanation), explanation.meta.get("baseline")
         about = f"; baseline: {baseline}" if isinstance(baseline, str) else ""
@@ -129,6 +125,12 @@ def _network_plots(explanation: Explanation, *, one: bool) -> dict[str, Any]:
     return figures
 
 
+def image_inputs(explanation: Explanation) -> list[str]:
+    """Return the image inputs over which an explanation can be drawn."""
+    names = [key.partition(":")[2] for key in explanation.maps if key.startswith(("maps:", "segments:"))]
+    return [name for name in dict.fromkeys(names) if name]
+
+
 def _shown_column(explanation: Explanation) -> int:
     """Return the output shown of a row: the predicted class if it is explained."""
     if explanation.predictions is None or len(explanation.outputs) < 2:
@@ -136,7 +138,7 @@ def _shown_column(explanation: Explanation) -> int:
     return int(np.argmax(explanation.predictions[0]))
 
 
-def _shares(explanation: Explanation, row: int) -> npt.NDArray[np.float64]:
+def _shares(explanation: Explanation, row: int) -> Floats:
     """Return a row's attributions to the output shown, divided by the sum of their absolute values."""
     values = explanation.values[row, :, _shown_column(explanation)]
     norm = float(np.abs(values).sum())

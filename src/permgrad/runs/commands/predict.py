@@ -12,12 +12,13 @@ import pandas as pd
 import pyarrow as pa
 
 from permgrad import __version__
-from permgrad.attribution.parts.folder import StreamedWork, lines_in, part_name, refuse_inside, writable, written_lines
-from permgrad.attribution.parts.plan import json_hash, model_digest, table_digest
+from permgrad.attribution.parts.folder import PREDICTED, lines_in, part_name, refuse_inside, writable, written_lines
+from permgrad.attribution.parts.plan import model_digest, table_digest
 from permgrad.base.checks import check_confidence
 from permgrad.base.csv_files import csv_text, write_csv
 from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, warn_first, warn_user
 from permgrad.base.files import atomic_path, writing
+from permgrad.base.folders import json_hash
 from permgrad.base.locks import hold_name
 from permgrad.base.progress import Progress
 from permgrad.data.encode.encoding import align_columns
@@ -78,7 +79,7 @@ def _predicted(request: PredictRequest, model: Any, data: dict[str, Any]) -> tup
     facts: dict[str, Any] = {"rows": len(rows)}
     if hasattr(model, "classes_"):
         facts["classes"] = model.classes_.tolist()
-    predicted = predicting.predictions_of(model, rows, _coverage(request, model))
+    predicted = model.predict_parts(rows, _coverage(request, model))
     return predicting.prediction_table(np.arange(len(rows)), identifiers, predicted, model), facts
 
 
@@ -174,7 +175,7 @@ def _features(model: Any) -> list[str]:
     return [str(name) for name in model.preprocessor_.feature_names_in_]
 
 
-def predict_stream(request: PredictRequest, *, progress: Any = "auto") -> Outcome:
+def predict_stream(request: PredictRequest) -> Outcome:
     """Predict the rows of Parquet files in parts, into a folder. The same command resumes after an interruption."""
     target = Path(f"{table_name(request.table)}-predictions") if request.out is None else request.out
     if target.suffix.lower() in (".csv", ".gz", ".txt", ".parquet", ".pq") or str(target) == "-":
@@ -197,22 +198,22 @@ def predict_stream(request: PredictRequest, *, progress: Any = "auto") -> Outcom
         "table": table_digest(table),
         "identifiers": identifiers,
     }
-    work = StreamedWork(target, "prediction", json_hash(facts), facts)
     columns = list(dict.fromkeys([*_features(model), *identifiers]))
     most = max(256, min(_MOST_ROWS, _CELLS // max(1, len(columns), len(model.preprocessor_.encoded_names_))))
     notes: dict[str, int] = {}
-    with work.hold(overwrite=request.overwrite), writable(target):
+    with PREDICTED.work(target, facts, overwrite=request.overwrite), writable(target):
         files = {part: target / f"{part_name(part.number)}.parquet" for part in table.parts}
-        facts_of = {part: {"key": work.key, "part": part.number} for part in table.parts}
+        key = json_hash(facts)
+        facts_of = {part: {"key": key, "part": part.number} for part in table.parts}
         todo = [part for part in table.parts if lines_in(files[part]) != (part.rows, facts_of[part])]
-        with Progress(sum(part.rows for part in todo), "predict", progress) as bar:
+        with Progress(sum(part.rows for part in todo), "predict") as bar:
             for part in todo:
 
                 def predict(rows: int, part: Part = part) -> None:
                     with written_lines(files[part], facts_of[part]) as write:
                         for first, frame in table.batches(part, rows, columns):
                             with table.cells_of(range(first, first + len(frame))):
-                                predicted = predicting.predictions_of(model, frame[_features(model)], coverage)
+                                predicted = model.predict_parts(frame[_features(model)], coverage)
                                 write(_lines(model, table, predicted, frame[identifiers], first))
 
                 with sparing(), keeping_warnings() as warned:

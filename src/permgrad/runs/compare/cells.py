@@ -7,7 +7,6 @@ for each finished model and fold, so that an interrupted comparison resumes with
 from __future__ import annotations
 
 import hashlib
-import inspect
 import re
 import time
 from collections.abc import Callable
@@ -20,25 +19,24 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.base import clone
 
-from permgrad.attribution.explain import explain as explain_network
-from permgrad.attribution.explanation import positive_output
-from permgrad.attribution.method import methods
+from permgrad.attribution.explain import explain
+from permgrad.attribution.explanation.explanation import positive_output
+from permgrad.attribution.request import methods
+from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError
 from permgrad.base.files import write_json_atomic
+from permgrad.base.folders import FolderKind, writable_folder
 from permgrad.base.random import derive_seed, generator
 from permgrad.base.stored import parse_json
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.read.table import blank_codes
+from permgrad.evaluation.baselines import BaselineRows, FittedBaseline, baselines, fit_baseline, natural_table
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
-from permgrad.evaluation.competitors import CompetitorRows, FittedCompetitor, competitors, fit_competitor, natural_table
 from permgrad.evaluation.metrics import metrics
 from permgrad.models.devices import computing_threads
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.presets import get_preset
 from permgrad.runs.compare.plan import ComparedTable, ComparisonPlan, Fold, Model, loss_of
-from permgrad.runs.folder.folder import FolderKind, writable_folder
-
-Array = npt.NDArray[Any]
 
 #: From this many rows on, the explained rows are their own donors, as in ``permgrad.explain``.
 OWN_DONORS = 200
@@ -48,9 +46,7 @@ DONORS = 1000
 
 # ---- where cells are -------------------------------------------------------------------------------------------------
 CELLS = "cells"
-#: The files of a comparison other than its record and its cells.
-RESULTS = (SCORES, IMPORTANCES, AGREEMENT, PAGE)
-FOLDER = FolderKind("comparison", (RECORD, *RESULTS, CELLS))
+FOLDER = FolderKind("comparison", (RECORD, SCORES, IMPORTANCES, AGREEMENT, PAGE, CELLS))
 
 
 @dataclass
@@ -94,16 +90,21 @@ def cell_path(folder: Path, model: str, fold: str) -> Path:
 
 
 # ---- what a cell is --------------------------------------------------------------------------------------------------
-_Explain = Callable[[str, pd.DataFrame, Array, ComparisonPlan], Any]
-
-
 @dataclass(frozen=True)
 class _Fitted:
-    """A fitted model with the classes of the task, a table's rows in its form, and its explanations."""
+    """A fitted model and how a table's rows are passed to it, and how it is explained on them.
 
-    model: FittedCompetitor
-    rows_of: Callable[[pd.DataFrame], Any]
-    explain: _Explain
+    ``predictor`` takes rows in the ``form``, which is also that of the model's own rows if ``rows_of`` is None.
+    ``options`` of ``permgrad.explain`` say what it predicts. Donors of few rows come from the training rows, except for
+    a network, which has donors.
+    """
+
+    model: FittedBaseline
+    predictor: Any
+    form: Callable[[pd.DataFrame], Any]
+    options: dict[str, Any]
+    rows_of: Callable[[pd.DataFrame], Any] | None = None
+    has_donors: bool = False
 
 
 def do_cell(
@@ -119,9 +120,9 @@ def do_cell(
         elif model.estimator is not None:
             fitted = _fit_estimator(model, table, fold, seed)
         else:
-            fitted = _fit_competitor(model, table, fold, seed, threads or computing_threads())
+            fitted = _fit_baseline(model, table, fold, seed, threads or computing_threads())
         cell.fit_seconds, cell.processor_seconds = fitted.model.seconds, fitted.model.processor_seconds
-        guess = fitted.model.guess(fitted.rows_of(table.X.iloc[fold.test]))
+        guess = fitted.model.guess((fitted.rows_of or fitted.form)(table.X.iloc[fold.test]))
         values = fitted.model.score(table.y[fold.test], guess, table.positive)
         cell.metrics = {name: value for name, value in values.items() if name in metrics}
     except Exception as error:  # noqa: BLE001 — an error of one library must not lose the other models
@@ -130,7 +131,7 @@ def do_cell(
     started = time.perf_counter()
     try:
         if plan.methods:
-            cell.importances = _explanations(model, fitted, table, fold, plan, seed)
+            cell.importances = _explanations(fitted, table, fold, plan, seed)
             cell.explain_seconds = time.perf_counter() - started
     except Exception as error:  # noqa: BLE001 — as above. Its scores stay
         cell.problem = f"It could not be explained: {_reason(error)}"
@@ -148,6 +149,17 @@ def _stopping_rows(table: ComparedTable, fold: Fold) -> npt.NDArray[np.int64]:
     return fold.validation[np.isin(table.y[fold.validation], table.y[fold.train])]
 
 
+def _fitted(
+    model: Model, table: ComparedTable, fold: Fold, estimator: Any, X: pd.DataFrame, **options: Any
+) -> FittedBaseline:
+    """Fit an estimator on a fold's training rows, and time it."""
+    started, worked = time.perf_counter(), time.process_time()
+    estimator.fit(X.iloc[fold.train], table.y[fold.train], **options)
+    seconds, worked = time.perf_counter() - started, time.process_time() - worked
+    seen = np.flatnonzero(np.isin(table.classes, table.y[fold.train]))
+    return FittedBaseline(model.name, estimator, seconds, table.classes, seen, worked, natural=False)
+
+
 def _fit_network(model: Model, table: ComparedTable, fold: Fold, seed: int, device: str) -> _Fitted:
     kind = HyNNClassifier if table.task == "classification" else HyNNRegressor
     network: Any = kind(
@@ -161,27 +173,13 @@ def _fit_network(model: Model, table: ComparedTable, fold: Fold, seed: int, devi
     )
     stop = _stopping_rows(table, fold)
     stopping = (table.X.iloc[stop], table.y[stop]) if len(stop) else None
-    started, worked = time.perf_counter(), time.process_time()
-    network.fit(table.X.iloc[fold.train], table.y[fold.train], eval_set=stopping)
-    seconds, worked = time.perf_counter() - started, time.process_time() - worked
-    seen = np.flatnonzero(np.isin(table.classes, getattr(network, "classes_", ())))
-    fitted = FittedCompetitor(model.name, network, seconds, table.classes, seen, worked, natural=False)
-
-    def explain(method: str, rows: pd.DataFrame, y: Array, plan: ComparisonPlan) -> Any:
-        options: dict[str, Any] = {"n_repeats": plan.n_repeats, "positive": table.positive}
-        options |= {name: False for name in ("branches", "direction") if name in methods.get(method).options}
-        loss = loss_of(table.task, plan.loss)
-        explanation = explain_network(
-            network, rows, y, method=method, loss=loss, random_state=seed, progress=False, background=None, **options
-        )
-        return explanation.to_global("mean_abs") if explanation.scope == "local" else explanation
-
-    return _Fitted(fitted, lambda rows: rows, explain)
+    fitted = _fitted(model, table, fold, network, table.X, eval_set=stopping)
+    return _Fitted(fitted, network, lambda rows: rows, {"positive": table.positive}, has_donors=True)
 
 
-def _fit_competitor(model: Model, table: ComparedTable, fold: Fold, seed: int, threads: int) -> _Fitted:
+def _fit_baseline(model: Model, table: ComparedTable, fold: Fold, seed: int, threads: int) -> _Fitted:
     # Models that read categories get the table back from its encoding, as natural_table needs it.
-    natural = competitors.get(model.name).takes_natural
+    natural = baselines.get(model.name).takes_natural
     numeric: Any = "standard" if natural else get_preset("default").numeric
     encoder = TableEncoder(numeric, **table.encoding)
     encoder.fit(table.X.iloc[fold.train])
@@ -189,16 +187,13 @@ def _fit_competitor(model: Model, table: ComparedTable, fold: Fold, seed: int, t
     def encode(rows: pd.DataFrame) -> npt.NDArray[np.float32]:
         return np.ascontiguousarray(encoder.transform(rows), dtype=np.float32)
 
-    def part_of(encoded: Array, y: Array) -> CompetitorRows:
-        return CompetitorRows(encoded, y, natural_table(encoder, encoded) if natural else None)
+    def part_of(encoded: Array, y: Array) -> BaselineRows:
+        return BaselineRows(encoded, y, natural_table(encoder, encoded) if natural else None)
 
     classes, stop = table.classes, _stopping_rows(table, fold)
     train, stopping = (part_of(encode(table.X.iloc[rows]), table.y[rows]) for rows in (fold.train, stop))
     held = stopping if len(stop) else None
-    fitted = fit_competitor(model.name, table.task, train, held, classes=classes, seed=seed, threads=threads)
-
-    def rows_of(rows: pd.DataFrame) -> CompetitorRows:
-        return part_of(encode(rows), np.zeros(len(rows)))
+    fitted = fit_baseline(model.name, table.task, train, held, classes=classes, seed=seed, threads=threads)
 
     # A feature without columns gets one that is never read.
     features = encoder.features("feature")
@@ -209,10 +204,14 @@ def _fit_competitor(model: Model, table: ComparedTable, fold: Fold, seed: int, t
     def predict(padded: Array) -> Array:
         return fitted.guess(part_of(np.ascontiguousarray(padded[:, :width]), np.zeros(len(padded))))
 
-    explain = _explainer(
-        predict, table, lambda rows: np.pad(encode(rows), ((0, 0), (0, len(empty)))), fold, seed, players
+    return _Fitted(
+        fitted,
+        predict,
+        form=lambda rows: np.pad(encode(rows), ((0, 0), (0, len(empty)))),
+        options={"groups": players, "task": table.task}
+        | ({"class_names": classes.tolist(), "output_kind": "probabilities"} if len(classes) else {}),
+        rows_of=lambda rows: part_of(encode(rows), np.zeros(len(rows))),
     )
-    return _Fitted(fitted, rows_of, explain)
 
 
 def _fit_estimator(model: Model, table: ComparedTable, fold: Fold, seed: int) -> _Fitted:
@@ -221,40 +220,13 @@ def _fit_estimator(model: Model, table: ComparedTable, fold: Fold, seed: int) ->
     seeds = [name for name, value in estimator.get_params().items() if name.endswith("random_state") and value is None]
     estimator.set_params(**dict.fromkeys(seeds, seed))
     X = blank_codes(table.X, table.na_codes)
-    started, worked = time.perf_counter(), time.process_time()
-    estimator.fit(X.iloc[fold.train], table.y[fold.train])
-    seconds, worked = time.perf_counter() - started, time.process_time() - worked
-    seen = np.flatnonzero(np.isin(table.classes, table.y[fold.train]))
-    fitted = FittedCompetitor(model.name, estimator, seconds, table.classes, seen, worked, natural=False)
-
-    explain = _explainer(estimator, table, lambda rows: X.loc[rows.index], fold, seed, table.variables)
-    return _Fitted(fitted, lambda rows: X.loc[rows.index], explain)
-
-
-def _explainer(
-    predictor: Any, table: ComparedTable, form: Callable[[pd.DataFrame], Any], fold: Fold, seed: int, groups: Any
-) -> _Explain:
-    """Return the function that explains a predictor with a special form of rows. ``groups``: its columns by feature."""
-
-    def explain(method: str, rows: pd.DataFrame, y: Array, plan: ComparisonPlan) -> Any:
-        background = None
-        if len(rows) < OWN_DONORS:
-            chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
-            background = form(table.X.iloc[fold.train[np.sort(chosen)]])
-        options: dict[str, Any] = {"n_repeats": plan.n_repeats, "groups": dict(groups) or None}
-        options |= {"loss": loss_of(table.task, plan.loss), "random_state": seed, "task": table.task}
-        if inspect.isfunction(predictor) and len(table.classes):
-            options |= {"class_names": table.classes.tolist(), "output_kind": "probabilities"}
-        return explain_network(
-            predictor, form(rows), y, method=method, background=background, progress=False, **options
-        )
-
-    return explain
+    options = {"groups": dict(table.variables) or None, "task": table.task}
+    return _Fitted(_fitted(model, table, fold, estimator, X), estimator, lambda rows: X.loc[rows.index], options)
 
 
 # ---- explanations ----------------------------------------------------------------------------------------------------
 def _explanations(
-    model: Model, fitted: _Fitted, table: ComparedTable, fold: Fold, plan: ComparisonPlan, seed: int
+    fitted: _Fitted, table: ComparedTable, fold: Fold, plan: ComparisonPlan, seed: int
 ) -> dict[str, dict[str, Any]]:
     """Explain a fitted model by every method that applies, with the same rows and donors for all models."""
     # All test rows of classes in training, or as many as requested.
@@ -263,18 +235,33 @@ def _explanations(
         rows = rows[np.isin(table.y[rows], table.y[fold.train])]
     if len(rows) > plan.most_rows:
         rows = np.sort(rows[generator(seed, "rows explained").permutation(len(rows))[: plan.most_rows]])
-    X, y = table.X.iloc[rows], table.y[rows]
+    X, y, background = fitted.form(table.X.iloc[rows]), table.y[rows], None
+    if not fitted.has_donors and len(rows) < OWN_DONORS:
+        chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
+        background = fitted.form(table.X.iloc[fold.train[np.sort(chosen)]])
+    options: dict[str, Any] = {
+        "background": background,
+        "n_repeats": plan.n_repeats,
+        "loss": loss_of(table.task, plan.loss),
+    }
+    options |= {"random_state": seed, "progress": False, **fitted.options}
+
+    def numbers_of(method: str) -> dict[str, Any]:
+        off: dict[str, Any] = {name: False for name in ("branches", "direction") if name in methods.get(method).options}
+        explanation = explain(fitted.predictor, X, y, method=method, **options, **(off if fitted.has_donors else {}))
+        return _numbers(explanation.to_global("mean_abs") if explanation.scope == "local" else explanation)
+
     importances: dict[str, dict[str, Any]] = {}
     for method in plan.methods:
-        if method != "permutation" and model.kind == "network":
-            importances[method] = _numbers(fitted.explain(method, X, y, plan))
+        if method != "permutation" and fitted.has_donors:
+            importances[method] = numbers_of(method)
     if "permutation" in plan.methods:
         # The total effect of the path game is permutation importance with the same donors. It is computed once.
         same = ("importance", "std", "ci_low", "ci_high", "p_value", "names")
         importances["permutation"] = (
             {name: importances["permgrad"][name] for name in same}
             if "permgrad" in importances
-            else _numbers(fitted.explain("permutation", X, y, plan))
+            else numbers_of("permutation")
         )
     for method, numbers in importances.items():
         if not np.all(np.isfinite(numbers["importance"])):

@@ -16,6 +16,7 @@ import pandas as pd
 from permgrad.base.checks import check_choice, check_flag, check_path, check_whole
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.files import plain
+from permgrad.base.folders import believed, now, writable_folder
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import resolve_seed
 from permgrad.base.versions import versions
@@ -26,7 +27,7 @@ from permgrad.evaluation.comparison import PAGE, RECORD, Comparison
 from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.models.devices import torch_threads
 from permgrad.models.estimators.settings import check_preset, device_faults, raise_faults
-from permgrad.runs.compare.cells import FOLDER, RESULTS, ComparisonCell, do_cell, read_cell, write_cell
+from permgrad.runs.compare.cells import FOLDER, ComparisonCell, do_cell, read_cell, write_cell
 from permgrad.runs.compare.plan import (
     ComparedTable,
     ComparisonPlan,
@@ -38,16 +39,9 @@ from permgrad.runs.compare.plan import (
     make_plan,
     request_configuration,
 )
-from permgrad.runs.folder.folder import (
-    believed,
-    configuration_hash,
-    now,
-    open_configured,
-    refuse_input,
-    writable_folder,
-)
+from permgrad.runs.folder.folder import refuse_input
 from permgrad.runs.requests import CompareRequest, Outcome
-from permgrad.runs.run.dividing import positive_words
+from permgrad.runs.run.splitting import positive_words
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -69,7 +63,8 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     folder = request.folder
     presets = {f"preset {model}": Path(model) for model in request.models if model.endswith(".json")}
     refuse_input(folder, {**request.files, **presets}, names=FOLDER.names)
-    if not request.overwrite and is_finished(folder, configuration, request.metric):
+    done = None if request.overwrite else FOLDER.finished(folder, configuration)
+    if done is not None and done.get("metric_asked") == request.metric:
         for note in plan.notes:
             say(f"note: {note}")
         with believed(folder):
@@ -78,7 +73,7 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     job = _job(table, plan, request.metric, request.device, request.threads)
     # Only after the table is checked: a wrong target must not lead to the advice to overwrite another comparison.
     with (
-        open_configured(FOLDER, folder, configuration, command=request.command, overwrite=request.overwrite) as record,
+        FOLDER.open(folder, configuration, command=request.command, overwrite=request.overwrite) as record,
         told_of_columns(),
     ):
         for note in (*table.notes, *plan.notes):
@@ -91,15 +86,6 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
             say(words)
         _do_job(job, folder, record, say, progress=False)
     return _outcome(folder)
-
-
-def is_finished(folder: Path, configuration: Mapping[str, Any], metric: str | None) -> bool:
-    """Whether the folder holds this comparison, completely written, by the requested metric."""
-    record = FOLDER.read(folder)
-    if record is None or record["configuration_hash"] != configuration_hash(configuration):
-        return False
-    written = record.get("finished") is not None and all((folder / name).exists() for name in RESULTS)
-    return written and record.get("metric_asked") == metric
 
 
 # ---- the work --------------------------------------------------------------------------------------------------------
@@ -365,6 +351,5 @@ def compare(
     if folder is None:
         return _do_job(job, None, {}, lambda _: None, progress=progress)
     configuration = {**table.configuration(), **plan.configuration()}
-    command = "permgrad.compare(X, y, ...)"
-    with open_configured(FOLDER, folder, configuration, command=command, overwrite=overwrite) as record:
+    with FOLDER.open(folder, configuration, command="permgrad.compare(X, y, ...)", overwrite=overwrite) as record:
         return _do_job(job, folder, record, lambda _: None, progress=progress)

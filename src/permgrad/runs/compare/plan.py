@@ -24,8 +24,8 @@ from permgrad.data.read.cells import Code, CodesArgument, MissingCodes, as_frame
 from permgrad.data.splitting import split_rows
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.data.types.column_types import Kind, checked_kinds, infer_schema
+from permgrad.evaluation.baselines import baselines, check_available, why_absent
 from permgrad.evaluation.comparison import ComparedModel
-from permgrad.evaluation.competitors import check_available, competitors, why_absent
 from permgrad.evaluation.metrics import Task
 from permgrad.models.estimators.inputs import held_out
 from permgrad.models.estimators.presets import get_preset, presets
@@ -33,8 +33,8 @@ from permgrad.models.estimators.settings import check_preset
 from permgrad.models.model_files import is_model_file
 from permgrad.runs.options import TASKS
 from permgrad.runs.requests import CompareRequest
-from permgrad.runs.run.dividing import choose_task, doubt_on_task, positive_label, target_values
 from permgrad.runs.run.inputs import configuration, load_inputs
+from permgrad.runs.run.splitting import choose_task, doubt_on_task, positive_label, target_values
 
 #: Methods of explanation: permutation applies to all models, the others to networks.
 METHODS = ("permutation", "permgrad", "ablation", "gradient", "integrated_gradients", "deeplift", "shapley")
@@ -101,7 +101,7 @@ def parse_models(entries: Sequence[Any]) -> tuple[Model, ...]:
 
 def usual_absent() -> dict[str, str]:
     """Return a sentence for each default model that is not installed: which it is, and how to install it."""
-    reasons = {name: why_absent(name) for name in USUAL if name in competitors}
+    reasons = {name: why_absent(name) for name in USUAL if name in baselines}
     return {name: f"{name} is left out, because {why}" for name, why in reasons.items() if why}
 
 
@@ -141,12 +141,12 @@ def _parse(name: str) -> Model:
         if colon:
             return Model(name, f"{label} ({BRANCHES[branch]})", "network", preset, (branch,))
         return Model(name, label, "network", preset)
-    if name in competitors:
-        return Model(name, competitors.get(name).label, "baseline")
-    names = [*presets.names(), *competitors.names()]
+    if name in baselines:
+        return Model(name, baselines.get(name).label, "baseline")
+    names = [*presets.names(), *baselines.names()]
     raise InputError(
         f"A model must be a preset ({', '.join(presets.names())}, or a path ending in .json) or a baseline "
-        f"({', '.join(competitors.names())}), got {shown(name)}",
+        f"({', '.join(baselines.names())}), got {shown(name)}",
         hint=did_you_mean(name, names),
         code="PG003",
     )
@@ -462,12 +462,12 @@ def from_request(request: CompareRequest) -> ComparedTable:
     inputs = load_inputs(request.run_request(), kept_group=request.group, undivided=True)
     rows = inputs.parts["train"]
     groups = None
-    if request.group is not None:
+    if request.group is not None and rows.identifiers is not None:
         groups = pd.factorize(rows.identifiers[request.group], use_na_sentinel=False)[0].astype(np.int64)
     shared = ("target", "task", "variables", "na_codes", "kinds", "positive")
     return ComparedTable(
         name=request.name,
-        X=rows.X.reset_index(drop=True),
+        X=rows.frame.reset_index(drop=True),
         y=rows.y,
         groups=groups,
         notes=tuple(inputs.notes),

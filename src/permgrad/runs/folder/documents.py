@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.csv_files import read_csv
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
     from permgrad.data.read.cells import RowLines
 
 DATA, COLUMNS, METRICS, BRANCHES = "data.json", "columns.json", "metrics.json", "branches.json"
-SEGMENTS = "segments.json"
+GROUPS = Path("explanations") / "groups.json"
 TASKS = ("classification", "regression")
 
 
@@ -37,6 +34,18 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise _changed(path, "is not a JSON object")
     return content
+
+
+def read_related(path: Path) -> list[Any]:
+    """Read which features move together. Older runs have more in the file."""
+    try:
+        content = parse_json(path.read_bytes())
+    except (ValueError, FileNotFoundError) as error:
+        raise _changed(path, "is missing or damaged", "Run again with --from explanation.") from error
+    pairs = content.get("pairs") if isinstance(content, dict) else content
+    if not isinstance(pairs, list):
+        raise _changed(path, "is not a JSON list", "Run again with --from explanation.")
+    return pairs
 
 
 def read_optional(path: Path) -> dict[str, Any] | None:
@@ -140,6 +149,20 @@ def read_table_of(
     return table
 
 
+def read_predictions(folder: Path, data: Mapping[str, Any], chances: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a run's ``predictions.csv``, by what ``data.json`` says, with the columns ``chances`` of probabilities."""
+    classify = data["task"] == "classification"
+    return read_table_of(
+        folder / "predictions.csv",
+        "model",
+        needs=("row", "truth", "prediction", *chances),
+        numbers=("row", *(chances if classify else ("truth", "prediction"))),
+        rows=int(data["rows"]["test"]),
+        dtype={"truth": str, "prediction": str} if classify else None,
+        keep_default_na=False,
+    )
+
+
 def read_drawing(path: Path, stage: str) -> str:
     """Read an SVG file of a run's folder."""
     text = path.read_text(encoding="utf-8", errors="replace")
@@ -182,16 +205,3 @@ def saved_explanation(folder: Path, method: str) -> Explanation | None:
 
     source = folder / "explanations" / method
     return Explanation.load(source) if source.is_dir() else None
-
-
-def rows_hash(X: pd.DataFrame, y: npt.NDArray[Any] | None = None) -> str:
-    """Return the SHA-256 of a table's column names and values in order, without row labels, and of targets."""
-    total = hashlib.sha256()
-    for name, values in [*X.items(), *([] if y is None else [("\0target", pd.Series(np.asarray(y)))])]:
-        total.update(f"{name}\0{values.dtype}\0".encode("utf-8", "surrogatepass"))
-        try:
-            codes = pd.util.hash_pandas_object(values, index=False)
-        except TypeError:  # objects of mixed kinds
-            codes = pd.util.hash_pandas_object(values.map(repr), index=False)
-        total.update(np.ascontiguousarray(codes.to_numpy(dtype=np.uint64)).tobytes())
-    return total.hexdigest()

@@ -1,16 +1,17 @@
-"""The time of a run: its limit, how the training is planned within it, and what the limit cut."""
+"""How the training of a run is planned within its time, and when it ends."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from permgrad.base.progress import Whole, readable
+from permgrad.assess.budget import Clock
+from permgrad.base.progress import readable
 
 if TYPE_CHECKING:
     from permgrad.models.network.summary import TrainingTime
@@ -30,61 +31,32 @@ USUAL_EPOCHS, _SURE, _LAST_STEP = 28, 6, 1 / 7000
 SLOW_BASELINE = 120.0
 #: A loss rises that is above the best of so many epochs ago by this share, in each of so many epochs.
 _SINCE, _RECENT, _RISE = 6, 4, 0.003
-#: What work takes in units of a training step on one row: a replaced pair, and a row explained by gradients.
-PAIR, GRADIENT_ROW = 0.09, 60.0
-#: Seconds to write a report.
-REPORT = 3.0
 
 
-@dataclass
-class Clock:
-    """When a run began, how long it may take (infinite: ``--thorough``), and what the limit cut, in words."""
+def watch_epochs(
+    clock: Clock, options: TrainingOptions, seconds_per_epoch: float, until: float, constant: float
+) -> Callable[[Mapping[str, float]], bool]:
+    """Return what sees each epoch: it corrects the time left, and ends the training at a time.
 
-    limit: float = math.inf
-    thorough: bool = False
-    started: float = field(default_factory=time.monotonic)
-    cut: list[str] = field(default_factory=list)
-    whole: Whole = field(default_factory=lambda: Whole("run"))
-    #: Seconds that a training step takes for a row, once measured.
-    per_row: float = 0.0
+    ``constant``: the validation loss of a constant prediction.
+    """
+    losses, seconds = list[float](), list[float]()
 
-    def left(self) -> float:
-        """Return the seconds until the limit, at least 0."""
-        return max(self.limit - (time.monotonic() - self.started), 0.0)
+    def seen(record: Mapping[str, float]) -> bool:
+        losses.append(record["validation_loss"])
+        seconds.append(record["seconds"])
+        # Beside other work, one slow epoch says little of the next.
+        pace = max(median(seconds[-3:]), 0.5 * seconds_per_epoch)
+        left = expected_epochs(losses, options.max_epochs, options.patience, constant) - len(losses)
+        clock.whole.remains(pace * max(left, 0))
+        if not clock.thorough and options.patience is not None and rises(losses):
+            return True
+        if len(losses) < options.max_epochs and time.monotonic() + pace > until:
+            clock.cut.append(f"training after {len(losses)} of {options.max_epochs} epochs")
+            return True
+        return False
 
-    def facts(self) -> dict[str, Any]:
-        """Return what ``run.json`` records of the time."""
-        limit = None if math.isinf(self.limit) else self.limit
-        return {"limit": limit, "thorough": self.thorough, "cut": list(self.cut)}
-
-    def explaining_seconds(self, pairs: int, gradient_rows: int) -> float:
-        """Return what replaced pairs and rows explained by gradients take, by the time of a training step."""
-        return self.per_row * (pairs * PAIR + gradient_rows * GRADIENT_ROW)
-
-    def watch(
-        self, options: TrainingOptions, seconds_per_epoch: float, until: float, constant: float
-    ) -> Callable[[Mapping[str, float]], bool]:
-        """Return what sees each epoch: it corrects the time left, and ends the training at a time.
-
-        ``constant``: the validation loss of a constant prediction.
-        """
-        losses, seconds = list[float](), list[float]()
-
-        def seen(record: Mapping[str, float]) -> bool:
-            losses.append(record["validation_loss"])
-            seconds.append(record["seconds"])
-            # Beside other work, one slow epoch says little of the next.
-            pace = max(median(seconds[-3:]), 0.5 * seconds_per_epoch)
-            left = expected_epochs(losses, options.max_epochs, options.patience, constant) - len(losses)
-            self.whole.remains(pace * max(left, 0))
-            if not self.thorough and options.patience is not None and rises(losses):
-                return True
-            if len(losses) < options.max_epochs and time.monotonic() + pace > until:
-                self.cut.append(f"training after {len(losses)} of {options.max_epochs} epochs")
-                return True
-            return False
-
-        return seen
+    return seen
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad import __version__
+from permgrad.assess.rows import Rows
 from permgrad.base.csv_files import csv_header
 from permgrad.base.errors import InputError, by_count, did_you_mean, keeping_warnings, listed
 from permgrad.base.files import file_hash, near_file, why_missing
 from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
 from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_blocks, propose_one_hot_blocks, read_groups
-from permgrad.data.encode.statistics import TableStatistics, numeric_cells
+from permgrad.data.encode.statistics import numeric_cells
 from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.reading import Reading, Written, missing_said
 from permgrad.data.read.table import is_parquet_folder, read_written, unused_codes
@@ -36,33 +37,21 @@ from permgrad.data.types.duplicates import same_columns
 from permgrad.data.types.identifiers import CODES, MANY_CODES, SUSPECT
 from permgrad.runs.folder.folder import folder_hash
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.dividing import (
+from permgrad.runs.run.images import images_configuration, locate, model_rows
+from permgrad.runs.run.splitting import (
     AS_TEXT,
-    Divided,
-    Rows,
+    SplitTable,
     Task,
-    divided,
     find_column,
     notes_on_division,
     positive_label,
+    split_table,
     task_of_target,
     text_columns,
 )
-from permgrad.runs.run.images import images_configuration, locate
 
 #: Why a column is no feature, in the words of the table of columns.
 LIKE_AN_IDENTIFIER = "left out: like an identifier"
-
-
-@dataclass
-class SplitPart:
-    """One part of the split: features, target, row numbers in the part's file, ``--id`` columns, ``--image`` files."""
-
-    X: pd.DataFrame
-    y: npt.NDArray[Any]
-    rows: Rows
-    identifiers: pd.DataFrame
-    images: dict[str, list[Path]] = field(default_factory=dict)
 
 
 @dataclass
@@ -80,7 +69,7 @@ class Inputs:
     target: str
     task: Task
     task_reason: str
-    parts: dict[str, SplitPart]
+    parts: dict[str, Rows]
     schema: Schema
     left_out: dict[str, str]
     variables: dict[str, list[str]]
@@ -103,20 +92,18 @@ class Inputs:
         codes = list(self.na_codes) or None
         return {"na_codes": codes, "variables": self.variables or None, "kinds": self.kinds or None}
 
-    def fit(self, encoder: TableEncoder) -> TableEncoder:
-        """Fit an encoder on the training rows, with the types of columns that were inferred when the table was read."""
-        frame = self.parts["train"].X
-        if (encoder.kinds or {}) != self.kinds:  # of a preset that reads pairs of numbers as levels
-            return encoder.fit(frame)
+    @property
+    def feature_types(self) -> Schema:
+        """The types of the features, as inferred when the table was read."""
         types = {column.name: column for column in self.schema}
-        schema = Schema(tuple(types[name] for name in frame.columns))
-        statistics = TableStatistics(schema, na_codes=MissingCodes.of(encoder.na_codes))
-        return encoder.update(statistics.update(frame))
+        return Schema(tuple(types[name] for name in self.parts["train"].frame.columns))
 
     @cached_property
     def standard_encoder(self) -> TableEncoder:
         """An encoder that standardises numbers, for baselines."""
-        return self.fit(TableEncoder("standard", **self.encoder_options))
+        return TableEncoder("standard", **self.encoder_options).fit(
+            self.parts["train"].frame, schema=self.feature_types
+        )
 
     @cached_property
     def learned(self) -> npt.NDArray[np.bool_]:
@@ -236,7 +223,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     left_out |= {name: "left out: --kind identifier" for name, kind in kinds.items() if kind == "identifier"}
     notes = [*written.notes]
     notes += missing_said({name: cells for name, cells in written.missing.items() if name not in left_out})
-    rows = divided(request, card, written, target, codes, notes, undivided=undivided)
+    rows = split_table(request, card, written, target, codes, notes, undivided=undivided)
     train = rows.tables["train"]
     stated = card.positive if card is not None and target == card.target else None
     positive = positive_label(rows.truths["train"], rows.task, request.positive, stated)
@@ -255,12 +242,12 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     images = locate(request, rows.tables, notes)
     shared, blank, alike = notes_on_division(notes, request, rows, [*features, *request.images, target], codes)
     parts = {
-        part: SplitPart(
-            table[features],
-            rows.truths[part],
-            table.index.to_numpy(dtype=np.int64),
-            table[[name for name in request.identifier if name in table.columns]],
-            images[part],
+        part: Rows(
+            inputs=model_rows(table[features], images[part]),
+            y=rows.truths[part],
+            numbers=table.index.to_numpy(dtype=np.int64),
+            table=table[features],
+            identifiers=table[[name for name in request.identifier if name in table.columns]],
         )
         for part, table in rows.tables.items()
     }
@@ -370,7 +357,9 @@ def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[s
         )
 
 
-def _match(request: RunRequest, rows: Divided, columns: Sequence[ColumnType], target: str, group: str | None) -> None:
+def _match(
+    request: RunRequest, rows: SplitTable, columns: Sequence[ColumnType], target: str, group: str | None
+) -> None:
     """Reduce the tables of the parts to the columns that are needed.
 
     Refuse files that lack one of them, and cells that cannot be encoded with the types of the training rows.
@@ -412,7 +401,7 @@ def _variables(request: RunRequest, card: DataCard | None, features: Sequence[st
 
 
 # ---- notes on columns ------------------------------------------------------------------------------------------------
-def notes_on_cells(request: RunRequest, target: str, rows: Divided, written: Written) -> list[str]:
+def notes_on_cells(request: RunRequest, target: str, rows: SplitTable, written: Written) -> list[str]:
     """Note codes for missing values that never occur, and leading zeros of the target that are ignored."""
     first, *further = [unused_codes(table, request.na_codes) for table in (written.frame, *rows.files.values())]
     unused = [code for code in first if all(code in codes for codes in further)]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.errors import InputError, warn_user
+from permgrad.base.files import file_hash
+from permgrad.base.folders import believed
 from permgrad.base.startup import loading
 from permgrad.base.stored import read_npz
 from permgrad.data.encode.encoding import align_columns
@@ -19,16 +21,17 @@ from permgrad.data.image_table import locate_images, pages_said
 from permgrad.data.read.excel import sheet_of
 from permgrad.data.read.whole_numbers import without_points
 from permgrad.runs.folder.documents import DATA, read_data, read_like
-from permgrad.runs.folder.folder import believed, read_record
+from permgrad.runs.folder.folder import CACHE, read_record
 from permgrad.runs.requests import run_of
 from permgrad.runs.run.images import is_image_model
 from permgrad.runs.run.inputs import content_of
 
+if TYPE_CHECKING:
+    from permgrad.assess.cache import Cache
+
 #: ``prediction`` ``(rows,)``, for classifiers also ``probabilities`` ``(rows, classes)``. With a coverage also
 #: ``inside``: the ends of intervals ``(rows, 2)``, or whether each class is in the row's set ``(rows, classes)``.
 Predicted = Mapping[str, npt.NDArray[Any]]
-#: Share of rows whose truth the intervals and sets of a run hold.
-COVERAGE = 0.9
 
 
 def use_threads(threads: int | None) -> None:
@@ -37,24 +40,6 @@ def use_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
-
-
-def coverage_of(model: Any) -> float | None:
-    """Return the coverage of a run's intervals and sets, or None if the model has none."""
-    held_out = getattr(model, "held_out_", None)
-    return COVERAGE if held_out is not None and len(held_out.scores) >= held_out.fewest(COVERAGE) else None
-
-
-def predictions_of(model: Any, rows: Any, coverage: float | None = None) -> Predicted:
-    """Return the predictions, with a ``coverage`` also their intervals or sets."""
-    inside = {}
-    if coverage is not None:
-        values, inside["inside"] = model._predict_both(rows, coverage)  # noqa: SLF001 — the network runs once
-    else:
-        values = model.predict_proba(rows) if hasattr(model, "classes_") else model.predict(rows)
-    if not hasattr(model, "classes_"):
-        return {"prediction": values, **inside}
-    return {"prediction": np.asarray(model.classes_)[values.argmax(axis=1)], "probabilities": values, **inside}
 
 
 def inside_names(model: Any) -> list[str]:
@@ -126,6 +111,18 @@ def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
         model = load(folder / "model" if (folder / "model").is_dir() else folder)
     data = read_data(run / DATA) if (run / DATA).is_file() and read_record(run) is not None else {}
     return model, data
+
+
+def cache_of(model_folder: Path) -> Cache:
+    """Return the cache of a run by its folder or its model's. A model outside a run has none."""
+    from permgrad.assess.cache import Cache  # loads torch
+
+    run = run_of(model_folder)
+    saved = run / "model"
+    if not saved.is_dir() or model_folder not in (run, saved) or read_record(run) is None:
+        return Cache()
+    # This file holds the checksums of the other files of the model.
+    return Cache(run / CACHE, file_hash(saved / "model.json"))
 
 
 def own_test_rows(folder: Path) -> tuple[Path, npt.NDArray[np.int64], str | None]:

@@ -22,10 +22,20 @@ from permgrad.base.errors import EnvironmentProblem, InputError, by_count
 from permgrad.base.files import (
     atomic_path,
     file_hash,
+    made_folder,
     plain,
     sweep,
     write_json_atomic,
     write_text_atomic,
+)
+from permgrad.base.folders import (
+    ELSEWHERE,
+    FolderKind,
+    believed,
+    configuration_hash,
+    empty_files,
+    remove,
+    writable_folder,
 )
 from permgrad.base.locks import exclusive
 from permgrad.base.progress import Progress, readable
@@ -33,14 +43,16 @@ from permgrad.base.stored import parse_json
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.imaging import StoredLayout, layout_to_dict
 from permgrad.models.estimators.settings import device_faults
-from permgrad.report.page.tuning import tuning_page
+from permgrad.pages.tuning import tuning_page
 from permgrad.runs.folder import folder as folders
-from permgrad.runs.folder.folder import RUN, FolderKind, believed, configuration_hash, find_finished, writable_folder
+from permgrad.runs.folder.documents import METRICS, read_metrics, read_optional
+from permgrad.runs.folder.folder import RUN, find_finished
 from permgrad.runs.requests import DATABASE, Outcome, TuneRequest
 from permgrad.runs.run import stages
 from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.run.predicting import use_threads
-from permgrad.runs.run.run import headline, summarise
+from permgrad.runs.run.run import headline
+from permgrad.runs.run.summary import Summary, summarise
 from permgrad.tuning import get_space
 from permgrad.tuning.spaces import Space, check_preset
 from permgrad.tuning.study import (
@@ -78,7 +90,7 @@ STUDY = FolderKind(
     (TUNE_RECORD, *RUN.names, TRIALS, TABLE, PRESET, PAGE),
     same="study",
     key="identity",
-    holds={"study": str},
+    holds={"started": str, "study": str},
     leftovers=(WORKERS, DATABASE),
 )
 
@@ -111,7 +123,7 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     space_file = Path(request.space) if request.space.endswith(".json") else None
     folders.refuse_input(folder, {**request.files, "space": space_file}, names=STUDY.names)
     if not request.overwrite:
-        STUDY.check_free(folder, identity, storage=request.shown_storage, study=request.study)
+        STUDY.find(folder, identity, storage=request.shown_storage, study=request.study)
         done = finished_outcome(request, identity, space)
         if done is not None:
             return done
@@ -163,7 +175,7 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
     from sqlalchemy.exc import SQLAlchemyError
 
     folder = request.folder
-    with folders.made_folder(folder):
+    with made_folder(folder, ELSEWHERE):
         try:
             with Worker(folder / WORKERS) as worker:
                 if request.overwrite:
@@ -174,12 +186,13 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
                             hint="Wait, or choose another --out.",
                             code="PG054",
                         )
-                    if STUDY.read(folder) is None and folders.read_record(folder) is None:
+                    if STUDY.read(folder) is None and RUN.read(folder) is None:
                         STUDY.refuse_taken(folder)
                 opened = open_study(request.url, request.study, identity, worker, overwrite=request.overwrite)
                 with opened as study, writable_folder(folder):
                     if request.overwrite:
                         STUDY.clear(folder)
+                    remove(folder / name for name in empty_files(folder, STUDY.names))
                     if STUDY.read(folder) is None:
                         beside = {"storage": request.shown_storage, "study": request.study}
                         record = STUDY.new_record(identity, request.command, **beside, finished=None)
@@ -257,13 +270,13 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
     if session.request.pruning and session.space.pruning:
         warm_up = min(max(epochs // 4, 1), LONGEST_WARM_UP)
         pruner = Pruner(claim.history, warm_up=warm_up, least=LEAST_COMPLETE)
-    encoded = stages.fit_encoder(stages.make_estimator(request, inputs, None, preset=preset), inputs)
-    layout, _ = stages.place_columns(*encoded, preset, request.seed)
+    rows = stages.fit_encoder(stages.make_estimator(request, inputs, None, preset=preset), inputs)
+    layout, _ = stages.place_columns(rows, preset, request.seed)
     # Loaded as from a run's folder, so that a run of the same preset and seed is bit for bit the same.
     stored = StoredLayout.from_dict(plain(layout_to_dict(layout)))
     model = stages.make_estimator(request, inputs, stored, preset=preset)
     model.set_params(progress=False)
-    train, losses, pruned = inputs.parts["train"], dict[int, float](), False
+    losses, pruned = dict[int, float](), False
     best = session.study.best()
     with Progress(epochs, f"trial {claim.number + 1} of {session.total}", lines=False) as bar:
 
@@ -277,13 +290,8 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
             pruned = pruner is not None and pruner.ends(losses)
             return pruned
 
-        model._fit(  # noqa: SLF001 — see docs/architecture.md
-            train.X,
-            train.y,
-            eval_set=stages.validation_rows(inputs),
-            checkpoint_folder=place / CHECKPOINT,
-            on_epoch=watch,
-        )
+        prepared = model.prepare(rows, inputs.parts["train"].y, eval_set=stages.validation_rows(inputs))
+        model.train(prepared, checkpoint_folder=place / CHECKPOINT, on_epoch=watch)
     model.save(place / MODEL, overwrite=True)
     with writable_folder(session.folder), atomic_path(place / HISTORY) as temporary:
         write_csv(model.history_, temporary)
@@ -371,19 +379,11 @@ def write_page(session: TuneSession) -> None:
         "seed": session.request.seed,
         "split_seed": session.request.split_seed,
         "split": session.inputs.split,
-        "test": _metrics(session.folder).get("test") or {},
+        "test": (read_optional(session.folder / METRICS) or {}).get("test") or {},
         "has_report": (session.folder / "report.html").exists(),
     }
     with writable_folder(session.folder):
         write_text_atomic(session.folder / PAGE, tuning_page(trial_table(session), facts))
-
-
-def _metrics(folder: Path) -> dict[str, Any]:
-    """Return the winner's ``metrics.json``, or an empty dict if it cannot be read."""
-    try:
-        return dict(parse_json((folder / "metrics.json").read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 def _again(session: TuneSession, best: Any) -> str:
@@ -453,13 +453,14 @@ def _run_stages(session: TuneSession, best: Any) -> None:
 
     if find_finished(folder, settings) is not None:
         return
-    there = folders.read_record(folder)
-    other = there is None or there["configuration_hash"] != configuration_hash(settings)
+    there = RUN.read(folder)
     if there is None:
         with writable_folder(folder):
             RUN.clear(folder)  # of a run without its record. The study's record shows that the folder is ours
     session.say(f"the best is trial {best.number}; it becomes a run in {folder}")
-    with folders.open_run(folder, settings, command=session.request.command, overwrite=other) as run:
+    with folders.open_run(
+        folder, settings, command=session.request.command, overwrite=not RUN.is_of(there, settings)
+    ) as run:
         if run.lost is not None:
             session.say(run.lost.note())
         notes = {f"note: {note}" for note in session.inputs.notes}
@@ -477,22 +478,21 @@ def _run_stages(session: TuneSession, best: Any) -> None:
 def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: Space) -> Outcome | None:
     """Return the summary of a finished study, else None. Writes nothing."""
     folder = request.folder
-    record = STUDY.read(folder)
-    if record is None or record["identity_hash"] != configuration_hash(identity):
+    record = STUDY.finished(folder, identity, (TABLE, PAGE, PRESET))
+    if record is None:
         return None
-    finished = record.get("finished")
     with believed(folder):
-        total = space.trials_for(str(_metrics(folder).get("task"))) if request.trials is None else request.trials
-        if finished is None or finished["trials"] < total:
+        if find_finished(folder) is None:
             return None
-        written = all((folder / name).exists() for name in (TABLE, PAGE, PRESET))
-        return _outcome(request, space, record, already=True) if written and find_finished(folder) else None
+        task = read_metrics(folder / METRICS)["task"]
+        total = space.trials_for(task) if request.trials is None else request.trials
+        return _outcome(request, space, record, already=True) if record["finished"]["trials"] >= total else None
 
 
 def _outcome(request: TuneRequest, space: Space, record: Mapping[str, Any], *, already: bool) -> Outcome:
     """Return which trial won, with which settings, and the results of its run."""
     folder, finished = request.folder, record["finished"]
-    run = summarise(folder)
+    run = summarise(folder, Summary.read(folder))
     facts = {
         "folder": os.fspath(folder),
         "page": os.fspath(folder / PAGE),

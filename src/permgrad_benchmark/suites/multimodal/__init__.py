@@ -11,12 +11,4 @@ from permgrad_benchmark.suites.multimodal.functions import DecisionFunction, lin
 from permgrad_benchmark.suites.multimodal.suite import MultimodalSuite
 from permgrad_benchmark.suites.multimodal.truth import true_importance
 
-__all__ = [
-    "DecisionFunction",
-    "MultimodalSuite",
-    "linear",
-    "ours",
-    "peers",
-    "register_function",
-    "true_importance",
-]
+__all__ = ["DecisionFunction", "MultimodalSuite", "linear", "ours", "peers", "register_function", "true_importance"]

@@ -7,17 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from permgrad.base.arrays import Array, Floats
 from permgrad.base.random import derive_seed, generator
 from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, MODALITIES, WIDTH
 from permgrad_benchmark.suites.multimodal.network import FusedNetwork, MarginNetwork, TrueFunction
 from permgrad_benchmark.suites.multimodal.pairs import Pairs, PairsDesign
 from permgrad_benchmark.suites.suite import Meter, Sizes, SuiteCase
-
-Floats = npt.NDArray[np.float64]
 
 #: Where the published methods act.
 LAYER = "fusion"
@@ -76,11 +74,11 @@ class PairsCase(SuiteCase):
         """The network."""
         return self.network
 
-    def curve_rows(self) -> tuple[npt.NDArray[Any], Callable[[npt.NDArray[Any]], Floats], Mapping[str, Any]]:
+    def curve_rows(self) -> tuple[Array, Callable[[Array], Floats], Mapping[str, Any]]:
         """Return fused rows, their cross entropies, and the columns of each modality."""
         head, labels = self.head(), self.labels[:_CURVE_ROWS].numpy()
 
-        def losses(rows: npt.NDArray[Any]) -> Floats:
+        def losses(rows: Array) -> Floats:
             with torch.no_grad():
                 margin = head(torch.from_numpy(np.asarray(rows)).to(self.fused.dtype))[:, 0].double().numpy()
             return np.asarray(np.logaddexp(0.0, np.where(labels == 1, -margin, margin)))

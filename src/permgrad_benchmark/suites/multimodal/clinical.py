@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
-
-Floats = npt.NDArray[np.float64]
 
 #: Columns in all, and in each of X3 and X4.
 COLUMNS, PER_MODALITY = 20, 10

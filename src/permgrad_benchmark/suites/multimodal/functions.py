@@ -11,15 +11,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
 from permgrad.base.registry import Registry
 from permgrad_benchmark.suites.multimodal.clinical import covariance_with, published_covariance
-
-Floats = npt.NDArray[np.float64]
 
 #: The modalities, and the features of each.
 MODALITIES = ("X1", "X2", "X3", "X4")

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError
 from permgrad.base.random import generator
 from permgrad.data.medmnist import load_medmnist
-
-Integers = npt.NDArray[np.int64]
 
 #: Height and width that the networks are made for.
 SIDE = 28

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError
 from permgrad.base.random import generator
 from permgrad_benchmark.suites.multimodal.autoencoder import EPOCHS, QUICK_EPOCHS, Bottleneck, bottleneck_features
@@ -16,8 +16,6 @@ from permgrad_benchmark.suites.multimodal.clinical import draw_clinical
 from permgrad_benchmark.suites.multimodal.functions import WIDTH, DecisionFunction
 from permgrad_benchmark.suites.multimodal.images import read_images, split_images
 from permgrad_benchmark.suites.multimodal.truth import Population
-
-Integers = npt.NDArray[np.int64]
 
 #: Rows from which the threshold is taken as F's median.
 _THRESHOLD_ROWS = 20_000
@@ -117,16 +115,11 @@ def make_design(
         names=(sets[0].name, sets[1].name),
     )
     sample = design.draw(design.training, _THRESHOLD_ROWS, generator(seed, "threshold"))
-    return with_threshold(design, float(function.score(sample.features.double()).median()))
+    return replace(design, threshold=float(function.score(sample.features.double()).median()))
 
 
-def with_threshold(design: PairsDesign, threshold: float) -> PairsDesign:
-    """Return the design with another threshold."""
-    return replace(design, threshold=threshold)
-
-
-def hold_out(design: PairsDesign, share: float = 0.2) -> PairsDesign:
-    """Return the design with some training images in the place of the test images: what settings are chosen on."""
-    cuts = [round((1.0 - share) * len(images)) for images in design.training]
+def hold_out(design: PairsDesign) -> PairsDesign:
+    """Return the design with a fifth of the training images as test images: what settings are chosen on."""
+    cuts = [round(0.8 * len(images)) for images in design.training]
     first, second = ((images[:cut], images[cut:]) for images, cut in zip(design.training, cuts, strict=True))
     return replace(design, training=(first[0], second[0]), test=(first[1], second[1]))

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from permgrad.base.arrays import Floats
 from permgrad.base.random import generator
 from permgrad_benchmark.contestants import Contestant, Scores, enrol
 from permgrad_benchmark.other_packages import captum, shap
@@ -21,8 +21,6 @@ from permgrad_benchmark.suites.entries import enrol_peer
 from permgrad_benchmark.suites.multimodal.case import PairsCase
 from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, FEATURES, MODALITIES
 from permgrad_benchmark.suites.multimodal.ours import SUITE
-
-Floats = npt.NDArray[np.float64]
 
 
 def captum_feature_permutation(case: PairsCase) -> Any:
@@ -33,14 +31,9 @@ def captum_feature_permutation(case: PairsCase) -> Any:
 
 def captum_shapley(case: PairsCase) -> Any:
     """``captum.attr.ShapleyValueSampling`` from the mean row."""
+    method, draws = captum().ShapleyValueSampling(case.head()), max(2, case.sizes.draws // 16)
     with torch.no_grad():
-        return (
-            captum()
-            .ShapleyValueSampling(case.head())
-            .attribute(
-                case.fused[: case.sizes.some], baselines=_mean_row(case), n_samples=max(2, case.sizes.draws // 16)
-            )
-        )
+        return method.attribute(case.fused[: case.sizes.some], baselines=_mean_row(case), n_samples=draws)
 
 
 def captum_kernel_shap(case: PairsCase) -> Any:
@@ -56,24 +49,15 @@ def captum_lime(case: PairsCase) -> Any:
 def _row_by_row(kind: Callable[[torch.nn.Module], Any], case: PairsCase) -> Any:
     """Sample all coalitions of one row in a forward, one row after the other."""
     method, draws = kind(case.head()), case.sizes.draws
+    sampling: dict[str, Any] = {"n_samples": draws, "perturbations_per_eval": draws, "baselines": _mean_row(case)}
     with torch.no_grad():
-        return torch.cat(
-            [
-                method.attribute(row[None], baselines=_mean_row(case), n_samples=draws, perturbations_per_eval=draws)
-                for row in case.fused[: case.sizes.few]
-            ]
-        )
+        return torch.cat([method.attribute(row[None], **sampling) for row in case.fused[: case.sizes.few]])
 
 
 def captum_integrated_gradients(case: PairsCase) -> Any:
     """``captum.attr.IntegratedGradients`` from the mean row, 50 steps."""
-    return (
-        captum()
-        .IntegratedGradients(case.head())
-        .attribute(
-            case.fused[: case.sizes.some].clone(), baselines=_mean_row(case), n_steps=50, internal_batch_size=4096
-        )
-    )
+    method, rows = captum().IntegratedGradients(case.head()), case.fused[: case.sizes.some].clone()
+    return method.attribute(rows, baselines=_mean_row(case), n_steps=50, internal_batch_size=4096)
 
 
 def shap_kernel(case: PairsCase) -> Any:

@@ -46,9 +46,8 @@ class MultimodalSuite(Suite):
     not_repeated_ends = LOSSES
     ranked_decimals = 2
 
-    def __init__(self, image_sets: tuple[str, ...] = IMAGE_SETS, training: TrainingSettings | None = None) -> None:
+    def __init__(self, image_sets: tuple[str, ...] = IMAGE_SETS) -> None:
         self.image_sets = image_sets
-        self.training = training
 
     @property
     def functions(self) -> tuple[str, ...]:
@@ -64,7 +63,7 @@ class MultimodalSuite(Suite):
             "published_functions": [one.name for one in decisions if one.published],
             "players": {one.name: list(MODALITIES) for one in decisions},
             "relevant": {one.name: _relevant(one) for one in decisions},
-            "training": vars(self._training(settings)),
+            "training": vars(_training(settings)),
             "training_share": TRAINING_SHARE,
             "images": self._image_facts(settings),
         }
@@ -77,14 +76,14 @@ class MultimodalSuite(Suite):
     def cell(self, function: str, seed: int, settings: Settings) -> SuiteCell:
         """Split, train, draw test pairs. F itself is the oracle."""
         decision, design = functions.get(function), self.design(function, seed, settings)
-        started = time.perf_counter()
-        network = train(design, seed, self._training(settings), progress=settings.progress)
+        training, started = _training(settings), time.perf_counter()
+        network = train(design, seed, training, progress=settings.progress)
         seconds = time.perf_counter() - started
         pairs = draw_test_pairs(design, self.sizes(settings).test, seed)
         case = make_case(design, network, pairs, seed, self.sizes(settings))
         truths = {name: true_importance(decision, design.population(), name) for name in ESTIMANDS}
         quality = {"seconds": seconds, "accuracy": accuracy(network, design, pairs)}
-        return SuiteCell(case, truths, quality, make_oracle(design, case), (design, self._training(settings)))  # type: ignore[arg-type]
+        return SuiteCell(case, truths, quality, make_oracle(design, case), (design, training))  # type: ignore[arg-type]
 
     def repetitions(self, cell: SuiteCell) -> tuple[list[PairsCase], list[PairsCase], dict[str, PairsCase]]:
         """Train on the same split with other seeds. Draw other test pairs."""
@@ -124,9 +123,6 @@ class MultimodalSuite(Suite):
             for path, name in zip(local, sets, strict=True)
         )
 
-    def _training(self, settings: Settings) -> TrainingSettings:
-        return self.training or (QUICK_TRAINING if settings.quick else FULL_TRAINING)
-
     def _image_facts(self, settings: Settings) -> dict[str, Any]:
         epochs = QUICK_EPOCHS if settings.quick else EPOCHS
         facts: dict[str, Any] = {
@@ -144,6 +140,10 @@ class MultimodalSuite(Suite):
             "checksums_as_recorded": [made.known for made in design.bottlenecks],
             "variance_explained": [made.explained for made in design.bottlenecks],
         }
+
+
+def _training(settings: Settings) -> TrainingSettings:
+    return QUICK_TRAINING if settings.quick else FULL_TRAINING
 
 
 def _relevant(function: DecisionFunction) -> list[str]:

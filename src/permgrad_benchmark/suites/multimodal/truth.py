@@ -14,19 +14,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad_benchmark.suites.multimodal.clinical import draw_clinical
-from permgrad_benchmark.suites.multimodal.functions import (
-    COLUMNS_OF,
-    FEATURES,
-    WIDTH,
-    DecisionFunction,
-)
+from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, FEATURES, WIDTH, DecisionFunction
 
-Floats = npt.NDArray[np.float64]
 Estimand = Literal["published", "effect"]
 ESTIMANDS: dict[Estimand, str] = {
     "published": "mean absolute slope of the true function, added up by modality",
@@ -64,13 +58,11 @@ def true_importance(
     estimand: Estimand,
     *,
     level: Literal["modality", "feature"] = "modality",
-    rows: int = 400_000,
-    random_state: int = 0,
 ) -> Floats:
     """Return true importances of modalities ``(4,)`` or features ``(40,)``: closed if linear, else sampled."""
     _check(estimand, level)
     if function.weights is None:
-        return sampled_importance(function, population, estimand, level=level, rows=rows, random_state=random_state)
+        return sampled_importance(function, population, estimand, level=level)
     weights = function.weights
     if estimand == "published":
         return _gather(np.abs(weights), level)
@@ -88,11 +80,10 @@ def sampled_importance(
     *,
     level: Literal["modality", "feature"] = "modality",
     rows: int = 400_000,
-    random_state: int = 0,
 ) -> Floats:
     """Estimate the true importance by plain Monte Carlo, for any function. What the function does not read is 0."""
     _check(estimand, level)
-    rng = np.random.default_rng(random_state)
+    rng = np.random.default_rng(0)
     if estimand == "published":
         sums, done = np.zeros(FEATURES), 0
         while done < rows:

@@ -23,13 +23,9 @@ def lightgbm_gain(case: TabularCase) -> Scores:
     started = time.perf_counter()
     encoded = case.model.encode(case.X_train)
     kind = lightgbm.LGBMClassifier if case.classify else lightgbm.LGBMRegressor
-    trees = kind(
-        n_estimators=200,
-        importance_type="gain",
-        random_state=case.integer_seed("lightgbm"),
-        n_jobs=1,
-        verbose=-1,
-    ).fit(encoded, case.y_train)
+    seed = case.integer_seed("lightgbm")
+    trees = kind(n_estimators=200, importance_type="gain", random_state=seed, n_jobs=1, verbose=-1)
+    trees.fit(encoded, case.y_train)
     gain = np.asarray(trees.feature_importances_, dtype=np.float64)
     values = np.asarray(np.bincount(case.owner, gain, len(case.names)), dtype=np.float64)
     return Scores(values, seconds=time.perf_counter() - started, model_rows=0)

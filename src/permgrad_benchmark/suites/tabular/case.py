@@ -14,13 +14,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.random import derive_seed, generator
 from permgrad.evaluation.measures import draw_weights_anew
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad_benchmark.suites.suite import Meter, Sizes, SuiteCase
 from permgrad_benchmark.truth import Truth
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class TabularCase(SuiteCase):
         return {name: np.asarray(by_name[name], dtype=np.intp) for name in self.names}
 
     @functools.cached_property
-    def owner(self) -> npt.NDArray[np.int64]:
+    def owner(self) -> Integers:
         """The feature of each encoded column ``(encoded,)``."""
         owner = np.zeros(self.encoded.shape[1], dtype=np.int64)
         for position, name in enumerate(self.names):
@@ -93,13 +92,13 @@ class TabularCase(SuiteCase):
         return derive_seed(self.seed, "tabular benchmark", self.truth.name, what) % 2**31
 
     # ---- the network as peers see it ---------------------------------------------------------------------------------
-    def outputs(self, encoded: npt.NDArray[Any]) -> Floats:
+    def outputs(self, encoded: Array) -> Floats:
         """Return the network's outputs in y's units, or logits ``(rows, outputs)``, and count the rows."""
         self.meter.rows += len(encoded)
         raw = self.model.predict_encoded(encoded).astype(np.float64)
         return raw if self.classify else raw * self.model.target_scale_ + self.model.target_mean_
 
-    def margin(self, encoded: npt.NDArray[Any]) -> Floats:
+    def margin(self, encoded: Array) -> Floats:
         """Return the one number that is explained: y's units, or the log-odds of class 1 ``(rows,)``."""
         outputs = self.outputs(encoded)
         return outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0]
@@ -132,7 +131,7 @@ class TabularCase(SuiteCase):
 
         return Margin().eval()
 
-    def tensor(self, encoded: npt.NDArray[Any]) -> Tensor:
+    def tensor(self, encoded: Array) -> Tensor:
         """Return encoded rows as a new tensor."""
         return torch.from_numpy(np.array(encoded, dtype=np.float32))
 
@@ -141,7 +140,7 @@ class TabularCase(SuiteCase):
         """The network."""
         return self.model.module_
 
-    def curve_rows(self) -> tuple[npt.NDArray[np.float32], Callable[[npt.NDArray[Any]], Floats], Mapping[str, Any]]:
+    def curve_rows(self) -> tuple[npt.NDArray[np.float32], Callable[[Array], Floats], Mapping[str, Any]]:
         """Return encoded rows, their losses, and the encoded columns of each feature."""
         y = self.y[:_CURVE_ROWS]
         return self.encoded[:_CURVE_ROWS], lambda encoded: self.loss_of(self.margin(encoded), y), self.columns
@@ -161,12 +160,7 @@ def fit_network(
         y_train = generator(seed, "benchmark", "shuffled").permutation(y_train)
     case_seed = seed if network_seed is None else network_seed
     kind = HyNNClassifier if truth.task == "classification" else HyNNRegressor
-    model = kind(
-        max_epochs=sizes.epochs,
-        device="cpu",
-        random_state=case_seed,
-        progress=False,
-    )
+    model = kind(max_epochs=sizes.epochs, device="cpu", random_state=case_seed, progress=False)
     target = y_train.astype(np.int64) if truth.task == "classification" else y_train
     model.fit(X_train, target)
     return TabularCase(

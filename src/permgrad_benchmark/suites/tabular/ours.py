@@ -8,37 +8,34 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from permgrad.attribution.explanation import Explanation
+from permgrad.base.arrays import Floats
 from permgrad_benchmark.contestants import Scores
 from permgrad_benchmark.records import ANY
 from permgrad_benchmark.suites.entries import Entry, enrol_methods, timed_explanation
 from permgrad_benchmark.suites.tabular.case import TabularCase
 
-Floats = npt.NDArray[np.float64]
-
-
 #: Shapley values at a moderate price: orders instead of all coalitions.
 SAMPLED = {"exact": 0, "min_permutations": 20, "max_permutations": 40, "tolerance": 0.02}
+
+
+def _effects(name: str) -> tuple[Entry, Entry]:
+    """A method that measures effects on the loss, with marginal and with conditional draws."""
+    return (
+        Entry(name, name, "total_effect", "all", lambda case: {"n_repeats": case.sizes.repeats}),
+        Entry(
+            f"{name}:conditional", f"{name}, conditional", "conditional_effect", "all",
+            lambda case: {"n_repeats": case.sizes.repeats, "sampling": "conditional"},
+        ),
+    )  # fmt: skip
+
 
 #: The ways in which methods with an estimand, or with a price, are called. The rest is called in its defaults.
 ENTRIES: dict[str, tuple[Entry, ...]] = {
     **dict.fromkeys(("attention_rollout", "token_relevance"), ()),  # for transformers
-    "permgrad": (
-        Entry("permgrad", "permgrad", "total_effect", "all", lambda case: {"n_repeats": case.sizes.repeats}),
-        Entry(
-            "permgrad:conditional", "permgrad, conditional", "conditional_effect", "all",
-            lambda case: {"n_repeats": case.sizes.repeats, "sampling": "conditional"},
-        ),
-    ),
-    "permutation": (
-        Entry("permutation", "permutation", "total_effect", "all", lambda case: {"n_repeats": case.sizes.repeats}),
-        Entry(
-            "permutation:conditional", "permutation, conditional", "conditional_effect", "all",
-            lambda case: {"n_repeats": case.sizes.repeats, "sampling": "conditional"},
-        ),
-    ),
+    "permgrad": _effects("permgrad"),
+    "permutation": _effects("permutation"),
     "shapley": (
         Entry(
             "shapley", "Shapley values", "shapley", "few",

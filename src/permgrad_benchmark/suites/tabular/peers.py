@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.inspection import permutation_importance
 from torch import Tensor
 
+from permgrad.base.arrays import Array, Floats
 from permgrad_benchmark.contestants import Scores
 from permgrad_benchmark.other_packages import captum, shap
 from permgrad_benchmark.records import ANY
@@ -24,14 +24,12 @@ from permgrad_benchmark.suites.entries import enrol_peer
 from permgrad_benchmark.suites.tabular.case import TabularCase
 from permgrad_benchmark.suites.tabular.sage import sage_permutation
 
-Floats = npt.NDArray[np.float64]
-
 
 # ---- SAGE ------------------------------------------------------------------------------------------------------------
 def sage(case: TabularCase) -> Scores:
     """Run SAGE as in its paper. Classes are averaged on the scale of probabilities."""
 
-    def predict(encoded: npt.NDArray[Any]) -> Floats:
+    def predict(encoded: Array) -> Floats:
         margin = case.margin(encoded)
         return (1 / (1 + np.exp(-margin)) if case.classify else margin)[:, None]
 
@@ -46,12 +44,7 @@ def sage(case: TabularCase) -> Scores:
         walks=2 * case.sizes.some, rng=case.stream("sage"),
     )  # fmt: skip
     low, high = result.interval()
-    return Scores(
-        result.values,
-        low=low,
-        high=high,
-        p_values=result.p_values(),
-    )
+    return Scores(result.values, low=low, high=high, p_values=result.p_values())
 
 
 # ---- scikit-learn ----------------------------------------------------------------------------------------------------
@@ -188,16 +181,8 @@ def captum_lime(case: TabularCase) -> Floats:
 
 def captum_integrated_gradients(case: TabularCase) -> Floats:
     """``captum.attr.IntegratedGradients`` from the mean row, 50 steps."""
-    values = (
-        captum()
-        .IntegratedGradients(case.module(flat=True))
-        .attribute(
-            case.tensor(case.encoded[: case.sizes.some]),
-            baselines=_average_row(case),
-            n_steps=50,
-            internal_batch_size=1024,
-        )
-    )
+    method, rows = captum().IntegratedGradients(case.module(flat=True)), case.tensor(case.encoded[: case.sizes.some])
+    values = method.attribute(rows, baselines=_average_row(case), n_steps=50, internal_batch_size=1024)
     return _by_feature(case, np.asarray(values.detach().numpy(), dtype=np.float64))
 
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import ndtr
 
-Floats = npt.NDArray[np.float64]
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
+
 #: Edited rows predicted at once.
 _ROWS = 2**14
 
@@ -40,12 +39,12 @@ class SageValues:
 
 
 def sage_permutation(
-    predict: Callable[[npt.NDArray[Any]], Floats],
+    predict: Callable[[Array], Floats],
     loss: Callable[[Floats, Floats], Floats],
-    rows: npt.NDArray[Any],
+    rows: Array,
     y: Floats,
-    background: npt.NDArray[Any],
-    owner: npt.NDArray[np.int64],
+    background: Array,
+    owner: Integers,
     *,
     walks: int,
     rng: np.random.Generator,
@@ -68,12 +67,7 @@ def sage_permutation(
     return SageValues(falls.mean(axis=0), falls.std(axis=0, ddof=1) / math.sqrt(walks), walks)
 
 
-def _averaged(
-    predict: Callable[[npt.NDArray[Any]], Floats],
-    rows: npt.NDArray[Any],
-    background: npt.NDArray[Any],
-    present: npt.NDArray[np.bool_],
-) -> Floats:
+def _averaged(predict: Callable[[Array], Floats], rows: Array, background: Array, present: Booleans) -> Floats:
     """Return the mean prediction over the background of rows in which only some columns are kept ``(n, outputs)``."""
     means = []
     step = max(1, _ROWS // len(background))

@@ -11,7 +11,7 @@ import pytest
 import permgrad as pg
 from permgrad.attribution.method.shapley.fitted import _FALLS, Fit, drawn_coalitions
 from permgrad.attribution.method.shapley.indices import INDICES, InteractionIndex
-from permgrad.attribution.method.shapley.owen import _subsets
+from permgrad.attribution.players.tree import _subsets
 
 PLAYERS = 6
 

@@ -10,7 +10,7 @@ import pytest
 
 import permgrad as pg
 from permgrad.attribution.method.shapley.indices import INDICES, InteractionIndex
-from permgrad.attribution.method.shapley.owen import _subsets
+from permgrad.attribution.players.tree import _subsets
 
 PLAYERS = 5
 WORTH = np.random.default_rng(0).normal(size=2**PLAYERS)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import permgrad as pg
 from permgrad.attribution.method.shapley.balanced import drawn_size, make_design
-from permgrad.attribution.method.shapley.owen import Tree
+from permgrad.attribution.players.tree import Tree
 
 
 def sizes_of(players: int) -> list[int]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.method.shapley.owen import Tree
+from permgrad.attribution.players.tree import Tree
 
 PLAYERS = 7
 

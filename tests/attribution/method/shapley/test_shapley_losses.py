@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import permgrad as pg
-from permgrad.attribution.method.shapley.owen import Tree
+from permgrad.attribution.players.tree import Tree
 
 PLAYERS, ROWS = 8, 40
 DESIGNS, ORDERS = "balanced coalitions and their complements", "pairs of an order and its reverse"

@@ -16,8 +16,8 @@ import permgrad as pg
 from permgrad.attribution.method.shapley import method as shapley_method
 from permgrad.attribution.method.shapley import sampled as shapley_sampled
 from permgrad.attribution.method.shapley.game import ShapleyGame
-from permgrad.attribution.method.shapley.owen import Tree
 from permgrad.attribution.method.shapley.sampled import StoppingRule, Strata, moderated
+from permgrad.attribution.players.tree import Tree
 from permgrad.base.random import content_keys
 
 

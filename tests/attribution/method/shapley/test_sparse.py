@@ -8,8 +8,8 @@ import pytest
 import permgrad as pg
 from permgrad.attribution.method.shapley.fitted import Fit, drawn_coalitions
 from permgrad.attribution.method.shapley.indices import INDICES, InteractionIndex
-from permgrad.attribution.method.shapley.owen import _subsets
 from permgrad.attribution.method.shapley.sparse import SparseFit, numbers_of
+from permgrad.attribution.players.tree import _subsets
 
 PLAYERS, COALITIONS = 12, 400
 PAIRS = slice(PLAYERS, PLAYERS + PLAYERS * (PLAYERS - 1) // 2)

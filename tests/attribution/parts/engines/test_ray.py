@@ -20,14 +20,15 @@ import pytest
 
 import permgrad as pg
 from permgrad.attribution.parts.engines import RayEngine, make_engine
-from permgrad.attribution.parts.engines.ray import _refused, cores
+from permgrad.attribution.parts.engines.ray import _refused
+from permgrad.base.processors import processors
 from permgrad.models.devices import torch_threads
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'permgrad[scale]'")
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found under /proc")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(cores() < 2, reason="two workers need two processors"),
+    pytest.mark.skipif(processors() < 2, reason="two workers need two processors"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
@@ -236,10 +237,10 @@ def test_a_session_of_ours_leaves_nothing_behind(case: Any, capfd: pytest.Captur
 def test_more_workers_than_processors_are_refused() -> None:
     ray.shutdown()
     with pytest.raises(pg.InputError) as caught:
-        list(make_engine("ray", workers=cores() + 1).run([1], str))
+        list(make_engine("ray", workers=processors() + 1).run([1], str))
     assert caught.value.message == (
-        f"workers={cores() + 1} exceeds the {cores()} processors of this machine. Use fewer workers, or name a cluster "
-        "with --ray-address."
+        f"workers={processors() + 1} exceeds the {processors()} processors of this machine. Use fewer workers, or name "
+        "a cluster with --ray-address."
     )
 
 

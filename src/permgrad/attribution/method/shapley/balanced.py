@@ -17,8 +17,9 @@ from functools import lru_cache
 import numpy as np
 
 from permgrad.attribution.method.shapley.game import ShapleyGame, slices
-from permgrad.attribution.method.shapley.owen import Booleans, Counters, Floats, Integers, Tree, places
+from permgrad.attribution.players.tree import Counters, Tree, places
 from permgrad.attribution.replace.coalitions import CoalitionGame
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.random import generator, uniform
 
 #: Up to this number of players, all coalitions together are the design.
@@ -63,8 +64,7 @@ _kept = lru_cache(maxsize=1024)(_made)
 def drawn_size(players: int, place: Floats) -> Integers:
     """Return the size of each design, from numbers in [0, 1): even over 1 … players − 1, larger halves folded back."""
     size = 1 + np.minimum((place * (players - 1)).astype(np.int64), players - 2)
-    folded: Integers = np.minimum(size, players - size)
-    return folded
+    return np.minimum(size, players - size)
 
 
 @lru_cache(maxsize=4096)
@@ -166,8 +166,7 @@ def used_players(game: ShapleyGame) -> Booleans:
 
     used = _seen(np.ones((1, game.players), dtype=bool), game.rounding(np.zeros(1, dtype=np.int64), 1), play)
     game.evaluations += grid.evaluations
-    seen: Booleans = used[0]
-    return seen
+    return used[0]
 
 
 def all_used_in(game: ShapleyGame, rows: Integers, keys: Counters, donors: Integers) -> Booleans:
@@ -192,8 +191,7 @@ def _seen(doubted: Booleans, rounding: Floats, play: Callable[[Integers, Integer
             steps = np.abs(np.diff(play(which, whose, trials), axis=1))[:, 0]
             moved = np.asarray(steps > rounding[which]).reshape(-1, trials, steps.shape[1])
             doubted[row[part], player[part]] = ~moved.any(axis=1).all(axis=-1)
-    used: Booleans = np.logical_not(doubted)
-    return used
+    return np.logical_not(doubted)
 
 
 def _with_and_without(player: Integers | int, size: Floats, keys: Floats) -> Booleans:

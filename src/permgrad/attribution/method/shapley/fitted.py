@@ -20,11 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad.attribution.method.shapley.game import ShapleyGame, slices
+from permgrad.attribution.method.shapley.game import slices
 from permgrad.attribution.method.shapley.indices import InteractionIndex, share, walsh_share
-from permgrad.attribution.method.shapley.owen import Booleans, Counters, Floats, Integers, Tree, places
-from permgrad.attribution.method.shapley.sampled import RowValues, StoppingRule, row_bytes
+from permgrad.attribution.method.shapley.sampled import RowValues, row_bytes
 from permgrad.attribution.method.shapley.sparse import SparseFit
+from permgrad.attribution.players.tree import Counters, places
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.progress import Progress
 from permgrad.base.random import content_keys, generator, uniform
 
@@ -72,8 +73,7 @@ def drawn_coalitions(seed: int, players: int, count: int, number: int = 0) -> Bo
     drawn = np.array([np.frombuffer(code, dtype=bool) for code in codes])
     # Nobody and everybody first. Any number of the others is then a sample of all sizes.
     order = np.concatenate([np.arange(2), 2 + rng.permutation(len(drawn) - 2)])
-    result: Booleans = drawn[order]
-    return result
+    return drawn[order]
 
 
 @lru_cache(maxsize=512)
@@ -130,8 +130,7 @@ class Fit:
     def _off(lower: Tensor, solved: Tensor) -> Tensor:
         """Return the mean squared error of each game's coalitions, each predicted from all others."""
         inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower), dtype=lower.dtype), upper=False)
-        off: Tensor = ((inverse.T @ solved) ** 2 / (inverse**2).sum(dim=0)[:, None]).mean(dim=0)
-        return off
+        return ((inverse.T @ solved) ** 2 / (inverse**2).sum(dim=0)[:, None]).mean(dim=0)
 
     def chosen(self, worth: Floats) -> tuple[Integers, Floats]:
         """Return which fall of the variances is likeliest for each game, and the scale of its variances."""
@@ -156,8 +155,7 @@ class Fit:
         variances, rest = self.spectrum(place)
         covariance = (variances @ self._alike)[self._apart]
         covariance[np.diag_indices(len(covariance))] += rest
-        factor: Tensor = torch.linalg.cholesky(torch.from_numpy(covariance))
-        return factor
+        return torch.linalg.cholesky(torch.from_numpy(covariance))
 
     def _with_numbers(self, place: int) -> tuple[Tensor, Tensor]:
         """Return the covariances with the numbers, ``(coalitions, numbers)``, and the variance of each number."""
@@ -216,19 +214,7 @@ def _tables(players: int, index: str, order: int, size: int) -> tuple[Floats, Fl
 class RowInteractions(RowValues):
     """Interactions of all rows of an output game ``(rows, numbers, V)``, enumerated or fitted, and their errors."""
 
-    def __init__(
-        self,
-        game: ShapleyGame,
-        tree: Tree,
-        references: Integers,
-        exact: int,
-        rule: StoppingRule,
-        scale: Floats,
-        interactions: InteractionIndex,
-    ) -> None:
-        super().__init__(game, tree, references, exact, rule, scale)
-        self.interactions: InteractionIndex = interactions
-        self.values, self.std = np.zeros((2, game.request.count, interactions.numbers, game.width))
+    interactions: InteractionIndex
 
     def fill(self) -> None:
         """Compute the numbers of all rows. A row's coalitions depend on nothing but its contents."""

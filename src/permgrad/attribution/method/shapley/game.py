@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad.attribution.method import Request
 from permgrad.attribution.method.shapley.indices import InteractionIndex
-from permgrad.attribution.method.shapley.owen import Booleans, Floats, Integers, Tree
+from permgrad.attribution.players.tree import Tree
 from permgrad.attribution.replace.coalitions import CoalitionGame
-from permgrad.attribution.replace.finite import finite, is_half, rounding_size
+from permgrad.attribution.request import Request
+from permgrad.attribution.subject.finite import finite, is_half, rounding_size
 from permgrad.attribution.subject.outputs import OutputForm
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.models.losses import OtherLoss, find_loss
 
 #: Network rows, and bytes of their masks, that are prepared at once.
@@ -45,8 +46,7 @@ class ShapleyGame(CoalitionGame):
         flat = outputs.flatten(0, 1).double()
         if self.measured == "output":
             chosen = subject.readout(flat, self.request.output)[:, list(self.request.targets)]
-            values: Floats = chosen.reshape(*outputs.shape[:2], -1).mean(dim=1).cpu().numpy()
-            return values
+            return chosen.reshape(*outputs.shape[:2], -1).mean(dim=1).cpu().numpy()
         base, loss = self.row_outputs[_index(rows)].double(), self.request.loss
         if self.measured == "expected" or subject.task == "regression" or isinstance(loss, OtherLoss):
             if self.measured == "prediction":
@@ -79,8 +79,7 @@ class ShapleyGame(CoalitionGame):
         else:
             unchanged = subject.probabilities(base)
             of_rows = (unchanged * (unchanged.clamp_min(_TINY).log() - logarithm)).sum(dim=1).clamp_min(0)
-        negative: Floats = -of_rows.cpu().numpy()[:, None]
-        return negative
+        return -of_rows.cpu().numpy()[:, None]
 
     def full(self, rows: Integers) -> Floats:
         """Return the worth of the coalition of all players, ``(n, V)``: the unchanged row."""

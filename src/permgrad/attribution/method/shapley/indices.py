@@ -17,7 +17,7 @@ from math import comb
 
 import numpy as np
 
-from permgrad.attribution.method.shapley.owen import Booleans, Floats
+from permgrad.base.arrays import Booleans, Floats
 
 INDICES = ("k-SII", "SII", "STII", "FSII")
 _BERNOULLI = tuple(

@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from permgrad.attribution.method import Request
+from permgrad.attribution.explanation.ranks import shared_errors
 from permgrad.attribution.method.shapley.balanced import solve
 from permgrad.attribution.method.shapley.game import Enumeration, ShapleyGame, slices
 from permgrad.attribution.method.shapley.indices import InteractionIndex
-from permgrad.attribution.method.shapley.owen import Floats, Integers, Tree
 from permgrad.attribution.method.shapley.sampled import GOLDEN, SILVER, walk
-from permgrad.attribution.ranks import shared_errors
+from permgrad.attribution.players.tree import Tree
 from permgrad.attribution.replace.game import receiver_classes
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, estimated, row_scores
-from permgrad.attribution.top import Estimates, TopLooks
+from permgrad.attribution.replace.top import Estimates, TopLooks
+from permgrad.attribution.request import Request
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator, uniform, uniform_integers
 
@@ -159,8 +160,7 @@ class _Walks:
     def _of_samples(self, walks: int) -> Floats:
         """Return the part of each variance that comes from samples."""
         spread = np.maximum(self.squares - self.sums**2 / walks, 0).sum(axis=0) / (walks - 1)
-        of_samples: Floats = spread / (walks * self.request.count**2)
-        return of_samples
+        return spread / (walks * self.request.count**2)
 
     def _settled(self, walks: int) -> bool:
         if self.plan.looks is not None:

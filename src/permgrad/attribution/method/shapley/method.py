@@ -9,14 +9,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from permgrad.attribution.build import build, loss_unit, named, shown_outputs
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Configured, Request, Scope, methods, refuse_conditional, refuse_interactions
+from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.method.shapley.fitted import RowInteractions
 from permgrad.attribution.method.shapley.game import ShapleyGame
 from permgrad.attribution.method.shapley.indices import INDICES, MOST_ORDER, InteractionIndex
 from permgrad.attribution.method.shapley.loss import LossPlan, play_loss
-from permgrad.attribution.method.shapley.owen import STRUCTURES, Integers, Tree, make_tree
 from permgrad.attribution.method.shapley.sampled import (
     DESIGNS,
     ENUMERATION,
@@ -25,11 +23,14 @@ from permgrad.attribution.method.shapley.sampled import (
     StoppingRule,
     prefers_designs,
 )
+from permgrad.attribution.players.tree import STRUCTURES, Tree, make_tree
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.game import has_scale, loss_scale
-from permgrad.attribution.replace.moments import interval
+from permgrad.attribution.replace.top import looks_of, tell_of_top
+from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional, refuse_interactions
+from permgrad.attribution.request.result import build, loss_unit, named, shown_outputs
 from permgrad.attribution.subject.outputs import output_range
-from permgrad.attribution.top import looks_of, tell_of_top
+from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_choice, check_flag, check_number, check_whole
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.random import generator
@@ -178,8 +179,7 @@ def choose_references(request: Request, wanted: int | None) -> Integers:
         wanted = background if request.background_kind == "given" else _REFERENCES_LOCAL
     if wanted >= background:
         return np.arange(background, dtype=np.int64)
-    chosen: Integers = np.sort(generator(request.seed, "references").permutation(background)[:wanted]).astype(np.int64)
-    return chosen
+    return np.sort(generator(request.seed, "references").permutation(background)[:wanted]).astype(np.int64)
 
 
 def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
@@ -197,10 +197,9 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     least, most = int(options["min_permutations"] or _LEAST), int(options["max_permutations"])
     rule = StoppingRule(float(options["tolerance"]), least, most)
     interactions = _interactions(request, options)
+    kind = RowValues if interactions is None else RowInteractions
     settings = game, tree, references, int(options["exact"]), rule, scale
-    estimates = RowValues(*settings, same_orders=options["same_orders"])
-    if interactions is not None:
-        estimates = RowInteractions(*settings, interactions)
+    estimates = kind(*settings, same_orders=options["same_orders"], interactions=interactions)
     estimates.fill()
     predictions = game.full(rows)
     gap = np.abs(estimates.values[:, : tree.players].sum(axis=1) - (predictions - nobody)) / scale

@@ -15,7 +15,8 @@ import torch
 from permgrad.attribution.method.shapley.balanced import all_used_in, solve, used_players
 from permgrad.attribution.method.shapley.game import Enumeration, ShapleyGame, slices
 from permgrad.attribution.method.shapley.indices import InteractionIndex
-from permgrad.attribution.method.shapley.owen import Booleans, Counters, Floats, Integers, Tree
+from permgrad.attribution.players.tree import Counters, Tree
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.progress import Progress
 from permgrad.base.random import content_keys, generator, uniform, uniform_integers
 
@@ -140,8 +141,7 @@ class Strata:
 
     def moved(self) -> Booleans:
         """Return which players changed an output in any walk, ``(rows, players)``."""
-        moved: Booleans = ((self.squares != 0) | (self.mean != 0).any(axis=1)).any(axis=-1)
-        return moved
+        return ((self.squares != 0) | (self.mean != 0).any(axis=1)).any(axis=-1)
 
     def keep(self, rows: Booleans) -> None:
         """Keep some rows only."""
@@ -165,8 +165,6 @@ def moderated(std: Floats, freedom: int, moves: Booleans) -> tuple[Floats, int]:
 class RowValues:
     """Values of all rows of an output game ``(rows, players, V)``, enumerated or sampled, and their errors."""
 
-    interactions: InteractionIndex | None = None
-
     def __init__(
         self,
         game: ShapleyGame,
@@ -176,12 +174,13 @@ class RowValues:
         rule: StoppingRule,
         scale: Floats,
         *,
-        same_orders: bool = False,
+        same_orders: bool,
+        interactions: InteractionIndex | None,
     ) -> None:
         self.game, self.tree, self.references, self.rule, self.scale = game, tree, references, rule, scale
-        self.exact, self.same_orders, self.ways = exact, same_orders, set[str]()
-        count = game.request.count
-        self.values, self.std = np.zeros((2, count, tree.players, game.width))
+        self.exact, self.same_orders, self.interactions, self.ways = exact, same_orders, interactions, set[str]()
+        count, numbers = game.request.count, tree.players if interactions is None else interactions.numbers
+        self.values, self.std = np.zeros((2, count, numbers, game.width))
         self.freedom, self.orders = np.full(count, np.inf), np.zeros(count, dtype=np.int64)
         self.used = np.zeros(tree.players, dtype=bool)
 
@@ -273,16 +272,14 @@ def row_bytes(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
     """Return the bytes of each row, ``(rows, bytes)``."""
     # Copy even contiguous tensors: with one column, their strides may be anything.
     flat = tensor.detach().cpu().reshape(len(tensor), -1).clone(memory_format=torch.contiguous_format)
-    raw: npt.NDArray[np.uint8] = flat.view(torch.uint8).numpy()
-    return raw
+    return flat.view(torch.uint8).numpy()
 
 
 def _spread_donors(seed: int, keys: Counters, first: int, walks: int, references: int) -> Integers:
     """Return the background row of each walk, ``(rows, walks)``: in golden steps, none twice before all once."""
     step = next(size for size in range(max(1, round(0.618 * references)), references + 1) if gcd(size, references) == 1)
     start = uniform_integers(seed, ("reference",), keys, references)
-    places: Integers = (start[:, None] + (first + np.arange(walks, dtype=np.int64)) * step) % references
-    return places
+    return (start[:, None] + (first + np.arange(walks, dtype=np.int64)) * step) % references
 
 
 def prefers_designs(game: ShapleyGame, tree: Tree) -> tuple[bool, Booleans]:
@@ -342,8 +339,7 @@ def _varied(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, cou
     place = uniform(game.request.seed, ("pilot",), counters)
     samples = np.stack([solve(game, rows, donors, counters, place), walk(game, tree, rows, donors, counters)])
     twice = samples.reshape(2, -1, 2, *samples.shape[2:])
-    varied: Floats = ((twice[:, :, 0] - twice[:, :, 1]) ** 2).sum(axis=(2, 3))
-    return varied
+    return ((twice[:, :, 0] - twice[:, :, 1]) ** 2).sum(axis=(2, 3))
 
 
 def _sizes(seed: int, keys: Counters, numbers: Integers, references: int) -> Floats:
@@ -353,5 +349,4 @@ def _sizes(seed: int, keys: Counters, numbers: Integers, references: int) -> Flo
     """
     start = uniform(seed, ("design size",), keys)[:, None]
     along = numbers % references * GOLDEN + numbers // references * SILVER if references else numbers * GOLDEN
-    there: Floats = (start + along) % 1.0
-    return there
+    return (start + along) % 1.0

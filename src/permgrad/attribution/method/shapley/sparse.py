@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.method.shapley.indices import InteractionIndex, walsh_share
-from permgrad.attribution.method.shapley.owen import Booleans, Floats
+from permgrad.base.arrays import Booleans, Floats
 
 if TYPE_CHECKING:
     from permgrad.attribution.method.shapley.fitted import Fit

@@ -13,18 +13,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request, loss_game, loss_games, methods
 from permgrad.attribution.parts.engines.base import Engine, settle_model
 from permgrad.attribution.replace.game import Game, MomentCollector, Played, loss_value, receiver_classes
 from permgrad.attribution.replace.moments import PairMoments
-from permgrad.attribution.replace.plays import Plays
+from permgrad.attribution.replace.plays import Plays, loss_game, loss_games
+from permgrad.attribution.replace.top import stopping_option
+from permgrad.attribution.request import Request, methods
 from permgrad.attribution.subject.hybrid import HybridSubject
-from permgrad.attribution.top import stopping_option
+from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError, keeping_warnings, warn_first
 from permgrad.base.progress import Progress
 from permgrad.models.devices import full_float32
@@ -182,7 +182,7 @@ def packed(moments: PairMoments) -> dict[str, Any]:
 
 def unpacked(arrays: dict[str, Any]) -> PairMoments:
     """Return the moments from the arrays of ``packed``."""
-    full: dict[str, npt.NDArray[Any]] = {}
+    full: dict[str, Array] = {}
     for name, (shape, places, values) in arrays.items():
         full[name] = np.zeros(shape, dtype=values.dtype)
         full[name].flat[places] = values

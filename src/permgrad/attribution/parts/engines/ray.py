@@ -27,7 +27,16 @@ from typing import Any, Literal, TypeVar
 from permgrad import __version__
 from permgrad.attribution.parts.engines.base import check_workers, engines
 from permgrad.base.checks import check_whole, is_number
-from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, shown, two_sentences, warn_user
+from permgrad.base.errors import (
+    EnvironmentProblem,
+    InputError,
+    PermgradError,
+    by_count,
+    shown,
+    two_sentences,
+    warn_user,
+)
+from permgrad.base.processors import processors
 from permgrad.base.startup import interrupts_wait
 
 T = TypeVar("T")
@@ -104,9 +113,9 @@ class RayEngine:
         if not tasks:
             return
         ray = import_ray()
-        processors = None if self.workers is None else self.workers * self.cpus
+        needed = None if self.workers is None else self.workers * self.cpus
         store_bytes = int(getattr(work, "store_bytes", 0))
-        with session(workers=processors, address=self.address, store_bytes=store_bytes) as resources:
+        with session(workers=needed, address=self.address, store_bytes=store_bytes) as resources:
             count, gpus = self._plan(resources, len(tasks))
             actor = ray.remote(num_cpus=self.cpus, num_gpus=gpus)(_Worker)
             # The reference keeps the work in shared memory until the last worker that may have to be started is done.
@@ -120,34 +129,23 @@ class RayEngine:
                 pool.end()
                 self._restarted += pool.died
         if pool.died:
-            warn_user(
-                "A worker crashed and was started again. Its part was computed again, so results do not change."
-                if pool.died == 1
-                else f"{pool.died} workers crashed and were started again. Their parts were computed again, so results "
-                "do not change."
-            )
+            who = by_count(pool.died, "A worker crashed and was", f"{pool.died} workers crashed and were")
+            parts = by_count(pool.died, "Its part was", "Their parts were")
+            warn_user(f"{who} started again. {parts} computed again, so results do not change.")
 
     def _plan(self, resources: RaySession, tasks: int) -> tuple[int, float]:
         """Return how many workers are started, and how many accelerators each of them has."""
         room = int(resources.cpus // self.cpus)
         wanted = self.workers or max(1, int(resources.gpus) or room)
         if room < 1 or (wanted > room and not resources.shared):
-            raise InputError(
-                f"workers={wanted} of {self.cpus} processors each exceed the {resources.cpus:g} processors of the Ray "
-                "session",
-                hint="Use fewer workers",
-                code="PG002",
-            )
+            problem = f"workers={wanted} of {self.cpus} processors each exceed the {resources.cpus:g} processors"
+            raise InputError(f"{problem} of the Ray session", hint="Use fewer workers", code="PG002")
         if wanted > room:
             warn_user(f"The Ray cluster has room for {room} of {wanted} workers. The others join if the cluster grows.")
         gpus = self.gpus if self.gpus != "auto" else float(resources.gpus >= wanted)
         if gpus * min(wanted, room) > resources.gpus and not resources.shared:
-            raise InputError(
-                f"gpus={gpus:g} for each of {wanted} workers exceed the {resources.gpus:g} accelerators of the Ray "
-                "session",
-                hint="Use fewer workers, or gpus='auto'",
-                code="PG002",
-            )
+            problem = f"gpus={gpus:g} for each of {wanted} workers exceed the {resources.gpus:g} accelerators"
+            raise InputError(f"{problem} of the Ray session", hint="Use fewer workers, or gpus='auto'", code="PG002")
         self.workers = wanted
         return min(wanted, tasks), float(gpus)
 
@@ -195,20 +193,15 @@ class _Pool:
     def _replace(self, number: int | None, done: int, error: Exception) -> None:
         """Start a worker in the place of one that died. Give up a task on which too many died."""
         self.attempts[number] += 1
-        if number is None and self.attempts[None] >= _ATTEMPTS:
-            text = " ".join(str(error).split())
-            raise EnvironmentProblem(
-                f"Workers keep crashing after {done} of {len(self.tasks)} parts ({type(error).__name__}: {text[:200]})",
-                hint="Check the cluster, then run the same command to compute the missing parts",
-                code="PG065",
-            ) from error
         if self.attempts[number] >= _ATTEMPTS:
-            raise EnvironmentProblem(
-                f"{_ATTEMPTS} workers crashed on the same part",
-                hint="If memory ran out, use fewer workers or smaller parts, then run the same command to compute the "
-                "missing parts",
-                code="PG065",
-            ) from error
+            problem = f"{_ATTEMPTS} workers crashed on the same part"
+            hint = "If memory ran out, use fewer workers or smaller parts"
+            if number is None:
+                text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                problem = f"Workers keep crashing after {done} of {len(self.tasks)} parts ({text})"
+                hint = "Check the cluster"
+            hint += ", then run the same command to compute the missing parts"
+            raise EnvironmentProblem(problem, hint=hint, code="PG065") from error
         if number is not None:
             self.waiting.append(number)
         self.died += 1
@@ -318,13 +311,7 @@ def import_ray() -> ModuleType:
         ) from None
     finally:
         sys.excepthook = hook
-    module: ModuleType = ray
-    return module
-
-
-def cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ray
 
 
 @contextmanager
@@ -343,15 +330,15 @@ def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -
     folder: str | None = None
     if address != "local":
         _check_address(address)
-    elif workers is not None and workers > cores():
+    elif workers is not None and workers > processors():
         raise InputError(
-            f"workers={workers} exceeds the {cores()} processors of this machine",
+            f"workers={workers} exceeds the {processors()} processors of this machine",
             hint="Use fewer workers, or name a cluster with --ray-address",
             code="PG002",
         )
     else:
         folder = tempfile.mkdtemp(prefix="pg-ray-")
-        options = {"num_cpus": workers or cores(), "include_dashboard": False}
+        options = {"num_cpus": workers or processors(), "include_dashboard": False}
         options["object_store_memory"] = _STORE_BYTES + 2 * store_bytes
         options |= {"_temp_dir": folder} if len(folder) <= _LONGEST_FOLDER else {}
     with _restored(ray):

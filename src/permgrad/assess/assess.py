@@ -1,0 +1,83 @@
+"""From a model and rows that it was not fitted on to an ``Assessment``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from permgrad.assess import sections  # noqa: F401 — registers the sections
+from permgrad.assess.assessment import Assessment
+from permgrad.assess.budget import FEW_ROWS
+from permgrad.assess.sections.models import trained_models
+from permgrad.assess.sections.network import network_sections
+from permgrad.assess.sections.rows import RowSection
+from permgrad.assess.work import Work, fill
+from permgrad.attribution.maps.drawn import MAP_NAMES
+
+
+def assess(work: Work) -> Assessment:
+    """Compute every section that applies to a model and its rows, and what a page shows of them.
+
+    Examples:
+        >>> from sklearn.linear_model import LinearRegression
+        >>> from permgrad.assess.reading import ReadModel
+        >>> X = np.random.default_rng(0).normal(size=(80, 2))
+        >>> read = ReadModel(LinearRegression().fit(X[:40], X[:40, 0]), X[40:], X[40:, 0], n_repeats=2)
+        >>> content = Assessment(title="t", target="y", task="regression", subject="model")
+        >>> done = assess(Work(read.model, read.rows, content))
+        >>> done.explanation.ranking(), round(done.test["r2"], 2), len(done.rows)
+        (['x0', 'x1'], 1.0, 4)
+    """
+    return completed(fill(work), work.model.model, seed=work.budget.seed)
+
+
+def completed(content: Assessment, model: Any, *, seed: int, preset: str = "", layout: str | None = None) -> Assessment:
+    """Return an assessment with what follows from its stored fields and the model. ``layout``: its picture as SVG."""
+    content = replace(shown_parts(content, model), **network_sections(model, preset=preset, drawing=layout))
+    return replace(content, models=content.models or trained_models(content, seed=seed))
+
+
+def shown_parts(content: Assessment, model: Any) -> Assessment:
+    """Return an assessment with what follows from its stored fields: the rows one by one, and the beeswarm."""
+    explained, maps, listed_rows = content.explained, content.maps, content.listed
+    if explained is None:
+        return content
+    local = explained.explanation
+    images = bool(getattr(model, "images_", ()))
+    rows = [_row(content, place, facts, images=images) for place, facts in enumerate(content.chosen or ())]
+    if listed_rows is not None:
+        local_rows = [explained, *([] if content.notable is None else [content.notable])]
+        listed_rows = replace(listed_rows, local=local_rows, maps=maps)
+    few = listed_rows is None and len(local.values) <= FEW_ROWS
+    return replace(content, rows=rows, listed=listed_rows, local=None if images or few else local)
+
+
+def _row(content: Assessment, place: int, facts: Mapping[str, Any], *, images: bool) -> RowSection:
+    """Return a chosen row with its map."""
+    assert content.explained is not None
+    local, drawn = content.explained.explanation, None if content.maps is None else content.maps.explanation
+    output = facts["output"] if len(local.outputs) > 1 else 0
+    if content.subject and content.positive in local.outputs:  # of two classes, as everywhere on the page
+        output = local.outputs.index(content.positive)
+    text, image, heat, heat_title = f"Chosen as {facts['why']}.", None, None, ""
+    if drawn is not None and {"cam", "images"} <= set(drawn.maps):
+        image, heat = drawn.maps["images"][place], drawn.maps["cam"][place, output]
+        label = local.outputs[output]
+        name = MAP_NAMES[drawn.meta.get("variant", "gradcam")]
+        heat_title = f"{name} of the last convolution" + ("" if label == "all" else f", class {label}")
+        if not np.any(heat):
+            text += " The activation map is zero everywhere: no part of the image supports this output."
+    return RowSection(
+        explanation=local,
+        row=place,
+        title=facts["title"],
+        output=output,
+        image=image,
+        heat=heat,
+        heat_title=heat_title,
+        text=text,
+        maps=drawn if images else None,
+    )

@@ -1,0 +1,211 @@
+"""``Assessment``: all that is known of a model on held-out rows. Pages leave out what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from permgrad.assess.branches import entries_of, is_hybrid, value_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from permgrad.assess.predictions import Predictions
+    from permgrad.assess.sections.cards import CardsSection
+    from permgrad.assess.sections.data import DataSection
+    from permgrad.assess.sections.gradients import GradientSection
+    from permgrad.assess.sections.network import LayoutSection, NetworkSection, TrainingSection
+    from permgrad.assess.sections.provenance import ProvenanceSection
+    from permgrad.assess.sections.rows import ListedSection, LocalRows, RowSection
+    from permgrad.assess.sections.together import TogetherSection
+    from permgrad.assess.sections.what_if import ChangeableRows
+    from permgrad.assess.store import Store
+    from permgrad.attribution.explanation import Explanation
+    from permgrad.evaluation.side_by_side import SideBySide
+
+#: Share of the model from which the image of a row is shown in the first tabs, else in Details.
+LEAST_SHOWN = 0.05
+
+
+class Place(NamedTuple):
+    """Where a field is stored in the folder of a run: a name without ending, and the folder of an explanation in it."""
+
+    name: str
+    explanation: str = ""
+
+
+@dataclass(kw_only=True)
+class ExtraSection:
+    """An additional section: a title, paragraphs, a picture. Only the title is required. ``tab`` is where it goes."""
+
+    title: str
+    text: Sequence[str] = ()
+    drawing: Any = None
+    drawing_text: str = ""
+    tab: str = "details"
+
+
+@dataclass(kw_only=True)
+class Assessment:
+    """All that is known of a model on held-out rows. Only ``title``, ``target`` and ``task`` are required.
+
+    Attributes:
+        title, target, task: of what, and which column is predicted.
+        positive: the positive class for metrics and plots.
+        subject: what a model is called that permgrad did not train.
+        warnings: notes on the page that follow its headline.
+        data: the table and its split.
+        metrics: what ``metrics.json`` holds.
+        predictions: truth and predictions of the test rows.
+        guesses: predictions of other models for the same rows, by name.
+        segments: scores of groups of rows.
+        explanation: the ranking of the features. ``paper`` and ``compared`` are others by other methods, ``refits``
+            that of the training procedure.
+        branches: the weight of each path or input.
+        related: pairs of features that move together. ``matrix``: how closely the strongest are related.
+        residual_features: raw values of the strongest features of each test row, which residuals are drawn against.
+        chosen: facts of a few typical and wrong rows.
+        explained, notable: attributions of these and of drawn rows, and of further wrong or unsure rows.
+        maps: activation maps of some of these rows.
+        local, rows: what a page shows of them: a beeswarm, and the chosen rows one by one.
+        reading: raw data of the strongest features beside their attributions.
+        gradients: integrated gradients summed up over all test rows.
+        cards, listed, together, changeable: see the files of ``sections/``.
+        what_if: what a page needs to predict a changed row.
+        network, training, layout, provenance: what was trained, how, and by which command.
+        models: several models on the same rows.
+        extra: additional sections.
+        sentences: those of the verdict, where they are known already.
+    """
+
+    title: str
+    target: str
+    task: Literal["classification", "regression"]
+    positive: Any = None
+    subject: str = ""
+    warnings: Sequence[str] = ()
+    data: DataSection | None = None
+    metrics: Mapping[str, Any] | None = None
+    predictions: Predictions | None = None
+    guesses: Mapping[str, Any] = field(default_factory=dict)
+    segments: Mapping[str, Any] | None = None
+    explanation: Explanation | None = None
+    paper: Explanation | None = None
+    compared: Mapping[str, Explanation] = field(default_factory=dict)
+    refits: Explanation | None = None
+    branches: Mapping[str, Any] | None = None
+    related: Sequence[Mapping[str, Any]] = ()
+    matrix: Mapping[str, Any] | None = None
+    residual_features: pd.DataFrame | None = None
+    chosen: Sequence[Mapping[str, Any]] | None = None
+    explained: LocalRows | None = None
+    notable: LocalRows | None = None
+    maps: LocalRows | None = None
+    local: Explanation | None = None
+    rows: Sequence[RowSection] = ()
+    reading: Mapping[str, Any] | None = None
+    gradients: GradientSection | None = None
+    cards: CardsSection | None = None
+    listed: ListedSection | None = None
+    together: TogetherSection | None = None
+    changeable: ChangeableRows | None = None
+    what_if: Mapping[str, Any] | None = None
+    network: NetworkSection | None = None
+    training: TrainingSection | None = None
+    layout: LayoutSection | None = None
+    provenance: ProvenanceSection | None = None
+    models: SideBySide | None = None
+    extra: Sequence[ExtraSection] = ()
+    sentences: Sequence[dict[str, Any]] | None = None
+
+    def read(self, store: Store) -> None:
+        """Take every stored field from a folder."""
+        for name, place in PLACES.items():
+            if (value := store.get(*place)) is not None:
+                setattr(self, name, value)
+
+    @property
+    def test(self) -> Mapping[str, Any]:
+        """The model's metrics on the test rows."""
+        return (self.metrics or {}).get("test") or {}
+
+    @property
+    def constant(self) -> Mapping[str, Any]:
+        """The metrics of a constant that ignores the features, with ``learnt`` and ``ahead`` if it was compared."""
+        return (self.metrics or {}).get("constant") or {}
+
+    @property
+    def noun(self) -> str:
+        """What the page calls the model: a network if permgrad trained it."""
+        return "model" if self.subject else "network"
+
+    @property
+    def in_python(self) -> bool:
+        """Whether the page is made in Python, so that options of the command line are of no use."""
+        return bool(self.subject) or bool(self.provenance and not self.provenance.command.startswith("permgrad "))
+
+    @property
+    def learnt(self) -> bool:
+        """Whether the model is significantly better than the constant."""
+        return bool(self.constant.get("learnt", True))
+
+    @property
+    def image_counts(self) -> bool:
+        """Whether the image of a row carries at least 5 % of the model: then paths and maps are worth a place.
+
+        Images that users provide always do, and so does the only path of a network.
+        """
+        entries = entries_of(self.paths)
+        if not is_hybrid(self.paths) or "tabular" not in entries:
+            return True
+        return value_of(entries.get("image"), "share") >= LEAST_SHOWN
+
+    def positive_place(self, classes: Sequence[Any]) -> int:
+        """Return the position of the positive one of two classes: by default the second."""
+        labels = [str(label) for label in classes]
+        return labels.index(str(self.positive)) if str(self.positive) in labels else 1
+
+    def by_rank(self, names: Iterable[Any]) -> list[int]:
+        """Return the positions of features or columns, the most important first, in the ranking as it now is."""
+        explanation, places = self.explanation, dict[str, int]()
+        if explanation is not None:
+            ranking, groups = explanation.ranking(), explanation.groups or {}
+            places = {str(column): at for at, name in enumerate(ranking) for column in (name, *groups.get(name, ()))}
+        return [at for at, _ in sorted(enumerate(names), key=lambda pair: places.get(str(pair[1]), len(places)))]
+
+    @property
+    def cuts(self) -> Mapping[str, Any]:
+        """The results for several thresholds, with the ``cost`` that the run was given, or nothing."""
+        return (self.metrics or {}).get("cuts") or {}
+
+    @property
+    def paths(self) -> Mapping[str, Any]:
+        """The content of ``branches.json``, from the explanation or the file."""
+        if self.branches is not None:
+            return self.branches
+        return (self.explanation.branches if self.explanation is not None else None) or {}
+
+
+#: Where a field of an assessment is stored. A new stored field is one line here.
+PLACES: dict[str, Place] = {
+    "metrics": Place("metrics"),
+    "segments": Place("segments"),
+    "explanation": Place("explanations/permgrad"),
+    "paper": Place("explanations/permgrad-paper"),
+    "refits": Place("explanations/refits"),
+    "branches": Place("branches"),
+    "related": Place("explanations/related"),
+    "matrix": Place("explanations/matrix"),
+    "residual_features": Place("explanations/residual_features"),
+    "chosen": Place("explanations/chosen"),
+    "explained": Place("explanations/explained", "integrated_gradients"),
+    "notable": Place("explanations/wrong_or_unsure", "notable"),
+    "maps": Place("explanations/maps", "gradcam"),
+    "reading": Place("explanations/reading"),
+    "gradients": Place("explanations/gradients"),
+    "cards": Place("explanations/cards"),
+    "listed": Place("explanations/listed"),
+    "together": Place("explanations/together", "interactions"),
+    "changeable": Place("explanations/what_if"),
+}

@@ -1,0 +1,232 @@
+"""What an assessment may cost: which rows are explained, how many donors each has, and what a time limit cuts."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from permgrad.base.progress import Whole, readable
+from permgrad.data.image_table import PATCHES
+from permgrad.evaluation.cards import POINTS
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+#: Rows explained one by one, and rows behind the beeswarm: fewer, but at least so many, where their attributions to all
+#: outputs would be more than ``_SWARM_NUMBERS``. With 300 classes 200 rows took 80 s.
+SHOWN_ROWS = 4
+SWARM_ROWS, FEWEST_SWARM_ROWS, _SWARM_NUMBERS = 200, 20, 4000
+#: Rows of a network that reads no table: each costs more, and no list shows them.
+FEW_ROWS = 12
+#: Donors per row and feature, the same for images, and the largest number of image rows that are explained: an image
+#: costs far more than a row of a table.
+#: With many rows fewer donors do: three instead of ten widen intervals on HELOC by 10 % (four by 8 %), in a third of
+#: the time.
+REPEATS, REPEATS_OF_MANY_ROWS = 10, 3
+IMAGE_REPEATS, MOST_IMAGE_ROWS = 5, 300
+#: Rows of the first ranking of a test set of more than ``AT_ONCE`` rows. Donors are repeated until half the width of an
+#: interval is this share of the loss of a constant prediction, and more rows are explained where it is still ``WIDE``.
+FIRST_ROWS, AT_ONCE, TOLERANCE, WIDE = 1000, 3000, 0.005, 0.01
+#: Rows that a second ranking takes in the plan, before intervals tell how many it needs: (1.96 / ``WIDE``)², for a
+#: feature whose effect on a row varies by the loss of a constant prediction.
+REFINED_ROWS = 38_000
+#: Rows of a ranking for which there is no time, and the same with images.
+FEWEST_ROWS, FEWEST_IMAGE_ROWS = 200, 30
+#: Rows that are explained as published.
+PAPER_ROWS = 100
+#: Seconds of a refinement before which a first report is written, and seconds to write one.
+EARLY_REPORT, REPORT = 15.0, 3.0
+#: Up to this many features each one's direction is traced. Beyond, that would take longer than the ranking.
+MOST_DIRECTIONS = 2000
+#: Rows with images whose curves are computed, and the pixels that are read for them: each costs far more.
+_IMAGE_CURVES, _CURVE_PIXELS = 30, 2**23
+#: Rows with images that are explained one by one, and their pixels.
+_IMAGE_ROWS, _IMAGE_PIXELS = 24, 2**17
+#: What work takes in units of a training step on one row: a replaced pair, a row explained by gradients, a prediction.
+PAIR, GRADIENT_ROW, PREDICTION = 0.09, 60.0, 0.35
+
+Say = Callable[[str], None]
+
+
+def silent(text: str) -> None:
+    """Say nothing."""
+
+
+@dataclass
+class Clock:
+    """When work began, how long it may take (infinite: ``--thorough``), and what the limit cut, in words."""
+
+    limit: float = math.inf
+    thorough: bool = False
+    started: float = field(default_factory=time.monotonic)
+    cut: list[str] = field(default_factory=list)
+    whole: Whole = field(default_factory=lambda: Whole("run"))
+    #: Seconds that a training step takes for a row, once measured.
+    per_row: float = 0.0
+
+    def left(self) -> float:
+        """Return the seconds until the limit, at least 0."""
+        return max(self.limit - (time.monotonic() - self.started), 0.0)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what ``run.json`` records of the time."""
+        limit = None if math.isinf(self.limit) else self.limit
+        return {"limit": limit, "thorough": self.thorough, "cut": list(self.cut)}
+
+    def expect(self, **seconds: float) -> None:
+        """Correct the plan of a run whose parts are planned."""
+        if self.whole.expected:
+            self.whole.expect(**seconds)
+
+
+@dataclass(kw_only=True)
+class Budget:
+    """What an assessment may cost.
+
+    Attributes:
+        clock: the time left.
+        seed: seed of every draw.
+        images: how many images each row has. They cost far more than a table.
+        most_rows: rows whose features are replaced, at most. None: all. ``"auto"``: as many as narrow intervals need.
+        method: method of the ranking.
+        ensure_top: how many of the first features must have a certain order.
+        interactions: how many features are measured in pairs. None: some, if that takes little time. 0: none.
+        refits: how many further trainings are explained.
+        cost: cost of a false positive and of a false negative.
+        say: takes notes for the user.
+        early: writes a first report, and returns where it is. None: there is none.
+    """
+
+    clock: Clock = field(default_factory=Clock)
+    seed: int = 0
+    images: int = 0
+    most_rows: int | Literal["auto"] | None = "auto"
+    method: str = "permgrad"
+    ensure_top: int | None = None
+    interactions: int | None = None
+    refits: int | None = None
+    cost: tuple[float, float] | None = None
+    say: Say = silent
+    early: Callable[[], Any] | None = None
+
+    # ---- the plan ----------------------------------------------------------------------------------------------------
+    def expected_explanation(self, rows: int, features: int, outputs: int) -> float:
+        """Return about how many seconds the explanation will take."""
+        clock = self.clock
+        if self.images:
+            # A pair takes about as long as a training step on a row, with its part of the other explanations.
+            players = features + PATCHES**2 * self.images
+            return clock.per_row * min(rows, MOST_IMAGE_ROWS) * players * IMAGE_REPEATS
+        first = rows if clock.thorough or rows <= AT_ONCE else FIRST_ROWS
+        published = first if clock.thorough else min(rows, PAPER_ROWS)
+        swarm = min(rows, self.swarm_rows(outputs)) * max(1, outputs * SWARM_ROWS // _SWARM_NUMBERS)
+        pairs = first * features * self.repeats(rows)
+        return self._seconds(pairs, swarm) + clock.per_row * published * features
+
+    def expected_refinement(self, rows: int, features: int) -> float:
+        """Return about how many seconds a ranking of more rows will take, with the first report before it."""
+        if self.images or self.clock.thorough or rows <= AT_ONCE:
+            return 0.0
+        return self._seconds(min(rows, REFINED_ROWS) * features * self.repeats(rows), 0) + REPORT
+
+    def expected_refits(self, training: float, train: int, held: int) -> float:
+        """Return about how many seconds further trainings take, by those of the first on ``train`` rows (0: none)."""
+        if self.refits is None:
+            return 0.0
+        # Folds leave out one part of the rows each, halves half of them. The first does not train on held-out rows.
+        folds = self.refits - self.refits // 2
+        return training * (folds - 1 + (self.refits // 2) / 2) * (train + held) / max(train, 1)
+
+    def _seconds(self, pairs: int, gradient_rows: int) -> float:
+        """Return what replaced pairs and rows explained by gradients take, by the time of a training step."""
+        return self.clock.per_row * (pairs * PAIR + gradient_rows * GRADIENT_ROW)
+
+    # ---- rows and donors ---------------------------------------------------------------------------------------------
+    def in_time(self, rows: int, fewest: int, features: int, outputs: int, of: int) -> int:
+        """Return how many of some rows, ``of`` all, are explained before the limit, and record what it cuts."""
+        clock, expected = self.clock, self.expected_explanation(of, features, outputs)
+        share = (clock.left() - REPORT) / expected if expected else 1.0
+        fewer = min(rows, max(fewest, int(share * rows))) if share < 1 else rows
+        if fewer < rows:
+            clock.cut.append(f"explanation: {fewer:,} rows instead of {rows:,}")
+        return fewer
+
+    def repeats(self, rows: int) -> int:
+        """Return how many donors each row of a ranking has."""
+        return REPEATS if self.clock.thorough or rows <= FIRST_ROWS else REPEATS_OF_MANY_ROWS
+
+    def ranking_options(self, rows: int, features: int, *, some: bool) -> dict[str, Any]:
+        """Return the options of a ranking of a permgrad network, of all ``rows`` or ``some``. Report what limits it."""
+        if self.images:
+            options: dict[str, Any] = {"n_repeats": IMAGE_REPEATS}
+        else:
+            options = width_options(features, self.say)
+            options["n_repeats"] = min(options["n_repeats"], self.repeats(rows))
+        if self.ensure_top is not None:
+            options["ensure_top"] = self.ensure_top
+        elif some or (not (self.images or self.clock.thorough) and rows > FIRST_ROWS):
+            options["tolerance"] = TOLERANCE
+        return options
+
+    def wanted_rows(self, main: Explanation, first: int, rows: int, seconds: float) -> int | None:
+        """Return how many rows make the intervals of a ranking of ``first`` rows narrow enough. None: no more.
+
+        ``seconds``: of the first ranking. Where more rows take long, a report on the first ones is written.
+        """
+        clock, scale = self.clock, float(main.meta["loss_scale"])
+        clock.expect(refinement=0.0)
+        low, high = main.ci()
+        wide = float(np.nanmax(high[:, 0] - low[:, 0])) / 2
+        if not (np.isfinite(wide) and scale > 0 and wide > WIDE * scale):
+            return None
+        wanted = min(rows, int(first * (wide / (WIDE * scale)) ** 2))
+        possible = wanted
+        if seconds > 0 and not main.meta.get("cached") and np.isfinite(clock.limit):
+            possible = int(min(wanted, first * max(clock.left() - 2 * REPORT, 0.0) / seconds))
+        if possible < wanted:
+            clock.cut.append(f"explanation: {max(possible, first):,} rows instead of {wanted:,}")
+        if possible < 1.5 * first:
+            return None
+        expected = seconds * possible / first
+        clock.expect(explanation=0.0, refinement=expected)
+        if expected > EARLY_REPORT and self.early is not None:
+            self.say(f"  first report: {self.early()}")
+            self.say(f"  refining on {possible:,} rows, about {readable(expected)}")
+        return possible
+
+    def swarm_rows(self, outputs: int) -> int:
+        """Return how many rows the beeswarm has for so many outputs."""
+        return max(FEWEST_SWARM_ROWS, min(SWARM_ROWS, _SWARM_NUMBERS // max(outputs, 1)))
+
+    def pairs_in_time(self, rows: int, repeats: int, sets: int) -> bool:
+        """Whether there is time to measure pairs: a tenth of what is left. What is left out is recorded."""
+        if self.clock.per_row * PREDICTION * rows * repeats * sets <= 0.1 * self.clock.left():
+            return True
+        self.clock.cut.append("pairs of features: they were not measured")
+        return False
+
+
+def width_options(features: int, say: Say = silent) -> dict[str, Any]:
+    """Return options that limit the time for many features, and report them. Fewer donors widen intervals a little."""
+    repeats = REPEATS if features <= 1000 else max(2, REPEATS * 1000 // features)
+    direction = features <= MOST_DIRECTIONS
+    if repeats < REPEATS:
+        say(f"note: the table is wide, so each row has {repeats} donors instead of {REPEATS}; intervals widen a little")
+    if not direction:
+        say(f"note: the table is wide, so directions are not computed (more than {MOST_DIRECTIONS:,} features)")
+    return {"n_repeats": repeats, "direction": direction}
+
+
+def image_curves(pixels: int, columns: int) -> int:
+    """Return of how many rows with so many pixels the curves of as many columns are computed."""
+    return max(5, min(_IMAGE_CURVES, _CURVE_PIXELS // max(pixels * columns * POINTS, 1)))
+
+
+def image_rows(pixels: int) -> int:
+    """Return how many rows with so many pixels are explained one by one: fewer if images are large."""
+    return max(4, min(_IMAGE_ROWS, _IMAGE_PIXELS // pixels))

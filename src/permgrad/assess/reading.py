@@ -1,0 +1,244 @@
+"""Models and rows as users pass them to ``pg.report``, read as ``pg.explain`` reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from torch import Tensor, from_numpy, nn
+
+from permgrad.assess.model import EvaluatedModel, Foreign, Network, column_of
+from permgrad.assess.rows import Places, Rows
+from permgrad.attribution.replace.scoring import stored_predictions
+from permgrad.attribution.request import Request
+from permgrad.attribution.request.arguments import Arguments, NoMethod
+from permgrad.attribution.request.reading import build_request
+from permgrad.attribution.subject.outputs import as_target
+from permgrad.attribution.subject.row_target import outputs_of
+from permgrad.base.arrays import Floats
+from permgrad.base.errors import InputError, listed, shown
+from permgrad.models.estimators.image_table import ImageTableModel, Records
+
+#: Arguments of ``pg.explain`` that a report takes too. All further ones describe a network or predictor.
+_ARGUMENTS = (
+    *("target", "groups", "background", "sampling", "loss", "confidence", "n_repeats", "batch_size"),
+    *("random_state", "progress", "positive"),
+)
+
+
+class ReadModel:
+    """A model with rows and targets as a user passes them. ``options`` are further arguments of ``explain``.
+
+    Attributes:
+        model: the model, as sections use it.
+        rows: its rows.
+        request: the arguments as permgrad reads them.
+
+    Raises:
+        InputError: An argument cannot be used, or the model predicts neither classes nor one number for each row.
+    """
+
+    def __init__(self, model: Any, inputs: Any, y: Any, *, name: str = "", seed: int = 0, **options: Any) -> None:
+        if y is None:
+            raise InputError(
+                "report needs y: a page says how good the model is", hint="Pass the targets.", code="PG005"
+            )
+        facts = {"name": name or label_of(model), "options": options, "seed": seed}
+        if isinstance(model, ImageTableModel):
+            self.rows = _image_rows(model, inputs, y)
+            self.model: EvaluatedModel = Network.of(model, **facts)
+            return
+        named = {key: value for key, value in options.items() if key in _ARGUMENTS}
+        further = {key: value for key, value in options.items() if key not in named}
+        arguments = Arguments(model, inputs, y, **named, random_state=seed, options=further)
+        self.request = build_request(arguments, NoMethod(), "report")
+        self._is_network = isinstance(model, nn.Module)
+        table = self._table(self.request.raw, self.request.inputs)
+        numbers = np.arange(len(self.request.inputs[0]))
+        rows = Rows(inputs=inputs, y=y, numbers=numbers, table=table, identifiers=_labels(inputs, table))
+        if self.request.subject.model is not None:
+            self.rows = replace(rows, inputs=model.encode_rows(table))
+            positive = self.request.positive if len(self.request.subject.class_names) == 2 else None
+            self.model = Network.of(model, positive=positive, **facts)
+        else:
+            self.model = _foreign(
+                self.request,
+                replace(rows, cut=self._cut()),
+                {**facts, "model": model, "subject": facts["name"], "has_slopes": self._is_network},
+            )
+            self.rows = self.model.rows
+
+    def _table(self, raw: Any, tensors: tuple[Tensor, ...]) -> pd.DataFrame | None:
+        """Return rows as a table, or None if the model reads something else."""
+        subject = self.request.subject
+        if isinstance(raw, pd.DataFrame):
+            return raw.reset_index(drop=True)
+        if not self._is_network:
+            table: pd.DataFrame = subject.form.frame(tensors[0])
+            return table
+        if len(tensors) != 1 or tensors[0].ndim != 2 or not subject.real[0]:
+            return None
+        columns = subject.form.leaves[0].columns or [
+            f"{subject.input_names[0]}[{k}]" for k in range(tensors[0].shape[1])
+        ]
+        return pd.DataFrame(tensors[0].detach().cpu().numpy(), columns=list(columns))
+
+    def _cut(self) -> Callable[[Places], Any] | None:
+        """Return how some of the rows of a predictor are taken, in the user's form."""
+        subject, tensors = self.request.subject, self.request.inputs
+        if self._is_network:
+            return None
+        return lambda places: subject.form.write(tensors[0][from_numpy(places)])
+
+    def train(self, train: Any) -> Rows | None:
+        """Check ``train=`` and return its rows."""
+        if train is None:
+            return None
+        if not isinstance(train, (tuple, list)) or len(train) != 2:
+            raise InputError(
+                f"train must be a pair of rows and targets, got {type(train).__name__}",
+                hint="Pass train=(X_train, y_train).",
+                code="PG001",
+            )
+        inputs, y = train
+        if self.model.images:
+            return _image_rows(self.model.model, inputs, y)
+        subject = self.request.subject
+        tensors = subject.read(inputs)
+        count = len(tensors[0])
+        codes = subject.encode_target(y, count)
+        numbers = np.arange(count)
+        if subject.model is not None:
+            names = list(subject.preprocessor.feature_names_in_)
+            table = (
+                inputs[names] if isinstance(inputs, pd.DataFrame) else pd.DataFrame(np.asarray(inputs), columns=names)
+            )
+            table = table.reset_index(drop=True)
+            return Rows(inputs=subject.model.encode_rows(table), y=y, numbers=numbers, table=table)
+        assert isinstance(self.model, Foreign)
+        codes = codes if self.model.output is None else codes[:, self.model.output]
+        classes = np.asarray(self.model.classes, dtype=object)
+        truth = classes[codes.astype(np.int64)] if len(classes) else codes
+        return Rows(inputs=inputs, y=y, numbers=numbers, table=self._table(None, tensors), truth=truth)
+
+    @property
+    def target(self) -> str:
+        """The target's name: of its column, else of the output that was picked, else ``y``."""
+        output = getattr(self.model, "output", None)
+        if output is not None and len(self.request.subject.output_names) > 1:
+            return str(self.request.subject.output_names[output])
+        name = getattr(self.rows.y, "name", None)
+        columns = getattr(self.rows.y, "columns", None)
+        if name is None and columns is not None and len(columns) == 1:
+            name = columns[0]
+        return "y" if name is None else str(name)
+
+    @property
+    def inputs(self) -> pd.DataFrame:
+        """The inputs of a network: name, size, type."""
+        lines = [
+            (name, " × ".join(map(str, tensor.shape[1:])) or "one number", str(tensor.dtype).removeprefix("torch."))
+            for name, tensor in zip(self.request.subject.input_names, self.request.inputs, strict=False)
+        ]
+        return pd.DataFrame(lines, columns=["name", "size", "type"])
+
+
+def _image_rows(model: ImageTableModel, records: Any, y: Any) -> Rows:
+    """Return rows with images, which are read once."""
+    if not isinstance(records, Records):
+        raise InputError(
+            f"This model reads images and a table, got {type(records).__name__}",
+            hint="Pass permgrad.Records(images, table).",
+            code="PG001",
+        )
+    targets = np.asarray(y)
+    if targets.shape != (len(records),):
+        raise InputError(
+            f"y must have one target for each of the {len(records)} rows, got shape {targets.shape}",
+            hint="Pass one target per row.",
+            code="PG007",
+        )
+    table = records.table.reset_index(drop=True)
+    rows = model.encode_rows(Records(records.images, table))
+    return Rows(inputs=rows, y=y, numbers=np.arange(len(records)), table=table)
+
+
+def _labels(rows: Any, table: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Return the index of a pandas table as text, or None where it only counts the rows."""
+    index = getattr(rows, "index", None)
+    if not isinstance(index, pd.Index) or index.equals(pd.RangeIndex(len(index))):
+        return None
+    labels = index.to_frame(index=False).astype(str)
+    labels.columns = [f"index {name}" if isinstance(name, int) else str(name) for name in labels.columns]
+    labels = labels.rename(columns={"index 0": "index"} if labels.shape[1] == 1 else {})
+    return labels[[name for name in labels.columns if table is None or name not in table.columns]]
+
+
+def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
+    """Return a model that permgrad did not train, with its predictions."""
+    subject = request.subject
+    guess = np.asarray(stored_predictions(request, outputs_of(subject, request.inputs)), dtype=np.float64)
+    if not np.isfinite(guess).all():
+        raise InputError(
+            "The model predicts NaN or infinity for some rows",
+            hint="Look for missing values in the inputs.",
+            code="PG040",
+        )
+    facts, output = {**facts, "request": request}, None
+    if subject.task == "classification":
+        names = np.asarray(subject.class_names, dtype=object)
+        truth = names[np.asarray(request.y if request.classes is None else request.classes)]
+        labels_only = bool(getattr(getattr(subject, "call", None), "one_hot", False))
+        return _of_classes(facts, rows, tuple(names), truth, guess=guess, labels_only=labels_only)
+    truth = np.asarray(as_target(rows.y))
+    if subject.count > 1 or truth.ndim != 1:
+        truth, guess, output = _one_output(request, facts["options"].get("target"), guess)
+    if subject.task == "multilabel":
+        label = subject.output_names[output or 0]
+        classes = (f"not {label}", label)
+        named = np.asarray(classes, dtype=object)[truth.astype(np.int64)]
+        return _of_classes(facts, rows, classes, named, guess=np.column_stack([1 - guess, guess]), output=output)
+    rows = replace(rows, truth=truth.astype(np.float64))
+    return Foreign(**facts, rows=rows, task="regression", classes=(), guess=guess.reshape(-1), output=output)
+
+
+def _of_classes(
+    facts: Mapping[str, Any], rows: Rows, classes: tuple[str, ...], truth: npt.NDArray[Any], **further: Any
+) -> Foreign:
+    positive = facts["request"].positive if len(classes) == 2 else None
+    facts = {**facts, "rows": replace(rows, truth=truth), "classes": classes, "labels": list(classes), **further}
+    return Foreign(task="classification", positive=positive, **facts)
+
+
+def _one_output(request: Request, target: Any, guess: Floats) -> tuple[npt.NDArray[Any], Floats, int]:
+    """Return truth and predictions of the output that is reported, and its position."""
+    names, chosen = request.subject.output_names, request.targets
+    if isinstance(request.loss, str) and request.loss == "cox":
+        raise InputError(
+            "report needs classes or numbers, and y holds times and events",
+            hint="Call pg.explain with loss='cox' instead.",
+            code="PG004",
+        )
+    if len(chosen) != 1:
+        few = listed(list(names)[:5], show=repr)
+        raise InputError(
+            f"A report is of one output, and the model has {len(names)} ({few})",
+            hint=f"Pass target={shown(names[0])}, for example." if target is None else "Name one in target=.",
+            code="PG005",
+        )
+    position = chosen[0]
+    return np.asarray(request.y)[:, position], column_of(guess, position), position
+
+
+def label_of(model: Any) -> str:
+    """Return what a model is called: by its class, by the last step of a pipeline, or by a function's name."""
+    last = model[-1] if hasattr(model, "steps") and not isinstance(model, nn.Module) else model
+    owner = getattr(last, "__self__", None)
+    if owner is not None and not isinstance(owner, type):
+        return label_of(owner)
+    name = getattr(last, "__name__", "")
+    return "function" if name == "<lambda>" else name or type(last).__name__

@@ -1,0 +1,90 @@
+"""Rows with a target, of any kind: a table, images with a table, the inputs of a network."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Places = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Rows as a model reads them, with their targets.
+
+    Attributes:
+        inputs: a frame, encoded rows, records with images, or the inputs of a network.
+        y: the targets as given, ``(rows,)`` or ``(rows, outputs)``.
+        numbers: the rows' numbers in their file ``(rows,)``.
+        table: the raw values of their features ``(rows, columns)``, or None where the inputs are no table.
+        identifiers: columns that name the rows, or None.
+        truth: names of classes, or numbers ``(rows,)``, where ``y`` has another form.
+        cut: how some of the inputs are taken, where they are of no usual kind.
+
+    Examples:
+        >>> table = pd.DataFrame({"age": [31, 40, 52]})
+        >>> rows = Rows(inputs=table, y=np.array([0, 1, 1]), numbers=np.arange(3), table=table)
+        >>> rows.take(np.array([2])).table["age"].tolist()
+        [52]
+    """
+
+    inputs: Any
+    y: Any
+    numbers: Places
+    table: pd.DataFrame | None = None
+    identifiers: pd.DataFrame | None = None
+    truth: npt.NDArray[Any] | None = None
+    cut: Callable[[Places], Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The table of rows that have one."""
+        assert self.table is not None
+        return self.table
+
+    def take(self, places: Places) -> Rows:
+        """Return some of the rows, by position."""
+        if len(places) == len(self) and np.array_equal(places, np.arange(len(self))):
+            return self
+        cut, y = self.cut, self.y
+        if not (hasattr(y, "iloc") or isinstance(y, np.ndarray)):
+            from permgrad.attribution.subject.outputs import as_target  # loads torch
+
+            y = as_target(y)
+        return Rows(
+            inputs=taken(self.inputs, places, len(self)) if cut is None else cut(places),
+            y=y.iloc[places] if hasattr(y, "iloc") else y[places],
+            numbers=self.numbers[places],
+            table=None if self.table is None else self.table.iloc[places],
+            identifiers=None if self.identifiers is None else self.identifiers.iloc[places],
+            truth=None if self.truth is None else self.truth[places],
+            cut=None if cut is None else lambda further: cut(places[further]),
+        )
+
+
+def taken(inputs: Any, places: Places, rows: int) -> Any:  # noqa: PLR0911 — one return for each kind of input
+    """Return some rows of inputs: of each tensor, array, frame, list of texts or records in a structure."""
+    if isinstance(inputs, Mapping):
+        return {name: taken(each, places, rows) for name, each in inputs.items()}
+    if hasattr(inputs, "iloc"):
+        return inputs.iloc[places]
+    torch = sys.modules.get("torch")  # is not loaded for a table
+    if torch is not None and isinstance(inputs, torch.Tensor):
+        return inputs[torch.from_numpy(places).to(inputs.device)]
+    if isinstance(inputs, (list, tuple)):
+        if len(inputs) == rows and not any(np.ndim(each) and len(each) == rows for each in inputs):
+            return [inputs[place] for place in places]
+        parts = [taken(each, places, rows) for each in inputs]
+        return type(inputs)(*parts) if hasattr(inputs, "_fields") else type(inputs)(parts)
+    if inputs is None or isinstance(inputs, np.ndarray) or not hasattr(inputs, "take"):
+        return None if inputs is None else np.asarray(inputs)[places]
+    return inputs.take(places)

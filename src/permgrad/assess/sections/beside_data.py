@@ -1,0 +1,234 @@
+"""The raw data of the most important features, compared with the attributions of the model.
+
+Rows of these features are counted by level, with the mean outcome and the mean attribution of each level. An
+attribution is relative to a baseline and given all other features, so the two may disagree and both be right.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from permgrad.assess.sections.gradients import by_feature
+from permgrad.assess.work import Work, section
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.log_odds import in_log_odds
+from permgrad.base.arrays import Floats, Integers
+from permgrad.base.significance import LEAST_SHARE, deserves_words
+from permgrad.evaluation.levels import level_table, levels_of
+
+#: Number of features that are looked at.
+FEATURES = 6
+#: Very wide tables are not ranked by raw association. Their leading features are compared with each other alone.
+MOST_RANKED = 1000
+#: A feature with a larger share of the importance than this may leak the outcome.
+DOMINANT = 0.4
+#: An outcome depends on a feature if the means of its levels differ with a p-value below this.
+CHANCE = 0.01
+#: Rows of a level that are needed to compare signs.
+FEWEST = 30
+
+
+@section("table")
+def beside_data(work: Work) -> None:
+    """Fill ``reading``: what the raw data say of the most important features, beside what the model does with them."""
+    main, rows, attributions = work.content.explanation, work.explained, _attributions(work)
+    assert main is not None
+    if work.model.images or main.level != "feature" or attributions is None:
+        return
+    names, values, places, source, place = attributions
+    label = source.outputs[place]
+    about = "" if label == "all" else f" to {label}"
+    columns = {str(name): values[:, at] for at, name in enumerate(names)}
+    words, outcome = _outcome_of(work, label)
+    blanked = work.blanked(rows.frame)
+    output = like_output(main, label)
+    ranking = [name for name in main.ranking(output) if name in blanked.columns]
+    looked_at = ranking if len(ranking) <= MOST_RANKED else ranking[:FEATURES]
+    cut = {name: None if name in work.date_columns else levels_of(blanked[name]) for name in looked_at}
+    association = {name: explained_share(levels[0], outcome) for name, levels in cut.items() if levels is not None}
+    by_data = sorted(association, key=lambda name: -association[name])
+    shares = importance_shares(main, output)
+    deserving = told_features(main, output, shares)
+    features = []
+    for rank, name in enumerate(ranking[:FEATURES], start=1):
+        levels = cut[name]
+        if levels is None:
+            continue
+        table = level_table(levels, outcome, columns.get(name), places)
+        rank_by_data = by_data.index(name) + 1
+        notes = sign_notes(name, table, float(outcome.mean()), words) if name in deserving else []
+        if name in deserving and (rank < rank_by_data or goes_along(levels[0], outcome)):
+            notes += rank_notes(name, rank, (rank_by_data, association[name]), len(by_data))
+        facts = {"feature": name, "rank": rank, "association": association[name], "rank_by_association": rank_by_data}
+        features.append(facts | {"levels": table, "notes": notes})
+    work.put(
+        reading={
+            "outcome": words,
+            "overall": float(outcome.mean()),
+            "rows": len(outcome),
+            "attribution": f"mean attribution{about} by {source.method.replace('_', ' ')}",
+            "baseline": str(source.meta.get("baseline", "")),
+            "class": main.outputs[output] if output else None,
+            "features": features,
+            "leakage": leakage_hint(main, importance_shares(main), work.card_notes),
+        }
+    )
+
+
+def _attributions(work: Work) -> Attributions | None:
+    """Return attributions of features: to the positive one of two classes, else to the most frequent one."""
+    if work.all_rows is not None:
+        names, sums = by_feature(work.all_rows, work.model.encoder)
+        return Attributions(names, sums, np.arange(len(work.explained)), work.all_rows, 0)
+    if work.content.explained is None:
+        return None
+    local, model, output = work.content.explained.explanation, work.model, 0
+    if model.classes and len(local.outputs) > 1:
+        counts = np.bincount(work.seen.codes, minlength=len(model.classes))
+        label = model.positive if len(model.classes) == 2 else None
+        output = local.outputs.index(model.classes[int(counts.argmax())] if label is None else label)
+    odds = in_log_odds(local)
+    return Attributions(odds.names, odds.values[:, :, output], work.explained_places, odds, output)
+
+
+def like_output(main: Explanation, label: str) -> int:
+    """Return the position of the importances to compare with attributions to a class: of many, those on its rows.
+
+    Attributions to the two classes differ only in sign, and are of all rows.
+    """
+    classes = main.outputs[1:]
+    return 1 + classes.index(label) if len(classes) > 2 and label in classes else 0
+
+
+def told_features(main: Explanation, output: int, shares: dict[str, float]) -> set[str]:
+    """Return the features whose importance for an output deserves sentences: clearly there, and not small."""
+    low, high = (ends[:, output] for ends in main.ci())
+    ends = {name: (float(low[place]), float(high[place])) for place, name in enumerate(main.names)}
+    clear = main.clearly_matter(output)
+    return {name for name in clear if deserves_words(*ends[name], shares.get(name, math.nan))}
+
+
+class Attributions(NamedTuple):
+    """Local attributions of one output ``(rows, features)``, of rows at some ``places`` among those explained."""
+
+    names: Sequence[str]
+    values: Floats
+    places: Integers
+    source: Explanation
+    output: int
+
+
+def _outcome_of(work: Work, label: str) -> tuple[str, Floats]:
+    """Return the outcome as one number per row, and its name."""
+    if not work.model.classes:
+        return f"mean {work.content.target}", np.asarray(work.seen.codes, dtype=np.float64)
+    words = f"share of {work.content.target} = {label}"
+    return words, np.array(work.seen.truth == label, dtype=np.float64)
+
+
+def explained_share(codes: Integers, outcome: Floats) -> float:
+    """Return the share of the outcome's variance that lies between levels (the correlation ratio η²)."""
+    total = float(((outcome - outcome.mean()) ** 2).sum())
+    if total == 0:
+        return 0.0
+    counts = np.bincount(codes)
+    sums = np.bincount(codes, weights=outcome)
+    means = sums / np.maximum(counts, 1)
+    return float((counts * (means - outcome.mean()) ** 2).sum() / total)
+
+
+# ---- sentences -------------------------------------------------------------------------------------------------------
+def goes_along(codes: Integers, outcome: Floats) -> bool:
+    """Whether the outcome's mean differs significantly between levels: an F test at 1 %."""
+    from scipy.stats import f as f_distribution
+
+    levels, rows = len(np.unique(codes)), len(codes)
+    if levels < 2 or rows <= levels:
+        return False
+    share = explained_share(codes, outcome)
+    if share >= 1:
+        return True
+    ratio = share / (levels - 1) / ((1 - share) / (rows - levels))
+    return bool(f_distribution.sf(ratio, levels - 1, rows - levels) < CHANCE)
+
+
+def sign_notes(name: str, table: Sequence[dict[str, Any]], overall: float, outcome_words: str = "outcome") -> list[str]:
+    """Return a sentence on the levels at which attribution and raw association disagree in sign.
+
+    Both are compared with their mean over rows, since an attribution's 0 is the baseline and not the average row. A
+    level counts if both differ from their mean by more than two standard errors, and each by at least 5 % of the sum
+    over levels (rows times absolute difference).
+    """
+    explained = [row for row in table if row["attribution"] is not None and row["explained"] >= FEWEST]
+    if len(explained) < 2:
+        return []
+    facts = pd.DataFrame(explained)
+    raw = facts["outcome"] - overall
+    attributed = facts["attribution"] - np.average(facts["attribution"], weights=facts["explained"])
+    clear = raw * attributed < 0
+    for differences, error, counts in ((raw, "deviation", "rows"), (attributed, "attribution_error", "explained")):
+        sizes = differences.abs() * facts[counts]
+        beyond = differences.abs() - 2 * facts[error]
+        shares = sizes / sizes.sum() if sizes.sum() > 0 else sizes
+        deserving = [deserves_words(low, math.inf, share) for low, share in zip(beyond, shares, strict=True)]
+        clear &= np.array(deserving)
+    sentences = []
+    for place in np.flatnonzero(clear):
+        side, way = ("below", "up") if raw[place] < 0 else ("above", "down")
+        sentences.append(
+            f"Where {name} is {facts['level'][place]}, the {outcome_words} is {abs(raw[place]):.2g} {side} its "
+            f"average, but there it moves the prediction {way}, compared with other rows."
+        )
+    why = "The reason can be features that go along with it, or an error of the model."
+    return [" ".join([*sentences, why])] if sentences else []
+
+
+def rank_notes(name: str, rank: int, by_data: tuple[int, float], features: int) -> list[str]:
+    """Return a sentence if a feature's ranks by model and by data are far apart."""
+    rank_by_data, explained = by_data
+    if abs(rank - rank_by_data) < max(3, round(features / 3)):
+        return []
+    more = rank < rank_by_data
+    # Reliance below the association is worth a sentence only if there is a clear association.
+    if not more and explained < LEAST_SHARE:
+        return []
+    words = (
+        f"{name} is number {rank} for the model, but number {rank_by_data} of {features} by how far it alone explains "
+        f"the outcome ({100 * explained:.1f} % of its variance). The model relies on it {'more' if more else 'less'} "
+        "than that suggests. Interactions or related features can cause this."
+    )
+    return [words]
+
+
+def importance_shares(main: Explanation, output: int = 0) -> dict[str, float]:
+    """Return each feature's share of an output's summed importance. Effects below 0 count as 0."""
+    values = np.maximum(np.nan_to_num(main.values[:, output]), 0)
+    total = float(values.sum())
+    return {} if total == 0 else dict(zip(main.names, (values / total).tolist(), strict=True))
+
+
+def leakage_hint(
+    main: Explanation, shares: dict[str, float], card_notes: Mapping[str, Sequence[str]]
+) -> dict[str, Any] | None:
+    """Return a hint if one of several features has most of the importance, which can be a sign of leakage.
+
+    ``card_notes``: what the data card says of columns.
+    """
+    if len(main.names) < 4 or not shares:
+        return None
+    name, share = max(shares.items(), key=lambda item: item[1])
+    notes = list(card_notes.get(name, ()))
+    if share <= DOMINANT and not (notes and name == main.ranking()[0]):
+        return None
+    text = (
+        f"{name} has {share:.0%} of the importance of all {len(main.names)} features added up. If its value is known "
+        "only after the outcome, or is made from it, all figures here are too good for a forecast"
+    )
+    fix = f". To run without it, add --drop {shlex.quote(name)} and another --out"
+    return {"feature": name, "share": share, "text": text, "fix": fix, "notes": notes}

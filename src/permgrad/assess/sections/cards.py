@@ -1,0 +1,88 @@
+"""One feature at a time: its values, its outcomes and the curves of predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.assess.budget import image_curves
+from permgrad.assess.rows import Places
+from permgrad.assess.store import storable
+from permgrad.assess.work import Work, section
+from permgrad.attribution.explanation import Explanation
+from permgrad.evaluation.cards import Predict, Sample, feature_cards
+
+#: Rows whose values and outcomes a card shows. Of more, as many are drawn.
+MOST_ROWS = 20_000
+
+
+@storable
+@dataclass(kw_only=True)
+class CardsSection:
+    """One feature at a time, see ``evaluation/cards.py``: the strongest of ``features``, on as many test ``rows``.
+
+    ``curves``: predictions ``(curve_rows, points, outputs)`` of some rows by feature, with these rows' numbers. The
+    outputs are ``classes``, or None for regression.
+    """
+
+    cards: Sequence[dict[str, Any]]
+    curves: Mapping[str, npt.NDArray[np.floating]]
+    classes: Sequence[str] | None
+    rows: int
+    features: int
+    curve_rows: npt.NDArray[np.integer] | Sequence[int] = ()
+
+
+@section("table")
+def cards(work: Work) -> None:
+    """Fill ``cards``. The first of the drawn rows have curves."""
+    main, model = work.content.explanation, work.model
+    assert main is not None
+    sample, predict, classes = card_sample(work)
+    most = len(sample.raw) if not model.images else image_curves(model.pixels, sample.raw.shape[1])
+    curve_rows = np.arange(min(most, len(sample.raw)))
+    found, curves = feature_cards(sample, columns_by_rank(main, sample.raw), curve_rows, predict)
+    count = max((len(each) for each in curves.values()), default=0)
+    work.put(
+        cards=CardsSection(
+            cards=found,
+            curves={name: each.astype(np.float32) for name, each in curves.items()},
+            classes=classes,
+            rows=len(sample.raw),
+            features=len(main.names),
+            curve_rows=work.explained.numbers[work.drawn[:count]],
+        )
+    )
+
+
+def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
+    """Return drawn rows, how they are predicted, and the classes whose probabilities are shown (None: a number)."""
+    chosen = work.drawn[:MOST_ROWS]
+    rows, seen = work.explained.take(chosen), work.seen.take(chosen)
+    raw, outputs = rows.frame.reset_index(drop=True), seen.shown_outputs
+
+    def predict(places: Places, changed: pd.DataFrame) -> npt.NDArray[np.float64]:
+        return work.model.predict_changed(rows.take(places) if work.model.images else rows, changed)[:, outputs]
+
+    sample = Sample(
+        raw=raw,
+        table=work.blanked(raw),
+        outcome=seen.outcomes[:, outputs],
+        predicted=seen.columns[:, outputs],
+        numbers=work.model.dates(raw),
+    )
+    return sample, predict, [seen.classes[place] for place in outputs] if seen.classes else None
+
+
+def columns_by_rank(main: Explanation, table: pd.DataFrame) -> list[str]:
+    """Return the features of a ranking. Where these are groups of columns of the table, return the columns."""
+    if main.level == "feature":
+        return main.ranking()
+    groups = main.groups or {}
+    names = [column for name in main.ranking() for column in groups.get(name, (name,))]
+    return [name for name in dict.fromkeys(names) if name in table.columns]

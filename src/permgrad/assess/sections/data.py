@@ -1,0 +1,123 @@
+"""The table and its split: columns that give the target away, that differ between the parts, and rows in both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.assess.work import Work
+from permgrad.base.errors import keeping_warnings
+from permgrad.data.read.table import blank_codes
+from permgrad.data.splitting import count_shared_rows
+from permgrad.data.types.column_types import infer_schema
+from permgrad.evaluation.distributions import describe_columns
+from permgrad.evaluation.drift import both_parts, find_drift
+from permgrad.evaluation.leaks import columns_that_tell
+from permgrad.evaluation.metrics import Task
+
+#: Columns of a table whose shared rows and types are looked at.
+_MOST_COLUMNS = 2000
+#: A part of a split: its table and its target.
+Part = tuple[pd.DataFrame, npt.NDArray[Any]]
+
+
+@dataclass(kw_only=True)
+class DataSection:
+    """The table and how it was split.
+
+    ``rows`` and ``class_counts`` (one row per class) are by part. ``columns`` has one row per column of the table.
+    ``constant_from`` is the part that the constant was taken from. ``shared_rows`` are test rows equal to a training
+    row in every column, ``blank_rows`` those of them without a value, and ``alike_rows`` are equal in the model's
+    columns. ``leaks`` are columns that alone predict the target, and ``drift`` compares columns of training and test
+    rows, see ``permgrad.evaluation.leaks`` and ``permgrad.evaluation.drift``. ``described`` has the ``rows`` of both
+    parts that were compared and their ``columns``, see ``permgrad.evaluation.distributions``. ``unchecked`` is what the
+    search for leaks, drift and copies of rows needs and does not have.
+    """
+
+    rows: Mapping[str, int | None]
+    columns: pd.DataFrame | None = None
+    split: str = ""
+    constant_from: str = "train"
+    shared_rows: int | None = None
+    blank_rows: int = 0
+    alike_rows: int | None = None
+    class_counts: pd.DataFrame | None = None
+    notes: Sequence[str] = ()
+    card: Mapping[str, str] = field(default_factory=dict)
+    leaks: Sequence[Mapping[str, Any]] = ()
+    drift: Sequence[Mapping[str, Any]] = ()
+    described: Mapping[str, Any] = field(default_factory=dict)
+    unchecked: str = ""
+
+
+def find_leaks(train: Part, held: Part, task: Task, na_codes: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return columns that alone predict the target nearly perfectly, see ``permgrad.evaluation.leaks``."""
+    sides = [(blank_codes(table, na_codes), y) for table, y in (train, held)]
+    return columns_that_tell(sides[0], sides[1], task)
+
+
+def compare_parts(train: Part, test: Part, target: str, na_codes: Sequence[Any]) -> dict[str, Any]:
+    """Return what ``columns.json`` holds: how each column is distributed in training and test rows, and its drift."""
+    options: dict[str, Any] = {"targets": (target, train[1], test[1]), "na_codes": na_codes}
+    both, *rows = both_parts(train[0], test[0], **options)
+    return {
+        "drift": find_drift(train[0], test[0], **options),
+        "rows": rows,
+        "columns": describe_columns(both, rows[0]),
+    }
+
+
+def describe_data(work: Work) -> DataSection:
+    """Describe rows as they were passed, and their columns."""
+    model, train, table = work.model, work.train, work.test.table
+    counts = {}
+    if model.classes:
+        parts = {"train": train, "test": work.test}
+        codes = {part: model.codes(rows) for part, rows in parts.items() if rows is not None}
+        counts = {part: np.bincount(at[at >= 0], minlength=len(model.classes)) for part, at in codes.items()}
+    columns, compared = None, dict[str, Any]()
+    if table is not None:
+        learned_from = table if train is None or train.table is None else train.table
+        with keeping_warnings():
+            schema = infer_schema(learned_from.iloc[:, :_MOST_COLUMNS])
+        lines = [(one.name, one.kind, one.n_missing, one.n_levels, one.reason) for one in schema]
+        columns = pd.DataFrame(lines, columns=["name", "kind", "missing", "levels", "reason"])
+        if train is not None and train.table is not None and table.shape[1] <= _MOST_COLUMNS:
+            compared = _compared(work, train.table, table)
+    return DataSection(
+        rows={"train": None if train is None else len(train), "test": len(work.test)},
+        columns=columns,
+        split="as passed to permgrad",
+        constant_from="test" if train is None else "train",
+        unchecked="" if compared else "train" if train is None else "table",
+        class_counts=pd.DataFrame(counts, index=list(model.classes)) if counts else None,
+        notes=[f"Task: {model.task}, model: {model.name}."],
+        **compared,
+    )
+
+
+def _compared(work: Work, learned: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
+    """Compare the rows of training and test: columns that tell the target, drift, distributions and shared rows."""
+    model, target = work.model, work.content.target
+    assert work.train is not None
+    codes = [model.codes(rows) for rows in (work.train, work.test)]
+    before, held = (np.asarray(model.classes)[y] if model.classes else y for y in codes)
+    with keeping_warnings():
+        leaks = find_leaks((learned, codes[0]), (table, codes[1]), model.task, model.na_codes)
+        described = compare_parts((learned, before), (table, held), target, model.na_codes)
+    first, second = (part.assign(**{"\0target": y}) for part, y in ((learned, before), (table, held)))
+    shared = count_shared_rows(first, second)
+    empty = work.blanked(table).isna().all(axis=1).to_numpy()
+    return {
+        "leaks": leaks,
+        "drift": described.pop("drift"),
+        "described": described,
+        "shared_rows": shared,
+        "blank_rows": count_shared_rows(first, second[empty]) if shared else 0,
+        "alike_rows": shared,
+    }

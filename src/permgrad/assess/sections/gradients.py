@@ -1,0 +1,76 @@
+"""Integrated gradients of all test rows, of networks that are explained by them first, as published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from permgrad.assess.store import storable
+from permgrad.assess.work import Work, section
+from permgrad.attribution.explanation import Explanation
+from permgrad.base.arrays import Floats
+
+#: A row that could occur in the table, and the published choice, where no category has any level.
+BASELINES = ("median", "zeros")
+#: How the report describes each.
+_REPORTED = (
+    *("baseline_name", "baseline", "unit", "rule", "completeness_gap", "quadrature_error"),
+    *("output_range", "steps", "mean_steps"),
+)
+
+
+@storable
+@dataclass(kw_only=True)
+class GradientSection:
+    """Integrated gradients summed up over all test rows.
+
+    The table has one row per encoded input (``level = "input"``) and per feature (``level = "feature"``) with
+    ``baseline, name, mean, mean_absolute, published``. ``facts["baselines"]`` lists ``baseline_name, baseline`` (in
+    words), ``completeness_gap, quadrature_error``.
+    """
+
+    table: pd.DataFrame
+    facts: Mapping[str, Any]
+
+
+@section("table", "one logit")
+def gradients(work: Work) -> None:
+    """Fill ``gradients``: explain every test row from each of ``BASELINES``."""
+    model, encoder = work.model, work.model.encoder
+    options = {"method": "integrated_gradients", "players": "encoded", "target": model.positive}
+    explanations = {name: model.explain(work.explained, baseline=name, **options) for name in BASELINES}
+    tables = [summary(name, encoded, encoder) for name, encoded in explanations.items()]
+    first = explanations[BASELINES[0]]
+    facts = {
+        "output": first.outputs[0],
+        "rows": len(first.values),
+        "baselines": [{name: one.meta.get(name) for name in _REPORTED} for one in explanations.values()],
+    }
+    work.put(gradients=GradientSection(table=pd.concat(tables, ignore_index=True), facts=facts))
+    work.all_rows = first
+
+
+def by_feature(encoded: Explanation, encoder: Any) -> tuple[list[str], Floats]:
+    """Add up the encoded inputs of each feature: names, and ``(rows, features)`` for the first output."""
+    names = [str(name) for name in encoder.features()]
+    columns = [np.asarray(places, dtype=np.intp) for places in encoder.features().values()]
+    return names, np.stack([encoded.values[:, places, 0].sum(axis=1) for places in columns], axis=1)
+
+
+def summary(baseline: str, encoded: Explanation, encoder: Any) -> pd.DataFrame:
+    """Return one line for each encoded input, then one for each feature."""
+    names, sums = by_feature(encoded, encoder)
+    owner = {int(column): name for name, places in encoder.features().items() for column in places}
+    owners = [owner[column] for column in range(encoded.values.shape[1])]
+    sides = ("input", owners, encoded.names, encoded.values[:, :, 0]), ("feature", names, names, sums)
+    tables = []
+    for level, features, shown, values in sides:
+        total, norm = values.sum(axis=0), float(np.abs(values.sum(axis=0)).sum())
+        facts = {"baseline": baseline, "level": level, "feature": features, "name": list(shown)}
+        means = {"mean": values.mean(axis=0), "mean_absolute": np.abs(values).mean(axis=0)}
+        tables.append(pd.DataFrame({**facts, **means, "published": total / norm if norm > 0 else 0.0 * total}))
+    return pd.concat(tables, ignore_index=True)

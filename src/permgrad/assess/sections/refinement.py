@@ -1,0 +1,23 @@
+"""The ranking again on more rows, where its intervals are still wide and there is time."""
+
+from __future__ import annotations
+
+from permgrad.assess.sections.beside_data import beside_data
+from permgrad.assess.sections.ranking import draw_rows, rank
+from permgrad.assess.work import Work, section
+
+
+@section("table")
+def refinement(work: Work) -> None:
+    """Fill ``explanation``, ``branches`` and what follows from them, from more rows."""
+    places, seconds, options = work.first_ranking
+    main, budget = work.content.explanation, work.budget
+    if places is None or main is None or work.model.encoder is None or budget.most_rows != "auto":
+        return
+    wanted = budget.wanted_rows(main, len(places), len(work.explained), seconds)
+    if wanted is None:
+        return
+    with budget.clock.whole.part("refinement"):
+        main = rank(work, draw_rows(work, wanted), options)
+    work.put(branches={**(main.branches or {}), "paper": (work.content.branches or {}).get("paper")})
+    beside_data(work)

@@ -1,0 +1,20 @@
+"""What further trainings on other rows would say."""
+
+from __future__ import annotations
+
+import time
+
+from permgrad.assess.work import Work, section
+
+
+@section()
+def refits(work: Work) -> None:
+    """Fill ``refits``, if they were asked for."""
+    if work.budget.refits is None or work.refit is None:
+        return
+    clock, started = work.budget.clock, time.monotonic()
+    clock.expect(explanation=0.0)
+    with clock.whole.part("refits"):
+        work.put(refits=work.refit(work.budget.refits))
+    # They come on top: what follows them has as much time as without.
+    clock.started += time.monotonic() - started

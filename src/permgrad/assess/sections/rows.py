@@ -1,0 +1,251 @@
+"""Single rows: typical and wrong ones, their attributions and maps, and a list with values and rows like them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.assess.budget import FEW_ROWS, SHOWN_ROWS, image_rows
+from permgrad.assess.model import TOLERANCE_OF_NOTABLE
+from permgrad.assess.predictions import Predictions
+from permgrad.assess.rows import Places, Rows
+from permgrad.assess.sections.cards import columns_by_rank
+from permgrad.assess.store import storable
+from permgrad.assess.work import Work, section
+from permgrad.attribution.explanation import Explanation
+from permgrad.base.errors import keeping_warnings
+from permgrad.base.numerals import number
+from permgrad.base.random import generator
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.evaluation import listing
+from permgrad.evaluation.segments import groups_of_rows
+
+#: The kind of class activation map of hybrid networks. It separates classes best of the three: on Covertype its maps
+#: differ about twice as much between classes as between two trainings, where the image path has 3 % of the branch
+#: weights. Those of Grad-CAM differ less (verification/verify_classes.py).
+MAPS = "layercam"
+#: Columns of listed rows that are stored, and those of similar rows.
+MOST_COLUMNS, SIMILAR_COLUMNS = 60, 5
+
+
+@storable
+@dataclass(kw_only=True)
+class LocalRows:
+    """A local explanation, and the numbers of its rows in their file."""
+
+    explanation: Explanation
+    numbers: Sequence[int]
+
+
+@dataclass(kw_only=True)
+class RowSection:
+    """One explained row: the position ``row`` in a local explanation.
+
+    ``output`` is the output shown (None: the predicted one). ``image`` is the rendered row ``(height, width)``,
+    ``heat`` its activation map. ``maps`` are those of images that users provide.
+    """
+
+    explanation: Explanation
+    row: int
+    title: str = ""
+    output: Any = None
+    image: npt.NDArray[np.floating] | None = None
+    heat: npt.NDArray[np.floating] | None = None
+    heat_title: str = ""
+    text: str = ""
+    maps: Explanation | None = None
+
+
+@storable
+@dataclass(kw_only=True)
+class SimilarRows:
+    """Rows like the listed ones, by their distance in the encoded table: of training, and ``beside`` them in the list.
+
+    ``near`` ``(rows, k)`` are positions in the similar training rows, which have ``numbers`` in their file, ``truth``
+    (the code of a class, or the target) and a ``table`` of raw values. ``searched`` of all training rows were compared.
+    """
+
+    near: npt.NDArray[np.integer]
+    distance: npt.NDArray[np.floating]
+    beside: npt.NDArray[np.integer]
+    beside_distance: npt.NDArray[np.floating]
+    numbers: npt.NDArray[np.integer]
+    truth: npt.NDArray[Any]
+    table: pd.DataFrame
+    searched: int
+    of: int
+
+
+@storable
+@dataclass(kw_only=True)
+class ListedSection:
+    """Single test rows: raw values of the strongest features, truth (the code of a class, or the target), predictions.
+
+    ``predicted`` ``(rows, outputs)`` are probabilities or the prediction. ``numbers`` are those of the rows in their
+    file, ``random`` says which were drawn at random from all ``rows``. ``inside`` are the ends of their intervals
+    ``(rows, 2)``, or whether each class is in their set ``(rows, classes)``. ``groups`` are those of the tab Trust, by
+    column: each row's group, and the groups' names. ``local`` are the explanations of listed rows, ``maps`` their
+    activation maps: fields of the assessment.
+    """
+
+    table: pd.DataFrame
+    numbers: npt.NDArray[np.integer]
+    random: npt.NDArray[np.bool_]
+    truth: npt.NDArray[Any]
+    predicted: npt.NDArray[np.floating]
+    classes: Sequence[str] | None
+    rows: int
+    identifiers: pd.DataFrame | None = None
+    similar: SimilarRows | None = None
+    inside: npt.NDArray[Any] | None = None
+    groups: Mapping[str, tuple[npt.NDArray[np.integer], Sequence[str]]] = field(default_factory=dict)
+    local: Sequence[LocalRows] = ()
+    maps: LocalRows | None = None
+
+
+# ---- chosen rows and their attributions ------------------------------------------------------------------------------
+@section()
+def single_rows(work: Work) -> None:
+    """Fill ``chosen`` and ``explained``: a few rows that are typical or wrong, and more for the plot of all."""
+    chosen = choose_rows(work.seen)
+    shown = np.array(list(chosen), dtype=np.int64)
+    explained = np.concatenate([shown, _further(work, shown)])
+    work.explained_places = explained
+    rows, drawn_numbers = work.explained.take(explained), work.explained.numbers[explained].tolist()
+    facts = [describe_row(work.seen, int(work.explained.numbers[row]), row, why) for row, why in chosen.items()]
+    work.put(chosen=facts, explained=LocalRows(explanation=work.model.attribute(rows), numbers=drawn_numbers))
+
+
+def _further(work: Work, shown: Places) -> Places:
+    """Return the rows that are explained behind those shown, in their order."""
+    drawn = work.drawn
+    if work.model.images:
+        others = drawn[~np.isin(drawn, shown)]
+        return np.sort(others[: image_rows(work.model.pixels) - len(shown)])
+    most = work.budget.swarm_rows(work.outputs) if work.test.table is not None else FEW_ROWS
+    return np.sort(np.setdiff1d(drawn[:most], shown))
+
+
+@section("maps")
+def maps(work: Work) -> None:
+    """Fill ``maps``: activation maps of the rows shown, with images of all rows explained."""
+    places = work.explained_places
+    places = places if work.model.images else places[: len(work.content.chosen or ())]
+    options = {} if work.model.images else {"variant": MAPS}
+    rows = work.explained.take(places)
+    with keeping_warnings():  # maps of classes that a row does not have are often empty
+        drawn = work.model.explain(rows, method="gradcam", **options)
+    work.put(maps=LocalRows(explanation=drawn, numbers=rows.numbers.tolist()))
+
+
+def choose_rows(seen: Predictions) -> dict[int, str]:
+    """Choose a few interesting rows: typical ones, and the one with the worst prediction."""
+    chosen: dict[int, str] = {}
+    truth, guess = seen.codes, seen.guess
+    if not seen.classes:
+        order = np.argsort(guess, kind="stable")
+        for share, why in ((0.1, "a low prediction"), (0.5, "a middling prediction"), (0.9, "a high prediction")):
+            chosen.setdefault(int(order[int(share * len(order))]), why)
+        chosen.setdefault(int(np.abs(guess - truth).argmax()), "the row with the largest error")
+        return chosen
+    best, of_truth = guess.argmax(axis=1), guess[np.arange(len(truth)), truth]
+    frequent = np.argsort(-np.bincount(truth, minlength=len(seen.classes)), kind="stable")
+    for label in frequent[: SHOWN_ROWS - 1]:
+        right = np.flatnonzero((best == label) & (truth == label))
+        if len(right):
+            order = right[np.argsort(of_truth[right], kind="stable")]
+            chosen[int(order[len(order) // 2])] = "a usual row of its class, predicted right"
+    wrong = np.flatnonzero(best != truth)
+    if len(wrong):
+        chosen.setdefault(int(wrong[of_truth[wrong].argmin()]), "the row with the clearest wrong prediction")
+    return chosen
+
+
+def describe_row(seen: Predictions, name: int, place: int, why: str) -> dict[str, Any]:
+    """Return what is shown about the row at a place, whose number in its file is ``name``."""
+    facts: dict[str, Any] = {"row": name, "why": why}
+    if not seen.classes:
+        truth = float(seen.codes[place])
+        facts |= {"truth": truth, "prediction": float(seen.guess[place]), "output": 0}
+        shown, words = number(truth, 4), f"predicted {number(facts['prediction'], 4)}"
+    else:
+        best = int(seen.guess[place].argmax())
+        facts |= {"truth": seen.truth[place], "prediction": seen.classes[best], "output": best}
+        facts["probability"] = float(seen.guess[place, best])
+        shown, words = seen.truth[place], f"predicted {facts['prediction']} with {facts['probability']:.2f}"
+    return facts | {"title": f"Row {name}: {shown}, {words}"}
+
+
+# ---- the list --------------------------------------------------------------------------------------------------------
+@section("table")
+def listed(work: Work) -> None:
+    """Fill ``listed``, and explain the wrong and unsure rows in it as ``notable``."""
+    main, rows, seen = work.content.explanation, work.explained, work.seen
+    assert main is not None
+    explained = work.explained_places.tolist()
+    unsure = listing.notable_rows(seen.guess, seen.codes)
+    chosen = listing.choose_listed(work.drawn, [*explained[:SHOWN_ROWS], *unsure])
+    further = np.array([place for place in unsure if place not in set(explained)], dtype=np.int64)
+    if not work.model.images and len(further):
+        taken = rows.take(further)
+        attributions = work.model.attribute(taken, tolerance=TOLERANCE_OF_NOTABLE)
+        work.put(notable=LocalRows(explanation=attributions, numbers=taken.numbers.tolist()))
+    names = [name for name in columns_by_rank(main, rows.frame) if name in rows.frame.columns][:MOST_COLUMNS]
+    taken, told = rows.take(chosen.places), seen.take(chosen.places)
+    with keeping_warnings():
+        groups = groups_of_rows(work.test.frame, work.places[chosen.places], names, work.model.na_codes)
+    named = taken.identifiers
+    work.put(
+        listed=ListedSection(
+            table=taken.frame[names].reset_index(drop=True),
+            identifiers=None if named is None or not len(named.columns) else named.reset_index(drop=True),
+            numbers=taken.numbers,
+            random=chosen.random,
+            truth=told.codes,
+            predicted=told.columns,
+            inside=told.inside,
+            classes=list(told.classes) or None,
+            rows=len(rows),
+            similar=_similar(work, taken, names[:SIMILAR_COLUMNS]),
+            groups=groups,
+        )
+    )
+
+
+def _similar(work: Work, rows: Rows, names: Sequence[str]) -> SimilarRows | None:
+    """Return the training rows and the listed rows nearest to each listed row. None: there is no training table."""
+    train, seed = work.train, work.budget.seed
+    if train is None or train.table is None:
+        return None
+    with keeping_warnings():
+        standard = None if work.model.encoder is not None else TableEncoder("standard").fit(train.table)
+
+        def encode(part: Rows) -> npt.NDArray[np.float32]:
+            encoded = part.inputs.encoded if standard is None else standard.transform(part.table)
+            return np.asarray(encoded, dtype=np.float32)
+
+        test = encode(rows)
+        if not test.shape[1]:
+            return None
+        count = listing.searched_rows(len(train), test.shape[1])
+        pool = train.take(np.sort(generator(seed, "similar rows").permutation(len(train))[:count]))
+        near, distance = listing.nearest_rows(test, encode(pool))
+    beside, beside_distance = listing.nearest_rows(test, test, 2, same=np.arange(len(test)))
+    used, position = np.unique(near, return_inverse=True)
+    found = pool.take(used)
+    return SimilarRows(
+        searched=len(pool),
+        of=len(train),
+        near=position.reshape(near.shape),
+        distance=distance,
+        beside=beside,
+        beside_distance=beside_distance,
+        numbers=found.numbers,
+        truth=work.model.codes(found),
+        table=found.frame[list(names)].reset_index(drop=True),
+    )

@@ -1,0 +1,115 @@
+"""How good predictions are, compared with a constant and with other models on the same test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.assess.assessment import Assessment
+from permgrad.assess.predictions import COVERAGE
+from permgrad.assess.sections.thresholds import cuts
+from permgrad.assess.work import Work, section
+from permgrad.base.files import plain
+from permgrad.data.types.positive import find_positive
+from permgrad.evaluation.intervals import score_intervals
+from permgrad.evaluation.metrics import evaluate
+from permgrad.evaluation.skill import Predicted, against_others, skill
+from permgrad.evaluation.thresholds import never_predicted
+
+
+@section(stage="model")
+def scores(work: Work) -> None:
+    """Fill ``metrics``, ``predictions`` and ``guesses``."""
+    model, predicted, test = work.model, work.predictions, work.test
+    none = np.zeros(0, dtype=np.int64)
+    held, held_predicted = test.take(none), predicted.take(none)
+    counts = {"train": None if work.train is None else len(work.train)}
+    metrics: dict[str, Any] = {"task": model.task, "rows": counts}
+    if work.validation is not None:
+        held, held_predicted = work.validation, model.predict(work.validation)
+        counts["validation"] = len(held)
+        metrics["validation"] = model.measure(held_predicted.guess, held)
+    counts["test"] = len(test)
+    metrics["test"] = model.measure(predicted.guess, test)
+    if model.classes:
+        pairs = [(model.targets(rows), told.guess) for rows, told in ((held, held_predicted), (test, predicted))]
+        missed = never_predicted(np.asarray(model.labels), *pairs)
+        metrics |= {"positive": plain(model.positive_label), "never_predicted": missed}
+    guesses: dict[str, npt.NDArray[Any]] = {}
+    with work.budget.clock.whole.part("baselines"):
+        metrics["baselines"] = {} if work.fit_others is None else work.fit_others(guesses)
+    metrics["constant"], mean = constant_of(work)
+    if predicted.inside is not None:
+        metrics["intervals"] = score_intervals(predicted.codes, predicted.inside, COVERAGE)
+    others = {name: Predicted(predicted.codes, guess) for name, guess in guesses.items()}
+    for name, facts in against_others(model.task, predicted.scored, others, seed=work.budget.seed).items():
+        metrics["baselines"][name]["ahead"] = facts
+    if work.validation is not None and len(model.classes) == 2 and (model.has_one_logit or work.budget.cost):
+        thresholds = cuts(work, (held, held_predicted), (test, predicted))
+        metrics |= {} if thresholds is None else {"cuts": thresholds}
+    if predicted.training_mean is None and mean is not None:
+        predicted = replace(predicted, training_mean=mean)
+    work.put(metrics=metrics)
+    work.content.predictions, work.content.guesses = predicted, guesses
+    work.content.positive = metrics.get("positive")
+
+
+def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:
+    """Compare a model with a constant that ignores the features.
+
+    Returns:
+        The constant's metrics with ``learnt`` and ``ahead``, and the number that it predicts (None for classes). It is
+        taken from the training rows, or without them from the test rows, where it is a little better than it could be.
+    """
+    model, predicted = work.model, work.predictions
+    learned = predicted.codes if work.train is None else model.codes(work.train)
+    mean = None
+    if model.task == "regression":
+        mean = float(np.mean(learned, dtype=np.float64))
+        guess = np.full(len(predicted), mean)
+    else:
+        known = np.asarray(learned, dtype=np.int64)
+        shares = np.bincount(known[known >= 0], minlength=len(model.classes)) / len(learned)
+        guess = np.tile(shares, (len(predicted), 1))
+    names = ("accuracy",) if model.labels_only else ()
+    constant = Predicted(predicted.codes, guess)
+    ahead = skill(model.task, predicted.scored, constant, seed=work.budget.seed, names=names)
+    return {**model.measure(guess, work.test), **(ahead or {})}, mean
+
+
+def with_positive(content: Assessment, level: str) -> Assessment:
+    """Return an assessment with another positive class: metrics are computed again where predictions are stored."""
+    predictions, metrics = content.predictions, dict(content.metrics or {})
+    assert predictions is not None
+    assert content.data is not None
+    assert content.data.class_counts is not None
+    classes = list(predictions.classes)
+    label = classes[find_positive(classes, level)]
+
+    def anew(guess: npt.NDArray[Any]) -> dict[str, Any]:
+        return evaluate("classification", predictions.truth, probabilities=guess, classes=classes, positive=label)
+
+    metrics["test"] = anew(predictions.guess)
+    counts = content.data.class_counts["train"].reindex(classes).to_numpy(dtype=np.float64)
+    metrics["constant"] = {**content.constant, **anew(np.tile(counts / counts.sum(), (len(predictions), 1)))}
+    if str(metrics["positive"]) != label:
+        unknown = dict.fromkeys(("average_precision", "lift"))
+        metrics["validation"], metrics["not_kept"] = metrics["validation"] | unknown, []
+        metrics["baselines"] = {
+            name: entry | _of(content.guesses.get(name), anew, unknown) for name, entry in metrics["baselines"].items()
+        }
+    changed: dict[str, Any] = {
+        name: replace(entry, meta={**entry.meta, "positive": label})
+        for name in ("explanation", "local")
+        if (entry := getattr(content, name)) is not None
+    }
+    return replace(content, metrics=metrics, positive=label, **changed)
+
+
+def _of(guess: Any, anew: Any, names: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the named metrics of a model, or None for each where its predictions were not kept."""
+    return dict(names) if guess is None else {name: value for name, value in anew(guess).items() if name in names}

@@ -1,0 +1,101 @@
+"""Rows that readers of a page may change, as the page needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from permgrad.assess.encoder_form import cells_of, encoder_form
+from permgrad.assess.store import storable
+from permgrad.assess.work import Work, section
+from permgrad.data.encode.encoding import TableEncoder
+
+if TYPE_CHECKING:
+    from permgrad.models.estimators.prepared import EncodedRows
+
+#: Rows that readers may change, at most.
+MOST_ROWS = 300
+#: Features that have inputs.
+MOST_INPUTS = 60
+#: Encoded numbers of all these rows together, and rows that are there at least.
+_ROW_NUMBERS, _LEAST_ROWS = 60_000, 20
+
+
+@storable
+@dataclass(frozen=True)
+class ChangeableRows:
+    """Rows that readers may change.
+
+    Attributes:
+        numbers: each row's number in its file.
+        encoded: the rows as the network sees them, ``(rows, encoded)``.
+        columns: positions of the raw columns that have inputs, the strongest first.
+        cells: what these columns hold, ``(rows, columns)``: numbers, seconds, 0 and 1, or the position of a level.
+        missing: the kind of missing of each of these cells, 0 where there is a value.
+        fixed: of a network that also reads images, what they become, ``(rows, units)``. The images do not change.
+    """
+
+    numbers: npt.NDArray[np.int64]
+    encoded: npt.NDArray[np.float32]
+    columns: npt.NDArray[np.int64]
+    cells: npt.NDArray[np.float64]
+    missing: npt.NDArray[np.uint8]
+    fixed: npt.NDArray[np.float32] | None = None
+
+
+def rows_of(model: Any, rows: EncodedRows, numbers: npt.ArrayLike, ranking: Sequence[str] = ()) -> ChangeableRows:
+    """Return encoded rows of a model in the form of the page. Of wide tables only the first."""
+    encoder = model.preprocessor_
+    most = min(len(rows), max(_LEAST_ROWS, _ROW_NUMBERS // max(len(encoder.slots_), 1)))
+    rows, fixed = rows.take(np.arange(most)), None
+    if rows.images:
+        tensors = [torch.from_numpy(np.asarray(value, dtype=np.float32)) for value in model.inputs(rows).values()]
+        with torch.inference_mode():
+            fixed = model.module_.image_branch(*tensors[:-1]).numpy()
+    columns = _shown_columns(encoder, ranking)
+    cells, missing = _cells(encoder, rows.table, columns)
+    places = np.asarray(numbers)[:most]
+    return ChangeableRows(places, rows.encoded, np.array(columns, dtype=np.int64), cells, missing, fixed)
+
+
+def _shown_columns(encoder: TableEncoder, ranking: Sequence[str]) -> list[int]:
+    """Return the raw columns that have inputs, those of the strongest features first."""
+    place = {name: at for at, name in enumerate(encoder.feature_names_in_)}
+    features = encoder.features("feature")
+    ordered = [place[column] for name in ranking if name in features for column in encoder.raw_columns_of(name)]
+    seen = set(encoder.feature_of_.tolist())
+    return [at for at in dict.fromkeys([*ordered, *sorted(seen)]) if at in seen][:MOST_INPUTS]
+
+
+def _cells(
+    encoder: TableEncoder, frame: pd.DataFrame, columns: Sequence[int]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
+    """Return cells as numbers, and their kinds of missing."""
+    values, kinds = np.zeros((len(frame), len(columns))), np.zeros((len(frame), len(columns)), dtype=np.uint8)
+    by_name = cells_of(encoder, frame)
+    forms = {form["name"]: form for form in encoder_form(encoder)["columns"]}
+    for at, column in enumerate(columns):
+        name = encoder.feature_names_in_[column]
+        levels = {level: place for place, (level, _) in enumerate(forms[name].get("levels", ()))}
+        for row, cell in enumerate(by_name[name]):
+            if isinstance(cell, list):
+                kinds[row, at] = cell[0]
+            else:
+                values[row, at] = levels.get(cell, len(levels)) if isinstance(cell, str) else cell
+    return values, kinds
+
+
+@section("table", "network")
+def changeable(work: Work) -> None:
+    """Fill ``changeable``: the rows shown, and drawn ones."""
+    main, drawn = work.content.explanation, work.drawn
+    assert main is not None
+    shown = work.explained_places[: len(work.content.chosen or ())]
+    rows = work.explained.take(np.concatenate([shown, drawn[~np.isin(drawn, shown)]])[:MOST_ROWS])
+    work.put(changeable=rows_of(work.model.model, rows.inputs, rows.numbers, main.ranking()))

@@ -1,0 +1,191 @@
+"""Any section to files and back, by its fields: JSON for facts, npz for arrays, a folder for each explanation."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.attribution.explanation import Explanation
+from permgrad.base.errors import InputError
+from permgrad.base.files import atomic_path, plain, write_json_atomic
+from permgrad.base.stored import parse_json, read_npz, write_npz
+from permgrad.evaluation.cards import as_numbers
+
+Kind = TypeVar("Kind", bound=type)
+Arrays = dict[str, npt.NDArray[Any]]
+#: The key that marks what is not plain JSON. Other keys that start with it have it twice.
+_MARK = "\0"
+_KINDS: dict[str, type] = {}
+
+
+def storable(kind: Kind) -> Kind:
+    """Register a dataclass, so that a store writes and reads it by its fields."""
+    _KINDS[kind.__name__] = kind
+    return kind
+
+
+# ---- values and their parts ------------------------------------------------------------------------------------------
+def taken_apart(  # noqa: PLR0911 — one return for each kind of value
+    value: Any, key: str, arrays: Arrays, explanations: dict[str, Explanation]
+) -> Any:
+    """Return a value as JSON. Arrays and explanations in it are added to the mappings, by keys that start with ``key``.
+
+    Examples:
+        >>> arrays = {}
+        >>> facts = taken_apart({"curve": np.arange(3), "table": pd.DataFrame({"a": ["x", None]})}, "cards", arrays, {})
+        >>> list(arrays)
+        ['cards/0', 'cards/1/0']
+        >>> put_together(facts, arrays, {})["table"]["a"].tolist()
+        ['x', None]
+    """
+
+    def inner(item: Any, name: Any) -> Any:
+        return taken_apart(item, f"{key}/{name}", arrays, explanations)
+
+    if isinstance(value, Explanation):
+        explanations[key] = value
+        return {_MARK: "explanation", "key": key}
+    if isinstance(value, pd.DataFrame):
+        return {_MARK: "table", "key": key, "columns": _columns_apart(value, key, arrays), "rows": len(value)}
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        return {_MARK: "texts", "values": plain(value)}
+    if isinstance(value, np.ndarray):
+        arrays[key] = value
+        return {_MARK: "array", "key": key}
+    if is_dataclass(value) and not isinstance(value, type):
+        items = {one.name: inner(getattr(value, one.name), one.name) for one in fields(value)}
+        return {_MARK: type(value).__name__, **items}
+    if isinstance(value, Mapping):
+        names = [f"{_MARK}{name}" if str(name).startswith(_MARK) else str(name) for name in value]
+        return {name: inner(item, place) for place, (name, item) in enumerate(zip(names, value.values(), strict=True))}
+    if isinstance(value, (list, tuple)):
+        return [inner(item, place) for place, item in enumerate(value)]
+    return plain(value)
+
+
+def put_together(  # noqa: PLR0911 — as above
+    facts: Any, arrays: Mapping[str, Any], explanations: Mapping[str, Explanation]
+) -> Any:
+    """Return the value that ``taken_apart`` took apart. Tuples have become lists, and NaN among the facts None."""
+    if isinstance(facts, list):
+        return [put_together(item, arrays, explanations) for item in facts]
+    if not isinstance(facts, dict):
+        return facts
+    kind = facts.get(_MARK)
+    if kind == "explanation":
+        return explanations[facts["key"]]
+    if kind == "table":
+        return _columns_together(facts, arrays)
+    if kind == "texts":
+        return np.array(facts["values"], dtype=object)
+    if kind == "array":
+        return arrays[facts["key"]]
+    items = {
+        name.removeprefix(_MARK): put_together(item, arrays, explanations)
+        for name, item in facts.items()
+        if name != _MARK
+    }
+    return items if kind is None else _KINDS[kind](**items)
+
+
+def _columns_apart(table: pd.DataFrame, key: str, arrays: Arrays) -> list[dict[str, Any]]:
+    """Return the columns of a table as facts and arrays: numbers as they are, all else as codes of texts."""
+    columns: list[dict[str, Any]] = []
+    for place, name in enumerate(table.columns):
+        column = table.iloc[:, place]
+        values, levels = as_numbers(column), None
+        if values is None:
+            codes, distinct = pd.factorize(np.array([str(cell) for cell in column.astype(object)], dtype=object))
+            values, levels = np.where(column.isna(), -1, codes).astype(np.int64), distinct.tolist()
+        columns.append({"name": str(name), "levels": levels})
+        arrays[f"{key}/{place}"] = values
+    return columns
+
+
+def _columns_together(facts: Mapping[str, Any], arrays: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the table that ``_columns_apart`` took apart. Texts are objects, None where missing."""
+    columns: list[Any] = []
+    for place, entry in enumerate(facts["columns"]):
+        values, levels = arrays[f"{facts['key']}/{place}"], entry["levels"]
+        if levels is not None:
+            values = np.array([*levels, None], dtype=object)[values]
+        columns.append(pd.Series(values, dtype=np.float64 if levels is None else object))
+    table = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=range(facts["rows"]))
+    table.columns = pd.Index([entry["name"] for entry in facts["columns"]], dtype=object)
+    return table
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Store:
+    """The folder of an assessment. Without one, nothing is written, and values are the same."""
+
+    folder: Path | None = None
+
+    def put(self, place: str, value: Any, explanation: str = "") -> Any:
+        """Write a value, and return it as reading it would. ``explanation`` names the folder of one inside it.
+
+        Mappings become documents that other programs read: arrays in them are lists.
+        """
+        if isinstance(value, Explanation):
+            if self.folder is not None:
+                value.save(self.folder / place, overwrite=True)
+            return value
+        name = place.rpartition("/")[2]
+        arrays: Arrays = {}
+        explanations: dict[str, Explanation] = {}
+        facts = taken_apart(plain(value) if isinstance(value, dict) else value, name, arrays, explanations)
+        assert len(explanations) <= bool(explanation), "it has one folder"
+        if self.folder is not None:
+            for one in explanations.values():
+                one.save((self.folder / place).with_name(explanation), overwrite=True)
+            if arrays:
+                path = (self.folder / place).with_suffix(".npz")
+                with atomic_path(path) as temporary, temporary.open("wb") as stream:
+                    write_npz(stream, arrays)
+            write_json_atomic((self.folder / place).with_suffix(".json"), facts)
+        return put_together(facts, arrays, explanations)
+
+    def get(self, place: str, explanation: str = "") -> Any:
+        """Read a value, or return None where none was written.
+
+        Raises:
+            InputError: A file is damaged.
+        """
+        if self.folder is None:
+            return None
+        path = self.folder / place
+        if path.is_dir():
+            return _read_explanation(path)
+        file, arrays_file = path.with_suffix(".json"), path.with_suffix(".npz")
+        if not file.is_file():
+            return None
+        read = file
+        try:
+            facts = parse_json(file.read_bytes())
+            read = arrays_file
+            arrays = read_npz(arrays_file) if arrays_file.is_file() else {}
+            read = file
+            explanations: dict[str, Explanation] = defaultdict(partial(_read_explanation, path.parent / explanation))
+            return put_together(facts, arrays, explanations)
+        except InputError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            stage = "explanation" if "/" in place else "model"
+            raise InputError(f"{read} is damaged", hint=f"Run again with --from {stage}.", code="PG052") from error
+
+
+def _read_explanation(folder: Path) -> Explanation:
+    """Read an explanation of a run's folder, which has its files."""
+    for name in ("explanation.json", "values.npz"):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name} is missing", hint="Run again with --from explanation.", code="PG052")
+    return Explanation.load(folder)

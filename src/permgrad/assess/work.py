@@ -1,0 +1,170 @@
+"""What sections are computed from, and the registry of sections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.assess.assessment import PLACES, Assessment
+from permgrad.assess.budget import FEWEST_IMAGE_ROWS, MOST_IMAGE_ROWS, Budget
+from permgrad.assess.model import EvaluatedModel
+from permgrad.assess.predictions import Predictions
+from permgrad.assess.rows import Places, Rows
+from permgrad.assess.store import Store
+from permgrad.attribution.explanation import Explanation
+from permgrad.base.errors import by_count, counted
+from permgrad.base.random import generator
+from permgrad.data.read.table import blank_codes
+
+
+@dataclass
+class Work:
+    """A model, rows that it was not fitted on, and what an assessment of it may cost.
+
+    Attributes:
+        model: the model.
+        test: rows that the model was not fitted on.
+        content: the assessment. Sections fill its fields.
+        budget: which rows are explained, and the time.
+        train, validation: rows that it was fitted on, and that stopped its training.
+        store: where the sections are written.
+        fit_others: trains other models. It returns their metrics, and adds their predictions for the test rows.
+        refit: explains ``refits`` further trainings.
+        card_notes: what the data card says about columns.
+    """
+
+    model: EvaluatedModel
+    test: Rows
+    content: Assessment
+    budget: Budget = field(default_factory=Budget)
+    train: Rows | None = None
+    validation: Rows | None = None
+    store: Store = field(default_factory=Store)
+    fit_others: Callable[[dict[str, npt.NDArray[Any]]], dict[str, Any]] | None = None
+    refit: Callable[[int], Explanation] | None = None
+    card_notes: Mapping[str, list[str]] = field(default_factory=dict)
+    #: What sections hand on: rows, seconds and options of the first ranking, which rows are explained one by one, and
+    #: attributions of all of them.
+    first_ranking: tuple[Places | None, float, Mapping[str, Any]] = (None, 0.0, {})
+    explained_places: Places = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    all_rows: Explanation | None = None
+
+    def put(self, **values: Any) -> None:
+        """Store values of fields, and fill them in as reading them would."""
+        for name, value in values.items():
+            place = PLACES[name]
+            setattr(self.content, name, self.store.put(place.name, value, place.explanation))
+
+    def blanked(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return a table in which the cells with a declared code are missing."""
+        return blank_codes(table, self.model.na_codes)
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """The predictions for all test rows."""
+        return self.model.predict(self.test)
+
+    @cached_property
+    def places(self) -> Places:
+        """Which test rows are explained: those of classes that the model knows, and of images not too many."""
+        codes, budget = self.predictions.codes, self.budget
+        places = np.flatnonzero(codes >= 0) if self.model.classes else np.arange(len(self.test))
+        if unknown := len(self.test) - len(places):
+            rows = f"{counted(unknown, 'test row')} {by_count(unknown, 'has', 'have')} a class that no training row has"
+            budget.say(f"note: {rows}; {by_count(unknown, 'it is', 'they are')} not explained")
+        if not self.model.images:
+            return places
+        wanted = min(len(places), MOST_IMAGE_ROWS)
+        most = budget.in_time(wanted, FEWEST_IMAGE_ROWS, self.model.width, self.outputs, len(self.test))
+        if len(places) <= most:
+            return places
+        budget.say(f"note: {most} of {len(places):,} test rows are explained, drawn at random")
+        return np.sort(generator(budget.seed, "explained rows").permutation(places)[:most])
+
+    @cached_property
+    def explained(self) -> Rows:
+        """The test rows that are explained."""
+        return self.test.take(self.places)
+
+    @cached_property
+    def seen(self) -> Predictions:
+        """The predictions for the rows explained."""
+        return self.predictions if len(self.places) == len(self.test) else self.predictions.take(self.places)
+
+    @cached_property
+    def drawn(self) -> Places:
+        """A permutation of the rows explained, of which the first ones are shown."""
+        return generator(self.budget.seed, "swarm rows").permutation(len(self.explained))
+
+    @property
+    def outputs(self) -> int:
+        """The number of classes, or 1."""
+        return max(len(self.model.classes), 1)
+
+    @cached_property
+    def learned(self) -> pd.DataFrame | None:
+        """The table of the training rows with missing codes blanked, else that of the test rows."""
+        rows = self.test if self.train is None or self.train.table is None else self.train
+        return None if rows.table is None else self.blanked(rows.table)
+
+    @cached_property
+    def undated(self) -> pd.DataFrame | None:
+        """The same table without the columns of dates."""
+        learned = self.learned
+        if learned is None:
+            return None
+        return learned.drop(columns=[name for name in self.date_columns if name in learned])
+
+    @cached_property
+    def date_columns(self) -> set[str]:
+        """The columns of dates. Written as text, they have nearly as many values as there are rows."""
+        encoder = self.model.encoder
+        if encoder is not None:
+            return set(encoder.schema_.of_kind("date"))
+        return set() if self.test.table is None else set(self.model.dates(self.test.table))
+
+
+#: What a section needs of a model or its rows. A new capability is one line.
+CAPABILITIES: dict[str, Callable[[Work], bool]] = {
+    "table": lambda work: work.test.table is not None,
+    "network": lambda work: work.model.encoder is not None,
+    "maps": lambda work: work.model.draws_maps,
+    "branches": lambda work: {"tabular", "image"} <= set(work.model.paths),
+    "one logit": lambda work: work.model.has_one_logit and work.model.positive is not None,
+}
+
+
+class Section(NamedTuple):
+    """A section: the stage of a run that computes it, what it needs, and the function that fills its fields."""
+
+    stage: str
+    needs: tuple[str, ...]
+    fill: Callable[[Work], None]
+
+
+#: The sections in the order in which they are computed.
+SECTIONS: list[Section] = []
+
+
+def section(*needs: str, stage: str = "explanation") -> Callable[[Callable[[Work], None]], Callable[[Work], None]]:
+    """Register the function that fills a section. It runs where the model and its rows have what it needs."""
+
+    def register(fill: Callable[[Work], None]) -> Callable[[Work], None]:
+        SECTIONS.append(Section(stage, needs, fill))
+        return fill
+
+    return register
+
+
+def fill(work: Work, stages: Iterable[str] = ("model", "explanation")) -> Assessment:
+    """Compute the sections of some stages that apply to a model and its rows."""
+    for stage, needs, compute in SECTIONS:
+        if stage in stages and all(CAPABILITIES[name](work) for name in needs):
+            compute(work)
+    return work.content

@@ -1,0 +1,593 @@
+"""``Explanation``: the one result class of every attribution method."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+
+from permgrad.attribution.explanation.files import OF_ROWS, arrays_like_values, read_explanation, write_explanation
+from permgrad.attribution.explanation.orders import (
+    adjusted_by_order,
+    check_members,
+    lowest_order,
+    not_installed,
+    of_order,
+    places_of,
+    sizes_of,
+    to_shapiq,
+)
+from permgrad.attribution.explanation.ranks import MOST_TOGETHER, certain_ranks
+from permgrad.attribution.explanation.statistics import error_correlation, interval, mean_over_rows
+from permgrad.base.arrays import Array, Floats, Integers
+from permgrad.base.checks import check_choice, check_flag, check_path, is_number, is_whole
+from permgrad.base.errors import InputError, counted, shown, text_of, unknown
+from permgrad.base.frames import Library, as_library
+from permgrad.base.late import pd
+from permgrad.base.significance import clearly
+
+if TYPE_CHECKING:
+    from permgrad.pages.plots import PlotAccessor
+
+#: The method's name where each modality was explained by a different method.
+MIXED = "mixed"
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The result of a method: one number per feature and output, its uncertainty, and how it was computed.
+
+    Args:
+        values: importance or attribution, ``(features, outputs)`` if ``scope`` is global, ``(rows, features, outputs)``
+            if local. ``meta["quantity"]`` names the quantity and ``meta["unit"]`` its unit.
+        names: the players (features, groups or modalities), in the order of ``values``.
+        modality: the modality of each name. It is ``"table"`` on hybrid networks.
+        outputs: ``("all", *classes)`` for loss methods on classifiers (class k: rows with y = k), ``("all",)`` for
+            regression, the classes for methods that explain the output.
+        method: the method's registered name.
+        scope: ``"global"`` or ``"local"``.
+        std: standard errors, shaped like ``values``, or None where the method has none.
+        low, high: ends of the confidence interval at ``meta["confidence"]``, shaped like ``values``.
+        p_values: two-sided p-values of "the importance is 0": below 0.05 exactly when the 95 % interval excludes 0.
+            ``p_adjusted`` has them adjusted for all features.
+        correlation: how the errors of the names correlate, ``(outputs, names, names)``, for intervals of ranks. None:
+            not stored (local values, or many names). Of interactions there is none.
+        parts: named parts of the values, each shaped like ``values``. In the path game ``tabular`` and ``image`` add up
+            to ``values``, and ``interaction`` is already shared between them.
+        part_std: standard errors of ``parts``.
+        level: ``"column"``, ``"feature"``, ``"group"`` or ``"modality"``.
+        additive: whether values of different players may be summed.
+        groups: the features of each declared group.
+        branches: the weight of each branch of a hybrid network, or of each input of any other network with several, as
+            in ``branches.json``: ``branches["image"]["share"]`` is its share of the total. None for methods without.
+        direction: for each name the mean prediction by quantile or level:
+            ``{"kind": "numeric" | "levels", "at": [...], "label": [...], "mean": (points, outputs) nested list}``.
+        feature_values: the explained rows' raw values (rows × names), for plots of local results.
+        base_values: output at the baseline, ``(outputs,)`` or ``(rows, outputs)``, for local methods only.
+        predictions: the model's output for the explained rows, ``(rows, outputs)``, for local methods only.
+        maps: named image-space arrays, for display.
+        members: with ``interactions=``, the positions of each name's players: ``(3,)`` for a player, ``(0, 3)`` for a
+            pair. Players come first. Empty: every name is a player.
+        meta: seed, repeats, background, baseline, quantity, completeness gap, run time, versions.
+
+    Examples:
+        >>> values = np.array([[[2.0], [-1.0]], [[1.0], [3.0]]])  # (rows, features, outputs)
+        >>> facts = {"additive": True, "base_values": np.zeros(1), "p_values": np.full((2, 2, 1), 0.01)}
+        >>> local = Explanation(values, ("a", "b"), ("table", "image"), ("yes",), "shapley", "local", **facts)
+        >>> local.ranking(), local.output_index("yes")
+        (['b', 'a'], 0)
+        >>> explanation = local.to_global()
+        >>> explanation.to_frame()[["feature", "importance"]].values.tolist()
+        [['a', 1.5], ['b', 2.0]]
+        >>> low, high = explanation.ci()
+        >>> local.p_adjusted.round(2)[0].tolist()
+        [[0.02], [0.02]]
+        >>> local.by_modality().names
+        ('table', 'image')
+        >>> picture = explanation.plot.bar()
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Explanation.load(explanation.save(f"{folder}/why")).names
+        ('a', 'b')
+    """
+
+    values: Floats
+    names: tuple[str, ...]
+    modality: tuple[str, ...]
+    outputs: tuple[str, ...]
+    method: str
+    scope: Literal["global", "local"]
+    std: Floats | None = None
+    low: Floats | None = None
+    high: Floats | None = None
+    p_values: Floats | None = None
+    correlation: Floats | None = None
+    parts: dict[str, Floats] = field(default_factory=dict)
+    part_std: dict[str, Floats] = field(default_factory=dict)
+    level: str = "feature"
+    additive: bool = False
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    branches: dict[str, Any] | None = None
+    direction: dict[str, dict[str, Any]] | None = None
+    feature_values: pd.DataFrame | None = None
+    base_values: Floats | None = None
+    predictions: Floats | None = None
+    maps: dict[str, Array] = field(default_factory=dict)
+    members: tuple[tuple[int, ...], ...] = ()
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse arrays whose shapes do not fit together."""
+        wanted = (len(self.names), len(self.outputs))
+        if self.values.shape[-2:] != wanted or self.values.ndim != (2 if self.scope == "global" else 3):
+            raise InputError(
+                f"values must be (features, outputs) if global and (rows, features, outputs) if local, got shape "
+                f"{self.values.shape} with scope={self.scope!r}, {wanted[0]} names and {wanted[1]} outputs",
+                hint="Pass an array of that shape.",
+                code="PG007",
+            )
+        for name, array in arrays_like_values(self).items():
+            if array.shape != self.values.shape:
+                raise InputError(
+                    f"{name} must have the shape of values, {self.values.shape}, got {array.shape}",
+                    hint="Pass an array of that shape.",
+                    code="PG007",
+                )
+        check_members(self.members, wanted[0])
+
+    def __repr__(self) -> str:
+        rows = f", {counted(self.values.shape[0], 'row')}" if self.scope == "local" else ""
+        players = {"modality": "modalities"}.get(self.level, f"{self.level}s")
+        single = int((self.order == 1).sum())
+        interactions = counted(len(self.names) - single, "interaction")
+        names = f"{single} {players}" if single == len(self.names) else f"{single} {players} and {interactions}"
+        names = names if single or not self.members else interactions
+        # The rows of all classes together are no further output.
+        outputs = self.outputs[len(self.outputs) > 1 and self.outputs[0] == "all" :]
+        size = f"{names} × {counted(len(outputs), 'output')}"
+        return f"<Explanation: {self.method}, {self.scope}{rows}, {size}>"
+
+    @property
+    def order(self) -> Integers:
+        """How many players each name has, ``(names,)``: 1 for a player, 2 for an interaction of two.
+
+        Examples:
+            >>> values, names = np.array([[2.0], [1.0]]), ("a", "b")
+            >>> Explanation(values, names, ("t",) * 2, ("all",), "permutation", "global").order.tolist()
+            [1, 1]
+        """
+        return np.array([len(each) for each in self.members] or [1] * len(self.names), dtype=np.int64)
+
+    def of_order(self, order: int) -> Explanation:
+        """Return the explanation of the names of one order only: 1 for the players, 2 for their pairs.
+
+        Examples:
+            >>> values, members = np.array([[2.0], [1.0], [-0.5]]), ((0,), (1,), (0, 1))
+            >>> names = ("a", "b", "a × b")
+            >>> both = Explanation(values, names, ("t",) * 3, ("all",), "permutation", "global", members=members)
+            >>> both.of_order(2).names
+            ('a × b',)
+        """
+        return of_order(self, order)
+
+    @property
+    def plot(self) -> PlotAccessor:
+        """Plots of this explanation, such as ``.plot.bar()`` and ``.plot.beeswarm()``. Each returns a figure."""
+        # NOTE: imported here because report imports this file.
+        from permgrad.pages.plots import PlotAccessor
+
+        return PlotAccessor(self)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def to_html(self, row: int | None = None, *, output: str | int | None = None) -> str:
+        """Return the explanation as HTML for a notebook, without scripts, for light and dark themes.
+
+        A global explanation is shown as ranked bars with intervals, and names that clearly matter are bold. A local one
+        shows one row: its images with their attributions, its words, and the steps of its table from the baseline's
+        output to the row's output, all on one scale.
+
+        Args:
+            row: position of the row in a local explanation. None: the first.
+            output: name or position of the output. None: the first (for a row of two classes: the positive one).
+
+        Returns:
+            HTML that a notebook shows. Saved to a file, it opens in any browser.
+
+        Raises:
+            InputError: there is no such row or output, or ``row`` is passed for a global explanation.
+
+        Examples:
+            >>> values = np.array([[2.0], [1.0]])
+            >>> explanation = Explanation(values, ("a", "b"), ("table", "table"), ("all",), "permutation", "global")
+            >>> "<script" in explanation.to_html()
+            False
+        """
+        from permgrad.pages.notebook import to_html
+
+        return to_html(self.of_order(1), row=row, output=output)
+
+    def summary(self, *, output: str | int | None = None, top_n: int = 5) -> str:
+        """Return a few lines of plain text: what was explained, and the leading features with their intervals.
+
+        The p-values are adjusted for all features before a feature is reported to matter, as in ``clearly_matter``.
+        A local explanation is summarised by its mean absolute attributions.
+
+        Args:
+            output: name or position of the output. None: the first (for a row of two classes: the positive one).
+            top_n: how many features to list (per input, where each was explained by a different method).
+
+        Raises:
+            InputError: there is no such output, or ``top_n`` is not a whole number above 0.
+
+        Examples:
+            >>> values = np.array([[2.0], [1.0]])
+            >>> explanation = Explanation(values, ("a", "b"), ("table", "table"), ("all",), "permutation", "global")
+            >>> print(explanation.summary())
+            permutation measures the importance.
+            Largest:
+              a  2.00
+              b  1.00
+        """
+        from permgrad.pages.summary import summary
+
+        return summary(self.of_order(1), output=output, top_n=top_n)
+
+    def ci(self) -> tuple[Floats, Floats]:
+        """Return both ends of the confidence interval, NaN where the method gives none."""
+        missing = np.full(self.values.shape, np.nan)
+        return (missing if self.low is None else self.low, missing.copy() if self.high is None else self.high)
+
+    @property
+    def p_adjusted(self) -> Floats | None:
+        """The p-values adjusted by Holm's steps for all features of an output (and row), or None without p-values.
+
+        Undefined p-values stay NaN and are not counted as tests. Interactions are adjusted for all of their order,
+        also for those that screening left out.
+        """
+        return adjusted_by_order(self)
+
+    def clearly_matter(self, output: str | int | None = None) -> list[str]:
+        """Return the names that clearly matter to an output of a global explanation, by falling importance.
+
+        These are the names with an importance above 0 whose p-value passes Holm's steps over all features at 5 %. The
+        list is empty where the method has no p-values. Of pairs alone (``of_order(2)``), the value is not 0.
+
+        Args:
+            output: its name or position. None: the first.
+
+        Raises:
+            InputError: the explanation is local, or each modality was explained by a different method.
+
+        Examples:
+            >>> values, p_values = np.array([[2.0], [1.0], [0.5]]), np.array([[0.001], [0.3], [0.02]])
+            >>> names = ("a", "b", "c")
+            >>> result = Explanation(values, names, ("t",) * 3, ("all",), "permutation", "global", p_values=p_values)
+            >>> result.clearly_matter()
+            ['a', 'c']
+        """
+        if self.scope == "local":
+            raise InputError("clearly_matter needs a global explanation", hint="Call .to_global() first.", code="PG004")
+        column = self.output_index(output)
+        if self.p_adjusted is None:
+            return []
+        passed = clearly(sizes_of(self, column), self.p_adjusted[:, column])
+        return [self.names[place] for place in self._order(output) if passed[place]]
+
+    @overload
+    def to_frame(self, library: Literal["pandas"] = "pandas") -> pd.DataFrame: ...
+
+    @overload
+    def to_frame(self, library: Library) -> Any: ...
+
+    def to_frame(self, library: Library = "pandas") -> Any:
+        """Return the tidy frame, one line per (row,) feature and output, of pandas, polars or pyarrow.
+
+        Columns: ``(row,) feature, modality, class, importance, std, ci_low, ci_high, p_value, p_adjusted`` and then
+        the parts (``tabular, image, interaction`` for the path game). With interactions the last column is ``order``
+        (1: features, 2: pairs). ``std`` is the standard error. In a local
+        explanation it and the p-values measure only the error of sampling. Undefined numbers are NaN, never 0.
+        """
+        rows = self.values.shape[0] if self.scope == "local" else 1
+        row, name, output = (axis.ravel() for axis in np.indices((rows, len(self.names), len(self.outputs))))
+        columns: dict[str, Any] = {}
+        if self.scope == "local":
+            columns["row"] = np.asarray(self.meta.get("rows", range(rows)))[row]
+        for title, texts, places in (
+            ("feature", self.names, name),
+            ("modality", self.modality, name),
+            ("class", self.outputs, output),
+        ):
+            cells = np.array(texts, dtype=object)[places]
+            try:
+                columns[title] = pd.Series(cells)
+            except UnicodeEncodeError:
+                # pandas' text type refuses half a character.
+                columns[title] = pd.Series(cells, dtype=object)
+        columns |= frame_numbers(self)
+        if self.members:
+            columns["order"] = self.order[name]
+        return as_library(pd.DataFrame(columns), library)
+
+    def output_index(self, output: str | int | None) -> int:
+        """Return the position of an output from its name or position. None is the first."""
+        if output is None:
+            return 0
+        if is_whole(output) and 0 <= output < len(self.outputs):
+            return int(output)
+        if text_of(output) in self.outputs:
+            return self.outputs.index(text_of(output))
+        raise unknown("output", output, self.outputs)
+
+    @overload
+    def ranking(self, output: str | int | None = None, *, certain: None = None, order: int = 1) -> list[str]: ...
+
+    @overload
+    def ranking(self, output: str | int | None = None, *, certain: float, order: int = 1) -> pd.DataFrame: ...
+
+    def ranking(
+        self, output: str | int | None = None, *, certain: float | None = None, order: int = 1
+    ) -> list[str] | pd.DataFrame:
+        """Return the names by falling importance. A local explanation is ranked as by ``to_global()``.
+
+        Args:
+            output: name or position of the output. None: the first.
+            certain: with for example 0.95, return a frame ``feature, rank, rank_low, rank_high, set``. The intervals of
+                the ranks hold for all names at once with this certainty. Names of one set cannot be told apart from
+                all of their neighbours, and every name of a set clearly stands above every name of later sets. The
+                method's standard errors decide, and how they are related (Mogstad, Romano, Shaikh & Wilhelm 2024).
+            order: 2 ranks pairs instead, by falling absolute value, where the explanation has interactions.
+
+        Raises:
+            InputError: each modality was explained by a different method, so their values have no common unit, or
+                ``certain`` is not a number between 0 and 1.
+
+        Examples:
+            >>> values, std = np.array([[5.0], [1.2], [1.0]]), np.array([[0.1], [0.2], [0.2]])
+            >>> names = ("a", "b", "c")
+            >>> result = Explanation(values, names, ("t",) * 3, ("all",), "permutation", "global", std=std)
+            >>> result.ranking()
+            ['a', 'b', 'c']
+            >>> result.ranking(certain=0.95)[["rank_low", "rank_high", "set"]].values.tolist()
+            [[1, 1, 1], [2, 3, 2], [2, 3, 2]]
+        """
+        places = self._order(output, order)
+        if certain is None:
+            return [self.names[place] for place in places]
+        if not is_number(certain) or not 0 < certain < 1:
+            raise InputError(
+                f"certain must be a number between 0 and 1, got {shown(certain)}",
+                hint="For example 0.95.",
+                code="PG002",
+            )
+        summary = self.to_global() if self.scope == "local" else self
+        return certain_ranks(summary, places, summary.output_index(output), float(certain)).to_frame()
+
+    def _order(self, output: str | int | None, order: int = 1) -> list[int]:
+        """Return the positions of the names of one order by falling importance."""
+        if self.method == MIXED:
+            raise _without_common_unit("ranking")
+        column = self.output_index(output)
+        places = places_of(self, order)
+        if self.scope == "local":
+            scores = mean_over_rows(np.abs(self.values[:, places, column]), self._row_weights())[0]
+        else:
+            scores = sizes_of(self, column)[places]
+        return places[np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")].tolist()
+
+    def _row_weights(self) -> Floats | None:
+        """Return the weight of each row of a local explanation. None: all count equally."""
+        weights = self.meta.get("sample_weight")
+        return None if weights is None else np.asarray(weights, dtype=np.float64)
+
+    def to_global(self, how: Literal["mean_abs", "mean", "sum_l1"] = "mean_abs") -> Explanation:
+        """Summarise a local explanation over its rows.
+
+        Args:
+            how: ``"mean_abs"``: mean of absolute values. ``"mean"``: signed mean. ``"sum_l1"``: sum over rows divided
+                by the sum's L1 norm over features (the form of published integrated-gradients bars).
+
+        Rows are weighted by the ``sample_weight`` of the explanation. The standard error is that of a mean over rows
+        (NaN for ``sum_l1``).
+        """
+        if self.scope == "global":
+            raise InputError(
+                "to_global needs a local explanation, and this one is already global",
+                hint="Use it directly.",
+                code="PG004",
+            )
+        check_choice("how", how, ("mean_abs", "mean", "sum_l1"))
+        # Features come first. Of pairs alone there are no features.
+        rows, players = self.values.shape[0], int((self.order == lowest_order(self)).sum())
+        per_row = np.abs(self.values) if how == "mean_abs" else self.values
+        weights = self._row_weights()
+        values, std, size = mean_over_rows(per_row, weights)
+        if how == "sum_l1":
+            norm = np.abs(values[:players]).sum(axis=0, keepdims=True)
+            values = np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
+            std = np.full(values.shape, np.nan)
+        low, high, p_values = interval(values, std, size, float(self.meta.get("confidence", 0.95)))
+        if how == "mean_abs":
+            # A mean of absolute values is never below 0.
+            low = np.maximum(low, np.minimum(values, 0.0))
+        keep_parts, off = how == "mean", (per_row - values) * (1.0 if weights is None else weights[:, None, None])
+        few = players <= MOST_TOGETHER
+        # Plots of a summary need the player of each pixel and the mean image.
+        maps = {name: array for name, array in self.maps.items() if name.startswith("segments:")}
+        images = {name: array for name, array in self.maps.items() if name.startswith("images:") and len(array)}
+        maps |= {name: array.mean(axis=0, keepdims=True) for name, array in images.items()}
+        return replace(
+            self,
+            values=values,
+            scope="global",
+            std=std,
+            low=low,
+            high=high,
+            p_values=p_values,
+            correlation=np.stack([error_correlation(each.T[:players]) for each in np.moveaxis(off, -1, 0)])
+            if few
+            else None,
+            parts={name: mean_over_rows(part, weights)[0] for name, part in self.parts.items()} if keep_parts else {},
+            part_std={},
+            additive=self.additive and keep_parts,
+            feature_values=None,
+            base_values=None,
+            predictions=None,
+            maps=maps,
+            meta={
+                **{name: fact for name, fact in self.meta.items() if name not in OF_ROWS},
+                "summary": how,
+                "rows_summarised": rows,
+            },
+        )
+
+    def by_modality(self) -> Explanation:
+        """Sum an additive explanation over each modality's players. For others the error names the call to make."""
+        if self.method == MIXED:
+            raise InputError(
+                "by_modality cannot sum these values: each modality was explained by a different method",
+                hint='Call pg.explain(model, inputs, y, method="permgrad", level="modality").',
+                code="PG004",
+            )
+        if not self.additive:
+            raise InputError(
+                f"by_modality needs an additive method, and method={self.method!r} is not additive",
+                hint=f'Call pg.explain(model, inputs, y, method={self.method!r}, level="modality").',
+                code="PG004",
+            )
+        if self.members:
+            if lowest_order(self) > 1:
+                raise InputError(
+                    "by_modality sums features, and these are interactions of several",
+                    hint="Call it on the explanation that these were chosen from.",
+                    code="PG004",
+                )
+            return self.of_order(1).by_modality()
+        modalities = tuple(dict.fromkeys(self.modality))
+        member = np.array([[one == other for one in self.modality] for other in modalities], dtype=np.float64)
+        return replace(
+            self,
+            values=np.einsum("mf,...fo->...mo", member, self.values),
+            names=modalities,
+            modality=modalities,
+            parts={name: np.einsum("mf,...fo->...mo", member, part) for name, part in self.parts.items()},
+            part_std={},
+            level="modality",
+            maps={name: array for name, array in self.maps.items() if not name.startswith("segments:")},
+            **dict.fromkeys(("std", "low", "high", "p_values", "correlation", "direction", "feature_values")),  # type: ignore[arg-type]
+        )
+
+    def to_shap(self) -> Any:
+        """Return a ``shap.Explanation`` with the same numbers, for shap's plots. Needs the package shap.
+
+        Examples:
+            >>> import shap
+            >>> local = Explanation(np.ones((3, 2, 1)), ("a", "b"), ("table",) * 2, ("y",), "shapley", "local")
+            >>> local.to_shap().shape
+            (3, 2)
+        """
+        if self.method == MIXED:
+            raise _without_common_unit("to_shap")
+        try:
+            import shap
+        except ImportError as error:
+            raise not_installed("shap") from error
+        if self.members and lowest_order(self) == 1:
+            return self.of_order(1).to_shap()
+        values = self.values if self.scope == "local" else self.values[None]
+        base = self.base_values if self.base_values is not None else np.zeros(len(self.outputs))
+        base = np.broadcast_to(base, (len(values), len(self.outputs)))
+        single, data = len(self.outputs) == 1, self.feature_values
+        return shap.Explanation(
+            values=values[..., 0] if single else values,
+            base_values=base[:, 0] if single else base,
+            # Players such as segments of an image have no raw value, nor have pairs.
+            data=None if data is None or self.members else data.reindex(columns=list(self.names)).to_numpy(),
+            feature_names=list(self.names),
+            output_names=None if single else list(self.outputs),
+        )
+
+    def to_shapiq(self, order: int = 1, *, row: int = 0, output: str | int | None = None) -> Any:
+        """Return one ``shapiq.InteractionValues`` with the same numbers. Needs the package shapiq.
+
+        Args:
+            order: 1 for the features alone, or the order that was computed (``interactions=2``), with all orders below.
+            row: position of the row in a local explanation.
+            output: name or position of the output. None: the first.
+
+        Raises:
+            InputError: there is no such order, row or output.
+            EnvironmentProblem: shapiq is not installed.
+
+        Examples:
+            >>> import shapiq
+            >>> local = Explanation(np.ones((3, 2, 1)), ("a", "b"), ("table",) * 2, ("y",), "shapley", "local")
+            >>> local.to_shapiq().values.tolist()
+            [0.0, 1.0, 1.0]
+        """
+        return to_shapiq(self, order, row, self.output_index(output))
+
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write ``explanation.json`` and ``values.npz`` into ``folder``, in one step.
+
+        A folder that exists is replaced only if ``overwrite`` is true and it holds an explanation.
+        """
+        target = check_path("folder", folder)
+        check_flag("overwrite", overwrite)
+        if os.path.lexists(target):
+            is_ours = (target / "explanation.json").is_file()
+            is_empty = target.is_dir() and not any(target.iterdir())
+            if not (is_empty or (is_ours and overwrite)):
+                hint = "Pass overwrite=True." if is_ours else "Choose another folder."
+                raise InputError(f"{target} already exists", hint=hint, code="PG050")
+        write_explanation(self, target)
+        return target
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Explanation:
+        """Read an explanation that ``save`` wrote. No code runs. A damaged file or a newer format is refused."""
+        return read_explanation(check_path("folder", folder), cls)
+
+
+def _without_common_unit(what: str) -> InputError:
+    return InputError(
+        f"{what} cannot compare these values: each modality was explained by a different method",
+        hint='Call explanation.plot.features(), or compare parts["share"].',
+        code="PG004",
+    )
+
+
+def frame_numbers(explanation: Explanation) -> dict[str, Floats]:
+    """Return the tidy frame's columns of numbers."""
+    low, high = explanation.ci()
+    numbers = {"importance": explanation.values, "std": explanation.std, "ci_low": low, "ci_high": high}
+    numbers |= {"p_value": explanation.p_values, "p_adjusted": explanation.p_adjusted, **explanation.parts}
+    # Of refits: both parts of the standard error.
+    numbers |= {name: std for name, std in explanation.part_std.items() if name not in explanation.parts}
+    missing = np.full(explanation.values.shape, np.nan)
+    return {title: (missing if array is None else array).ravel() for title, array in numbers.items()}
+
+
+def positive_output(explanation: Explanation) -> int:
+    """Return which of two outputs is the positive class: the second where the explanation does not name it."""
+    named = explanation.meta.get("positive")
+    return explanation.outputs.index(named) if named in explanation.outputs else 1
+
+
+def file_frame(explanation: Explanation) -> pd.DataFrame:
+    """Return the tidy frame in the order of ``importance.csv``: (row by row,) class by class, by falling importance.
+
+    For rows, the last column is the row's value of the feature.
+    """
+    frame = explanation.to_frame()
+    if explanation.feature_values is not None:
+        cells = explanation.feature_values.reindex(columns=list(explanation.names)).astype(object).to_numpy()
+        frame["value"] = np.repeat(cells.ravel(), len(explanation.outputs))
+    keys = [-frame["importance"].to_numpy(), pd.factorize(frame["class"])[0]]  # undefined values come last
+    if "row" in frame:
+        keys.append(pd.factorize(frame["row"])[0])
+    return frame.iloc[np.lexsort(keys)].reset_index(drop=True)

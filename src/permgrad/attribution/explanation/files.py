@@ -1,0 +1,161 @@
+"""The files of an ``Explanation``: ``explanation.json`` and ``values.npz``. Reading them runs no code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from permgrad.base.arrays import Array, Floats
+from permgrad.base.checks import is_number, is_whole
+from permgrad.base.errors import InputError
+from permgrad.base.files import atomic_path, json_text, plain, writing
+from permgrad.base.late import pd
+from permgrad.base.stored import is_intact, parse_json, read_npz, sealed, write_npz
+from permgrad.data.weights import are_weights
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+Created = TypeVar("Created")
+
+SCHEMA_VERSION = 3
+#: Facts of a local explanation with one value per row: the row's number, its weight, and the output explained.
+OF_ROWS = ("rows", "sample_weight", "row_target")
+#: Fields stored unchanged.
+_PLAIN = ("method", "scope", "level", "additive", "groups", "branches", "direction", "meta")
+_NAMES = ("names", "modality", "outputs")
+#: Types that the fields of a stored explanation may have.
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("method", "scope", "level"), (str,)),
+    "additive": (bool,),
+    **dict.fromkeys(_NAMES, (list,)),
+    **dict.fromkeys(("groups", "branches", "direction", "feature_values"), (dict, type(None))),
+    "meta": (dict,),
+}
+
+
+def arrays_like_values(explanation: Explanation) -> dict[str, Floats]:
+    """Return the arrays that are shaped like ``values``, by name: errors, intervals, p-values and parts."""
+    arrays = {name: getattr(explanation, name) for name in ("std", "low", "high", "p_values")}
+    stored = {name: array for name, array in arrays.items() if array is not None}
+    stored |= {f"parts/{name}": array for name, array in explanation.parts.items()}
+    stored |= {f"part_std/{name}": array for name, array in explanation.part_std.items()}
+    return stored
+
+
+def write_explanation(explanation: Explanation, folder: Path) -> None:
+    """Write an explanation into a folder, in one step. A folder that exists is replaced."""
+    arrays: dict[str, Array] = {"values": explanation.values, **arrays_like_values(explanation)}
+    arrays |= {f"maps/{name}": array for name, array in explanation.maps.items()}
+    for name in ("base_values", "predictions", "correlation"):
+        if getattr(explanation, name) is not None:
+            arrays[name] = getattr(explanation, name)
+    header = {name: getattr(explanation, name) for name in (*_PLAIN, *_NAMES, "members")}
+    header |= {"schema_version": SCHEMA_VERSION, "feature_values": None}
+    if (frame := explanation.feature_values) is not None:
+        cells = plain(frame.astype(object).where(frame.notna(), None).to_numpy())
+        header["feature_values"] = {"columns": [str(name) for name in frame.columns], "data": cells}
+    with writing(folder, "choose another folder"), atomic_path(folder, folder=True) as temporary:
+        write_npz(temporary / "values.npz", arrays)
+        text = json_text(sealed(plain(header)), indent=1)
+        (temporary / "explanation.json").write_text(text + "\n", encoding="utf-8")
+
+
+def read_explanation(source: Path, create: Callable[..., Created]) -> Created:
+    """Return ``create(**fields)`` of the files in a folder. Damaged files and newer formats are refused."""
+    try:
+        header = parse_json((source / "explanation.json").read_bytes())
+        arrays = read_npz(source / "values.npz")
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{error.filename} not found", hint="Pass a folder that Explanation.save() wrote.", code="PG010"
+        ) from error
+    except (ValueError, OSError) as error:
+        raise _damaged(source, str(error)) from error
+    version = header.get("schema_version") if isinstance(header, dict) else None
+    if not isinstance(version, int):
+        raise _damaged(source, "explanation.json has no schema_version")
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{source} has format {version}, and this permgrad reads explanations up to format {SCHEMA_VERSION}",
+            hint="Install a newer permgrad.",
+            code="PG053",
+        )
+    try:
+        explanation = create(**_fields_from_file(header, arrays))
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise _damaged(source, f"{error} is missing or wrong") from error
+    if not is_intact(header, has_seal=version >= 2):
+        raise _damaged(source, "explanation.json does not match its checksum")
+    return explanation
+
+
+def _damaged(source: Path, why: str) -> InputError:
+    return InputError(f"The explanation in {source} is damaged ({why})", hint="Create it again.", code="PG052")
+
+
+def _are_weights(weights: Any) -> bool:
+    """Return whether stored weights are None or valid weights of rows."""
+    if weights is None:
+        return True
+    return any(weights) and all(map(is_number, weights)) and bool(are_weights(np.array(weights)).all())
+
+
+def _are_members(members: Any) -> bool:
+    """Return whether members are lists of positions of players."""
+    return isinstance(members, list) and all(
+        isinstance(each, list) and each and all(is_whole(place) and place >= 0 for place in each) for each in members
+    )
+
+
+def _check_stored(header: Mapping[str, Any], count: int) -> None:
+    """Refuse a file whose fields have wrong types or sizes, before they cause an unclear error later."""
+    wrong = []
+    for name, types in _TYPES.items():
+        value = header.get(name) if name == "feature_values" else header[name]
+        if not isinstance(value, types):
+            wrong.append(f"{name} (a {type(value).__name__})")
+        elif name in _NAMES and not all(isinstance(item, str) for item in header[name]):
+            wrong.append(f"{name} (not all text)")
+    if wrong:
+        raise TypeError(wrong[0])
+    players, meta, frame = len(header["names"]), header["meta"], header.get("feature_values")
+    weights, confidence = meta.get("sample_weight"), meta.get("confidence", 0.95)
+    faults = {
+        "members (not lists of positions)": not _are_members(header.get("members", [])),
+        f"scope ({header['scope']!r})": header["scope"] not in ("global", "local"),
+        f"modality (of {len(header['modality'])} for {players} names)": len(header["modality"]) != players,
+        f"meta (a confidence of {confidence!r})": not (is_number(confidence) and 0 < confidence < 1),
+        "feature_values (rows of other lengths)": frame is not None
+        and any(len(row) != len(frame["columns"]) for row in frame["data"]),
+        "meta (an invalid sample_weight)": not _are_weights(weights),
+    }
+    for name in OF_ROWS if header["scope"] == "local" else ():
+        rows = meta.get(name) or ()
+        faults[f"meta ({name}: {len(rows)} for {count} rows of values)"] = (
+            meta.get(name) is not None and len(rows) != count
+        )
+        faults[f"meta ({name} that are not numbers)"] = any(isinstance(row, (list, dict)) for row in rows)
+    if any(faults.values()):
+        raise TypeError(next(what for what, holds in faults.items() if holds))
+
+
+def _fields_from_file(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[str, Any]:
+    for name, array in arrays.items():
+        if not name.startswith("maps/") and array.dtype.kind not in "fiu":
+            raise TypeError(f"{name} (of {array.dtype})")
+    _check_stored(header, len(arrays["values"]))
+    frame = header.get("feature_values")
+    if frame is not None:
+        frame = pd.DataFrame(frame["data"], columns=frame["columns"], dtype=object).infer_objects()
+    fields = {name: header[name] for name in _PLAIN} | {name: tuple(header[name]) for name in _NAMES}
+    for name in ("std", "low", "high", "p_values", "correlation", "base_values", "predictions"):
+        fields[name] = arrays.get(name)
+    for group in ("parts/", "part_std/", "maps/"):
+        stored = {name: array for name, array in arrays.items() if name.startswith(group)}
+        fields[group[:-1]] = {name.removeprefix(group): array for name, array in stored.items()}
+    members = tuple(tuple(each) for each in header.get("members", ()))
+    return fields | {"values": arrays["values"], "feature_values": frame, "members": members}

@@ -1,0 +1,222 @@
+"""Ranks with simultaneous intervals: which players clearly stand above which others.
+
+All pairs of players are tested at once. A statement "a stands above b" is made where their difference is larger than
+chance explains in any pair, so with the wanted certainty not one statement is false. The rank of a player lies between
+1 + the number of players clearly above it, and the number of players that are not clearly below it (Mogstad, Romano,
+Shaikh & Wilhelm 2024, section 3; the steps are those of Romano & Wolf 2005).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from permgrad.attribution.explanation.orders import sizes_of
+from permgrad.attribution.explanation.statistics import error_correlation
+from permgrad.base.arrays import Booleans, Floats, Floats32, Indexes, Integers
+from permgrad.base.late import pd
+from permgrad.base.significance import holm, t_quantile, t_two_sided
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+#: Most players for which the errors of all pairs are drawn together.
+MOST_TOGETHER = 300
+#: Most numbers of a stored correlation of errors.
+_STORED = 1_000_000
+#: Draws of the largest error, those of them beyond the quantile at least, and how many numbers are in memory at once.
+_DRAWS, _BEYOND, _NUMBERS = 4000, 20, 4_000_000
+#: Most draws. Where a certainty near 1 needs more, each pair has an equal share of the errors allowed instead.
+_MOST_DRAWS = 40_000
+
+
+def shared_errors(players: int, outputs: Sequence[int], scores: Callable[[int | None], Floats | None]) -> Floats | None:
+    """Return how errors correlate, ``(outputs, players, players)``, or None for many players.
+
+    ``scores`` returns ``row_scores`` of all players for all rows (None) or a class. None: they are not stored.
+    """
+    if players > MOST_TOGETHER or len(outputs) * players**2 > _STORED:
+        return None
+    tables = [table for output in outputs if (table := scores(output - 1 if output else None)) is not None]
+    return np.stack([error_correlation(table) for table in tables]) if len(tables) == len(outputs) else None
+
+
+class Ranks(NamedTuple):
+    """Names in falling order with the intervals of their ranks, and the sets that can be told apart."""
+
+    names: list[str]
+    low: Integers
+    high: Integers
+    sets: Integers
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return ``feature, rank, rank_low, rank_high, set``."""
+        ranks = np.arange(1, len(self.names) + 1)
+        return pd.DataFrame(
+            {"feature": self.names, "rank": ranks, "rank_low": self.low, "rank_high": self.high, "set": self.sets}
+        )
+
+
+def certain_ranks(explanation: Explanation, places: Sequence[int], output: int, certain: float) -> Ranks:
+    """Return the ranks of a global explanation, for names in the order of these places."""
+    places = list(places)
+    values = sizes_of(explanation, output)[places]
+    std = None if explanation.std is None else explanation.std[places, output]
+    high = None if explanation.high is None else values + (explanation.high - explanation.values)[places, output]
+    correlation = None if explanation.order[places].max(initial=1) > 1 else explanation.correlation
+    if correlation is not None:
+        correlation = correlation[output][np.ix_(places, places)]
+    freedom = freedom_of(values, std, high, float(explanation.meta.get("confidence", 0.95)))
+    looks = None
+    if asked := explanation.meta.get("ensure_top"):
+        share, repeats = (np.asarray(asked[name], dtype=np.float64)[places] for name in ("draw_share", "repeats"))
+        looks = Looks(share, repeats, asked["looks"])
+        if output or correlation is None:
+            # What draws add to the errors is known for all rows only. Each look then has an equal share of the errors.
+            looks, certain = None, 1 - (1 - certain) / len(asked["looks"])
+    intervals = rank_intervals(values, std, correlation, freedom, certain, looks)
+    return Ranks([explanation.names[place] for place in places], *intervals)
+
+
+def rank_intervals(
+    values: Floats,
+    std: Floats | None,
+    correlation: Floats | None,
+    freedom: float,
+    certain: float,
+    looks: Looks | None = None,
+) -> tuple[Integers, Integers, Integers]:
+    """Return the lowest and highest rank of each player, and its set. Values are in falling order, NaN last.
+
+    ``correlation`` is that of the errors (None: it can be anything, so the error of a difference is at most the sum of
+    both). Sets are numbered from 1: all players of a set clearly stand above all players of later sets.
+    """
+    if std is None or len(values) < 2:
+        return ranks_of(np.zeros((len(values), len(values)), dtype=bool))
+    return ranks_of(compared(values, std, correlation, freedom, certain, looks).above)
+
+
+class Looks(NamedTuple):
+    """Where an order is looked at while donors are drawn. A statement then holds at all looks together."""
+
+    share: Floats  # of each player's variance now that comes from the draws
+    repeats: Floats  # draws per row now
+    counts: Sequence[int]  # draws per row at each look
+
+
+def ranks_of(above: Booleans) -> tuple[Integers, Integers, Integers]:
+    """Return the lowest and highest rank of each player, and its set, from which players stand above which others."""
+    count = len(above)
+    low, high = 1 + above.sum(axis=0), count - above.sum(axis=1)
+    # A set ends where each player so far is above each one that follows.
+    ends = [bool(above[:place, place:].all()) for place in range(1, count)]
+    return low, high, np.cumsum([1, *ends])[:count]
+
+
+class Compared(NamedTuple):
+    """All pairs of players: which clearly stand above which others, the errors of the differences, and the bound."""
+
+    above: Booleans  # ``(players, players)``
+    error: Floats  # of each pair, in the order of ``np.triu_indices(players, 1)``
+    critical: float  # how many errors a difference had to exceed in the last step
+
+
+def compared(
+    values: Floats, std: Floats, correlation: Floats | None, freedom: float, certain: float, looks: Looks | None = None
+) -> Compared:
+    """Return which players (rows) clearly stand above which others (columns). Values are in falling order, NaN last."""
+    first, second = np.triu_indices(len(values), 1)
+    shared = np.zeros(len(first)) if correlation is None else correlation[first, second]
+    error = std[first] + std[second]
+    if correlation is not None:
+        error = np.sqrt(np.maximum(std[first] ** 2 + std[second] ** 2 - 2 * shared * std[first] * std[second], 0.0))
+    difference = values[first] - values[second]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = np.where(difference == 0, 0.0, difference / error)
+    size = np.nan_to_num(size, nan=0.0, posinf=np.inf)
+    passed = np.isposinf(size)  # both values are certain
+    tested, critical = (size > 0) & ~passed, np.inf
+    if correlation is None or _BEYOND / (1 - certain) > _MOST_DRAWS:
+        freedom, allowed = max(freedom, 1.0), (1 - certain) / (1 if looks is None else len(looks.counts))
+        passed |= tested & (holm(np.where(tested, t_two_sided(size, freedom), 1.0)) < allowed)
+        critical = -float(t_quantile(allowed / 2 / max(int((~passed).sum()), 1), freedom))
+    elif tested.any():
+        chances = list(_chances(std, correlation, error, freedom, certain, looks))
+        passing, critical = _stepwise(size, tested, (first, second), chances, certain)
+        passed |= passing
+    above = np.zeros((len(values), len(values)), dtype=bool)
+    above[first, second] = passed
+    return Compared(above, error, critical)
+
+
+def _stepwise(
+    size: Floats,
+    tested: Booleans,
+    pairs: tuple[Indexes, Indexes],
+    chances: Sequence[tuple[Floats32, Floats32]],
+    certain: float,
+) -> tuple[Booleans, float]:
+    """Return the pairs that pass, and the last bound: the largest error that chance makes in the rest of the pairs."""
+    passed, waiting, critical = np.zeros(len(size), dtype=bool), np.flatnonzero(tested), np.inf
+    draws = len(chances[0][0])
+    while len(waiting):
+        largest, first, second = np.zeros(draws), pairs[0][waiting], pairs[1][waiting]
+        step = max(1, _NUMBERS // len(waiting))
+        for errors, scale in chances:
+            for start in range(0, draws, step):
+                part = errors[start : start + step]
+                size_of = np.abs((part[:, first] - part[:, second]) * scale[waiting]).max(axis=1)
+                np.maximum(largest[start : start + step], size_of, out=largest[start : start + step])
+        critical = float(np.quantile(largest, certain))
+        passes = size[waiting] > critical
+        if not passes.any():
+            break
+        passed[waiting[passes]] = True
+        waiting = waiting[~passes]
+    return passed, critical
+
+
+def _chances(
+    std: Floats, correlation: Floats, error: Floats, freedom: float, certain: float, looks: Looks | None
+) -> Iterator[tuple[Floats32, Floats32]]:
+    """Yield errors of the players by chance ``(draws, players)``, and one by the errors of the pairs, for each look.
+
+    The part that comes from the rows is the same at all looks. That of the donors is a mean of more and more draws.
+    """
+    draw = np.random.default_rng(0)  # the same numbers give the same ranks
+    count = max(_DRAWS if looks is None else _DRAWS // 2, int(np.ceil(_BEYOND / (1 - certain))))
+    share = np.zeros(len(std)) if looks is None else looks.share
+    values, vectors = np.linalg.eigh(correlation - np.diag(share))
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))).T * std
+    spread = np.sqrt(draw.chisquare(freedom, (count, 1)) / freedom) if np.isfinite(freedom) else 1.0
+    of_rows, of_draws, before = draw.standard_normal((count, len(std))) @ root, np.zeros((count, len(std))), 0
+    first, second = np.triu_indices(len(std), 1)
+    now = share * std**2
+    left = np.maximum(error**2 - now[first] - now[second], 0.0)
+    single = now if looks is None else now * looks.repeats
+    for repeats in (1,) if looks is None else looks.counts:
+        if looks is not None:
+            of_draws += np.sqrt((repeats - before) * single) * draw.standard_normal(of_draws.shape)
+        size = np.sqrt(left + (single[first] + single[second]) / repeats)
+        scale = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
+        yield ((of_rows + of_draws / repeats) / spread).astype(np.float32), scale.astype(np.float32)
+        before = repeats
+
+
+def freedom_of(values: Floats, std: Floats | None, high: Floats | None, confidence: float) -> float:
+    """Return the degrees of freedom behind intervals, the smallest of all players (infinite where there are none)."""
+    from scipy import special
+
+    if std is None or high is None:
+        return np.inf
+    with np.errstate(divide="ignore", invalid="ignore"):
+        width = (high - values) / std
+    width = width[np.isfinite(width) & (width > 0)]
+    if not len(width):
+        return np.inf
+    quantile, largest = 0.5 + confidence / 2, float(width.max())
+    if largest <= special.ndtri(quantile) * (1 + 1e-9):
+        return np.inf
+    return max(1.0, float(special.stdtridf(quantile, largest)))

@@ -1,0 +1,143 @@
+"""In which orders players may join: freely, or block by block along a tree (Owen 1977)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import factorial
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.attribution.players.space import PlayerSpace
+from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.base.random import uniform
+
+Counters = npt.NDArray[np.uint64]
+
+STRUCTURES = ("flat", "owen")
+
+
+@dataclass(frozen=True)
+class Coalitions:
+    """``values = weights @ v(kept)``. ``joined``: player, and coalitions without and with it, ``(steps, 3)``."""
+
+    kept: Booleans
+    weights: Floats
+    joined: Integers
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Blocks of players: ``labels`` ``(levels, players)``, top first, each within one above, down to the players."""
+
+    labels: Integers
+
+    @classmethod
+    def flat(cls, players: int) -> Tree:
+        """Return the tree without blocks."""
+        return cls(np.arange(players, dtype=np.int64)[None])
+
+    @classmethod
+    def build(cls, *levels: list[str] | tuple[str, ...]) -> Tree:
+        """Return the tree with the named blocks, top level first. The players themselves are added as last level."""
+        labels: list[Integers] = []
+        paths: list[tuple[str, ...]] = [() for _ in levels[0]]
+        for names in levels:
+            # A block's name is unique only within its parent.
+            paths = [(*path, name) for path, name in zip(paths, names, strict=True)]
+            numbers = {path: index for index, path in enumerate(dict.fromkeys(paths))}
+            labels.append(np.array([numbers[path] for path in paths], dtype=np.int64))
+        labels.append(np.arange(len(paths), dtype=np.int64))
+        return cls(np.stack(labels))
+
+    @property
+    def players(self) -> int:
+        """Return the number of players."""
+        return int(self.labels.shape[1])
+
+    @property
+    def free(self) -> bool:
+        """Return whether players may join in any order."""
+        return len(self.labels) == 1
+
+    def among(self, players: Booleans) -> Tree:
+        """Return the tree of some players only."""
+        return Tree(np.stack([np.unique(level[players], return_inverse=True)[1] for level in self.labels]))
+
+    def freedom(self) -> int:
+        """Return 1 + the largest number of blocks over whose subsets a player's contribution is summed."""
+        return 1 + max(sum(len(siblings) for siblings in self._siblings(player)) for player in range(self.players))
+
+    def _siblings(self, player: int) -> list[list[Booleans]]:
+        """Return for each level the other blocks with the same parent, as masks of players."""
+        parents = [np.zeros(self.players, dtype=np.int64), *self.labels[:-1]]
+        blocks: list[list[Booleans]] = []
+        for above, level in zip(parents, self.labels, strict=True):
+            near = np.unique(level[above == above[player]])
+            blocks.append([level == block for block in near if block != level[player]])
+        return blocks
+
+    def coalitions(self) -> Coalitions:
+        """Return all coalitions, weighted by products over levels of t!(n − 1 − t)!/n!, t blocks before (Owen 1977)."""
+        masks, weights = [], []
+        for player in range(self.players):
+            siblings = self._siblings(player)
+            # Every coalition that the player can join, and the weight of its contribution there.
+            subsets = _subsets(sum(map(len, siblings)))
+            blocks = np.array([block for level in siblings for block in level], dtype=bool).reshape(-1, self.players)
+            masks.append(subsets @ blocks)
+            edges = np.cumsum([len(level) for level in siblings])[:-1]
+            parts = np.split(subsets, edges, axis=1)
+            weights.append(np.prod([_weights(part.shape[1])[part.sum(axis=1)] for part in parts], axis=0))
+        before, weight = np.concatenate(masks), np.concatenate(weights)
+        owner = np.repeat(np.arange(self.players), [len(mask) for mask in masks])
+        after = before.copy()
+        after[np.arange(len(after)), owner] = True
+        keeps, place = np.unique(np.concatenate([before, after]), axis=0, return_inverse=True)
+        first, second = place.reshape(2, -1)
+        matrix = np.zeros((self.players, len(keeps)))
+        np.add.at(matrix, (owner, first), -weight)
+        np.add.at(matrix, (owner, second), weight)
+        return Coalitions(keeps, matrix, np.stack([owner, first, second], axis=1).astype(np.int64))
+
+    def ranks(self, seed: int, what: str, counters: Counters) -> Integers:
+        """Draw an order that the tree allows for each counter: each player's place, ``(n, players)``."""
+        composite = np.zeros((len(counters), self.players), dtype=np.int64)
+        for level, labels in enumerate(self.labels):
+            blocks = int(labels.max()) + 1
+            with np.errstate(over="ignore"):
+                numbered = counters[:, None] * np.uint64(blocks) + np.arange(blocks, dtype=np.uint64)
+            drawn = places(uniform(seed, (what, level), numbered))
+            composite = composite * blocks + drawn[:, labels]
+        return places(composite)
+
+
+def make_tree(space: PlayerSpace, structure: str) -> Tree:
+    """Return the tree of a player space: flat, or modality, group and player."""
+    if structure == "flat":
+        return Tree.flat(len(space.names))
+    group_of = {member: group for group, members in space.groups.items() for member in members}
+    levels = [list(space.modality)]
+    if any(name in group_of for name in space.names):
+        levels.append([f"group {group_of[name]}" if name in group_of else f"player {name}" for name in space.names])
+    return Tree.build(*levels)
+
+
+def places(keys: npt.NDArray[np.generic]) -> Integers:
+    """Return each element's place in its row's order, ``(rows, elements)`` as the keys."""
+    order = np.argsort(keys, axis=1, kind="stable")
+    ranks = np.empty_like(order)
+    np.put_along_axis(ranks, order, np.broadcast_to(np.arange(keys.shape[1]), keys.shape), axis=1)
+    return ranks
+
+
+def _weights(near: int) -> Floats:
+    """Return the share of orders in which so many of ``near`` blocks, and no more, precede one: Shapley's weights."""
+    return np.array([factorial(size) * factorial(near - size) / factorial(near + 1) for size in range(near + 1)])
+
+
+@lru_cache(maxsize=8)
+def _subsets(count: int) -> Booleans:
+    numbers = np.arange(2**count, dtype=np.int64)
+    return (numbers[:, None] >> np.arange(count, dtype=np.int64) & 1).astype(bool)

@@ -1,0 +1,110 @@
+"""Which way a feature pushes: the mean prediction by quantile or level, both paths moved together.
+
+Importance by permutation has no sign. This is the partial dependence of Friedman (2001), evaluated at quantiles of a
+numeric feature and at the most frequent levels of any other, through all paths of the network.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from permgrad.attribution.replace.engine import Replacement
+from permgrad.attribution.request import Request
+from permgrad.base.arrays import Booleans, Floats, Indexes
+from permgrad.base.late import pd
+from permgrad.data.types.column_types import read_numbers
+
+#: Rows that are set, points of a number, levels, and moments that are shown of dates.
+_ROWS, _POINTS, _LEVELS, _MOMENTS = 100, 9, 10, 8
+
+
+def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]]:
+    """Return, for each player, the points where it was set (``at``, ``label``) and the mean predictions (``mean``)."""
+    if request.raw is None:
+        return {}
+    weights = np.ones(request.count) if request.sample_weight is None else request.sample_weight
+    usable = np.flatnonzero(weights > 0)
+    chosen = usable[np.linspace(0, len(usable) - 1, min(_ROWS, len(usable))).round().astype(np.intp)]
+    everywhere = np.ones((1, len(request.subject.paths)), dtype=bool)
+    trends: dict[str, dict[str, Any]] = {}
+    with torch.inference_mode(), request.subject.open():
+        block = engine.computed(request.encoded[chosen])
+        for name, columns in request.players.items():
+            points = _points(request, name, weights)
+            if points is None or not len(columns):
+                continue
+            picked, outputs = points.pop("rows"), [block.outputs[:0]]
+
+            def gather(_: slice, batch: torch.Tensor, __: torch.Tensor, into: list[torch.Tensor] = outputs) -> None:
+                into.append(batch[0])
+
+            values = np.tile(request.encoded[picked][:, columns], (len(chosen), 1))
+            pairs = np.repeat(np.arange(len(chosen)), len(picked)), values
+            engine.replaced(block, columns, pairs, everywhere, gather)
+            rows = request.subject.readout(torch.cat(outputs), "probability").double().cpu().numpy()
+            means = np.average(rows.reshape(len(chosen), len(picked), rows.shape[1]), axis=0, weights=weights[chosen])
+            trends[name] = {**points, "mean": means.tolist()}
+    return trends
+
+
+def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | None:
+    """Choose rows that show the feature at its quantiles or levels, each row counted by its weight."""
+    if request.raw is None or name not in request.raw.columns:
+        return None
+    column = request.raw[name]
+    encoder = request.subject.preprocessor
+    missing = column.isna().to_numpy() | (weights == 0)
+    # Declared codes for missing: one of the feature's indicator columns is set.
+    flags = [place for place in encoder.columns_of(name) if encoder.kinds_[place] == "missing"]
+    missing |= (request.encoded[:, flags] > 0.5).any(axis=1)
+    column_type = {each.name: each for each in encoder.schema_}.get(str(column.name))
+    if column_type is not None and column_type.kind == "date":
+        moments = read_numbers(column, column_type, encoder.codes_)[0]
+        missing |= ~np.isfinite(moments)
+        picked, _ = _spread(moments, missing, weights, _MOMENTS)
+        labels = [str(cell)[:10] for cell in column.iloc[picked]]
+        return {
+            "kind": "levels",
+            "rows": picked,
+            "at": list(range(len(picked))),
+            "label": labels,
+            "levels": len(picked),
+        }
+    numbers: Floats | None = None
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    if numbers is not None and len(np.unique(numbers[~missing & np.isfinite(numbers)])) > _LEVELS:
+        picked, at = _spread(numbers, missing | ~np.isfinite(numbers), weights, _POINTS)
+        return {"kind": "numeric", "rows": picked, "at": at, "label": [f"{value:.4g}" for value in at]}
+    # One by one, because pandas' text type cannot hold half a character.
+    usable = np.flatnonzero(weights > 0)
+    cells = column.astype(object).where(column.notna(), "missing").iloc[usable]
+    text = np.array([str(cell) for cell in cells], dtype=object)
+    levels, first, place = np.unique(text, return_index=True, return_inverse=True)
+    first = usable[first]
+    counts = np.bincount(place, weights[usable])
+    shown = np.argsort(-counts, kind="stable")[:_LEVELS]
+    if numbers is not None:
+        # All of them, from the lowest to the highest.
+        shown = np.argsort(numbers[first], kind="stable")
+    labels = [str(level) for level in levels[shown]]
+    points = {"kind": "levels", "rows": first[shown], "at": list(range(len(shown))), "label": labels}
+    return points | {"levels": len(levels), "share": (counts[shown] / counts.sum()).tolist()}
+
+
+def _spread(values: Floats, missing: Booleans, weights: Floats, points: int) -> tuple[Indexes, list[float]]:
+    """Return rows at evenly spaced quantiles of the values that are not missing, and these distinct values."""
+    usable = np.flatnonzero(~missing)
+    picked = order = usable[np.argsort(values[usable], kind="stable")]
+    if len(order):
+        places = np.linspace(0, len(order) - 1, points)
+        if (weights != weights[0]).any():
+            # Each row is in the middle of its weight.
+            middles = np.cumsum(weights[order]) - weights[order] / 2
+            places = np.interp(np.linspace(middles[0], middles[-1], points), middles, np.arange(len(order)))
+        picked = order[places.round().astype(np.intp)]
+    picked = picked[np.unique(values[picked], return_index=True)[1]]
+    return picked, values[picked].tolist()

@@ -1,0 +1,374 @@
+"""The arguments of ``pg.explain``: each is checked once, most before the model is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from torch import Tensor
+
+from permgrad.attribution.request.registry import Method, with_options
+from permgrad.attribution.request.request import Request, Scope
+from permgrad.attribution.subject.inputs import shapes_in_words
+from permgrad.attribution.subject.outputs import as_target
+from permgrad.attribution.subject.row_target import outputs_of
+from permgrad.attribution.subject.subject import Subject
+from permgrad.base.arrays import Array, Floats, Floats32, Integers
+from permgrad.base.checks import check_choice, check_confidence, check_flag, check_number, check_whole, is_whole
+from permgrad.base.errors import InputError, counted, did_you_mean, shown
+from permgrad.base.late import pd
+from permgrad.data.types.positive import find_positive, usual_positive
+from permgrad.models.losses import FITS, TELLING, OtherLoss, TargetRows, losses, read_loss, risk_sets
+
+SAMPLINGS = ("marginal", "conditional")
+LEVELS = ("column", "feature", "group", "modality")
+#: Rows on which a callable loss is tried out before any work starts.
+_TRIED = 256
+#: Methods that draw until an order is certain, and methods that draw conditionally.
+TOP_METHODS, _DRAWING = ("permgrad", "permutation", "shapley"), ("permgrad", "permutation")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The user's arguments, unchanged. ``pg.explain`` says what each means."""
+
+    model: Any = None
+    inputs: Any = None
+    y: Any = None
+    method: Any = "permgrad"
+    scope: Any = "auto"
+    target: int | str | Iterable[int | str] | None = None
+    output: Any = "logit"
+    level: str = "feature"
+    groups: Mapping[str, Iterable[str]] | None = None
+    background: Any = None
+    sampling: Any = "marginal"
+    loss: Any = "auto"
+    scoring: Any = None
+    sample_weight: Any = None
+    confidence: float = 0.95
+    n_repeats: int = 10
+    batch_size: int | Literal["auto"] = "auto"
+    random_state: Any = None
+    progress: Any = "auto"
+    positive: Any = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse arguments that fit no model, before anything is read. With ``groups``, the groups are the players."""
+        method, options = with_options(self.method, self.options)
+        object.__setattr__(self, "method", method)
+        object.__setattr__(self, "options", options)
+        check_choice("level", self.level, LEVELS)
+        check_choice("sampling", self.sampling, SAMPLINGS)
+        check_choice("output", self.output, ("logit", "probability"))
+        check_confidence(self.confidence)
+        check_whole("n_repeats", self.n_repeats, "pass for example 10")
+        automatic = isinstance(self.batch_size, str) and self.batch_size == "auto"
+        if not automatic and not (is_whole(self.batch_size) and self.batch_size >= 1):
+            raise InputError(
+                f"batch_size must be 'auto' or an integer of at least 1, got {shown(self.batch_size)}",
+                hint="Pass for example 'auto'.",
+                code="PG002",
+            )
+        groups: Any = self.groups
+        if groups is not None and not isinstance(groups, Mapping):
+            raise InputError(
+                f"groups must map names to lists of features, got {type(groups).__name__}",
+                hint="Pass groups={'name': ['feature', …]}.",
+                code="PG001",
+            )
+        for name, members in (groups or {}).items():
+            if not isinstance(members, Iterable) or isinstance(members, (bytes, Mapping)):
+                raise InputError(
+                    f"Group {name!r} must be a list of features, got {shown(members)}",
+                    hint=f"Pass groups={{{name!r}: ['feature', …]}}.",
+                    code="PG001",
+                )
+        if groups and self.level in ("column", "modality"):
+            players = "every column" if self.level == "column" else "every input"
+            raise InputError(
+                f"groups= cannot be used with level={self.level!r}, which explains {players} separately",
+                hint="Leave one of them out.",
+                code="PG006",
+            )
+        if groups is not None and self.level == "feature":
+            object.__setattr__(self, "level", "group")
+
+
+@dataclass(frozen=True)
+class EncodedBackground:
+    """Rows for ``background=`` as the network sees them, encoded once for many calls with parts of a longer table."""
+
+    rows: Floats32  # ``(donors, encoded)``
+    kind: str  # the value of ``meta["background"]["kind"]``
+
+
+class NoMethod:
+    """Stands in for a method in calls of ``build_request`` that have none."""
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("global", "local")
+    options: ClassVar[Mapping[str, Any]] = {}
+
+    def __call__(self, request: Request) -> Any:
+        """Refuse to compute anything."""
+        raise NotImplementedError
+
+
+# ---- the method's options -------------------------------------------------------------------------------------------
+
+
+def resolve_options(chosen: Method, method: str, options: dict[str, Any], *, hint: str = "") -> dict[str, Any]:
+    """Return the method's options: the user's values in place of its defaults. Unknown options are refused.
+
+    A method whose ``options`` hold ``"**"`` takes any option, because they are another library's.
+    """
+    if "**" in chosen.options:
+        return dict(options)
+    parameters = {each.name for each in fields(Arguments)} - {"model", "inputs", "y", "method", "options"}
+    for name, value in options.items():
+        if name not in chosen.options:
+            choices = ", ".join(chosen.options)
+            known = f"Leave it out. Its options are: {choices}." if choices else "Leave it out. It has no options."
+            near = did_you_mean(name, [*chosen.options, *sorted(parameters)], known)
+            raise InputError(
+                f"method={method!r} has no option {name!r} (got {name}={shown(value)})",
+                hint=f"{near}{hint}",
+                code="PG004",
+            )
+    for name, default in chosen.options.items():
+        if isinstance(default, bool) and name in options:
+            check_flag(name, options[name])
+    chosen_options = {**chosen.options, **options}
+    if "interactions" in chosen_options:
+        check_whole("interactions", chosen_options["interactions"], "pass 2 for pairs")
+    if "workers" in chosen_options:
+        if chosen_options.get("tolerance") is not None:
+            check_number("tolerance", chosen_options["tolerance"], "pass for example 0.01, or None")
+        check_whole("workers", chosen_options["workers"], "pass for example 2")
+    return chosen_options
+
+
+def resolve_scope(chosen: Method, method: str, scope: Literal["auto", "global", "local"]) -> Scope:
+    """Return the scope. ``"auto"`` is the method's first."""
+    check_choice("scope", scope, ("auto", "global", "local"))
+    if scope == "auto":
+        return chosen.scopes[0]
+    if scope not in chosen.scopes:
+        raise InputError(
+            f"method={method!r} only works with scope={chosen.scopes[0]!r}, got {scope!r}",
+            hint="Leave scope out" + (" and call .to_global() on the result." if scope == "global" else "."),
+            code="PG004",
+        )
+    return scope
+
+
+def check_top(options: Mapping[str, Any], method: str, scope: str, *, scores: bool) -> None:
+    """Refuse ``ensure_top`` where there is no importance over all rows with draws that can be repeated."""
+    top = options.get("ensure_top")
+    if top is None:
+        if "max_repeats" in options:
+            raise InputError("max_repeats needs ensure_top", hint="Pass for example ensure_top=5.", code="PG006")
+        return
+    if method not in TOP_METHODS:
+        why = (
+            "sets one value and draws nothing, so more draws cannot make the order certain"
+            if method == "ablation"
+            else "has no importances over rows with donors that can be drawn again"
+        )
+        raise InputError(
+            f"ensure_top cannot be used with method={method!r}, which {why}",
+            hint=f"Choose one of {', '.join(TOP_METHODS)}, or call .ranking(certain=0.95) on the result.",
+            code="PG004",
+        )
+    if scope == "local" or scores:
+        what = "scope='local' explains single rows" if scope == "local" else "scoring= measures scores"
+        raise InputError(
+            f"ensure_top needs the importances of a loss over all rows, but {what}",
+            hint="Pass scope='global'." if scope == "local" else "Leave scoring= out.",
+            code="PG006",
+        )
+    if options.get("tolerance") is not None:
+        raise InputError(
+            "ensure_top and tolerance both decide how often to draw", hint="Leave one of them out.", code="PG006"
+        )
+    check_whole("ensure_top", top, "pass for example 5")
+    check_whole("max_repeats", options.get("max_repeats", 128), "pass for example 128", least=2)
+
+
+def check_conditional(method: str, names: tuple[str, ...], inputs: tuple[Tensor, ...], layer: object) -> None:
+    """Refuse conditional draws unless the network's input is a table of numbers."""
+    if method not in _DRAWING:
+        raise InputError(
+            f"On a torch network method={method!r} does not support sampling='conditional'",
+            hint="Leave sampling out, or choose method='permgrad' or 'permutation'",
+            code="PG006",
+        )
+    if layer is not None:
+        raise InputError(
+            "sampling='conditional' draws columns of the network's input, not units of a layer",
+            hint="Leave layer= or sampling= out",
+            code="PG006",
+        )
+    if len(inputs) != 1 or inputs[0].ndim != 2 or not inputs[0].is_floating_point():
+        raise InputError(
+            "sampling='conditional' needs a network with one input of floats (rows, columns), got "
+            f"{shapes_in_words(names, inputs)}",
+            hint="Leave sampling out, or pass groups= of dependent features",
+            code="PG006",
+        )
+
+
+def check_row_target(arguments: Arguments, chosen: Method, scope: Scope) -> None:
+    """Refuse calls that do not explain an output of each row."""
+    if scope != "local":
+        raise InputError(
+            "row_target picks an output for each row, but a global importance does not explain single rows",
+            hint="Pass scope='local', or choose a method such as 'shapley'.",
+            code="PG006",
+        )
+    if "**" in chosen.options:
+        raise InputError(
+            "row_target works only with permgrad's own methods, not with a Captum object",
+            hint="Pass target= instead.",
+            code="PG004",
+        )
+    if arguments.target is not None:
+        raise InputError(
+            "row_target and target both choose the output to explain", hint="Leave one of them out.", code="PG006"
+        )
+
+
+def check_row_offset(row_offset: Any, *, shared: bool) -> int:
+    """Return the number of the first row within a longer table. ``shared``: explained rows are also the donors."""
+    if not is_whole(row_offset) or row_offset < 0:
+        raise InputError(
+            f"row_offset must be an integer of at least 0, got {shown(row_offset)}",
+            hint="Pass the number of the first explained row within the longer table.",
+            code="PG002",
+        )
+    if row_offset and shared:
+        raise InputError(
+            f"row_offset={row_offset} needs a background: donors must not come from the explained part of the table",
+            hint="Pass the same background= for every part.",
+            code="PG006",
+        )
+    return int(row_offset)
+
+
+# ---- outputs, loss and y --------------------------------------------------------------------------------------------
+
+
+def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
+    """Return the positions of the outputs asked for."""
+    names = subject.output_names
+    count = len(names)
+    if target is None:
+        return tuple(range(count))
+    wanted = list(target) if isinstance(target, Iterable) and not isinstance(target, str) else [target]
+    positions: list[int] = []
+    for one in wanted:
+        if is_whole(one) and 0 <= int(one) < count:
+            positions.append(int(one))
+        elif isinstance(one, (str, int, np.integer)) and not isinstance(one, bool) and str(one) in names:
+            # A number outside the positions may still be the name of a class.
+            positions.append(names.index(str(one)))
+        else:
+            last = "0" if count == 1 else "0 or 1" if count == 2 else f"0 to {count - 1}"
+            classes = f", a class ({', '.join(names[:7])})" if subject.task == "classification" else ""
+            raise InputError(
+                f"target must be one of the {counted(count, 'output')}, got {shown(one)}",
+                hint=f"Pass {last}{classes} or None for all outputs.",
+                code="PG035",
+            )
+    if not positions:
+        raise InputError("target names no output", hint="Pass None to explain all outputs.", code="PG005")
+    return tuple(dict.fromkeys(positions))
+
+
+def resolve_positive(subject: Subject, positive: Any, y: Array | None) -> str | None:
+    """Return the name of the positive one of two classes, or None where there are not two.
+
+    The default is the rarer class: among the training rows that an estimator keeps, or in ``y`` for a network.
+    """
+    names = subject.class_names
+    if positive is not None:
+        return names[find_positive(names, positive)]
+    if len(names) != 2:
+        return None
+    codes = y if subject.background_classes is None else subject.background_classes
+    return names[1 if codes is None else usual_positive(names, codes)]
+
+
+def resolve_loss(subject: Subject, loss: Any) -> str | OtherLoss:
+    """Return the loss: the task's usual one for ``"auto"``. A loss of another task is refused."""
+    read, usual = read_loss(loss), read_loss(subject.usual_loss)
+    if isinstance(read, OtherLoss):
+        name = "" if read.returned else "quantile"
+    else:
+        check_choice("loss", read, ("auto", *losses.names()))
+        if read in ("auto", usual):
+            return usual
+        name = read
+    if name and name not in FITS[subject.task]:
+        raise InputError(
+            f"loss={loss!r} cannot be used for {subject.task}",
+            hint=f"Pass one of {', '.join(FITS[subject.task])} or 'auto'.",
+            code="PG036",
+        )
+    return read
+
+
+def task_of_loss(loss: Any) -> str | None:
+    """Return the task that a loss implies, or None."""
+    read = read_loss(loss)
+    return TELLING.get(read) if isinstance(read, str) else None if read.returned else "regression"
+
+
+def read_y(subject: Subject, y: Any, loss: str | OtherLoss, inputs: tuple[Tensor, ...]) -> tuple[Any, Integers | None]:
+    """Return y as the loss takes it, and the class of each row (None where there are no classes)."""
+    if y is None:
+        return None, None
+    count = len(inputs[0])
+    if loss == "cox":
+        return risk_sets(outputs_of(subject, inputs), survival(subject, y, count)), None
+    if not isinstance(loss, OtherLoss) or not loss.returned:
+        encoded = subject.encode_target(y, count)
+        if loss in ("poisson", "poisson_log") and (encoded < 0).any():
+            raise InputError(
+                f"loss={loss!r} needs y of at least 0, got {encoded.min():g}", hint="Pass another loss.", code="PG036"
+            )
+        return encoded, encoded if subject.task == "classification" else None
+    targets, classes = TargetRows(y, count), None
+    if subject.task == "classification":
+        try:
+            classes = subject.encode_target(y, count)
+        except InputError:
+            # Only the loss knows what y means.
+            subject.class_names = ()
+    few = [tensor[:_TRIED] for tensor in inputs]
+    subject.loss_rows(outputs_of(subject, few), targets[: len(few[0])], loss)
+    return targets, classes
+
+
+def survival(subject: Subject, y: Any, count: int) -> Floats:
+    """Return times and events, ``(rows, 2)``."""
+    values = as_target(y)
+    if values.shape != (count, 2) or values.dtype.kind not in "fiubO" or subject.count != 1:
+        raise InputError(
+            f"loss='cox' needs one output and y with a time and an event for {counted(count, 'row')}, got "
+            f"{counted(subject.count, 'output')} and y of shape {values.shape}",
+            hint="Pass y of shape (rows, 2).",
+            code="PG007",
+        )
+    cells = pd.DataFrame(values).apply(pd.to_numeric, errors="coerce")
+    numbers: Floats = cells.to_numpy(dtype=np.float64, na_value=np.nan)
+    if not np.isfinite(numbers).all() or not np.isin(numbers[:, 1], (0, 1)).all() or not numbers[:, 1].any():
+        raise InputError(
+            "loss='cox' needs finite times and events of 0 (censored) or 1, with at least one 1",
+            hint="Pass the time in the first column of y and the event in the second.",
+            code="PG036",
+        )
+    return numbers

@@ -1,0 +1,290 @@
+"""Read model, rows, background and players: ``build_request`` makes a ``Request`` of the arguments."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from itertools import compress
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from permgrad.attribution.players.segments import build_space, shapes_of
+from permgrad.attribution.players.space import NOBODY, PlayerSpace
+from permgrad.attribution.request.arguments import (
+    Arguments,
+    EncodedBackground,
+    check_conditional,
+    check_row_offset,
+    check_row_target,
+    check_top,
+    read_y,
+    resolve_loss,
+    resolve_options,
+    resolve_positive,
+    resolve_scope,
+    resolve_targets,
+    task_of_loss,
+)
+from permgrad.attribution.request.registry import Method, refuse_interactions
+from permgrad.attribution.request.request import Request, Scope
+from permgrad.attribution.subject.hybrid import HybridSubject
+from permgrad.attribution.subject.inner import at_layer
+from permgrad.attribution.subject.inputs import shapes_in_words
+from permgrad.attribution.subject.network import NetworkSubject
+from permgrad.attribution.subject.predictor import PredictorSubject
+from permgrad.attribution.subject.row_target import each_row_by_itself
+from permgrad.attribution.subject.tokens import Roles, find_roles, follow_masks, read_texts, replaced, with_tokens
+from permgrad.base.arrays import Floats32
+from permgrad.base.errors import InputError, listed
+from permgrad.base.late import is_frame
+from permgrad.base.random import resolve_seed
+from permgrad.data.weights import check_weights
+
+Tensors = tuple[Tensor, ...]
+#: Options that describe a network, not the method, and the number of the first row.
+NETWORK_OPTIONS = ("head", "output_kind", "task", "class_names", "layer", "segments", "reduce", "row_target",
+                   "row_offset", "hold", "tokens", "tokenizer", "replace")  # fmt: skip
+#: Options that describe any other predictor, and those that describe a fitted estimator of permgrad.
+PREDICTOR_OPTIONS = ("output_kind", "task", "class_names", "reduce", "row_target", "row_offset")
+ESTIMATOR_OPTIONS = ("row_target", "row_offset")
+#: At least this many explained rows serve as their own background.
+_OWN_BACKGROUND = 200
+
+
+def is_estimator(model: Any) -> bool:
+    """Return whether a model is an estimator of permgrad. Their module is not loaded for other models."""
+    module = sys.modules.get("permgrad.models.estimators.hynn")
+    return module is not None and isinstance(model, (module.HyNNClassifier, module.HyNNRegressor))
+
+
+def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
+    """Check and resolve every argument."""
+    model = arguments.model
+    network, fitted = isinstance(model, nn.Module), is_estimator(model)
+    read = _read_network if network else _read_table if fitted else _read_predictor
+    # In a class activation map, layer= is the layer that the method reads.
+    further = NETWORK_OPTIONS if network else ESTIMATOR_OPTIONS if fitted else PREDICTOR_OPTIONS
+    of_rows = [key for key in further if key not in chosen.options]
+    settings = {key: value for key, value in arguments.options.items() if key in of_rows}
+    hint = "" if fitted else f" A {'network' if network else 'predictor'} also takes: {', '.join(further)}."
+    of_method = {key: value for key, value in arguments.options.items() if key not in settings}
+    scope = resolve_scope(chosen, name, arguments.scope)
+    check_top(arguments.options, name, scope, scores=arguments.scoring is not None)
+    options = resolve_options(chosen, name, of_method, hint=hint)
+    used = (arguments.scoring is not None, arguments.sampling != "marginal", options.get("ensure_top") is not None)
+    for argument in compress(("scoring=", "sampling=", "ensure_top="), used):
+        refuse_interactions(options, argument)
+    rows = read(arguments, name, scope, settings)
+    row_offset = check_row_offset(settings.get("row_offset", 0), shared=rows["donors"] is rows["inputs"])
+    subject, count, weight = rows["subject"], len(rows["inputs"][0]), arguments.sample_weight
+    loss = resolve_loss(subject, arguments.loss)
+    y, classes = read_y(subject, arguments.y, loss, rows["inputs"])
+    positive = resolve_positive(subject, arguments.positive, classes)
+    targets = resolve_targets(subject, arguments.target)
+    if subject.task != "classification" and subject.count > 1:
+        subject.loss_columns = targets
+    if settings.get("row_target") is not None:
+        check_row_target(arguments, chosen, scope)
+        rows |= {"targets": (0,), **each_row_by_itself(rows, settings["row_target"], classes, arguments.output)}
+    return Request(
+        **{"targets": targets, **rows},
+        scope=scope,
+        options=options,
+        row_offset=row_offset,
+        y=y,
+        classes=None if classes is y else classes,
+        positive=positive,
+        positive_by_y=arguments.positive is None and classes is not None and subject.background_classes is None,
+        loss=loss,
+        sample_weight=None if weight is None else check_weights(weight, count),
+        confidence=float(arguments.confidence),
+        n_repeats=int(arguments.n_repeats),
+        seed=resolve_seed(arguments.random_state),
+        **{
+            name: getattr(arguments, name)
+            for name in ("output", "level", "scoring", "sampling", "batch_size", "progress")
+        },
+    )
+
+
+def _own_background(inputs: Tensors, donors: Tensors, scope: Scope, settings: Mapping[str, Any]) -> Tensors:
+    """Return ``inputs`` itself where the background equals it, else the background.
+
+    One part of a longer table keeps its background: it draws the same donors as in a call with all rows.
+    """
+    same = len(inputs[0]) > 1 and all(
+        a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(a, b.to(a.device)))
+        for a, b in zip(donors, inputs, strict=True)
+    )
+    return inputs if same and scope == "global" and "row_offset" not in settings else donors
+
+
+# ---- a torch network -------------------------------------------------------------------------------------------------
+
+
+def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the subject, its rows, background and players, as fields of a ``Request``."""
+    outputs = {key: settings.get(key) for key in ("head", "output_kind", "task", "class_names", "reduce")}
+    outputs["task"] = outputs["task"] or task_of_loss(arguments.loss)
+    tokenizer, replacement = settings.get("tokenizer"), settings.get("replace", "donor")
+    given, texts, added = read_texts(arguments.model, arguments.inputs, tokenizer)
+    subject = NetworkSubject(arguments.model, given, arguments.y, **outputs)
+    layer, segments, readings = settings.get("layer"), settings.get("segments"), subject.readings()
+    if arguments.sampling == "conditional":
+        check_conditional(name, subject.input_names, subject.inputs, layer)
+    roles: Roles | None = None
+    if layer is None:
+        roles = find_roles(subject, settings.get("hold"), settings.get("tokens"), added)
+        cuts = with_tokens(subject, roles, replacement, tokenizer, texts)
+    inputs = donors = subject.inputs
+    if arguments.background is not None:
+        donors = _own_background(inputs, subject.read(arguments.background), scope, settings)
+    subject.settle(None if donors is inputs else donors)
+    if layer is not None:
+        subject, inputs, donors, space = at_layer(subject, inputs, donors, layer, segments)
+        readings = subject.readings()
+    elif roles is not None:
+        columns = [*(leaf.columns for leaf in subject.form.leaves), None][: len(inputs)]
+        space = build_space(subject.input_names, inputs, columns, segments, readings, cuts)
+        space = follow_masks(space, roles, subject)
+        donors = replaced(subject, roles, donors, space, replacement, tokenizer)
+    shapes = shapes_of(subject.input_names, inputs, segments, readings)
+    if roles is not None:
+        # Inputs that hold a row's tokens are not drawn.
+        shapes = tuple(shape if place < len(roles.names) else None for place, shape in enumerate(shapes))
+    if not len(space):
+        words = shapes_in_words(subject.input_names, inputs)
+        raise InputError(
+            f"inputs have no feature to explain ({words})",
+            hint="Pass inputs with at least one column or pixel.",
+            code="PG007",
+        )
+    return {
+        "subject": subject,
+        "inputs": inputs,
+        "donors": donors,
+        "space": _at_level(space, arguments),
+        "background_kind": "rows explained" if arguments.background is None else "given",
+        "shapes": shapes,
+    }
+
+
+def _at_level(space: PlayerSpace, arguments: Arguments) -> PlayerSpace:
+    """Return the players of the requested level."""
+    if arguments.level == "modality":
+        return space.modalities()
+    if arguments.level == "group":
+        if arguments.groups is None:
+            raise InputError(
+                "level='group' needs groups=",
+                hint="Pass groups={'name': ['feature', …]} with names of features "
+                f"({', '.join(space.names[:5])}{', …' if len(space) > 5 else ''}).",
+                code="PG005",
+            )
+        return space.grouped(arguments.groups)
+    return space
+
+
+# ---- any other predictor ---------------------------------------------------------------------------------------------
+
+
+def _read_predictor(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    """Return the subject, its rows, background and players, as fields of a ``Request``."""
+    outputs = {key: settings.get(key) for key in ("output_kind", "task", "class_names", "reduce")}
+    outputs["task"] = outputs["task"] or task_of_loss(arguments.loss)
+    subject = PredictorSubject(arguments.model, arguments.inputs, arguments.y, **outputs)
+    if subject.call.ranks and arguments.y is not None and (arguments.loss, arguments.scoring) == ("auto", None):
+        raise InputError(
+            "The scores of a ranker are not on the scale of y, so there is no default loss",
+            hint="Leave y out, or pass loss= a function (outputs, y) -> (rows,).",
+            code="PG036",
+        )
+    donors: Tensors = subject.inputs
+    if arguments.background is not None:
+        donors = _own_background(subject.inputs, subject.read(arguments.background), scope, settings)
+    names = subject.form.names
+    space = PlayerSpace(names, ("table",) * len(names), ("table",), (torch.arange(len(names)),))
+    return {
+        "subject": subject,
+        "inputs": subject.inputs,
+        "donors": donors,
+        "space": _at_level(space, arguments),
+        "background_kind": "rows explained" if arguments.background is None else "given",
+        "raw": subject.form.frame(subject.inputs[0]),
+    }
+
+
+# ---- a fitted estimator ----------------------------------------------------------------------------------------------
+
+
+def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    """Return the subject, its encoded rows, background and players, as fields of a ``Request``."""
+    subject = HybridSubject(arguments.model)
+    inputs = subject.read(arguments.inputs)
+    if len(inputs[0]) == 0:
+        raise InputError("inputs has no rows", hint="Pass the rows to explain.", code="PG013")
+    encoder, background = subject.preprocessor, arguments.background
+    encoded, kind = None, "rows explained"
+    if isinstance(background, EncodedBackground):
+        encoded, kind = background.rows, background.kind
+    elif background is not None:
+        encoded, kind = encode_background(subject.model, background), "given"
+    elif len(inputs[0]) < _OWN_BACKGROUND or scope == "local":
+        encoded, kind = subject.model.background_, "training rows"
+    donors = inputs if encoded is None else (torch.from_numpy(np.ascontiguousarray(encoded)),)
+    if background is not None and not isinstance(background, EncodedBackground):
+        donors = _own_background(inputs, donors, scope, settings)
+    level, groups, count = arguments.level, arguments.groups, len(encoder.encoded_names_)
+    players = {"table": np.arange(count)}
+    if level != "modality":
+        players = dict(encoder.features(level if groups is None else "column"))
+    owner = torch.full((count,), NOBODY, dtype=torch.int64)
+    for index, columns in enumerate(players.values()):
+        owner[torch.as_tensor(columns, dtype=torch.int64)] = index
+    members = getattr(encoder, "groups_", {}) if level == "group" and groups is None else {}
+    declared = {name: list(columns) for name, columns in members.items()}
+    space = PlayerSpace(tuple(players), ("table",) * len(players), ("table",), (owner,), declared)
+    if groups is not None:
+        variables = {column: name for name, columns in encoder.variables_.items() for column in columns}
+        space = space.grouped(groups, {column: variables.get(column, column) for column in space.names})
+    return {
+        "subject": subject,
+        "inputs": inputs,
+        "donors": donors,
+        "space": space,
+        "background_kind": kind,
+        "raw": subject.table(arguments.inputs),
+    }
+
+
+def encode_background(model: Any, background: Any) -> Floats32:
+    """Return rows for ``background=`` as a fitted estimator's network sees them."""
+    trained = [str(name) for name in getattr(model, "feature_names_in_", ())]
+    names = [str(name) for name in background.columns] if is_frame(background) else trained
+    if trained and names != trained and len(set(names)) == len(names):
+        # Without names in training, only the number of columns is checked.
+        missing = [name for name in trained if name not in names]
+        further = [name for name in names if name not in trained]
+        pairs = (("lacks", missing), ("also has", further))
+        faults = [f"{word} {listed(columns, show=repr)}" for word, columns in pairs if columns]
+        raise InputError(
+            "background must have the columns of the training data in the same order, but it "
+            f"{' and '.join(faults) or 'has them in another order'}",
+            hint=f"Pass {'rows like the inputs' if missing else 'background[model.feature_names_in_]'}.",
+            code="PG038",
+        )
+    if hasattr(background, "__len__") and len(background) == 0:
+        raise InputError("background has no rows", hint="Pass rows like the inputs.", code="PG038")
+    try:
+        encoded: Floats32 = model.encode(background)
+    except InputError as error:
+        # The estimator calls these rows X.
+        problem, hint = (re.sub(r"(?<!['\w])X(?!['\w])", "background", text) for text in (error.problem, error.hint))
+        problem = " ".join(problem.splitlines())
+        problem = problem if "background" in problem else f"background: {problem}"
+        raise InputError(problem, hint=hint, code=error.code) from error
+    return encoded

@@ -1,0 +1,253 @@
+"""The result of a ``Request``: ``build`` makes an ``Explanation`` of numbers, with the facts stored with it."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from permgrad import __version__
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.request.request import Request
+from permgrad.attribution.subject.finite import LARGEST
+from permgrad.base.arrays import Array, Booleans, Floats, Indexes
+from permgrad.base.errors import InputError, listed, warn_user
+from permgrad.base.late import pd
+from permgrad.models.losses import OtherLoss
+
+
+def build(
+    request: Request,
+    method: str,
+    values: Floats,
+    facts: Mapping[str, Any],
+    *,
+    outputs: tuple[str, ...] | None = None,
+    **fields: Any,
+) -> Explanation:
+    """Return a method's explanation of the players of a request, with the facts that every explanation has."""
+    subject, maps = request.subject, input_maps(request)
+    about: dict[str, Any] = {
+        "seed": request.seed,
+        "n_repeats": request.n_repeats,
+        "rows_explained": request.count,
+        "background": {"kind": request.background_kind, "rows": len(request.donors[0])},
+        "sampling": request.sampling,
+        "confidence": request.confidence,
+        "task": subject.task,
+    }
+    if request.positive is not None:
+        about["positive"] = request.positive
+        if request.scope == "local" and request.positive_by_y:
+            about["positive_by"] = "y"
+    about |= {"paths": list(subject.paths), **subject.facts}
+    read = {name: shape for name, shape in zip(request.space.inputs, request.shapes, strict=False) if shape is not None}
+    if read:
+        about["read_as"] = {name: {"size": list(each.size), "channels": each.channels} for name, each in read.items()}
+    if request.scope == "local":
+        if request.sample_weight is not None:
+            # Summaries over the rows use them.
+            about["sample_weight"] = request.sample_weight.tolist()
+        named = {"unit": output_unit(request), "output": request.output, "output_columns": subject.count}
+        facts = {"quantity": "", **named, **facts}
+        fields.setdefault("feature_values", shown_values(request))
+    versions = {"permgrad": __version__, "torch": torch.__version__, "numpy": np.__version__}
+    about["versions"] = {**versions, "python": platform.python_version()}
+    about["seconds"] = time.perf_counter() - request.started
+    fields = {"maps": maps, "names": request.space.names, "modality": request.space.modality, **fields}
+    explanation = Explanation(
+        values=values,
+        outputs=tuple(subject.output_names[target] for target in request.targets) if outputs is None else outputs,
+        method=method,
+        scope=request.scope,
+        level=request.level,
+        groups=request.space.groups,
+        meta={**about, **facts},
+        **fields,
+    )
+    if subject.tells_unused:
+        _refuse_nonsense(explanation)
+        if method != "gradcam":  # it warns of empty maps itself
+            _tell_of_unused(request, explanation.of_order(1))
+    return explanation if request.row_target is None else request.row_target.taken(explanation)
+
+
+def by_quantity(names: Sequence[str], mean: Floats, std: Floats, *ends: Floats) -> dict[str, Any]:
+    """Return the fields of an explanation: its first quantity is the importance, the others are parts.
+
+    ``ends`` are low, high and p-values, if there are any.
+    """
+    return {
+        "values": mean[..., 0],
+        "std": std[..., 0],
+        **{name: end[..., 0] for name, end in zip(("low", "high", "p_values"), ends, strict=False)},
+        "parts": {name: mean[..., index] for index, name in enumerate(names) if index},
+        "part_std": {name: std[..., index] for index, name in enumerate(names) if index},
+    }
+
+
+def named(request: Request, members: Sequence[tuple[int, ...]]) -> dict[str, Any]:
+    """Return the fields of an explanation that name players and their interactions, "a × b"."""
+    space = request.space
+    return {
+        "members": tuple(members),
+        "names": tuple(" × ".join(space.names[place] for place in each) for each in members),
+        "modality": tuple("+".join(dict.fromkeys(space.modality[place] for place in each)) for each in members),
+    }
+
+
+def shown_outputs(request: Request) -> list[int]:
+    """Return the requested positions in ``("all", *classes)``. A network's single column stands for both classes."""
+    classes = len(request.subject.class_names)
+    chosen = request.targets if len(request.subject.output_names) == classes else range(classes)
+    return [0, *(1 + target for target in chosen)]
+
+
+def loss_unit(request: Request, loss: str) -> str:
+    """Return the unit of a loss, or of the divergence if there is no y."""
+    if loss == "cox" or loss.endswith("cross_entropy"):
+        return "nats"
+    if request.subject.task != "regression":
+        return {"divergence": "nats", "zero_one": "share of errors"}.get(loss, loss)
+    if isinstance(request.loss, OtherLoss) and request.loss.returned and loss != "divergence":
+        return loss
+    if loss.startswith("poisson"):
+        return "deviance"
+    return "y²" if loss in ("squared_error", "divergence") else "y"
+
+
+def output_unit(request: Request) -> str:
+    """Return the unit of the explained output."""
+    return "y" if request.subject.task == "regression" else request.output
+
+
+def shown_values(request: Request) -> pd.DataFrame | None:
+    """Return the raw values of the players, rows × players, or None without any.
+
+    Players of several columns have missing values. For a network, only players of one number each have values.
+    """
+    if request.raw is not None:
+        raw = request.raw.reindex(columns=list(request.players))
+        return pd.DataFrame({name: column.to_numpy() for name, column in raw.items()}, columns=raw.columns)
+    sizes, shown = request.space.sizes(), {}
+    for tensor, segments in zip(request.inputs, request.space.segments, strict=True):
+        if tensor.ndim > 2:
+            continue
+        rows = tensor.reshape(request.count, -1).cpu()
+        # NumPy has no bfloat16.
+        rows = rows.float() if rows.dtype == torch.bfloat16 else rows
+        for column, owner in enumerate(segments.reshape(-1).tolist()):
+            if owner >= 0 and sizes[owner] == 1:
+                shown[request.space.names[owner]] = rows[:, column].numpy()
+    words = request.subject.words
+    if words is not None:
+        shown |= {name: words[name].to_numpy() for name in words if name in request.space.names}
+    return pd.DataFrame(shown) if shown else None
+
+
+#: Sequences with more numbers than this in each place are embeddings and are not drawn.
+_DRAWN = 32
+
+
+def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, Array]:
+    """Return ``images:<input>`` and ``segments:<input>``, which plots need, for series, images and volumes."""
+    maps: dict[str, Array] = {}
+    inputs = zip(request.space.inputs, request.inputs, request.space.segments, strict=True)
+    for (name, tensor, segments), shape in zip(inputs, request.shapes, strict=False):
+        if shape is None or not bool((segments >= 0).any()) or (shape.vectors and tensor.shape[2] > _DRAWN):
+            continue
+        maps[f"segments:{name}"] = segments.cpu().numpy()
+        if request.scope == "global":  # plots show the mean of the rows
+            maps[f"images:{name}"] = tensor.mean(dim=0, keepdim=True, dtype=torch.float32).cpu().numpy()
+        elif tensor.numel() <= numbers:
+            maps[f"images:{name}"] = tensor.float().cpu().numpy()
+    return maps
+
+
+#: Methods that depend on an input only through the gradient.
+_BY_GRADIENT = ("gradient", "smoothgrad", "integrated_gradients", "expected_gradients", "deeplift", "gradcam")
+
+
+def _tell_of_unused(request: Request, explanation: Explanation) -> None:
+    """Warn about inputs whose values are all exactly 0, with their names."""
+    modality = np.array(explanation.modality, dtype=object)
+    moved = (np.nan_to_num(explanation.values, nan=1.0) != 0).any(axis=-1)
+    used = set(modality[moved.any(axis=0) if explanation.scope == "local" else moved])
+    unused = [name for name in dict.fromkeys(explanation.modality) if name not in used]
+    if unused:
+        names = [name for name in unused if name in request.subject.input_names]
+        kind = "inputs"
+        if not names:
+            # Units of a layer have the modality of the inputs behind it, or none.
+            kind = "units" if "layers" in vars(request.subject) else "features"
+            names = [name for name, of in zip(explanation.names, explanation.modality, strict=True) if of in unused]
+        warn_user(f"The importance of these {kind} is exactly 0: {listed(names, 8)}. {_why_zero(explanation)}")
+
+
+def _why_zero(explanation: Explanation) -> str:
+    if explanation.method in _BY_GRADIENT:
+        return (
+            "The model ignores them, or blocks the gradient (detach, NumPy, rounding). Use method='permutation' to "
+            "find out which."
+        )
+    if explanation.method.startswith("captum."):
+        return f"{explanation.method} returns nothing for them, even if the model uses them."
+    if "scores" in explanation.meta:
+        return "They change no score, but may change the outputs. Leave scoring= out to see."
+    return "They do not change the output. Check that the model is meant to ignore them."
+
+
+def _refuse_nonsense(explanation: Explanation) -> None:
+    """Refuse rows with NaN or infinite predictions or slopes."""
+
+    def broken(fine: Booleans) -> Indexes:
+        return np.flatnonzero(~fine.reshape(len(fine), -1).all(axis=1))
+
+    predictions, base, values = explanation.predictions, explanation.base_values, explanation.values
+    rows = broken(np.abs(predictions) <= LARGEST) if predictions is not None else np.arange(0)
+    if len(rows):
+        raise InputError(
+            f"The model predicts NaN, infinity or more than {LARGEST:g} for {len(rows)} of {len(values)} rows (first: "
+            f"row {rows[0]})",
+            hint="Check those rows.",
+            code="PG040",
+        )
+    if base is not None and not np.isfinite(base).all():
+        raise InputError(
+            "The model predicts NaN or infinity for the background",
+            hint="Check the rows of background= or baseline=.",
+            code="PG040",
+        )
+    rows = broken(np.isfinite(values)) if explanation.method in _BY_GRADIENT else np.arange(0)
+    if len(rows):
+        raise InputError(
+            f"{explanation.method} needs finite gradients, but {len(rows)} of {len(values)} rows have NaN or infinite "
+            "ones, for example because inputs are missing",
+            hint="Fill in missing inputs, or choose method='shapley' or 'permutation'.",
+            code="PG040",
+        )
+
+
+#: Rows that a digest reads, evenly over all of them, and rows that are read at once.
+_DIGESTED, _AT_ONCE = 10_000, 256
+
+
+def digests_of(request: Request) -> dict[str, str]:
+    """Return digests that tell whether the rows explained, and the background, are those of another call."""
+    return {"rows": _digest(request.inputs), "background": "" if request.shared else _digest(request.donors)}
+
+
+def _digest(tensors: tuple[torch.Tensor, ...]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in tensors:
+        digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+        step = max(1, -(-len(tensor) // _DIGESTED))
+        for part in tensor.detach()[::step].split(_AT_ONCE):
+            flat = part.cpu().reshape(-1).clone(memory_format=torch.contiguous_format)
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

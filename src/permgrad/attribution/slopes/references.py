@@ -1,0 +1,145 @@
+"""References: the rows that methods compare with, if they explain a difference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from permgrad.attribution.request import Request
+from permgrad.attribution.subject.subject import mean_row
+from permgrad.base.checks import check_choice
+from permgrad.base.errors import InputError, shown, text_of, unknown
+from permgrad.base.late import is_frame, is_series
+from permgrad.base.random import generator
+
+REFERENCES = ("zeros", "mean", "median", "background")
+_CLASS = "class:"
+#: Numbers that a mean or a median is taken over, at most: enough for either, and bounded in memory.
+_SUMMARISED_NUMBERS = 20_000_000
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The references to average over, ``(references, *)`` per input, with the user's choice, also in words."""
+
+    rows: tuple[Tensor, ...]
+    name: str
+    words: str
+
+
+def reference_rows(request: Request, choice: Any, most: int, reference_class: Any) -> Reference:
+    """Return the rows that the explained rows are compared with. ``choice``: see ``IntegratedGradients``."""
+    if not isinstance(choice, str):
+        return _users_rows(request, choice, reference_class)
+    if choice == "auto":
+        choice = "median" if request.subject.encoded_names or not request.shared else "zeros"
+    named_class = choice.startswith(_CLASS)
+    if not named_class and choice not in REFERENCES:
+        raise _unknown(request, choice)
+    if reference_class is not None and (named_class or choice == "zeros"):
+        raise InputError(
+            f"reference_class={shown(reference_class)} and baseline={choice!r} cannot be combined",
+            hint="Pass one of them",
+            code="PG006",
+        )
+    if choice == "zeros":
+        rows = tuple(torch.zeros_like(tensor[:1]) for tensor in request.inputs)
+        return Reference(rows, choice, f"every {'encoded ' if request.subject.encoded_names else ''}input at 0")
+    label = choice.removeprefix(_CLASS) if named_class else reference_class
+    return _of_background(request, choice, label=label, most=most)
+
+
+def _of_background(request: Request, choice: str, *, label: Any, most: int) -> Reference:
+    """Return the background rows, or their mean or typical row. ``label``: those of one class."""
+    rows = request.donors
+    where = "background rows" if request.background_kind == "given" else request.background_kind
+    if label is not None:
+        position, name = _class_of(request, label)
+        rows, where = tuple(tensor[position] for tensor in rows), f"{where} of class {name}"
+    count, encoded = len(rows[0]), bool(request.subject.encoded_names)
+    widest = max(tensor[:1].numel() for tensor in rows)
+    average = choice not in ("mean", "median")
+    most = most if average else max(50, _SUMMARISED_NUMBERS // widest)
+    few = f"{most:,} of " if count > most else ""
+    if few:
+        chosen = np.sort(generator(request.seed, "baseline references").permutation(count)[:most])
+        rows = tuple(tensor[torch.as_tensor(chosen, device=tensor.device)] for tensor in rows)
+    if average:
+        words = f"average over {few}{count:,} {where} (expected gradients)"
+        return Reference(tuple(tensor.clone() for tensor in rows), choice, words)
+    row = tuple(map(mean_row, rows)) if choice == "mean" else request.subject.typical(rows)
+    if encoded:
+        what = "mean of the encoded inputs" if choice == "mean" else "median of numbers and most frequent level"
+    else:
+        real = [tensor.is_floating_point() for tensor in rows]
+        of_real = f"{choice} of {'each input' if all(real) else 'real numbers'}"
+        what = " and ".join([of_real] * any(real) + ["most frequent of whole numbers"] * (not all(real)))
+    return Reference(row, choice, f"{what} over {len(rows[0]):,} {where}")
+
+
+def _users_rows(request: Request, rows: Any, reference_class: Any) -> Reference:
+    """Return the user's rows as the network takes them."""
+    if reference_class is not None:
+        raise InputError(
+            f"reference_class={shown(reference_class)} and a table as baseline= cannot be combined",
+            hint="Leave one of them out",
+            code="PG006",
+        )
+    if request.subject.encoded_names:
+        if is_series(rows):
+            rows = rows.to_frame().T.infer_objects()
+        elif not is_frame(rows):
+            if not isinstance(rows, (list, tuple)) and np.ndim(rows) == 0:
+                raise _unknown(request, rows)
+            rows = np.atleast_2d(np.asarray(rows))
+        if len(rows) == 0:
+            raise InputError("baseline has no rows", hint="Pass a row like the inputs", code="PG038")
+    tensors = request.subject.read(rows)
+    count = len(tensors[0])
+    words = "a row given by the user" if count == 1 else f"average over {count:,} rows given by the user"
+    return Reference(tensors, "given", words)
+
+
+def _unknown(request: Request, choice: Any) -> InputError:
+    if request.subject.encoded_names:
+        return unknown("baseline", choice, (*REFERENCES, "class:<label>", "a table of rows"))
+    return unknown("baseline", choice, ("auto", *REFERENCES, "rows in the form of the inputs"))
+
+
+def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
+    """Return the background rows of one class and its name. ``label`` is the value or text of the class."""
+    subject, classes = request.subject, request.subject.background_classes
+    if subject.task != "classification":
+        raise InputError(
+            f"The reference class {shown(label)} needs a classifier, and the model is a regression",
+            hint="Pass baseline='median', or rows",
+            code="PG006",
+        )
+    if classes is None:
+        raise InputError(
+            "A reference class needs an estimator of permgrad, which keeps training rows, and the model is a torch "
+            "network",
+            hint="Pass baseline= with rows of that class",
+            code="PG006",
+        )
+    if request.background_kind == "given":
+        raise InputError(
+            "A reference class needs the training rows kept in the model, and the rows of background= have no classes",
+            hint="Pass baseline= with rows of that class",
+            code="PG006",
+        )
+    names = list(subject.class_names)
+    check_choice("reference class", text_of(label), names)
+    position = names.index(text_of(label))
+    chosen = np.flatnonzero(classes == position)
+    if not len(chosen):
+        raise InputError(
+            f"Class {names[position]!r} has no rows in the background kept in the model",
+            hint="Fit with a larger background_size, or pass baseline= with rows of that class",
+            code="PG038",
+        )
+    return torch.as_tensor(chosen), repr(names[position])

@@ -1,0 +1,319 @@
+"""Find where in an input each number inside a network comes from, by passing positions along with the values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+#: For one input: its coordinates, one tensor of the value's shape for each followed dimension (NaN: no coordinate).
+Coordinates = tuple[Tensor, ...]
+
+MOVING = frozenset({
+    "reshape", "view", "view_as", "reshape_as", "flatten", "unflatten", "permute", "transpose", "swapaxes", "swapdims",
+    "movedim", "moveaxis", "t", "getitem", "cat", "concat", "concatenate", "stack", "hstack", "vstack", "chunk",
+    "split", "tensor_split", "split_with_sizes", "unsafe_chunk", "unsafe_split", "unbind", "select", "narrow",
+    "index_select", "gather", "take_along_dim", "squeeze", "unsqueeze", "expand", "expand_as", "repeat", "tile",
+    "repeat_interleave", "broadcast_to", "roll", "flip", "unfold", "pixel_shuffle", "pixel_unshuffle",
+    "channel_shuffle", "rot90",
+})  # fmt: skip
+_JOINING = frozenset(("cat", "concat", "concatenate", "stack", "hstack", "vstack"))
+_COPYING = frozenset({
+    "clone", "contiguous", "to", "float", "double", "half", "bfloat16", "type", "type_as", "detach", "alias",
+    "requires_grad",
+})  # fmt: skip
+_REDUCING = frozenset(
+    ("mean", "sum", "amax", "amin", "max", "min", "median", "logsumexp", "std", "var", "norm", "prod", "cumsum")
+)
+_PRODUCTS = frozenset(("matmul", "rmatmul", "bmm", "baddbmm", "einsum"))
+_ATTENTION = frozenset(("scaled_dot_product_attention", "multi_head_attention_forward"))
+_RECURRENT = frozenset(("lstm", "gru", "rnn_tanh", "rnn_relu"))
+#: Cells whose positions differ by less than this, in pixels, are one.
+_SAME = 0.01
+
+
+def name_of(func: Any) -> str:
+    """Return a function's name without the signs of methods and of work in place."""
+    return str(getattr(func, "__name__", "")).partition(".")[0].strip("_")
+
+
+def hands_on(name: str) -> bool:
+    """Return whether a function makes no new map: it moves, copies, pools or adds up what another has made."""
+    if name in MOVING or name in _COPYING or name in _REDUCING:
+        return True
+    return "pool" in name or name in ("pad", "interpolate", "upsample", "dropout", "")
+
+
+def mixes(name: str, followed: int) -> bool:
+    """Return whether a function of so many followed tensors lets positions look at each other, as attention does."""
+    return name in _ATTENTION or (name in _PRODUCTS and followed > 1)
+
+
+def tensors_in(*values: Any) -> Iterator[Tensor]:
+    """Yield the tensors in arguments or results, at any depth."""
+    return (leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, Tensor))
+
+
+def coordinates(rows: Tensor, dimensions: Sequence[int]) -> Coordinates:
+    """Return the coordinates of an input's numbers along some of its dimensions."""
+    axes = []
+    for dimension in dimensions:
+        shape = [-1 if place == dimension else 1 for place in range(rows.ndim)]
+        line = torch.arange(rows.shape[dimension], dtype=torch.float32, device=rows.device)
+        axes.append(line.reshape(shape).expand(rows.shape))
+    return tuple(axes)
+
+
+class Follower:
+    """Knows which tensors of one forward come from which inputs, and from where in them."""
+
+    def __init__(self) -> None:
+        # Tensors are held as long as this lives, so that no other one takes over their number.
+        self._followed: dict[int, tuple[Tensor, dict[int, Coordinates]]] = {}
+
+    def enter(self, value: Tensor, place: int, axes: Coordinates) -> None:
+        """Follow an input from here on."""
+        self._followed[id(value)] = (value, {**self.of(value), place: axes})
+
+    def of(self, value: Any) -> dict[int, Coordinates]:
+        """Return the coordinates of a tensor for each input that it comes from."""
+        return self._followed.get(id(value), (None, {}))[1]
+
+    def keep(self, value: Tensor, coordinates_: dict[int, Coordinates]) -> None:
+        """Give a tensor its coordinates."""
+        self._followed[id(value)] = (value, coordinates_)
+
+    def follow(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], value: Any) -> None:
+        """Give the results of a function the coordinates that its arguments have."""
+        followed = [tensor for tensor in tensors_in(args, kwargs) if id(tensor) in self._followed]
+        results = list(tensors_in(value))
+        if not followed or not results:
+            return
+        name = name_of(func)
+        places = dict.fromkeys(place for tensor in followed for place in self.of(tensor))
+        by_result: list[dict[int, Coordinates]] = [{} for _ in results]
+        with torch.no_grad():
+            for place in places:
+                sources = [(tensor, self.of(tensor)[place]) for tensor in followed if place in self.of(tensor)]
+                there: Sequence[Coordinates | None] = (
+                    self._moved(func, args, kwargs, place, len(results))
+                    if name in MOVING
+                    else [_handed_on(name, args, sources, result) for result in results]
+                )
+                for axes_of, axes in zip(by_result, there, strict=False):
+                    if axes is not None:
+                        axes_of[place] = axes
+        for axes_of, result in zip(by_result, results, strict=True):
+            if axes_of:
+                self.keep(result, axes_of)
+
+    def _moved(
+        self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], place: int, results: int
+    ) -> list[Coordinates]:
+        """Call a function that moves numbers on their coordinates: one tuple for each result, or none of them."""
+
+        def stand_in(dimension: int, leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor):
+                return leaf
+            axes = self.of(leaf).get(place)
+            if axes is not None:
+                axis = axes[dimension].detach()
+                return axis.contiguous() if name_of(func) == "view" else axis
+            # Whole numbers may be indexes.
+            number = leaf.is_floating_point() or name_of(func) in _JOINING
+            return torch.full(leaf.shape, math.nan, device=leaf.device) if number else leaf
+
+        dimensions = next(len(self.of(leaf)[place]) for leaf in tensors_in(args, kwargs) if place in self.of(leaf))
+        axes: list[list[Tensor]] = []
+        for dimension in range(dimensions):
+            replaced = pytree.tree_map(partial(stand_in, dimension), (args, kwargs))
+            try:
+                axes.append(list(tensors_in(func(*replaced[0], **replaced[1]))))
+            except (RuntimeError, TypeError, IndexError):
+                return []  # a function that takes other arguments than numbers and shapes
+        return list(zip(*axes, strict=True)) if all(len(axis) == results for axis in axes) else []
+
+
+def _handed_on(
+    name: str, args: Sequence[Any], sources: list[tuple[Tensor, Coordinates]], result: Tensor
+) -> Coordinates | None:
+    """Return a result's coordinates, where it has a number for each of an argument's or is its map resampled."""
+    source, axes = sources[0]
+    if name == "pad":
+        return tuple(_padded(axis, args[1]) for axis in axes) if len(args) > 1 else None
+    if name.startswith("conv") or "pool" in name or name in ("interpolate", "upsample", "fold", "grid_sample"):
+        return _resampled(axes, result) if source.ndim == result.ndim >= 3 else None
+    weights = name in _PRODUCTS and len(sources) == 1 and isinstance(args[-1], Tensor) and args[-1].ndim == 2
+    if name == "linear" or weights:
+        return _averaged(axes, source.ndim - 1, result) if source.shape[:-1] == result.shape[:-1] else None
+    return _of_same_shape(sources, result)
+
+
+def _of_same_shape(sources: list[tuple[Tensor, Coordinates]], result: Tensor) -> Coordinates | None:
+    """Return the coordinates of an argument as large as the result, or as large but for one dimension."""
+    fitting = [axes for tensor, axes in sources if tensor.shape == result.shape]
+    if fitting:
+        return next((axes for axes in fitting if len(fitting) == 1 or _spread(axes)), fitting[0])
+    for tensor, axes in sources:
+        if tensor.ndim == result.ndim:
+            differing = [dim for dim in range(result.ndim) if tensor.shape[dim] != result.shape[dim]]
+            if len(differing) == 1:
+                return _averaged(axes, differing[0], result)
+    return None
+
+
+def _averaged(axes: Coordinates, dim: int, result: Tensor) -> Coordinates:
+    """Return coordinates for a result that puts numbers along a dimension together."""
+    return tuple(axis.nanmean(dim=dim, keepdim=True).expand(result.shape) for axis in axes)
+
+
+def _padded(axis: Tensor, amounts: Sequence[int]) -> Tensor:
+    """Return coordinates after padding, from the last dimension backwards, extended in equal steps."""
+    for place, (before, after) in enumerate(zip(amounts[::2], amounts[1::2], strict=True)):
+        dim = axis.ndim - 1 - place
+        size = axis.shape[dim]
+        index = torch.arange(-before, size + after, device=axis.device)
+        within = axis.index_select(dim, index.clamp(0, size - 1))
+        beyond = (index - index.clamp(0, size - 1)).reshape([-1 if each == dim else 1 for each in range(axis.ndim)])
+        step = axis.narrow(dim, 1, 1) - axis.narrow(dim, 0, 1) if size > 1 else 0
+        axis = within + beyond * step
+    return axis
+
+
+def _resampled(axes: Coordinates, result: Tensor) -> Coordinates:
+    """Return the coordinates of a map's cells after a convolution or a pooling of ``(rows, channels, *cells)``."""
+    cells = result.shape[2:]
+    how = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(cells)]
+    resampled = []
+    for axis in axes:
+        mean = axis.nanmean(dim=1, keepdim=True)
+        if mean.shape[2:] != cells:
+            mean = functional.interpolate(mean, size=cells, mode=how, align_corners=False)
+        resampled.append((mean if len(mean) == len(result) else mean[:1]).expand(result.shape))
+    return tuple(resampled)
+
+
+def _spread(axes: Coordinates) -> bool:
+    """Return whether positions differ within a row."""
+    ends = ((axis.nan_to_num(math.inf).amin(), axis.nan_to_num(-math.inf).amax()) for axis in axes if axis.numel())
+    return any(bool(high > low + _SAME) for low, high in ends)
+
+
+# ---- a value as a map ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """How a value is read as a map of ``size`` cells: ``order`` is their places in the flattened spatial dimensions."""
+
+    size: tuple[int, ...]
+    features: tuple[int, ...]
+    spatial: tuple[int, ...]
+    order: Tensor
+
+    def take(self, values: Tensor) -> Tensor:
+        """Return values ``(*, rows, *dimensions)`` as ``(*, rows, features, *size)``."""
+        before = values.ndim - 1 - len(self.features) - len(self.spatial)
+        moved = values.permute(*range(before + 1), *(before + dim for dim in (*self.features, *self.spatial)))
+        places = math.prod(values.shape[before + dim] for dim in self.spatial)
+        flat = moved.reshape(*values.shape[: before + 1], -1, places)
+        return flat[..., self.order.to(values.device)].unflatten(-1, self.size)
+
+
+def cells_of(axes: Coordinates) -> Cells | None:
+    """Return how a value with these coordinates is read as a map, or None if it has no extent or no grid."""
+    if axes[0].ndim < 2 or any(not _alike(axis, 0) for axis in axes):
+        return None
+    first = [axis[0] for axis in axes]
+    spatial = tuple(dim for dim in range(first[0].ndim) if not all(_alike(axis, dim) for axis in first))
+    features = tuple(dim for dim in range(first[0].ndim) if dim not in spatial)
+    if not spatial:
+        return None
+    flat = [axis.permute(*features, *spatial).reshape(-1, *(axis.shape[dim] for dim in spatial))[0].flatten()
+            for axis in first]  # fmt: skip
+    places = torch.nonzero(~torch.isnan(flat[0])).flatten()
+    size, number = [], torch.zeros(len(places), dtype=torch.int64, device=places.device)
+    for axis in flat:
+        line = axis[places].sort().values
+        starts = torch.cat([line[:1], line[1:][line.diff() > _SAME]])
+        size.append(len(starts))
+        number = number * len(starts) + torch.searchsorted(starts, axis[places] + _SAME / 2) - 1
+    if len(places) < 2 or math.prod(size) != len(places) or len(number.unique()) != len(places):
+        return None
+    if axes[0].ndim == 3 and size[0] == 1 and len(size) == 2:
+        size = size[1:]  # a series has a line of cells
+    behind, along = (tuple(dim + 1 for dim in dims) for dims in (features, spatial))
+    return Cells(tuple(size), behind, along, places[number.argsort()].cpu())
+
+
+def _alike(axis: Tensor, dim: int) -> bool:
+    """Return whether coordinates are the same all along a dimension."""
+    first = axis.narrow(dim, 0, 1)
+    return bool(((axis == first) | (axis.isnan() & first.isnan())).all())
+
+
+# ---- what a network takes an input for -------------------------------------------------------------------------------
+
+
+class Reader(TorchFunctionMode):
+    """Records how a network reads its inputs, by the first function that mixes numbers.
+
+    A convolution reads ``"series"``, ``"image"`` or ``"volume"``, a recurrent layer over single numbers ``"series"``
+    too. ``"tokens"`` have a vector for each place in a sequence. For whole numbers that are looked up, see
+    ``subject.lookups``.
+    """
+
+    def __init__(self, inputs: Mapping[int, Tensor]) -> None:
+        super().__init__()
+        self.readings: dict[int, str] = {}
+        self._follower = Follower()
+        self._inputs = dict(inputs)
+        for place, rows in inputs.items():
+            self._follower.enter(rows, place, coordinates(rows, range(1, rows.ndim)))
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = kwargs or {}
+        value = func(*args, **options)
+        for tensor in tensors_in(args, options):
+            for place, axes in self._follower.of(tensor).items():
+                if place not in self.readings:
+                    reading = self._reading(name_of(func), tensor, axes, self._inputs[place], value)
+                    if reading:
+                        self.readings[place] = reading
+        self._follower.follow(func, args, options, value)
+        return value
+
+    @staticmethod
+    def _reading(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor, value: Any) -> str:
+        if name in ("conv2d", "conv3d"):
+            return "image" if name == "conv2d" else "volume"
+        if rows.ndim == 2:
+            # Numbers one by one along time, which are no channels.
+            across = {"conv1d": 1, **dict.fromkeys(_RECURRENT, 2)}.get(name, 0)
+            return "series" if across and tensor.ndim == 3 and _alike(axes[0], across) else ""
+        return _reading_of_vectors(name, tensor, axes, rows, value) if rows.ndim == 3 else ""
+
+
+def _reading_of_vectors(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor, value: Any) -> str:
+    """Return how a function reads an input of three dimensions."""
+    if name == "conv1d":
+        # Along the sequence, with its vectors as channels. Else the input has channels first, as images do.
+        along = [tensor.ndim == 3 and _alike(axis, 1) and not _alike(axis, 2) for axis in axes]
+        return "tokens" if along[0] else "series" if along[1] else "image"
+    vectors = name == "linear" or name in _RECURRENT or mixes(name, 2)
+    pooled = name in _REDUCING and isinstance(value, Tensor) and value.shape == (rows.shape[0], rows.shape[2])
+    if not (vectors or pooled) or tensor.ndim != 3 or tensor.shape[-1] != rows.shape[2]:
+        return ""
+    # A vector holds all numbers of one place, in order: patches of an image, or a flattened one, do not.
+    line = torch.arange(rows.shape[2], dtype=axes[1].dtype, device=axes[1].device)
+    return "tokens" if _alike(axes[0], 2) and bool((axes[1] == line).all()) else ""

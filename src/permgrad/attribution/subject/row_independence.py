@@ -1,0 +1,129 @@
+"""Check that a model's rows do not depend on each other or on chance, as every explanation assumes.
+
+A row is explained by predicting it again and again with some values replaced, in batches of the package's choosing. If
+its output depends on the rows beside it, so does its explanation, and on the batch size as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from permgrad.base.errors import InputError, warn_user
+
+Predict = Callable[[Sequence[Tensor]], Tensor]
+
+#: Rows that are predicted again, and rows mixed of them.
+_FEW, _FEW_MIXED = 8, 4
+#: Larger changes than this share of the outputs' spread, and than rounding, are refused.
+_SHARE = 1e-2
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Messages for users of one kind of model, on chance and on rows that are mixed or rounded.
+
+    ``alone``: rows, and rows mixed of them, that are predicted one by one.
+    """
+
+    chance: str
+    mixing: str
+    rounding: str
+    alone: tuple[int, int]
+
+
+NETWORK = Advice(
+    "The network gives a row different outputs each time, also in eval mode, and this looks like an effect of the "
+    "features. Switch off its randomness, or what it remembers between calls.",
+    "Take out what mixes rows (a mean, sort or attention over the first dimension, batch normalisation without running "
+    "statistics), or, if it is rounding, pass the network and its inputs in float64",
+    "Take out what mixes rows, or, if it is rounding, pass the network and its inputs in float64",
+    (_FEW, _FEW_MIXED),
+)
+PREDICTOR = Advice(
+    "The predictor gives a row different outputs each time, and this looks like an effect of the features. Give it a "
+    "fixed seed and let it remember nothing between calls.",
+    "Take out what is computed over the rows of a call (a mean, a rank, a scale, levels of a column), and compute it "
+    "when the predictor is fitted",
+    "Take out what is computed over the rows of a call, or, if it is rounding, use a predictor in float64",
+    (3, 2),  # a call may take long, however few its rows are
+)
+
+
+def check_row_independence(predict: Predict, rows: Sequence[Tensor], outputs: Tensor, advice: Advice = NETWORK) -> None:
+    """Warn of outputs that depend on chance. Refuse those that depend on the other rows of a batch."""
+    few = [tensor[:_FEW] for tensor in rows]
+    count = len(few[0])
+    first, rounding = predict(few), _rounding(outputs)
+    if _moved(first, predict(few)) > rounding:
+        warn_user(advice.chance)
+        return
+    alone = _in_batches_of(predict, [tensor[: advice.alone[0]] for tensor in few], 1)
+    backwards, halves = (
+        predict([tensor.flip(0) for tensor in few]).flip(0),
+        _in_batches_of(predict, few, -(-count // 2)),
+    )
+    seen = [_moved(other, first[: len(other)]) for other in (outputs[:count], backwards, halves, alone)]
+    # Explanations are made of rows that take values from others. They are more alike than the rows themselves, so that
+    # what mixes rows by their similarity, as attention does, shows among them first. A single row is padded with zeros.
+    beside = [_mixed(tensor, place) if count > 1 else torch.zeros_like(tensor) for place, tensor in enumerate(few)]
+    with suppress(InputError):  # a network that does not take such rows has its say later
+        together = predict([torch.cat(pair) for pair in zip(few, beside, strict=True)])
+        seen.append(_moved(together[: len(alone)], alone))
+        rounding = max(rounding, _rounding(alone))
+        if count > 1:
+            mixed = _in_batches_of(predict, [tensor[: advice.alone[1]] for tensor in beside], 1)
+            seen.append(_moved(together[count : count + len(mixed)], mixed))
+            rounding = max(rounding, _rounding(mixed))
+    moved_by = f"{max(seen):.3g}, where outputs range over {_spread(outputs):.3g}"
+    if max(seen) > max(rounding, _SHARE * _spread(outputs)):
+        raise InputError(
+            f"A row's output must depend on that row alone, but the other rows of the batch change it (by {moved_by})",
+            hint=advice.mixing,
+            code="PG033",
+        )
+    if max(seen) > rounding:
+        warn_user(
+            "A row's output should depend on that row alone, but the other rows of the batch change it (by "
+            f"{moved_by}), so values are no more exact than that. {advice.rounding}."
+        )
+
+
+def _in_batches_of(predict: Predict, rows: Sequence[Tensor], size: int) -> Tensor:
+    return torch.cat(
+        [predict([tensor[begin : begin + size] for tensor in rows]) for begin in range(0, len(rows[0]), size)]
+    )
+
+
+def _mixed(tensor: Tensor, position: int) -> Tensor:
+    """Return rows that take every second value, every third and so on from the next row."""
+    rows = torch.arange(_FEW_MIXED, device=tensor.device)
+    flat = tensor.reshape(len(tensor), -1)
+    first, other = (flat[(rows + shift) % len(flat)] for shift in (0, 1))
+    taken = (torch.arange(flat.shape[1], device=flat.device) + position) % (rows[:, None] + 2) == 1
+    return torch.where(taken, other, first).reshape(_FEW_MIXED, *tensor.shape[1:])
+
+
+def _spread(outputs: Tensor) -> float:
+    finite = outputs[torch.isfinite(outputs).all(dim=1)].double()
+    return float((finite.amax(dim=0) - finite.amin(dim=0)).max()) if len(finite) else 0.0
+
+
+def _rounding(outputs: Tensor) -> float:
+    """Return the largest change that may be rounding."""
+    finite = outputs[torch.isfinite(outputs)].double()
+    largest = float(finite.abs().max()) if len(finite) else 0.0
+    return min(1024 * torch.finfo(outputs.dtype).eps, 0.02) * largest
+
+
+def _moved(one: Tensor, two: Tensor) -> float:
+    """Return the largest change, infinity where a number is finite in one of them alone."""
+    finite = torch.isfinite(one)
+    if bool((finite != torch.isfinite(two)).any()):
+        return float("inf")
+    change = (one[finite].double() - two[finite].double()).abs()
+    return float(change.max()) if len(change) else 0.0

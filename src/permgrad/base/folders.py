@@ -1,0 +1,282 @@
+"""Folders of work that resumes: a record says which work a folder holds, and one process at a time works there.
+
+Files are written under a temporary name and renamed. The operating system releases the lock of a process that ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from permgrad.base.errors import InputError, PermgradError, differences
+from permgrad.base.files import made_folder, plain, sweep, what_lies_at, write_json_atomic, writing
+from permgrad.base.locks import LOCK, hold_folder
+from permgrad.base.stored import parse_json
+
+SCHEMA_VERSION = 1
+ELSEWHERE = "choose another folder with --out"
+
+
+def json_hash(content: Any, separators: tuple[str, str] | None = None) -> str:
+    """Return the SHA-256 of what JSON can hold, independent of the order of keys."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=separators)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def configuration_hash(configuration: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a configuration, independent of the order of its keys."""
+    return json_hash(plain(dict(configuration)), (",", ":"))
+
+
+def now() -> str:
+    """Return the time in UTC, to the second, as ISO 8601 text."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class FolderKind:
+    """A kind of folder, of the command ``owner``. It is recognised by the record, the first of its ``names``.
+
+    ``names`` are files, folders, and patterns with a star. ``same`` names what must be equal to resume, stored under
+    ``key`` in the record, which also ``holds`` further entries. ``leftovers`` are prefixes of files that an interrupted
+    process leaves before its first record. ``empty`` is how an empty list is shown.
+    """
+
+    owner: str
+    names: tuple[str, ...]
+    same: str = "settings"
+    key: str = "configuration"
+    holds: Mapping[str, type] = field(default_factory=lambda: {"started": str})
+    leftovers: tuple[str, ...] = ()
+    empty: Any = None
+
+    # ---- the record --------------------------------------------------------------------------------------------------
+    def read(self, folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+        """Return the content of a folder's record, or None if none can be read. Refuse a newer format."""
+        path = Path(folder) / self.names[0]
+        try:
+            record = parse_json(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
+            return None
+        if not isinstance(record, dict) or not isinstance(record.get("schema_version", 0), int):
+            return None
+        if record.get("schema_version", 0) > SCHEMA_VERSION:
+            raise InputError(
+                f"{path} has format {record['schema_version']}, and this permgrad reads up to {SCHEMA_VERSION}",
+                hint="Update permgrad, or choose another folder with --out.",
+                code="PG053",
+            )
+        holds = {self.key: dict, **self.holds}
+        return record if all(isinstance(record.get(name), kind) for name, kind in holds.items()) else None
+
+    def new_record(self, configuration: Mapping[str, Any], command: str, **beside: Any) -> dict[str, Any]:
+        """Return a new record, of a configuration and of further entries ``beside`` that must stay equal."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            f"{self.key}_hash": configuration_hash(configuration),
+            self.key: plain(dict(configuration)),
+            "command": command,
+            "started": now(),
+            **beside,
+        }
+
+    def is_of(self, record: Mapping[str, Any] | None, configuration: Mapping[str, Any]) -> bool:
+        """Whether a record is of this configuration."""
+        return record is not None and bool(record[self.key] == plain(dict(configuration)))
+
+    def finished(
+        self, folder: Path, configuration: Mapping[str, Any], needed: Collection[str] = ()
+    ) -> dict[str, Any] | None:
+        """Return the record of finished work whose files are whole, or None. ``needed``: names that must exist."""
+        record = self.read(folder)
+        if record is None or not record.get("finished") or not self.is_of(record, configuration):
+            return None
+        return record if is_whole(folder, self.names, needed) else None
+
+    # ---- who works there ---------------------------------------------------------------------------------------------
+    def find(
+        self, folder: Path, configuration: Mapping[str, Any], *, overwrite: bool = False, **beside: Any
+    ) -> dict[str, Any] | None:
+        """Return the record of the same work, or None if it begins here. Refuse other work, and files of others.
+
+        Nothing is written. ``overwrite`` replaces other work. ``beside`` are further entries that must be equal.
+        """
+        record = self._usable(folder, overwrite=overwrite)
+        if record is None or overwrite:
+            return None
+        old = {**record[self.key], **{name: record.get(name) for name in beside}}
+        new = {**plain(dict(configuration)), **beside}
+        if old != new:
+            raise self._of_other_work(folder, old, new)
+        return record
+
+    def _of_other_work(self, folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> InputError:
+        old, new = ({name: self.empty if value == [] else value for name, value in side.items()} for side in (old, new))
+        holds = "another one" if self.same == self.owner else f"a {self.owner} of another {self.same}"
+        return InputError(
+            f"{folder} holds {holds}, which differs in {differences(old, new)}",
+            hint="Replace it with --overwrite, or choose another folder with --out.",
+            code="PG051",
+        )
+
+    def _usable(self, folder: Path, *, overwrite: bool) -> dict[str, Any] | None:
+        """Return the record of a folder, or None if it is new. Refuse a file, and a folder with foreign files."""
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise InputError(
+                f"{folder} is {what_lies_at(folder)}, not a folder", hint="Choose another with --out.", code="PG050"
+            )
+        record = self.read(folder)
+        if record is None and folder.is_dir():
+            self._refuse_foreign(folder, overwrite=overwrite)
+        return record
+
+    def _refuse_foreign(self, folder: Path, *, overwrite: bool) -> None:
+        """Refuse a folder without a record that holds other files, or with ``overwrite`` those with our names."""
+        if overwrite:
+            self.refuse_taken(folder)
+            return
+        self.refuse_damaged(folder)
+        ours = (LOCK, f".{self.names[0]}.", *self.leftovers)
+        foreign = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(ours))
+        if foreign:
+            beside = "" if set(foreign) & set(self.names) else ", or add to it with --overwrite"
+            raise InputError(
+                f"{folder} holds other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''})",
+                hint=f"Choose another folder with --out{beside}.",
+                code="PG050",
+            )
+
+    def refuse_damaged(
+        self, folder: Path, fix: str = "Start again with --overwrite, or choose another folder with --out."
+    ) -> None:
+        """Refuse a folder whose record is damaged. ``fix`` says what to do."""
+        if self.is_damaged(folder):
+            raise InputError(f"{folder / self.names[0]} is damaged", hint=fix, code="PG052")
+
+    def refuse_taken(self, folder: Path) -> None:
+        """Refuse foreign files with names that would be written. A damaged record is ours."""
+        taken = [] if self.is_damaged(folder) else [name for name in self.names if os.path.lexists(folder / name)]
+        if taken:
+            raise InputError(
+                f"{folder} holds no {self.owner}, but other files with its names ({', '.join(taken[:5])}"
+                f"{', ...' if len(taken) > 5 else ''})",
+                hint=f"Choose another folder with --out, or move {'them' if len(taken) > 1 else 'it'} away.",
+                code="PG050",
+            )
+
+    def is_damaged(self, folder: Path) -> bool:
+        """Whether there is a record that is not a JSON object: ours, but damaged."""
+        try:
+            return not isinstance(parse_json((folder / self.names[0]).read_bytes()), dict)
+        except ValueError:
+            return True
+        except OSError:
+            return False
+
+    def clear(self, folder: Path) -> None:
+        """Remove what the command writes there, and nothing else. The record is removed first."""
+        remove(places_of(folder, self.names))
+
+    @contextmanager
+    def hold(
+        self, folder: Path, configuration: Mapping[str, Any], *, overwrite: bool
+    ) -> Iterator[dict[str, Any] | None]:
+        """Lock a folder for the body. Yield the record of the same work, or None if it begins here."""
+        self.find(folder, configuration, overwrite=overwrite)
+        with made_folder(folder, ELSEWHERE), hold_folder(folder):
+            # Again, now that no other process can write.
+            yield self.find(folder, configuration, overwrite=overwrite)
+
+    @contextmanager
+    def open(
+        self, folder: Path, configuration: Mapping[str, Any], *, command: str, overwrite: bool
+    ) -> Iterator[dict[str, Any]]:
+        """Lock a folder for work, new or resumed, and yield its record, in which nothing is finished."""
+        with self.hold(folder, configuration, overwrite=overwrite) as found:
+            with writable_folder(folder):
+                sweep(folder)
+                if overwrite:
+                    self.clear(folder)
+                remove(folder / name for name in empty_files(folder, self.names))
+                started = {} if found is None else {"started": found["started"]}
+                record = self.new_record(configuration, command) | started | {"finished": None}
+                write_json_atomic(folder / self.names[0], record)
+            yield record
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+def files_of(folder: Path, names: Iterable[str]) -> list[str]:
+    """Return the existing files of some names, relative to the folder, at any depth, without hidden ones."""
+    files: list[str] = []
+    for place in places_of(folder, names):
+        # Unlike Path.rglob, this leaves out what another process removes at this moment.
+        inside = sorted(Path(root, name) for root, _, found in os.walk(place) for name in found) or [place]
+        files += [file.relative_to(folder).as_posix() for file in inside if file.is_file()]
+    return [name for name in files if "/." not in f"/{name}"]
+
+
+def places_of(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Return the paths of some names in a folder, and those of patterns."""
+    return [place for name in names for place in (folder.glob(name) if "*" in name else [folder / name])]
+
+
+def empty_files(folder: Path, names: Iterable[str]) -> list[str]:
+    """Return the empty ones among the files of some names. They are damaged: permgrad writes no empty file."""
+    empty = []
+    for name in files_of(folder, names):
+        with suppress(FileNotFoundError):
+            if not (folder / name).stat().st_size:
+                empty.append(name)
+    return empty
+
+
+def is_whole(folder: Path, names: Collection[str], needed: Collection[str] = ()) -> bool:
+    """Whether the ``needed`` ones of some names (all) exist in a folder, and no file of these names is empty."""
+    return all((folder / name).exists() for name in needed or names) and not empty_files(folder, names)
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files, links, and folders with their content, as far as they exist."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def writable_folder(folder: Path) -> AbstractContextManager[None]:
+    """Turn an error of the disk into an ``EnvironmentProblem`` that names the folder."""
+    return writing(folder, ELSEWHERE)
+
+
+#: Errors that damaged content can cause while it is used.
+_DAMAGE = (KeyError, TypeError, IndexError, AttributeError, ValueError, ArithmeticError, RuntimeError, AssertionError)
+
+
+@contextmanager
+def believed(folder: Path) -> Iterator[None]:
+    """Let the body use files of a run without checking them. Errors are reported with the folder.
+
+    A page is made of a dozen files. To check all their entries first would be to make the page.
+    """
+    try:
+        yield
+    except PermgradError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename} is missing", hint="Run again with --from data.", code="PG052") from error
+    except _DAMAGE as error:
+        reason = str(error).splitlines()[0] if str(error) else ""
+        raise InputError(
+            f"A file in {folder} is missing or damaged ({type(error).__name__}: {reason})",
+            hint="Run again with --from data.",
+            code="PG052",
+        ) from error

@@ -1,0 +1,35 @@
+"""Common strong models on the same rows, the same split and the same metrics, all untuned.
+
+Forests, bagging, boosting (LightGBM and XGBoost with the extra ``permgrad[boost]``), a linear model and a plain
+network. TabM and RealMLP use ``pytabkit`` (extra ``permgrad[tabular-peers]``), take minutes, and are fitted only when
+they are named. A new baseline is one function and one ``register``.
+"""
+
+# The order of registration is the order of every table: trees first, as in the published comparison.
+from permgrad.evaluation.baselines.fitting import (
+    ROUNDS,
+    Baseline,
+    BaselineRows,
+    FittedBaseline,
+    baselines,
+    check_available,
+    estimate_seconds,
+    fit_baseline,
+    run_baselines,
+    why_absent,
+)
+from permgrad.evaluation.baselines.models import natural_table
+
+__all__ = [
+    "ROUNDS",
+    "Baseline",
+    "BaselineRows",
+    "FittedBaseline",
+    "baselines",
+    "check_available",
+    "estimate_seconds",
+    "fit_baseline",
+    "natural_table",
+    "run_baselines",
+    "why_absent",
+]

@@ -1,0 +1,311 @@
+"""Baselines: a registry of other models, fitted by name on the same rows and scored by the same metrics."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from permgrad.base.arrays import Array, Floats
+from permgrad.base.errors import EnvironmentProblem, InputError, keeping_warnings, shown, two_sentences
+from permgrad.base.progress import Progress
+from permgrad.base.random import derive_seed, generator
+from permgrad.base.registry import Registry
+from permgrad.evaluation.metrics import Task, evaluate, metrics
+
+#: Largest number of boosting rounds with early stopping, and their number without validation rows.
+ROUNDS, ROUNDS_WITHOUT_VALIDATION = 1000, 200
+#: Boosting stops after this number of rounds without a better validation loss.
+PATIENCE = 50
+#: Rows that the time of a baseline is measured on: the share, the fewest and the most.
+_MEASURED_PART, _FEWEST_MEASURED, _MOST_MEASURED = 0.1, 60, 500
+
+
+@dataclass(frozen=True)
+class BaselineRows:
+    """Encoded rows ``(rows, encoded)`` and target. ``natural``: the same with categories (``natural_table``)."""
+
+    encoded: Array
+    y: Array
+    natural: pd.DataFrame | None = None
+
+    def take(self, rows: Array) -> BaselineRows:
+        """Return the rows that a mask or row numbers choose."""
+        natural = None if self.natural is None else self.natural.iloc[np.arange(len(self.y))[rows]]
+        return BaselineRows(np.asarray(self.encoded)[rows], np.asarray(self.y)[rows], natural)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Rows and settings for the fit of a baseline."""
+
+    task: Task
+    train: BaselineRows
+    validation: BaselineRows | None
+    n_classes: int
+    seed: int
+    threads: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def classify(self) -> bool:
+        """True for classification."""
+        return self.task == "classification"
+
+    @property
+    def rounds(self) -> int:
+        """Largest number of boosting rounds."""
+        return ROUNDS if self.validation else ROUNDS_WITHOUT_VALIDATION
+
+
+Fit = Callable[[Job], Any]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A model to compare with: a function of a ``Job`` that returns a fitted model, and the package it needs.
+
+    ``costly`` ones take minutes instead of seconds, and are fitted only when they are named. ``takes_natural`` ones
+    read ``natural`` rows where there are any. ``extra`` is empty where permgrad itself needs the package.
+    """
+
+    name: str
+    label: str
+    package: str
+    fit: Fit
+    extra: str = ""
+    costly: bool = False
+    takes_natural: bool = False
+
+    def available(self) -> bool:
+        """Return whether its package is installed."""
+        return importlib.util.find_spec(self.package) is not None
+
+
+baselines: Registry[Baseline] = Registry("baseline")
+
+
+def register(name: str, label: str, package: str, **facts: Any) -> Callable[[Fit], Fit]:
+    """Return a decorator that registers a fitting function as a baseline. ``facts`` are its further fields."""
+
+    def enter(fit: Fit) -> Fit:
+        baselines.register(name)(Baseline(name, label, package, fit, **facts))
+        return fit
+
+    return enter
+
+
+def check_available(names: Iterable[str]) -> None:
+    """Raise an error if a baseline is unknown or its library is not installed. The message names the extra."""
+    if absent := [one for one in map(baselines.get, names) if not one.available()]:
+        raise EnvironmentProblem(*_missing(*absent), code="PG060")
+
+
+def why_absent(name: str) -> str | None:
+    """Return why a baseline cannot be fitted here and how to install it, or None if it can."""
+    baseline = baselines.get(name)
+    if baseline.available():
+        return None
+    return f"{baseline.package} is not installed: pip install 'permgrad[{baseline.extra}]'"
+
+
+def _missing(*absent: Baseline) -> tuple[str, str]:
+    """Return the problem and the hint for baselines whose libraries are not installed."""
+    packages = ", ".join(dict.fromkeys(one.package for one in absent))
+    names = ", ".join(repr(one.name) for one in absent)
+    extras = ",".join(dict.fromkeys(one.extra for one in absent if one.extra))
+    return f"{packages} is not installed (needed for {names})", f"Run pip install 'permgrad[{extras}]'."
+
+
+# ---- one -------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class FittedBaseline:
+    """A fitted baseline that predicts the classes of the task (none for regression).
+
+    ``seen`` holds the positions of the classes in the training rows. ``processor_seconds`` covers all threads.
+    """
+
+    name: str
+    model: Any
+    seconds: float
+    classes: Array
+    seen: Array
+    processor_seconds: float
+    natural: bool
+
+    def predict_proba(self, rows: Array | BaselineRows) -> Floats:
+        """Return probabilities ``(rows, classes)``, 0 for a class without training rows."""
+        readable = self._readable(rows)
+        table = np.zeros((len(readable), len(self.classes)))
+        table[:, self.seen] = self.model.predict_proba(readable)
+        return table
+
+    def predict(self, rows: Array | BaselineRows) -> Array:
+        """Return predicted values, or the most probable classes."""
+        if len(self.classes) == 0:
+            return np.asarray(self.model.predict(self._readable(rows)), dtype=np.float64)
+        return np.asarray(self.classes[np.argmax(self.predict_proba(rows), axis=1)])
+
+    def guess(self, rows: Array | BaselineRows) -> Floats:
+        """Return predicted values ``(rows,)``, or probabilities ``(rows, classes)``."""
+        return self.predict_proba(rows) if len(self.classes) else self.predict(rows)
+
+    def evaluate(self, rows: BaselineRows, positive: Any = None) -> dict[str, Any]:
+        """Compute the metrics on some rows."""
+        return self.score(rows.y, self.guess(rows), positive)
+
+    def score(self, y: Array, guess: Floats, positive: Any = None) -> dict[str, Any]:
+        """Compute the metrics of predictions in the form of ``guess``."""
+        if len(self.classes) == 0:
+            return evaluate("regression", y, predictions=guess)
+        return evaluate("classification", y, probabilities=guess, classes=list(self.classes), positive=positive)
+
+    def _readable(self, rows: Array | BaselineRows) -> Any:
+        if self.natural:
+            assert isinstance(rows, BaselineRows), "it was fitted on natural tables"
+            return rows.natural
+        return rows.encoded if isinstance(rows, BaselineRows) else rows
+
+
+def fit_baseline(
+    name: str,
+    task: Task,
+    train: BaselineRows,
+    validation: BaselineRows | None = None,
+    *,
+    classes: Sequence[Any] | Array = (),
+    seed: int = 0,
+    threads: int = 1,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> FittedBaseline:
+    """Fit one baseline and time it.
+
+    Boosting and networks stop early by the validation rows. Without them the number of rounds is fixed, and TabM and
+    RealMLP split off their own validation rows. ``classes`` are all classes in the order of the metrics, by default
+    those of the training rows. ``options`` replace arguments of the library's model.
+    """
+    check_available([name])
+    baseline = baselines.get(name)
+    natural = baseline.takes_natural and train.natural is not None
+    labels, seen = np.asarray([]), np.asarray([], dtype=np.int64)
+    if task == "regression":
+        train = replace(train, y=np.asarray(train.y, dtype=np.float64))
+        validation = validation and replace(validation, y=np.asarray(validation.y, dtype=np.float64))
+    else:
+        labels = np.asarray(classes) if len(classes) else np.unique(np.asarray(train.y))
+        seen, train, validation = _numbered(labels, train, validation)
+    job = Job(task, train, validation, len(seen), derive_seed(seed, "baseline", name) % 2**31, threads, options)
+    started, worked = time.perf_counter(), time.process_time()
+    # Boosting libraries change the process's OpenMP thread count. The limit restores the caller's afterwards.
+    with threadpool_limits(limits=threads):
+        model = baseline.fit(job)
+    took, used = time.perf_counter() - started, time.process_time() - worked
+    return FittedBaseline(name, model, took, labels, seen, used, natural)
+
+
+def _numbered(
+    labels: Array, train: BaselineRows, validation: BaselineRows | None
+) -> tuple[Array, BaselineRows, BaselineRows | None]:
+    """Number the classes of the training rows 0 … n − 1 without gaps, as XGBoost requires."""
+    index = pd.Index(labels)
+    at = index.get_indexer(pd.Index(np.asarray(train.y)))
+    if np.any(at < 0):
+        raise InputError(
+            f"classes lack a class of the training rows, {shown(np.asarray(train.y)[at < 0][0])}",
+            hint="Name every class.",
+            code="PG015",
+        )
+    seen, numbers = np.unique(at, return_inverse=True)
+    if len(seen) < 2:
+        raise InputError(
+            "The training rows have only one class", hint="Pass rows of at least two classes.", code="PG015"
+        )
+    if validation is not None:
+        # Rows of a class without training rows cannot be used for early stopping.
+        place = pd.Index(seen).get_indexer(pd.Index(index.get_indexer(pd.Index(np.asarray(validation.y)))))
+        held = replace(validation, y=place).take(place >= 0)
+        validation = held if len(held.y) else None
+    return seen, replace(train, y=numbers), validation
+
+
+# ---- many ------------------------------------------------------------------------------------------------------------
+def run_baselines(
+    task: Task,
+    parts: Mapping[str, BaselineRows],
+    *,
+    classes: Sequence[Any] | Array = (),
+    names: Iterable[str] | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    positive: Any = None,
+    guesses: dict[str, Array] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Fit and score baselines on ``train``, ``validation`` (if any) and ``test``: ``baselines`` of ``metrics.json``.
+
+    Without names, all quick ones are fitted, which leaves out TabM and RealMLP. A baseline whose library is not
+    installed gets null metrics and a ``"problem"``. ``guesses`` is filled with the predictions for the test rows.
+    """
+    train, validation, test = parts["train"], parts.get("validation"), parts["test"]
+    cheap = [one for one in baselines.values() if not one.costly]
+    chosen = cheap if names is None else [baselines.get(name) for name in names]
+    if not len(classes) and task == "classification":
+        classes = np.unique(np.asarray(train.y))
+    result: dict[str, dict[str, Any]] = {}
+    with Progress(len(chosen), "baselines", lines=False) as bar:
+        for baseline in chosen:
+            bar.note(baseline.label)
+            if not baseline.available():
+                names_of_task = (metric.name for metric in metrics.values() if metric.task == task)
+                empty: dict[str, Any] = dict.fromkeys([*names_of_task, "fit_seconds", "fit_processor_seconds"])
+                result[baseline.name] = {**empty, "problem": two_sentences(*_missing(baseline))}
+            else:
+                fitted = fit_baseline(
+                    baseline.name, task, train, validation, classes=classes, seed=seed, threads=threads
+                )
+                guess = fitted.guess(test)
+                if guesses is not None:
+                    guesses[baseline.name] = guess
+                result[baseline.name] = {
+                    **fitted.score(test.y, guess, positive),
+                    "validation": None if validation is None else fitted.evaluate(validation, positive),
+                    "fit_seconds": fitted.seconds,
+                    "fit_processor_seconds": fitted.processor_seconds,
+                }
+            bar.advance()
+    return result
+
+
+def estimate_seconds(
+    task: Task, train: BaselineRows, names: Sequence[str], *, seed: int = 0, threads: int = 1
+) -> float:
+    """Return an estimate of the seconds that baselines take, from fits on a part of the rows and on half of it.
+
+    Part of the time does not grow with the rows, such as that of starting a tree. Trees of few rows are also smaller.
+    The estimate is half way between the growth seen and growth in proportion to the rows.
+    """
+    count = len(train.y)
+    size = min(count, _MOST_MEASURED, max(_FEWEST_MEASURED, round(_MEASURED_PART * count)))
+    drawn = generator(seed, "baseline times").permutation(count)[:size]
+    # A fit needs two classes.
+    firsts = np.unique(np.asarray(train.y), return_index=True)[1] if task == "classification" else drawn[:0]
+    parts = [train.take(np.union1d(places, firsts)) for places in (drawn[: size // 2], drawn)]
+    for name in names:
+        import_module(baselines.get(name).package)  # a library is loaded once, however many rows there are
+    with keeping_warnings(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        half, most = (
+            np.array([fit_baseline(name, task, part, seed=seed, threads=threads).seconds for name in names])
+            for part in parts
+        )
+    few, many = (len(part.y) for part in parts)
+    by_row = (np.clip((most - half) / max(many - few, 1), 0.0, most / many) + most / many) / 2
+    return float((most + by_row * (count - many)).sum())

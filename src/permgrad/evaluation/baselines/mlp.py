@@ -1,0 +1,90 @@
+"""A plain multilayer perceptron, without embeddings, images or ensembles."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from permgrad.base.arrays import Array, Floats
+
+
+@dataclass(frozen=True)
+class MLPOptions:
+    """Options of the plain network. Training stops after ``patience`` epochs without a better validation loss."""
+
+    units: tuple[int, ...] = (256, 256, 256)
+    learning_rate: float = 1e-3
+    batch_size: int = 256
+    max_epochs: int = 200
+    patience: int = 16
+    epochs_without_validation: int = 30
+
+
+class PlainMLP:
+    """ReLU layers trained with Adam on standardised columns, stopped early by the loss of the validation rows."""
+
+    def __init__(self, outputs: int, options: MLPOptions) -> None:
+        self.outputs = outputs
+        self.options = options
+        self.epochs = 0
+        self.best_epoch = 0
+
+    def fit(self, X: Array, y: Array, held: tuple[Array, Array] | None) -> PlainMLP:
+        """Train on rows. ``held`` are validation rows, or None."""
+        rows = np.asarray(X, dtype=np.float64)
+        self.center, spread = rows.mean(axis=0), rows.std(axis=0)
+        self.factor = np.where(spread > 0, 1 / np.where(spread > 0, spread, 1.0), 0.0)
+        self.y_center, self.y_scale = (0.0, 1.0) if self.outputs else (float(np.mean(y)), float(np.std(y)) or 1.0)
+        inputs, targets = self._inputs(X), self._targets(y)
+        units = (rows.shape[1], *self.options.units)
+        layers = [layer for sizes in pairwise(units) for layer in (nn.Linear(*sizes), nn.ReLU())]
+        self.module = nn.Sequential(*layers, nn.Linear(units[-1], self.outputs or 1))
+        optimizer = torch.optim.Adam(self.module.parameters(), lr=self.options.learning_rate)
+        best, best_loss = copy.deepcopy(self.module.state_dict()), float("inf")
+        for epoch in range(self.options.max_epochs if held else self.options.epochs_without_validation):
+            self.module.train()
+            for batch in torch.randperm(len(inputs)).split(self.options.batch_size):
+                optimizer.zero_grad()
+                self._loss(self.module(inputs[batch]), targets[batch]).backward()
+                optimizer.step()
+            self.epochs = epoch + 1
+            loss = -float(epoch) if held is None else float(self._loss(self._outputs(held[0]), self._targets(held[1])))
+            if loss < best_loss:
+                best, best_loss, self.best_epoch = copy.deepcopy(self.module.state_dict()), loss, epoch
+            elif epoch - self.best_epoch >= self.options.patience:
+                break
+        self.module.load_state_dict(best)
+        return self
+
+    def predict(self, X: Array) -> Floats:
+        """Return values ``(rows,)`` in the units of y."""
+        return self._outputs(X)[:, 0].double().numpy() * self.y_scale + self.y_center
+
+    def predict_proba(self, X: Array) -> Floats:
+        """Return probabilities ``(rows, classes)``."""
+        return functional.softmax(self._outputs(X).double(), dim=1).numpy()
+
+    def _loss(self, outputs: Any, y: Any) -> Any:
+        return functional.cross_entropy(outputs, y) if self.outputs else functional.mse_loss(outputs[:, 0], y)
+
+    def _outputs(self, X: Array) -> torch.Tensor:
+        self.module.eval()
+        with torch.no_grad():
+            outputs: torch.Tensor = self.module(self._inputs(X))
+        return outputs
+
+    def _inputs(self, X: Array) -> torch.Tensor:
+        scaled = (np.asarray(X, dtype=np.float64) - self.center) * self.factor
+        return torch.from_numpy(scaled.astype(np.float32))
+
+    def _targets(self, y: Array) -> torch.Tensor:
+        if self.outputs:
+            return torch.from_numpy(np.asarray(y, dtype=np.int64))
+        return torch.from_numpy(((np.asarray(y, dtype=np.float64) - self.y_center) / self.y_scale).astype(np.float32))

@@ -1,0 +1,119 @@
+"""Features as the page's scripts read them: the list with its intervals, and a card for each of the strongest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.pages.page_data import packed
+from permgrad.pages.ranks import RANKS, rank_texts, shown_ranks
+from permgrad.pages.rows_data import positions
+from permgrad.pages.sentences import dominant_words
+from permgrad.pages.units import advantage, error_without
+from permgrad.pages.words import clean, confidence_words, quantity_of
+
+if TYPE_CHECKING:
+    from permgrad.assess.assessment import Assessment
+    from permgrad.assess.sections.cards import CardsSection
+    from permgrad.attribution.explanation import Explanation
+
+#: Features in the script's list, and numbers of all curves together.
+_LISTED, _NUMBERS = 5000, 60_000
+
+
+def features_data(content: Assessment) -> dict[str, Any] | None:
+    """Return the list of features and their cards, or None without an explanation."""
+    explanation = content.explanation
+    if explanation is None:
+        return None
+    total_advantage = advantage(explanation, content.metrics or {})
+    order = [explanation.names.index(name) for name in explanation.ranking()]
+    names = [explanation.names[place] for place in order]
+    data: dict[str, Any] = {
+        "target": clean(content.target),
+        "quantity": quantity_of(explanation),
+        "confidence": confidence_words(explanation),
+        "level": explanation.level,
+        "ranks": RANKS.format(confidence=confidence_words(explanation)),
+        "of": len(names),
+        "list": _list(explanation, order[:_LISTED]),
+        "share": None if total_advantage is None else 100 / total_advantage,
+        "cards": [],
+    }
+    if total_advantage is not None and (without := error_without(explanation, content.metrics or {})) is not None:
+        data["list"]["without"] = [without(float(value)) for value in data["list"]["importance"]]
+    if content.cards is not None:
+        cards = [content.cards.cards[at] for at in content.by_rank(one["feature"] for one in content.cards.cards)]
+        section = replace(content.cards, cards=cards)
+        data |= _cards(section, content, {name: place for place, name in enumerate(names)})
+        _annotate(data["cards"], [one["feature"] for one in cards], content, len(names))
+    return data
+
+
+def _annotate(cards: list[dict[str, Any]], features: list[str], content: Assessment, count: int) -> None:
+    """Write into each card what is known of its feature, one of ``count``, and the features it moves with."""
+    notes = {one["feature"]: one.get("notes", []) for one in (content.reading or {}).get("features", ())}
+    if (hint := (content.reading or {}).get("leakage")) is not None:
+        notes[hint["feature"]] = [dominant_words(hint, count), *notes.get(hint["feature"], ())]
+    related: dict[str, list[str]] = {}
+    for pair in content.related:
+        related.setdefault(pair["feature"], []).append(clean(pair["other"]))
+    for card, feature in zip(cards, features, strict=True):
+        card["notes"] = [clean(note) for note in notes.get(feature, ())]
+        card["related"] = related.get(feature, [])[:8]
+
+
+def _list(explanation: Explanation, order: list[int]) -> dict[str, Any]:
+    """Return the columns of the list: importance over all rows, its interval and p-values, and by class."""
+    low, high = (end[order, 0] for end in explanation.ci())
+    clear = set(explanation.clearly_matter())
+    by_class = len(explanation.outputs) > 2
+    ranks = shown_ranks(explanation)
+    columns: dict[str, Any] = {
+        "ranks": None if ranks is None else rank_texts(ranks),
+        "name": [clean(explanation.names[place]) for place in order],
+        "importance": explanation.values[order, 0],
+        "low": low,
+        "high": high,
+        "clear": [explanation.names[place] in clear for place in order],
+        "outputs": [clean(name) for name in explanation.outputs[1:]] if by_class else [],
+        "byClass": explanation.values[order, 1:] if by_class else [],
+    }
+    for name, p_values in (("p", explanation.p_values), ("adjusted", explanation.p_adjusted)):
+        columns[name] = None if p_values is None else p_values[order, 0]
+    return columns
+
+
+def _cards(section: CardsSection, content: Assessment, places: dict[str, int]) -> dict[str, Any]:
+    """Return the cards with their curves, of fewer rows where there are many numbers."""
+    numbers = sum(curves.shape[1] * curves.shape[2] for curves in section.curves.values())
+    most = max(8, _NUMBERS // max(numbers, 1))
+    cards = []
+    of_groups = len(places)  # columns of groups are not in the list, and have the places after it
+    for one in section.cards:
+        card = {name: value for name, value in one.items() if name != "feature"}
+        card |= {"name": clean(one["feature"]), "place": places.get(one["feature"], of_groups)}
+        of_groups += one["feature"] not in places
+        if "label" in card:
+            card["label"] = [clean(text) for text in card["label"]]
+        if "outcome" in card:
+            card["outcome"] = [entry | {"level": clean(entry["level"])} for entry in card["outcome"]]
+        if one["feature"] in section.curves:
+            card["curves"] = packed_curves(np.asarray(section.curves[one["feature"]])[:most])
+        cards.append(card)
+    return {
+        "cards": cards,
+        "classes": None if section.classes is None else [clean(name) for name in section.classes],
+        "rows": section.rows,
+        "curveRows": positions(list(section.curve_rows)[:most], content.listed),
+    }
+
+
+def packed_curves(curves: npt.NDArray[np.floating]) -> dict[str, Any]:
+    """Return curves ``(rows, points, outputs)`` as 16-bit steps from the lowest to the highest value."""
+    low, high = float(curves.min()), float(curves.max())
+    steps = (curves - low) / (high - low or 1.0) * 65535
+    return {"low": low, "high": high, **packed(steps.round(), "u2")}

@@ -1,0 +1,82 @@
+"""Which output, rows and features of an explanation are shown, on plots, on pages and in text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.base.arrays import Floats
+from permgrad.base.checks import check_whole, is_whole
+from permgrad.base.errors import InputError, shown
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+
+def check_top_n(top_n: int | None, available: int) -> int:
+    """Return how many to show (None: all)."""
+    if top_n is None:
+        return available
+    return min(check_whole("top_n", top_n, "pass for example 10, or None for all"), available)
+
+
+def largest(scores: Floats, top_n: int | None) -> npt.NDArray[np.intp]:
+    """Return positions of the largest scores, largest first, undefined last, ties in their order."""
+    order: npt.NDArray[np.intp] = np.argsort(-np.nan_to_num(scores, nan=-np.inf, posinf=np.inf), kind="stable")
+    return order[: check_top_n(top_n, len(scores))]
+
+
+def pick_output(explanation: Explanation, output: str | int | None) -> int:
+    """Return an output's position. None: the first, or of two classes the positive one."""
+    outputs = explanation.outputs
+    if output is None and len(outputs) == 2 and outputs[0] != "all":
+        positive = explanation.meta.get("positive")
+        return outputs.index(positive) if positive in outputs else 1
+    return int(explanation.output_index(output))
+
+
+def check_one_unit(explanation: Explanation, plot: str) -> None:
+    """Refuse to put numbers of different methods on one axis: they have different units."""
+    if explanation.meta.get("methods"):
+        raise InputError(
+            f"{plot} needs one unit for all features, but the modalities were explained by different methods",
+            hint="Call explanation.plot.features(), which has an axis for each.",
+            code="PG004",
+        )
+
+
+def check_local(explanation: Explanation, plot: str) -> None:
+    """Refuse a global explanation if single rows are needed."""
+    if explanation.scope != "local":
+        raise InputError(
+            f"{plot} shows single rows, but this explanation is global",
+            hint="Explain with scope='local', for example method='integrated_gradients'.",
+            code="PG004",
+        )
+
+
+def check_row(explanation: Explanation, row: int) -> int:
+    """Return a row's position if it exists. Negative positions count from the end."""
+    rows = int(explanation.values.shape[0])
+    if not is_whole(row) or not -rows <= row < rows:
+        raise InputError(
+            f"row must be a position from 0 to {rows - 1}, got {shown(row)}",
+            hint="For example: row=0, or row=-1 for the last.",
+            code="PG002",
+        )
+    return int(row) % rows
+
+
+def as_global(explanation: Explanation) -> Explanation:
+    """Return the mean absolute attribution of a local explanation. A global one is returned unchanged."""
+    return explanation.to_global("mean_abs") if explanation.scope == "local" else explanation
+
+
+def adding_parts(explanation: Explanation, column: int) -> dict[str, Floats]:
+    """Return the parts of an output's values by path if they add up to the values, else nothing."""
+    parts = {name: np.asarray(part[:, column]) for name, part in explanation.parts.items() if name != "interaction"}
+    values = explanation.values[:, column]
+    gap, scale = (np.nanmax(np.abs(one), initial=1e-300) for one in (sum(parts.values()) - values, values))
+    return {} if len(parts) < 2 or gap > 1e-6 * scale else parts

@@ -1,0 +1,569 @@
+"""The page of a comparison: which model is best, by how much, and whether the models rely on the same features."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from permgrad.base.numerals import fixed, number, numbers, percent
+from permgrad.evaluation.metrics import metrics
+from permgrad.pages import plots
+from permgrad.pages.html import render_page
+from permgrad.pages.views import (
+    Builder,
+    Column,
+    Fact,
+    Mark,
+    SectionView,
+    as_count,
+    built,
+    figures_of,
+    metric_heading,
+    names,
+    table_of,
+)
+from permgrad.pages.words import clean, duration, listed, p_text, shorten
+
+if TYPE_CHECKING:
+    from permgrad.evaluation.comparison import Comparison
+
+_HOW_TO_READ = {
+    "Folds": (
+        "Every model is fitted on the same training rows of each fold, encoders included. The same held-out rows stop "
+        "the training, and the scores are of test rows that no model was fitted on."
+    ),
+    "Behind the best": (
+        "The mean difference to the best model over folds, with its 95\u00a0% interval. Folds share training rows, so "
+        "their scores are correlated. The interval is widened for that (corrected resampled t-test, Nadeau and Bengio "
+        "2003), and p is adjusted for the number of models compared with the best (Holm 1979). The best model is "
+        "chosen by the same scores, which makes the differences look a little larger than they are."
+    ),
+    "Importance": (
+        "How much a model's loss grows on test rows when a feature's raw value is taken from another row "
+        "(permutation). All models are explained on the same rows with the same donors. Importance shows what a model "
+        "uses, not what causes the target."
+    ),
+    "Agreement and its ceiling": (
+        "Two models are compared on different folds, and so is each model with itself. The same model fitted on other "
+        "rows never ranks features exactly alike. That agreement, the framed diagonal, is the most that two models "
+        "can be expected to reach. Only the distance from it is a difference between the models."
+    ),
+    "Features that resemble each other": (
+        "Models may choose differently among features that carry the same information. They then disagree on single "
+        "features, although they use the same information. To see this, declare such columns as one group with "
+        "--groups."
+    ),
+}
+#: Most models whose matrices of agreement are drawn side by side. With more, the names would be too small.
+_BESIDE = 5
+#: Models, or pairs of models, that are described one by one.
+_MOST_PAIRS = 3
+#: Features of a pair of models that are named in each list.
+_MOST_NAMED = 4
+#: Models whose overlap is certainly less than this below its ceiling rely on the same features.
+_ALIKE = 0.05
+#: Heading of the verdict on a pair.
+_DIFFER = "differ more than refits"
+#: Terms that are explained even without an explanation of any model.
+_ALWAYS = ("Folds", "Behind the best")
+_HYNN = (
+    "permgrad's own networks, HyNNClassifier and HyNNRegressor, with the name of the preset. The others "
+    "come from their own libraries and use the same encoded table."
+)
+
+
+def comparison_page(comparison: Comparison) -> str:
+    """Return the page of a comparison as one HTML file that works offline."""
+    about, rows = reliance_sentences(comparison), comparison.facts.get("rows")
+    facts = [
+        Fact(str(len(comparison.contestants)), "models"),
+        Fact(str(len(comparison.folds)), f"{fold_word(comparison)}s, the same for every model"),
+    ]
+    facts += [Fact(f"{rows:,}", "rows")] if isinstance(rows, int) else []
+    facts += [Fact(str(len(comparison.features)), "features")] if comparison.features else []
+    return render_page(
+        title=f"{clean(comparison.table)}: {len(comparison.contestants)} models",
+        kind="permgrad comparison",
+        headline=headline(comparison),
+        second=about[0] if about else "",
+        facts=facts,
+        warnings=failure_sentences(comparison),
+        sections=built(_SECTIONS, comparison),
+    )
+
+
+def _models(comparison: Comparison, models: Iterable[Any], heading: str = "model") -> Column:
+    return names((comparison.label(str(name)) for name in models), heading)
+
+
+# ---- which is best ---------------------------------------------------------------------------------------------------
+def _standing(section: SectionView, comparison: Comparison) -> None:
+    section.items(standing_sentences(comparison))
+    frame, word = comparison.standing, fold_word(comparison)
+    wide = comparison.table_of(comparison.metric)
+    folds = {comparison.label(name): wide[name].to_numpy() for name in frame["model"] if name in wide}
+    if folds:
+        level = tuple(str(label) for label in frame.loc[frame["level"], "label"])
+        drawn = plots.scores(
+            folds, label=f"{comparison.measure.label} ({comparison.measure.direction} is better)", level=level
+        )
+        joined = f" Thin lines join the dots of a {word}." if len(comparison.folds) <= 12 else ""
+        grey = " Grey: significantly behind the best." if not frame["level"].all() else ""
+        section.figure(drawn, f"Each dot is a {word}, the diamond the mean.{joined}{grey}")
+    _standing_table(section, comparison)
+    pairs = comparison.pairs
+    if len(pairs) > 1:
+        columns = [_models(comparison, pairs[side], side) for side in ("first", "second")]
+        columns += _difference(comparison, pairs, "first is better by")
+        columns += [figures_of("p", pairs["p_value"], p_text), figures_of("p, adjusted", pairs["p_holm"], p_text)]
+        caption = f"Every pair, tested on the {word}s that both have, adjusted for all {len(pairs)} pairs (Holm)."
+        section.table(table_of(caption, columns), f"All pairs ({len(pairs)})")
+    write = partial(score, comparison)
+    columns = [_models(comparison, wide), *(figures_of(f"{word} {fold}", row, write) for fold, row in wide.iterrows())]
+    caption = f"{comparison.measure.label} on the test rows of every {word}."
+    section.table(table_of(caption, columns), f"Every {word}")
+
+
+def _standing_table(section: SectionView, comparison: Comparison) -> None:
+    frame, word = comparison.standing, fold_word(comparison)
+    marks: list[Mark] = ["best" if name == comparison.best else "" for name in frame["model"]]
+    means = [
+        score(comparison, mean) + (" ≈" if level and not mark else "")
+        for mean, level, mark in zip(frame["mean"], frame["level"], marks, strict=True)
+    ]
+    columns = [
+        names(frame["label"], "model", marks),
+        figures_of(metric_heading(comparison.measure), frame["mean"], means, marks),
+        figures_of(f"± {word}s", frame["std"], partial(number, digits=2)),
+        figures_of("mean rank", frame["rank"]),
+        *_difference(comparison, frame, "behind the best"),
+        figures_of("p", frame["p_holm"], p_text),
+        figures_of("time to fit", frame["fit_seconds"], duration),
+    ]
+    columns += [figures_of("failed", frame["failed"], as_count)] if frame["failed"].any() else []
+    caption = (
+        f"Means over {word}s (times: the median). ± is the standard deviation over {word}s. ≈: no significant "
+        "difference from the best (p of at least 0.05, adjusted for the number of models)."
+    )
+    section.table(table_of(caption, columns))
+
+
+def _difference(comparison: Comparison, frame: pd.DataFrame, heading: str) -> list[Column]:
+    """Write differences with their intervals, or a dash if nothing was tested."""
+    tested = frame["difference"].where(frame["ci_low"].notna())
+    low, high = ([score(comparison, end) for end in frame[name]] for name in ("ci_low", "ci_high"))
+    ends = [a if a == "–" else f"{a} to {b}" for a, b in zip(low, high, strict=True)]
+    written = [score(comparison, value) for value in tested]
+    return [figures_of(heading, frame["difference"], written), figures_of("95\u00a0% interval", frame["ci_low"], ends)]
+
+
+# ---- what they rely on -----------------------------------------------------------------------------------------------
+def _reliance(section: SectionView, comparison: Comparison) -> None:
+    if not comparison.reliance:
+        return
+    section.items(reliance_sentences(comparison))
+    order = [name for name in comparison.standing["model"] if name in comparison.reliance]
+    labelled = {comparison.label(name): comparison.reliance[name] for name in order}
+    explained: Mapping[str, Any] = comparison.facts.get("explained") or {}
+    loss = str(explained.get("loss", "loss")).replace("_", " ")
+    section.figure(
+        plots.reliance(labelled, comparison.features),
+        "What each model's importance consists of: each feature's share of the summed importances (permutation, "
+        f"increase of the {'Brier score' if loss == 'brier' else loss} on test rows).",
+    )
+    if len(order) > 1:
+        _agreement(comparison, section, order)
+    _share_table(comparison, section, order)
+
+
+def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -> None:
+    section.add("heading", "Agreement, and its ceiling")
+    word = fold_word(comparison)
+    labels = [comparison.label(name) for name in order]
+    pictures = []
+    for measure, words in (
+        ("weighted_overlap", f"Overlap of the importance shares of the {comparison.k} strongest features"),
+        ("kendall", f"Kendall's tau of the rankings of all {len(comparison.features)} features"),
+    ):
+        drawn = plots.agreement_matrix(_matrix(comparison, order, measure), labels)
+        pictures.append((drawn, f"{words}. Framed: each model with itself on another {word}."))
+    section.figures(pictures, beside=len(order) <= _BESIDE)
+    lines = [
+        (pair, overlap, tau, shared_features(comparison, *pair))
+        for pair in telling_pairs(comparison)
+        if (overlap := agreement_line(comparison, *pair, "weighted_overlap")) is not None
+        and (tau := agreement_line(comparison, *pair, "kendall")) is not None
+    ]
+    overlaps, two = [overlap for _, overlap, _, _ in lines], partial(number, digits=2)
+    pairs = [" and ".join(dict.fromkeys(map(count_text, strongest))) for *_, (_, strongest) in lines]
+    shared = [shared for *_, (shared, _) in lines]
+    gaps = [f"{two(one['gap'])} ({two(one['gap_low'])} to {two(one['gap_high'])})" for one in overlaps]
+    gaps = [gap if math.isfinite(one["gap_low"]) else "–" for gap, one in zip(gaps, overlaps, strict=True)]
+    columns = [
+        names((", ".join(map(comparison.label, pair)) for pair, *_ in lines), "pair"),
+        figures_of(
+            "strongest in common",
+            shared,
+            [f"{count_text(count)} of {both}" for count, both in zip(shared, pairs, strict=True)],
+        ),
+        figures_of("overlap", (one["agreement"] for one in overlaps), two),
+        figures_of("ceiling", (one["ceiling"] for one in overlaps), two),
+        figures_of("missing, 95\u00a0% interval", (one["gap"] for one in overlaps), gaps),
+        names(({True: "yes", False: "not clearly", None: "–"}[one["differs"]] for one in overlaps), _DIFFER),
+        figures_of("tau", (tau["agreement"] for _, _, tau, _ in lines), two),
+    ]
+    caption = (
+        f"Pairs of models: how many of the {comparison.k} strongest of {len(comparison.features)} features they share, "
+        f"overlap of the importance shares of all {comparison.k}, and Kendall's tau of all rankings. Features count "
+        "among the strongest only if they clearly matter and have at least a hundredth of a model's importance, so a "
+        "model may have fewer (as in: 5 of 8 and 6). The ceiling is the agreement of each model with itself on another "
+        f"{word}. The gap to it is a difference between the models."
+    )
+    section.table(table_of(caption, columns))
+
+
+def _matrix(comparison: Comparison, order: list[str], measure: str) -> Any:
+    """Return the agreement of models ``(models, models)``. The diagonal is each model with itself on another fold."""
+    table, frame = np.full((len(order), len(order)), math.nan), comparison.agreement
+    for line in frame[frame["measure"] == measure].to_dict(orient="records"):
+        if line["first"] in order and line["second"] in order:
+            first, second = order.index(line["first"]), order.index(line["second"])
+            table[first, second] = table[second, first] = line["agreement"]
+            table[first, first], table[second, second] = line["within_first"], line["within_second"]
+    return table
+
+
+def _share_table(comparison: Comparison, section: SectionView, order: list[str]) -> None:
+    """List the importance of every feature, and its rank in each model, by falling mean share."""
+    shares = comparison.shares()[order]
+    ranks = shares.rank(ascending=False, method="min")
+    places = np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable")
+    columns = [names((comparison.features[at] for at in places), "feature")]
+    for name in order:
+        means = comparison.reliance[name].mean(axis=0)[places]
+        columns.append(figures_of(clean(comparison.label(name)), means, numbers(means)))
+        columns.append(figures_of("rank", ranks[name].iloc[places], as_count, "quiet"))
+    caption = "Importance (increase of the loss) of every feature, mean over folds, and its rank in each model."
+    section.table(table_of(caption, columns), f"All {len(places)} features")
+
+
+def _paths(section: SectionView, comparison: Comparison) -> None:
+    lines = path_lines(comparison)
+    if not lines:
+        return
+    section.text(
+        "A hybrid network reads each row twice, as numbers and as an image. The path game splits each feature's "
+        "importance between the two. The shares here are summed over all features."
+    )
+    columns = [_models(comparison, (name for name, *_ in lines), "network")]
+    for place, path in ((1, "table"), (2, "image")):
+        means, spreads = ([float(line[at]) for line in lines] for at in (place, place + 2))
+        ends = [f" ± {percent(spread)}" if math.isfinite(spread) else "" for spread in spreads]
+        columns.append(figures_of(path, means, [percent(mean) + end for mean, end in zip(means, ends, strict=True)]))
+    caption = "Share of each path in the summed importances, mean ± standard deviation over folds."
+    section.table(table_of(caption, columns, sortable=False))
+
+
+# ---- other sections --------------------------------------------------------------------------------------------------
+def _all_metrics(section: SectionView, comparison: Comparison) -> None:
+    order, word = list(comparison.standing["model"]), fold_word(comparison)
+    means, spreads = [_models(comparison, order)], [_models(comparison, order)]
+    for metric in (metrics.get(str(name)) for name in comparison.scores if name in metrics):
+        wide = comparison.table_of(metric.name)
+        if wide.empty:
+            continue
+        complete, heading = wide.dropna(axis="columns").mean(), metric_heading(metric)
+        leader = None if not len(complete) else complete.idxmax() if metric.direction == "higher" else complete.idxmin()
+        write = fixed if metric.range[1] - metric.range[0] <= 2 else number
+        column = [(float(wide[model].mean()) if model in wide else math.nan) for model in order]
+        marks: list[Mark] = ["best" if model == leader else "" for model in order]
+        means.append(figures_of(heading, column, write, marks))
+        spread = wide.std(ddof=1).reindex(order)
+        spreads.append(figures_of(heading, spread, partial(number, digits=2)))
+    section.table(table_of(f"Means over {word}s. Bold: the best of each column.", means))
+    section.table(table_of(f"Standard deviations over {word}s.", spreads, sortable=False), f"Spread over {word}s")
+
+
+def _reading(section: SectionView, comparison: Comparison) -> None:
+    networks = any(one.kind == "network" for one in comparison.contestants)
+    terms = {name: words for name, words in _HOW_TO_READ.items() if comparison.reliance or name in _ALWAYS}
+    section.add("terms", ({"HyNN": _HYNN, **terms} if networks else terms).items())
+
+
+def _provenance(section: SectionView, comparison: Comparison) -> None:
+    facts = comparison.facts
+    section.add("code", str(facts.get("command", "")))
+    pairs = {
+        "table": comparison.table,
+        "target": comparison.target,
+        "task": comparison.task,
+        "rows": facts.get("rows"),
+        "rows by part, mean": facts.get("fold_rows"),
+        "divided into": facts.get("divided"),
+        "positive class": facts.get("positive"),
+        "models": [one.name for one in comparison.contestants],
+        "explained by": facts.get("explained"),
+        "seed": facts.get("seed"),
+        "started": facts.get("started"),
+        "versions": facts.get("versions"),
+    }
+    section.pairs({name: value for name, value in pairs.items() if value is not None and value != ""})
+    section.items([str(note) for note in facts.get("notes", ())])
+
+
+# ---- in plain sentences ----------------------------------------------------------------------------------------------
+def sentences(comparison: Comparison) -> list[str]:
+    """Return all sentences, the most important first."""
+    lines = [*standing_sentences(comparison), *reliance_sentences(comparison), *failure_sentences(comparison)]
+    return [sentence for sentence in lines if sentence]
+
+
+def fold_word(comparison: Comparison) -> str:
+    """Return the word for one division of the rows."""
+    return str(comparison.facts.get("fold_word", "fold"))
+
+
+def headline(comparison: Comparison) -> str:
+    """Compose the first sentence of the page."""
+    if comparison.best is None:
+        return f"No model could be measured on {clean(comparison.table)} by {_metric(comparison)}."
+    line = comparison.standing.iloc[0]
+    frame = comparison.standing
+    level = [clean(label) for label in frame.loc[frame["level"], "label"]][1:]
+    label = comparison.measure.label
+    vowel = label[0].lower() in "aeio" or label.split()[0] in ("RMSE", "MAE", "MSE", "MAPE", "R²", "F1")
+    first = f"{clean(line['label'])} is best on {shorten(comparison.table, 40)}, with {'an' if vowel else 'a'} "
+    first += f"{_metric(comparison)} of {score(comparison, line['mean'])}"
+    if not level:
+        return first + (", significantly better than all others." if frame["p_holm"].notna().any() else ".")
+    shown = level if len(level) <= 3 else [*level[:2], f"{len(level) - 2} others"]
+    return f"{first}. There is no significant difference from {listed(shown)}."
+
+
+def _metric(comparison: Comparison) -> str:
+    return comparison.measure.label.replace("-", "\u2011").replace(" %", "\u00a0%")
+
+
+def score(comparison: Comparison, value: float) -> str:
+    """Write a value of the deciding metric, or a difference of two, with equally many decimals in all of them."""
+    low, high = comparison.measure.range
+    if high - low <= 2:
+        return fixed(value, 4)
+    size = float(np.nanmax(np.abs(comparison.standing["mean"].to_numpy()), initial=0.0))
+    return fixed(value, max(0, 3 - math.floor(math.log10(size)))) if 1e-3 <= size < 1e6 else number(value, 4)
+
+
+# ---- which is best ---------------------------------------------------------------------------------------------------
+def standing_sentences(comparison: Comparison) -> list[str]:
+    """Say which model is best, by how much, and which are not significantly different."""
+    if comparison.best is None:
+        return []
+    frame = comparison.standing
+    best, behind = frame.iloc[0], frame.iloc[1:]
+    word = fold_word(comparison)
+    rank = f", mean rank {count_text(best['rank'])} of {len(frame)}" if math.isfinite(best["rank"]) else ""
+    first = f"{clean(best['label'])} is best by {_metric(comparison)}: {score(comparison, best['mean'])} on average "
+    spoken = [f"{first}over {best['folds']} {word}s{rank}."]
+    tested = behind[behind["p_holm"].notna()]
+    clear = tested["p_value"] < 0.05
+    for chosen, before, after in (
+        (tested[tested["level"] & ~clear], "There is no significant difference from", ""),
+        (
+            tested[tested["level"] & clear],
+            "It is ahead of",
+            f", but not significantly after adjusting for all {len(tested)} comparisons with it",
+        ),
+        (tested[~tested["level"]], "It is significantly better than", ""),
+    ):
+        shown = []
+        for _, line in chosen.iterrows():
+            gap, low, high = (score(comparison, line[name]) for name in ("difference", "ci_low", "ci_high"))
+            shown.append(f"{clean(line['label'])} (by {gap}, 95\u00a0% interval {low} to {high})")
+        spoken += [f"{before} {listed(shown, _MOST_PAIRS)}{after}."] if shown else []
+    return [*spoken, _time_sentence(comparison)]
+
+
+def _time_sentence(comparison: Comparison) -> str:
+    frame = comparison.standing.dropna(subset="fit_seconds")
+    best = frame[frame["model"] == comparison.best]
+    if len(frame) < 2 or best.empty:
+        return ""
+    fastest = frame.iloc[int(frame["fit_seconds"].to_numpy().argmin())]
+    seconds = float(best["fit_seconds"].iloc[0])
+    if fastest["model"] == comparison.best:
+        return f"It was also the fastest to fit here, by the clock: {duration(seconds)}."
+    times = f"{seconds / fastest['fit_seconds']:.0f} times" if fastest["fit_seconds"] > 0 else "far"
+    return (
+        f"Here it took {duration(seconds)} to fit, by the clock, {times} as long as {clean(fastest['label'])} "
+        f"({duration(float(fastest['fit_seconds']))})."
+    )
+
+
+# ---- what they rely on -----------------------------------------------------------------------------------------------
+def shared_features(comparison: Comparison, first: str, second: str) -> tuple[float, tuple[float, float]]:
+    """Return how many of their strongest features two models share, and how many each has.
+
+    A model has fewer than ``comparison.k`` if others do not clearly matter, or have less than a hundredth of its
+    importance.
+    """
+    left, right = comparison.strongest[first], comparison.strongest[second]
+    counts = (float(left.sum()), float(right.sum()))
+    return float(np.minimum(left, right).sum()), counts
+
+
+def reliance_sentences(comparison: Comparison) -> list[str]:
+    """Say whether the models rely on the same features: the best of both kinds first, then all pairs together."""
+    names = list(comparison.reliance)
+    if len(names) < 2 or not comparison.features:
+        return []
+    pairs = telling_pairs(comparison)
+    lines = [_pair_sentence(comparison, *pairs[0]), _all_pairs_sentence(comparison, pairs)]
+    shares = comparison.shares()
+    member = np.min([comparison.strongest[name] for name in names], axis=0) > 0
+    order = [i for i in np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable") if member[i]]
+    if len(names) > 2 and order:
+        words = listed([shorten(comparison.features[i], 40) for i in order], _MOST_NAMED)
+        lines.append(f"All {len(names)} models have {words} among their strongest features.")
+    return [sentence for sentence in lines if sentence]
+
+
+def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
+    """Say which of their strongest features two models share, and how much of the importance these have."""
+    shared, counts = shared_features(comparison, first, second)
+    left, right = (clean(comparison.label(name)) for name in (first, second))
+    if not max(counts):
+        return f"No feature clearly matters to {left} or to {right}."
+    both, *only = _named(comparison, first, second)
+    if counts == (shared, shared):
+        which = "feature" if shared == 1 else f"{count_text(shared)} of {len(comparison.features)} features"
+        words = f"{left} and {right} rely most on the same {which}: {both}."
+    elif both:
+        words = f"{left} and {right} have {both} in common among their strongest features."
+    else:
+        words = f"None of the strongest features of {left} is one of {right}'s."
+    words += "".join(
+        f" Only {model} has {features} among its strongest."
+        for model, features in zip((left, right), only, strict=True)
+        if features
+    )
+    return f"{words} {agreement_words(comparison, first, second)}"
+
+
+def _named(comparison: Comparison, first: str, second: str) -> list[str]:
+    """Name the strongest features of two models, by their shares: those of both, and those of only one."""
+    shares = comparison.shares()
+    left, right = (comparison.strongest[name] > 0 for name in (first, second))
+    lists = []
+    for member in (left & right, left & ~right, right & ~left):
+        order = shares.loc[member, [first, second]].mean(axis=1).sort_values(ascending=False, kind="stable").index
+        lists.append(listed([shorten(str(name), 40) for name in order], _MOST_NAMED) if len(order) else "")
+    return lists
+
+
+def _all_pairs_sentence(comparison: Comparison, pairs: Sequence[tuple[str, str]]) -> str:
+    """Say how many pairs of models differ, and which the most."""
+    lines = [agreement_line(comparison, *pair, "weighted_overlap") for pair in pairs]
+    judged = [line for line in lines if line is not None and line["differs"] is not None]
+    if len(pairs) < 2 or not judged:
+        return ""
+    apart = sorted((line for line in judged if line["differs"]), key=lambda line: -float(line["gap"]))
+    if not apart:
+        return f"None of the {len(judged)} pairs of models weighs features clearly differently from a refit."
+    most = apart[0]
+    names = f"{clean(comparison.label(most['first']))} and {clean(comparison.label(most['second']))}"
+    verb = "weighs" if len(apart) == 1 else "weigh"
+    return (
+        f"{len(apart)} of the {len(judged)} pairs of models {verb} features more differently than refits of one "
+        f"model do, most of all {names} ({percent(most['agreement'])}, refits {percent(most['ceiling'])})."
+    )
+
+
+def telling_pairs(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return pairs of explained models, the most informative first: the best, and the best of the other kind."""
+    names = list(comparison.reliance)
+    order = [name for name in comparison.standing["model"] if name in names]
+    kinds = {one.name: one.kind for one in comparison.contestants}
+    leading = [[name for name in order if kinds[name] == kind][:1] for kind in ("network", "baseline")]
+    distinct: dict[frozenset[str], tuple[str, str]] = {}
+    for first, second in [*zip(*leading, strict=False), *itertools.combinations(order, 2)]:
+        distinct.setdefault(frozenset((first, second)), (first, second))
+    return list(distinct.values())
+
+
+def agreement_line(comparison: Comparison, first: str, second: str, measure: str) -> Any:
+    """Return the line of ``comparison.agreement`` of a pair in either order, or None."""
+    frame, pair = comparison.agreement, [first, second]
+    rows = frame[(frame["measure"] == measure) & frame["first"].isin(pair) & frame["second"].isin(pair)]
+    return rows.iloc[0] if len(rows) else None
+
+
+def agreement_words(comparison: Comparison, first: str, second: str) -> str:
+    """Say how much of their strongest features' importance two models share, compared with refits of each."""
+    line = agreement_line(comparison, first, second, "weighted_overlap")
+    # The only feature of a model has all of its importance.
+    if line is None or not math.isfinite(line["agreement"]) or comparison.k == 1:
+        return ""
+    words = (
+        f"{percent(line['agreement'])} of the importance of their {comparison.k} strongest features is on the same ones"
+    )
+    if not math.isfinite(line["ceiling"]):
+        return f"{words}."
+    words += f". Two fits of one model, on different {fold_word(comparison)}s, agree on {percent(line['ceiling'])}."
+    if line["differs"] is None:
+        return words
+    if line["differs"]:
+        return f"{words} So these models weigh features differently."
+    if line["gap_high"] <= _ALIKE:
+        return f"{words} So these models rely on the same features."
+    return f"{words} With these {fold_word(comparison)}s, the difference is not clear."
+
+
+def count_text(value: float) -> str:
+    """Write a count that may be a mean, without decimals if it is whole."""
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
+
+
+# ---- failures and paths ----------------------------------------------------------------------------------------------
+def failure_sentences(comparison: Comparison) -> list[str]:
+    """Say which models failed, on how many folds, and why."""
+    word = fold_word(comparison)
+    lines = []
+    for name in dict.fromkeys(model for model, _, _ in comparison.failures):
+        failures = [(fold, why) for model, fold, why in comparison.failures if model == name]
+        count, folds = len(failures), len(comparison.folds)
+        share = f"all {count}" if count == folds else f"{count} of {folds}"
+        reasons = list(dict.fromkeys(why for _, why in failures))
+        lines.append(f"{clean(comparison.label(name))} failed on {share} {word}s: {shorten(reasons[0], 240)}")
+    return lines
+
+
+def path_lines(comparison: Comparison) -> list[tuple[str, float, float, float, float]]:
+    """Return for each hybrid network: its name, the mean shares of the table and of the image path, and their spreads.
+
+    The share of a path is its part of the summed importances of all features on one fold.
+    """
+    frame: Any = comparison.importances
+    if not len(frame) or not {"tabular", "image"} <= set(frame.columns):
+        return []
+    rows = frame[(frame["method"] == "permgrad") & frame["tabular"].notna() & frame["image"].notna()]
+    sums = rows.groupby(["model", "fold"], sort=False)[["tabular", "image", "importance"]].sum()
+    sums = sums[sums["importance"] > 0]
+    by_model = sums[["tabular", "image"]].div(sums["importance"], axis=0).groupby("model", sort=False)
+    table = pd.concat([by_model.mean(), by_model.std(ddof=1)], axis=1)
+    return [(str(name), *values) for name, *values in table.itertuples()]
+
+
+_SECTIONS: tuple[Builder, ...] = (
+    ("standing", "Which is best", _standing),
+    ("reliance", "Do they rely on the same features?", _reliance),
+    ("paths", "Table or image", _paths),
+    ("metrics", "All metrics", _all_metrics),
+    ("reading", "How to read this", _reading),
+    ("run", "What was run", _provenance),
+)

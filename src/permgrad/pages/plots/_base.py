@@ -1,0 +1,394 @@
+"""Common parts of all plots: a figure in the house style, choices of what is shown, and pieces of axes."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import sys
+import tempfile
+import textwrap
+import webbrowser
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from functools import lru_cache, wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from permgrad.base.arrays import Floats
+from permgrad.base.errors import EnvironmentProblem, InputError, shown
+from permgrad.base.files import atomic_path, writing
+from permgrad.base.numerals import compact, fixed
+from permgrad.pages import style
+from permgrad.pages.words import clean
+
+FORMATS = (".png", ".svg", ".pdf")
+P = ParamSpec("P")
+
+
+class PlotFigure(Figure):
+    """A matplotlib figure that is always drawn in the house style and does not use pyplot.
+
+    The style must also apply while drawing, because matplotlib makes ticks only then. It would use the user's settings
+    and read ``$`` in names as mathematics.
+
+    Examples:
+        >>> import tempfile
+        >>> figure = PlotFigure()
+        >>> line = figure.subplots().plot([1, 2])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     figure.save(f"{folder}/line.png").name
+        'line.png'
+        >>> figure.to_html() == figure.to_svg()
+        True
+    """
+
+    description: str = ""
+    """A description of the figure. The report uses it as alternative text."""
+
+    html: str = ""
+    """The same as HTML, if the plot has such a form."""
+
+    def to_html(self) -> str:
+        """Return HTML of the figure: for a text its coloured words, else the SVG markup."""
+        return self.html or self.to_svg()
+
+    def draw(self, renderer: Any) -> None:
+        """Draw in the house style."""
+        with style.house_style():
+            super().draw(renderer)
+
+    def savefig(self, fname: Any, **options: Any) -> None:
+        """Save in the house style, see ``matplotlib.figure.Figure.savefig``."""
+        with style.house_style():
+            super().savefig(fname, **options)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write a PNG, SVG or PDF by the ending of ``path``, in one step, and return the path."""
+        target = Path(path)
+        if target.suffix.lower() not in FORMATS:
+            raise InputError(
+                f"A plot is saved as {', '.join(FORMATS)}, got {str(path)!r}",
+                hint="Choose one of these endings.",
+                code="PG003",
+            )
+        with writing(target, "choose another folder"), atomic_path(target) as temporary:
+            self.savefig(temporary, format=target.suffix.lower()[1:])
+        return target
+
+    def to_svg(self) -> str:
+        """Return SVG markup without a background. ``savefig`` draws twice, first to arrange the figure."""
+        buffer, canvas, dots = io.StringIO(), self.canvas, self.dpi
+        try:
+            with style.house_style():
+                FigureCanvasSVG(self).print_svg(buffer, metadata={"Date": None, "Creator": None})
+        finally:
+            self.set_canvas(canvas)
+            self.dpi = dots
+        return buffer.getvalue()
+
+    def show(self, warn: bool = True) -> None:  # noqa: ARG002 — as of any figure of matplotlib
+        """Show the figure: below the cell of a notebook, elsewhere in the browser, as a PNG file.
+
+        Neither pyplot nor matplotlib's settings are touched.
+
+        Raises:
+            EnvironmentProblem: There is no browser.
+        """
+        shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+        if hasattr(shell, "kernel"):
+            from IPython.display import display
+
+            display(self)  # type: ignore[no-untyped-call]
+            return
+        path = self.save(Path(tempfile.mkdtemp(prefix="permgrad-")) / "figure.png")
+        if not webbrowser.open(path.as_uri()):
+            raise EnvironmentProblem(
+                "No browser could be opened", hint=f"Open {path}, or call figure.save(path).", code="PG062"
+            )
+
+    def _repr_png_(self) -> bytes:
+        """Show the figure in a notebook."""
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
+# ---- axes of the user ------------------------------------------------------------------------------------------------
+def styled(plot: Callable[P, PlotFigure]) -> Callable[P, PlotFigure]:
+    """Draw a plot in the house style, into the axes ``ax`` if there are any: then their figure is returned."""
+
+    @wraps(plot)
+    def drawn(*args: P.args, **options: P.kwargs) -> PlotFigure:
+        ax: Any = options.get("ax")
+        if ax is None:
+            with style.house_style():
+                return plot(*args, **options)
+        if not isinstance(ax, Axes):
+            hint = "Pass one of them, such as plt.subplots()[1]."
+            raise InputError(f"ax must be the axes of one plot, got {type(ax).__name__}", hint=hint, code="PG001")
+        token = _place.set(_Place(ax))
+        try:
+            with style.house_style():
+                plot(*args, **options)
+        finally:
+            _place.reset(token)
+        return ax.figure  # type: ignore[return-value] # any figure, where the axes are the user's
+
+    return drawn
+
+
+class _Place:
+    """What stands for the figure where the axes are the user's; several panels share the room of the axes."""
+
+    description = html = heading = ""
+
+    def __init__(self, ax: Axes) -> None:
+        self.ax, self.axes = ax, [ax]
+
+    def add_subplot(self) -> Axes:
+        return self.ax
+
+    def title(self, text: str, pad: float = 22) -> None:
+        """Set the title, by default above a legend."""
+        look: dict[str, Any] = {"loc": "left", "fontsize": style.SIZE_TITLE, "fontweight": "bold", "color": style.INK}
+        self.heading = clean(text) if text else ""
+        self.ax.set_title(self.heading, pad=pad, **look)
+
+    def subplots(
+        self, rows: int = 1, columns: int = 1, *, squeeze: bool = True, gridspec_kw: Any = None, **options: Any
+    ) -> Any:
+        figure: Any = self.ax.figure
+        ratios: dict[str, Any] = {
+            name: options.pop(name) for name in ("width_ratios", "height_ratios") if name in options
+        }
+        sizes: dict[str, Any] = {**ratios, **(gridspec_kw or {})}
+        if figure.get_layout_engine() is None:
+            sizes = {"wspace": 0.4, "hspace": 0.5, **sizes}
+        self.ax.set_axis_off()
+        self.title(self.heading, pad=4)
+        spec, place = self.ax.get_subplotspec(), self.ax.get_position()
+        if spec is not None and self.heading:  # room below the title
+            spec = spec.subgridspec(2, 1, height_ratios=(1, 9), hspace=0)[1]
+        if spec is None:
+            sides = {"left": place.x0, "right": place.x1, "bottom": place.y0, "top": place.y1}
+            grid: Any = figure.add_gridspec(rows, columns, **sides, **sizes)
+        else:
+            grid = spec.subgridspec(rows, columns, **sizes)
+        panels = grid.subplots(squeeze=squeeze, **options)
+        self.axes = [self.ax] if isinstance(panels, Axes) else list(np.ravel(panels))
+        return panels
+
+    def legend(self, handles: Any, labels: Any, *, ncols: int, **_: Any) -> None:
+        self.ax.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=ncols)
+
+    def align_ylabels(self, panels: Any) -> None:
+        self.ax.figure.align_ylabels(panels)
+
+
+#: Where the plot is drawn that this thread is drawing; None: into a figure of its own.
+_place: ContextVar[_Place | None] = ContextVar("place", default=None)
+
+
+def checked_text(name: str, text: str | None, default: str) -> str:
+    """Return a text of a figure on one line, or its default for None. Refuse what is no text."""
+    if text is not None and not isinstance(text, str):
+        raise InputError(f"{name} must be text or None, got {shown(text)}", hint="Pass '' for none.", code="PG001")
+    text = default if text is None else text
+    return clean(text) if text else ""
+
+
+def new_figure(width: float, height: float, title: str | None = "", default: str = "") -> PlotFigure:
+    """Return an empty figure of a size in inches. A title (None: the default) adds to its height."""
+    title = checked_text("title", title, default)
+    if (place := _place.get()) is not None:
+        place.title(title)
+        return place  # type: ignore[return-value] # what plots need of a figure
+    figure = PlotFigure(figsize=(width, height + (0.3 if title else 0)), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr, call-arg]
+    if title:
+        figure.suptitle(title, x=0.012, ha="left", fontsize=style.SIZE_TITLE, fontweight="bold")
+    return figure
+
+
+def one_panel(width: float, height: float, title: str | None = "", default: str = "") -> tuple[PlotFigure, Any]:
+    """Return a figure and its only axes."""
+    figure = new_figure(width, height, title, default)
+    return figure, figure.add_subplot()
+
+
+def small_panels(
+    count: int, size: tuple[float, float], title: str | None = "", *, room: float = 0.0, **shared: Any
+) -> tuple[PlotFigure, list[Any]]:
+    """Return a figure of panels of equal size, at most three in a row, and their axes with a shared y axis."""
+    columns = min(3, count)
+    rows = math.ceil(count / columns)
+    figure = new_figure(size[0] * columns, size[1] * rows + room, title)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True, **shared).ravel().tolist()
+    for axes in grid[count:]:
+        axes.set_visible(False)
+    return figure, grid[:count]
+
+
+# ---- looks -----------------------------------------------------------------------------------------------------------
+def thinned(count: int, most: int) -> npt.NDArray[np.intp]:
+    """Return at most ``most`` positions out of ``count``, evenly spread."""
+    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.intp))
+
+
+def series_style(position: int) -> dict[str, Any]:
+    """Return colour and line style of the n-th class or line."""
+    round_number, place = divmod(position, len(style.SERIES))
+    return {"color": style.SERIES[place], "linestyle": style.LINE_STYLES[round_number % len(style.LINE_STYLES)]}
+
+
+def signed_bars(axes: Any, values: Floats, height: float = 0.62, **options: Any) -> None:
+    """Draw horizontal bars, the first on top, coloured by sign."""
+    colours = [style.NEGATIVE if value < 0 else style.POSITIVE for value in np.nan_to_num(values)]
+    axes.barh(np.arange(len(values)), np.nan_to_num(values), height=height, color=colours, linewidth=0, **options)
+
+
+def intervals(axes: Any, low: Floats, high: Floats, **look: Any) -> None:
+    """Draw a whisker in each row with defined ends."""
+    rows = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
+    axes.hlines(rows, low[rows], high[rows], **{"color": style.INK, "linewidth": 1.1, **look})
+
+
+# ---- pieces of axes --------------------------------------------------------------------------------------------------
+#: Coordinates: a share of the width, and the position of a row.
+BESIDE_ROW = ("axes fraction", "data")
+
+
+def note(
+    axes: Any, text: str, at: Sequence[Any], offset: Sequence[Any] = (0, 0), *, of: Any = "data", **look: Any
+) -> None:
+    """Write small grey words at a place, moved by an offset in points. ``look`` are other options of annotate."""
+    look = {"va": "center", "fontsize": style.SIZE_SMALL, "color": style.MUTED, **look}
+    axes.annotate(text, at, xycoords=of, xytext=offset, textcoords="offset points", **look)
+
+
+def beside_rows(axes: Any, texts: Sequence[str], room: float, **look: Any) -> None:
+    """Write a text to the right of each row, ``room`` points from the axes."""
+    for place, text in enumerate(texts):
+        note(axes, text, (1.0, place), (room, 0), of=BESIDE_ROW, **look)
+
+
+def note_hidden(axes: Any, count: int) -> None:
+    """Write below the names of rows how many are not shown."""
+    if count:
+        note(axes, f"{count} more not shown", (0, 0), (-8, -5), of="axes fraction", ha="right", va="top")
+
+
+def name_rows(axes: Any, names: Sequence[str]) -> None:
+    """Name the rows of a plot of horizontal bars or dots, the first on top, with a plain axis below."""
+    axes.set_yticks(np.arange(len(names)), names)
+    axes.tick_params(axis="y", length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    plain_axis(axes)
+
+
+def name_columns(axes: Any, words: Sequence[str], *, slanted: bool, degrees: float = 40, side: str = "right") -> None:
+    """Write words along the horizontal axis, slanted if they are many or long."""
+    look = {"rotation": degrees, "ha": side} if slanted else {"rotation": 0, "ha": "center"}
+    axes.set_xticks(range(len(words)), words, rotation_mode="anchor", **look)
+
+
+def heat_table(
+    axes: Any,
+    shades: npt.ArrayLike,
+    texts: npt.ArrayLike | None,
+    names: tuple[Sequence[str], Sequence[str]],
+    *,
+    most: float = 1.0,
+    signed: bool = False,
+    size: float = style.SIZE_LABEL,
+    aspect: str = "equal",
+) -> Any:
+    """Draw a table of shades from 0 (signed: −``most``) to ``most`` with a text in each cell, and return the image."""
+    table = np.ma.masked_invalid(shades)
+    colours = style.colour_map("diverging" if signed else "sequential").with_extremes(bad=(0.5, 0.5, 0.5, 0.12))
+    image = axes.imshow(table, cmap=colours, vmin=-most if signed else 0.0, vmax=most, aspect=aspect)
+    for (row, column), text in np.ndenumerate(np.asarray(texts)) if texts is not None else ():
+        shade = abs(float(table.data[row, column])) / most
+        colour = style.FIXED_LIGHT if shade > 0.55 else style.FIXED_DARK if np.isfinite(shade) else style.MUTED
+        axes.text(
+            column, row, text, ha="center", va="center", fontsize=size, color=colour,
+            in_layout=False,  # the text is inside the axes. To measure hundreds of texts takes seconds
+        )  # fmt: skip
+    rows, columns = names
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(np.arange(1, len(columns)) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, len(rows)) - 0.5, minor=True)
+    axes.grid(which="minor", color=style.PAPER, linewidth=2)
+    axes.tick_params(which="both", length=0, labelcolor=style.INK)
+    axes.spines[:].set_visible(False)
+    return image
+
+
+def colour_bar(axes: Any, scale: Any, colours: Any, label: str, **size: Any) -> Any:
+    """Draw a colour bar next to axes, or a list of them, and return it."""
+    figure = (axes[0] if isinstance(axes, list) else axes).figure
+    bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, **size)
+    bar.outline.set_visible(False)
+    bar.set_label(textwrap.fill(label, 95 if size.get("orientation") == "horizontal" else 45))
+    plain_axis(bar.ax, "y")
+    return bar
+
+
+def lying(bar: Any, low: float, high: float) -> None:
+    """Show a horizontal colour bar from ``low`` to ``high``."""
+    bar.solids.set_edgecolor("face")
+    bar.ax.yaxis.set_ticks([])
+    bar.ax.set_xlim(low, high)
+    plain_axis(bar.ax)
+
+
+def unit_square(axes: Any) -> None:
+    """Give both axes the range 0 to 1."""
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "0.25", "0.5", "0.75", "1"])
+    axes.grid(visible=True)
+
+
+def plain_axis(axes: Any, which: str = "x") -> None:
+    """Write few, plain numbers along one axis, or both: ``"xy"``."""
+    for name in which:
+        axis = getattr(axes, f"{name}axis")
+        axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_formatter(_tick_text)
+
+
+@lru_cache(maxsize=4096)  # matplotlib asks for the same few ticks again whenever it measures an axis
+def _tick_text(value: float, _position: Any = None) -> str:
+    if abs(value) < 1e-15:
+        return "0"
+    return fixed(value, 0) if 1000 <= abs(value) < 1e6 else compact(value, 6)
+
+
+def count_axis(axis: Any) -> None:
+    """Write two or three whole numbers along an axis of counts."""
+    axis.set_major_locator(MaxNLocator(nbins=2, integer=True))
+    axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+
+
+def padded(values: npt.ArrayLike, share: float = 0.05) -> tuple[float, float]:
+    """Return limits with a margin around the finite values: 0 to 1 for none, a small range for a single one."""
+    finite = np.asarray(values, dtype=np.float64)
+    finite = finite[np.isfinite(finite)]
+    if not len(finite):
+        return 0.0, 1.0
+    low, high = float(finite.min()), float(finite.max())
+    room = share * (high - low) if high > low else abs(high) * 0.1 or 1.0
+    return low - room, high + room

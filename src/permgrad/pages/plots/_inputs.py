@@ -1,0 +1,194 @@
+"""Inputs that can be drawn (series, images, volumes), and the values of an explanation at each place of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.base.arrays import Array, Floats
+from permgrad.base.errors import InputError, unknown
+from permgrad.pages import choices
+from permgrad.pages.words import clean, quantity_of, towards
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+#: The kind of an input by the number of its sides. The plot that draws it has the same name.
+KINDS = {1: "series", 2: "image", 3: "volume"}
+#: The map and the images of a hybrid network, which has no input of that name.
+_CAM, _IMAGES = "cam", "images"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An input of one row, or its mean over all rows, and the values of the explanation at each place.
+
+    Attributes:
+        name: the input. Empty: the image of a hybrid network.
+        sides: 1, 2 or 3, see ``KINDS``.
+        players: positions of the players that are drawn.
+        picture: the input, channels first for a series or a volume. None: it was not stored.
+        heat: ``(height, width)`` or ``(depth, height, width)``, over all channels. For a series ``(channels, time)``,
+            or ``(1, time)`` if the channels are equal. NaN: no player. Maps may be coarser than the input.
+        signed: whether 0 is the middle of the scale. If not, it is a map of activation from 0.
+    """
+
+    name: str
+    sides: int
+    players: npt.NDArray[np.intp]
+    picture: Floats | None
+    heat: Floats
+    signed: bool
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The shape of the input if it was stored, else of its values."""
+        return (self.heat if self.picture is None else self.picture).shape
+
+
+def shown_inputs(explanation: Explanation) -> dict[str, int]:
+    """Return the inputs that can be drawn, with their numbers of sides."""
+    named = [
+        key.partition(":")[2]
+        for key, array in explanation.maps.items()
+        if key.startswith("maps:") or (key.startswith("segments:") and bool((np.asarray(array) >= 0).any()))
+    ]
+    return {name: _sides(explanation, name)[0] for name in [*[""] * (_CAM in explanation.maps), *named]}
+
+
+def _sides(explanation: Explanation, name: str) -> tuple[int, int | None]:
+    """Return an input's number of sides and the position of its channels (None: unknown)."""
+    metas = [explanation.meta, *(explanation.meta.get("by_input") or {}).values()]
+    for read in (meta.get("read_as") for meta in metas if isinstance(meta, Mapping)):
+        if isinstance(read, Mapping) and name in read:
+            return len(read[name]["size"]), read[name]["channels"]
+    segments = explanation.maps.get(f"segments:{name}")
+    return (2, None) if segments is None else ({1: 1, 4: 3}.get(np.ndim(segments), 2), None)
+
+
+def shown_input(explanation: Explanation, name: str, place: int | None, column: int) -> Shown:
+    """Return an input of the row at ``place`` (None: its mean over all rows) with its values."""
+    sides, channels = _sides(explanation, name)
+    picture = explanation.maps.get(f"images:{name}" if name else _IMAGES)
+    if picture is not None:
+        rows = np.asarray(picture if place is None else picture[place], dtype=np.float64)
+        picture = rows.mean(axis=0) if place is None else rows
+        picture = picture if sides == 2 else _channels_first(picture, sides, channels)
+    segments = explanation.maps.get(f"segments:{name}")
+    if segments is not None:
+        values = np.asarray(explanation.values[..., column], dtype=np.float64)
+        owners = _channels_first(np.asarray(segments), sides, channels)
+        heat = on_segments(values if place is None else values[place], owners)
+        heat = heat if sides == 1 else _merged(heat)
+        return Shown(name, sides, np.unique(owners[owners >= 0]), picture, heat, signed=True)
+    heat = np.asarray(explanation.maps[f"maps:{name}" if name else _CAM][place], dtype=np.float64)
+    heat = heat[min(column, len(heat) - 1)] if heat.ndim > sides else heat
+    heat = heat.reshape(*[1] * (max(sides, 2) - heat.ndim), *heat.shape)
+    players = np.flatnonzero(np.asarray(explanation.modality, dtype=object) == name)
+    return Shown(name, sides, players, picture, heat, signed=float(np.nanmin(heat, initial=0.0)) < 0)
+
+
+def _channels_first(array: Array, sides: int, channels: int | None) -> Array:
+    if array.ndim <= sides:
+        return array[None]
+    if channels is None:
+        channels = 2 if sides == 2 and array.shape[2] in (1, 3, 4) and array.shape[0] not in (1, 3, 4) else 0
+    return np.moveaxis(array, channels, 0)
+
+
+def on_segments(values: Floats, owners: Array) -> Floats:
+    """Return the value of each place, that of its player: ``(channels, *size)``, one channel if all have equal players.
+
+    ``owners`` are positions among the players. −1: no player, with value NaN.
+    """
+    owners = owners[:1] if (owners == owners[:1]).all() else owners
+    return np.asarray(np.where(owners >= 0, np.append(values, np.nan)[owners], np.nan))
+
+
+def _merged(heat: Floats) -> Floats:
+    """Return the sum over channels, or NaN if no channel has a player."""
+    return np.asarray(np.where(np.isnan(heat).all(axis=0), np.nan, np.nansum(heat, axis=0)))
+
+
+def drawn_input(
+    explanation: Explanation, sides: int, at: tuple[int, str | None, str | int | None], title: str | None
+) -> tuple[Shown, str, str]:
+    """Return what a plot draws for ``at`` (a row, an input, None: the only one, and an output), its title and unit.
+
+    Raises:
+        InputError: If there is no such input, or several and none is named, or it is of another kind.
+    """
+    row, wanted, output = at
+    column, name = choices.pick_output(explanation, output), _chosen(explanation, wanted, sides)
+    if f"segments:{name}" not in explanation.maps:
+        choices.check_local(explanation, KINDS[sides])
+    place = choices.check_row(explanation, row) if explanation.scope == "local" else None
+    where = [clean(name)] * bool(name) + ["all rows" if place is None else f"row {place}"]
+    default = ", ".join(where + [towards(explanation, column)] * bool(towards(explanation, column)))
+    shown = shown_input(explanation, name, place, column)
+    units = explanation.meta.get("units")
+    unit = clean(units[name]) if isinstance(units, Mapping) and name in units else quantity_of(explanation)
+    text = f"{explanation.method}: {default}" if title is None else title
+    return shown, text, unit if shown.signed else "activation"
+
+
+def _chosen(explanation: Explanation, wanted: str | None, sides: int) -> str:
+    """Return the input to draw, of those of a kind."""
+    every, plot = shown_inputs(explanation), KINDS[sides]
+    inputs = [name for name, count in every.items() if count == sides]
+    if wanted is not None and (not isinstance(wanted, str) or wanted not in every):
+        raise unknown("input", wanted, [name for name in every if name])
+    other = wanted if wanted is not None else next(iter(every), None) if not inputs else None
+    if other is not None and every[other] != sides:
+        kind = KINDS[every[other]]
+        raise InputError(
+            f"plot.{plot}() does not draw the {kind} {other!r}", hint=f"Call explanation.plot.{kind}().", code="PG004"
+        )
+    if not inputs:
+        raise InputError(
+            f"plot.{plot}() needs activation maps or segments, but method={explanation.method!r} made none",
+            hint="Explain with method='gradcam', or explain a network with an image input.",
+            code="PG004",
+        )
+    if wanted is None and len(inputs) > 1:
+        raise InputError(
+            f"plot.{plot}() draws one input, but the explanation has {', '.join(map(repr, inputs))}",
+            hint=f"For example: input={inputs[0]!r}.",
+            code="PG005",
+        )
+    return inputs[0] if wanted is None else wanted
+
+
+# ---- series ----------------------------------------------------------------------------------------------------------
+def shown_channels(shown: Shown, most: int | None) -> list[int]:
+    """Return the channels of a series to draw: those of the largest values if channels have separate values."""
+    count = shown.size[0]
+    if len(shown.heat) < count:
+        return list(range(choices.check_top_n(most, count)))
+    sizes = np.nan_to_num(np.abs(shown.heat)).max(axis=1, initial=0.0)
+    return sorted(choices.largest(sizes, most).tolist())
+
+
+def extremes(values: Floats, most: int) -> tuple[Floats, Floats]:
+    """Return the smallest and the largest value in at most ``most`` equal intervals of a series ``(time,)``."""
+    count = min(most, len(values))
+    starts = np.arange(count) * len(values) // count
+    return np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)
+
+
+def strongest(values: Floats, most: int) -> Floats:
+    """Return the value of the largest size in each of at most ``most`` intervals."""
+    low, high = extremes(values, most)
+    return np.where(np.abs(low) > np.abs(high), low, high)
+
+
+def outline(values: Floats, most: int) -> tuple[Floats, Floats, Floats]:
+    """Return positions, the lowest and the highest line. They are equal for a short series."""
+    count = len(values)
+    if count <= 2 * most:
+        return np.arange(count, dtype=np.float64), values, values
+    return (np.arange(most) + 0.5) * count / most - 0.5, *extremes(values, most)

@@ -1,0 +1,312 @@
+"""Plots of pairs of features: how strongly they work together, and the prediction by the values of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import combinations, product
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import Normalize
+from matplotlib.patches import Polygon
+
+from permgrad.attribution.explanation.pairs import RankedPairs, pairs_of
+from permgrad.base.arrays import Floats
+from permgrad.base.checks import check_choice
+from permgrad.base.errors import InputError, error_in_words, shown, text_of
+from permgrad.base.numerals import number, numbers
+from permgrad.evaluation.cards import Sample
+from permgrad.evaluation.pair_effects import beyond_each, pair_effects
+from permgrad.pages import choices, style
+from permgrad.pages.plots import _base as base
+from permgrad.pages.plots._base import PlotFigure, styled
+from permgrad.pages.plots.points import DATES
+from permgrad.pages.words import clean, labels_of, quantity_of, shorten, valued
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from permgrad.attribution.explanation import Explanation
+
+Kind = Literal["matrix", "network", "effect"]
+#: Names with more players than this have no numbers in their cells.
+_MOST_NUMBERS = 10
+
+
+@styled
+def interactions(
+    explanation: Explanation,
+    kind: Kind = "matrix",
+    *,
+    pair: tuple[str, str] | None = None,
+    model: Any = None,
+    X: Any = None,
+    top_n: int | None = 12,
+    output: str | int | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> PlotFigure:
+    """Draw how pairs of features work together. Needs an explanation with ``interactions=2``.
+
+    Args:
+        explanation: with pairs. Those of a local one are means of absolute values.
+        kind: ``"matrix"``: one cell per pair, clear ones framed (adjusted p below 0.05). ``"network"``: one line per
+            pair, dashed unless clear. ``"effect"``: the mean prediction by the values of two features, with the rows'
+            own values, and next to it what the pair adds to both single effects.
+        pair: the two features of an effect. Default: the strongest pair.
+        model: the model, for an effect: a fitted estimator, or a function of a table that returns ``(rows,)`` or
+            ``(rows, outputs)``.
+        X: rows of the table, for an effect, as the model takes them.
+        top_n: number of features, those of the strongest pairs. None: all.
+        output: output of the model. None: the first, of an effect of two classes the positive one.
+        title: the title. None: a default. ``""``: none.
+        ax: axes of matplotlib to draw into.
+
+    Raises:
+        InputError: If the explanation has no pairs, or an argument of an effect is missing.
+    """
+    check_choice("kind", kind, ("matrix", "network", "effect"))
+    if int(explanation.order.max()) < 2:
+        raise InputError(
+            "This explanation has no interactions", hint="Pass interactions=2 to pg.explain.", code="PG004"
+        )
+    if kind == "effect":
+        return _effect_of(explanation, pair, model, X, output, title)
+    if pair is not None or model is not None or X is not None:
+        raise InputError(
+            f"pair, model and X belong to kind='effect', got kind={kind!r}", hint="Leave them out.", code="PG006"
+        )
+    choices.check_one_unit(explanation, "interactions")
+    pairs = pairs_of(explanation, output)
+    players = _players(choices.as_global(explanation), pairs, top_n, output)
+    draw = _matrix if kind == "matrix" else _network
+    label = f"interaction: {quantity_of(explanation)}"
+    figure = draw(explanation, pairs, players, label, title)
+    strongest = [" × ".join(names) for names in pairs.names[:5]]
+    figure.description = (
+        f"{int(pairs.clear.sum())} of {len(pairs.names)} pairs clearly interact. Strongest: "
+        f"{valued(strongest, pairs.values[:5])}"
+    )
+    return figure
+
+
+def _players(explanation: Explanation, pairs: RankedPairs, top_n: int | None, output: Any) -> list[str]:
+    """Return the features of the strongest pairs, by falling importance."""
+    leading = list(dict.fromkeys(name for names in pairs.names for name in names))
+    chosen = set(leading[: max(2, choices.check_top_n(top_n, len(leading)))])
+    return [name for name in explanation.ranking(output) if name in chosen]
+
+
+def _matrix(
+    explanation: Explanation, pairs: RankedPairs, players: list[str], label: str, title: str | None
+) -> PlotFigure:
+    count, place = len(players), {name: at for at, name in enumerate(players)}
+    table = np.full((count, count), np.nan)
+    frames = []
+    for (first, second), value, clear in zip(pairs.names, pairs.values, pairs.clear, strict=True):
+        if first in place and second in place:
+            row, column = sorted((place[first], place[second]), reverse=True)
+            table[row, column] = value
+            frames += [(row, column)] if clear else []
+    # The first has no pair to its left, the last none below.
+    table, names = table[1:, :-1], labels_of(players, 22)
+    size = float(np.clip(0.55 * count, 2.0, 6.2))
+    figure, axes = base.one_panel(size + 2.6, size + 1.3, title, "Pairs that work together")
+    most = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
+    finite = np.isfinite(table)
+    texts = np.full(table.shape, "", dtype=object)
+    texts[finite] = numbers(table[finite], 2)
+    few = count <= _MOST_NUMBERS
+    size_of = style.SIZE_SMALL if count > 7 else style.SIZE_LABEL
+    base.heat_table(axes, table, texts if few else None, (names[1:], names[:-1]), most=most, signed=True, size=size_of)
+    for row, column in frames:
+        corners = np.array([(-0.46, -0.46), (0.46, -0.46), (0.46, 0.46), (-0.46, 0.46)])
+        axes.add_patch(Polygon(np.add(corners, (column, row - 1)), fill=False, edgecolor=style.INK, linewidth=1.3))
+    # Cells above the diagonal are no pairs. Grey ones below it were not measured.
+    stairs = [(at + 0.51, at + side) for at in range(count - 1) for side in (-0.52, 0.5)]
+    axes.add_patch(Polygon([*stairs, (count, count - 1.5), (count, -0.6)], color=style.PAPER, linewidth=0, zorder=2))
+    base.name_columns(axes, names[:-1], slanted=True, degrees=32)
+    base.colour_bar(axes, Normalize(-most, most), style.colour_map("diverging"), label, shrink=0.8)
+    return figure
+
+
+def _network(
+    explanation: Explanation, pairs: RankedPairs, players: list[str], label: str, title: str | None
+) -> PlotFigure:
+    figure, axes = base.one_panel(6.4, 5.4, title, "Pairs that work together")
+    turns = np.pi / 2 - 2 * np.pi * np.arange(len(players)) / len(players)
+    at = {name: np.array([np.cos(turn), np.sin(turn)]) for name, turn in zip(players, turns, strict=True)}
+    most = float(np.nanmax(np.abs(pairs.values), initial=0.0)) or 1.0
+    for (first, second), value, clear in reversed(list(zip(pairs.names, pairs.values, pairs.clear, strict=True))):
+        if first in at and second in at and np.isfinite(value):
+            ends = np.stack([at[first], at[second]]).T
+            look: dict[str, Any] = {"color": style.NEGATIVE if value < 0 else style.POSITIVE, "zorder": 1 + bool(clear)}
+            look |= {"linestyle": "-" if clear else (0, (3, 3)), "alpha": 0.9 if clear else 0.35}
+            axes.plot(*ends, linewidth=0.4 + 6 * abs(value) / most, label="_", **look)
+    summary = choices.as_global(explanation)
+    importance = np.array([max(summary.values[summary.names.index(name), 0], 0.0) for name in players])
+    sizes = 40 + 260 * importance / (float(np.nanmax(importance, initial=0.0)) or 1.0)
+    axes.scatter(*np.stack(list(at.values())).T, s=sizes, color=style.INK, edgecolor=style.PAPER, zorder=4)
+    for name, words in zip(players, labels_of(players, 22), strict=True):
+        x, y = at[name]
+        side = "center" if abs(x) < 0.2 else "left" if x > 0 else "right"
+        base.note(axes, words, (x, y), (14 * x, 16 * y), ha=side, color=style.INK, fontsize=style.SIZE_LABEL)
+    axes.set(xlim=(-1.7, 1.7), ylim=(-1.3, 1.3), aspect="equal")
+    axes.set_axis_off()
+    words = f"width: {label}\nblue: above 0, orange: below 0, dashed: not clear, dots: importance"
+    base.note(axes, words, (0.5, 0), (0, -4), of="axes fraction", ha="center", va="top")
+    return figure
+
+
+# ---- the effect of a pair --------------------------------------------------------------------------------------------
+def _effect_of(
+    explanation: Explanation, pair: Any, model: Any, X: Any, output: str | int | None, title: str | None
+) -> PlotFigure:
+    """Compute the effect of a pair and draw it."""
+    if model is None or X is None:
+        raise InputError(
+            "kind='effect' needs model= and X=: the predictions are computed now",
+            hint="Pass the model that was explained, and rows of its table.",
+            code="PG005",
+        )
+    names = tuple(pair) if isinstance(pair, (tuple, list)) else pairs_of(explanation, None).names[0]
+    table = _table(X)
+    if len(names) != 2 or (pair is not None and not isinstance(pair, (tuple, list))):
+        raise InputError(f"pair must be two features, got {shown(pair)}", hint="Pass ('age', 'sex').", code="PG001")
+    if text_of(names[0]) == text_of(names[1]):
+        raise InputError(
+            f"pair must be two different features, got {shown(names)}", hint="Pass ('age', 'sex').", code="PG001"
+        )
+    for name in names:
+        check_choice("pair", name, [str(column) for column in table.columns])
+    from permgrad.attribution.subject.calls import find_call  # loads torch
+
+    call = find_call(model)
+
+    def predict(_: Any, changed: pd.DataFrame) -> Floats:
+        rows = changed if isinstance(X, pd.DataFrame) else changed.to_numpy(dtype=np.asarray(X).dtype)
+        try:
+            return np.asarray(call.function(rows), dtype=np.float64).reshape(len(changed), -1)
+        except Exception as error:
+            raise InputError(
+                f"The model cannot predict rows of X: {error_in_words(error)}",
+                hint="Pass the model that was explained, and its table.",
+                code="PG032",
+            ) from error
+
+    table = table.reset_index(drop=True)
+    sample = Sample(raw=table, table=table, outcome=np.zeros((0, 0)), predicted=np.zeros((0, 0)), numbers={})
+    rows = base.thinned(len(table), 40).astype(np.int64)
+    effects = pair_effects(sample, [(str(names[0]), str(names[1]))], rows, predict)
+    if not effects:
+        raise InputError(
+            f"{names[0]!r} and {names[1]!r} need at least two values each", hint="Choose another pair.", code="PG055"
+        )
+    count = np.shape(effects[0]["mean"])[2]
+    outputs = [name for name in explanation.outputs if name != "all"]
+    positive = explanation.meta.get("positive")
+    wanted = positive if output is None else explanation.outputs[explanation.output_index(output)]
+    chosen = outputs.index(wanted) if len(outputs) == count and wanted in outputs else int(count == 2)
+    what = outputs[chosen] if len(outputs) == count > 1 else "prediction"
+    return pair_effect(effects[0], chosen, what=f"mean {clean(what)}", title=title)
+
+
+def _table(X: Any) -> pd.DataFrame:
+    """Return rows as a table. Columns of an array are called as in an explanation."""
+    if isinstance(X, pd.DataFrame):
+        return X
+    array = None if isinstance(X, Mapping) else np.asarray(X)
+    if array is None or array.ndim != 2:
+        raise InputError(
+            f"kind='effect' needs X as one table, got {type(X).__name__}"
+            + ("" if array is None else f" of shape {array.shape}"),
+            hint="Pass a data frame or an array (rows, columns), and a model of it.",
+            code="PG001",
+        )
+    return pd.DataFrame(array).add_prefix("x")
+
+
+@styled
+def pair_effect(
+    effect: Mapping[str, Any], output: int = 0, *, what: str = "mean prediction", title: str | None = None
+) -> PlotFigure:
+    """Draw an effect of ``evaluation.pair_effects``: the mean prediction by two features, and what is beyond each."""
+    mean = np.asarray(effect["mean"], dtype=np.float64)
+    beyond = beyond_each(mean, float(effect.get("rounding", 0.0)))[:, :, output]
+    first, second = (clean(name) for name in effect["pair"])
+    default = f"{shorten(first, 30)} and {shorten(second, 30)}"
+    figure = base.new_figure(style.WIDTH + 0.6, 3.3, title, default)
+    panels = figure.subplots(1, 2, sharey=True)
+    most = float(np.abs(beyond).max()) or 1.0
+    looks = (
+        (mean[:, :, output], Normalize(*base.padded(mean[:, :, output], 0.0)), "sequential", what),
+        (beyond, Normalize(-most, most), "diverging", "beyond both single effects"),
+    )
+    dots = np.asarray(effect["dots"], dtype=np.float64)
+    look: dict[str, Any] = {"color": style.FIXED_DARK, "markersize": 1.8, "alpha": 0.35, "rasterized": True}
+    panels[0].plot(*dots, "o", label="rows", linestyle="none", zorder=3, **look)
+    for axes, (table, scale, colours, label) in zip(panels, looks, strict=True):
+        edges = [_edges(axis) for axis in effect["axes"]]
+        shades = style.colour_map(colours)
+        # As one image: cells of their own would have gaps in a browser, and make a page heavy.
+        axes.pcolormesh(edges[0], edges[1], table.T, cmap=shades, norm=scale, rasterized=True)
+        for name, side, axis in zip((first, second), "xy", effect["axes"], strict=True):
+            _axis(axes, side, axis, shorten(name, 40) if side == "x" or axes is panels[0] else "")
+        bar = base.colour_bar(
+            axes, scale, shades, label, orientation="horizontal", location="top", fraction=0.06, pad=0.03
+        )
+        bar.solids.set_rasterized(True)
+        base.lying(bar, float(scale.vmin or 0.0), float(scale.vmax or 0.0))
+    figure.description = effect_words(effect, output)
+    return figure
+
+
+def _edges(axis: Mapping[str, Any]) -> Floats:
+    """Return the edges of cells around the points of an axis."""
+    at = np.asarray(axis["at"], dtype=np.float64)
+    middles = (at[1:] + at[:-1]) / 2
+    ends = (at[0], at[-1]) if axis["numeric"] else (at[0] - 0.5, at[-1] + 0.5)
+    return np.concatenate([[ends[0]], middles, [ends[1]]])
+
+
+def _axis(axes: Any, side: str, axis: Mapping[str, Any], label: str) -> None:
+    getattr(axes, f"set_{side}label")(label)
+    if axis["numeric"] and not axis["dates"]:
+        base.plain_axis(axes, side)
+        return
+    if axis["numeric"]:
+        getattr(axes, f"{side}axis").set_gid(DATES)
+    places = range(len(axis["at"])) if not axis["numeric"] else (0, len(axis["at"]) - 1)
+    ticks, words = zip(*((axis["at"][place], shorten(axis["label"][place], 12)) for place in places), strict=True)
+    look: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if side == "x" else {}
+    getattr(axes, f"set_{side}ticks")(ticks, words, **look)
+
+
+def effect_words(effect: Mapping[str, Any], output: int = 0, say: Callable[[float], str] = number) -> str:
+    """Return what an effect says: what the first feature changes, where the second has one value or another.
+
+    Of numbers these are the first and last value, of levels the two where the changes differ most.
+    """
+    mean = np.asarray(effect["mean"], dtype=np.float64)[:, :, output]
+    sides = [
+        [(0, len(axis["at"]) - 1)] if axis["numeric"] else list(combinations(range(len(axis["at"])), 2))
+        for axis in effect["axes"]
+    ]
+
+    def apart(four: Any) -> float:
+        (top, bottom), (left, right) = four
+        return abs(float(mean[bottom, right] - mean[top, right] - mean[bottom, left] + mean[top, left]))
+
+    rows, columns = max(product(*sides), key=apart)
+    (first, second), (one, other) = effect["axes"], (clean(name) for name in effect["pair"])
+
+    def value(axis: Mapping[str, Any], at: int) -> str:
+        label = clean(axis["label"][at])
+        return label.replace("-", "−") if axis["numeric"] and not axis["dates"] else label
+
+    start, end = (value(first, row) for row in rows)
+    moved = [float(mean[rows[1], at] - mean[rows[0], at]) for at in columns]
+    changes = [say(0.0 if abs(each) <= effect.get("rounding", 0.0) else each) for each in moved]
+    parts = [f"{change} where {other} is {value(second, at)}" for change, at in zip(changes, columns, strict=True)]
+    return f"From {start} to {end}, {one} changes the mean prediction by {parts[0]}, and by {parts[1]}."

@@ -1,0 +1,232 @@
+"""Plots of the importance of complete branches or modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from permgrad.assess.branches import entries_of, value_of
+from permgrad.base.arrays import Floats
+from permgrad.base.checks import check_choice, check_number
+from permgrad.base.errors import InputError, shown
+from permgrad.base.numerals import number
+from permgrad.evaluation.ranking import importance_shares
+from permgrad.pages import choices, style
+from permgrad.pages.plots import _base as base
+from permgrad.pages.plots._base import PlotFigure, styled
+from permgrad.pages.sentences import path_words
+from permgrad.pages.words import clean, labels_of, quantity_of, valued
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+    from permgrad.attribution.missing import Missing
+
+_OPEN: dict[str, Any] = {"markerfacecolor": style.PAPER, "markeredgecolor": style.INK, "linestyle": "none"}
+
+
+@styled
+def modality(
+    explanation: Explanation,
+    *,
+    truth: Mapping[str, Any] | None = None,
+    output: str | int | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> PlotFigure:
+    """Draw the importance of complete branches or modalities.
+
+    Uses ``explanation.branches`` if there are any. Otherwise, for additive methods, uses the signed sum over the
+    features of each path or modality. With ``truth``, known shares such as ``{"image": 0.5, "table": 0.5}`` or several
+    by name, ``{"published": {...}, "effect": {...}}``, bars are shares, and a mark shows each known one.
+
+    Raises:
+        InputError: If the values cannot be summed (the message names the call to make), if the modalities were
+            explained by different methods, or if ``truth`` does not fit.
+    """
+    choices.check_one_unit(explanation, "modality")
+    text = f"{explanation.method}: importance of each part of the network" if title is None else title
+    explanation.output_index(output)
+    content = explanation.branches or _content(explanation, output)
+    if truth is not None:
+        return shares(content, truth, title=text)
+    return branches(content, title=text, label=quantity_of(explanation))
+
+
+def _content(explanation: Explanation, output: str | int | None) -> dict[str, dict[str, float]]:
+    """Return the modalities' values in the form of ``branches.json``: sums over features, by path if there are any."""
+    summed, paths = explanation, tuple(name for name in explanation.parts if name in ("tabular", "image"))
+    if explanation.level != "modality":
+        summed = explanation.by_modality()
+        if len(paths) == 2:
+            values = np.stack([explanation.parts[name].sum(axis=-2) for name in paths], axis=-2)
+            summed = replace(summed, values=values, names=paths, modality=paths, parts={}, part_std={})
+    summed = choices.as_global(summed)
+    column = summed.output_index(output)
+    numbers = np.stack([summed.values, *summed.ci()])[:, :, column]
+    keys = ("importance", "ci_low", "ci_high")
+    return {
+        name: dict(zip(keys, values.tolist(), strict=True))
+        for name, values in zip(summed.names, numbers.T, strict=True)
+    }
+
+
+@styled
+def shares(content: Mapping[str, Any], truth: Mapping[str, Any], *, title: str = "") -> PlotFigure:
+    """Draw modalities as shares of the total, with a mark at each known share.
+
+    ``truth`` is ``{modality: share}``, or several by name. A negative importance counts as 0.
+    """
+    names = _names(content, "shares needs at least one modality")
+    marks = _true_shares(truth, names)
+    estimated = importance_shares([np.nan_to_num(value_of(content[name], "importance")) for name in names])
+    figure, axes = base.one_panel(style.WIDTH, 1.35 + 0.5 * len(names), title)
+    marked = [[f"{mark[name] * 100:.0f}" for mark in marks.values() if name in mark] for name in names]
+    words = [
+        f"{share * 100:.0f} %" + (f" · truth {' | '.join(one)} %" if one else "")
+        for share, one in zip(estimated, marked, strict=True)
+    ]
+    look: dict[str, Any] = {"markersize": 7, "markeredgewidth": 1.4, "clip_on": False, "zorder": 3, **_OPEN}
+    for (label, mark), marker in zip(marks.items(), "DoDs", strict=False):
+        places = [place for place, name in enumerate(names) if name in mark]
+        axes.plot([mark[names[place]] for place in places], places, marker, label=clean(label), **look)
+    reach = [0.0, float(estimated.max()), *(value for mark in marks.values() for value in mark.values())]
+    _bars(axes, names, estimated, words, reach, "share of the sum over modalities")
+    axes.set_xlim(0, max(reach) * 1.04 or 1.0)
+    axes.tick_params(axis="y", pad=8)  # a mark at 0 must not cover the end of a name
+    figure.description = "Shares of the modalities, estimated and true: " + " · ".join(
+        f"{clean(name)} {share:.2f}"
+        + "".join(f", {clean(label)} {mark[name]:.2f}" for label, mark in marks.items() if name in mark)
+        for name, share in zip(names, estimated, strict=True)
+    )
+    return figure
+
+
+def _true_shares(truth: Any, names: list[str]) -> dict[str, dict[str, float]]:
+    """Return the checked shares of each truth, by its name."""
+    if not isinstance(truth, Mapping):
+        raise InputError(
+            f"truth must map modalities to their shares, got {shown(truth)}",
+            hint=f"For example: {{{names[0]!r}: 0.5}}.",
+            code="PG001",
+        )
+    marks = {}
+    several = all(isinstance(entry, Mapping) for entry in truth.values())
+    for label, entry in (truth if several else {"truth": truth}).items():
+        for name in entry:
+            check_choice("truth", str(name), names)
+        checked = {
+            str(name): check_number(f"the share of {name!r}", share, "pass a number from 0 to 1")
+            for name, share in entry.items()
+        }
+        if not checked or min(checked.values()) < 0 or sum(checked.values()) > 1 + 1e-6:
+            raise InputError(
+                f"truth must hold shares of at least 0 with a sum of at most 1, got {checked}",
+                hint="Pass shares of the total.",
+                code="PG002",
+            )
+        marks[str(label)] = checked
+    return marks
+
+
+@styled
+def branches(content: Mapping[str, Any], *, title: str = "", label: str = "importance") -> PlotFigure:
+    """Draw the content of ``branches.json``, without entries that are missing or null.
+
+    The bar is the importance with its interval, the open circle the effect if replaced alone, the open square that if
+    replaced last. Shares are written next to them unless one is outside 0 … 1.
+    """
+    names = _names(content, "branches needs at least one branch")
+    figure, axes = base.one_panel(style.WIDTH, 1.15 + 0.5 * len(names), title)
+    keys = ("importance", "ci_low", "ci_high", "alone", "last")
+    numbers = np.array([[value_of(content[name], key) for key in keys] for name in names])
+    value, low, high, alone, last = numbers.T
+    places = np.arange(len(names))
+    base.intervals(axes, low, high, linewidth=1.2)
+    for effects, key, marker in ((alone, "alone", "o"), (last, "last", "s")):
+        legend = key if np.isfinite(effects[0]) else None
+        axes.plot(effects, places, marker, markersize=5, markeredgewidth=1.0, label=legend, **_OPEN)
+    words = [number(importance) for importance in value]
+    if not path_words(content):
+        shares_of = [value_of(content[name], "share") for name in names]
+        words = [
+            f"{share * 100:.0f} % · {one}" if np.isfinite(share) else f"undefined · {one}" if "share" in entry else one
+            for share, one, entry in zip(shares_of, words, map(content.__getitem__, names), strict=True)
+        ]
+    _bars(axes, names, value, words, [0.0, *numbers[np.isfinite(numbers)]], label)
+    figure.description = f"Importance of the branches: {valued(names, value)}"
+    return figure
+
+
+@styled
+def missing(
+    result: Missing, measure: str = "loss", *, top_n: int | None = 32, title: str | None = None, ax: Axes | None = None
+) -> PlotFigure:
+    """Draw the loss, or a score, of subsets of modalities with its interval, the best on top.
+
+    Lines: the model with every modality, and with none.
+    """
+    values, _, low, high = result.measures[measure]
+    order = choices.largest(values if measure != "loss" else -values, top_n)
+    default = f"{measure.replace('_', ' ')} by the modalities that are present"
+    figure, axes = base.one_panel(style.WIDTH, 1.15 + style.ROW * len(order), title, default)
+    least = "only held ones" if result.meta.get("always") else "none"
+    for place, label, dash in ((0, "all present", "-"), (len(values) - 1, f"{least} present", "--")):
+        axes.axvline(values[place], color=style.MUTED, linewidth=0.9, linestyle=dash, label=label, zorder=0.5)
+    base.intervals(axes, low[order], high[order], linewidth=1.2)
+    axes.plot(values[order], np.arange(len(order)), "o", markersize=5, color=style.SERIES[0])
+    names = [result.names[place] for place in order]
+    base.name_rows(axes, labels_of(names))
+    base.note_hidden(axes, len(values) - len(order))
+    axes.set_xlim(*base.padded(np.concatenate([values, low[order], high[order]]), 0.04))
+    axes.set_xlabel(f"loss, in {result.meta['unit']}" if measure == "loss" and "unit" in result.meta else measure)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderpad=0.1)
+    figure.description = f"{measure} with these modalities present: {valued(names, values[order])}"
+    return figure
+
+
+@styled
+def information(frame: pd.DataFrame) -> PlotFigure:
+    """Draw the parts of ``Missing.information`` as shares with their intervals."""
+    shares_of = frame["share"].to_numpy(dtype=np.float64)
+    figure, axes = base.one_panel(style.WIDTH, 1.0 + 0.42 * len(frame))
+    axes.barh(np.arange(len(frame)), np.nan_to_num(shares_of), height=0.52, color=style.TABULAR, linewidth=0)
+    base.intervals(axes, frame["ci_low"].to_numpy(), frame["ci_high"].to_numpy())
+    base.name_rows(axes, labels_of(frame["part"].tolist(), 40))
+    words = [f"{share * 100:.0f} % · {bits:.3f} bits" for share, bits in zip(shares_of, frame["bits"], strict=True)]
+    base.beside_rows(axes, words, 8, color=style.INK, fontsize=style.SIZE_LABEL)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of what all modalities tell about the target")
+    figure.description = f"Shares of the information: {valued(frame['part'], shares_of)}"
+    return figure
+
+
+# ---- pieces ----------------------------------------------------------------------------------------------------------
+def _names(content: Mapping[str, Any], need: str) -> list[str]:
+    names = list(entries_of(content))
+    if not names:
+        raise InputError(
+            f"{need} with an importance, got none",
+            hint="Pass explanation.branches of a model with several inputs or paths.",
+            code="PG055",
+        )
+    return names
+
+
+def _bars(axes: Any, names: list[str], values: Floats, words: list[str], reach: list[float], label: str) -> None:
+    """Draw bars with names, and words to their right. Paths have fixed colours, others those of a series."""
+    series = [style.SERIES[place % len(style.SERIES)] for place in range(len(names))]
+    known = all(name in style.PATH_COLOURS for name in names)
+    colours = [style.PATH_COLOURS[name] for name in names] if known else series
+    axes.barh(np.arange(len(names)), np.nan_to_num(values), height=0.52, color=colours, linewidth=0)
+    base.name_rows(axes, labels_of(names))
+    base.beside_rows(axes, words, 8, color=style.INK, fontsize=style.SIZE_LABEL)
+    axes.set_xlim(*base.padded(reach, 0.04))
+    axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
+    axes.set_xlabel(label)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, handletextpad=0.1, borderpad=0.1)

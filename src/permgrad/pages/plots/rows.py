@@ -1,0 +1,245 @@
+"""Plots of single rows: every row's attribution as a point, and one row step by step."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+
+from permgrad.base.arrays import Floats
+from permgrad.base.errors import InputError, counted
+from permgrad.base.numerals import number, numbers
+from permgrad.pages import choices, style
+from permgrad.pages.plots import _base as base
+from permgrad.pages.plots._base import PlotFigure, styled
+from permgrad.pages.words import clean, labels_of, quantity_of, towards, value_text, valued
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+
+#: More rows than this are thinned evenly. The order and the description use all of them.
+MOST_POINTS = 1500
+#: Narrow bins along the axis, whose points are stacked.
+_BINS = 90
+#: Text like 2024-05-31 or 2024-05-31 12:30, whose alphabetical order is the order in time.
+ISO_DATE = re.compile(r"\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?)?Z?")
+
+
+@styled
+def beeswarm(
+    explanation: Explanation,
+    *,
+    top_n: int | None = 12,
+    output: str | int | None = None,
+    title: str | None = None,
+    label: str | None = None,
+    ax: Axes | None = None,
+) -> PlotFigure:
+    """Draw one point per row and feature. The position is the attribution, the colour is the feature's value.
+
+    Colours follow the rank of numbers, dates (also ISO dates as text) and ordered categories: low values are blue, high
+    ones orange. Values without an order, and missing ones, are grey. ``label`` is the label of the axis (None: the
+    quantity with its unit, and the output).
+
+    Raises:
+        InputError: If the explanation is global.
+    """
+    choices.check_one_unit(explanation, "beeswarm")
+    choices.check_local(explanation, "beeswarm")
+    column = choices.pick_output(explanation, output)
+    values = np.asarray(explanation.values[:, :, column], dtype=np.float64)
+    finite = np.isfinite(values)
+    with np.errstate(all="ignore"):  # NaN where a feature has no finite value
+        sizes = np.where(finite, np.abs(values), 0.0).sum(axis=0) / finite.sum(axis=0)
+    order = choices.largest(sizes, top_n)
+    rows = base.thinned(len(values), MOST_POINTS)
+    some = f"{len(rows):,} of " if len(rows) < len(values) else ""
+    height, default = 1.1 + 0.36 * len(order), f"{explanation.method}: {some}{counted(len(values), 'row')}"
+    figure, axes = base.one_panel(style.WIDTH, height, title, default)
+    low, high = base.padded(np.append(values[:, order], 0.0), 0.04)
+    points = [
+        _swarm(place, values[rows, feature], _ranks(explanation, int(feature))[rows], (low, high))
+        for place, feature in enumerate(order)
+    ]
+    x, y, ranks = map(np.concatenate, zip(*points, strict=True))
+    grey, colours = ~np.isfinite(ranks), style.colour_map("values")
+    look: dict[str, Any] = {"s": 9, "linewidths": 0, "rasterized": True, "alpha": 0.85}
+    axes.scatter(x[grey], y[grey], color=style.NEUTRAL, **look)
+    axes.scatter(x[~grey], y[~grey], c=ranks[~grey], cmap=colours, vmin=0, vmax=1, **look)
+    axes.set_xlim(low, high)
+    axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
+    base.name_rows(axes, labels_of([explanation.names[i] for i in order]))
+    axes.grid(visible=False, axis="x")
+    axes.grid(axis="y", linewidth=0.5)
+    default = ", ".join(filter(None, [quantity_of(explanation), towards(explanation, column)]))
+    axes.set_xlabel(base.checked_text("label", label, default))
+    bar = base.colour_bar(axes, Normalize(0, 1), colours, "feature value", fraction=0.018, pad=0.02, aspect=40)
+    bar.set_ticks([0.02, 0.98], labels=["low", "high"])
+    bar.ax.tick_params(length=0)
+    drawn = f", {len(rows)} drawn" if len(rows) < len(values) else ""
+    figure.description = (
+        f"One point per row for {len(order)} of {len(explanation.names)} features, {len(values)} rows{drawn}. "
+        f"Widest spread: {', '.join(clean(explanation.names[i]) for i in order[:4])}."
+    )
+    return figure
+
+
+def _ranks(explanation: Explanation, feature: int) -> Floats:
+    """Return each row's value as a rank 0 … 1, NaN where the value has no order or is missing.
+
+    Numbers, dates, times, ISO dates as text and ordered categories have an order.
+    """
+    frame, name = explanation.feature_values, explanation.names[feature]
+    unordered = np.full(explanation.values.shape[0], np.nan)
+    if frame is None or name not in frame.columns:
+        return unordered
+    codes: pd.Series[Any]
+    values, kinds = frame[name], pd.api.types
+    dtype, present = values.dtype, values.dropna()
+    if kinds.is_numeric_dtype(values):
+        codes = pd.Series(pd.to_numeric(values).to_numpy(dtype=np.float64, na_value=np.nan))
+    elif isinstance(dtype, pd.CategoricalDtype) and dtype.ordered:
+        codes = values.cat.codes.where(values.cat.codes >= 0)
+    elif not len(present):
+        return unordered
+    elif kinds.is_datetime64_any_dtype(dtype) or kinds.is_timedelta64_dtype(dtype):
+        codes = values
+    elif all(isinstance(each, (dt.date, np.datetime64)) for each in present):
+        codes = pd.Series(pd.to_datetime(values, errors="coerce", utc=True))
+    elif all(isinstance(each, str) and ISO_DATE.fullmatch(each.strip()) for each in present):
+        codes = values.map(str.strip, na_action="ignore").astype(object)
+    else:
+        return unordered
+    # First the rank among the different values, because dates and texts have no average.
+    ranks = codes.rank(method="dense").astype(np.float64).rank(pct=True, method="average").to_numpy()
+    spread = np.nanmax(ranks, initial=0.0) - np.nanmin(ranks, initial=1.0)
+    return (ranks - np.nanmin(ranks)) / spread if spread > 0 else np.where(np.isfinite(ranks), 0.5, np.nan)
+
+
+def _swarm(place: int, values: Floats, ranks: Floats, limits: tuple[float, float]) -> tuple[Floats, Floats, Floats]:
+    """Return the positions of the points of a feature, and their ranks.
+
+    The points of a narrow bin are stacked around the line, not at random. Denser bins are wider.
+    """
+    present = np.isfinite(values)
+    values, ranks, (low, high) = values[present], ranks[present], limits
+    at = pd.Series(np.clip(((values - low) / (high - low) * _BINS).astype(int), 0, _BINS))
+    # In the order of the rows, because points sorted by value would form arrows.
+    nth = at.groupby(at).cumcount().to_numpy()
+    ladder = (nth + 1) // 2 * np.where(nth % 2, 1, -1)
+    return values, place + ladder * min(0.09, 0.76 / (nth.max(initial=0) + 1)), ranks
+
+
+#: Methods whose values can be added over players, but do not add up to a difference of outputs.
+_TO_NOTHING = ("gradient", "smoothgrad", "attention_rollout", "token_relevance")
+
+
+def stacks(explanation: Explanation) -> bool:
+    """Return whether values add up from a baseline's output to the row's. Slopes do not."""
+    return explanation.additive and explanation.method not in _TO_NOTHING
+
+
+def ends_of(explanation: Explanation, place: int, column: int) -> tuple[float, float]:
+    """Return the outputs at the start and the end of a row's steps. The start is 0 if the baseline's is unknown."""
+    total = float(np.nansum(np.asarray(explanation.values[place, :, column], dtype=np.float64)))
+    if explanation.base_values is None:
+        return 0.0, total
+    shape, predicted = (len(explanation.values), len(explanation.outputs)), explanation.predictions
+    start = float(np.broadcast_to(np.asarray(explanation.base_values, dtype=np.float64), shape)[place, column])
+    return start, start + total if predicted is None else float(np.asarray(predicted)[place, column])
+
+
+def names_with_values(explanation: Explanation, place: int, order: npt.NDArray[np.intp], width: int) -> list[str]:
+    """Return short names of features with the row's values, if there are any."""
+    chosen, frame = [explanation.names[player] for player in order], explanation.feature_values
+    return [
+        words if frame is None or name not in frame.columns else f"{words} = {value_text(frame[name].iloc[place])}"
+        for words, name in zip(labels_of(chosen, width), chosen, strict=True)
+    ]
+
+
+@styled
+def waterfall(
+    explanation: Explanation,
+    *,
+    row: int = 0,
+    top_n: int | None = 10,
+    output: str | int | None = None,
+    title: str | None = None,
+    label: str | None = None,
+    ax: Axes | None = None,
+) -> PlotFigure:
+    """Draw one row's attributions as steps from the baseline's output (bottom) to the row's output (top).
+
+    Blue steps raise the output, orange ones lower it. Features beyond ``top_n`` make one step together. If the
+    attributions do not add up to the difference, the gap is a separate step, called "not attributed". ``row`` is the
+    row's position. ``label`` is the label of the axis (None: "output" with its unit if known).
+
+    Raises:
+        InputError: If the explanation is global or does not add up, or there is no such row.
+    """
+    choices.check_one_unit(explanation, "waterfall")
+    choices.check_local(explanation, "waterfall")
+    if not stacks(explanation):
+        raise InputError(
+            f"waterfall needs values that add up to the row's output, but those of method={explanation.method!r} do "
+            "not",
+            hint="Choose method='shapley', 'integrated_gradients' or 'deeplift', or draw plot.beeswarm().",
+            code="PG004",
+        )
+    place = choices.check_row(explanation, row)
+    column = choices.pick_output(explanation, output)
+    values = np.nan_to_num(np.asarray(explanation.values[place, :, column], dtype=np.float64))
+    order = choices.largest(np.abs(values), top_n)
+    start, final = ends_of(explanation, place, column)
+    names, steps = names_with_values(explanation, place, order, 24), list(values[order])
+    if hidden := len(values) - len(order):
+        names.append(f"{hidden} other {'feature' if hidden == 1 else 'features'}")
+        steps.append(float(values.sum() - values[order].sum()))
+    gap = final - start - float(values.sum())
+    if abs(gap) > 0.005 * max(abs(final - start), float(np.abs(values).max(initial=0.0)), 1e-12):
+        names.append("not attributed")
+        steps.append(gap)
+    height, default = 1.35 + 0.31 * max(len(steps), 1), f"{explanation.method}: row {place}"
+    figure, axes = base.one_panel(style.WIDTH, height, title, default)
+    base.name_rows(axes, names)
+    _steps(axes, np.asarray(steps), start, final)
+    if label is None:  # the output itself where its baseline is known, else steps from 0 in the steps' words
+        quantity = "output" if explanation.base_values is not None else quantity_of(explanation)
+        unit = explanation.meta.get("unit")
+        label = f"{quantity} ({clean(unit)})" if unit and clean(unit) not in quantity else quantity
+        label = ", ".join(filter(None, [label, towards(explanation, column)]))
+    axes.set_xlabel(base.checked_text("label", label, ""))
+    leading = valued([explanation.names[i] for i in order[:5]], values[order[:5]])
+    figure.description = f"Steps from {number(start)} (baseline) to {number(final)} (this row). Largest: {leading}."
+    return figure
+
+
+def _steps(axes: Any, steps: Floats, start: float, final: float) -> None:
+    """Lay the steps from the last (bottom) to the first (top), each from where the one below ended. Mark both ends."""
+    ends = start + np.cumsum(steps[::-1])[::-1]
+    starts = np.append(ends[1:], start)[: len(steps)]
+    base.signed_bars(axes, steps, 0.58, left=starts)
+    above = np.arange(1, len(steps))
+    axes.vlines(ends[1:], above - 0.71, above - 0.29, color=style.MUTED, linewidth=0.7)
+    reach = np.concatenate([starts, ends, [start]])
+    low, high = base.padded(reach, 0.0)
+    for place, (step, text) in enumerate(zip(steps, numbers(steps), strict=True)):
+        words, side = (f"+{text}", 1) if step > 0 else (text, 1 if step == 0 else -1)
+        base.note(axes, words, (ends[place], place), (4 * side, 0), ha="left" if side > 0 else "right")
+    axes.set_xlim(low - 0.2 * (high - low), high + 0.2 * (high - low))
+    axes.set_ylim(len(steps) - 0.3, -0.95)
+    axes.axvline(start, color=style.MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0.5)
+    axes.axvline(final, color=style.INK, linewidth=0.9, zorder=0.5)
+    # The two words stand on opposite sides of their lines, so that they stay apart when the ends are close.
+    side = 1 if final >= start else -1
+    for value, text, sign, colour in ((final, "this row", side, style.INK), (start, "baseline", -side, style.MUTED)):
+        look = {"ha": "left" if sign > 0 else "right", "color": colour, "annotation_clip": False}
+        base.note(axes, f"{text} {number(value)}", (value, -0.62), (4 * sign, 0), **look)

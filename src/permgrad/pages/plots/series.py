@@ -1,0 +1,120 @@
+"""A series or a wave as lines, with each window on the colour of its value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+
+from permgrad.pages import choices, style
+from permgrad.pages.plots import _base as base
+from permgrad.pages.plots._base import PlotFigure, styled
+from permgrad.pages.plots._inputs import Shown, drawn_input, outline, shown_channels, strongest
+from permgrad.pages.words import clean, valued
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+#: Heights in inches: of a single line, of one among several, and below them for the axis and the colours.
+_ALONE, _AMONG, _BELOW = 2.0, 0.85, 1.05
+#: Stretches of a long series: no figure shows more, and windows, whose edges are drawn.
+_STRETCHES, _EDGES = 900, 60
+#: The colour of places that belong to nobody, beside which 0 is warm paper.
+_NOBODY = (0.86, 0.87, 0.88, 1.0)
+
+
+@styled
+def series(
+    explanation: Explanation,
+    *,
+    row: int = 0,
+    input: str | None = None,  # noqa: A002 — the word for it everywhere else
+    output: str | int | None = None,
+    top_n: int | None = 8,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> PlotFigure:
+    """Draw a series or a wave, a line for each channel, on the colours of the values of its windows.
+
+    Blue pushes the output up, orange down. The strongest window has the full colour. If channels are players, each has
+    its own colours. Places without a player are grey. Activation maps (``method="gradcam"``) start at 0. In a long
+    series each pixel shows the smallest and the largest number and the strongest value.
+
+    Args:
+        explanation: a local one, to draw a row, or a global one with windows, to draw the mean of all rows.
+        row: the row's position.
+        input: the series (None: the only one).
+        output: its name or position (None: the first, of two classes the positive one).
+        top_n: the number of channels, those of the largest values, else the first (None: all).
+        title: the title (None: a default, empty: none).
+        ax: axes of matplotlib to draw into.
+
+    Raises:
+        InputError: If the explanation has no series, or several and none is named, or there is no such row.
+
+    Examples:
+        >>> import torch, permgrad as pg
+        >>> net = torch.nn.Sequential(torch.nn.Conv1d(2, 3, 5), torch.nn.Flatten(), torch.nn.Linear(288, 1))
+        >>> explanation = pg.explain(net, torch.randn(30, 2, 100), method="gradient", output_kind="values")
+        >>> len(explanation.plot.series(row=1).axes)  # two channels and the scale
+        3
+    """
+    shown, text, unit = drawn_input(explanation, 1, (row, input, output), title)
+    channels, (every, length) = shown_channels(shown, top_n), shown.size
+    count = len(channels)
+    figure = base.new_figure(style.WIDTH, _BELOW + (_ALONE if count == 1 else _AMONG * count), text)
+    panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0].tolist()
+    top = float(np.nanmax(np.abs(shown.heat), initial=0.0)) or 1.0
+    for axes, channel in zip(panels, channels, strict=True):
+        _draw(axes, shown, channel, top)
+        base.plain_axis(axes, "y")
+        axes.locator_params(axis="y", nbins=5 if count == 1 else 3)
+        if shown.picture is None:
+            axes.set_yticks([])
+        if every > 1:
+            axes.set_ylabel(f"channel {channel}", rotation=0, ha="right", va="center")
+        axes.tick_params(axis="x", length=3.0 if axes is panels[-1] else 0.0)
+    figure.align_ylabels(panels)
+    base.plain_axis(panels[-1])
+    name = clean(shown.name)
+    panels[-1].set_xlabel(f"position in {name}" + ("" if explanation.scope == "local" else ", mean of all rows"))
+    if every > count:
+        base.note(
+            panels[-1], f"{every - count} more channels not shown", (1, 0), (0, -28), of="axes fraction", ha="right"
+        )
+    size: dict[str, Any] = {"orientation": "horizontal", "fraction": 0.05, "aspect": 45, "pad": 0.02}
+    bar = base.colour_bar(panels, Normalize(-top, top), style.colour_map("shade"), unit, **size)
+    base.lying(bar, -top if shown.signed else 0.0, top)
+    values = (explanation.values if explanation.scope == "global" else explanation.values[row])[shown.players]
+    values = np.asarray(values[:, choices.pick_output(explanation, output)], dtype=np.float64)
+    order = choices.largest(np.abs(values), 3)
+    names = [explanation.names[player] for player in shown.players[order]]
+    figure.description = (
+        f"{name}: {length} positions, {count} {'line' if count == 1 else 'lines'} on the colours of the values. "
+        f"Strongest: {valued(names, values[order])}."
+    )
+    return figure
+
+
+def _draw(axes: Any, shown: Shown, channel: int, top: float) -> None:
+    """Draw a channel's line on the colours of its windows, and the edges of windows."""
+    heat, length = strongest(shown.heat[channel if len(shown.heat) > 1 else 0], _STRETCHES), shown.size[1]
+    shades = style.colour_map("shade")(Normalize(-top, top)(np.nan_to_num(heat)))
+    shades[~np.isfinite(heat)] = _NOBODY
+    line = None if shown.picture is None else shown.picture[channel]
+    low, high = (0.0, 1.0) if line is None else base.padded(line, 0.12)
+    axes.imshow(shades[None], extent=(-0.5, length - 0.5, low, high), aspect="auto")
+    if shown.signed and len(shown.players) <= _EDGES * len(shown.heat):
+        edges = (np.flatnonzero(np.diff(heat)) + 1) * length / len(heat) - 0.5
+        axes.vlines(edges, low, high, color=style.FIXED_LIGHT, linewidth=0.8, alpha=0.8, zorder=0.5)
+    if line is not None:
+        places, lowest, highest = outline(line, _STRETCHES)
+        # The background is light also on dark paper, so lines are dark.
+        if highest is lowest:
+            axes.plot(places, line, color=style.FIXED_DARK, linewidth=0.9)
+        else:
+            axes.fill_between(places, lowest, highest, color=style.FIXED_DARK, linewidth=0.5)
+    axes.set(xlim=(-0.5, length - 0.5), ylim=(low, high))
+    axes.spines[:].set_visible(False)

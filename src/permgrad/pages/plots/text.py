@@ -1,0 +1,150 @@
+"""The words of a row, each on the colour of its value."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Normalize, to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from permgrad.base.arrays import Floats
+from permgrad.base.errors import InputError
+from permgrad.base.numerals import number
+from permgrad.pages import choices, style
+from permgrad.pages.plots import _base as base
+from permgrad.pages.plots._base import PlotFigure, styled
+from permgrad.pages.words import clean, quantity_of, shorten, towards, valued
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+#: Height of a line of words and space between words, in points, and most letters of a word.
+_LINE, _SPACE, _LETTERS = 21.0, 9.0, 40
+#: Room below the words for the legend, in inches.
+_LEGEND = 0.75
+
+
+@styled
+def text(
+    explanation: Explanation,
+    *,
+    row: int = 0,
+    output: str | int | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> PlotFigure:
+    """Draw the words of one row, each on the colour of its value: blue pushes the output up, orange down.
+
+    Words are those of the tokenizer, else the ids of tokens, without padding and special tokens. The strongest word has
+    the full colour. ``.to_html()`` of the figure returns HTML that shows the values under the pointer.
+
+    Args:
+        explanation: a local explanation whose features are tokens or words.
+        row: the row's position.
+        output: its name or position (None: the first, of two classes the positive one).
+        title: the title (None: a default, empty: none).
+        ax: axes of matplotlib to draw into.
+
+    Raises:
+        InputError: The explanation is global, or has no tokens, or there is no such row.
+
+    Examples:
+        >>> import torch, permgrad as pg
+        >>> net = torch.nn.Sequential(torch.nn.Embedding(9, 1), torch.nn.Flatten(), torch.nn.Linear(3, 1))
+        >>> ids = torch.randint(0, 9, (20, 3))
+        >>> figure = pg.explain(net, ids, method="shapley", task="regression", progress=False).plot.text(row=1)
+        >>> figure.to_html()[:4]
+        '<div'
+    """
+    choices.check_local(explanation, "text")
+    place, column = choices.check_row(explanation, row), choices.pick_output(explanation, output)
+    words, values = words_of(explanation, place, column)
+    top = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
+    colours = style.colour_map("diverging")(Normalize(-top, top)(np.nan_to_num(values)))
+    default = f"{explanation.method}: {', '.join(filter(None, [f'row {place}', towards(explanation, column)]))}"
+    boxes, lines = _laid_out(words)
+    figure, axes = base.one_panel(style.WIDTH, lines * _LINE / 72 + _LEGEND, title, default)
+    axes.set(xlim=(0, style.WIDTH * 72), ylim=(lines * _LINE, 0), xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    letters = style.SIZE_LABEL
+    if ax is not None:  # as wide as the axes are
+        axes.set_aspect("equal", anchor="NW")
+        letters *= axes.get_window_extent().width / axes.figure.dpi / style.WIDTH
+    for (left, line, width), word, colour in zip(boxes, words, colours, strict=True):
+        corner, height = (left - 2.5, line * _LINE + 2.5), _LINE - 5
+        look = {"boxstyle": "round,pad=0,rounding_size=2.5", "facecolor": colour, "linewidth": 0}
+        axes.add_patch(FancyBboxPatch(corner, width + 5, height, **look))
+        axes.text(left, (line + 0.5) * _LINE, word, va="center_baseline", fontsize=letters, color=_ink(colour))
+    size: dict[str, Any] = {"orientation": "horizontal", "fraction": 0.06, "aspect": 40, "pad": 0.04}
+    bar = base.colour_bar(axes, Normalize(-top, top), style.colour_map("diverging"), quantity_of(explanation), **size)
+    bar.ax.yaxis.set_ticks([])
+    bar.set_ticks([-top, 0, top], labels=[number(-top), "0", number(top)])
+    order = choices.largest(np.abs(values), 5)
+    figure.description = f"{len(words)} words. Strongest: {valued([words[i] for i in order], values[order])}."
+    figure.html = _html(words, values, colours, default if title is None else title, quantity_of(explanation))
+    return figure
+
+
+def words_of(explanation: Explanation, row: int, column: int) -> tuple[list[str], Floats]:
+    """Return the words of a row and their values."""
+    metas = [explanation.meta, *explanation.meta.get("by_input", {}).values()]
+    inputs = [meta["tokens"]["input"] for meta in metas if isinstance(meta.get("tokens"), dict)]
+    frame = explanation.feature_values
+    shown = [
+        (place, frame[name].iloc[row])
+        for place, (name, modality) in enumerate(zip(explanation.names, explanation.modality, strict=True))
+        if modality in inputs and frame is not None and name in frame
+    ]
+    if not shown:
+        raise InputError(
+            "plot.text() shows tokens, but this explanation has none",
+            hint="Explain a network of token ids or texts at level='feature'.",
+            code="PG004",
+        )
+    present = [(place, shorten(word, _LETTERS)) for place, word in shown if isinstance(word, str)]
+    values = np.asarray(explanation.values[row, [place for place, _ in present], column], dtype=np.float64)
+    return [word for _, word in present], values
+
+
+def _laid_out(words: list[str]) -> tuple[list[tuple[float, int, float]], int]:
+    """Return for each word its start, line and width, in points, and the number of lines."""
+    figure = Figure()
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes, left, line = [], _SPACE / 2, 0
+    for word in words:
+        label = figure.text(0, 0, word, fontsize=style.SIZE_LABEL)
+        width = label.get_window_extent(renderer).width * 72 / figure.dpi
+        if left + width > style.WIDTH * 72 - 3 * _SPACE and left > _SPACE:
+            left, line = _SPACE / 2, line + 1
+        boxes.append((left, line, width))
+        left += width + _SPACE
+    return boxes, line + 1
+
+
+def _ink(colour: Any) -> str:
+    """Return a colour of letters that is readable on another colour."""
+    return style.FIXED_DARK if np.dot(colour[:3], (0.299, 0.587, 0.114)) > 0.5 else style.FIXED_LIGHT
+
+
+def _html(words: list[str], values: Floats, colours: Any, title: str, quantity: str) -> str:
+    """Return the words as self-contained HTML. Every text is escaped."""
+    spans = " ".join(
+        f'<span style="background:{to_hex(colour)};color:{_ink(colour)};padding:.1em .25em;border-radius:.2em" '
+        f'title="{escape(number(float(value)))}">{escape(word)}</span>'
+        for word, value, colour in zip(words, values, colours, strict=True)
+    )
+    top = float(np.nanmax(np.abs(values), initial=0.0))
+    ends = [to_hex(style.colour_map("diverging")(share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    shades = f"linear-gradient(90deg,{','.join(ends)})"
+    bar = f'<span style="display:inline-block;width:8em;height:.6em;background:{shades}"></span>'
+    heading = f'<div style="font-weight:bold;margin-bottom:.4em">{escape(clean(title))}</div>' if title else ""
+    legend = f"{escape(number(-top))} {bar} {escape(number(top))} &nbsp; {escape(quantity)}"
+    return (
+        f'<div style="font-family:sans-serif;line-height:2;max-width:50em">{heading}<div>{spans}</div>'
+        f'<div style="font-size:.8em;margin-top:.4em">{legend}</div></div>'
+    )

@@ -1,0 +1,172 @@
+"""Plots by the values of a feature: mean prediction, rows, outcome and attribution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from permgrad.base.arrays import Floats
+from permgrad.base.errors import InputError
+from permgrad.base.numerals import number
+from permgrad.pages import choices, style
+from permgrad.pages.plots import _base as base
+from permgrad.pages.plots._base import PlotFigure, padded, plain_axis, styled
+from permgrad.pages.words import clean, labels_of, shorten
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+
+MOST_LEVELS = 8
+MOST_LINES = 6
+#: A value of a smaller share of the rows shares its point with its neighbour.
+THIN = 0.02
+
+
+@styled
+def direction(
+    explanation: Explanation, *, top_n: int | None = 9, title: str | None = None, ax: Axes | None = None
+) -> PlotFigure:
+    """Draw one small panel per feature: the mean prediction when every row takes one quantile or level of it.
+
+    All panels share the vertical axis, so that slopes can be compared. Of two classes only the positive one is drawn,
+    of more than six only the first six.
+
+    Raises:
+        InputError: If the explanation has no direction.
+    """
+    if not explanation.direction:
+        raise InputError(
+            f"method={explanation.method!r} has no mean predictions by quantile or level",
+            hint="Explain with method='permgrad'.",
+            code="PG004",
+        )
+    ranked = [name for name in explanation.ranking() if name in explanation.direction]
+    names = ranked[: choices.check_top_n(top_n, len(ranked))]
+    entries = [_pooled(explanation.direction[name]) for name in names]
+    means = [np.asarray(entry["mean"], dtype=np.float64).reshape(len(entry["mean"]), -1) for entry in entries]
+    labels, chosen = _lines_of(explanation, means[0].shape[1])
+    label = clean(explanation.meta.get("direction_label", "mean prediction"))
+    if len(chosen) == 1 and not labels[chosen[0]].startswith("output "):
+        label = f"mean, {shorten(labels[chosen[0]], 14)}"
+    size = (2.5 if len(names) > 1 else 4.2, 1.75)
+    figure, panels = base.small_panels(len(names), size, title, room=0.35)
+    limits = base.padded(np.concatenate([mean[:, chosen].ravel() for mean in means]), 0.08)
+    for place, (axes, name, entry, mean) in enumerate(zip(panels, names, entries, means, strict=True)):
+        _panel(axes, entry, mean, chosen)
+        axes.set_title(shorten(name, 24), fontsize=style.SIZE_LABEL, pad=5)
+        axes.set_ylim(*limits)
+        axes.grid(axis="y")
+        plain_axis(axes, "y")
+        if place % 3 == 0:
+            axes.set_ylabel(label)
+    if len(chosen) > 1:
+        words = [shorten(labels[k], 18) for k in chosen]
+        figure.legend(panels[0].lines[: len(chosen)], words, loc="outside upper left", ncols=len(chosen))
+    changes = [mean[-1, chosen[0]] - mean[0, chosen[0]] for mean in means]
+    figure.description = "Mean prediction by feature value, first to last: " + ", ".join(
+        f"{clean(name)} {'rises' if change > 0 else 'falls' if change < 0 else 'stays level'}"
+        for name, change in zip(names, changes, strict=True)
+    )
+    figure.description += "."
+    return figure
+
+
+def _lines_of(explanation: Explanation, count: int) -> tuple[list[str], list[int]]:
+    """Return names of all outputs and which are drawn: of two the positive one, of many the first."""
+    labels = [clean(name) for name in explanation.outputs if name != "all"]
+    labels = labels if len(labels) == count else [f"output {k}" for k in range(count)]
+    if count != 2:
+        return labels, list(range(min(count, MOST_LINES)))
+    positive = explanation.meta.get("positive")
+    return labels, [labels.index(clean(positive)) if positive is not None and clean(positive) in labels else 1]
+
+
+def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return numbers with few values as they are drawn: the full range, rare values together with a neighbour."""
+    labels, ends = [str(label) for label in entry.get("label", ())], []
+    if labels and labels[-1] == "missing":
+        labels, ends = labels[:-1], [len(labels) - 1]
+    rising = len(labels) > 1 and bool((np.diff(pd.to_numeric(pd.Series(labels), errors="coerce")) > 0).all())
+    if entry.get("kind") == "numeric" or not rising or len(entry["at"]) < entry.get("levels", 0):
+        return entry
+    shares = np.asarray(entry.get("share", [1.0] * len(entry["at"])), dtype=np.float64)
+    groups = [[place] for place in range(len(labels))]
+    while len(groups) > 1:
+        sizes = [float(shares[group].sum()) for group in groups]
+        thin = int(np.argmin(sizes))
+        if sizes[thin] >= THIN * shares.sum():
+            break
+        beside = [place for place in (thin - 1, thin + 1) if 0 <= place < len(groups)]
+        first = min(thin, min(beside, key=lambda place: sizes[place]))
+        groups[first : first + 2] = [groups[first] + groups[first + 1]]
+    names = [labels[group[0]] + (f"–{labels[group[-1]]}" if len(group) > 1 else "") for group in groups]
+    mean, points = np.asarray(entry["mean"], dtype=np.float64), [*groups, *([ends] if ends else [])]
+    return {
+        **entry,
+        "at": list(range(len(points))),
+        "label": [*names, *["missing"] * len(ends)],
+        "mean": [np.average(mean[group], axis=0, weights=shares[group]).tolist() for group in points],
+        "levels": len(points),
+        "whole": True,
+    }
+
+
+def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) -> None:
+    if entry.get("kind") == "numeric":
+        at = np.asarray(entry["at"], dtype=np.float64)
+        for line, k in enumerate(chosen):
+            axes.plot(at, mean[:, k], marker="o", markersize=2.6, **base.series_style(line))
+        axes.set_xlim(*padded(at))
+        plain_axis(axes)
+        axes.xaxis.get_major_locator().set_params(nbins=3)
+        return
+    mean = mean if entry.get("whole") else mean[:MOST_LEVELS]
+    for line, k in enumerate(chosen):
+        axes.plot(mean[:, k], marker="o", markersize=4.5, linestyle="none", color=base.series_style(line)["color"])
+    words = [shorten(label, 14) for label in list(entry.get("label", entry["at"]))[: len(mean)]]
+    base.name_columns(axes, words, slanted=len(words) > 4 or sum(map(len, words)) > 16)
+    axes.set_xlim(-0.6, len(words) - 0.4)
+    left = int(entry.get("levels", len(entry["at"]))) - len(words)
+    if left > 0:
+        more, small = f"{left:,} more level{'s' * (left > 1)}", style.SIZE_SMALL - 0.5
+        axes.text(1, 0.97, more, ha="right", va="top", transform=axes.transAxes, fontsize=small, color=style.MUTED)
+
+
+@styled
+def levels(table: Sequence[Mapping[str, Any]], *, outcome: str = "mean outcome", overall: float = 0.0) -> PlotFigure:
+    """Draw three panels that share their rows: counts, mean outcome with the overall mean, mean attribution.
+
+    A level has ``level, rows, outcome, deviation, attribution, attribution_error``, the two standard errors or None.
+    """
+    places = np.arange(len(table))
+    figure = base.new_figure(style.WIDTH, 0.95 + style.ROW * max(len(table), 2))
+    counts, means, effects = panels = figure.subplots(1, 3, sharey=True)
+    value, error, effect, spread = (
+        np.array([row[name] for row in table], dtype=np.float64)  # None becomes NaN
+        for name in ("outcome", "deviation", "attribution", "attribution_error")
+    )
+    counts.barh(places, [row["rows"] for row in table], height=0.62, color=style.SERIES[0], linewidth=0)
+    means.axvline(overall, color=style.INK, linewidth=0.8)
+    means.errorbar(value, places, xerr=np.nan_to_num(2 * error), fmt="o", color=style.INK, markersize=4, linewidth=1.1)
+    base.signed_bars(effects, effect)
+    base.intervals(effects, effect - 2 * spread, effect + 2 * spread)
+    effects.axvline(0, color=style.INK, linewidth=0.8)
+    counts.set_yticks(places, labels_of([row["level"] for row in table], 20))
+    counts.invert_yaxis()
+    for axes, label in zip(panels, ("rows", shorten(outcome, 30), "mean attribution"), strict=True):
+        axes.set_xlabel(label)
+        axes.locator_params(axis="x", nbins=4)
+        if axes is not counts:
+            axes.tick_params(axis="y", length=0)
+    described = "; ".join(
+        f"{clean(row['level'])}: {row['rows']} rows, outcome {number(row['outcome'])}, attribution "
+        f"{number(row['attribution'])}"
+        for row in table
+    )
+    figure.description = f"Rows, {clean(outcome)} and mean attribution by level. {described}."
+    return figure

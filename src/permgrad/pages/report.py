@@ -1,0 +1,298 @@
+"""``pg.report``: the page of a run, for any model."""
+
+from __future__ import annotations
+
+import html
+import os
+import time
+import webbrowser
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from sklearn.base import clone
+
+from permgrad.assess.assess import assess
+from permgrad.assess.assessment import Assessment
+from permgrad.assess.budget import Budget
+from permgrad.assess.model import EvaluatedModel
+from permgrad.assess.reading import ReadModel
+from permgrad.assess.sections.data import describe_data
+from permgrad.assess.sections.models import compared_models
+from permgrad.assess.sections.provenance import ProvenanceSection, this_machine
+from permgrad.assess.work import Work
+from permgrad.attribution.explanation import Explanation
+from permgrad.base.checks import check_choice, check_flag, check_whole
+from permgrad.base.errors import InputError, listed, shown
+from permgrad.base.files import write_text_atomic, writing
+from permgrad.base.random import resolve_seed
+from permgrad.base.versions import versions
+from permgrad.data.types.column_notes import tell_of_other_order
+from permgrad.imaging.layout import StoredLayout
+from permgrad.models.batches import sparing
+from permgrad.models.devices import full_float32
+from permgrad.pages import words
+from permgrad.pages.html import render_report
+from permgrad.pages.style import THEMES
+from permgrad.pages.whatif import with_what_if
+
+Theme = Literal["auto", "light", "dark"]
+#: Height of a page inside a notebook.
+_HEIGHT = "min(46rem, 85vh)"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished page. In a notebook it shows itself.
+
+    Attributes:
+        html: the page as text.
+        path: the file that holds it, or None.
+
+    Examples:
+        >>> page = Report("<!doctype html><title>t</title>")
+        >>> page
+        <Report: 31 characters, not written to a file>
+        >>> page._repr_html_()[:7]
+        '<iframe'
+    """
+
+    html: str
+    path: Path | None = None
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Report:
+        """Write the page to a file, and return the report with its ``path``.
+
+        Raises:
+            InputError: there is a folder of this name, or a file and ``overwrite`` is not set.
+            EnvironmentProblem: the file cannot be written.
+        """
+        target = check_path(path, overwrite=overwrite)
+        with writing(target, "Choose another path."):
+            write_text_atomic(target, self.html)
+        return Report(self.html, target)
+
+    def open(self) -> None:
+        """Open the file in a browser.
+
+        Raises:
+            InputError: the report was not written to a file.
+        """
+        if self.path is None:
+            raise InputError("The report was not written to a file", hint="Call .save(path) first.", code="PG055")
+        webbrowser.open(self.path.resolve().as_uri())
+
+    def _repr_html_(self) -> str:
+        # A frame of its own: the page's styles stay inside, and its scripts cannot reach the notebook.
+        return (
+            '<iframe title="permgrad report" sandbox="allow-scripts allow-downloads allow-popups" '
+            f'style="width:100%;height:{_HEIGHT};border:1px solid #8884;border-radius:6px" '
+            f'srcdoc="{html.escape(self.html)}"></iframe>'
+        )
+
+    def __repr__(self) -> str:
+        place = "not written to a file" if self.path is None else os.fspath(self.path)
+        return f"<Report: {len(self.html):,} characters, {place}>"
+
+
+def report(
+    model: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    path: str | os.PathLike[str] | None = None,
+    train: tuple[Any, Any] | None = None,
+    title: str | None = None,
+    theme: Theme = "auto",
+    method: str = "permgrad",
+    most_rows: int | Literal["auto"] | None = "auto",
+    what_if: bool = False,
+    interactions: int | None = None,
+    refits: int | None = None,
+    overwrite: bool = False,
+    random_state: Any = None,
+    **options: Any,
+) -> Report:
+    """Write the page of a run for any model: how good it is on held-out rows, and what it relies on.
+
+    Args:
+        model: anything that ``pg.explain`` takes: a fitted estimator of any library, a function of a table, a torch
+            network. Or several of them that take the same rows, as a dict by name: the page is of the first, and its
+            tab Models compares all.
+        X: rows that the model was not fitted on, as for ``pg.explain``: a table ``(rows, columns)``, or the inputs of a
+            network as a dict, tuple or tensor.
+        y: their targets ``(rows,)``: classes as in training, or numbers. Of a model with several outputs also
+            ``(rows, outputs)``, with ``target=`` for the one to report.
+        path: HTML file to write. None: the page is only returned, and shown in a notebook.
+        train: rows and targets that the model was fitted on, in the form of ``X`` and ``y``. The page then compares
+            them with the held-out rows, searches for columns that give the target away and for rows in both, and takes
+            the constant from them. Without it, the constant is that of the held-out rows. A single row takes its
+            replacement values from them.
+        title: title of the page. Default: the model's name and the target's.
+        theme: colours of the page: ``"auto"`` follows the reader's system, ``"light"`` and ``"dark"`` do not.
+        method: method of the global importance, ``"permgrad"``, ``"permutation"``, ``"ablation"`` or another one.
+        most_rows: number of rows, drawn at random, whose features are replaced. Metrics use all rows. None: all.
+            ``"auto"``: 1,000. For a network of permgrad as many as narrow intervals need, as in ``permgrad run``.
+        what_if: include the network in the page for *What if* also if its weights take more than 4 MB.
+        interactions: measure how pairs of this many features of a table work together, the most important ones. 0:
+            none. None: of 10, on so few rows that it takes a fifth of the predictions of the importances.
+        refits: fit the estimator so many times more, at least 5, on parts of the training rows: shows what another
+            training would say.
+        overwrite: replace a file at ``path``.
+        random_state: seed. The same seed gives the same page.
+        **options: further arguments of ``pg.explain``: ``target``, ``groups``, ``background``, ``loss``, ``n_repeats``,
+            ``positive``, ``progress``, and those of a network or predictor such as ``segments`` and ``class_names``.
+
+    Returns:
+        A ``Report`` with ``html``, ``path``, ``save()`` and ``open()``. A notebook shows the page.
+
+    Raises:
+        InputError: an argument cannot be used, ``y`` is missing or of another length, or ``path`` exists. Nothing is
+            written.
+        EnvironmentProblem: the file cannot be written.
+
+    Examples:
+        >>> import numpy as np, permgrad as pg
+        >>> from sklearn.linear_model import LinearRegression
+        >>> X = np.random.default_rng(0).normal(size=(80, 2))
+        >>> model = LinearRegression().fit(X[:40], X[:40, 0])
+        >>> page = pg.report(model, X[40:], X[40:, 0], n_repeats=2, random_state=0)
+        >>> "<title>LinearRegression" in page.html
+        True
+    """
+    check_flag("overwrite", overwrite)
+    check_flag("what_if", what_if)
+    check_choice("theme", theme, THEMES)
+    if title is not None and (not isinstance(title, str) or not title.strip()):
+        raise InputError(f"title must be text, got {shown(title)}", hint="Leave it out for a default.", code="PG001")
+    if most_rows is not None and most_rows != "auto":
+        check_whole("most_rows", most_rows, "pass for example 1000, or None for all rows", least=2)
+    if interactions is not None:
+        check_whole("interactions", interactions, "pass for example 10, or 0 for none", least=0)
+        if interactions == 1:
+            raise InputError("interactions=1 has no pairs", hint="Pass at least 2, or 0 for none.", code="PG002")
+    target = None if path is None else check_path(path, overwrite=overwrite)
+    if refits is not None:
+        check_whole("refits", refits, "pass at least 5, for example 10", least=5)
+        if train is None:
+            raise InputError(
+                "refits= trains on the training rows", hint="Pass train=(X_train, y_train) too.", code="PG005"
+            )
+    seed = resolve_seed(random_state)
+    named = _named(model)
+    tell_of_other_order(X, y=y)
+    with sparing(), full_float32():
+        models = [ReadModel(one, X, y, name=name, seed=seed, **options) for name, one in named.items()]
+        first, *others = models
+        _check_alike([one.model for one in models])
+        if interactions and first.rows.table is None:
+            raise InputError(
+                "interactions= measures pairs of features of a table, and this network has other inputs",
+                hint="Leave it out, or call pg.explain(model, X, y, interactions=2).",
+                code="PG006",
+            )
+        started = time.perf_counter()
+        names = [one.model.name for one in models]
+        empty = Assessment(
+            title=title or listed(names, 3), target=first.target, task=first.model.task, subject=first.model.subject
+        )
+        budget = Budget(seed=seed, most_rows=most_rows, method=method, interactions=interactions, refits=refits)
+        learned = first.train(train)
+        _give_background(models, train)
+        work = Work(
+            first.model,
+            first.rows,
+            empty,
+            budget,
+            train=learned,
+            refit=_refits(next(iter(named.values())), train, budget),
+        )
+        empty.data = describe_data(work)
+        if first.rows.table is None:
+            empty.data.columns = first.inputs
+        content = assess(work)
+        provenance = ProvenanceSection(
+            command=_call(names, train, options, seed),
+            seed=seed,
+            started=time.strftime("%Y-%m-%d %H:%M:%S"),
+            seconds={"evaluation and explanation": time.perf_counter() - started},
+            versions=versions(),
+            machine=this_machine(),
+        )
+        side_by_side = compared_models(work, [(one.model, one.rows) for one in others])
+        content = replace(
+            with_what_if(content, first.model.model, large=what_if), provenance=provenance, models=side_by_side
+        )
+    page = Report(render_report(content, theme=theme))
+    return page if target is None else page.save(target, overwrite=overwrite)
+
+
+def _give_background(models: Sequence[ReadModel], train: Any) -> None:
+    """Let a single row take its replacement values from the training rows."""
+    if train is not None and len(models[0].rows) == 1 and not models[0].model.images:
+        for one in models:
+            one.model = replace(one.model, options={"background": train[0], **one.model.options})
+
+
+def _check_alike(models: Sequence[EvaluatedModel]) -> None:
+    """Refuse models that do not predict the same classes, or not all numbers."""
+    first = models[0]
+    for one in models[1:]:
+        if (one.task, sorted(one.classes)) != (first.task, sorted(first.classes)):
+            both = [words.listed(each.classes[:5]) if each.classes else "numbers" for each in (first, one)]
+            raise InputError(
+                f"The models predict different things: {first.name} predicts {both[0]}, {one.name} {both[1]}",
+                hint="Compare models of one target.",
+                code="PG006",
+            )
+
+
+def _refits(estimator: Any, train: Any, budget: Budget) -> Callable[[int], Explanation] | None:
+    """Return what explains further trainings of the first model, if they were asked for."""
+    if budget.refits is None:
+        return None
+    from permgrad.runs.refits import explain_refits
+
+    if isinstance(getattr(estimator, "layout", None), StoredLayout):  # of these columns, not of those of each refit
+        estimator = clone(estimator).set_params(layout=None)
+    return lambda count: explain_refits(estimator, *train, refits=count, random_state=budget.seed)
+
+
+def _named(model: Any) -> dict[str, Any]:
+    """Return models by name. A single one is named later, by its class."""
+    if not isinstance(model, Mapping):
+        return {"": model}
+    if not model or not all(isinstance(name, str) and name.strip() for name in model):
+        raise InputError(
+            f"Several models must be a dict by name, got {shown(model)}",
+            hint="Pass for example {'trees': trees, 'linear': linear}.",
+            code="PG001",
+        )
+    return dict(model)
+
+
+def _call(names: Sequence[str], train: Any, options: Mapping[str, Any], seed: int) -> str:
+    """Return the call in words, for the page."""
+    models = names[0] if len(names) == 1 else "{" + ", ".join(f"{name!r}: …" for name in names) + "}"
+    arguments = [models, "X", "y", *(["train=(X_train, y_train)"] if train is not None else [])]
+    arguments += [f"{key}={shown(value)}" for key, value in options.items() if key != "progress"]
+    return f"permgrad.report({', '.join([*arguments, f'random_state={seed}'])})"
+
+
+def check_path(path: Any, *, overwrite: bool, flag: str = "overwrite=True") -> Path:
+    """Return the path of a page, or refuse one that cannot be written. ``flag`` is what replaces a file."""
+    if not isinstance(path, (str, os.PathLike)) or not str(path).strip():
+        raise InputError(f"path must be a file to write, got {shown(path)}", hint="Pass 'report.html'.", code="PG001")
+    target = Path(path)
+    if target.is_dir():
+        raise InputError(f"{target} is a folder", hint=f"Pass a file, such as {target / 'report.html'}.", code="PG050")
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise InputError(
+            f"A report is an HTML file, got path={os.fspath(target)!r}",
+            hint=f"Pass {os.fspath(target.with_suffix('.html'))!r}.",
+            code="PG001",
+        )
+    if target.exists() and not overwrite:
+        raise InputError(f"{target} exists", hint=f"Choose another path, or pass {flag}.", code="PG050")
+    return target

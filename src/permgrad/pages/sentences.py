@@ -1,0 +1,393 @@
+"""Sentences that page and terminal share: on a model compared with a constant and with others, paths, features."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from permgrad.assess.branches import entries_of, is_hybrid, value_of
+from permgrad.base.errors import by_count, counted
+from permgrad.base.numerals import compact, number, percent
+from permgrad.base.significance import LEVEL, deserves_words
+from permgrad.data.read.dates import date_text
+from permgrad.evaluation.baselines import baselines
+from permgrad.evaluation.calibration import Reliability
+from permgrad.evaluation.metrics import Task, metrics, primary_metric
+from permgrad.evaluation.segments import worse_groups
+from permgrad.pages.words import clean, listed, shorten, value_text
+
+#: Below this share of the branch weights, class activation maps show only a small part of the prediction. On Covertype
+#: it is 3 to 5 % for preset default and 11 % for preset fast.
+LEAST_IMAGE_SHARE = 0.1
+#: A group of rows is harder to predict if its most frequent class is rarer than that of the other rows by this much.
+LESS_FREQUENT = 0.05
+#: Most features of a group, groups, and columns that give the target away, that are named.
+_MEMBERS, _GROUPS, _LEAKS = 8, 4, 5
+
+
+# ---- the model -------------------------------------------------------------------------------------------------------
+def known_classes(measured: Mapping[str, Any]) -> int:
+    """Return the number of classes of some test metrics, or 0 for regression."""
+    return len(measured.get("labels") or ()) - len(measured.get("unseen") or ())
+
+
+def skill_words(
+    target: str, task: Task, test: Mapping[str, Any], judged: Mapping[str, Any], *, subject: str = "The model"
+) -> str:
+    """Return a sentence if a model, its probabilities or its classes are no better than a constant, else "".
+
+    ``judged`` are the constant's metrics with ``learnt`` and ``ahead`` of ``permgrad.evaluation.skill``.
+    """
+    ahead = judged["ahead"]
+    first = metrics.get(next(iter(ahead))) if ahead else primary_metric(task, known_classes(test))
+
+    def pair(name: str) -> str:
+        return f"{metrics.get(name).label} {number(test.get(name))} against {number(judged.get(name))}"
+
+    def above(name: str) -> bool:
+        return name in ahead and ahead[name]["ci_low"] > 0
+
+    def relation(name: str) -> str:
+        if name not in ahead or ahead[name]["difference"] <= 0:
+            return "worse than" if name in ahead and ahead[name]["ci_high"] < 0 else "no better than"
+        return "not significantly better than"
+
+    if not judged["learnt"]:
+        names = [first.name] if task == "regression" else dict.fromkeys([first.name, "log_loss"])
+        pairs = " and ".join(pair(name) for name in names if test.get(name) is not None)
+        return (
+            f"{subject} predicts {shorten(target, 60)} {relation(first.name)} a constant that ignores the features "
+            f"({pairs} on the test rows)."
+        )
+    if "log_loss" in ahead and not above("log_loss"):
+        order = above("roc_auc")
+        but = "it ranks the rows better than chance" if order else "its classes are right more often"
+        name = "roc_auc" if order else first.name
+        return (
+            f"Its probabilities are {relation('log_loss')} a constant ({pair('log_loss')}), although {but} "
+            f"({pair(name)})."
+        )
+    if first.name == "accuracy" and first.name in ahead and not above("accuracy"):
+        return (
+            f"Its classes are right no more often than the most frequent class ({pair('accuracy')}), although its "
+            f"probabilities are better than a constant ({pair('log_loss')})."
+        )
+    return ""
+
+
+def baseline_label(name: str) -> str:
+    """Return a baseline's display name."""
+    return baselines.get(name).label if name in baselines else clean(name)
+
+
+def best_baseline(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] | None:
+    """Return name and value of the best baseline by the main metric."""
+    metric = primary_metric(task, known_classes(measured.get("test") or {}))
+    best: tuple[str, float] | None = None
+    for name, entry in (measured.get("baselines") or {}).items():
+        value = entry.get(metric.name) if isinstance(entry, Mapping) else None
+        if value is not None and math.isfinite(value) and metric.better(value, best[1] if best else None):
+            best = (name, float(value))
+    return best
+
+
+def against_baselines(task: Task, measured: Mapping[str, Any]) -> str:
+    """Say whether the model is significantly better or worse than its best baseline, or neither."""
+    test = measured.get("test") or {}
+    metric = primary_metric(task, known_classes(test))
+    best, value = best_baseline(task, measured), test.get(metric.name)
+    if best is None or value is None:
+        return ""
+    label, paired = baseline_label(best[0]), measured["baselines"][best[0]].get("ahead")
+    theirs, ours = number(best[1]), number(value)
+    if not paired:
+        return f"{metric.label} is {ours}, that of the best baseline, {label}, {theirs}."
+    tests = {name: line["ahead"] for name, line in measured["baselines"].items() if line.get("ahead")}
+    # Sign and order of the ends that make the difference positive.
+    sign = 1.0 if paired["difference"] >= 0 else -1.0
+    low, high = sorted((sign * paired["ci_low"], sign * paired["ci_high"]))
+    # Equal scores differ by rounding at most.
+    difference = abs(paired["difference"]) if abs(paired["difference"]) > 1e-12 * abs(value) else 0.0
+    size = f"difference {number(difference)}, 95 % interval {number(low)} to {number(high)}"
+    if paired["p_holm"] >= LEVEL:
+        size += f", not significant among {len(tests)} comparisons" if low > 0 else ""
+        words = f"There is no significant difference from the best baseline, {label}: {metric.label} {ours} "
+        words += f"against {theirs} ({size})."
+    elif paired["difference"] < 0:
+        words = f"The best baseline, {label}, does better: {metric.label} {theirs} against {ours} ({size})."
+    else:
+        words = (
+            f"The model does better than the best baseline, {label}: {metric.label} {ours} against {theirs} ({size})."
+        )
+    del tests[best[0]]
+    ahead = [baseline_label(name) for name, one in tests.items() if one["p_holm"] < LEVEL and one["difference"] > 0]
+    return f"{words} The model is significantly better than {listed(ahead)}." if ahead else words
+
+
+def unseen_words(target: str, test: Mapping[str, Any] | None) -> str:
+    """Name classes of the test rows that no training row has, or return an empty text."""
+    unseen = (test or {}).get("unseen")
+    if not unseen:
+        return ""
+    count = sum(unseen.values())
+    names = listed([shorten(name, 40) for name in list(unseen)[:5]]) + (" and others" if len(unseen) > 5 else "")
+    it = by_count(count, "it counts", "they count")
+    return (
+        f"{counted(count, 'test row')} {by_count(count, 'has', 'have')} a class of {shorten(target, 60)} that no "
+        f"training row has ({names}): {it} as wrong, and the log loss leaves {by_count(count, 'it', 'them')} out."
+    )
+
+
+#: How well a column alone predicts the target.
+MEASURES_OF_LEAKS = {"r2": "R²", "r2_of_ranks": "R² of the ranks", "balanced_accuracy": "balanced accuracy"}
+
+
+def down(score: float) -> str:
+    """Write a score rounded down: 0.9996 is not 1."""
+    return f"{math.floor(score * 1000) / 1000:.3f}"
+
+
+def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], *, in_python: bool = False) -> str:
+    """Return the alarm about columns that alone predict the target, or an empty text."""
+    if not leaks:
+        return ""
+    shown = [f"{MEASURES_OF_LEAKS[one['metric']]} {down(one['score'])}" for one in leaks[:_LEAKS]]
+    names = listed([repr(one["column"]) for one in leaks], _LEAKS)
+    subject, it = (f"Column {names}", "it") if len(leaks) == 1 else (f"Each of {names}", "one")
+    drop = " ".join(f"--drop {shlex.quote(one['column'])}" for one in leaks[:_LEAKS])
+    fix = f"Train without {'it' if len(leaks) == 1 else 'them'}"
+    fix += "" if in_python else f": run again with {drop} and another --out"
+    return (
+        f"{subject} alone predicts {target!r} nearly perfectly ({', '.join(shown)} on held-out rows). If {it} is "
+        f"made from the target or known only afterwards, all figures here are too good. {fix}."
+    )
+
+
+def unchecked_words(target: str, needs: str) -> str:
+    """Return a sentence on the checks that were not made, because they need training rows (``"train"``) or a table."""
+    why = {"train": "that takes the training rows (train=)", "table": "that takes rows of one table"}[needs]
+    return (
+        f"It was not checked whether a column gives {shorten(target, 60)} away, whether training and test rows differ, "
+        f"and whether test rows are copies of training rows: {why}."
+    )
+
+
+def dominant_words(hint: Mapping[str, Any], features: int) -> str:
+    """Return a sentence on a feature that may give the outcome away: notes of the data card, or its share."""
+    name, notes = shorten(hint["feature"], 40), [clean(note).rstrip(".") for note in hint["notes"]]
+    share = f"{name} has {percent(hint['share'])} of the importances of all {features} features added up"
+    if notes:
+        return (
+            f"{'. '.join(f'{note[:1].upper()}{note[1:]}' if at else note for at, note in enumerate(notes))}. {share}."
+        )
+    return f"{share}. If it is known only after the outcome, or made from it, all scores are too good for a forecast."
+
+
+def reliability_words(curves: Sequence[Reliability], positive: str) -> str:
+    """Summarise the reliability curves in a sentence."""
+    error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
+    mean = "" if len(curves) == 1 else ", the mean over classes"
+    words = f"Expected calibration error {number(error, 2)}{mean}: "
+    if error <= 1.5 * chance:
+        return f"{words}about as expected of a perfectly calibrated model on as many rows ({number(chance, 2)})."
+    words += f"a perfectly calibrated model would have {number(chance, 2)} by chance."
+    if len(curves) > 1:
+        return words
+    (curve,) = curves
+    off = np.flatnonzero((curve.predicted < curve.low) | (curve.predicted > curve.high))
+    if not len(off):
+        return words
+    worst = off[int(np.argmax(np.abs(curve.observed - curve.predicted)[off] * curve.rows[off]))]
+    return (
+        f"{words} Of the {curve.rows[worst]:,} rows with a prediction of about {percent(curve.predicted[worst])}, "
+        f"{percent(curve.observed[worst])} are {positive}."
+    )
+
+
+# ---- its paths -------------------------------------------------------------------------------------------------------
+def path_shares(branches: Mapping[str, Any]) -> dict[str, float]:
+    """Return each path's share, or nothing if one of them is outside 0 … 1: then they are not parts of a total."""
+    shares = {name: value_of(entry, "share") for name, entry in entries_of(branches).items()}
+    shares = {name: share for name, share in shares.items() if math.isfinite(share)}
+    return shares if all(0 <= share <= 1 for share in shares.values()) else {}
+
+
+def map_words(branches: Mapping[str, Any]) -> str:
+    """Return a sentence if activation maps mean little because the image path hardly counts, else an empty text."""
+    share = value_of(branches.get("image"), "share")
+    if not is_hybrid(branches) or len(entries_of(branches)) < 2 or not share < LEAST_IMAGE_SHARE:
+        return ""
+    amount = f"{round(100 * share)} %" if share >= 0.005 else "next to nothing"
+    return (
+        f"The image path has {amount} of the branch weights, so its activation maps show only a small part of the "
+        "prediction. The bars of each row show all of it. For meaningful maps, train a network on images alone "
+        '(branches=("image",)).'
+    )
+
+
+def path_words(branches: Mapping[str, Any]) -> str:
+    """Compare the paths in words if a share is outside 0 … 1, else return an empty text."""
+    entries = {name: one for name, one in entries_of(branches).items() if math.isfinite(value_of(one, "importance"))}
+    shared = any(math.isfinite(value_of(entry, "share")) for entry in entries.values())
+    if path_shares(branches) or len(entries) < 2 or not shared:
+        return ""
+    order = sorted(entries, key=lambda name: -float(entries[name]["importance"]))
+    noun = "path" if is_hybrid(branches) else "input"
+    words = [f"{clean(name)} {noun} {_role(entries[name], name == order[0])}" for name in order]
+    return f"The {'. The '.join(words)}."
+
+
+def _role(entry: Mapping[str, Any], first: bool) -> str:
+    value, low, high, share = (value_of(entry, key) for key in ("importance", "ci_low", "ci_high", "share"))
+    if not (low > 0 or high < 0):
+        role = "is within noise"
+    elif not deserves_words(low, high, share):
+        role = "has next to no effect"
+    elif value < 0:
+        role = "has a negative effect: shuffling it makes the loss smaller"
+    else:
+        role = "carries it" if first else "adds to it"
+    return f"{role} ({_with_interval(value, low, high)})"
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    ends = "" if math.isnan(low + high) else f", interval {compact(low)} to {compact(high)}"
+    return f"{compact(value)}{ends}"
+
+
+def interaction_words(branches: Mapping[str, Any]) -> str:
+    """Explain the interaction of the paths. Empty if it may be chance, or is less than 5 % of the total."""
+    low, high, effect = (
+        value_of(branches.get("total"), key) for key in ("interaction_low", "interaction_high", "importance")
+    )
+    value = value_of(branches, "interaction")
+    share = value / effect if effect > 0 else math.nan
+    if math.isnan(low + high + effect + value) or not deserves_words(low, high, share):
+        return ""
+    meaning = "each makes up for the other in part" if value < 0 else "they need each other"
+    size = f"{compact(value)} (interval {compact(low)} to {compact(high)}), {round(100 * abs(share))} % of the total"
+    return f"Interaction of the paths: {size}: {meaning}. The bars include it in equal parts."
+
+
+def no_share_words(branches: Mapping[str, Any]) -> str:
+    """Say why no path has a share. Empty if one has, or if shares were not requested."""
+    entries = entries_of(branches).values()
+    if len(entries) < 2 or any("share" not in one or math.isfinite(value_of(one, "share")) for one in entries):
+        return ""
+    numbers = [value_of(branches.get("total"), key) for key in ("importance", "ci_low", "ci_high")]
+    shown = "" if math.isnan(sum(numbers)) else f" ({_with_interval(*numbers)})"
+    noun = "paths" if is_hybrid(branches) else "inputs"
+    return f"the effect of all {noun} together is not clearly above 0{shown}"
+
+
+# ---- features that move together -------------------------------------------------------------------------------------
+def related_words(
+    pairs: Sequence[Mapping[str, Any]], names: Sequence[str], show: Callable[[str], str] = str, most: int = _MEMBERS
+) -> str:
+    """Return a sentence on the features that are related to some of the names, or an empty text.
+
+    ``most``: how many features of a group are named.
+    """
+    groups: list[dict[str, None]] = []
+    for pair in pairs:
+        if pair["feature"] in names:
+            joined = [group for group in groups if pair["feature"] in group or pair["other"] in group]
+            merged = {name: None for group in joined for name in group} | {pair["feature"]: None, pair["other"]: None}
+            groups = [group for group in groups if group not in joined] + [merged]
+    if not groups:
+        return ""
+    order = {name: place for place, name in enumerate(names)}
+    sentences = [
+        _group_words(sorted(group, key=lambda name: order.get(name, len(order))), pairs, show, most)
+        for group in groups[:_GROUPS]
+    ]
+    sentences += [f"so do {len(groups) - _GROUPS} more groups"] if len(groups) > _GROUPS else []
+    return f"{', and '.join(sentences)}, so importance may be shared between them."
+
+
+def _group_words(
+    group: Sequence[str], pairs: Sequence[Mapping[str, Any]], show: Callable[[str], str], most: int
+) -> str:
+    inside = [pair for pair in pairs if pair["feature"] in group and pair["other"] in group]
+    kind = "correlation" if all(pair["kind"] == "correlation" for pair in inside) else "association"
+    if len(group) == 2:
+        strength = compact(float(inside[0]["strength"]), 2)
+        return f"{show(group[0])} moves with {show(group[1])} ({kind} {strength})"
+    sizes = [abs(float(pair["strength"])) for pair in inside]
+    reach = " to ".join(dict.fromkeys(compact(end, 2) for end in (min(sizes), max(sizes))))
+    return f"{listed(map(show, group), most)} move together ({kind} {reach})"
+
+
+# ---- columns that differ between training and test rows --------------------------------------------------------------
+def drift_words(compared: Sequence[Mapping[str, Any]], most: int = 3, show: Callable[[str], str] = str) -> str:
+    """Return a sentence on how many columns differ clearly between training and test rows, and one for the largest.
+
+    ``compared`` is what ``permgrad.evaluation.drift.find_drift`` returns. Empty if no column differs clearly by enough.
+    """
+    clear = [one for one in compared if one["clear"]]
+    if not clear:
+        return ""
+    words = f"{by_count(len(clear), 'One', f'{len(clear):,}')} of {counted(len(compared), 'compared column')} "
+    words += f"{by_count(len(clear), 'has', 'have')} clearly different values in the training and the test rows"
+    if len(clear) > most:
+        words += f". {by_count(most, 'The largest difference', f'The {most} largest differences')}"
+    return f"{words}: {'. '.join(drifted_words(one, show) for one in clear[:most])}."
+
+
+def drifted_words(one: Mapping[str, Any], show: Callable[[str], str] = str) -> str:
+    """Say in words, without a full stop, where a column differs most between training and test rows."""
+    about = "about " if one["sampled"] else ""
+    shares = f"{about}{percent(one['test'])} of the test rows and {about}{percent(one['train'])} of the training rows"
+    if one["side"] == "among":
+        names = [shorten(name, 30) for name in one["levels"]]
+        names = names if len(names) <= 3 else [*names[:3], f"one of {len(names) - 3} others"]
+        choice = " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+        return f"{show(one['column'])}: {shares} are {choice}"
+    if one["side"] in ("missing", "present"):
+        return f"{show(one['column'])}: {shares} have {'no' if one['side'] == 'missing' else 'a'} value"
+    if one["kind"] == "date":
+        side = one["side"].replace("at most", "up to").replace("above", "after")
+        return f"{show(one['column'])}: {shares} are {side} {date_text(one['value'])}"
+    return f"{show(one['column'])}: {shares} are {one['side']} {value_text(float(one['value']))}"
+
+
+# ---- groups of rows --------------------------------------------------------------------------------------------------
+def segment_words(segments: Mapping[str, Any], most: int = 3, show: Callable[[str], str] = str) -> str:
+    """Return a sentence on how many groups of test rows are clearly worse than the others, and one for the worst.
+
+    ``segments`` is what ``permgrad.evaluation.segments.find_segments`` returns. Empty if no group is clearly worse.
+    """
+    worse = worse_groups(segments)
+    if not worse:
+        return ""
+    count = by_count(len(worse), "One", f"{len(worse):,}")
+    words = f"{count} of {counted(segments['tests'], 'tested group')} of test rows "
+    words += f"{by_count(len(worse), 'is', 'are')} clearly worse than the other rows"
+    if segments["rows"] < segments["all_rows"]:
+        words += f" (in a sample of {segments['rows']:,} test rows)"
+    return " ".join([f"{words}.", *(group_words(group, segments["score"], show) for group in worse[:most])])
+
+
+def no_segment_words(segments: Mapping[str, Any]) -> str:
+    """Return the sentence on groups of test rows of which none is clearly worse."""
+    sample = f" (in a sample of {segments['rows']:,} test rows)" if segments["rows"] < segments["all_rows"] else ""
+    tested = f"None of the {segments['tests']:,} tested groups of test rows is"
+    tested = "The one tested group of test rows is not" if segments["tests"] == 1 else tested
+    return f"{tested} clearly worse than the other rows{sample}."
+
+
+def group_words(group: Mapping[str, Any], score: str, show: Callable[[str], str] = str) -> str:
+    """Compare the score of a group with that of the other rows."""
+    write, label = (percent, "accuracy") if score == "accuracy" else (number, "the mean absolute error")
+    interval = f"95\u00a0% interval {write(group['low'])} to {write(group['high'])}"
+    words = f"Where {show(group['feature'])} is {shorten(group['group'], 40)}, {label} is {write(group['score'])} "
+    words += f"({interval}, {counted(group['rows'], 'row')}), on the other rows {write(group['rest'])}."
+    own, rest = (group.get(key) for key in ("commonest", "rest_commonest"))
+    if own is not None and rest is not None and own <= rest - LESS_FREQUENT:
+        words += f" Its classes are harder to tell: the most frequent one has {percent(own)} of these rows, and "
+        words += f"{percent(rest)} of the others."
+    return words

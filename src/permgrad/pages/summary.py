@@ -1,0 +1,284 @@
+"""An explanation in words: its headline, its circumstances, its ranked features, and a summary of them as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.attribution.explanation.orders import lowest_order, sizes_of
+from permgrad.attribution.replace.top import top_words
+from permgrad.base.errors import counted
+from permgrad.base.numerals import number, numbers, percent
+from permgrad.pages.choices import as_global, largest, pick_output
+from permgrad.pages.ranks import FEWEST_ROWS, order_words, shown_ranks, training_words
+from permgrad.pages.words import clean, labels_of, level_text, quantity_of, shorten, value_text
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+    from permgrad.attribution.missing import Missing
+
+
+#: Up to so many rows, intervals are said to be rough.
+ROUGH = 20
+
+
+class RankedLine(NamedTuple):
+    """A feature of a list: its position, name, importance as text, interval (NaN: none), and whether it matters."""
+
+    place: int
+    name: str
+    text: str
+    low: float
+    high: float
+    interval: str
+    clear: bool
+
+
+def summary(explanation: Explanation, *, output: str | int | None = None, top_n: int = 5) -> str:
+    """Return an explanation as a few lines of text. See ``Explanation.summary``."""
+    local = explanation.scope == "local"
+    column = pick_output(explanation, output)
+    shown = as_global(explanation)
+    clear = clear_names(shown, column)
+    if local and len(explanation.values) == 1:
+        return _one_row(explanation, column, top_n)
+    lines = [_measured(explanation, column), circumstances(shown), no_better(shown), _of_one_row(shown)]
+    if clear is not None:
+        lines.append(f"{clearly_words(shown, len(clear))} (adjusted p-values below 0.05).")
+    for title, places in lists_of(shown):
+        values = np.asarray(sizes_of(shown, column)[places], dtype=np.float64)
+        order = places[largest(values, top_n)]
+        lines.append(f"{title}:" if title else "Largest:")
+        ranked = list(ranked_lines(shown, column, order, clear))
+        width = max((len(line.name) for line in ranked), default=0)
+        for line in ranked:
+            interval = f"  ({line.interval})" if line.interval else ""
+            doubt = "" if clear is None or line.clear else _doubt(shown, line)
+            lines.append(f"  {line.name:{width}}  {line.text}{interval}{doubt}")
+        if len(order) < len(places):
+            lines.append(f"  and {len(places) - len(order)} more")
+    lines.append(shown_class(explanation, column) if local else shares_words(shown))
+    lines.append(order_sentence(shown, column, top_n))
+    lines.append(training_words(explanation, lambda name: shorten(name, 40)))
+    return "\n".join(line.rstrip() for line in lines if line).replace("\u00a0", " ")
+
+
+def _doubt(explanation: Explanation, line: RankedLine) -> str:
+    """Say that a value may be 0, and if only because of the correction for all names."""
+    pair = explanation.order[line.place] > 1
+    words = f"  not clearly {'different from' if pair else 'above'} 0"
+    if (line.low > 0 or (pair and line.high < 0)) and len(explanation.names) > 1:
+        words += f" after correction for {players_words(explanation)}"
+    return words
+
+
+def no_better(explanation: Explanation) -> str:
+    """Say that the model is no better than a constant, where both losses are known, or nothing."""
+    loss, constant = (float(explanation.meta.get(name, math.nan)) for name in ("model_loss", "loss_scale"))
+    # The constant is the best for these very rows: with few of them it is better than any model.
+    if not loss >= constant or _rows(explanation) < FEWEST_ROWS:
+        return ""
+    unit = f" ({clean(explanation.meta['unit'])})" if explanation.meta.get("unit") else ""
+    return (
+        f"The model is no better than a constant on these rows: its loss is {number(loss)}, that of the best constant "
+        f"{number(constant)}{unit}."
+    )
+
+
+def _rows(explanation: Explanation) -> float:
+    """Return the number of rows that a global explanation is over, infinite if it is not known."""
+    rows = explanation.meta.get("rows_summarised", explanation.meta.get("rows_explained"))
+    return rows if isinstance(rows, int) else math.inf
+
+
+def _too_few(explanation: Explanation) -> bool:
+    """Whether the rows are too few for intervals: one, or few rows explained singly."""
+    return explanation.meta.get("rows_summarised", FEWEST_ROWS) < FEWEST_ROWS or _rows(explanation) == 1
+
+
+def _of_one_row(explanation: Explanation) -> str:
+    """Say what a single row cannot tell, or nothing."""
+    if _rows(explanation) != 1 or explanation.scope != "global" or explanation.std is None:
+        return ""
+    return "A single row has no intervals: what matters in other rows, and its order, cannot be told from it."
+
+
+def shares_words(explanation: Explanation) -> str:
+    """Say how much of the total each modality or path has, or nothing."""
+    entries = (explanation.branches or {}).items()
+    shares = {name: entry.get("share") for name, entry in entries if isinstance(entry, Mapping) and "share" in entry}
+    if not shares or None in shares.values():
+        return ""
+    return f"Shares of the inputs: {', '.join(f'{clean(name)} {percent(share)}' for name, share in shares.items())}."
+
+
+def _one_row(explanation: Explanation, column: int, top_n: int) -> str:
+    """Return the summary of one row: its values, and how far each moves the output."""
+    values = np.asarray(explanation.values[0, :, column], dtype=np.float64)
+    frame, moves = explanation.feature_values, str(explanation.meta.get("quantity")).startswith("output minus")
+    lines = [_measured(explanation, column), circumstances(explanation), shown_class(explanation, column)]
+    for title, places in lists_of(explanation):
+        order = places[largest(np.abs(values[places]), top_n)]
+        lines.append(f"{title}:" if title else "Largest:")
+        for place, text in zip(order, numbers(np.abs(values[order])), strict=True):
+            name = explanation.names[place]
+            label = shorten(name, 40)
+            if frame is not None and name in frame.columns:
+                label += f" = {value_text(frame[name].iloc[0])}"
+            way = ("raises", "lowers")[int(values[place] < 0)] if values[place] else "does not change"
+            if moves:
+                lines.append(f"  {label} {way} the output{f' by {text}' if values[place] else ''}")
+            else:
+                lines.append(f"  {label}  {'−' * int(values[place] < 0)}{text}")
+        if len(order) < len(places):
+            lines.append(f"  and {len(places) - len(order)} more")
+    return "\n".join(line.rstrip() for line in lines if line).replace("\u00a0", " ")
+
+
+def shown_class(explanation: Explanation, column: int) -> str:
+    """Say why one of two classes is shown, where its frequency in y decided."""
+    positive = explanation.meta.get("positive")
+    if explanation.meta.get("positive_by") != "y" or explanation.outputs[column] != positive:
+        return ""
+    return f"{clean(positive)} is shown because it is the rarer class in y. Pass output= for the other one."
+
+
+def order_sentence(explanation: Explanation, column: int, most: int) -> str:
+    """Return sentences: how certain the order is."""
+    ranks = None if _rows(explanation) == 1 else shown_ranks(explanation, column)
+    asked = explanation.meta.get("ensure_top")
+    level = float(explanation.meta.get("confidence", 0.95))
+    parts = [] if asked is None or column else [f"{top_words(asked, level)}."]
+    if ranks is not None:
+        words = order_words(ranks, most)
+        parts.append(f"Order at {level_text(level)} confidence: {words}." if words else "The order is not certain.")
+    return " ".join(parts)
+
+
+def lists_of(explanation: Explanation) -> list[tuple[str, npt.NDArray[np.intp]]]:
+    """Return titles and players of the lists of bars: one for each modality if methods, and thus units, differ."""
+    methods = explanation.meta.get("methods")
+    if not isinstance(methods, Mapping):
+        return [("", np.arange(len(explanation.names)))]
+    modality, units = np.asarray(explanation.modality, dtype=object), explanation.meta.get("units") or {}
+    names = dict.fromkeys(explanation.modality)
+    words = {name: ", ".join(clean(each[name]) for each in (methods, units) if name in each) for name in names}
+    return [(f"{clean(name)} ({words[name]})", np.flatnonzero(modality == name)) for name in names]
+
+
+def ranked_lines(
+    explanation: Explanation, column: int, order: npt.NDArray[np.intp], clear: Sequence[str] | None
+) -> Iterator[RankedLine]:
+    """Yield the features at some positions, in their order."""
+    low, high = (end[:, column] for end in explanation.ci())
+    names = labels_of([explanation.names[place] for place in order], 40)
+    few = _too_few(explanation)
+    for name, alike, place in zip(names, numbers(explanation.values[order, column]), order, strict=True):
+        start, end = float(low[place]), float(high[place])
+        interval = f"{number(start)} to {number(end)}" if math.isfinite(start + end) and not few else ""
+        # Written as coarsely as the largest, a value that is not 0 can look like it, outside its narrow interval.
+        narrow = bool(interval) and start * end > 0 and end - start < 10.0 ** -len(alike.partition(".")[2])
+        text = number(float(explanation.values[place, column])) if narrow else alike
+        matters = bool(clear) and explanation.names[place] in (clear or ())
+        yield RankedLine(int(place), name, text, start, end, interval, matters)
+
+
+def headline(explanation: Explanation, column: int) -> str:
+    """Return the method, its quantity and the output, for a title."""
+    name = explanation.outputs[column]
+    about = ", all rows" if name == "all" else f", {clean(name)}"
+    about = "" if len(explanation.outputs) == 1 or _scored(explanation) else about
+    units = isinstance(explanation.meta.get("methods"), Mapping)
+    quantity = "a method for each input" if units else quantity_of(explanation, column)
+    return f"{clean(explanation.method)}: {quantity}{about}"
+
+
+def _scored(explanation: Explanation) -> bool:
+    """Whether the outputs are scorers, which the quantity names."""
+    return "scores" in explanation.meta
+
+
+def circumstances(explanation: Explanation) -> str:
+    """Return sentences: the number of rows, the background or baseline, and the level of the intervals."""
+    meta, parts = explanation.meta, []
+    if refits := meta.get("refits"):
+        parts.append(f"{refits['fits']} trainings on parts of {counted(refits['rows'], 'row')}")
+    rows = meta.get("rows_summarised", meta.get("rows_explained"))
+    if explanation.scope == "global" and isinstance(rows, int):
+        parts.append(f"{counted(rows, 'row')} explained")
+    if meta.get("summary"):
+        means = {"mean_abs": "means of absolute values", "mean": "means"}
+        parts.append(f"Values are {means.get(meta['summary'], 'sums')} over the rows")
+    background = meta.get("background")
+    if isinstance(meta.get("baseline"), str):
+        parts.append(f"Baseline: {shorten(meta['baseline'], 80)}")
+    elif isinstance(background, Mapping) and "rows" in background:
+        kind, count = clean(background.get("kind", "rows")), clean(background["rows"])
+        words = {"rows explained": "the same rows", "given": f"{count} rows"}
+        parts.append(f"Background: {words.get(kind, f'{count} {kind}')}")
+    if meta.get("sampling") == "conditional":
+        parts.append("Conditional sampling")
+        if unfit := meta.get("residuals_dependent"):
+            parts.append(f"The draws do not fit {counted(len(unfit), 'feature')}: do not trust their p-values")
+    has_intervals = explanation.low is not None and np.isfinite(explanation.low).any()
+    if explanation.scope == "global" and has_intervals and not _too_few(explanation):
+        rough = ", rough with so few rows" if _rows(explanation) <= ROUGH else ""
+        parts.append(f"Intervals: {level_text(float(meta.get('confidence', 0.95)))}{rough}")
+    return " ".join(f"{part}." for part in parts)
+
+
+def clear_names(explanation: Explanation, column: int) -> list[str] | None:
+    """Return the names that clearly matter, or None without a test, as for means of sizes, which are always above 0."""
+    tests = explanation.p_values
+    if tests is None or not np.isfinite(tests[:, column]).any() or explanation.meta.get("methods"):
+        return None
+    if _rows(explanation) == 1:  # what is exactly 0 has a p-value
+        return None
+    return None if explanation.meta.get("summary") == "mean_abs" else explanation.clearly_matter(column)
+
+
+def players_words(explanation: Explanation) -> str:
+    """Count the features, or the inputs where each input is one, or the interactions where these are alone."""
+    if lowest_order(explanation) > 1:
+        return counted(len(explanation.names), "pair" if explanation.order.max() == 2 else "interaction")
+    return counted(len(explanation.names), "input" if explanation.level == "modality" else "feature")
+
+
+def clearly_words(explanation: Explanation, count: int) -> str:
+    """Say how many features clearly matter."""
+    verb = "interact" if lowest_order(explanation) > 1 else "matter"
+    return f"{count} of {players_words(explanation)} clearly {verb}{'s' if count == 1 else ''}"
+
+
+def _measured(explanation: Explanation, column: int) -> str:
+    """Return a sentence: the quantity that the method measures."""
+    if isinstance(explanation.meta.get("methods"), Mapping):
+        return "A different method explains each input."
+    name = explanation.outputs[column]
+    output = "" if len(explanation.outputs) == 1 or name == "all" or _scored(explanation) else f" for {clean(name)}"
+    return f"{clean(explanation.method)} measures the {quantity_of(explanation, column)}{output}."
+
+
+def missing_summary(result: Missing, measure: str, top_n: int) -> str:
+    """Return the loss, or a score, of subsets of modalities as lines of text, the best first."""
+    values, _, low, high = result.measures[measure]
+    unit = f" ({clean(result.meta['unit'])})" if measure == "loss" and "unit" in result.meta else ""
+    lines = [f"The {clean(measure)}{unit} with only some modalities present."]
+    if always := result.meta.get("always"):
+        lines.append(f"Always present: {', '.join(map(clean, always))}.")
+    if isinstance(result.meta.get("rows"), int):
+        level = level_text(float(result.meta.get("confidence", 0.95)))
+        lines.append(f"{counted(result.meta['rows'], 'row')}. Intervals: {level}.")
+    order = largest(values if measure != "loss" else -values, top_n)
+    names = labels_of([result.names[place] for place in order], 40)
+    for name, text, place in zip(names, numbers(values[order]), order, strict=True):
+        ends = (float(low[place]), float(high[place]))
+        interval = f"  ({number(ends[0])} to {number(ends[1])})" if math.isfinite(sum(ends)) else ""
+        lines.append(f"  {name:{max(map(len, names))}}  {text}{interval}")
+    if len(order) < len(values):
+        lines.append(f"  and {len(values) - len(order)} more")
+    return "\n".join(lines).replace("\u00a0", " ")

@@ -1,0 +1,71 @@
+"""A tab of the report, and how one is built from the report's content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from permgrad.pages.views import SectionView, built
+from permgrad.pages.words import clean
+
+if TYPE_CHECKING:
+    from permgrad.assess.assessment import Assessment
+
+#: Anchor and title of a section, and the function that adds its blocks.
+Section = tuple[str, str, Callable[[SectionView, "Assessment"], None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tab:
+    """A tab: ``name`` is its anchor (``#rows``) and the key of its data in the page.
+
+    ``title`` can depend on the content. ``sections`` make the static page. Their anchors are unique in the report,
+    and no section is named like a tab. ``data`` returns what the tab's script needs, as JSON (pack large arrays with
+    ``page_data.packed``), or None for nothing. ``scripts`` are files in ``templates/scripts``. They register with
+    ``Page.tab(name, ...)``.
+
+    Examples:
+        >>> def words(section, content):
+        ...     with section.live("list"):  # the script fills it, see page.js
+        ...         section.text(f"What predicts {content.target}.")
+        >>> tab = Tab(name="features", title="Features", sections=[("list", "All features", words)])
+        >>> from permgrad.assess.assessment import Assessment
+        >>> tab_view(tab, Assessment(title="t", target="price", task="regression")).sections[0].blocks
+        [('live', ('list', [('text', 'What predicts price.')]))]
+    """
+
+    name: str
+    title: str | Callable[[Assessment], str]
+    sections: Sequence[Section]
+    data: Callable[[Assessment], Mapping[str, Any] | None] = lambda _: None
+    scripts: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class TabView:
+    """A tab with its blocks and its data."""
+
+    name: str
+    title: str
+    sections: Sequence[SectionView]
+    data: Mapping[str, Any] | None = None
+    scripts: Sequence[str] = ()
+
+
+def tab_view(tab: Tab, content: Assessment) -> TabView:
+    """Build a tab. Additional sections of the content that name it come last."""
+    sections = built(tab.sections, content)
+    for place, one in enumerate(content.extra):
+        if one.tab == tab.name:
+            sections.append(section := SectionView(f"extra-{place}", clean(one.title)))
+            section.text(*map(clean, one.text))
+            section.figure(one.drawing, clean(one.drawing_text))
+    title = tab.title if isinstance(tab.title, str) else tab.title(content)
+    return TabView(tab.name, title, sections, tab.data(content), tab.scripts)
+
+
+def filled(views: Sequence[TabView]) -> list[TabView]:
+    """Leave out sections without content, and tabs without sections, except the first one, which has the verdict."""
+    shown = [replace(view, sections=[section for section in view.sections if section.blocks]) for view in views]
+    return [view for place, view in enumerate(shown) if view.sections or place == 0]

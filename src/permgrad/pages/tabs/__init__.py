@@ -1,0 +1,18 @@
+"""The tabs of the report. To add one, write a file with a ``TAB`` and list it here."""
+
+from permgrad.pages.tab import Tab
+from permgrad.pages.tabs import data, decisions, details, features, models, rows, summary, together, trust
+from permgrad.pages.tabs.what_if import with_what_if
+
+#: In reading order.
+TABS: tuple[Tab, ...] = (
+    summary.TAB,
+    features.TAB,
+    together.TAB,
+    with_what_if(rows.TAB),
+    decisions.TAB,
+    trust.TAB,
+    models.TAB,
+    data.TAB,
+    details.TAB,
+)

@@ -1,0 +1,224 @@
+"""The tab Data: the table and its split, its columns in training and test rows, and columns that depend on others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from permgrad.base.errors import by_count, counted
+from permgrad.base.numerals import number, percent
+from permgrad.data.read.dates import date_text
+from permgrad.data.splitting import blank_words
+from permgrad.pages.sentences import MEASURES_OF_LEAKS, down, drift_words, drifted_words, unchecked_words
+from permgrad.pages.tab import Tab
+from permgrad.pages.views import SectionView, TableView, figures_of, frame_table, names, table_of
+from permgrad.pages.words import clean, p_text, shorten, value_text
+
+if TYPE_CHECKING:
+    from permgrad.assess.assessment import Assessment
+    from permgrad.assess.sections.data import DataSection
+
+#: Columns that the page describes, and lines of its table on paper.
+MOST_COLUMNS, MOST_LINES = 150, 40
+#: Columns that are related so closely nearly determine each other.
+NEARLY_SAME = 0.99
+
+
+def table(section: SectionView, content: Assessment) -> None:
+    """The table, its columns and its split."""
+    stored = content.data
+    if stored is None:
+        return
+    counts = [f"{count:,} {part}" for part, count in stored.rows.items() if count is not None]
+    total = sum(count for count in stored.rows.values() if count is not None)
+    section.text(f"{total:,} rows: {', '.join(counts)}." + (f" Split: {clean(stored.split)}." if stored.split else ""))
+    if stored.shared_rows is not None:
+        equal, more = stored.shared_rows, (stored.alike_rows or 0) - stored.shared_rows
+        words = f"{counted(equal, 'test row')} {by_count(equal, 'is', 'are')}" if equal else "No test row is"
+        words += f" equal to a training row in every column{blank_words(equal, stored.blank_rows)}"
+        if more > 0:
+            words += f". {more:,}{' more' * bool(equal)} {by_count(more, 'row equals', 'rows equal')} one in every "
+            words += "feature and the target"
+        section.text(f"{words}.")
+    section.items([note for note in stored.notes if stored.shared_rows is None or "in the training rows" not in note])
+    if stored.class_counts is not None:
+        section.table(frame_table(stored.class_counts, "Rows by class and part.", index="class", sortable=True))
+    if stored.columns is not None:
+        first = ["name", "kind", "missing", "levels", "role", "reason"]
+        order = [name for name in first if name in stored.columns]
+        frame = stored.columns[[*order, *(name for name in stored.columns if name not in order)]]
+        shown = frame_table(frame, "Columns of the table with their types.", sortable=True)
+        section.table(shown, f"Columns ({len(frame)})")
+    section.pairs(stored.card)
+
+
+def leaks(section: SectionView, content: Assessment) -> None:
+    """Which columns alone predict the target nearly perfectly, if any was searched."""
+    stored = content.data
+    if stored is None:
+        return
+    target = shorten(content.target, 40)
+    if not stored.leaks:
+        if stored.unchecked:
+            section.text(unchecked_words(content.target, stored.unchecked))
+        elif stored.described.get("columns"):
+            section.text(f"No column alone predicts {target} nearly perfectly.")
+        return
+    section.text(
+        f"Each of these columns alone predicts {target} nearly perfectly, on rows that its model has not seen: by a "
+        "lookup of equal or close values, or by a straight line. Such a column may be made from the target, or known "
+        "only afterwards. Then every score of this report is too good."
+    )
+    columns = [
+        names([one["column"] for one in stored.leaks], "column"),
+        names([MEASURES_OF_LEAKS[one["metric"]] for one in stored.leaks], "measure"),
+        figures_of("score", [one["score"] for one in stored.leaks], down),
+    ]
+    section.table(table_of("1 is perfect. Reported from 0.98 on.", columns))
+
+
+# ---- training against test rows --------------------------------------------------------------------------------------
+def columns(section: SectionView, content: Assessment) -> None:
+    """How the values of each column are distributed in training and test rows, and how far they differ."""
+    stored = content.data
+    if stored is None or not stored.described.get("columns"):
+        return
+    train, test = stored.described["rows"]
+    section.text(_drift_text(stored))
+    order = described_columns(content)
+    few = f"The {len(order):,} of {len(stored.described['columns']):,} columns with the largest differences or "
+    few += "importances are shown. "
+    with section.live("columns"):
+        section.text(few if len(order) < len(stored.described["columns"]) else "")
+        section.table(_columns_table(order[:MOST_LINES], stored, train, test))
+
+
+def _drift_text(stored: DataSection) -> str:
+    words = drift_words(stored.drift, 3, lambda name: shorten(name, 40))
+    if words or not stored.drift:
+        return words
+    return (
+        f"No column has clearly different values in the training and the test rows ({len(stored.drift):,} compared, "
+        "with Holm's correction)."
+    )
+
+
+def described_columns(content: Assessment) -> list[Mapping[str, Any]]:
+    """Return the columns shown: those that differ clearly, then by importance, then as in the table."""
+    stored, explanation = content.data, content.explanation
+    if stored is None:
+        return []
+    ranks = {} if explanation is None else {name: place for place, name in enumerate(explanation.ranking())}
+    clear = {one["column"]: place for place, one in enumerate(stored.drift) if one["clear"]}
+    last = len(ranks) + len(clear)
+
+    def place(one: Mapping[str, Any]) -> tuple[int, int]:
+        return clear.get(one["column"], last), ranks.get(one["column"], last)
+
+    return sorted(stored.described.get("columns", ()), key=place)[:MOST_COLUMNS]
+
+
+def _columns_table(facts: Sequence[Mapping[str, Any]], stored: DataSection, train: int, test: int) -> TableView:
+    drift = {one["column"]: one for one in stored.drift}
+    found = [drift.get(one["column"]) for one in facts]
+    missing = [[one["missing"][side] for one in facts] for side in (0, 1)]
+    columns = [
+        names([one["column"] for one in facts], "column", ["best" if one and one["clear"] else "" for one in found]),
+        names([one["kind"] for one in facts], "kind"),
+        *(
+            names([_typical(one, side) for one in facts], f"typical in {part} rows")
+            for side, part in enumerate(("training", "test"))
+        ),
+        *(figures_of(f"missing in {part}", missing[side], percent) for side, part in enumerate(("training", "test"))),
+        figures_of("largest difference", [None if one is None else one["size"] for one in found], percent),
+        figures_of("adjusted p", [None if one is None else one["p_holm"] for one in found], p_text),
+    ]
+    marked = "Bold: clearly different (adjusted p below 0.05, difference at least 10\u00a0%). " * any(
+        one["clear"] for one in stored.drift
+    )
+    return table_of(
+        f"{train:,} training and {test:,} test rows compared. Typical: median, or most frequent value. Largest "
+        f"difference: of the shares of rows in any range or set of values. {marked}",
+        columns,
+    )
+
+
+def _typical(facts: Mapping[str, Any], side: int) -> str | None:
+    """Write the median or the most frequent level of a column."""
+    value = (facts.get("typical") or (None, None))[side]
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return shorten(value, 30)
+    return date_text(value)[:10] if facts["kind"] == "date" else value_text(float(value))
+
+
+# ---- columns that depend on others -----------------------------------------------------------------------------------
+def related(section: SectionView, content: Assessment) -> None:
+    """Which columns move with the most important ones."""
+    matrix, pairs = content.matrix, content.related
+    if not pairs and len((matrix or {}).get("names", ())) < 2:
+        return
+    section.text(
+        "Strength is the rank correlation of two numbers (−1 to 1), or the association of a category with another "
+        "column (0 to 1). Importance is shared between columns that are closely related."
+    )
+    same = [one for one in pairs if abs(one["strength"]) >= NEARLY_SAME]
+    if same:
+        one = same[0]
+        others = len(same) - 1
+        more = f" {others} more {by_count(others, 'pair does', 'pairs do')} the same." if others else ""
+        section.text(
+            f"{shorten(one['feature'], 40)} and {shorten(one['other'], 40)} nearly determine each other (strength "
+            f"{number(one['strength'])}).{more}"
+        )
+    with section.live("related"):
+        section.text("" if pairs else "No column is closely related to a feature that clearly matters.")
+        columns = [
+            names([one["feature"] for one in pairs], "feature"),
+            names([one["other"] for one in pairs], "column"),
+            figures_of("strength", [one["strength"] for one in pairs]),
+            names([one["kind"] for one in pairs], "kind"),
+        ]
+        caption = "Columns that are closely related to features that clearly matter (strength at least 0.5)."
+        section.table(table_of(caption, columns) if pairs else None)
+
+
+# ---- the script ------------------------------------------------------------------------------------------------------
+def live_data(content: Assessment) -> Mapping[str, Any] | None:
+    """Return what the script needs."""
+    stored = content.data
+    if stored is None:
+        return None
+    drift = {one["column"]: one for one in stored.drift}
+    described = []
+    for one in described_columns(content):
+        found = drift.get(one["column"])
+        entry = {key: one[key] for key in ("kind", "missing", "edges", "levels", "shares") if key in one}
+        entry |= {"name": clean(one["column"]), "typical": [_typical(one, side) for side in (0, 1)]}
+        if found is not None:
+            entry |= {key: found[key] for key in ("size", "p_holm", "clear")}
+            entry["words"] = f"{drifted_words(found, lambda name: shorten(name, 40))}."
+        described.append(entry)
+    if not described and content.matrix is None:
+        return None
+    return {
+        "columns": described,
+        "all": len(stored.described.get("columns", ())),
+        "matrix": content.matrix,
+        "rows": stored.described.get("rows"),
+    }
+
+
+TAB = Tab(
+    name="data",
+    title="Data",
+    sections=(
+        ("table", "Data and split", table),
+        ("leaks", "Columns that give the target away", leaks),
+        ("columns", "Training against test rows", columns),
+        ("related", "Columns that depend on others", related),
+    ),
+    data=live_data,
+    scripts=("panels.js", "data.js"),
+)

@@ -1,0 +1,287 @@
+"""The tab Decisions: thresholds and their costs, errors along the predictions, and where the model errs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from permgrad.base.numerals import fixed, number, percent
+from permgrad.evaluation.calibration import per_class
+from permgrad.evaluation.error_bands import covering, error_bands
+from permgrad.evaluation.thresholds import choose_threshold, metrics_at, operating_points
+from permgrad.pages import plots
+from permgrad.pages.page_data import packed
+from permgrad.pages.tab import Tab
+from permgrad.pages.views import SectionView, TableView, as_count, figures_of, names, table_of
+from permgrad.pages.words import clean, shorten, texts_of
+
+if TYPE_CHECKING:
+    from permgrad.assess.assessment import Assessment
+
+
+#: Thresholds of the table on paper.
+SHOWN_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+#: Classes whose thresholds can be tried, those with the most rows, and points of each.
+MOST_CLASSES, POINTS, POINTS_OF_MANY = 30, 300, 120
+
+
+# ---- thresholds and costs --------------------------------------------------------------------------------------------
+def thresholds(section: SectionView, content: Assessment) -> None:
+    """What each threshold of the probability finds and misses, and what it costs."""
+    scored = _probabilities(content)
+    if scored is None:
+        return
+    truth, table, classes = scored
+    if len(classes) > 2:
+        section.text(
+            "Choose a class and the probability from which a row counts as it. The class is compared with all others."
+        )
+        with section.live("threshold"):
+            section.text("The table of classes below has the results of the most probable class.")
+        return
+    place = content.positive_place(classes)
+    member, scores = truth == classes[place], table[:, place]
+    positive = shorten(classes[place], 40)
+    section.text(
+        f"A row is predicted as {positive} if its probability of {positive} is at least the threshold. A lower "
+        "threshold finds more of them, with more false alarms. The right one depends on what each error costs.",
+        _threshold_words(member, scores, positive),
+    )
+    with section.live("threshold"):
+        section.table(_thresholds_table(member, scores, positive))
+    section.text("A threshold chosen on these test rows looks a little better here than on new rows.")
+
+
+def _probabilities(content: Assessment) -> tuple[Any, Any, Any] | None:
+    """Return truth, probabilities and classes as texts, if the test rows have several classes."""
+    scored = content.predictions
+    if scored is None or scored.probabilities is None or len(np.unique(texts_of(scored.truth))) < 2:
+        return None
+    table = np.clip(np.asarray(scored.probabilities, dtype=np.float64), 0, 1)
+    return (texts_of(scored.truth), table, texts_of(scored.classes)) if np.isfinite(table).all() else None
+
+
+def _threshold_words(member: Any, scores: Any, positive: str) -> str:
+    """Compare the threshold of one half with that of the largest F1."""
+    if member.all() or not member.any():
+        return ""
+    best = choose_threshold(member, scores, positive=True)
+    half = metrics_at(member, scores, 0.5, positive=True)
+
+    def said(measured: Mapping[str, Any]) -> str:
+        words = f"the model finds {percent(measured['recall'])} of the {positive} rows"
+        share = measured["precision"]
+        return words if share is None else f"{words}, and {percent(share)} of those it predicts are right"
+
+    if best.metrics["confusion_matrix"] == half["confusion_matrix"] or not math.isfinite(best.value):
+        return f"With a threshold of 0.5, {said(half)}."
+    return (
+        f"With a threshold of 0.5, {said(half)}. The F1 score is largest with {number(best.value, 2)}: there, "
+        f"{said(best.metrics)}."
+    )
+
+
+def _thresholds_table(member: Any, scores: Any, positive: str) -> TableView | None:
+    if member.all() or not member.any():
+        return None
+    lines = [metrics_at(member, scores, value, positive=True) for value in SHOWN_THRESHOLDS]
+    counts = np.array([line["confusion_matrix"] for line in lines])
+    columns = [figures_of("threshold", SHOWN_THRESHOLDS, lambda value: fixed(value, 1))]
+    for heading, (row, column) in {
+        "found": (1, 1), "missed": (1, 0), "false alarms": (0, 1), "rightly left out": (0, 0),
+    }.items():  # fmt: skip
+        columns.append(figures_of(heading, counts[:, row, column], as_count))
+    for name, heading in {"precision": "precision", "recall": "recall", "f1": "F1", "accuracy": "accuracy"}.items():
+        columns.append(figures_of(heading, [math.nan if line[name] is None else line[name] for line in lines], fixed))
+    caption = (
+        f"Results on the test rows by threshold. Found: {positive} rows that are predicted as {positive}. Precision: "
+        f"of the rows predicted as {positive}, the share that really are. Recall: the share of {positive} rows found."
+    )
+    return table_of(caption, columns)
+
+
+# ---- errors along the predictions ------------------------------------------------------------------------------------
+def tolerance(section: SectionView, content: Assessment) -> None:
+    """How large errors are at each prediction, and how many rows are within a tolerance."""
+    bands = _bands(content)
+    if bands is None:
+        return
+    half, nine = (covering(bands["sizes"], share) for share in (0.5, 0.9))
+    section.text(
+        f"Half of the test rows are predicted to within {number(half)}, nine in ten to within {number(nine)} (in units "
+        f"of {shorten(content.target, 40)}). Choose the error that you can accept to see how many predictions are good "
+        "enough, and where."
+    )
+    with section.live("tolerance"):
+        lines = bands["bands"]
+        columns = [
+            figures_of("predicted from", [one["low"] for one in lines]),
+            figures_of("to", [one["high"] for one in lines]),
+            figures_of("rows", [one["rows"] for one in lines], as_count),
+            figures_of("median error", [one["errors"][2] for one in lines]),
+            figures_of("half within", [covering(one["sizes"], 0.5) for one in lines]),
+            figures_of("nine in ten within", [covering(one["sizes"], 0.9) for one in lines]),
+        ]
+        caption = "Test rows by prediction. Error: truth − prediction. Within: the largest error of so many rows."
+        section.table(table_of(caption, columns))
+
+
+def _bands(content: Assessment) -> dict[str, Any] | None:
+    scored = content.predictions
+    if scored is None or scored.predictions is None or content.task != "regression":
+        return None
+    bands = error_bands(scored.truth, scored.predictions)
+    return bands if bands["rows"] > 1 else None
+
+
+# ---- where it errs ---------------------------------------------------------------------------------------------------
+def errors(section: SectionView, content: Assessment) -> None:
+    """Where the model errs on the test rows."""
+    (_residuals if content.task == "regression" else _class_mistakes)(section, content)
+
+
+def _class_mistakes(section: SectionView, content: Assessment) -> None:
+    """Add the confusion matrix, ROC curves and single classes, if the test rows have scores."""
+    test, scored, labels = content.test, content.predictions, content.test.get("labels") or ()
+    pictures = []
+    if test.get("confusion_matrix") and len(labels) <= 60:
+        # The positive one of two classes is last.
+        order = [1, 0] if len(labels) == 2 and content.positive_place(labels) == 0 else list(range(len(labels)))
+        matrix = np.asarray(test["confusion_matrix"])[np.ix_(order, order)]
+        figure = plots.confusion_matrix(matrix, [labels[place] for place in order])
+        pictures.append((figure, "Confusion matrix: rows are the true classes, colour is the share of each."))
+    if scored is not None and scored.probabilities is not None:
+        positive = content.positive_place(scored.classes)
+        roc = plots.roc_curves(scored.truth, scored.probabilities, list(scored.classes), positive=positive)
+        versus = "" if len(scored.classes) == 2 else ", each class versus the rest"
+        worst = f" The {plots.MOST_ROC_CURVES} classes with the smallest areas." * (
+            len(scored.classes) > plots.MOST_ROC_CURVES
+        )
+        pictures.append((roc, f"ROC curves{versus}.{worst} The diagonal is guessing."))
+    if pictures:
+        # Side by side, those of many classes would be too small to read.
+        section.figures(pictures, beside=len(labels) <= 3)
+    if scored is not None and scored.probabilities is not None and len(scored.truth):
+        section.add("heading", "Each class")
+        frame = per_class(texts_of(scored.truth), np.asarray(scored.probabilities), texts_of(scored.classes))
+        headings = {"precision": "precision", "recall": "recall", "f1": "F1", "roc_auc": "ROC\u2011AUC"}
+        headings |= {"average_precision": "average precision", "calibration_error": "calibration error"}
+        columns = [
+            names(frame["class"], "class"),
+            figures_of("rows", frame["rows"], as_count),
+            figures_of("predicted", frame["predicted"], as_count),
+            *(figures_of(words, frame[name], fixed) for name, words in headings.items()),
+        ]
+        caption = (
+            "Test rows by class. Precision: of the rows predicted as the class, the share that really are. Recall: of "
+            "the class's rows, the share predicted as it. The last three columns compare the class with all others."
+        )
+        section.table(table_of(caption, columns))
+
+
+def _residuals(section: SectionView, content: Assessment) -> None:
+    """Add predictions against true values, and the errors by the strongest features."""
+    scored = content.predictions
+    if scored is None or scored.predictions is None:
+        return
+    truth, guess = (np.asarray(values, dtype=np.float64) for values in (scored.truth, scored.predictions))
+    error = truth - guess
+    finite = error[np.isfinite(error)]
+    if len(finite) > 1:
+        bias, doubt = float(finite.mean()), 1.96 * float(finite.std(ddof=1)) / math.sqrt(len(finite))
+        words = f"On average predictions are too {'low' if bias > 0 else 'high'} by {number(abs(bias), 2)} "
+        words += f"(± {number(doubt, 2)})."
+        if abs(bias) <= doubt:
+            words = f"On average errors cancel ({number(bias, 2)} ± {number(doubt, 2)})."
+        section.text(words)
+    section.figure(
+        plots.residuals(truth, guess),
+        "Predictions against true values, then the error (truth − prediction) by prediction, with its running median "
+        "and middle half, then the distribution of errors.",
+    )
+    features = content.residual_features
+    if features is not None and features.shape[1] and len(features) == len(error):
+        count = min(features.shape[1], 3)
+        which = "strongest feature" if count == 1 else f"{count} strongest features"
+        section.figure(
+            plots.residuals_by_feature(features, error),
+            f"The error by the values of the {which}. Where the running median is away from 0, the model has not "
+            "learned something about the feature.",
+        )
+
+
+def cuts(section: SectionView, content: Assessment) -> None:
+    """The results on the test rows for several thresholds of the logit."""
+    stored = content.cuts
+    if not stored:
+        return
+    positive = clean(stored["positive"])
+    weighted = "The loss in training was weighted, which shifts every logit by about "
+    weighted += (
+        f"{number(stored['shift'])} (the logarithm of the weight), so both classes are not equally likely at 0. "
+    )
+    weighted = weighted if stored["shift"] else ""
+    section.text(
+        f"A row is predicted as {positive} if its logit is above the threshold. {weighted}The right threshold depends "
+        "on the cost of each error.",
+        f"Thresholds were chosen on {stored['held_out_rows']:,} rows held out of training, never on test rows. "
+        f"{percent(stored['share_positive'])} of the test rows are {positive}, so accuracy alone is not enough.",
+    )
+    lines = stored["test"]
+    headings = {name: name.replace("_", " ") for name in ("accuracy", "balanced_accuracy", "precision", "recall")}
+    columns = [names((line["cut"] for line in lines), "cut"), figures_of("logit", (line["logit"] for line in lines))]
+    for name, heading in {**headings, "f1": "F1"}.items():
+        columns.append(figures_of(heading, (line[name] for line in lines), fixed))
+    section.table(table_of("Results on the test rows by threshold.", columns))
+
+
+# ---- the script ------------------------------------------------------------------------------------------------------
+def live_data(content: Assessment) -> Mapping[str, Any] | None:
+    """Return what the script needs: counts at thresholds of each class, or errors by prediction."""
+    if content.task == "regression":
+        bands = _bands(content)
+        if bands is None:
+            return None
+        lines = [{**one, "sizes": packed(one["sizes"])} for one in bands["bands"]]
+        start = [covering(bands["sizes"], share) for share in (0.5, 0.99)]
+        return {"target": clean(content.target), "exact": bands["exact"], "start": start, "bands": lines}
+    scored = _probabilities(content)
+    if scored is None:
+        return None
+    truth, table, classes = scored
+    if len(classes) == 2:
+        places, most = [content.positive_place(classes)], POINTS
+    else:
+        counts = np.array([np.sum(truth == label) for label in classes])
+        places, most = np.argsort(-counts, kind="stable")[:MOST_CLASSES].tolist(), POINTS_OF_MANY
+    shown = []
+    for place in places:
+        points = operating_points(truth == classes[place], table[:, place], most)
+        shown.append({"name": clean(classes[place]), **points})
+    return {"classes": shown, "all": len(classes), "cost": _costs(content, classes)}
+
+
+def _costs(content: Assessment, classes: Any) -> list[float] | None:
+    """Return the costs of a false alarm and of a miss that the run was given (``--cost``)."""
+    stored = content.cuts
+    if stored.get("cost") is None:
+        return None
+    same = str(stored["positive"]) == str(classes[content.positive_place(classes)])
+    return list(stored["cost"]) if same else list(reversed(stored["cost"]))
+
+
+TAB = Tab(
+    name="decisions",
+    title="Decisions",
+    sections=(
+        ("threshold", "Where to set the threshold", thresholds),
+        ("tolerance", "How large errors are", tolerance),
+        ("errors", "Where it errs", errors),
+        ("cuts", "Thresholds of the logit", cuts),
+    ),
+    data=live_data,
+    scripts=("panels.js", "decisions.js"),
+)

@@ -1,0 +1,181 @@
+"""The tab Details: the network, its training, its paths and layouts, and what was run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from permgrad.assess.branches import entries_of, is_hybrid
+from permgrad.base.numerals import number
+from permgrad.pages import plots
+from permgrad.pages.sentences import interaction_words, map_words, no_share_words, path_words
+from permgrad.pages.tab import Tab
+from permgrad.pages.views import SectionView, figures_of, frame_table, names, table_of
+from permgrad.pages.words import clean, duration, quantity_of
+
+if TYPE_CHECKING:
+    from permgrad.assess.assessment import Assessment
+
+
+def branches(section: SectionView, content: Assessment) -> None:
+    """How much each path of the network matters as a whole."""
+    stored = content.paths
+    if not entries_of(stored):
+        return
+    hybrid = is_hybrid(stored)
+    section.title = section.title if hybrid else "Input by input"
+    why, words = no_share_words(stored), path_words(stored)
+    section.text(
+        "Here a complete path is shuffled: its embedding of a row is replaced by that of another row. The bar is the "
+        "path's fair share (its Shapley value) of the loss that both cause together."
+        if hybrid
+        else "Here a complete input is shuffled: a row's images of one column, or its table, are replaced by those "
+        "of another row. The bar is the input's fair share (its Shapley value) of the loss that all cause together.",
+        f"There are no shares: {why}." if why else "",
+        f"{words} Shares are left out, because one of them would lie outside 0 to 100\u00a0%." if words else "",
+    )
+    label = quantity_of(content.explanation) if content.explanation is not None else "increase of the loss"
+    what, after = ("path", "the other") if hybrid else ("input", "all others")
+    caption = f"Importance of each {what} with its interval. Circle: shuffled alone. Square: shuffled after {after}."
+    section.figure(plots.branches(stored, label=label), caption)
+    section.text(interaction_words(stored))
+
+
+def network(section: SectionView, content: Assessment) -> None:
+    """The network and how it was trained."""
+    trained, training = content.network, content.training
+    if trained is not None:
+        words = [f"Preset {clean(trained.preset)}", f"branches: {', '.join(map(clean, trained.branches))}"]
+        section.text("; ".join([*words, f"{trained.parameters:,} trainable parameters."]))
+        section.items(trained.notes)
+        section.figure(trained.drawing, "", "Drawing of the network's branches and shapes.")
+        if trained.summary is not None:
+            section.table(frame_table(trained.summary, "Layers, output shapes and parameters."), "Layers")
+        section.pairs(trained.options, "Options")
+    if training is not None:
+        section.add("heading", "Learning curves")
+        time = f"{len(training.history)} epochs in {duration(training.seconds)}"
+        section.text(f"{time}. The weights are those of epoch {training.best_epoch}.")
+        section.figure(
+            plots.learning_curves(training.history, best_epoch=training.best_epoch, label=clean(training.loss)),
+            "Loss on the training rows and on the validation rows after each epoch.",
+        )
+
+
+def layout(section: SectionView, content: Assessment) -> None:
+    """The place of each column in the image."""
+    drawn = content.layout
+    if drawn is None:
+        return
+    section.text(f"Layout {clean(drawn.name)}, {drawn.pixels} × {drawn.pixels} pixels.", clean(drawn.text))
+    section.figure(drawn.drawing, "The place of each column.", "Labelled picture of the layout.")
+    if drawn.table is not None:
+        section.table(frame_table(drawn.table, "Positions.", sortable=True), "Positions")
+
+
+def methods(section: SectionView, content: Assessment) -> None:
+    """The methods behind the numbers of the other tabs."""
+    explanation, local = content.explanation, content.local
+    shown = {} if explanation is None else {"importance": f"{explanation.method}, {quantity_of(explanation)}"}
+    if local is not None:
+        baseline = local.meta.get("baseline")
+        shown["parts of single predictions"] = f"{local.method}" + (f" from the {baseline}" if baseline else "")
+    if content.paper is not None:
+        shown["the published method"] = "permgrad-paper"
+    if (content.what_if or {}).get("form"):
+        shown["What if?"] = "Shapley values, from the network in this page"
+    section.pairs(shown)
+
+
+def provenance(section: SectionView, content: Assessment) -> None:
+    """What was run."""
+    origin = content.provenance
+    if origin is None:
+        return
+    section.add("code", origin.command)
+    pairs: dict[str, Any] = {
+        "started": origin.started,
+        "seed": origin.seed,
+        "seed of the split": origin.split_seed,
+        "machine": origin.machine,
+        "configuration": origin.configuration_hash,
+        "versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()),
+    }
+    if origin.seconds:
+        stages = ", ".join(f"{clean(stage)} {duration(seconds)}" for stage, seconds in origin.seconds.items())
+        pairs["time"] = f"{stages}, in total {duration(sum(origin.seconds.values()))}"
+    section.pairs({name: value for name, value in pairs.items() if value not in (None, "")})
+    section.pairs(origin.configuration, "Complete configuration")
+
+
+def gradients(section: SectionView, content: Assessment) -> None:
+    """Integrated gradients over all test rows, for features and for encoded inputs."""
+    if content.gradients is None:
+        return
+    facts, frame = content.gradients.facts, content.gradients.table
+    section.text(
+        f"Attributions of {facts['rows']:,} test rows to the logit of {clean(facts['output'])}. Those of a row add "
+        "up to its logit minus the baseline's. They depend on the baseline, so two are shown.",
+        "A single level of a category is attributed where it differs from the baseline. If the baseline has that "
+        "level, its bar comes from the rows without it, with the opposite sign. The sum over a feature's levels is "
+        "not affected.",
+    )
+    for baseline in facts["baselines"]:
+        section.add("heading", f"From the baseline: {clean(baseline['baseline'])}")
+        section.text(
+            f"Largest gap between the sum and the difference: {number(baseline['completeness_gap'])} of the output's "
+            f"range. Largest change of a single value when its steps were last halved: "
+            f"{number(baseline['quadrature_error'])}. Nothing is corrected afterwards."
+        )
+        of_baseline = frame[frame["baseline"] == baseline["baseline_name"]]
+        for level, named in (("feature", "raw features"), ("input", "encoded inputs")):
+            rows = of_baseline[of_baseline["level"] == level]
+            section.figure(
+                plots.signed_bars(
+                    [str(name) for name in rows["name"]],
+                    rows["published"].to_numpy(dtype=np.float64),
+                    label="sum over rows, divided by the L1 norm of all sums",
+                ),
+                f"The {len(rows)} {named} in the published form: sums over the test rows, divided so that their "
+                f"absolute values add up to 1. Right: towards {clean(facts['output'])}. "
+                f"Baseline: {clean(baseline['baseline'])}.",
+            )
+            lines = rows.sort_values("mean_absolute", ascending=False, kind="stable")
+            headings = {"mean": "signed mean", "mean_absolute": "mean absolute", "published": "published form"}
+            columns = [names(lines["name"], "name")]
+            columns += [figures_of(heading, lines[name]) for name, heading in headings.items()]
+            caption = f"Integrated gradients of the {named}, by falling mean absolute attribution."
+            fold = f"All {len(rows)} {named}: signed mean, mean absolute, published form"
+            section.table(table_of(caption, columns), fold)
+
+
+def paths(section: SectionView, content: Assessment) -> None:
+    """The paths of a network whose image hardly counts."""
+    if not content.image_counts:
+        branches(section, content)
+
+
+def maps(section: SectionView, content: Assessment) -> None:
+    """The activation map of one row, of a network whose image hardly counts."""
+    drawn = [] if content.image_counts else [row for row in content.rows if row.heat is not None][:1]
+    section.text(map_words(content.paths) if drawn else "")
+    for row in drawn:
+        assert row.heat is not None
+        section.add("heading", clean(row.title))
+        section.figure(plots.activation(row.image, row.heat), clean(row.heat_title))
+
+
+TAB = Tab(
+    name="details",
+    title="Details",
+    sections=(
+        ("network", "Network and training", network),
+        ("paths", "Table or image", paths),
+        ("layout", "How a row becomes an image", layout),
+        ("maps", "Activation maps", maps),
+        ("gradients", "Integrated gradients", gradients),
+        ("how", "Methods", methods),
+        ("run", "What was run", provenance),
+    ),
+)

@@ -1,0 +1,229 @@
+"""The tab Features: what the model relies on, feature by feature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from permgrad.base.numerals import number, numbers, percent
+from permgrad.pages import plots
+from permgrad.pages.cards_data import features_data
+from permgrad.pages.ranks import RANKS, rank_texts, shown_ranks, training_words
+from permgrad.pages.tab import Tab
+from permgrad.pages.tabs.details import branches
+from permgrad.pages.tabs.together import nothing_together
+from permgrad.pages.units import BEYOND_ALL, advantage, error_without, in_shares
+from permgrad.pages.views import Mark, SectionView, TableView, as_count, figures_of, names, table_of
+from permgrad.pages.words import clean, confidence_words, p_text, quantity_of, shorten, unit_words
+
+if TYPE_CHECKING:
+    from permgrad.assess.assessment import Assessment
+    from permgrad.assess.sections.cards import CardsSection
+    from permgrad.attribution.explanation import Explanation
+
+#: Rows that a value has at least if its mean outcome is compared in a sentence, and features of the first figures.
+_USABLE, _DRAWN = 30, 25
+#: Features that are drawn with the data on paper. Cards show the others on the screen.
+_BESIDE = 3
+#: Classes whose mean probabilities are printed.
+_CLASSES = 4
+
+
+def ranking(section: SectionView, content: Assessment) -> None:
+    """The ranking with intervals."""
+    explanation = content.explanation
+    if explanation is None:
+        return
+    section.title = section.title if content.learnt else "What it uses, without having learned anything"
+    measured, in_loss = content.metrics or {}, explanation
+    if (whole := advantage(explanation, measured)) is not None:
+        explanation = in_shares(explanation, whole)
+        section.text(
+            "The advantage of the model is what it has learned: how much lower its loss is than that of a constant. "
+            "The importance of a feature is the part of the advantage that is lost when the feature is shuffled: "
+            "each row gets the value of another row. 0\u00a0% means that the model does not need it. The numbers "
+            "need not add up to 100\u00a0%: features can back each other up, or need each other."
+            + f" {BEYOND_ALL}"
+            * bool(np.nanmax(explanation.values[:, 0], initial=0) > 100)
+        )
+    elif "loss" in str(explanation.meta.get("quantity", "")):
+        section.text(
+            "The importance of a feature is how much the model's loss grows, per row on average, when the feature's "
+            "value is taken from another row. 0 means that the model does not need it."
+        )
+    else:
+        section.text(f"The numbers are: {quantity_of(explanation)}.")
+    section.text(unit_words(in_loss))
+    if content.refits is not None:
+        section.text(training_words(content.refits, lambda name: shorten(name, 40)))
+    caption = f"Importance: {quantity_of(explanation)}. Whiskers are {confidence_words(explanation)} intervals."
+    if not content.image_counts:  # the paths are in Details
+        explanation = replace(explanation, parts={}, part_std={})
+    elif len(explanation.parts) > 1:
+        caption += " Colours show the path of the effect, the dot their sum."
+    with section.live("bars"):
+        section.figure(plots.bar(explanation, top_n=_drawn(explanation), title=""), caption)
+    with section.live("list"):
+        section.table(ranking_table(explanation, error_without(in_loss, measured) if whole else None, whole or 1.0))
+        if whole is not None:
+            section.table(ranking_table(in_loss), f"In units of the loss: {quantity_of(in_loss)}")
+    section.text(nothing_together(content))
+
+
+def _drawn(explanation: Explanation) -> int:
+    """Return how many features a figure shows: all of a few, else the usual 15."""
+    return len(explanation.names) if len(explanation.names) <= _DRAWN else 15
+
+
+def one_by_one(section: SectionView, content: Assessment) -> None:
+    """How predictions change with each feature, and what its values go along with in the data."""
+    explanation = content.explanation
+    directed = explanation is not None and bool(explanation.direction)
+    if not (directed or (content.reading or {}).get("features") or content.cards):
+        return
+    with section.live("card"):
+        if explanation is not None and directed:
+            section.text(
+                "Importance has no sign. Each panel sets one feature of every row to a quantile or a level, in the "
+                "table and in the image together, and shows the mean prediction."
+            )
+            section.figure(
+                plots.direction(explanation, title=""), "Mean prediction by feature value. All panels share one scale."
+            )
+        beside_the_data(section, content)
+        if not directed and not (content.reading or {}).get("features") and content.cards is not None:
+            _on_paper(section, content.cards)
+
+
+def _on_paper(section: SectionView, stored: CardsSection) -> None:
+    """Add the mean predictions of the strongest features, where nothing else stands without JavaScript."""
+    drawn = [card for card in stored.cards if "mean" in card][:_BESIDE]
+    if not drawn:
+        section.text("The features are made of several columns, so there is no single value to change.")
+    for card in drawn:
+        means = np.asarray(card["mean"])
+        moved = np.sort(np.argsort(means.min(axis=0) - means.max(axis=0), kind="stable")[:_CLASSES])
+        what, labels = ("prediction", ["prediction"]) if stored.classes is None else ("probability", stored.classes)
+        write: Callable[[float], str] = number if stored.classes is None else percent
+        columns = [figures_of(clean(labels[k]), means[:, k], write) for k in moved]
+        signed = card["numeric"] and not card["dates"]
+        values = [label.replace("-", "−") if signed else label for label in card["label"]]
+        caption = f"The mean {what} if only {clean(card['feature'])} is set to a value, and all else stays as it is."
+        caption += f" The {_CLASSES} classes that change most." * (len(labels) > _CLASSES)
+        section.table(table_of(caption, [names(values, "value"), *columns], sortable=False))
+
+
+def ranking_table(
+    explanation: Explanation, without: Callable[[float], float] | None = None, whole: float = 1.0
+) -> TableView:
+    """List every feature with its interval and parts.
+
+    ``without`` returns the RMSE without a feature. The explanation is then in per cent of the advantage ``whole``.
+    """
+    order = [explanation.names.index(name) for name in explanation.ranking()]
+    low, high = (end[order, 0] for end in explanation.ci())
+    ends = zip(low, numbers(low), numbers(high), strict=True)
+    intervals = [f"{a} to {b}" if math.isfinite(end) else "–" for end, a, b in ends]
+    ranked, clear = [explanation.names[at] for at in order], explanation.clearly_matter()
+    marks: list[Mark] = ["best" if name in clear else "" for name in ranked]
+    values = {name: part[order, 0] for name, part in {"importance": explanation.values, **explanation.parts}.items()}
+    raw = explanation.values[order, 0].tolist()
+    importance, *parts = (figures_of(clean(name), part, numbers(part)) for name, part in values.items())
+    ranks = shown_ranks(explanation)
+    tests = {"p": explanation.p_values, "adjusted\u00a0p": explanation.p_adjusted}
+    columns = [
+        figures_of("rank", range(1, len(order) + 1), as_count if ranks is None else rank_texts(ranks), "quiet"),
+        names(ranked, explanation.level, marks),
+        importance,
+        *([] if without is None else [figures_of("RMSE without it", [without(v * whole / 100) for v in raw], number)]),
+        figures_of(f"{confidence_words(explanation)} interval", low, intervals),
+        *(figures_of(name, [None] * len(order) if p is None else p[order, 0], p_text) for name, p in tests.items()),
+        *parts,
+    ]
+    marked = " Bold: clearly matters (adjusted p below 0.05)." if clear else ""
+    marked += "" if ranks is None else f" {RANKS.format(confidence=confidence_words(explanation))}"
+    caption = f"All {len(order)} {explanation.level}s, the most important first. Click a heading to sort.{marked}"
+    return table_of(caption, columns)
+
+
+def classes(section: SectionView, content: Assessment) -> None:
+    """The importance for each class."""
+    explanation = content.explanation
+    if explanation is None or len(explanation.outputs) < 3:
+        return
+    if (whole := advantage(explanation, content.metrics or {})) is not None:
+        explanation = in_shares(explanation, whole)
+    if explanation.outputs[0] == "all":
+        unit = quantity_of(explanation)
+        section.text(
+            f"Each column is the importance on the rows of that class only. The numbers are: {unit}"
+            f"{', which is that over all rows' if whole is not None else ''}."
+        )
+    section.figure(
+        plots.classes(explanation, top_n=_drawn(explanation), title=""),
+        "Importance by class (columns) and feature (rows).",
+    )
+
+
+def beside_the_data(section: SectionView, content: Assessment) -> None:
+    """Values, mean outcome and mean attribution of the most important features, and where the last two disagree."""
+    stored = content.reading
+    if not stored or not stored.get("features"):
+        return
+    label = stored.get("class")  # of more than two classes, one whose importances on its rows are comparable
+    whose = "" if label is None else f" for class {clean(label)} (on its rows)"
+    section.add("heading", "Compared with the raw data")
+    section.text(
+        f"For the most important features{whose}: the distribution of the feature's values over the "
+        f"{stored['rows']:,} test rows, the {clean(stored['outcome'])} at each value (the line is that of all rows, "
+        f"{number(stored['overall'])}), and the {clean(stored['attribution'])}. Baseline: {clean(stored['baseline'])}.",
+        "An attribution is what the model does with a value, given all others. It is not a cause. A raw mean also "
+        "contains the effects of everything related to the feature. Where they disagree, both can be right.",
+    )
+    hint = stored.get("leakage")
+    if hint:
+        fix = "" if content.in_python else hint.get("fix", "")
+        section.items([f"{hint['text']}{fix}.", *(f"From the data card: {note}" for note in hint["notes"])])
+    for place, entry in enumerate(stored["features"]):
+        title = clean(entry["feature"])
+        section.add("heading", title)
+        if place < _BESIDE:
+            section.figure(
+                plots.levels(entry["levels"], outcome=stored["outcome"], overall=stored["overall"]),
+                f"{title}: rows, {clean(stored['outcome'])} and mean attribution by value. Whiskers: two standard "
+                f"errors. Baseline: {clean(stored['baseline'])}.",
+            )
+        usable = [row for row in entry["levels"] if row["rows"] >= _USABLE and row["outcome"] is not None]
+        if len(usable) > 1:
+            high, low = (choose(usable, key=itemgetter("outcome")) for choose in (max, min))
+            section.text(
+                f"Of the values with at least {_USABLE} rows, the {clean(stored['outcome'])} is highest for "
+                f"{clean(high['level'])} ({number(high['outcome'])}) and lowest for {clean(low['level'])} "
+                f"({number(low['outcome'])})."
+            )
+        section.items(entry["notes"])
+
+
+def paths(section: SectionView, content: Assessment) -> None:
+    """How much each path of the network matters as a whole, unless the image hardly counts (then see Details)."""
+    if content.image_counts:
+        branches(section, content)
+
+
+TAB = Tab(
+    name="features",
+    title="Features",
+    sections=(
+        ("drivers", "What it relies on", ranking),
+        ("one-by-one", "One feature at a time", one_by_one),
+        ("paths", "Table or image", paths),
+        ("classes", "Class by class", classes),
+    ),
+    data=features_data,
+    scripts=("features.js", "rows.js"),
+)

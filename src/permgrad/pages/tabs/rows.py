@@ -1,0 +1,90 @@
+"""The tab Rows: why the model predicts what it predicts for single rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from permgrad.pages import plots
+from permgrad.pages.choices import pick_output
+from permgrad.pages.drawn_inputs import row_pictures
+from permgrad.pages.plots.rows import MOST_POINTS
+from permgrad.pages.rows_data import rows_data
+from permgrad.pages.sentences import map_words
+from permgrad.pages.tab import Tab
+from permgrad.pages.units import output_words, scale_words
+from permgrad.pages.views import SectionView
+from permgrad.pages.words import clean
+
+if TYPE_CHECKING:
+    from permgrad.assess.assessment import Assessment
+    from permgrad.attribution.explanation import Explanation
+
+
+def single_rows(section: SectionView, content: Assessment) -> None:
+    """Single rows: a few on paper, every listed one on the screen."""
+    if not content.rows and content.listed is None:
+        return
+    if content.image_counts and any(row.heat is not None for row in content.rows):
+        section.text(map_words(content.paths))
+    with section.live("explorer"):
+        _chosen(section, content)
+
+
+def _chosen(section: SectionView, content: Assessment) -> None:
+    """Add a few rows with their pictures."""
+    for row in content.rows:
+        section.add("heading", clean(row.title))
+        section.text(clean(row.text) if row.text else "")
+        output = shown_output(content, row.explanation, row.output)
+        label = output_words(row.explanation, content.target, output)
+        section.figure(
+            plots.waterfall(row.explanation, row=row.row, output=output, title="", label=label),
+            f"From the baseline's {label} (bottom) to this row's (top), feature by feature."
+            f"{baseline_words(row.explanation)}{scale_words(row.explanation)}",
+        )
+        if row.heat is not None and content.image_counts:
+            section.figure(plots.activation(row.image, row.heat), clean(row.heat_title))
+        for picture, caption in row_pictures(row):
+            section.figure(picture, clean(caption))
+
+
+def all_rows(section: SectionView, content: Assessment) -> None:
+    """Many rows in one plot."""
+    if content.local is None:
+        return
+    output = shown_output(content, content.local, None)
+    label = output_words(content.local, content.target, output)
+    count = min(len(content.local.values), MOST_POINTS)
+    rows = (content.metrics or {}).get("rows", {}).get("test")
+    some = f"{count:,} of the {rows:,}" if isinstance(rows, int) and rows > count else f"the {count:,}"
+    section.text(
+        f"Each point is one of {some} test rows. Right: the feature moves this row's {label} up, compared with "
+        f"the baseline. Left: down.{baseline_words(content.local)}{scale_words(content.local)}"
+    )
+    section.figure(
+        plots.beeswarm(content.local, output=output, title="", label=f"part of the {label}"),
+        f"What each feature adds to the {label} in {some} test rows. Colour is the feature's value. Grey values have "
+        "no order or are missing.",
+    )
+
+
+def shown_output(content: Assessment, explanation: Explanation, output: Any) -> int:
+    """Return the position of the output shown: of two classes the positive one, as everywhere on the page."""
+    if content.task == "classification" and len(explanation.outputs) == 2:
+        return content.positive_place(explanation.outputs)
+    return pick_output(explanation, output)
+
+
+def baseline_words(explanation: Explanation) -> str:
+    """Return a sentence on the baseline of the attributions, or an empty text."""
+    baseline = explanation.meta.get("baseline")
+    return f" Baseline: {clean(baseline)}." if isinstance(baseline, str) and baseline else ""
+
+
+TAB = Tab(
+    name="rows",
+    title="Rows",
+    sections=(("single-rows", "Row by row", single_rows), ("all-rows", "Many rows at once", all_rows)),
+    data=rows_data,
+    scripts=("features.js", "rows.js"),
+)

@@ -1,0 +1,118 @@
+"""The tab Summary: the verdict, and the scores of all models on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from permgrad.base import errors
+from permgrad.base.numerals import fixed, number
+from permgrad.evaluation.metrics import Metric, metrics
+from permgrad.pages.headline import constant_label
+from permgrad.pages.sentences import baseline_label
+from permgrad.pages.tab import Tab
+from permgrad.pages.views import Column, Mark, SectionView, TableView, figures_of, metric_heading, names, table_of
+from permgrad.pages.words import clean, duration, shorten
+
+if TYPE_CHECKING:
+    from permgrad.assess.assessment import Assessment
+
+
+#: What the scores mean, for a first reader.
+MEANINGS = {
+    "accuracy": "Share of the rows whose class is predicted correctly.",
+    "balanced_accuracy": "The same for each class, then the mean over classes: rare classes count as much as others.",
+    "macro_f1": "Mean over classes of F1: high if few rows of a class are missed and few others are taken for it.",
+    "roc_auc": "How often a row of the positive class gets a higher probability than another row. 0.5 is guessing. Of "
+    "more than two classes: the mean over classes.",
+    "average_precision": "Mean precision as more rows of the positive class are found. Guessing gives the share of the "
+    "positive class.",
+    "lift": "How much more frequent the positive class is among the tenth of the rows with its highest probabilities. "
+    "1 is guessing.",
+    "log_loss": "Penalty for the probability of the true class: 0 for 100\u00a0%, 0.69 for 50\u00a0%, 1 for 37\u00a0%.",
+    "rmse": "Root of the mean squared error, in the units of {target}. Large errors count more.",
+    "mae": "Mean size of the errors, in the units of {target}.",
+    "mse": "Mean squared error, in squared units of {target}.",
+    "mape": "Mean size of the errors as a share of the true value: 0.1 is 10\u00a0%.",
+    "r2": "Share of the differences between rows that the model predicts. 0: no better than the mean.",
+}
+#: Name, metrics, and the mark of the name: quiet for figures that are not of the test rows.
+_Model = tuple[str, Mapping[str, Any], Mark]
+
+
+def scores(section: SectionView, content: Assessment) -> None:
+    """Test metrics with those of the baselines, then where the model errs."""
+    stored = content.metrics or {}
+    if not content.test and content.predictions is None:
+        return
+    together = "All models had the same rows. " * bool(stored.get("baselines"))
+    section.text(f"{together}The scores are of test rows.")
+    section.table(_metrics_table(content))
+    target = shorten(content.target, 40)
+    shown = [one for one in metrics.values() if one.name in content.test and one.name in MEANINGS]
+    section.pairs({one.label: MEANINGS[one.name].format(target=target) for one in shown}, "What the scores mean")
+    if content.task == "classification" and content.positive is not None:
+        section.text(f"Average precision, lift and curves are for the positive class {clean(content.positive)}.")
+        if stored.get("not_kept") is not None:
+            left = map(baseline_label, stored["not_kept"])
+            whose = errors.listed([f"this {content.noun} on validation rows", *left], 20)
+            section.text(f"The run has no predictions of {whose}, so both are left out for this class.")
+    section.text(_constant_words(content))
+    for name, entry in (stored.get("baselines") or {}).items():
+        if isinstance(entry, Mapping) and entry.get("problem"):
+            section.text(f"{baseline_label(name)}: {clean(entry['problem'])}")
+
+
+def _constant_words(content: Assessment) -> str:
+    """Say what the constant predicts."""
+    label, data, predictions = constant_label(content).capitalize(), content.data, content.predictions
+    part = "train" if data is None else data.constant_from
+    rows = {"train": "the training rows", "test": "these test rows themselves"}.get(part, f"the {part} rows")
+    if content.task == "regression" and predictions is not None and predictions.training_mean is not None:
+        return f"“{label}” predicts {number(predictions.training_mean, 4)}, the mean of {rows}."
+    if content.task == "regression" or data is None or data.class_counts is None:
+        return ""
+    most = shorten(data.class_counts[part].idxmax(), 40)
+    return f"“{label}” predicts {most}. Its probabilities are the class shares of {rows}."
+
+
+def _metrics_table(content: Assessment) -> TableView | None:
+    """List models by metrics: this network, its validation rows, baselines and the constant."""
+    stored, test = content.metrics or {}, content.test
+    if not test:
+        return None
+    models: list[_Model] = [(f"this {content.noun}", test, "own")]
+    if stored.get("validation"):
+        models.append((f"this {content.noun}, validation rows", stored["validation"], "quiet"))
+    models += [(baseline_label(name), entry, "") for name, entry in (stored.get("baselines") or {}).items()]
+    models += [(constant_label(content), content.constant, "")] if content.constant else []
+    columns = [names([name for name, _, _ in models], "model", [mark for *_, mark in models])]
+    for metric in metrics.values():
+        if metric.task != content.task or metric.name not in test:
+            continue
+        columns.append(_metric_column(metric, models))
+    if any("fit_seconds" in entry for _, entry, _ in models):
+        seconds = [entry.get("fit_seconds") for _, entry, _ in models]
+        if seconds[0] is None and content.training is not None:
+            seconds[0] = content.training.seconds
+        columns.append(figures_of("time to fit", seconds, duration))
+    return table_of("Test metrics. ↑ higher is better, ↓ lower is better. Bold: the best on the test rows.", columns)
+
+
+def _metric_column(metric: Metric, models: Sequence[_Model]) -> Column:
+    """Return one metric of all models. The best is marked, without the validation rows."""
+    values = [entry.get(metric.name) for _, entry, _ in models]
+    rivals = [value for value, (*_, mark) in zip(values, models, strict=True) if mark != "quiet"]
+    defined = [value for value in rivals if value is not None]
+    best = {"higher": max, "lower": min}[metric.direction](defined, default=None) if len(rivals) > 1 else None
+    marks: list[Mark] = [
+        "best" if value is not None and value == best and mark != "quiet" else ""
+        for value, (*_, mark) in zip(values, models, strict=True)
+    ]
+    if metric.name == "r2":  # a share of variance has no unit that could make it small: 3e-8 is 0
+        texts = [number(None if value is None else round(value, 4)) for value in values]
+        return figures_of(metric_heading(metric), values, texts, marks)
+    return figures_of(metric_heading(metric), values, number if metric.task == "regression" else fixed, marks)
+
+
+TAB = Tab(name="summary", title="Summary", sections=(("scores", "All scores", scores),))

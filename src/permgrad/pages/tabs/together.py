@@ -1,0 +1,237 @@
+"""The tab Together: which features and modalities work together, and how."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from permgrad.attribution.explanation.pairs import OTHERS, pairs_of
+from permgrad.base.errors import by_count, counted
+from permgrad.base.numerals import number, numbers, percent
+from permgrad.pages import plots
+from permgrad.pages.page_data import packed
+from permgrad.pages.tab import Tab
+from permgrad.pages.units import advantage, in_shares
+from permgrad.pages.views import SectionView, figures_of, names, table_of
+from permgrad.pages.words import clean, confidence_words, listed, p_text, quantity_of, shorten
+
+if TYPE_CHECKING:
+    from permgrad.assess.assessment import Assessment
+    from permgrad.attribution.explanation import Explanation
+    from permgrad.attribution.explanation.pairs import RankedPairs
+
+#: Effects on paper, pairs in the list, and in the page's data.
+_DRAWN, _LISTED, _MOST = 2, 20, 200
+
+
+def pairs_in_units(content: Assessment) -> Explanation | None:
+    """Return the explanation with pairs, in shares of the model's advantage where there are any, as the ranking is."""
+    if content.together is None or (explanation := content.together.pairs) is None:
+        return None
+    total_advantage = advantage(explanation, content.metrics or {})
+    return explanation if total_advantage is None else in_shares(explanation, total_advantage)
+
+
+def nothing_together(content: Assessment) -> str:
+    """Return a sentence if pairs were looked at and none is clear. The tab is then left out."""
+    explanation = pairs_in_units(content)
+    if explanation is None or pairs_of(explanation).clear.any():
+        return ""
+    return f"No pair of features clearly works together. {looked_at(explanation)}"
+
+
+def looked_at(explanation: Explanation) -> str:
+    """Return which pairs were looked at, and a bound on the others."""
+    about = explanation.meta.get("interactions", {})
+    count = int((explanation.order == 2).sum())
+    total = int(about.get("candidates", count))
+    if count == total:
+        players = len(explanation.of_order(1).names)
+        whose = f"{players} features"
+        if OTHERS in explanation.names:
+            whose = f"the {players - 1} most important features, and of all others as one,"
+        return f"{by_count(total, f'The only pair of {whose} was', f'All {total:,} pairs of {whose} were')} looked at."
+    words = f"{count:,} of {total:,} pairs ({percent(count / total)}) were measured, chosen by a pilot on fewer rows."
+    if (bound := about.get("bound")) and explanation.meta.get("unit") != "%":
+        words += f" With 95\u00a0% certainty no other pair is further from 0 than {number(float(bound))}."
+    return words
+
+
+def meaning(value: float, kind: str) -> str:
+    """Return what the sign of an interaction says."""
+    if kind != "loss":
+        return "they act together on the output"
+    if value < 0:
+        return "shuffling both costs less than the sum of shuffling each, as where each of them needs the other"
+    return "shuffling both costs more than the sum of shuffling each, as where one can stand in for the other"
+
+
+def _kind(explanation: Explanation) -> str:
+    """Return ``"loss"`` for what two replacements do beyond each, else ``"output"``."""
+    about = explanation.meta.get("interactions", {})
+    return "loss" if about.get("index") == "Moebius" else "output"
+
+
+def leading_words(pairs: RankedPairs, kind: str, unit: str = "") -> str:
+    """Return how many pairs are clear, and what the strongest one says."""
+    count = int(pairs.clear.sum())
+    place = int(np.flatnonzero(pairs.clear)[0])
+    pair = " and ".join(shorten(name, 40) for name in pairs.names[place])
+    ends = f"{number(pairs.low[place])} to {number(pairs.high[place])}{unit}"
+    return (
+        f"{counted(count, 'pair')} of {len(pairs.names):,} clearly "
+        f"{by_count(count, 'interacts', 'interact')}. Strongest: {pair} ({number(pairs.values[place])}{unit}, {ends}): "
+        f"{meaning(float(pairs.values[place]), kind)}."
+    )
+
+
+def pairs(section: SectionView, content: Assessment) -> None:
+    """The pairs with their intervals, the clear ones first."""
+    explanation = pairs_in_units(content)
+    if explanation is None or nothing_together(content):
+        return
+    found, kind = pairs_of(explanation), _kind(explanation)
+    unit = "\u00a0%" if explanation.meta.get("unit") == "%" else ""
+    section.text(leading_words(found, kind, unit), looked_at(explanation))
+    if kind == "loss":
+        section.text(
+            "The interaction of two features is how much the loss grows when both are shuffled, minus what each does "
+            "alone. 0 means that their effects add up. Two features that move together can have a value although the "
+            "model only adds them up, because shuffling one breaks their connection."
+        )
+        if explanation.meta.get("loss") != "squared_error":
+            section.text(
+                "This loss also bends by itself: where two effects on the prediction merely add up, the value can "
+                "differ from 0. What the pair adds to both single effects (below) shows if the prediction needs both."
+            )
+    with section.live("pairs"):
+        section.figure(
+            plots.interactions(explanation, title=""),
+            f"Interaction of each pair: {quantity_of(explanation)}. Framed: clear (adjusted p below 0.05).",
+        )
+        section.table(_table(found, explanation))
+
+
+def _table(found: RankedPairs, explanation: Explanation) -> Any:
+    most = slice(0, _LISTED)
+    ends = [f"{low} to {high}" for low, high in zip(numbers(found.low), numbers(found.high), strict=True)]
+    words = [" × ".join(map(clean, pair)) for pair in found.names]
+    columns = [
+        names(words[most], "pair", ["best" if clear else "" for clear in found.clear[most]]),
+        figures_of("interaction", found.values[most], numbers(found.values)[most]),
+        figures_of(f"{confidence_words(explanation)} interval", found.low[most], ends[most]),
+        figures_of("adjusted\u00a0p", found.p_adjusted[most], p_text),
+    ]
+    few = "" if len(words) <= _LISTED else f" The first {_LISTED} of {len(words):,}."
+    return table_of(f"Pairs, the strongest first. Bold: clear (adjusted p below 0.05).{few}", columns)
+
+
+def effects(section: SectionView, content: Assessment) -> None:
+    """The prediction by the values of two features, for the strongest clear pairs."""
+    together = content.together
+    if together is None or not together.effects:
+        return
+    what = "mean prediction" if together.classes is None else f"mean probability of {clean(together.classes[0])}"
+    say = number if together.classes is None else percentage_points
+    with section.live("effect"):
+        for effect in together.effects[:_DRAWN]:
+            title = " and ".join(map(clean, effect["pair"]))
+            section.add("heading", title)
+            section.figure(
+                plots.pair_effect(effect, what=what, title=""),
+                f"{plots.effect_words(effect, say=say)} Left: the {what} where both are set to these values and all "
+                f"else stays, over {effect['rows']} rows. Dots: the rows' own values. Right: what the pair adds to "
+                "both single effects.",
+            )
+
+
+def percentage_points(change: float) -> str:
+    """Write a change of a probability."""
+    return f"{percent(change)} points".replace("\u00a0% points", " percentage points").replace("-", "−")
+
+
+def modalities(section: SectionView, content: Assessment) -> None:
+    """What each modality tells alone, both and only together."""
+    frame = None if content.together is None else content.together.information
+    if frame is None:
+        return
+    if not np.isfinite(frame["bits"]).all():
+        section.text("What the modalities tell cannot be divided: the predictions determine the target exactly.")
+        return
+    if frame["share"].isna().any():
+        section.text("What the modalities tell cannot be divided: it is not clearly more than chance.")
+        return
+    section.text(information_words(frame))
+    section.figure(
+        plots.information(frame),
+        "Shares of the information about the target, with 95\u00a0% intervals. Unique: only from that modality. "
+        "Shared: from either. Synergy: only from both together.",
+    )
+    section.text(
+        "A modality is left out by giving the model that of other rows. This cannot show what one modality says about "
+        "the other: a model trained on one of them alone may know more. What two modalities both contain is shared "
+        "only if this model uses both."
+    )
+
+
+def information_words(frame: Any) -> str:
+    """Return the largest part of what modalities tell, in words."""
+    order = np.argsort(-frame["share"].to_numpy(), kind="stable")
+    parts = [
+        f"{percent(float(frame['share'].iloc[place]))} is {clean(frame['part'].iloc[place])}"
+        for place in order
+        if frame["ci_low"].iloc[place] > 0
+    ]
+    total = number(float(frame["bits"].sum()))
+    return f"Of the {total} bits that all modalities tell about the target, {listed(parts or ['no part is certain'])}."
+
+
+def live_data(content: Assessment) -> dict[str, Any] | None:
+    """Return the pairs and effects for the script."""
+    explanation = pairs_in_units(content)
+    if explanation is None or nothing_together(content):
+        return None
+    together = content.together
+    assert together is not None
+    found = pairs_of(explanation)
+    most = slice(0, _MOST)
+    return {
+        "pairs": [[clean(name) for name in pair] for pair in found.names[most]],
+        "value": found.values[most],
+        "low": found.low[most],
+        "high": found.high[most],
+        "p": found.p_adjusted[most],
+        "clear": found.clear[most].tolist(),
+        "order": [clean(name) for name in explanation.ranking()],
+        "quantity": quantity_of(explanation),
+        "confidence": confidence_words(explanation),
+        "kind": _kind(explanation),
+        "all": len(found.names),
+        "target": clean(content.target),
+        "classes": None if together.classes is None else [clean(name) for name in together.classes],
+        "effects": [
+            {
+                "pair": [clean(name) for name in effect["pair"]],
+                "axes": [{**axis, "label": [clean(label) for label in axis["label"]]} for axis in effect["axes"]],
+                "shape": np.shape(effect["mean"]),
+                "mean": packed(effect["mean"]),
+                "dots": packed(effect["dots"]),
+                "rows": effect["rows"],
+            }
+            for effect in together.effects
+        ],
+    }
+
+
+TAB = Tab(
+    name="together",
+    title="Together",
+    sections=(
+        ("pairs", "Which features work together", pairs),
+        ("pair-effects", "Two features at a time", effects),
+        ("modalities", "What each modality tells", modalities),
+    ),
+    data=live_data,
+    scripts=("panels.js", "together.js"),
+)

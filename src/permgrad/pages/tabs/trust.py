@@ -1,0 +1,448 @@
+"""The tab Trust: all caveats, scores by segment, calibration, the order of the features, other methods."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from permgrad.attribution.replace.top import top_words
+from permgrad.base.errors import counted
+from permgrad.base.numerals import number, numbers, percent
+from permgrad.evaluation.ranking import spearman, usual_k
+from permgrad.evaluation.segments import FEWEST_ROWS, worse_groups
+from permgrad.pages import plots
+from permgrad.pages.ranks import rank_texts, shown_ranks, training_text, training_words
+from permgrad.pages.sentences import no_segment_words, reliability_words, segment_words, unchecked_words
+from permgrad.pages.tab import Tab
+from permgrad.pages.units import advantage
+from permgrad.pages.verdict import LEAST_CALIBRATION_ERROR, TIMES_CHANCE, beyond_chance, curves_of, verdict
+from permgrad.pages.views import SectionView, TableView, as_count, figures_of, names, table_of
+from permgrad.pages.words import clean, confidence_words, listed, p_text, quantity_of, shorten, texts_of, unit_words
+
+if TYPE_CHECKING:
+    from permgrad.assess.assessment import Assessment
+    from permgrad.attribution.explanation import Explanation
+    from permgrad.evaluation.calibration import Reliability
+
+
+#: Features and groups of the page's segments, and lines of tables on paper.
+MOST_FEATURES, MOST_WORSE, MOST_LINES = 100, 50, 40
+#: Groups with the lowest coverage that are shown.
+MOST_LOW = 10
+
+
+#: Stands for the sentence of the verdict that names the features. The tab Data has all of them.
+_RELATED = "Some important features move together, so importance may be shared between them."
+
+
+# ---- caveats ---------------------------------------------------------------------------------------------------------
+def caveats(section: SectionView, content: Assessment) -> None:
+    """Everything that speaks against the numbers of this report, in one list."""
+    section.items([*doubts(content), *(clean(words) for words in content.warnings)])
+    needs = "" if content.data is None else content.data.unchecked
+    if not section.blocks:
+        made = "that were made" if needs else "for caveats"
+        section.text(f"None of the checks {made} found a reason for doubt.")
+    if needs and not any(one["facts"]["kind"] == "unchecked" for one in verdict(content)):
+        section.text(unchecked_words(content.target, needs))
+    if content.related:
+        section.add("link", ("Data: Columns that depend on others", "related"))
+    section.add("heading", "What no report can show")
+    section.add("terms", LIMITS.items())
+
+
+def doubts(content: Assessment) -> list[str]:
+    """Return the sentences of the verdict that are alarms or cautions, and one on the rows explained."""
+    spoken = [one for one in verdict(content) if one["facts"]["part"] in ("alarm", "caution") or _is_doubt(one)]
+    sentences = [_RELATED if one["facts"]["kind"] == "related" else str(one["sentence"]) for one in spoken]
+    rows = (content.metrics or {}).get("rows", {}).get("test")
+    explained = None if content.explanation is None else content.explanation.meta.get("rows_explained")
+    part = ""
+    if isinstance(rows, int) and isinstance(explained, int) and explained < rows:
+        part = f"The importances are of {explained:,} of the {rows:,} test rows."
+    return [*sentences, *([part] if part else [])]
+
+
+def _is_doubt(one: Mapping[str, Any]) -> bool:
+    """Whether a sentence of the verdict says that the model is no better than a constant, or worse for some rows."""
+    return one["facts"]["kind"] in ("lack", "worse") or not one["facts"].get("learnt", True)
+
+
+# ---- segments --------------------------------------------------------------------------------------------------------
+def segments(section: SectionView, content: Assessment) -> None:
+    """The scores of groups of test rows, those that are clearly worse first."""
+    stored = content.segments
+    if not stored or not stored["features"]:
+        return
+    rows, tests = stored["rows"], stored["tests"]
+    sample = "" if rows == stored["all_rows"] else f" (a sample of {rows:,} of them)"
+    measure = "the accuracy" if stored["score"] == "accuracy" else "the mean absolute error"
+    section.text(
+        segment_words(stored, 3, lambda name: shorten(name, 40)) or (no_segment_words(stored) if tests else ""),
+        f"Every feature divides the test rows{sample} into groups: numbers in quarters, all else by value. Each group "
+        f"is scored by {measure} and compared with all other rows.",
+        "A group is clearly worse if its errors are at least 10\u00a0% larger, and chance is an unlikely reason: "
+        f"its p-value, adjusted for the {counted(tests, 'tested group')}, is below 0.05."
+        if tests
+        else f"No group is tested, because that takes {FEWEST_ROWS} rows in the group and {FEWEST_ROWS} others.",
+    )
+    shown = shown_segments(content)
+    with section.live("segments"):
+        lines = [{"feature": one["feature"], **group} for one in shown for group in one["groups"]]
+        worst = worse_groups(stored)
+        section.table(_segment_table(worst[:MOST_LINES], stored["score"], "Groups that are clearly worse."))
+        few = f" (the first {MOST_LINES} of {len(lines):,})" * (len(lines) > MOST_LINES)
+        fold = f"Groups of the most important features{few}"
+        section.table(_segment_table(lines[:MOST_LINES], stored["score"], "Groups by feature."), fold)
+
+
+def shown_segments(content: Assessment) -> list[Mapping[str, Any]]:
+    """Return the features of the page: those with clearly worse groups, the largest gap first, then by importance."""
+    stored = content.segments or {"features": []}
+    ranks = {}
+    if content.explanation is not None:
+        ranks = {name: place for place, name in enumerate(content.explanation.ranking())}
+    worse = list(dict.fromkeys(one["feature"] for one in worse_groups(stored)))[:MOST_WORSE]
+    places = {name: place - len(worse) for place, name in enumerate(worse)}
+    order = sorted(
+        stored["features"], key=lambda one: places.get(one["feature"], ranks.get(one["feature"], len(ranks)))
+    )
+    return order[:MOST_FEATURES]
+
+
+def _segment_table(groups: Sequence[Mapping[str, Any]], score: str, caption: str) -> TableView | None:
+    if not groups:
+        return None
+    write = percent if score == "accuracy" else number
+    ends = [f"{write(group['low'])} to {write(group['high'])}" for group in groups]
+    label = "accuracy" if score == "accuracy" else "mean absolute error"
+    columns = [
+        names([group["feature"] for group in groups], "feature"),
+        names([group["group"] for group in groups], "group", ["best" if group["worse"] else "" for group in groups]),
+        figures_of("rows", [group["rows"] for group in groups], as_count),
+        figures_of(label, [group["score"] for group in groups], write),
+        figures_of("95\u00a0% interval", [group["low"] for group in groups], ends),
+        figures_of("other rows", [group["rest"] for group in groups], write),
+        figures_of("adjusted p", [group["p_holm"] for group in groups], p_text),
+    ]
+    for key, heading in {"observed": "observed", "predicted": "predicted"}.items():
+        if all(key in group for group in groups):
+            columns.append(figures_of(heading, [group[key] for group in groups], write))
+    bold = " Bold: clearly worse." if any(group["worse"] for group in groups) else ""
+    return table_of(f"{caption}{bold}", columns)
+
+
+# ---- intervals -------------------------------------------------------------------------------------------------------
+def intervals(section: SectionView, content: Assessment) -> None:
+    """How often intervals or sets hold the truth of the test rows, overall and in groups."""
+    scored = (content.metrics or {}).get("intervals")
+    if not scored:
+        return
+    asked, ends = percent(scored["coverage"]), f"{percent(scored['low'])} to {percent(scored['high'])}"
+    what, of = ("intervals", "truth") if "width" in scored else ("sets of classes", "class")
+    words = (
+        f"The {what} are made to hold the {of} of {asked} of new rows. They hold it for {percent(scored['covered'])} "
+        f"of the {scored['rows']:,} test rows (95\u00a0% interval {ends}). "
+    )
+    if "width" in scored:
+        words += f"Their mean width is {number(scored['width'])}."
+    else:
+        words += f"They have {number(scored['size'], 2)} classes on average."
+        if scored["empty"]:
+            words += f" {percent(scored['empty'])} are empty: no class is probable enough for the share asked for."
+    section.text(words)
+    _interval_groups(section, content, scored, (what, of))
+
+
+def _interval_groups(
+    section: SectionView, content: Assessment, scored: Mapping[str, Any], words: tuple[str, str]
+) -> None:
+    """The groups of test rows in which the fewest intervals or sets hold the truth. ``words``: for these two."""
+    what, of = words
+    stored = (content.segments or {}).get("features", ())
+    groups = [
+        {"feature": one["feature"], **group}
+        for one in stored
+        for group in one["groups"]
+        if group.get("covered") is not None and group["rows"] >= FEWEST_ROWS
+    ]
+    low = sorted(groups, key=lambda group: group["covered"])[:MOST_LOW]
+    if not low:
+        return
+    below = sum(group["covered_high"] < scored["coverage"] for group in groups)
+    call = "predict_interval" if "width" in scored else "predict_set"
+    whole, share = counted(len(groups), "group"), "the 95\u00a0% interval of this share"
+    first = f"In {below:,} of the {whole}, {share} is below" if below else f"In none of the {whole} is {share} below"
+    section.text(
+        f"{first} {percent(scored['coverage'])}. By chance alone, about {number(0.025 * len(groups), 2)} "
+        f"such groups are expected. "
+        f"In Python, model.{call}(X, groups=…) makes the share hold in each group of a column."
+    )
+    columns = [
+        names([group["feature"] for group in low], "feature"),
+        names([group["group"] for group in low], "group"),
+        figures_of("rows", [group["rows"] for group in low], as_count),
+        figures_of("inside", [group["covered"] for group in low], percent),
+        figures_of(
+            "95\u00a0% interval",
+            [group["covered_low"] for group in low],
+            [f"{percent(group['covered_low'])} to {percent(group['covered_high'])}" for group in low],
+        ),
+    ]
+    section.table(table_of(f"Groups of test rows whose {what} hold the {of} least often.", columns), "Lowest groups")
+
+
+# ---- calibration -----------------------------------------------------------------------------------------------------
+def calibration(section: SectionView, content: Assessment) -> None:
+    """How far predicted probabilities are from observed shares."""
+    scored = content.predictions
+    curves = curves_of(content)
+    if scored is None or not curves:
+        return
+    positive = content.positive_place(scored.classes)
+    table = np.clip(np.asarray(scored.probabilities, dtype=np.float64), 0, 1)
+    truth, classes = texts_of(scored.truth), texts_of(scored.classes)
+    words = reliability_words(curves, clean(classes[positive]) if len(classes) == 2 else "")
+    section.text(f"{reliable(curves)} {words}")
+    before = scored.before_calibration
+    if older := curves_of(content, before=True):
+        earlier, after = (number(float(np.mean([each.error for each in errors])), 2) for errors in (older, curves))
+        section.text(f"Calibration on the validation rows changed the error from {earlier} to {after}.")
+    some = " (the nine classes with the most rows)" if len(classes) > plots.MOST_CALIBRATION_PANELS else ""
+    what = clean(classes[positive]) if len(classes) == 2 else f"each class versus the rest{some}"
+    section.figure(
+        plots.calibration(truth, table, list(classes), before=before, positive=positive),
+        f"Observed share of {what} by predicted probability, on test rows. On the diagonal, predicted probabilities "
+        "are exactly right. Bars: number of rows by probability.",
+    )
+
+
+def reliable(curves: Sequence[Reliability]) -> str:
+    """Answer in one sentence: no clear error, nearly or no."""
+    error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
+    if error <= TIMES_CHANCE * chance or not beyond_chance(curves, error):
+        return f"No clear error in {curves[0].rows.sum():,} rows."
+    return "Nearly: they are off, but by little." if error < LEAST_CALIBRATION_ERROR else "No, they are off."
+
+
+LIMITS = {
+    "Not a cause": (
+        "The numbers show what this model uses, not what would happen in the world if a feature were changed."
+    ),
+    "Related features": (
+        "Replacing one value at a time can make rows that do not exist. Features that carry the same information "
+        "share importance. Sampling each given the others, or explaining them as one group, shows it."
+    ),
+    "A poor model": "If the test metrics are poor, what the model relies on says little about the data.",
+}
+INTERVAL = (
+    "If other rows had been drawn from the same source, the interval would cover the true effect in about "
+    "{confidence} of the cases. It is for this trained {noun}. Another training run can give other numbers."
+)
+P_VALUE = (
+    "How often chance alone would give an effect at least this far from 0. With many features some small p are "
+    "expected by chance. The adjusted p allows for all of them (Holm 1979). A feature clearly matters if its "
+    "importance is above 0 and its adjusted p below 0.05."
+)
+PATHS = (
+    "The network reads each row twice, as numbers and as an image. The two coloured parts add up to the total effect. "
+    "The interaction is how far the effect of both together differs from the sum of each alone."
+)
+
+
+def reading(section: SectionView, content: Assessment) -> None:
+    """How to read the report."""
+    explanation = content.explanation
+    terms: dict[str, str] = {}
+    if explanation is not None:
+        meaning = "The share of the model's advantage over a constant that is lost when the feature is shuffled."
+        if advantage(explanation, content.metrics or {}) is None:
+            quantity = quantity_of(explanation)
+            meaning = f"{quantity[:1].upper()}{quantity[1:]}. {unit_words(explanation)}".strip()
+        paths = len(explanation.parts) > 1 and content.image_counts
+        alike = ["features", *["classes"] * (len(explanation.outputs) > 1), *["paths"] * paths]
+        terms["Importance"] = f"{meaning} Numbers of different {listed(alike)} can be compared."
+        if explanation.low is not None:
+            terms["Interval"] = INTERVAL.format(confidence=confidence_words(explanation), noun=content.noun)
+        if explanation.p_values is not None:
+            terms["p"] = P_VALUE
+        if paths:
+            terms["Paths"] = PATHS
+    section.add("terms", terms.items())
+
+
+def order(section: SectionView, content: Assessment) -> None:
+    """How sure the order of the features is, and what the intervals are of."""
+    explanation = content.explanation
+    if explanation is None:
+        return
+    rows, repeats = (explanation.meta.get(key) for key in ("rows_explained", "n_repeats"))
+    if isinstance(rows, int):
+        drawn = f", in each of which a value is replaced {counted(repeats, 'time')}" if isinstance(repeats, int) else ""
+        section.text(
+            f"The importances are of one trained {content.noun}, and means over {counted(rows, 'row')}{drawn}. Their "
+            f"intervals include the chance of both, but not that of the training. Another {content.noun} can rely on "
+            "other features."
+        )
+    if asked := explanation.meta.get("ensure_top"):
+        section.text(f"{clean(top_words(asked, float(explanation.meta['confidence'])))}.")
+    ranks, level = shown_ranks(explanation), confidence_words(explanation)
+    if ranks is None:
+        return
+    first = [name for name, number in zip(ranks.names, ranks.sets, strict=True) if number == 1]
+    leading = listed([shorten(name, 40) for name in first], 5)
+    if len(first) == len(ranks.names):
+        section.text("No feature is clearly more important than all others.")
+    elif len(first) == 1:
+        section.text(f"{leading} is clearly the most important feature.")
+    else:
+        section.text(f"{leading} come first, but their order is not certain.")
+    columns = [
+        names(ranks.names, explanation.level),
+        figures_of("rank", range(1, len(ranks.names) + 1), as_count),
+        figures_of(f"rank with {level} certainty", ranks.low, rank_texts(ranks)),
+    ]
+    section.table(table_of(f"Ranks that hold for all features at once with {level} certainty.", columns))
+
+
+def trainings(section: SectionView, content: Assessment) -> None:
+    """What other trainings on other rows would say."""
+    refits = content.refits
+    if refits is None:
+        return
+    facts, shares = refits.meta["refits"], refits.meta["another_training"]["shares"]
+    low_rows, most_rows = facts["trained"]
+    section.text(
+        training_words(refits, lambda name: shorten(name, 40)),
+        f"The same training was repeated {facts['fits']} times, with other seeds, on {low_rows:,} to {most_rows:,} of "
+        f"{facts['rows']:,} rows. Each time the importances were measured on rows that it had not seen. The intervals "
+        "include the chance of training, rows and replacements.",
+    )
+    order = [refits.names.index(name) for name in refits.ranking()]
+    low, high = (end[order, 0] for end in refits.ci())
+    ends = [f"{a} to {b}" for a, b in zip(numbers(low), numbers(high), strict=True)]
+    ranked, first = [refits.names[place] for place in order], refits.meta["another_training"]["first"]
+
+    def in_trainings(share: float | None) -> str:
+        return "–" if share is None or not np.isfinite(share) else f"{training_text(share, facts['fits'])}\u00a0%"
+
+    columns = [
+        names(ranked, refits.level, ["best" if name in refits.clearly_matter() else "" for name in ranked]),
+        figures_of("importance", refits.values[order, 0], numbers(refits.values[order, 0])),
+        figures_of(f"{confidence_words(refits)} interval", low, ends),
+        figures_of("between trainings", refits.part_std["between"][order, 0], number),
+        figures_of(f"among the first {first}", [shares[name] for name in ranked], in_trainings),
+    ]
+    caption = "Mean importance over trainings. Between trainings: its standard deviation. Bold: clearly matters."
+    section.table(table_of(caption, columns))
+
+
+def methods(section: SectionView, content: Assessment) -> None:
+    """How far other methods agree on the order of the features."""
+    explanation, compared = content.explanation, other_methods(content)
+    if explanation is None or not compared:
+        return
+    orders = {explanation.method: explanation.ranking()}
+    orders |= {name: _like_ranking(other, explanation) for name, other in compared.items()}
+    ranks = {name: pd.Series(range(1, len(order) + 1), order) for name, order in orders.items()}
+    top = usual_k(len(explanation.names))
+    leading = set(explanation.ranking()[:top])
+    lines = []
+    for name, names_of in list(orders.items())[1:]:
+        both = pd.concat([ranks[explanation.method], ranks[name]], axis=1, join="inner")
+        agreement = spearman(both.iloc[:, 0], both.iloc[:, 1]) if len(both) else math.nan
+        common = len(leading & set(names_of[:top]))
+        lines.append(
+            f"{method_words(name)}: rank correlation {number(agreement, 2)}, {common} of the {top} most important "
+            "features in common."
+        )
+    section.text(
+        "Each method answers another question, so they need not agree. Where they do, the order is safer. They are "
+        "compared with the ranking of this report. A rank correlation of 1 is the same order, 0 no relation."
+    )
+    section.items(lines)
+    ranking = explanation.ranking()
+    columns = [names(ranking, explanation.level)]
+    columns += [
+        figures_of("this report" if place == 0 else method_words(name), series.reindex(ranking), as_count)
+        for place, (name, series) in enumerate(ranks.items())
+    ]
+    section.table(table_of("Rank of each feature by method (1 is the most important).", columns), "Ranks")
+
+
+#: Methods of a run in plain words. The tab Details has their names.
+_METHODS = {
+    "permgrad-paper": "the published method",
+    "integrated_gradients": "the parts of single predictions (mean size)",
+}
+
+
+def method_words(name: str) -> str:
+    """Return a method in plain words, or its name."""
+    return _METHODS.get(name, clean(name))
+
+
+def other_methods(content: Assessment) -> dict[str, Explanation]:
+    """Return the explanations of the same features by other methods, local ones as their mean size."""
+    compared, local, main = dict(content.compared), content.local, content.explanation
+    compared |= {} if content.paper is None else {content.paper.method: content.paper}
+    if main is not None and local is not None and local.method not in compared and set(local.names) == set(main.names):
+        compared[local.method] = local.to_global("mean_abs")
+    return compared
+
+
+def _like_ranking(other: Explanation, explanation: Explanation) -> list[str]:
+    """Rank by the output that is comparable with an explanation's first: the same, or the mean size over outputs."""
+    first = explanation.outputs[0]
+    if first in other.outputs:
+        return other.ranking(other.outputs.index(first))
+    order = np.argsort(-np.abs(np.nan_to_num(other.values)).mean(axis=1), kind="stable")
+    return [other.names[place] for place in order]
+
+
+# ---- the script ------------------------------------------------------------------------------------------------------
+def live_data(content: Assessment) -> Mapping[str, Any] | None:
+    """Return what the script needs: the groups of the features shown."""
+    stored = content.segments
+    if not stored or not stored["features"]:
+        return None
+    keys = ("group", "rows", "score", "low", "high", "rest", "p_holm", "worse")
+    features = []
+    for one in shown_segments(content):
+        groups = [{key: group[key] for key in (*keys, *_MORE) if key in group} for group in one["groups"]]
+        features.append({"name": clean(one["feature"]), "groups": groups})
+    positive = None
+    if content.task == "classification" and content.predictions is not None and len(content.predictions.classes) == 2:
+        classes = content.predictions.classes
+        positive = clean(classes[content.positive_place(classes)])
+    facts = {key: stored[key] for key in ("score", "overall", "rows", "all_rows", "tests")}
+    return facts | {
+        "features": features,
+        "all": len(stored["features"]),
+        "positive": positive,
+        "target": clean(content.target),
+    }
+
+
+_MORE = ("observed", "predicted", "recall", "false_alarms", "same_as")
+
+TAB = Tab(
+    name="trust",
+    title=lambda content: "Trust & groups" if content.segments else "Trust",
+    sections=(
+        ("caveats", "All caveats", caveats),
+        ("segments", "Groups of rows", segments),
+        ("calibration", "Are its probabilities reliable?", calibration),
+        ("intervals", "Do its intervals hold?", intervals),
+        ("order", "How sure the order is", order),
+        ("trainings", "Would another training say the same?", trainings),
+        ("methods", "Other methods on the same model", methods),
+        ("reading", "How to read this", reading),
+    ),
+    data=live_data,
+    scripts=("panels.js", "trust.js"),
+)

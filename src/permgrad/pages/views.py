@@ -1,0 +1,353 @@
+"""What the template shows: figures and tables as plain, escaped pieces."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Literal
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from permgrad.base.errors import InputError
+from permgrad.base.numerals import fixed, number
+from permgrad.pages import style
+from permgrad.pages.plots._base import PlotFigure
+from permgrad.pages.plots.points import points
+from permgrad.pages.words import clean, plain_text, shorten
+
+if TYPE_CHECKING:
+    from permgrad.evaluation.metrics import Metric
+
+_SVG = "http://www.w3.org/2000/svg"
+ET.register_namespace("", _SVG)
+ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+_SHAPES = {"path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "tspan", "use", "image"}
+_ELEMENTS = _SHAPES | {"svg", "g", "defs", "clipPath", "symbol", "linearGradient", "radialGradient", "stop", "pattern"}
+Mark = Literal["", "best", "own", "quiet"]
+Kind = Literal["text", "number"]
+#: From this many rows on a table scrolls.
+_TALL = 30
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """A picture for the page. ``timed``: it shows times, which comparisons of pages leave out.
+
+    ``anchor`` is the place that links to it name. ``rows`` are its numbers, headings first.
+    """
+
+    markup: Markup
+    caption: str = ""
+    width: int = 700
+    timed: bool = False
+    anchor: str = ""
+    rows: Sequence[Sequence[Any]] = ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its text and its sort key."""
+
+    text: str
+    sort: float | str | None = None
+    mark: Mark = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table, from the top."""
+
+    heading: str
+    cells: Sequence[Cell]
+    kind: Kind = "number"
+
+
+@dataclass(frozen=True)
+class TableView:
+    """A table for the page. ``timed``: it shows times."""
+
+    caption: str
+    columns: Sequence[tuple[str, Kind]]
+    rows: Sequence[Sequence[Cell]]
+    sortable: bool = False
+    tall: bool = False
+    timed: bool = False
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A key figure: a number and its name."""
+
+    value: str
+    label: str
+
+
+def figures_in(blocks: Iterable[tuple[str, Any]]) -> Iterator[FigureView]:
+    """Yield the pictures among blocks, also those shown without JavaScript."""
+    for kind, block in blocks:
+        if kind == "figure":
+            yield block
+        elif kind == "figures":
+            yield from block
+        elif kind == "live":
+            yield from figures_in(block[1])
+
+
+@dataclass
+class SectionView:
+    """A section of the page: blocks in reading order. Empty ones and None are not added."""
+
+    anchor: str
+    title: str
+    blocks: list[Any] = field(default_factory=list)
+    _pictures: int = field(default=0, repr=False)
+
+    @contextmanager
+    def live(self, name: str) -> Iterator[None]:
+        """Add a place that the tab's script fills with a view of this name.
+
+        What is added inside the ``with`` block is shown on paper and without JavaScript, or if the script fails.
+
+        Examples:
+            >>> section = SectionView("ranking", "Ranking")
+            >>> with section.live("list"):
+            ...     section.text("What readers without JavaScript see.")
+            >>> section.blocks
+            [('live', ('list', [('text', 'What readers without JavaScript see.')]))]
+        """
+        outside, self.blocks = self.blocks, []
+        try:
+            yield
+        finally:
+            outside.append(("live", (name, self.blocks)))
+            self.blocks = outside
+
+    def add(self, kind: Literal["heading", "code", "terms", "link"], block: Any) -> None:
+        """Add a heading of the next level, a command or call, terms with their meanings, or words with an anchor."""
+        if block:
+            self.blocks.append((kind, block))
+
+    def text(self, *paragraphs: str) -> None:
+        """Add paragraphs."""
+        self.blocks += [("text", paragraph) for paragraph in paragraphs if paragraph]
+
+    def figure(self, drawing: Figure | str | None, caption: str = "", alt: str = "", *, timed: bool = False) -> None:
+        """Add a picture. ``timed``: it shows times."""
+        if drawing is not None:
+            view = figure_view(drawing, caption, alt or caption or self.title, timed=timed)
+            self.blocks.append(("figure", self._placed(view)))
+
+    def figures(self, pairs: Sequence[tuple[Figure, str]], *, beside: bool) -> None:
+        """Add pictures with their captions, side by side if there is room, else one below the other."""
+        views = [self._placed(figure_view(drawing, caption, caption)) for drawing, caption in pairs]
+        self.blocks += [("figures", views)] if beside else [("figure", view) for view in views]
+
+    def _placed(self, view: FigureView) -> FigureView:
+        """Return a picture with its place on the page."""
+        self._pictures += 1
+        return replace(view, anchor=f"{self.anchor}-{self._pictures}")
+
+    def table(self, table: TableView | None, fold: str = "") -> None:
+        """Add a table. With ``fold`` it is folded under that word."""
+        if table is not None and table.rows:
+            self.blocks.append(("fold", (fold, table)) if fold else ("table", table))
+
+    def items(self, lines: Sequence[str]) -> None:
+        """Add a list."""
+        if lines:
+            self.blocks.append(("items", [clean(line) for line in lines]))
+
+    def pairs(self, content: Mapping[str, Any], fold: str = "") -> None:
+        """Add a list of names and values."""
+        if content:
+            self.blocks.append(("pairs", (fold, [(clean(key), plain_text(value)) for key, value in content.items()])))
+
+
+#: Anchor and title of a section, and the function that adds its blocks, from the section and the page's subject.
+Builder = tuple[str, str, Callable[..., None]]
+
+
+def built(builders: Iterable[Builder], *about: Any) -> list[SectionView]:
+    """Return sections with their blocks."""
+    sections = []
+    for anchor, title, fill in builders:
+        sections.append(section := SectionView(anchor, title))
+        fill(section, *about)
+    return sections
+
+
+# ---- figures ---------------------------------------------------------------------------------------------------------
+def figure_view(drawing: Figure | str, caption: str = "", alt: str = "", *, timed: bool = False) -> FigureView:
+    """Turn a figure into markup.
+
+    Figures in the house style become inline SVG whose colours follow light and dark. Others are shown as an image,
+    which cannot run scripts or load from the network.
+    """
+    width = round(drawing.get_size_inches()[0] * 96) if isinstance(drawing, Figure) else FigureView.width  # CSS pixels
+    if isinstance(drawing, PlotFigure):
+        return FigureView(_inline(drawing, drawing.description or alt), caption, width, timed, rows=points(drawing))
+    if isinstance(drawing, Figure):
+        buffer = io.StringIO()
+        # Without a date, and with parts named by their content, the same drawing gives the same bytes.
+        with rc_context({"svg.hashsalt": "permgrad", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"]}):
+            drawing.savefig(buffer, format="svg", metadata={"Date": None})
+        drawing = buffer.getvalue()
+    if not isinstance(drawing, str) or "<svg" not in drawing[:4000]:
+        raise InputError(
+            f"A drawing must be a matplotlib Figure or SVG markup, got {type(drawing).__name__} "
+            f"{shorten(repr(drawing), 40)}",
+            hint="Pass a Figure, or text with <svg>.",
+            code="PG001",
+        )
+    data = base64.b64encode(_BETWEEN.sub("><", drawing).encode("utf-8", "replace")).decode("ascii")
+    image = Markup('<img class="plate" alt="{}" src="data:image/svg+xml;base64,{}">').format(clean(alt), data)
+    return FigureView(image, caption, width, timed)
+
+
+#: Space between elements.
+_BETWEEN = re.compile(r">\s+<")
+_LOOKS = re.compile(
+    rf"font:\s*([^;']*?)([\d.]+px)[^;]*|font-family:[^;]*;?|({'|'.join(style.VARIABLES)})", re.IGNORECASE
+)
+
+
+def _look(match: re.Match[str]) -> str:
+    """Return the replacement for a part of a style: the page's fonts, and variables for colours of the house."""
+    weight, size, colour = match.groups()
+    if colour:
+        return f"var(--{style.VARIABLES[colour.lower()]})"
+    return f"{'font-weight: 600; ' * bool(re.search('bold|[67]00', weight))}font-size: {size}" if size else ""
+
+
+_restyled = lru_cache(maxsize=4096)(partial(_LOOKS.sub, _look))  # most elements have a style that others have
+
+
+#: Names that parts of a drawing use. Attributes that are places, their further decimals, and space around letters.
+_USED = re.compile(r'(?:url\(|href=")#([^)"]+)')
+_PLACES = {"d", "x", "y", "points"}
+_DECIMALS, _STEPS = re.compile(r"(\.\d\d)\d+"), re.compile(r"\s*([A-Za-z])\s*")
+#: Letters of a picture from which on its colours are reduced.
+_LARGE_PICTURE = 20_000
+
+
+def _fewer_colours(address: str) -> str:
+    """Return a large picture, such as that of many points, with 256 colours."""
+    if len(address) < _LARGE_PICTURE:
+        return address
+    from PIL import Image
+
+    stream = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as picture:
+        picture.quantize(256, Image.Quantize.FASTOCTREE).save(stream, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+
+
+def _attribute(name: str, value: str, prefix: str, used: set[str]) -> str | None:
+    """Return the value of an attribute as the page has it, or None if it is left out."""
+    if name.startswith("on") or (name == "id" and value not in used):
+        return None
+    if name == "id":
+        return prefix + value
+    if name == "href":
+        if value.startswith("#"):
+            return f"#{prefix}{value[1:]}"
+        return _fewer_colours(value) if value.startswith("data:image/png;base64,") else None
+    if name in _PLACES:
+        return _STEPS.sub(r"\1", _DECIMALS.sub(r"\1", value)).strip()
+    value = value.replace("url(#", f"url(#{prefix}")
+    return _restyled(value) if name in ("style", "fill", "stroke") else value
+
+
+def _inline(figure: PlotFigure, alt: str) -> Markup:
+    """Prepare matplotlib's SVG for a page: only drawing elements, unique names, colours by variable, no more letters.
+
+    The markup is from our figure. Names from data are text in it, escaped by matplotlib and again here.
+    """
+    markup = _BETWEEN.sub("><", figure.to_svg())
+    root = ET.fromstring(markup)  # noqa: S314 — written by matplotlib a moment ago, not read from outside
+    prefix, used = f"f{hashlib.blake2b(markup.encode(), digest_size=5).hexdigest()}-", set(_USED.findall(markup))
+    for element in root.iter():
+        for child in list(element):
+            if child.tag.removeprefix(f"{{{_SVG}}}") not in _ELEMENTS:
+                element.remove(child)
+        for key, value in list(element.items()):
+            new = _attribute(key.rpartition("}")[2], value, prefix, used)
+            if new is None:
+                del element.attrib[key]
+            else:
+                element.set(key, new)
+    for name in ("width", "height", "version"):
+        root.attrib.pop(name, None)
+    root.set("role", "img")
+    root.set("aria-label", clean(alt))
+    return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 — serialised from the cleaned tree
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+def table_of(caption: str, columns: Sequence[Column], *, sortable: bool = True) -> TableView:
+    """Make a table of columns."""
+    rows = list(zip(*(column.cells for column in columns), strict=True))
+    heads = [(column.heading, column.kind) for column in columns]
+    return TableView(caption, heads, rows, sortable=sortable, tall=len(rows) > _TALL)
+
+
+def figures_of(
+    heading: str,
+    values: Iterable[Any],
+    write: Callable[[float], str] | Sequence[str] = number,
+    marks: Mark | Sequence[Mark] = "",
+) -> Column:
+    """Return a column of numbers, None where undefined, written by a function or as texts."""
+    array = np.asarray(list(values), dtype=np.float64).tolist()
+    texts = map(write, array) if callable(write) else write
+    marked = [marks] * len(array) if isinstance(marks, str) else marks
+    numbers = [value if math.isfinite(value) else None for value in array]
+    return Column(heading, list(map(Cell, texts, numbers, marked)))
+
+
+#: Writes a count.
+as_count = partial(fixed, decimals=0)
+
+
+def names(values: Iterable[object], heading: str, marks: Sequence[Mark] | None = None) -> Column:
+    """Return a column of words, with a dash for None."""
+    words = [None if value is None else clean(value) for value in values]
+    marked: Sequence[Mark] = marks or [""] * len(words)
+    cells = [
+        Cell("–", None, mark) if word is None else Cell(word, word.casefold(), mark)
+        for word, mark in zip(words, marked, strict=True)
+    ]
+    return Column(heading, cells, "text")
+
+
+def metric_heading(metric: Metric) -> str:
+    """Write a metric's name and direction without line breaks inside."""
+    arrow = "↑" if metric.direction == "higher" else "↓"
+    return f"{metric.label}\u00a0{arrow}".replace("-", "\u2011").replace(" %", "\u00a0%")
+
+
+def frame_table(frame: pd.DataFrame, caption: str, *, index: str = "", sortable: bool = False) -> TableView:
+    """Show a frame. ``index`` is the heading of its row names (empty: they are left out)."""
+    columns = [names(frame.index, index)] if index else []
+    for place, name in enumerate(frame.columns):
+        # By column: by row, pandas would turn integers into floats.
+        column, heading = frame.iloc[:, place], clean(name)
+        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+            write = as_count if pd.api.types.is_integer_dtype(column) else number
+            columns.append(figures_of(heading, column.to_numpy(dtype=np.float64, na_value=np.nan), write))
+        else:
+            present = zip(column, column.notna(), strict=True)
+            columns.append(names([plain_text(value) if there else None for value, there in present], heading))
+    return table_of(caption, columns, sortable=sortable)

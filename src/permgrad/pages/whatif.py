@@ -1,0 +1,172 @@
+"""*What if*: what the page needs to predict a changed row, and to divide its prediction among the features.
+
+The network itself is in the page (``network_form``), with its encoder (``encoder_form``), a few background rows, and
+the orders in which players join. The values of the page are those of
+
+    pg.explain(model, row, method="shapley", background=…, output="probability", exact=0, same_orders=True,
+               max_permutations=2 * walks, tolerance=0, random_state=0)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.special import softmax
+
+from permgrad.assess.assessment import Assessment
+from permgrad.assess.encoder_form import encoder_form
+from permgrad.assess.sections.what_if import ChangeableRows
+from permgrad.attribution.explanation.pairs import OTHERS
+from permgrad.attribution.method.shapley.sampled import shared_orders
+from permgrad.base.random import generator
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.models.estimators.calibration import class_logits
+from permgrad.models.estimators.image_table import ImageTableModel
+from permgrad.pages.network_form import NoFormError, Weights, network_form
+from permgrad.pages.page_data import packed
+from permgrad.pages.words import clean
+
+#: Bytes of weights, as text, above which they are left out unless asked for.
+MOST_BYTES = 4_000_000
+#: Features that have a share of their own. The others share one.
+MOST_PLAYERS = 30
+#: Seed of the orders and of the background rows.
+SEED = 0
+#: Walks after which values are shown, behind one for each background row. They are rounds of ``method="shapley"``.
+WALKS = (24, 48, 96, 192)
+#: How many background rows there may be: divisors of 24, the walks of a round.
+_BACKGROUND = (8, 6, 4, 3, 2)
+#: Multiplications that one edit may take before values are shown, and sets of background rows that are compared.
+_MOST_PRODUCTS, _CANDIDATES = 80e6, 2000
+
+
+def with_what_if(content: Assessment, model: Any, *, large: bool) -> Assessment:
+    """Return an assessment with what its page needs for *What if*, or why it cannot, where rows are listed."""
+    if content.listed is None:
+        return content
+    if content.changeable is None:
+        return replace(
+            content, what_if={"reason": "This model cannot run inside the page: only the networks of permgrad can."}
+        )
+    strongest = () if content.explanation is None else content.explanation.ranking()
+    return replace(content, what_if=what_if(model, content.changeable, strongest, large=large))
+
+
+def what_if(model: Any, rows: ChangeableRows, ranking: Sequence[str] = (), *, large: bool = False) -> dict[str, Any]:
+    """Return what the page needs to run a fitted model, or ``{"reason": ...}`` if it cannot or should not.
+
+    Args:
+        model: any model. Only permgrad's networks can run in a page.
+        rows: the rows that readers may change.
+        ranking: features, the most important first. The first 30 have their own share of a prediction.
+        large: whether weights of more than 4 MB are included.
+    """
+    weights = Weights()
+    try:
+        network = network_form(model, weights)
+    except NoFormError as error:
+        return {"reason": f"This model cannot run inside the page: {error}."}
+    if weights.bytes > MOST_BYTES and not large:
+        return {
+            "reason": f"The network is not in this page, because its weights take {weights.bytes / 1e6:.1f} MB, more "
+            f"than {MOST_BYTES / 1e6:.0f} MB. The option --what-if (what_if=True in Python) includes them."
+        }
+    encoder = model.preprocessor_
+    groups = players(encoder, ranking)
+    background, spread = background_rows(model, how_many(network, len(groups)))
+    form = {
+        "network": network,
+        "encoder": encoder_form(encoder),
+        "players": [[name, columns] for name, columns in groups.items()],
+        "walks": [len(background), *WALKS],
+        "range": spread,
+    }
+    return {
+        "form": json.dumps(form, separators=(",", ":")),  # as text, so that no number of it is rounded
+        "weights": weights.packed(),
+        "background": packed(background),
+        "orders": packed(shared_orders(SEED, len(groups), WALKS[-1]), "u2"),
+        **_listed(rows, encoder),
+    }
+
+
+def _listed(rows: ChangeableRows, encoder: TableEncoder) -> dict[str, Any]:
+    """Return the rows in two tables, columns of 0 and 1 in bytes and the others as numbers, and the cells of inputs."""
+    numeric = np.zeros(len(encoder.slots_), dtype=bool)
+    numeric[encoder.numeric_columns_] = True
+    numeric |= ~np.isin(rows.encoded, (0.0, 1.0)).all(axis=0)
+    kinds = {form["name"]: form["kind"] for form in encoder_form(encoder)["columns"]}
+    columns = []
+    for at, column in enumerate(rows.columns.tolist()):
+        name, values = encoder.feature_names_in_[column], rows.cells[:, at]
+        packing = {"category": "u2", "boolean": "u1", "date": "f8"}.get(kinds[name], "f4")
+        columns.append(
+            {
+                "name": name,
+                "label": clean(name),
+                "values": packed(values, packing),
+                **({"missing": packed(rows.missing[:, at], "u1")} if rows.missing[:, at].any() else {}),
+            }
+        )
+    return {
+        "rows": rows.numbers,
+        "numeric": packed(np.flatnonzero(numeric), "u2"),
+        "numbers": packed(rows.encoded[:, numeric]),
+        "flags": packed(rows.encoded[:, ~numeric], "u1"),
+        "columns": columns,
+        **({} if rows.fixed is None else {"fixed": packed(rows.fixed)}),
+    }
+
+
+def players(encoder: TableEncoder, ranking: Sequence[str] = ()) -> dict[str, list[int]]:
+    """Return the features that share a prediction, with their encoded columns: the first ones, and all others as one.
+
+    ``pg.explain`` takes the same as ``groups=``, with ``level="group"``.
+    """
+    features = {name: columns.tolist() for name, columns in encoder.features("feature").items() if len(columns)}
+    if len(features) <= MOST_PLAYERS:
+        return features
+    ranked = [name for name in ranking if name in features] + [name for name in features if name not in set(ranking)]
+    first = set(ranked[: MOST_PLAYERS - 1])
+    others = sorted(column for name, columns in features.items() if name not in first for column in columns)
+    return {name: columns for name, columns in features.items() if name in first} | {OTHERS: others}
+
+
+def how_many(network: Mapping[str, Any], count: int) -> int:
+    """Return the number of background rows with which one edit is divided among ``count`` players in time.
+
+    An edit changes half of the coalitions of its walks: an order and its reverse hold each feature in ``count`` steps.
+    """
+    layers = [*(network["table"] or {"layers": []})["layers"][1:], *network["head"]["layers"]]
+    first = [network["head"]["first"][path] for path in ("tabular", "image")]
+    shapes = [layer["weight"]["shape"] for layer in layers if layer["kind"] in ("dense", "members")]
+    products = sum(int(np.prod(shape[-2:])) * network["members"] for shape in shapes)
+    products += sum(int(np.prod(place["shape"][-2:])) * network["members"] for place in first if place)
+    return next((rows for rows in _BACKGROUND if rows * count * products <= _MOST_PRODUCTS), _BACKGROUND[-1])
+
+
+def background_rows(model: Any, count: int) -> tuple[npt.NDArray[np.float32], list[float]]:
+    """Return encoded rows whose mean prediction is close to that of all background rows, and the outputs' range."""
+    if isinstance(model, ImageTableModel):
+        encoded = np.asarray(model.background_[model.table_input], dtype=np.float32)
+        inputs = model.background()
+        tensors = [torch.from_numpy(np.asarray(value, dtype=np.float32)) for value in inputs.values()]
+        with torch.inference_mode():
+            outputs = model.module_(*tensors).numpy()
+    else:
+        encoded = model.background_
+        outputs = model.predict_encoded(encoded)
+    if hasattr(model, "classes_"):
+        explained = softmax(class_logits(outputs), axis=1)
+    else:
+        explained = outputs * getattr(model, "target_scale_", 1.0) + getattr(model, "target_mean_", 0.0)
+    rng, most = generator(SEED, "what if"), min(count, len(encoded))
+    sets = np.stack([rng.choice(len(encoded), most, replace=False) for _ in range(_CANDIDATES)])
+    off = np.abs(explained[sets].mean(axis=1) - explained.mean(axis=0)).sum(axis=1)
+    return encoded[np.sort(sets[int(off.argmin())])], np.ptp(explained, axis=0).tolist()

@@ -1,0 +1,162 @@
+"""How words and values are written, in plots, on pages and in the terminal. Numbers: ``base/numerals.py``."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from permgrad.base.arrays import Array
+from permgrad.base.errors import text_of
+from permgrad.base.late import pd
+from permgrad.base.numerals import fixed, number
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+
+#: Spaces, control characters, line ends and incomplete characters.
+_BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+def clean(text: object) -> str:
+    """Make any value printable on one line: control characters and line ends become spaces."""
+    return _BLANKS.sub(" ", text_of(text)).strip() or "(blank)"
+
+
+def shorten(text: object, width: int = 26) -> str:
+    """Shorten a long name in the middle, because names often differ at their ends."""
+    label = clean(text)
+    if len(label) <= width:
+        return label
+    head = math.ceil((width - 1) * 0.55)
+    return f"{label[:head]}…{label[len(label) - (width - 1 - head) :]}"
+
+
+def labels_of(names: Sequence[object], width: int = 26) -> list[str]:
+    """Shorten names. A number is added if two would look the same."""
+    short = [shorten(name, width) for name in names]
+    result = []
+    for position, label in enumerate(short):
+        mark = f"·{short[: position + 1].count(label)}" if short.count(label) > 1 else ""
+        result.append(f"{label[: width - len(mark)]}{mark}" if mark else label)
+    return result
+
+
+def listed(words: Iterable[str], most: int | None = None) -> str:
+    """Join words as in a sentence, ``a, b and c``. Words beyond ``most`` are only counted."""
+    names = list(words)
+    if most is not None and len(names) > most:
+        names = [*names[:most], f"{len(names) - most} more"]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+# ---- numbers ---------------------------------------------------------------------------------------------------------
+def valued(names: Iterable[object], values: Iterable[float], write: Callable[[float], str] = number) -> str:
+    """Write names with their values: ``a 0.100, b 0.200``."""
+    return ", ".join(f"{clean(name)} {write(float(value))}" for name, value in zip(names, values, strict=True))
+
+
+def level_text(level: float) -> str:
+    """Write a confidence level: ``95 %``, ``99.99999 %``, never rounded to 100."""
+    return f"{100 * level:.12g}\u00a0%" if level <= 1 - 1e-14 else "almost 100\u00a0%"
+
+
+def p_text(p_value: float) -> str:
+    """Write a p-value."""
+    return "< 0.001" if p_value < 0.001 else fixed(p_value)
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time: ``0.04 s``, ``12 s``, ``3 min 4 s``, ``2 h 1 min``."""
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    minutes, left = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {left} s" if minutes else f"{left} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+# ---- values ----------------------------------------------------------------------------------------------------------
+def value_text(value: Any, width: int = 16) -> str:
+    """Write a cell of the user's table."""
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return f"{int(value)}".replace("-", "−") if abs(int(value)) < 10**width else number(float(value))
+    if isinstance(value, (float, np.floating)):
+        single = float(value)
+        if not math.isfinite(single):
+            return "missing" if math.isnan(single) else str(value)
+        if single.is_integer() and abs(single) < 1e7:
+            return f"{int(single)}".replace("-", "−")
+        # No trailing zeros.
+        short = f"{single:.4g}"
+        return short.replace("-", "−") if float(short) == single and "e" not in short else number(single, 4)
+    missing = value is None or (pd.api.types.is_scalar(value) and pd.isna(value))
+    return "missing" if missing else shorten(value, width)
+
+
+def plain_text(value: Any) -> str:
+    """Write any value of a configuration."""
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        value = [f"{key}: {plain_text(item)}" for key, item in value.items()]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return clean(", ".join(plain_text(item) for item in value)) if value else "–"
+    if isinstance(value, (float, np.floating)):
+        return "–" if math.isnan(value) else f"{value:.6g}".replace("-", "−")
+    return "–" if value is None else clean(value)
+
+
+def texts_of(labels: Iterable[object]) -> Array:
+    """Return labels as text, so that those of a file and of a model can be compared."""
+    return np.array([str(label) for label in labels], dtype=object)
+
+
+def confidence_words(explanation: Explanation) -> str:
+    """Return the confidence level of an explanation's intervals in per cent."""
+    return level_text(float(explanation.meta.get("confidence", 0.95)))
+
+
+def towards(explanation: Explanation, column: int) -> str:
+    """Return which output an attribution is to, or which rows a loss is of. Empty if that needs no words."""
+    outputs = explanation.outputs
+    if outputs[column] == "all" or (len(outputs) == 1 and explanation.meta.get("task") == "regression"):
+        return ""
+    return f"{'rows of' if outputs[0] == 'all' else 'towards'} {clean(outputs[column])}"
+
+
+#: Words of scorers that are not written in small letters.
+_SCORERS = {"roc": "ROC", "auc": "AUC", "r2": "R²", "f1": "F1", "d2": "D²", "ndcg": "NDCG"}
+
+
+def score_words(name: str) -> str:
+    """Write what replacing does to a scorer of scikit-learn: ``fall of ROC AUC``, ``rise of mean squared error``."""
+    words = clean(name).removeprefix("neg_").split("_")
+    return f"{'rise' if name.startswith('neg_') else 'fall'} of {' '.join(_SCORERS.get(word, word) for word in words)}"
+
+
+def quantity_of(explanation: Explanation, column: int | None = None) -> str:
+    """Return what the numbers are, with their unit if there is one. The column says which of several scorers."""
+    if "scores" in explanation.meta and (column is not None or len(explanation.outputs) == 1):
+        return score_words(explanation.outputs[column or 0])
+    quantity = explanation.meta.get("quantity") or ("attribution" if explanation.scope == "local" else "importance")
+    quantity, unit = clean(quantity).replace("_", " "), explanation.meta.get("unit")
+    return f"{quantity} ({clean(unit)})" if unit and clean(unit) not in quantity else quantity
+
+
+def unit_words(explanation: Explanation) -> str:
+    """Say what the unit of a loss means, or return an empty text."""
+    unit = str(explanation.meta.get("unit", ""))
+    if str(explanation.meta.get("loss", "")).endswith("cross_entropy"):
+        return (
+            "The loss is the log loss: 0 if the true class always gets a probability of 100\u00a0%, 0.69 if it gets "
+            "50\u00a0%."
+        )
+    return "The loss is the squared error, in squared units of the target (y²)." if unit.startswith("y²") else ""

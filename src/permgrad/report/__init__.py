@@ -1,1 +1,0 @@
-"""Plots and the HTML report: ``permgrad.report.plots`` and ``permgrad.report.page.html.write_report``."""

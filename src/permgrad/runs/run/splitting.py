@@ -1,0 +1,444 @@
+"""The target column and its task, and which rows of a run train, validate and test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.base.checks import check_class_names
+from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed
+from permgrad.data.datasets import DataCard
+from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonical
+from permgrad.data.read.dates import find_date_format, is_moment
+from permgrad.data.read.excel import sheet_of
+from permgrad.data.read.reading import Reading, Written
+from permgrad.data.read.table import blank_codes, read_written
+from permgrad.data.splitting import blank_words, count_shared_rows, split_rows
+from permgrad.data.types.column_types import Kind
+from permgrad.data.types.positive import find_positive, usual_positive
+from permgrad.runs.requests import RunRequest
+
+PARTS = ("train", "validation", "test")
+#: Tables with fewer rows are not split in three.
+FEWEST_ROWS = 10
+#: Why a named data set has its task.
+_OF_CARD = "by its data card"
+Task = Literal["classification", "regression"]
+
+#: At most this many different whole numbers are read as classes by default.
+MOST_CLASSES = 10
+#: Fewest rows of each such class. With fewer, some of training, validation and test rows would have none.
+FEWEST_IN_CLASS = 5
+#: Above this many different whole numbers, a target is not suspected to hold classes.
+_MOST_DOUBTFUL = 50
+#: What to do with classes that are written with leading zeros.
+AS_TEXT = "write them as text, for example with a letter in front"
+#: At most this many different numbers may be classes written with a decimal point.
+_FEW_NUMBERS = 5
+#: The task by kind of the target.
+_TASK_OF: Mapping[str, str] = {"categorical": "classification", "boolean": "classification", "numeric": "regression"}
+Codes = Sequence[str | int | float]
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass
+class SplitTable:
+    """The rows of a run: every part's table with its target values, ``files`` those of parts that have a file."""
+
+    task: Task
+    reason: str
+    files: dict[str, pd.DataFrame]
+    tables: dict[str, pd.DataFrame]
+    truths: dict[str, npt.NDArray[Any]]
+    split: str
+    lines: dict[str, RowLines]
+    codes: Codes
+
+
+def text_columns(written: Written, kinds: Mapping[str, Kind]) -> list[str]:
+    """Return the columns that are text, also in a table in which they happen to hold only numbers."""
+    return [*written.texts, *(name for name in written.coded if kinds.get(name) == "categorical")]
+
+
+def split_table(
+    request: RunRequest,
+    card: DataCard | None,
+    written: Written,
+    target: str,
+    codes: Codes,
+    notes: list[str],
+    *,
+    undivided: bool,
+) -> SplitTable:
+    """Return the rows with a target, split in three parts, or all in the first if ``undivided``."""
+    sources = _sources(request, written, target, codes)
+    tables = {
+        name: _with_target(source.frame, target, codes, notes, "the table" if name == "table" else f"the {name} file")
+        for name, source in sources.items()
+    }
+    frame, files = tables["table"], {part: table for part, table in tables.items() if part != "table"}
+    fewest, why = (2, "") if len(files) == 2 else (FEWEST_ROWS, " to be split")
+    if not undivided and len(frame) < fewest:
+        fix = "Add rows" + ("." if len(files) == 2 else ", or pass --test and --validation files.")
+        raise InputError(
+            f"The table needs at least {fewest} rows with a target{why}, got {len(frame)}", hint=fix, code="PG013"
+        )
+    task, reason = _task_of(request, card, frame[target], notes)
+    labels = {}
+    for name, table in tables.items():
+        with sources[name].lines.named():
+            alike = written.alike.get(target) if name == "table" else None
+            labels[name] = target_values(table[target], task, target, alike=alike)
+    if undivided:
+        none = np.zeros(0, dtype=np.int64)
+        places, split = {"train": np.arange(len(frame)), "validation": none, "test": none}, "not divided"
+    else:
+        places, split = _divide(request, frame, labels["table"], task, files)
+    truths = {part: labels["table"][places[part]] if part in places else labels[part] for part in PARTS}
+    if task == "classification":
+        _check_classes(request, target, labels, truths["train"])
+    if request.refits is not None:
+        from permgrad.runs.refits import check_enough  # loads torch
+
+        refitted = np.concatenate([truths["train"], truths["validation"]])
+        check_enough(request.refits, len(refitted), refitted if task == "classification" else None)
+    parts = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
+    lines = {part: sources.get(part, written).lines for part in PARTS}
+    return SplitTable(task, reason, files, parts, truths, split, lines, codes)
+
+
+def _task_of(request: RunRequest, card: DataCard | None, values: pd.Series[Any], notes: list[str]) -> tuple[Task, str]:
+    """Return the task and why it is the one. Note what speaks against it."""
+    target = str(values.name)
+    if request.task != "auto":
+        return choose_task(values, request.task, target)
+    if card is not None and target == card.target:
+        return card.task, _OF_CARD
+    task, reason = choose_task(values, request.task, target)
+    notes += doubt_on_task(values, task, target)
+    return task, reason
+
+
+def _sources(request: RunRequest, written: Written, target: str, codes: Codes) -> dict[str, Written]:
+    """Return the table, and the parts that have a separate file, read as the table is."""
+    reading = Reading(
+        like=written.decimals,
+        texts=frozenset(text_columns(written, request.kinds)),
+        codes=MissingCodes.of(codes),
+        classes=[target],
+        identifiers=request.names_of_rows,
+        named=list(written.frame.columns),
+        not_na=request.kept_texts,
+        units=written.units,
+    )
+    paths = {part: getattr(request, part) for part in ("test", "validation")}
+    sources = {
+        part: read_written(path, replace(reading, sheet=sheet_of(path, request.sheet)))
+        for part, path in paths.items()
+        if path is not None
+    }
+    for part, source in sources.items():
+        find_column(target, list(source.frame.columns), f"target of the {part} file")
+    return {"table": written, **sources}
+
+
+def _check_classes(
+    request: RunRequest, target: str, labels: Mapping[str, npt.NDArray[Any]], learned: npt.NDArray[Any]
+) -> None:
+    """Refuse classes of different types in the table and the files, and training rows of a single class."""
+    kinds = {name: ("text" if values.dtype.kind in "UO" else "numbers") for name, values in labels.items()}
+    if len(set(kinds.values())) > 1:
+        raise InputError(
+            f"The classes in column {target!r} are of different types: "
+            f"{', '.join(f'{kind} in the {name} file' for name, kind in kinds.items())}",
+            hint=f"Write them alike in {request.table} and the other files.",
+            code="PG015",
+        )
+    if len(np.unique(learned)) < 2:
+        raise InputError(
+            f"The training rows have only one class in column {target!r}: {learned[0].item()!r}",
+            hint="Choose another --split-seed, --split-group or --time, or add rows.",
+            code="PG018",
+        )
+
+
+def _with_target(frame: pd.DataFrame, target: str, codes: Codes, notes: list[str], where: str) -> pd.DataFrame:
+    """Return the rows with a target, numbered as in the file. Note how many have none."""
+    blanked = blank_codes(frame[[target]], list(codes))[target]
+    if not pd.api.types.is_numeric_dtype(blanked.dtype):
+        blanked = blanked.mask(blanked.astype(str).str.strip() == "")
+    missing = blanked.isna().to_numpy()
+    if missing.all():
+        raise InputError(
+            f"Column {target!r} of {where} is missing in every row, so it cannot be the target",
+            hint="Choose another target, or check --na.",
+            code="PG015",
+        )
+    if count := int(missing.sum()):
+        words = f"{by_count(count, 'has', 'have')} no target and {by_count(count, 'is', 'are')} left out"
+        notes.append(f"{count} of {len(frame)} rows of {where} {words}")
+    return frame.assign(**{target: blanked}).loc[~missing]
+
+
+def _divide(
+    request: RunRequest, frame: pd.DataFrame, y: npt.NDArray[Any], task: Task, files: Mapping[str, pd.DataFrame]
+) -> tuple[dict[str, Rows], str]:
+    """Return the places in the table of each part that is taken from it, and a description of the split."""
+    by: dict[str, Any] = {} if request.group is None else {"groups": frame[request.group].to_numpy()}
+    if request.time is not None:
+        by["time"] = frame[request.time]
+    sources = " and ".join(f"{part} rows from {getattr(request, part)}" for part in files)
+    if len(files) == 2:
+        return {"train": np.arange(len(frame), dtype=np.int64)}, sources
+    if not files and not by and task == "classification" and explains_gradients(request.preset):
+        text = "72 % training, 8 % held out of training to choose thresholds, 20 % test"
+        return divide_as_published(len(frame), y, request.split_seed), f"{text}; stratified, seed {request.split_seed}"
+    shares = (0.8, 0.1, 0.1) if files else (0.6, 0.2, 0.2)
+    split = split_rows(len(frame), y, task=task, seed=request.split_seed, fractions=shares, **by)
+    places = {"train": split.train, "validation": split.validation, "test": split.test}
+    text = "60 % training, 20 % validation, 20 % test"
+    if files:
+        # Two parts are needed: both halves that were split off serve as the part without a file.
+        wanted = "validation" if "test" in files else "test"
+        places = {"train": split.train, wanted: np.sort(np.concatenate([split.validation, split.test]))}
+        text = f"80 % training, 20 % {wanted}; {sources}"
+    how = f"by groups of {request.group!r}" if request.group else f"by time, {request.time!r}" if request.time else ""
+    how = how or ("stratified by class" if split.kind == "stratified" else "at random")
+    seed = "" if request.time is not None else f", seed {request.split_seed}"
+    return places, f"{text}; {how}{seed}"
+
+
+def notes_on_division(
+    notes: list[str], request: RunRequest, rows: SplitTable, read: Sequence[str], codes: Sequence[str | int | float]
+) -> tuple[int, int, int]:
+    """Note options of the split that have no effect, and what training and test rows have in common.
+
+    Returns how many test rows equal a training row in every column, in how many of these every feature is missing, and
+    how many are equal in the columns ``read``, which are the features and the target.
+    """
+    train, test = rows.tables["train"], rows.tables["test"]
+    notes += [
+        f"{flag} has no effect on the split, because --test and --validation are given. The column is left out."
+        for flag, column in (("--split-group", request.group), ("--time", request.time))
+        if len(rows.files) == 2 and column is not None
+    ]
+    for part, table in rows.files.items():
+        if request.group is None or request.group not in table.columns:
+            continue
+        there, learned = (set(map(canonical, side[request.group].dropna().unique())) for side in (table, train))
+        if shared := len(there & learned):
+            notes.append(
+                f"{shared} of {len(there)} groups of {request.group!r} in the {part} file "
+                f"{by_count(shared, 'is', 'are')} also in the training rows"
+            )
+    # Only columns of both files can be compared.
+    columns = [name for name in train.columns if name in test.columns]
+    alike = count_shared_rows(train[list(read)], test[list(read)])
+    equal = count_shared_rows(train[columns], test[columns]) if alike else 0
+    blank = 0
+    if equal:
+        words = by_count(equal, "is", "are")
+        empty = blank_codes(test[list(read[:-1])], codes).isna().all(axis=1).to_numpy()
+        blank = count_shared_rows(train[columns], test.loc[empty, columns])
+        note = f"{equal} of {len(test)} test rows ({equal / len(test):.1%}) {words} also in the training rows"
+        notes.append(f"{note}{blank_words(equal, blank)}")
+    if alike > equal:
+        further = f"a further {alike - equal}" if equal else str(alike)
+        agree = by_count(alike - equal, "agrees", "agree")
+        notes.append(
+            f"{further} of {len(test)} test rows {agree} with a training row in every feature and the target, but not "
+            "in the columns that are left out"
+        )
+    return equal, blank, alike
+
+
+# ---- the target ------------------------------------------------------------------------------------------------------
+def find_column(name: str, names: Sequence[str], role: str) -> None:
+    """Refuse a column that is not in the table. Suggest a near name, or hint at a wrong delimiter."""
+    if name in names:
+        return
+    fix = f"{did_you_mean(name, names)} Columns: {listed(names, 8)}.".lstrip()
+    if len(names) == 1:
+        fix += " Is the delimiter one of , ; tab | or space? In an Excel file, choose the sheet with --sheet."
+    raise InputError(f"Column {name!r} ({role}) not found", hint=fix, code="PG012")
+
+
+def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, str]:
+    """Return the task and the reason. The values must not be missing.
+
+    Text, booleans and categories are classes. So are whole numbers with at most 10 different values, each in at least
+    5 rows, and any two whole numbers. Other numbers are for regression.
+    """
+    is_flag = pd.api.types.is_bool_dtype(values.dtype)
+    is_number = pd.api.types.is_numeric_dtype(values.dtype) and not is_flag
+    if wanted == "classification":
+        return "classification", "as requested"
+    if wanted == "regression":
+        if not is_number and not is_flag:
+            raise InputError(
+                f"A regression target must be numeric, but column {name!r} holds text such as {str(values.iloc[0])!r}",
+                hint="Choose another target, or --task classification.",
+                code="PG015",
+            )
+        return "regression", "as requested"
+    if is_moment(values) or (not is_number and not is_flag and find_date_format(values.astype(str).tolist())):
+        raise InputError(
+            f"Column {name!r} holds dates, and dates cannot be predicted",
+            hint="Choose another target, or make it a number, such as days since the first date. If few dates are "
+            "classes, pass --task classification.",
+            code="PG015",
+        )
+    if not is_number:
+        return "classification", "its values are not numbers"
+    numbers = values.to_numpy(dtype=np.float64)
+    counts = np.unique(numbers, return_counts=True)[1]
+    different, fewest = len(counts), int(counts.min(initial=len(numbers)))
+    if not np.all(numbers == np.floor(numbers)):
+        reason = f"numbers with {different} different values"
+        if different <= _FEW_NUMBERS and different * FEWEST_IN_CLASS <= len(numbers):
+            reason += "; if these are classes, pass --task classification"
+        return "regression", reason
+    reason = f"whole numbers with {different} different values"
+    if different <= 2 or (different <= MOST_CLASSES and fewest >= FEWEST_IN_CLASS):
+        return "classification", reason
+    thin = different <= MOST_CLASSES
+    return "regression", reason + (f", the rarest in {counted(fewest, 'row')}" if thin else "")
+
+
+def doubt_on_task(values: pd.Series[Any], task: Task, name: str, option: str = "--task classification") -> list[str]:
+    """Return a note if a target that is read as numbers may hold classes."""
+    if task == "classification":
+        return []
+    numbers = np.unique(values.to_numpy(dtype=np.float64))
+    if len(numbers) > _MOST_DOUBTFUL or not np.all(numbers == np.floor(numbers)):
+        return []
+    _, reason = choose_task(values, "auto", name)
+    return [f"target {name!r} is predicted as a number: {reason}. If these are classes, pass {option}."]
+
+
+def positive_label(y: npt.NDArray[Any], task: Task, wanted: Any, stated: Any = None) -> Any:
+    """Return the positive class of two among training rows ``(rows,)`` as a Python value. None: not two classes.
+
+    It is the class that the user ``wanted``, else the one ``stated`` by the data card, else the rarer one.
+    """
+    classes = np.unique(y) if task == "classification" else np.zeros(0)
+    if wanted is not None:
+        return classes[find_positive(classes.tolist(), wanted)].item()
+    if len(classes) != 2:
+        return None
+    named = [label for label in classes.tolist() if stated is not None and canonical(label) == canonical(stated)]
+    return named[0] if named else classes[usual_positive(classes.tolist(), y == classes[1])].item()
+
+
+def positive_words(positive: Any) -> list[str]:
+    """Return a sentence that names the positive class of two, or an empty list."""
+    if positive is None:
+        return []
+    return [f"Average precision and lift are for the positive class {str(positive)!r} (change it with --positive)."]
+
+
+def target_values(
+    values: pd.Series[Any], task: Task, name: str, *, alike: tuple[str, str] | None = None
+) -> npt.NDArray[Any]:
+    """Return the values as an array: float64 for regression, else classes as whole numbers, booleans or text."""
+    if task == "regression":
+        numbers = values.to_numpy(dtype=np.float64)
+        if not np.all(np.isfinite(numbers)):
+            row = int(np.argmin(np.isfinite(numbers)))
+            raise CellError.at(
+                row,
+                values.index,
+                f"A regression target must be finite, but column {name!r} holds {numbers[row]}",
+                "Correct the cell or leave it empty.",
+            )
+        if len(np.unique(numbers)) < 2:
+            raise InputError(
+                f"Column {name!r} cannot be the target: it is {numbers[0]:g} in every row",
+                hint="Choose another target.",
+                code="PG015",
+            )
+        # Here all rows are checked as fit checks training rows.
+        from permgrad.models.estimators.inputs import number_target
+
+        return number_target(numbers)
+    if pd.api.types.is_bool_dtype(values.dtype):
+        classes = values.to_numpy(dtype=bool)
+    elif pd.api.types.is_numeric_dtype(values.dtype) and bool((values == np.floor(values)).all()):
+        classes = values.to_numpy(dtype=np.int64)
+    else:
+        classes = np.array([str(value) for value in values], dtype=object).astype(str)
+    levels = np.unique(classes)
+    check_class_names(levels.tolist())
+    if len(levels) < 2:
+        why = "" if alike is None else f" ({alike[0]!r} and {alike[1]!r} are both read as it)"
+        fix = (
+            "Choose another target."
+            if alike is None
+            else f"{AS_TEXT[0].upper()}{AS_TEXT[1:]}, or choose another target."
+        )
+        raise InputError(f"Column {name!r} has only one class: {levels[0].item()!r}{why}", hint=fix, code="PG015")
+    if len(levels) > 2 and len(levels) > len(classes) / 2:
+        raise InputError(
+            f"Column {name!r} has a class for nearly every row: {len(levels)} classes in {len(classes)} rows",
+            hint="Choose another target, or --task regression for numbers.",
+            code="PG015",
+        )
+    return np.asarray(classes)
+
+
+def task_of_target(kinds: dict[str, Kind], target: str, task: str) -> str:
+    """Remove the target from ``kinds`` and return the task of its kind, or ``task`` if it has none."""
+    kind = kinds.pop(target, None)
+    if kind is None:
+        return task
+    kind_task = _TASK_OF.get(kind)
+    if kind_task is None:
+        raise InputError(
+            f"The target {target!r} cannot be of kind {kind}",
+            hint=f"Pass --kind {target}=categorical to predict classes, --kind {target}=numeric to predict a number.",
+            code="PG015",
+        )
+    if task not in ("auto", kind_task):
+        raise InputError(
+            f"--kind {target}={kind} means {kind_task}, which contradicts --task {task}",
+            hint="Leave one of them out.",
+            code="PG006",
+        )
+    return kind_task
+
+
+# ---- the published example -------------------------------------------------------------------------------------------
+#: Share of the training rows that is held out to choose thresholds.
+_HELD_OUT = 0.1
+#: Presets that read the row as a table and as an image. Their settings need not be loaded, and with them torch.
+_HYBRID = ("default", "thorough", "fast", "paper")
+
+
+def explains_gradients(preset: Any) -> bool:
+    """Whether runs of a preset are explained by integrated gradients first: one logit, the table alone."""
+    if preset in _HYBRID:
+        return False
+    from permgrad.models.estimators.presets import get_preset
+
+    settings = get_preset(preset)
+    return bool(settings.network.single_logit) and tuple(settings.branches) == ("tabular",)
+
+
+def divide_as_published(n: int, y: npt.NDArray[Any], seed: int) -> dict[str, Rows]:
+    """Split as published, 80/20 and stratified. A tenth of the 80 is held out of training to choose thresholds."""
+    from sklearn.model_selection import train_test_split
+
+    def halve(rows: Rows, share: float) -> tuple[Rows, Rows]:
+        counts = np.unique(y[rows], return_counts=True)[1]
+        enough = counts.min() >= 2 and int(np.ceil(len(rows) * share)) >= len(counts)
+        first, second = train_test_split(rows, test_size=share, random_state=seed, stratify=y[rows] if enough else None)
+        return first, second
+
+    learned, test = halve(np.arange(n, dtype=np.int64), 0.2)
+    train, held = halve(learned, _HELD_OUT)
+    return {"train": train, "validation": held, "test": test}

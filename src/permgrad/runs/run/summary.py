@@ -1,0 +1,200 @@
+"""What the terminal shows of a finished run."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from permgrad.assess.branches import entries_of, is_hybrid
+from permgrad.base.errors import by_count
+from permgrad.base.folders import believed
+from permgrad.base.significance import clearly
+from permgrad.evaluation.metrics import metrics as registry
+from permgrad.pages.ranks import training_words
+from permgrad.pages.sentences import no_share_words, path_words, related_words
+from permgrad.pages.units import advantage_in
+from permgrad.runs.folder.documents import (
+    BRANCHES,
+    GROUPS,
+    METRICS,
+    read_json,
+    read_metrics,
+    read_optional,
+    read_related,
+    read_table_of,
+    saved_explanation,
+)
+from permgrad.runs.folder.folder import read_record
+from permgrad.runs.requests import Outcome
+from permgrad.runs.run.splitting import positive_words
+
+_PATHS = ("tabular", "image")
+#: With more models each has a line instead of a column.
+_MODELS_SIDE_BY_SIDE = 3
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the summary of a run is made of: documents of its folder, and the frame of its importances."""
+
+    metrics: Mapping[str, Any]
+    branches: Mapping[str, Any]
+    importances: Any
+    related: Sequence[Mapping[str, Any]]
+    groups: Mapping[str, Any]
+    refits: Any = None
+
+    @classmethod
+    def read(cls, folder: Path) -> Summary:
+        """Read a finished run."""
+        frame = read_table_of(
+            folder / "importance.csv",
+            "explanation",
+            needs=("feature", "class", "importance", "ci_low", "ci_high", "p_value", "p_adjusted"),
+            numbers=("importance", "ci_low", "ci_high", "p_value", "p_adjusted", *_PATHS),
+            keep_default_na=False,
+            na_values=[""],
+            dtype={"class": str},
+        )
+        return cls(
+            metrics=read_metrics(folder / METRICS),
+            branches=read_json(folder / BRANCHES),
+            importances=frame,
+            related=read_related(folder / "explanations" / "related.json"),
+            groups=read_optional(folder / GROUPS) or {},
+            refits=saved_explanation(folder, "refits"),
+        )
+
+
+def summarise(folder: Path, summary: Summary | None = None) -> Outcome:
+    """Return the summary of a finished run, which is read from its folder if it was finished before."""
+    already = summary is None
+    with believed(folder):
+        summary = Summary.read(folder) if summary is None else summary
+        metrics, branches, frame = summary.metrics, summary.branches, summary.importances
+        # The first line of a feature is over all rows. A class may also be named "all".
+        top = frame[frame["class"] == "all"].drop_duplicates("feature")
+        top = top.sort_values("importance", ascending=False, kind="stable")
+        report, verdict = folder / "report.html", metrics["verdict"]
+        facts: dict[str, Any] = {
+            "folder": os.fspath(folder),
+            "report": os.fspath(report),
+            "already_finished": already,
+            **{name: metrics[name] for name in ("task", "rows", "test", "baselines", "verdict")},
+            **{name: metrics[name] for name in ("positive", "never_predicted", "cuts") if name in metrics},
+            "top_features": top.drop(columns=["class", "modality"]).head(10).to_dict(orient="records"),
+            "branches": entries_of(branches),
+        }
+        record = read_record(folder)
+        if record is not None and "time" in record["facts"]:
+            facts["time"] = record["facts"]["time"]
+        lines = [f"This run is already finished ({folder}). Nothing was changed."] if already else []
+        # Features that move together are named below, after the features.
+        shown = [one for one in verdict if one["facts"]["kind"] != "related"]
+        lines += [f"ALARM: {one['sentence']}" if one["facts"]["kind"] == "leak" else one["sentence"] for one in shown]
+        learnt = all(one["facts"].get("learnt", True) for one in verdict)
+        lines += _metric_lines(metrics)
+        groups = folder / GROUPS if summary.groups else None
+        whole = advantage_in("squared_error" if metrics["task"] == "regression" else "cross_entropy", metrics)
+        lines += _feature_lines(top, summary.related, learnt=learnt, groups=groups, whole=whole)
+        lines += _branch_lines(branches)
+        if summary.refits is not None:
+            lines.append(training_words(summary.refits))
+        return Outcome(facts, "\n".join([*lines, f"Report: {report}"]))
+
+
+def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Return lines on the quality of the models, the positive class, and thresholds."""
+    models = {"permgrad": metrics["test"], **metrics["baselines"]}
+    labels = {one.name: one.label for one in registry.values() if one.name in metrics["test"]}
+    if len(models) > _MODELS_SIDE_BY_SIDE:
+        rows = list(models)
+        columns = [
+            (label, max(len(label), 8) + 2, [scores.get(name) for scores in models.values()])
+            for name, label in labels.items()
+        ]
+    else:
+        rows = list(labels.values())
+        columns = [(model, 15, [scores.get(name) for name in labels]) for model, scores in models.items()]
+    width = max(map(len, rows))
+    lines = [f"Test rows ({metrics['rows']['test']:,}):"]
+    lines.append(" " * (width + 2) + "".join(f"{head:>{size}}" for head, size, _ in columns))
+    for place, row in enumerate(rows):
+        texts = ["–" if cells[place] is None else f"{cells[place]:.4g}" for _, _, cells in columns]
+        cells = "".join(f"{text:>{size}}" for text, (_, size, _) in zip(texts, columns, strict=True))
+        lines.append(f"  {row:<{width}}{cells}")
+    lines += [*positive_words(metrics.get("positive"))]
+    if not (stored := metrics.get("cuts")):
+        return lines
+    width = max(len(row["cut"]) for row in stored["test"])
+    head = f"Threshold for {stored['positive']!r}:"
+    lines.append(f"{head:<{width + 2}}  accuracy  balanced      F1")
+    for row in stored["test"]:
+        numbers = f"{row['accuracy']:>8.3f}  {row['balanced_accuracy']:>8.3f}  {row['f1']:>6.3f}"
+        lines.append(f"  {row['cut']:<{width}}  {numbers}")
+    return lines
+
+
+def _feature_lines(
+    top: Any,
+    related: Sequence[Mapping[str, Any]] = (),
+    most: int = 8,
+    *,
+    learnt: bool = True,
+    groups: Path | None = None,
+    whole: float | None = None,
+) -> list[str]:
+    """List the leading features. ``groups``: a file of columns that move together. ``whole``: the model's advantage."""
+    adjusted_p = top["p_adjusted"] if "p_adjusted" in top else top["importance"] * math.nan
+    clear, tests = clearly(top["importance"], adjusted_p), int(adjusted_p.notna().sum())
+    whose = f"{len(top)} features" + ("" if learnt else ", of a model that learned nothing")
+    lost = "how much the loss grows" if whole is None else "how much of its advantage over a constant the model loses"
+    lines = [f"Most important of {whose} ({lost} when one is shuffled, 95 % interval):"]
+
+    def written(number: float) -> str:
+        return f"{number:.3g}" if whole is None else f"{100 * number / whole:z.1f} %"
+
+    width = min(max((len(str(name)) for name in top["feature"].head(most)), default=0), 40)
+    below = False
+    for place, row in enumerate(top.head(most).to_dict(orient="records"), start=1):
+        # The share of an effect that may be zero means nothing.
+        paths = [name for name in _PATHS if name in row and min(row["ci_low"], row["importance"]) > 0]
+        shares = ", ".join(f"{name} {row[name] / row['importance']:z.0%}" for name in paths)
+        below |= "-" in shares
+        interval = f"[{written(row['ci_low'])}, {written(row['ci_high'])}]"
+        mark, name, value = "*" if clear[place - 1] else " ", str(row["feature"])[:40], written(row["importance"])
+        lines.append(f"{mark} {place:>2}. {name:<{width}}  {value:>8}  {interval:<22} {shares}".rstrip())
+    if clear.any():
+        lines.append(
+            f"  * clearly matters: p-value below 5 % after Holm's correction for {tests} features "
+            f"({clear.sum()} {by_count(clear.sum(), 'does', 'do')})"
+        )
+    elif tests:
+        lines.append(f"  None clearly matters: no p-value is below 5 % after Holm's correction for {tests} features.")
+    named = top["feature"].head(most)[clear[:most]].astype(str).tolist()
+    if words := related_words(related, named, lambda name: name[:40]):
+        lines.append(f"  {words}")
+        lines += [f"  To explain related columns as one feature, pass --groups {groups}."] if groups else []
+    if below:
+        lines.append("  (a share below 0 %: that path makes the loss of this feature larger)")
+    return lines
+
+
+def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
+    entries = entries_of(branches)
+    if len(entries) < 2:
+        return []
+    what, whose, one = ("Paths", "Branch", "a path") if is_hybrid(entries) else ("Inputs", "Input", "an input")
+    if words := path_words(entries):
+        return [f"{what} (how much the loss grows when {one} is shuffled): {words}"]
+    if why := no_share_words(branches):
+        return [f"{whose} shares: none, because {why}"]
+    shares = [
+        f"{name} {'undefined' if facts['share'] is None else format(facts['share'], 'z.0%')}"
+        for name, facts in entries.items()
+    ]
+    return [f"{whose} shares: {', '.join(shares)}"]

@@ -1,0 +1,65 @@
+"""Pairs of a run: which are measured, that the page is built again from the folder, and what is left out."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.runs.test_commands import call
+
+import permgrad as pg
+from permgrad.assess.assessment import PLACES
+from permgrad.assess.sections import together
+from permgrad.assess.store import Store
+from permgrad.attribution.explanation.pairs import OTHERS, pairs_of
+from permgrad.base.errors import InputError
+from permgrad.runs.requests import RunRequest
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A finished run on a product of two features."""
+    place, rng = tmp_path_factory.mktemp("together"), np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(700, 5)), columns=list("abcde"))
+    table["y"] = 2 * table["a"] * table["b"] + table["c"] + 0.1 * rng.normal(size=700)
+    table.to_csv(place / "table.csv", index=False)
+    call("run", place / "table.csv", "--target", "y", "--preset", "fast", "--interactions", 3, "--out", place / "run")
+    return place / "run"
+
+
+def test_the_most_important_features_and_all_others_are_measured_and_read_again(folder):
+    pairs = pg.Explanation.load(folder / "explanations" / "interactions")
+    assert len(pairs.of_order(1).names) == 4
+    assert OTHERS in pairs.names
+    assert set(pairs_of(pairs).names[0]) == {"a", "b"}
+    stored = Store(folder).get(*PLACES["together"])
+    assert set(stored.effects[0]["pair"]) == {"a", "b"}
+    assert OTHERS not in {name for effect in stored.effects for name in effect["pair"]}
+    page = (folder / "report.html").read_text(encoding="utf-8").split("What was run")[0]
+    assert "Which features work together" in page
+    assert "All 6 pairs of the 3 most important features, and of all others as one, were looked at." in page
+    call("report", folder)
+    assert (folder / "report.html").read_text(encoding="utf-8").split("What was run")[0] == page
+    assert json.loads((folder / "run.json").read_text())["configuration"]["interactions"] == 3
+
+
+def test_groups_stay_whole():
+    main = SimpleNamespace(names=("a", "b", "c", "g"), groups={"g": ["x", "y"]})
+    assert together.options_of(["a", "b"], main)["groups"] == {OTHERS: ["c", "x", "y"]}
+    assert together.options_of(["a", "g"], main)["groups"] == {"g": ["x", "y"], OTHERS: ["b", "c"]}
+    assert together.options_of(["a", "b", "c"], main)["groups"] == {"g": ["x", "y"]}, "a single one is itself"
+    assert "groups" not in together.options_of(["a", "b"], SimpleNamespace(names=("a", "b", "c"), groups=None))
+    assert together.sets_of(["a", "b"], main.names) == 6
+    assert together.sets_of(["a", "b", "c"], main.names) == 10
+
+
+def test_a_run_without_pairs_has_none(tmp_path):
+    assert Store(tmp_path).get(*PLACES["together"]) is None
+
+
+def test_images_have_no_such_pairs():
+    with pytest.raises(InputError, match="--interactions does not apply to runs with --image"):
+        RunRequest(table="t.csv", images=("scan",), interactions=3).check()

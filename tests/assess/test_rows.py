@@ -1,0 +1,132 @@
+"""Rows with a target: some of them, in any order and form."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from permgrad.assess.reading import ReadModel
+from permgrad.assess.rows import Rows, taken
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.models.estimators.image_table import Records
+from permgrad.models.estimators.prepared import EncodedRows
+
+PLACES = np.array([3, 1, 1])
+NUMBERS = np.arange(10.0).reshape(5, 2)
+Pair = namedtuple("Pair", "left right")  # noqa: PYI024 — as a user may write it
+
+
+def rows_of(**changes) -> Rows:
+    """Five rows whose every part says which one it is."""
+    table = pd.DataFrame({"a": NUMBERS[:, 0]}, index=[9, 8, 7, 6, 5])
+    fields = {"inputs": table, "y": np.arange(5), "numbers": np.arange(5) * 100, "table": table}
+    return Rows(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(
+    ("inputs", "listed"),
+    [
+        (NUMBERS, lambda some: some.tolist()),
+        (pd.DataFrame(NUMBERS, index=[5, 5, 5, 2, 1]), lambda some: some.to_numpy().tolist()),
+        (torch.from_numpy(NUMBERS), lambda some: some.tolist()),
+        (NUMBERS.tolist(), lambda some: some),
+    ],
+    ids=["array", "frame", "tensor", "lists"],
+)
+def test_rows_of_every_container_are_taken_by_position(inputs, listed):
+    some = taken(inputs, PLACES, 5)
+    assert type(some) is type(inputs)
+    assert listed(some) == [[6.0, 7.0], [2.0, 3.0], [2.0, 3.0]]
+
+
+def test_every_input_of_a_network_is_taken():
+    image = torch.arange(5)[:, None, None] * torch.ones(1, 2, 2)
+    some = taken({"image": image, "table": pd.DataFrame(NUMBERS), "none": None}, PLACES, 5)
+    assert list(some) == ["image", "table", "none"]
+    assert some["image"].shape == (3, 2, 2)
+    assert some["image"][:, 0, 0].tolist() == [3, 1, 1]
+    assert some["table"].to_numpy().tolist() == NUMBERS[PLACES].tolist()
+    assert some["none"] is None
+    for inputs in ((image, NUMBERS), [image, NUMBERS], Pair(image, NUMBERS), {"deep": (image, [NUMBERS])}):
+        some = taken(inputs, PLACES, 5)
+        assert type(some) is type(inputs)
+    assert some["deep"][1][0].tolist() == NUMBERS[PLACES].tolist()
+    assert taken(Pair(image, NUMBERS), PLACES, 5).right.tolist() == NUMBERS[PLACES].tolist()
+
+
+def test_as_many_inputs_as_rows_are_no_list_of_rows():
+    five = [NUMBERS + place for place in range(5)]
+    assert [each.tolist() for each in taken(five, PLACES, 5)] == [
+        (NUMBERS + place)[PLACES].tolist() for place in range(5)
+    ]
+
+
+def test_lists_of_texts_are_rows():
+    texts = ["none", "one", "two", "three", "four"]
+    assert taken(texts, PLACES, 5) == ["three", "one", "one"]
+    assert taken(tuple(texts), PLACES, 5) == ["three", "one", "one"]
+    assert taken({"text": texts, "number": NUMBERS}, PLACES, 5)["text"] == ["three", "one", "one"]
+
+
+def test_encoded_rows_and_records_take_their_own():
+    table = pd.DataFrame({"a": NUMBERS[:, 0]})
+    encoded = EncodedRows.of(table, TableEncoder("minmax").fit(table))
+    some = rows_of(inputs=encoded).take(PLACES).inputs
+    assert some.table["a"].tolist() == [6.0, 2.0, 2.0]
+    assert some.encoded.tolist() == encoded.encoded[PLACES].tolist()
+    assert some.encoder is encoded.encoder, "they are not encoded again"
+    records = Records({"scan": [f"{place}.png" for place in range(5)]}, table, np.arange(5))
+    some = rows_of(inputs=records).take(PLACES).inputs
+    assert some.images == {"scan": ["3.png", "1.png", "1.png"]}
+    assert (some.table["a"].tolist(), some.y.tolist()) == ([6.0, 2.0, 2.0], [3, 1, 1])
+
+
+def test_all_parts_of_rows_are_taken():
+    names = pd.DataFrame({"who": list("vwxyz")})
+    rows = rows_of(identifiers=names, truth=np.array(list("abcde"), dtype=object))
+    some = rows.take(PLACES)
+    assert len(some) == 3
+    assert some.inputs["a"].tolist() == some.frame["a"].tolist() == [6.0, 2.0, 2.0]
+    assert some.frame.index.tolist() == [6, 8, 8]
+    assert some.y.tolist() == [3, 1, 1]
+    assert some.numbers.tolist() == [300, 100, 100]
+    assert some.identifiers["who"].tolist() == ["y", "w", "w"]
+    assert some.truth.tolist() == ["d", "b", "b"]
+    assert rows.take(np.arange(5)) is rows, "nothing is copied"
+    assert len(rows.take(np.zeros(0, dtype=np.int64))) == 0
+    without = rows_of(table=None).take(PLACES)
+    assert (without.table, without.identifiers, without.truth, without.cut) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        pd.Series([0, 10, 20, 30, 40], index=[4, 3, 2, 1, 0]),
+        np.arange(5) * 10,
+        [0, 10, 20, 30, 40],
+        (0, 10, 20, 30, 40),
+        torch.arange(5) * 10,
+        pd.DataFrame({"y": [0, 10, 20, 30, 40]}),
+    ],
+    ids=lambda y: type(y).__module__.partition(".")[0] + "." + type(y).__name__,
+)
+def test_targets_of_every_kind_are_taken_by_position(y):
+    assert np.asarray(rows_of(y=y).take(PLACES).y).ravel().tolist() == [30, 10, 10]
+
+
+def test_targets_of_several_outputs_are_taken():
+    assert rows_of(y=NUMBERS).take(PLACES).y.tolist() == NUMBERS[PLACES].tolist()
+
+
+def test_some_rows_are_taken_in_the_order_asked_for():
+    X = pd.DataFrame({"a": np.arange(6.0), "b": 1.0})
+    read = ReadModel(lambda table: table["a"].to_numpy(), X, X["a"], n_repeats=2, progress=False)
+    order = np.array([3, 1, 5, 0, 4, 2])
+    rows = read.rows.take(order)
+    assert rows.inputs["a"].tolist() == order.tolist() == rows.y.tolist()
+    again = rows.take(np.array([2, 0]))
+    assert again.inputs["a"].tolist() == again.numbers.tolist() == again.table["a"].tolist() == [5, 3]

@@ -1,0 +1,69 @@
+"""Explanations are saved and loaded unchanged, and files that are damaged, newer or pickled are refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.attribution.explanation.test_explanation import make_global, make_local
+
+from permgrad import Explanation, InputError
+
+
+@pytest.mark.parametrize("make", [make_local, make_global])
+def test_save_and_load_give_back_everything(tmp_path, make):
+    original = make()
+    original.save(tmp_path / "why")
+    assert sorted(path.name for path in (tmp_path / "why").iterdir()) == ["explanation.json", "values.npz"]
+    loaded = Explanation.load(tmp_path / "why")
+    pd.testing.assert_frame_equal(loaded.to_frame(), original.to_frame())
+    for name in ("names", "modality", "outputs", "method", "scope", "level", "additive", "branches", "direction"):
+        assert getattr(loaded, name) == getattr(original, name)
+    if original.feature_values is not None:
+        assert loaded.feature_values["b"].tolist() == original.feature_values["b"].tolist()
+        np.testing.assert_allclose(loaded.feature_values["a"].to_numpy(float), original.feature_values["a"].to_numpy())
+        np.testing.assert_array_equal(loaded.base_values, original.base_values)
+
+
+def test_save_never_overwrites_in_silence(tmp_path):
+    make_local().save(tmp_path / "why")
+    with pytest.raises(InputError, match="Pass overwrite=True"):
+        make_local().save(tmp_path / "why")
+    make_global().save(tmp_path / "why", overwrite=True)
+    assert Explanation.load(tmp_path / "why").method == "permgrad"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="Choose another folder"):
+        make_local().save(tmp_path / "mine", overwrite=True)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_damaged_newer_and_pickled_files_are_refused(tmp_path):
+    make_local().save(tmp_path / "why")
+    header = tmp_path / "why" / "explanation.json"
+    arrays = tmp_path / "why" / "values.npz"
+    whole_header, whole_arrays = header.read_text(), arrays.read_bytes()
+
+    arrays.write_bytes(whole_arrays[: len(whole_arrays) // 2])
+    with pytest.raises(InputError, match="damaged"):
+        Explanation.load(tmp_path / "why")
+    np.savez(arrays, values=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(InputError, match="damaged"):
+        Explanation.load(tmp_path / "why")
+    arrays.write_bytes(whole_arrays)
+
+    content = json.loads(whole_header)
+    header.write_text(json.dumps({**content, "schema_version": 99}))
+    with pytest.raises(InputError, match="Install a newer permgrad"):
+        Explanation.load(tmp_path / "why")
+    header.write_text(json.dumps({k: v for k, v in content.items() if k != "names"}))
+    with pytest.raises(InputError, match="is missing or wrong"):
+        Explanation.load(tmp_path / "why")
+    header.write_text(whole_header[:100])
+    with pytest.raises(InputError, match="damaged"):
+        Explanation.load(tmp_path / "why")
+    header.unlink()
+    with pytest.raises(InputError, match="not found"):
+        Explanation.load(tmp_path / "why")

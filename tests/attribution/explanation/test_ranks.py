@@ -1,0 +1,110 @@
+"""Ranks with simultaneous intervals: no false statement at the wanted rate, ties named as ties."""
+
+import json
+
+import numpy as np
+import pytest
+
+import permgrad as pg
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.ranks import compared, freedom_of, rank_intervals
+from permgrad.base.errors import InputError
+
+RNG = np.random.default_rng
+
+
+def drawn(truth, correlation, std, rng):
+    root = np.linalg.cholesky(correlation)
+    values = truth + std * (root @ rng.normal(size=len(truth)))
+    order = np.argsort(-values)
+    return values[order], order
+
+
+@pytest.mark.parametrize("shared", [-0.15, 0.0, 0.9])
+def test_no_statement_is_false_at_the_wanted_rate(shared):
+    """Ties and close values, errors that move together or against each other."""
+    truth = np.array([3.0, 2.0, 2.0, 2.0, 1.0, 0.9, 0.0])
+    count, rng, std = len(truth), RNG(1), np.full(7, 0.3)
+    correlation = np.full((count, count), shared) + (1 - shared) * np.eye(count)
+    false = made = 0
+    for _ in range(200):
+        values, order = drawn(truth, correlation, std, rng)
+        above = compared(values, std, correlation, np.inf, 0.95).above
+        wrong = above & ~(truth[order][:, None] > truth[order][None, :])
+        false += bool(wrong.any())
+        made += above.sum()
+    assert made / 200 > 5, "the case is not trivial: some pairs can be told apart"
+    assert false <= 18  # 10 expected at most, 18 is above the 99 % quantile
+
+
+def test_without_a_correlation_any_is_allowed_for():
+    values, std = np.array([2.0, 1.0]), np.array([0.2, 0.2])
+    related = np.array([[1.0, -1.0], [-1.0, 1.0]])
+    # The error of the difference is the sum of both where errors are opposite.
+    assert compared(values, std, related, np.inf, 0.95).above[0, 1]
+    assert compared(values, std, None, np.inf, 0.95).above[0, 1]
+    assert not compared(values, std * 1.4, None, np.inf, 0.95).above.any()
+    assert not compared(values, std * 1.4, related, np.inf, 0.95).above.any()
+    assert compared(values, std * 1.4, np.eye(2), np.inf, 0.95).above[0, 1]
+
+
+def test_ranks_and_sets_by_hand():
+    values, std = np.array([9.0, 5.0, 4.9, 1.0, np.nan]), np.array([0.1, 0.1, 0.1, 0.1, np.nan])
+    low, high, sets = rank_intervals(values, std, np.eye(5), np.inf, 0.95)
+    assert low.tolist() == [1, 2, 2, 4, 1]
+    assert high.tolist() == [2, 4, 4, 5, 5]
+    assert sets.tolist() == [1, 1, 1, 1, 1], "the last one has no error and may stand anywhere"
+    low, high, sets = rank_intervals(values[:4], std[:4], np.eye(4), np.inf, 0.95)
+    assert (low.tolist(), high.tolist(), sets.tolist()) == ([1, 2, 2, 4], [1, 3, 3, 4], [1, 2, 2, 3])
+    certain = rank_intervals(np.array([2.0, 1.0, 1.0]), np.zeros(3), None, np.inf, 0.95)
+    assert certain[2].tolist() == [1, 2, 2]
+
+
+def test_degrees_of_freedom_come_back_from_intervals():
+    from scipy import stats
+
+    std = np.array([0.5, 2.0])
+    assert freedom_of(np.zeros(2), std, stats.t(7).ppf(0.975) * std, 0.95) == pytest.approx(7, rel=1e-6)
+    assert freedom_of(np.zeros(2), std, None, 0.95) == np.inf
+
+
+def test_a_call_a_file_and_a_wrong_number(tmp_path):
+    rng = RNG(0)
+    X = rng.normal(size=(300, 4))
+    y = 3 * X[:, 0] + X[:, 1] + X[:, 2]
+
+    def model(rows):
+        return 3 * rows[:, 0] + rows[:, 1] + rows[:, 2]
+
+    for method, scope in (("permutation", "global"), ("shapley", "global"), ("shapley", "local")):
+        result = pg.explain(model, X, y, method=method, scope=scope, task="regression", random_state=0, progress=False)
+        frame = result.ranking(certain=0.95)
+        assert frame.columns.tolist() == ["feature", "rank", "rank_low", "rank_high", "set"]
+        assert frame["feature"].tolist() == result.ranking()
+        assert frame["set"].tolist()[0] == 1
+        assert frame["set"].tolist()[-1] == 3, "the first, two alike, and the one that does nothing"
+        summary = result.to_global() if scope == "local" else result
+        back = Explanation.load(summary.save(tmp_path / f"{method}-{scope}"))
+        assert back.ranking(certain=0.95).equals(frame)
+        with pytest.raises(InputError, match="certain must be a number between 0 and 1"):
+            result.ranking(certain=95)
+    header = json.loads((tmp_path / "permutation-global" / "explanation.json").read_text())
+    assert header["schema_version"] == 3
+
+
+def test_a_certainty_near_1_takes_no_memory_and_is_written_in_full():
+    values, std, related = np.array([9.0, 5.0, 4.9]), np.full(3, 0.1), np.eye(3)
+    for certain in (0.9999, 0.9999999, 1 - 2**-53):
+        low, high, _ = rank_intervals(values, std, related, np.inf, certain)
+        assert (low.tolist(), high.tolist()) == ([1, 2, 2], [1, 3, 3])
+    few = compared(values, std, related, 3.0, 0.9999999)
+    assert not few.above.any()
+    assert few.critical > 400
+    names = ("a", "b", "c")
+    facts = {"confidence": 0.9999999, "rows_explained": 50}
+    text = Explanation(
+        values[:, None], names, ("t",) * 3, ("all",), "permutation", "global", std=std[:, None],
+        low=values[:, None] - 0.5, high=values[:, None] + 0.5, meta=facts,
+    ).summary()  # fmt: skip
+    assert "Intervals: 99.99999 %." in text
+    assert "Order at 99.99999 % confidence: 1 a; the rest." in text

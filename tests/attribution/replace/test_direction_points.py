@@ -1,0 +1,177 @@
+"""Where a feature is set to see which way it pushes, and the mean prediction there, computed again from raw tables."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import permgrad as pg
+from permgrad.attribution.parts.folder import EXPLAINED
+from permgrad.attribution.replace.direction import _points
+from permgrad.data.encode.encoding import TableEncoder
+
+NETWORK = {"dense_units": [8], "conv_filters": [3], "fusion_units": [8]}
+
+
+def table(rows: int) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({
+        "number": rng.normal(size=rows) * 3,
+        "count": rng.integers(0, 4, rows),
+        "flag": rng.random(rows) < 0.3,
+        "kind": rng.choice(list("uvwxyzabcdefg"), rows, p=np.arange(13, 0, -1) / 91),
+        "some": rng.normal(size=rows),
+        "alone": 1.0,
+    })  # fmt: skip
+    frame.loc[rng.random(rows) < 0.2, "some"] = np.nan
+    return frame
+
+
+@pytest.fixture(scope="module")
+def models():
+    X = table(400)
+    y = X["number"] + 2 * (X["kind"] == "u") + X["count"] - X["some"].fillna(3)
+    regressor = pg.HyNNRegressor(preset="fast", pixels=8, network=NETWORK, max_epochs=5, random_state=0, progress=False)
+    classifier = pg.HyNNClassifier(
+        preset="fast", pixels=8, network=NETWORK, max_epochs=5, random_state=0, progress=False
+    )
+    return X, regressor.fit(X, y), classifier.fit(X, np.digitize(y, [0.0, 3.0]))
+
+
+def direction_of(model, X, **options):
+    given = {"method": "permgrad", "n_repeats": 1, "random_state": 0, "progress": False} | options
+    return pg.explain(model, X, **given).direction
+
+
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_each_mean_is_that_of_predictions_with_the_feature_set(models, task):
+    X, regressor, classifier = models
+    model = regressor if task == "regression" else classifier
+    some = X[:90]
+    found = direction_of(model, some)
+    assert set(found) == {"number", "count", "flag", "kind", "some"}, "a constant pushes nowhere"
+    for name, own in found.items():
+        assert len(own["at"]) == len(own["label"]) == len(own["mean"]) >= 2
+        assert len({tuple(np.round(mean, 9)) for mean in own["mean"]}) > 1
+        cells = {str(cell): cell for cell in some[name].dropna()} | {"missing": np.nan}
+        for at, label, mean in zip(own["at"], own["label"], own["mean"], strict=True):
+            edited = some.copy()
+            edited[name] = at if own["kind"] == "numeric" else cells[label]
+            if name == "flag":
+                edited[name] = edited[name].astype(bool)
+            expected = model.predict(edited)[:, None] if task == "regression" else model.predict_proba(edited)
+            np.testing.assert_allclose(mean, expected.mean(axis=0), rtol=0, atol=2e-4)
+
+
+def test_numbers_are_set_at_quantiles_and_few_numbers_at_each(models):
+    X, regressor, _ = models
+    found = direction_of(regressor, X)
+    numeric = found["number"]
+    assert numeric["kind"] == "numeric"
+    at = np.array(numeric["at"])
+    assert at[0] == X["number"].min()
+    assert at[-1] == X["number"].max()
+    ranks = np.searchsorted(np.sort(X["number"]), at)
+    assert np.ptp(np.diff(ranks)) <= 1, "as many rows between every two"
+    assert numeric["label"] == [f"{value:.4g}" for value in at]
+    counted = found["count"]
+    assert (counted["kind"], counted["label"], counted["at"]) == ("levels", ["0", "1", "2", "3"], [0, 1, 2, 3])
+    gaps = found["some"]
+    assert gaps["kind"] == "numeric"
+    assert np.isfinite(gaps["at"]).all()
+    assert (gaps["at"][0], gaps["at"][-1]) == (X["some"].min(), X["some"].max())
+
+
+def test_levels_are_the_most_frequent_first(models):
+    X, regressor, _ = models
+    found = direction_of(regressor, X)["kind"]
+    counts = X["kind"].value_counts()
+    shown = [counts[label] for label in found["label"]]
+    assert shown == sorted(counts, reverse=True)[: len(shown)]
+    assert len(shown) == 10 < found["levels"] == len(counts)
+    assert direction_of(regressor, X)["flag"]["label"] == ["False", "True"]
+
+
+def test_a_long_table_is_seen_from_end_to_end(models):
+    """Of sorted rows some stand for all: the means are near those over every row."""
+    X, regressor, _ = models
+    ordered = X.sort_values("count", ignore_index=True)
+    found = direction_of(regressor, ordered)["number"]
+    expected = [regressor.predict(ordered.assign(number=at)).mean() for at in found["at"]]
+    first = [regressor.predict(ordered[:200].assign(number=at)).mean() for at in found["at"]]
+    assert np.abs(np.subtract(first, expected)).max() > 0.1
+    np.testing.assert_allclose(np.array(found["mean"])[:, 0], expected, rtol=0, atol=0.05)
+
+
+def test_rows_count_as_much_as_their_weight(models):
+    X, regressor, _ = models
+    some = X[:90].reset_index(drop=True)
+    kept = some["kind"].isin(["u", "v"]).to_numpy() & (some["number"] < 1).to_numpy()
+    background = X[200:]
+    left_out = direction_of(regressor, some, sample_weight=kept.astype(float), background=background)
+    alone = direction_of(regressor, some[kept], background=background)
+    assert alone == left_out != direction_of(regressor, some, background=background)
+
+    times = np.random.default_rng(0).integers(1, 4, len(some))
+    repeated = some.loc[np.repeat(np.arange(len(some)), times)].reset_index(drop=True)
+    assert len(repeated) > 100, "some rows stand for all of these"
+    weighted = direction_of(regressor, some, sample_weight=times.astype(float), background=background)
+    for name, own in weighted.items():
+        edited = some.copy()
+        for at, label, mean in zip(own["at"], own["label"], own["mean"], strict=True):
+            if own["kind"] == "numeric":
+                edited[name] = at
+                expected = np.average(regressor.predict(edited), weights=times)
+                np.testing.assert_allclose(mean[0], expected, rtol=0, atol=2e-4)
+            else:
+                assert label in direction_of(regressor, repeated, background=background)[name]["label"]
+    ranks = np.searchsorted(np.sort(repeated["number"]), weighted["number"]["at"])
+    assert np.ptp(np.diff(ranks)) <= 4, "as much weight between every two, up to one row at both ends"
+
+
+def test_batches_and_groups(models):
+    X, regressor, _ = models
+    whole, cut = direction_of(regressor, X[:150]), direction_of(regressor, X[:150], batch_size=7)
+    for name, own in whole.items():
+        np.testing.assert_allclose(cut[name]["mean"], own["mean"], rtol=0, atol=1e-5)
+    grouped = direction_of(regressor, X[:150], groups={"pair": ["number", "kind"]})
+    assert set(grouped) == set(whole) - {"number", "kind"}, "several columns have no one way"
+
+
+# ---- what a folder says of itself ------------------------------------------------------------------------------------
+
+
+def test_a_record_is_read_where_its_parts_are_what_they_should_be(tmp_path):
+    whole = {"kind": "explanation", "key": "abc", "facts": {"rows": 3}, "finished": True, "files": ["part-0.parquet"]}
+
+    def read(record) -> dict | None:
+        (tmp_path / "_stream.json").write_text(json.dumps(record), encoding="utf-8")
+        return EXPLAINED.read(tmp_path)
+
+    assert EXPLAINED.read(tmp_path / "nowhere") is None
+    assert read(whole) == whole
+    assert read({"kind": "explanation"}) is None
+    wrong = {"kind": "prediction", "key": 3, "facts": ["rows"], "finished": "yes", "files": "part-0.parquet"}
+    for name, value in wrong.items():
+        assert read(whole | {name: value}) is None, name
+    for other in ([], "text", 3, None):
+        assert read(other) is None
+    (tmp_path / "_stream.json").write_text("{", encoding="utf-8")
+    assert EXPLAINED.read(tmp_path) is None
+
+
+def test_dates_are_shown_at_a_few_moments_from_the_first_to_the_last():
+    days = pd.date_range("2020-01-01", periods=60)
+    frame = pd.DataFrame({"day": days, "x": np.arange(60.0)})
+    encoder = TableEncoder().fit(frame)
+    subject = SimpleNamespace(preprocessor=encoder)
+    request = SimpleNamespace(raw=frame, subject=subject, encoded=encoder.transform(frame))
+    found = _points(request, "day", np.ones(60))
+    assert (found["label"][0], found["label"][-1]) == ("2020-01-01", "2020-02-29")
+    assert [str(days[row].date()) for row in found["rows"]] == found["label"]
+    assert found["at"] == list(range(found["levels"])) == list(range(len(found["label"])))
+    assert 2 < found["levels"] < 60

@@ -1,0 +1,276 @@
+"""Plots of networks: modalities beside the truth, signed maps over images, and one axis for each modality."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import permgrad as pg
+from permgrad import Explanation
+from permgrad.base.errors import InputError
+from permgrad.pages import plots
+from permgrad.pages.plots._inputs import shown_input
+from permgrad.pages.plots.image import displayable
+
+GRID = (np.arange(8)[:, None] // 4 * 2 + np.arange(8)[None] // 4).astype(np.int64)
+NAMES = (*(f"scan[{r},{c}]" for r in range(2) for c in range(2)), "age", "dose")
+MODALITY = ("scan",) * 4 + ("table",) * 2
+
+
+def local(channels: int = 1, rows: int = 3, **changes) -> Explanation:
+    rng = np.random.default_rng(0)
+    fields = {
+        "values": rng.normal(size=(rows, 6, 2)),
+        "names": NAMES,
+        "modality": MODALITY,
+        "outputs": ("ill", "well"),
+        "method": "shapley",
+        "scope": "local",
+        "additive": True,
+        "base_values": np.zeros((rows, 2)),
+        "maps": {"images:scan": rng.uniform(size=(rows, channels, 8, 8)), "segments:scan": GRID[None]},
+        "meta": {"unit": "logit"},
+    }
+    return Explanation(**{**fields, **changes})
+
+
+def modalities(values=(0.6, 0.3, -0.1), **changes) -> Explanation:
+    names = ("X1", "X2", "X3")
+    return Explanation(
+        np.array(values)[:, None], names, names, ("all",), "permgrad", "global", level="modality", **changes
+    )
+
+
+def texts(figure) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return figure.to_svg()
+
+
+# ---- modalities beside the truth -------------------------------------------------------------------------------------
+def test_bars_are_shares_and_marks_stand_at_the_truth():
+    figure = modalities().plot.modality(truth={"X1": 0.5, "X2": 0.5})
+    axes = figure.axes[0]
+    widths = [bar.get_width() for bar in axes.patches]
+    assert widths == pytest.approx([2 / 3, 1 / 3, 0.0]), "a negative importance is no part of a whole"
+    (marks,) = [line for line in axes.lines if line.get_label() == "truth"]
+    assert list(zip(marks.get_ydata(), marks.get_xdata(), strict=True)) == [(0, 0.5), (1, 0.5)]
+    assert "67 % · truth 50 %" in texts(figure)
+    assert "X1 0.67, truth 0.50" in figure.description
+
+
+def test_several_truths_have_marks_of_their_own():
+    truth = {"published": {"X1": 0.5, "X2": 0.5, "X3": 0.0}, "effect": {"X1": 0.56, "X2": 0.44}}
+    figure = modalities().plot.modality(truth=truth)
+    lines = {line.get_label(): line for line in figure.axes[0].lines if line.get_label() in truth}
+    assert {name: list(line.get_xdata()) for name, line in lines.items()} == {
+        "published": [0.5, 0.5, 0.0],
+        "effect": [0.56, 0.44],
+    }
+    assert lines["published"].get_marker() != lines["effect"].get_marker()
+    assert "33 % · truth 50 | 44 %" in texts(figure)
+
+
+def test_features_are_summed_before_shares_are_taken():
+    explanation = local()
+    summed = explanation.values[:, :4, 1].sum(axis=1), explanation.values[:, 4:, 1].sum(axis=1)
+    means = np.array([np.abs(own).mean() for own in summed])
+    figure = explanation.plot.modality(truth={"scan": 0.7, "table": 0.3}, output="well")
+    assert [bar.get_width() for bar in figure.axes[0].patches] == pytest.approx(means / means.sum())
+
+
+def test_nothing_at_all_is_drawn_as_nothing():
+    figure = modalities((0.0, 0.0, 0.0)).plot.modality(truth={"X1": 0.0})
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [0.0, 0.0, 0.0]
+    assert "<svg" in texts(figure)
+
+
+@pytest.mark.parametrize(
+    ("truth", "message"),
+    [
+        ({"X9": 1.0}, r"truth must be one of 'X1', 'X2', 'X3', got 'X9'"),
+        ({"X1": 0.8, "X2": 0.8}, "truth must hold shares of at least 0 with a sum of at most 1, got "),
+        ({"X1": -0.1}, "the share of 'X1' must be a finite number of at least 0, got -0.1"),
+    ],
+)
+def test_a_truth_that_is_none_is_refused(truth, message):
+    with pytest.raises(InputError, match=message):
+        modalities().plot.modality(truth=truth)
+
+
+# ---- one axis for each modality --------------------------------------------------------------------------------------
+def test_mixed_methods_never_share_an_axis():
+    meta = {
+        "methods": {"scan": "gradient", "table": "shapley"},
+        "units": {"scan": "logit per grey level", "table": "nats"},
+    }
+    explanation = local(meta=meta)
+    figure = explanation.plot.features()
+    assert len(figure.axes) == 2
+    assert len({tuple(axes.get_shared_x_axes().get_siblings(axes)) for axes in figure.axes}) == 2
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    assert labels == ["mean |attribution|, logit per grey level", "mean |attribution|, nats"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["scan · gradient", "table · shapley"]
+    assert len(explanation.plot().axes) == 2
+    for kind in ("bar", "beeswarm", "waterfall", "classes", "modality"):
+        said = rf"{kind} needs one unit for all features, .* Call explanation\.plot\.features\(\)"
+        with pytest.raises(InputError, match=said):
+            getattr(explanation.plot, kind)()
+
+
+def test_panels_rank_their_own_features():
+    explanation = local().to_global("mean_abs")
+    figure = explanation.plot.features(top_n=3)
+    for axes, (start, stop) in zip(figure.axes, ((0, 4), (4, 6)), strict=True):
+        widths = [bar.get_width() for bar in axes.patches]
+        own = np.sort(explanation.values[start:stop, 0])[::-1][:3]
+        assert widths == pytest.approx(own)
+    assert "1 more not shown" in texts(figure)
+    assert figure.description.startswith("Bars of the leading features of each input")
+
+
+# ---- over images -----------------------------------------------------------------------------------------------------
+def coloured(figure) -> np.ndarray:
+    """The colours laid over the image."""
+    return np.asarray(figure.axes[1].images[-1].get_array())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_segments_are_drawn_over_images_of_one_or_three_channels(channels):
+    explanation = local(channels)
+    figure = explanation.plot.image(row=1, output="well")
+    picture = np.asarray(figure.axes[0].images[0].get_array())
+    assert picture.shape == ((8, 8) if channels == 1 else (8, 8, 3))
+    bar = figure.axes[-1]
+    low, high = bar.get_ylim()
+    assert low == -high == -np.abs(explanation.values[1, :4, 1]).max(), "of the image's players alone, around 0"
+    alpha = coloured(figure)[..., 3]
+    strongest = int(np.abs(explanation.values[1, :4, 1]).argmax())
+    assert set(zip(*np.nonzero(alpha == alpha.max()), strict=True)) == set(
+        zip(*np.nonzero(strongest == GRID), strict=True)
+    )
+    assert "<svg" in texts(figure)
+
+
+def test_each_colour_channel_may_have_players_of_its_own():
+    own, numbers = np.arange(3).reshape(3, 1, 1), np.array([1.0, 2.0, -4.0, 0, 0, 0])
+
+    def heat(segments):
+        values = np.broadcast_to(numbers[:, None], (1, 6, 2))
+        return shown_input(local(rows=1, values=values, maps={"segments:scan": segments}), "scan", 0, 0).heat
+
+    assert heat(own).tolist() == [[-1.0]]
+    assert heat(np.zeros((3, 1, 1), int)).tolist() == [[1.0]], "one player in all channels counts once"
+    assert heat(np.moveaxis(np.tile(own, (1, 5, 5)), 0, 2)).shape == (5, 5)
+    masked = heat(np.array([[0, -1]]))
+    assert masked[0, 0] == 1.0
+    assert np.isnan(masked[0, 1])
+
+
+def test_a_global_explanation_is_drawn_over_the_mean_image():
+    explanation = local()
+    mean = explanation.maps["images:scan"].mean(axis=0)[0]
+    figure = explanation.to_global("mean").plot.image()
+    np.testing.assert_allclose(np.asarray(figure.axes[0].images[0].get_array()), mean)
+    modality = explanation.by_modality()
+    assert "segments:scan" not in modality.maps, "its players are no longer segments"
+    with pytest.raises(InputError, match=r"image\(\) needs activation maps or segments, but"):
+        modality.plot.image()
+
+
+def test_explained_globally_a_network_is_drawn_over_the_mean_image():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+    images, y = torch.rand(20, 1, 8, 8), np.arange(20) % 2
+    explanation = pg.explain(net, images, y, segments=("grid", 2), n_repeats=1, random_state=0, progress=False)
+    figure = explanation.plot.image(output="1")
+    np.testing.assert_allclose(np.asarray(figure.axes[0].images[0].get_array()), images.mean(dim=0)[0], rtol=1e-6)
+    drawn = texts(figure)
+    for words in ("permgrad: image, all rows, rows of 1", "the mean image", "importance over it"):
+        assert words in drawn or explanation.modality[0] not in words
+    local_one = pg.explain(net, images[:2], method="gradient", segments=("grid", 2), random_state=0, progress=False)
+    assert "row 1, towards 1" in texts(local_one.plot.image(row=1))
+
+
+def test_activation_maps_of_several_inputs_are_asked_for_by_name():
+    rng = np.random.default_rng(0)
+    maps = {f"images:{name}": rng.uniform(size=(2, 1, 8, 8)) for name in ("left", "right")}
+    maps |= {"maps:left": rng.uniform(size=(2, 2, 4, 4)), "maps:right": rng.normal(size=(2, 2, 4, 4))}
+    explanation = local(rows=2, maps=maps, method="gradcam")
+    with pytest.raises(InputError, match=r"image\(\) draws one input, but the explanation has 'left', 'right'\. For"):
+        explanation.plot.image()
+    with pytest.raises(InputError, match=r"input must be one of 'left', 'right', got 'middle'"):
+        explanation.plot.image(input="middle")
+    assert explanation.plot.image(input="left").description.startswith("Activation map of 4 by 4 cells")
+    assert explanation.plot.image(input="right").description.startswith("Signed map of 4 by 4 cells")
+
+
+def test_pictures_of_any_range_can_be_shown():
+    rng = np.random.default_rng(0)
+    bytes_ = rng.integers(0, 256, (5, 7), np.uint8)
+    np.testing.assert_allclose(displayable(bytes_), bytes_ / 255)
+    wide = rng.normal(size=(3, 5, 7))
+    shown = displayable(wide)
+    assert shown.shape == (5, 7, 3)
+    assert (shown.min(), shown.max()) == (0.0, 1.0)
+    assert displayable(np.zeros((1, 3, 3))).shape == (3, 3)
+    many = rng.uniform(size=(4, 5, 7))
+    np.testing.assert_allclose(displayable(many), many.mean(axis=0))
+    np.testing.assert_allclose(displayable(np.moveaxis(many, 0, 2)), many.mean(axis=0))
+    with pytest.raises(InputError, match=r"An image must have shape .*, got \(7,\)"):
+        displayable(np.zeros(7))
+
+
+def test_a_map_that_is_zero_is_drawn_and_said_to_be_zero():
+    figure = plots.overlay(np.zeros((4, 4)), np.zeros((2, 2)))
+    assert "zero everywhere" in figure.description
+    assert "<svg" in texts(figure)
+
+
+# ---- other packages --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("scope", ["local", "global"])
+@pytest.mark.parametrize("kind", ["bar", "beeswarm", "waterfall", "force"])
+def test_shap_draws_it(outputs, scope, kind):
+    shap = pytest.importorskip("shap")
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    explanation = local()
+    frame = pd.DataFrame({"age": [30.0, 40.0, np.nan], "dose": ["low", "high", "low"]})
+    explanation = local(
+        values=explanation.values[..., :outputs],
+        outputs=("ill", "well")[:outputs],
+        base_values=np.ones((3, outputs)),
+        feature_values=frame,
+    )
+    given = explanation if scope == "local" else explanation.to_global("mean")
+    converted = given.to_shap()
+    assert list(converted.feature_names) == list(NAMES)
+    one = converted if outputs == 1 else converted[..., 1]
+    np.testing.assert_array_equal(one.values, np.atleast_3d(given.values.reshape(-1, 6, outputs))[..., outputs - 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if kind == "force":
+            shap.plots.force(one[0], matplotlib=True, show=False)
+        else:
+            getattr(shap.plots, kind)(one[0] if kind == "waterfall" else one, show=False)
+    plt.close("all")
+
+
+def test_shapiq_reads_it():
+    pytest.importorskip("shapiq")
+    explanation = local(base_values=np.array([[0.5, 1.5]] * 3))
+    values = explanation.to_shapiq(row=2, output="well")
+    assert values.baseline_value == 1.5
+    assert [values[(player,)] for player in range(6)] == explanation.values[2, :, 1].tolist()
+    assert values.get_n_order_values(1).tolist() == explanation.values[2, :, 1].tolist()
+    assert (values.index, values.max_order, values.n_players) == ("SV", 1, 6)
+    with pytest.raises(InputError, match="row must be a position from 0 to 2, got 3"):
+        explanation.to_shapiq(row=3)

@@ -1,0 +1,176 @@
+"""What the report says of errors: reliability, single classes, residuals; sentences that hold and plots that draw."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.pages.conftest import HOSTILE
+
+from permgrad.assess.assessment import Assessment
+from permgrad.assess.predictions import Predictions
+from permgrad.evaluation.metrics import evaluate
+from permgrad.pages import plots
+from permgrad.pages.html import render_report
+
+
+def classified(classes=("no", "yes"), rows=600, sharper=1.0, seed=0):
+    """Rows drawn from probabilities, and these probabilities made sharper: of factor 1 they are calibrated."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 1.5, (rows, len(classes)))
+    true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    truth = np.array([classes[rng.choice(len(classes), p=row)] for row in true], dtype=object)
+    said = np.exp(sharper * logits) / np.exp(sharper * logits).sum(axis=1, keepdims=True)
+    return truth, said
+
+
+def page(residual_features=None, **fields) -> str:
+    task = "classification" if "classes" in fields else "regression"
+    content = Assessment(title="t", target="y", task=task, predictions=Predictions(**fields))
+    return render_report(replace(content, residual_features=residual_features))
+
+
+def test_calibrated_and_overconfident_models_are_told_apart():
+    truth, honest = classified(rows=2000)
+    _, bold = classified(rows=2000, sharper=3)
+    good = page(truth=truth, classes=("no", "yes"), guess=honest)
+    assert "about as expected of a perfectly calibrated model" in good
+    bad = page(truth=truth, classes=("no", "yes"), guess=bold)
+    assert "about as expected" not in bad
+    assert "rows with a prediction of about" in bad
+    assert "% are yes." in bad
+
+
+def test_before_and_after_calibration():
+    truth, honest = classified(rows=1500)
+    _, bold = classified(rows=1500, sharper=3)
+    text = page(truth=truth, classes=("no", "yes"), guess=honest, before_calibration=bold)
+    assert "Calibration on the validation rows changed the error from 0.1" in text
+    assert "before calibration, error" in text
+
+
+def test_every_class_has_a_line():
+    classes = ("a", "b", "c", HOSTILE[1])
+    truth, said = classified(classes)
+    text = page(truth=truth, classes=classes, guess=said)
+    assert "Each class" in text
+    assert "<script>alert" not in text
+    assert "the mean over classes" in text
+    for word in ("precision", "recall", "F1", "average precision", "calibration error"):
+        assert word in text
+
+
+def test_many_classes_out_of_calibration_are_not_described_one_by_one():
+    classes = ("a", "b", "c")
+    truth, bold = classified(classes, rows=1500, sharper=4)
+    text = page(truth=truth, classes=classes, guess=bold)
+    assert "a perfectly calibrated model would have" in text
+    assert "rows with a prediction of about" not in text
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_pictures_of_many_classes_stand_one_below_the_other(count):
+    classes = tuple("abcd")[:count]
+    truth, said = classified(classes)
+    test = evaluate("classification", truth, probabilities=said, classes=classes)
+    text = render_report(
+        Assessment(
+            title="t",
+            target="y",
+            task="classification",
+            metrics={"task": "classification", "test": test, "rows": {"test": len(truth)}},
+            predictions=Predictions(truth=truth, classes=classes, guess=said),
+        )
+    )
+    assert "Confusion matrix: rows are the true classes" in text
+    between = text[text.index("Where it errs") : text.index("Confusion matrix: rows are the true classes")]
+    assert ('<div class="beside">' in between) == (count == 3)
+
+
+def test_one_row_says_nothing_of_the_errors():
+    one, many = (page(truth=np.arange(float(rows)), guess=np.zeros(rows)) for rows in (1, 40))
+    assert "of the test rows are predicted to within" in many
+    assert "of the test rows are predicted to within" not in one
+
+
+def test_residuals_by_the_strongest_features():
+    rng = np.random.default_rng(0)
+    values = pd.DataFrame({"age": rng.normal(size=300), HOSTILE[1]: rng.choice(["x", "y", HOSTILE[2]], 300)})
+    truth = values["age"].to_numpy() ** 2
+    text = page(truth=truth, guess=np.full(300, 0.3), residual_features=values)
+    assert "2 strongest features" in text
+    assert "Half of the test rows are predicted to within" in text
+    assert "On average predictions are too low by" in text
+    assert "<img src=x" not in text
+    plain = page(truth=truth, guess=truth + rng.normal(0, 0.1, 300))
+    assert "strongest features" not in plain
+    assert "On average errors cancel" in plain
+
+
+@pytest.mark.parametrize("classes", [("no", "yes"), ("a", "b", "c"), tuple(map(str, range(14))), tuple(HOSTILE[:3])])
+def test_reliability_curves_draw_quietly(classes):
+    truth, said = classified(classes, rows=200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = plots.calibration(truth, said, classes, before=said[:, ::-1])
+        assert "<svg" in figure.to_svg()
+    visible = [axes for axes in figure.axes if axes.get_visible()]
+    assert len(visible) == (2 if len(classes) == 2 else min(len(classes), 9))
+    assert "calibration error" in figure.description
+
+
+def test_the_curve_shows_the_shares():
+    truth = np.repeat(["no", "yes", "no", "yes"], [90, 10, 20, 80])
+    second = np.repeat([0.1, 0.1, 0.8, 0.8], [90, 10, 20, 80])
+    axes = plots.calibration(truth, np.c_[1 - second, second], ["no", "yes"]).axes[0]
+    curve = axes.lines[-1]
+    np.testing.assert_allclose(curve.get_xdata(), [0.1, 0.8])
+    np.testing.assert_allclose(curve.get_ydata(), [0.1, 0.8])
+
+
+@pytest.mark.parametrize("kind", ["numbers", "few numbers", "text", "booleans", "missing", "one value"])
+def test_errors_by_every_kind_of_feature(kind):
+    rng = np.random.default_rng(0)
+    values = {
+        "numbers": rng.normal(size=80),
+        "few numbers": np.arange(80) % 4,
+        "text": rng.choice(HOSTILE, 80),
+        "booleans": np.arange(80) % 2 == 0,
+        "missing": np.full(80, np.nan),
+        "one value": np.ones(80),
+    }[kind]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = plots.residuals_by_feature(pd.DataFrame({"x": values}), rng.normal(size=80))
+        assert "<svg" in figure.to_svg()
+    assert figure.description
+
+
+def test_the_running_median_follows_the_errors():
+    x = np.linspace(0, 1, 600)
+    axes = plots.residuals_by_feature(pd.DataFrame({"x": x}), x - 0.5).axes[0]
+    median = max(axes.lines, key=lambda line: len(line.get_xdata()))
+    np.testing.assert_allclose(median.get_ydata(), median.get_xdata() - 0.5, atol=0.02)
+
+
+def test_scores_of_models():
+    figure = plots.scores({"a": [0.8, 0.9], HOSTILE[0]: [0.7, np.nan], "far": [9.0, 9.1], "b": [0.75, 0.8]}, label="x")
+    assert "<svg" in figure.to_svg()
+    rows = {"a": [3.2, 3.3], "b": [3.25, 3.3], "c": [3.3, 3.4], "d": [9.0, 9.2]}
+    away = plots.scores(rows).axes[0]
+    assert away.get_xlim()[1] < 4
+    assert any(text.get_text() == "off the scale →" for text in away.texts)
+
+
+@pytest.mark.parametrize("models", [1, 3, 7])
+def test_reliance_of_models(models):
+    rng = np.random.default_rng(0)
+    given = {f"m{k}": rng.exponential(size=(3, len(HOSTILE))) for k in range(models)}
+    figure = plots.reliance(given, HOSTILE)
+    assert "<svg" in figure.to_svg()
+    assert "m0: " in figure.description
+    matrix = plots.agreement_matrix(np.full((models, models), 0.5), list(given))
+    assert "<svg" in matrix.to_svg()

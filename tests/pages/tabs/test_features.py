@@ -1,0 +1,158 @@
+"""The tab Features in a real browser: the list, the cards, and what can be taken away."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+from browsing import needs_browser, visit
+from tests.pages.conftest import NAMES, report_content, with_answers
+
+from permgrad.pages.html import render_page
+from permgrad.pages.tab import tab_view
+from permgrad.pages.tabs import features, rows
+
+DRIVE = """
+const all = (query) => [...document.querySelectorAll(query)];
+const words = (query) => all(query).map((one) => one.textContent);
+const change = (box, value, kind = "input") => { box.value = value; box.dispatchEvent(new Event(kind)); };
+const names = () => words("#drivers tbody tr td:nth-child(2)").slice(-words("#drivers .lively tbody tr").length);
+Page.go("features");
+const seen = { all: names() };
+const [search] = all("#drivers .lively input[type=search]");
+change(search, "num trades");
+seen.searched = names();
+change(search, "");
+all("#drivers .lively th[data-key=name] button")[0].click();
+seen.sorted = names();
+all("#drivers .lively input[type=checkbox]")[0].click();
+seen.clear = names();
+all("#drivers .lively input[type=checkbox]")[0].click();
+const list = Page.data("features");
+seen.file = Features.table(list);
+const times = [];
+Page.go("features", "4");
+seen.card = words(".card h4");
+seen.figures = all(".card figure").map((one) => one.id);
+seen.captions = words(".card figcaption");
+const card = list.cards.find((one) => one.place === 3);
+seen.curve = Features.curvesOf(card.curves).at(2, 1, 0);
+const controls = all("#one-by-one .controls select");
+for (let step = 0; step < 10; step += 1) {
+  const start = performance.now();
+  change(controls[1], String(step % 3), "change");
+  times.push(performance.now() - start);
+}
+seen.legends = words(".card .legend").length;
+seen.split = words(".card figcaption");
+change(controls[1], "", "change");
+Page.go("features", "2/outcome");
+seen.linked = words(".card h4");
+seen.number = words(".card figcaption")[0];
+seen.interval = Features.interval([1, 0, 1, 1, 0], true);
+seen.csv = Page.csv([["=1+1", 2]]);
+return seen;
+"""
+
+
+def page_of(content) -> str:
+    """Return a page of both tabs alone."""
+    tabs = [tab_view(tab, content) for tab in (features.TAB, rows.TAB)]
+    return render_page(title="t", kind="test", headline="h", tabs=tabs)
+
+
+@pytest.fixture(scope="module")
+def content():
+    content = with_answers(report_content())
+    return dataclasses.replace(content, rows=content.rows[:1])
+
+
+@pytest.fixture(scope="module")
+def seen(content, tmp_path_factory):
+    return visit(page_of(content), tmp_path_factory.mktemp("features"), DRIVE).quiet()
+
+
+@needs_browser
+def test_the_list_is_searched_sorted_and_filtered(seen, content):
+    assert seen["all"] == content.explanation.ranking()
+    assert (
+        seen["searched"] == [name for name in seen["all"] if "num" in name.lower() and "trades" in name.lower()] != []
+    )
+    assert seen["sorted"][0] == min(NAMES, key=str.lower)
+    clear = content.explanation.clearly_matter()
+    assert sorted(seen["clear"]) == sorted(clear)
+    assert 0 < len(clear) < len(NAMES), "the case is not trivial"
+
+
+@needs_browser
+def test_the_file_of_the_list_has_intervals_p_values_and_classes(seen, content):
+    heads, first = seen["file"][0], seen["file"][1]
+    assert heads[:8] == ["rank", "feature", "increase of the loss (nats per row)", "interval from", "interval to", "p",
+                         "adjusted p", "clearly matters"]  # fmt: skip
+    assert heads[8:] == ["importance on rows of Bad", "importance on rows of Good"]
+    explanation, name = content.explanation, content.explanation.ranking()[0]
+    place = explanation.names.index(name)
+    low, high = (ends[place, 0] for ends in explanation.ci())
+    assert first[:2] == [1, name]
+    assert first[2:5] == pytest.approx([explanation.values[place, 0], low, high], rel=1e-5)
+    assert first[8:] == pytest.approx(explanation.values[place, 1:], rel=1e-5)
+
+
+@needs_browser
+def test_a_card_has_curves_outcomes_and_a_sentence_for_each(seen, content):
+    name = content.explanation.ranking()[3]
+    assert seen["card"] == [name]
+    assert seen["figures"] == ["features/4/effect", "features/4/outcome"]
+    assert f"If only {name} changes, the mean probability of Good stays at 49" in seen["captions"][0]
+    assert re.search(r"nothing else changes, the mean probability of Good (goes from|is) \d", seen["number"])
+    assert "The share of Good is highest at" in seen["captions"][1]
+    assert "From 60 test rows." in seen["captions"][1]
+    assert seen["curve"] == pytest.approx(content.cards.curves[name][2, 1, 0], abs=1e-4)
+
+
+@needs_browser
+def test_a_card_is_split_by_another_feature_and_linked(seen, content):
+    assert seen["legends"] == 2, "curves and outcomes"
+    assert "means of the rows by" in seen["split"][0]
+    assert "From 45 test rows drawn at random, by" in seen["split"][1]
+    assert seen["linked"] == [content.explanation.ranking()[1]]
+
+
+@needs_browser
+def test_intervals_and_files_are_as_in_python(seen):
+    from permgrad.evaluation.calibration import wilson
+
+    low, high = wilson(0.6, 5)
+    assert seen["interval"] == pytest.approx({"mean": 0.6, "low": float(low), "high": float(high)}, abs=1e-6)
+    assert seen["csv"] == "'=1+1,2\r\n"
+
+
+def test_without_a_browser_the_tables_and_figures_are_there(content):
+    page = page_of(content)
+    assert "<table" in page
+    assert all(name in page for name in NAMES)
+    assert "Mean prediction by feature value." in page
+
+
+PHONE = """
+Page.go("features");
+const svg = document.querySelector("#features-bars svg");
+const names = [...svg.querySelectorAll("text")].map((one) => one.getBoundingClientRect());
+const edge = document.documentElement.clientWidth;
+const parts = Page.breakable("NumTrades60Ever2 age_group");
+const broken = parts.map((part) => (part.nodeName === "WBR" ? "|" : part)).join("");
+return {
+  cut: names.filter((box) => box.left < 0 || box.right > edge).length, texts: names.length, broken,
+  hints: [...document.querySelectorAll("#features .wider")].map((one) => getComputedStyle(one, "::before").content),
+};
+"""
+
+
+@needs_browser
+def test_on_a_phone_the_bars_fit_and_what_is_wider_says_so_above(content, tmp_path):
+    found = visit(page_of(content), tmp_path, PHONE, width=390).quiet()
+    assert found["cut"] == 0
+    assert found["texts"] > 2 * len(NAMES)
+    assert found["broken"] == "Num|Trades60|Ever2 age_|group"
+    assert set(found["hints"]) <= {'"Scroll sideways for more →"'}

@@ -1,0 +1,298 @@
+"""The tabs Decisions, Trust and Data: what stands on paper, and what their scripts show in a real browser."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from browsing import needs_browser, visit
+from tests.pages.conftest import HOSTILE
+
+from permgrad.assess.assessment import Assessment
+from permgrad.assess.predictions import Predictions
+from permgrad.assess.sections.data import DataSection
+from permgrad.evaluation.distributions import describe_columns
+from permgrad.evaluation.drift import both_parts, find_drift
+from permgrad.evaluation.error_bands import covering, error_bands
+from permgrad.evaluation.intervals import holds, score_intervals
+from permgrad.evaluation.segments import find_segments, worse_groups
+from permgrad.evaluation.skill import Predicted
+from permgrad.evaluation.thresholds import choose_threshold, metrics_at, operating_points
+from permgrad.pages.html import render_report
+from permgrad.pages.page_data import page_data
+from permgrad.pages.tabs import data, decisions, trust
+
+EVIL = [name for name in dict.fromkeys(HOSTILE) if name.strip()]
+ROWS = 400
+CUTS = {"shift": 0.0, "held_out_rows": 9, "share_positive": 0.5, "test": []}
+
+
+def table(rows: int, seed: int) -> pd.DataFrame:
+    """Features whose names and levels are markup and scripts."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({name: rng.normal(size=rows) for name in EVIL[2:]})
+    frame[EVIL[0]] = rng.choice(EVIL[:4], rows)
+    return frame.assign(**{EVIL[1]: np.where(rng.random(rows) < 0.1, np.nan, rng.normal(size=rows))})
+
+
+def content_of(task: str, classes: tuple[str, ...] = (EVIL[1], EVIL[2])) -> Assessment:
+    """A report of a model that is worse for one level, on test rows of which one column has shifted."""
+    rng = np.random.default_rng(0)
+    train, test = table(600, 1), table(ROWS, 2)
+    test[EVIL[3]] += 1
+    bad = (test[EVIL[0]] == EVIL[2]).to_numpy()
+    if task == "regression":
+        truth = rng.normal(1000, 200, ROWS)
+        guess = truth + rng.normal(0, 20, ROWS) * np.where(bad, 4, 1)
+        scored, predicted = Predictions(truth=truth, guess=guess), Predicted(truth, guess)
+    else:
+        codes = rng.integers(0, len(classes), ROWS)
+        logits = rng.normal(size=(ROWS, len(classes))) + np.eye(len(classes))[codes] * np.where(bad, 0, 4)[:, None]
+        chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        truth, predicted = np.array(classes, dtype=object)[codes], Predicted(codes, chances)
+        scored = Predictions(truth=truth, classes=classes, guess=chances)
+    both, *counts = both_parts(train, test)
+    described = {"rows": counts, "columns": describe_columns(both, counts[0])}
+    return Assessment(
+        title="t",
+        target=EVIL[1],
+        task=task,
+        positive=classes[1] if len(classes) == 2 else None,
+        predictions=scored,
+        data=DataSection(rows={"train": 600, "test": ROWS}, drift=find_drift(train, test), described=described),
+        segments=find_segments(test, predicted),
+        matrix={"names": EVIL[:3], "strengths": [[1.0, 0.2, -0.9], [0.2, 1.0, 0.0], [-0.9, 0.0, 1.0]]},
+    )
+
+
+def test_the_share_inside_intervals_stands_on_paper_with_its_lowest_groups():
+    content = content_of("regression")
+    truth, guess, X = content.predictions.truth, content.predictions.predictions, table(ROWS, 2)
+    inside = np.column_stack([guess - 50, guess + 50])
+    covered = holds(truth, inside)
+    assert 0.8 < covered.mean() < 0.99
+    content.metrics = {"intervals": score_intervals(truth, inside, 0.9)}
+    content.segments = find_segments(X, Predicted(truth, guess), covered=covered)
+    page = html.unescape(re.sub(r"<script.*?</script>", "", render_report(content), flags=re.DOTALL))
+    share = f"{covered.mean() * 100:.0f}\u00a0%"
+    assert f"made to hold the truth of 90\u00a0% of new rows. They hold it for {share} of the 400 test rows" in page
+    assert "Their mean width is 100." in page
+    groups = [group for one in content.segments["features"] for group in one["groups"]]
+    below = [group["group"] for group in groups if group["covered_high"] < 0.9]
+    assert EVIL[2] in below
+    assert 1 < len(below) < len(groups)
+    words = f"In {len(below)} of the {len(groups)} groups, the 95\u00a0% interval of this share is below 90\u00a0%"
+    assert words in page
+
+
+def test_the_worse_group_and_the_shifted_column_are_named_and_stand_on_paper():
+    content = content_of("classification")
+    (worse,) = worse_groups(content.segments)
+    assert worse["group"] == EVIL[2]
+    page = html.unescape(re.sub(r"<script.*?</script>", "", render_report(content), flags=re.DOTALL))
+    assert f"of {content.segments['tests']} tested groups of test rows is clearly worse than the other rows." in page
+    assert "Groups that are clearly worse. Bold: clearly worse." in page
+    assert "Do its intervals hold?" not in page
+    (shifted,) = (one for one in content.data.drift if one["clear"])
+    assert shifted["column"] == EVIL[3]
+    assert "has clearly different values in the training and the test rows" in page
+    assert "Results on the test rows by threshold." in page
+    doubts = trust.doubts(content)
+    assert any("clearly worse" in one for one in doubts)
+    assert any("clearly different values" in one for one in doubts)
+
+
+def test_a_model_without_faults_gets_no_alarm():
+    content = content_of("regression")
+    truth = content.predictions.truth
+    test = table(ROWS, 2)
+    content.segments = find_segments(test, Predicted(truth, truth + np.random.default_rng(3).normal(size=ROWS)))
+    content.data = DataSection(rows={"train": 600, "test": ROWS}, drift=find_drift(table(600, 1), test))
+    assert content.segments["tests"] > 20, "the precondition: many groups could be named"
+    assert trust.doubts(content) == []
+    assert "None of the checks for caveats found a reason for doubt." in html.unescape(render_report(content))
+
+
+def test_points_of_a_threshold_are_those_of_all_thresholds():
+    rng = np.random.default_rng(0)
+    truth = rng.random(5000) < 0.03
+    scores = np.round(np.clip(rng.normal(0.1 + 0.2 * truth, 0.1), 0, 1), 3)
+    points = operating_points(truth, scores, 100)
+    assert len(points["value"]) <= 204 < len(np.unique(scores))
+    for value, called, hits in list(zip(points["value"], points["called"], points["hits"], strict=True))[1:-1]:
+        assert (called, hits) == (np.sum(scores >= value), np.sum(truth & (scores >= value)))
+    assert points["called"][points["start"]] == np.sum(scores >= 0.5)
+    assert (points["called"][0], points["called"][-1], points["hits"][-1]) == (0, 5000, truth.sum())
+    found = np.array(points["hits"]) / truth.sum()
+    assert np.diff(found).max() < 0.05, "also where positives are rare"
+    for threshold in np.arange(1, 100) / 100:
+        assert np.sum(scores >= threshold) in points["called"], "a threshold that people type is exact"
+    f1 = [2 * hits / (truth.sum() + called) for called, hits in zip(points["called"], points["hits"], strict=True)]
+    every = [2 * np.sum(truth & (scores >= cut)) / (truth.sum() + np.sum(scores >= cut)) for cut in np.unique(scores)]
+    assert max(f1) == pytest.approx(max(every))
+
+
+def test_bands_of_errors():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=1000)
+    guess = truth + rng.normal(size=1000)
+    guess[0] = np.nan
+    result = error_bands(truth, guess)
+    assert result["rows"] == 999 == sum(band["rows"] for band in result["bands"])
+    assert result["exact"]
+    assert covering(result["sizes"], 0.5) == pytest.approx(np.nanmedian(np.abs(truth - guess)))
+    band = result["bands"][3]
+    inside = (guess >= band["low"]) & (guess <= band["high"])
+    assert inside.sum() == band["rows"]
+    assert band["errors"][2] == pytest.approx(np.median((truth - guess)[inside]))
+    assert max(one["rows"] for one in result["bands"]) - min(one["rows"] for one in result["bands"]) <= 1
+    limit = 0.7
+    for one in result["bands"]:
+        members = (guess >= one["low"]) & (guess <= one["high"])
+        assert (one["sizes"] <= limit).sum() == (np.abs(truth - guess)[members] <= limit).sum()
+    assert error_bands([], [])["bands"] == []
+
+
+def test_equal_predictions_are_in_one_band():
+    truth = np.arange(400.0)
+    assert [one["rows"] for one in error_bands(truth, np.full(400, 5.0))["bands"]] == [400]
+    few = error_bands(truth, np.repeat([1.0, 2.0, 3.0, 4.0], 100))["bands"]
+    assert [(one["low"], one["high"], one["rows"]) for one in few] == [(k, k, 100) for k in (1.0, 2.0, 3.0, 4.0)]
+
+
+def test_many_rows_are_told_about():
+    truth = np.random.default_rng(0).normal(size=30_000)
+    result = error_bands(truth, truth + np.random.default_rng(1).normal(size=30_000))
+    assert not result["exact"]
+    assert all(len(one["sizes"]) == 400 for one in result["bands"])
+
+
+def test_the_costs_of_a_run_are_where_the_fields_start():
+    content = content_of("classification", ("no", "yes"))
+    content.metrics = {"cuts": {**CUTS, "positive": "yes", "cost": [1.0, 5.0]}}
+    assert decisions.live_data(content)["cost"] == [1.0, 5.0]
+    assert "The loss in training was weighted" not in render_report(content)
+    content.positive = "no"
+    assert decisions.live_data(content)["cost"] == [5.0, 1.0], "the other class is the positive one"
+    content.metrics["cuts"]["shift"] = 2.02
+    assert "The loss in training was weighted, which shifts every logit by about 2.02" in render_report(content)
+    assert decisions.live_data(content_of("classification"))["cost"] is None
+
+
+def test_many_classes_and_wide_tables_stay_small():
+    content = content_of("classification", tuple(f"class {k}" for k in range(40)))
+    shown = decisions.live_data(content)
+    assert len(shown["classes"]) == decisions.MOST_CLASSES < shown["all"] == 40
+    rng = np.random.default_rng(0)
+    wide = [pd.DataFrame(rng.normal(size=(300, 1000))).add_prefix("x") for _ in range(2)]
+    both, *counts = both_parts(*wide)
+    content.data = DataSection(
+        rows={}, drift=find_drift(*wide), described={"rows": counts, "columns": describe_columns(both, counts[0])}
+    )
+    content.segments = find_segments(wide[1], Predicted(np.arange(300) % 2, np.tile([0.4, 0.6], (300, 1))))
+    texts = [page_data(tab.live_data(content)) for tab in (decisions, trust, data)]
+    assert all(1000 < len(text) < 250_000 for text in texts), list(map(len, texts))
+    assert json.loads(texts[1])["all"] == json.loads(texts[2])["all"] == 1000
+
+
+# ---- in a browser ----------------------------------------------------------------------------------------------------
+#: Does what a reader does, and writes what is then shown into the page.
+_PROBE = """
+  const seen = { wide: document.documentElement.scrollWidth, hacked: typeof hacked };
+  const all = (query) => [...document.querySelectorAll(query)];
+  const set = (box, value) => {
+    box.value = value;
+    box.dispatchEvent(new Event(box.tagName === "SELECT" ? "change" : "input"));
+  };
+  const words = (root) => all(`#${root} p[role=status]`).map((one) => one.textContent);
+  {
+    Page.select("decisions");
+    const [value, ...costs] = all("#decisions input[type=number]");
+    set(value, "TYPED");
+    seen.typed = words("decisions");
+    seen.cells = all("#decisions .lively table td").map((one) => one.textContent);
+    if (costs.length) {
+      seen.costs = costs.map((one) => one.value);
+      set(costs[0], 1);
+      set(costs[1], 7);
+      all("#decisions .controls button")[0].click();
+      seen.cheapest = words("decisions");
+      all("#decisions .controls button")[1].click();
+      seen.largest = value.value;
+    }
+    Page.select("trust");
+    seen.worst = words("trust");
+    const list = document.querySelector("#trust select");
+    seen.features = list.options.length;
+    set(list, "1");
+    seen.next = words("trust");
+    seen.groups = all("#trust .lively tbody tr").length;
+    Page.select("data");
+    seen.column = words("data");
+    set(document.querySelector("#data select"), "1");
+    seen.other = words("data");
+    seen.heat = all("#data-related rect").length;
+    const caption = (one) => one.querySelector("figcaption").textContent;
+    seen.figures = all(".lively figure").map((one) => [one.id, one.querySelectorAll("svg").length, caption(one)]);
+    const size = (one) => parseFloat(getComputedStyle(one).fontSize);
+    seen.small = all(".lively svg text").filter((one) => size(one) < 11).length;
+  }
+  return seen;
+"""
+
+
+def seen_in_browser(content: Assessment, typed: str, folder) -> dict:
+    """Open the page, use it, and return what it showed."""
+    came = visit(render_report(content), folder, _PROBE.replace("TYPED", typed))
+    seen = came.quiet()
+    assert seen["hacked"] == "undefined"
+    assert seen["small"] == 0
+    assert '<img src="x"' not in came.page
+    return seen
+
+
+@needs_browser
+def test_classes_in_a_browser(tmp_path):
+    content = content_of("classification")
+    content.metrics = {"cuts": {**CUTS, "positive": content.positive, "cost": [2.0, 3.5]}}
+    seen = seen_in_browser(content, "0.3", tmp_path)
+    assert seen["costs"] == ["2", "3.5"], "those of the run"
+    scored = content.predictions
+    member, scores = scored.truth == EVIL[2], scored.probabilities[:, 1]
+    expected = metrics_at(member, scores, 0.3, positive=True)
+    (passed, alarms), (missed, hits) = expected["confusion_matrix"]
+    assert seen["cells"][:4] == [str(hits), str(missed), str(alarms), str(passed)]
+    assert f"finds {100 * expected['recall']:.0f}\u00a0% of the {EVIL[2]} rows" in seen["typed"][0]
+    cheapest = choose_threshold(member, scores, "cost", {"false_positive": 1, "false_negative": 7}, positive=True)
+    assert f"test rows cost {cheapest.score:g} (" in seen["cheapest"][0]
+    best = choose_threshold(member, scores, positive=True)
+    assert float(seen["largest"]) == pytest.approx(best.value, rel=0.01)
+    assert seen["worst"][0].startswith("Clearly worse: ")
+    assert seen["next"][0].startswith("No group of ")
+    assert "Lower, but not clearly: " in f"{seen['worst'][0]} {seen['next'][0]}"
+    assert seen["features"] == len(content.segments["features"])
+    assert seen["groups"] >= 2
+    assert "The difference is clear." in seen["column"][0]
+    assert "The difference is small, or can be chance." in seen["other"][0]
+    assert seen["heat"] == 9
+    drawn = {name: pictures for name, pictures, caption in seen["figures"] if caption}
+    wanted = {f"decisions-{name}" for name in ("precision", "gain", "cost")} | {"trust-segments", "data-column"}
+    assert wanted | {"data-related"} == set(drawn)
+    assert set(drawn.values()) == {1}
+
+
+@needs_browser
+def test_numbers_in_a_browser(tmp_path):
+    content = content_of("regression")
+    seen = seen_in_browser(content, "25", tmp_path)
+    error = np.abs(content.predictions.truth - content.predictions.predictions)
+    share = float(re.match(r"(\d+)", seen["typed"][0])[1]) / 100
+    assert 0.2 < share < 0.95, "the precondition: some rows are within, others not"
+    assert share == pytest.approx((error <= 25).mean(), abs=0.00501), "counted, not interpolated"
+    assert "test rows are predicted to within 25." in seen["typed"][0]
+    assert seen["worst"][0].startswith("Clearly worse: ")
+    assert {"decisions-errors", "decisions-within"} <= {name for name, *_ in seen["figures"]}

@@ -1,0 +1,146 @@
+"""The tab Together: its sentences, what stands without JavaScript, and what its script shows in a real browser."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+
+import numpy as np
+import pytest
+from browsing import needs_browser, visit
+from tests.pages.conftest import HOSTILE, NAMES, pairs_explanation, report_content, with_together
+
+from permgrad.assess.sections.together import TogetherSection
+from permgrad.evaluation.pair_effects import beyond_each
+from permgrad.pages.html import render_page
+from permgrad.pages.page_data import page_data
+from permgrad.pages.plots import effect_words
+from permgrad.pages.tab import filled, tab_view
+from permgrad.pages.tabs import features, together
+
+DRIVE = """
+const all = (query) => [...document.querySelectorAll(query)];
+const words = (query) => all(query).map((one) => one.textContent);
+const change = (box, value) => { box.value = value; box.dispatchEvent(new Event("change")); };
+Page.go("together");
+const data = Page.data("together");
+const seen = { pairs: words("#pairs .lively tbody th"), bold: words("#pairs .lively tbody th.best") };
+seen.matrix = all("#together-pairs rect").length;
+seen.captions = words("#together .lively figcaption");
+seen.cells = all("#together-effect rect").length;
+seen.dots = all("#together-effect circle").length;
+const [pair, kind] = all("#pair-effects .controls select");
+change(kind, "1");
+seen.more = words("#together-effect figcaption")[0];
+Page.go("together", "2");
+seen.second = words("#together-effect figcaption")[0];
+seen.beyond = Together.beyond([[1, 2], [3, 7]]);
+seen.leading = Together.leading(data);
+const times = [];
+for (let step = 0; step < 10; step += 1) {
+  const start = performance.now();
+  change(kind, String(step % 2));
+  times.push(performance.now() - start);
+}
+seen.slowest = Math.max(...times);
+seen.hacked = typeof hacked;
+return seen;
+"""
+
+
+@pytest.fixture(scope="module")
+def content():
+    return with_together(report_content())
+
+
+def page_of(content) -> str:
+    return render_page(title="t", kind="test", headline="h", tabs=[tab_view(together.TAB, content)])
+
+
+def test_everything_stands_without_a_script(content):
+    page = html.unescape(page_of(content))
+    first, second = NAMES[:2]
+    assert f"2 pairs of 15 clearly interact. Strongest: {first} and {second} (−0.0200, −0.0210 to −0.0190): " in page
+    assert "All 15 pairs of 6 features were looked at." in page
+    assert "This loss also bends by itself" in page
+    assert page.count("<svg ") == 4  # the matrix, two effects, the parts of modalities
+    assert "Of the 0.500 bits that all modalities tell about the target, 40\u00a0% is synergy" in page
+    assert "10\u00a0% is unique to image" not in page, "its interval contains 0"
+    assert len(page) < 700_000
+
+
+def test_nothing_clear_is_one_sentence_in_features_and_no_tab(content):
+    pairs = dataclasses.replace(pairs_explanation(), p_values=np.full((21, 1), 0.3))
+    nothing = dataclasses.replace(content, together=TogetherSection(pairs=pairs))
+    assert together.nothing_together(content) == ""
+    sentence = "No pair of features clearly works together. All 15 pairs of 6 features were looked at."
+    assert together.nothing_together(nothing) == sentence
+    views = [tab_view(tab, nothing) for tab in (features.TAB, together.TAB)]
+    assert [view.name for view in filled(views)] == ["features"]
+    assert ("text", sentence) in views[0].sections[0].blocks
+    assert views[1].data is None
+    assert [view.name for view in filled([tab_view(features.TAB, content)])] == ["features"]
+
+
+def test_what_was_left_out_is_said(content):
+    pairs = content.together.pairs
+    about = {**pairs.meta["interactions"], "candidates": 300, "left_out": 285, "bound": 0.0042}
+    words = together.looked_at(dataclasses.replace(pairs, meta={**pairs.meta, "interactions": about}))
+    assert words == (
+        "15 of 300 pairs (5\u00a0%) were measured, chosen by a pilot on fewer rows. With 95\u00a0% certainty no other "
+        "pair is further from 0 than 0.00420."
+    )
+
+
+def test_meanings_follow_the_sign():
+    assert "costs less than the sum" in together.meaning(-1.0, "loss")
+    assert "costs more than the sum" in together.meaning(1.0, "loss")
+    assert "on the output" in together.meaning(1.0, "output")
+
+
+def test_modalities_without_information_get_a_sentence(content):
+    frame = content.together.information.assign(share=np.nan)
+    view = tab_view(together.TAB, dataclasses.replace(content, together=TogetherSection(information=frame)))
+    assert [section.anchor for section in view.sections if section.blocks] == ["modalities"]
+    assert "cannot be divided" in view.sections[2].blocks[0][1]
+
+
+def test_data_of_the_script_are_small(content):
+    assert 3000 < len(page_data(together.live_data(content))) < 20_000
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    names = [name for name in HOSTILE if name.strip()]
+    hostile = with_together(report_content(names, target=HOSTILE[1]))
+    visited = visit(page_of(hostile), tmp_path_factory.mktemp("together"), DRIVE)
+    assert '<img src="x"' not in visited.page
+    return hostile, visited.quiet()
+
+
+@needs_browser
+def test_pairs_and_effects_in_a_browser(seen):
+    content, shown = seen
+    names = [name for name in content.local.names if name.strip()][:6]
+    assert len(shown["pairs"]) == 10
+    assert len(shown["bold"]) == 2
+    assert shown["matrix"] == 15
+    assert len(shown["leading"]) == 6
+    effect = content.together.effects[0]
+    mean = np.array(effect["mean"])[:, :, 0]
+    assert shown["cells"] == mean.size
+    assert shown["dots"] == np.isfinite(np.array(effect["dots"], dtype=float)).all(axis=0).sum() > 20
+    assert shown["hacked"] == "undefined"
+    assert "strongest clear pair (−0.02, −0.021 to −0.019): shuffling both costs less" in shown["captions"][0]
+    assert shown["captions"][1].startswith("From ")
+    assert "what the pair adds to both single effects" in shown["more"]
+    assert names[2].split()[0] in shown["second"]
+    np.testing.assert_allclose(shown["beyond"], beyond_each(np.array([[[1.0], [2.0]], [[3.0], [7.0]]]))[:, :, 0])
+
+
+@needs_browser
+def test_sentences_are_those_of_python(seen):
+    content, shown = seen
+    words = effect_words(content.together.effects[0], say=together.percentage_points)
+    assert "percentage points where" in words
+    assert shown["captions"][1].startswith(words)

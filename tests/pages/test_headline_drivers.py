@@ -1,0 +1,111 @@
+"""Which features the page and the terminal name: those that pass Holm's steps, in rank order, and nobody else."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from tests.pages.conftest import global_explanation
+from tests.pages.test_html import Page, light_content
+
+from permgrad.base.significance import holm
+from permgrad.pages.headline import facts, related_sentence, reliance_sentence
+from permgrad.pages.html import render_report
+from permgrad.pages.tabs.features import ranking_table
+from permgrad.pages.tabs.trust import _like_ranking
+from permgrad.runs.run.summary import _feature_lines
+
+NAMES = tuple(f"feature{place}" for place in range(8))
+
+
+def told(p_values, values=None):
+    """Content whose eight features have these p-values; intervals lie above 0, as p below 0.05 has it."""
+    explanation = global_explanation(names=NAMES)
+    values = np.linspace(0.2, 0.01, 8) if values is None else np.asarray(values)
+    wide = np.tile(values[:, None], (1, 3))
+    p = np.tile(np.asarray(p_values)[:, None], (1, 3))
+    explanation = dataclasses.replace(
+        explanation, values=wide, low=wide * 0.1, high=wide * 1.9, std=np.abs(wide), p_values=p, parts={}, part_std={}
+    )
+    return dataclasses.replace(light_content(), explanation=explanation)
+
+
+def test_small_p_values_that_do_not_pass_are_nowhere_named():
+    p_values = [0.03, 0.01, 0.04, 0.02, 0.045, 0.6, 0.7, 0.8]
+    assert np.sum(np.array(p_values) < 0.05) == 5, "one by one, five features would seem to matter"
+    assert holm(p_values).min() > 0.05
+    content = told(p_values)
+    said = reliance_sentence(content)
+    assert "No feature clearly matters: no p-value is below 5\u00a0% after Holm's correction for 8 features" in said
+    assert "feature0" not in said
+    assert ("0 of 8", "features that clearly matter") in [(fact.value, fact.label) for fact in facts(content)]
+
+
+def test_ranks_that_are_left_out_are_told():
+    found = told([1e-6, 0.03, 1e-5, 0.5, 1e-4, 1e-9, 0.9, 0.9])
+    said = reliance_sentence(found)
+    assert "It relies most on feature0, feature2 and feature4. " in said
+    assert said.endswith("Ranks 2 and 4 are left out, because their effects may be chance.")
+    assert "feature1" not in said
+    assert "feature3" not in said
+    one = reliance_sentence(told([0.03, 1e-6, 1e-5, 1e-5, 1e-4, 0.2, 0.9, 0.9]))
+    assert one.endswith("Rank 1 is left out, because its effect may be chance.")
+    assert "left out" not in reliance_sentence(told([1e-6, 1e-6, 1e-5, 0.5, 1e-4, 0.2, 0.9, 0.9]))
+
+
+def test_harm_beyond_doubt_is_no_reliance():
+    found = told([1e-9] + [0.9] * 7, [-0.3, *np.linspace(0.2, 0.01, 7)])
+    assert "No feature clearly matters" in reliance_sentence(found)
+
+
+def test_undefined_p_values_are_no_tests():
+    content = told([0.02, 0.02, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan])
+    assert "It relies most on feature0 and feature1" in reliance_sentence(content)
+    nothing = told([np.nan] * 8)
+    assert "has no p-values" in reliance_sentence(nothing)
+    assert not [fact for fact in facts(nothing) if "clearly" in fact.label]
+
+
+def test_the_table_shows_adjusted_p_values_and_marks_who_passes():
+    p_values = [1e-6, 0.03, 1e-5, 0.5, 1e-4, 1e-9, 0.9, 0.9]
+    table = ranking_table(told(p_values).explanation)
+    headings = [name for name, _ in table.columns]
+    place = headings.index("adjusted\u00a0p")
+    assert headings[place - 1] == "p"
+    np.testing.assert_allclose([row[place].sort for row in table.rows], holm(p_values), rtol=1e-12)
+    assert [row[1].mark == "best" for row in table.rows] == (holm(p_values) < 0.05).tolist()
+    assert "adjusted p" in Page(render_report(told(p_values))).text.replace("\u00a0", " ")
+
+
+@pytest.mark.parametrize("passing", [True, False])
+def test_the_terminal_lists_the_highest_estimates_and_marks_who_passes(passing):
+    p_values = [1e-6, 0.03, 1e-5, 0.5, 1e-4, 1e-9, 0.9, 0.9] if passing else [0.03, 0.02, 0.01, 0.5, 0.5, 0.4, 0.9, 0.9]
+    frame = told(p_values).explanation.to_frame()
+    lines = _feature_lines(frame[frame["class"] == "all"])
+    assert lines[0].startswith("Most important of 8 features")
+    starred = [line.startswith("* ") for line in lines[1:9]]
+    assert starred == (holm(p_values) < 0.05).tolist()
+    assert ("None clearly matters" in lines[-1]) != passing
+    assert passing == ("clearly matters: p-value below 5 % after Holm's correction for 8 features" in lines[-1])
+
+
+def test_features_that_move_with_a_named_one_are_told_to_share_its_importance():
+    pairs = [
+        {"feature": f"feature{at}", "other": f"other{at}", "strength": -0.9, "kind": "correlation"} for at in (0, 1)
+    ]
+    content = dataclasses.replace(told([1e-6, 0.5, *[0.9] * 6]), related=pairs)
+    said = related_sentence(content)
+    assert "feature0 moves with other0 (correlation −0.9), so importance may be shared between them." in said
+    assert "other1" not in said, "feature1 is not named"
+
+
+def test_other_methods_are_ranked_by_what_compares():
+    """A method with numbers for each class alone is not ranked by the first class where the others are for all rows."""
+    main = global_explanation(names=("a", "b", "c"))
+    values = np.array([[0.1, -0.1, 5.0], [3.0, 3.0, 0.0], [-4.0, 4.0, 4.0]])
+    other = dataclasses.replace(
+        main, values=values, outputs=("low", "middle", "high"), std=None, low=None, high=None, p_values=None, parts={}
+    )
+    assert other.ranking() == ["b", "a", "c"], "the first class alone"
+    assert _like_ranking(other, main) == ["c", "b", "a"]
+    same = dataclasses.replace(main, values=main.values[::-1].copy())
+    assert _like_ranking(same, main) == same.ranking("all")

@@ -1,0 +1,348 @@
+"""The report: complete, self-contained, quiet in a browser, and safe with hostile data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from browsing import needs_browser, visit
+from tests.pages.conftest import HOSTILE, NAMES, global_explanation, report_content
+
+from permgrad.assess.assessment import Assessment, ExtraSection
+from permgrad.assess.sections.network import NetworkSection
+from permgrad.base.errors import InputError
+from permgrad.pages import plots
+from permgrad.pages.html import render_page, render_report, write_report
+from permgrad.pages.tabs import TABS
+from permgrad.pages.tabs.trust import P_VALUE
+from permgrad.pages.views import figure_view
+from permgrad.pages.words import p_text
+
+VOID = {"meta", "link", "img", "br", "hr", "input", "wbr"}
+
+
+class Page(HTMLParser):
+    """Collects elements, checks that they nest, and keeps text apart from script and style."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict]] = []
+        self.words: list[str] = []
+        self.stack: list[str] = []
+        self.feed(text)
+        assert self.stack == [], "every element must be closed"
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.stack):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(name="ordinary", scope="module")
+def _ordinary() -> str:
+    return render_report(report_content())
+
+
+@pytest.fixture(name="page", scope="module")
+def _page(ordinary) -> Page:
+    return Page(ordinary)
+
+
+def light_content(**changes) -> Assessment:
+    """Return every section, each of them small."""
+    content = report_content(NAMES[:3], **changes)
+    return dataclasses.replace(content, rows=content.rows[:1])
+
+
+@pytest.fixture(name="hostile", scope="module")
+def _hostile() -> str:
+    content = report_content(HOSTILE, HOSTILE[:3], title=HOSTILE[1], target=HOSTILE[2])
+    section = ExtraSection(title=HOSTILE[1], text=HOSTILE)
+    network = NetworkSection(preset=HOSTILE[1], options={HOSTILE[1]: HOSTILE[2]}, notes=HOSTILE)
+    return render_report(dataclasses.replace(content, extra=[section], network=network, warnings=HOSTILE))
+
+
+def test_the_answer_stands_first(page):
+    heading = page.text.split("It relies most on")[0]
+    assert "A hybrid network (table and image) predicts RiskPerformance with a ROC‑AUC of 0." in heading
+    assert "on 2,092 test rows." in heading
+    assert "It relies most on ExternalRiskEstimate, MSinceMostRecentInqexcl7days and" in page.text
+
+
+def test_every_section_is_there(page):
+    anchors = [attributes["id"] for tag, attributes in page.elements if tag == "section"]
+    first = [
+        "scores",
+        "drivers",
+        "one-by-one",
+        "paths",
+        "classes",
+        "single-rows",
+        "all-rows",
+        "threshold",
+        "errors",
+    ]
+    trust = ["caveats", "calibration", "order", "methods", "reading"]
+    assert anchors == [*first, *trust, "table", "network", "layout", "how", "run"]
+    links = [attributes["href"] for tag, attributes in page.elements if tag == "a" and attributes["href"] != "#main"]
+    tabs = [f"#{tab.name}" for tab in TABS if tab.name not in ("models", "together")]
+    assert links == [*tabs, "#drivers", "#caveats", "#table", "#single-rows", "#threshold"]
+    for words in (
+        "permgrad run heloc --baselines --seed 0",
+        "117 test rows are equal to a training row",
+        "184,322 trainable parameters",
+        "The weights are those of epoch 25",
+        "Not a cause",
+        "LightGBM",
+        "xgboost is not installed",
+        "the published method: rank correlation",
+        "more than 20 different numbers",
+    ):
+        assert words in page.text, words
+
+
+def test_the_ranking_table_lists_every_feature_with_what_it_is_sorted_by(page):
+    explanation = global_explanation()
+    cells = [attributes for tag, attributes in page.elements if tag == "td" and "data-sort" in attributes]
+    sort_keys = {attributes["data-sort"] for attributes in cells}
+    assert {str(float(value)) for value in explanation.values[:, 0]} <= sort_keys
+    assert all(name in page.text for name in explanation.names)
+
+
+def test_pictures_have_words_tables_have_captions_and_names_are_unique(page):
+    drawings = [attributes for tag, attributes in page.elements if tag == "svg"]
+    assert len(drawings) >= 10
+    assert all(attributes["role"] == "img" and len(attributes["aria-label"]) > 20 for attributes in drawings)
+    assert all(attributes["alt"] for tag, attributes in page.elements if tag == "img")
+    assert sum(tag == "table" for tag, _ in page.elements) == sum(tag == "caption" for tag, _ in page.elements) >= 5
+    assert sum(tag == "h1" for tag, _ in page.elements) == 1
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    known = {f"#{name}" for name in ids}
+    used = {value for _, attributes in page.elements for key, value in attributes.items() if key.endswith("href")}
+    assert {value for value in used if value and value.startswith("#")} <= known
+
+
+def test_nothing_points_outside(page, ordinary):
+    assert "default-src 'none'" in ordinary
+    for _, attributes in page.elements:
+        for key in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
+            value = attributes.get(key)
+            assert value is None or value.startswith(("data:", "#")), value
+    assert not re.search(r"@import|url\((?!#)", ordinary)
+    assert len(ordinary.encode()) < 2_000_000
+
+
+def test_figures_follow_light_and_dark(ordinary):
+    assert "var(--tabular)" in ordinary
+    assert "var(--ink)" in ordinary
+    assert "@media screen and (prefers-color-scheme:dark)" in ordinary
+
+
+def test_hostile_names_stay_text(hostile):
+    page = Page(hostile)
+    kinds = [attributes.get("type") for tag, attributes in page.elements if tag == "script"]
+    assert kinds == ["text/plain", None], "the data and the script"
+    allowed = {"html", "head", "meta", "link", "title", "style", "body", "script"}
+    assert not {tag for tag, _ in page.elements} & {"iframe", "object", "embed", "foreignobject", "form", "base"}
+    assert allowed <= {tag for tag, _ in page.elements}
+    for tag, attributes in page.elements:
+        assert not [key for key in attributes if key.startswith("on")], (tag, attributes)
+        assert not str(attributes.get("src", "")).startswith("x")
+    for name in HOSTILE:
+        assert " ".join(re.sub(r"[\x00-\x1f]", " ", name).split()) in page.text
+    assert "{{ 7 * 7 }}" in page.text
+
+
+def test_minimal_and_partial_content():
+    text = render_report(Assessment(title="t", target="y", task="regression"))
+    assert "A network predicts y." in Page(text).text
+    content = light_content(task="regression", target="values")
+    assert "with an RMSE of" in Page(render_report(content)).text
+    leanings = [
+        ["metrics"],
+        ["explanation"],
+        ["network", "training"],
+        ["predictions", "local", "rows", "data", "provenance"],
+    ]
+    for names in leanings:
+        left_out = {name: () if name == "rows" else None for name in names}
+        assert "<h1>" in render_report(dataclasses.replace(content, **left_out)), names
+
+
+@pytest.mark.parametrize(
+    ("factor", "difference", "p", "words"),
+    [
+        (
+            0.9,
+            0.09,
+            0.001,
+            "The model does better than the best baseline, forest: ROC-AUC 0.899 against 0.809 (",
+        ),
+        (1.1, -0.09, 0.001, "The best baseline, forest, does better: ROC-AUC 0.989 against 0.899 (difference 0.0900, "),
+        (0.9, 0.09, 0.06, "There is no significant difference from the best baseline, forest: ROC-AUC 0.899 against"),
+        (1.1, -0.09, 0.06, "There is no significant difference from the best baseline, forest: ROC-AUC 0.899 against"),
+        (1.1, None, None, "ROC-AUC is 0.899, that of the best baseline, forest, 0.989."),
+    ],
+)
+def test_only_a_paired_interval_says_who_is_ahead(factor, difference, p, words):
+    content = light_content()
+    test = dict(content.metrics["test"])
+    baselines = {"forest": {**test, "roc_auc": test["roc_auc"] * factor, "fit_seconds": 1.0}}
+    if p is not None:
+        ends = (difference - 0.02, difference + 0.02) if p < 0.05 else (difference - 0.1, difference + 0.1)
+        ahead = {"metric": "roc_auc", "difference": difference, "ci_low": ends[0], "ci_high": ends[1], "p_holm": p}
+        baselines["forest"]["ahead"] = ahead
+    stored = {**content.metrics, "baselines": baselines}
+    text = Page(render_report(dataclasses.replace(content, metrics=stored))).text
+    assert words in text
+    assert ("better" in words) == ("does better" in text), "nobody else is said to be ahead"
+
+
+def test_importances_without_intervals_and_p_explain_neither():
+    full = light_content()
+    bare = dataclasses.replace(
+        full, explanation=dataclasses.replace(full.explanation, low=None, high=None, p_values=None)
+    )
+    texts = [Page(render_report(content)).text for content in (full, bare)]
+    assert P_VALUE.split(".")[0] in texts[0]
+    assert P_VALUE.split(".")[0] not in texts[1]
+    unknown = np.full_like(full.explanation.p_values, np.nan)
+    silent = dataclasses.replace(full, explanation=dataclasses.replace(full.explanation, p_values=unknown))
+    assert p_text(0.0004) == "< 0.001"
+    assert p_text(0.02) == "0.020"
+    assert p_text(math.nan) == "–"
+    assert "nan" not in Page(render_report(silent)).text.lower().split()
+
+
+def test_numbers_that_are_no_loss_are_named():
+    content = light_content()
+    meta = {**content.explanation.meta, "quantity": "decrease of the score"}
+    other = dataclasses.replace(content, explanation=dataclasses.replace(content.explanation, meta=meta))
+    assert "how much the model's loss grows" in Page(render_report(content)).text
+    text = Page(render_report(other)).text
+    assert "how much the model's loss grows" not in text
+    assert "The numbers are: decrease of the score" in text
+
+
+@pytest.mark.parametrize(
+    ("interaction", "low", "high", "words"),
+    [
+        (-0.038, -0.05, -0.02, "(interval −0.05 to −0.02), 16 % of the total: each makes up for the other in part"),
+        (0.02, 0.01, 0.03, "8 % of the total: they need each other"),
+        (0.02, -0.01, 0.05, None),
+        (0.01, 0.009, 0.011, None),
+        (-0.011, -0.012, -0.01, None),
+        (0.0, 0.0, 0.0, None),
+        (math.nan, math.nan, math.nan, None),
+    ],
+)
+def test_the_interaction_of_the_paths_is_told_where_it_is_shown_and_not_small(interaction, low, high, words):
+    content = light_content()
+    total = {"importance": 0.241, "interaction_low": low, "interaction_high": high}
+    branches = {**content.explanation.branches, "interaction": interaction, "total": total}
+    own = dataclasses.replace(content, explanation=dataclasses.replace(content.explanation, branches=branches))
+    text = Page(render_report(own)).text
+    assert ("Interaction of the paths: " in text) == (words is not None)
+    assert words is None or words in text
+    older = dataclasses.replace(own.explanation, branches={**branches, "total": {"importance": 0.241}})
+    assert "Interaction of the paths: " not in Page(render_report(dataclasses.replace(own, explanation=older))).text
+
+
+def test_a_training_without_its_network_and_a_run_without_its_times():
+    full = light_content()
+    content = dataclasses.replace(full, network=None, provenance=dataclasses.replace(full.provenance, seconds={}))
+    texts = [Page(render_report(own)).text for own in (full, content)]
+    assert ["trainable parameters" in text for text in texts] == [True, False]
+    assert [", in total " in text for text in texts] == [True, False]
+    assert all("Network and training" in text for text in texts)
+
+
+def test_advice_links_to_the_tab_that_helps():
+    facts = {"kind": "next", "part": "next", "reason": "use"}
+    sentences = [{"sentence": "Look.", "facts": facts}]
+    said = Page(render_report(dataclasses.replace(report_content(), sentences=sentences))).text
+    assert "Look. Features: One feature at a time Rows: Row by row" in said
+
+
+def test_links_and_handlers_of_our_own_drawings_are_left_out():
+    drawn = plots.scores({"model": [0.1, 0.2], "other": [0.2, 0.3]}, label="error")
+    drawn.axes[0].text(0.15, 0.5, "linked").set_url("https://example.org")
+    assert "example.org" in drawn.to_svg()
+    content = Assessment(title="t", target="y", task="regression", network=NetworkSection(drawing=drawn))
+    text = render_report(content)
+    assert drawn.description in text
+    assert "example.org" not in text
+    drawn.to_svg = lambda: '<svg><rect id="b" onclick="alert(1)" fill="url(#b)"/><use href="#b"/></svg>'
+    rect, use = re.findall(r"<(?:rect|use)[^>]*>", figure_view(drawn).markup)
+    (name,) = re.findall(r'id="(f[0-9a-f]+-b)"', rect)
+    assert "alert" not in rect
+    assert f'fill="url(#{name})"' in rect
+    assert f'href="#{name}"' in use
+
+
+def test_undefined_metrics_and_importance_without_anything_that_stands_out():
+    explanation = global_explanation()
+    silent = dataclasses.replace(explanation, p_values=np.full_like(explanation.values, 0.01))
+    content = dataclasses.replace(light_content(), explanation=silent, metrics=None, predictions=None)
+    assert "No feature clearly matters: " in Page(render_report(content)).text
+    stored = json.loads(json.dumps(report_content().metrics))
+    stored["test"]["roc_auc"] = None
+    assert "A hybrid network (table and image) predicts" in render_report(dataclasses.replace(content, metrics=stored))
+
+
+def test_foreign_drawings_are_images_and_must_be_svg():
+    drawing = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+    content = Assessment(title="t", target="y", task="regression", network=NetworkSection(drawing=drawing))
+    text = render_report(content)
+    assert "alert(1)" not in text
+    assert 'src="data:image/svg+xml;base64,' in text
+    with pytest.raises(InputError, match="A drawing must be a matplotlib Figure or SVG markup"):
+        render_report(dataclasses.replace(content, network=NetworkSection(drawing="a.png")))
+
+
+def test_writing_is_atomic(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    content = Assessment(title="t", target="y", task="regression")
+    assert write_report(path, content) == path
+    before = path.read_text(encoding="utf-8")
+    bad = dataclasses.replace(content, network=NetworkSection(drawing="nonsense"))
+    with pytest.raises(InputError):
+        write_report(path, bad)
+    assert path.read_text(encoding="utf-8") == before
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+@needs_browser
+@pytest.mark.parametrize("which", ["ordinary", "hostile"])
+def test_a_browser_opens_it_without_an_error_or_a_request(which, ordinary, hostile, tmp_path):
+    text = ordinary if which == "ordinary" else hostile
+    # If the page's own script runs, a click on the first heading of a table leaves a mark.
+    seen = visit(text, tmp_path, "document.querySelector('table.sortable button').click();")
+    assert 'aria-sort="' in seen.page, "the page's script must have sorted a table"
+    seen.quiet()
+
+
+def test_what_is_printed_is_light_whatever_the_theme():
+    page = render_page(title="t", kind="test", headline="h", theme="dark")
+    assert "color-scheme: only light" in page.partition("@media print")[2]
+    assert "@media screen{:root{" in page, "dark colours are those of screens"

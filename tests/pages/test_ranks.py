@@ -1,0 +1,49 @@
+"""Ranks in words, in a plot and in the page's lists."""
+
+import numpy as np
+import pytest
+
+from permgrad import Explanation
+from permgrad.attribution.explanation.ranks import Ranks
+from permgrad.pages.ranks import MOST_ORDERED, order_words, rank_texts, shown_ranks
+
+
+def explained(values, std=0.1, **fields):
+    values = np.asarray(values, dtype=float)[:, None]
+    names = tuple(f"f{place}" for place in range(len(values)))
+    fields = {"std": np.full(values.shape, std), **fields}
+    return Explanation(values, names, ("table",) * len(names), ("all",), "permutation", "global", **fields)
+
+
+@pytest.mark.parametrize(
+    ("sets", "most", "expected"),
+    [
+        ([1, 2, 2, 2, 3, 3], 5, "1 a; 2–4 b, c and d; the rest"),
+        ([1, 2, 3], 5, "1 a; 2 b; 3 c"),
+        ([1, 1, 1, 1, 1, 2], 6, "1–5 a, b, c, d and 1 more; 6 f"),
+        ([1, 1, 1], 5, ""),
+        ([1, 2, 3, 4, 5, 6], 3, "1 a; 2 b; 3 c; and so on"),
+        ([1, 2, 3, 4], 3, "1 a; 2 b; 3 c; the rest"),
+    ],
+)
+def test_who_can_be_told_apart(sets, most, expected):
+    places = np.arange(1, len(sets) + 1)
+    ranks = Ranks(list("abcdef")[: len(sets)], places, places, np.array(sets))
+    assert order_words(ranks, most) == expected
+
+
+def test_intervals_of_ranks_are_written_everywhere():
+    result = explained([5.0, 2.0, 1.9, 0.0], correlation=np.eye(4)[None])
+    ranks = shown_ranks(result)
+    assert rank_texts(ranks) == ["1", "2–3", "2–3", "4"]
+    assert result.summary().endswith("Order at 95 % confidence: 1 f0; 2–3 f1 and f2; 4 f3.")
+    words = {text.get_text() for text in result.plot.bar().axes[0].texts}
+    assert {"rank", "1", "2–3", "4"} <= words
+
+
+def test_where_there_are_no_errors_there_are_no_ranks():
+    assert shown_ranks(explained([2.0, 1.0], std=np.nan)) is None
+    assert shown_ranks(explained([2.0])) is None
+    assert shown_ranks(explained([2.0, 1.0], meta={"rows_summarised": 2})) is None
+    assert shown_ranks(explained(np.zeros(MOST_ORDERED + 1))) is None
+    assert "Order" not in explained([2.0, 1.0], std=np.nan).summary()

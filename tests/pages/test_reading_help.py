@@ -1,0 +1,350 @@
+"""Beside the raw data: levels, disagreements, the leakage hint, and how the report shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import permgrad as pg
+from permgrad.assess.assessment import Assessment
+from permgrad.assess.model import EvaluatedModel
+from permgrad.assess.predictions import Predictions
+from permgrad.assess.rows import Rows
+from permgrad.assess.sections.beside_data import (
+    beside_data,
+    explained_share,
+    goes_along,
+    leakage_hint,
+    like_output,
+    rank_notes,
+    sign_notes,
+    told_features,
+)
+from permgrad.assess.sections.gradients import GradientSection
+from permgrad.assess.sections.rows import LocalRows
+from permgrad.assess.work import Work
+from permgrad.attribution.explanation import Explanation
+from permgrad.data.datasets import get_card
+from permgrad.evaluation.levels import level_table, levels_of
+from permgrad.pages import plots
+from permgrad.pages.html import render_report
+
+
+def ranked(values: dict[str, float]) -> Explanation:
+    array = np.array(list(values.values()))[:, None]
+    return Explanation(array, tuple(values), ("table",) * len(values), ("all",), "permgrad", "global")
+
+
+def local_of(values: np.ndarray, names: tuple[str, ...], output: str = "yes") -> Explanation:
+    meta = {"baseline": "the median row"}
+    return Explanation(
+        values[:, :, None], names, ("table",) * len(names), (output,), "integrated_gradients", "local", meta=meta
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undecided(EvaluatedModel):
+    """A model that predicts the same for every row."""
+
+    def predict(self, rows):
+        guess = np.full((len(rows), len(self.classes)), 1 / len(self.classes)) if self.classes else np.zeros(len(rows))
+        return Predictions(truth=self.truth(rows), guess=guess, classes=self.classes)
+
+    def dates(self, table):
+        return {}
+
+
+def reading_of(main: Explanation, X: pd.DataFrame, y: np.ndarray, local: Explanation) -> dict:
+    """What the section finds of a target whose rows are all explained one by one."""
+    classes = () if y.dtype == np.float64 else tuple(sorted(set(y)))
+    task = "classification" if classes else "regression"
+    model = Undecided(name="m", model=None, task=task, classes=classes, labels=classes)
+    rows = Rows(inputs=X, y=y, numbers=np.arange(len(X)), table=X)
+    content = Assessment(title="t", target="y", task=task, explanation=main)
+    content.explained = LocalRows(explanation=local, numbers=rows.numbers)
+    beside_data(Work(model, rows, content, explained_places=rows.numbers))
+    return content.reading
+
+
+# --- levels -----------------------------------------------------------------------------------------------------------
+def test_numbers_are_cut_at_quantiles():
+    codes, names = levels_of(pd.Series([*range(60), None]))
+    assert np.bincount(codes).tolist() == [10] * 6 + [1]
+    assert names == [
+        "up to 9",
+        "over 9 to 19",
+        "over 19 to 29",
+        "over 29 to 39",
+        "over 39 to 49",
+        "above 49",
+        "missing",
+    ]
+
+
+def test_a_spike_is_a_level_of_its_own():
+    values = pd.Series([-1.0] * 80 + list(range(1, 21)))
+    codes, names = levels_of(values)
+    assert (codes[:80] == codes[0]).all()
+    assert codes[80] != codes[0]
+    assert names[0] == "up to −1"
+
+
+def test_many_levels_become_the_frequent_ones_and_others():
+    values = pd.Series([f"l{k}" for k in range(20) for _ in range(k + 1)])
+    codes, names = levels_of(values)
+    assert names[:2] == ["l19", "l18"]
+    assert names[-1] == "9 others"
+    assert (codes == len(names) - 1).sum() == sum(range(1, 10))
+
+
+def test_few_different_numbers_stand_in_their_order():
+    assert levels_of(pd.Series([3, 1, 2, 3, 3]))[1] == ["1", "2", "3"]
+    assert levels_of(pd.Series([True, False, True]))[1] == ["True", "False"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6), st.integers(-5, 5)), min_size=1, max_size=60))
+def test_every_row_has_a_level_with_a_name(cells):
+    codes, names = levels_of(pd.Series(cells, dtype=float))
+    assert len(codes) == len(cells)
+    assert codes.min() >= 0
+    assert codes.max() < len(names)
+
+
+def test_level_table_against_groupby():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"level": rng.choice(["a", "b", "c"], 200), "y": rng.random(200)})
+    places = np.arange(0, 200, 2)
+    attribution = rng.normal(size=100)
+    table = level_table(levels_of(frame["level"]), frame["y"].to_numpy(), attribution, places)
+    for row in table:
+        own = frame[frame["level"] == row["level"]]
+        assert row["rows"] == len(own)
+        assert row["outcome"] == pytest.approx(own["y"].mean())
+        assert row["deviation"] == pytest.approx(own["y"].sem())
+        explained = frame["level"].to_numpy()[places] == row["level"]
+        assert row["attribution"] == pytest.approx(attribution[explained].mean())
+
+
+def test_explained_share_is_r_squared_of_the_level_means():
+    rng = np.random.default_rng(1)
+    codes, y = rng.integers(4, size=300), rng.normal(size=300)
+    y = y + codes
+    fitted = pd.Series(y).groupby(codes).transform("mean").to_numpy()
+    assert explained_share(codes, y) == pytest.approx(1 - ((y - fitted) ** 2).sum() / ((y - y.mean()) ** 2).sum())
+    assert explained_share(codes, np.ones(300)) == 0.0
+
+
+# --- sentences --------------------------------------------------------------------------------------------------------
+def level(name: str, outcome: float, attribution: float, explained: int = 100) -> dict[str, object]:
+    row = {"level": name, "rows": 100, "share": 0.5, "outcome": outcome, "deviation": 0.01}
+    return row | {"attribution": attribution, "attribution_error": 0.01, "explained": explained}
+
+
+def test_disagreement_in_sign_is_said_of_the_level_with_its_size():
+    table = [level("may", 0.05, 0.6), level("march", 0.5, -0.6)]
+    notes = sign_notes("month", table, 0.2)
+    assert len(notes) == 1
+    assert notes[0].startswith(
+        "Where month is may, the outcome is 0.15 below its average, but there it moves the prediction up, compared"
+    )
+    assert sign_notes("month", [level("may", 0.05, -0.6), level("march", 0.5, 0.6)], 0.2) == []
+    few = [level("may", 0.05, 0.6, explained=5), level("march", 0.5, -0.6, explained=5)]
+    assert sign_notes("month", few, 0.2) == [], "a handful of rows says nothing"
+
+
+def test_a_small_disagreement_in_sign_is_not_said_however_certain():
+    large = [level("a", 0.9, 6.0), level("b", 0.1, -6.0)]
+    opposite = level("c", 0.54, -0.3)
+    (note,) = sign_notes("f", [level("a", 0.6, 1.0), level("b", 0.4, -0.7), opposite], 0.5)
+    assert "is c, the outcome is 0.04 above" in note
+    for error in ("deviation", "attribution_error"):
+        assert 2 * opposite[error] < min(0.04, 0.3), "it is certain"
+    assert sign_notes("f", [*large, opposite], 0.5) == []
+
+
+def test_a_shift_of_all_attributions_is_no_disagreement():
+    table = [level("a", 0.1, 5.0), level("b", 0.3, 6.0)]
+    assert sign_notes("f", table, 0.2) == [], "the baseline moves all of them alike"
+
+
+def test_disagreement_in_rank():
+    said = rank_notes("f", 1, (9, 0.001), 9)[0]
+    assert "number 1 for the model, but number 9 of 9" in said
+    assert "(0.1 % of its variance). The model relies on it more" in said
+    assert rank_notes("f", 1, (3, 0.01), 9) == []
+    assert "relies on it less" in rank_notes("f", 6, (1, 0.3), 9)[0]
+    assert rank_notes("f", 6, (1, 0.04), 9) == [], "an association of 4 % suggests nothing"
+
+
+def with_intervals(values: dict[str, float], p: float = 1e-9) -> Explanation:
+    own = np.array(list(values.values()))[:, None]
+    names = tuple(values)
+    return Explanation(
+        own, names, ("table",) * len(names), ("all",), "permgrad", "global", low=own / 2, high=own * 2,
+        p_values=np.full(own.shape, p),
+    )  # fmt: skip
+
+
+def test_a_feature_with_little_importance_gets_no_sentence():
+    """Number 4 for the model and 14 by raw association, beside 0.1 % of the importance, says nothing."""
+    values = {"a": 0.6, "b": 0.3, "c": 0.1, "d": 0.001}
+    main = with_intervals(values)
+    assert set(main.clearly_matter()) == set(values), "each is certain"
+    assert told_features(main, 0, {name: own / 1.001 for name, own in values.items()}) == {"a", "b", "c"}
+    unsure = with_intervals(values, p=0.02)
+    assert (unsure.low > 0).all()
+    assert told_features(unsure, 0, values) == set()
+
+
+def many_classes() -> Explanation:
+    """Class by class importances whose order differs: 'left' leads overall, 'right' on the rows of class b."""
+    outputs = ("all", "a", "b", "c")
+    values = np.array([[0.5, 0.8, 0.1, 0.6], [0.3, 0.1, 0.7, 0.1], [0.2, 0.1, 0.2, 0.3]])
+    return Explanation(
+        values, ("left", "right", "other"), ("table",) * 3, outputs, "permgrad", "global", low=values / 2,
+        high=2 * values, p_values=np.full(values.shape, 1e-9),
+    )  # fmt: skip
+
+
+def test_attributions_to_one_of_many_classes_stand_beside_that_classes_importances():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(300, 3)), columns=["left", "right", "other"])
+    y = rng.choice(["a", "b", "b", "c"], 300).astype(object)
+    main = many_classes()
+    assert main.ranking()[0] == "left", "overall it is another one"
+    attributions = rng.normal(size=(300, 3))
+    found = {label: reading_of(main, X, y, local_of(attributions, main.names, label)) for label in ("b", "c")}
+    assert [entry["feature"] for entry in found["b"]["features"]] == ["right", "other", "left"]
+    assert [entry["feature"] for entry in found["c"]["features"]] == ["left", "other", "right"]
+    assert found["b"]["class"] == "b"
+    text = render_report(Assessment(title="t", target="y", task="classification", reading=found["b"]))
+    assert "For the most important features for class b (on its rows)" in text
+    two = Explanation(main.values[:, :3], main.names, main.modality, main.outputs[:3], "permgrad", "global")
+    assert like_output(two, "b") == 0, "of two classes both concern all rows"
+    assert [like_output(main, label) for label in ("a", "b", "c", "all")] == [1, 2, 3, 0]
+
+
+def test_ranks_of_features_that_do_nothing_are_not_interpreted():
+    """A constant has a rank among features within noise, and a rank by raw association, and neither says anything."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(400, 8)), columns=[f"x{number}" for number in range(8)]).assign(constant=1.0)
+    y = X["x0"].to_numpy() + 0.1 * rng.normal(size=400)
+    model = pg.HyNNRegressor(preset="fast", max_epochs=15, random_state=0, progress=False).fit(X, y)
+    main = pg.explain(model, X, y, n_repeats=2, random_state=0, progress=False)
+    told = told_features(main, 0, dict(zip(main.names, main.values[:, 0], strict=True)))
+    assert "x0" in told
+    assert "constant" not in told
+    halves = (X["x0"] > 0).to_numpy().astype(np.int64)
+    assert goes_along(halves, y)
+    assert not goes_along(np.zeros(400, dtype=np.int64), y)
+    by_chance = [goes_along(rng.integers(4, size=400), y) for _ in range(200)]
+    assert np.mean(by_chance) < 0.05
+
+
+def test_a_dominant_feature_is_hinted_at():
+    main = ranked({"a": 5.0, "b": 1.0, "c": 1.0, "d": -1.0})
+    hint = leakage_hint(main, {"a": 5 / 7, "b": 1 / 7, "c": 1 / 7, "d": 0.0}, {})
+    assert hint["fix"].endswith("To run without it, add --drop a and another --out")
+    assert "71%" in hint["text"]
+    assert leakage_hint(ranked(dict.fromkeys("abcd", 1.0)), dict.fromkeys("abcd", 0.25), {}) is None
+    assert leakage_hint(ranked({"a": 9.0, "b": 1.0}), {"a": 0.9, "b": 0.1}, {}) is None, "of two, one leads"
+
+
+def test_the_bank_card_speaks_of_duration():
+    main = ranked({"duration": 3.0, "month": 2.0, "day": 2.0, "job": 2.0})
+    shares = {"duration": 3 / 9, "month": 2 / 9, "day": 2 / 9, "job": 2 / 9}
+    notes = {"duration": [note for note in get_card("bank").notes if note.startswith("duration ")]}
+    hint = leakage_hint(main, shares, notes)
+    assert any("known only after the call" in note for note in hint["notes"]), "also below the usual share"
+    assert "--drop duration" in hint["fix"]
+
+
+def test_outcomes():
+    main, X, values = ranked({"a": 1.0}), pd.DataFrame({"a": [1.0, 2.0]}), np.ones((2, 1))
+    found = reading_of(main, X, np.array(["yes", "no"], dtype=object), local_of(values, ("a",)))
+    assert (found["outcome"], found["overall"]) == ("share of y = yes", 0.5)
+    assert [row["outcome"] for row in found["features"][0]["levels"]] == [1.0, 0.0]
+    found = reading_of(main, X, np.array([2.0, 3.0]), local_of(values, ("a",), "all"))
+    assert (found["outcome"], found["overall"]) == ("mean y", 2.5)
+    assert [row["outcome"] for row in found["features"][0]["levels"]] == [2.0, 3.0]
+
+
+# --- the report -------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def reading():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"month": rng.choice(["may", "june"], 400, p=[0.7, 0.3]), "age": rng.normal(40, 9, 400)})
+    X = X.assign(job="<script>alert(1)</script>", day=rng.integers(1, 28, 400))
+    y = np.where(rng.random(400) < np.where(X["month"] == "may", 0.1, 0.5), "yes", "no").astype(object)
+    main = ranked({"month": 8.0, "age": 1.0, "job": 0.5, "day": 0.5})
+    names = ("month", "age", "job", "day")
+    return reading_of(main, X, y, local_of(rng.normal(size=(400, 4)), names))
+
+
+def test_the_report_shows_it(reading):
+    assert [entry["feature"] for entry in reading["features"]] == ["month", "age", "job", "day"]
+    text = render_report(Assessment(title="t", target="y", task="classification", reading=reading))
+    assert "Compared with the raw data" in text
+    assert "Of the values with at least 30 rows, the share of y = yes is highest for " in text
+    assert "--drop month" in text
+    assert "It is not a cause" in text
+    assert text.count("Baseline: the median row") == 4, "of the text and of three drawings"
+    assert "<script>alert(1)" not in text
+
+
+def test_cuts_and_gradients_in_the_report():
+    row = {"cut": "logit 0", "logit": 0.0, "accuracy": 0.8, "balanced_accuracy": 0.7, "precision": 0.1, "recall": 1.0}
+    line = {**row, "f1": 0.2}
+    stored = {"positive": "yes", "shift": 2.0, "held_out_rows": 10, "share_positive": 0.1}
+    stored["test"] = [line, {**line, "cut": "majority", "logit": None}]
+    frame = pd.DataFrame(
+        {"baseline": "zeros", "level": ["feature", "input"], "name": ["a", "a=1"], "mean": [1.0, -1.0]}
+    )
+    frame = frame.assign(mean_absolute=1.0, published=[1.0, -1.0])
+    facts = {"rows": 3, "output": "yes"}
+    own = {"baseline_name": "zeros", "baseline": "all at 0", "completeness_gap": 0.0, "quadrature_error": 0.001}
+    content = Assessment(
+        title="t",
+        target="y",
+        task="classification",
+        metrics={"cuts": stored},
+        gradients=GradientSection(table=frame, facts={**facts, "baselines": [own]}),
+    )
+    text = render_report(content)
+    for words in (
+        "Thresholds of the logit",
+        "majority",
+        "Integrated gradients",
+        "Baseline: all at 0",
+        "The 1 encoded inputs",
+    ):
+        assert words in text
+
+
+def test_bars_of_levels_with_undefined_numbers():
+    row = {"level": "a", "rows": 0, "outcome": None, "deviation": None, "attribution": None, "attribution_error": None}
+    assert "<svg" in plots.levels([row]).to_svg()
+    assert "<svg" in plots.signed_bars(["a"], np.zeros(1)).to_svg()
+
+
+def test_plots_of_an_explanation_name_its_baseline():
+    values = np.array([[[1.0], [-2.0]]])
+    explanation = Explanation(
+        values,
+        ("a", "b"),
+        ("table", "table"),
+        ("yes",),
+        "integrated_gradients",
+        "local",
+        additive=True,
+        meta={"baseline": "every encoded input at $0$"},
+    )
+    for figure in (explanation.plot.waterfall(), explanation.plot.beeswarm(), explanation.to_global().plot.bar()):
+        assert "baseline: every encoded input at $0$" in figure.axes[0].get_xlabel()
+        assert not figure.axes[0].xaxis.label.get_parse_math()

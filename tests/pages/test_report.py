@@ -1,0 +1,390 @@
+"""``pg.report`` on every kind of model: what the page says, and what is refused before any work starts."""
+
+from __future__ import annotations
+
+import pickle
+import re
+
+import cloudpickle
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from assessing import DONORS, assessed, words
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.svm import LinearSVC
+from torch import nn
+
+import permgrad as pg
+from permgrad.assess.reading import label_of
+from permgrad.base.errors import InputError
+from permgrad.pages.drawn_inputs import row_pictures, where_sections
+from permgrad.pages.html import render_report
+from permgrad.pages.report import Report
+from permgrad.pages.verdict import verdict
+
+QUICK = DONORS | {"random_state": 0}
+
+
+def visits(rows: int, seed: int) -> tuple[pd.DataFrame, pd.Series]:
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        {
+            "age": rng.integers(18, 90, rows),
+            "region": pd.Categorical(rng.choice(["north", "south", "west"], rows)),
+            "noise": rng.normal(size=rows),
+        }
+    )
+    late = table["age"] / 30 + (table["region"] == "north") + rng.normal(0, 0.3, rows) > 2.2
+    return table, pd.Series(np.where(late, "late", "on time"), name="arrival")
+
+
+@pytest.fixture(scope="module")
+def forest():
+    X, y = visits(300, 0)
+    encode = make_column_transformer((OneHotEncoder(), ["region"]), remainder="passthrough")
+    return make_pipeline(encode, RandomForestClassifier(20, random_state=0)).fit(X, y), (X, y)
+
+
+# ---- a predictor on a table ------------------------------------------------------------------------------------------
+def test_a_pipeline_of_classes_has_the_metrics_of_scikit_learn_and_a_page(forest, tmp_path):
+    from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+
+    model, train = forest
+    X, y = visits(150, 1)
+    made = assessed(model, X, y, train=train)
+    chances = model.predict_proba(X)
+    assert made.test["accuracy"] == accuracy_score(y, model.predict(X))
+    assert made.test["log_loss"] == pytest.approx(log_loss(y, chances))
+    assert made.test["roc_auc"] == pytest.approx(roc_auc_score(y, chances[:, 1]))
+    assert made.learnt
+    assert made.target == "arrival"
+    share = (train[1] == "late").mean()
+    assert made.constant["log_loss"] == pytest.approx(log_loss(y, np.tile([share, 1 - share], (150, 1))))
+    assert made.explanation is not None
+    assert made.explanation.ranking()[-1] == "noise"
+    assert made.data is not None
+    assert made.data.class_counts is not None
+    assert made.data.class_counts["train"].tolist() == [(train[1] == name).sum() for name in ("late", "on time")]
+    assert made.rows
+    _check_answers(made, model, X, train)
+    path = tmp_path / "page.html"
+    page = pg.report(model, X, y, path=path, train=train, title="Visits <3", **QUICK)
+    assert page.path == path
+    assert path.read_text(encoding="utf-8") == page.html
+    assert "<title>Visits &lt;3" in page.html
+    text = words(page)
+    assert "RandomForestClassifier" in text
+    assert "region" in text
+    assert pg.report(model, X, y, train=train, title="Visits <3", **QUICK).html == page.html or "started" in text
+
+
+def _check_answers(made, model, X, train):
+    """The cards' curves are the model's predictions, and listed rows have their own values and explanations."""
+    assert made.cards is not None
+    card = next(card for card in made.cards.cards if card["feature"] == "region")
+    place = card["label"].index("north")
+    row = int(made.cards.curve_rows[0])
+    changed = X.iloc[[row]].assign(region=pd.Categorical(["north"], X["region"].cat.categories))
+    positive = list(model.classes_).index(made.cards.classes[0])
+    curve = made.cards.curves["region"][0, place, 0]
+    assert curve == pytest.approx(model.predict_proba(changed)[0, positive])
+    listed = made.listed
+    assert listed is not None
+    assert listed.table.loc[3, "age"] == X["age"].iloc[listed.numbers[3]]
+    explained = [number for one in listed.local for number in one.numbers]
+    assert set(explained) <= set(listed.numbers.tolist())
+    wrong = np.flatnonzero(listed.predicted.argmax(axis=1) != listed.truth)
+    assert set(listed.numbers[wrong].tolist()) <= set(explained), "mistakes are explained"
+    assert listed.similar is not None
+    near = int(listed.similar.near[0, 0])
+    assert listed.similar.table["age"].iloc[near] == train[0]["age"].iloc[listed.similar.numbers[near]]
+
+
+def test_a_regression_without_training_rows_says_where_the_constant_comes_from():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 4))
+    y = 3 * X[:, 0] + 0.1 * rng.normal(size=200)
+    made = assessed(LinearRegression().fit(X[:100], y[:100]), X[100:], y[100:])
+    assert made.task == "regression"
+    assert made.test["rmse"] < 0.2
+    assert made.predictions is not None
+    assert made.predictions.training_mean == pytest.approx(y[100:].mean())
+    assert made.constant["rmse"] == pytest.approx(y[100:].std())
+    assert made.explanation is not None
+    assert made.explanation.clearly_matter() == ["x0"]
+    assert made.target == "y"
+    assert made.listed is not None
+    assert made.listed.similar is None, "there are no training rows"
+    assert made.cards is not None
+    slope = np.diff(made.cards.curves["x0"].mean(axis=0)[:, 0]) / np.diff(made.cards.cards[0]["at"])
+    assert slope == pytest.approx(np.full(len(slope), 3.0), abs=0.1)
+
+
+def test_functions_and_models_of_labels_alone():
+    X, y = visits(120, 2)
+    numbers = X[["age", "noise"]]
+    made = assessed(LinearSVC().fit(numbers, y), numbers, y)
+    assert made.test["accuracy"] is not None
+    assert made.test["log_loss"] is None, "labels have no probabilities"
+    assert set(made.constant["ahead"]) == {"accuracy"}
+    labelled = assessed(
+        lambda table: (table["age"] > 60).to_numpy(float), numbers, y == "late", output_kind="probabilities"
+    )
+    assert labelled.subject == "function"
+    assert labelled.predictions is not None
+    assert list(labelled.predictions.classes) == ["0", "1"]
+
+
+@pytest.mark.parametrize("with_train", [False, True])
+def test_rows_of_one_class_are_no_test_of_the_model(with_train):
+    X, y = visits(400, 0)
+    numbers, late = X[["age", "noise"]], np.flatnonzero(y == "late")
+    model = LogisticRegression().fit(numbers, y)
+    train = (numbers, y) if with_train else None
+    spoken = verdict(assessed(model, numbers.iloc[late], y.iloc[late], train=train))
+    kinds = {one["facts"]["kind"]: one["sentence"] for one in spoken}
+    assert kinds["skill"] == "The model LogisticRegression predicts arrival."
+    assert not {"constant", "lack", "calibration"} & set(kinds)
+    assert kinds["one_class"].endswith("test rows have the class late, so nothing is known about the other classes.")
+    assert kinds["next"] == "Test it on rows of every class."
+
+
+def test_a_single_row_takes_replacement_values_from_the_training_rows():
+    X, y = visits(60, 0)
+    numbers = X[["age", "noise"]]
+    model = LogisticRegression().fit(numbers[1:], y[1:])
+    with pytest.raises(InputError, match="A single row has no other row"):
+        pg.report(model, numbers[:1], y[:1], **QUICK)
+    text = words(pg.report(model, numbers[:1], y[:1], train=(numbers[1:], y[1:]), **QUICK))
+    assert f"The one test row has the class {y[0]}, so nothing is known about the other classes." in text
+
+
+def test_without_rows_of_a_class_nothing_is_said_of_the_order():
+    X, _ = visits(300, 0)
+    grade = pd.cut(X["age"], [0, 40, 60, 200], labels=["a", "b", "c"]).astype(str)
+    model = LogisticRegression(C=1e-5).fit(X[["age", "noise"]], grade)
+    known = np.flatnonzero(grade != "c")
+    made = assessed(model, X[["age", "noise"]].iloc[known], grade.iloc[known])
+    spoken = " ".join(one["sentence"] for one in verdict(made))
+    assert made.test["roc_auc"] is None
+    assert "roc_auc" not in made.constant["ahead"]
+    assert "rank" not in spoken
+
+
+def test_a_column_that_gives_the_target_away_is_an_alarm(forest):
+    _, (X, y) = forest
+    leak = X.assign(code=np.where(y == "late", 2.0, 5.0))
+    model = LogisticRegression(max_iter=500).fit(leak[["age", "code"]][:200], y[:200])
+    rows = leak[["age", "code"]]
+    made = assessed(model, rows[200:], y[200:], train=(rows[:200], y[:200]))
+    assert made.data is not None
+    assert [one["column"] for one in made.data.leaks] == ["code"]
+    alarm = verdict(made)[0]["sentence"]
+    assert alarm.startswith("Column 'code' alone predicts 'arrival' nearly perfectly")
+    assert alarm.endswith("Train without it.")
+    page = words(Report(render_report(made)))
+    assert "Data: Columns that give the target away" in page, "a link to more about the alarm"
+    assert "Each of these columns alone predicts arrival nearly perfectly" in page
+    alone = assessed(model, rows[200:], y[200:])
+    assert alone.data is not None
+    assert not alone.data.leaks, "without training rows nothing can be learned"
+    said = {one["facts"]["kind"]: one["sentence"] for one in verdict(alone)}
+    assert said["unchecked"].startswith("It is nearly perfect (balanced accuracy 1.000)")
+    assert "not checked whether a column gives arrival away" in said["unchecked"]
+    assert said["next"] == "Pass train=(X_train, y_train) too."
+    page = words(Report(render_report(alone)))
+    assert "reason for doubt" not in page
+
+
+def test_checks_that_were_not_made_are_named(forest):
+    model, (X, y) = forest
+    rng = np.random.default_rng(0)
+    noisy = y.where(rng.random(len(y)) < 0.7, rng.permutation(y))
+    made = assessed(model, X, noisy)
+    assert "unchecked" not in {one["facts"]["kind"] for one in verdict(made)}, "the model is not perfect"
+    page = words(Report(render_report(made)))
+    assert page.count("It was not checked whether a column gives arrival away") == 2, "in Trust and in Data"
+    checked = words(Report(render_report(assessed(model, X, noisy, train=(X, y)))))
+    assert "It was not checked" not in checked
+
+
+# ---- networks --------------------------------------------------------------------------------------------------------
+class Both(nn.Module):
+    """An image and a table. The first column decides, and the upper half of the image."""
+
+    def forward(self, image: torch.Tensor, clinical: torch.Tensor) -> torch.Tensor:
+        score = 4 * clinical[:, 0] + 6 * image[:, 0, :4].mean(dim=(1, 2))
+        return torch.stack([-score, score], dim=1)
+
+
+class Bag(nn.Module):
+    """Words and a table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.numbers = nn.Embedding(20, 1)
+
+    def forward(self, input_ids: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+        return self.numbers(input_ids)[..., 0].sum(dim=1, keepdim=True) + 2 * table[:, :1]
+
+
+def test_a_network_of_an_image_and_a_table():
+    torch.manual_seed(0)
+    inputs = {"image": torch.randn(60, 1, 8, 8), "clinical": torch.randn(60, 3)}
+    net = Both()
+    y = net(**inputs).argmax(dim=1).numpy()
+    assert 10 < y.sum() < 50, "both classes occur"
+    made = assessed(net, inputs, y, segments={"image": ("grid", 2)}, class_names=["well", "ill"])
+    assert made.test["accuracy"] == 1.0
+    assert made.explanation is not None
+    assert made.explanation.ranking()[0] == "clinical[0]"
+    assert made.data is not None
+    assert made.data.columns is not None
+    assert made.data.columns["size"].tolist() == ["1 × 8 × 8", "3"]
+    assert made.cards is None, "the image has no column to change"
+    assert [len(row_pictures(row)) for row in made.rows] == [1] * len(made.rows)
+    assert [one.title for one in where_sections(made)] == ["Where in the images: image"]
+    assert made.together is not None
+    parts = made.together.information
+    assert parts["part"].tolist() == ["unique to image", "unique to clinical", "shared", "synergy"]
+    assert parts["bits"].sum() > 0.2
+    with pytest.raises(InputError, match="interactions= measures pairs of features of a table"):
+        pg.report(net, inputs, y, interactions=3, **QUICK)
+
+
+def test_pairs_of_features_are_measured_if_asked_for_and_shown():
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(150, 4)), columns=list("abcd"))
+    y = X["a"] * X["b"] * 3 + X["c"]
+    page = pg.report(lambda rows: rows["a"] * rows["b"] * 3 + rows["c"], X, y, interactions=3, **QUICK)
+    said = words(page)
+    assert "Strongest: a and b" in said or "Strongest: b and a" in said
+    assert "All 6 pairs of 4 features were looked at." in said, "a single further feature is itself"
+    assert "shuffling both costs less than the sum" in said
+    none = pg.report(lambda rows: rows["a"] * rows["b"] * 3 + rows["c"], X, y, interactions=0, **QUICK)
+    assert "Which features work together" not in words(none)
+    with pytest.raises(InputError, match="interactions must be an integer of at least 0"):
+        pg.report(len, X, y, interactions=-1)
+    with pytest.raises(InputError, match="interactions=1 has no pairs"):
+        pg.report(len, X, y, interactions=1)
+
+
+def test_a_network_of_words_and_a_table_and_a_tuple_of_many_rows():
+    torch.manual_seed(1)
+    net = Bag()
+    ids, table = torch.randint(0, 20, (50, 4)), torch.randn(50, 2)
+    y = net(ids, table).detach().numpy()[:, 0]
+    made = assessed(net, (ids, table), y, most_rows=30)
+    assert made.test["rmse"] == pytest.approx(0, abs=1e-5)
+    assert made.explanation is not None
+    assert made.explanation.meta["rows"] == 30 if "rows" in made.explanation.meta else True
+    assert any("words" in caption for row in made.rows for _, caption in row_pictures(row))
+
+
+def test_one_of_several_outputs_is_reported():
+    X = np.random.default_rng(0).normal(size=(80, 3))
+    y = pd.DataFrame({"low": X[:, 0], "high": 2 * X[:, 1]})
+    model = LinearRegression().fit(X, y)
+    with pytest.raises(InputError, match="A report is of one output, and the model has 2"):
+        assessed(model, X, y)
+    made = assessed(model, X, y, target="high")
+    assert made.target == "high"
+    assert made.explanation is not None
+    assert made.explanation.ranking()[0] == "x1"
+
+
+def test_several_models_stand_side_by_side(forest):
+    model, _ = forest
+    X, y = visits(150, 1)
+    linear = make_pipeline(
+        make_column_transformer((OneHotEncoder(), ["region"]), ("drop", ["noise"]), remainder="passthrough"),
+        LogisticRegression(max_iter=500),
+    ).fit(X, y)
+    text = words(pg.report({"forest": model, "line": linear}, X, y, method="permutation", **QUICK))
+    assert "How much better forest is than each other model" in text
+    assert re.search(r"(forest|line) has the best ROC-AUC", text)
+    assert re.search(r"line relies most on (age|region)", text)
+    numbers = X[["age", "noise"]]
+    one = LogisticRegression().fit(numbers, y)
+    other = LogisticRegression().fit(numbers, np.where(y == "late", "late", "early"))
+    few = numbers[y == "late"], y[y == "late"]
+    with pytest.raises(InputError, match="The models predict different things: a predicts late and on time, b early"):
+        pg.report({"a": one, "b": other}, *few, **QUICK)
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y": None}, r"report needs y: a page says how good the model is\. Pass the targets\. \[PG005\]"),
+        ({"y": ["late"] * 3}, r"y must have one value for each of the 20 rows, got the shape \(3,\)"),
+        ({"theme": "blue"}, r"theme must be 'auto', 'light' or 'dark', got 'blue'|theme"),
+        ({"title": 3}, r"title must be text, got 3"),
+        ({"most_rows": 1}, r"most_rows"),
+        ({"model": {}}, r"Several models must be a dict by name, got \{\}"),
+        ({"train": 5}, r"train must be a pair of rows and targets, got int"),
+        ({"path": "page.txt"}, r"A report is an HTML file, got path='page.txt'\. Pass 'page.html'"),
+        ({"path": ""}, r"path must be a file to write, got ''"),
+        ({"path": "."}, r"\. is a folder"),
+        ({"scoring": "roc_auc"}, r"has no option 'scoring'"),
+    ],
+)
+def test_wrong_arguments_are_refused(forest, change, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    X, y = visits(20, 3)
+    arguments = {"model": forest[0], "X": X, "y": y, **QUICK, **change}
+    with pytest.raises(InputError, match=message):
+        pg.report(**arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_is_replaced_only_if_asked(forest, tmp_path):
+    X, y = visits(20, 3)
+    path = tmp_path / "page.html"
+    path.write_text("mine")
+    with pytest.raises(
+        InputError, match=r"page\.html exists\. Choose another path, or pass overwrite=True\. \[PG050\]"
+    ):
+        pg.report(forest[0], X, y, path=path, **QUICK)
+    assert path.read_text() == "mine"
+
+
+# ---- the result ------------------------------------------------------------------------------------------------------
+def test_a_report_shows_itself_in_a_frame_that_cannot_reach_the_notebook(tmp_path):
+    page = Report('<!doctype html><p class="a">x & y</p>')
+    shown = page._repr_html_()
+    assert 'sandbox="allow-scripts allow-downloads' in shown
+    assert "allow-same-origin" not in shown
+    assert "&lt;p class=&quot;a&quot;&gt;x &amp; y" in shown
+    with pytest.raises(InputError, match="was not written to a file"):
+        page.open()
+    saved = page.save(tmp_path / "p.html")
+    assert repr(saved).endswith("p.html>")
+    assert saved.save(tmp_path / "p.html", overwrite=True).path == tmp_path / "p.html"
+
+
+def test_models_are_called_by_what_people_know_them_as(forest):
+    model = forest[0]
+    assert label_of(model) == "RandomForestClassifier"
+    assert label_of(model.predict_proba) == "RandomForestClassifier"
+    assert label_of(lambda table: table) == "function"
+    assert label_of(visits) == "visits"
+    assert label_of(Bag()) == "Bag"
+    assert callable(pg.report), "the folder of the same name does not hide it"
+    back = pickle.loads(cloudpickle.dumps(lambda: pg))
+    assert back() is pg, "a function that names the package can be sent to workers"
+
+
+def test_columns_of_groups_have_cards_and_values_and_the_printed_page_has_mean_predictions(forest):
+    model, (X, y) = forest
+    shown = assessed(model, X, y, groups={"person": ["age", "region"]})
+    assert {card["feature"] for card in shown.cards.cards} == {"age", "region", "noise"}
+    assert set(shown.listed.table.columns) == {"age", "region", "noise"}
+    page = render_report(shown)
+    printed = page[page.index('<section id="one-by-one"') :]
+    assert "The mean probability if only age is set to a value" in printed[: printed.index("</section>")]

@@ -1,0 +1,218 @@
+"""The page in a real browser: its scripts' functions, tabs, keyboard, files to take away, phones, and accessibility."""
+
+# ruff: noqa: E501 — scripts
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from browsing import data_of, needs_axe, needs_browser, visit
+from tests.pages.conftest import HOSTILE, NAMES, report_content, with_together
+
+from permgrad.base.csv_files import quoted
+from permgrad.base.numerals import number, percent
+from permgrad.pages.html import render_page, render_report
+from permgrad.pages.page_data import packed
+from permgrad.pages.tab import TabView
+from permgrad.pages.views import SectionView
+
+pytestmark = needs_browser
+NUMBERS = [0.0123456, 1.5, 12.0, 123.4, 1639.4, 12345.6, 123456.0, 1.37e10, -4.2e6, 2.3e-9, 0.0, 999.96, 999_960.0]
+NUMBERS += [0.0000461, 2.5e7, 5e6, 1e15, 3e17, -0.00125, 0.125, 1234.5]
+SHARES = [1 / 8, 0.665, 57 / 200, -0.125, 0.0025, 0.00999, 12.345, 0.0]
+
+
+@pytest.fixture(name="page", scope="module")
+def _page() -> str:
+    return render_report(with_together(report_content(NAMES[:6])))
+
+
+def _trimmed(text: str) -> str:
+    """Leave out zeros at the end of decimals, which Python writes and the script does not."""
+    return re.sub(r"(\.\d*?)0+(?!\d)", r"\1", text.replace("\u00a0", " ")).replace(". ", " ").rstrip(".")
+
+
+def test_functions_of_the_scripts(tmp_path):
+    """One visit for all: numbers as in Python, CSV as in Python, arrays as packed, scales, ticks and charts."""
+    section = SectionView("first", "First")
+    with section.live("drawn"):
+        section.text("What stands without JavaScript.")
+    with section.live("broken"):
+        section.text("Still there.")
+    array = np.arange(6, dtype=np.float32).reshape(2, 3) / 3
+    data = {"array": packed(array), "names": HOSTILE, "numbers": NUMBERS, "shares": SHARES}
+    tabs = [TabView("one", "One", [section], data), TabView("two", "Two", [SectionView("b", "B", [("text", "words")])])]
+    script = """
+    Page.tab("one", { live: {
+      drawn(box, data) { box.append(Page.element("b", { id: "drawn" }, ...data.names)); },
+      broken() { throw new Error("as a test"); } } });
+    console.error = () => {};
+      const data = Page.data("one");
+      const scale = Charts.linear([0, 10], [100, 200]);
+      const band = Charts.band(["a", "b"], [0, 100], 0.5);
+      const fall = Charts.waterfall({ start: 1, end: 2.5, startName: "s", endName: "e",
+        steps: [{ name: data.names[1], value: 2 }, { name: "b", value: -0.5 }] });
+      const heat = Charts.heat({ rows: ["a"], columns: [data.names[1], "d"], shade: [[0, 1]], words: [["1", "2"]] });
+      Page.select("one");
+      return {
+        numbers: data.numbers.map((value) => Charts.write(value)), shares: data.shares.map((value) => Charts.percent(value)),
+        narrow: [...Charts.axis({ width: 640, height: 300, left: 52, right: 12, top: 10, bottom: 40 }, Charts.linear([0.5, 0.5004], [0, 600]), { side: "x", write: Charts.percent }).querySelectorAll("text")].map((one) => one.textContent), array: [...Page.unpack(data.array)],
+        csv: Page.csv([["name", "value"], ...data.names.map((name) => [name, 0.5])]), scale: scale(5), back: scale.invert(150),
+        band: [band("a"), band("b"), band.size], ticks: [Charts.ticks([0, 1]), Charts.ticks([-3, 17]), Charts.ticks([5, 5])],
+        extent: [Charts.extent([3, NaN, -1]), Charts.extent([2, 2]), Charts.extent([])],
+        path: Charts.path([0, 1, 2], [0, NaN, 1]), short: Charts.shorten("x".repeat(60)).length,
+        fall: fall.querySelectorAll("rect").length, elements: heat.querySelectorAll("script,img").length,
+        drawn: document.getElementById("drawn").textContent, children: document.getElementById("drawn").children.length,
+        stills: [...document.querySelectorAll(".still")].map((one) => getComputedStyle(one).display) };
+    """
+    # Registered after the page has started: views are drawn when their tab is shown.
+    found = visit(render_page(title="t", kind="test", headline="h", tabs=tabs), tmp_path, script).answer
+    assert [_trimmed(one) for one in found["numbers"]] == [_trimmed(number(value)) for value in NUMBERS]
+    assert found["shares"] == [percent(value) for value in SHARES]
+    assert len(set(found["narrow"])) == len(found["narrow"]) > 1, "the marks of an axis differ"
+    assert np.allclose(found["array"], array.ravel())
+    assert [line.partition(",")[0] for line in found["csv"].splitlines()[1:2]] == [quoted(HOSTILE[0])]
+    assert found["scale"] == 150
+    assert found["back"] == 5
+    assert found["band"] == [12.5, 62.5, 25]
+    assert found["ticks"] == [[0, 0.2, 0.4, 0.6, 0.8, 1], [0, 5, 10, 15], [5]]
+    assert found["extent"] == [[-1, 3], [1, 3], [0, 1]]
+    assert found["path"] == "M0.0 0.0M2.0 1.0"
+    assert found["short"] == 26
+    assert found["fall"] == 2
+    assert found["elements"] == 0
+    assert found["children"] == 0, "names are text"
+    assert HOSTILE[1] in found["drawn"]
+    assert found["stills"] == ["none", "block"], "a view that fails leaves what stands without it"
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.52, 0.78), (0.701, 0.7031), (-1234567.0, 1234567.0), (3.0, 3.0)])
+def test_the_texts_of_a_narrow_waterfall_have_room(tmp_path, start, end):
+    steps = [{"name": "MaxDelq2PublicRecLast12M", "value": end - start}, {"name": "W" * 40, "value": 0}]
+    fall = {"start": start, "end": end, "startName": "s", "endName": "e", "steps": steps}
+    script = f"""
+      const fall = Charts.waterfall({json.dumps(fall)}, {{ width: 330, left: 150 }});
+      fall.style.fontFamily = "var(--sans)";
+      document.body.append(fall);
+      const boxes = (query) => [...fall.querySelectorAll(query)].map((one) => one.getBBox());
+      return {{ names: boxes("text[text-anchor=end]").map((box) => box.x),
+        ticks: boxes(".axis text").filter((box) => box.width).map((box) => [box.x, box.x + box.width]) }};
+    """
+    found = visit(
+        render_page(title="t", kind="test", headline="h", tabs=[TabView("one", "One", [], None)]), tmp_path, script
+    ).answer
+    assert len(found["names"]) == 4
+    assert min(found["names"]) >= 0, "no name is cut at the left"
+    ticks = found["ticks"]
+    assert ticks, "an axis has a number"
+    assert all(left[1] + 4 < right[0] for left, right in pairwise(ticks)), "the texts of ticks stand apart"
+
+
+def test_tabs_links_and_files(page, tmp_path):
+    script = """
+      const shown = () => [...document.querySelectorAll("[data-tab]:not([hidden])")].map((one) => one.id).join();
+      const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+      const out = { start: shown(), roles: document.querySelectorAll("[role=tab]").length };
+      document.querySelector("[role=tab][tabindex='0']").focus();
+      out.keys = ["ArrowRight", "ArrowRight", "End", "ArrowRight", "ArrowLeft", "Home"].map((key) => (press(key), shown()));
+      out.hash = location.hash;
+      location.hash = "#network-2"; await new Promise((done) => setTimeout(done, 50));
+      out.figure = shown();
+      location.hash = "#rows/17"; await new Promise((done) => setTimeout(done, 50));
+      out.path = shown();
+      location.hash = "#nothing%"; await new Promise((done) => setTimeout(done, 50));
+      out.unknown = shown();
+      document.querySelector("#tab-trust").click(); document.querySelector("#tab-rows").click();
+      const back = async () => { history.back(); await new Promise((done) => setTimeout(done, 200)); return [location.hash, shown()]; };
+      out.back = [await back()];
+      history.replaceState(null, "", location.href.split("#")[0]);
+      document.querySelector("#tab-rows").click();
+      out.back.push(await back());
+      location.hash = "#features"; await new Promise((done) => setTimeout(done, 50));
+      const figure = document.querySelector("#features figure:has(svg)");
+      out.tools = [...figure.querySelectorAll(".tools button")].map((one) => one.textContent);
+      const drawn = Page.standalone(figure.querySelector("svg"));
+      out.variables = drawn.markup.includes("var(--");
+      const blob = await Page.png("data:image/svg+xml;charset=utf-8," + encodeURIComponent(drawn.markup), drawn.width, drawn.height);
+      out.png = await new Promise((done) => { const reader = new FileReader(); reader.onload = () => done(reader.result); reader.readAsDataURL(blob); });
+      out.csv = Page.csv(Page.data("figures")[figure.id]);
+      document.querySelector(".tools button").click(); await new Promise((done) => setTimeout(done, 50));
+      out.link = location.hash;
+      return out;
+    """
+    found = visit(page, tmp_path, script, hash_="#data").answer
+    assert found["start"] == "data", "a link opens its tab"
+    assert found["roles"] == 8
+    assert found["keys"] == ["details", "summary", "details", "summary", "details", "summary"]
+    assert found["hash"] == "#summary"
+    assert found["figure"] == "details"
+    assert found["path"] == "rows"
+    assert found["unknown"] == "rows", "an unknown address changes nothing"
+    assert found["back"] == [["#trust", "trust"], ["", "summary"]], "the reader can go back"
+    assert found["tools"] == ["Link", "PNG", "SVG", "CSV"]
+    assert not found["variables"]
+    assert found["csv"].splitlines()[0] == "panel,kind,series,x,y,x end,y end"
+    assert found["link"].lstrip("#") in page
+    picture = base64.b64decode(found["png"].partition(",")[2])
+    image = pytest.importorskip("PIL.Image").open(io.BytesIO(picture)).convert("RGB")
+    assert image.width > 1000
+    assert len(set(image.resize((200, 200)).getdata())) > 10, "the picture is not empty"
+
+
+def test_everything_stands_without_javascript(page):
+    assert "hidden" not in re.findall(r"<div class=\"tab\"[^>]*>", page)[0]
+    assert len(re.findall(r"<svg ", page)) + page.count('<img class="plate"') >= 5
+    assert page.count("<table") >= 5
+    assert data_of(page)["figures"]
+
+
+_SMALL = """
+  const out = [];
+  for (const panel of document.querySelectorAll("[data-tab]")) {
+    Page.select(panel.dataset.tab);
+    const wide = document.documentElement.scrollWidth - innerWidth;
+    if (wide > 0) out.push([panel.id, "wider than the window", wide]);
+    for (const one of panel.querySelectorAll("*")) {
+      const box = one.getBoundingClientRect();
+      const texts = [...one.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
+      if (!texts || !box.width || one.closest(".still")?.offsetParent === null) continue;
+      const svg = one.closest("svg");
+      const scale = svg && svg.viewBox.baseVal.width ? svg.getBoundingClientRect().width / svg.viewBox.baseVal.width : 1;
+      const size = parseFloat(getComputedStyle(one).fontSize) * scale;
+      if (size < 10.9) out.push([panel.id, one.tagName, one.textContent.slice(0, 30), size]);
+      if (!one.closest(".plot, .table, pre") && box.right > innerWidth + 1) out.push([panel.id, "cut", one.textContent.slice(0, 30)]);
+    }
+  }
+  return { width: innerWidth, out };
+"""
+
+
+def test_a_phone_shows_all_of_it_in_legible_letters(page, tmp_path):
+    found = visit(page, tmp_path, _SMALL, width=390).answer
+    assert found["width"] <= 390
+    assert found["out"] == []
+
+
+@pytest.mark.slow
+@needs_axe
+@pytest.mark.parametrize(("dark", "width"), [(False, 1400), (True, 1400), (False, 390)])
+def test_no_barrier_in_any_tab(page, tmp_path, dark, width):
+    """WCAG 2 A and AA, and the checker's own good practice."""
+    script = """
+      const out = [];
+      for (const panel of document.querySelectorAll("[data-tab]")) {
+        Page.select(panel.dataset.tab);
+        const result = await axe.run(document, { resultTypes: ["violations"] });
+        for (const one of result.violations) out.push([panel.id, one.id, one.nodes.length, one.nodes[0].html.slice(0, 120)]);
+      }
+      return { dark: matchMedia("(prefers-color-scheme: dark)").matches, out };
+    """
+    found = visit(page, tmp_path, script, axe=True, width=width, dark=dark).answer
+    assert found["dark"] == dark
+    assert found["out"] == []

@@ -1,0 +1,79 @@
+"""What the page and the terminal say alike."""
+
+from __future__ import annotations
+
+from permgrad.pages.headline import kind_of_network
+from permgrad.pages.sentences import (
+    against_baselines,
+    entries_of,
+    interaction_words,
+    is_hybrid,
+    known_classes,
+    map_words,
+    path_shares,
+    path_words,
+    unseen_words,
+)
+
+TOTAL = {"importance": 0.4, "interaction_low": 0.04, "interaction_high": 0.08}
+
+
+def test_the_best_baseline_is_named_with_its_difference():
+    ahead = {"metric": "rmse", "difference": -0.4, "ci_low": -0.6, "ci_high": -0.2, "p_holm": 0.001}
+    models = {"linear": {"rmse": 2.0, "ahead": ahead}}
+    assert against_baselines("regression", {"test": {"rmse": 2.4}, "baselines": models}) == (
+        "The best baseline, logistic or ridge regression, does better: RMSE 2.00 against 2.40 (difference 0.400, "
+        "95 % interval 0.200 to 0.600)."
+    )
+    better = {name: {"rmse": 3.0 + at, "ahead": {**ahead, "difference": 0.6}} for at, name in enumerate("ab")}
+    words = against_baselines("regression", {"test": {"rmse": 2.4}, "baselines": better})
+    assert words.startswith("The model does better than the best baseline, a: ")
+    assert words.endswith("The model is significantly better than b.")
+
+
+def test_classes_that_no_training_row_has():
+    assert unseen_words("educ", {"unseen": {"18": 1}}) == (
+        "1 test row has a class of educ that no training row has (18): it counts as wrong, and the log loss leaves it "
+        "out."
+    )
+    assert unseen_words("educ", {}) == unseen_words("educ", None) == ""
+    assert known_classes({"labels": ["a", "b", "c"], "unseen": {"c": 1}}) == 2
+    assert known_classes({"rmse": 1.0}) == 0
+
+
+def test_paths():
+    stored = {"image": {"importance": 0.1}, "interaction": {"importance": 0.0}, "paper": {}}
+    assert list(entries_of(stored)) == ["image"]
+    assert is_hybrid({"tabular": {}, "image": {}})
+    assert not is_hybrid({"scan": {}, "table": {}})
+    assert path_shares({"tabular": {"share": 0.7}, "image": {"share": 0.3}}) == {"tabular": 0.7, "image": 0.3}
+    assert path_shares({"tabular": {"share": 1.05}, "image": {"share": -0.05}}) == {}
+    outside = {
+        "tabular": {"importance": 0.42, "ci_low": 0.4, "ci_high": 0.44, "share": 1.05},
+        "image": {"importance": -0.02, "ci_low": -0.03, "ci_high": 0.01, "share": -0.05},
+    }
+    assert path_words(outside) == (
+        "The tabular path carries it (0.42, interval 0.4 to 0.44). The image path is within noise (−0.02, interval "
+        "−0.03 to 0.01)."
+    )
+    assert map_words({"tabular": {"share": 0.6}, "image": {"share": 0.4}}) == ""
+    assert "has 3 % of" in map_words({"tabular": {"share": 0.97}, "image": {"share": 0.03}})
+
+
+def test_the_interaction_of_paths():
+    assert interaction_words({"interaction": 0.06, "total": TOTAL}) == (
+        "Interaction of the paths: 0.06 (interval 0.04 to 0.08), 15 % of the total: they need each other. The bars "
+        "include it in equal parts."
+    )
+    assert interaction_words({"interaction": 0.06, "total": {**TOTAL, "importance": 2.0}}) == ""
+    assert interaction_words({"interaction": 0.06}) == ""
+
+
+def test_kinds_of_networks():
+    kinds = (("tabular", "image"), ("image",), ("table", "images"), ())
+    assert [kind_of_network(branches) for branches in kinds] == [
+        "A hybrid network (table and image)",
+        "A network of the image of each row alone",
+        "A network of images and a table",
+        "A network",
+    ]

@@ -1,0 +1,61 @@
+"""The tabs of the report: what is listed fits together, and additional sections go where they say."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from tests.pages.conftest import NAMES, report_content
+
+from permgrad.assess.assessment import ExtraSection
+from permgrad.pages.html import render_report
+from permgrad.pages.tab import TabView, filled, tab_view
+from permgrad.pages.tabs import TABS
+from permgrad.pages.views import SectionView
+
+
+def test_tabs_are_named_apart_from_sections_and_their_scripts_exist():
+    tabs = [tab.name for tab in TABS]
+    anchors = [anchor for tab in TABS for anchor, _, _ in tab.sections]
+    assert len(tabs) == len(set(tabs)) >= 7
+    assert not set(tabs) & set(anchors)
+    shared = {anchor for anchor in anchors if anchors.count(anchor) > 1}
+    assert shared == {"paths"}, "either in Features or in Details"
+    folder = resources.files("permgrad.pages") / "templates" / "scripts"
+    assert all((folder / name).is_file() for tab in TABS for name in tab.scripts)
+
+
+def test_an_additional_section_goes_to_its_tab():
+    content = report_content(NAMES[:3])
+    content.extra = [ExtraSection(title="More", text=("words",), tab="features")]
+    titles = {tab.name: [one.title for one in tab_view(tab, content).sections] for tab in TABS}
+    assert titles["features"][-1] == "More"
+    assert "More" not in titles["details"]
+
+
+def test_empty_sections_and_tabs_are_left_out_but_for_the_first():
+    empty, full = SectionView("a", "A"), SectionView("b", "B", [("text", "words")])
+    views = [TabView("one", "One", [empty]), TabView("two", "Two", [empty, full]), TabView("three", "Three", [empty])]
+    assert [(view.name, list(view.sections)) for view in filled(views)] == [("one", []), ("two", [full])]
+
+
+def test_a_place_for_a_script_holds_what_is_shown_without_it():
+    section = SectionView("a", "A")
+    with section.live("view"):
+        section.text("static")
+        section.add("heading", "part")
+    section.text("after")
+    assert section.blocks == [("live", ("view", [("text", "static"), ("heading", "part")])), ("text", "after")]
+
+
+def test_paths_and_maps_are_in_details_if_the_image_hardly_counts():
+    content = report_content(NAMES[:3])
+    shares = [0.3, 0.01]
+    for share, tab in zip(shares, ("features", "details"), strict=True):
+        branches = {name: dict(entry) if isinstance(entry, dict) else entry for name, entry in content.paths.items()}
+        branches["image"]["share"], branches["tabular"]["share"] = share, 1 - share
+        content.branches = branches
+        assert content.image_counts == (share > 0.05)
+        page = render_report(content)
+        panel = page[page.index(f'data-tab="{tab}"') :].split("data-tab=")[1]
+        assert '<section id="paths"' in panel
+        assert ('<section id="maps"' in page) == (share < 0.05)

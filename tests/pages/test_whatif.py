@@ -1,0 +1,226 @@
+"""*What if*: what goes into the page, and that the page predicts and explains changed rows as Python does."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from browsing import data_of, needs_browser, visit
+from verification import verify_what_if as what_if_check
+
+import permgrad as pg
+from permgrad.assess.encoder_form import cells_of, encoder_form
+from permgrad.assess.sections.what_if import rows_of
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.pages import whatif
+from permgrad.pages.html import joined_scripts
+from permgrad.pages.page_data import deflated, page_data
+from permgrad.pages.tab import TabView
+from permgrad.pages.tabs import rows
+from permgrad.pages.tabs.what_if import with_what_if
+
+
+@pytest.fixture(name="fitted", scope="module")
+def _fitted():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(80, 40)), columns=[f"n{k}" for k in range(40)])
+    y = table["n0"] > 0
+    return pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0, progress=False).fit(table, y), table
+
+
+def test_the_page_holds_the_rows_the_orders_and_a_background_with_the_mean_prediction(fitted):
+    model, table = fitted
+    content = whatif.what_if(model, rows_of(model, model.encode_rows(table), np.arange(80)), ["n7", "n3"])
+    form = json.loads(content["form"])
+    names = [name for name, _ in form["players"]]
+    assert len(names) == whatif.MOST_PLAYERS  # 40 features: the others share one
+    assert {"n7", "n3", whatif.OTHERS} <= set(names)
+    assert sorted(column for _, columns in form["players"] for column in columns) == list(range(40))
+    assert len(content["rows"]) == 80
+    assert content["orders"]["shape"] == [whatif.WALKS[-1], len(names)]
+    background, spread = whatif.background_rows(model, form["walks"][0])
+    assert content["background"]["shape"] == list(background.shape)
+    means = [
+        model.predict_proba(table)[:, 1],
+        model.calibration_.probabilities(model.predict_encoded(background))[:, 1],
+    ]
+    assert abs(means[0].mean() - means[1].mean()) < 0.05 * spread[1]
+    assert spread[1] > 0.001
+
+
+def test_weights_above_the_limit_and_other_models_are_left_out_with_the_reason(fitted, monkeypatch):
+    model, table = fitted
+    some = rows_of(model, model.encode_rows(table), np.arange(80))
+    assert whatif.what_if(object(), some) == {
+        "reason": "This model cannot run inside the page: only the networks of permgrad can predict inside a page."
+    }
+    monkeypatch.setattr(whatif, "MOST_BYTES", 1000)
+    assert "take 0.2 MB" in whatif.what_if(model, some)["reason"]
+    assert "form" in whatif.what_if(model, some, large=True)
+
+
+def test_cells_are_numbers_texts_and_kinds_of_missing():
+    table = pd.DataFrame(
+        {
+            "n": [1.5, -9.0, np.nan, 2.0],
+            "c": ["a", None, "b", "a"],
+            "b": ["yes", "no", "yes", None],
+            "d": pd.to_datetime(["2020-01-02", "2021-01-02", None, "2021-03-02"]),
+            "same": 1.0,
+        }
+    )
+    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, na_codes=[-9], progress=False)
+    encoder = model.fit(table, np.arange(4.0)).preprocessor_
+    cells = cells_of(encoder, table)
+    assert cells == {
+        "n": [1.5, [2], [1], 2.0],
+        "c": ["a", [1], "b", "a"],
+        "b": [1.0, 0.0, 1.0, [1]],
+        "d": [1577923200.0, 1609545600.0, [1], 1614643200.0],
+    }
+    forms = {column["name"]: column for column in encoder_form(encoder)["columns"]}
+    assert {name: form["kind"] for name, form in forms.items()} == {
+        "n": "number",
+        "c": "category",
+        "b": "boolean",
+        "d": "date",
+    }
+    assert forms["n"]["codes"] == [[2, "-9", [-9.0]]]
+    assert forms["b"]["words"] == ["no", "yes"]
+    ranges = {name: form.get("range") for name, form in forms.items()}
+    assert ranges == {"n": [1.5, 2.0], "c": None, "b": None, "d": [1577923200.0, 1614643200.0]}
+
+
+@pytest.mark.parametrize("numeric", ["robust", "standard", "minmax", "quantile"])
+def test_the_range_of_the_training_rows_is_read_back_from_the_encoder(numeric):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {"count": [*rng.poisson(2, 99), 54], "far": [*rng.normal(size=99), 5e3], "no": [np.nan, *[1.0] * 99]}
+    )
+    forms = {form["name"]: form for form in encoder_form(TableEncoder(numeric=numeric).fit(table))["columns"]}
+    assert forms["count"]["range"] == [0, 54]
+    assert forms["far"]["range"] == pytest.approx([table["far"].min(), 5e3], rel=1e-9)
+    assert forms["no"]["range"] is None  # one value, or missing
+
+
+def test_an_extreme_that_clipping_has_rounded_away_is_no_range():
+    table = pd.DataFrame({"n": [*np.arange(99.0), 1e15]})
+    (form,) = encoder_form(TableEncoder(numeric="robust").fit(table))["columns"]
+    assert form["range"] is None
+
+
+@needs_browser
+@pytest.mark.parametrize("name", ["mixed", "photos"])
+def test_the_page_predicts_and_explains_as_python_does(name, tmp_path):
+    more = {"folder": tmp_path} if name == "photos" else {}
+    outcome = what_if_check.check(what_if_check.CASES[name](1, **more), 14, tmp_path)
+    assert outcome.moved > 0.005  # edits change predictions, and shares are not all 0
+    assert outcome.largest_share > 0.005
+    assert outcome.predictions <= 1e-5
+    assert outcome.shares <= 1e-3
+
+
+STEPS = """
+const box = document.createElement("div");
+document.body.append(box);
+const said = [];
+const say = () => said.push([box.querySelector(".what-if-result").textContent, box.querySelectorAll(".changed").length,
+  box.querySelectorAll(".what-if-figure svg").length, box.querySelector(".what-if-fold p button").disabled]);
+WhatIf.show(box, 1);
+say();
+const [number] = box.querySelectorAll("input[type=number]");
+number.value = "-0.5";
+number.dispatchEvent(new Event("input"));
+say();
+const note = document.getElementById(number.getAttribute("aria-describedby")), notes = [note.textContent];
+number.value = "99";
+number.dispatchEvent(new Event("input"));
+notes.push(note.textContent);
+number.value = "-9";
+number.dispatchEvent(new Event("input"));
+notes.push(note.textContent);
+number.value = "-0.5";
+number.dispatchEvent(new Event("input"));
+const select = box.querySelector("select[id^=what-if-]:not(#what-if-class)");
+select.selectedIndex = (select.selectedIndex + 1) % select.options.length;
+select.dispatchEvent(new Event("change"));
+say();
+box.querySelector(".what-if-fold p button").click();
+say();
+const labelled = [...box.querySelectorAll("input, select")].every((one) => box.querySelector(`label[for="${one.id}"]`));
+said.push(labelled, number.value, box.querySelectorAll("img, b").length);
+WhatIf.show(box, -1);
+said.push(box.textContent, [WhatIf.decision("a", ""), WhatIf.decision("a", "a"), WhatIf.decision("b", "a")], notes);
+const model = Shares.make(Page.data("rows").whatIf), [first, , , , last] = model.walks, row = model.encode(1, {});
+const changed = row.map((value, column) => model.encode(2, {})[column]);
+model.explain(row, last);
+const slices = [model.ready(changed, last, 0), model.ready(row, last, 0)], before = model.shares.evaluations;
+const early = Array.from(model.explain(changed, first).values), spent = model.shares.evaluations - before;
+const late = Array.from(model.explain(changed, last).values), fresh = Shares.make(Page.data("rows").whatIf);
+said.push(slices, spent <= 1 + 2 * first * model.players.length,
+  [[early, first], [late, last]].map(([values, walks]) =>
+    Math.max(...fresh.explain(changed, walks).values.map((value, at) => Math.abs(value - values[at])))));
+return said;
+"""
+
+
+@needs_browser
+def test_the_panel_shows_changes_against_the_original_and_resets_them(tmp_path):
+    rng = np.random.default_rng(0)
+    # A third of the rows have the smallest number: it fills several quantiles.
+    table = pd.DataFrame(
+        {"<b>n</b>": np.maximum(rng.normal(size=60), -0.5), "town": rng.choice(["Ulm", "<img src=x>"], 60)}
+    )
+    y = np.where(table["<b>n</b>"] > 0, "yes", "no")
+    fixed = {"preset": "fast", "numeric": "quantile", "max_epochs": 8, "random_state": 0, "progress": False}
+    model = pg.HyNNClassifier(na_codes=[-9], **fixed).fit(table, y)
+    content = whatif.what_if(model, rows_of(model, model.encode_rows(table), np.arange(60) + 100))
+    assert content["rows"].tolist()[:2] == [100, 101]
+    script = joined_scripts([TabView("rows", "Rows", (), None, with_what_if(rows.TAB).scripts)])
+    page = (
+        '<!doctype html><meta charset="utf-8"><title>panel</title><body>'
+        f'<script type="text/plain" id="page-data">{deflated(page_data({"rows": {"whatIf": content}}))}</script>'
+        f"<script>{script}</script></body>"
+    )
+    said = visit(page, tmp_path, STEPS).quiet()
+    first, number, both, after, labelled, value, strange, other, decisions, notes, slices, few, off = said
+    assert first[0].startswith("Probability of yes: ")
+    assert table["<b>n</b>"][1] > -0.5
+    for row, words in ((table[1:2], first[0]), (table[1:2].assign(**{"<b>n</b>": -0.5}), number[0])):
+        shown = 100 * model.predict_proba(row)[0, 1]
+        assert abs(float(words.replace("\u00a0", " ").split(": ")[1].split()[0]) - shown) <= 1
+    was, now = (model.predict(row)[0] for row in (table[1:2], table[1:2].assign(**{"<b>n</b>": -0.5})))
+    assert first[0].endswith(f". Predicted: {was}.")
+    assert number[0].endswith(f" Still predicted: {now}." if now == was else f" Now predicted: {now}, was {was}.")
+    assert "Outside" not in notes[0]
+    fitted = [end for form in encoder_form(model.preprocessor_)["columns"] for end in form.get("range") or ()]
+    assert table["<b>n</b>"].min() == fitted[0] < fitted[1] <= table["<b>n</b>"].max()  # without the validation rows
+    ends = [f"{end:.4g}".replace("-", "−") for end in fitted]
+    assert notes[1].endswith(f". Outside the range of the training rows: {ends[0]} to {ends[1]}.")
+    assert notes[2].startswith("was ")
+    assert "Outside" not in notes[2]  # the code of a missing value
+    assert slices == [False, True]
+    assert few  # an edit predicts only the walks that are asked for, also after a refinement
+    assert max(off) < 1e-7
+    assert decisions == ["Predicted: a", "Still predicted: a", "Now predicted: b, was a"]
+    assert first[1:] == [0, 1, True]
+    assert number[1:] == [1, 1, False]
+    assert "was" in number[0]
+    assert number[0] != first[0]
+    assert both[1] == 2
+    assert after == first
+    assert labelled
+    assert float(value) == pytest.approx(table["<b>n</b>"][1], rel=1e-6)
+    assert strange == 0  # names and levels are text
+    assert other == "Only 60 of the test rows can be changed here. Choose Show: can be changed."
+
+
+def test_pg_report_holds_the_network_of_permgrad_and_a_reason_for_other_models(fitted):
+    model, table = fitted
+    few = table[:30]
+    y = np.arange(30) % 2 == 0
+    assert "form" in data_of(pg.report(model, few, y).html)["rows"]["whatIf"]
+    other = pg.report(lambda rows: np.full((len(rows), 2), 0.5), few, y)
+    assert "This model cannot run inside the page" in other.html

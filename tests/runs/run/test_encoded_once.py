@@ -1,0 +1,46 @@
+"""A run encodes the rows of each part of the split once, and reads each of their images once."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from invoking import call
+from PIL import Image
+
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.image_table import ImageColumn
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_each_part_is_encoded_once(tmp_path, monkeypatch, images):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"dose": rng.normal(size=200), "town": rng.choice(["Bonn", "Ulm"], 200)})
+    frame["target"] = np.where(frame["dose"] + rng.normal(size=200) > 0, "ill", "well")
+    if images:
+        frame["scan"] = [f"{row}.png" for row in range(200)]
+        for row in range(200):
+            Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8)).save(tmp_path / f"{row}.png")
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    encoded, read = Counter(), Counter()
+    transform, read_images = TableEncoder.transform, ImageColumn.read
+    written = set(zip(frame["dose"].tolist(), frame["town"], strict=True))
+
+    def counted(self, X):
+        rows = list(zip(X["dose"].astype(float).tolist(), X["town"], strict=True))
+        # The other encoder is that of baselines, and rows that are not in the table were changed for a curve.
+        if self.numeric != "standard" and set(rows) <= written and len(set(rows)) == len(rows):
+            encoded.update([tuple(rows)])
+        return transform(self, X)
+
+    monkeypatch.setattr(TableEncoder, "transform", counted)
+    monkeypatch.setattr(ImageColumn, "read", lambda self, files: (read.update(files), read_images(self, files))[1])
+    words = ("--image", "scan") if images else ()
+    out = tmp_path / "run"
+    call("run", tmp_path / "table.csv", "--target", "target", "--preset", "fast", "--baselines", *words, "--out", out)
+    assert sorted(map(len, encoded)) == [40, 40, 120], "no slice of a part is encoded again"
+    assert set(encoded.values()) == {1}
+    assert set(read.values()) <= {1}
+    assert len(read) == (200 if images else 0)

@@ -1,0 +1,44 @@
+"""A model assessed as ``pg.report`` does it, without the page."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from permgrad.assess.assess import assess
+from permgrad.assess.assessment import Assessment
+from permgrad.assess.budget import Budget
+from permgrad.assess.reading import ReadModel
+from permgrad.assess.sections.data import describe_data
+from permgrad.assess.work import Work
+from permgrad.pages.report import Report
+
+#: Donors of each row, so that it takes no time.
+DONORS = {"n_repeats": 2, "progress": False}
+
+
+def assessed(
+    model: Any,
+    X: Any,
+    y: Any,
+    train: Any = None,
+    *,
+    most_rows: int = 1000,
+    interactions: int | None = None,
+    **options: Any,
+) -> Assessment:
+    """Return the assessment of any model on some rows. ``options`` are further arguments of ``pg.explain``."""
+    read = ReadModel(model, X, y, seed=0, **(DONORS | options))
+    content = Assessment(title="t", target=read.target, task=read.model.task, subject=read.model.subject)
+    budget = Budget(seed=0, most_rows=most_rows, interactions=interactions)
+    work = Work(read.model, read.rows, content, budget, train=read.train(train))
+    content.data = describe_data(work)
+    if read.rows.table is None:
+        content.data.columns = read.inputs
+    return assess(work)
+
+
+def words(page: Report) -> str:
+    """The text of a page without its scripts and styles."""
+    body = page.html[page.html.index("<body") :]
+    return " ".join(re.sub(r"<[^>]+>", " ", re.sub(r"(?s)<(script|style).*?</\1>", " ", body)).split())

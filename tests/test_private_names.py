@@ -1,0 +1,59 @@
+"""No package of the library uses a private name of another: neither an import, nor an attribute."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1] / "src"
+TREES = {path.relative_to(ROOT): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(ROOT.rglob("*.py"))}
+
+
+def package(path: Path) -> str:
+    """Return the first folder within the library."""
+    return "/".join(path.parts[:2])
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def defined(tree: ast.Module) -> Iterator[str]:
+    """Yield the private names that a file defines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def used(tree: ast.Module) -> Iterator[tuple[int, str, str | None]]:
+    """Yield the line, the name and, of an import, the package of every private name that is not one's own."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("permgrad"):
+            source = "/".join((node.module or "").split(".")[:2])
+            yield from ((node.lineno, alias.name, source) for alias in node.names)
+        elif isinstance(node, ast.Attribute):
+            own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            if not own:
+                yield node.lineno, node.attr, None
+
+
+def test_private_names_stay_within_their_package() -> None:
+    owners = defaultdict[str, set[str]](set)
+    for path, tree in TREES.items():
+        for name in filter(is_private, defined(tree)):
+            owners[name].add(package(path))
+    found = [
+        f"{path}:{line} {name}"
+        for path, tree in TREES.items()
+        for line, name, source in used(tree)
+        # Names that the library does not define are another library's.
+        if is_private(name) and owners[name] and package(path) not in ({source} if source else owners[name])
+    ]
+    assert not found
+    assert len(owners) > 500, "names are seen"
