@@ -15,17 +15,15 @@ from PIL import Image
 
 from permgrad import imaging, tuning
 from permgrad.attribution.parts.engines import RayEngine
-from permgrad.base import significance
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.image_table import locate_images
-from permgrad.evaluation import comparison, metrics, ranking, thresholds
+from permgrad.evaluation import metrics, thresholds
 from permgrad.models.estimators.image_table import ImageTableModel, Records
 
 NAMES = list("abcd")
 ROWS = np.random.default_rng(0).normal(size=(40, 4))
 TABLE = pd.DataFrame(ROWS, columns=NAMES)
 Y, SCORES = (ROWS[:, 0] > 0).astype(int), 1 / (1 + np.exp(-ROWS[:, 0]))
-SPLITS = np.random.default_rng(1).random((3, 5))
 FITTED = imaging.fit_layout(imaging.AssignmentLayout(6), ROWS, NAMES, 0)
 #: Arguments that any text means something to, or a number of any size.
 WORDS = {"title", "name", "na_codes", "address"}
@@ -85,11 +83,6 @@ PARTS: dict[str, tuple[Callable[..., Any], Any, dict[str, Any]]] = {
     "evaluate numbers": (lambda **given: metrics.evaluate("regression", **given), ("y", "predictions"), {
         "y": ROWS[:, 0], "predictions": ROWS[:, 1],
     }),
-    "corrected_paired_test": (comparison.corrected_paired_test, None, {
-        "differences": [0.1, 0.2, 0.3], "train_rows": 100, "test_rows": 20,
-    }),
-    "holm": (significance.holm, None, {}),
-    "strongest": (ranking.strongest, None, {"importance": SPLITS[0], "k": 2}),
     "locate_images": (locate_images, ("cells", "folder"), {"cells": pd.Series(["a"], name="scan"), "folder": "."}),
     "RayEngine": (RayEngine, None, {}),
 }  # fmt: skip

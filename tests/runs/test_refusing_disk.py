@@ -78,7 +78,7 @@ def words(command: str, place: Path, out: Path) -> list[str]:
             "linear,extra_trees",
             "--folds",
             2,
-            "--method",
+            "--methods",
             "permutation",
         ],
         "benchmark": ["benchmark", "tabular", "--quick", "--no-peers", "--functions", "xor", "--methods", "random"],
