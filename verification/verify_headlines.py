@@ -41,7 +41,7 @@ from permgrad.runs.folder.documents import saved_explanation
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.run import run_table
-from permgrad.runs.run.stages import make_estimator, validation_rows
+from permgrad.runs.run.stages import make_estimator
 
 ROWS, RELEVANT, WITH_RELEVANT, TOGETHER, ALONE = 300, 5, 5, 5, 15
 NAMES = [
@@ -84,10 +84,11 @@ def request_of(folder: Path, frame: pd.DataFrame, preset: str, number: int) -> R
 def headline(request: RunRequest) -> tuple[Explanation, str]:
     """Return the explanation of the test rows, and the headline's sentence about the features."""
     inputs = load_inputs(request)
-    train, test = inputs.parts["train"], inputs.parts["test"]
+    train, held, test = (inputs.parts[part] for part in ("train", "validation", "test"))
     with told_of_columns():
         model = make_estimator(request, inputs, None)
-        model.fit(train.frame, train.y, eval_set=validation_rows(inputs))  # as the run does
+        eval_set = held.frame[inputs.learned], held.y[inputs.learned]  # as the run does
+        model.fit(train.frame, train.y, eval_set=eval_set)
     found = pg.explain(
         model, test.frame, test.y, n_repeats=REPEATS, random_state=request.seed, direction=False, progress=False
     )

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
-
-from permgrad.base.errors import InputError, did_you_mean, unknown
 
 Names = tuple[str, ...]
 TASKS = ("auto", "classification", "regression")
@@ -33,20 +30,9 @@ METRICS = (
 )
 #: Options that are listed last, in this order.
 _LAST = (
-    *(
-        "seed",
-        "split_seed",
-        "image_size",
-        "time_limit",
-        "thorough",
-        "device",
-        "threads",
-        "interactions",
-        "cost",
-        "baselines",
-        "named_baselines",
-    ),
-    *("trials", "storage", "study", "space", "pruning", "from_stage", "overwrite", "open_page"),
+    *("seed", "split_seed", "image_size", "time_limit", "thorough", "device", "threads", "interactions", "cost"),
+    *("baselines", "named_baselines", "trials", "storage", "study", "space", "pruning"),
+    *("from_stage", "overwrite", "open_page"),
 )
 
 
@@ -70,23 +56,6 @@ class Option:
     table: bool = False
     place: str = ""
     choices: Names = ()
-
-    def check(self, flag: str, value: Any) -> None:
-        """Refuse a value that is none of the choices."""
-        patterns = [re.sub("[A-Z]+", ".+", re.escape(choice)) for choice in self.choices]
-        if patterns and value is not None and not any(re.fullmatch(pattern, str(value)) for pattern in patterns):
-            raise unknown(flag, value, self.choices)
-
-
-def check_device_name(device: str) -> None:
-    """Refuse what no machine has as a device. Whether this one has it, torch says."""
-    if not re.fullmatch(r"auto|cpu|mps|(cuda|gpu)(:\d+)?", device):
-        names = ("auto", "cpu", "cuda", *(["mps"] if sys.platform == "darwin" else []))
-        raise InputError(
-            f"device must be one of {', '.join(map(repr, names))}, got {device!r}",
-            hint=did_you_mean(device, names, "Pass cpu, or leave it out."),
-            code="PG064",
-        )
 
 
 def option(text: str, default: Any, metavar: str | None = None, /, **facts: Any) -> Any:
@@ -115,6 +84,16 @@ def options_of(request: Any) -> dict[str, Option]:
     return dict(sorted(options.items(), key=lambda item: _LAST.index(item[0]) if item[0] in _LAST else -1))
 
 
+def table_name(table: str | Path) -> str:
+    """Return a table's name without folder and endings: ``data/heloc.csv.gz`` is ``heloc``."""
+    # The folder may be ".".
+    name = Path(table).name or Path(table).resolve().name
+    for ending in (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq", ".xlsx", ".xlsm"):
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            name = name[: -len(ending)]
+    return name
+
+
 class CommandRequest:
     """Base of several requests: the folder to write, and the command line that makes the same request."""
 
@@ -126,9 +105,8 @@ class CommandRequest:
         """The folder to write."""
         if self.out is not None:
             return self.out
-        # The name of the table without folder and endings.
-        place = options_of(self)["out"].place.replace("<table>", "<name>")
-        return Path(re.sub("<(.+?)>", lambda word: str(getattr(self, word[1])), place))
+        place = options_of(self)["out"].place  # such as permgrad-runs/<table>-<seed>
+        return Path(re.sub("<(.+?)>", lambda field: table_name(str(getattr(self, field[1]))), place))
 
     @property
     def command(self) -> str:

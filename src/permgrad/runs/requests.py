@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from permgrad.base.errors import InputError, unknown
+from permgrad.base.checks import check_choice
+from permgrad.base.errors import InputError, did_you_mean, unknown
 from permgrad.runs.options import (
     BASELINES,
     DATA_SETS,
@@ -24,10 +26,10 @@ from permgrad.runs.options import (
     CommandRequest,
     Names,
     argument,
-    check_device_name,
     option,
     output,
     separated,
+    table_name,
 )
 
 if TYPE_CHECKING:
@@ -41,16 +43,6 @@ KINDS: tuple[Kind, ...] = ("numeric", "categorical", "boolean", "date", "identif
 
 
 # ---- several commands ------------------------------------------------------------------------------------------------
-def table_name(table: str | Path) -> str:
-    """Return a table's name without folder and endings: ``data/heloc.csv.gz`` is ``heloc``."""
-    # The folder may be ".".
-    name = Path(table).name or Path(table).resolve().name
-    for ending in (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq", ".xlsx", ".xlsm"):
-        if name.lower().endswith(ending) and len(name) > len(ending):
-            name = name[: -len(ending)]
-    return name
-
-
 def run_of(folder: Path) -> Path:
     """Return the run's folder, from that folder or from the model folder in it."""
     return folder if (folder / "model").is_dir() else folder.parent
@@ -79,6 +71,12 @@ _REFITS = "Train so many networks more, at least 5, on parts of the rows: shows 
 _PAIRS = "Measure pairs of this many features on all explained rows; 0: none (default: of 8, on few rows)."
 _TOP = "Draw until the order of this many features, the first ones, is certain, or name those that are tied."
 _GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...]}.'
+#: Options of a run that exclude each other, and what the hint adds.
+_EXCLUSIVE = (
+    ("thorough", "time-limit", ""),
+    *(("refits", other, "") for other in ("image", "split-group", "time", "time-limit")),
+    ("split-group", "time", " (with --time, a group within one period stays together)"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +103,6 @@ class TableRequest(CommandRequest):
     overwrite: bool = option("Replace what is there.", False)
 
     @property
-    def name(self) -> str:
-        """Name of the table without folder and endings."""
-        return table_name(self.table)
-
-    @property
     def files(self) -> dict[str, Path | None]:
         """The files and folders to read, by role. None: not used."""
         from permgrad.data.datasets import list_datasets
@@ -118,16 +111,6 @@ class TableRequest(CommandRequest):
         preset = str(getattr(self, "preset", ""))
         files["preset"] = Path(preset) if preset.endswith(".json") else None
         return {"table": None if self.table in list_datasets() else Path(self.table), **files}
-
-    @property
-    def na_codes(self) -> Names:
-        """The single codes of ``--na``."""
-        return separated(self.na)
-
-    @property
-    def kept_texts(self) -> Names:
-        """The single texts of ``--not-na``."""
-        return separated(self.not_na)
 
     @property
     def kinds(self) -> dict[str, Kind]:
@@ -165,11 +148,6 @@ class SplitRequest(TableRequest):
     validation: Path | None = option("Use this file as the validation set.", None, "FILE")
     time: str | None = option("Column to split by: the latest rows become the test rows.", None, "COL")
     split_seed: int = option("Seed of the split.", 42, least=0, most=2**32 - 1)
-
-    @property
-    def names_of_rows(self) -> Names:
-        """The identifiers that are read as text. A time column is read as a number also if it is an identifier."""
-        return tuple(name for name in self.identifier if name != self.time)
 
 
 # ---- run -------------------------------------------------------------------------------------------------------------
@@ -220,28 +198,26 @@ class RunRequest(SplitRequest):
 
     def check(self) -> None:
         """Refuse unknown options and contradictions before any file is read, and before anything heavy is imported."""
-        if self.task not in TASKS:
-            raise unknown("task", self.task, TASKS)
-        check_device_name(self.device)
-        _ = self.seconds_at_most
-        if self.thorough and self.time_limit is not None:
+        check_choice("task", self.task, TASKS)
+        # Whether this machine has the device, torch says.
+        if not re.fullmatch(r"auto|cpu|mps|(cuda|gpu)(:\d+)?", self.device):
+            names = ("auto", "cpu", "cuda") + ("mps",) * (sys.platform == "darwin")
             raise InputError(
-                "--thorough and --time-limit cannot be combined", hint="Leave one of them out.", code="PG006"
+                f"device must be one of {', '.join(map(repr, names))}, got {self.device!r}",
+                hint=did_you_mean(self.device, names, "Pass cpu, or leave it out."),
+                code="PG064",
             )
-        for flag, value in (("--image", self.images), ("--split-group", self.group), ("--time", self.time),
-                            ("--time-limit", self.time_limit)):  # fmt: skip
-            if self.refits is not None and value:
-                raise InputError(f"--refits and {flag} cannot be combined", hint="Leave one of them out.", code="PG006")
+        _ = self.seconds_at_most, self.kinds  # which refuse what cannot be read
+        given = {"thorough": self.thorough, "time-limit": self.time_limit, "refits": self.refits, "image": self.images,
+                 "split-group": self.group, "time": self.time}  # fmt: skip
+        for one, other, beside in _EXCLUSIVE:
+            if given[one] and given[other]:
+                hint = f"Leave one of them out{beside}."
+                raise InputError(f"--{one} and --{other} cannot be combined", hint=hint, code="PG006")
         if len(self.target) > 1:
             targets = " ".join(f"--target {name}" for name in self.target)
             raise InputError(
                 f"A run predicts one column, got {targets}", hint="Run once for each target.", code="PG006"
-            )
-        if self.group is not None and self.time is not None:
-            raise InputError(
-                "--split-group and --time cannot be combined",
-                hint="Leave one of them out (with --time, a group within one period stays together).",
-                code="PG006",
             )
         if self.cost is not None and not (min(self.cost) >= 0 and 0 < sum(self.cost) < float("inf")):
             raise InputError(
@@ -249,19 +225,26 @@ class RunRequest(SplitRequest):
                 hint="For example: --cost 1 5.",
                 code="PG002",
             )
-        self._check_images()
-        _ = self.kinds
+        if self.interactions == 1:
+            raise InputError("--interactions 1 has no pairs", hint="Pass at least 2, or 0 for none.", code="PG002")
+        if self.images or self.image_size is not None:
+            self._check_images()
         if self.na or self.not_na:
             from permgrad.data.read.cells import MissingCodes
             from permgrad.data.read.reading import check_not_na
 
-            check_not_na(self.kept_texts, MissingCodes.of(self.na_codes))
+            check_not_na(separated(self.not_na), MissingCodes.of(separated(self.na)))
         if self.named_baselines:
             from permgrad.evaluation.baselines import check_available
 
             check_available(self.named_baselines)
 
     def _check_images(self) -> None:
+        """Refuse what contradicts the columns of images."""
+        if not self.images:
+            raise InputError(
+                "--image-size needs --image", hint="Name the column of image paths with --image.", code="PG006"
+            )
         for name in self.images:
             taken = {"--target": self.target, "--drop": self.drop, "--id": self.identifier, "--image": self.images}
             for flag, names in taken.items():
@@ -271,18 +254,12 @@ class RunRequest(SplitRequest):
                         hint="Leave one of them out.",
                         code="PG006",
                     )
-        if self.interactions == 1:
-            raise InputError("--interactions 1 has no pairs", hint="Pass at least 2, or 0 for none.", code="PG002")
         tables_only = {"--cost": self.cost, "--batch-size": self.batch_size, "--interactions": self.interactions}
         for flag, value in tables_only.items():
-            if self.images and value is not None:
+            if value is not None:
                 raise InputError(
                     f"{flag} does not apply to runs with --image", hint="Leave one of them out.", code="PG006"
                 )
-        if not self.images and self.image_size is not None:
-            raise InputError(
-                "--image-size needs --image", hint="Name the column of image paths with --image.", code="PG006"
-            )
 
     @property
     def seconds_at_most(self) -> float:
@@ -299,11 +276,6 @@ class RunRequest(SplitRequest):
                 code="PG002",
             )
         return seconds
-
-    @property
-    def needs_torch_to_check(self) -> bool:
-        """Whether only torch can say if the preset or the device can be used."""
-        return self.preset.endswith(".json") or self.device not in ("auto", "cpu") or bool(self.images)
 
     @property
     def wanted_baselines(self) -> Names:

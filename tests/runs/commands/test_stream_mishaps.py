@@ -14,7 +14,7 @@ from invoking import call, train_run
 
 import permgrad as pg
 from permgrad.base.locks import hold_folder
-from permgrad.runs.run.predicting import identifier_names
+from permgrad.runs.run.predicting import names_beside
 
 
 def table(rows: int = 200) -> pd.DataFrame:
@@ -51,7 +51,7 @@ def test_identifiers_named_like_predictions_replace_nothing(tmp_path: Path, run:
 
 
 def test_a_name_stays_free_of_another_identifier() -> None:
-    assert identifier_names(["row", "row_", "town"], None) == {"row": "row__", "row_": "row_", "town": "town"}
+    assert names_beside(["row", "row_", "town"], None)[0] == {"row": "row__", "row_": "row_", "town": "town"}
 
 
 @pytest.mark.parametrize("lost", ["local/part-00001.parquet", "importance.csv", "values.npz"])

@@ -16,14 +16,14 @@ import pytest
 from permgrad import EnvironmentProblem, InputError
 from permgrad.base.files import write_text_atomic
 from permgrad.base.folders import configuration_hash
-from permgrad.runs.folder.folder import STAGES, find_finished, open_run, read_record
+from permgrad.runs.folder.folder import CHECKPOINT, STAGES, find_finished, open_run, read_record
 
 CONFIGURATION = {"table": "abc", "seed": 0, "preset": "fast"}
 
 
 def fill(run, stages=tuple(STAGES)):
     for stage in stages:
-        if stage not in run.finished_stages:
+        if stage not in run.record["finished_stages"]:
             with run.stage(stage):
                 for name in STAGES[stage]:
                     if name.endswith(".npz"):
@@ -39,9 +39,9 @@ def tree(folder: Path) -> dict[str, bytes]:
 def test_a_new_run_records_its_stages_in_order(tmp_path):
     folder = tmp_path / "deep" / "run"
     with open_run(folder, CONFIGURATION, command="permgrad run abc") as run:
-        assert run.finished_stages == []
+        assert run.record["finished_stages"] == []
         fill(run)
-        assert run.finished_stages == list(STAGES)
+        assert run.record["finished_stages"] == list(STAGES)
     record = json.loads((folder / "run.json").read_text())
     assert record["finished_stages"] == ["data", "layout", "model", "explanation", "report"]
     assert record["configuration_hash"] == configuration_hash(CONFIGURATION)
@@ -58,21 +58,21 @@ def test_an_unfinished_run_goes_on_after_its_last_finished_stage(tmp_path):
             fill(run, ("data", "layout"))
             with run.stage("model"):
                 write_text_atomic(run.path / "metrics.json", "half of the stage")
-                run.checkpoint.mkdir()
-                (run.checkpoint / "epoch").write_text("7")
+                (run.path / CHECKPOINT).mkdir()
+                ((run.path / CHECKPOINT) / "epoch").write_text("7")
                 raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError, match="power cut"):
         stop_in_model()
     assert read_record(tmp_path / "run")["finished_stages"] == ["data", "layout"]
     with open_run(tmp_path / "run", CONFIGURATION) as run:
-        assert run.finished_stages == ["data", "layout"]
+        assert run.record["finished_stages"] == ["data", "layout"]
         assert not (run.path / "metrics.json").exists(), "what an unfinished stage left is removed"
         assert (run.path / "data.json").read_text() == "data", "what a finished stage wrote stays"
-        assert (run.checkpoint / "epoch").read_text() == "7", "training resumes from its checkpoint"
+        assert ((run.path / CHECKPOINT) / "epoch").read_text() == "7", "training resumes from its checkpoint"
         fill(run)
-        assert run.finished_stages == list(STAGES)
-        assert not run.checkpoint.exists()
+        assert run.record["finished_stages"] == list(STAGES)
+        assert not (run.path / CHECKPOINT).exists()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
@@ -100,7 +100,7 @@ def test_killed_at_any_time_leaves_no_half_file(tmp_path, moment):
     assert not (folder / "layout.svg").exists(), "half a file never has its name"
     assert (folder / ".lock").exists(), "the precondition: the killed process could not clean up"
     with open_run(folder, CONFIGURATION) as run:
-        assert run.finished_stages == ["data"]
+        assert run.record["finished_stages"] == ["data"]
         assert set(tree(folder)) == {"run.json", "data.json", "split.npz", ".lock"}
 
 
@@ -118,7 +118,7 @@ with open_run({str(folder)!r}, {CONFIGURATION!r}) as run:
         assert "Wait until it ends, or choose another folder with --out" in ended.stderr
         fill(run)
     with open_run(folder, CONFIGURATION) as run:
-        assert run.finished_stages == list(STAGES)
+        assert run.record["finished_stages"] == list(STAGES)
 
 
 def test_another_configuration_is_refused_and_nothing_changes(tmp_path):
@@ -149,7 +149,7 @@ def test_foreign_files_are_refused_and_survive_overwriting(tmp_path):
         fill(run)
     assert (folder / "thesis.tex").read_text() == "years of work"
     with open_run(folder, {**CONFIGURATION, "seed": 5}, overwrite=True) as run:
-        assert run.finished_stages == []
+        assert run.record["finished_stages"] == []
         assert set(tree(folder)) == {"run.json", "thesis.tex", ".lock"}
 
 
@@ -174,11 +174,11 @@ def test_what_was_laid_beside_a_model_is_not_removed(tmp_path, options):
         pass
     assert tree(tmp_path) == before
     with open_run(tmp_path, CONFIGURATION, from_stage="explanation") as run:
-        assert "model" in run.finished_stages
+        assert "model" in run.record["finished_stages"]
     assert (tmp_path / "model" / "thesis.tex").read_text() == "years of work"
     (tmp_path / "model" / "thesis.tex").unlink()
     with open_run(tmp_path, CONFIGURATION, **options) as run:
-        assert "model" not in run.finished_stages
+        assert "model" not in run.record["finished_stages"]
         assert not (tmp_path / "model").exists()
 
 
@@ -193,7 +193,7 @@ def test_a_damaged_record_is_said_and_can_be_replaced(tmp_path, content):
     ):
         pass
     with open_run(tmp_path, CONFIGURATION, overwrite=True) as run:
-        assert run.finished_stages == []
+        assert run.record["finished_stages"] == []
         assert set(tree(tmp_path)) == {"run.json", ".lock"}
 
 
@@ -241,7 +241,7 @@ def test_a_stage_whose_files_are_gone_is_not_finished(tmp_path, gone, kept):
     with open_run(tmp_path, CONFIGURATION) as run:
         assert run.lost is not None
         assert (run.lost.files, run.lost.fact) == ([gone], "missing")
-        assert run.finished_stages == list(STAGES)[:kept]
+        assert run.record["finished_stages"] == list(STAGES)[:kept]
         later = [name for stage in list(STAGES)[kept:] for name in STAGES[stage]]
         assert not any((tmp_path / name).exists() for name in later)
         fill(run)
@@ -258,14 +258,14 @@ def test_a_file_within_a_folder_of_a_stage_counts(tmp_path):
     (tmp_path / "model" / "weights.safetensors").unlink()
     with open_run(tmp_path, CONFIGURATION) as run:
         assert run.lost == ("model", ["model/weights.safetensors"], "missing")
-        assert run.finished_stages == ["data", "layout"]
+        assert run.record["finished_stages"] == ["data", "layout"]
 
 
 def test_from_a_stage_repeats_it_and_what_follows(tmp_path):
     with open_run(tmp_path, CONFIGURATION) as run:
         fill(run)
     with open_run(tmp_path, CONFIGURATION, from_stage="explanation") as run:
-        assert run.finished_stages == ["data", "layout", "model"]
+        assert run.record["finished_stages"] == ["data", "layout", "model"]
         assert not (tmp_path / "importance.csv").exists()
         assert (tmp_path / "metrics.json").exists()
     with (

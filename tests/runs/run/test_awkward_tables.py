@@ -48,7 +48,7 @@ def test_what_is_unusual_of_columns_is_noted(here):
         ),
         "read as numbers with a unit: pay (£); for categories say --kind pay=categorical",
     ]
-    assert inputs.shown["pay"].reason == "numbers in £"
+    assert inputs.described[0]["pay"].reason == "numbers in £"
     assert inputs.schema["garage"].n_levels == 2
     named = load_inputs(replace(ASKED, identifier=("column 1",), drop=("garage",), kind=("pay=categorical",)))
     assert named.parts["train"].identifiers.columns.tolist() == ["column 1"]

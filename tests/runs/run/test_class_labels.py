@@ -54,6 +54,7 @@ def test_a_class_named_all_is_not_all_rows(tmp_path):
     (tmp_path / "branches.json").write_text("{}")
     (tmp_path / "explanations").mkdir()
     (tmp_path / "explanations" / "related.json").write_text("[]")
+    (tmp_path / "explanations" / "groups.json").write_text("{}")
     facts = summarise(tmp_path).facts
     assert [(row["feature"], row["importance"]) for row in facts["top_features"]] == [("b", 2.0), ("a", 1.0)]
 

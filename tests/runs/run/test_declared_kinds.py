@@ -52,7 +52,7 @@ def test_a_declared_column_is_what_it_is_said_to_be(here):
     assert inputs.notes == []
     for part in PARTS:
         assert list(inputs.parts[part].frame.columns) == ["id_code", "ward", "age"]
-    described = inputs.columns.set_index("name")
+    described = pd.DataFrame(inputs.described[1]).set_index("name")
     assert described["kind"].to_dict() == {
         "id_code": "categorical", "ward_id": "identifier", "ward": "categorical", "age": "numeric"
     }  # fmt: skip
@@ -172,4 +172,4 @@ def test_a_declared_boolean_may_lack_its_rare_value_in_the_training_rows(here):
         inputs = load_inputs(replace(request("flag=boolean"), table="rare.csv"))
         flags = {part: inputs.parts[part].frame["flag"].nunique() for part in PARTS}
         assert flags == {"train": 1, "validation": 1, "test": 2}, "the rare value is among the test rows alone"
-        assert inputs.columns.set_index("name").loc["flag", "kind"] == "constant"
+        assert pd.DataFrame(inputs.described[1]).set_index("name").loc["flag", "kind"] == "constant"

@@ -78,7 +78,7 @@ def test_identifiers_are_left_out_and_said(here):
     inputs = load()
     assert "code" not in inputs.parts["train"].frame.columns
     assert any("look like identifiers: code" in note for note in inputs.notes)
-    roles = dict(zip(inputs.columns["name"], inputs.columns["role"], strict=True))
+    roles = {column["name"]: column["role"] for column in inputs.described[1]}
     assert roles["code"] == "left out: like an identifier"
     assert roles["age"] == "feature"
 
@@ -168,7 +168,7 @@ def test_per_cent_signs_are_told_in_the_columns_report(here):
     table().assign(share=[f"{i % 100},5 %" for i in range(200)]).to_csv("table.csv", index=False)
     inputs = load()
     assert inputs.parts["train"].frame["share"].dtype == np.float64
-    assert inputs.shown["share"].reason == "numbers with a per cent sign, as written: 7.4 % is 7.4"
+    assert inputs.described[0]["share"].reason == "numbers with a per cent sign, as written: 7.4 % is 7.4"
 
 
 def test_codes_that_never_occur_are_named(here):
@@ -229,13 +229,13 @@ def test_groups_stay_together_and_are_no_feature(here):
 
 def test_the_terminal_says_why_a_column_is_left_out(here):
     inputs = load(group="patient", drop=("weight",), identifier=("code",))
-    lines = {line.split()[0]: line for line in inputs.shown.to_text().splitlines()}
+    lines = {line.split()[0]: line for line in inputs.described[0].to_text().splitlines()}
     assert lines["weight"].endswith("left out: --drop")
     assert lines["patient"].endswith("left out: --split-group")
     assert lines["code"].endswith("identifier: --id")
     assert lines["age"].endswith(inputs.schema["age"].reason)
     # A column that nobody named keeps what it was recognised by.
-    assert load().shown["code"].reason == "text, 120 different values in 120 rows"
+    assert load().described[0]["code"].reason == "text, 120 different values in 120 rows"
 
 
 def test_the_latest_rows_are_the_test_rows(here):
@@ -408,7 +408,7 @@ def test_another_version_is_another_run(here, monkeypatch):
     table().to_csv("table.csv", index=False)
     request = RunRequest(table="table.csv", target=("y",), out=Path("run"))
     with open_run(request.folder, configuration(request)) as run:
-        assert run.finished_stages == []
+        assert run.record["finished_stages"] == []
     monkeypatch.setattr("permgrad.runs.run.inputs.__version__", "99.0")
     with pytest.raises(InputError, match=r"differs in permgrad \(.* there, 99\.0 now\)\. Replace it with --overwrite"):
         RUN.find(request.folder, configuration(request))

@@ -13,7 +13,8 @@ from permgrad.base.csv_files import unquoted
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, writing
 from permgrad.base.optional import optional
-from permgrad.runs.requests import ExcelRequest, Outcome, table_name
+from permgrad.runs.options import table_name
+from permgrad.runs.requests import ExcelRequest, Outcome
 
 #: A text that is a number. Codes such as 007, and whole numbers with more digits than Excel has, stay text.
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d+)?([eE][+-]?\d+)?")

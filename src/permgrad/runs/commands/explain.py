@@ -31,7 +31,6 @@ from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.model_file import FileModel, open_file
 from permgrad.runs.requests import ExplainRequest, Outcome
 from permgrad.runs.run import predicting
-from permgrad.runs.run.images import is_image_model
 from permgrad.runs.run.predicting import cache_of
 from permgrad.runs.run.splitting import find_column
 
@@ -321,7 +320,7 @@ def _computed(
         few = len(rows) < min(_OWN_DONORS, len(read.rows))
         options |= {"background": _drawn(read.rows, request.seed)} if few else {}
         return explain(read.model.predictor, rows, y, **options, **read.model.options)
-    if not is_image_model(read.model):
+    if not hasattr(read.model, "images_"):
         # The engine changes the result only by rounding, so it is not part of the cache entry.
         compute = partial(explain, engine=engine)
         return cache_of(request.model_folder).explain(compute, read.model, rows, y, **options)

@@ -26,9 +26,9 @@ from permgrad.data.parts.partitions import Part, PartitionedTable, is_partitione
 from permgrad.models.batches import sparing, with_fewer
 from permgrad.runs.folder.documents import check_cells
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
-from permgrad.runs.requests import Outcome, PredictRequest, table_name
+from permgrad.runs.options import table_name
+from permgrad.runs.requests import Outcome, PredictRequest
 from permgrad.runs.run import predicting
-from permgrad.runs.run.images import is_image_model
 
 #: A single Parquet file is read in parts from this size of its unpacked values on.
 LARGE_BYTES = 2**30
@@ -85,7 +85,7 @@ def _predicted(request: PredictRequest, model: Any, data: dict[str, Any]) -> tup
 
 def _coverage(request: PredictRequest, model: Any) -> float | None:
     """Return the coverage of the intervals or sets that were asked for."""
-    if request.coverage is not None and is_image_model(model):
+    if request.coverage is not None and hasattr(model, "images_"):
         raise InputError(
             "--coverage does not apply to a model that reads images",
             hint="Leave it out. Only models of a table alone have intervals.",
@@ -158,7 +158,7 @@ def open_streamed(folder: Path, table: Path, y: str | None = None) -> tuple[Any,
     """Return the model, its run's facts on the data (``y``: another target column), and the table."""
     opened = open_partitioned(table)
     model, data = predicting.open_model(folder)
-    if is_image_model(model):
+    if hasattr(model, "images_"):
         raise InputError(
             f"A model that reads images cannot read {table} in parts",
             hint="Pass one file, with --no-stream.",
@@ -237,7 +237,7 @@ def _lines(
     """Return the predictions of some rows as they are written. ``first`` is the number of the first row."""
     result = predicting.prediction_table(np.arange(first, first + len(identifiers)), identifiers, predicted, model)
     lines = pa.Table.from_pandas(result, preserve_index=False).replace_schema_metadata(None)
-    for name, shown in predicting.identifier_names(list(identifiers.columns), model).items():
+    for name, shown in predicting.names_beside(list(identifiers.columns), model)[0].items():
         # The type of the complete table, also if all cells of a batch are missing.
         kind = table.schema.field(name).type if name in table.schema.names else pa.int64()
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind

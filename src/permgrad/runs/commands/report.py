@@ -66,7 +66,7 @@ def _rebuild(request: ReportRequest, path: Path, record: dict[str, Any]) -> Outc
     with loading():
         from permgrad.runs.run.assessing import Look, rewrite_page
 
-    look = Look.of(record).changed(request.title, request.theme, what_if=request.what_if)
+    look = Look.of(record, request.title, request.theme, what_if=request.what_if)
     if request.out is not None:
         from permgrad.pages.report import check_path
 

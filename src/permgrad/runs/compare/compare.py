@@ -41,7 +41,7 @@ from permgrad.runs.compare.plan import (
 )
 from permgrad.runs.folder.folder import refuse_input
 from permgrad.runs.requests import CompareRequest, Outcome
-from permgrad.runs.run.splitting import positive_words
+from permgrad.runs.run.splitting import POSITIVE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -82,8 +82,8 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
             f"comparing {len(plan.models)} models of {table.target!r} on {table.name}: {len(table.y):,} rows, "
             f"{_division(table, plan)}"
         )
-        for words in positive_words(table.positive):
-            say(words)
+        if table.positive is not None:
+            say(POSITIVE.format(str(table.positive)))
         _do_job(job, folder, record, say, progress=False)
     return _outcome(folder)
 

@@ -31,7 +31,7 @@ from permgrad.models.estimators.inputs import held_out
 from permgrad.models.estimators.presets import get_preset, presets
 from permgrad.models.estimators.settings import check_preset
 from permgrad.models.model_files import is_model_file
-from permgrad.runs.options import TASKS
+from permgrad.runs.options import TASKS, table_name
 from permgrad.runs.requests import CompareRequest
 from permgrad.runs.run.inputs import configuration, load_inputs
 from permgrad.runs.run.splitting import choose_task, doubt_on_task, positive_label, target_values
@@ -466,7 +466,7 @@ def from_request(request: CompareRequest) -> ComparedTable:
         groups = pd.factorize(rows.identifiers[request.group], use_na_sentinel=False)[0].astype(np.int64)
     shared = ("target", "task", "variables", "na_codes", "kinds", "positive")
     return ComparedTable(
-        name=request.name,
+        name=table_name(request.table),
         X=rows.frame.reset_index(drop=True),
         y=rows.y,
         groups=groups,

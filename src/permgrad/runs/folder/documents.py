@@ -37,20 +37,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_related(path: Path) -> list[Any]:
-    """Read which features move together. Older runs have more in the file."""
+    """Read which features move together."""
     try:
-        content = parse_json(path.read_bytes())
+        pairs = parse_json(path.read_bytes())
     except (ValueError, FileNotFoundError) as error:
         raise _changed(path, "is missing or damaged", "Run again with --from explanation.") from error
-    pairs = content.get("pairs") if isinstance(content, dict) else content
     if not isinstance(pairs, list):
         raise _changed(path, "is not a JSON list", "Run again with --from explanation.")
     return pairs
-
-
-def read_optional(path: Path) -> dict[str, Any] | None:
-    """Read a JSON file of a run's folder, or return None if an older version of permgrad has not written it."""
-    return read_json(path) if path.is_file() else None
 
 
 def read_data(path: Path) -> dict[str, Any]:
@@ -171,27 +165,27 @@ def read_drawing(path: Path, stage: str) -> str:
     return text
 
 
-def _list_of(is_one: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda entry: isinstance(entry, list) and all(map(is_one, entry))
-
-
-def _is_text(entry: Any) -> bool:
-    return isinstance(entry, str)
+def _are_texts(entry: Any) -> bool:
+    return isinstance(entry, list) and all(isinstance(text, str) for text in entry)
 
 
 #: Checks of the entries of ``data.json`` that commands use.
 _ENTRIES: dict[str, Callable[[Any], bool]] = {
     "task": lambda entry: entry in TASKS,
-    "target": _is_text,
-    "columns": _list_of(
-        lambda entry: isinstance(entry, Mapping) and _is_text(entry.get("name")) and _is_text(entry.get("role"))
+    "target": lambda entry: isinstance(entry, str),
+    "columns": lambda entry: (
+        isinstance(entry, list)
+        and all(isinstance(one, Mapping) and _are_texts([one.get("name"), one.get("role")]) for one in entry)
     ),
-    "identifiers": lambda entry: _list_of(_is_text)(entry) and len(set(entry)) == len(entry),
-    "na_codes": _list_of(lambda entry: isinstance(entry, (str, int, float)) and not isinstance(entry, bool)),
-    "texts": _list_of(_is_text),
-    "not_na": _list_of(_is_text),
+    "identifiers": lambda entry: _are_texts(entry) and len(set(entry)) == len(entry),
+    "na_codes": lambda entry: (
+        isinstance(entry, list)
+        and all(isinstance(code, (str, int, float)) and not isinstance(code, bool) for code in entry)
+    ),
+    "texts": _are_texts,
+    "not_na": _are_texts,
     "decimals": lambda entry: isinstance(entry, dict) and all(sign in (",", ".") for sign in entry.values()),
-    "units": lambda entry: isinstance(entry, dict) and all(map(_is_text, entry.values())),
+    "units": lambda entry: isinstance(entry, dict) and _are_texts(list(entry.values())),
 }
 
 

@@ -21,6 +21,7 @@ from permgrad.base.folders import FolderKind, configuration_hash, files_of, now,
 from permgrad.base.stored import is_intact, is_whole_npz, parse_json
 
 RECORD = "run.json"
+#: Folder for the state of an unfinished training. It is removed when the model stage is finished.
 CHECKPOINT = ".checkpoint"
 #: Cached explanations, see ``cache``. They stay when a run is explained again, and are removed with their model.
 CACHE = ".explanations"
@@ -46,11 +47,6 @@ _ORDER = list(STAGES)
 
 #: What a run writes. The record comes first.
 NAMES = (RECORD, *(name for names in STAGES.values() for name in names))
-
-#: Other words for a stage.
-STAGE_ALIASES = {"explain": "explanation"}
-#: The names of the stages for users.
-STAGE_WORDS = tuple({stage: word for word, stage in STAGE_ALIASES.items()}.get(stage, stage) for stage in STAGES)
 
 
 def folder_hash(path: str | os.PathLike[str]) -> str:
@@ -83,16 +79,6 @@ class RunFolder:
     record: dict[str, Any]
     lost: Lost | None = None
 
-    @property
-    def finished_stages(self) -> list[str]:
-        """Names of the finished stages, in order."""
-        return list(self.record["finished_stages"])
-
-    @property
-    def checkpoint(self) -> Path:
-        """Folder for the state of an unfinished training. It is removed when the model stage is finished."""
-        return self.path / CHECKPOINT
-
     @contextmanager
     def stage(self, name: str, earlier: float = 0.0) -> Iterator[None]:
         """Run the body as a stage. If it succeeds, note this in ``run.json``, with its time and ``earlier`` seconds."""
@@ -100,19 +86,19 @@ class RunFolder:
         yield
         spent = time.perf_counter() - started + earlier
         if name == "model":
-            shutil.rmtree(self.checkpoint, ignore_errors=True)
+            shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
         files = files_of(self.path, STAGES[name])
         self.record["stages"][name] = {"seconds": round(spent, 3), "finished_at": now(), "files": files}
         self.record["finished_stages"].append(name)
         write_json_atomic(self.path / RECORD, self.record)
 
-    def forget_from(self, stage: str | None = None) -> None:
+    def forget_from(self, stage: str | None) -> None:
         """Mark a stage and all later ones as unfinished, then remove their files and leftovers.
 
         None: nothing is marked, and an interrupted training keeps its checkpoint.
         """
         done = _ORDER if stage is None else _ORDER[: _ORDER.index(stage)]
-        done = [name for name in self.finished_stages if name in done]
+        done = [name for name in self.record["finished_stages"] if name in done]
         self.record["stages"] = {name: facts for name, facts in self.record["stages"].items() if name in done}
         self.record["finished_stages"] = done
         # The record is written first: after an interruption here, the folder holds an unfinished run.

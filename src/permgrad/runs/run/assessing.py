@@ -5,119 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.base import clone
 
 from permgrad.assess.assess import completed
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.budget import width_options
-from permgrad.assess.first_format import MARK, read_first_format
-from permgrad.assess.model import Network
 from permgrad.assess.predictions import Predictions, before_calibration
 from permgrad.assess.sections.data import DataSection
 from permgrad.assess.sections.provenance import ProvenanceSection
-from permgrad.assess.sections.ranking import column_groups
 from permgrad.assess.sections.scores import with_positive
 from permgrad.assess.store import Store
-from permgrad.assess.work import Work, fill
-from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.explanation import file_frame
-from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, plain, write_json_atomic, write_text_atomic
 from permgrad.base.stored import read_npz
 from permgrad.models.save.saving import load
 from permgrad.pages.html import write_report
-from permgrad.pages.ranks import training_words
 from permgrad.pages.verdict import markdown, verdict
 from permgrad.pages.whatif import with_what_if
 from permgrad.runs.folder import documents
-from permgrad.runs.folder.documents import read_json, read_table_of
-from permgrad.runs.folder.folder import CACHE
+from permgrad.runs.folder.documents import read_table_of
 from permgrad.runs.options import THEMES
-from permgrad.runs.refits import explain_refits
-from permgrad.runs.run.predicting import cache_of
-from permgrad.runs.run.summary import Summary
-
-if TYPE_CHECKING:
-    from permgrad.runs.run.stages import RunWork
 
 REPORT, SUMMARY_FILE = "report.html", "report.md"
 #: The baselines' predictions for the test rows.
 BASELINE_PREDICTIONS = "baseline_predictions.npz"
 
 
-# ---- computed --------------------------------------------------------------------------------------------------------
-def assessing(run: RunWork) -> Work:
-    """Return what the sections of a run are computed from. What earlier sessions stored of them is read."""
-    inputs, request, folder = run.inputs, run.request, run.folder.path
-    positive = None if inputs.positive is None else str(inputs.positive)
-    network = Network.of(
-        run.model,
-        positive=positive,
-        options={"positive": inputs.positive},
-        seed=request.seed,
-        cache=cache_of(folder),
-    )
-    content = Assessment(title=inputs.name, target=inputs.target, task=inputs.task, positive=inputs.positive)
-    if "model" in run.folder.finished_stages:
-        content = read_assessment(folder, run.folder.record, run.model)
-    content.data = data_section(run.data, run.columns)
-    notes: dict[str, list[str]] = {}
-    for note in () if inputs.card is None else inputs.card.notes:
-        notes.setdefault(note.split(" ")[0], []).append(note)
-    parts = {part: replace(rows, inputs=run.rows(part)) for part, rows in inputs.parts.items()}
-    return Work(
-        network,
-        parts["test"],
-        content,
-        run.budget,
-        train=parts["train"],
-        validation=parts["validation"],
-        store=Store(folder),
-        fit_others=run.fit_baselines if request.wanted_baselines else None,
-        refit=lambda count: _refit(run, count),
-        card_notes=notes,
-    )
-
-
-def explanation_stage(run: RunWork) -> None:
-    """Explain a run's model on its test rows. Writes ``explanations/``, ``importance.csv`` and ``branches.json``."""
-    work, folder = run.assessing, run.folder.path
-    with run.clock.whole.part("explanation"):
-        content = fill(work, ("explanation",))
-    assert content.explanation is not None
-    tables = {"importance.csv": file_frame(content.explanation)}
-    tables |= {} if content.gradients is None else {"integrated_gradients.csv": content.gradients.table}
-    for name, table in tables.items():
-        with atomic_path(folder / name) as temporary:
-            write_csv(table, temporary)
-    write_json_atomic(folder / documents.GROUPS, column_groups(work))
-    if content.refits is not None:
-        run.say(f"  {training_words(content.refits)}")
-
-
-def _refit(run: RunWork, refits: int) -> Explanation:
-    """Repeat the training on parts of its rows. A run that was stopped resumes with the next part."""
-    parts = [run.inputs.parts[part] for part in ("train", "validation")]
-    run.say(f"  refits: {refits} trainings on parts of {sum(map(len, parts)):,} rows")
-    return explain_refits(
-        clone(run.model).set_params(layout=None, device=run.request.device),
-        pd.concat([part.table for part in parts], ignore_index=True),
-        np.concatenate([part.y for part in parts]),
-        refits=refits,
-        positive=run.inputs.positive,
-        n_repeats=width_options(len(run.model.preprocessor_.features()))["n_repeats"],
-        random_state=run.request.seed,
-        out=run.folder.path / CACHE / "refits",
-        overwrite=False,
-    )
-
-
+# ---- files -----------------------------------------------------------------------------------------------------------
 def write_guesses(folder: Path, content: Assessment, rows: npt.NDArray[np.int64]) -> None:
     """Write the baselines' predictions for the test rows, with row numbers and classes in order."""
     assert content.predictions is not None
@@ -128,18 +45,7 @@ def write_guesses(folder: Path, content: Assessment, rows: npt.NDArray[np.int64]
         np.savez(stream, **facts, **content.guesses)  # type: ignore[arg-type]
 
 
-def summary_of(folder: Path, work: Work) -> Summary:
-    """Return what the terminal shows of a finished run."""
-    content = work.content
-    if content.explanation is None:
-        raise InputError(f"{folder} has no explanation", hint="Run again with --from explanation.", code="PG052")
-    groups = read_json(folder / documents.GROUPS)
-    frame = file_frame(content.explanation)
-    return Summary(content.metrics or {}, content.branches or {}, frame, content.related, groups, content.refits)
-
-
-# ---- read ------------------------------------------------------------------------------------------------------------
-def read_assessment(folder: Path, record: Mapping[str, Any], model: Any) -> Assessment:
+def read_assessment(folder: Path, model: Any) -> Assessment:
     """Return what the folder of a run holds of its assessment."""
     data = documents.read_data(folder / documents.DATA)
     metrics = documents.read_metrics(folder / documents.METRICS, data["task"])
@@ -148,12 +54,9 @@ def read_assessment(folder: Path, record: Mapping[str, Any], model: Any) -> Asse
         target=data["target"],
         task=cast("Any", data["task"]),
         positive=metrics.get("positive"),
-        data=data_section(data, documents.read_optional(folder / documents.COLUMNS) or {}),
-        provenance=_provenance(record),
+        data=data_section(data, documents.read_json(folder / documents.COLUMNS)),
     )
     content.read(Store(folder))
-    if (folder / MARK).is_file():
-        read_first_format(content, folder)
     epochs = ("epoch", "seconds")
     read_table_of(folder / "history.csv", "model", needs=epochs, numbers=epochs, rows=len(model.history_))
     content.predictions = _read_predictions(folder, data, model)
@@ -219,44 +122,27 @@ def read_guesses(folder: Path, classes: tuple[str, ...], rows: int) -> dict[str,
     return guesses
 
 
-def _provenance(record: Mapping[str, Any]) -> ProvenanceSection:
-    configuration = record["configuration"]
-    return ProvenanceSection(
-        command=record.get("command", ""),
-        seed=configuration.get("seed"),
-        split_seed=configuration.get("split_seed"),
-        started=record.get("started", ""),
-        seconds={name: facts["seconds"] for name, facts in record["stages"].items()},
-        versions=record["facts"].get("versions", {}),
-        machine=record["facts"].get("machine", ""),
-        configuration=configuration,
-        configuration_hash=record["configuration_hash"],
-    )
-
-
 # ---- the page --------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Look:
     """Title and theme of a run's page, and whether it holds a network of any size. ``run.json`` keeps them."""
 
-    title: str | None = None
-    theme: str = "auto"
-    what_if: bool = False
+    title: str | None
+    theme: str
+    what_if: bool
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> Look:
-        """Return what a record keeps."""
-        stored = record["facts"].get("page")
-        stored = stored if isinstance(stored, Mapping) else {}
-        title, theme = stored.get("title"), stored.get("theme")
-        what_if = stored.get("what_if") is True
-        return cls(title if isinstance(title, str) else None, theme if theme in THEMES else "auto", what_if)
-
-    def changed(self, title: str | None, theme: str | None, *, what_if: bool = False) -> Look:
-        """Return the same with what the user asks for now."""
-        return Look(
-            self.title if title is None else title, self.theme if theme is None else theme, what_if or self.what_if
-        )
+    def of(
+        cls, record: Mapping[str, Any], title: str | None = None, theme: str | None = None, *, what_if: bool = False
+    ) -> Look:
+        """Return what a record keeps, or what the user asks for now."""
+        kept = record["facts"].get("page")
+        kept = kept if isinstance(kept, Mapping) else {}
+        if title is None and isinstance(kept.get("title"), str):
+            title = kept["title"]
+        if theme is None:
+            theme = kept["theme"] if kept.get("theme") in THEMES else "auto"
+        return cls(title, theme, what_if or kept.get("what_if") is True)
 
 
 def write_page(
@@ -275,11 +161,22 @@ def write_page(
     """
     layout, configuration = folder / "layout.svg", record["configuration"]
     drawing = documents.read_drawing(layout, "layout") if layout.is_file() else None
-    preset, seed = str(configuration.get("preset", "")), int(configuration.get("seed") or 0)
+    preset, seed, facts = str(configuration.get("preset", "")), configuration.get("seed"), record["facts"]
     stored = content
-    content = completed(content, model, seed=seed, preset=preset, layout=drawing)
+    content = completed(content, model, seed=int(seed or 0), preset=preset, layout=drawing)
     content = with_what_if(content, model, large=look.what_if)
-    content = replace(content, title=look.title or content.title, provenance=_provenance(record))
+    provenance = ProvenanceSection(
+        command=record.get("command", ""),
+        seed=seed,
+        split_seed=configuration.get("split_seed"),
+        started=record["started"],
+        seconds={name: stage["seconds"] for name, stage in record["stages"].items()},
+        versions=facts.get("versions", {}),
+        machine=facts.get("machine", ""),
+        configuration=configuration,
+        configuration_hash=record["configuration_hash"],
+    )
+    content = replace(content, title=look.title or content.title, provenance=provenance)
     if out is not None:
         return write_report(out, content, theme=look.theme)
     content = replace(content, sentences=verdict(content))
@@ -297,6 +194,6 @@ def rewrite_page(
 ) -> Path:
     """Write the page of a finished run again from its files, also for another positive class."""
     model = load(folder / "model")
-    content = read_assessment(folder, record, model)
+    content = read_assessment(folder, model)
     content = content if positive is None else with_positive(content, positive)
     return write_page(folder, record, content, model, look, out=out, judged=positive is None)

@@ -11,7 +11,6 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 from permgrad.assess.budget import Clock
-from permgrad.base.progress import readable
 
 if TYPE_CHECKING:
     from permgrad.models.network.summary import TrainingTime
@@ -121,14 +120,3 @@ def rises(losses: Sequence[float]) -> bool:
     noise = median(abs(after - before) for before, after in pairwise(late))
     is_above = min(late[-_RECENT:]) - best > max(_RISE * abs(best), 3 * noise)
     return is_above and fmean(late[-3:]) - fmean(late[-6:-3]) > 0.3 * noise
-
-
-def plan_words(measured: TrainingTime | None, expected: Mapping[str, float], limit: float) -> str:
-    """Return one line: what is planned, and how long it will take."""
-    parts = {name: readable(max(seconds, 1.0)) for name, seconds in expected.items()}
-    if measured is not None:
-        most = readable(max(measured.seconds_at_most, 1.0))
-        parts["training"] += f" (at most {most} for {measured.epochs_at_most} epochs)"
-    listed = ", ".join(f"{name} {text}" for name, text in parts.items())
-    whole = "" if math.isinf(limit) else f"; at most about {readable(limit)} in all"
-    return f"plan: about {readable(max(sum(expected.values()), 1.0))} more, {listed}{whole}"

@@ -15,17 +15,7 @@ from permgrad.data.read.table import read_table
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.splitting import find_column
 
-PartFiles = dict[str, dict[str, list[Path]]]
 
-
-def is_image_model(model: Any) -> bool:
-    """Whether a model reads images and a table."""
-    from permgrad.models.estimators.image_table import ImageTableModel
-
-    return isinstance(model, ImageTableModel)
-
-
-# ---- files -----------------------------------------------------------------------------------------------------------
 def images_configuration(request: RunRequest) -> dict[str, Any]:
     """Return the image part of a run's configuration: columns, size, and a hash of all contents."""
     if not Path(request.table).is_file():
@@ -48,13 +38,17 @@ def images_configuration(request: RunRequest) -> dict[str, Any]:
     return {"images": list(request.images), "image_size": request.image_size, "image content": digest.hexdigest()}
 
 
-def locate(request: RunRequest, tables: Mapping[str, pd.DataFrame], notes: list[str]) -> PartFiles:
-    """Return the rows' files for each part of the split and each image column.
+def with_images(
+    request: RunRequest, rows: Mapping[str, pd.DataFrame], features: Mapping[str, pd.DataFrame], notes: list[str]
+) -> dict[str, Any]:
+    """Return the ``Records`` of each part of the split: image files and the table of the other ``features``.
 
     Notes columns with files of several pages, and test rows that show the same image as a training row.
     """
-    files: PartFiles = {}
-    for part, table in tables.items():
+    from permgrad.models.estimators.image_table import Records  # loads torch
+
+    files: dict[str, dict[str, list[Path]]] = {}
+    for part, table in rows.items():
         # A part may have a separate file.
         folder = Path(getattr(request, part, None) or request.table).parent
         files[part] = {name: locate_images(table[name], folder, f"the {part} rows") for name in request.images}
@@ -67,13 +61,4 @@ def locate(request: RunRequest, tables: Mapping[str, pd.DataFrame], notes: list[
                 f"{count} of {len(test)} test rows show the same image of column {name!r} as a training row, so "
                 f"figures on the test rows are too good. Keep equal images together with --split-group {name}."
             )
-    return files
-
-
-def model_rows(table: pd.DataFrame, images: Mapping[str, list[Path]]) -> Any:
-    """Return rows in the form of the run's model: a frame, or ``Records`` of images."""
-    if not images:
-        return table
-    from permgrad.models.estimators.image_table import Records
-
-    return Records(images, table)
+    return {part: Records(images, features[part]) for part, images in files.items()}

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from permgrad.base.csv_files import csv_header
 from permgrad.base.errors import InputError, by_count, did_you_mean, keeping_warnings, listed
 from permgrad.base.files import file_hash, near_file, why_missing
 from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
-from permgrad.data.encode.encoding import TableEncoder, align_columns
+from permgrad.data.encode.encoding import align_columns
 from permgrad.data.encode.groups import check_blocks, propose_one_hot_blocks, read_groups
 from permgrad.data.encode.statistics import numeric_cells
 from permgrad.data.read.cells import MissingCodes
@@ -32,12 +32,13 @@ from permgrad.data.read.table import is_parquet_folder, read_written, unused_cod
 from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.read.written_numbers import unit_said, units_said
 from permgrad.data.types.column_notes import as_groups, duplicates_said, fused_columns, fused_said, several_ways_said
-from permgrad.data.types.column_types import ColumnType, Kind, Schema, infer_schema
+from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.duplicates import same_columns
 from permgrad.data.types.identifiers import CODES, MANY_CODES, SUSPECT
 from permgrad.runs.folder.folder import folder_hash
+from permgrad.runs.options import separated, table_name
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.images import images_configuration, locate, model_rows
+from permgrad.runs.run.images import images_configuration, with_images
 from permgrad.runs.run.splitting import (
     AS_TEXT,
     SplitTable,
@@ -47,7 +48,6 @@ from permgrad.runs.run.splitting import (
     positive_label,
     split_table,
     task_of_target,
-    text_columns,
 )
 
 #: Why a column is no feature, in the words of the table of columns.
@@ -58,11 +58,11 @@ LIKE_AN_IDENTIFIER = "left out: like an identifier"
 class Inputs:
     """Everything that the stages of a run need from the table.
 
-    ``schema`` has all columns but the target, typed by the training rows. ``left_out`` gives the reason why a column
-    is not a feature, ``variables`` the columns that act as one feature. ``shared_rows`` counts test rows equal to a
-    training row in every column of the file, ``blank_rows`` those of them without a value in any feature, and
-    ``alike_rows`` those equal in every feature and the target. Tables to predict on are read by the same ``decimals``,
-    ``units`` and ``texts``. ``positive``: the positive class of two.
+    ``schema`` has all columns but the target, typed by the training rows, ``feature_types`` only the features.
+    ``left_out`` gives the reason why a column is not a feature, ``variables`` the columns that act as one feature.
+    ``shared_rows`` counts test rows equal to a training row in every column of the file, ``blank_rows`` those of them
+    without a value in any feature, and ``alike_rows`` those equal in every feature and the target. Tables to predict on
+    are read by the same ``decimals``, ``units`` and ``texts``. ``positive``: the positive class of two.
     """
 
     name: str
@@ -71,6 +71,7 @@ class Inputs:
     task_reason: str
     parts: dict[str, Rows]
     schema: Schema
+    feature_types: Schema
     left_out: dict[str, str]
     variables: dict[str, list[str]]
     na_codes: tuple[str | int | float, ...]
@@ -78,13 +79,13 @@ class Inputs:
     shared_rows: int
     blank_rows: int
     alike_rows: int
-    notes: list[str] = field(default_factory=list)
-    card: DataCard | None = None
-    decimals: dict[str, str] = field(default_factory=dict)
-    units: dict[str, str] = field(default_factory=dict)
-    texts: list[str] = field(default_factory=list)
-    kinds: dict[str, Kind] = field(default_factory=dict)
-    positive: Any = None
+    notes: list[str]
+    card: DataCard | None
+    decimals: dict[str, str]
+    units: dict[str, str]
+    texts: list[str]
+    kinds: dict[str, Kind]
+    positive: Any
 
     @property
     def encoder_options(self) -> dict[str, Any]:
@@ -92,76 +93,56 @@ class Inputs:
         codes = list(self.na_codes) or None
         return {"na_codes": codes, "variables": self.variables or None, "kinds": self.kinds or None}
 
-    @property
-    def feature_types(self) -> Schema:
-        """The types of the features, as inferred when the table was read."""
-        types = {column.name: column for column in self.schema}
-        return Schema(tuple(types[name] for name in self.parts["train"].frame.columns))
-
-    @cached_property
-    def standard_encoder(self) -> TableEncoder:
-        """An encoder that standardises numbers, for baselines."""
-        return TableEncoder("standard", **self.encoder_options).fit(
-            self.parts["train"].frame, schema=self.feature_types
-        )
-
     @cached_property
     def learned(self) -> npt.NDArray[np.bool_]:
         """``(validation rows,)``: whether the training rows hold the class of the row (regression: always)."""
         y = self.parts["validation"].y
         return np.ones(len(y), dtype=bool) if self.task == "regression" else np.isin(y, self.parts["train"].y)
 
-    @cached_property
-    def described(self) -> list[ColumnType]:
-        """The columns. For numbers with units, the reason names the unit."""
-        return [
-            replace(one, reason=unit_said(self.units[one.name]))
-            if one.name in self.units and one.reason.startswith("numbers") and not one.reason.endswith(FUSED)
-            else one
-            for one in self.schema
-        ]
-
     @property
-    def columns(self) -> pd.DataFrame:
-        """One row per column, for the report: name, kind, missing, levels, role, reason."""
+    def described(self) -> tuple[Schema, list[dict[str, Any]]]:
+        """The columns for the terminal, which says why the user left one out, and for the report, with their roles.
+
+        For numbers with units, the reason names the unit.
+        """
         roles = {column: f"part of {name}" for name, members in self.variables.items() for column in members}
         roles |= self.left_out
-        rows = [
-            (one.name, one.kind, one.n_missing, one.n_levels, roles.get(one.name, "feature"), one.reason)
-            for one in self.described
-        ]
-        return pd.DataFrame(rows, columns=["name", "kind", "missing", "levels", "role", "reason"])
-
-    @property
-    def shown(self) -> Schema:
-        """The columns for the terminal. A column that the user left out shows this as its reason."""
-        reasons = {name: why for name, why in self.left_out.items() if why != LIKE_AN_IDENTIFIER}
-        columns = (replace(column, reason=reasons.get(column.name, column.reason)) for column in self.described)
-        return Schema(tuple(columns))
+        shown, lines = [], []
+        for one in self.schema:
+            is_number = one.reason.startswith("numbers") and not one.reason.endswith(FUSED)
+            reason = unit_said(self.units[one.name]) if is_number and one.name in self.units else one.reason
+            facts = {"name": one.name, "kind": one.kind, "missing": one.n_missing, "levels": one.n_levels}
+            lines.append({**facts, "role": roles.get(one.name, "feature"), "reason": reason})
+            why = self.left_out.get(one.name, LIKE_AN_IDENTIFIER)
+            shown.append(replace(one, reason=reason if why == LIKE_AN_IDENTIFIER else why))
+        return Schema(tuple(shown)), lines
 
 
 # ---- which table -----------------------------------------------------------------------------------------------------
 def configuration(request: RunRequest) -> dict[str, Any]:
     """Return everything that changes the result of a run, with hashes of files instead of their names."""
     # The version is part of it: a run of another version is neither resumed nor taken for this one.
-    content: dict[str, Any] = {"permgrad": __version__, "table": request.name}
+    content: dict[str, Any] = {"permgrad": __version__, "table": table_name(request.table)}
     content["table content"] = content_of(request.table)
     for role in ("test", "validation", "groups"):
         path = getattr(request, role)
         content[role] = None if path is None else content_of(path, role)
     content |= {"target": list(request.target), "task": request.task, "drop": list(request.drop)}
-    content |= {"id": list(request.identifier), "na": list(request.na_codes), "group": request.group}
+    content |= {"id": list(request.identifier), "na": list(separated(request.na)), "group": request.group}
     content |= {"time": request.time, "preset": request.preset}
     if request.preset.endswith(".json"):
         content["preset"] = content_of(request.preset, "preset")
-    optional: dict[str, Any] = {"not_na": sorted(set(request.kept_texts)), "kind": dict(sorted(request.kinds.items()))}
-    optional |= {"sheet": request.sheet, "batch_size": request.batch_size, "positive": request.positive}
-    optional |= {"cost": None if request.cost is None else list(request.cost)}
-    optional |= images_configuration(request) if request.images else {}
-    optional |= {"time_limit": request.time_limit and request.seconds_at_most, "thorough": request.thorough or None}
-    optional |= {"ensure_top": request.ensure_top, "interactions": request.interactions}
-    optional |= {"refits": request.refits}
-    optional |= {"named_baselines": sorted(set(request.named_baselines))}
+    optional: dict[str, Any] = {
+        "not_na": sorted(set(separated(request.not_na))),
+        "kind": dict(sorted(request.kinds.items())),
+        **{name: getattr(request, name) for name in ("sheet", "batch_size", "positive")},
+        "cost": None if request.cost is None else list(request.cost),
+        **(images_configuration(request) if request.images else {}),
+        "time_limit": request.time_limit and request.seconds_at_most,
+        "thorough": request.thorough or None,
+        **{name: getattr(request, name) for name in ("ensure_top", "interactions", "refits")},
+        "named_baselines": sorted(set(request.named_baselines)),
+    }
     content |= {name: value for name, value in optional.items() if value not in (None, [], {}) or name == "image_size"}
     return content | {"baselines": request.baselines, "seed": request.seed, "split_seed": request.split_seed}
 
@@ -207,23 +188,15 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     identifier that the user named as ``--split-group``.
     """
     card = get_card(request.table) if request.table in list_datasets() else None
-    kinds, written = request.kinds, _read(request, card)
-    codes: tuple[str | int | float, ...] = request.na_codes or (card.na_codes if card else ())
+    kinds = request.kinds
+    codes: tuple[str | int | float, ...] = separated(request.na) or (card.na_codes if card else ())
+    reading, written = _read(request, card, MissingCodes.of(codes))
     group = request.group if kept_group is None else kept_group
     target, left_out = _roles(request, card, list(written.frame.columns), group, kept_group)
     request = replace(request, task=task_of_target(kinds, target, request.task))
-    for name, kind in kinds.items():
-        find_column(name, list(written.frame.columns), "--kind")
-        if name in left_out:
-            raise InputError(
-                f"--kind {name}={kind} does not apply to {name!r}, which is {left_out[name]}",
-                hint="--kind is for features. Leave one of the two out.",
-                code="PG006",
-            )
-    left_out |= {name: "left out: --kind identifier" for name, kind in kinds.items() if kind == "identifier"}
     notes = [*written.notes]
     notes += missing_said({name: cells for name, cells in written.missing.items() if name not in left_out})
-    rows = split_table(request, card, written, target, codes, notes, undivided=undivided)
+    rows = split_table(request, card, written, reading, target, notes, undivided=undivided)
     train = rows.tables["train"]
     stated = card.positive if card is not None and target == card.target else None
     positive = positive_label(rows.truths["train"], rows.task, request.positive, stated)
@@ -233,64 +206,66 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
-    _match(request, rows, [schema[name] for name in features], target, group)
+    types = Schema(tuple(schema[name] for name in features))
+    _match(request, rows, types, target, group, reading.codes)
     variables = _variables(request, card, features)
-    notes += notes_on_cells(request, target, rows, written)
-    notes += units_said(written.units, {name: why for name, why in left_out.items() if name != target} | dict(kinds))
-    notes += notes_on_columns(schema, left_out, request, card, written.padded)
-    notes += notes_on_blocks(train[features], schema, variables, request)
-    images = locate(request, rows.tables, notes)
-    shared, blank, alike = notes_on_division(notes, request, rows, [*features, *request.images, target], codes)
+    notes += _notes_on_cells(request, target, rows, written, schema, left_out)
+    notes += _notes_on_columns(request, card, written, schema, left_out)
+    notes += _notes_on_blocks(train[features], schema, variables, request)
+    tables = {part: table[features] for part, table in rows.tables.items()}
+    records = with_images(request, rows.tables, tables, notes) if request.images else tables
+    compared = [*features, *request.images, target]
+    counts = notes_on_division(notes, request, rows, compared, reading.codes)
     parts = {
         part: Rows(
-            inputs=model_rows(table[features], images[part]),
+            inputs=records[part],
             y=rows.truths[part],
             numbers=table.index.to_numpy(dtype=np.int64),
-            table=table[features],
+            table=tables[part],
             identifiers=table[[name for name in request.identifier if name in table.columns]],
         )
         for part, table in rows.tables.items()
     }
     return Inputs(
-        name=request.name,
+        name=table_name(request.table),
         target=target,
         task=rows.task,
         task_reason=rows.reason,
         parts=parts,
         schema=schema,
+        feature_types=types,
         left_out=left_out,
         variables=variables,
         na_codes=codes,
         split=rows.split,
-        shared_rows=shared,
-        blank_rows=blank,
-        alike_rows=alike,
+        **counts,
         notes=notes,
         card=card,
         decimals=dict(written.decimals),
         units=dict(written.units),
-        texts=text_columns(written, kinds),
+        texts=[*written.texts, *(name for name in written.coded if kinds.get(name) == "categorical")],
         kinds={name: kind for name, kind in kinds.items() if name in features},
         positive=positive,
     )
 
 
-def _read(request: RunRequest, card: DataCard | None) -> Written:
-    """Return the table as written in its file, or a named data set."""
-    if card:
-        return Written.typed(load_dataset(request.table).frame, card.na_codes)
+def _read(request: RunRequest, card: DataCard | None, codes: MissingCodes) -> tuple[Reading, Written]:
+    """Return how the table is read, and the table as written in its file, or a named data set."""
     single = [name for name in (request.group, request.time) if name is not None]
     reading = Reading(
-        codes=MissingCodes.of(request.na_codes),
+        codes=codes,
         classes=request.target[:1],
         categories=[name for name, kind in request.kinds.items() if kind == "categorical"],
-        identifiers=request.names_of_rows,
+        # A time column is read as a number also if it names rows.
+        identifiers=[name for name in request.identifier if name != request.time],
         # Columns that an option names are read also if they only name rows.
         named=(*request.target, *request.drop, *request.identifier, *request.kinds, *request.images, *single),
-        not_na=request.kept_texts,
+        not_na=separated(request.not_na),
         sheet=request.sheet,
     )
-    return read_written(request.table, reading)
+    if card is not None:
+        return reading, Written.typed(load_dataset(request.table).frame, card.na_codes)
+    return reading, read_written(request.table, reading)
 
 
 def _roles(
@@ -308,11 +283,10 @@ def _roles(
             hint=f"Which column should be predicted? Columns: {listed(columns, 8)}.",
             code="PG005",
         )
-    roles: dict[str, str] = {}
-    if card is not None:
-        roles |= dict.fromkeys(card.not_features, "left out: not a feature by its data card")
-        if card.target != target:
-            roles[card.target] = "left out: the usual target"
+    unused = () if card is None else card.not_features
+    roles = dict.fromkeys(unused, "left out: not a feature by its data card")
+    if card is not None and card.target != target:
+        roles[card.target] = "left out: the usual target"
     for option, why, names in (
         ("drop", "left out: --drop", request.drop),
         ("id", "identifier: --id", request.identifier),
@@ -324,14 +298,23 @@ def _roles(
             if option != "id" or name != kept_group:
                 find_column(name, columns, option)
             roles[name] = why
-    if target in roles and target not in (card.not_features if card is not None else ()):
+    if target in roles and target not in unused:
         raise InputError(
             f"Column {target!r} is the target and also named by {roles[target].partition(': ')[2]}",
             hint="Leave one of them out.",
             code="PG006",
         )
     roles.pop(target, None)
-    return target, roles
+    for name, kind in request.kinds.items():
+        find_column(name, columns, "--kind")
+        if name in roles:
+            raise InputError(
+                f"--kind {name}={kind} does not apply to {name!r}, which is {roles[name]}",
+                hint="--kind is for features. Leave one of the two out.",
+                code="PG006",
+            )
+    named = [name for name, kind in request.kinds.items() if kind == "identifier" and name != target]
+    return target, roles | dict.fromkeys(named, "left out: --kind identifier")
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------
@@ -358,25 +341,29 @@ def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[s
 
 
 def _match(
-    request: RunRequest, rows: SplitTable, columns: Sequence[ColumnType], target: str, group: str | None
+    request: RunRequest,
+    rows: SplitTable,
+    columns: Schema,
+    target: str,
+    group: str | None,
+    codes: MissingCodes,
 ) -> None:
     """Reduce the tables of the parts to the columns that are needed.
 
     Refuse files that lack one of them, and cells that cannot be encoded with the types of the training rows.
     """
-    needed = [*(column.name for column in columns), *request.images, target]
+    needed = [*columns.names, *request.images, target]
     optional = [*request.identifier, *([] if group is None else [group])]
     trained = set(rows.tables["train"].columns)
     for part, table in rows.files.items():
         wanted = [*needed, *(name for name in optional if name in table.columns and name not in needed)]
         silent = [name for name in table.columns if name in trained and name not in wanted]
         rows.files[part] = rows.tables[part] = align_columns(table.drop(columns=silent), wanted)
-    read = [column for column in columns if column.kind != "identifier" and column.storage != "text"]
     for part in ("validation", "test"):
-        table = rows.tables[part]
+        table, read = rows.tables[part], columns.stored
         if read and len(table):
             with rows.lines[part].named():
-                numeric_cells(table[[column.name for column in read]], read, MissingCodes.of(rows.codes))
+                numeric_cells(table[[column.name for column in read]], read, codes)
 
 
 def _variables(request: RunRequest, card: DataCard | None, features: Sequence[str]) -> dict[str, list[str]]:
@@ -401,13 +388,15 @@ def _variables(request: RunRequest, card: DataCard | None, features: Sequence[st
 
 
 # ---- notes on columns ------------------------------------------------------------------------------------------------
-def notes_on_cells(request: RunRequest, target: str, rows: SplitTable, written: Written) -> list[str]:
-    """Note codes for missing values that never occur, and leading zeros of the target that are ignored."""
-    first, *further = [unused_codes(table, request.na_codes) for table in (written.frame, *rows.files.values())]
+def _notes_on_cells(
+    request: RunRequest, target: str, rows: SplitTable, written: Written, schema: Schema, left_out: Mapping[str, str]
+) -> list[str]:
+    """Note codes for missing values that never occur, how cells are written, and columns that look like identifiers."""
+    first, *further = [unused_codes(table, separated(request.na)) for table in (written.frame, *rows.files.values())]
     unused = [code for code in first if all(code in codes for codes in further)]
     notes = [f"--na codes that never occur: {listed(unused, show=repr)}. Check --na."] if unused else []
-    alike = written.alike.get(target)
-    if alike is not None and rows.task == "classification":
+    alike = written.alike.get(target) if rows.task == "classification" else None
+    if alike is not None:
         notes.append(
             f"classes of {target!r} that differ only in leading zeros, such as {alike[0]!r} and {alike[1]!r}, are read "
             f"as one number. If they differ, {AS_TEXT}."
@@ -417,66 +406,68 @@ def notes_on_cells(request: RunRequest, target: str, rows: SplitTable, written: 
             f"the target {target!r} has leading zeros like a code, but is read as numbers. If it holds codes, "
             f"{AS_TEXT}."
         )
-    return notes
-
-
-def notes_on_columns(
-    schema: Schema, left_out: Mapping[str, str], request: RunRequest, card: DataCard | None, padded: Sequence[str]
-) -> list[str]:
-    """Note columns that are left out, doubtful, constant or written in several ways."""
-    notes: list[str] = []
-    identifiers = [name for name in schema.of_kind("identifier") if left_out.get(name) == LIKE_AN_IDENTIFIER]
-    if identifiers:
+    kinds = {name: kind for name, kind in request.kinds.items() if name != target}
+    notes += units_said(written.units, {**left_out, **kinds})
+    if identifiers := [name for name, why in left_out.items() if why == LIKE_AN_IDENTIFIER]:
         usual = "numeric" if schema[identifiers[0]].storage == "number" else "categorical"
         fix = "" if request.identifier else "keep them in the predictions with --id, or "
         fix += f"use one as a feature with --kind {identifiers[0]}={usual}"
         notes.append(f"left out because they look like identifiers: {listed(identifiers)}. {fix[0].upper()}{fix[1:]}.")
     notes += several_ways_said(schema, {name: why for name, why in left_out.items() if why != LIKE_AN_IDENTIFIER})
-    notes += fused_said(schema, "say --kind {}=categorical", left_out)
-    suspects = [column.name for column in schema if column.reason == SUSPECT and column.name not in left_out]
-    if suspects:
-        notes.append(
-            f"used as features, though named like identifiers and different in every row: {listed(suspects)}. "
-            f"Leave them out with --id or --drop, or confirm with --kind {suspects[0]}=numeric."
-        )
+    return notes + fused_said(schema, "say --kind {}=categorical", left_out)
+
+
+def _notes_on_columns(
+    request: RunRequest, card: DataCard | None, written: Written, schema: Schema, left_out: Mapping[str, str]
+) -> list[str]:
+    """Note columns that may not be what they are taken for, and those without effect."""
     decided = {*left_out, *request.kinds}
-    notes += _codes_said(schema, decided)
-    codes = [name for name in padded if name in schema.of_kind("numeric") and name not in decided]
-    if codes:
-        notes.append(
-            f"read as numbers despite leading zeros: {listed(codes)}. If they are codes, pass "
-            f"--kind {codes[0]}=categorical."
-        )
+    undecided = [column for column in schema if column.name not in decided]
+    numbers = [column for column in undecided if column.kind == "numeric"]
+    levels = {
+        column.name: f"{column.name} ({column.n_levels:,})"
+        for column in undecided
+        if column.kind == "categorical" and column.n_levels >= MANY_CODES
+    }
     # Columns that are constant only as float64 are already noted.
     constant = [name for name in schema.of_kind("constant") if name not in {*left_out, *fused_columns(schema)}]
-    if constant:
-        notes.append(f"constant in the training rows, hence without effect: {listed(constant)}")
-    if card is not None and card.not_features:
-        notes.append(f"not features by the data card: {listed(card.not_features)}")
-    return notes
+    notes: list[tuple[Sequence[str], Callable[[str], str], str]] = [
+        (
+            [column.name for column in schema if column.reason == SUSPECT and column.name not in left_out],
+            str,
+            (
+                "used as features, though named like identifiers and different in every row: {}. "
+                "Leave them out with --id or --drop, or confirm with --kind {first}=numeric."
+            ),
+        ),
+        (
+            [column.name for column in numbers if column.reason.startswith(CODES)],
+            str,
+            (
+                "used as amounts, though nearly unique or named like codes: {}. Pass --kind {first}=categorical for a "
+                "code, --id {first} if it only names rows, or --kind {first}=numeric for an amount."
+            ),
+        ),
+        (
+            list(levels),
+            levels.__getitem__,
+            (
+                "categories with thousands of values: {}. Pass --id {first} if it only names rows, or "
+                "--kind {first}=categorical to use it as it is."
+            ),
+        ),
+        (
+            [name for name in written.padded if name in {column.name for column in numbers}],
+            str,
+            "read as numbers despite leading zeros: {}. If they are codes, pass --kind {first}=categorical.",
+        ),
+        (constant, str, "constant in the training rows, hence without effect: {}"),
+        ([] if card is None else card.not_features, str, "not features by the data card: {}"),
+    ]
+    return [sentence.format(listed(names, show=show), first=names[0]) for names, show, sentence in notes if names]
 
 
-def _codes_said(schema: Schema, decided: Collection[str]) -> list[str]:
-    """Note numeric or categorical columns that may be codes."""
-    undecided = [column for column in schema if column.name not in decided]
-    notes = []
-    if numbers := [column.name for column in undecided if column.reason.startswith(CODES) and column.kind == "numeric"]:
-        notes.append(
-            f"used as amounts, though nearly unique or named like codes: {listed(numbers)}. Pass "
-            f"--kind {numbers[0]}=categorical for a code, --id {numbers[0]} if it only names rows, or "
-            f"--kind {numbers[0]}=numeric for an amount."
-        )
-    if texts := [column for column in undecided if column.kind == "categorical" and column.n_levels >= MANY_CODES]:
-        names = listed([f"{column.name} ({column.n_levels:,})" for column in texts])
-        name = texts[0].name
-        notes.append(
-            f"categories with thousands of values: {names}. Pass --id {name} if it only names rows, or "
-            f"--kind {name}=categorical to use it as it is."
-        )
-    return notes
-
-
-def notes_on_blocks(
+def _notes_on_blocks(
     features: pd.DataFrame, schema: Schema, variables: Mapping[str, Sequence[str]], request: RunRequest
 ) -> list[str]:
     """Note columns that look like one-hot blocks, and columns that duplicate each other."""

@@ -23,7 +23,6 @@ from permgrad.data.read.whole_numbers import without_points
 from permgrad.runs.folder.documents import DATA, read_data, read_like
 from permgrad.runs.folder.folder import CACHE, read_record
 from permgrad.runs.requests import run_of
-from permgrad.runs.run.images import is_image_model
 from permgrad.runs.run.inputs import content_of
 
 if TYPE_CHECKING:
@@ -42,23 +41,21 @@ def use_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def inside_names(model: Any) -> list[str]:
-    """Return the columns of intervals or sets in predictions."""
+def names_beside(identifiers: Sequence[str], model: Any) -> tuple[dict[str, str], list[str]]:
+    """Return the names of identifiers in predictions, with ``_`` added to one that predictions use, and of intervals.
+
+    The second are those of the ends of intervals, or of sets of classes.
+    """
     labels = model.classes_.tolist() if hasattr(model, "classes_") else None
-    return ["interval_low", "interval_high"] if labels is None else [f"in_set_{label}" for label in labels]
-
-
-def identifier_names(identifiers: Sequence[str], model: Any) -> dict[str, str]:
-    """Return the names of identifiers in predictions: unchanged, or with ``_`` added if predictions use the name."""
-    taken = {"row", "truth", "prediction", *(f"probability_{label}" for label in getattr(model, "classes_", ()))}
-    taken |= set(inside_names(model))
+    inside = ["interval_low", "interval_high"] if labels is None else [f"in_set_{label}" for label in labels]
+    taken = {"row", "truth", "prediction", *(f"probability_{label}" for label in labels or ()), *inside}
     names: dict[str, str] = {}
     for name in identifiers:
         shown = name
         while shown in taken or (shown != name and shown in identifiers):
             shown += "_"
         names[name] = shown
-    return names
+    return names, inside
 
 
 def prediction_table(
@@ -70,8 +67,8 @@ def prediction_table(
     truth: npt.NDArray[Any] | None = None,
 ) -> pd.DataFrame:
     """Return one line per row: its number in the file, identifiers, (truth,) prediction, probabilities, interval."""
-    table = pd.DataFrame({"row": rows})
-    for name, shown in identifier_names(list(identifiers.columns), model).items():
+    table, (names, inside) = pd.DataFrame({"row": rows}), names_beside(list(identifiers.columns), model)
+    for name, shown in names.items():
         table[shown] = without_points(identifiers[name]).array
     if truth is not None:
         table["truth"] = truth
@@ -79,9 +76,8 @@ def prediction_table(
     if "probabilities" in predicted:
         for place, label in enumerate(model.classes_.tolist()):
             table[f"probability_{label}"] = predicted["probabilities"][:, place]
-    if "inside" in predicted:
-        for place, name in enumerate(inside_names(model)):
-            table[name] = predicted["inside"][:, place]
+    for place, name in enumerate(inside if "inside" in predicted else ()):
+        table[name] = predicted["inside"][:, place]
     return table
 
 
@@ -157,14 +153,14 @@ def read_rows(model: Any, data: Mapping[str, Any], path: Path) -> tuple[Any, pd.
     """
     features = [str(name) for name in model.preprocessor_.feature_names_in_]
     table = read_like(path, data, features)
-    if not is_image_model(model):
-        silent = [name for name in known_columns(data) if name in table.columns and name not in features]
-        return align_columns(table.drop(columns=silent), features), table
+    pictures = [column.name for column in getattr(model, "images_", ())]
+    wanted = [*features, *pictures]
+    silent = [name for name in known_columns(data) if name in table.columns and name not in wanted]
+    aligned = align_columns(table.drop(columns=silent), wanted)
+    if not pictures:
+        return aligned, table
     from permgrad.models.estimators.image_table import Records
 
-    pictures = [column.name for column in model.images_]
-    present = [name for name in table.columns if name in features or name in pictures]
-    aligned = align_columns(table[present], [*features, *pictures])
     files = {name: locate_images(aligned[name], path.parent, str(path)) for name in pictures}
     for name in pictures:
         for note in pages_said(name, files[name]):

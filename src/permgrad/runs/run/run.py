@@ -7,14 +7,20 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from permgrad.assess.budget import Clock
-from permgrad.base.errors import unknown
 from permgrad.base.startup import loading
 from permgrad.data.encode.encoding import surprises_told_once
-from permgrad.runs.folder import folder as folders
-from permgrad.runs.folder.folder import RUN, STAGES, read_record, refuse_input
+from permgrad.runs.folder.folder import (
+    NAMES,
+    RUN,
+    STAGES,
+    find_finished,
+    open_run,
+    read_record,
+    refuse_input,
+    whole_stages,
+)
 from permgrad.runs.requests import Outcome, RunRequest
 from permgrad.runs.run.inputs import Inputs, configuration, load_inputs, refuse_early
 from permgrad.runs.run.predicting import use_threads
@@ -34,24 +40,25 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     """
     request.check()
     clock = Clock(limit=request.seconds_at_most, thorough=request.thorough)
-    if request.from_stage in folders.STAGE_ALIASES:
-        request = replace(request, from_stage=folders.STAGE_ALIASES[request.from_stage])
+    if request.from_stage == "explain":  # a short word for it
+        request = replace(request, from_stage="explanation")
     settings = configuration(request)
-    refuse_input(request.folder, request.files, names=folders.NAMES)
-    if request.from_stage is not None and request.from_stage not in STAGES:
-        raise unknown("--from", request.from_stage, folders.STAGE_WORDS)
+    refuse_input(request.folder, request.files, names=NAMES)
     again = request.from_stage is not None or request.overwrite
-    if not again and folders.find_finished(request.folder, settings) is not None:
+    if not again and find_finished(request.folder, settings) is not None:
         return summarise(request.folder)
     refuse_early(request)
-    if request.needs_torch_to_check:
-        _stages().check_model_options(request)
+    if request.preset.endswith(".json") or request.device not in ("auto", "cpu") or request.images:
+        with loading():
+            from permgrad.runs.run.stages import check_options  # loads torch, which only these need so early
+        check_options(request)
     started = time.perf_counter()
     # Before torch is loaded: a column that does not exist is refused within a second.
     inputs = load_inputs(request)
     reading = time.perf_counter() - started
-    stages = _stages()
-    stages.check_inputs(request, inputs)
+    with loading():
+        from permgrad.runs.run import stages
+    stages.check_options(request, inputs.task)
     # Only after the table is checked: a wrong target must not lead to the advice to overwrite another run.
     if not request.overwrite:
         RUN.find(request.folder, settings)
@@ -61,7 +68,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     tell = partial(_tell, clock, say)
     with (
         closing(clock.whole),
-        folders.open_run(
+        open_run(
             request.folder,
             settings,
             command=request.command,
@@ -76,7 +83,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
             say(folder.lost.note())
         work = stages.RunWork(request, inputs, folder, tell, clock)
         for number, (name, stage) in enumerate(stages.STAGE_WORK.items(), start=1):
-            if name in folder.finished_stages:
+            if name in folder.record["finished_stages"]:
                 tell(f"[{number}/{len(STAGES)}] {name}: finished before")
                 continue
             tell(f"[{number}/{len(STAGES)}] {name}")
@@ -93,13 +100,6 @@ def _tell(clock: Clock, say: Say, text: str) -> None:
     say(text)
 
 
-def _stages() -> Any:
-    """Return the module of the stages, which loads torch."""
-    with loading():
-        from permgrad.runs.run import stages
-    return stages
-
-
 def replaces_a_model(request: RunRequest) -> bool:
     """Whether a run would replace a trained model."""
     record = read_record(request.folder)
@@ -107,7 +107,7 @@ def replaces_a_model(request: RunRequest) -> bool:
         return False
     if request.from_stage is not None:
         return list(STAGES).index(request.from_stage) <= list(STAGES).index("model")
-    return request.overwrite or "model" not in folders.whole_stages(request.folder, record)
+    return request.overwrite or "model" not in whole_stages(request.folder, record)
 
 
 def headline(inputs: Inputs) -> str:

@@ -26,9 +26,12 @@ from permgrad.runs.requests import RunRequest
 PARTS = ("train", "validation", "test")
 #: Tables with fewer rows are not split in three.
 FEWEST_ROWS = 10
-#: Why a named data set has its task.
-_OF_CARD = "by its data card"
+#: Share of the training rows of the published example that is held out to choose thresholds.
+_HELD_OUT = 0.1
+#: Presets that read the row as a table and as an image. Their settings need not be loaded, and with them torch.
+_HYBRID = ("default", "fast", "paper")
 Task = Literal["classification", "regression"]
+POSITIVE = "Average precision and lift are for the positive class {!r} (change it with --positive)."
 
 #: At most this many different whole numbers are read as classes by default.
 MOST_CLASSES = 10
@@ -42,7 +45,6 @@ AS_TEXT = "write them as text, for example with a letter in front"
 _FEW_NUMBERS = 5
 #: The task by kind of the target.
 _TASK_OF: Mapping[str, str] = {"categorical": "classification", "boolean": "classification", "numeric": "regression"}
-Codes = Sequence[str | int | float]
 Rows = npt.NDArray[np.int64]
 
 
@@ -57,30 +59,23 @@ class SplitTable:
     truths: dict[str, npt.NDArray[Any]]
     split: str
     lines: dict[str, RowLines]
-    codes: Codes
-
-
-def text_columns(written: Written, kinds: Mapping[str, Kind]) -> list[str]:
-    """Return the columns that are text, also in a table in which they happen to hold only numbers."""
-    return [*written.texts, *(name for name in written.coded if kinds.get(name) == "categorical")]
 
 
 def split_table(
     request: RunRequest,
     card: DataCard | None,
     written: Written,
+    reading: Reading,
     target: str,
-    codes: Codes,
     notes: list[str],
     *,
     undivided: bool,
 ) -> SplitTable:
-    """Return the rows with a target, split in three parts, or all in the first if ``undivided``."""
-    sources = _sources(request, written, target, codes)
-    tables = {
-        name: _with_target(source.frame, target, codes, notes, "the table" if name == "table" else f"the {name} file")
-        for name, source in sources.items()
-    }
+    """Return the rows with a target, split in three parts, or all in the first if ``undivided``.
+
+    ``written`` is the table, which was read by ``reading``.
+    """
+    sources, tables = _rows_with_target(request, written, reading, target, notes)
     frame, files = tables["table"], {part: table for part, table in tables.items() if part != "table"}
     fewest, why = (2, "") if len(files) == 2 else (FEWEST_ROWS, " to be split")
     if not undivided and len(frame) < fewest:
@@ -88,7 +83,11 @@ def split_table(
         raise InputError(
             f"The table needs at least {fewest} rows with a target{why}, got {len(frame)}", hint=fix, code="PG013"
         )
-    task, reason = _task_of(request, card, frame[target], notes)
+    if request.task == "auto" and card is not None and target == card.target:
+        task, reason = card.task, "by its data card"
+    else:
+        task, reason = choose_task(frame[target], request.task, target)
+        notes += doubt_on_task(frame[target], task, target) if request.task == "auto" else []
     labels = {}
     for name, table in tables.items():
         with sources[name].lines.named():
@@ -100,89 +99,88 @@ def split_table(
     else:
         places, split = _divide(request, frame, labels["table"], task, files)
     truths = {part: labels["table"][places[part]] if part in places else labels[part] for part in PARTS}
-    if task == "classification":
-        _check_classes(request, target, labels, truths["train"])
-    if request.refits is not None:
-        from permgrad.runs.refits import check_enough  # loads torch
-
-        refitted = np.concatenate([truths["train"], truths["validation"]])
-        check_enough(request.refits, len(refitted), refitted if task == "classification" else None)
+    _check_truths(request, target, task, labels, truths)
     parts = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
     lines = {part: sources.get(part, written).lines for part in PARTS}
-    return SplitTable(task, reason, files, parts, truths, split, lines, codes)
+    return SplitTable(task, reason, files, parts, truths, split, lines)
 
 
-def _task_of(request: RunRequest, card: DataCard | None, values: pd.Series[Any], notes: list[str]) -> tuple[Task, str]:
-    """Return the task and why it is the one. Note what speaks against it."""
-    target = str(values.name)
-    if request.task != "auto":
-        return choose_task(values, request.task, target)
-    if card is not None and target == card.target:
-        return card.task, _OF_CARD
-    task, reason = choose_task(values, request.task, target)
-    notes += doubt_on_task(values, task, target)
-    return task, reason
+def _rows_with_target(
+    request: RunRequest, written: Written, reading: Reading, target: str, notes: list[str]
+) -> tuple[dict[str, Written], dict[str, pd.DataFrame]]:
+    """Return the table and the parts that have a separate file, and of each the rows with a target.
+
+    Rows are numbered as in the file. Notes how many have no target.
+    """
+    sources, tables = {"table": written}, {}
+    texts = {*written.texts, *(set(written.coded) & set(reading.categories))}
+    alike = replace(reading, like=written.decimals, units=written.units, texts=texts, categories=(), classes=[target])
+    for part, path in (("test", request.test), ("validation", request.validation)):
+        if path is not None:
+            named, sheet = list(written.frame.columns), sheet_of(path, request.sheet)
+            sources[part] = read_written(path, replace(alike, named=named, sheet=sheet))
+            find_column(target, list(sources[part].frame.columns), f"target of the {part} file")
+    for name, source in sources.items():
+        where, frame = "the table" if name == "table" else f"the {name} file", source.frame
+        blanked = blank_codes(frame[[target]], reading.codes)[target]
+        if not pd.api.types.is_numeric_dtype(blanked.dtype):
+            blanked = blanked.mask(blanked.astype(str).str.strip() == "")
+        missing = blanked.isna().to_numpy()
+        if missing.all():
+            raise InputError(
+                f"Column {target!r} of {where} is missing in every row, so it cannot be the target",
+                hint="Choose another target, or check --na.",
+                code="PG015",
+            )
+        if count := int(missing.sum()):
+            words = f"{by_count(count, 'has', 'have')} no target and {by_count(count, 'is', 'are')} left out"
+            notes.append(f"{count} of {len(frame)} rows of {where} {words}")
+        tables[name] = frame.assign(**{target: blanked}).loc[~missing]
+    return sources, tables
 
 
-def _sources(request: RunRequest, written: Written, target: str, codes: Codes) -> dict[str, Written]:
-    """Return the table, and the parts that have a separate file, read as the table is."""
-    reading = Reading(
-        like=written.decimals,
-        texts=frozenset(text_columns(written, request.kinds)),
-        codes=MissingCodes.of(codes),
-        classes=[target],
-        identifiers=request.names_of_rows,
-        named=list(written.frame.columns),
-        not_na=request.kept_texts,
-        units=written.units,
-    )
-    paths = {part: getattr(request, part) for part in ("test", "validation")}
-    sources = {
-        part: read_written(path, replace(reading, sheet=sheet_of(path, request.sheet)))
-        for part, path in paths.items()
-        if path is not None
-    }
-    for part, source in sources.items():
-        find_column(target, list(source.frame.columns), f"target of the {part} file")
-    return {"table": written, **sources}
-
-
-def _check_classes(
-    request: RunRequest, target: str, labels: Mapping[str, npt.NDArray[Any]], learned: npt.NDArray[Any]
+def _check_truths(
+    request: RunRequest,
+    target: str,
+    task: Task,
+    labels: Mapping[str, npt.NDArray[Any]],
+    truths: Mapping[str, npt.NDArray[Any]],
 ) -> None:
-    """Refuse classes of different types in the table and the files, and training rows of a single class."""
+    """Refuse a target that cannot be learned or stopped by in the parts, and options that do not suit it."""
+    learned, held = truths["train"], truths["validation"]
+    classes = np.unique(learned) if task == "classification" else np.zeros(0)
     kinds = {name: ("text" if values.dtype.kind in "UO" else "numbers") for name, values in labels.items()}
-    if len(set(kinds.values())) > 1:
+    if task == "classification" and len(set(kinds.values())) > 1:
         raise InputError(
             f"The classes in column {target!r} are of different types: "
             f"{', '.join(f'{kind} in the {name} file' for name, kind in kinds.items())}",
             hint=f"Write them alike in {request.table} and the other files.",
             code="PG015",
         )
-    if len(np.unique(learned)) < 2:
+    if len(classes) == 1:
         raise InputError(
             f"The training rows have only one class in column {target!r}: {learned[0].item()!r}",
             hint="Choose another --split-seed, --split-group or --time, or add rows.",
             code="PG018",
         )
-
-
-def _with_target(frame: pd.DataFrame, target: str, codes: Codes, notes: list[str], where: str) -> pd.DataFrame:
-    """Return the rows with a target, numbered as in the file. Note how many have none."""
-    blanked = blank_codes(frame[[target]], list(codes))[target]
-    if not pd.api.types.is_numeric_dtype(blanked.dtype):
-        blanked = blanked.mask(blanked.astype(str).str.strip() == "")
-    missing = blanked.isna().to_numpy()
-    if missing.all():
+    if request.cost is not None and len(classes) != 2:
+        fact = f"the training rows of {target!r} hold {len(classes)} classes"
         raise InputError(
-            f"Column {target!r} of {where} is missing in every row, so it cannot be the target",
-            hint="Choose another target, or check --na.",
-            code="PG015",
+            f"--cost needs a target of two classes, but {fact if len(classes) else f'{target!r} is a number'}",
+            hint="Leave --cost out, or choose another --target.",
+            code="PG004",
         )
-    if count := int(missing.sum()):
-        words = f"{by_count(count, 'has', 'have')} no target and {by_count(count, 'is', 'are')} left out"
-        notes.append(f"{count} of {len(frame)} rows of {where} {words}")
-    return frame.assign(**{target: blanked}).loc[~missing]
+    if len(classes) and len(held) and not np.isin(held, classes).any():
+        raise InputError(
+            "No validation row has a class of the training rows",
+            hint="Pass another --validation file, or another --split-seed.",
+            code="PG018",
+        )
+    if request.refits is not None:
+        from permgrad.runs.refits import check_enough  # loads torch
+
+        refitted = np.concatenate([learned, held])
+        check_enough(request.refits, len(refitted), refitted if task == "classification" else None)
 
 
 def _divide(
@@ -195,9 +193,14 @@ def _divide(
     sources = " and ".join(f"{part} rows from {getattr(request, part)}" for part in files)
     if len(files) == 2:
         return {"train": np.arange(len(frame), dtype=np.int64)}, sources
-    if not files and not by and task == "classification" and explains_gradients(request.preset):
-        text = "72 % training, 8 % held out of training to choose thresholds, 20 % test"
-        return divide_as_published(len(frame), y, request.split_seed), f"{text}; stratified, seed {request.split_seed}"
+    if not files and not by and task == "classification" and request.preset not in _HYBRID:
+        from permgrad.models.estimators.presets import get_preset  # loads torch
+
+        settings = get_preset(request.preset)
+        if settings.network.single_logit and tuple(settings.branches) == ("tabular",):
+            text = "72 % training, 8 % held out of training to choose thresholds, 20 % test"
+            places = divide_as_published(len(frame), y, request.split_seed)
+            return places, f"{text}; stratified, seed {request.split_seed}"
     shares = (0.8, 0.1, 0.1) if files else (0.6, 0.2, 0.2)
     split = split_rows(len(frame), y, task=task, seed=request.split_seed, fractions=shares, **by)
     places = {"train": split.train, "validation": split.validation, "test": split.test}
@@ -214,12 +217,13 @@ def _divide(
 
 
 def notes_on_division(
-    notes: list[str], request: RunRequest, rows: SplitTable, read: Sequence[str], codes: Sequence[str | int | float]
-) -> tuple[int, int, int]:
+    notes: list[str], request: RunRequest, rows: SplitTable, read: Sequence[str], codes: MissingCodes
+) -> dict[str, int]:
     """Note options of the split that have no effect, and what training and test rows have in common.
 
-    Returns how many test rows equal a training row in every column, in how many of these every feature is missing, and
-    how many are equal in the columns ``read``, which are the features and the target.
+    Returns how many test rows equal a training row in every column (``shared_rows``), in how many of these every
+    feature is missing (``blank_rows``), and how many are equal in the columns ``read``, which are the features and the
+    target (``alike_rows``).
     """
     train, test = rows.tables["train"], rows.tables["test"]
     notes += [
@@ -254,7 +258,7 @@ def notes_on_division(
             f"{further} of {len(test)} test rows {agree} with a training row in every feature and the target, but not "
             "in the columns that are left out"
         )
-    return equal, blank, alike
+    return {"shared_rows": equal, "blank_rows": blank, "alike_rows": alike}
 
 
 # ---- the target ------------------------------------------------------------------------------------------------------
@@ -335,13 +339,6 @@ def positive_label(y: npt.NDArray[Any], task: Task, wanted: Any, stated: Any = N
     return named[0] if named else classes[usual_positive(classes.tolist(), y == classes[1])].item()
 
 
-def positive_words(positive: Any) -> list[str]:
-    """Return a sentence that names the positive class of two, or an empty list."""
-    if positive is None:
-        return []
-    return [f"Average precision and lift are for the positive class {str(positive)!r} (change it with --positive)."]
-
-
 def target_values(
     values: pd.Series[Any], task: Task, name: str, *, alike: tuple[str, str] | None = None
 ) -> npt.NDArray[Any]:
@@ -413,22 +410,6 @@ def task_of_target(kinds: dict[str, Kind], target: str, task: str) -> str:
 
 
 # ---- the published example -------------------------------------------------------------------------------------------
-#: Share of the training rows that is held out to choose thresholds.
-_HELD_OUT = 0.1
-#: Presets that read the row as a table and as an image. Their settings need not be loaded, and with them torch.
-_HYBRID = ("default", "thorough", "fast", "paper")
-
-
-def explains_gradients(preset: Any) -> bool:
-    """Whether runs of a preset are explained by integrated gradients first: one logit, the table alone."""
-    if preset in _HYBRID:
-        return False
-    from permgrad.models.estimators.presets import get_preset
-
-    settings = get_preset(preset)
-    return bool(settings.network.single_logit) and tuple(settings.branches) == ("tabular",)
-
-
 def divide_as_published(n: int, y: npt.NDArray[Any], seed: int) -> dict[str, Rows]:
     """Split as published, 80/20 and stratified. A tenth of the 80 is held out of training to choose thresholds."""
     from sklearn.model_selection import train_test_split

@@ -14,20 +14,29 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from sklearn.base import clone
 
-from permgrad.assess.budget import REPORT, Budget, Clock
+from permgrad.assess.assessment import Assessment
+from permgrad.assess.budget import REPORT, Budget, Clock, width_options
+from permgrad.assess.cache import Cache
+from permgrad.assess.model import Network
 from permgrad.assess.sections.data import compare_parts, find_leaks
 from permgrad.assess.sections.provenance import this_machine
+from permgrad.assess.sections.ranking import column_groups
+from permgrad.assess.store import Store
 from permgrad.assess.work import Work, fill
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.explanation import file_frame
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, listed
-from permgrad.base.files import atomic_path, plain, write_json_atomic, write_text_atomic
+from permgrad.base.files import atomic_path, file_hash, plain, write_json_atomic, write_text_atomic
 from permgrad.base.folders import believed
 from permgrad.base.progress import readable
 from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.base.stored import parse_json
 from permgrad.base.versions import versions
 from permgrad.data.datasets import list_datasets
+from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.evaluation.baselines import (
     BaselineRows,
@@ -54,13 +63,15 @@ from permgrad.models.network.summary import TrainingTime, measure_training_time
 from permgrad.models.save.saving import load
 from permgrad.models.train.checkpoint import epochs_in
 from permgrad.models.train.guard import untouched
-from permgrad.models.train.learner import EpochWatcher, TrainingJob, mean_loss
+from permgrad.models.train.learner import EpochWatcher, mean_loss
 from permgrad.models.train.rows import Rows
+from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import leak_words
-from permgrad.runs.folder.documents import COLUMNS, DATA, read_data, read_json
-from permgrad.runs.folder.folder import RECORD, RunFolder
+from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS, read_data, read_json
+from permgrad.runs.folder.folder import CACHE, CHECKPOINT, RECORD, RunFolder
+from permgrad.runs.options import separated
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.assessing import Look, assessing, explanation_stage, summary_of, write_guesses, write_page
+from permgrad.runs.run.assessing import Look, data_section, read_assessment, write_guesses, write_page
 from permgrad.runs.run.clock import (
     MOST_HELD,
     ROWS_SEEN,
@@ -68,7 +79,6 @@ from permgrad.runs.run.clock import (
     USUAL_EPOCHS,
     TrainingPlan,
     plan_training,
-    plan_words,
     watch_epochs,
 )
 from permgrad.runs.run.inputs import Inputs
@@ -83,8 +93,8 @@ Say = Callable[[str], None]
 class RunWork:
     """What stages pass on in memory. What is missing is read from the folder or computed again.
 
-    ``untrained`` is the model before its training, ``encoded`` the rows of each part of the split. ``data`` and
-    ``columns`` are the contents of the files of these names.
+    ``encoded``: the rows of each part of the split. ``data``, ``columns`` and ``groups`` are the contents of the files
+    of these names.
     """
 
     request: RunRequest
@@ -92,7 +102,6 @@ class RunWork:
     folder: RunFolder
     say: Say
     clock: Clock = field(default_factory=Clock)
-    untrained: Any = None
     encoded: dict[str, EncodedRows] = field(default_factory=dict)
 
     @cached_property
@@ -106,14 +115,60 @@ class RunWork:
         return read_json(self.folder.path / COLUMNS)
 
     @cached_property
+    def groups(self) -> dict[str, Any]:
+        """What ``groups.json`` holds."""
+        return read_json(self.folder.path / GROUPS)
+
+    @cached_property
+    def untrained(self) -> tuple[Any, EncodedRows]:
+        """The model that is to be trained, and the training rows, by which its encoder is fitted."""
+        model = make_estimator(self.request, self.inputs, None)
+        with told_of_columns():  # warnings on columns were shown in the data stage
+            rows = model.fit_encoder(self.inputs.parts["train"].inputs, self.inputs.feature_types)
+        self.encoded["train"] = rows
+        return model, rows
+
+    @cached_property
     def model(self) -> Any:
         """The trained model."""
         return load(self.folder.path / "model", device=self.request.device)
 
     @cached_property
     def assessing(self) -> Work:
-        """What the sections are computed from."""
-        return assessing(self)
+        """What the sections are computed from. What earlier sessions stored of them is read."""
+        inputs, request, folder = self.inputs, self.request, self.folder.path
+        network = Network.of(
+            self.model,
+            positive=None if inputs.positive is None else str(inputs.positive),
+            options={"positive": inputs.positive},
+            seed=request.seed,
+            # This file holds the checksums of the other files of the model.
+            cache=Cache(folder / CACHE, file_hash(folder / "model" / "model.json")),
+        )
+        content = Assessment(title=inputs.name, target=inputs.target, task=inputs.task, positive=inputs.positive)
+        if "model" in self.folder.record["finished_stages"]:
+            content = read_assessment(folder, self.model)
+        content.data = data_section(self.data, self.columns)
+        notes: dict[str, list[str]] = {}
+        for note in () if inputs.card is None else inputs.card.notes:
+            notes.setdefault(note.split(" ")[0], []).append(note)
+        for part, rows in inputs.parts.items():  # a table is encoded once, and an image is read once
+            known = self.encoded.get(part)
+            if known is None or known.encoder is not self.model.preprocessor_:
+                self.encoded[part] = self.model.encode_rows(rows.inputs if known is None else known)
+        parts = {part: replace(rows, inputs=self.encoded[part]) for part, rows in inputs.parts.items()}
+        return Work(
+            network,
+            parts["test"],
+            content,
+            self.budget,
+            train=parts["train"],
+            validation=parts["validation"],
+            store=Store(folder),
+            fit_others=self.fit_baselines if request.wanted_baselines else None,
+            refit=self.refit,
+            card_notes=notes,
+        )
 
     @cached_property
     def budget(self) -> Budget:
@@ -123,39 +178,38 @@ class RunWork:
         }
         return Budget(clock=self.clock, images=len(self.request.images), say=self.say, early=self.write_page, **options)
 
-    @property
-    def look(self) -> Look:
-        """Title and theme of the page: those asked for now, else those of the record."""
-        theme = None if self.request.theme == "auto" else self.request.theme
-        stored = Look.of(self.folder.record)
-        return stored.changed(self.request.title, theme, what_if=self.request.what_if)
-
     def write_page(self) -> Path:
-        """Write the report of what there is so far."""
-        return write_page(self.folder.path, self.folder.record, self.assessing.content, self.model, self.look)
+        """Write the report of what there is so far, in the look asked for now, else that of the record."""
+        request, record = self.request, self.folder.record
+        theme = None if request.theme == "auto" else request.theme
+        look = Look.of(record, request.title, theme, what_if=request.what_if)
+        record["facts"]["page"] = asdict(look)
+        return write_page(self.folder.path, record, self.assessing.content, self.model, look)
 
     @property
     def summary(self) -> Summary:
         """What the terminal shows of the finished run."""
-        return summary_of(self.folder.path, self.assessing)
-
-    def rows(self, part: str) -> EncodedRows:
-        """Return the rows of a part as the model reads them. A table is encoded once, and an image is read once."""
-        if part not in self.encoded or self.encoded[part].encoder is not self.model.preprocessor_:
-            self.encoded[part] = self.model.encode_rows(self.encoded.get(part, self.inputs.parts[part].inputs))
-        return self.encoded[part]
+        content = self.assessing.content
+        if content.explanation is None:
+            fix = "Run again with --from explanation."
+            raise InputError(f"{self.folder.path} has no explanation", hint=fix, code="PG052")
+        frame = file_frame(content.explanation)
+        return Summary(
+            content.metrics or {}, content.branches or {}, frame, content.related, self.groups, content.refits
+        )
 
     def fit_baselines(self, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
         """Train baselines on the rows of the network. Some of them read categories as categories."""
         inputs, names = self.inputs, self.request.wanted_baselines
         natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
         if any(baselines.get(name).takes_natural for name in names):
-            encoder = inputs.standard_encoder
+            encoder = TableEncoder("standard", **inputs.encoder_options)
+            encoder.fit(inputs.parts["train"].frame, schema=inputs.feature_types)
             natural = {
                 part: natural_table(encoder, encoder.transform(rows.frame)) for part, rows in inputs.parts.items()
             }
         parts = {
-            part: BaselineRows(self.rows(part).encoded, rows.y, natural[part]) for part, rows in inputs.parts.items()
+            part: BaselineRows(self.encoded[part].encoded, rows.y, natural[part]) for part, rows in inputs.parts.items()
         }
         return run_baselines(
             inputs.task,
@@ -168,34 +222,36 @@ class RunWork:
             guesses=guesses,
         )
 
+    def refit(self, refits: int) -> Explanation:
+        """Repeat the training on parts of its rows. A run that was stopped resumes with the next part."""
+        from permgrad.runs.refits import explain_refits  # few runs do
+
+        parts = [self.inputs.parts[part] for part in ("train", "validation")]
+        self.say(f"  refits: {refits} trainings on parts of {sum(map(len, parts)):,} rows")
+        return explain_refits(
+            clone(self.model).set_params(layout=None, device=self.request.device),
+            pd.concat([part.table for part in parts], ignore_index=True),
+            np.concatenate([part.y for part in parts]),
+            refits=refits,
+            positive=self.inputs.positive,
+            n_repeats=width_options(len(self.model.preprocessor_.features()))["n_repeats"],
+            random_state=self.request.seed,
+            out=self.folder.path / CACHE / "refits",
+        )
+
 
 # ---- before the stages -----------------------------------------------------------------------------------------------
-def check_model_options(request: RunRequest) -> None:
-    """Refuse a preset or a device that cannot be used before a table is read."""
+def check_options(request: RunRequest, task: str | None = None) -> None:
+    """Refuse a preset, a batch size or a device that cannot be used. ``task``: None before the table is read."""
     if request.images:
         image_presets.get(request.preset)
         if faults := device_faults(request.device):
             raise faults[0]
         return
-    # Whether the preset's loss suits the task is checked with the table, see check_inputs.
-    arguments = {"preset": request.preset, "batch_size": request.batch_size, "device": request.device}
-    resolve_settings({**arguments, "loss": TASK_LOSSES["classification"][0]}, "classification")
-
-
-def check_inputs(request: RunRequest, inputs: Inputs) -> None:
-    """Refuse options that do not suit the task or the rows."""
-    classes = len(np.unique(inputs.parts["train"].y)) if inputs.task == "classification" else 0
-    if request.cost is not None and classes != 2:
-        fact = f"the training rows of {inputs.target!r} hold {classes} class{'es' * (classes != 1)}"
-        fact = fact if classes else f"{inputs.target!r} is a number"
-        raise InputError(
-            f"--cost needs a target of two classes, but {fact}",
-            hint="Leave --cost out, or choose another --target.",
-            code="PG004",
-        )
-    validation_rows(inputs)
-    if not request.images:
-        resolve_settings(make_estimator(request, inputs, None).get_params(deep=False), inputs.task)
+    # Whether the preset's loss suits the task is checked once that is known.
+    loss = TASK_LOSSES["classification"][0] if task is None else None
+    arguments = {name: getattr(request, name) for name in ("preset", "batch_size", "device")}
+    resolve_settings({**arguments, "loss": loss}, task or "classification")
 
 
 def dry_run(request: RunRequest, inputs: Inputs) -> None:
@@ -206,7 +262,7 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
     # Its warnings are shown when the step is really done.
     with untouched(), keeping_warnings():
         model = make_estimator(request, inputs, None)
-        train = fit_encoder(model, inputs)
+        train = model.fit_encoder(inputs.parts["train"].inputs, inputs.feature_types)
         held, _ = (model.encode_rows(inputs.parts[part].inputs) for part in PARTS[1:])
         places = np.flatnonzero(inputs.learned)
         eval_set = held.take(places), inputs.parts["validation"].y[places]
@@ -223,23 +279,12 @@ def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: 
     return kind(preset=chosen, batch_size=request.batch_size, layout=layout, **options)
 
 
-def validation_rows(inputs: Inputs) -> tuple[pd.DataFrame, npt.NDArray[Any]]:
-    """Return the validation rows whose class is also in the training rows. Others cannot stop the training."""
-    part, learned = inputs.parts["validation"], inputs.learned
-    if not learned.any():
-        raise InputError(
-            "No validation row has a class of the training rows",
-            hint="Pass another --validation file, or another --split-seed.",
-            code="PG018",
-        )
-    return part.frame[learned], part.y[learned]
-
-
 # ---- data ------------------------------------------------------------------------------------------------------------
 def data_stage(work: RunWork) -> None:
     """Write the types of the columns and the split."""
     inputs, folder, request = work.inputs, work.folder.path, work.request
-    for line in inputs.shown.to_text(most=40).splitlines():
+    shown, columns = inputs.described
+    for line in shown.to_text(most=40).splitlines():
         work.say(f"  {line}")
     for note in inputs.notes:
         work.say(f"note: {note}")
@@ -253,10 +298,10 @@ def data_stage(work: RunWork) -> None:
         "table": inputs.name,
         **{name: getattr(inputs, name) for name in (*same, "decimals", "texts", "notes")},
         "rows": {part: len(inputs.parts[part]) for part in PARTS},
-        "columns": inputs.columns.to_dict(orient="records"),
+        "columns": columns,
         "identifiers": list(request.identifier),
         "na_codes": list(inputs.na_codes),
-        "not_na": list(request.kept_texts),
+        "not_na": list(separated(request.not_na)),
         "leaks": leaks,
         "card": None if inputs.card is None else inputs.card.to_dict(),
         "class_counts": None,
@@ -295,27 +340,11 @@ def layout_stage(work: RunWork) -> None:
         files = {name: len(set(paths)) for name, paths in work.inputs.parts["train"].inputs.images.items()}
         work.say("  images are given: " + ", ".join(f"{name} ({n:,} training files)" for name, n in files.items()))
         return
-    untrained_model(work)
-    layout, names = place_columns(work.encoded["train"], get_preset(work.request.preset), work.request.seed)
+    layout, names = place_columns(work.untrained[1], get_preset(work.request.preset), work.request.seed)
     if layout.pixels > 20:
         work.say(f"note: the image has {layout.pixels} × {layout.pixels} pixels, to hold {len(names)} columns")
     write_text_atomic(work.folder.path / "layout.svg", layout_svg(layout, names))
     write_json_atomic(work.folder.path / "layout.json", {**layout_to_dict(layout), "columns": names})
-
-
-def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
-    """Fit the encoder of a model on the training rows, and return them encoded."""
-    rows: EncodedRows = model.fit_encoder(inputs.parts["train"].inputs, inputs.feature_types)
-    return rows
-
-
-def untrained_model(work: RunWork) -> Any:
-    """Return the model that is to be trained, with the encoder of the training rows."""
-    if work.untrained is None:
-        work.untrained = make_estimator(work.request, work.inputs, None)
-        with told_of_columns():  # warnings on columns were shown in the data stage
-            work.encoded["train"] = fit_encoder(work.untrained, work.inputs)
-    return work.untrained
 
 
 def place_columns(rows: EncodedRows, preset: Preset, seed: int) -> tuple[Any, list[str]]:
@@ -328,28 +357,27 @@ def place_columns(rows: EncodedRows, preset: Preset, seed: int) -> tuple[Any, li
 
 # ---- model -----------------------------------------------------------------------------------------------------------
 def model_stage(work: RunWork) -> None:
-    """Train the network, evaluate it on validation and test rows, and train the baselines if requested."""
-    work.folder.checkpoint.mkdir(exist_ok=True)
-    work.model = fit_model(work)
-    work.model.save(work.folder.path / "model", overwrite=True)
-    write_measures(work)
-    if count := int((~work.inputs.learned).sum()):
-        rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
-        work.say(f"note: {rows}; {by_count(count, 'it is', 'they are')} not used to stop the training")
+    """Train the network, evaluate it on validation and test rows, and train the baselines if requested.
 
-
-def fit_model(work: RunWork) -> Any:
-    """Return the trained model. Only validation rows of known classes stop the training."""
-    model, parts = untrained_model(work), work.inputs.parts
-    if not work.request.images:
-        with believed(work.folder.path):
-            layout = StoredLayout.from_dict(parse_json((work.folder.path / "layout.json").read_bytes()))
+    Only validation rows of known classes stop the training.
+    """
+    request, folder, parts, checkpoint = work.request, work.folder, work.inputs.parts, work.folder.path / CHECKPOINT
+    checkpoint.mkdir(exist_ok=True)
+    model, train = work.untrained
+    if not request.images:
+        with believed(folder.path):
+            layout = StoredLayout.from_dict(parse_json((folder.path / "layout.json").read_bytes()))
         model.set_params(layout=layout)
     for part in PARTS[1:]:
         work.encoded[part] = model.encode_rows(parts[part].inputs)
-    done = say_resumed(work)
-    others = say_baselines(work)
-    train, y, judging = work.encoded["train"], parts["train"].y, _judging_places(work)
+    if done := epochs_in(checkpoint):
+        work.say(f"  training resumes from epoch {done + 1}: {counted(done, 'epoch')} were done before")
+    others = say_baselines(work) if request.wanted_baselines else 0.0
+    y = parts["train"].y
+    judging = np.flatnonzero(work.inputs.learned)
+    if len(judging) > MOST_HELD and not work.clock.thorough:
+        # A random part of very many rows is enough to compare epochs by.
+        judging = judging[np.sort(generator(request.seed, "rows that judge").permutation(len(judging))[:MOST_HELD])]
     eval_set = work.encoded["validation"].take(judging), parts["validation"].y[judging]
     ready = model.prepare(train, y, eval_set=eval_set)
     plan, watch = _plan(work, ready, len(train.encoder.features()), done, others)
@@ -357,23 +385,20 @@ def fit_model(work: RunWork) -> Any:
         chosen = _rows_in_time(work, y, plan.rows)
         ready = model.prepare(train.take(chosen), y[chosen], eval_set=eval_set)
     with work.clock.whole.part("training"):
-        model.train(ready.with_epochs(plan.epochs), checkpoint_folder=work.folder.checkpoint, on_epoch=watch)
-    work.folder.record["facts"]["time"] = work.clock.facts()
-    for image in model.images_ if work.request.images else ():
+        model.train(ready.with_epochs(plan.epochs), checkpoint_folder=checkpoint, on_epoch=watch)
+    folder.record["facts"]["time"] = work.clock.facts()
+    for image in getattr(model, "images_", ()):
         colours = "colour" if image.channels == 3 else "grey"
         work.say(f"  images of {image.name!r}: {image.height} × {image.width} pixels, {colours}")
-    if work.request.images and work.request.wanted_baselines:
+    if request.images and request.wanted_baselines:
         # Compared with models of the table alone, this shows what the images add.
         work.say("  baselines use the table only")
-    return model
-
-
-def _judging_places(work: RunWork) -> npt.NDArray[np.int64]:
-    """Return the validation rows by which epochs are compared: of known classes, and of very many a random part."""
-    places = np.flatnonzero(work.inputs.learned)
-    if work.clock.thorough or len(places) <= MOST_HELD:
-        return places
-    return places[np.sort(generator(work.request.seed, "rows that judge").permutation(len(places))[:MOST_HELD])]
+    work.model = model
+    model.save(folder.path / "model", overwrite=True)
+    write_measures(work)
+    if count := int((~work.inputs.learned).sum()):
+        rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
+        work.say(f"note: {rows}; {by_count(count, 'it is', 'they are')} not used to stop the training")
 
 
 def _rows_in_time(work: RunWork, y: npt.NDArray[Any], rows: int) -> npt.NDArray[np.int64]:
@@ -411,31 +436,25 @@ def _plan(work: RunWork, ready: Prepared, features: int, done: int, others: floa
     refits = work.budget.expected_refits(expected["training"], len(parts["train"]), len(parts["validation"]))
     expected |= {"explanation": explanation, **({"refinement": refinement} if refinement else {}), "report": REPORT}
     expected |= {"refits": refits} if refits else {}
-    work.say(f"  {plan_words(left, expected, clock.limit + refits)}")
+    words = {name: readable(max(seconds, 1.0)) for name, seconds in expected.items()}
+    most = readable(max(left.seconds_at_most, 1.0))
+    words["training"] += f" (at most {most} for {left.epochs_at_most} epochs)"
+    limit = clock.limit + refits
+    whole = "" if math.isinf(limit) else f"; at most about {readable(limit)} in all"
+    parts_said = ", ".join(f"{name} {text}" for name, text in words.items())
+    work.say(f"  plan: about {readable(max(sum(expected.values()), 1.0))} more, {parts_said}{whole}")
     clock.whole.expect(**expected)
+    held = cast("Rows", ready.job.validation_rows)
+    # The loss of a constant prediction: how frequent the classes are, or the mean.
+    logits = held.y.mean()[None] if held.y.is_floating_point() else torch.bincount(held.y, held.weight).log()
+    constant = mean_loss(logits.expand(len(held), -1), held, ready.job.options.loss)
     options = replace(ready.job.options, max_epochs=plan.epochs)
-    until = clock.started + clock.limit - reserved
-    return plan, watch_epochs(clock, options, per_epoch, until, _constant_loss(ready.job))
-
-
-def _constant_loss(job: TrainingJob) -> float:
-    """Return the validation loss of a constant prediction: how frequent the classes are, or the mean."""
-    held = cast("Rows", job.validation_rows)
-    outputs = held.y.mean()[None] if held.y.is_floating_point() else torch.bincount(held.y, held.weight).log()
-    return mean_loss(outputs.expand(len(held), -1), held, job.options.loss)
-
-
-def say_resumed(work: RunWork) -> int:
-    """Report from which epoch an interrupted training resumes. Return the number of finished epochs."""
-    done = epochs_in(work.folder.checkpoint)
-    if done:
-        work.say(f"  training resumes from epoch {done + 1}: {counted(done, 'epoch')} were done before")
-    return done
+    return plan, watch_epochs(clock, options, per_epoch, clock.started + clock.limit - reserved, constant)
 
 
 def say_baselines(work: RunWork) -> float:
     """Report about how long the baselines will take, and which cannot be trained here and why. Return the seconds."""
-    train, request = work.inputs.parts["train"], work.request
+    request = work.request
     reasons = {name: why_absent(name) for name in request.wanted_baselines}
     for name, why in reasons.items():
         if why:
@@ -443,7 +462,7 @@ def say_baselines(work: RunWork) -> float:
     names = [name for name, why in reasons.items() if not why]
     quick, seconds = [name for name in names if not baselines.get(name).costly], 0.0
     if quick:
-        rows = BaselineRows(work.inputs.standard_encoder.transform(train.frame), train.y)
+        rows = BaselineRows(work.encoded["train"].encoded, work.inputs.parts["train"].y)
         seconds = estimate_seconds(work.inputs.task, rows, quick, seed=request.seed, threads=computing_threads())
         work.say(f"  baselines: about {readable(seconds)} for {listed(quick)}")
     if slow := [name for name in names if name not in quick]:
@@ -469,13 +488,31 @@ def write_measures(work: RunWork) -> None:
         write_guesses(folder, content, test.numbers)
 
 
+# ---- explanation and report ------------------------------------------------------------------------------------------
+def explanation_stage(work: RunWork) -> None:
+    """Explain a run's model on its test rows. Writes ``explanations/``, ``importance.csv`` and ``branches.json``."""
+    folder = work.folder.path
+    with work.clock.whole.part("explanation"):
+        content = fill(work.assessing, ("explanation",))
+    assert content.explanation is not None
+    tables = {"importance.csv": file_frame(content.explanation)}
+    tables |= {} if content.gradients is None else {"integrated_gradients.csv": content.gradients.table}
+    for name, table in tables.items():
+        with atomic_path(folder / name) as temporary:
+            write_csv(table, temporary)
+    work.groups = column_groups(work.assessing)
+    write_json_atomic(folder / GROUPS, work.groups)
+    if content.refits is not None:
+        work.say(f"  {training_words(content.refits)}")
+
+
 def report_stage(work: RunWork) -> None:
-    """Write the page, and keep its title and theme in the record."""
+    """Write the page. Its title and theme stay in the record."""
     record = work.folder.record
     # What was cut from a training of an earlier session stays.
     earlier = [words for words in record["facts"].get("time", {}).get("cut", ()) if words.startswith("training")]
     work.clock.cut = list(dict.fromkeys([*earlier, *work.clock.cut]))
-    record["facts"] |= {"page": asdict(work.look), "time": work.clock.facts()}
+    record["facts"]["time"] = work.clock.facts()
     for words in work.clock.cut:
         work.say(f"note: the time limit cut the {words}")
     with work.clock.whole.part("report"):

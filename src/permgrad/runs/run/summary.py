@@ -23,18 +23,19 @@ from permgrad.runs.folder.documents import (
     METRICS,
     read_json,
     read_metrics,
-    read_optional,
     read_related,
     read_table_of,
     saved_explanation,
 )
 from permgrad.runs.folder.folder import read_record
 from permgrad.runs.requests import Outcome
-from permgrad.runs.run.splitting import positive_words
+from permgrad.runs.run.splitting import POSITIVE
 
 _PATHS = ("tabular", "image")
 #: With more models each has a line instead of a column.
 _MODELS_SIDE_BY_SIDE = 3
+#: Features that are listed.
+_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Summary:
     importances: Any
     related: Sequence[Mapping[str, Any]]
     groups: Mapping[str, Any]
-    refits: Any = None
+    refits: Any
 
     @classmethod
     def read(cls, folder: Path) -> Summary:
@@ -65,7 +66,7 @@ class Summary:
             branches=read_json(folder / BRANCHES),
             importances=frame,
             related=read_related(folder / "explanations" / "related.json"),
-            groups=read_optional(folder / GROUPS) or {},
+            groups=read_json(folder / GROUPS),
             refits=saved_explanation(folder, "refits"),
         )
 
@@ -127,7 +128,8 @@ def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
         texts = ["–" if cells[place] is None else f"{cells[place]:.4g}" for _, _, cells in columns]
         cells = "".join(f"{text:>{size}}" for text, (_, size, _) in zip(texts, columns, strict=True))
         lines.append(f"  {row:<{width}}{cells}")
-    lines += [*positive_words(metrics.get("positive"))]
+    if metrics.get("positive") is not None:
+        lines.append(POSITIVE.format(str(metrics["positive"])))
     if not (stored := metrics.get("cuts")):
         return lines
     width = max(len(row["cut"]) for row in stored["test"])
@@ -142,7 +144,6 @@ def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
 def _feature_lines(
     top: Any,
     related: Sequence[Mapping[str, Any]] = (),
-    most: int = 8,
     *,
     learnt: bool = True,
     groups: Path | None = None,
@@ -155,18 +156,16 @@ def _feature_lines(
     lost = "how much the loss grows" if whole is None else "how much of its advantage over a constant the model loses"
     lines = [f"Most important of {whose} ({lost} when one is shuffled, 95 % interval):"]
 
-    def written(number: float) -> str:
-        return f"{number:.3g}" if whole is None else f"{100 * number / whole:z.1f} %"
-
-    width = min(max((len(str(name)) for name in top["feature"].head(most)), default=0), 40)
+    width = min(max((len(str(name)) for name in top["feature"].head(_SHOWN)), default=0), 40)
     below = False
-    for place, row in enumerate(top.head(most).to_dict(orient="records"), start=1):
+    for place, row in enumerate(top.head(_SHOWN).to_dict(orient="records"), start=1):
         # The share of an effect that may be zero means nothing.
         paths = [name for name in _PATHS if name in row and min(row["ci_low"], row["importance"]) > 0]
         shares = ", ".join(f"{name} {row[name] / row['importance']:z.0%}" for name in paths)
         below |= "-" in shares
-        interval = f"[{written(row['ci_low'])}, {written(row['ci_high'])}]"
-        mark, name, value = "*" if clear[place - 1] else " ", str(row["feature"])[:40], written(row["importance"])
+        numbers = [row[name] for name in ("importance", "ci_low", "ci_high")]
+        value, low, high = [f"{n:.3g}" if whole is None else f"{100 * n / whole:z.1f} %" for n in numbers]
+        mark, name, interval = "*" if clear[place - 1] else " ", str(row["feature"])[:40], f"[{low}, {high}]"
         lines.append(f"{mark} {place:>2}. {name:<{width}}  {value:>8}  {interval:<22} {shares}".rstrip())
     if clear.any():
         lines.append(
@@ -175,7 +174,7 @@ def _feature_lines(
         )
     elif tests:
         lines.append(f"  None clearly matters: no p-value is below 5 % after Holm's correction for {tests} features.")
-    named = top["feature"].head(most)[clear[:most]].astype(str).tolist()
+    named = top["feature"].head(_SHOWN)[clear[:_SHOWN]].astype(str).tolist()
     if words := related_words(related, named, lambda name: name[:40]):
         lines.append(f"  {words}")
         lines += [f"  To explain related columns as one feature, pass --groups {groups}."] if groups else []

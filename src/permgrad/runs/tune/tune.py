@@ -45,7 +45,7 @@ from permgrad.imaging import StoredLayout, layout_to_dict
 from permgrad.models.estimators.settings import device_faults
 from permgrad.pages.tuning import tuning_page
 from permgrad.runs.folder import folder as folders
-from permgrad.runs.folder.documents import METRICS, read_metrics, read_optional
+from permgrad.runs.folder.documents import METRICS, read_json, read_metrics
 from permgrad.runs.folder.folder import RUN, find_finished
 from permgrad.runs.requests import DATABASE, Outcome, TuneRequest
 from permgrad.runs.run import stages
@@ -131,7 +131,6 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
         raise faults[0]
     use_threads(request.threads)
     inputs = load_inputs(request.run_request(space.base_name))
-    stages.validation_rows(inputs)
     say(headline(inputs))
     with quiet_optuna(), _opened(request, identity) as study:
         wanted = request.trials if request.trials is not None else space.trials_for(inputs.task)
@@ -270,7 +269,10 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
     if session.request.pruning and session.space.pruning:
         warm_up = min(max(epochs // 4, 1), LONGEST_WARM_UP)
         pruner = Pruner(claim.history, warm_up=warm_up, least=LEAST_COMPLETE)
-    rows = stages.fit_encoder(stages.make_estimator(request, inputs, None, preset=preset), inputs)
+    parts, known = inputs.parts, inputs.learned
+    rows = stages.make_estimator(request, inputs, None, preset=preset).fit_encoder(
+        parts["train"].inputs, inputs.feature_types
+    )
     layout, _ = stages.place_columns(rows, preset, request.seed)
     # Loaded as from a run's folder, so that a run of the same preset and seed is bit for bit the same.
     stored = StoredLayout.from_dict(plain(layout_to_dict(layout)))
@@ -290,7 +292,8 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
             pruned = pruner is not None and pruner.ends(losses)
             return pruned
 
-        prepared = model.prepare(rows, inputs.parts["train"].y, eval_set=stages.validation_rows(inputs))
+        eval_set = parts["validation"].frame[known], parts["validation"].y[known]
+        prepared = model.prepare(rows, parts["train"].y, eval_set=eval_set)
         model.train(prepared, checkpoint_folder=place / CHECKPOINT, on_epoch=watch)
     model.save(place / MODEL, overwrite=True)
     with writable_folder(session.folder), atomic_path(place / HISTORY) as temporary:
@@ -359,7 +362,7 @@ def write_page(session: TuneSession) -> None:
     best = session.study.best(session.total)
     curves = {trial.number: [loss for _, loss in sorted(trial.intermediate_values.items())] for trial in finished}
     ranges = {name: range_ for trial in finished for name, range_ in trial.distributions.items()}
-    record = STUDY.read(session.folder) or {}
+    record, metrics = STUDY.read(session.folder) or {}, session.folder / METRICS
     facts = {
         "table": session.inputs.name,
         "target": session.inputs.target,
@@ -379,7 +382,7 @@ def write_page(session: TuneSession) -> None:
         "seed": session.request.seed,
         "split_seed": session.request.split_seed,
         "split": session.inputs.split,
-        "test": (read_optional(session.folder / METRICS) or {}).get("test") or {},
+        "test": read_json(metrics)["test"] if metrics.is_file() else {},
         "has_report": (session.folder / "report.html").exists(),
     }
     with writable_folder(session.folder):
@@ -467,7 +470,7 @@ def _run_stages(session: TuneSession, best: Any) -> None:
         work = stages.RunWork(request, session.inputs, run, lambda line: None if line in notes else session.say(line))
         with contextlib.closing(work.clock.whole):
             for name, stage in {**stages.STAGE_WORK, "model": adopt}.items():
-                if name in run.finished_stages:
+                if name in run.record["finished_stages"]:
                     continue
                 with run.stage(name):
                     stage(work)
