@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
 import sys
 import traceback
 import warnings
@@ -22,7 +21,7 @@ import typer
 from typer.core import TyperGroup
 
 from permgrad.base.csv_files import csv_formulas
-from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning, did_you_mean, unknown
+from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning, did_you_mean
 from permgrad.base.processors import prepare_threads
 from permgrad.base.startup import loading, own_process, silenced
 from permgrad.cli.help import HelpfulCommand, completion_of, described, panel_of
@@ -177,11 +176,8 @@ def _check_choices(options: Mapping[str, Option], values: Mapping[str, Any]) -> 
         if not option.choices or option.table or option.lists in ("names", "entries"):
             continue
         each = values[field] if isinstance(values[field], (list, tuple)) else [values[field]]
-        patterns = [re.sub("[A-Z]+", ".+", re.escape(choice)) for choice in option.choices]
         for value in each or ():
-            if value is not None and not any(re.fullmatch(pattern, str(value)) for pattern in patterns):
-                flag = option.metavar if option.positional and option.metavar else flag_of(field, option)
-                raise unknown(flag, value, option.choices)
+            option.check(option.metavar if option.positional and option.metavar else flag_of(field, option), value)
 
 
 def _listed(name: str, option: Option, kind: type, texts: Sequence[str] | None) -> tuple[Any, ...]:

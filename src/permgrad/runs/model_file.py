@@ -133,10 +133,7 @@ def _with_classes(predictor: Any, rows: pd.DataFrame, classes: tuple[Any, ...]) 
     few = PredictorSubject(predictor, rows[:1], task="classification", class_names=None)
     count = len(few.class_names)
     if count != len(classes) or len(set(map(str, classes))) != count:
-        raise InputError(
-            f"The model has {count} classes, got {listed(classes)}",
-            hint=f"Name {count} different ones, in the order of its outputs.",
-            code="PG035",
-        )
+        problem = f"The model has {count} classes, got {listed(classes)}"
+        raise InputError(problem, hint=f"Name {count} different ones, in the order of its outputs.", code="PG035")
     subject = PredictorSubject(predictor, rows, task="classification", class_names=list(map(str, classes)))
     return FileClassifier(predictor, subject, np.asarray(classes))

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
+from permgrad.base.errors import unknown
+
 Names = tuple[str, ...]
 TASKS = ("auto", "classification", "regression")
 THEMES = ("auto", "light", "dark")
@@ -56,6 +58,12 @@ class Option:
     table: bool = False
     place: str = ""
     choices: Names = ()
+
+    def check(self, flag: str, value: Any) -> None:
+        """Refuse a value that is none of the choices."""
+        patterns = [re.sub("[A-Z]+", ".+", re.escape(choice)) for choice in self.choices]
+        if patterns and value is not None and not any(re.fullmatch(pattern, str(value)) for pattern in patterns):
+            raise unknown(flag, value, self.choices)
 
 
 def option(text: str, default: Any, metavar: str | None = None, /, **facts: Any) -> Any:

@@ -189,11 +189,8 @@ class _Work:
             )
         _, name = find_method(Arguments(**self.arguments).method)
         if name not in methods or loss_game(name) is None:
-            raise InputError(
-                f"explain_refits needs one of the methods {', '.join(loss_games())}, got method={name!r}",
-                hint="Choose one of these.",
-                code="PG004",
-            )
+            problem = f"explain_refits needs one of the methods {', '.join(loss_games())}, got method={name!r}"
+            raise InputError(problem, hint="Choose one of these.", code="PG004")
         refuse_interactions(self.arguments["options"], "explain_refits")
         if self.arguments["options"].get("ensure_top") is not None:
             raise InputError("ensure_top cannot be used with explain_refits", hint="Leave it out.", code="PG006")
@@ -308,11 +305,8 @@ def check_enough(refits: int, units: int, classes: npt.NDArray[Any] | None, what
                 code="PG018",
             )
     if units < 4 * refits:
-        raise InputError(
-            f"{refits} refits need at least {4 * refits} {what}, got {units}",
-            hint="Use fewer refits, or more rows.",
-            code="PG013",
-        )
+        problem = f"{refits} refits need at least {4 * refits} {what}, got {units}"
+        raise InputError(problem, hint="Use fewer refits, or more rows.", code="PG013")
 
 
 # ---- all refits ------------------------------------------------------------------------------------------------------
@@ -321,11 +315,8 @@ def _design(work: _Work, refits: int, split_groups: Any) -> RefitDesign:
     if split_groups is not None:
         groups = np.asarray(split_groups)
         if groups.shape != (len(work.y),):
-            raise InputError(
-                f"split_groups must have one entry for each of the {len(work.y)} rows, got shape {groups.shape}",
-                hint="Pass for example a column of ids.",
-                code="PG007",
-            )
+            problem = f"split_groups must have one entry for each of the {len(work.y)} rows, got shape {groups.shape}"
+            raise InputError(problem, hint="Pass for example a column of ids.", code="PG007")
         units = len(np.unique(groups))
     check_enough(refits, units, work.classes, "rows" if split_groups is None else "groups")
     return draw_design(len(work.y), refits, work.seed, work.classes, split_groups)
@@ -358,11 +349,8 @@ def _do(
             bar.advance()
     warn_first(notes, "In a refit: ")
     if len({(fit.names, fit.outputs) for fit in fits.values()}) > 1:
-        raise InputError(
-            "The refits have different features or outputs, because parts of the rows lack levels or classes",
-            hint="Leave rare classes out, or use level='column'.",
-            code="PG040",
-        )
+        problem = "The refits have different features or outputs, because parts of the rows lack levels or classes"
+        raise InputError(problem, hint="Leave rare classes out, or use level='column'.", code="PG040")
     return [fits[number] for number in range(len(design.trained))]
 
 

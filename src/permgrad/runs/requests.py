@@ -119,20 +119,14 @@ class TableRequest(CommandRequest):
         for text in self.kind:
             name, sign, word = (part.strip() for part in text.rpartition("="))
             if not sign or not name:
-                raise InputError(
-                    f"--kind must have the form COL=KIND, got {text!r}",
-                    hint="For example: --kind postcode=categorical.",
-                    code="PG001",
-                )
+                problem = f"--kind must have the form COL=KIND, got {text!r}"
+                raise InputError(problem, hint="For example: --kind postcode=categorical.", code="PG001")
             kind = next((kind for kind in KINDS if kind == word), None)
             if kind is None:
                 raise unknown(f"kind of column {name!r}", word, KINDS)
             if kinds.setdefault(name, kind) != kind:
-                raise InputError(
-                    f"Column {name!r} has two kinds: --kind {name}={kinds[name]} and --kind {name}={kind}",
-                    hint="Leave one of them out.",
-                    code="PG006",
-                )
+                problem = f"Column {name!r} has two kinds: --kind {name}={kinds[name]} and --kind {name}={kind}"
+                raise InputError(problem, hint="Leave one of them out.", code="PG006")
         return kinds
 
     def shared_with(self, kind: type[TableRequest]) -> dict[str, Any]:
@@ -202,11 +196,8 @@ class RunRequest(SplitRequest):
         # Whether this machine has the device, torch says.
         if not re.fullmatch(r"auto|cpu|mps|(cuda|gpu)(:\d+)?", self.device):
             names = ("auto", "cpu", "cuda") + ("mps",) * (sys.platform == "darwin")
-            raise InputError(
-                f"device must be one of {', '.join(map(repr, names))}, got {self.device!r}",
-                hint=did_you_mean(self.device, names, "Pass cpu, or leave it out."),
-                code="PG064",
-            )
+            problem = f"device must be one of {', '.join(map(repr, names))}, got {self.device!r}"
+            raise InputError(problem, hint=did_you_mean(self.device, names, "Pass cpu, or leave it out."), code="PG064")
         _ = self.seconds_at_most, self.kinds  # which refuse what cannot be read
         given = {"thorough": self.thorough, "time-limit": self.time_limit, "refits": self.refits, "image": self.images,
                  "split-group": self.group, "time": self.time}  # fmt: skip
@@ -249,11 +240,8 @@ class RunRequest(SplitRequest):
             taken = {"--target": self.target, "--drop": self.drop, "--id": self.identifier, "--image": self.images}
             for flag, names in taken.items():
                 if names.count(name) > (flag == "--image"):
-                    raise InputError(
-                        f"Column {name!r} has two roles: --image {name} and {flag} {name}",
-                        hint="Leave one of them out.",
-                        code="PG006",
-                    )
+                    problem = f"Column {name!r} has two roles: --image {name} and {flag} {name}"
+                    raise InputError(problem, hint="Leave one of them out.", code="PG006")
         tables_only = {"--cost": self.cost, "--batch-size": self.batch_size, "--interactions": self.interactions}
         for flag, value in tables_only.items():
             if value is not None:
@@ -270,11 +258,8 @@ class RunRequest(SplitRequest):
         number, unit = match.groups() if match else ("0", "")
         seconds = float(number) * {"": 1, "s": 1, "m": 60, "h": 3600}[unit]
         if not 1 <= seconds < math.inf:
-            raise InputError(
-                f"--time-limit must be a time of at least a second, got {self.time_limit!r}",
-                hint="For example: --time-limit 300, or 5m.",
-                code="PG002",
-            )
+            problem = f"--time-limit must be a time of at least a second, got {self.time_limit!r}"
+            raise InputError(problem, hint="For example: --time-limit 300, or 5m.", code="PG002")
         return seconds
 
     @property

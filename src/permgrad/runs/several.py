@@ -80,11 +80,8 @@ def compared(runs: Sequence[FinishedRun]) -> tuple[SideBySide, list[str]]:
         common &= set(other.predictions["row"])
     rows = np.sort(np.fromiter(common, dtype=np.int64, count=len(common)))
     if len(rows) < LEAST_ROWS:
-        raise InputError(
-            f"The runs have {counted(len(rows), 'common test row')}, too few to compare them",
-            hint="Run again with the same --split-seed.",
-            code="PG013",
-        )
+        problem = f"The runs have {counted(len(rows), 'common test row')}, too few to compare them"
+        raise InputError(problem, hint="Run again with the same --split-seed.", code="PG013")
     tables = [run.predictions.set_index("row").loc[rows] for run in runs]
     truth = tables[0]["truth"].to_numpy()
     if any((table["truth"].to_numpy() != truth).any() for table in tables[1:]):
@@ -125,17 +122,11 @@ def _check_alike(first: FinishedRun, other: FinishedRun) -> None:
     ):
         if one != two:
             shown = [", ".join(each[:5]) if isinstance(each, list) else repr(each) for each in (one, two)]
-            raise InputError(
-                f"The runs have another {what}: {first.folder} has {shown[0]}, {other.folder} has {shown[1]}",
-                hint="Compare runs that predict the same column of one table.",
-                code="PG051",
-            )
+            problem = f"The runs have another {what}: {first.folder} has {shown[0]}, {other.folder} has {shown[1]}"
+            raise InputError(problem, hint="Compare runs that predict the same column of one table.", code="PG051")
     if first.table != other.table:
-        raise InputError(
-            f"{first.folder} and {other.folder} are runs of different tables",
-            hint="Compare runs of one table.",
-            code="PG051",
-        )
+        problem = f"{first.folder} and {other.folder} are runs of different tables"
+        raise InputError(problem, hint="Compare runs of one table.", code="PG051")
 
 
 def labels_of_runs(folders: Sequence[Path]) -> list[str]:

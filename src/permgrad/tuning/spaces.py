@@ -204,11 +204,8 @@ def read_space(path: str | os.PathLike[str]) -> Space:
 def space_from_dict(content: Any, source: str = "the mapping") -> Space:
     """Return the space of a file's content. An error lists all its faults."""
     if not isinstance(content, Mapping):
-        raise InputError(
-            f"A space must be a JSON object, but {source} holds a {type(content).__name__}",
-            hint="See docs/tuning.md.",
-            code="PG011",
-        )
+        problem = f"A space must be a JSON object, but {source} holds a {type(content).__name__}"
+        raise InputError(problem, hint="See docs/tuning.md.", code="PG011")
     entries = ("base", "parameters")
     faults = [two_sentences(f"{key!r} is unknown", did_you_mean(key, entries)) for key in content if key not in entries]
     base: Preset | None = None

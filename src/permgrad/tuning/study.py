@@ -112,11 +112,8 @@ def open_storage(url: str) -> Any:
             f"--storage must be a URL, got {url}", hint="For example: --storage sqlite:///study.db.", code="PG001"
         )
     if url in ("sqlite://", _SQLITE) or ":memory:" in url:
-        raise InputError(
-            f"--storage {url} is in memory, so the study would be lost",
-            hint="For example: --storage sqlite:///study.db.",
-            code="PG001",
-        )
+        problem = f"--storage {url} is in memory, so the study would be lost"
+        raise InputError(problem, hint="For example: --storage sqlite:///study.db.", code="PG001")
     options: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("sqlite"):
         # How long a process waits while another one writes.
@@ -132,11 +129,8 @@ def open_storage(url: str) -> Any:
             code="PG060",
         ) from error
     except (ArgumentError, ValueError) as error:
-        raise InputError(
-            f"Optuna cannot use --storage {without_password(url)}: {str(error).splitlines()[0]}",
-            hint="Correct the URL, or install the database's driver.",
-            code="PG001",
-        ) from error
+        problem = f"Optuna cannot use --storage {without_password(url)}: {str(error).splitlines()[0]}"
+        raise InputError(problem, hint="Correct the URL, or install the database's driver.", code="PG001") from error
     except (SQLAlchemyError, OSError, RuntimeError, optuna.exceptions.StorageInternalError) as error:
         fix = "Check that the folder or server exists and that you may write there."
         cause: BaseException | None = getattr(error, "orig", None) or error.__cause__
@@ -305,11 +299,8 @@ def open_study(
     if file is not None:
         guard = file.with_name(f"{file.name}.guard")
         if not file.parent.is_dir():
-            raise EnvironmentProblem(
-                f"The folder {file.parent} of --storage {url} does not exist",
-                hint="Make it, or choose another storage.",
-                code="PG062",
-            )
+            problem = f"The folder {file.parent} of --storage {url} does not exist"
+            raise EnvironmentProblem(problem, hint="Make it, or choose another storage.", code="PG062")
     try:
         with exclusive(guard):
             storage = open_storage(url)
@@ -332,11 +323,8 @@ def _check_identity(study: Any, identity: Mapping[str, Any], url: str) -> None:
         if not study.get_trials(deepcopy=False):
             study.set_user_attr(IDENTITY, wanted)
             return
-        raise InputError(
-            f"Study {study.study_name!r} in {without_password(url)} holds trials of another program",
-            hint="Choose another name with --study, or another --storage.",
-            code="PG051",
-        )
+        problem = f"Study {study.study_name!r} in {without_password(url)} holds trials of another program"
+        raise InputError(problem, hint="Choose another name with --study, or another --storage.", code="PG051")
     if there != wanted:
         raise InputError(
             f"Study {study.study_name!r} in {without_password(url)} was started with other settings: "

@@ -14,7 +14,7 @@ from invoking import call, train_run
 
 import permgrad as pg
 from permgrad.base.locks import hold_folder
-from permgrad.runs.run.predicting import names_beside
+from permgrad.runs.run.predicting import prediction_table
 
 
 def table(rows: int = 200) -> pd.DataFrame:
@@ -51,7 +51,9 @@ def test_identifiers_named_like_predictions_replace_nothing(tmp_path: Path, run:
 
 
 def test_a_name_stays_free_of_another_identifier() -> None:
-    assert names_beside(["row", "row_", "town"], None)[0] == {"row": "row__", "row_": "row_", "town": "town"}
+    names = pd.DataFrame({"row": [7], "row_": [8], "town": [9]})
+    predicted = prediction_table(np.zeros(1, dtype=np.int64), names, {"prediction": np.zeros(1)}, None)
+    assert predicted.iloc[0].to_dict() == {"row": 0, "row__": 7, "row_": 8, "town": 9, "prediction": 0}
 
 
 @pytest.mark.parametrize("lost", ["local/part-00001.parquet", "importance.csv", "values.npz"])

@@ -76,14 +76,15 @@ def test_few_numbers_with_a_point_are_said_to_be_perhaps_classes():
 
 def test_whole_numbers_that_may_be_classes_are_told():
     school = pd.Series(np.repeat(np.arange(8, 21), 30))
-    (said,) = doubt_on_task(school, "regression", "school")
+    flag = "--task classification"
+    (said,) = doubt_on_task(school, "school", flag)
     assert said.startswith("target 'school' is predicted as a number: whole numbers with 13 different values. If these")
     assert said.endswith("are classes, pass --task classification.")
     thin = pd.Series([3, 4, 5] * 40 + [9])
-    assert "whole numbers with 4 different values, the rarest in 1 row. If" in doubt_on_task(thin, "regression", "q")[0]
+    assert "whole numbers with 4 different values, the rarest in 1 row. If" in doubt_on_task(thin, "q", flag)[0]
     prices = pd.Series(np.arange(1000))
-    assert doubt_on_task(prices, "regression", "price") == []
-    assert doubt_on_task(school + 0.5, "regression", "school") == []
+    assert doubt_on_task(prices, "price", flag) == []
+    assert doubt_on_task(school + 0.5, "school", flag) == []
 
 
 def test_in_python_the_rule_is_the_same():

@@ -65,11 +65,8 @@ def _lines(file: Path) -> Iterator[list[str]]:
         try:
             for number, line in enumerate(csv.reader(stream)):
                 if number >= _ROWS:
-                    raise InputError(
-                        f"{file} has more than the {_ROWS - 1:,} rows that a sheet holds",
-                        hint="Read the CSV file itself.",
-                        code="PG002",
-                    )
+                    problem = f"{file} has more than the {_ROWS - 1:,} rows that a sheet holds"
+                    raise InputError(problem, hint="Read the CSV file itself.", code="PG002")
                 yield line
         except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{file} was not written by permgrad: {error}", "Name another file.", "PG011") from error

@@ -62,17 +62,11 @@ def explain_table(request: ExplainRequest) -> Outcome:
     if request.row is not None and request.where:
         raise InputError("--row and --where cannot be combined", hint="Leave one of them out.", code="PG006")
     if request.baseline is not None and "baseline" not in method.options:
-        raise InputError(
-            f"--baseline does not apply to --method {request.method}",
-            hint="Use --method integrated_gradients, or leave --baseline out.",
-            code="PG004",
-        )
+        problem = f"--baseline does not apply to --method {request.method}"
+        raise InputError(problem, hint="Use --method integrated_gradients, or leave --baseline out.", code="PG004")
     if len(request.target) > 1:
-        raise InputError(
-            f"--target must be one column, got {listed(request.target)}",
-            hint="Use --class to choose classes.",
-            code="PG006",
-        )
+        problem = f"--target must be one column, got {listed(request.target)}"
+        raise InputError(problem, hint="Use --class to choose classes.", code="PG006")
     is_file = request.model_folder.is_file()
     if is_file:
         check_model_file(request.model_folder, request.trust)
@@ -125,22 +119,16 @@ def _is_in_parts(request: ExplainRequest) -> bool:
         return streamed
     if streamed:
         raise InputError(f"--form and {chosen_by} cannot be combined", hint="Leave --form out.", code="PG006")
-    raise InputError(
-        f"--form needs a table that is read in parts, but {request.source} is read into memory",
-        hint="Add --stream (Parquet), or leave --form out.",
-        code="PG006",
-    )
+    problem = f"--form needs a table that is read in parts, but {request.source} is read into memory"
+    raise InputError(problem, hint="Add --stream (Parquet), or leave --form out.", code="PG006")
 
 
 def _of_test_rows(request: ExplainRequest) -> ExplainRequest:
     """Return the request for the test rows of the model's run. A row is chosen by its number in the run's table."""
     if request.stream or request.sample is not None:
         option = "--stream" if request.stream else "--sample"
-        raise InputError(
-            f"{option} needs a table that is read in parts",
-            hint=f"Name the TABLE, or leave {option} out.",
-            code="PG006",
-        )
+        problem = f"{option} needs a table that is read in parts"
+        raise InputError(problem, hint=f"Name the TABLE, or leave {option} out.", code="PG006")
     table, rows, sheet = predicting.own_test_rows(request.model_folder)
     place = request.row
     if place is not None:
@@ -203,11 +191,8 @@ def _read_for_file(request: ExplainRequest) -> _Read:
     model, rows, table = open_file(request)
     check_row(request, len(table))
     if len(table) < 2:
-        raise InputError(
-            "The table has one row, so there are no other rows to take replacements from",
-            hint="Add rows, and use --row.",
-            code="PG013",
-        )
+        problem = "The table has one row, so there are no other rows to take replacements from"
+        raise InputError(problem, hint="Add rows, and use --row.", code="PG013")
     data = {"target": request.y, "task": model.task}
     columns, numbers = [str(column) for column in table.columns], np.arange(len(table), dtype=np.int64)
     return _Read(model, data, columns, rows, table, numbers, selected(request, table))
@@ -233,11 +218,8 @@ def _check_file_options(request: ExplainRequest) -> None:
 def _check_no_file_options(request: ExplainRequest) -> None:
     for flag, value in (("--class-names", request.class_names), ("--trust", request.trust)):
         if value:
-            raise InputError(
-                f"{flag} applies to model files, but {request.model_folder} is not one",
-                hint="Leave it out.",
-                code="PG004",
-            )
+            problem = f"{flag} applies to model files, but {request.model_folder} is not one"
+            raise InputError(problem, hint="Leave it out.", code="PG004")
 
 
 def _explain_in_memory(
@@ -279,11 +261,8 @@ def _with_targets(request: ExplainRequest, places: Integers, measurable: Integer
     """Return the rows whose loss can be explained, and warn of rows without a target. Refuse too few rows."""
     explained = np.intersect1d(places, measurable)
     if not len(explained):
-        raise InputError(
-            "None of the chosen rows has a target, so no loss can be explained",
-            hint="Choose others, or leave the target's column out of the table.",
-            code="PG015",
-        )
+        problem = "None of the chosen rows has a target, so no loss can be explained"
+        raise InputError(problem, hint="Choose others, or leave the target's column out of the table.", code="PG015")
     if left_out := len(places) - len(explained):
         warn_user(
             f"{left_out:,} of {counted(len(places), 'row')} of {request.source} "
@@ -292,11 +271,8 @@ def _with_targets(request: ExplainRequest, places: Integers, measurable: Integer
         )
     if request.method == "permgrad-paper" and len(explained) == 1:
         row = "leave --row out and " if request.row is not None else ""
-        raise InputError(
-            "permgrad-paper shuffles each feature among the explained rows and needs several, got 1",
-            hint=f"{row}choose more rows, or pass --method permgrad.",
-            code="PG013",
-        )
+        problem = "permgrad-paper shuffles each feature among the explained rows and needs several, got 1"
+        raise InputError(problem, hint=f"{row}choose more rows, or pass --method permgrad.", code="PG013")
     return explained
 
 
@@ -352,11 +328,8 @@ def _truth(read: _Read, request: ExplainRequest, *, streamed: bool) -> tuple[Arr
         return None, everywhere
     if read.data["task"] == "regression":
         if present.any() and not pd.api.types.is_numeric_dtype(values.dtype):
-            raise InputError(
-                f"Column {target!r} of {request.source} holds text, but the target was numeric in training",
-                hint="Correct it, or leave the column out.",
-                code="PG015",
-            )
+            problem = f"Column {target!r} of {request.source} holds text, but the target was numeric in training"
+            raise InputError(problem, hint="Correct it, or leave the column out.", code="PG015")
         return values.to_numpy(dtype=np.float64, na_value=np.nan), np.flatnonzero(present)
     # Classes are compared as text: a file may hold 1 where the model learned 1.0, or the reverse.
     classes = read.model.classes_.tolist()
@@ -504,11 +477,8 @@ def tell_no_targets(data: Mapping[str, Any], columns: Iterable[str], table: Path
     if name is None or name not in columns:
         return
     if named:
-        raise InputError(
-            f"Column {name!r} is empty in {table}",
-            hint="Name another column with --target, or leave it out.",
-            code="PG015",
-        )
+        problem = f"Column {name!r} is empty in {table}"
+        raise InputError(problem, hint="Name another column with --target, or leave it out.", code="PG015")
     warn_user(
         f"The target's column {name!r} is empty in {table}, so the divergence from the model's own prediction is "
         "explained. Fill the column in to explain the loss."

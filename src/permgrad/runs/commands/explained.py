@@ -50,11 +50,8 @@ def check_folder(request: ExplainRequest) -> None:
     if names and ("explanation.json" not in names or names - {*EXPLAINED.names}):
         raise InputError(f"{folder} holds other files", hint="Choose another folder with --out.", code="PG050")
     if names and not request.overwrite:
-        raise InputError(
-            f"{folder} already holds an explanation",
-            hint="Add --overwrite, or choose another folder with --out.",
-            code="PG050",
-        )
+        problem = f"{folder} already holds an explanation"
+        raise InputError(problem, hint="Add --overwrite, or choose another folder with --out.", code="PG050")
 
 
 def write(folder: Path, explanation: Explanation, rows: pd.DataFrame | None) -> None:

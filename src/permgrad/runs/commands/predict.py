@@ -86,11 +86,8 @@ def _predicted(request: PredictRequest, model: Any, data: dict[str, Any]) -> tup
 def _coverage(request: PredictRequest, model: Any) -> float | None:
     """Return the coverage of the intervals or sets that were asked for."""
     if request.coverage is not None and hasattr(model, "images_"):
-        raise InputError(
-            "--coverage does not apply to a model that reads images",
-            hint="Leave it out. Only models of a table alone have intervals.",
-            code="PG004",
-        )
+        problem = "--coverage does not apply to a model that reads images"
+        raise InputError(problem, hint="Leave it out. Only models of a table alone have intervals.", code="PG004")
     return None if request.coverage is None else check_confidence(request.coverage, "--coverage")
 
 
@@ -99,11 +96,8 @@ def _check_free(target: Path, *, overwrite: bool) -> None:
     if target.is_dir():
         raise InputError(f"{target} is a folder", hint="Name a file with --out.", code="PG050")
     if not _names_csv(target):
-        raise InputError(
-            f"Predictions are written as CSV, got --out {target}",
-            hint=f"Use a name that ends in .csv, .csv.gz or .txt, such as {target.with_suffix('.csv')}.",
-            code="PG003",
-        )
+        hint = f"Use a name that ends in .csv, .csv.gz or .txt, such as {target.with_suffix('.csv')}."
+        raise InputError(f"Predictions are written as CSV, got --out {target}", hint=hint, code="PG003")
     if os.path.lexists(target) and not overwrite:
         raise InputError(
             f"{target} already exists", hint="Add --overwrite, or choose another file with --out.", code="PG050"
@@ -128,19 +122,13 @@ def is_streamed(table: Path, wanted: bool | None) -> bool:
     """Whether a table is read in parts: a folder always, a Parquet file on request or if it is large."""
     if table.is_dir():
         if wanted is False:
-            raise InputError(
-                f"--no-stream does not apply to a folder, and {table} is one",
-                hint="Leave it out, or name one file of the folder.",
-                code="PG006",
-            )
+            problem = f"--no-stream does not apply to a folder, and {table} is one"
+            raise InputError(problem, hint="Leave it out, or name one file of the folder.", code="PG006")
         return True
     if not table.is_file() or not is_partitioned(table):
         if wanted and table.is_file():
-            raise InputError(
-                f"--stream reads Parquet, and {table} is not Parquet",
-                hint="Write it as Parquet, or leave --stream out.",
-                code="PG006",
-            )
+            problem = f"--stream reads Parquet, and {table} is not Parquet"
+            raise InputError(problem, hint="Write it as Parquet, or leave --stream out.", code="PG006")
         return False
     if wanted is None:
         return open_partitioned(table).bytes >= LARGE_BYTES
@@ -159,11 +147,8 @@ def open_streamed(folder: Path, table: Path, y: str | None = None) -> tuple[Any,
     opened = open_partitioned(table)
     model, data = predicting.open_model(folder)
     if hasattr(model, "images_"):
-        raise InputError(
-            f"A model that reads images cannot read {table} in parts",
-            hint="Pass one file, with --no-stream.",
-            code="PG004",
-        )
+        problem = f"A model that reads images cannot read {table} in parts"
+        raise InputError(problem, hint="Pass one file, with --no-stream.", code="PG004")
     data = with_target(model, data, y)
     silent, features = set(predicting.known_columns(data)), _features(model)
     shown = [name for name in opened.columns if name in features or name not in silent]
@@ -179,11 +164,8 @@ def predict_stream(request: PredictRequest) -> Outcome:
     """Predict the rows of Parquet files in parts, into a folder. The same command resumes after an interruption."""
     target = Path(f"{table_name(request.table)}-predictions") if request.out is None else request.out
     if target.suffix.lower() in (".csv", ".gz", ".txt", ".parquet", ".pq") or str(target) == "-":
-        raise InputError(
-            f"Predictions of a table that is read in parts need a folder, got the file --out {target}",
-            hint="Name a folder, such as --out predictions.",
-            code="PG003",
-        )
+        problem = f"Predictions of a table that is read in parts need a folder, got the file --out {target}"
+        raise InputError(problem, hint="Name a folder, such as --out predictions.", code="PG003")
     model, data, table = open_streamed(request.model_folder, request.table)
     refuse_inside(target, request.table)
     refuse_input(target, {"table": request.table})
@@ -237,7 +219,7 @@ def _lines(
     """Return the predictions of some rows as they are written. ``first`` is the number of the first row."""
     result = predicting.prediction_table(np.arange(first, first + len(identifiers)), identifiers, predicted, model)
     lines = pa.Table.from_pandas(result, preserve_index=False).replace_schema_metadata(None)
-    for name, shown in predicting.names_beside(list(identifiers.columns), model)[0].items():
+    for name, shown in zip(identifiers.columns, result.columns[1:], strict=False):  # they follow the row's number
         # The type of the complete table, also if all cells of a batch are missing.
         kind = table.schema.field(name).type if name in table.schema.names else pa.int64()
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -48,11 +48,8 @@ def _finished_record(path: Path) -> dict[str, Any]:
         )
     missing = [stage for stage in STAGES if stage != "report" and stage not in record["finished_stages"]]
     if missing:
-        raise InputError(
-            f"Stage {missing[0]!r} is not finished in {path}",
-            hint=f"Resume with `{command_for(path, record)}`",
-            code="PG055",
-        )
+        problem = f"Stage {missing[0]!r} is not finished in {path}"
+        raise InputError(problem, hint=f"Resume with `{command_for(path, record)}`", code="PG055")
     lost = lost_files(path, record)
     if lost is not None and lost.stage != "report":
         raise InputError(
@@ -64,9 +61,9 @@ def _finished_record(path: Path) -> dict[str, Any]:
 def _rebuild(request: ReportRequest, path: Path, record: dict[str, Any]) -> Outcome:
     """Write one run's page, into its folder or elsewhere."""
     with loading():
-        from permgrad.runs.run.assessing import Look, rewrite_page
+        from permgrad.runs.run.assessing import look_of, rewrite_page
 
-    look = Look.of(record, request.title, request.theme, what_if=request.what_if)
+    look = look_of(record, request.title, request.theme, what_if=request.what_if)
     if request.out is not None:
         from permgrad.pages.report import check_path
 
@@ -76,7 +73,7 @@ def _rebuild(request: ReportRequest, path: Path, record: dict[str, Any]) -> Outc
     else:
         fix = "copy the folder to a place where you may write"
         with writing(path, fix), hold_folder(path, fix), believed(path):
-            report = rewrite_page(path, record, look, positive=request.positive)
+            report = rewrite_page(path, record, look, positive=request.positive, out=None)
     return Outcome({"report": os.fspath(report), "folder": os.fspath(path)}, f"Report: {report}")
 
 

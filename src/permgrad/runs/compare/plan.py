@@ -90,11 +90,8 @@ def parse_models(entries: Sequence[Any]) -> tuple[Model, ...]:
         if name in names[:place]:
             raise InputError(f"Model {name!r} is named twice", hint="Leave one out.", code="PG008")
     if len(models) < 2:
-        raise InputError(
-            f"A comparison needs at least 2 models, got {repr(names[0]) if names else 'none'}",
-            hint="Name more, as in --models default,lightgbm.",
-            code="PG005",
-        )
+        problem = f"A comparison needs at least 2 models, got {repr(names[0]) if names else 'none'}"
+        raise InputError(problem, hint="Name more, as in --models default,lightgbm.", code="PG005")
     check_available(model.name for model in models if model.kind == "baseline" and model.estimator is None)
     return models
 
@@ -305,23 +302,14 @@ def check_numbers(*, folds: int, repeats: int, splits: Sequence[int] = ()) -> No
     check_whole("repeats", repeats, "pass for example 1", least=None)
     for seed in splits:
         if not is_whole(seed) or not 0 <= seed <= LARGEST_SPLIT_SEED:
-            raise InputError(
-                f"splits must be integers from 0 to {LARGEST_SPLIT_SEED}, got {shown(seed)}",
-                hint="For example: 42.",
-                code="PG002",
-            )
+            problem = f"splits must be integers from 0 to {LARGEST_SPLIT_SEED}, got {shown(seed)}"
+            raise InputError(problem, hint="For example: 42.", code="PG002")
     if len(splits) != len(set(splits)):
-        raise InputError(
-            f"splits must be different seeds, got {', '.join(map(str, splits))}",
-            hint="For example: --splits 42,43,44.",
-            code="PG008",
-        )
+        problem = f"splits must be different seeds, got {', '.join(map(str, splits))}"
+        raise InputError(problem, hint="For example: --splits 42,43,44.", code="PG008")
     if len(splits) == 1:
-        raise InputError(
-            f"A comparison needs at least 2 splits to estimate chance, got only {splits[0]}",
-            hint="Add seeds, as in --splits 42,43,44.",
-            code="PG002",
-        )
+        problem = f"A comparison needs at least 2 splits to estimate chance, got only {splits[0]}"
+        raise InputError(problem, hint="Add seeds, as in --splits 42,43,44.", code="PG002")
     if splits:
         return
     if folds < 2:
@@ -337,28 +325,19 @@ def _check_rows(y: npt.NDArray[Any], task: Task, folds: int, groups: npt.NDArray
     if groups is not None:
         count = len(set(np.asarray(groups).tolist()))
         if count < folds:
-            raise InputError(
-                f"There are fewer groups than folds: {count} groups, {folds} folds",
-                hint=f"Use --folds {max(count, 2)}, or leave --split-group out.",
-                code="PG018",
-            )
+            problem = f"There are fewer groups than folds: {count} groups, {folds} folds"
+            raise InputError(problem, hint=f"Use --folds {max(count, 2)}, or leave --split-group out.", code="PG018")
     elif task == "classification":
         labels, counts = np.unique(y, return_counts=True)
         rarest = int(counts.argmin())
         if counts[rarest] < folds:
             few = int(counts[rarest])
             fix = f"Use --folds {few}, join" if few >= 2 else "Join"
-            raise InputError(
-                f"Class {labels[rarest].item()!r} has fewer rows than folds: {counted(few, 'row')}, {folds} folds",
-                hint=f"{fix} rare classes, or leave their rows out.",
-                code="PG013",
-            )
+            problem = f"Class {labels[rarest].item()!r} has fewer rows than folds: {counted(few, 'row')}, {folds} folds"
+            raise InputError(problem, hint=f"{fix} rare classes, or leave their rows out.", code="PG013")
     elif len(y) < 2 * folds:
-        raise InputError(
-            f"Each fold needs at least 2 rows, got {len(y)} rows for {folds} folds",
-            hint="Use fewer folds.",
-            code="PG013",
-        )
+        problem = f"Each fold needs at least 2 rows, got {len(y)} rows for {folds} folds"
+        raise InputError(problem, hint="Use fewer folds.", code="PG013")
 
 
 def _cross(
@@ -491,17 +470,11 @@ def from_arrays(
             f"y must have one value per row, got {shown(y)}", hint="Pass a list, an array or a column.", code="PG001"
         ) from None
     if len(target) != len(frame):
-        raise InputError(
-            f"X and y must have equally many rows, got {len(frame)} and {len(target)}",
-            hint="Pass one target per row.",
-            code="PG007",
-        )
+        problem = f"X and y must have equally many rows, got {len(frame)} and {len(target)}"
+        raise InputError(problem, hint="Pass one target per row.", code="PG007")
     if missing := int(target.isna().sum()):
-        raise InputError(
-            f"{missing} of {len(target)} values of y {by_count(missing, 'is', 'are')} missing",
-            hint=f"Leave {by_count(missing, 'that row', 'those rows')} out.",
-            code="PG015",
-        )
+        problem = f"{missing} of {len(target)} values of y {by_count(missing, 'is', 'are')} missing"
+        raise InputError(problem, hint=f"Leave {by_count(missing, 'that row', 'those rows')} out.", code="PG015")
     chosen, _ = choose_task(target, task, title)
     codes = None
     if groups is not None:
@@ -524,7 +497,8 @@ def from_arrays(
         for block, members in (variables or {}).items()
     }
     values = target_values(target, chosen, title)
-    notes = doubt_on_task(target, chosen, title, "task='classification'") if task == "auto" else []
+    is_open = task == "auto" and chosen == "regression"
+    notes = doubt_on_task(target, title, "task='classification'") if is_open else []
     return ComparedTable(
         name=name,
         target=title,

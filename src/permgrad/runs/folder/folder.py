@@ -245,11 +245,8 @@ def _check_start(run: RunFolder, from_stage: str) -> None:
     usable = whole_stages(run.path, run.record)
     for stage in _ORDER[: _ORDER.index(from_stage)]:
         if stage not in usable:
-            raise InputError(
-                f"Cannot start from {from_stage!r}: stage {stage!r} is not finished in {run.path}",
-                hint="Leave --from out.",
-                code="PG055",
-            )
+            problem = f"Cannot start from {from_stage!r}: stage {stage!r} is not finished in {run.path}"
+            raise InputError(problem, hint="Leave --from out.", code="PG055")
 
 
 def _refuse_added(folder: Path, record: Mapping[str, Any], first: str) -> None:
@@ -261,11 +258,8 @@ def _refuse_added(folder: Path, record: Mapping[str, Any], first: str) -> None:
             added += [name for name in files_of(folder, STAGES[stage]) if name not in recorded]
     if added:
         files = f"{', '.join(added[:5])}{', ...' if len(added) > 5 else ''}"
-        raise InputError(
-            f"{folder} holds {files} in folders that would be replaced",
-            hint=f"Move {'them' if len(added) > 1 else 'it'} away, or choose another folder with --out.",
-            code="PG050",
-        )
+        hint = f"Move {'them' if len(added) > 1 else 'it'} away, or choose another folder with --out."
+        raise InputError(f"{folder} holds {files} in folders that would be replaced", hint=hint, code="PG050")
 
 
 def refuse_input(target: Path, inputs: Mapping[str, Path | None], *, names: Iterable[str] | None = None) -> None:
@@ -278,17 +272,11 @@ def refuse_input(target: Path, inputs: Mapping[str, Path | None], *, names: Iter
         if path is None or not path.exists():
             continue
         if any(_lies_in(path, place) for place in written):
-            raise InputError(
-                f"{target} is or contains the {role} {path}, which the command reads",
-                hint="Choose another place with --out.",
-                code="PG050",
-            )
+            problem = f"{target} is or contains the {role} {path}, which the command reads"
+            raise InputError(problem, hint="Choose another place with --out.", code="PG050")
         if path.is_dir() and _lies_in(target, path) and not _lies_in(path, target):
-            raise InputError(
-                f"{target} is inside the {role} {path}, which the command reads",
-                hint="Choose a place outside it with --out.",
-                code="PG050",
-            )
+            problem = f"{target} is inside the {role} {path}, which the command reads"
+            raise InputError(problem, hint="Choose a place outside it with --out.", code="PG050")
 
 
 def refuse_run_file(target: Path, folder: Path) -> None:
@@ -298,11 +286,8 @@ def refuse_run_file(target: Path, folder: Path) -> None:
     if read_record(run) is not None:
         places += [run / name for name in NAMES]
     if any(_lies_in(target, place) or _lies_in(run, target) for place in places):
-        raise InputError(
-            f"{target} belongs to the run in {run}, which the command reads",
-            hint="Choose another place with --out.",
-            code="PG050",
-        )
+        problem = f"{target} belongs to the run in {run}, which the command reads"
+        raise InputError(problem, hint="Choose another place with --out.", code="PG050")
 
 
 def _lies_in(path: Path, place: Path) -> bool:

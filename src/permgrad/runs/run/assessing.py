@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -123,26 +123,18 @@ def read_guesses(folder: Path, classes: tuple[str, ...], rows: int) -> dict[str,
 
 
 # ---- the page --------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Look:
-    """Title and theme of a run's page, and whether it holds a network of any size. ``run.json`` keeps them."""
+def look_of(record: Mapping[str, Any], title: str | None, theme: str | None, *, what_if: bool) -> dict[str, Any]:
+    """Return title and theme of a run's page, and whether it holds a network of any size.
 
-    title: str | None
-    theme: str
-    what_if: bool
-
-    @classmethod
-    def of(
-        cls, record: Mapping[str, Any], title: str | None = None, theme: str | None = None, *, what_if: bool = False
-    ) -> Look:
-        """Return what a record keeps, or what the user asks for now."""
-        kept = record["facts"].get("page")
-        kept = kept if isinstance(kept, Mapping) else {}
-        if title is None and isinstance(kept.get("title"), str):
-            title = kept["title"]
-        if theme is None:
-            theme = kept["theme"] if kept.get("theme") in THEMES else "auto"
-        return cls(title, theme, what_if or kept.get("what_if") is True)
+    What the user does not ask for now (None) is as the record keeps it.
+    """
+    kept = record["facts"].get("page")
+    kept = kept if isinstance(kept, Mapping) else {}
+    if title is None and isinstance(kept.get("title"), str):
+        title = kept["title"]
+    if theme is None:
+        theme = kept["theme"] if kept.get("theme") in THEMES else "auto"
+    return {"title": title, "theme": theme, "what_if": what_if or kept.get("what_if") is True}
 
 
 def write_page(
@@ -150,7 +142,7 @@ def write_page(
     record: Mapping[str, Any],
     content: Assessment,
     model: Any,
-    look: Look,
+    look: Mapping[str, Any],
     *,
     out: Path | None = None,
     judged: bool = True,
@@ -164,7 +156,7 @@ def write_page(
     preset, seed, facts = str(configuration.get("preset", "")), configuration.get("seed"), record["facts"]
     stored = content
     content = completed(content, model, seed=int(seed or 0), preset=preset, layout=drawing)
-    content = with_what_if(content, model, large=look.what_if)
+    content = with_what_if(content, model, large=look["what_if"])
     provenance = ProvenanceSection(
         command=record.get("command", ""),
         seed=seed,
@@ -176,12 +168,12 @@ def write_page(
         configuration=configuration,
         configuration_hash=record["configuration_hash"],
     )
-    content = replace(content, title=look.title or content.title, provenance=provenance)
+    content = replace(content, title=look["title"] or content.title, provenance=provenance)
     if out is not None:
-        return write_report(out, content, theme=look.theme)
+        return write_report(out, content, theme=look["theme"])
     content = replace(content, sentences=verdict(content))
     sentences = plain(content.sentences)
-    write_report(folder / REPORT, content, theme=look.theme)
+    write_report(folder / REPORT, content, theme=look["theme"])
     write_text_atomic(folder / SUMMARY_FILE, markdown(content.title, sentences))
     if judged:
         stored.metrics = {**(content.metrics or {}), "verdict": sentences}
@@ -190,7 +182,7 @@ def write_page(
 
 
 def rewrite_page(
-    folder: Path, record: Mapping[str, Any], look: Look, *, positive: str | None = None, out: Path | None = None
+    folder: Path, record: Mapping[str, Any], look: Mapping[str, Any], *, positive: str | None, out: Path | None
 ) -> Path:
     """Write the page of a finished run again from its files, also for another positive class."""
     model = load(folder / "model")

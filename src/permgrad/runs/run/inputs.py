@@ -159,11 +159,8 @@ def content_of(source: str | Path, role: str = "table") -> str:
         return file_hash(path)
     what = "is a folder" if path.is_dir() else why_missing(path)
     sets = f" Named data sets: {', '.join(names)}." if names else ""
-    raise InputError(
-        f"The {role} file {os.fspath(path)!r} {what}",
-        hint=f"{near_file(path, names) or 'Check the path.'}{sets}",
-        code="PG010",
-    )
+    problem = f"The {role} file {os.fspath(path)!r} {what}"
+    raise InputError(problem, hint=f"{near_file(path, names) or 'Check the path.'}{sets}", code="PG010")
 
 
 def refuse_early(request: RunRequest, **how: Any) -> None:
@@ -278,11 +275,8 @@ def _roles(
     elif card is not None:
         target = card.target
     else:
-        raise InputError(
-            "Missing --target",
-            hint=f"Which column should be predicted? Columns: {listed(columns, 8)}.",
-            code="PG005",
-        )
+        hint = f"Which column should be predicted? Columns: {listed(columns, 8)}."
+        raise InputError("Missing --target", hint=hint, code="PG005")
     unused = () if card is None else card.not_features
     roles = dict.fromkeys(unused, "left out: not a feature by its data card")
     if card is not None and card.target != target:
@@ -299,20 +293,14 @@ def _roles(
                 find_column(name, columns, option)
             roles[name] = why
     if target in roles and target not in unused:
-        raise InputError(
-            f"Column {target!r} is the target and also named by {roles[target].partition(': ')[2]}",
-            hint="Leave one of them out.",
-            code="PG006",
-        )
+        problem = f"Column {target!r} is the target and also named by {roles[target].partition(': ')[2]}"
+        raise InputError(problem, hint="Leave one of them out.", code="PG006")
     roles.pop(target, None)
     for name, kind in request.kinds.items():
         find_column(name, columns, "--kind")
         if name in roles:
-            raise InputError(
-                f"--kind {name}={kind} does not apply to {name!r}, which is {roles[name]}",
-                hint="--kind is for features. Leave one of the two out.",
-                code="PG006",
-            )
+            problem = f"--kind {name}={kind} does not apply to {name!r}, which is {roles[name]}"
+            raise InputError(problem, hint="--kind is for features. Leave one of the two out.", code="PG006")
     named = [name for name, kind in request.kinds.items() if kind == "identifier" and name != target]
     return target, roles | dict.fromkeys(named, "left out: --kind identifier")
 
@@ -321,11 +309,8 @@ def _roles(
 def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[str, str], target: str) -> None:
     if not features:
         reasons = "; ".join(f"{name!r} is {why}" for name, why in list(left_out.items())[:3])
-        raise InputError(
-            f"No column is left to predict {target!r} from{f' ({reasons})' if reasons else ''}",
-            hint=f"Add columns{', or leave fewer out' if reasons else ''}.",
-            code="PG015",
-        )
+        problem = f"No column is left to predict {target!r} from{f' ({reasons})' if reasons else ''}"
+        raise InputError(problem, hint=f"Add columns{', or leave fewer out' if reasons else ''}.", code="PG015")
     if all(schema[name].kind == "constant" for name in features):
         fused = fused_columns(schema, left_out)
         why = f" as float64: {listed(list(fused.values()))}" if fused else ""
@@ -375,11 +360,8 @@ def _variables(request: RunRequest, card: DataCard | None, features: Sequence[st
     for name, names in groups.items():
         for column in names:
             if column not in features:
-                raise InputError(
-                    f"Group {name!r} lists {column!r}, which is not a feature",
-                    hint=did_you_mean(column, features, f"Correct {request.groups}."),
-                    code="PG039",
-                )
+                hint = did_you_mean(column, features, f"Correct {request.groups}.")
+                raise InputError(f"Group {name!r} lists {column!r}, which is not a feature", hint=hint, code="PG039")
     try:
         check_blocks(groups, list(features), "group")
     except InputError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,23 +41,6 @@ def use_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def names_beside(identifiers: Sequence[str], model: Any) -> tuple[dict[str, str], list[str]]:
-    """Return the names of identifiers in predictions, with ``_`` added to one that predictions use, and of intervals.
-
-    The second are those of the ends of intervals, or of sets of classes.
-    """
-    labels = model.classes_.tolist() if hasattr(model, "classes_") else None
-    inside = ["interval_low", "interval_high"] if labels is None else [f"in_set_{label}" for label in labels]
-    taken = {"row", "truth", "prediction", *(f"probability_{label}" for label in labels or ()), *inside}
-    names: dict[str, str] = {}
-    for name in identifiers:
-        shown = name
-        while shown in taken or (shown != name and shown in identifiers):
-            shown += "_"
-        names[name] = shown
-    return names, inside
-
-
 def prediction_table(
     rows: npt.NDArray[np.int64],
     identifiers: pd.DataFrame,
@@ -66,16 +49,25 @@ def prediction_table(
     *,
     truth: npt.NDArray[Any] | None = None,
 ) -> pd.DataFrame:
-    """Return one line per row: its number in the file, identifiers, (truth,) prediction, probabilities, interval."""
-    table, (names, inside) = pd.DataFrame({"row": rows}), names_beside(list(identifiers.columns), model)
-    for name, shown in names.items():
+    """Return one line per row: its number in the file, identifiers, (truth,) prediction, probabilities, interval.
+
+    Identifiers stay in order. One gets ``_`` added if predictions use its name.
+    """
+    labels = model.classes_.tolist() if hasattr(model, "classes_") else None
+    inside = ["interval_low", "interval_high"] if labels is None else [f"in_set_{label}" for label in labels]
+    chances = [f"probability_{label}" for label in labels or ()]
+    taken = {"row", "truth", "prediction", *chances, *inside}
+    table = pd.DataFrame({"row": rows})
+    for name in identifiers.columns:
+        shown = name
+        while shown in taken or (shown != name and shown in identifiers.columns):
+            shown += "_"
         table[shown] = without_points(identifiers[name]).array
     if truth is not None:
         table["truth"] = truth
     table["prediction"] = predicted["prediction"]
-    if "probabilities" in predicted:
-        for place, label in enumerate(model.classes_.tolist()):
-            table[f"probability_{label}"] = predicted["probabilities"][:, place]
+    for place, name in enumerate(chances if "probabilities" in predicted else ()):
+        table[name] = predicted["probabilities"][:, place]
     for place, name in enumerate(inside if "inside" in predicted else ()):
         table[name] = predicted["inside"][:, place]
     return table
@@ -86,11 +78,8 @@ def check_model(folder: Path) -> None:
     """Refuse a folder that cannot be a model, without reading one."""
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        raise InputError(
-            f"The model folder {folder} {what}",
-            hint="Pass a run's folder, such as permgrad-runs/heloc-0.",
-            code="PG010",
-        )
+        problem = f"The model folder {folder} {what}"
+        raise InputError(problem, hint="Pass a run's folder, such as permgrad-runs/heloc-0.", code="PG010")
     if read_record(folder) is not None and not (folder / "model").is_dir():
         raise InputError(
             f"The run in {folder} has no trained model yet", hint="Finish it with permgrad run.", code="PG055"

@@ -87,7 +87,8 @@ def split_table(
         task, reason = card.task, "by its data card"
     else:
         task, reason = choose_task(frame[target], request.task, target)
-        notes += doubt_on_task(frame[target], task, target) if request.task == "auto" else []
+        if request.task == "auto" and task == "regression":
+            notes += doubt_on_task(frame[target], target, "--task classification")
     labels = {}
     for name, table in tables.items():
         with sources[name].lines.named():
@@ -127,11 +128,8 @@ def _rows_with_target(
             blanked = blanked.mask(blanked.astype(str).str.strip() == "")
         missing = blanked.isna().to_numpy()
         if missing.all():
-            raise InputError(
-                f"Column {target!r} of {where} is missing in every row, so it cannot be the target",
-                hint="Choose another target, or check --na.",
-                code="PG015",
-            )
+            problem = f"Column {target!r} of {where} is missing in every row, so it cannot be the target"
+            raise InputError(problem, hint="Choose another target, or check --na.", code="PG015")
         if count := int(missing.sum()):
             words = f"{by_count(count, 'has', 'have')} no target and {by_count(count, 'is', 'are')} left out"
             notes.append(f"{count} of {len(frame)} rows of {where} {words}")
@@ -165,17 +163,11 @@ def _check_truths(
         )
     if request.cost is not None and len(classes) != 2:
         fact = f"the training rows of {target!r} hold {len(classes)} classes"
-        raise InputError(
-            f"--cost needs a target of two classes, but {fact if len(classes) else f'{target!r} is a number'}",
-            hint="Leave --cost out, or choose another --target.",
-            code="PG004",
-        )
+        problem = f"--cost needs a target of two classes, but {fact if len(classes) else f'{target!r} is a number'}"
+        raise InputError(problem, hint="Leave --cost out, or choose another --target.", code="PG004")
     if len(classes) and len(held) and not np.isin(held, classes).any():
-        raise InputError(
-            "No validation row has a class of the training rows",
-            hint="Pass another --validation file, or another --split-seed.",
-            code="PG018",
-        )
+        problem = "No validation row has a class of the training rows"
+        raise InputError(problem, hint="Pass another --validation file, or another --split-seed.", code="PG018")
     if request.refits is not None:
         from permgrad.runs.refits import check_enough  # loads torch
 
@@ -314,10 +306,8 @@ def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, s
     return "regression", reason + (f", the rarest in {counted(fewest, 'row')}" if thin else "")
 
 
-def doubt_on_task(values: pd.Series[Any], task: Task, name: str, option: str = "--task classification") -> list[str]:
+def doubt_on_task(values: pd.Series[Any], name: str, option: str) -> list[str]:
     """Return a note if a target that is read as numbers may hold classes."""
-    if task == "classification":
-        return []
     numbers = np.unique(values.to_numpy(dtype=np.float64))
     if len(numbers) > _MOST_DOUBTFUL or not np.all(numbers == np.floor(numbers)):
         return []
@@ -354,11 +344,8 @@ def target_values(
                 "Correct the cell or leave it empty.",
             )
         if len(np.unique(numbers)) < 2:
-            raise InputError(
-                f"Column {name!r} cannot be the target: it is {numbers[0]:g} in every row",
-                hint="Choose another target.",
-                code="PG015",
-            )
+            problem = f"Column {name!r} cannot be the target: it is {numbers[0]:g} in every row"
+            raise InputError(problem, hint="Choose another target.", code="PG015")
         # Here all rows are checked as fit checks training rows.
         from permgrad.models.estimators.inputs import number_target
 
@@ -380,11 +367,8 @@ def target_values(
         )
         raise InputError(f"Column {name!r} has only one class: {levels[0].item()!r}{why}", hint=fix, code="PG015")
     if len(levels) > 2 and len(levels) > len(classes) / 2:
-        raise InputError(
-            f"Column {name!r} has a class for nearly every row: {len(levels)} classes in {len(classes)} rows",
-            hint="Choose another target, or --task regression for numbers.",
-            code="PG015",
-        )
+        problem = f"Column {name!r} has a class for nearly every row: {len(levels)} classes in {len(classes)} rows"
+        raise InputError(problem, hint="Choose another target, or --task regression for numbers.", code="PG015")
     return np.asarray(classes)
 
 
@@ -395,17 +379,11 @@ def task_of_target(kinds: dict[str, Kind], target: str, task: str) -> str:
         return task
     kind_task = _TASK_OF.get(kind)
     if kind_task is None:
-        raise InputError(
-            f"The target {target!r} cannot be of kind {kind}",
-            hint=f"Pass --kind {target}=categorical to predict classes, --kind {target}=numeric to predict a number.",
-            code="PG015",
-        )
+        hint = f"Pass --kind {target}=categorical to predict classes, --kind {target}=numeric to predict a number."
+        raise InputError(f"The target {target!r} cannot be of kind {kind}", hint=hint, code="PG015")
     if task not in ("auto", kind_task):
-        raise InputError(
-            f"--kind {target}={kind} means {kind_task}, which contradicts --task {task}",
-            hint="Leave one of them out.",
-            code="PG006",
-        )
+        problem = f"--kind {target}={kind} means {kind_task}, which contradicts --task {task}"
+        raise InputError(problem, hint="Leave one of them out.", code="PG006")
     return kind_task
 
 

@@ -71,7 +71,7 @@ from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS, read_data, rea
 from permgrad.runs.folder.folder import CACHE, CHECKPOINT, RECORD, RunFolder
 from permgrad.runs.options import separated
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.assessing import Look, data_section, read_assessment, write_guesses, write_page
+from permgrad.runs.run.assessing import data_section, look_of, read_assessment, write_guesses, write_page
 from permgrad.runs.run.clock import (
     MOST_HELD,
     ROWS_SEEN,
@@ -182,8 +182,7 @@ class RunWork:
         """Write the report of what there is so far, in the look asked for now, else that of the record."""
         request, record = self.request, self.folder.record
         theme = None if request.theme == "auto" else request.theme
-        look = Look.of(record, request.title, theme, what_if=request.what_if)
-        record["facts"]["page"] = asdict(look)
+        look = record["facts"]["page"] = look_of(record, request.title, theme, what_if=request.what_if)
         return write_page(self.folder.path, record, self.assessing.content, self.model, look)
 
     @property

@@ -401,11 +401,8 @@ def export_winner(session: TuneSession) -> Outcome:
     folder, best = session.folder, session.study.best(session.total)
     if best is None:
         reasons = [str(trial.user_attrs.get(REASON, "")) for trial in session.study.finished(session.total)]
-        raise InputError(
-            f"All {len(reasons)} trials failed, the first with: {reasons[0]}",
-            hint="Choose another --space, or look at the table.",
-            code="PG041",
-        )
+        problem = f"All {len(reasons)} trials failed, the first with: {reasons[0]}"
+        raise InputError(problem, hint="Choose another --space, or look at the table.", code="PG041")
     states = [STATES[trial.state.name] for trial in session.study.finished(session.total)]
     finished = {
         "trials": session.total,
