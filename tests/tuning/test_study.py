@@ -28,7 +28,6 @@ SPACE = space_from_dict(
         },
     }
 )
-TASK = "regression"
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +62,7 @@ def do(study: Study, total: int, seed: int = 0, most: int | None = None) -> None
     """Do trials of a function instead of a training."""
     study.enter(total)
     while most is None or most > 0:
-        claim = study.claim(total, SPACE, TASK, seed)
+        claim = study.claim(total, SPACE, seed)
         if claim is None:
             return
         study.finish(claim, "complete", loss_of(claim), {})
@@ -88,7 +87,7 @@ def test_what_is_tried_depends_on_seed_and_number(tmp_path):
 
 def test_trial_0_is_the_base_and_has_the_studys_seed(study):
     study.enter(2)
-    first, second = study.claim(2, SPACE, TASK, 7), None
+    first, second = study.claim(2, SPACE, 7), None
     assert first.proposal["seed"] == 7
     assert first.proposal["preset"] == SPACE.base.to_dict()
     assert (
@@ -96,19 +95,19 @@ def test_trial_0_is_the_base_and_has_the_studys_seed(study):
         == dict(SPACE.start)
         == {"network.dropout": 0.0, "training.learning_rate": 2e-3}
     )
-    second = study.claim(2, SPACE, TASK, 7)
+    second = study.claim(2, SPACE, 7)
     assert (second.number, second.resumed) == (1, False)
     assert second.proposal["seed"] != 7
-    assert study.claim(2, SPACE, TASK, 7) is None, "both have a living worker"
+    assert study.claim(2, SPACE, 7) is None, "both have a living worker"
 
 
 def test_a_released_trial_is_claimed_again_as_it_was(study):
     study.enter(3)
-    first = study.claim(3, SPACE, TASK, 0)
-    other = study.claim(3, SPACE, TASK, 0)
+    first = study.claim(3, SPACE, 0)
+    other = study.claim(3, SPACE, 0)
     study.finish(first, "failed", None, {"reason": "x"})
     study.let_go()
-    again = study.claim(3, SPACE, TASK, 0)
+    again = study.claim(3, SPACE, 0)
     assert (again.number, again.resumed, again.proposal) == (other.number, True, other.proposal)
     assert [trial.number for trial in study.finished(3)] == [0]
     assert study.best(3) is None
@@ -118,24 +117,24 @@ def test_the_trial_of_a_dead_worker_is_taken_over(tmp_path):
     folder, database = tmp_path / "w", tmp_path / "s.db"
     with opened(folder, database) as living:
         living.enter(3)
-        held = living.claim(3, SPACE, TASK, 0)
+        held = living.claim(3, SPACE, 0)
         child = os.fork()
         if not child:
             # A worker that dies with a trial in its hands, and with half of its parameters written.
             try:
                 with opened(folder, database) as dying:
                     dying._storage.set_trial_param = lambda *_: os._exit(9)
-                    dying.claim(3, SPACE, TASK, 0)
+                    dying.claim(3, SPACE, 0)
             finally:
                 os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
         orphan = living.trials()[1]
         assert orphan.state == optuna.trial.TrialState.RUNNING
         assert orphan.params == {}
-        taken = living.claim(3, SPACE, TASK, 0)
+        taken = living.claim(3, SPACE, 0)
         assert (taken.number, taken.resumed) == (1, True)
         assert living.trials()[1].params == dict(taken.proposal["parameters"])
-        assert living.claim(3, SPACE, TASK, 0).number == 2, "the trial of a living worker is left alone"
+        assert living.claim(3, SPACE, 0).number == 2, "the trial of a living worker is left alone"
         assert living.trials()[0].user_attrs["owner"] == living.worker.owner
         living.finish(held, "complete", 1.0, {})
 
@@ -148,18 +147,18 @@ def test_a_worker_of_another_folder_is_dead_when_it_is_silent(tmp_path):
 
     with opened(tmp_path / "one", tmp_path / "s.db") as one, opened(tmp_path / "two", tmp_path / "s.db") as two:
         one.enter(1)
-        held = one.claim(1, SPACE, TASK, 0)
-        assert two.claim(1, SPACE, TASK, 0) is None
+        held = one.claim(1, SPACE, 0)
+        assert two.claim(1, SPACE, 0) is None
         pass_(SILENT_SECONDS - 30)
-        assert two.claim(1, SPACE, TASK, 0) is None, "not silent for long enough"
+        assert two.claim(1, SPACE, 0) is None, "not silent for long enough"
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(study_module, "BEAT_SECONDS", 0.01)
             with one.at_work(held):
                 time.sleep(0.2)
         pass_(SILENT_SECONDS - 30)
-        assert two.claim(1, SPACE, TASK, 0) is None, "it gave a sign of life"
+        assert two.claim(1, SPACE, 0) is None, "it gave a sign of life"
         pass_(40)
-        assert two.claim(1, SPACE, TASK, 0).number == 0
+        assert two.claim(1, SPACE, 0).number == 0
         two.finish(held, "complete", 1.0, {})
         one.finish(held, "complete", 2.0, {})
         assert [trial.value for trial in two.trials()] == [1.0], "who comes too late changes nothing"

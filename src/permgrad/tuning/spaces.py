@@ -1,6 +1,6 @@
 """Search spaces: which settings a study tries, by name in a registry or from a JSON file.
 
-For a trial and a task, a space builds a complete preset, as in a preset file. A file has the form of
+For a trial, a space builds a complete preset, as in a preset file. A file has the form of
 ``DEFAULT_CONTENT``: the preset that the search starts from, which is trial 0, and a range or choices for each setting,
 by names of preset files and the derived names of ``parameters``.
 """
@@ -24,7 +24,7 @@ from permgrad.models.estimators.presets import Preset, get_preset, preset_from_d
 from permgrad.models.estimators.settings import check_preset as check_values
 from permgrad.models.network.options import NetworkOptions
 
-Build = Callable[[Any, str], dict[str, Any]]
+Build = Callable[[Any], dict[str, Any]]
 #: Default number of finished trials of a study.
 DEFAULT_TRIALS = 30
 _RANGE = ("low", "high", "log", "step")
@@ -34,7 +34,7 @@ _FIXED = ("loss",)
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """A search space: ``build`` makes the preset mapping of a trial and the task, ``content`` identifies the space.
+    """A search space: ``build`` makes the preset mapping of a trial, ``content`` identifies the space.
 
     ``base`` is the preset that the search starts from (None: trial 0 is drawn like any other), ``start`` its values
     of the parameters that can express them. ``trials`` is the default number of trials for each task.
@@ -236,7 +236,7 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
         )
     complete, own_values = base.to_dict(), {one.name: one.own_value(base.to_dict()) for one in parameters}
 
-    def build(trial: Any, task: str) -> dict[str, Any]:  # noqa: ARG001 — every space has the same signature
+    def build(trial: Any) -> dict[str, Any]:
         made = copy.deepcopy(complete)
         place_values(made, parameters, {parameter.name: parameter.suggest(trial) for parameter in parameters})
         return made
@@ -354,7 +354,7 @@ def paper() -> Space:
     """
     base = get_preset("paper").to_dict()
 
-    def build(trial: Any, task: str) -> dict[str, Any]:  # noqa: ARG001 — as above
+    def build(trial: Any) -> dict[str, Any]:
         made = copy.deepcopy(base)
         dense = trial.suggest_int("dense_layers", 1, 4)
         convolutions = trial.suggest_int("convolution_layers", 1, 4)

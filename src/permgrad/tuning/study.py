@@ -187,7 +187,7 @@ class Study:
             for _ in range(len(self.trials()), total):
                 self._study.add_trial(optuna.trial.create_trial(state=self._states.WAITING))
 
-    def claim(self, total: int, space: Space, task: str, seed: int) -> Claim | None:
+    def claim(self, total: int, space: Space, seed: int) -> Claim | None:
         """Take the first trial that waits or whose worker is dead, or None if there is none at present."""
         with exclusive(self._guard):
             trials = self.trials(total)
@@ -200,7 +200,7 @@ class Study:
                 history = [other for other in trials[: trial.number] if other.state.is_finished()]
                 under_way = [other for other in running if other.params and other.number != trial.number]
                 examples = sorted([*history, *under_way], key=lambda other: other.number)
-                proposal, resumed = self._proposal(trial, space, task, seed, examples)
+                proposal, resumed = self._proposal(trial, space, seed, examples)
                 return Claim(trial._trial_id, trial.number, proposal, history, resumed)  # noqa: SLF001 — Optuna's storage API needs it
         return None
 
@@ -228,16 +228,14 @@ class Study:
             return False
         return taken
 
-    def _proposal(
-        self, trial: Any, space: Space, task: str, seed: int, examples: Sequence[Any]
-    ) -> tuple[dict[str, Any], bool]:
+    def _proposal(self, trial: Any, space: Space, seed: int, examples: Sequence[Any]) -> tuple[dict[str, Any], bool]:
         """Return the proposal of a trial: as stored when it was first claimed, or a new one."""
         identifier = trial._trial_id  # noqa: SLF001 — as above
         proposal = trial.user_attrs.get(PROPOSAL)
         resumed = proposal is not None
         if proposal is None:
             # One write: after an interruption the complete proposal is stored, or none.
-            proposal = propose(space, task, examples, seed=seed, number=trial.number)
+            proposal = propose(space, examples, seed=seed, number=trial.number)
             self._storage.set_trial_user_attr(identifier, PROPOSAL, proposal)
         for name, written in proposal["distributions"].items():
             if name not in trial.params:
@@ -371,7 +369,7 @@ def quiet_optuna() -> Iterator[None]:
         pool.setLevel(level)
 
 
-def propose(space: Space, task: str, history: Sequence[Any], *, seed: int, number: int) -> dict[str, Any]:
+def propose(space: Space, history: Sequence[Any], *, seed: int, number: int) -> dict[str, Any]:
     """Choose the settings of a trial, by tree-structured Parzen estimators (Bergstra et al. 2011; Optuna's TPESampler).
 
     The result is JSON: ``parameters`` by name as Optuna stores them, their ``distributions``, the ``preset`` that they
@@ -389,7 +387,7 @@ def propose(space: Space, task: str, history: Sequence[Any], *, seed: int, numbe
     if base is not None:
         study.enqueue_trial(dict(space.start))
     trial = study.ask()
-    preset = space.build(trial, task)
+    preset = space.build(trial)
     names = [name for name in trial.params if base is None or name in space.start]
     write = optuna.distributions.distribution_to_json
     proposal: dict[str, Any] = plain(

@@ -23,12 +23,7 @@ _ROWS, _PIXELS = 300, 16
 
 
 def run_demo(request: DemoRequest, *, say: Callable[[str], None] = print) -> Outcome:
-    """Run the demonstration; the same command shows a finished one again.
-
-    Raises:
-        InputError: The folder holds something else.
-        EnvironmentProblem: The folder cannot be written.
-    """
+    """Run the demonstration; the same command shows a finished one again."""
     settings: dict[str, Any] = {"out": request.folder, "threads": request.threads, "overwrite": request.overwrite}
     if request.images:
         table = draw_table(request.folder.with_name(f"{request.folder.name}-table"))

@@ -25,12 +25,7 @@ _NO_CELL, _NO_TITLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]"), re.compile(r"[
 
 
 def write_workbook(request: ExcelRequest) -> Outcome:
-    """Write an Excel workbook with a sheet for each CSV file.
-
-    Raises:
-        InputError: There is no CSV file, one holds more than a sheet can, or a file is in the way.
-        EnvironmentProblem: openpyxl is not installed, or the file cannot be written.
-    """
+    """Write an Excel workbook with a sheet for each CSV file."""
     source = request.source
     if not source.exists():
         raise InputError(f"{source} does not exist", hint="Name a folder with results, or a CSV file.", code="PG010")

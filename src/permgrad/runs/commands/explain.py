@@ -50,10 +50,6 @@ def explain_table(request: ExplainRequest) -> Outcome:
 
     If the table has the run's target, global games measure the loss, else the divergence from the model's own
     prediction. For a single row, the explanation is local unless the scope says otherwise.
-
-    Raises:
-        InputError: No model, no such row or method, a table without the model's columns, or a folder in the way.
-        EnvironmentProblem: The folder cannot be written.
     """
     from permgrad.attribution.parts.engines import make_engine
     from permgrad.attribution.request import methods

@@ -40,10 +40,6 @@ def predict_table(request: PredictRequest) -> Outcome:
     """Predict the rows of a table and write them as CSV, or as a folder of Parquet files for a table read in parts.
 
     If ``out`` names a file, the table is read into memory.
-
-    Raises:
-        InputError: No model, a table without the model's columns, or a file that already exists.
-        EnvironmentProblem: The file cannot be written.
     """
     table, out = request.table, request.out
     names_file = out is not None and (str(out) == "-" or _names_csv(out))

@@ -19,12 +19,7 @@ from permgrad.runs.several import read_run, report_runs
 
 
 def rebuild_reports(request: ReportRequest) -> Outcome:
-    """Write a run's ``report.html`` again, or one page of several runs.
-
-    Raises:
-        InputError: A folder holds no run, or an unfinished one, or the runs cannot be compared.
-        EnvironmentProblem: The page cannot be written.
-    """
+    """Write a run's ``report.html`` again, or one page of several runs."""
     folders = [Path(folder) for folder in request.folders]
     records = [_finished_record(folder) for folder in folders]
     if len(folders) == 1:

@@ -20,7 +20,7 @@ from permgrad.base.errors import InputError, by_count, counted, did_you_mean, ke
 from permgrad.base.files import plain
 from permgrad.base.random import derive_seed
 from permgrad.data.encode.groups import check_blocks
-from permgrad.data.read.cells import Code, CodesArgument, MissingCodes, as_frame
+from permgrad.data.read.cells import Code, MissingCodes, as_frame
 from permgrad.data.splitting import split_rows
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.data.types.column_types import Kind, checked_kinds, infer_schema
@@ -409,8 +409,6 @@ class ComparedTable:
         digest = hashlib.sha256(pd.util.hash_pandas_object(self.X, index=False).to_numpy().tobytes())
         for array in (self.y, self.groups):
             digest.update(b"" if array is None else repr(np.asarray(array).tolist()).encode())
-        # Codes without columns, in the form of older versions.
-        codes = self.na_codes
         return {
             "table": self.name,
             "table content": digest.hexdigest(),
@@ -419,7 +417,7 @@ class ComparedTable:
             "types": [str(dtype) for dtype in self.X.dtypes],
             "task": self.task,
             "variables": {name: list(columns) for name, columns in self.variables.items()},
-            "na": MissingCodes.of(codes).to_json() if isinstance(codes, Mapping) else [str(code) for code in codes],
+            "na": self.na_codes,
             **({"kinds": dict(self.kinds)} if self.kinds else {}),
             "positive": plain(self.positive),
         }
@@ -487,7 +485,7 @@ def from_arrays(
             )
         codes = pd.factorize(pd.Series(labels), use_na_sentinel=False)[0].astype(np.int64)
     kinds = checked_kinds(columns.get("kinds"), list(frame.columns))
-    declared: dict[str, Any] = {"na_codes": _listed_codes(columns.get("na_codes")), "kinds": kinds}
+    declared: dict[str, Any] = {"na_codes": MissingCodes.of(columns.get("na_codes")).to_json(), "kinds": kinds}
     # What the encoders of the folds would refuse is refused here, before anything is computed or written.
     infer_schema(frame, **declared)
     variables = columns.get("variables")
@@ -511,17 +509,3 @@ def from_arrays(
         notes=tuple(notes),
         **declared,
     )
-
-
-def _listed_codes(codes: CodesArgument) -> list[Code] | dict[str, list[Code]]:
-    """Return codes for missing as a list, or as a list for each column if they are by column."""
-
-    def as_list(value: Any) -> list[Code]:
-        return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
-
-    if codes is None:
-        return []
-    MissingCodes.of(codes)
-    if isinstance(codes, Mapping):
-        return {str(name): as_list(value) for name, value in codes.items()} or []
-    return as_list(codes)

@@ -11,12 +11,14 @@ import pandas as pd
 from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import InputError, counted, keeping_warnings
 from permgrad.base.stored import parse_json
-from permgrad.data.read.cells import CellError, MissingCodes
+from permgrad.data.datasets import list_datasets, load_dataset
+from permgrad.data.read.cells import CellError, MissingCodes, RowLines
+from permgrad.data.read.reading import Reading
+from permgrad.data.read.table import read_written
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
     from permgrad.data.encode.encoding import TableEncoder
-    from permgrad.data.read.cells import RowLines
 
 DATA, COLUMNS, METRICS, BRANCHES = "data.json", "columns.json", "metrics.json", "branches.json"
 GROUPS = Path("explanations") / "groups.json"
@@ -58,10 +60,6 @@ def read_data(path: Path) -> dict[str, Any]:
 
 def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table like the one of a run: the same decimal signs, text columns and codes for missing."""
-    from permgrad.data.datasets import list_datasets, load_dataset
-    from permgrad.data.read.reading import Reading
-    from permgrad.data.read.table import read_written
-
     if str(table) in list_datasets():
         return load_dataset(str(table)).frame
     reading = Reading(
@@ -96,9 +94,6 @@ def line_of(table: Path, row: int, sheet: str | None = None) -> int | None:
 
 def _lines(table: Path, sheet: str | None) -> RowLines:
     """Read a table again for its line numbers, which few need."""
-    from permgrad.data.read.reading import Reading
-    from permgrad.data.read.table import read_written
-
     with keeping_warnings():
         return read_written(table, Reading(sheet=sheet)).lines
 

@@ -1,4 +1,4 @@
-"""Runs of tables with images: their files, rows in the form of the network, and parts of the report."""
+"""Runs of tables with images: their files, and rows in the form of the network."""
 
 from __future__ import annotations
 

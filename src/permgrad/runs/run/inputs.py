@@ -211,8 +211,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     notes += _notes_on_blocks(train[features], schema, variables, request)
     tables = {part: table[features] for part, table in rows.tables.items()}
     records = with_images(request, rows.tables, tables, notes) if request.images else tables
-    compared = [*features, *request.images, target]
-    counts = notes_on_division(notes, request, rows, compared, reading.codes)
+    counts = notes_on_division(notes, request, rows, [*features, *request.images, target], reading.codes)
     parts = {
         part: Rows(
             inputs=records[part],

@@ -34,9 +34,7 @@ Say = Callable[[str], None]
 def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     """Do a run, or the stages that are not finished. ``say`` takes lines on the progress.
 
-    Raises:
-        InputError: The options, the table or the folder cannot be used. Nothing was written.
-        EnvironmentProblem: A problem of the disk or the network.
+    If the options, the table or the folder cannot be used, nothing is written.
     """
     request.check()
     clock = Clock(limit=request.seconds_at_most, thorough=request.thorough)

@@ -511,11 +511,11 @@ def report_stage(work: RunWork) -> None:
     # What was cut from a training of an earlier session stays.
     earlier = [words for words in record["facts"].get("time", {}).get("cut", ()) if words.startswith("training")]
     work.clock.cut = list(dict.fromkeys([*earlier, *work.clock.cut]))
-    record["facts"]["time"] = work.clock.facts()
     for words in work.clock.cut:
         work.say(f"note: the time limit cut the {words}")
     with work.clock.whole.part("report"):
         work.write_page()
+    record["facts"]["time"] = work.clock.facts()
 
 
 STAGE_WORK: dict[str, Callable[[RunWork], Any]] = {

@@ -111,9 +111,7 @@ class TuneSession:
 def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     """Do a study, or the part of it that is not finished, and export its best trial as a run.
 
-    Args:
-        request: The options.
-        say: Takes lines on the progress.
+    ``say`` takes lines on the progress.
     """
     request.check()
     need_optuna()
@@ -219,7 +217,7 @@ def _work_through(session: TuneSession) -> None:
         shutil.rmtree(session.folder / TRIALS / str(trial.number) / CHECKPOINT, ignore_errors=True)
     try:
         while True:
-            claim = study.claim(total, session.space, session.inputs.task, session.request.seed)
+            claim = study.claim(total, session.space, session.request.seed)
             if claim is not None:
                 waiting = False
                 _do_trial(session, claim)
