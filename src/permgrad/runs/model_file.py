@@ -84,7 +84,7 @@ def open_file(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, pd.Data
 
 
 def make_file_model(
-    predictor: Any, rows: pd.DataFrame, y: pd.Series[Any] | None, classes: tuple[str, ...] = ()
+    predictor: Any, rows: pd.DataFrame, y: pd.Series[Any] | None, classes: tuple[str, ...]
 ) -> FileModel:
     """Return a predictor with its classes: those of the model, or ``classes``, in the order of its outputs."""
     names = find_call(predictor).classes

@@ -64,12 +64,7 @@ def explain_table(request: ExplainRequest) -> Outcome:
         problem = f"--target must be one column, got {listed(request.target)}"
         raise InputError(problem, hint="Use --class to choose classes.", code="PG006")
     is_file = request.model_folder.is_file()
-    if is_file:
-        check_model_file(request.model_folder, request.trust)
-        _check_file_options(request)
-    else:
-        _check_no_file_options(request)
-        predicting.check_model(request.model_folder)
+    _check_model(request, is_file=is_file)
     if request.table is None:
         request = _of_test_rows(request)
     refuse_inside(request.folder, request.source)
@@ -194,28 +189,25 @@ def _read_for_file(request: ExplainRequest) -> _Read:
     return _Read(model, data, columns, rows, table, numbers, selected(request, table))
 
 
-def _check_file_options(request: ExplainRequest) -> None:
-    """Refuse options that apply only to permgrad's own models."""
+def _check_model(request: ExplainRequest, *, is_file: bool) -> None:
+    """Refuse what is no model, and options that apply only to permgrad's own models, or only to model files."""
+    if not is_file:
+        for flag, value in (("--class-names", request.class_names), ("--trust", request.trust)):
+            if value:
+                problem = f"{flag} applies to model files, but {request.model_folder} is not one"
+                raise InputError(problem, hint="Leave it out.", code="PG004")
+        predicting.check_model(request.model_folder)
+        return
+    check_model_file(request.model_folder, request.trust)
     what = f"{request.model_folder.name} is a model file"
     if request.table is None:
-        raise InputError(
-            f"Missing TABLE: {what}, which has no test rows", hint="Name the table to explain.", code="PG005"
-        )
-    given = {
-        "--stream": request.stream,
-        "--sample": request.sample,
-        "--form": None if request.form == "tidy" else request.form,
-        "--engine": None if request.engine == "local" else request.engine,
-    }
-    if strange := [flag for flag, value in given.items() if value]:
-        raise InputError(f"{strange[0]} applies to models of permgrad, but {what}", hint="Leave it out.", code="PG004")
-
-
-def _check_no_file_options(request: ExplainRequest) -> None:
-    for flag, value in (("--class-names", request.class_names), ("--trust", request.trust)):
-        if value:
-            problem = f"{flag} applies to model files, but {request.model_folder} is not one"
-            raise InputError(problem, hint="Leave it out.", code="PG004")
+        problem = f"Missing TABLE: {what}, which has no test rows"
+        raise InputError(problem, hint="Name the table to explain.", code="PG005")
+    form, engine = request.form != "tidy", request.engine != "local"
+    given = {"stream": request.stream, "sample": request.sample, "form": form, "engine": engine}
+    if strange := [name for name, value in given.items() if value]:
+        problem = f"--{strange[0]} applies to models of permgrad, but {what}"
+        raise InputError(problem, hint="Leave it out.", code="PG004")
 
 
 def _explain_in_memory(

@@ -111,7 +111,6 @@ def _job(table: ComparedTable, plan: ComparisonPlan, asked: str | None, device: 
     metric = primary_metric(table.task, len(table.classes)).name if asked is None else asked
     names = [metric.name for metric in metrics.values() if metric.task == table.task]
     check_choice(f"metric for {table.task}", metric, names)
-    raise_faults(device_faults(device))
     folds = make_folds(
         table.y, table.task, folds=plan.folds, repeats=plan.repeats, splits=plan.splits, seed=plan.seed,
         groups=table.groups,
@@ -332,6 +331,7 @@ def compare(
     folder = None if out is None else check_path("out", out)
     columns = {"variables": variables, "na_codes": na_codes, "kinds": kinds}
     table = from_arrays(X, y, task=task, groups=groups, name=name, positive=positive, **columns)
+    raise_faults(device_faults(device))
     plan = make_plan(
         models,
         folds=folds,

@@ -453,7 +453,7 @@ def from_request(request: CompareRequest) -> ComparedTable:
 
 
 def from_arrays(
-    X: Any, y: Any, *, task: str = "auto", groups: Any = None, name: str = "table", positive: Any = None, **columns: Any
+    X: Any, y: Any, *, task: str, groups: Any, name: str, positive: Any = None, **columns: Any
 ) -> ComparedTable:
     """Check a table passed in Python. ``columns`` are ``variables``, ``na_codes`` and ``kinds``, as in ``compare``."""
     check_choice("task", task, TASKS)
@@ -484,11 +484,11 @@ def from_arrays(
                 code="PG007",
             )
         codes = pd.factorize(pd.Series(labels), use_na_sentinel=False)[0].astype(np.int64)
-    kinds = checked_kinds(columns.get("kinds"), list(frame.columns))
-    declared: dict[str, Any] = {"na_codes": MissingCodes.of(columns.get("na_codes")).to_json(), "kinds": kinds}
+    kinds = checked_kinds(columns["kinds"], list(frame.columns))
+    declared: dict[str, Any] = {"na_codes": MissingCodes.of(columns["na_codes"]).to_json(), "kinds": kinds}
     # What the encoders of the folds would refuse is refused here, before anything is computed or written.
     infer_schema(frame, **declared)
-    variables = columns.get("variables")
+    variables = columns["variables"]
     check_blocks(variables, list(frame.columns), "variable")
     blocks = {
         str(block): [members] if isinstance(members, str) else [str(column) for column in members]

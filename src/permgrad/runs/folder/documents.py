@@ -86,7 +86,7 @@ def check_cells(encoder: TableEncoder, rows: pd.DataFrame, table: Path, sheet: s
             raise error from None
 
 
-def line_of(table: Path, row: int, sheet: str | None = None) -> int | None:
+def line_of(table: Path, row: int, sheet: str | None) -> int | None:
     """Return the line of a text file, or the row of a sheet, in which a row begins, from 1. None: there is none."""
     lines = _lines(table, sheet).lines if table.is_file() else None
     return None if lines is None else int(lines[row])

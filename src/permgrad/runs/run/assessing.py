@@ -59,8 +59,18 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
     content.read(Store(folder))
     epochs = ("epoch", "seconds")
     read_table_of(folder / "history.csv", "model", needs=epochs, numbers=epochs, rows=len(model.history_))
-    content.predictions = _read_predictions(folder, data, model)
-    content.guesses = read_guesses(folder, content.predictions.classes, len(content.predictions))
+    classes = tuple(str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist())
+    chances = [f"probability_{label}" for label in classes]
+    table = documents.read_predictions(folder, data, chances)
+    if data["task"] == "regression":
+        numbers, mean = table["prediction"].to_numpy(dtype=np.float64), float(model.target_mean_)
+        content.predictions = Predictions(truth=table["truth"].to_numpy(), guess=numbers, training_mean=mean)
+    else:
+        guess = table[chances].to_numpy(dtype=np.float64)
+        before = before_calibration(getattr(model, "calibration_", None), guess)
+        truth = table["truth"].to_numpy(dtype=object)
+        content.predictions = Predictions(truth=truth, classes=classes, guess=guess, before_calibration=before)
+    content.guesses = read_guesses(folder, classes, len(table))
     return content
 
 
@@ -80,22 +90,6 @@ def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSec
         described=columns,
         notes=[f"Task: {data['task']} ({data['task_reason']}).", *data["notes"], *card.get("notes", ())],
         card={name: str(card[name]) for name in ("title", "description", "home", "licence") if card.get(name)},
-    )
-
-
-def _read_predictions(folder: Path, data: Mapping[str, Any], model: Any) -> Predictions:
-    classes = tuple(str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist())
-    chances = [f"probability_{label}" for label in classes]
-    table = documents.read_predictions(folder, data, chances)
-    if data["task"] == "regression":
-        numbers, mean = table["prediction"].to_numpy(dtype=np.float64), float(model.target_mean_)
-        return Predictions(truth=table["truth"].to_numpy(), guess=numbers, training_mean=mean)
-    guess = table[chances].to_numpy(dtype=np.float64)
-    return Predictions(
-        truth=table["truth"].to_numpy(dtype=object),
-        classes=classes,
-        guess=guess,
-        before_calibration=before_calibration(getattr(model, "calibration_", None), guess),
     )
 
 
