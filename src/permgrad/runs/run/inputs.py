@@ -208,7 +208,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     variables = _variables(request, card, features)
     notes += _notes_on_cells(request, target, rows, written, schema, left_out)
     notes += _notes_on_columns(request, card, written, schema, left_out)
-    notes += _notes_on_blocks(train[features], schema, variables, request)
+    notes += _notes_on_blocks(train[features], types, variables, request)
     tables = {part: table[features] for part, table in rows.tables.items()}
     records = with_images(request, rows.tables, tables, notes) if request.images else tables
     counts = notes_on_division(notes, request, rows, [*features, *request.images, target], reading.codes)
@@ -449,7 +449,7 @@ def _notes_on_columns(
 
 
 def _notes_on_blocks(
-    features: pd.DataFrame, schema: Schema, variables: Mapping[str, Sequence[str]], request: RunRequest
+    features: pd.DataFrame, types: Schema, variables: Mapping[str, Sequence[str]], request: RunRequest
 ) -> list[str]:
     """Note columns that look like one-hot blocks, and columns that duplicate each other."""
     notes = []
@@ -464,7 +464,6 @@ def _notes_on_blocks(
             f"these columns look like one-hot blocks, each of one variable: {shown}. To treat each as one feature, "
             'list them in a JSON file {"name": ["column", ...]} and pass it with --groups.'
         )
-    types = Schema(tuple(column for column in schema if column.name in features.columns))
     # Columns of one group may duplicate each other.
     if groups := same_columns(features, types, [*variables.values(), *blocks.values()]):
         fix = (
