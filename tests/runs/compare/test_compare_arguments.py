@@ -60,7 +60,7 @@ def test_a_folder_tells_comparisons_of_other_codes_apart(frame, tmp_path):
         return json.loads((tmp_path / name / "comparison.json").read_text())["configuration"]["na"]
 
     assert entry("none", None) == []
-    assert entry("list", (-9, "?", 4.0)) == ["-9", "?", "4.0"], "as it was written before codes could have columns"
+    assert entry("list", (-9, "?", 4.0)) == ["-9", "?", "4"]
     assert entry("one", -9) == ["-9"]
     assert entry("column", {"a": -9}) == {"a": ["-9"]}
     assert entry("column", {"a": ["-9"]}) == {"a": ["-9"]}, "the same comparison goes on"
