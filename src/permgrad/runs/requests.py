@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, did_you_mean, unknown
 from permgrad.runs.options import (
     BASELINES,
@@ -27,6 +26,7 @@ from permgrad.runs.options import (
     Names,
     argument,
     option,
+    options_of,
     output,
     separated,
     table_name,
@@ -192,7 +192,7 @@ class RunRequest(SplitRequest):
 
     def check(self) -> None:
         """Refuse unknown options and contradictions before any file is read, and before anything heavy is imported."""
-        check_choice("task", self.task, TASKS)
+        options_of(self)["task"].check("task", self.task)
         # Whether this machine has the device, torch says.
         if not re.fullmatch(r"auto|cpu|mps|(cuda|gpu)(:\d+)?", self.device):
             names = ("auto", "cpu", "cuda") + ("mps",) * (sys.platform == "darwin")
