@@ -5,13 +5,17 @@ At each release, with the released version installed and not the working tree:
     python tests/compatibility/make_fixture.py
 
 writes ``tests/compatibility/<version>/``: a classifier on both paths, a regression of several members, a network of
-images and a table, an explanation, the rows they are asked about and what they answered. Commit the folder (about
-40 kB); never write it again: that is what the version wrote.
+images and a table, an explanation, a run without its page, the rows they are asked about and what they answered. Commit
+the folder (about 100 kB); never write it again: that is what the version wrote.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +86,22 @@ def main() -> None:
         "explanation": explanation.to_frame()["importance"].tolist(),
     }
     (place / "expected.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_run(place, table(70, 2))
+
+
+def write_run(place: Path, frame: pd.DataFrame) -> None:
+    """Write the folder of a small run, and the headings of its page in place of the page."""
+    own = frame[["age", "town", "dose"]].assign(state=np.where(frame["age"] > 50, "ill", "well"))
+    own.to_csv(place / "table.csv", index=False)
+    (place / "preset.json").write_text(json.dumps({"base": "fast", "network": SMALL, "training": {"max_epochs": 4}}))
+    words = ["run", "table.csv", "--target", "state", "--preset", "preset.json", "--out", "run", "-q"]
+    subprocess.run([sys.executable, "-m", "permgrad", *words], cwd=place, check=True)
+    page = (place / "run" / "report.html").read_text(encoding="utf-8")
+    headings = re.findall(r"<h[23][^>]*>([^<]*)", page)
+    (place / "run-headings.txt").write_text("\n".join(headings) + "\n", encoding="utf-8")
+    for path in (place / "run" / "report.html", place / "table.csv", place / "preset.json"):
+        path.unlink()
+    shutil.rmtree(place / "run" / ".explanations")
 
 
 if __name__ == "__main__":

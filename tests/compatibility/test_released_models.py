@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from invoking import call
 
 import permgrad as pg
+from permgrad.runs.run.assessing import read_assessment
 
 RELEASES = sorted(path.parent for path in Path(__file__).parent.glob("*/expected.json"))
 
@@ -65,3 +69,15 @@ def test_a_loaded_model_can_be_saved_explained_and_loaded_again(release, tmp_pat
     np.testing.assert_allclose(pg.load(tmp_path / "again").predict_proba(own), expected["classifier"], atol=1e-6)
     explanation = pg.explain(model, own, method="permutation", n_repeats=1, random_state=0, progress=False)
     assert set(explanation.names) == set(model.feature_names_in_)
+
+
+def test_runs_give_the_page_they_gave(release, tmp_path):
+    place = release[0]
+    folder = shutil.copytree(place / "run", tmp_path / "run")
+    content = read_assessment(folder, pg.load(folder / "model"))
+    stored = ("explanation", "paper", "chosen", "explained", "maps", "reading", "cards", "listed", "changeable")
+    assert [name for name in stored if not getattr(content, name)] == []
+    assert content.cards.curves["age"].std() > 0
+    call("report", folder)
+    headings = re.findall(r"<h[23][^>]*>([^<]*)", (folder / "report.html").read_text(encoding="utf-8"))
+    assert headings == (place / "run-headings.txt").read_text(encoding="utf-8").splitlines()

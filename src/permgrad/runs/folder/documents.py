@@ -39,11 +39,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_related(path: Path) -> list[Any]:
-    """Read which features move together."""
+    """Read which features move together. Older runs have more in the file."""
     try:
-        pairs = parse_json(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except (ValueError, FileNotFoundError) as error:
         raise _changed(path, "is missing or damaged", "Run again with --from explanation.") from error
+    pairs = content.get("pairs") if isinstance(content, dict) else content
     if not isinstance(pairs, list):
         raise _changed(path, "is not a JSON list", "Run again with --from explanation.")
     return pairs

@@ -13,6 +13,7 @@ import pandas as pd
 
 from permgrad.assess.assess import completed
 from permgrad.assess.assessment import Assessment
+from permgrad.assess.first_format import MARK, read_first_format
 from permgrad.assess.predictions import Predictions, before_calibration
 from permgrad.assess.sections.data import DataSection
 from permgrad.assess.sections.provenance import ProvenanceSection
@@ -57,6 +58,8 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
         data=data_section(data, documents.read_json(folder / documents.COLUMNS)),
     )
     content.read(Store(folder))
+    if (folder / MARK).is_file():
+        read_first_format(content, folder)
     epochs = ("epoch", "seconds")
     read_table_of(folder / "history.csv", "model", needs=epochs, numbers=epochs, rows=len(model.history_))
     classes = tuple(str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist())
