@@ -23,9 +23,9 @@ from typer.core import TyperGroup
 from permgrad.base.csv_files import csv_formulas
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning, did_you_mean
 from permgrad.base.processors import prepare_threads
-from permgrad.base.startup import loading, own_process, silenced
+from permgrad.base.startup import loading, own_process
 from permgrad.cli.help import HelpfulCommand, completion_of, described, panel_of
-from permgrad.cli.terminal import be_quiet, open_page, painted, say, tell
+from permgrad.cli.terminal import open_page, painted, say, tell
 from permgrad.runs import requests
 from permgrad.runs.options import Option, argument, flag_of, options_of, separated
 from permgrad.runs.requests import Outcome
@@ -111,12 +111,10 @@ def command(
 
     def enter(function: Callable[[Any], Outcome]) -> Callable[[Any], Outcome]:
         def invoked(*, as_json: bool, quiet: bool, debug: bool, csv_formulas: str | None = None, **values: Any) -> None:
-            with _ending(csv_formulas, quiet=quiet, debug=debug):
+            with _plain_output(csv_formulas, quiet=quiet, debug=debug):
                 prepare_threads(values.get("threads"))
-                _check_choices(options, values)
                 values |= {name: not values[name] for name in negated}
-                values |= {name: _listed(name, options[name], kind, values[name]) for name, kind in lists.items()}
-                outcome = function(request(**values))
+                outcome = function(request(**_checked(options, lists, values)))
                 text = outcome.text
                 if as_json:
                     from permgrad.base.files import json_text, plain
@@ -170,36 +168,31 @@ def _parameter(name: str, option: Option, hint: Any, default: Any) -> inspect.Pa
     return _keyword(name, Annotated[hint, typer.Option(*flags, **facts)], default)
 
 
-def _check_choices(options: Mapping[str, Option], values: Mapping[str, Any]) -> None:
-    """Refuse unknown names before anything heavy is imported. Lists with commas are checked by the command."""
-    for field, option in options.items():
-        if not option.choices or option.table or option.lists in ("names", "entries"):
+def _checked(options: Mapping[str, Option], lists: Mapping[str, type], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a request: of options that may hold several as tuples, of the types in ``lists``.
+
+    Unknown names are refused before anything heavy is imported, those in lists with commas by the command.
+    """
+    checked = dict(values)
+    for name, option in options.items():
+        flag, is_split, each = flag_of(name, option), option.lists in ("names", "entries"), values[name]
+        if option.choices and not option.table and not is_split:
+            for value in each if isinstance(each, (list, tuple)) else [each]:
+                option.check(option.metavar if option.positional and option.metavar else flag, value)
+        if name not in lists:
             continue
-        each = values[field] if isinstance(values[field], (list, tuple)) else [values[field]]
-        for value in each or ():
-            option.check(option.metavar if option.positional and option.metavar else flag_of(field, option), value)
-
-
-def _listed(name: str, option: Option, kind: type, texts: Sequence[str] | None) -> tuple[Any, ...]:
-    """Return the values of an option that may hold several."""
-    values = tuple(texts or ())
-    if option.lists in ("names", "entries"):
-        values = separated(values)
-        if texts and not values:
+        several = separated(each or ()) if is_split else tuple(each or ())
+        if each and not several:
+            raise InputError(f"{flag} is empty", hint="List at least one name, or leave it out.", code="PG005")
+        if lists[name] is int and (strange := [text for text in several if not text.isdecimal()]):
             raise InputError(
-                f"{flag_of(name, option)} is empty", hint="List at least one name, or leave it out.", code="PG005"
+                f"--{name} must list whole numbers, got {strange[0]!r}",
+                hint=f"For example: --{name} 42,43,44.",
+                code="PG001",
             )
-    if option.lists == "names":
-        values = tuple(dict.fromkeys(values))
-    if kind is not int:
-        return values
-    if strange := [text for text in values if not text.isdecimal()]:
-        raise InputError(
-            f"--{name} must list whole numbers, got {strange[0]!r}",
-            hint=f"For example: --{name} 42,43,44.",
-            code="PG001",
-        )
-    return tuple(map(int, values))
+        distinct = dict.fromkeys(several) if option.lists == "names" else several
+        checked[name] = tuple(map(int, distinct) if lists[name] is int else distinct)
+    return checked
 
 
 def named(text: str) -> str:
@@ -244,29 +237,22 @@ def _outcome(error: BaseException) -> tuple[int, str]:
 
 
 @contextmanager
-def _plain_warnings(*, debug: bool) -> Iterator[None]:
-    """Show permgrad's warnings as plain lines. Those of other libraries are shown with ``--debug`` only."""
+def _plain_output(formulas: str | None, *, quiet: bool, debug: bool) -> Iterator[None]:
+    """Write warnings of a command as lines, and turn an error into one line on stderr and its exit code."""
     shown: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         text = " ".join(str(message).split())
+        # Those of other libraries are shown with --debug only.
         if (debug or issubclass(category, PermgradWarning)) and text not in shown:
             shown.add(text)
             say(f"{painted('warning:', 'yellow', sys.stderr)} {text}")
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("default" if debug else "ignore")
-        warnings.simplefilter("always", PermgradWarning)
-        warnings.showwarning = show
-        yield
-
-
-@contextmanager
-def _ending(formulas: str | None, *, quiet: bool, debug: bool) -> Iterator[None]:
-    """Turn an error of a command into one line on stderr and its exit code."""
-    be_quiet(quiet=quiet)
     try:
-        with _plain_warnings(debug=debug), own_process(), silenced(quiet), csv_formulas(formulas):
+        with warnings.catch_warnings(), own_process(quiet=quiet), csv_formulas(formulas):
+            warnings.simplefilter("default" if debug else "ignore")
+            warnings.simplefilter("always", PermgradWarning)
+            warnings.showwarning = show
             yield
             sys.stdout.flush()
     except BrokenPipeError:
