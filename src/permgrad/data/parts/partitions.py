@@ -45,10 +45,8 @@ from permgrad.data.read.parquet import (
     read_footer,
     total,
 )
-from permgrad.data.read.text_files import check_fits
+from permgrad.data.read.text_files import PARQUET, SUFFIXES, check_fits
 
-#: Endings of the files of a folder that are read. Others are left alone.
-SUFFIXES = (".parquet", ".pq")
 #: Endings of tables in other forms, which whoever lays them beside Parquet files may take for part of the table.
 _OTHER_TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".feather", ".arrow", ".orc", ".jsonl", ".xlsx")
 #: Rows of a part, unless the table is so long that it would have more parts than this.
@@ -56,7 +54,6 @@ ROWS_PER_PART, MOST_PARTS = 50_000, 1000
 #: Rows that ``read`` decodes at a time, and bytes of a column that are held while it is decoded. Row groups of at most
 #: so many bytes are held whole: then a page cannot make Arrow believe that it is larger than the file.
 _READ_ROWS, _BUFFER_BYTES, _HELD_BYTES = 65_536, 2**18, 2**23
-_MAGIC = b"PAR1"
 
 
 class MissingFileError(InputError):
@@ -294,7 +291,7 @@ def is_partitioned(path: str | os.PathLike[str]) -> bool:
         return True
     try:
         with place.open("rb") as stream:
-            return stream.read(4) == _MAGIC
+            return stream.read(4) == PARQUET
     except OSError:
         return False
 

@@ -16,9 +16,8 @@ import pyarrow.compute as pc
 from permgrad.base.arrays import Integers
 from permgrad.data.read.cells import PRESENT, MissingCodes, RowLines, canonical
 from permgrad.data.read.csv_table import TextTable
-from permgrad.data.read.parquet import NULLABLE
 from permgrad.data.read.reading import Reading, Written, code_words
-from permgrad.data.read.whole_numbers import FIRST_INEXACT, blank_numbers
+from permgrad.data.read.whole_numbers import FIRST_INEXACT, blank_numbers, nullable
 from permgrad.data.read.written_numbers import (
     WAYS,
     Way,
@@ -126,7 +125,7 @@ def _plain_numbers(column: _Column) -> pd.Series[Any] | None:
     elif 0 < numbers.null_count < len(numbers):
         ends = pc.min_max(numbers).as_py()
         if max(ends["max"], -ends["min"]) >= FIRST_INEXACT:
-            exact: pd.Series[Any] = numbers.to_pandas(types_mapper=NULLABLE.get)
+            exact: pd.Series[Any] = numbers.to_pandas(types_mapper=nullable)
             return exact
     if numbers.null_count:
         numbers = pc.cast(numbers, pa.float64(), safe=False)

@@ -13,6 +13,8 @@ from permgrad.base.errors import InputError, counted, two_sentences, warn_user
 from permgrad.base.files import free_memory
 
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
+#: Endings of Parquet files.
+SUFFIXES = (".parquet", ".pq")
 
 #: First bytes of files of other kinds, and what to do with them.
 _KINDS: tuple[tuple[bytes, str, str], ...] = (
@@ -122,6 +124,11 @@ def names_in_zip(content: bytes) -> list[str] | None:
             return archive.namelist()
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return None
+
+
+def is_workbook(content: bytes) -> bool:
+    """Return whether a zip file is an Excel workbook (.xlsx)."""
+    return "xl/workbook.xml" in map(str.lower, names_in_zip(content) or ())
 
 
 def _holds_arrays(content: bytes, file: Path) -> bool:

@@ -12,6 +12,7 @@ from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import InputError, counted, keeping_warnings
 from permgrad.base.stored import parse_json
 from permgrad.data.read.cells import CellError, MissingCodes
+from permgrad.runs.options import DATA_SETS
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -64,11 +65,12 @@ def read_data(path: Path) -> dict[str, Any]:
 
 def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table like the one of a run: the same decimal signs, text columns and codes for missing."""
-    from permgrad.data.datasets import list_datasets, load_dataset
     from permgrad.data.read.reading import Reading
     from permgrad.data.read.table import read_written
 
-    if str(table) in list_datasets():
+    if str(table) in DATA_SETS:
+        from permgrad.data.datasets import load_dataset
+
         return load_dataset(str(table)).frame
     reading = Reading(
         like=data.get("decimals", {}),

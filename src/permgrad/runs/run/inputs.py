@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,6 @@ from permgrad.assess.rows import Rows
 from permgrad.base.csv_files import csv_header
 from permgrad.base.errors import InputError, by_count, did_you_mean, keeping_warnings, listed
 from permgrad.base.files import file_hash, near_file, why_missing
-from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
 from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_blocks, propose_one_hot_blocks, read_groups
 from permgrad.data.encode.statistics import numeric_cells
@@ -36,6 +35,7 @@ from permgrad.data.types.column_types import ColumnType, Kind, Schema, infer_sch
 from permgrad.data.types.duplicates import same_columns
 from permgrad.data.types.identifiers import CODES, MANY_CODES, SUSPECT
 from permgrad.runs.folder.folder import folder_hash
+from permgrad.runs.options import DATA_SETS
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.images import images_configuration, locate, model_rows
 from permgrad.runs.run.splitting import (
@@ -49,6 +49,9 @@ from permgrad.runs.run.splitting import (
     task_of_target,
     text_columns,
 )
+
+if TYPE_CHECKING:
+    from permgrad.data.datasets import DataCard
 
 #: Why a column is no feature, in the words of the table of columns.
 LIKE_AN_IDENTIFIER = "left out: like an identifier"
@@ -168,8 +171,10 @@ def configuration(request: RunRequest) -> dict[str, Any]:
 
 def content_of(source: str | Path, role: str = "table") -> str:
     """Return a hash of the content of a file, or the name of a data set (``./heloc`` is a file of that name)."""
-    path, names = Path(source), list_datasets() if role == "table" else []
+    path, names = Path(source), DATA_SETS if role == "table" else ()
     if source in names:
+        from permgrad.data.datasets import fetch_dataset
+
         file = fetch_dataset(str(source))
         return f"data set {source}" if file is None else file_hash(file)
     if role in ("table", "test", "validation") and is_parquet_folder(path):
@@ -187,7 +192,7 @@ def content_of(source: str | Path, role: str = "table") -> str:
 
 def refuse_early(request: RunRequest, **how: Any) -> None:
     """Refuse a table or column that does not exist before anything heavy is imported. ``how``: as ``load_inputs``."""
-    if request.table in list_datasets():
+    if request.table in DATA_SETS:
         return
     if not Path(request.table).exists():
         content_of(request.table)
@@ -206,8 +211,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     ``permgrad compare`` splits the rows itself. With ``undivided``, all rows are training rows. ``kept_group`` is the
     identifier that the user named as ``--split-group``.
     """
-    card = get_card(request.table) if request.table in list_datasets() else None
-    kinds, written = request.kinds, _read(request, card)
+    kinds, (card, written) = request.kinds, _read(request)
     codes: tuple[str | int | float, ...] = request.na_codes or (card.na_codes if card else ())
     group = request.group if kept_group is None else kept_group
     target, left_out = _roles(request, card, list(written.frame.columns), group, kept_group)
@@ -275,10 +279,13 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     )
 
 
-def _read(request: RunRequest, card: DataCard | None) -> Written:
-    """Return the table as written in its file, or a named data set."""
-    if card:
-        return Written.typed(load_dataset(request.table).frame, card.na_codes)
+def _read(request: RunRequest) -> tuple[DataCard | None, Written]:
+    """Return the table as written in its file, or a named data set and its card."""
+    if request.table in DATA_SETS:
+        from permgrad.data.datasets import load_dataset
+
+        data = load_dataset(request.table)
+        return data.card, Written.typed(data.frame, data.na_codes)
     single = [name for name in (request.group, request.time) if name is not None]
     reading = Reading(
         codes=MissingCodes.of(request.na_codes),
@@ -290,7 +297,7 @@ def _read(request: RunRequest, card: DataCard | None) -> Written:
         not_na=request.kept_texts,
         sheet=request.sheet,
     )
-    return read_written(request.table, reading)
+    return None, read_written(request.table, reading)
 
 
 def _roles(

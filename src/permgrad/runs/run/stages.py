@@ -27,7 +27,6 @@ from permgrad.base.progress import readable
 from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.base.stored import parse_json
 from permgrad.base.versions import versions
-from permgrad.data.datasets import list_datasets
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.evaluation.baselines import (
     BaselineRows,
@@ -59,6 +58,7 @@ from permgrad.models.train.rows import Rows
 from permgrad.pages.sentences import leak_words
 from permgrad.runs.folder.documents import COLUMNS, DATA, read_data, read_json
 from permgrad.runs.folder.folder import RECORD, RunFolder
+from permgrad.runs.options import DATA_SETS
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.assessing import Look, assessing, explanation_stage, summary_of, write_guesses, write_page
 from permgrad.runs.run.clock import (
@@ -279,7 +279,7 @@ def data_stage(work: RunWork) -> None:
     # Paths that are valid from any folder, or names of data sets.
     files = {"table": request.table, "test": request.test}
     sources = {
-        role: os.fspath(path) if path in list_datasets() else os.fspath(Path(path).absolute())
+        role: os.fspath(path) if path in DATA_SETS else os.fspath(Path(path).absolute())
         for role, path in files.items()
         if path is not None
     }
