@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from permgrad.base.errors import InputError, PermgradError, differences
-from permgrad.base.files import made_folder, plain, sweep, what_lies_at, write_json_atomic, writing
+from permgrad.base.files import made_folder, plain, remove, sweep, what_lies_at, write_json_atomic, writing
 from permgrad.base.locks import LOCK, hold_folder
 from permgrad.base.stored import parse_json
 
@@ -25,15 +24,16 @@ SCHEMA_VERSION = 1
 ELSEWHERE = "choose another folder with --out"
 
 
-def json_hash(content: Any, separators: tuple[str, str] | None = None) -> str:
+def json_hash(content: Any) -> str:
     """Return the SHA-256 of what JSON can hold, independent of the order of keys."""
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=separators)
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def configuration_hash(configuration: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a configuration, independent of the order of its keys."""
-    return json_hash(plain(dict(configuration)), (",", ":"))
+    text = json.dumps(plain(dict(configuration)), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def now() -> str:
@@ -109,7 +109,13 @@ class FolderKind:
 
         Nothing is written. ``overwrite`` replaces other work. ``beside`` are further entries that must be equal.
         """
-        record = self._usable(folder, overwrite=overwrite)
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise InputError(
+                f"{folder} is {what_lies_at(folder)}, not a folder", hint="Choose another with --out.", code="PG050"
+            )
+        record = self.read(folder)
+        if record is None and folder.is_dir():
+            self._refuse_foreign(folder, overwrite=overwrite)
         if record is None or overwrite:
             return None
         old = {**record[self.key], **{name: record.get(name) for name in beside}}
@@ -126,17 +132,6 @@ class FolderKind:
             hint="Replace it with --overwrite, or choose another folder with --out.",
             code="PG051",
         )
-
-    def _usable(self, folder: Path, *, overwrite: bool) -> dict[str, Any] | None:
-        """Return the record of a folder, or None if it is new. Refuse a file, and a folder with foreign files."""
-        if os.path.lexists(folder) and not folder.is_dir():
-            raise InputError(
-                f"{folder} is {what_lies_at(folder)}, not a folder", hint="Choose another with --out.", code="PG050"
-            )
-        record = self.read(folder)
-        if record is None and folder.is_dir():
-            self._refuse_foreign(folder, overwrite=overwrite)
-        return record
 
     def _refuse_foreign(self, folder: Path, *, overwrite: bool) -> None:
         """Refuse a folder without a record that holds other files, or with ``overwrite`` those with our names."""
@@ -241,15 +236,6 @@ def empty_files(folder: Path, names: Iterable[str]) -> list[str]:
 def is_whole(folder: Path, names: Collection[str], needed: Collection[str] = ()) -> bool:
     """Whether the ``needed`` ones of some names (all) exist in a folder, and no file of these names is empty."""
     return all((folder / name).exists() for name in needed or names) and not empty_files(folder, names)
-
-
-def remove(paths: Iterable[Path]) -> None:
-    """Remove files, links, and folders with their content, as far as they exist."""
-    for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def writable_folder(folder: Path) -> AbstractContextManager[None]:
