@@ -15,6 +15,7 @@ import pandas as pd
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, unknown, warn_user
+from permgrad.base.files import plain
 from permgrad.data.encode.groups import check_blocks
 from permgrad.data.encode.planning import OTHER, Slot, date_wave, plan_slots
 from permgrad.data.encode.scaling import Scaling, ScalingMode
@@ -123,7 +124,7 @@ class TableEncoder:
         check_whole("max_levels", self.max_levels, "the default is 50")
         self.codes_ = statistics.codes
         self.named_ = True
-        self.scaling_ = Scaling(self.numeric).fit(statistics.numeric)
+        self.scaling_ = Scaling.fit(self.numeric, statistics.numeric)
         self.schema_, slots, self.years_ = plan_slots(statistics, self.scaling_, int(self.max_levels))
         names = self.schema_.names
         self.variables_ = check_blocks(self.variables, names, "variable")
@@ -295,7 +296,7 @@ class TableEncoder:
             "groups": self.groups_,
             "named": self.named_,
             "schema": asdict(self.schema_),
-            "scaling": self.scaling_.to_dict(),
+            "scaling": plain(asdict(self.scaling_)),
             "slots": [list(astuple(slot)) for slot in self.slots_],
             "years": {name: list(ends) for name, ends in self.years_.items()},
         }

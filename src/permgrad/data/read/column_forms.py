@@ -23,7 +23,6 @@ from permgrad.data.read.written_numbers import (
     Way,
     choose_way,
     number_in,
-    signs_in,
     warn_of_sign,
     ways_of,
     without_unit,
@@ -139,7 +138,7 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
     missing: dict[str, dict[str, float]] = {}
     padded: list[str] = []
     alike: dict[str, tuple[str, str]] = {}
-    for name, cells in table.columns.items():
+    for name, cells in zip(table.cells.column_names, table.cells.columns, strict=True):
         column = _Column(name, cells, _cast(cells, table.has_hexadecimal))
         if words := _take_out_missing(column, reading, table.has_hexadecimal):
             missing[name] = words
@@ -161,7 +160,7 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
         if column.name in reading.classes and (pair := _alike(column, reading.codes)):
             alike[column.name] = pair
     return Written(
-        pd.DataFrame({column.name: column.values for column in columns}, index=pd.RangeIndex(table.rows)),
+        pd.DataFrame({column.name: column.values for column in columns}, index=pd.RangeIndex(table.cells.num_rows)),
         decimals={column.name: column.sign for column in columns if column.sign is not None},
         units={column.name: column.unit for column in columns if column.unit is not None},
         texts=tuple(column.name for column in columns if column.is_text),
@@ -218,10 +217,9 @@ def _read_texts(column: _Column, reading: Reading) -> None:
     column.bare, column.unit = without_unit(
         [text for text in texts if text.strip() not in words], reading.units.get(name)
     )
-    bare = list(column.bare.values())
-    column.ways = ways_of(bare)
-    signs = {way.point for way in column.ways}
-    column.proven = (signs if len(signs) == 1 else set()) if signs else signs_in(bare)
+    column.ways, column.proven = ways_of(list(column.bare.values()))
+    if not column.ways and column.unit is None and name not in reading.like:
+        column.values, column.is_text = column.as_written(), True
 
 
 # ---- decimal signs --------------------------------------------------------------------------------------------------
@@ -241,7 +239,7 @@ def _settle_signs(columns: Sequence[_Column], reading: Reading, *, comma_parts: 
         elif column.dotted:
             _settle_points(column, sole or like, proven, reading.decimal)
         elif column.values is None:
-            _settle_spoiled(column, like)
+            _settle_spoiled(column, like or ".")
         elif column.values.dtype != bool and pd.api.types.is_numeric_dtype(column.values.dtype):
             column.sign = "." if column.proven and reading.decimal is None else sole
 
@@ -290,12 +288,9 @@ def _settle_ways(column: _Column, signs: tuple[str | None, str | None], comma_pa
         column.values = column.spread([canonical(numbers[text]) if text in numbers else text for text in texts])
 
 
-def _settle_spoiled(column: _Column, like: str | None) -> None:
+def _settle_spoiled(column: _Column, sign: str) -> None:
     """Keep as text a column that was numbers in the training table: the error names the odd cell."""
-    if like is None and column.unit is None:
-        column.values, column.is_text = column.as_written(), True
-        return
-    fitting = [way for way in WAYS if way.point == (like or ".")]
+    fitting = [way for way in WAYS if way.point == sign]
     written = []
     for text in column.levels[1]:
         bare = column.bare.get(text, text)

@@ -67,16 +67,11 @@ def _records(text: str, delimiter: str, *, strict: bool = False) -> list[list[st
 class TextTable:
     """A CSV file as text: cells as written, without leading blanks, and the line of each row if known."""
 
-    columns: dict[str, pa.ChunkedArray]
+    cells: pa.Table
     delimiter: str
     lines: Integers | None
     notes: tuple[str, ...]
     has_hexadecimal: bool
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return len(next(iter(self.columns.values()))) if self.columns else 0
 
 
 def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
@@ -109,7 +104,7 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     unnamed = [name for name, label in zip(header, written, strict=True) if not label]
     if unnamed:
         notes += _leave_out(columns, unnamed, reading)
-    return TextTable(columns, delimiter, lines, tuple(notes), "0x" in text or "0X" in text)
+    return TextTable(pa.table(columns), delimiter, lines, tuple(notes), "0x" in text or "0X" in text)
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------

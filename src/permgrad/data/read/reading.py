@@ -99,7 +99,7 @@ class Written(NamedTuple):
         for name in (str(name) for name, column in frame.items() if _holds_text(column)):
             cells = [str(cell) for cell in pd.unique(frame[name].dropna())]
             words = code_words(missing, name)
-            (coded if ways_of([cell for cell in cells if cell.strip() not in words]) else texts).append(name)
+            (coded if ways_of([cell for cell in cells if cell.strip() not in words])[0] else texts).append(name)
         return cls(frame, texts=tuple(texts), coded=tuple(coded))
 
 

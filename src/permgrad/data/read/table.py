@@ -126,12 +126,12 @@ def read_written(path: str | os.PathLike[str], reading: Reading | None = None) -
 
         text, lines = read_sheet(content, file, reading.sheet)
         table = parse_csv(text, file, reading)
-        table = replace(table, lines=lines if len(lines) == table.rows else None)
+        table = replace(table, lines=lines if len(lines) == table.cells.num_rows else None)
     else:
         table = parse_csv(read_text(content, file), file, reading)
-    if table.rows == 0:
+    if table.cells.num_rows == 0:
         raise InputError(
-            f"{str(file)!r} has a header ({counted(len(table.columns), 'column')}) but no rows",
+            f"{str(file)!r} has a header ({counted(table.cells.num_columns, 'column')}) but no rows",
             hint="Check how it was written.",
             code="PG013",
         )

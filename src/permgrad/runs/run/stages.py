@@ -27,7 +27,6 @@ from permgrad.base.progress import readable
 from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.base.stored import parse_json
 from permgrad.base.versions import versions
-from permgrad.data.types.column_notes import told_of_columns
 from permgrad.evaluation.baselines import (
     BaselineRows,
     baselines,
@@ -313,8 +312,7 @@ def untrained_model(work: RunWork) -> Any:
     """Return the model that is to be trained, with the encoder of the training rows."""
     if work.untrained is None:
         work.untrained = make_estimator(work.request, work.inputs, None)
-        with told_of_columns():  # warnings on columns were shown in the data stage
-            work.encoded["train"] = fit_encoder(work.untrained, work.inputs)
+        work.encoded["train"] = fit_encoder(work.untrained, work.inputs)
     return work.untrained
 
 
