@@ -130,13 +130,35 @@ class PlacedLayout:
 
         Of ``names`` only the number is checked. ``random_state`` None takes the one given when the layout was made.
         """
-        table = check_encoded(encoded, names)
+        table = as_numbers("encoded", encoded, "pass the encoded training rows")
+        if table.ndim != 2 or 0 in table.shape:
+            raise InputError(
+                f"A layout needs encoded rows of shape (rows, columns), at least one of each, got shape {table.shape}",
+                hint="Pass the encoded training rows.",
+                code="PG007",
+            )
+        columns = table.shape[1]
+        if names is not None and len(check_names("names", names, "pass the encoder's encoded_names_")) != columns:
+            raise InputError(
+                f"A layout needs one name for each encoded column, got {len(names)} names for {columns} columns",
+                hint="Pass the encoder's encoded_names_.",
+                code="PG007",
+            )
+        if infinite := int(np.isinf(table).any(axis=0).sum()):
+            raise InputError(
+                f"Encoded values must be finite, but {infinite} of {columns} columns "
+                f"{by_count(infinite, 'holds', 'hold')} infinity",
+                hint=f"Clean {by_count(infinite, 'it', 'them')} first.",
+                code="PG014",
+            )
+        empty = np.isnan(table)
+        table = np.where(empty, np.where(empty, 0.0, table).sum(axis=0) / np.maximum((~empty).sum(axis=0), 1), table)
         seed = resolve_seed(self.random_state if random_state is None else random_state)
         if not self.shares:
-            needed = self._pixels_needed(table.shape[1])
+            needed = self._pixels_needed(columns)
             self.grown = needed > self.pixels
             self.pixels = max(self.pixels, needed)
-        self.positions = check_positions(self._place(table, seed), self.pixels, table.shape[1])
+        self.positions = check_positions(self._place(table, seed), self.pixels, columns)
         return self
 
     def _pixels_needed(self, columns: int) -> int:
@@ -303,33 +325,6 @@ def layout_to_dict(layout: Layout) -> dict[str, Any]:
         "grown": checked.grown,
         "positions": checked.positions.tolist(),
     }
-
-
-def check_encoded(encoded: Any, names: Sequence[str] | None = None) -> Floats:
-    """Return encoded rows as float64 with at least one row and one column. NaN becomes the column's mean."""
-    table = as_numbers("encoded", encoded, "pass the encoded training rows")
-    if table.ndim != 2 or 0 in table.shape:
-        raise InputError(
-            f"A layout needs encoded rows of shape (rows, columns), at least one of each, got shape {table.shape}",
-            hint="Pass the encoded training rows.",
-            code="PG007",
-        )
-    if names is not None and len(check_names("names", names, "pass the encoder's encoded_names_")) != table.shape[1]:
-        raise InputError(
-            f"A layout needs one name for each encoded column, got {len(names)} names for {table.shape[1]} columns",
-            hint="Pass the encoder's encoded_names_.",
-            code="PG007",
-        )
-    if infinite := int(np.isinf(table).any(axis=0).sum()):
-        raise InputError(
-            f"Encoded values must be finite, but {infinite} of {table.shape[1]} columns "
-            f"{by_count(infinite, 'holds', 'hold')} infinity",
-            hint=f"Clean {by_count(infinite, 'it', 'them')} first.",
-            code="PG014",
-        )
-    empty = np.isnan(table)
-    means = np.where(empty, 0.0, table).sum(axis=0) / np.maximum((~empty).sum(axis=0), 1)
-    return np.where(empty, means, table)
 
 
 def check_positions(positions: Any, pixels: int, columns: int | None = None) -> Positions:

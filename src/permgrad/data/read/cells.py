@@ -62,24 +62,15 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
 
 def check_characters(texts: Iterable[object], what: str) -> None:
     """Refuse text with half a character: no file in UTF-8 holds it, nor does pandas since its version 3."""
-    text = with_half_character(texts)
-    if text is not None:
-        raise InputError(
-            f"{text[:40]!r} in {what} holds half a character (a lone surrogate)",
-            hint="Read the table in its own encoding, or replace it: text.encode('utf-8', 'replace').decode().",
-            code="PG014",
-        )
-
-
-def with_half_character(texts: Iterable[object]) -> str | None:
-    """Return the first text that UTF-8 cannot hold, or None."""
-    for text in texts:
-        if isinstance(text, str):
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                return text
-    return None
+    for text in (text for text in texts if isinstance(text, str)):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"{text[:40]!r} in {what} holds half a character (a lone surrogate)",
+                hint="Read the table in its own encoding, or replace it: text.encode('utf-8', 'replace').decode().",
+                code="PG014",
+            ) from None
 
 
 def _bare_frame(X: Any) -> pd.DataFrame:
@@ -170,7 +161,7 @@ class MissingCodes:
     @classmethod
     def of(cls, codes: CodesArgument | MissingCodes) -> MissingCodes:
         """Build from nothing, one code, a list of codes, or a mapping from column to its codes."""
-        if codes is None:
+        if codes is None or (isinstance(codes, (list, tuple)) and not codes):
             return cls()
         if isinstance(codes, MissingCodes):
             return codes

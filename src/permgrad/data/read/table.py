@@ -179,12 +179,12 @@ def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
     """Return the declared codes that no cell holds, but for those that are missing without being declared."""
     codes = MissingCodes.of(na)
     used: set[int] = set()
-    for name in X.columns if codes.labels else ():
-        if is_native_number(X[name].dtype):
-            values = X[name][X[name].isin(as_stored(codes.numbers)).to_numpy(dtype=bool)].unique()
-            used |= {codes.kind_of(canonical(value), str(name)) for value in values}
+    for name, column in ((str(name), column) for name, column in X.items()):
+        if is_native_number(column.dtype):
+            values = column[column.isin(as_stored(codes.numbers)).to_numpy(dtype=bool)].unique()
+            used |= {codes.kind_of(canonical(value), name) for value in values}
         else:
-            used |= {codes.kind_of(text, str(name)) for text in Distinct.of(X[name], str(name)).texts}
+            used |= {codes.kind_of(text, name) for text in Distinct.of(column, name).texts}
     labels = [label for place, label in enumerate(codes.labels) if place + 2 not in used]
     return [label for label in labels if label not in MISSING_ANYWAY]
 

@@ -177,10 +177,10 @@ def content_of(source: str | Path, role: str = "table") -> str:
 
         file = fetch_dataset(str(source))
         return f"data set {source}" if file is None else file_hash(file)
-    if role in ("table", "test", "validation") and is_parquet_folder(path):
-        return folder_hash(path)
     if path.is_file():
         return file_hash(path)
+    if role in ("table", "test", "validation") and is_parquet_folder(path):
+        return folder_hash(path)
     what = "is a folder" if path.is_dir() else why_missing(path)
     sets = f" Named data sets: {', '.join(names)}." if names else ""
     raise InputError(
@@ -410,9 +410,11 @@ def _variables(request: RunRequest, card: DataCard | None, features: Sequence[st
 # ---- notes on columns ------------------------------------------------------------------------------------------------
 def notes_on_cells(request: RunRequest, target: str, rows: SplitTable, written: Written) -> list[str]:
     """Note codes for missing values that never occur, and leading zeros of the target that are ignored."""
-    first, *further = [unused_codes(table, request.na_codes) for table in (written.frame, *rows.files.values())]
-    unused = [code for code in first if all(code in codes for codes in further)]
-    notes = [f"--na codes that never occur: {listed(unused, show=repr)}. Check --na."] if unused else []
+    notes = []
+    if request.na_codes:
+        first, *further = [unused_codes(table, request.na_codes) for table in (written.frame, *rows.files.values())]
+        unused = [code for code in first if all(code in codes for codes in further)]
+        notes += [f"--na codes that never occur: {listed(unused, show=repr)}. Check --na."] if unused else []
     alike = written.alike.get(target)
     if alike is not None and rows.task == "classification":
         notes.append(
