@@ -59,7 +59,7 @@ class Progress(ExitStack):
             self._bar.set_postfix_str(text)
 
 
-class Whole:
+class Whole(ExitStack):
     """One line of progress over several works, with the time left of all of them.
 
     What each work will take is expected in seconds, and corrected while it runs. ``Progress`` of the mode ``"auto"``
@@ -67,6 +67,7 @@ class Whole:
     """
 
     def __init__(self, label: str) -> None:
+        super().__init__()
         self.label, self.started = label, time.monotonic()
         self.expected: dict[str, float] = {}
         self._ended, self._shown, self._stream = threading.Event(), 0.0, sys.stderr
@@ -74,6 +75,8 @@ class Whole:
         self._name, self._since, self.share = "", self.started, 0.0
         self._left: tuple[float, float] | None = None  # the seconds that a part has left, and when this was said
         self._writer: threading.Thread | None = None
+        self.callback(self.clear)
+        self.callback(self._ended.set)
 
     def expect(self, **seconds: float) -> None:
         """Set how many seconds parts will take. The line is shown from the first call on."""
@@ -130,11 +133,6 @@ class Whole:
         spent, left = time.monotonic() - self.started, self.left()
         share = spent / max(spent + left, 1e-9)
         return share, progress_line(self.label, share, spent)
-
-    def close(self) -> None:
-        """Write no more."""
-        self._ended.set()
-        self.clear()
 
     def _write(self) -> None:
         """Rewrite the line on a terminal. Elsewhere write it at a quarter, a half and three quarters, and at times."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from permgrad.base.errors import EnvironmentProblem, InputError, did_you_mean, shown
-from permgrad.data.read.cells import as_frame, native_matrix, native_names
+from permgrad.data.read.cells import MissingCodes, as_frame, native_cells, native_names
 
 _LEAST_SHARE_SET = 0.05
 
@@ -106,7 +106,7 @@ def propose_one_hot_blocks(X: Any) -> dict[str, list[str]]:
     names = native_names(frame)
     if len(names) < 2:
         return {}
-    matrix = native_matrix(frame, names)
+    matrix, _ = native_cells(frame, names, MissingCodes())
     binary = ((matrix == 0) | (matrix == 1)).all(axis=0)
     stems: dict[str, list[int]] = {}
     for j in np.flatnonzero(binary).tolist():

@@ -336,8 +336,11 @@ def text_numbers(texts: Sequence[str]) -> Floats:
 
 
 # ---- whole matrices -------------------------------------------------------------------------------------------------
-def native_matrix(frame: pd.DataFrame, names: Sequence[str]) -> Floats:
-    """Take numeric and boolean columns as one float64 matrix, NaN where missing. Refuse complex and infinite values."""
+def native_cells(frame: pd.DataFrame, names: Sequence[str], codes: MissingCodes) -> tuple[Floats, Kinds]:
+    """Take numeric and boolean columns as one float64 matrix, NaN where missing or a code, and the kinds of missing.
+
+    Complex and infinite values are refused.
+    """
     picked = frame[list(names)]
     if name := next((name for name, dtype in zip(names, picked.dtypes, strict=True) if dtype.kind == "c"), None):
         raise InputError(
@@ -347,7 +350,13 @@ def native_matrix(frame: pd.DataFrame, names: Sequence[str]) -> Floats:
         )
     matrix = np.array(picked.to_numpy(dtype=np.float64, na_value=np.nan))
     refuse_infinite(matrix, names, frame.index)
-    return matrix
+    kinds = np.where(np.isnan(matrix), np.int16(BLANK), np.int16(PRESENT)).astype(np.int16)
+    for i, (label, number) in enumerate(zip(codes.labels, codes.numbers, strict=True)):
+        if np.isfinite(number):
+            holds = [label in codes.holds_for(name) for name in names]
+            hit = ((matrix == number) | (matrix == as_float32(number))) & np.array(holds, dtype=bool)
+            kinds[hit], matrix[hit] = 2 + i, np.nan
+    return matrix, kinds
 
 
 def refuse_infinite(matrix: Floats, names: Sequence[str], index: pd.Index[Any], places: Integers | None = None) -> None:

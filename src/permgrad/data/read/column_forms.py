@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from permgrad.base.arrays import Integers
 from permgrad.data.read.cells import PRESENT, MissingCodes, RowLines, canonical
 from permgrad.data.read.csv_table import TextTable
-from permgrad.data.read.reading import Reading, Written, code_words
+from permgrad.data.read.reading import MISSING_ANYWAY, Reading, Written, code_words
 from permgrad.data.read.whole_numbers import FIRST_INEXACT, blank_numbers, nullable
 from permgrad.data.read.written_numbers import (
     WAYS,
@@ -175,7 +175,8 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
 
 def _take_out_missing(column: _Column, reading: Reading, has_hexadecimal: bool) -> dict[str, float]:
     """Turn texts that mean missing into missing cells. Return the share of each text that was not declared."""
-    numbers, texts = column.numbers, ["", *reading.missing]
+    numbers, usual = column.numbers, MISSING_ANYWAY.difference(reading.not_na)
+    texts = ["", *usual]
     # Where all cells are numbers, none of their texts means missing. Declared codes that are numbers may.
     is_filled = numbers is not None and (numbers.type != pa.float64() or not pc.any(pc.is_nan(numbers)).as_py())
     if reading.na.holds_for(column.name) and (not is_filled or column.name in reading.text):
@@ -189,9 +190,9 @@ def _take_out_missing(column: _Column, reading: Reading, has_hexadecimal: bool) 
     column.cells = pc.if_else(hit, pa.scalar(None, pa.string()), column.cells)
     column.numbers = _cast(column.cells, has_hexadecimal)
     column.__dict__.pop("levels", None)
-    words = reading.missing.difference(reading.na.labels, reading.codes.labels)
-    usual = sorted(filter(words.__contains__, counts), key=lambda word: -counts[word])
-    return {word: counts[word] / len(hit) for word in usual}
+    words = usual.difference(reading.na.labels, reading.codes.labels)
+    found = sorted(filter(words.__contains__, counts), key=lambda word: -counts[word])
+    return {word: counts[word] / len(hit) for word in found}
 
 
 def _read_texts(column: _Column, reading: Reading) -> None:

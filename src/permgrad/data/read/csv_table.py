@@ -19,7 +19,7 @@ import pyarrow.csv
 
 from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, by_count, counted, listed, shown, two_sentences, warn_user
-from permgrad.data.read.reading import Reading
+from permgrad.data.read.reading import MISSING_ANYWAY, Reading
 from permgrad.data.types.identifiers import YEARS
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -346,7 +346,7 @@ def _leave_out(columns: dict[str, pa.ChunkedArray], unnamed: Sequence[str], read
     """Remove unnamed columns without information, unless they are requested. Return notes on them."""
     asked_for = {*reading.named, *reading.categories, *reading.identifiers}
     in_doubt = [name for name in unnamed if name not in asked_for]
-    first, nothing = next(iter(columns), None), pa.array(["", *reading.missing])
+    first, nothing = next(iter(columns), None), pa.array(["", *MISSING_ANYWAY.difference(reading.not_na)])
     numbering = [name for name in in_doubt if _only_numbers_rows(columns[name], name == first)]
     blank = [name for name in in_doubt if pc.all(pc.is_in(columns[name], nothing)).as_py()]
     for name in {*numbering, *blank}:

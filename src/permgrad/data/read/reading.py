@@ -64,11 +64,6 @@ class Reading:
     named: Collection[str] = ()
     sheet: str | None = None
 
-    @property
-    def missing(self) -> frozenset[str]:
-        """Texts that mean missing."""
-        return MISSING_ANYWAY.difference(self.not_na)
-
 
 class Written(NamedTuple):
     """A table whose columns of numbers are numbers, and how they were written.

@@ -21,10 +21,9 @@ from permgrad.data.read.cells import (
     Distinct,
     Kinds,
     MissingCodes,
-    as_float32,
     as_frame,
     is_native_number,
-    native_matrix,
+    native_cells,
     native_names,
     refuse_infinite,
     text_numbers,
@@ -177,23 +176,10 @@ def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dic
 
 
 # ---- numbers --------------------------------------------------------------------------------------------------------
-def missing_kinds(matrix: Floats, names: Sequence[str], codes: MissingCodes) -> Kinds:
-    """Say for each cell of ``(rows, columns)`` whether it is present, blank or which code it has, and make it NaN."""
-    kinds = np.where(np.isnan(matrix), np.int16(BLANK), np.int16(PRESENT)).astype(np.int16)
-    for i, (label, number) in enumerate(zip(codes.labels, codes.numbers, strict=True)):
-        if np.isfinite(number):
-            holds = [label in codes.holds_for(name) for name in names]
-            hit = ((matrix == number) | (matrix == as_float32(number))) & np.array(holds, dtype=bool)
-            kinds[hit] = 2 + i
-            matrix[hit] = np.nan
-    return kinds
-
-
 def _native_types(frame: pd.DataFrame, names: list[str], codes: MissingCodes) -> dict[str, ColumnType]:
     if not names:
         return {}
-    matrix = native_matrix(frame, names)
-    missing_kinds(matrix, names, codes)
+    matrix, _ = native_cells(frame, names, codes)
     n_rows = len(frame)
     present = ~np.isnan(matrix)
     n_missing = n_rows - present.sum(axis=0)
@@ -428,8 +414,7 @@ def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes
         _refuse_other_moments(series, column, values)
         return values, np.where(np.isnan(values), BLANK, PRESENT).astype(np.int16)
     if column.storage == "number" and is_native_number(series.dtype):
-        matrix = native_matrix(series.to_frame(name), [name])
-        kinds = missing_kinds(matrix, [name], codes)
+        matrix, kinds = native_cells(series.to_frame(name), [name], codes)
         return matrix[:, 0], kinds[:, 0]
     distinct = Distinct.of(series, name)
     kinds = np.array([codes.kind_of(text, name) for text in distinct.texts], dtype=np.int16)
