@@ -35,26 +35,6 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 _USAGE_CODES = {"NoSuchOption": "PG003", "MissingParameter": "PG005", "BadOptionUsage": "PG005", "UsageError": "PG003"}
 
 
-@contextmanager
-def _plain_usage_errors() -> Iterator[None]:
-    """Show errors of parsing as all others: one line, with a hint and a code."""
-    try:
-        yield
-    except _UsageError as error:
-        kind = type(error).__name__
-        if kind == "NoArgsIsHelpError":  # the help is the answer
-            raise
-        path = error.ctx.command_path if error.ctx else "permgrad"
-        near = did_you_mean(getattr(error, "option_name", ""), getattr(error, "possibilities", None) or ())
-        hint = f"{near} See '{path} --help'.".lstrip()
-        problem = error.message if kind == "NoSuchOption" else error.format_message()
-        problem = problem.partition(", unable to parse")[0].replace("Input should be", "it must be").rstrip(".")
-        problem = problem.replace("Got unexpected extra argument(s)", "Unexpected further argument")
-        code = "PG002" if " than " in problem else _USAGE_CODES.get(kind, "PG001")
-        fail(str(InputError(problem, hint, code)))
-        raise typer.Exit(InputError.exit_code) from error
-
-
 class _Commands(TyperGroup):
     """The group of all commands, whose usage errors look like other errors."""
 
@@ -63,13 +43,26 @@ class _Commands(TyperGroup):
         first = ("demo", "run", "explain", "predict", "report", "compare", "tune")
         return [*first, *(name for name in super().list_commands(ctx) if name not in first)]
 
-    def make_context(self, *args: Any, **options: Any) -> Any:
-        with _plain_usage_errors():
-            return super().make_context(*args, **options)
-
-    def invoke(self, *args: Any, **options: Any) -> Any:
-        with _plain_usage_errors():
-            return super().invoke(*args, **options)
+    def main(self, *args: Any, **options: Any) -> None:
+        """Run a command and end the process. Errors of parsing are shown as all others: one line, a hint and a code."""
+        try:
+            sys.exit(super().main(*args, **{**options, "standalone_mode": False}))
+        except typer.Abort:  # Ctrl-C while options are parsed
+            sys.exit(130)
+        except _UsageError as error:
+            kind = type(error).__name__
+            if kind == "NoArgsIsHelpError":  # the help is the answer
+                error.show()
+                sys.exit(error.exit_code)
+            path = error.ctx.command_path if error.ctx else "permgrad"
+            near = did_you_mean(getattr(error, "option_name", ""), getattr(error, "possibilities", None) or ())
+            hint = f"{near} See '{path} --help'.".lstrip()
+            problem = error.message if kind == "NoSuchOption" else error.format_message()
+            problem = problem.partition(", unable to parse")[0].replace("Input should be", "it must be").rstrip(".")
+            problem = problem.replace("Got unexpected extra argument(s)", "Unexpected further argument")
+            code = "PG002" if " than " in problem else _USAGE_CODES.get(kind, "PG001")
+            fail(str(InputError(problem, hint, code)))
+            sys.exit(InputError.exit_code)
 
 
 app = typer.Typer(
