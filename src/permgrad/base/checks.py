@@ -121,11 +121,8 @@ def check_names(name: str, value: Any, fix: str) -> tuple[str, ...]:
 def check_class_names(names: Iterable[object]) -> None:
     """Refuse a class, or another output, that is called as explanations call all of them together."""
     if any(str(name) == "all" for name in names):
-        raise InputError(
-            "A class must not be called 'all': explanations use that name for all classes together",
-            hint="Rename the class, for example to 'every'.",
-            code="PG008",
-        )
+        problem = "A class must not be called 'all': explanations use that name for all classes together"
+        raise InputError(problem, hint="Rename the class, for example to 'every'.", code="PG008")
 
 
 def check_choice(kind: str, value: object, choices: Iterable[str]) -> None:

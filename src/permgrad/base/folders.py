@@ -69,11 +69,8 @@ class FolderKind:
         if not isinstance(record, dict) or not isinstance(record.get("schema_version", 0), int):
             return None
         if record.get("schema_version", 0) > SCHEMA_VERSION:
-            raise InputError(
-                f"{path} has format {record['schema_version']}, and this permgrad reads up to {SCHEMA_VERSION}",
-                hint="Update permgrad, or choose another folder with --out.",
-                code="PG053",
-            )
+            problem = f"{path} has format {record['schema_version']}, and this permgrad reads up to {SCHEMA_VERSION}"
+            raise InputError(problem, hint="Update permgrad, or choose another folder with --out.", code="PG053")
         holds = {self.key: dict, **self.holds}
         return record if all(isinstance(record.get(name), kind) for name, kind in holds.items()) else None
 
@@ -143,11 +140,8 @@ class FolderKind:
         foreign = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(ours))
         if foreign:
             beside = "" if set(foreign) & set(self.names) else ", or add to it with --overwrite"
-            raise InputError(
-                f"{folder} holds other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''})",
-                hint=f"Choose another folder with --out{beside}.",
-                code="PG050",
-            )
+            problem = f"{folder} holds other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''})"
+            raise InputError(problem, hint=f"Choose another folder with --out{beside}.", code="PG050")
 
     def refuse_damaged(
         self, folder: Path, fix: str = "Start again with --overwrite, or choose another folder with --out."
@@ -261,8 +255,5 @@ def believed(folder: Path) -> Iterator[None]:
         raise InputError(f"{error.filename} is missing", hint="Run again with --from data.", code="PG052") from error
     except _DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else ""
-        raise InputError(
-            f"A file in {folder} is missing or damaged ({type(error).__name__}: {reason})",
-            hint="Run again with --from data.",
-            code="PG052",
-        ) from error
+        problem = f"A file in {folder} is missing or damaged ({type(error).__name__}: {reason})"
+        raise InputError(problem, hint="Run again with --from data.", code="PG052") from error

@@ -75,11 +75,8 @@ def hold_folder(
         holder = ""
         with suppress(OSError):
             holder = path.read_text(encoding="utf-8").strip()
-        raise InputError(
-            f"Only one process at a time can {rule}, but process {holder or 'unknown'} is {fact} {folder}",
-            hint=f"Wait until it ends, or {fix}.",
-            code="PG054",
-        )
+        problem = f"Only one process at a time can {rule}, but process {holder or 'unknown'} is {fact} {folder}"
+        raise InputError(problem, hint=f"Wait until it ends, or {fix}.", code="PG054")
     try:
         with writing(folder, fix):
             path.write_text(f"{os.getpid()}\n", encoding="utf-8")

@@ -178,11 +178,8 @@ def _checked(options: Mapping[str, Option], lists: Mapping[str, type], values: d
         if each and not several:
             raise InputError(f"{flag} is empty", hint="List at least one name, or leave it out.", code="PG005")
         if lists[name] is int and (strange := [text for text in several if not text.isdecimal()]):
-            raise InputError(
-                f"--{name} must list whole numbers, got {strange[0]!r}",
-                hint=f"For example: --{name} 42,43,44.",
-                code="PG001",
-            )
+            problem = f"--{name} must list whole numbers, got {strange[0]!r}"
+            raise InputError(problem, hint=f"For example: --{name} 42,43,44.", code="PG001")
         distinct = dict.fromkeys(several) if option.lists == "names" else several
         checked[name] = tuple(map(int, distinct) if lists[name] is int else distinct)
     return checked

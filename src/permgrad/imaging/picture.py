@@ -103,11 +103,8 @@ def _entries(positions: Positions, names: Sequence[str] | None) -> list[_Entry]:
     named = [f"x{index}" for index in range(columns)] if names is None else names
     named = check_names("names", named, "pass the encoder's encoded_names_")
     if len(named) != columns:
-        raise InputError(
-            f"names must hold one name for each encoded column, got {len(named)} names for {columns} columns",
-            hint="Pass the encoder's encoded_names_.",
-            code="PG007",
-        )
+        problem = f"names must hold one name for each encoded column, got {len(named)} names for {columns} columns"
+        raise InputError(problem, hint="Pass the encoder's encoded_names_.", code="PG007")
     members: dict[tuple[int, int], list[str]] = {}
     for (row, place), name in zip(positions.tolist(), named, strict=True):
         members.setdefault((row, place), []).append(name)

@@ -225,11 +225,8 @@ class Renderer(nn.Module):
         """Return the checked columns without those that are never seen."""
         indexes = np.atleast_1d(np.asarray(columns if np.ndim(columns) == 0 else list(columns), dtype=np.int64))  # type: ignore[arg-type]
         if indexes.size and (indexes.min() < 0 or indexes.max() >= len(self.positions)):
-            raise InputError(
-                f"columns must be from 0 to {len(self.positions) - 1}, got {indexes.tolist()}",
-                hint="The encoder's columns_of gives them.",
-                code="PG002",
-            )
+            problem = f"columns must be from 0 to {len(self.positions) - 1}, got {indexes.tolist()}"
+            raise InputError(problem, hint="The encoder's columns_of gives them.", code="PG002")
         return np.intersect1d(indexes, self._visible)
 
     # ---- saving, loading ---------------------------------------------------------------------------------------------
@@ -268,11 +265,8 @@ class Renderer(nn.Module):
             return self._plans[key]
         top, bottom, left, right = box
         if not (0 <= top <= bottom <= self.height and 0 <= left <= right <= self.width):
-            raise InputError(
-                f"box must be inside the picture of {self.height}×{self.width} pixels, got {tuple(box)}",
-                hint="Use region_of.",
-                code="PG002",
-            )
+            problem = f"box must be inside the picture of {self.height}×{self.width} pixels, got {tuple(box)}"
+            raise InputError(problem, hint="Use region_of.", code="PG002")
         size, reach = (bottom - top, right - left), self._reach
         place = self.positions - (top, left)
         near = np.all((place >= -reach) & (place < np.add(size, reach)), axis=1)

@@ -109,18 +109,12 @@ def find_file(
         made = fetch_bytes(url)
         made = convert(made) if convert is not None else made
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise EnvironmentProblem(
-            f"The file of {what} is not on this machine, and {url} cannot be downloaded ({type(error).__name__})",
-            hint=by_hand,
-            code="PG063",
-        ) from error
+        problem = f"The file of {what} is not on this machine, and {url} cannot be downloaded ({type(error).__name__})"
+        raise EnvironmentProblem(problem, hint=by_hand, code="PG063") from error
     content = hashlib.new(digest, made, usedforsecurity=False).hexdigest()
     if content != checksum:
-        raise EnvironmentProblem(
-            f"The download of {what} from {url} has the {algorithm} {content}, not the {checksum} of its source",
-            hint=by_hand,
-            code="PG063",
-        )
+        problem = f"The download of {what} from {url} has the {algorithm} {content}, not the {checksum} of its source"
+        raise EnvironmentProblem(problem, hint=by_hand, code="PG063")
     try:
         with atomic_path(cached) as temporary:
             temporary.write_bytes(made)

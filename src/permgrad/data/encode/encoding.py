@@ -306,11 +306,8 @@ class TableEncoder:
         """Read back what ``to_dict`` wrote. ``InputError``: written by a newer version, or damaged."""
         version = content.get("format")
         if version != _FORMAT:
-            raise InputError(
-                f"The stored encoder has format {version!r}, but this permgrad reads format {_FORMAT}",
-                hint="Update permgrad.",
-                code="PG053",
-            )
+            problem = f"The stored encoder has format {version!r}, but this permgrad reads format {_FORMAT}"
+            raise InputError(problem, hint="Update permgrad.", code="PG053")
         try:
             made = cls(
                 content["numeric"],
@@ -330,11 +327,8 @@ class TableEncoder:
             made.years_ = {name: (int(ends[0]), int(ends[1])) for name, ends in content["years"].items()}
             made._set_slots([Slot(*slot) for slot in content["slots"]])
         except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise InputError(
-                f"Part of a stored encoder is missing or damaged ({error!r})",
-                hint="Save the model again.",
-                code="PG052",
-            ) from error
+            problem = f"Part of a stored encoder is missing or damaged ({error!r})"
+            raise InputError(problem, hint="Save the model again.", code="PG052") from error
         return made
 
 

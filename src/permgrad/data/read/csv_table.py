@@ -84,11 +84,8 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     source = _Source(text, delimiter, file, int(has_separator))
     records = _records(text, delimiter)
     if not records:
-        raise InputError(
-            f"A field of {str(file)!r} has more than {csv.field_size_limit():,} characters",
-            hint="Check its quotes (one may not be closed), or shorten it.",
-            code="PG011",
-        )
+        problem = f"A field of {str(file)!r} has more than {csv.field_size_limit():,} characters"
+        raise InputError(problem, hint="Check its quotes (one may not be closed), or shorten it.", code="PG011")
     written = [name.strip() for name in records[0]]
     _check_header(written, records, source)
     header, notes = _unique_names(written, file, reading.classes)
@@ -241,11 +238,8 @@ class _Source:
             for _ in reader:
                 pass
         except csv.Error:
-            raise InputError(
-                f"Line {reader.line_num + self.before} of {str(self.file)!r} escapes a quote with a backslash",
-                hint='Write "" instead.',
-                code="PG011",
-            ) from None
+            problem = f"Line {reader.line_num + self.before} of {str(self.file)!r} escapes a quote with a backslash"
+            raise InputError(problem, hint='Write "" instead.', code="PG011") from None
 
 
 # ---- names ----------------------------------------------------------------------------------------------------------
@@ -253,11 +247,8 @@ def _check_header(header: list[str], records: list[list[str]], source: _Source) 
     """Refuse lines that are no header: comments, a title, delimiters where none belong."""
     file, width = str(source.file), len(header)
     if header[0].startswith(_COMMENTS) and (width == 1 or width < len(records[-1])):
-        raise InputError(
-            f"{file!r} begins with the comment {header[0][:40]!r} instead of the names of its columns",
-            hint="Remove such lines.",
-            code="PG011",
-        )
+        problem = f"{file!r} begins with the comment {header[0][:40]!r} instead of the names of its columns"
+        raise InputError(problem, hint="Remove such lines.", code="PG011")
     if width == 1:
         _check_single(header[0], [record[0] for record in records], file)
     empty = [place for place, name in enumerate(header, start=1) if not name]
@@ -293,11 +284,8 @@ def _check_single(header: str, cells: list[str], file: str) -> None:
                 code="PG011",
             )
     if any(sign in header for sign in DELIMITERS):
-        raise InputError(
-            f"No delimiter splits {file!r}: its only column would be {header!r}",
-            hint="Check its quotes and save it with commas.",
-            code="PG011",
-        )
+        problem = f"No delimiter splits {file!r}: its only column would be {header!r}"
+        raise InputError(problem, hint="Check its quotes and save it with commas.", code="PG011")
 
 
 def _unique_names(written: list[str], file: Path, once: Collection[str]) -> tuple[list[str], list[str]]:
@@ -305,11 +293,8 @@ def _unique_names(written: list[str], file: Path, once: Collection[str]) -> tupl
     named = [name or f"column {place}" for place, name in enumerate(written, start=1)]
     repeated = {name: count for name, count in Counter(filter(None, written)).items() if count > 1}
     if repeated and all(map(_is_number, written)):
-        raise InputError(
-            f"Column names must be unique, but {str(file)!r} begins with numbers, some of them repeated",
-            hint="Add a line with names.",
-            code="PG008",
-        )
+        problem = f"Column names must be unique, but {str(file)!r} begins with numbers, some of them repeated"
+        raise InputError(problem, hint="Add a line with names.", code="PG008")
     for name in once:
         if name in repeated:
             raise InputError(

@@ -61,11 +61,8 @@ def read_sheet(content: bytes, file: Path, sheet: str | None) -> tuple[str, Inte
     except InputError:
         raise
     except (*DAMAGE, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{str(file)!r} is a damaged Excel file ({error_in_words(error)})",
-            hint="Open it, and save it again as .xlsx or CSV.",
-            code="PG011",
-        ) from error
+        problem = f"{str(file)!r} is a damaged Excel file ({error_in_words(error)})"
+        raise InputError(problem, hint="Open it, and save it again as .xlsx or CSV.", code="PG011") from error
     if not rows:
         raise InputError(
             f"Sheet {chosen.title!r} of {str(file)!r} is empty", hint="Choose another with --sheet.", code="PG011"
@@ -78,11 +75,8 @@ def _check_size(content: bytes, file: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         unpacked = sum(entry.file_size for entry in archive.infolist())
     if unpacked > max(_MOST_UNPACKED, _MOST_TIMES * len(content)):
-        raise InputError(
-            f"{str(file)!r} has {len(content):,} bytes and unpacks to {unpacked:,}",
-            hint="If you trust it, open it and save the sheet as CSV.",
-            code="PG011",
-        )
+        problem = f"{str(file)!r} has {len(content):,} bytes and unpacks to {unpacked:,}"
+        raise InputError(problem, hint="If you trust it, open it and save the sheet as CSV.", code="PG011")
     check_fits(unpacked, str(file))
 
 

@@ -141,9 +141,6 @@ def check_not_na(texts: Iterable[str], na: MissingCodes) -> list[str]:
                 code="PG004",
             )
         if name in na.labels:
-            raise InputError(
-                f"Text {shown(name)} is declared both as missing and as not missing",
-                hint="Leave one out.",
-                code="PG006",
-            )
+            problem = f"Text {shown(name)} is declared both as missing and as not missing"
+            raise InputError(problem, hint="Leave one out.", code="PG006")
     return names

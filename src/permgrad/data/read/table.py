@@ -130,11 +130,8 @@ def read_written(path: str | os.PathLike[str], reading: Reading | None = None) -
     else:
         table = parse_csv(read_text(content, file), file, reading)
     if table.cells.num_rows == 0:
-        raise InputError(
-            f"{str(file)!r} has a header ({counted(table.cells.num_columns, 'column')}) but no rows",
-            hint="Check how it was written.",
-            code="PG013",
-        )
+        problem = f"{str(file)!r} has a header ({counted(table.cells.num_columns, 'column')}) but no rows"
+        raise InputError(problem, hint="Check how it was written.", code="PG013")
     return read_columns(table, RowLines(file, table.lines), reading)
 
 

@@ -79,11 +79,8 @@ def unzipped(content: bytes, file: Path) -> bytes:
             code="PG011",
         )
     if len(unpacked) > room:
-        raise InputError(
-            f"The gzip file {str(file)!r} unpacks to more than {room:,} bytes, a third of the free memory",
-            hint="Write it as Parquet, which is read in parts, or use fewer rows.",
-            code="PG061",
-        )
+        problem = f"The gzip file {str(file)!r} unpacks to more than {room:,} bytes, a third of the free memory"
+        raise InputError(problem, hint="Write it as Parquet, which is read in parts, or use fewer rows.", code="PG061")
     return unpacked
 
 
@@ -106,11 +103,8 @@ def read_text(content: bytes, file: Path) -> str:
     place = text.find("\x00")
     if place >= 0:
         line = text.count("\n", 0, place) + 1
-        raise InputError(
-            f"Line {line} of {str(file)!r} holds a NUL byte",
-            hint="Write the file again, or remove the byte.",
-            code="PG011",
-        )
+        problem = f"Line {line} of {str(file)!r} holds a NUL byte"
+        raise InputError(problem, hint="Write the file again, or remove the byte.", code="PG011")
     for pattern, kind in _TEXTS:
         if re.match(pattern, head.lstrip()[:200], re.IGNORECASE):
             raise _another_kind(file, kind, "export it as CSV")
@@ -149,11 +143,8 @@ def _decoded(content: bytes, file: Path) -> str:
         try:
             return content.decode(encoding)
         except UnicodeDecodeError:
-            raise InputError(
-                f"{str(file)!r} is {encoding.upper()[:6]} text that is cut off or damaged",
-                hint="Copy it again, or save it as UTF-8.",
-                code="PG011",
-            ) from None
+            problem = f"{str(file)!r} is {encoding.upper()[:6]} text that is cut off or damaged"
+            raise InputError(problem, hint="Copy it again, or save it as UTF-8.", code="PG011") from None
     # NUL bytes that are among text, and few, are refused with their line.
     is_text = head.count(0) <= max(1, len(head) // 100) and not re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]", head)
     if b"\x00" in head and not is_text:

@@ -162,11 +162,8 @@ def infer_schema(
 def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dict[str, Kind]:
     """Return the declared kinds with names as text. Refuse anything but a mapping of columns to kinds."""
     if kinds is not None and not isinstance(kinds, Mapping):
-        raise InputError(
-            f"kinds must be None or a mapping of column to kind, got {shown(kinds)}",
-            hint="Pass for example kinds={'postcode': 'categorical'}.",
-            code="PG001",
-        )
+        problem = f"kinds must be None or a mapping of column to kind, got {shown(kinds)}"
+        raise InputError(problem, hint="Pass for example kinds={'postcode': 'categorical'}.", code="PG001")
     declared = {str(name): kind for name, kind in (kinds or {}).items()}
     for name, kind in declared.items():
         if not isinstance(kind, str) or kind not in get_args(Kind):
@@ -379,11 +376,8 @@ def _declared_type(
 def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
     read = _date_type(column, texts)
     if read is None:
-        raise InputError(
-            f"Column {column.name!r} is declared date but has {texts[0]!r}",
-            hint="Write the dates like 2024-01-31, or declare another kind.",
-            code="PG014",
-        )
+        problem = f"Column {column.name!r} is declared date but has {texts[0]!r}"
+        raise InputError(problem, hint="Write the dates like 2024-01-31, or declare another kind.", code="PG014")
     return replace(read, reason=column.reason)
 
 
@@ -392,11 +386,8 @@ def _declared_boolean(column: ColumnType, texts_of: Callable[[], list[str]]) -> 
         return column
     texts = texts_of()
     if len(texts) != 2:
-        raise InputError(
-            f"Column {column.name!r} is declared boolean but holds {len(texts)} values",
-            hint="Declare it categorical.",
-            code="PG014",
-        )
+        problem = f"Column {column.name!r} is declared boolean but holds {len(texts)} values"
+        raise InputError(problem, hint="Declare it categorical.", code="PG014")
     if set(texts) == {"0", "1"} and column.storage == "number":
         return column
     numbers = text_numbers(texts)
