@@ -168,20 +168,21 @@ def _checked(options: Mapping[str, Option], lists: Mapping[str, type], values: d
     """
     checked = dict(values)
     for name, option in options.items():
-        flag, is_split, each = flag_of(name, option), option.lists in ("names", "entries"), values[name]
-        if option.choices and not option.table and not is_split:
-            for value in each if isinstance(each, (list, tuple)) else [each]:
-                option.check(option.metavar if option.positional and option.metavar else flag, value)
+        flag, is_split = flag_of(name, option), option.lists in ("names", "entries")
+        texts = tuple(values[name] or ()) if name in lists else (values[name],)
+        if option.choices and not (option.table or is_split):
+            for text in texts:
+                option.check((option.positional and option.metavar) or flag, text)
         if name not in lists:
             continue
-        several = separated(each or ()) if is_split else tuple(each or ())
-        if each and not several:
+        several = separated(texts) if is_split else texts
+        if texts and not several:
             raise InputError(f"{flag} is empty", hint="List at least one name, or leave it out.", code="PG005")
         if lists[name] is int and (strange := [text for text in several if not text.isdecimal()]):
             problem = f"--{name} must list whole numbers, got {strange[0]!r}"
             raise InputError(problem, hint=f"For example: --{name} 42,43,44.", code="PG001")
         distinct = dict.fromkeys(several) if option.lists == "names" else several
-        checked[name] = tuple(map(int, distinct) if lists[name] is int else distinct)
+        checked[name] = tuple(map(lists[name], distinct))
     return checked
 
 

@@ -240,7 +240,7 @@ def _settle_signs(columns: Sequence[_Column], reading: Reading, *, comma_parts: 
         elif column.dotted:
             _settle_points(column, sole or like, proven, reading.decimal)
         elif column.values is None:
-            _settle_spoiled(column, like or ".")
+            _settle_spoiled(column, like)
         elif column.values.dtype != bool and pd.api.types.is_numeric_dtype(column.values.dtype):
             column.sign = "." if column.proven and reading.decimal is None else sole
 
@@ -289,9 +289,9 @@ def _settle_ways(column: _Column, signs: tuple[str | None, str | None], comma_pa
         column.values = column.spread([canonical(numbers[text]) if text in numbers else text for text in texts])
 
 
-def _settle_spoiled(column: _Column, sign: str) -> None:
+def _settle_spoiled(column: _Column, like: str | None) -> None:
     """Keep as text a column that was numbers in the training table: the error names the odd cell."""
-    fitting = [way for way in WAYS if way.point == sign]
+    fitting = [way for way in WAYS if way.point == (like or ".")]
     written = []
     for text in column.levels[1]:
         bare = column.bare.get(text, text)
