@@ -135,7 +135,8 @@ class FolderKind:
         if overwrite:
             self.refuse_taken(folder)
             return
-        self.refuse_damaged(folder)
+        if (folder / self.names[0]).is_file():
+            self.refuse_damaged(folder)
         ours = (LOCK, f".{self.names[0]}.", *self.leftovers)
         foreign = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(ours))
         if foreign:

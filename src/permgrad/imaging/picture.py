@@ -54,7 +54,7 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
     """
     layout = getattr(layout, "layout", layout)
     checked = check_layout(layout)
-    positions, pixels, shared = checked.positions, checked.pixels, checked.collisions
+    positions, pixels = checked.positions, checked.pixels
     if not len(positions):
         raise InputError(
             f"{type(layout).__name__} is not fitted: it has no positions", hint="Call fit first.", code="PG030"
@@ -63,8 +63,9 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
         raise InputError(f"title must be text, got {shown(title)}", hint="Pass text, or leave it out.", code="PG001")
     name = str(getattr(layout, "name", "") or type(layout).__name__)
     heading = f"{name} layout: {len(positions)} columns on {pixels} × {pixels} pixels"
+    _, counts = np.unique(positions, axis=0, return_counts=True)
+    shared, hidden = int(counts[counts > 1].sum()), len(positions) - len(counts)
     heading += f", {shared} share a pixel" if shared else ""
-    hidden = len(positions) - len(np.unique(positions, axis=0))
     heading += f" ({hidden} overwritten)" if hidden and checked.overlap == "last" and checked.blur is None else ""
     # The square part of the grid to show: what is in use and a margin of one pixel.
     low, high = np.maximum(positions.min(axis=0) - 1, 0), np.minimum(positions.max(axis=0) + 2, pixels)

@@ -333,7 +333,8 @@ def native_cells(frame: pd.DataFrame, names: Sequence[str], codes: MissingCodes)
     matrix = np.array(picked.to_numpy(dtype=np.float64, na_value=np.nan))
     refuse_infinite(matrix, names, frame.index)
     kinds = np.where(np.isnan(matrix), np.int16(BLANK), np.int16(PRESENT)).astype(np.int16)
-    for i, (label, number) in enumerate(zip(codes.labels, codes.numbers, strict=True)):
+    for i, label in enumerate(codes.labels):
+        number = codes.numbers[i]
         if np.isfinite(number):
             holds = [label in codes.holds_for(name) for name in names]
             hit = ((matrix == number) | (matrix == as_float32(number))) & np.array(holds, dtype=bool)

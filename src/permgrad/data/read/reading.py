@@ -107,8 +107,7 @@ def _holds_text(column: pd.Series[Any]) -> bool:
 
 def code_words(codes: MissingCodes, name: str) -> set[str]:
     """Return the codes of a column that are no numbers."""
-    words = {label for label, number in zip(codes.labels, codes.numbers, strict=True) if np.isnan(number)}
-    return words.intersection(codes.holds_for(name))
+    return {label for label in codes.holds_for(name) if np.isnan(codes.numbers[codes.labels.index(label)])}
 
 
 # ---- texts that mean missing ----------------------------------------------------------------------------------------

@@ -185,18 +185,17 @@ def _native_types(frame: pd.DataFrame, names: list[str], codes: MissingCodes) ->
     with np.errstate(invalid="ignore"):
         n_levels = (np.diff(ordered, axis=0) > 0).sum(axis=0) + (n_missing < n_rows)
     integer = [dtype.kind in "iu" for dtype in frame[names].dtypes]
-    rows = row_numbers(frame.index)
     types = {}
     for j, name in enumerate(names):
         # Fewer levels than cells may be fewer than there are numbers.
         fused = fused_reason(frame[name][present[:, j]]) if integer[j] and n_levels[j] < n_rows - n_missing[j] else None
         reason = fused or "numbers"
         base = ColumnType(name, "numeric", "number", reason, n_rows, int(n_missing[j]), int(n_levels[j]))
-        types[name] = _number_type(base, matrix[:, j], rows, binary=bool(binary[j]), integer=integer[j])
+        types[name] = _number_type(base, matrix[:, j], frame.index, binary=bool(binary[j]), integer=integer[j])
     return types
 
 
-def _number_type(base: ColumnType, values: Floats, rows: Integers, *, binary: bool, integer: bool) -> ColumnType:
+def _number_type(base: ColumnType, values: Floats, index: pd.Index[Any], *, binary: bool, integer: bool) -> ColumnType:
     if base.n_levels <= 1:
         return _constant(base)
     if binary:
@@ -205,7 +204,9 @@ def _number_type(base: ColumnType, values: Floats, rows: Integers, *, binary: bo
     # One missing cell, and whole numbers are stored as others.
     if n_known < FEWEST_FOR_IDENTIFIER or not (integer or (base.n_missing and are_whole(values))):
         return base
-    kind, reason = ("numeric", None) if base.n_levels < n_known else kind_of_distinct(base.name, values, rows)
+    kind, reason = base.kind, None
+    if base.n_levels >= n_known:
+        kind, reason = kind_of_distinct(base.name, values, row_numbers(index))
     if reason is None and not base.reason.endswith(FUSED):
         reason = codes_reason(base.name, values)
     return replace(base, kind=kind, reason=reason or base.reason)
@@ -336,7 +337,7 @@ def _text_number_type(base: ColumnType, series: pd.Series[Any], codes: MissingCo
     seen = values[~np.isnan(values)]
     base = replace(base, n_levels=len(np.unique(seen)))
     binary = bool(np.isin(seen, (0.0, 1.0)).all())
-    return _number_type(base, values, row_numbers(series.index), binary=binary, integer=are_whole(values))
+    return _number_type(base, values, series.index, binary=binary, integer=are_whole(values))
 
 
 # ---- declared kinds -------------------------------------------------------------------------------------------------

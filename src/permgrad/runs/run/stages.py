@@ -35,7 +35,7 @@ from permgrad.evaluation.baselines import (
     run_baselines,
     why_absent,
 )
-from permgrad.imaging.layout import StoredLayout, fit_layout, layout_to_dict, make_layout
+from permgrad.imaging.layout import StoredLayout, check_layout, fit_layout, layout_to_dict, make_layout
 from permgrad.imaging.picture import layout_svg
 from permgrad.models.devices import computing_threads
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
@@ -82,8 +82,8 @@ Say = Callable[[str], None]
 class RunWork:
     """What stages pass on in memory. What is missing is read from the folder or computed again.
 
-    ``untrained`` is the model before its training, ``encoded`` the rows of each part of the split. ``data`` and
-    ``columns`` are the contents of the files of these names.
+    ``untrained`` is the model before its training, ``encoded`` the rows of each part of the split. ``layout``,
+    ``data`` and ``columns`` are the contents of the files of these names.
     """
 
     request: RunRequest
@@ -92,6 +92,7 @@ class RunWork:
     say: Say
     clock: Clock = field(default_factory=Clock)
     untrained: Any = None
+    layout: StoredLayout | None = None
     encoded: dict[str, EncodedRows] = field(default_factory=dict)
 
     @cached_property
@@ -298,6 +299,7 @@ def layout_stage(work: RunWork) -> None:
     layout, names = place_columns(work.encoded["train"], get_preset(work.request.preset), work.request.seed)
     if layout.pixels > 20:
         work.say(f"note: the image has {layout.pixels} × {layout.pixels} pixels, to hold {len(names)} columns")
+    work.layout = check_layout(layout)
     write_text_atomic(work.folder.path / "layout.svg", layout_svg(layout, names))
     write_json_atomic(work.folder.path / "layout.json", {**layout_to_dict(layout), "columns": names})
 
@@ -340,9 +342,10 @@ def fit_model(work: RunWork) -> Any:
     """Return the trained model. Only validation rows of known classes stop the training."""
     model, parts = untrained_model(work), work.inputs.parts
     if not work.request.images:
-        with believed(work.folder.path):
-            layout = StoredLayout.from_dict(parse_json((work.folder.path / "layout.json").read_bytes()))
-        model.set_params(layout=layout)
+        if work.layout is None:
+            with believed(work.folder.path):
+                work.layout = StoredLayout.from_dict(parse_json((work.folder.path / "layout.json").read_bytes()))
+        model.set_params(layout=work.layout)
     for part in PARTS[1:]:
         work.encoded[part] = model.encode_rows(parts[part].inputs)
     done = say_resumed(work)
