@@ -49,11 +49,8 @@ class PermgradError(Exception):
 
 def two_sentences(problem: str, hint: str = "") -> str:
     """Return a problem and a hint as two sentences, each with a full stop. Warnings use it too."""
-    return f"{_sentence(problem)} {_sentence(hint[0].upper() + hint[1:])}" if hint else _sentence(problem)
-
-
-def _sentence(text: str) -> str:
-    return text if not text or text.endswith((".", "!", "?", "…", ":")) else f"{text}."
+    texts = [problem, hint[0].upper() + hint[1:]] if hint else [problem]
+    return " ".join(text if not text or text.endswith((".", "!", "?", "…", ":")) else f"{text}." for text in texts)
 
 
 class InputError(PermgradError, ValueError):
