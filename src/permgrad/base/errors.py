@@ -105,8 +105,12 @@ def keeping_warnings() -> Iterator[list[str]]:
         _kept_warnings.reset(token)
 
 
-def warn_user(message: str) -> None:
-    """Warn with the line of the caller's own code, however deep inside the package it happens."""
+def warn_user(message: str, hint: str = "") -> None:
+    """Warn with the line of the caller's own code, however deep inside the package it happens.
+
+    With a ``hint`` these are two sentences.
+    """
+    message = two_sentences(message, hint) if hint else message
     warned = _kept_warnings.get()
     if warned is not None:
         warned.append(message)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from permgrad.base.arrays import Array
 from permgrad.base.checks import check_path, is_whole
-from permgrad.base.errors import InputError, by_count, listed, shown, two_sentences, warn_user
+from permgrad.base.errors import InputError, by_count, listed, shown, warn_user
 
 #: Longest side of an image that nobody gave a size: enough for shapes, and training stays minutes on a processor.
 LONGEST_SIDE = 64
@@ -91,11 +91,9 @@ class ImageColumn:
         pixels = cls(name, height, width, channels, (), ()).read(files)
         if any(map(_is_deep, modes)) and (top := int(pixels.max(initial=0))) <= _DARK:
             warn_user(
-                two_sentences(
-                    f"The training images of column {name!r} reach level {top} of 255 at most, after scaling from "
-                    "0 … 65,535 (integers) or 0 … 1 (real numbers)",
-                    "Rescale all images of the column by one factor.",
-                )
+                f"The training images of column {name!r} reach level {top} of 255 at most, after scaling from "
+                "0 … 65,535 (integers) or 0 … 1 (real numbers)",
+                "Rescale all images of the column by one factor.",
             )
         by_channel = [pixels[:, channel] for channel in range(channels)]
         mean = tuple(float(values.mean(dtype=np.float64)) / 255 for values in by_channel)

@@ -30,7 +30,6 @@ from permgrad.base.errors import (
     did_you_mean,
     listed,
     shown,
-    two_sentences,
     warn_user,
 )
 from permgrad.base.files import file_hash, why_missing
@@ -343,12 +342,10 @@ def _find(place: Path) -> tuple[Path, list[Path]]:
     if parquet and len(parquet) < len(seen):
         left_out = sorted(file.relative_to(place).as_posix() for file in seen if file.suffix.lower() not in SUFFIXES)
         warn_user(
-            two_sentences(
-                f"Folder {str(place)!r} also holds {counted(len(left_out), 'other data file')} "
-                f"({listed(left_out, 3)}), "
-                f"which {by_count(len(left_out), 'is', 'are')} left out: only its Parquet files are read",
-                "Write them as Parquet, or move them away.",
-            )
+            f"Folder {str(place)!r} also holds {counted(len(left_out), 'other data file')} "
+            f"({listed(left_out, 3)}), "
+            f"which {by_count(len(left_out), 'is', 'are')} left out: only its Parquet files are read",
+            "Write them as Parquet, or move them away.",
         )
     if not parquet:
         problem = f"Folder {str(place)!r} holds no file that ends in {' or '.join(SUFFIXES)}"

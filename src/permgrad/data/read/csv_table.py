@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from permgrad.base.arrays import Integers
-from permgrad.base.errors import InputError, by_count, counted, listed, shown, two_sentences, warn_user
+from permgrad.base.errors import InputError, by_count, counted, listed, shown, warn_user
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading
 from permgrad.data.types.identifiers import YEARS
 
@@ -368,11 +368,9 @@ def _warn_of_no_header(header: list[str], labels: list[str], file: Path) -> None
     if len(header) > 1 and 2 * len(numbers) >= len(header) and not rising:
         more = ", …" if len(header) > 4 else ""
         warn_user(
-            two_sentences(
-                f"The first line of {str(file)!r} looks like a row ({', '.join(map(repr, header[:4]))}{more}), "
-                "but is read as the names of the columns",
-                "Add a line with names.",
-            )
+            f"The first line of {str(file)!r} looks like a row ({', '.join(map(repr, header[:4]))}{more}), "
+            "but is read as the names of the columns",
+            "Add a line with names.",
         )
 
 

@@ -22,7 +22,6 @@ from permgrad.base.errors import (
     did_you_mean,
     error_in_words,
     listed,
-    two_sentences,
     warn_user,
 )
 from permgrad.data.read.parquet import DAMAGE
@@ -97,10 +96,8 @@ def _choose(sheets: list[Any], file: Path, name: str | None) -> Any:
     if len(shown) > 1:
         others = listed([sheet.title for sheet in shown[1:]], 10, show=repr)
         warn_user(
-            two_sentences(
-                f"{str(file)!r} has {len(shown)} sheets, and the first is read, {shown[0].title!r}",
-                f"Choose another with --sheet (in Python: sheet=): {others}.",
-            )
+            f"{str(file)!r} has {len(shown)} sheets, and the first is read, {shown[0].title!r}",
+            f"Choose another with --sheet (in Python: sheet=): {others}.",
         )
     return shown[0]
 

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from permgrad.base.errors import InputError, counted, two_sentences, warn_user
+from permgrad.base.errors import InputError, counted, warn_user
 from permgrad.base.files import free_memory
 
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
@@ -181,10 +181,8 @@ def _western(content: bytes, wrong: int, file: Path) -> str:
         ) from None
     if not _looks_binary(text[:_LOOKED_AT]):
         warn_user(
-            two_sentences(
-                f"{str(file)!r} is not UTF-8 and is read as Windows-1252 (Western European)",
-                "If names or levels look wrong, save it as UTF-8.",
-            )
+            f"{str(file)!r} is not UTF-8 and is read as Windows-1252 (Western European)",
+            "If names or levels look wrong, save it as UTF-8.",
         )
     return text
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from permgrad.base.errors import listed, two_sentences, warn_user
+from permgrad.base.errors import listed, warn_user
 
 #: How the name of a unit ends whose cells may have k, M or B behind the number.
 SCALED = "k"
@@ -113,11 +113,9 @@ def choose_way(
 def warn_of_sign(name: str, example: str, value: float, why: str) -> None:
     """Warn of a column whose sign may stand between thousands or before decimals."""
     warn_user(
-        two_sentences(
-            f"Column {name!r} may hold thousands or decimals: {example!r} is read as {value:g}, {why}",
-            "Write decimals with a point and thousands without a sign, or name the decimal sign in Python: "
-            "permgrad.read_table(…, decimal=',').",
-        )
+        f"Column {name!r} may hold thousands or decimals: {example!r} is read as {value:g}, {why}",
+        "Write decimals with a point and thousands without a sign, or name the decimal sign in Python: "
+        "permgrad.read_table(…, decimal=',').",
     )
 
 

@@ -135,11 +135,9 @@ def tell_of_other_order(X: Any, **beside: Any) -> None:
         sort = f"pass {name}.loc[X.index]" if X.index.is_unique else "sort both alike"
         row = int(np.argmax(np.asarray(X.index != other.index)))
         warn_user(
-            two_sentences(
-                f"X and {name} are matched by position, but their indexes hold the same labels in another order (row "
-                f"{row} is {X.index[row]} in X and {other.index[row]} in {name})",
-                f"{sort}, or call reset_index(drop=True) on both if the labels mean nothing.",
-            )
+            f"X and {name} are matched by position, but their indexes hold the same labels in another order (row "
+            f"{row} is {X.index[row]} in X and {other.index[row]} in {name})",
+            f"{sort}, or call reset_index(drop=True) on both if the labels mean nothing.",
         )
 
 
