@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from permgrad.base.errors import unknown
 
@@ -28,10 +28,12 @@ class Registry(dict[str, T]):
 
         return enter
 
-    def get(self, name: str) -> T:  # type: ignore[override]  # a name that is not registered is an error
-        """Return the entry, or raise ``InputError`` that lists the names and guesses."""
+    def get(self, name: str, *otherwise: Any) -> T:
+        """Return the entry or, unlike a dict, raise ``InputError`` that lists the names and guesses."""
         if isinstance(name, str) and name in self:
             return self[name]
+        if otherwise:
+            return otherwise[0]
         raise unknown(self.kind, name, self)
 
     def names(self) -> list[str]:
