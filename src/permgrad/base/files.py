@@ -37,7 +37,10 @@ def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterat
     target.parent.mkdir(parents=True, exist_ok=True)
     # Not by ``tempfile``, whose files do not follow the user's mask.
     temporary = target.parent / f".{target.name}{_UNDER_WAY}{secrets.token_hex(4)}{'' if folder else target.suffix}"
-    temporary.mkdir() if folder else temporary.touch(exist_ok=False)
+    if folder:
+        temporary.mkdir()
+    else:
+        temporary.touch(exist_ok=False)
     try:
         yield temporary
         try:
