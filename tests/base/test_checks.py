@@ -29,7 +29,7 @@ def test_what_is_right_comes_back_as_python_has_it():
     tolerance = checks.check_number("tolerance", 1, "pass for example 0.01")
     assert (tolerance, type(tolerance)) == (1.0, float)
     assert checks.as_numbers("scores", [1, 0.5], "pass a list").tolist() == [1.0, 0.5]
-    assert [checks.check_flag_or_auto("progress", value) for value in ("auto", False)] == ["auto", False]
+    assert [checks.check_flag("progress", value, auto=True) for value in ("auto", False)] == ["auto", False]
     assert checks.check_path("folder", "model").name == "model"
     assert checks.check_names("models", "linear", "pass names") == ("linear",)
     assert checks.check_names("models", ["a", "b"], "pass names") == ("a", "b")

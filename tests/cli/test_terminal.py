@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from permgrad.base.progress import Progress
-from permgrad.base.startup import silenced
+from permgrad.base.startup import own_process
 from permgrad.cli import app
-from permgrad.cli.terminal import be_quiet, open_page, painted, tell
+from permgrad.cli.terminal import open_page, painted, tell
 
 
 class Terminal(io.StringIO):
@@ -38,14 +38,12 @@ def test_colours(monkeypatch, variables, stream, coloured):
 
 def test_quiet_hides_progress_alone(capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr", Terminal())
-    with silenced(True), Progress(3, "work") as progress:
+    with own_process(quiet=True), Progress(3, "work") as progress:
         progress.advance()
+        tell("[1/5] data")
         assert progress._bar is None
     with Progress(3, "work") as progress:
         assert progress._bar is not None
-    be_quiet(quiet=True)
-    tell("[1/5] data")
-    be_quiet(quiet=False)
     monkeypatch.undo()
     assert "[1/5]" not in capsys.readouterr().err
     result = CliRunner().invoke(app, ["run", "nothing.csv", "-q"])

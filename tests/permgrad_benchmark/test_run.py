@@ -52,7 +52,7 @@ class ToySuite:
 @pytest.fixture
 def toy(monkeypatch):
     registry, suite = load_suites(), ToySuite()
-    monkeypatch.setitem(registry._entries, "toy", suite)
+    monkeypatch.setitem(registry, "toy", suite)
     monkeypatch.setattr(module, "benchmark_page", lambda frame, facts: "the page")
     return suite
 
@@ -135,7 +135,7 @@ def test_bad_requests_write_nothing(toy, tmp_path, change, message):
 
 
 def test_the_command_line(toy, tmp_path, monkeypatch):
-    monkeypatch.setitem(load_suites()._entries, "tabular", toy)
+    monkeypatch.setitem(load_suites(), "tabular", toy)
     words = ["benchmark", "tabular", "--out", str(tmp_path / "out"), "--quick", "--functions", "sum,product", "--json"]
     answer = CliRunner().invoke(app, words)
     assert answer.exit_code == 0, answer.output

@@ -8,7 +8,7 @@ import numbers
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal, TypeGuard, overload
 
 import numpy as np
 
@@ -77,17 +77,18 @@ def as_numbers(name: str, value: Any, fix: str) -> Floats:
     raise InputError(f"{name} must be numbers, got {shown(value)}", hint=fix, code="PG001") from None
 
 
-def check_flag(name: str, value: Any, choices: str = "True or False") -> bool:
-    """Return True or False. 1, "False" and an array are refused, as what they mean can only be guessed."""
+@overload
+def check_flag(name: str, value: Any) -> bool: ...
+@overload
+def check_flag(name: str, value: Any, *, auto: Literal[True]) -> bool | Literal["auto"]: ...
+def check_flag(name: str, value: Any, *, auto: bool = False) -> bool | Literal["auto"]:
+    """Return True or False, or "auto" if that is a choice. 1, "False" and an array can only be guessed: refused."""
+    if auto and isinstance(value, str) and value == "auto":
+        return "auto"
     if not isinstance(value, (bool, np.bool_)):
+        choices = "'auto', True or False" if auto else "True or False"
         raise InputError(f"{name} must be {choices}, got {shown(value)}", code="PG001")
     return bool(value)
-
-
-def check_flag_or_auto(name: str, value: Any) -> bool | Literal["auto"]:
-    """Return True, False or "auto"."""
-    is_auto = isinstance(value, str) and value == "auto"
-    return "auto" if is_auto else check_flag(name, value, "'auto', True or False")
 
 
 def check_path(name: str, value: Any, fix: str = "pass text or a pathlib.Path") -> Path:
@@ -120,11 +121,8 @@ def check_names(name: str, value: Any, fix: str) -> tuple[str, ...]:
 def check_class_names(names: Iterable[object]) -> None:
     """Refuse a class, or another output, that is called as explanations call all of them together."""
     if any(str(name) == "all" for name in names):
-        raise InputError(
-            "A class must not be called 'all': explanations use that name for all classes together",
-            hint="Rename the class, for example to 'every'.",
-            code="PG008",
-        )
+        problem = "A class must not be called 'all': explanations use that name for all classes together"
+        raise InputError(problem, hint="Rename the class, for example to 'every'.", code="PG008")
 
 
 def check_choice(kind: str, value: object, choices: Iterable[str]) -> None:

@@ -49,11 +49,8 @@ class PermgradError(Exception):
 
 def two_sentences(problem: str, hint: str = "") -> str:
     """Return a problem and a hint as two sentences, each with a full stop. Warnings use it too."""
-    return f"{_sentence(problem)} {_sentence(hint[0].upper() + hint[1:])}" if hint else _sentence(problem)
-
-
-def _sentence(text: str) -> str:
-    return text if not text or text.endswith((".", "!", "?", "…", ":")) else f"{text}."
+    texts = [problem, hint[0].upper() + hint[1:]] if hint else [problem]
+    return " ".join(text if not text or text.endswith((".", "!", "?", "…", ":")) else f"{text}." for text in texts)
 
 
 class InputError(PermgradError, ValueError):
@@ -108,8 +105,12 @@ def keeping_warnings() -> Iterator[list[str]]:
         _kept_warnings.reset(token)
 
 
-def warn_user(message: str) -> None:
-    """Warn with the line of the caller's own code, however deep inside the package it happens."""
+def warn_user(message: str, hint: str = "") -> None:
+    """Warn with the line of the caller's own code, however deep inside the package it happens.
+
+    With a ``hint`` these are two sentences.
+    """
+    message = two_sentences(message, hint) if hint else message
     warned = _kept_warnings.get()
     if warned is not None:
         warned.append(message)

@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -34,20 +35,27 @@ def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterat
     """Yield a temporary sibling path. It replaces ``path`` if the body succeeds, and is removed otherwise."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(target, folder=folder)
+    # Not by ``tempfile``, whose files do not follow the user's mask.
+    temporary = target.parent / f".{target.name}{_UNDER_WAY}{secrets.token_hex(4)}{'' if folder else target.suffix}"
+    if folder:
+        temporary.mkdir()
+    else:
+        temporary.touch(exist_ok=False)
     try:
         yield temporary
-        if folder:
-            _put_in_place(temporary, target)
-        else:
+        try:
             temporary.replace(target)
+        except OSError:
+            if not folder or not os.path.lexists(target):
+                raise
+            _exchange(temporary, target)  # a folder that is not empty
     except OSError as error:
         # Say where the disk is full: opening a file names it in an error, writing to it does not.
         if error.errno is not None and error.filename is None:
             error.filename = os.fspath(target)
         raise
     finally:
-        _remove(temporary)
+        remove([temporary], ignore_errors=True)
 
 
 @contextmanager
@@ -80,50 +88,33 @@ def made_folder(folder: Path, hint: str, path: Path | None = None) -> Iterator[N
                 place.rmdir()
 
 
-def _put_in_place(temporary: Path, target: Path) -> None:
-    """Move a folder to its final name in one step. An existing folder of that name is removed or swapped."""
+def _exchange(temporary: Path, target: Path) -> None:
+    """Let a folder take the place of another in one step, if the system can, and get the other's name."""
+    exchange = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    names = (_HERE, os.fsencode(temporary), _HERE, os.fsencode(target), _RENAME_EXCHANGE)
+    if exchange is not None and exchange(*names) == 0:
+        return
+    # Without the system's help there is a moment in which neither has the name.
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}{_UNDER_WAY}", dir=target.parent))
     try:
-        temporary.replace(target)  # nothing is there, or an empty folder
-    except OSError:
-        if not os.path.lexists(target):
-            raise
-        exchange = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
-        names = (_HERE, os.fsencode(temporary), _HERE, os.fsencode(target), _RENAME_EXCHANGE)
-        if exchange is not None and exchange(*names) == 0:
-            return
-        # Without the system's help there is a moment in which neither has the name.
-        aside = _beside(target, folder=True)
+        target.replace(aside / "old")
         try:
-            target.replace(aside / "old")
-            try:
-                temporary.replace(target)
-            except OSError:
-                (aside / "old").replace(target)
-                raise
-        finally:
-            _remove(aside)
+            temporary.replace(target)
+        except OSError:
+            (aside / "old").replace(target)
+            raise
+    finally:
+        remove([aside], ignore_errors=True)
 
 
-def _remove(path: Path) -> None:
-    """Remove a file, a link or a folder as far as the system allows."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink()
-
-
-def _beside(target: Path, *, folder: bool) -> Path:
-    """Make a new file or folder beside ``target``, which follows the user's mask, unlike those of ``tempfile``."""
-    ending = "" if folder else target.suffix
-    while True:
-        temporary = target.parent / f".{target.name}{_UNDER_WAY}{secrets.token_hex(4)}{ending}"
-        with suppress(FileExistsError):
-            if folder:
-                temporary.mkdir()
-            else:
-                temporary.touch(exist_ok=False)
-            return temporary
+def remove(paths: Iterable[Path], *, ignore_errors: bool = False) -> None:
+    """Remove files, links, and folders with their content, as far as they exist."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=ignore_errors)
+        else:
+            with suppress(OSError if ignore_errors else FileNotFoundError):
+                path.unlink()
 
 
 def why_missing(path: Path) -> str:
@@ -159,8 +150,7 @@ def sweep(folder: Path, *names: str) -> None:
     """Remove leftovers of stopped processes, of some names or all. Only the holder of the folder may do so."""
     left = f"{_UNDER_WAY}*"
     found = [folder.glob(f".{glob.escape(name)}{left}") for name in names] if names else [folder.rglob(f".*{left}")]
-    for leftover in [path for paths in found for path in paths]:
-        _remove(leftover)
+    remove([path for paths in found for path in paths], ignore_errors=True)
 
 
 def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:

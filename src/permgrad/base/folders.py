@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from permgrad.base.errors import InputError, PermgradError, differences
-from permgrad.base.files import made_folder, plain, sweep, what_lies_at, write_json_atomic, writing
+from permgrad.base.files import made_folder, plain, remove, sweep, what_lies_at, write_json_atomic, writing
 from permgrad.base.locks import LOCK, hold_folder
 from permgrad.base.stored import parse_json
 
@@ -25,15 +24,16 @@ SCHEMA_VERSION = 1
 ELSEWHERE = "choose another folder with --out"
 
 
-def json_hash(content: Any, separators: tuple[str, str] | None = None) -> str:
+def json_hash(content: Any) -> str:
     """Return the SHA-256 of what JSON can hold, independent of the order of keys."""
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=separators)
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def configuration_hash(configuration: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a configuration, independent of the order of its keys."""
-    return json_hash(plain(dict(configuration)), (",", ":"))
+    text = json.dumps(plain(dict(configuration)), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def now() -> str:
@@ -69,11 +69,8 @@ class FolderKind:
         if not isinstance(record, dict) or not isinstance(record.get("schema_version", 0), int):
             return None
         if record.get("schema_version", 0) > SCHEMA_VERSION:
-            raise InputError(
-                f"{path} has format {record['schema_version']}, and this permgrad reads up to {SCHEMA_VERSION}",
-                hint="Update permgrad, or choose another folder with --out.",
-                code="PG053",
-            )
+            problem = f"{path} has format {record['schema_version']}, and this permgrad reads up to {SCHEMA_VERSION}"
+            raise InputError(problem, hint="Update permgrad, or choose another folder with --out.", code="PG053")
         holds = {self.key: dict, **self.holds}
         return record if all(isinstance(record.get(name), kind) for name, kind in holds.items()) else None
 
@@ -109,7 +106,13 @@ class FolderKind:
 
         Nothing is written. ``overwrite`` replaces other work. ``beside`` are further entries that must be equal.
         """
-        record = self._usable(folder, overwrite=overwrite)
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise InputError(
+                f"{folder} is {what_lies_at(folder)}, not a folder", hint="Choose another with --out.", code="PG050"
+            )
+        record = self.read(folder)
+        if record is None and folder.is_dir():
+            self._refuse_foreign(folder, overwrite=overwrite)
         if record is None or overwrite:
             return None
         old = {**record[self.key], **{name: record.get(name) for name in beside}}
@@ -127,32 +130,19 @@ class FolderKind:
             code="PG051",
         )
 
-    def _usable(self, folder: Path, *, overwrite: bool) -> dict[str, Any] | None:
-        """Return the record of a folder, or None if it is new. Refuse a file, and a folder with foreign files."""
-        if os.path.lexists(folder) and not folder.is_dir():
-            raise InputError(
-                f"{folder} is {what_lies_at(folder)}, not a folder", hint="Choose another with --out.", code="PG050"
-            )
-        record = self.read(folder)
-        if record is None and folder.is_dir():
-            self._refuse_foreign(folder, overwrite=overwrite)
-        return record
-
     def _refuse_foreign(self, folder: Path, *, overwrite: bool) -> None:
         """Refuse a folder without a record that holds other files, or with ``overwrite`` those with our names."""
         if overwrite:
             self.refuse_taken(folder)
             return
-        self.refuse_damaged(folder)
+        if (folder / self.names[0]).is_file():
+            self.refuse_damaged(folder)
         ours = (LOCK, f".{self.names[0]}.", *self.leftovers)
         foreign = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(ours))
         if foreign:
             beside = "" if set(foreign) & set(self.names) else ", or add to it with --overwrite"
-            raise InputError(
-                f"{folder} holds other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''})",
-                hint=f"Choose another folder with --out{beside}.",
-                code="PG050",
-            )
+            problem = f"{folder} holds other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''})"
+            raise InputError(problem, hint=f"Choose another folder with --out{beside}.", code="PG050")
 
     def refuse_damaged(
         self, folder: Path, fix: str = "Start again with --overwrite, or choose another folder with --out."
@@ -243,15 +233,6 @@ def is_whole(folder: Path, names: Collection[str], needed: Collection[str] = ())
     return all((folder / name).exists() for name in needed or names) and not empty_files(folder, names)
 
 
-def remove(paths: Iterable[Path]) -> None:
-    """Remove files, links, and folders with their content, as far as they exist."""
-    for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
 def writable_folder(folder: Path) -> AbstractContextManager[None]:
     """Turn an error of the disk into an ``EnvironmentProblem`` that names the folder."""
     return writing(folder, ELSEWHERE)
@@ -275,8 +256,5 @@ def believed(folder: Path) -> Iterator[None]:
         raise InputError(f"{error.filename} is missing", hint="Run again with --from data.", code="PG052") from error
     except _DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else ""
-        raise InputError(
-            f"A file in {folder} is missing or damaged ({type(error).__name__}: {reason})",
-            hint="Run again with --from data.",
-            code="PG052",
-        ) from error
+        problem = f"A file in {folder} is missing or damaged ({type(error).__name__}: {reason})"
+        raise InputError(problem, hint="Run again with --from data.", code="PG052") from error

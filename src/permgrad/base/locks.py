@@ -50,40 +50,35 @@ def release(lock: FileLock) -> None:
 
 
 @contextmanager
-def hold_folder(folder: Path, fix: str = "choose another folder with --out (out=)") -> Iterator[None]:
-    """Lock an existing folder for the body. Refuse if another process works there."""
-    with _signed(folder / LOCK, folder, fix, "work in a folder", f"at work in {folder}"):
-        yield
-
-
-@contextmanager
 def hold_name(target: Path) -> Iterator[None]:
     """Lock the name of a file or folder with a lock file next to it. Folders made for it are removed again."""
     fix, beside = "choose another name with --out (out=)", target.parent / f".{target.name}{LOCK}"
-    with (
-        made_folder(target.parent, fix, target),
-        _signed(beside, target, fix, "write a file or folder", f"writing {target}"),
-    ):
+    with made_folder(target.parent, fix, target), hold_folder(target, fix, beside):
         sweep(target.parent, target.name)
         yield
 
 
 @contextmanager
-def _signed(path: Path, held: Path, fix: str, rule: str, fact: str) -> Iterator[None]:
-    """Hold a lock with the number of this process in its file, or raise with that of its holder."""
-    with writing(held, fix):
+def hold_folder(
+    folder: Path, fix: str = "choose another folder with --out (out=)", beside: Path | None = None
+) -> Iterator[None]:
+    """Lock an existing folder for the body, or a name by a file ``beside`` it. Refuse if another process holds it.
+
+    The file of the lock has the number of the process that holds it.
+    """
+    path, rule, fact = folder / LOCK, "work in a folder", "at work in"
+    if beside is not None:
+        path, rule, fact = beside, "write a file or folder", "writing"
+    with writing(folder, fix):
         lock = take(path)
     if lock is None:
         holder = ""
         with suppress(OSError):
             holder = path.read_text(encoding="utf-8").strip()
-        raise InputError(
-            f"Only one process at a time can {rule}, but process {holder or 'unknown'} is {fact}",
-            hint=f"Wait until it ends, or {fix}.",
-            code="PG054",
-        )
+        problem = f"Only one process at a time can {rule}, but process {holder or 'unknown'} is {fact} {folder}"
+        raise InputError(problem, hint=f"Wait until it ends, or {fix}.", code="PG054")
     try:
-        with writing(held, fix):
+        with writing(folder, fix):
             path.write_text(f"{os.getpid()}\n", encoding="utf-8")
         yield
     finally:

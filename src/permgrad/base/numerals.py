@@ -51,17 +51,13 @@ def number(value: float | None, digits: int = 3) -> str:
     size = float(f"{abs(value):.{max(digits, 4)}g}")
     for least, unit in _LARGE:
         if least <= size < _TOO_LARGE:
-            return f"{fixed(value / least, digits - 1 - _power(size / least))}\u00a0{unit}"
+            return f"{fixed(value / least, digits - 1 - math.floor(math.log10(size / least)))}\u00a0{unit}"
     if size >= _TOO_LARGE or size < _TOO_SMALL:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
         return f"{mantissa}e{int(exponent)}".replace("-", "−")
-    power = _power(size)
+    power = math.floor(math.log10(size))
     return fixed(value, max(digits - 1 - power, 0 if power < 4 else max(digits, 4) - 1 - power))
-
-
-def _power(size: float) -> int:
-    return math.floor(math.log10(size))
 
 
 def numbers(values: Sequence[float] | Floats, digits: int = 3) -> list[str]:
@@ -75,7 +71,8 @@ def numbers(values: Sequence[float] | Floats, digits: int = 3) -> list[str]:
     array = np.where(np.abs(array) < _NOTHING * size, 0.0, array)
     if size == 0 or not 1e-5 <= size < 1e4:
         return [number(value, digits) for value in array.tolist()]
-    decimals = max(int(bool(np.any((array != 0) & (np.abs(array) < 0.5)))), digits - 1 - _power(size))
+    some_small = bool(np.any((array != 0) & (np.abs(array) < 0.5)))
+    decimals = max(int(some_small), digits - 1 - math.floor(math.log10(size)))
     return ["0" if value == 0 else fixed(value, decimals) for value in array.tolist()]
 
 

@@ -29,11 +29,8 @@ def prepare_threads(threads: int | None) -> None:
     Without a number there are as many as processors are free. What the user's environment says stays.
     """
     if threads is not None and not 1 <= threads <= _MOST_THREADS:
-        raise InputError(
-            f"--threads must be from 1 to {_MOST_THREADS}, got {threads}",
-            hint="Leave it out for the default of the machine.",
-            code="PG002",
-        )
+        problem = f"--threads must be from 1 to {_MOST_THREADS}, got {threads}"
+        raise InputError(problem, hint="Leave it out for the default of the machine.", code="PG002")
     if "OMP_WAIT_POLICY" not in os.environ:
         for name, value in _WAITING.items():
             os.environ.setdefault(name, value)

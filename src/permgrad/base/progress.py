@@ -6,11 +6,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, Literal, Self, TextIO
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, Literal, TextIO
 
 from permgrad.base import startup
-from permgrad.base.checks import check_flag_or_auto
+from permgrad.base.checks import check_flag
 
 ProgressMode = Literal["auto"] | bool
 #: Seconds after which the first line is written, and between two lines.
@@ -19,26 +19,28 @@ FIRST, AGAIN = 10.0, 30.0
 LOOK = 0.5
 
 
-class Progress:
+class Progress(ExitStack):
     """A bar of ``total`` steps if ``mode``, or ``"auto"`` where a line can be rewritten. Otherwise a line at times."""
 
     def __init__(self, total: int, label: str, mode: ProgressMode = "auto", *, lines: bool = True) -> None:
-        wanted = check_flag_or_auto("progress", mode)
+        super().__init__()
+        wanted = check_flag("progress", mode, auto=True)
         wanted = False if wanted == "auto" and startup.silent else wanted
         stream = None if getattr(sys.stderr, "closed", False) else sys.stderr
-        rewrites = stream is not None and (stream.isatty() or is_notebook(stream))
         self.done, self.ended = 0.0, threading.Event()
+        self.callback(self.ended.set)
         self._bar: Any = None
         # Within a larger work there is one line, that of the larger work.
         self._within = _whole if wanted == "auto" and total > 0 else None
         self._total = total
-        if self._within is not None:
+        if self._within is not None or total <= 0:
             return
-        if total > 0 and (rewrites if wanted == "auto" else wanted):
+        if _rewrites(stream) if wanted == "auto" else wanted:
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, desc=label, file=stream, leave=False, dynamic_ncols=True)
-        elif total > 0 and wanted == "auto" and lines and stream is not None:
+            self.callback(self._bar.close)
+        elif wanted == "auto" and lines and stream is not None:
             # From a thread: a single step may take minutes.
             work = (self, total, label, stream)
             threading.Thread(target=_write_lines, args=work, name="permgrad-progress", daemon=True).start()
@@ -47,7 +49,7 @@ class Progress:
         """Count finished steps."""
         self.done += steps
         if self._within is not None:
-            self._within.inner(self.done / self._total)
+            self._within.share = self.done / self._total
         if self._bar is not None:
             self._bar.update(steps)
 
@@ -56,32 +58,25 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(text)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        """Remove the bar, and write no more lines."""
-        self.ended.set()
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-
-class Whole:
+class Whole(ExitStack):
     """One line of progress over several works, with the time left of all of them.
 
     What each work will take is expected in seconds, and corrected while it runs. ``Progress`` of the mode ``"auto"``
-    within a ``part`` shows nothing.
+    within a ``part`` shows nothing, and sets which ``share`` of it is done.
     """
 
     def __init__(self, label: str) -> None:
+        super().__init__()
         self.label, self.started = label, time.monotonic()
         self.expected: dict[str, float] = {}
         self._ended, self._shown, self._stream = threading.Event(), 0.0, sys.stderr
-        self._rewrites = not startup.silent and (_is_terminal(self._stream) or is_notebook(self._stream))
-        self._name, self._since, self._share = "", self.started, 0.0
+        self._rewrites = not startup.silent and _rewrites(self._stream)
+        self._name, self._since, self.share = "", self.started, 0.0
         self._left: tuple[float, float] | None = None  # the seconds that a part has left, and when this was said
         self._writer: threading.Thread | None = None
+        self.callback(self.clear)
+        self.callback(self._ended.set)
 
     def expect(self, **seconds: float) -> None:
         """Set how many seconds parts will take. The line is shown from the first call on."""
@@ -98,17 +93,13 @@ class Whole:
             return
         global _whole  # noqa: PLW0603 — a property of the process
         before, _whole = _whole, self
-        self._name, self._since, self._share, self._left = name, time.monotonic(), 0.0, None
+        self._name, self._since, self.share, self._left = name, time.monotonic(), 0.0, None
         try:
             yield
         finally:
             _whole = before
             self._name = ""
             self.expected.pop(name, None)
-
-    def inner(self, share: float) -> None:
-        """Take the share that is done of a work within the part."""
-        self._share = share
 
     def remains(self, seconds: float) -> None:
         """Take the seconds that the part has left, where it knows better than by its share."""
@@ -124,11 +115,11 @@ class Whole:
         if self._left is not None:
             return later + max(self._left[0] - (now - self._left[1]), 0.0)
         by_plan = max(planned - spent, 0.1 * planned)
-        if not 0 < self._share <= 1:
+        if not 0 < self.share <= 1:
             return later + by_plan
         # The further a work is, the more its own pace counts.
-        by_pace = spent * (1 - self._share) / self._share
-        return later + self._share * by_pace + (1 - self._share) * by_plan
+        by_pace = spent * (1 - self.share) / self.share
+        return later + self.share * by_pace + (1 - self.share) * by_plan
 
     def clear(self) -> None:
         """Remove the line, so that another can be written in its place."""
@@ -142,11 +133,6 @@ class Whole:
         spent, left = time.monotonic() - self.started, self.left()
         share = spent / max(spent + left, 1e-9)
         return share, progress_line(self.label, share, spent)
-
-    def close(self) -> None:
-        """Write no more."""
-        self._ended.set()
-        self.clear()
 
     def _write(self) -> None:
         """Rewrite the line on a terminal. Elsewhere write it at a quarter, a half and three quarters, and at times."""
@@ -169,13 +155,10 @@ class Whole:
 _whole: Whole | None = None
 
 
-def _is_terminal(stream: Any) -> bool:
-    return stream is not None and not stream.closed and bool(stream.isatty())
-
-
-def is_notebook(stream: Any) -> bool:
-    """Whether a stream writes into the cell of a notebook, which shows a line that is rewritten."""
-    return type(stream).__module__.partition(".")[0] == "ipykernel"
+def _rewrites(stream: Any) -> bool:
+    """Whether a line can be rewritten: on a terminal, and in the cell of a notebook."""
+    is_terminal = stream is not None and not getattr(stream, "closed", False) and bool(stream.isatty())
+    return is_terminal or type(stream).__module__.partition(".")[0] == "ipykernel"
 
 
 def _write_lines(work: Progress, total: int, label: str, stream: TextIO) -> None:

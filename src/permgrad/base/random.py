@@ -51,11 +51,8 @@ def resolve_seed(random_state: Any) -> int:
             code="PG001",
         )
     if random_state < 0:
-        raise InputError(
-            f"random_state must be at least 0, got {random_state}",
-            hint="Pass for example random_state=0.",
-            code="PG002",
-        )
+        problem = f"random_state must be at least 0, got {random_state}"
+        raise InputError(problem, hint="Pass for example random_state=0.", code="PG002")
     return int(random_state)
 
 

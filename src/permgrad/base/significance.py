@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -39,19 +37,16 @@ def holm(p_values: npt.ArrayLike) -> Floats:
 
 def t_quantile(quantile: float, freedom: npt.ArrayLike) -> Floats:
     """Return a quantile of Student's t."""
-    return np.asarray(_special().stdtrit(freedom, quantile))
+    from scipy import special  # as scipy.stats takes 45 MB of memory to import
+
+    return np.asarray(special.stdtrit(freedom, quantile))
 
 
 def t_two_sided(sizes: npt.ArrayLike, freedom: npt.ArrayLike) -> Floats:
     """Return how likely a Student's t of at least these absolute sizes is, on both sides together."""
-    return np.asarray(2 * _special().stdtr(freedom, -np.abs(sizes)))
-
-
-def _special() -> Any:
-    # The functions behind scipy.stats.t, which takes 45 MB of memory to import. Loaded with the first interval.
     from scipy import special
 
-    return special
+    return np.asarray(2 * special.stdtr(freedom, -np.abs(sizes)))
 
 
 def over_splits(p_values: npt.ArrayLike) -> Floats:

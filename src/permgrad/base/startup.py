@@ -11,32 +11,21 @@ from types import FrameType
 
 #: How many commands run in this process, one inside the other. 0 where permgrad is used as a library.
 _depth = 0
-#: Whether work of the mode ``"auto"`` shows no progress in this process.
+#: Whether this process hides its progress, in all threads: ``--quiet``.
 silent = False
 
 
 @contextmanager
-def own_process() -> Iterator[None]:
-    """Run a command whose process does nothing else, so that its garbage collector is ours. Put back afterwards."""
-    global _depth  # noqa: PLW0603 — a property of the process
-    _depth += 1
+def own_process(*, quiet: bool = False) -> Iterator[None]:
+    """Run a command whose process does nothing else, so that its garbage collector and its progress are ours."""
+    global _depth, silent
+    before, silent, _depth = silent, quiet or silent, _depth + 1
     try:
         yield
     finally:
-        _depth -= 1
+        silent, _depth = before, _depth - 1
         if not _depth:
             gc.unfreeze()
-
-
-@contextmanager
-def silenced(quiet: bool) -> Iterator[None]:
-    """Show no progress in the mode ``"auto"``, in all threads: ``--quiet``."""
-    global silent  # noqa: PLW0603 — a property of the process
-    before, silent = silent, quiet or silent
-    try:
-        yield
-    finally:
-        silent = before
 
 
 @contextmanager

@@ -23,9 +23,9 @@ from typer.core import TyperGroup
 from permgrad.base.csv_files import csv_formulas
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning, did_you_mean
 from permgrad.base.processors import prepare_threads
-from permgrad.base.startup import loading, own_process, silenced
+from permgrad.base.startup import loading, own_process
 from permgrad.cli.help import HelpfulCommand, completion_of, described, panel_of
-from permgrad.cli.terminal import be_quiet, open_page, painted, say, tell
+from permgrad.cli.terminal import open_page, painted, say, tell
 from permgrad.runs import requests
 from permgrad.runs.options import Option, argument, flag_of, options_of, separated
 from permgrad.runs.requests import Outcome
@@ -33,26 +33,6 @@ from permgrad.runs.requests import Outcome
 #: What typer raises for options that cannot be parsed.
 _UsageError: Any = typer.BadParameter.__mro__[1]
 _USAGE_CODES = {"NoSuchOption": "PG003", "MissingParameter": "PG005", "BadOptionUsage": "PG005", "UsageError": "PG003"}
-
-
-@contextmanager
-def _plain_usage_errors() -> Iterator[None]:
-    """Show errors of parsing as all others: one line, with a hint and a code."""
-    try:
-        yield
-    except _UsageError as error:
-        kind = type(error).__name__
-        if kind == "NoArgsIsHelpError":  # the help is the answer
-            raise
-        path = error.ctx.command_path if error.ctx else "permgrad"
-        near = did_you_mean(getattr(error, "option_name", ""), getattr(error, "possibilities", None) or ())
-        hint = f"{near} See '{path} --help'.".lstrip()
-        problem = error.message if kind == "NoSuchOption" else error.format_message()
-        problem = problem.partition(", unable to parse")[0].replace("Input should be", "it must be").rstrip(".")
-        problem = problem.replace("Got unexpected extra argument(s)", "Unexpected further argument")
-        code = "PG002" if " than " in problem else _USAGE_CODES.get(kind, "PG001")
-        fail(str(InputError(problem, hint, code)))
-        raise typer.Exit(InputError.exit_code) from error
 
 
 class _Commands(TyperGroup):
@@ -63,13 +43,26 @@ class _Commands(TyperGroup):
         first = ("demo", "run", "explain", "predict", "report", "compare", "tune")
         return [*first, *(name for name in super().list_commands(ctx) if name not in first)]
 
-    def make_context(self, *args: Any, **options: Any) -> Any:
-        with _plain_usage_errors():
-            return super().make_context(*args, **options)
-
-    def invoke(self, *args: Any, **options: Any) -> Any:
-        with _plain_usage_errors():
-            return super().invoke(*args, **options)
+    def main(self, *args: Any, **options: Any) -> None:
+        """Run a command and end the process. Errors of parsing are shown as all others: one line, a hint and a code."""
+        try:
+            sys.exit(super().main(*args, **{**options, "standalone_mode": False}))
+        except typer.Abort:  # Ctrl-C while options are parsed
+            sys.exit(130)
+        except _UsageError as error:
+            kind = type(error).__name__
+            if kind == "NoArgsIsHelpError":  # the help is the answer
+                error.show()
+                sys.exit(error.exit_code)
+            path = error.ctx.command_path if error.ctx else "permgrad"
+            near = did_you_mean(getattr(error, "option_name", ""), getattr(error, "possibilities", None) or ())
+            hint = f"{near} See '{path} --help'.".lstrip()
+            problem = error.message if kind == "NoSuchOption" else error.format_message()
+            problem = problem.partition(", unable to parse")[0].replace("Input should be", "it must be").rstrip(".")
+            problem = problem.replace("Got unexpected extra argument(s)", "Unexpected further argument")
+            code = "PG002" if " than " in problem else _USAGE_CODES.get(kind, "PG001")
+            fail(str(InputError(problem, hint, code)))
+            sys.exit(InputError.exit_code)
 
 
 app = typer.Typer(
@@ -111,12 +104,10 @@ def command(
 
     def enter(function: Callable[[Any], Outcome]) -> Callable[[Any], Outcome]:
         def invoked(*, as_json: bool, quiet: bool, debug: bool, csv_formulas: str | None = None, **values: Any) -> None:
-            with _ending(csv_formulas, quiet=quiet, debug=debug):
+            with _plain_output(csv_formulas, quiet=quiet, debug=debug):
                 prepare_threads(values.get("threads"))
-                _check_choices(options, values)
                 values |= {name: not values[name] for name in negated}
-                values |= {name: _listed(name, options[name], kind, values[name]) for name, kind in lists.items()}
-                outcome = function(request(**values))
+                outcome = function(request(**_checked(options, lists, values)))
                 text = outcome.text
                 if as_json:
                     from permgrad.base.files import json_text, plain
@@ -170,36 +161,29 @@ def _parameter(name: str, option: Option, hint: Any, default: Any) -> inspect.Pa
     return _keyword(name, Annotated[hint, typer.Option(*flags, **facts)], default)
 
 
-def _check_choices(options: Mapping[str, Option], values: Mapping[str, Any]) -> None:
-    """Refuse unknown names before anything heavy is imported. Lists with commas are checked by the command."""
-    for field, option in options.items():
-        if not option.choices or option.table or option.lists in ("names", "entries"):
+def _checked(options: Mapping[str, Option], lists: Mapping[str, type], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a request: of options that may hold several as tuples, of the types in ``lists``.
+
+    Unknown names are refused before anything heavy is imported, those in lists with commas by the command.
+    """
+    checked = dict(values)
+    for name, option in options.items():
+        flag, is_split = flag_of(name, option), option.lists in ("names", "entries")
+        texts = tuple(values[name] or ()) if name in lists else (values[name],)
+        if option.choices and not (option.table or is_split):
+            for text in texts:
+                option.check((option.positional and option.metavar) or flag, text)
+        if name not in lists:
             continue
-        each = values[field] if isinstance(values[field], (list, tuple)) else [values[field]]
-        for value in each or ():
-            option.check(option.metavar if option.positional and option.metavar else flag_of(field, option), value)
-
-
-def _listed(name: str, option: Option, kind: type, texts: Sequence[str] | None) -> tuple[Any, ...]:
-    """Return the values of an option that may hold several."""
-    values = tuple(texts or ())
-    if option.lists in ("names", "entries"):
-        values = separated(values)
-        if texts and not values:
-            raise InputError(
-                f"{flag_of(name, option)} is empty", hint="List at least one name, or leave it out.", code="PG005"
-            )
-    if option.lists == "names":
-        values = tuple(dict.fromkeys(values))
-    if kind is not int:
-        return values
-    if strange := [text for text in values if not text.isdecimal()]:
-        raise InputError(
-            f"--{name} must list whole numbers, got {strange[0]!r}",
-            hint=f"For example: --{name} 42,43,44.",
-            code="PG001",
-        )
-    return tuple(map(int, values))
+        several = separated(texts) if is_split else texts
+        if texts and not several:
+            raise InputError(f"{flag} is empty", hint="List at least one name, or leave it out.", code="PG005")
+        if lists[name] is int and (strange := [text for text in several if not text.isdecimal()]):
+            problem = f"--{name} must list whole numbers, got {strange[0]!r}"
+            raise InputError(problem, hint=f"For example: --{name} 42,43,44.", code="PG001")
+        distinct = dict.fromkeys(several) if option.lists == "names" else several
+        checked[name] = tuple(map(lists[name], distinct))
+    return checked
 
 
 def named(text: str) -> str:
@@ -244,29 +228,22 @@ def _outcome(error: BaseException) -> tuple[int, str]:
 
 
 @contextmanager
-def _plain_warnings(*, debug: bool) -> Iterator[None]:
-    """Show permgrad's warnings as plain lines. Those of other libraries are shown with ``--debug`` only."""
+def _plain_output(formulas: str | None, *, quiet: bool, debug: bool) -> Iterator[None]:
+    """Write warnings of a command as lines, and turn an error into one line on stderr and its exit code."""
     shown: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         text = " ".join(str(message).split())
+        # Those of other libraries are shown with --debug only.
         if (debug or issubclass(category, PermgradWarning)) and text not in shown:
             shown.add(text)
             say(f"{painted('warning:', 'yellow', sys.stderr)} {text}")
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("default" if debug else "ignore")
-        warnings.simplefilter("always", PermgradWarning)
-        warnings.showwarning = show
-        yield
-
-
-@contextmanager
-def _ending(formulas: str | None, *, quiet: bool, debug: bool) -> Iterator[None]:
-    """Turn an error of a command into one line on stderr and its exit code."""
-    be_quiet(quiet=quiet)
     try:
-        with _plain_warnings(debug=debug), own_process(), silenced(quiet), csv_formulas(formulas):
+        with warnings.catch_warnings(), own_process(quiet=quiet), csv_formulas(formulas):
+            warnings.simplefilter("default" if debug else "ignore")
+            warnings.simplefilter("always", PermgradWarning)
+            warnings.showwarning = show
             yield
             sys.stdout.flush()
     except BrokenPipeError:

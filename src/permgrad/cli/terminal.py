@@ -8,15 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from permgrad.base import startup
+
 #: Codes of terminals.
 _STYLES = {"bold": "1", "red": "1;31", "yellow": "33"}
-_quiet = False
-
-
-def be_quiet(*, quiet: bool) -> None:
-    """Show or hide the lines of ``tell``, for the whole process."""
-    global _quiet  # noqa: PLW0603 — a property of the process
-    _quiet = quiet
 
 
 def say(text: str) -> None:
@@ -27,7 +22,7 @@ def say(text: str) -> None:
 
 def tell(text: str) -> None:
     """Write one line about progress on stderr, if ``--quiet`` is not used."""
-    if not _quiet:
+    if not startup.silent:
         say(text)
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from permgrad.base.arrays import Array
 from permgrad.base.checks import check_path, is_whole
-from permgrad.base.errors import InputError, by_count, listed, shown, two_sentences, warn_user
+from permgrad.base.errors import InputError, by_count, listed, shown, warn_user
 
 #: Longest side of an image that nobody gave a size: enough for shapes, and training stays minutes on a processor.
 LONGEST_SIDE = 64
@@ -71,11 +71,8 @@ class ImageColumn:
     def fit(cls, name: str, files: Sequence[Path], *, size: int | None = None) -> tuple[ImageColumn, Pixels]:
         """Choose size (None: the median, at most 64) and channels from training images, and read them, see ``read``."""
         if size is not None and not (is_whole(size) and _FEWEST_PIXELS <= size <= _MOST_SIDE):
-            raise InputError(
-                f"The size of images must be from {_FEWEST_PIXELS} to {_MOST_SIDE:,} pixels, got {shown(size)}",
-                hint="Pass for example size=64.",
-                code="PG002",
-            )
+            problem = f"The size of images must be from {_FEWEST_PIXELS} to {_MOST_SIDE:,} pixels, got {shown(size)}"
+            raise InputError(problem, hint="Pass for example size=64.", code="PG002")
         distinct = list(dict.fromkeys(files))
         looked_at = distinct[:: max(1, len(distinct) // _LOOKED_AT)]
         shapes: list[tuple[int, int]] = []
@@ -94,11 +91,9 @@ class ImageColumn:
         pixels = cls(name, height, width, channels, (), ()).read(files)
         if any(map(_is_deep, modes)) and (top := int(pixels.max(initial=0))) <= _DARK:
             warn_user(
-                two_sentences(
-                    f"The training images of column {name!r} reach level {top} of 255 at most, after scaling from "
-                    "0 … 65,535 (integers) or 0 … 1 (real numbers)",
-                    "Rescale all images of the column by one factor.",
-                )
+                f"The training images of column {name!r} reach level {top} of 255 at most, after scaling from "
+                "0 … 65,535 (integers) or 0 … 1 (real numbers)",
+                "Rescale all images of the column by one factor.",
             )
         by_channel = [pixels[:, channel] for channel in range(channels)]
         mean = tuple(float(values.mean(dtype=np.float64)) / 255 for values in by_channel)
@@ -127,11 +122,8 @@ class ImageColumn:
         sizes = (int(content["height"]), int(content["width"]), int(content["channels"]))
         mean, spread = (tuple(float(value) for value in content[key]) for key in ("mean", "spread"))
         if min(sizes) < 1 or sizes[2] not in (1, 3) or not len(mean) == len(spread) == sizes[2]:
-            raise InputError(
-                f"The stored image column is incomplete or damaged: {dict(content)}",
-                hint="Save the model again.",
-                code="PG052",
-            )
+            problem = f"The stored image column is incomplete or damaged: {dict(content)}"
+            raise InputError(problem, hint="Save the model again.", code="PG052")
         return cls(str(content["name"]), *sizes, mean, spread)
 
 

@@ -83,11 +83,8 @@ def load_medmnist(name_or_path: str | os.PathLike[str]) -> Images:
         of_parts = {part: arrays[f"{part}_{kind}"].shape[1:] for part in PARTS}
         if len(set(of_parts.values())) > 1:
             shapes = ", ".join(f"{part}: {shape}" for part, shape in of_parts.items())
-            raise InputError(
-                f"All parts of {str(path)!r} must have {kind} of one shape, got {shapes}",
-                hint="Write them alike.",
-                code="PG007",
-            )
+            problem = f"All parts of {str(path)!r} must have {kind} of one shape, got {shapes}"
+            raise InputError(problem, hint="Write them alike.", code="PG007")
     return Images(name, np.concatenate([arrays[f"{part}_images"] for part in PARTS]), file_hash(path, "md5"))
 
 

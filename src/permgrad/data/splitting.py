@@ -46,11 +46,8 @@ def split_rows(
     of the ``groups (n,)`` stay in one part. By ``time (n,)``, numbers or dates, the oldest rows train, the newest test.
     """
     if n < 3:
-        raise InputError(
-            f"Splitting a table in three needs at least 3 rows, got {n}",
-            hint="Add rows, or pass test and validation files.",
-            code="PG013",
-        )
+        problem = f"Splitting a table in three needs at least 3 rows, got {n}"
+        raise InputError(problem, hint="Add rows, or pass test and validation files.", code="PG013")
     if groups is not None:
         return _by_group(n, _codes(groups), seed, fractions)
     if time is not None:
@@ -92,11 +89,8 @@ def _at_random(n: int, labels: Rows | None, seed: int, shares: tuple[float, ...]
 def _by_group(n: int, codes: Rows, seed: int, shares: tuple[float, ...]) -> Split:
     sizes = np.bincount(codes)
     if len(sizes) < 3:
-        raise InputError(
-            f"A grouped split needs at least 3 groups, got {len(sizes)}",
-            hint="Choose another column, or split at random.",
-            code="PG018",
-        )
+        problem = f"A grouped split needs at least 3 groups, got {len(sizes)}"
+        raise InputError(problem, hint="Choose another column, or split at random.", code="PG018")
     order = generator(seed, "grouped split").permutation(len(sizes))
     # A group goes to the part in which the middle of its rows falls, when groups stand in random order.
     ends = np.cumsum(sizes[order])
@@ -148,11 +142,8 @@ def _by_time(n: int, moments: Floats, shares: tuple[float, ...]) -> Split:
     # A cut is moved to the nearest change of time, so that one moment is never in two parts.
     changes = np.flatnonzero(np.diff(moments[order]) > 0) + 1
     if len(changes) < 2:
-        raise InputError(
-            f"A temporal split needs at least 3 different times, got {len(changes) + 1}",
-            hint="Choose another column, or split at random.",
-            code="PG018",
-        )
+        problem = f"A temporal split needs at least 3 different times, got {len(changes) + 1}"
+        raise InputError(problem, hint="Choose another column, or split at random.", code="PG018")
     first = changes[:-1][np.abs(changes[:-1] - shares[0] * n).argmin()]
     later = changes[changes > first]
     second = later[np.abs(later - (shares[0] + shares[1]) * n).argmin()]

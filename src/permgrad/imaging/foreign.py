@@ -88,11 +88,8 @@ class ForeignRenderer(nn.Module):
         except Exception as error:
             if isinstance(error, InputError) or is_out_of_memory(error):
                 raise
-            raise InputError(
-                f"The foreign image method failed on {len(rows)} rows with {type(error).__name__}: {error}",
-                hint="Try it on the same rows outside permgrad.",
-                code="PG032",
-            ) from error
+            problem = f"The foreign image method failed on {len(rows)} rows with {type(error).__name__}: {error}"
+            raise InputError(problem, hint="Try it on the same rows outside permgrad.", code="PG032") from error
         return torch.from_numpy(self._checked(drawn, len(rows))).to(device=encoded.device, dtype=dtype)
 
     def render_region(self, encoded: Tensor, box: Box) -> Tensor:
@@ -104,11 +101,8 @@ class ForeignRenderer(nn.Module):
 
     def _known_shape(self) -> tuple[int, int, int]:
         if self._shape is None:
-            raise InputError(
-                "The size of foreign pictures is unknown before the first is drawn",
-                hint="Draw one row first.",
-                code="PG055",
-            )
+            problem = "The size of foreign pictures is unknown before the first is drawn"
+            raise InputError(problem, hint="Draw one row first.", code="PG055")
         return self._shape
 
     #: Sizes of a picture, known after the first has been drawn.
@@ -185,11 +179,8 @@ class ForeignRenderer(nn.Module):
         try:
             images = np.asarray(drawn, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise InputError(
-                f"Foreign pictures must be numbers of one shape: {error}",
-                hint="Return one array for all rows.",
-                code="PG032",
-            ) from error
+            problem = f"Foreign pictures must be numbers of one shape: {error}"
+            raise InputError(problem, hint="Return one array for all rows.", code="PG032") from error
         if images.ndim not in (3, 4) or len(images) != rows or 0 in images.shape[1:]:
             raise InputError(
                 "Foreign pictures must have the shape (n, height, width), (n, channels, height, width) or "
@@ -199,11 +190,8 @@ class ForeignRenderer(nn.Module):
             )
         if not np.isfinite(images).all():
             bad = int((~np.isfinite(images.reshape(rows, -1))).any(axis=1).sum())
-            raise InputError(
-                f"Foreign pictures must be finite, but {bad} of {rows} hold NaN or infinity",
-                hint="Correct the callable.",
-                code="PG040",
-            )
+            problem = f"Foreign pictures must be finite, but {bad} of {rows} hold NaN or infinity"
+            raise InputError(problem, hint="Correct the callable.", code="PG040")
         if images.ndim == 3:
             images = images[:, None]
         # A method's picture files have their channels last.
@@ -212,11 +200,8 @@ class ForeignRenderer(nn.Module):
         shape = (images.shape[1], images.shape[2], images.shape[3])
         self._shape = self._shape or shape
         if shape != self._shape:
-            raise InputError(
-                f"Foreign pictures must have one shape (channels, height, width), got {shape} after {self._shape}",
-                hint="Return the same size each time.",
-                code="PG007",
-            )
+            problem = f"Foreign pictures must have one shape (channels, height, width), got {shape} after {self._shape}"
+            raise InputError(problem, hint="Return the same size each time.", code="PG007")
         return np.ascontiguousarray(images)
 
 
@@ -228,11 +213,8 @@ def _last_is_channels(shape: tuple[int, ...], declared: bool | None) -> bool:
         return first == middle
     few = (1, 3, 4)
     if (first in few) == (last in few):
-        raise InputError(
-            f"Either axis of pictures of shape {shape} may be that of the channels",
-            hint="Pass channels_last=True or False.",
-            code="PG005",
-        )
+        problem = f"Either axis of pictures of shape {shape} may be that of the channels"
+        raise InputError(problem, hint="Pass channels_last=True or False.", code="PG005")
     return last in few
 
 
@@ -252,14 +234,8 @@ def renderer_from_dict(content: Mapping[str, Any], images: Any = None) -> Render
         return Renderer.from_dict(content)
     if kind == "foreign":
         if images is None:
-            raise InputError(
-                "A model with a foreign image callable needs that callable on loading",
-                hint="Call pg.load(folder, images=callable).",
-                code="PG005",
-            )
+            problem = "A model with a foreign image callable needs that callable on loading"
+            raise InputError(problem, hint="Call pg.load(folder, images=callable).", code="PG005")
         return ForeignRenderer.from_dict(content, images)
-    raise InputError(
-        f"A stored renderer must be of kind 'renderer' or 'foreign', got {kind!r}",
-        hint="Save the model again.",
-        code="PG052",
-    )
+    problem = f"A stored renderer must be of kind 'renderer' or 'foreign', got {kind!r}"
+    raise InputError(problem, hint="Save the model again.", code="PG052")

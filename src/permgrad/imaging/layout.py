@@ -113,11 +113,8 @@ class PlacedLayout:
 
     def __init__(self, pixels: int = 20, *, random_state: Any = None) -> None:
         if not is_whole(pixels) or not 1 <= pixels <= MAXIMUM_PIXELS:
-            raise InputError(
-                f"pixels must be an integer from 1 to {MAXIMUM_PIXELS}, got {shown(pixels)}",
-                hint="Pass for example pixels=20.",
-                code="PG002",
-            )
+            problem = f"pixels must be an integer from 1 to {MAXIMUM_PIXELS}, got {shown(pixels)}"
+            raise InputError(problem, hint="Pass for example pixels=20.", code="PG002")
         self.pixels = int(pixels)
         self.random_state = random_state
         self.overlap: Overlap = "last"
@@ -130,13 +127,32 @@ class PlacedLayout:
 
         Of ``names`` only the number is checked. ``random_state`` None takes the one given when the layout was made.
         """
-        table = check_encoded(encoded, names)
+        table = as_numbers("encoded", encoded, "pass the encoded training rows")
+        if table.ndim != 2 or 0 in table.shape:
+            raise InputError(
+                f"A layout needs encoded rows of shape (rows, columns), at least one of each, got shape {table.shape}",
+                hint="Pass the encoded training rows.",
+                code="PG007",
+            )
+        columns = table.shape[1]
+        if names is not None and len(check_names("names", names, "pass the encoder's encoded_names_")) != columns:
+            problem = f"A layout needs one name for each encoded column, got {len(names)} names for {columns} columns"
+            raise InputError(problem, hint="Pass the encoder's encoded_names_.", code="PG007")
+        if infinite := int(np.isinf(table).any(axis=0).sum()):
+            raise InputError(
+                f"Encoded values must be finite, but {infinite} of {columns} columns "
+                f"{by_count(infinite, 'holds', 'hold')} infinity",
+                hint=f"Clean {by_count(infinite, 'it', 'them')} first.",
+                code="PG014",
+            )
+        empty = np.isnan(table)
+        table = np.where(empty, np.where(empty, 0.0, table).sum(axis=0) / np.maximum((~empty).sum(axis=0), 1), table)
         seed = resolve_seed(self.random_state if random_state is None else random_state)
         if not self.shares:
-            needed = self._pixels_needed(table.shape[1])
+            needed = self._pixels_needed(columns)
             self.grown = needed > self.pixels
             self.pixels = max(self.pixels, needed)
-        self.positions = check_positions(self._place(table, seed), self.pixels, table.shape[1])
+        self.positions = check_positions(self._place(table, seed), self.pixels, columns)
         return self
 
     def _pixels_needed(self, columns: int) -> int:
@@ -196,11 +212,8 @@ class StoredLayout(PlacedLayout):
 
     def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
         if encoded.shape[1] != len(self.positions):
-            raise InputError(
-                f"The stored layout has {len(self.positions)} positions for {encoded.shape[1]} encoded columns",
-                hint="Use layout='assignment' to place these columns anew.",
-                code="PG007",
-            )
+            problem = f"The stored layout has {len(self.positions)} positions for {encoded.shape[1]} encoded columns"
+            raise InputError(problem, hint="Use layout='assignment' to place these columns anew.", code="PG007")
         return self.positions
 
     @classmethod
@@ -234,11 +247,8 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
         taken = [key for key in inspect.signature(maker).parameters if key not in ("pixels", "random_state")]
         if options and not taken:
             option, value = next(iter(options.items()))
-            raise InputError(
-                f"Layout {name_or_object!r} has no options, got {option}={shown(value)}",
-                hint="Leave it out.",
-                code="PG004",
-            )
+            problem = f"Layout {name_or_object!r} has no options, got {option}={shown(value)}"
+            raise InputError(problem, hint="Leave it out.", code="PG004")
         for option in options:
             if option not in taken:
                 raise unknown(f"option of layout {name_or_object!r}", option, taken)
@@ -281,11 +291,8 @@ def check_layout(layout: Any) -> StoredLayout:
     """Return a checked copy of what a fitted layout says."""
     missing = [key for key in ("positions", "pixels", "overlap") if not hasattr(layout, key)]
     if missing:
-        raise InputError(
-            f"{type(layout).__name__} has no {', '.join(missing)} after fit",
-            hint="Set positions, pixels and overlap in its fit.",
-            code="PG001",
-        )
+        problem = f"{type(layout).__name__} has no {', '.join(missing)} after fit"
+        raise InputError(problem, hint="Set positions, pixels and overlap in its fit.", code="PG001")
     rules = layout.overlap, getattr(layout, "blur", None), str(getattr(layout, "name", "stored"))
     copied = StoredLayout(layout.positions, layout.pixels, *rules)
     copied.grown = bool(getattr(layout, "grown", False))
@@ -303,33 +310,6 @@ def layout_to_dict(layout: Layout) -> dict[str, Any]:
         "grown": checked.grown,
         "positions": checked.positions.tolist(),
     }
-
-
-def check_encoded(encoded: Any, names: Sequence[str] | None = None) -> Floats:
-    """Return encoded rows as float64 with at least one row and one column. NaN becomes the column's mean."""
-    table = as_numbers("encoded", encoded, "pass the encoded training rows")
-    if table.ndim != 2 or 0 in table.shape:
-        raise InputError(
-            f"A layout needs encoded rows of shape (rows, columns), at least one of each, got shape {table.shape}",
-            hint="Pass the encoded training rows.",
-            code="PG007",
-        )
-    if names is not None and len(check_names("names", names, "pass the encoder's encoded_names_")) != table.shape[1]:
-        raise InputError(
-            f"A layout needs one name for each encoded column, got {len(names)} names for {table.shape[1]} columns",
-            hint="Pass the encoder's encoded_names_.",
-            code="PG007",
-        )
-    if infinite := int(np.isinf(table).any(axis=0).sum()):
-        raise InputError(
-            f"Encoded values must be finite, but {infinite} of {table.shape[1]} columns "
-            f"{by_count(infinite, 'holds', 'hold')} infinity",
-            hint=f"Clean {by_count(infinite, 'it', 'them')} first.",
-            code="PG014",
-        )
-    empty = np.isnan(table)
-    means = np.where(empty, 0.0, table).sum(axis=0) / np.maximum((~empty).sum(axis=0), 1)
-    return np.where(empty, means, table)
 
 
 def check_positions(positions: Any, pixels: int, columns: int | None = None) -> Positions:
@@ -354,9 +334,6 @@ def check_positions(positions: Any, pixels: int, columns: int | None = None) -> 
             code="PG007",
         )
     if len(integers) and (integers.min() < 0 or integers.max() >= pixels):
-        raise InputError(
-            f"positions must be from 0 to pixels − 1 = {pixels - 1}, got {integers.min()} to {integers.max()}",
-            hint="Give the layout more pixels.",
-            code="PG002",
-        )
+        problem = f"positions must be from 0 to pixels − 1 = {pixels - 1}, got {integers.min()} to {integers.max()}"
+        raise InputError(problem, hint="Give the layout more pixels.", code="PG002")
     return integers

@@ -54,7 +54,7 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
     """
     layout = getattr(layout, "layout", layout)
     checked = check_layout(layout)
-    positions, pixels, shared = checked.positions, checked.pixels, checked.collisions
+    positions, pixels = checked.positions, checked.pixels
     if not len(positions):
         raise InputError(
             f"{type(layout).__name__} is not fitted: it has no positions", hint="Call fit first.", code="PG030"
@@ -63,16 +63,17 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
         raise InputError(f"title must be text, got {shown(title)}", hint="Pass text, or leave it out.", code="PG001")
     name = str(getattr(layout, "name", "") or type(layout).__name__)
     heading = f"{name} layout: {len(positions)} columns on {pixels} × {pixels} pixels"
+    _, counts = np.unique(positions, axis=0, return_counts=True)
+    shared, hidden = int(counts[counts > 1].sum()), len(positions) - len(counts)
     heading += f", {shared} share a pixel" if shared else ""
-    hidden = len(positions) - len(np.unique(positions, axis=0))
     heading += f" ({hidden} overwritten)" if hidden and checked.overlap == "last" and checked.blur is None else ""
     # The square part of the grid to show: what is in use and a margin of one pixel.
     low, high = np.maximum(positions.min(axis=0) - 1, 0), np.minimum(positions.max(axis=0) + 2, pixels)
     side = int((high - low).max())
     top, left = np.clip((low + high - side) // 2, 0, pixels - side).tolist()
     entries = _entries(positions, names)
-    legend = _Legend(entries)
-    width, height, margin = _SIDE + legend.inches + 1.6, _SIDE + 0.9, _SIDE + 1.45
+    lines, columns, size, inches = _legend(entries)
+    width, height, margin = _SIDE + inches + 1.6, _SIDE + 0.9, _SIDE + 1.45
     figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
     axes = figure.add_axes((0.35 / width, 0.3 / height, _SIDE / width, _SIDE / height))
     _draw_cells(axes, entries, (top, left, side))
@@ -85,7 +86,8 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
     inset.set(xticks=[], yticks=[])
     inset.set_title(f"whole picture, {pixels} × {pixels}", fontsize=7.5, color=_EDGE_COLOUR, loc="left", pad=3)
     inset.spines[:].set_edgecolor(_SPINE_COLOUR)
-    legend.draw(figure.add_axes((margin / width, 0.25 / height, legend.inches / width, (height - 1.85) / height)))
+    place = (margin / width, 0.25 / height, inches / width, (height - 1.85) / height)
+    _draw_legend(figure.add_axes(place), lines, columns, size, inches)
     return figure
 
 
@@ -103,11 +105,8 @@ def _entries(positions: Positions, names: Sequence[str] | None) -> list[_Entry]:
     named = [f"x{index}" for index in range(columns)] if names is None else names
     named = check_names("names", named, "pass the encoder's encoded_names_")
     if len(named) != columns:
-        raise InputError(
-            f"names must hold one name for each encoded column, got {len(named)} names for {columns} columns",
-            hint="Pass the encoder's encoded_names_.",
-            code="PG007",
-        )
+        problem = f"names must hold one name for each encoded column, got {len(named)} names for {columns} columns"
+        raise InputError(problem, hint="Pass the encoder's encoded_names_.", code="PG007")
     members: dict[tuple[int, int], list[str]] = {}
     for (row, place), name in zip(positions.tolist(), named, strict=True):
         members.setdefault((row, place), []).append(name)
@@ -161,31 +160,30 @@ def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int]) 
             axes.text(place, row + 0.24, below, fontsize=7, color=_INK, **centred)
 
 
-class _Legend:
-    """Lines of mark and name in columns. Type size in points, characters of a name, width in inches."""
+def _legend(entries: list[_Entry]) -> tuple[list[tuple[str, str]], int, float, float]:
+    """Return the legend's lines of mark and name, its columns, the size of its type in points, and its inches."""
+    # A shared pixel has one line for each of its columns, the mark on the first.
+    lines = [(mark if at == 0 else "", name) for *_, mark, names in entries for at, name in enumerate(names)]
+    if len(lines) > _LEGEND_ENTRIES:
+        left_out = len(lines) - _LEGEND_ENTRIES + 1
+        lines = [*lines[: _LEGEND_ENTRIES - 1], ("", f"… and {left_out} more")]
+    lines = [(mark, short_label(name, _LEGEND_CHARACTERS)) for mark, name in lines]
+    columns = min(4, math.ceil(len(lines) / 34))
+    size = 8.0 if math.ceil(len(lines) / columns) <= 36 else 6.3
+    return lines, columns, size, columns * max((max(len(name) for _, name in lines) + 9) * size * 0.57 / 72, 1.3)
 
-    def __init__(self, entries: list[_Entry]) -> None:
-        # A shared pixel has one line for each of its columns, the mark on the first.
-        lines = [(mark if at == 0 else "", name) for *_, mark, names in entries for at, name in enumerate(names)]
-        if len(lines) > _LEGEND_ENTRIES:
-            left_out = len(lines) - _LEGEND_ENTRIES + 1
-            lines = [*lines[: _LEGEND_ENTRIES - 1], ("", f"… and {left_out} more")]
-        self.lines, self.columns = lines, min(4, math.ceil(len(lines) / 34))
-        self.size = 8.0 if math.ceil(len(lines) / self.columns) <= 36 else 6.3
-        self.longest = min(max(len(name) for _, name in lines), _LEGEND_CHARACTERS)
-        self.inches = self.columns * max((self.longest + 9) * self.size * 0.57 / 72, 1.3)
 
-    def draw(self, axes: Axes) -> None:
-        """Write the lines from top to bottom, column by column."""
-        axes.set_axis_off()
-        axes.set(xlim=(0, 1), ylim=(0, 1))
-        per_column = max(math.ceil(len(self.lines) / self.columns), 24)
-        # Room for three digits or letters, then a gap.
-        mark_end, name_start = 0.24 / self.inches, 0.34 / self.inches
-        style: dict[str, Any] = {"va": "center", "fontsize": self.size}
-        for index, (mark, name) in enumerate(self.lines):
-            column, line = divmod(index, per_column)
-            height = 1 - (line + 0.5) / per_column
-            end, start = (column / self.columns + offset for offset in (mark_end, name_start))
-            axes.text(end, height, mark, ha="right", fontweight="bold", color=_EDGE_COLOUR, **style)
-            axes.text(start, height, short_label(name, self.longest), ha="left", color=_INK, **style)
+def _draw_legend(axes: Axes, lines: list[tuple[str, str]], columns: int, size: float, inches: float) -> None:
+    """Write the lines from top to bottom, column by column."""
+    axes.set_axis_off()
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    per_column = max(math.ceil(len(lines) / columns), 24)
+    # Room for three digits or letters, then a gap.
+    mark_end, name_start = 0.24 / inches, 0.34 / inches
+    style: dict[str, Any] = {"va": "center", "fontsize": size}
+    for index, (mark, name) in enumerate(lines):
+        column, line = divmod(index, per_column)
+        height = 1 - (line + 0.5) / per_column
+        end, start = (column / columns + offset for offset in (mark_end, name_start))
+        axes.text(end, height, mark, ha="right", fontweight="bold", color=_EDGE_COLOUR, **style)
+        axes.text(start, height, name, ha="left", color=_INK, **style)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from permgrad.base.arrays import Array, Floats, Integers
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import as_numbers, check_flag, check_number, check_whole
 from permgrad.base.errors import InputError
 from permgrad.imaging.layout import Layout, StoredLayout, check_layout, layout_to_dict
@@ -133,8 +133,9 @@ class Renderer(nn.Module):
             )
         if not encoded.is_floating_point():
             encoded = encoded.to(torch.get_default_dtype())
-        plan = self._plan(box or (0, self.height, 0, self.width), encoded.device, encoded.dtype)
-        return self._draw(encoded if plan.columns is None else encoded.index_select(1, plan.columns), plan)
+        box = box or (0, self.height, 0, self.width)
+        columns = self._plan(box, encoded.device, encoded.dtype).columns
+        return self.draw_region(encoded if columns is None else encoded.index_select(1, columns), box)
 
     def render_region(self, encoded: Tensor, box: Box) -> Tensor:
         """Draw the pixels of a half-open box alone ``(n, channels, rows, columns)``, a crop of `forward`."""
@@ -161,10 +162,7 @@ class Renderer(nn.Module):
 
     def draw_region(self, values: Tensor, box: Box) -> Tensor:
         """Draw a box from the columns ``columns_near(box)`` of encoded rows alone, as `render_region` does."""
-        return self._draw(values, self._plan(box, values.device, values.dtype))
-
-    def _draw(self, values: Tensor, plan: _Plan) -> Tensor:
-        """Return pictures of the plan's box, ``(n, channels, height, width)``, from the plan's columns."""
+        plan = self._plan(box, values.device, values.dtype)
         values = (values - plan.minimum) * plan.scale
         if self.clip:
             values = values.clamp(0.0, self.scale)
@@ -227,11 +225,8 @@ class Renderer(nn.Module):
         """Return the checked columns without those that are never seen."""
         indexes = np.atleast_1d(np.asarray(columns if np.ndim(columns) == 0 else list(columns), dtype=np.int64))  # type: ignore[arg-type]
         if indexes.size and (indexes.min() < 0 or indexes.max() >= len(self.positions)):
-            raise InputError(
-                f"columns must be from 0 to {len(self.positions) - 1}, got {indexes.tolist()}",
-                hint="The encoder's columns_of gives them.",
-                code="PG002",
-            )
+            problem = f"columns must be from 0 to {len(self.positions) - 1}, got {indexes.tolist()}"
+            raise InputError(problem, hint="The encoder's columns_of gives them.", code="PG002")
         return np.intersect1d(indexes, self._visible)
 
     # ---- saving, loading ---------------------------------------------------------------------------------------------
@@ -270,31 +265,26 @@ class Renderer(nn.Module):
             return self._plans[key]
         top, bottom, left, right = box
         if not (0 <= top <= bottom <= self.height and 0 <= left <= right <= self.width):
-            raise InputError(
-                f"box must be inside the picture of {self.height}×{self.width} pixels, got {tuple(box)}",
-                hint="Use region_of.",
-                code="PG002",
-            )
+            problem = f"box must be inside the picture of {self.height}×{self.width} pixels, got {tuple(box)}"
+            raise InputError(problem, hint="Use region_of.", code="PG002")
         size, reach = (bottom - top, right - left), self._reach
         place = self.positions - (top, left)
         near = np.all((place >= -reach) & (place < np.add(size, reach)), axis=1)
         columns = self._visible[near[self._visible]]
 
-        def on_device(values: Array, kind: torch.dtype = dtype) -> Tensor:
-            return torch.from_numpy(values).to(device=device, dtype=kind)
-
+        targets = place[columns, 0] * size[1] + place[columns, 1]
+        weights = None if self.blur is None else self._weights(columns, box)
         # A tensor made in inference mode could never take part in a gradient afterwards.
         with torch.inference_mode(False), torch.no_grad():
-            weights = None if self.blur is None else self._weights(columns, box)
             self._plans[key] = _Plan(
                 size,
-                None if len(columns) == len(self.positions) else on_device(columns, torch.long),
-                on_device(self.minimum[columns]),
-                on_device(self._slope[columns] * self.scale),
-                on_device(place[columns, 0] * size[1] + place[columns, 1], torch.long),
+                None if len(columns) == len(self.positions) else torch.from_numpy(columns).to(device, torch.long),
+                torch.from_numpy(self.minimum[columns]).to(device, dtype),
+                torch.from_numpy(self._slope[columns] * self.scale).to(device, dtype),
+                torch.from_numpy(targets).to(device, torch.long),
                 self.overlap != "last" and len(np.unique(self._flat[columns])) < len(columns),
-                None if weights is None else on_device(weights),
-                None if weights is None else on_device(weights > 0),
+                None if weights is None else torch.from_numpy(weights).to(device, dtype),
+                None if weights is None else torch.from_numpy(weights > 0).to(device, dtype),
             )
         if len(self._plans) > _KEPT_PLANS:
             del self._plans[next(iter(self._plans))]

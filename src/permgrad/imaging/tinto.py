@@ -73,11 +73,8 @@ class TintoLayout(PlacedLayout):
         check_choice("algorithm", algorithm, _ALGORITHMS)
         check_choice("option", option, _OPTIONS)
         if not is_whole(times) or not 0 <= times <= 10:
-            raise InputError(
-                f"times must be an integer from 0 to 10, got {shown(times)}",
-                hint="Each one doubles t-SNE's table: pass for example times=4.",
-                code="PG002",
-            )
+            problem = f"times must be an integer from 0 to 10, got {shown(times)}"
+            raise InputError(problem, hint="Each one doubles t-SNE's table: pass for example times=4.", code="PG002")
         self.algorithm = algorithm
         self.times = int(times)
         self.random_seed = check_whole("random_seed", random_seed, "pass for example 1", least=0)

@@ -110,11 +110,8 @@ def _check(found: Any, wanted: Any) -> None:
     scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
     difference = float(np.abs(found - wanted).max(initial=0.0)) / scale
     if not difference <= _MOST_OFF:
-        raise EnvironmentProblem(
-            f"The predictions of the ONNX file differ from the model's by {difference:.2g}.",
-            hint="Install another version of torch or onnxruntime.",
-            code="PG060",
-        )
+        problem = f"The predictions of the ONNX file differ from the model's by {difference:.2g}."
+        raise EnvironmentProblem(problem, hint="Install another version of torch or onnxruntime.", code="PG060")
 
 
 class _Predicting(nn.Module):

@@ -105,12 +105,10 @@ class TableRequest(CommandRequest):
     @property
     def files(self) -> dict[str, Path | None]:
         """The files and folders to read, by role. None: not used."""
-        from permgrad.data.datasets import list_datasets
-
         files = {f"{role} file": getattr(self, role, None) for role in ("groups", "test", "validation")}
         preset = str(getattr(self, "preset", ""))
         files["preset"] = Path(preset) if preset.endswith(".json") else None
-        return {"table": None if self.table in list_datasets() else Path(self.table), **files}
+        return {"table": None if self.table in DATA_SETS else Path(self.table), **files}
 
     @property
     def kinds(self) -> dict[str, Kind]:

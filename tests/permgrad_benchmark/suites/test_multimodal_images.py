@@ -107,7 +107,7 @@ def test_a_download_must_have_the_checksum_and_is_kept(nowhere, monkeypatch):
         find_medmnist("organcmnist")
     assert not (nowhere / "cache" / "organcmnist.npz").exists()
     card = replace(image_cards.get("organcmnist"), md5=load_medmnist(path).md5)
-    monkeypatch.setitem(image_cards._entries, "organcmnist", card)
+    monkeypatch.setitem(image_cards, "organcmnist", card)
     kept = find_medmnist("organcmnist")[0]
     assert kept == nowhere / "cache" / "organcmnist.npz"
     monkeypatch.setattr(store, "fetch_bytes", lambda _url: pytest.fail("it is in the cache"))

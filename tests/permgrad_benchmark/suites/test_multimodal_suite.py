@@ -173,8 +173,8 @@ def entered() -> Iterator[list[str]]:
     names: list[str] = []
     yield names
     for name in names:
-        enrolled("multimodal")._entries.pop(name, None)
-        functions._entries.pop(name, None)
+        enrolled("multimodal").pop(name, None)
+        functions.pop(name, None)
 
 
 @needs_data

@@ -55,9 +55,9 @@ class Toy:
 def toys(monkeypatch):
     found = {name: Toy() for name in ("toy", "other")}
     for name, toy in found.items():
-        monkeypatch.setitem(baselines._entries, name, Baseline(name, f"the {name}", "sklearn", toy))
+        monkeypatch.setitem(baselines, name, Baseline(name, f"the {name}", "sklearn", toy))
     missing = Baseline("absent", "absent", "no_such_package", Toy(), extra="tabular-peers")
-    monkeypatch.setitem(baselines._entries, "absent", missing)
+    monkeypatch.setitem(baselines, "absent", missing)
     return found
 
 
@@ -213,7 +213,7 @@ class Once(Mean):
 
 def test_a_model_that_cannot_be_explained_keeps_its_scores(frame, monkeypatch, toys):
     once = Baseline("once", "once", "sklearn", lambda job: Once(np.bincount(job.train.y) / len(job.train.y)))
-    monkeypatch.setitem(baselines._entries, "once", once)
+    monkeypatch.setitem(baselines, "once", once)
     X, y = frame.drop(columns="label"), frame["label"]
     found = pg.compare(X, y, models=["toy", "other", "once"], folds=2, progress=False)
     assert found.scores.set_index(["model", "fold"]).loc[("once", "1"), "roc_auc"] > 0
@@ -229,7 +229,7 @@ def test_if_every_model_fails_that_is_said(frame, monkeypatch):
         raise RuntimeError("no luck")
 
     for name in ("toy", "other"):
-        monkeypatch.setitem(baselines._entries, name, Baseline(name, name, "sklearn", broken))
+        monkeypatch.setitem(baselines, name, Baseline(name, name, "sklearn", broken))
     with pytest.raises(InputError, match=r"All 2 models failed on every fold, the first \('toy'\) with: no luck"):
         pg.compare(frame.drop(columns="label"), frame["label"], models=["toy", "other"], folds=2, progress=False)
 

@@ -12,7 +12,7 @@ from permgrad.attribution.maps.drawn import UPSAMPLING, VARIANTS, DrawnMaps, enl
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.request.result import build, shown_values
 from permgrad.attribution.slopes.gradients import differentiable
-from permgrad.base.checks import check_choice, check_flag_or_auto
+from permgrad.base.checks import check_choice, check_flag
 from permgrad.base.errors import warn_user
 from permgrad.base.progress import Progress
 from permgrad.models.batches import in_batches
@@ -74,7 +74,7 @@ class GradCam(Configured):
         check_choice("variant", options["variant"], VARIANTS)
         check_choice("upsample", options["upsample"], UPSAMPLING)
         for name in ("relu", "maps"):
-            options[name] = check_flag_or_auto(name, options[name])
+            options[name] = check_flag(name, options[name], auto=True)
         if options["relu"] == "auto":
             # HiResCAM's equation has no rectifier: its cells add up to what the rest of the network computes.
             options["relu"] = options["variant"] != "hirescam"

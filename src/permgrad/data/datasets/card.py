@@ -22,46 +22,26 @@ class Download:
 
 @dataclass(frozen=True)
 class DataCard:
-    """A data card: what a named data set is, where it lives, and what a program must know to use it.
+    """A data card: what a named data set is, where it lives, and what a program must know to use it."""
 
-    Attributes:
-        name: the name on the command line.
-        title: name for people.
-        home: page of the original.
-        licence: licence, or what is known of it.
-        target: the target's column.
-        task: ``"classification"`` or ``"regression"``.
-        description: what a row is, one or two sentences.
-        rows, columns: size of the file, target included.
-        file_name: the file looked up. None: it ships inside a dependency.
-        sha256: checksum of that file.
-        na_codes: values that stand for missing.
-        variables: one-hot columns that are one variable each.
-        not_features: columns that must not be used to predict.
-        positive: the class that counts as positive when there are two.
-        notes: what a reader should know, and why a download is not possible.
-        download: how to fetch it. None: only by hand.
-        build: makes the frame when the set ships inside a dependency.
-    """
-
-    name: str
-    title: str
-    home: str
-    licence: str
+    name: str  # on the command line
+    title: str  # for people
+    home: str  # page of the original
+    licence: str  # or what is known of it
     target: str
     task: Task
-    description: str
+    description: str  # what a row is, one or two sentences
     rows: int
-    columns: int
-    file_name: str | None = None
+    columns: int  # of the file, target included
+    file_name: str | None = None  # the file looked up. None: it ships inside a dependency
     sha256: str | None = None
-    na_codes: tuple[str | int | float, ...] = ()
-    variables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    not_features: tuple[str, ...] = ()
-    positive: str | int | None = None
-    notes: tuple[str, ...] = ()
-    download: Download | None = None
-    build: Callable[[], pd.DataFrame] | None = None
+    na_codes: tuple[str | int | float, ...] = ()  # values that stand for missing
+    variables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # one-hot columns that are one variable each
+    not_features: tuple[str, ...] = ()  # columns that must not be used to predict
+    positive: str | int | None = None  # the class that counts as positive when there are two
+    notes: tuple[str, ...] = ()  # what a reader should know, and why a download is not possible
+    download: Download | None = None  # None: only by hand
+    build: Callable[[], pd.DataFrame] | None = None  # makes the frame when the set ships inside a dependency
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form for reports."""

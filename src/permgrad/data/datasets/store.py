@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal
 
-from permgrad.base.errors import EnvironmentProblem, two_sentences, warn_user
+from permgrad.base.errors import EnvironmentProblem, warn_user
 from permgrad.base.files import atomic_path, file_hash
 from permgrad.data.datasets.card import DataCard, Dataset, cards
 from permgrad.data.read.table import read_table
@@ -81,11 +81,9 @@ def find_file(
             content = file_hash(file, digest)
             if content != checksum and content not in versions:
                 warn_user(
-                    two_sentences(
-                        f"The file of {what} ({str(file)!r}) has the {algorithm} {content}, not the {checksum} of its "
-                        "source",
-                        "It is used unchanged.",
-                    )
+                    f"The file of {what} ({str(file)!r}) has the {algorithm} {content}, not the {checksum} of its "
+                    "source",
+                    "It is used unchanged.",
                 )
             return file
     cached = cache_folder() / file_name
@@ -109,18 +107,12 @@ def find_file(
         made = fetch_bytes(url)
         made = convert(made) if convert is not None else made
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise EnvironmentProblem(
-            f"The file of {what} is not on this machine, and {url} cannot be downloaded ({type(error).__name__})",
-            hint=by_hand,
-            code="PG063",
-        ) from error
+        problem = f"The file of {what} is not on this machine, and {url} cannot be downloaded ({type(error).__name__})"
+        raise EnvironmentProblem(problem, hint=by_hand, code="PG063") from error
     content = hashlib.new(digest, made, usedforsecurity=False).hexdigest()
     if content != checksum:
-        raise EnvironmentProblem(
-            f"The download of {what} from {url} has the {algorithm} {content}, not the {checksum} of its source",
-            hint=by_hand,
-            code="PG063",
-        )
+        problem = f"The download of {what} from {url} has the {algorithm} {content}, not the {checksum} of its source"
+        raise EnvironmentProblem(problem, hint=by_hand, code="PG063")
     try:
         with atomic_path(cached) as temporary:
             temporary.write_bytes(made)

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.base.arrays import Booleans, Integers
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, unknown, warn_user
+from permgrad.base.files import plain
 from permgrad.data.encode.groups import check_blocks
 from permgrad.data.encode.planning import OTHER, Slot, date_wave, plan_slots
 from permgrad.data.encode.scaling import Scaling, ScalingMode
@@ -123,7 +124,7 @@ class TableEncoder:
         check_whole("max_levels", self.max_levels, "the default is 50")
         self.codes_ = statistics.codes
         self.named_ = True
-        self.scaling_ = Scaling(self.numeric).fit(statistics.numeric)
+        self.scaling_ = Scaling.fit(self.numeric, statistics.numeric)
         self.schema_, slots, self.years_ = plan_slots(statistics, self.scaling_, int(self.max_levels))
         names = self.schema_.names
         self.variables_ = check_blocks(self.variables, names, "variable")
@@ -145,6 +146,9 @@ class TableEncoder:
         self.maximum_ = np.array([slot.maximum for slot in slots], dtype=np.float32)
         self._stored = self.schema_.stored
         place = {column.name: j for j, column in enumerate(self._stored)}
+        # Columns of yes and no, or of dates: their cells may hold words that cannot be read.
+        texts = [(j, one) for j, one in enumerate(self._stored) if one.storage in ("pair", "date")]
+        self._worded = {j: one for j, one in texts if one.kind in ("boolean", "date")}
         # Source in the matrix of stored numbers, target among the encoded columns, and the kind of missingness.
         pairs: dict[str, list[tuple[int, int, int]]] = {"value": [], "boolean": [], "missing": []}
         self._parts: dict[int, list[tuple[int, str]]] = {}
@@ -179,14 +183,18 @@ class TableEncoder:
         out[:, target] = kinds[:, source] == kind
         for place, parts in self._parts.items():
             seconds = np.where(np.isnan(values[:, place]), self.scaling_.fill[place], values[:, place])
-            calendar = calendar_parts(seconds)
+            calendar, (first, last) = calendar_parts(seconds), self.years_.get(self._stored[place].name, (0, 1))
             for column, part in parts:
-                if part == "year":
-                    first, last = self.years_[self._stored[place].name]
-                    out[:, column] = (calendar["year"] - first) / (last - first)
-                else:
-                    out[:, column] = date_wave(part, calendar)
-        surprises = self._unread_words(frame, values)
+                is_year = part == "year"
+                out[:, column] = (calendar[part] - first) / (last - first) if is_year else date_wave(part, calendar)
+        surprises = {}
+        for place, worded in self._worded.items():
+            unread = np.isnan(values[:, place])
+            if unread.any():
+                distinct = Distinct.of(frame[worded.name], worded.name)
+                bad = np.zeros(len(distinct.texts), dtype=bool)
+                bad[distinct.index[unread & (distinct.index >= 0)]] = True
+                surprises[worded.name] = self._surprise(distinct, worded.name, bad, worded.kind)
         for name, targets in self._levels.items():
             distinct = Distinct.of(frame[name], name)
             other = targets.get(OTHER, -1)
@@ -206,18 +214,6 @@ class TableEncoder:
     def check_cells(self, X: Any) -> None:
         """Refuse rows with a cell that ``transform`` would refuse."""
         numeric_cells(self._checked(X), self._stored, self.codes_)
-
-    def _unread_words(self, frame: pd.DataFrame, values: Floats) -> dict[str, str]:
-        """Return, for columns of yes/no or of dates, a note on words that could not be read."""
-        surprises = {}
-        for j, column in enumerate(self._stored):
-            unread = np.isnan(values[:, j])
-            if column.kind in ("boolean", "date") and column.storage in ("pair", "date") and unread.any():
-                distinct = Distinct.of(frame[column.name], column.name)
-                bad = np.zeros(len(distinct.texts), dtype=bool)
-                bad[distinct.index[unread & (distinct.index >= 0)]] = True
-                surprises[column.name] = self._surprise(distinct, column.name, bad, column.kind)
-        return surprises
 
     def _surprise(self, distinct: Distinct, name: str, bad: Booleans, kind: Kind = "categorical") -> str:
         """Say how many cells hold a text marked in ``bad``, with examples. Empty when all of these are codes."""
@@ -295,7 +291,7 @@ class TableEncoder:
             "groups": self.groups_,
             "named": self.named_,
             "schema": asdict(self.schema_),
-            "scaling": self.scaling_.to_dict(),
+            "scaling": plain(asdict(self.scaling_)),
             "slots": [list(astuple(slot)) for slot in self.slots_],
             "years": {name: list(ends) for name, ends in self.years_.items()},
         }
@@ -305,11 +301,8 @@ class TableEncoder:
         """Read back what ``to_dict`` wrote. ``InputError``: written by a newer version, or damaged."""
         version = content.get("format")
         if version != _FORMAT:
-            raise InputError(
-                f"The stored encoder has format {version!r}, but this permgrad reads format {_FORMAT}",
-                hint="Update permgrad.",
-                code="PG053",
-            )
+            problem = f"The stored encoder has format {version!r}, but this permgrad reads format {_FORMAT}"
+            raise InputError(problem, hint="Update permgrad.", code="PG053")
         try:
             made = cls(
                 content["numeric"],
@@ -329,11 +322,8 @@ class TableEncoder:
             made.years_ = {name: (int(ends[0]), int(ends[1])) for name, ends in content["years"].items()}
             made._set_slots([Slot(*slot) for slot in content["slots"]])
         except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise InputError(
-                f"Part of a stored encoder is missing or damaged ({error!r})",
-                hint="Save the model again.",
-                code="PG052",
-            ) from error
+            problem = f"Part of a stored encoder is missing or damaged ({error!r})"
+            raise InputError(problem, hint="Save the model again.", code="PG052") from error
         return made
 
 

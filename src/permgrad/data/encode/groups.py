@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from permgrad.base.errors import EnvironmentProblem, InputError, did_you_mean, shown
-from permgrad.data.read.cells import as_frame, native_matrix, native_names
+from permgrad.data.read.cells import MissingCodes, as_frame, native_cells, native_names
 
 _LEAST_SHARE_SET = 0.05
 
@@ -27,11 +27,8 @@ def check_blocks(
 ) -> dict[str, list[str]]:
     """Spell out ``what`` was declared (variables, or groups, which may name ``variables``) as raw columns in order."""
     if blocks is not None and not is_blocks(blocks):
-        raise InputError(
-            f"{what}s must be a mapping of {what} to a list of columns, got {shown(blocks)}",
-            hint=f"Pass for example {what}s={{'size': ['width', 'height']}}.",
-            code="PG001",
-        )
+        problem = f"{what}s must be a mapping of {what} to a list of columns, got {shown(blocks)}"
+        raise InputError(problem, hint=f"Pass for example {what}s={{'size': ['width', 'height']}}.", code="PG001")
     if not blocks:
         return {}
     variables = variables or {}
@@ -43,19 +40,13 @@ def check_blocks(
             column for member in listed for column in ([member] if member in place else variables.get(member, [member]))
         ]
         if odd := [column for column in columns if column not in place]:
-            raise InputError(
-                f"Column {odd[0]!r} of {what} {block!r} not found",
-                hint=did_you_mean(odd[0], names, "Correct the name."),
-                code="PG012",
-            )
+            problem = f"Column {odd[0]!r} of {what} {block!r} not found"
+            raise InputError(problem, hint=did_you_mean(odd[0], names, "Correct the name."), code="PG012")
         if not columns:
             raise InputError(f"{what.capitalize()} {block!r} is empty", hint="Add columns or remove it.", code="PG039")
         if block in place and block not in columns:
-            raise InputError(
-                f"{what.capitalize()} {block!r} has the name of a column outside it",
-                hint=f"Rename the {what}.",
-                code="PG008",
-            )
+            problem = f"{what.capitalize()} {block!r} has the name of a column outside it"
+            raise InputError(problem, hint=f"Rename the {what}.", code="PG008")
         spelled[block] = sorted(columns, key=place.__getitem__)
     owner = _owners(spelled, what)
     _check_variables(spelled, owner, variables)
@@ -68,11 +59,8 @@ def _check_variables(
     """Refuse groups that split a variable, or have the name of another."""
     for variable, parts in variables.items():
         if len({owner.get(column) for column in parts}) > 1:
-            raise InputError(
-                f"A group must hold all columns of variable {variable!r} or none",
-                hint=f"List {variable!r} instead of its columns.",
-                code="PG039",
-            )
+            problem = f"A group must hold all columns of variable {variable!r} or none"
+            raise InputError(problem, hint=f"List {variable!r} instead of its columns.", code="PG039")
         if variable in spelled and set(spelled[variable]) != set(parts):
             raise InputError(f"Group {variable!r} has the name of a variable", hint="Rename the group.", code="PG008")
 
@@ -91,11 +79,8 @@ def _owners(blocks: Mapping[str, Sequence[str]], what: str) -> dict[str, str]:
     for block, columns in blocks.items():
         for column in columns:
             if column in owner:
-                raise InputError(
-                    f"Column {column!r} is listed in two {what}s, {owner[column]!r} and {block!r}",
-                    hint="List it once.",
-                    code="PG039",
-                )
+                problem = f"Column {column!r} is listed in two {what}s, {owner[column]!r} and {block!r}"
+                raise InputError(problem, hint="List it once.", code="PG039")
             owner[column] = block
     return owner
 
@@ -106,7 +91,7 @@ def propose_one_hot_blocks(X: Any) -> dict[str, list[str]]:
     names = native_names(frame)
     if len(names) < 2:
         return {}
-    matrix = native_matrix(frame, names)
+    matrix, _ = native_cells(frame, names, MissingCodes())
     binary = ((matrix == 0) | (matrix == 1)).all(axis=0)
     stems: dict[str, list[int]] = {}
     for j in np.flatnonzero(binary).tolist():
@@ -162,11 +147,8 @@ def _json_groups(text: str, file: Path) -> dict[str, list[str]]:
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InputError(
-            f"Groups file {str(file)!r} is not valid JSON in line {error.lineno}: {error.msg}",
-            hint="Correct it.",
-            code="PG011",
-        ) from None
+        problem = f"Groups file {str(file)!r} is not valid JSON in line {error.lineno}: {error.msg}"
+        raise InputError(problem, hint="Correct it.", code="PG011") from None
     if not isinstance(content, dict) or not all(
         isinstance(columns, list) and all(isinstance(name, str) for name in columns) for columns in content.values()
     ):
@@ -192,10 +174,7 @@ def _csv_groups(text: str, file: Path) -> dict[str, list[str]]:
     for line, row in enumerate(rows[1:], start=2):
         column, group = (row[place] if place < len(row) else "" for place in places)
         if not column or not group:
-            raise InputError(
-                f"Line {line} of the groups file {str(file)!r} must hold a column and a group",
-                hint="Complete it.",
-                code="PG011",
-            )
+            problem = f"Line {line} of the groups file {str(file)!r} must hold a column and a group"
+            raise InputError(problem, hint="Complete it.", code="PG011")
         groups.setdefault(group, []).append(column)
     return groups

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -17,9 +18,9 @@ _MOST_KNOTS = 1_000
 #: Bound of the unbounded modes, so that float32 and products of a few values stay finite.
 _LARGEST = 1e30
 _LOWEST_SHARE = 1e-7
-_ARRAYS = ("center", "factor", "fill", "knots")
 
 
+@dataclass(frozen=True)
 class Scaling:
     """A fitted scaling of numeric columns. Every mode is monotone and finite for every finite number.
 
@@ -36,38 +37,36 @@ class Scaling:
     quantiles ``(knots, columns)``, without rows unless the mode is ``"quantile"``.
     """
 
-    def __init__(self, mode: ScalingMode) -> None:
-        check_choice("numeric", mode, get_args(ScalingMode))
-        self.mode: ScalingMode = mode
-        self.center: Floats = np.empty(0)
-        self.factor: Floats = np.empty(0)
-        self.fill: Floats = np.empty(0)
-        self.knots: Floats = np.empty((0, 0))
+    mode: ScalingMode
+    center: Floats
+    factor: Floats
+    fill: Floats
+    knots: Floats
 
-    def fit(self, statistics: NumericStatistics) -> Scaling:
+    @classmethod
+    def fit(cls, mode: ScalingMode, statistics: NumericStatistics) -> Scaling:
         """Compute centre and factor from statistics. A column without values is 0 everywhere."""
+        check_choice("numeric", mode, get_args(ScalingMode))
         low, median, high = statistics.quantiles([0.25, 0.5, 0.75])
         minimum, maximum = np.nan_to_num(statistics.minimum), np.nan_to_num(statistics.maximum)
         # A very sparse column may have no value in the sample: the mean stands in, which may round past the ends.
         median = np.nan_to_num(np.where(np.isnan(median), statistics.mean, median))
-        self.fill = np.clip(median, minimum, maximum)
+        fill = np.clip(median, minimum, maximum)
         # Quarters: the difference of the two largest floats must not overflow.
         span = maximum * 0.25 - minimum * 0.25
-        if self.mode in ("robust", "standard"):
-            is_robust = self.mode == "robust"
-            self.center = self.fill if is_robust else np.clip(np.nan_to_num(statistics.mean), minimum, maximum)
+        center, factor, knots = minimum, _inverse(span), np.empty((0, len(fill)))
+        if mode in ("robust", "standard"):
+            is_robust = mode == "robust"
+            center = fill if is_robust else np.clip(np.nan_to_num(statistics.mean), minimum, maximum)
             width = np.nan_to_num(high * 0.25 - low * 0.25) if is_robust else statistics.deviation * 0.25
-            self.factor = _inverse(width, otherwise=_inverse(span * 0.5))
-        else:
-            self.center, self.factor = minimum, _inverse(span)
-        self.knots = np.empty((0, len(self.fill)))
-        if self.mode == "quantile":
+            factor = _inverse(width, otherwise=_inverse(span * 0.5))
+        elif mode == "quantile":
             n_knots = int(np.clip(len(statistics.sample), 2, _MOST_KNOTS))
             knots = np.nan_to_num(statistics.quantiles(np.linspace(0.0, 1.0, n_knots)))
             # The sample may lack the extremes, the statistics have them.
             knots[0], knots[-1] = np.fmin(knots[0], minimum), np.fmax(knots[-1], maximum)
-            self.knots = np.asarray(np.maximum.accumulate(knots, axis=0))
-        return self
+            knots = np.asarray(np.maximum.accumulate(knots, axis=0))
+        return cls(mode, center, factor, fill, knots)
 
     def apply(self, values: Floats) -> Floats:
         """Scale values ``(rows, columns)``. Missing cells get the value of ``fill``."""
@@ -95,18 +94,15 @@ class Scaling:
             shares[:, j] = 0.5 * (up - down)
         return np.asarray(ndtri(np.clip(shares, _LOWEST_SHARE, 1.0 - _LOWEST_SHARE)))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-able form. Floats survive exactly."""
-        return {"mode": self.mode, **{name: getattr(self, name).tolist() for name in _ARRAYS}}
-
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Scaling:
-        """Read back what ``to_dict`` wrote."""
-        made = cls(content["mode"])
-        made.center, made.factor, made.fill, knots = (np.array(content[name], dtype=np.float64) for name in _ARRAYS)
+        """Read back the fields as lists."""
+        check_choice("numeric", content["mode"], get_args(ScalingMode))
+        names = ("center", "factor", "fill", "knots")
+        center, factor, fill, knots = (np.array(content[name], dtype=np.float64) for name in names)
         # A table of categories alone has no column to scale, and its knots no width that NumPy could tell rows by.
-        made.knots = knots.reshape(-1, len(made.fill)) if len(made.fill) else knots.reshape(len(knots), 0)
-        return made
+        knots = knots.reshape(-1, len(fill)) if len(fill) else knots.reshape(len(knots), 0)
+        return cls(content["mode"], center, factor, fill, knots)
 
 
 def _without_tiny(values: Floats) -> Floats:

@@ -19,10 +19,10 @@ from permgrad.data.read.cells import (
     Kinds,
     MissingCodes,
     as_frame,
-    native_matrix,
+    native_cells,
     native_names,
 )
-from permgrad.data.types.column_types import ColumnType, Schema, missing_kinds, read_numbers
+from permgrad.data.types.column_types import ColumnType, Schema, read_numbers
 
 _MOST_SAMPLED_VALUES = 2**24
 _MOST_SAMPLED_ROWS = 100_000
@@ -195,9 +195,7 @@ def numeric_cells(frame: pd.DataFrame, columns: Sequence[ColumnType], codes: Mis
     numbers = set(native_names(frame))
     native = [j for j, one in enumerate(columns) if one.storage == "number" and one.name in numbers]
     if native:
-        names = [columns[j].name for j in native]
-        matrix = native_matrix(frame, names)
-        kinds_of_native = missing_kinds(matrix, names, codes)
+        matrix, kinds_of_native = native_cells(frame, [columns[j].name for j in native], codes)
         if len(native) == len(columns):
             return matrix, kinds_of_native
         values[:, native], kinds[:, native] = matrix, kinds_of_native

@@ -30,7 +30,6 @@ from permgrad.base.errors import (
     did_you_mean,
     listed,
     shown,
-    two_sentences,
     warn_user,
 )
 from permgrad.base.files import file_hash, why_missing
@@ -45,10 +44,8 @@ from permgrad.data.read.parquet import (
     read_footer,
     total,
 )
-from permgrad.data.read.text_files import check_fits
+from permgrad.data.read.text_files import PARQUET, SUFFIXES, check_fits
 
-#: Endings of the files of a folder that are read. Others are left alone.
-SUFFIXES = (".parquet", ".pq")
 #: Endings of tables in other forms, which whoever lays them beside Parquet files may take for part of the table.
 _OTHER_TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".feather", ".arrow", ".orc", ".jsonl", ".xlsx")
 #: Rows of a part, unless the table is so long that it would have more parts than this.
@@ -56,7 +53,6 @@ ROWS_PER_PART, MOST_PARTS = 50_000, 1000
 #: Rows that ``read`` decodes at a time, and bytes of a column that are held while it is decoded. Row groups of at most
 #: so many bytes are held whole: then a page cannot make Arrow believe that it is larger than the file.
 _READ_ROWS, _BUFFER_BYTES, _HELD_BYTES = 65_536, 2**18, 2**23
-_MAGIC = b"PAR1"
 
 
 class MissingFileError(InputError):
@@ -197,11 +193,8 @@ class PartitionedTable:
         """Refuse names that are not columns of the table, with an ``InputError``."""
         for name in columns:
             if name not in self.columns:
-                raise InputError(
-                    f"Column {shown(name)} not found in {self.path!r}",
-                    hint=did_you_mean(name, self.columns, "Check the name."),
-                    code="PG012",
-                )
+                problem = f"Column {shown(name)} not found in {self.path!r}"
+                raise InputError(problem, hint=did_you_mean(name, self.columns, "Check the name."), code="PG012")
 
     def where(self, number: int) -> str:
         """Say in which row of which file a row of the table stands, both counted from 0."""
@@ -294,7 +287,7 @@ def is_partitioned(path: str | os.PathLike[str]) -> bool:
         return True
     try:
         with place.open("rb") as stream:
-            return stream.read(4) == _MAGIC
+            return stream.read(4) == PARQUET
     except OSError:
         return False
 
@@ -311,11 +304,8 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
     files, schemas, nulls, large = zip(*(_read_footer(one, root) for one in paths), strict=True)
     schema, keys = _common_schema(files, schemas), _keys(files)
     if taken := [name for name in keys if name in schema.names]:
-        raise InputError(
-            f"Column {taken[0]!r} is both in the names of folders and in {str(path)!r}",
-            hint="Rename one of them.",
-            code="PG008",
-        )
+        problem = f"Column {taken[0]!r} is both in the names of folders and in {str(path)!r}"
+        raise InputError(problem, hint="Rename one of them.", code="PG008")
     rows = sum(sum(file.row_groups) for file in files)
     if rows == 0:
         raise InputError(f"{str(path)!r} has no rows", hint="Check how it was written.", code="PG013")
@@ -352,19 +342,14 @@ def _find(place: Path) -> tuple[Path, list[Path]]:
     if parquet and len(parquet) < len(seen):
         left_out = sorted(file.relative_to(place).as_posix() for file in seen if file.suffix.lower() not in SUFFIXES)
         warn_user(
-            two_sentences(
-                f"Folder {str(place)!r} also holds {counted(len(left_out), 'other data file')} "
-                f"({listed(left_out, 3)}), "
-                f"which {by_count(len(left_out), 'is', 'are')} left out: only its Parquet files are read",
-                "Write them as Parquet, or move them away.",
-            )
+            f"Folder {str(place)!r} also holds {counted(len(left_out), 'other data file')} "
+            f"({listed(left_out, 3)}), "
+            f"which {by_count(len(left_out), 'is', 'are')} left out: only its Parquet files are read",
+            "Write them as Parquet, or move them away.",
         )
     if not parquet:
-        raise InputError(
-            f"Folder {str(place)!r} holds no file that ends in {' or '.join(SUFFIXES)}",
-            hint="Name the folder that holds the Parquet files.",
-            code="PG010",
-        )
+        problem = f"Folder {str(place)!r} holds no file that ends in {' or '.join(SUFFIXES)}"
+        raise InputError(problem, hint="Name the folder that holds the Parquet files.", code="PG010")
     return place, sorted(parquet, key=lambda file: file.relative_to(place).as_posix())
 
 
@@ -456,20 +441,14 @@ def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.S
             )
         if moved := sorted(set(schema.names) ^ set(common.names)):
             stored, index = (file, first) if moved[0] in schema.names else (first, file)
-            raise InputError(
-                f"{moved[0]!r} is a column in {stored.name!r} and a counted index in {index.name!r}",
-                hint="Write the files that differ again.",
-                code="PG011",
-            )
+            problem = f"{moved[0]!r} is a column in {stored.name!r} and a counted index in {index.name!r}"
+            raise InputError(problem, hint="Write the files that differ again.", code="PG011")
         for name in schema.names:
             kind, so_far = schema.field(name).type, common.field(name).type
             wider = so_far if kind == so_far else _wider(so_far, kind)
             if wider is None:
-                raise InputError(
-                    f"Column {name!r} is {so_far} in {first.name!r} but {kind} in {file.name!r}",
-                    hint="Write the files that differ again.",
-                    code="PG011",
-                )
+                problem = f"Column {name!r} is {so_far} in {first.name!r} but {kind} in {file.name!r}"
+                raise InputError(problem, hint="Write the files that differ again.", code="PG011")
             common = common.set(common.get_field_index(name), common.field(name).with_type(wider))
     return common
 
@@ -489,11 +468,8 @@ def _check_names(names: Sequence[str], path: str) -> None:
         raise InputError(f"{path!r} has no columns", hint="Write it again.", code="PG011")
     if len(set(names)) < len(names):
         (repeated, _), *_ = Counter(names).most_common(1)
-        raise InputError(
-            f"Column names must be unique, but {repeated!r} is in {path!r} more than once",
-            hint="Rename the copies.",
-            code="PG008",
-        )
+        problem = f"Column names must be unique, but {repeated!r} is in {path!r} more than once"
+        raise InputError(problem, hint="Rename the copies.", code="PG008")
 
 
 def _cut(files: Sequence[_File], rows_per_part: int) -> Iterator[Part]:

@@ -52,34 +52,22 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
         (len(frame) == 0 and not allow_empty, "row", "sample(s)"),
     ):
         if lacks:
-            raise InputError(
-                f"The table has 0 {unit} (shape={frame.shape}) while a minimum of 1 is required",
-                hint=f"Pass at least one {what}.",
-                code="PG013",
-            )
+            problem = f"The table has 0 {unit} (shape={frame.shape}) while a minimum of 1 is required"
+            raise InputError(problem, hint=f"Pass at least one {what}.", code="PG013")
     return frame
 
 
 def check_characters(texts: Iterable[object], what: str) -> None:
     """Refuse text with half a character: no file in UTF-8 holds it, nor does pandas since its version 3."""
-    text = with_half_character(texts)
-    if text is not None:
-        raise InputError(
-            f"{text[:40]!r} in {what} holds half a character (a lone surrogate)",
-            hint="Read the table in its own encoding, or replace it: text.encode('utf-8', 'replace').decode().",
-            code="PG014",
-        )
-
-
-def with_half_character(texts: Iterable[object]) -> str | None:
-    """Return the first text that UTF-8 cannot hold, or None."""
-    for text in texts:
-        if isinstance(text, str):
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                return text
-    return None
+    for text in (text for text in texts if isinstance(text, str)):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"{text[:40]!r} in {what} holds half a character (a lone surrogate)",
+                hint="Read the table in its own encoding, or replace it: text.encode('utf-8', 'replace').decode().",
+                code="PG014",
+            ) from None
 
 
 def _bare_frame(X: Any) -> pd.DataFrame:
@@ -90,11 +78,8 @@ def _bare_frame(X: Any) -> pd.DataFrame:
         try:
             return pd.DataFrame(dict(X))
         except ValueError as error:
-            raise InputError(
-                f"X must map each column to its cells, all of one length: {error}",
-                hint="Pass for example {'age': [31, 40]}.",
-                code="PG007",
-            ) from None
+            problem = f"X must map each column to its cells, all of one length: {error}"
+            raise InputError(problem, hint="Pass for example {'age': [31, 40]}.", code="PG007") from None
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise InputError(
             "X is a sparse matrix, but sparse input is not supported", hint="Pass X.toarray().", code="PG001"
@@ -102,11 +87,8 @@ def _bare_frame(X: Any) -> pd.DataFrame:
     if isinstance(X, (list, tuple)) and X and all(isinstance(row, (list, tuple)) for row in X):
         widths = {len(row) for row in X}
         if len(widths) > 1:
-            raise InputError(
-                f"All rows must have the same number of cells, got {sorted(widths)}",
-                hint="Fill the gaps with None.",
-                code="PG007",
-            )
+            problem = f"All rows must have the same number of cells, got {sorted(widths)}"
+            raise InputError(problem, hint="Fill the gaps with None.", code="PG007")
         # Not through an array: that would turn a mixed row into text.
         frame = pd.DataFrame([list(row) for row in X])
     else:
@@ -118,11 +100,8 @@ def _bare_frame(X: Any) -> pd.DataFrame:
                 code="PG007",
             )
         if array.dtype.kind == "c":
-            raise InputError(
-                "Complex data not supported: X must hold real numbers",
-                hint="Pass X.real and X.imag as columns.",
-                code="PG001",
-            )
+            problem = "Complex data not supported: X must hold real numbers"
+            raise InputError(problem, hint="Pass X.real and X.imag as columns.", code="PG001")
         frame = pd.DataFrame(array)
         frame = frame.infer_objects() if array.dtype == object else frame
     frame.columns = pd.Index([f"x{i}" for i in range(frame.shape[1])], dtype=object)
@@ -170,7 +149,7 @@ class MissingCodes:
     @classmethod
     def of(cls, codes: CodesArgument | MissingCodes) -> MissingCodes:
         """Build from nothing, one code, a list of codes, or a mapping from column to its codes."""
-        if codes is None:
+        if codes is None or (isinstance(codes, (list, tuple)) and not codes):
             return cls()
         if isinstance(codes, MissingCodes):
             return codes
@@ -223,11 +202,8 @@ def _labels(codes: Sequence[Code] | Code) -> tuple[str, ...]:
     labels = []
     for code in [codes] if isinstance(codes, single) else codes:
         if not isinstance(code, single) or isinstance(code, bool):
-            raise InputError(
-                f"A code for missing values must be a number or text, got {shown(code)}",
-                hint="Pass for example -9 or '?'.",
-                code="PG001",
-            )
+            problem = f"A code for missing values must be a number or text, got {shown(code)}"
+            raise InputError(problem, hint="Pass for example -9 or '?'.", code="PG001")
         text = canonical(code).strip()
         number = _number_or_nan(text)
         labels.append(canonical(number) if math.isfinite(number) else text)
@@ -345,18 +321,25 @@ def text_numbers(texts: Sequence[str]) -> Floats:
 
 
 # ---- whole matrices -------------------------------------------------------------------------------------------------
-def native_matrix(frame: pd.DataFrame, names: Sequence[str]) -> Floats:
-    """Take numeric and boolean columns as one float64 matrix, NaN where missing. Refuse complex and infinite values."""
+def native_cells(frame: pd.DataFrame, names: Sequence[str], codes: MissingCodes) -> tuple[Floats, Kinds]:
+    """Take numeric and boolean columns as one float64 matrix, NaN where missing or a code, and the kinds of missing.
+
+    Complex and infinite values are refused.
+    """
     picked = frame[list(names)]
     if name := next((name for name, dtype in zip(names, picked.dtypes, strict=True) if dtype.kind == "c"), None):
-        raise InputError(
-            f"Complex data not supported: column {name!r} is complex",
-            hint="Split it into its real and imaginary part.",
-            code="PG014",
-        )
+        problem = f"Complex data not supported: column {name!r} is complex"
+        raise InputError(problem, hint="Split it into its real and imaginary part.", code="PG014")
     matrix = np.array(picked.to_numpy(dtype=np.float64, na_value=np.nan))
     refuse_infinite(matrix, names, frame.index)
-    return matrix
+    kinds = np.where(np.isnan(matrix), np.int16(BLANK), np.int16(PRESENT)).astype(np.int16)
+    for i, label in enumerate(codes.labels):
+        number = codes.numbers[i]
+        if np.isfinite(number):
+            holds = [label in codes.holds_for(name) for name in names]
+            hit = ((matrix == number) | (matrix == as_float32(number))) & np.array(holds, dtype=bool)
+            kinds[hit], matrix[hit] = 2 + i, np.nan
+    return matrix, kinds
 
 
 def refuse_infinite(matrix: Floats, names: Sequence[str], index: pd.Index[Any], places: Integers | None = None) -> None:

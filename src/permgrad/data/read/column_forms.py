@@ -16,15 +16,13 @@ import pyarrow.compute as pc
 from permgrad.base.arrays import Integers
 from permgrad.data.read.cells import PRESENT, MissingCodes, RowLines, canonical
 from permgrad.data.read.csv_table import TextTable
-from permgrad.data.read.parquet import NULLABLE
-from permgrad.data.read.reading import Reading, Written, code_words
-from permgrad.data.read.whole_numbers import FIRST_INEXACT, blank_numbers
+from permgrad.data.read.reading import MISSING_ANYWAY, Reading, Written, code_words
+from permgrad.data.read.whole_numbers import FIRST_INEXACT, blank_numbers, nullable
 from permgrad.data.read.written_numbers import (
     WAYS,
     Way,
     choose_way,
     number_in,
-    signs_in,
     warn_of_sign,
     ways_of,
     without_unit,
@@ -126,7 +124,7 @@ def _plain_numbers(column: _Column) -> pd.Series[Any] | None:
     elif 0 < numbers.null_count < len(numbers):
         ends = pc.min_max(numbers).as_py()
         if max(ends["max"], -ends["min"]) >= FIRST_INEXACT:
-            exact: pd.Series[Any] = numbers.to_pandas(types_mapper=NULLABLE.get)
+            exact: pd.Series[Any] = numbers.to_pandas(types_mapper=nullable)
             return exact
     if numbers.null_count:
         numbers = pc.cast(numbers, pa.float64(), safe=False)
@@ -140,7 +138,7 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
     missing: dict[str, dict[str, float]] = {}
     padded: list[str] = []
     alike: dict[str, tuple[str, str]] = {}
-    for name, cells in table.columns.items():
+    for name, cells in zip(table.cells.column_names, table.cells.columns, strict=True):
         column = _Column(name, cells, _cast(cells, table.has_hexadecimal))
         if words := _take_out_missing(column, reading, table.has_hexadecimal):
             missing[name] = words
@@ -162,7 +160,7 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
         if column.name in reading.classes and (pair := _alike(column, reading.codes)):
             alike[column.name] = pair
     return Written(
-        pd.DataFrame({column.name: column.values for column in columns}, index=pd.RangeIndex(table.rows)),
+        pd.DataFrame({column.name: column.values for column in columns}, index=pd.RangeIndex(table.cells.num_rows)),
         decimals={column.name: column.sign for column in columns if column.sign is not None},
         units={column.name: column.unit for column in columns if column.unit is not None},
         texts=tuple(column.name for column in columns if column.is_text),
@@ -177,7 +175,8 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
 
 def _take_out_missing(column: _Column, reading: Reading, has_hexadecimal: bool) -> dict[str, float]:
     """Turn texts that mean missing into missing cells. Return the share of each text that was not declared."""
-    numbers, texts = column.numbers, ["", *reading.missing]
+    numbers, usual = column.numbers, MISSING_ANYWAY.difference(reading.not_na)
+    texts = ["", *usual]
     # Where all cells are numbers, none of their texts means missing. Declared codes that are numbers may.
     is_filled = numbers is not None and (numbers.type != pa.float64() or not pc.any(pc.is_nan(numbers)).as_py())
     if reading.na.holds_for(column.name) and (not is_filled or column.name in reading.text):
@@ -191,9 +190,9 @@ def _take_out_missing(column: _Column, reading: Reading, has_hexadecimal: bool) 
     column.cells = pc.if_else(hit, pa.scalar(None, pa.string()), column.cells)
     column.numbers = _cast(column.cells, has_hexadecimal)
     column.__dict__.pop("levels", None)
-    words = reading.missing.difference(reading.na.labels, reading.codes.labels)
-    usual = sorted(filter(words.__contains__, counts), key=lambda word: -counts[word])
-    return {word: counts[word] / len(hit) for word in usual}
+    words = usual.difference(reading.na.labels, reading.codes.labels)
+    found = sorted(filter(words.__contains__, counts), key=lambda word: -counts[word])
+    return {word: counts[word] / len(hit) for word in found}
 
 
 def _read_texts(column: _Column, reading: Reading) -> None:
@@ -219,10 +218,9 @@ def _read_texts(column: _Column, reading: Reading) -> None:
     column.bare, column.unit = without_unit(
         [text for text in texts if text.strip() not in words], reading.units.get(name)
     )
-    bare = list(column.bare.values())
-    column.ways = ways_of(bare)
-    signs = {way.point for way in column.ways}
-    column.proven = (signs if len(signs) == 1 else set()) if signs else signs_in(bare)
+    column.ways, column.proven = ways_of(list(column.bare.values()))
+    if not column.ways and column.unit is None and name not in reading.like:
+        column.values, column.is_text = column.as_written(), True
 
 
 # ---- decimal signs --------------------------------------------------------------------------------------------------
@@ -293,9 +291,6 @@ def _settle_ways(column: _Column, signs: tuple[str | None, str | None], comma_pa
 
 def _settle_spoiled(column: _Column, like: str | None) -> None:
     """Keep as text a column that was numbers in the training table: the error names the odd cell."""
-    if like is None and column.unit is None:
-        column.values, column.is_text = column.as_written(), True
-        return
     fitting = [way for way in WAYS if way.point == (like or ".")]
     written = []
     for text in column.levels[1]:

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from permgrad.base.arrays import Integers
-from permgrad.base.errors import InputError, by_count, counted, listed, shown, two_sentences, warn_user
-from permgrad.data.read.reading import Reading
+from permgrad.base.errors import InputError, by_count, counted, listed, shown, warn_user
+from permgrad.data.read.reading import MISSING_ANYWAY, Reading
 from permgrad.data.types.identifiers import YEARS
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -67,16 +67,11 @@ def _records(text: str, delimiter: str, *, strict: bool = False) -> list[list[st
 class TextTable:
     """A CSV file as text: cells as written, without leading blanks, and the line of each row if known."""
 
-    columns: dict[str, pa.ChunkedArray]
+    cells: pa.Table
     delimiter: str
     lines: Integers | None
     notes: tuple[str, ...]
     has_hexadecimal: bool
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return len(next(iter(self.columns.values()))) if self.columns else 0
 
 
 def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
@@ -89,11 +84,8 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     source = _Source(text, delimiter, file, int(has_separator))
     records = _records(text, delimiter)
     if not records:
-        raise InputError(
-            f"A field of {str(file)!r} has more than {csv.field_size_limit():,} characters",
-            hint="Check its quotes (one may not be closed), or shorten it.",
-            code="PG011",
-        )
+        problem = f"A field of {str(file)!r} has more than {csv.field_size_limit():,} characters"
+        raise InputError(problem, hint="Check its quotes (one may not be closed), or shorten it.", code="PG011")
     written = [name.strip() for name in records[0]]
     _check_header(written, records, source)
     header, notes = _unique_names(written, file, reading.classes)
@@ -109,7 +101,7 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     unnamed = [name for name, label in zip(header, written, strict=True) if not label]
     if unnamed:
         notes += _leave_out(columns, unnamed, reading)
-    return TextTable(columns, delimiter, lines, tuple(notes), "0x" in text or "0X" in text)
+    return TextTable(pa.table(columns), delimiter, lines, tuple(notes), "0x" in text or "0X" in text)
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------
@@ -246,11 +238,8 @@ class _Source:
             for _ in reader:
                 pass
         except csv.Error:
-            raise InputError(
-                f"Line {reader.line_num + self.before} of {str(self.file)!r} escapes a quote with a backslash",
-                hint='Write "" instead.',
-                code="PG011",
-            ) from None
+            problem = f"Line {reader.line_num + self.before} of {str(self.file)!r} escapes a quote with a backslash"
+            raise InputError(problem, hint='Write "" instead.', code="PG011") from None
 
 
 # ---- names ----------------------------------------------------------------------------------------------------------
@@ -258,11 +247,8 @@ def _check_header(header: list[str], records: list[list[str]], source: _Source) 
     """Refuse lines that are no header: comments, a title, delimiters where none belong."""
     file, width = str(source.file), len(header)
     if header[0].startswith(_COMMENTS) and (width == 1 or width < len(records[-1])):
-        raise InputError(
-            f"{file!r} begins with the comment {header[0][:40]!r} instead of the names of its columns",
-            hint="Remove such lines.",
-            code="PG011",
-        )
+        problem = f"{file!r} begins with the comment {header[0][:40]!r} instead of the names of its columns"
+        raise InputError(problem, hint="Remove such lines.", code="PG011")
     if width == 1:
         _check_single(header[0], [record[0] for record in records], file)
     empty = [place for place, name in enumerate(header, start=1) if not name]
@@ -298,11 +284,8 @@ def _check_single(header: str, cells: list[str], file: str) -> None:
                 code="PG011",
             )
     if any(sign in header for sign in DELIMITERS):
-        raise InputError(
-            f"No delimiter splits {file!r}: its only column would be {header!r}",
-            hint="Check its quotes and save it with commas.",
-            code="PG011",
-        )
+        problem = f"No delimiter splits {file!r}: its only column would be {header!r}"
+        raise InputError(problem, hint="Check its quotes and save it with commas.", code="PG011")
 
 
 def _unique_names(written: list[str], file: Path, once: Collection[str]) -> tuple[list[str], list[str]]:
@@ -310,11 +293,8 @@ def _unique_names(written: list[str], file: Path, once: Collection[str]) -> tupl
     named = [name or f"column {place}" for place, name in enumerate(written, start=1)]
     repeated = {name: count for name, count in Counter(filter(None, written)).items() if count > 1}
     if repeated and all(map(_is_number, written)):
-        raise InputError(
-            f"Column names must be unique, but {str(file)!r} begins with numbers, some of them repeated",
-            hint="Add a line with names.",
-            code="PG008",
-        )
+        problem = f"Column names must be unique, but {str(file)!r} begins with numbers, some of them repeated"
+        raise InputError(problem, hint="Add a line with names.", code="PG008")
     for name in once:
         if name in repeated:
             raise InputError(
@@ -351,7 +331,7 @@ def _leave_out(columns: dict[str, pa.ChunkedArray], unnamed: Sequence[str], read
     """Remove unnamed columns without information, unless they are requested. Return notes on them."""
     asked_for = {*reading.named, *reading.categories, *reading.identifiers}
     in_doubt = [name for name in unnamed if name not in asked_for]
-    first, nothing = next(iter(columns), None), pa.array(["", *reading.missing])
+    first, nothing = next(iter(columns), None), pa.array(["", *MISSING_ANYWAY.difference(reading.not_na)])
     numbering = [name for name in in_doubt if _only_numbers_rows(columns[name], name == first)]
     blank = [name for name in in_doubt if pc.all(pc.is_in(columns[name], nothing)).as_py()]
     for name in {*numbering, *blank}:
@@ -388,11 +368,9 @@ def _warn_of_no_header(header: list[str], labels: list[str], file: Path) -> None
     if len(header) > 1 and 2 * len(numbers) >= len(header) and not rising:
         more = ", …" if len(header) > 4 else ""
         warn_user(
-            two_sentences(
-                f"The first line of {str(file)!r} looks like a row ({', '.join(map(repr, header[:4]))}{more}), "
-                "but is read as the names of the columns",
-                "Add a line with names.",
-            )
+            f"The first line of {str(file)!r} looks like a row ({', '.join(map(repr, header[:4]))}{more}), "
+            "but is read as the names of the columns",
+            "Add a line with names.",
         )
 
 

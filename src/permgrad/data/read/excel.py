@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
-import os
 import re
 import zipfile
 import zlib
 from collections.abc import Iterable
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -23,39 +22,21 @@ from permgrad.base.errors import (
     did_you_mean,
     error_in_words,
     listed,
-    two_sentences,
     warn_user,
 )
 from permgrad.data.read.parquet import DAMAGE
-from permgrad.data.read.text_files import check_fits, names_in_zip
+from permgrad.data.read.text_files import check_fits
 
-#: Endings of workbooks.
-SUFFIXES = (".xlsx", ".xlsm")
 #: A decimal number that could also be a whole one with a sign between its thousands.
 _LIKE_THOUSANDS = re.compile(r"-?\d{1,3}\.\d{3}")
 #: A workbook unpacks to at most this many bytes, or this many times its size.
 _MOST_UNPACKED, _MOST_TIMES = 2**26, 200
 
 
-class Sheet(NamedTuple):
-    """A sheet as the text of a CSV file, and the row of the sheet that each of its rows comes from ``(rows,)``."""
+def read_sheet(content: bytes, file: Path, sheet: str | None) -> tuple[str, Integers]:
+    """Return a sheet of a workbook as the text of a CSV file, and the row of the sheet that each row comes from.
 
-    text: str
-    lines: Integers
-
-
-def is_workbook(content: bytes) -> bool:
-    """Return whether bytes are an Excel workbook (.xlsx)."""
-    return content.startswith(b"PK") and "xl/workbook.xml" in map(str.lower, names_in_zip(content) or ())
-
-
-def sheet_of(file: str | os.PathLike[str], sheet: str | None) -> str | None:
-    """Return the sheet to read of one of several files: only Excel files have sheets."""
-    return sheet if Path(file).suffix.lower() in SUFFIXES else None
-
-
-def read_sheet(content: bytes, file: Path, sheet: str | None) -> Sheet:
-    """Return a sheet of a workbook, by default the first that is not hidden. Empty rows and columns are left out.
+    By default the first sheet that is not hidden. Empty rows and columns are left out.
 
     Raises:
         EnvironmentProblem: openpyxl is not installed.
@@ -79,11 +60,8 @@ def read_sheet(content: bytes, file: Path, sheet: str | None) -> Sheet:
     except InputError:
         raise
     except (*DAMAGE, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{str(file)!r} is a damaged Excel file ({error_in_words(error)})",
-            hint="Open it, and save it again as .xlsx or CSV.",
-            code="PG011",
-        ) from error
+        problem = f"{str(file)!r} is a damaged Excel file ({error_in_words(error)})"
+        raise InputError(problem, hint="Open it, and save it again as .xlsx or CSV.", code="PG011") from error
     if not rows:
         raise InputError(
             f"Sheet {chosen.title!r} of {str(file)!r} is empty", hint="Choose another with --sheet.", code="PG011"
@@ -96,11 +74,8 @@ def _check_size(content: bytes, file: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         unpacked = sum(entry.file_size for entry in archive.infolist())
     if unpacked > max(_MOST_UNPACKED, _MOST_TIMES * len(content)):
-        raise InputError(
-            f"{str(file)!r} has {len(content):,} bytes and unpacks to {unpacked:,}",
-            hint="If you trust it, open it and save the sheet as CSV.",
-            code="PG011",
-        )
+        problem = f"{str(file)!r} has {len(content):,} bytes and unpacks to {unpacked:,}"
+        raise InputError(problem, hint="If you trust it, open it and save the sheet as CSV.", code="PG011")
     check_fits(unpacked, str(file))
 
 
@@ -121,10 +96,8 @@ def _choose(sheets: list[Any], file: Path, name: str | None) -> Any:
     if len(shown) > 1:
         others = listed([sheet.title for sheet in shown[1:]], 10, show=repr)
         warn_user(
-            two_sentences(
-                f"{str(file)!r} has {len(shown)} sheets, and the first is read, {shown[0].title!r}",
-                f"Choose another with --sheet (in Python: sheet=): {others}.",
-            )
+            f"{str(file)!r} has {len(shown)} sheets, and the first is read, {shown[0].title!r}",
+            f"Choose another with --sheet (in Python: sheet=): {others}.",
         )
     return shown[0]
 
@@ -134,7 +107,7 @@ def _holds(row: Iterable[Any]) -> bool:
     return any(cell is not None and str(cell).strip() for cell in row)
 
 
-def _as_csv(rows: list[tuple[int, tuple[Any, ...]]]) -> Sheet:
+def _as_csv(rows: list[tuple[int, tuple[Any, ...]]]) -> tuple[str, Integers]:
     """Return rows as the text of a CSV file with a line for its delimiter."""
     width = max(len(row) for _, row in rows)
     filled = [column for column in range(width) if any(_holds(row[column : column + 1]) for _, row in rows)]
@@ -145,7 +118,7 @@ def _as_csv(rows: list[tuple[int, tuple[Any, ...]]]) -> Sheet:
         cells = [_text(row[column]) if column < len(row) else "" for column in filled]
         # A single empty field would be a blank line, which readers leave out.
         writer.writerow(cells)
-    return Sheet(stream.getvalue(), np.array([place for place, _ in rows[1:]], dtype=np.int64))
+    return stream.getvalue(), np.array([place for place, _ in rows[1:]], dtype=np.int64)
 
 
 def _text(cell: Any) -> str:

@@ -9,14 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from permgrad.data.read.whole_numbers import FIRST_INEXACT
+from permgrad.base.late import pd
+from permgrad.data.read.whole_numbers import FIRST_INEXACT, nullable
 
-#: Types that keep whole numbers exact beside missing cells.
-NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 #: What a Parquet file leads to whose notes are not as pandas writes them.
 DAMAGE = (
     ValueError, KeyError, TypeError, IndexError, AttributeError, NotImplementedError, OverflowError,
@@ -169,9 +167,9 @@ def check_texts(table: pa.Table) -> None:
 def exact_columns(table: pa.Table) -> dict[str, pd.Series[Any]]:
     """Return the columns of 64-bit whole numbers so that missing cells do not make floats of them, which round."""
     return {
-        name: table.column(name).to_pandas(types_mapper=NULLABLE.get)
-        for name in table.column_names
-        if table.schema.field(name).type in NULLABLE
+        field.name: table.column(field.name).to_pandas(types_mapper=nullable)
+        for field in table.schema
+        if nullable(field.type) is not None
     }
 
 

@@ -64,11 +64,6 @@ class Reading:
     named: Collection[str] = ()
     sheet: str | None = None
 
-    @property
-    def missing(self) -> frozenset[str]:
-        """Texts that mean missing."""
-        return MISSING_ANYWAY.difference(self.not_na)
-
 
 class Written(NamedTuple):
     """A table whose columns of numbers are numbers, and how they were written.
@@ -99,7 +94,7 @@ class Written(NamedTuple):
         for name in (str(name) for name, column in frame.items() if _holds_text(column)):
             cells = [str(cell) for cell in pd.unique(frame[name].dropna())]
             words = code_words(missing, name)
-            (coded if ways_of([cell for cell in cells if cell.strip() not in words]) else texts).append(name)
+            (coded if ways_of([cell for cell in cells if cell.strip() not in words])[0] else texts).append(name)
         return cls(frame, texts=tuple(texts), coded=tuple(coded))
 
 
@@ -112,8 +107,7 @@ def _holds_text(column: pd.Series[Any]) -> bool:
 
 def code_words(codes: MissingCodes, name: str) -> set[str]:
     """Return the codes of a column that are no numbers."""
-    words = {label for label, number in zip(codes.labels, codes.numbers, strict=True) if np.isnan(number)}
-    return words.intersection(codes.holds_for(name))
+    return {label for label in codes.holds_for(name) if np.isnan(codes.numbers[codes.labels.index(label)])}
 
 
 # ---- texts that mean missing ----------------------------------------------------------------------------------------
@@ -146,9 +140,6 @@ def check_not_na(texts: Iterable[str], na: MissingCodes) -> list[str]:
                 code="PG004",
             )
         if name in na.labels:
-            raise InputError(
-                f"Text {shown(name)} is declared both as missing and as not missing",
-                hint="Leave one out.",
-                code="PG006",
-            )
+            problem = f"Text {shown(name)} is declared both as missing and as not missing"
+            raise InputError(problem, hint="Leave one out.", code="PG006")
     return names

@@ -15,8 +15,6 @@ import pandas as pd
 from permgrad.base.checks import check_names, check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, counted, shown, warn_user
 from permgrad.base.files import near_file, why_missing
-from permgrad.data.parts.partitions import SUFFIXES, is_partitioned, open_partitioned
-from permgrad.data.read import excel
 from permgrad.data.read.cells import (
     BLANK,
     PRESENT,
@@ -30,11 +28,13 @@ from permgrad.data.read.cells import (
 from permgrad.data.read.column_forms import read_columns
 from permgrad.data.read.csv_table import parse_csv
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading, Written, check_not_na, missing_said
-from permgrad.data.read.text_files import GZIP, PARQUET, read_text, unzipped
+from permgrad.data.read.text_files import GZIP, PARQUET, SUFFIXES, is_workbook, read_text, unzipped
 from permgrad.data.read.whole_numbers import as_stored, blank_numbers, masked
 
 #: Rows of a part that is a whole file.
 _ALL_ROWS = 2**31 - 1
+#: Endings of Excel files.
+_WORKBOOKS = (".xlsx", ".xlsm")
 
 
 def read_table(
@@ -105,11 +105,11 @@ def read_written(path: str | os.PathLike[str], reading: Reading | None = None) -
     is_usual = file.is_file() and file.suffix.lower() not in SUFFIXES
     if not is_usual and not is_parquet_folder(file):
         _check_file(file)
-    if reading.sheet is not None and file.suffix.lower() not in excel.SUFFIXES:
+    if reading.sheet is not None and file.suffix.lower() not in _WORKBOOKS:
         raise InputError(
             f"{str(file)!r} has no sheets", hint="Leave the sheet out, or name an .xlsx file.", code="PG004"
         )
-    if is_partitioned(file):
+    if not is_usual or _content(file, 4) == PARQUET:
         return _read_parquet(file, reading)
     content = _content(file)
     content = unzipped(content, file) if content[:2] == GZIP else content
@@ -121,22 +121,28 @@ def read_written(path: str | os.PathLike[str], reading: Reading | None = None) -
             unpacked = Path(folder, file.name).with_suffix(".parquet")
             unpacked.write_bytes(content)
             return _read_parquet(unpacked, reading)
-    if excel.is_workbook(content):
-        sheet = excel.read_sheet(content, file, reading.sheet)
-        table = parse_csv(sheet.text, file, reading)
-        table = replace(table, lines=sheet.lines if len(sheet.lines) == table.rows else None)
+    if content.startswith(b"PK") and is_workbook(content):
+        from permgrad.data.read.excel import read_sheet
+
+        text, lines = read_sheet(content, file, reading.sheet)
+        table = parse_csv(text, file, reading)
+        table = replace(table, lines=lines if len(lines) == table.cells.num_rows else None)
     else:
         table = parse_csv(read_text(content, file), file, reading)
-    if table.rows == 0:
-        raise InputError(
-            f"{str(file)!r} has a header ({counted(len(table.columns), 'column')}) but no rows",
-            hint="Check how it was written.",
-            code="PG013",
-        )
+    if table.cells.num_rows == 0:
+        problem = f"{str(file)!r} has a header ({counted(table.cells.num_columns, 'column')}) but no rows"
+        raise InputError(problem, hint="Check how it was written.", code="PG013")
     return read_columns(table, RowLines(file, table.lines), reading)
 
 
+def sheet_of(file: str | os.PathLike[str], sheet: str | None) -> str | None:
+    """Return the sheet to read of one of several files: only Excel files have sheets."""
+    return sheet if Path(file).suffix.lower() in _WORKBOOKS else None
+
+
 def _read_parquet(path: Path, reading: Reading) -> Written:
+    from permgrad.data.parts.partitions import open_partitioned
+
     frame = open_partitioned(path, rows_per_part=_ALL_ROWS).read_all()
     return Written.typed(blank_codes(frame, reading.na), reading.codes)
 
@@ -170,12 +176,12 @@ def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
     """Return the declared codes that no cell holds, but for those that are missing without being declared."""
     codes = MissingCodes.of(na)
     used: set[int] = set()
-    for name in X.columns if codes.labels else ():
-        if is_native_number(X[name].dtype):
-            values = X[name][X[name].isin(as_stored(codes.numbers)).to_numpy(dtype=bool)].unique()
-            used |= {codes.kind_of(canonical(value), str(name)) for value in values}
+    for name, column in ((str(name), column) for name, column in X.items()):
+        if is_native_number(column.dtype):
+            values = column[column.isin(as_stored(codes.numbers)).to_numpy(dtype=bool)].unique()
+            used |= {codes.kind_of(canonical(value), name) for value in values}
         else:
-            used |= {codes.kind_of(text, str(name)) for text in Distinct.of(X[name], str(name)).texts}
+            used |= {codes.kind_of(text, name) for text in Distinct.of(column, name).texts}
     labels = [label for place, label in enumerate(codes.labels) if place + 2 not in used]
     return [label for label in labels if label not in MISSING_ANYWAY]
 

@@ -9,10 +9,12 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from permgrad.base.errors import InputError, counted, two_sentences, warn_user
+from permgrad.base.errors import InputError, counted, warn_user
 from permgrad.base.files import free_memory
 
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
+#: Endings of Parquet files.
+SUFFIXES = (".parquet", ".pq")
 
 #: First bytes of files of other kinds, and what to do with them.
 _KINDS: tuple[tuple[bytes, str, str], ...] = (
@@ -77,11 +79,8 @@ def unzipped(content: bytes, file: Path) -> bytes:
             code="PG011",
         )
     if len(unpacked) > room:
-        raise InputError(
-            f"The gzip file {str(file)!r} unpacks to more than {room:,} bytes, a third of the free memory",
-            hint="Write it as Parquet, which is read in parts, or use fewer rows.",
-            code="PG061",
-        )
+        problem = f"The gzip file {str(file)!r} unpacks to more than {room:,} bytes, a third of the free memory"
+        raise InputError(problem, hint="Write it as Parquet, which is read in parts, or use fewer rows.", code="PG061")
     return unpacked
 
 
@@ -104,11 +103,8 @@ def read_text(content: bytes, file: Path) -> str:
     place = text.find("\x00")
     if place >= 0:
         line = text.count("\n", 0, place) + 1
-        raise InputError(
-            f"Line {line} of {str(file)!r} holds a NUL byte",
-            hint="Write the file again, or remove the byte.",
-            code="PG011",
-        )
+        problem = f"Line {line} of {str(file)!r} holds a NUL byte"
+        raise InputError(problem, hint="Write the file again, or remove the byte.", code="PG011")
     for pattern, kind in _TEXTS:
         if re.match(pattern, head.lstrip()[:200], re.IGNORECASE):
             raise _another_kind(file, kind, "export it as CSV")
@@ -122,6 +118,11 @@ def names_in_zip(content: bytes) -> list[str] | None:
             return archive.namelist()
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return None
+
+
+def is_workbook(content: bytes) -> bool:
+    """Return whether a zip file is an Excel workbook (.xlsx)."""
+    return "xl/workbook.xml" in map(str.lower, names_in_zip(content) or ())
 
 
 def _holds_arrays(content: bytes, file: Path) -> bool:
@@ -142,11 +143,8 @@ def _decoded(content: bytes, file: Path) -> str:
         try:
             return content.decode(encoding)
         except UnicodeDecodeError:
-            raise InputError(
-                f"{str(file)!r} is {encoding.upper()[:6]} text that is cut off or damaged",
-                hint="Copy it again, or save it as UTF-8.",
-                code="PG011",
-            ) from None
+            problem = f"{str(file)!r} is {encoding.upper()[:6]} text that is cut off or damaged"
+            raise InputError(problem, hint="Copy it again, or save it as UTF-8.", code="PG011") from None
     # NUL bytes that are among text, and few, are refused with their line.
     is_text = head.count(0) <= max(1, len(head) // 100) and not re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]", head)
     if b"\x00" in head and not is_text:
@@ -183,10 +181,8 @@ def _western(content: bytes, wrong: int, file: Path) -> str:
         ) from None
     if not _looks_binary(text[:_LOOKED_AT]):
         warn_user(
-            two_sentences(
-                f"{str(file)!r} is not UTF-8 and is read as Windows-1252 (Western European)",
-                "If names or levels look wrong, save it as UTF-8.",
-            )
+            f"{str(file)!r} is not UTF-8 and is read as Windows-1252 (Western European)",
+            "If names or levels look wrong, save it as UTF-8.",
         )
     return text
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from permgrad.base.late import is_series, pd
+from permgrad.base.late import is_series, pa, pd
 from permgrad.data.read.cells import MissingCodes, as_float32
 
 #: From here on float64 leaves out whole numbers.
@@ -25,6 +25,11 @@ def masked(series: pd.Series[Any], hit: Any) -> pd.Series[Any]:
     if series.dtype in (np.int64, np.uint64) and are_inexact(series[~np.asarray(hit, dtype=bool)]):
         series = series.astype("Int64" if series.dtype == np.int64 else "UInt64")
     return series.mask(hit)
+
+
+def nullable(kind: pa.DataType) -> Any:
+    """Return the type of pandas that keeps 64-bit whole numbers exact beside missing cells. None: of other types."""
+    return {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}.get(kind)
 
 
 def as_stored(numbers: Iterable[float]) -> list[float]:

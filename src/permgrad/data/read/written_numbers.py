@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from permgrad.base.errors import listed, two_sentences, warn_user
+from permgrad.base.errors import listed, warn_user
 
 #: How the name of a unit ends whose cells may have k, M or B behind the number.
 SCALED = "k"
@@ -47,24 +47,27 @@ WAYS = tuple(
 )
 
 
-def ways_of(texts: Sequence[str]) -> list[Way]:
-    """Return the notations that fit all texts of a column, none if it is not a column of numbers."""
+def ways_of(texts: Sequence[str]) -> tuple[list[Way], set[str]]:
+    """Return the notations that fit all texts of a column of numbers, and the decimal signs that prove themselves.
+
+    That is the sign of these notations or, where the numbers are written in no one way, those of single cells.
+    """
     # Most columns of text are recognised by their first cell.
     if not texts or not _NUMBER_BEGINS.match(texts[0]):
-        return []
-    stripped = [text.strip() for text in texts]
-    return [way for way in WAYS if all(map(way.cells.fullmatch, stripped))]
+        return [], set()
+    common, proven = list(WAYS), set[str]()
+    for text in map(str.strip, texts):
+        fitting = [way for way in WAYS if way.cells.fullmatch(text)]
+        if not fitting:
+            return [], set()
+        common = [way for way in common if way in fitting]
+        proven |= _sole_sign(fitting)
+    return common, _sole_sign(common) if common else proven
 
 
-def signs_in(texts: Sequence[str]) -> set[str]:
-    """Return the decimal signs that single cells prove, of nothing but numbers that are written in no one way."""
-    signs: set[str] = set()
-    for text in texts:
-        points = {way.point for way in WAYS if way.cells.fullmatch(text.strip())}
-        if not points:
-            return set()
-        signs |= points if len(points) == 1 else set()
-    return signs
+def _sole_sign(ways: Sequence[Way]) -> set[str]:
+    signs = {way.point for way in ways}
+    return signs if len(signs) == 1 else set()
 
 
 def number_in(text: str, way: Way) -> float:
@@ -110,11 +113,9 @@ def choose_way(
 def warn_of_sign(name: str, example: str, value: float, why: str) -> None:
     """Warn of a column whose sign may stand between thousands or before decimals."""
     warn_user(
-        two_sentences(
-            f"Column {name!r} may hold thousands or decimals: {example!r} is read as {value:g}, {why}",
-            "Write decimals with a point and thousands without a sign, or name the decimal sign in Python: "
-            "permgrad.read_table(…, decimal=',').",
-        )
+        f"Column {name!r} may hold thousands or decimals: {example!r} is read as {value:g}, {why}",
+        "Write decimals with a point and thousands without a sign, or name the decimal sign in Python: "
+        "permgrad.read_table(…, decimal=',').",
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from permgrad.base.errors import counted, listed, two_sentences, warn_user
-from permgrad.base.late import is_frame, is_pandas, pd
+from permgrad.base.late import is_frame, pd
 from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.types.column_types import ODD_SPELLING, SWAPPED, Schema
 from permgrad.data.types.duplicates import same_columns
@@ -130,16 +130,14 @@ def tell_of_other_order(X: Any, **beside: Any) -> None:
     if not is_frame(X):
         return
     for name, other in beside.items():
-        if not is_pandas(other) or not _same_in_other_order(X.index, other.index):
+        if not isinstance(other, (pd.DataFrame, pd.Series)) or not _same_in_other_order(X.index, other.index):
             continue
         sort = f"pass {name}.loc[X.index]" if X.index.is_unique else "sort both alike"
         row = int(np.argmax(np.asarray(X.index != other.index)))
         warn_user(
-            two_sentences(
-                f"X and {name} are matched by position, but their indexes hold the same labels in another order (row "
-                f"{row} is {X.index[row]} in X and {other.index[row]} in {name})",
-                f"{sort}, or call reset_index(drop=True) on both if the labels mean nothing.",
-            )
+            f"X and {name} are matched by position, but their indexes hold the same labels in another order (row "
+            f"{row} is {X.index[row]} in X and {other.index[row]} in {name})",
+            f"{sort}, or call reset_index(drop=True) on both if the labels mean nothing.",
         )
 
 

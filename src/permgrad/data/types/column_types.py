@@ -21,10 +21,9 @@ from permgrad.data.read.cells import (
     Distinct,
     Kinds,
     MissingCodes,
-    as_float32,
     as_frame,
     is_native_number,
-    native_matrix,
+    native_cells,
     native_names,
     refuse_infinite,
     text_numbers,
@@ -163,11 +162,8 @@ def infer_schema(
 def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dict[str, Kind]:
     """Return the declared kinds with names as text. Refuse anything but a mapping of columns to kinds."""
     if kinds is not None and not isinstance(kinds, Mapping):
-        raise InputError(
-            f"kinds must be None or a mapping of column to kind, got {shown(kinds)}",
-            hint="Pass for example kinds={'postcode': 'categorical'}.",
-            code="PG001",
-        )
+        problem = f"kinds must be None or a mapping of column to kind, got {shown(kinds)}"
+        raise InputError(problem, hint="Pass for example kinds={'postcode': 'categorical'}.", code="PG001")
     declared = {str(name): kind for name, kind in (kinds or {}).items()}
     for name, kind in declared.items():
         if not isinstance(kind, str) or kind not in get_args(Kind):
@@ -177,23 +173,10 @@ def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dic
 
 
 # ---- numbers --------------------------------------------------------------------------------------------------------
-def missing_kinds(matrix: Floats, names: Sequence[str], codes: MissingCodes) -> Kinds:
-    """Say for each cell of ``(rows, columns)`` whether it is present, blank or which code it has, and make it NaN."""
-    kinds = np.where(np.isnan(matrix), np.int16(BLANK), np.int16(PRESENT)).astype(np.int16)
-    for i, (label, number) in enumerate(zip(codes.labels, codes.numbers, strict=True)):
-        if np.isfinite(number):
-            holds = [label in codes.holds_for(name) for name in names]
-            hit = ((matrix == number) | (matrix == as_float32(number))) & np.array(holds, dtype=bool)
-            kinds[hit] = 2 + i
-            matrix[hit] = np.nan
-    return kinds
-
-
 def _native_types(frame: pd.DataFrame, names: list[str], codes: MissingCodes) -> dict[str, ColumnType]:
     if not names:
         return {}
-    matrix = native_matrix(frame, names)
-    missing_kinds(matrix, names, codes)
+    matrix, _ = native_cells(frame, names, codes)
     n_rows = len(frame)
     present = ~np.isnan(matrix)
     n_missing = n_rows - present.sum(axis=0)
@@ -202,18 +185,17 @@ def _native_types(frame: pd.DataFrame, names: list[str], codes: MissingCodes) ->
     with np.errstate(invalid="ignore"):
         n_levels = (np.diff(ordered, axis=0) > 0).sum(axis=0) + (n_missing < n_rows)
     integer = [dtype.kind in "iu" for dtype in frame[names].dtypes]
-    rows = row_numbers(frame.index)
     types = {}
     for j, name in enumerate(names):
         # Fewer levels than cells may be fewer than there are numbers.
         fused = fused_reason(frame[name][present[:, j]]) if integer[j] and n_levels[j] < n_rows - n_missing[j] else None
         reason = fused or "numbers"
         base = ColumnType(name, "numeric", "number", reason, n_rows, int(n_missing[j]), int(n_levels[j]))
-        types[name] = _number_type(base, matrix[:, j], rows, binary=bool(binary[j]), integer=integer[j])
+        types[name] = _number_type(base, matrix[:, j], frame.index, binary=bool(binary[j]), integer=integer[j])
     return types
 
 
-def _number_type(base: ColumnType, values: Floats, rows: Integers, *, binary: bool, integer: bool) -> ColumnType:
+def _number_type(base: ColumnType, values: Floats, index: pd.Index[Any], *, binary: bool, integer: bool) -> ColumnType:
     if base.n_levels <= 1:
         return _constant(base)
     if binary:
@@ -222,7 +204,9 @@ def _number_type(base: ColumnType, values: Floats, rows: Integers, *, binary: bo
     # One missing cell, and whole numbers are stored as others.
     if n_known < FEWEST_FOR_IDENTIFIER or not (integer or (base.n_missing and are_whole(values))):
         return base
-    kind, reason = ("numeric", None) if base.n_levels < n_known else kind_of_distinct(base.name, values, rows)
+    kind, reason = base.kind, None
+    if base.n_levels >= n_known:
+        kind, reason = kind_of_distinct(base.name, values, row_numbers(index))
     if reason is None and not base.reason.endswith(FUSED):
         reason = codes_reason(base.name, values)
     return replace(base, kind=kind, reason=reason or base.reason)
@@ -353,7 +337,7 @@ def _text_number_type(base: ColumnType, series: pd.Series[Any], codes: MissingCo
     seen = values[~np.isnan(values)]
     base = replace(base, n_levels=len(np.unique(seen)))
     binary = bool(np.isin(seen, (0.0, 1.0)).all())
-    return _number_type(base, values, row_numbers(series.index), binary=binary, integer=are_whole(values))
+    return _number_type(base, values, series.index, binary=binary, integer=are_whole(values))
 
 
 # ---- declared kinds -------------------------------------------------------------------------------------------------
@@ -393,11 +377,8 @@ def _declared_type(
 def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
     read = _date_type(column, texts)
     if read is None:
-        raise InputError(
-            f"Column {column.name!r} is declared date but has {texts[0]!r}",
-            hint="Write the dates like 2024-01-31, or declare another kind.",
-            code="PG014",
-        )
+        problem = f"Column {column.name!r} is declared date but has {texts[0]!r}"
+        raise InputError(problem, hint="Write the dates like 2024-01-31, or declare another kind.", code="PG014")
     return replace(read, reason=column.reason)
 
 
@@ -406,11 +387,8 @@ def _declared_boolean(column: ColumnType, texts_of: Callable[[], list[str]]) -> 
         return column
     texts = texts_of()
     if len(texts) != 2:
-        raise InputError(
-            f"Column {column.name!r} is declared boolean but holds {len(texts)} values",
-            hint="Declare it categorical.",
-            code="PG014",
-        )
+        problem = f"Column {column.name!r} is declared boolean but holds {len(texts)} values"
+        raise InputError(problem, hint="Declare it categorical.", code="PG014")
     if set(texts) == {"0", "1"} and column.storage == "number":
         return column
     numbers = text_numbers(texts)
@@ -428,8 +406,7 @@ def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes
         _refuse_other_moments(series, column, values)
         return values, np.where(np.isnan(values), BLANK, PRESENT).astype(np.int16)
     if column.storage == "number" and is_native_number(series.dtype):
-        matrix = native_matrix(series.to_frame(name), [name])
-        kinds = missing_kinds(matrix, [name], codes)
+        matrix, kinds = native_cells(series.to_frame(name), [name], codes)
         return matrix[:, 0], kinds[:, 0]
     distinct = Distinct.of(series, name)
     kinds = np.array([codes.kind_of(text, name) for text in distinct.texts], dtype=np.int16)

@@ -206,8 +206,9 @@ class HyNNBase(TrainedModel, BaseEstimator):
         encoder = make_encoder(self, frame, settings)
         # A preset may read columns in another way than the types say.
         encoder.fit(frame, schema=schema if (encoder.kinds or {}) == (self.kinds or {}) else None)
-        together = [*encoder.groups_.values(), *encoder.variables_.values()]
-        tell_of_columns(frame, encoder.schema_, dict(self.kinds or {}), together=together)
+        if schema is None:  # who knows the types has told of them
+            together = [*encoder.groups_.values(), *encoder.variables_.values()]
+            tell_of_columns(frame, encoder.schema_, dict(self.kinds or {}), together=together)
         self.preprocessor_ = encoder
         return encode_training(encoder, frame)
 

@@ -23,7 +23,7 @@ from permgrad.base.stored import is_intact, parse_json, read_npz
 from permgrad.base.threads import warning_filters
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.image_table import ImageColumn
-from permgrad.data.read.cells import with_half_character
+from permgrad.data.read.cells import check_characters
 from permgrad.imaging.foreign import ForeignRenderer, renderer_from_dict
 from permgrad.models.devices import device_of
 from permgrad.models.estimators.calibration import Calibration
@@ -359,8 +359,10 @@ def _check_classes(model: Any, outputs: int) -> None:
         raise ValueError(f"classes of shape {classes.shape} for {outputs} outputs")
     if len(np.unique(classes.astype(str) if classes.dtype == object else classes)) < len(classes):
         raise ValueError("classes that stand more than once")
-    if with_half_character(classes.tolist()) is not None:
-        raise ValueError("classes that hold half a character")
+    try:
+        check_characters(classes.tolist(), "classes")
+    except InputError:
+        raise ValueError("classes that hold half a character") from None
     if weights.shape != classes.shape or not np.isfinite(weights).all():
         raise ValueError(f"class weights of shape {weights.shape} for {len(classes)} classes")
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, by_count, listed
-from permgrad.base.files import file_hash, sweep, write_json_atomic
-from permgrad.base.folders import FolderKind, configuration_hash, files_of, now, remove, writable_folder
+from permgrad.base.files import file_hash, remove, sweep, write_json_atomic
+from permgrad.base.folders import FolderKind, configuration_hash, files_of, now, writable_folder
 from permgrad.base.stored import is_intact, is_whole_npz, parse_json
 
 RECORD = "run.json"

@@ -153,10 +153,10 @@ def content_of(source: str | Path, role: str = "table") -> str:
     if source in names:
         file = fetch_dataset(str(source))
         return f"data set {source}" if file is None else file_hash(file)
-    if role in ("table", "test", "validation") and is_parquet_folder(path):
-        return folder_hash(path)
     if path.is_file():
         return file_hash(path)
+    if role in ("table", "test", "validation") and is_parquet_folder(path):
+        return folder_hash(path)
     what = "is a folder" if path.is_dir() else why_missing(path)
     sets = f" Named data sets: {', '.join(names)}." if names else ""
     problem = f"The {role} file {os.fspath(path)!r} {what}"
@@ -373,9 +373,11 @@ def _notes_on_cells(
     request: RunRequest, target: str, rows: SplitTable, written: Written, schema: Schema, left_out: Mapping[str, str]
 ) -> list[str]:
     """Note codes for missing values that never occur, how cells are written, and columns that look like identifiers."""
-    first, *further = [unused_codes(table, separated(request.na)) for table in (written.frame, *rows.files.values())]
-    unused = [code for code in first if all(code in codes for codes in further)]
-    notes = [f"--na codes that never occur: {listed(unused, show=repr)}. Check --na."] if unused else []
+    notes = []
+    if na_codes := separated(request.na):
+        first, *further = [unused_codes(table, na_codes) for table in (written.frame, *rows.files.values())]
+        unused = [code for code in first if all(code in codes for codes in further)]
+        notes += [f"--na codes that never occur: {listed(unused, show=repr)}. Check --na."] if unused else []
     alike = written.alike.get(target) if rows.task == "classification" else None
     if alike is not None:
         notes.append(

@@ -18,7 +18,7 @@ from permgrad.base.startup import loading
 from permgrad.base.stored import read_npz
 from permgrad.data.encode.encoding import align_columns
 from permgrad.data.image_table import locate_images, pages_said
-from permgrad.data.read.excel import sheet_of
+from permgrad.data.read.table import sheet_of
 from permgrad.data.read.whole_numbers import without_points
 from permgrad.runs.folder.documents import DATA, read_data, read_like
 from permgrad.runs.folder.folder import CACHE, read_record

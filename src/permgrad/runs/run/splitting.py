@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,16 +12,17 @@ import pandas as pd
 
 from permgrad.base.checks import check_class_names
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed
-from permgrad.data.datasets import DataCard
 from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonical
 from permgrad.data.read.dates import find_date_format, is_moment
-from permgrad.data.read.excel import sheet_of
 from permgrad.data.read.reading import Reading, Written
-from permgrad.data.read.table import blank_codes, read_written
+from permgrad.data.read.table import blank_codes, read_written, sheet_of
 from permgrad.data.splitting import blank_words, count_shared_rows, split_rows
 from permgrad.data.types.column_types import Kind
 from permgrad.data.types.positive import find_positive, usual_positive
 from permgrad.runs.requests import RunRequest
+
+if TYPE_CHECKING:
+    from permgrad.data.datasets import DataCard
 
 PARTS = ("train", "validation", "test")
 #: Tables with fewer rows are not split in three.

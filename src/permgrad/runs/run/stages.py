@@ -37,7 +37,6 @@ from permgrad.base.stored import parse_json
 from permgrad.base.versions import versions
 from permgrad.data.datasets import list_datasets
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.types.column_notes import told_of_columns
 from permgrad.evaluation.baselines import (
     BaselineRows,
     baselines,
@@ -46,7 +45,7 @@ from permgrad.evaluation.baselines import (
     run_baselines,
     why_absent,
 )
-from permgrad.imaging.layout import StoredLayout, fit_layout, layout_to_dict, make_layout
+from permgrad.imaging.layout import StoredLayout, check_layout, fit_layout, layout_to_dict, make_layout
 from permgrad.imaging.picture import layout_svg
 from permgrad.models.devices import computing_threads
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
@@ -93,8 +92,8 @@ Say = Callable[[str], None]
 class RunWork:
     """What stages pass on in memory. What is missing is read from the folder or computed again.
 
-    ``encoded``: the rows of each part of the split. ``data``, ``columns`` and ``groups`` are the contents of the files
-    of these names.
+    ``encoded``: the rows of each part of the split. ``layout``, ``data``, ``columns`` and ``groups`` are what the files
+    of these names hold.
     """
 
     request: RunRequest
@@ -102,6 +101,7 @@ class RunWork:
     folder: RunFolder
     say: Say
     clock: Clock = field(default_factory=Clock)
+    layout: StoredLayout | None = None
     encoded: dict[str, EncodedRows] = field(default_factory=dict)
 
     @cached_property
@@ -123,8 +123,7 @@ class RunWork:
     def untrained(self) -> tuple[Any, EncodedRows]:
         """The model that is to be trained, and the training rows, by which its encoder is fitted."""
         model = make_estimator(self.request, self.inputs, None)
-        with told_of_columns():  # warnings on columns were shown in the data stage
-            rows = model.fit_encoder(self.inputs.parts["train"].inputs, self.inputs.feature_types)
+        rows = model.fit_encoder(self.inputs.parts["train"].inputs, self.inputs.feature_types)
         self.encoded["train"] = rows
         return model, rows
 
@@ -342,6 +341,7 @@ def layout_stage(work: RunWork) -> None:
     layout, names = place_columns(work.untrained[1], get_preset(work.request.preset), work.request.seed)
     if layout.pixels > 20:
         work.say(f"note: the image has {layout.pixels} × {layout.pixels} pixels, to hold {len(names)} columns")
+    work.layout = check_layout(layout)
     write_text_atomic(work.folder.path / "layout.svg", layout_svg(layout, names))
     write_json_atomic(work.folder.path / "layout.json", {**layout_to_dict(layout), "columns": names})
 
@@ -364,9 +364,10 @@ def model_stage(work: RunWork) -> None:
     checkpoint.mkdir(exist_ok=True)
     model, train = work.untrained
     if not request.images:
-        with believed(folder.path):
-            layout = StoredLayout.from_dict(parse_json((folder.path / "layout.json").read_bytes()))
-        model.set_params(layout=layout)
+        if work.layout is None:
+            with believed(folder.path):
+                work.layout = StoredLayout.from_dict(parse_json((folder.path / "layout.json").read_bytes()))
+        model.set_params(layout=work.layout)
     for part in PARTS[1:]:
         work.encoded[part] = model.encode_rows(parts[part].inputs)
     if done := epochs_in(checkpoint):

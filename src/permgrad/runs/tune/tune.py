@@ -24,6 +24,7 @@ from permgrad.base.files import (
     file_hash,
     made_folder,
     plain,
+    remove,
     sweep,
     write_json_atomic,
     write_text_atomic,
@@ -34,7 +35,6 @@ from permgrad.base.folders import (
     believed,
     configuration_hash,
     empty_files,
-    remove,
     writable_folder,
 )
 from permgrad.base.locks import exclusive
