@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from permgrad.base import errors
 from permgrad.base.numerals import fixed, number
 from permgrad.evaluation.metrics import Metric, metrics
-from permgrad.pages.headline import constant_label
+from permgrad.pages.headline import CONSTANTS
 from permgrad.pages.sentences import baseline_label
 from permgrad.pages.tab import Tab
 from permgrad.pages.views import Column, Mark, SectionView, TableView, figures_of, metric_heading, names, table_of
@@ -65,7 +65,7 @@ def scores(section: SectionView, content: Assessment) -> None:
 
 def _constant_words(content: Assessment) -> str:
     """Say what the constant predicts."""
-    label, data, predictions = constant_label(content).capitalize(), content.data, content.predictions
+    label, data, predictions = CONSTANTS[content.task].capitalize(), content.data, content.predictions
     part = "train" if data is None else data.constant_from
     rows = {"train": "the training rows", "test": "these test rows themselves"}.get(part, f"the {part} rows")
     if content.task == "regression" and predictions is not None and predictions.training_mean is not None:
@@ -85,7 +85,7 @@ def _metrics_table(content: Assessment) -> TableView | None:
     if stored.get("validation"):
         models.append((f"this {content.noun}, validation rows", stored["validation"], "quiet"))
     models += [(baseline_label(name), entry, "") for name, entry in (stored.get("baselines") or {}).items()]
-    models += [(constant_label(content), content.constant, "")] if content.constant else []
+    models += [(CONSTANTS[content.task], content.constant, "")] if content.constant else []
     columns = [names([name for name, _, _ in models], "model", [mark for *_, mark in models])]
     for metric in metrics.values():
         if metric.task != content.task or metric.name not in test:
