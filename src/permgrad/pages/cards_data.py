@@ -6,11 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from permgrad.pages.page_data import packed
 from permgrad.pages.ranks import RANKS, rank_texts, shown_ranks
-from permgrad.pages.rows_data import positions
 from permgrad.pages.sentences import dominant_words
 from permgrad.pages.units import advantage, error_without
 from permgrad.pages.words import clean, confidence_words, quantity_of
@@ -92,6 +90,7 @@ def _cards(section: CardsSection, content: Assessment, places: dict[str, int]) -
     numbers = sum(curves.shape[1] * curves.shape[2] for curves in section.curves.values())
     most = max(8, _NUMBERS // max(numbers, 1))
     cards = []
+    listed = {} if content.listed is None else {int(row): at for at, row in enumerate(content.listed.numbers)}
     of_groups = len(places)  # columns of groups are not in the list, and have the places after it
     for one in section.cards:
         card = {name: value for name, value in one.items() if name != "feature"}
@@ -102,18 +101,14 @@ def _cards(section: CardsSection, content: Assessment, places: dict[str, int]) -
         if "outcome" in card:
             card["outcome"] = [entry | {"level": clean(entry["level"])} for entry in card["outcome"]]
         if one["feature"] in section.curves:
-            card["curves"] = packed_curves(np.asarray(section.curves[one["feature"]])[:most])
+            curves = np.asarray(section.curves[one["feature"]])[:most]
+            low, high = float(curves.min()), float(curves.max())
+            steps = (curves - low) / (high - low or 1.0) * 65535  # 16-bit steps from the lowest to the highest value
+            card["curves"] = {"low": low, "high": high, **packed(steps.round(), "u2")}
         cards.append(card)
     return {
         "cards": cards,
         "classes": None if section.classes is None else [clean(name) for name in section.classes],
         "rows": section.rows,
-        "curveRows": positions(list(section.curve_rows)[:most], content.listed),
+        "curveRows": [listed.get(int(number), -1) for number in list(section.curve_rows)[:most]],
     }
-
-
-def packed_curves(curves: npt.NDArray[np.floating]) -> dict[str, Any]:
-    """Return curves ``(rows, points, outputs)`` as 16-bit steps from the lowest to the highest value."""
-    low, high = float(curves.min()), float(curves.max())
-    steps = (curves - low) / (high - low or 1.0) * 65535
-    return {"low": low, "high": high, **packed(steps.round(), "u2")}

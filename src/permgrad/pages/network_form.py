@@ -7,6 +7,7 @@ learned embeddings of categories become their matrix.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,6 @@ from permgrad.models.network.branches import TableBranch
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
 from permgrad.models.network.multimodal import ImageTableNetwork
 from permgrad.models.network.network import HybridNetwork
-from permgrad.pages.page_data import packed
 
 _NAMES = {kind: name for name, kind in ACTIVATIONS.items()}
 _NOTHING = (nn.Dropout, Dropout, nn.Identity, nn.Flatten)
@@ -33,68 +33,54 @@ class NoFormError(Exception):
     """This model cannot predict in a page. The text says why, as a clause for users."""
 
 
+@dataclass
 class Weights:
-    """Arrays one behind the other, as float32."""
+    """Arrays one behind the other, as float32, and how many numbers they have."""
 
-    def __init__(self) -> None:
-        self._parts: list[npt.NDArray[np.float32]] = []
-        self._size = 0
+    parts: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    size: int = 0
 
     def add(self, numbers: Any) -> dict[str, Any]:
         """Store an array and return where it begins, and its shape."""
         if isinstance(numbers, torch.Tensor):
             numbers = numbers.detach().cpu().numpy()
         array = np.ascontiguousarray(numbers, dtype=np.float32)
-        place = {"at": self._size, "shape": list(array.shape)}
-        self._parts.append(array.reshape(-1))
-        self._size += array.size
+        place = {"at": self.size, "shape": list(array.shape)}
+        self.parts.append(array.reshape(-1))
+        self.size += array.size
         return place
-
-    @property
-    def bytes(self) -> int:
-        """Size as base64 in the page."""
-        return 4 * -(-4 * self._size // 3)
-
-    def packed(self) -> dict[str, Any]:
-        """Return all numbers as the page holds them."""
-        return packed(np.concatenate(self._parts) if self._parts else np.zeros(0, dtype=np.float32))
 
 
 def network_form(model: Any, weights: Weights) -> dict[str, Any]:
     """Return the description of a fitted model's network, and add its matrices to ``weights``.
 
+    Its ``result`` says how outputs become what users read: probabilities with their calibration, or numbers in units
+    of y.
+
     Raises:
         NoFormError: The network has a part that the script does not know.
     """
-    if isinstance(model, ImageTableModel) and type(model.module_) is ImageTableNetwork:
-        network = _image_table(model.module_, weights)
-    elif isinstance(model, (HyNNClassifier, HyNNRegressor)) and type(model.module_) is HybridNetwork:
-        network = _hybrid(model.module_, weights)
+    image_table = isinstance(model, ImageTableModel)
+    module = getattr(model, "module_", None)
+    if image_table and type(module) is ImageTableNetwork:
+        form = _image_table(module, weights)
+    elif isinstance(model, (HyNNClassifier, HyNNRegressor)) and type(module) is HybridNetwork:
+        form = {"encoded": module.encoded, "outputs": module.outputs, "members": module.members}
+        form["table"] = None if module.table_branch is None else _table(module.table_branch, weights)
+        form["image"] = None if module.image_branch is None else _image(module, weights)
+        form["head"] = _head(list(module.head), {path: module.widths[path] for path in module.paths}, weights)
     else:
         raise NoFormError("only the networks of permgrad can predict inside a page")
-    return {**network, "result": _result(model)}
-
-
-def _result(model: Any) -> dict[str, Any]:
-    """Return how outputs become what users read: probabilities with their calibration, or numbers in units of y."""
-    classes = getattr(model, "classes_", None)
-    if classes is None:
-        image_table = isinstance(model, ImageTableModel)  # its network returns y's units
+    classes, calibration = getattr(model, "classes_", None), getattr(model, "calibration_", None)
+    if classes is None:  # a network of images and a table returns y's units
         mean, scale = (0.0, 1.0) if image_table else (float(model.target_mean_), float(model.target_scale_))
-        return {"task": "regression", "mean": mean, "scale": scale}
-    calibration = getattr(model, "calibration_", None)
-    return {
-        "task": "classification",
-        "classes": [str(label) for label in classes.tolist()],
-        "calibration": None if calibration is None or calibration.method is None else calibration.to_dict(),
-    }
-
-
-def _hybrid(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
-    form: dict[str, Any] = {"encoded": module.encoded, "outputs": module.outputs, "members": module.members}
-    form["table"] = None if module.table_branch is None else _table(module.table_branch, weights)
-    form["image"] = None if module.image_branch is None else _image(module, weights)
-    form["head"] = _head(list(module.head), {path: module.widths[path] for path in module.paths}, weights)
+        form["result"] = {"task": "regression", "mean": mean, "scale": scale}
+    else:
+        form["result"] = {
+            "task": "classification",
+            "classes": [str(label) for label in classes.tolist()],
+            "calibration": None if calibration is None or calibration.method is None else calibration.to_dict(),
+        }
     return form
 
 

@@ -94,25 +94,14 @@ class Fact:
     label: str
 
 
-def figures_in(blocks: Iterable[tuple[str, Any]]) -> Iterator[FigureView]:
-    """Yield the pictures among blocks, also those shown without JavaScript."""
-    for kind, block in blocks:
-        if kind == "figure":
-            yield block
-        elif kind == "figures":
-            yield from block
-        elif kind == "live":
-            yield from figures_in(block[1])
-
-
 @dataclass
 class SectionView:
-    """A section of the page: blocks in reading order. Empty ones and None are not added."""
+    """A section of the page: blocks in reading order, and its pictures. Empty blocks and None are not added."""
 
     anchor: str
     title: str
     blocks: list[Any] = field(default_factory=list)
-    _pictures: int = field(default=0, repr=False)
+    pictures: list[FigureView] = field(default_factory=list, repr=False)
 
     @contextmanager
     def live(self, name: str) -> Iterator[None]:
@@ -144,20 +133,19 @@ class SectionView:
         self.blocks += [("text", paragraph) for paragraph in paragraphs if paragraph]
 
     def figure(self, drawing: Figure | str | None, caption: str = "", alt: str = "", *, timed: bool = False) -> None:
-        """Add a picture. ``timed``: it shows times."""
+        """Add a picture with its place on the page. ``timed``: it shows times."""
         if drawing is not None:
             view = figure_view(drawing, caption, alt or caption or self.title, timed=timed)
-            self.blocks.append(("figure", self._placed(view)))
+            self.pictures.append(replace(view, anchor=f"{self.anchor}-{len(self.pictures) + 1}"))
+            self.blocks.append(("figure", self.pictures[-1]))
 
     def figures(self, pairs: Sequence[tuple[Figure, str]], *, beside: bool) -> None:
         """Add pictures with their captions, side by side if there is room, else one below the other."""
-        views = [self._placed(figure_view(drawing, caption, caption)) for drawing, caption in pairs]
-        self.blocks += [("figures", views)] if beside else [("figure", view) for view in views]
-
-    def _placed(self, view: FigureView) -> FigureView:
-        """Return a picture with its place on the page."""
-        self._pictures += 1
-        return replace(view, anchor=f"{self.anchor}-{self._pictures}")
+        before = len(self.blocks)
+        for drawing, caption in pairs:
+            self.figure(drawing, caption)
+        if beside:
+            self.blocks[before:] = [("figures", [view for _, view in self.blocks[before:]])]
 
     def table(self, table: TableView | None, fold: str = "") -> None:
         """Add a table. With ``fold`` it is folded under that word."""
@@ -238,8 +226,8 @@ _restyled = lru_cache(maxsize=4096)(partial(_LOOKS.sub, _look))  # most elements
 _USED = re.compile(r'(?:url\(|href=")#([^)"]+)')
 _PLACES = {"d", "x", "y", "points"}
 _DECIMALS, _STEPS = re.compile(r"(\.\d\d)\d+"), re.compile(r"\s*([A-Za-z])\s*")
-#: Letters of a picture from which on its colours are reduced.
-_LARGE_PICTURE = 20_000
+#: The beginning of a picture inside a drawing, and letters of a picture from which on its colours are reduced.
+_PNG, _LARGE_PICTURE = "data:image/png;base64,", 20_000
 
 
 def _fewer_colours(address: str) -> str:
@@ -249,25 +237,9 @@ def _fewer_colours(address: str) -> str:
     from PIL import Image
 
     stream = io.BytesIO()
-    with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as picture:
+    with Image.open(io.BytesIO(base64.b64decode(address.removeprefix(_PNG)))) as picture:
         picture.quantize(256, Image.Quantize.FASTOCTREE).save(stream, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
-
-
-def _attribute(name: str, value: str, prefix: str, used: set[str]) -> str | None:
-    """Return the value of an attribute as the page has it, or None if it is left out."""
-    if name.startswith("on") or (name == "id" and value not in used):
-        return None
-    if name == "id":
-        return prefix + value
-    if name == "href":
-        if value.startswith("#"):
-            return f"#{prefix}{value[1:]}"
-        return _fewer_colours(value) if value.startswith("data:image/png;base64,") else None
-    if name in _PLACES:
-        return _STEPS.sub(r"\1", _DECIMALS.sub(r"\1", value)).strip()
-    value = value.replace("url(#", f"url(#{prefix}")
-    return _restyled(value) if name in ("style", "fill", "stroke") else value
+    return _PNG + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 def _inline(figure: PlotFigure, alt: str) -> Markup:
@@ -283,11 +255,19 @@ def _inline(figure: PlotFigure, alt: str) -> Markup:
             if child.tag.removeprefix(f"{{{_SVG}}}") not in _ELEMENTS:
                 element.remove(child)
         for key, value in list(element.items()):
-            new = _attribute(key.rpartition("}")[2], value, prefix, used)
-            if new is None:
+            name = key.rpartition("}")[2]
+            unused, foreign = name == "id" and value not in used, not value.startswith(("#", _PNG))
+            if name.startswith("on") or unused or (name == "href" and foreign):
                 del element.attrib[key]
+            elif name == "id":
+                element.set(key, prefix + value)
+            elif name == "href":
+                element.set(key, f"#{prefix}{value[1:]}" if value.startswith("#") else _fewer_colours(value))
+            elif name in _PLACES:
+                element.set(key, _STEPS.sub(r"\1", _DECIMALS.sub(r"\1", value)).strip())
             else:
-                element.set(key, new)
+                renamed = value.replace("url(#", f"url(#{prefix}")
+                element.set(key, _restyled(renamed) if name in ("style", "fill", "stroke") else renamed)
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     root.set("role", "img")

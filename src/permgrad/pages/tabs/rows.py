@@ -11,7 +11,7 @@ from permgrad.pages.plots.rows import MOST_POINTS
 from permgrad.pages.rows_data import rows_data
 from permgrad.pages.sentences import map_words
 from permgrad.pages.tab import Tab
-from permgrad.pages.units import output_words, scale_words
+from permgrad.pages.units import SCALES, output_words
 from permgrad.pages.views import SectionView
 from permgrad.pages.words import clean
 
@@ -27,39 +27,31 @@ def single_rows(section: SectionView, content: Assessment) -> None:
     if content.image_counts and any(row.heat is not None for row in content.rows):
         section.text(map_words(content.paths))
     with section.live("explorer"):
-        _chosen(section, content)
-
-
-def _chosen(section: SectionView, content: Assessment) -> None:
-    """Add a few rows with their pictures."""
-    for row in content.rows:
-        section.add("heading", clean(row.title))
-        section.text(clean(row.text) if row.text else "")
-        output = shown_output(content, row.explanation, row.output)
-        label = output_words(row.explanation, content.target, output)
-        section.figure(
-            plots.waterfall(row.explanation, row=row.row, output=output, title="", label=label),
-            f"From the baseline's {label} (bottom) to this row's (top), feature by feature."
-            f"{baseline_words(row.explanation)}{scale_words(row.explanation)}",
-        )
-        if row.heat is not None and content.image_counts:
-            section.figure(plots.activation(row.image, row.heat), clean(row.heat_title))
-        for picture, caption in row_pictures(row):
-            section.figure(picture, clean(caption))
+        for row in content.rows:
+            section.add("heading", clean(row.title))
+            section.text(clean(row.text) if row.text else "")
+            output, label, words = _shown(content, row.explanation, row.output)
+            section.figure(
+                plots.waterfall(row.explanation, row=row.row, output=output, title="", label=label),
+                f"From the baseline's {label} (bottom) to this row's (top), feature by feature.{words}",
+            )
+            if row.heat is not None and content.image_counts:
+                section.figure(plots.activation(row.image, row.heat), clean(row.heat_title))
+            for picture, caption in row_pictures(row):
+                section.figure(picture, clean(caption))
 
 
 def all_rows(section: SectionView, content: Assessment) -> None:
     """Many rows in one plot."""
     if content.local is None:
         return
-    output = shown_output(content, content.local, None)
-    label = output_words(content.local, content.target, output)
+    output, label, words = _shown(content, content.local, None)
     count = min(len(content.local.values), MOST_POINTS)
     rows = (content.metrics or {}).get("rows", {}).get("test")
     some = f"{count:,} of the {rows:,}" if isinstance(rows, int) and rows > count else f"the {count:,}"
     section.text(
         f"Each point is one of {some} test rows. Right: the feature moves this row's {label} up, compared with "
-        f"the baseline. Left: down.{baseline_words(content.local)}{scale_words(content.local)}"
+        f"the baseline. Left: down.{words}"
     )
     section.figure(
         plots.beeswarm(content.local, output=output, title="", label=f"part of the {label}"),
@@ -68,17 +60,19 @@ def all_rows(section: SectionView, content: Assessment) -> None:
     )
 
 
-def shown_output(content: Assessment, explanation: Explanation, output: Any) -> int:
-    """Return the position of the output shown: of two classes the positive one, as everywhere on the page."""
+def _shown(content: Assessment, explanation: Explanation, output: Any) -> tuple[int, str, str]:
+    """Return the output shown, its name, and words on the baseline and the unit of its attributions.
+
+    Of two classes it is the positive one, as everywhere on the page.
+    """
     if content.task == "classification" and len(explanation.outputs) == 2:
-        return content.positive_place(explanation.outputs)
-    return pick_output(explanation, output)
-
-
-def baseline_words(explanation: Explanation) -> str:
-    """Return a sentence on the baseline of the attributions, or an empty text."""
+        place = content.positive_place(explanation.outputs)
+    else:
+        place = pick_output(explanation, output)
     baseline = explanation.meta.get("baseline")
-    return f" Baseline: {clean(baseline)}." if isinstance(baseline, str) and baseline else ""
+    words = f" Baseline: {clean(baseline)}." if isinstance(baseline, str) and baseline else ""
+    words += SCALES.get(str(explanation.meta.get("unit")), "")
+    return place, output_words(explanation, content.target, place), words
 
 
 TAB = Tab(
