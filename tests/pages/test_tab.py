@@ -15,7 +15,7 @@ from permgrad.pages.views import SectionView
 
 def test_tabs_are_named_apart_from_sections_and_their_scripts_exist():
     tabs = [tab.name for tab in TABS]
-    anchors = [anchor for tab in TABS for anchor, _, _ in tab.sections]
+    anchors = [anchor for tab in TABS for anchor, *_ in tab.sections]
     assert len(tabs) == len(set(tabs)) >= 7
     assert not set(tabs) & set(anchors)
     shared = {anchor for anchor in anchors if anchors.count(anchor) > 1}

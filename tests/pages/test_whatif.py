@@ -21,7 +21,6 @@ from permgrad.pages.html import joined_scripts
 from permgrad.pages.page_data import page_data
 from permgrad.pages.tab import TabView
 from permgrad.pages.tabs import rows
-from permgrad.pages.tabs.what_if import with_what_if
 
 
 @pytest.fixture(name="fitted", scope="module")
@@ -180,7 +179,7 @@ def test_the_panel_shows_changes_against_the_original_and_resets_them(tmp_path):
     model = pg.HyNNClassifier(na_codes=[-9], **fixed).fit(table, y)
     content = whatif.what_if(model, rows_of(model, model.encode_rows(table), np.arange(60) + 100))
     assert content["rows"].tolist()[:2] == [100, 101]
-    script = joined_scripts([TabView("rows", "Rows", (), None, with_what_if(rows.TAB).scripts)])
+    script = joined_scripts([TabView("rows", "Rows", (), None, rows.TAB.scripts)])
     data = base64.b64encode(zlib.compress(page_data({"rows": {"whatIf": content}}).encode())).decode()
     page = (
         '<!doctype html><meta charset="utf-8"><title>panel</title><body>'

@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from permgrad.pages.views import SectionView, built
+from permgrad.pages.views import SectionView
 from permgrad.pages.words import clean
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
 
-#: Anchor and title of a section, and the function that adds its blocks.
-Section = tuple[str, str, Callable[[SectionView, "Assessment"], None]]
+#: Anchor and title of a section, and the function that adds its blocks, from the section and the content. A fourth
+#: entry is the field of the content without which the section is left out. The function then takes it too.
+Section = tuple[str, str, Callable[..., None]] | tuple[str, str, Callable[..., None], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,11 @@ class TabView:
 
 def tab_view(tab: Tab, content: Assessment) -> TabView:
     """Build a tab. Additional sections of the content that name it come last."""
-    sections = built(tab.sections, content)
+    sections: list[SectionView] = []
+    for anchor, heading, fill, *needs in tab.sections:
+        if all(found := [getattr(content, name) for name in needs]):
+            sections.append(section := SectionView(anchor, heading))
+            fill(section, content, *found)
     for place, one in enumerate(content.extra):
         if one.tab == tab.name:
             sections.append(section := SectionView(f"extra-{place}", clean(one.title)))

@@ -362,12 +362,13 @@ def unit_square(axes: Any) -> None:
     axes.grid(visible=True)
 
 
-def plain_axis(axes: Any, which: str = "x") -> None:
-    """Write few, plain numbers along one axis, or both: ``"xy"``."""
+def plain_axis(axes: Any, which: str = "x", *, counts: bool = False) -> None:
+    """Write few, plain numbers along one axis, or both: ``"xy"``. ``counts``: two or three whole numbers."""
+    ticks: dict[str, Any] = {"nbins": 2, "integer": True} if counts else {"nbins": 5, "steps": [1, 2, 2.5, 5, 10]}
     for name in which:
         axis = getattr(axes, f"{name}axis")
-        axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
-        axis.set_major_formatter(_tick_text)
+        axis.set_major_locator(MaxNLocator(**ticks))
+        axis.set_major_formatter((lambda value, _: f"{value:,.0f}") if counts else _tick_text)
 
 
 @lru_cache(maxsize=4096)  # matplotlib asks for the same few ticks again whenever it measures an axis
@@ -375,12 +376,6 @@ def _tick_text(value: float, _position: Any = None) -> str:
     if abs(value) < 1e-15:
         return "0"
     return fixed(value, 0) if 1000 <= abs(value) < 1e6 else compact(value, 6)
-
-
-def count_axis(axis: Any) -> None:
-    """Write two or three whole numbers along an axis of counts."""
-    axis.set_major_locator(MaxNLocator(nbins=2, integer=True))
-    axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
 def padded(values: npt.ArrayLike, share: float = 0.05) -> tuple[float, float]:

@@ -61,22 +61,16 @@ def _marks(axes: Any) -> Iterator[tuple[str, str, Any, Any, Any, Any]]:
         if isinstance(drawn, PathCollection):
             yield from (("dot", _label(drawn), *at, None, None) for at in np.asarray(drawn.get_offsets()))
         elif isinstance(drawn, PolyCollection):
-            for path in drawn.get_paths():
-                yield from (("area", _label(drawn), *at, None, None) for at in np.asarray(path.vertices))
+            places = (at for path in drawn.get_paths() for at in np.asarray(path.vertices))
+            yield from (("area", _label(drawn), *at, None, None) for at in places)
     for image in axes.images:
-        yield from (("cell", f"{shown:.6g}", column, row, None, None) for (row, column), shown in _cells(image))
+        table = np.ma.filled(np.ma.asarray(image.get_array(), dtype=np.float64), np.nan)
+        for (row, column), shown in np.ndenumerate(table) if table.ndim == 2 else ():  # no picture in colour
+            yield "cell", f"{shown:.6g}", column, row, None, None
     for bar in axes.patches:
         if isinstance(bar, Rectangle) and bar.get_data_transform().contains_branch(axes.transData):
             (left, bottom), width, height = bar.get_xy(), bar.get_width(), bar.get_height()
             yield "bar", _label(bar), left, bottom, left + width, bottom + height
-
-
-def _cells(image: Any) -> Iterator[tuple[tuple[int, int], float]]:
-    """Yield row, column and value of a drawn table. Pictures in colour have no values."""
-    table = np.ma.filled(np.ma.asarray(image.get_array(), dtype=np.float64), np.nan)
-    if table.ndim == 2:
-        for (row, column), value in np.ndenumerate(table):
-            yield (row, column), float(value)
 
 
 def _label(artist: Any) -> str:

@@ -24,11 +24,8 @@ MOST_COLUMNS, MOST_LINES = 150, 40
 NEARLY_SAME = 0.99
 
 
-def table(section: SectionView, content: Assessment) -> None:
+def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
     """The table, its columns and its split."""
-    stored = content.data
-    if stored is None:
-        return
     counts = [f"{count:,} {part}" for part, count in stored.rows.items() if count is not None]
     total = sum(count for count in stored.rows.values() if count is not None)
     section.text(f"{total:,} rows: {', '.join(counts)}." + (f" Split: {clean(stored.split)}." if stored.split else ""))
@@ -52,11 +49,8 @@ def table(section: SectionView, content: Assessment) -> None:
     section.pairs(stored.card)
 
 
-def leaks(section: SectionView, content: Assessment) -> None:
+def leaks(section: SectionView, content: Assessment, stored: DataSection) -> None:
     """Which columns alone predict the target nearly perfectly, if any was searched."""
-    stored = content.data
-    if stored is None:
-        return
     target = shorten(content.target, 40)
     if not stored.leaks:
         if stored.unchecked:
@@ -78,47 +72,34 @@ def leaks(section: SectionView, content: Assessment) -> None:
 
 
 # ---- training against test rows --------------------------------------------------------------------------------------
-def columns(section: SectionView, content: Assessment) -> None:
+def columns(section: SectionView, content: Assessment, stored: DataSection) -> None:
     """How the values of each column are distributed in training and test rows, and how far they differ."""
-    stored = content.data
-    if stored is None or not stored.described.get("columns"):
+    if not stored.described.get("columns"):
         return
-    train, test = stored.described["rows"]
-    section.text(_drift_text(stored))
-    order = described_columns(content)
+    words = drift_words(stored.drift, 3, lambda name: shorten(name, 40))
+    if stored.drift and not words:
+        words = "No column has clearly different values in the training and the test rows "
+        words += f"({len(stored.drift):,} compared, with Holm's correction)."
+    section.text(words)
+    order = described_columns(content, stored)
     few = f"The {len(order):,} of {len(stored.described['columns']):,} columns with the largest differences or "
     few += "importances are shown. "
     with section.live("columns"):
         section.text(few if len(order) < len(stored.described["columns"]) else "")
-        section.table(_columns_table(order[:MOST_LINES], stored, train, test))
+        section.table(_columns_table(order[:MOST_LINES], stored))
 
 
-def _drift_text(stored: DataSection) -> str:
-    words = drift_words(stored.drift, 3, lambda name: shorten(name, 40))
-    if words or not stored.drift:
-        return words
-    return (
-        f"No column has clearly different values in the training and the test rows ({len(stored.drift):,} compared, "
-        "with Holm's correction)."
-    )
-
-
-def described_columns(content: Assessment) -> list[Mapping[str, Any]]:
+def described_columns(content: Assessment, stored: DataSection) -> list[Mapping[str, Any]]:
     """Return the columns shown: those that differ clearly, then by importance, then as in the table."""
-    stored, explanation = content.data, content.explanation
-    if stored is None:
-        return []
-    ranks = {} if explanation is None else {name: place for place, name in enumerate(explanation.ranking())}
-    clear = {one["column"]: place for place, one in enumerate(stored.drift) if one["clear"]}
-    last = len(ranks) + len(clear)
-
-    def place(one: Mapping[str, Any]) -> tuple[int, int]:
-        return clear.get(one["column"], last), ranks.get(one["column"], last)
-
-    return sorted(stored.described.get("columns", ()), key=place)[:MOST_COLUMNS]
+    ranking = [] if content.explanation is None else content.explanation.ranking()
+    first = [one["column"] for one in stored.drift if one["clear"]]
+    places = {name: place for place, name in enumerate(dict.fromkeys([*first, *ranking]))}
+    order = sorted(stored.described.get("columns", ()), key=lambda one: places.get(one["column"], len(places)))
+    return order[:MOST_COLUMNS]
 
 
-def _columns_table(facts: Sequence[Mapping[str, Any]], stored: DataSection, train: int, test: int) -> TableView:
+def _columns_table(facts: Sequence[Mapping[str, Any]], stored: DataSection) -> TableView:
+    train, test = stored.described["rows"]
     drift = {one["column"]: one for one in stored.drift}
     found = [drift.get(one["column"]) for one in facts]
     missing = [[one["missing"][side] for one in facts] for side in (0, 1)]
@@ -192,7 +173,7 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
         return None
     drift = {one["column"]: one for one in stored.drift}
     described = []
-    for one in described_columns(content):
+    for one in described_columns(content, stored):
         found = drift.get(one["column"])
         entry = {key: one[key] for key in ("kind", "missing", "edges", "levels", "shares") if key in one}
         entry |= {"name": clean(one["column"]), "typical": [_typical(one, side) for side in (0, 1)]}
@@ -214,9 +195,9 @@ TAB = Tab(
     name="data",
     title="Data",
     sections=(
-        ("table", "Data and split", table),
-        ("leaks", "Columns that give the target away", leaks),
-        ("columns", "Training against test rows", columns),
+        ("table", "Data and split", table, "data"),
+        ("leaks", "Columns that give the target away", leaks, "data"),
+        ("columns", "Training against test rows", columns, "data"),
         ("related", "Columns that depend on others", related),
     ),
     data=live_data,

@@ -47,11 +47,23 @@ def thresholds(section: SectionView, content: Assessment) -> None:
     positive = shorten(classes[place], 40)
     section.text(
         f"A row is predicted as {positive} if its probability of {positive} is at least the threshold. A lower "
-        "threshold finds more of them, with more false alarms. The right one depends on what each error costs.",
-        _threshold_words(member, scores, positive),
+        "threshold finds more of them, with more false alarms. The right one depends on what each error costs."
     )
+    if member.any() and not member.all():
+        best = choose_threshold(member, scores, positive=True)
+        half = metrics_at(member, scores, 0.5, positive=True)
+        found = []
+        for measured in (half, best.metrics):
+            found.append(f"the model finds {percent(measured['recall'])} of the {positive} rows")
+            if measured["precision"] is not None:
+                found[-1] += f", and {percent(measured['precision'])} of those it predicts are right"
+        words = f"With a threshold of 0.5, {found[0]}."
+        if best.metrics["confusion_matrix"] != half["confusion_matrix"] and math.isfinite(best.value):
+            words += f" The F1 score is largest with {number(best.value, 2)}: there, {found[1]}."
+        section.text(words)
     with section.live("threshold"):
-        section.table(_thresholds_table(member, scores, positive))
+        if member.any() and not member.all():
+            section.table(_thresholds_table(member, scores, positive))
     section.text("A threshold chosen on these test rows looks a little better here than on new rows.")
 
 
@@ -64,29 +76,7 @@ def _probabilities(content: Assessment) -> tuple[Any, Any, Any] | None:
     return (texts_of(scored.truth), table, texts_of(scored.classes)) if np.isfinite(table).all() else None
 
 
-def _threshold_words(member: Any, scores: Any, positive: str) -> str:
-    """Compare the threshold of one half with that of the largest F1."""
-    if member.all() or not member.any():
-        return ""
-    best = choose_threshold(member, scores, positive=True)
-    half = metrics_at(member, scores, 0.5, positive=True)
-
-    def said(measured: Mapping[str, Any]) -> str:
-        words = f"the model finds {percent(measured['recall'])} of the {positive} rows"
-        share = measured["precision"]
-        return words if share is None else f"{words}, and {percent(share)} of those it predicts are right"
-
-    if best.metrics["confusion_matrix"] == half["confusion_matrix"] or not math.isfinite(best.value):
-        return f"With a threshold of 0.5, {said(half)}."
-    return (
-        f"With a threshold of 0.5, {said(half)}. The F1 score is largest with {number(best.value, 2)}: there, "
-        f"{said(best.metrics)}."
-    )
-
-
-def _thresholds_table(member: Any, scores: Any, positive: str) -> TableView | None:
-    if member.all() or not member.any():
-        return None
+def _thresholds_table(member: Any, scores: Any, positive: str) -> TableView:
     lines = [metrics_at(member, scores, value, positive=True) for value in SHOWN_THRESHOLDS]
     counts = np.array([line["confusion_matrix"] for line in lines])
     columns = [figures_of("threshold", SHOWN_THRESHOLDS, lambda value: fixed(value, 1))]
@@ -105,8 +95,8 @@ def _thresholds_table(member: Any, scores: Any, positive: str) -> TableView | No
 
 # ---- errors along the predictions ------------------------------------------------------------------------------------
 def tolerance(section: SectionView, content: Assessment) -> None:
-    """How large errors are at each prediction, and how many rows are within a tolerance."""
-    bands = _bands(content)
+    """How large errors are at each prediction of a number, and how many rows are within a tolerance."""
+    bands = _bands(content) if content.task == "regression" else None
     if bands is None:
         return
     half, nine = (covering(bands["sizes"], share) for share in (0.5, 0.9))
@@ -131,7 +121,7 @@ def tolerance(section: SectionView, content: Assessment) -> None:
 
 def _bands(content: Assessment) -> dict[str, Any] | None:
     scored = content.predictions
-    if scored is None or scored.predictions is None or content.task != "regression":
+    if scored is None or scored.predictions is None:
         return None
     bands = error_bands(scored.truth, scored.predictions)
     return bands if bands["rows"] > 1 else None
@@ -139,12 +129,10 @@ def _bands(content: Assessment) -> dict[str, Any] | None:
 
 # ---- where it errs ---------------------------------------------------------------------------------------------------
 def errors(section: SectionView, content: Assessment) -> None:
-    """Where the model errs on the test rows."""
-    (_residuals if content.task == "regression" else _class_mistakes)(section, content)
-
-
-def _class_mistakes(section: SectionView, content: Assessment) -> None:
-    """Add the confusion matrix, ROC curves and single classes, if the test rows have scores."""
+    """Where the model errs: the confusion matrix, ROC curves and single classes, or the errors of numbers."""
+    if content.task == "regression":
+        _residuals(section, content)
+        return
     test, scored, labels = content.test, content.predictions, content.test.get("labels") or ()
     pictures = []
     if test.get("confusion_matrix") and len(labels) <= 60:
@@ -213,11 +201,8 @@ def _residuals(section: SectionView, content: Assessment) -> None:
         )
 
 
-def cuts(section: SectionView, content: Assessment) -> None:
+def cuts(section: SectionView, _: Assessment, stored: Mapping[str, Any]) -> None:
     """The results on the test rows for several thresholds of the logit."""
-    stored = content.cuts
-    if not stored:
-        return
     positive = clean(stored["positive"])
     weighted = "The loss in training was weighted, which shifts every logit by about "
     weighted += (
@@ -261,16 +246,11 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     for place in places:
         points = operating_points(truth == classes[place], table[:, place], most)
         shown.append({"name": clean(classes[place]), **points})
-    return {"classes": shown, "all": len(classes), "cost": _costs(content, classes)}
-
-
-def _costs(content: Assessment, classes: Any) -> list[float] | None:
-    """Return the costs of a false alarm and of a miss that the run was given (``--cost``)."""
-    stored = content.cuts
-    if stored.get("cost") is None:
-        return None
-    same = str(stored["positive"]) == str(classes[content.positive_place(classes)])
-    return list(stored["cost"]) if same else list(reversed(stored["cost"]))
+    # The costs of a false alarm and of a miss that the run was given (``--cost``), perhaps for the other class.
+    cost = content.cuts.get("cost")
+    if cost is not None and str(content.cuts["positive"]) != str(classes[content.positive_place(classes)]):
+        cost = cost[::-1]
+    return {"classes": shown, "all": len(classes), "cost": None if cost is None else list(cost)}
 
 
 TAB = Tab(
@@ -280,7 +260,7 @@ TAB = Tab(
         ("threshold", "Where to set the threshold", thresholds),
         ("tolerance", "How large errors are", tolerance),
         ("errors", "Where it errs", errors),
-        ("cuts", "Thresholds of the logit", cuts),
+        ("cuts", "Thresholds of the logit", cuts, "cuts"),
     ),
     data=live_data,
     scripts=("panels.js", "decisions.js"),

@@ -26,7 +26,6 @@ from permgrad.pages.words import clean, confidence_words, listed, p_text, quanti
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
     from permgrad.attribution.explanation import Explanation
-    from permgrad.evaluation.calibration import Reliability
 
 
 #: Features and groups of the page's segments, and lines of tables on paper.
@@ -57,26 +56,23 @@ def caveats(section: SectionView, content: Assessment) -> None:
 
 def doubts(content: Assessment) -> list[str]:
     """Return the sentences of the verdict that are alarms or cautions, and one on the rows explained."""
-    spoken = [one for one in verdict(content) if one["facts"]["part"] in ("alarm", "caution") or _is_doubt(one)]
-    sentences = [_RELATED if one["facts"]["kind"] == "related" else str(one["sentence"]) for one in spoken]
+    sentences = []
+    for one in verdict(content):
+        # Also that the model is no better than a constant, or worse for some rows.
+        facts, lacks = one["facts"], not one["facts"].get("learnt", True)
+        if facts["part"] in ("alarm", "caution") or facts["kind"] in ("lack", "worse") or lacks:
+            sentences.append(_RELATED if facts["kind"] == "related" else str(one["sentence"]))
     rows = (content.metrics or {}).get("rows", {}).get("test")
     explained = None if content.explanation is None else content.explanation.meta.get("rows_explained")
-    part = ""
     if isinstance(rows, int) and isinstance(explained, int) and explained < rows:
-        part = f"The importances are of {explained:,} of the {rows:,} test rows."
-    return [*sentences, *([part] if part else [])]
-
-
-def _is_doubt(one: Mapping[str, Any]) -> bool:
-    """Whether a sentence of the verdict says that the model is no better than a constant, or worse for some rows."""
-    return one["facts"]["kind"] in ("lack", "worse") or not one["facts"].get("learnt", True)
+        sentences.append(f"The importances are of {explained:,} of the {rows:,} test rows.")
+    return sentences
 
 
 # ---- segments --------------------------------------------------------------------------------------------------------
-def segments(section: SectionView, content: Assessment) -> None:
+def segments(section: SectionView, content: Assessment, stored: Mapping[str, Any]) -> None:
     """The scores of groups of test rows, those that are clearly worse first."""
-    stored = content.segments
-    if not stored or not stored["features"]:
+    if not stored["features"]:
         return
     rows, tests = stored["rows"], stored["tests"]
     sample = "" if rows == stored["all_rows"] else f" (a sample of {rows:,} of them)"
@@ -90,7 +86,7 @@ def segments(section: SectionView, content: Assessment) -> None:
         if tests
         else f"No group is tested, because that takes {FEWEST_ROWS} rows in the group and {FEWEST_ROWS} others.",
     )
-    shown = shown_segments(content)
+    shown = shown_segments(content, stored)
     with section.live("segments"):
         lines = [{"feature": one["feature"], **group} for one in shown for group in one["groups"]]
         worst = worse_groups(stored)
@@ -100,18 +96,12 @@ def segments(section: SectionView, content: Assessment) -> None:
         section.table(_segment_table(lines[:MOST_LINES], stored["score"], "Groups by feature."), fold)
 
 
-def shown_segments(content: Assessment) -> list[Mapping[str, Any]]:
+def shown_segments(content: Assessment, stored: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the features of the page: those with clearly worse groups, the largest gap first, then by importance."""
-    stored = content.segments or {"features": []}
-    ranks = {}
-    if content.explanation is not None:
-        ranks = {name: place for place, name in enumerate(content.explanation.ranking())}
+    ranking = [] if content.explanation is None else content.explanation.ranking()
     worse = list(dict.fromkeys(one["feature"] for one in worse_groups(stored)))[:MOST_WORSE]
-    places = {name: place - len(worse) for place, name in enumerate(worse)}
-    order = sorted(
-        stored["features"], key=lambda one: places.get(one["feature"], ranks.get(one["feature"], len(ranks)))
-    )
-    return order[:MOST_FEATURES]
+    places = {name: place for place, name in enumerate(dict.fromkeys([*worse, *ranking]))}
+    return sorted(stored["features"], key=lambda one: places.get(one["feature"], len(places)))[:MOST_FEATURES]
 
 
 def _segment_table(groups: Sequence[Mapping[str, Any]], score: str, caption: str) -> TableView | None:
@@ -206,8 +196,13 @@ def calibration(section: SectionView, content: Assessment) -> None:
     positive = content.positive_place(scored.classes)
     table = np.clip(np.asarray(scored.probabilities, dtype=np.float64), 0, 1)
     truth, classes = texts_of(scored.truth), texts_of(scored.classes)
+    error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
+    if error <= TIMES_CHANCE * chance or not beyond_chance(curves, error):
+        answer = f"No clear error in {curves[0].rows.sum():,} rows."
+    else:
+        answer = "Nearly: they are off, but by little." if error < LEAST_CALIBRATION_ERROR else "No, they are off."
     words = reliability_words(curves, clean(classes[positive]) if len(classes) == 2 else "")
-    section.text(f"{reliable(curves)} {words}")
+    section.text(f"{answer} {words}")
     before = scored.before_calibration
     if older := curves_of(content, before=True):
         earlier, after = (number(float(np.mean([each.error for each in errors])), 2) for errors in (older, curves))
@@ -219,14 +214,6 @@ def calibration(section: SectionView, content: Assessment) -> None:
         f"Observed share of {what} by predicted probability, on test rows. On the diagonal, predicted probabilities "
         "are exactly right. Bars: number of rows by probability.",
     )
-
-
-def reliable(curves: Sequence[Reliability]) -> str:
-    """Answer in one sentence: no clear error, nearly or no."""
-    error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
-    if error <= TIMES_CHANCE * chance or not beyond_chance(curves, error):
-        return f"No clear error in {curves[0].rows.sum():,} rows."
-    return "Nearly: they are off, but by little." if error < LEAST_CALIBRATION_ERROR else "No, they are off."
 
 
 LIMITS = {
@@ -275,11 +262,8 @@ def reading(section: SectionView, content: Assessment) -> None:
     section.add("terms", terms.items())
 
 
-def order(section: SectionView, content: Assessment) -> None:
+def order(section: SectionView, content: Assessment, explanation: Explanation) -> None:
     """How sure the order of the features is, and what the intervals are of."""
-    explanation = content.explanation
-    if explanation is None:
-        return
     rows, repeats = (explanation.meta.get(key) for key in ("rows_explained", "n_repeats"))
     if isinstance(rows, int):
         drawn = f", in each of which a value is replaced {counted(repeats, 'time')}" if isinstance(repeats, int) else ""
@@ -309,11 +293,8 @@ def order(section: SectionView, content: Assessment) -> None:
     section.table(table_of(f"Ranks that hold for all features at once with {level} certainty.", columns))
 
 
-def trainings(section: SectionView, content: Assessment) -> None:
+def trainings(section: SectionView, _: Assessment, refits: Explanation) -> None:
     """What other trainings on other rows would say."""
-    refits = content.refits
-    if refits is None:
-        return
     facts, shares = refits.meta["refits"], refits.meta["another_training"]["shares"]
     low_rows, most_rows = facts["trained"]
     section.text(
@@ -341,13 +322,17 @@ def trainings(section: SectionView, content: Assessment) -> None:
     section.table(table_of(caption, columns))
 
 
-def methods(section: SectionView, content: Assessment) -> None:
-    """How far other methods agree on the order of the features."""
-    explanation, compared = content.explanation, other_methods(content)
-    if explanation is None or not compared:
+def methods(section: SectionView, content: Assessment, explanation: Explanation) -> None:
+    """How far other methods agree on the order of the features. Of local explanations it is that of their mean size."""
+    compared, local = dict(content.compared), content.local
+    compared |= {} if content.paper is None else {content.paper.method: content.paper}
+    if local is not None and local.method not in compared and set(local.names) == set(explanation.names):
+        compared[local.method] = local.to_global("mean_abs")
+    if not compared:
         return
     orders = {explanation.method: explanation.ranking()}
     orders |= {name: _like_ranking(other, explanation) for name, other in compared.items()}
+    titles = {name: _METHODS.get(name, clean(name)) for name in orders} | {explanation.method: "this report"}
     ranks = {name: pd.Series(range(1, len(order) + 1), order) for name, order in orders.items()}
     top = usual_k(len(explanation.names))
     leading = set(explanation.ranking()[:top])
@@ -357,8 +342,8 @@ def methods(section: SectionView, content: Assessment) -> None:
         agreement = spearman(both.iloc[:, 0], both.iloc[:, 1]) if len(both) else math.nan
         common = len(leading & set(names_of[:top]))
         lines.append(
-            f"{method_words(name)}: rank correlation {number(agreement, 2)}, {common} of the {top} most important "
-            "features in common."
+            f"{titles[name]}: rank correlation {number(agreement, 2)}, {common} of the {top} most important features in "
+            "common."
         )
     section.text(
         "Each method answers another question, so they need not agree. Where they do, the order is safer. They are "
@@ -368,7 +353,7 @@ def methods(section: SectionView, content: Assessment) -> None:
     ranking = explanation.ranking()
     columns = [names(ranking, explanation.level)]
     columns += [
-        figures_of("this report" if place == 0 else method_words(name), series.reindex(ranking), as_count)
+        figures_of("this report" if place == 0 else _METHODS.get(name, clean(name)), series.reindex(ranking), as_count)
         for place, (name, series) in enumerate(ranks.items())
     ]
     section.table(table_of("Rank of each feature by method (1 is the most important).", columns), "Ranks")
@@ -379,20 +364,6 @@ _METHODS = {
     "permgrad-paper": "the published method",
     "integrated_gradients": "the parts of single predictions (mean size)",
 }
-
-
-def method_words(name: str) -> str:
-    """Return a method in plain words, or its name."""
-    return _METHODS.get(name, clean(name))
-
-
-def other_methods(content: Assessment) -> dict[str, Explanation]:
-    """Return the explanations of the same features by other methods, local ones as their mean size."""
-    compared, local, main = dict(content.compared), content.local, content.explanation
-    compared |= {} if content.paper is None else {content.paper.method: content.paper}
-    if main is not None and local is not None and local.method not in compared and set(local.names) == set(main.names):
-        compared[local.method] = local.to_global("mean_abs")
-    return compared
 
 
 def _like_ranking(other: Explanation, explanation: Explanation) -> list[str]:
@@ -412,7 +383,7 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
         return None
     keys = ("group", "rows", "score", "low", "high", "rest", "p_holm", "worse")
     features = []
-    for one in shown_segments(content):
+    for one in shown_segments(content, stored):
         groups = [{key: group[key] for key in (*keys, *_MORE) if key in group} for group in one["groups"]]
         features.append({"name": clean(one["feature"]), "groups": groups})
     positive = None
@@ -435,12 +406,12 @@ TAB = Tab(
     title=lambda content: "Trust & groups" if content.segments else "Trust",
     sections=(
         ("caveats", "All caveats", caveats),
-        ("segments", "Groups of rows", segments),
+        ("segments", "Groups of rows", segments, "segments"),
         ("calibration", "Are its probabilities reliable?", calibration),
         ("intervals", "Do its intervals hold?", intervals),
-        ("order", "How sure the order is", order),
-        ("trainings", "Would another training say the same?", trainings),
-        ("methods", "Other methods on the same model", methods),
+        ("order", "How sure the order is", order, "explanation"),
+        ("trainings", "Would another training say the same?", trainings, "refits"),
+        ("methods", "Other methods on the same model", methods, "explanation"),
         ("reading", "How to read this", reading),
     ),
     data=live_data,
