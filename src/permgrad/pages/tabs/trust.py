@@ -342,8 +342,8 @@ def methods(section: SectionView, content: Assessment, explanation: Explanation)
         agreement = spearman(both.iloc[:, 0], both.iloc[:, 1]) if len(both) else math.nan
         common = len(leading & set(names_of[:top]))
         lines.append(
-            f"{titles[name]}: rank correlation {number(agreement, 2)}, {common} of the {top} most important features in "
-            "common."
+            f"{titles[name]}: rank correlation {number(agreement, 2)}, {common} of the {top} most important features "
+            "in common."
         )
     section.text(
         "Each method answers another question, so they need not agree. Where they do, the order is safer. They are "
