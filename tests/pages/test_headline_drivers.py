@@ -8,10 +8,11 @@ from tests.pages.conftest import global_explanation
 from tests.pages.test_html import Page, light_content
 
 from permgrad.base.significance import holm
-from permgrad.pages.headline import facts, related_sentence, reliance_sentence
+from permgrad.pages.headline import facts, reliance_sentence
 from permgrad.pages.html import render_report
 from permgrad.pages.tabs.features import ranking_table
 from permgrad.pages.tabs.trust import _like_ranking
+from permgrad.pages.verdict import verdict
 from permgrad.runs.run.summary import _feature_lines
 
 NAMES = tuple(f"feature{place}" for place in range(8))
@@ -93,7 +94,7 @@ def test_features_that_move_with_a_named_one_are_told_to_share_its_importance():
         {"feature": f"feature{at}", "other": f"other{at}", "strength": -0.9, "kind": "correlation"} for at in (0, 1)
     ]
     content = dataclasses.replace(told([1e-6, 0.5, *[0.9] * 6]), related=pairs)
-    said = related_sentence(content)
+    (said,) = (one["sentence"] for one in verdict(content) if one["facts"]["kind"] == "related")
     assert "feature0 moves with other0 (correlation −0.9), so importance may be shared between them." in said
     assert "other1" not in said, "feature1 is not named"
 

@@ -10,14 +10,13 @@ from permgrad.assess.branches import is_hybrid
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number, percent
 from permgrad.evaluation.metrics import metrics, primary_metric
-from permgrad.pages.sentences import baseline_label, best_baseline, known_classes, path_shares, related_words
+from permgrad.pages.sentences import baseline_label, best_baseline, known_classes, path_shares
 from permgrad.pages.units import BEYOND_ALL, advantage
 from permgrad.pages.views import Fact
 from permgrad.pages.words import clean, listed, shorten
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
-    from permgrad.attribution.explanation import Explanation
 
 
 #: Kinds of networks by their branches.
@@ -97,12 +96,17 @@ def reliance_sentence(content: Assessment) -> str:
         return f"What it relies on does not help to predict {shorten(content.target, 60)}."
     if explanation is None:
         return ""
-    leading, tests = explanation.clearly_matter()[:3], tests_of(explanation)
+    leading, p_values = explanation.clearly_matter()[:3], explanation.p_values
+    tests = 0 if p_values is None else int(np.isfinite(p_values[:, 0]).sum())
     if not tests:
         return "It is unknown which features clearly matter, because this explanation has no p-values."
     if not leading:
         return f"No feature clearly matters: no p-value is below 5\u00a0% after Holm's correction for {tests} features."
-    names, meaning, whole = [shorten(name, 40) for name in leading], "", advantage(explanation, content.metrics or {})
+    names, meaning, whole = (
+        [shorten(name, 40) for name in leading],
+        "",
+        advantage(explanation.meta, content.metrics or {}),
+    )
     if whole is not None:
         lost = [explanation.values[explanation.names.index(name), 0] / whole for name in leading]
         names = [f"{name} ({percent(share)})" for name, share in zip(names, lost, strict=True)]
@@ -114,19 +118,6 @@ def reliance_sentence(content: Assessment) -> str:
     if len(ranks) == 1:
         left_out = f"Rank {ranks[0]} is left out, because its effect may be chance."
     return " ".join(filter(None, [f"It relies most on {listed(names)}.", meaning, left_out if ranks else ""]))
-
-
-def related_sentence(content: Assessment) -> str:
-    """Name the features that move with those that matter most, or return an empty text."""
-    if content.explanation is None or not content.learnt:
-        return ""
-    leading = content.explanation.clearly_matter()[:3]
-    return related_words(content.related, leading, lambda name: shorten(name, 40), most=3)
-
-
-def tests_of(explanation: Explanation) -> int:
-    """Return how many features have a p-value."""
-    return 0 if explanation.p_values is None else int(np.isfinite(explanation.p_values[:, 0]).sum())
 
 
 def facts(content: Assessment) -> list[Fact]:
@@ -143,7 +134,8 @@ def facts(content: Assessment) -> list[Fact]:
     if best is not None:
         chosen.append(Fact(number(best[1]), f"{metric.label}, best baseline ({baseline_label(best[0])})"))
     explanation = content.explanation
-    if explanation is not None and tests_of(explanation):
+    p_values = None if explanation is None else explanation.p_values
+    if explanation is not None and p_values is not None and np.isfinite(p_values[:, 0]).any():
         clear = len(explanation.clearly_matter())
         chosen.append(Fact(f"{clear} of {len(explanation.names)}", "features that clearly matter"))
     if content.image_counts and (shares := path_shares(content.paths)):

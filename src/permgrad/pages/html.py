@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jinja2
 
-from permgrad.base.files import write_text_atomic
 from permgrad.pages import headline as first_words
 from permgrad.pages import style
 from permgrad.pages.drawn_inputs import where_sections
 from permgrad.pages.page_data import page_data
-from permgrad.pages.tab import TabView, filled, tab_view
+from permgrad.pages.tab import TabView, tab_view
 from permgrad.pages.tabs import TABS
 from permgrad.pages.units import in_plain_units
-from permgrad.pages.verdict import by_part, first_sentence, verdict
+from permgrad.pages.verdict import by_part, verdict
 from permgrad.pages.words import clean
 
 if TYPE_CHECKING:
@@ -42,25 +39,31 @@ _PAGE = jinja2.Environment(
 ).get_template("report.html")
 
 
-def write_report(path: str | os.PathLike[str], content: Assessment, *, theme: str = "auto") -> Path:
-    """Write a report as one self-contained HTML file, in one step."""
-    target = Path(path)
-    write_text_atomic(target, render_report(content, theme=theme))
-    return target
-
-
 def render_report(content: Assessment, *, theme: str = "auto") -> str:
     """Return the report as HTML text."""
     sentences = verdict(content)
     content = in_plain_units(replace(content, sentences=sentences))
     content = replace(content, extra=[*content.extra, *where_sections(content)])
-    tabs, parts = filled([tab_view(tab, content) for tab in TABS]), by_part(sentences)
+    tabs, parts = [tab_view(tab, content) for tab in TABS], by_part(sentences)
+    spoken = [name for name, _, _ in parts]
+    # Links, words and anchor, by the part of the verdict that they follow. Those of no part: by the name "".
+    titles = {section.anchor: (tab.title, section.title) for tab in tabs for section in tab.sections}
+    links: dict[str, list[tuple[str, str]]] = {}
+    for question, part, anchor in _QUESTIONS:
+        if anchor in titles:
+            answered = part in spoken
+            words = ": ".join(titles[anchor]) if answered else question
+            links.setdefault(part if answered else "", []).append((words, anchor))
+    for facts in (one["facts"] for one in sentences):
+        anchors = ("related",) if facts["kind"] == "related" else _HELP.get(facts.get("reason", ""), ())
+        shown = [(": ".join(titles[anchor]), anchor) for anchor in anchors if anchor in titles]
+        links.setdefault(facts["part"], []).extend(shown)
     return render_page(
         title=content.title,
         kind="permgrad report",
-        headline=first_sentence(sentences),
+        headline=next((one["sentence"] for one in sentences if one["facts"].get("kind") == "skill"), ""),
         verdict=parts,
-        links=_links([name for name, _, _ in parts], tabs, [one["facts"] for one in sentences]),
+        links=links,
         facts=first_words.facts(content),
         warnings=content.warnings,
         tabs=tabs,
@@ -94,24 +97,6 @@ _HELP = {
 }
 
 
-def _links(
-    spoken: Sequence[str], tabs: Sequence[TabView], facts: Sequence[Mapping[str, Any]]
-) -> dict[str, list[tuple[str, str]]]:
-    """Return links, words and anchor, by the part of the verdict that they follow. Those of no part: by the name ""."""
-    titles = {section.anchor: (tab.title, section.title) for tab in tabs for section in tab.sections}
-    links: dict[str, list[tuple[str, str]]] = {}
-    for question, part, anchor in _QUESTIONS:
-        if anchor in titles:
-            answered = part in spoken
-            words = ": ".join(titles[anchor]) if answered else question
-            links.setdefault(part if answered else "", []).append((words, anchor))
-    for one in facts:
-        anchors = ("related",) if one["kind"] == "related" else _HELP.get(one.get("reason", ""), ())
-        shown = [(": ".join(titles[anchor]), anchor) for anchor in anchors if anchor in titles]
-        links.setdefault(one["part"], []).extend(shown)
-    return links
-
-
 def render_page(
     *,
     title: str,
@@ -134,8 +119,8 @@ def render_page(
     """
     from permgrad import __version__
 
-    tabs = filled(tabs)
     sections = [section for section in sections if section.blocks]
+    tabs = [tab for place, tab in enumerate(tabs) if tab.sections or place == 0]  # the first one has the verdict
     shown = [*sections, *(section for tab in tabs for section in tab.sections)]
     figures = {view.anchor: view.rows for section in shown for view in section.pictures if view.rows}
     data = page_data({"figures": figures, **{tab.name: tab.data for tab in tabs if tab.data is not None}})

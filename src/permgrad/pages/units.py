@@ -34,25 +34,18 @@ BEYOND_ALL = (
 )
 
 
-def advantage(explanation: Explanation, measured: Mapping[str, Any]) -> float | None:
+def advantage(about: Mapping[str, Any], measured: Mapping[str, Any]) -> float | None:
     """Return how much lower the model's loss is than a constant's, in the loss of an explanation.
 
-    ``measured`` is ``metrics.json``. None if the model has learned nothing, or the losses are not the same.
+    ``about`` is the explanation's ``meta``, ``measured`` is ``metrics.json``. None if the model has learned nothing, or
+    the losses are not the same.
 
     Examples:
-        >>> from types import SimpleNamespace
-        >>> explained = SimpleNamespace(meta={"loss": "squared_error", "quantity": "increase of the loss"})
-        >>> advantage(explained, {"test": {"mse": 4.0}, "constant": {"mse": 10.0, "learnt": True}})
+        >>> about = {"loss": "squared_error", "quantity": "increase of the loss"}
+        >>> advantage(about, {"test": {"mse": 4.0}, "constant": {"mse": 10.0, "learnt": True}})
         6.0
     """
-    if "increase" not in str(explanation.meta.get("quantity")):
-        return None
-    return advantage_in(str(explanation.meta.get("loss")), measured)
-
-
-def advantage_in(loss: str, measured: Mapping[str, Any]) -> float | None:
-    """Return how much lower the model's loss is than a constant's, or None if the model has learned nothing."""
-    metric = _METRICS.get(loss)
+    metric = _METRICS.get(str(about.get("loss"))) if "increase" in str(about.get("quantity")) else None
     test, constant = measured.get("test") or {}, measured.get("constant") or {}
     ends = [float(entry[metric]) for entry in (constant, test) if metric is not None and entry.get(metric) is not None]
     if not constant.get("learnt", False) or len(ends) < 2:

@@ -21,7 +21,7 @@ from permgrad.evaluation.leaks import ALONE
 from permgrad.evaluation.metrics import metrics
 from permgrad.evaluation.segments import worse_groups
 from permgrad.evaluation.thresholds import never_predicted_words
-from permgrad.pages.headline import headline, lack_of_skill, related_sentence, reliance_sentence, tests_of
+from permgrad.pages.headline import headline, lack_of_skill, reliance_sentence
 from permgrad.pages.sentences import (
     against_baselines,
     baseline_label,
@@ -31,6 +31,7 @@ from permgrad.pages.sentences import (
     drift_words,
     leak_words,
     no_segment_words,
+    related_words,
     reliability_words,
     segment_words,
     unchecked_words,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 Part = Literal["alarm", "score", "features", "groups", "caution", "next"]
 #: A sentence and the facts behind it, with their ``kind`` and ``part``.
 Sentence = dict[str, Any]
+#: A sentence as it is made: words, kind, part, the other facts.
+Spoken = tuple[str, str, Part, Mapping[str, Any]]
 
 #: With fewer test rows all scores are rough. With fewer rows of a class, those of the class.
 FEW_ROWS, FEW_OF_A_CLASS = 100, 20
@@ -71,23 +74,21 @@ def verdict(content: Assessment) -> list[Sentence]:
     """
     if content.sentences is not None:
         return list(content.sentences)
-    sentences = [sentence for speak in _SENTENCES for sentence in speak(content)]
+    sentences: list[Sentence] = [
+        {"sentence": words, "facts": {"kind": kind, "part": part, **facts}}
+        for speak in _SENTENCES
+        for words, kind, part, facts in speak(content)
+    ]
     sentences.append(_next(content, {one["facts"]["kind"]: one["facts"] for one in sentences}))
     return sentences
 
 
-def first_sentence(sentences: Sequence[Mapping[str, Any]]) -> str:
-    """Return the sentence that says how good the model is."""
-    return next((str(one["sentence"]) for one in sentences if one["facts"].get("kind") == "skill"), "")
-
-
 def by_part(sentences: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, list[str]]]:
     """Return name, heading and sentences of each part of a verdict, without its first sentence."""
-    first = first_sentence(sentences)
     parts: list[tuple[str, str, list[str]]] = []
     for part, heading in PARTS.items():
-        chosen = [str(one["sentence"]) for one in sentences if one["facts"].get("part") == part]
-        if chosen := [one for one in chosen if one != first]:
+        about = [one for one in sentences if one["facts"].get("part") == part]
+        if chosen := [str(one["sentence"]) for one in about if one["facts"].get("kind") != "skill"]:
             uses = part == "features" and not all(one["facts"].get("learnt", True) for one in sentences)
             parts.append((part, "What it uses" if uses else heading, chosen))
     return parts
@@ -97,7 +98,8 @@ def markdown(title: str, sentences: Sequence[Mapping[str, Any]]) -> str:
     """Write a verdict as Markdown: the score first, then a list for each part.
 
     Examples:
-        >>> sentences = [_sentence("It is good.", "skill", "score"), _sentence("Beware.", "drift", "caution")]
+        >>> facts = {"It is good.": {"part": "score"}, "Beware.": {"part": "caution"}}
+        >>> sentences = [{"sentence": words, "facts": about} for words, about in facts.items()]
         >>> print(markdown("heloc", sentences))
         # heloc
         <BLANKLINE>
@@ -130,10 +132,6 @@ PARTS: dict[Part, str] = {
 }
 
 
-def _sentence(words: str, kind: str, part: Part, **facts: Any) -> Sentence:
-    return {"sentence": words, "facts": {"kind": kind, "part": part, **facts}}
-
-
 # ---- how good it is --------------------------------------------------------------------------------------------------
 def _rows(content: Assessment) -> int | None:
     """Return the number of test rows."""
@@ -151,22 +149,19 @@ def _counts(content: Assessment) -> dict[str, int]:
     return dict(zip(labels.tolist(), counts.tolist(), strict=True))
 
 
-def _skill(content: Assessment) -> Iterator[Sentence]:
-    """Warn of columns that give the target away, and say how good the model is."""
-    if leaks := list(content.data.leaks) if content.data is not None else []:
+def _skill(content: Assessment) -> Iterator[Spoken]:
+    """Warn of columns that give the target away, say how good the model is, and compare it with a constant."""
+    data, test, constant = content.data, content.test, content.constant
+    if leaks := list(data.leaks) if data is not None else []:
         words = leak_words(content.target, leaks, in_python=content.in_python)
-        yield _sentence(words, "leak", "alarm", columns=leaks)
-    facts = {name: content.constant[name] for name in ("learnt", "ahead") if name in content.constant}
-    yield _sentence(headline(content), "skill", "score", rows=_rows(content), **facts)
-
-
-def _against_constant(content: Assessment) -> Iterator[Sentence]:
-    """Compare a model that has learned something with always predicting the same."""
-    ahead, test, constant = content.constant.get("ahead") or {}, content.test, content.constant
+        yield words, "leak", "alarm", {"columns": leaks}
+    facts = {name: constant[name] for name in ("learnt", "ahead") if name in constant}
+    yield headline(content), "skill", "score", {"rows": _rows(content), **facts}
+    ahead = constant.get("ahead") or {}
     name = next(iter(ahead), None)
     if not content.learnt or name is None or ahead[name]["ci_low"] <= 0:
         return
-    metric, paired, data = metrics.get(name), ahead[name], content.data
+    metric, paired = metrics.get(name), ahead[name]
     facts = {"metric": name, "value": test[name], "constant": constant[name], **paired}
     if content.task == "regression":
         share = percent(paired["difference"] / constant[name])
@@ -184,10 +179,10 @@ def _against_constant(content: Assessment) -> Iterator[Sentence]:
         facts |= {"accuracy": test["accuracy"], "constant_accuracy": constant["accuracy"]}
     words += f"{number(test[name])} against {number(constant[name])} (difference {number(paired['difference'])}, "
     words += f"95\u00a0% interval {number(paired['ci_low'])} to {number(paired['ci_high'])})."
-    yield _sentence(words, "constant", "score", **facts)
+    yield words, "constant", "score", facts
 
 
-def _finds(content: Assessment) -> Iterator[Sentence]:
+def _finds(content: Assessment) -> Iterator[Spoken]:
     """Say how many rows of a rare class the model finds: accuracy hides it."""
     counts, scored = _counts(content), content.predictions
     if scored is None or scored.probabilities is None or len(scored.classes) != 2 or len(counts) != 2:
@@ -202,60 +197,60 @@ def _finds(content: Assessment) -> Iterator[Sentence]:
         found, precision, name = right / counts[label], right / int(called.sum()), shorten(label, 40)
         words = f"It finds {percent(found)} of the rows that are {name}, and {percent(precision)} of the rows that it "
         words += f"predicts as {name} are (at a threshold of 50\u00a0%)."
-        yield _sentence(words, "finds", "score", **{"class": label, "recall": found, "precision": precision})
+        yield words, "finds", "score", {"class": label, "recall": found, "precision": precision}
 
 
-def _comparisons(content: Assessment) -> Iterator[Sentence]:
+def _comparisons(content: Assessment) -> Iterator[Spoken]:
     """Say where a model that has learned something is no better than a constant, and compare it with the baselines."""
     if content.learnt and (words := lack_of_skill(content)):
-        yield _sentence(words, "lack", "score", ahead=content.constant.get("ahead"))
+        yield words, "lack", "score", {"ahead": content.constant.get("ahead")}
     measured = content.metrics or {}
     best = best_baseline(content.task, measured)
     if best is not None and (words := against_baselines(content.task, measured)):
         ahead = {name: scores.get("ahead") for name, scores in measured["baselines"].items()}
-        yield _sentence(words, "baselines", "score", best=best[0], ahead=ahead)
+        yield words, "baselines", "score", {"best": best[0], "ahead": ahead}
 
 
 # ---- what it relies on, and for whom it is worse ---------------------------------------------------------------------
-def _features(content: Assessment) -> Iterator[Sentence]:
+def _features(content: Assessment) -> Iterator[Spoken]:
     """Name the features that clearly matter, and the group of test rows that is clearly worst, or that none is."""
     explanation = content.explanation
     if explanation is not None and (words := reliance_sentence(content)):
-        clear, tests = explanation.clearly_matter(), tests_of(explanation)
+        clear = explanation.clearly_matter()
         facts = {"clear": len(clear), "of": len(explanation.names), "names": clear[:10]}
-        if content.learnt and clear and tests:
+        if content.learnt and clear:
             count = f"{len(clear)} of {len(explanation.names)} features clearly"
             words = f"{count} {by_count(len(clear), 'matters', 'matter')}. {words}"
-        yield _sentence(words, "features", "features", **facts)
+        yield words, "features", "features", facts
     stored = content.segments
     if stored and stored["tests"]:
-        tests, worse = stored["tests"], worse_groups(stored)
         words = segment_words(stored, 1, lambda name: shorten(name, 40))
         if words:
+            worse = worse_groups(stored)
             keys = ("feature", "group", "rows", "score", "rest")
             groups = [{key: one[key] for key in keys} for one in worse[:_NAMED]]
-            yield _sentence(words, "worse", "groups", groups=groups, worse=len(worse), tests=tests)
+            yield words, "worse", "groups", {"groups": groups, "worse": len(worse), "tests": stored["tests"]}
         else:
-            yield _sentence(no_segment_words(stored), "none_worse", "groups", tests=tests)
+            yield no_segment_words(stored), "none_worse", "groups", {"tests": stored["tests"]}
 
 
 # ---- what to be wary of ----------------------------------------------------------------------------------------------
-def _giveaways(content: Assessment) -> Iterator[Sentence]:
+def _giveaways(content: Assessment) -> Iterator[Spoken]:
     """Name a feature that may give the outcome away, and say of a nearly perfect model that none was looked for."""
     hint, explanation = (content.reading or {}).get("leakage"), content.explanation
     if hint and explanation is not None and content.learnt and (hint["notes"] or hint["share"] > DOMINANT):
         facts = {"feature": hint["feature"], "share": hint["share"], "noted": bool(hint["notes"])}
-        yield _sentence(dominant_words(hint, len(explanation.names)), "dominant", "caution", **facts)
+        yield dominant_words(hint, len(explanation.names)), "dominant", "caution", facts
     needs = "" if content.data is None else content.data.unchecked
     name = "r2" if content.task == "regression" else "balanced_accuracy"
     value = content.test.get(name)
     if needs and value is not None and value >= ALONE:
         words = f"It is nearly perfect ({metrics.get(name).label} {down(value)}), as models are that know the outcome. "
         words += unchecked_words(content.target, needs)
-        yield _sentence(words, "unchecked", "caution", metric=name, value=value, needs=needs)
+        yield words, "unchecked", "caution", {"metric": name, "value": value, "needs": needs}
 
 
-def _test_rows(content: Assessment) -> Iterator[Sentence]:
+def _test_rows(content: Assessment) -> Iterator[Spoken]:
     """Say what the test rows cannot show: they are few, or there are few of some classes, or none."""
     test, rows, counts = content.test, _rows(content), _counts(content)
     if unseen := test.get("unseen"):
@@ -265,12 +260,12 @@ def _test_rows(content: Assessment) -> Iterator[Sentence]:
         words += f"{shorten(content.target, 60)} that no training row has ({named}): "
         words += f"{by_count(count, 'it counts', 'they count')} as wrong, and the log loss leaves "
         words += f"{by_count(count, 'it', 'them')} out."
-        yield _sentence(words, "unseen", "caution", rows=unseen)
+        yield words, "unseen", "caution", {"rows": unseen}
     if len(counts) == 1:
         ((label, count),) = counts.items()
         words = f"{by_count(count, 'The one test row has', f'All {count:,} test rows have')} the class "
         words += f"{shorten(label, 40)}, so nothing is known about the other classes."
-        yield _sentence(words, "one_class", "caution", **{"class": label, "rows": count})
+        yield words, "one_class", "caution", {"class": label, "rows": count}
     if rows is not None and rows < FEW_ROWS:
         words = f"There {by_count(rows, 'is', 'are')} only {counted(rows, 'test row')}, so all scores are rough"
         facts: dict[str, Any] = {"rows": rows}
@@ -279,30 +274,14 @@ def _test_rows(content: Assessment) -> Iterator[Sentence]:
             words += f": on other rows, accuracy could be between {percent(low)} and {percent(high)} "
             words += "(95\u00a0% interval)"
             facts |= {"accuracy": accuracy, "ci_low": low, "ci_high": high}
-        yield _sentence(f"{words}.", "few_rows", "caution", **facts)
+        yield f"{words}.", "few_rows", "caution", facts
     few = {label: count for label, count in counts.items() if count < FEW_OF_A_CLASS}
     if few and len(counts) > 1 and sum(counts.values()) >= FEW_ROWS:  # else all of the test rows are few
         order = sorted(few, key=lambda label: (few[label], label))
         named = listed([f"{shorten(label, 30)} ({few[label]})" for label in order], _NAMED)
         words = f"Few test rows have {by_count(len(few), 'the class', 'the classes')} {named}, so "
         words += f"{by_count(len(few), 'its', 'their')} scores are rough."
-        yield _sentence(words, "rare", "caution", rows=few)
-    if missed := (content.metrics or {}).get("never_predicted"):
-        yield _sentence(" ".join(never_predicted_words(missed, 2)), "never_predicted", "caution", classes=missed)
-
-
-def _duplicates(content: Assessment) -> Iterator[Sentence]:
-    """Say how many test rows are copies of training rows."""
-    data, rows = content.data, _rows(content)
-    if data is None or not data.shared_rows or not rows:
-        return
-    shared, blank = data.shared_rows, data.blank_rows
-    words = f"{counted(shared, 'test row')} ({percent(shared / rows)}) {by_count(shared, 'is', 'are')} also in the "
-    words += f"training rows{blank_words(shared, blank)}."
-    if shared > blank:
-        which = by_count(shared - blank, "the other one", "the others") if blank else "such rows"
-        words += f" Scores of {which} can be too good."
-    yield _sentence(words, "duplicates", "caution", shared=shared, blank=blank, rows=rows)
+        yield words, "rare", "caution", {"rows": few}
 
 
 def curves_of(content: Assessment, *, before: bool = False) -> list[Reliability]:
@@ -330,34 +309,45 @@ def beyond_chance(curves: Sequence[Reliability], error: float) -> bool:
     return bool(np.mean(drawn >= error) < BEYOND_CHANCE)
 
 
-def _calibration(content: Assessment) -> Iterator[Sentence]:
-    """Say that probabilities are off, by more than chance explains."""
-    curves = curves_of(content)
+def _scores(content: Assessment) -> Iterator[Spoken]:
+    """Say which classes are never predicted, how many test rows are copies, and that probabilities are off."""
+    data, rows, curves = content.data, _rows(content), curves_of(content)
+    if missed := (content.metrics or {}).get("never_predicted"):
+        yield " ".join(never_predicted_words(missed, 2)), "never_predicted", "caution", {"classes": missed}
+    if data is not None and data.shared_rows and rows:
+        shared, blank = data.shared_rows, data.blank_rows
+        words = f"{counted(shared, 'test row')} ({percent(shared / rows)}) {by_count(shared, 'is', 'are')} also in the "
+        words += f"training rows{blank_words(shared, blank)}."
+        if shared > blank:
+            which = by_count(shared - blank, "the other one", "the others") if blank else "such rows"
+            words += f" Scores of {which} can be too good."
+        yield words, "duplicates", "caution", {"shared": shared, "blank": blank, "rows": rows}
     if not curves or len(_counts(content)) < 2:
         return
     error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
-    large = error >= LEAST_CALIBRATION_ERROR and error > TIMES_CHANCE * chance
+    large = error >= LEAST_CALIBRATION_ERROR and error > TIMES_CHANCE * chance  # more than chance explains
     if large and curves[0].rows.sum() >= FEW_ROWS and beyond_chance(curves, error):
         classes = content.predictions.classes if content.predictions is not None else ()
         positive = clean(classes[content.positive_place(classes)]) if len(classes) == 2 else ""
         words = f"Its probabilities are off. {reliability_words(curves, positive)}"
-        yield _sentence(words, "calibration", "caution", error=error, chance=chance)
+        yield words, "calibration", "caution", {"error": error, "chance": chance}
 
 
-def _columns(content: Assessment) -> Iterator[Sentence]:
-    """Name the column that differs most between training and test rows, and columns that move together."""
+def _columns(content: Assessment) -> Iterator[Spoken]:
+    """Name the column that differs most between training and test rows, and those that move with the first features."""
     compared = content.data.drift if content.data is not None else ()
     if words := drift_words(compared, 1, lambda name: shorten(name, 40)):
         clear = [one["column"] for one in compared if one["clear"]]
-        yield _sentence(words, "drift", "caution", columns=clear, compared=len(compared))
-    if words := related_sentence(content):
-        yield _sentence(words, "related", "caution", pairs=list(content.related))
+        yield words, "drift", "caution", {"columns": clear, "compared": len(compared)}
+    if content.explanation is not None and content.learnt:
+        leading = content.explanation.clearly_matter()[:3]
+        if words := related_words(content.related, leading, lambda name: shorten(name, 40), most=3):
+            yield words, "related", "caution", {"pairs": list(content.related)}
 
 
 #: In reading order.
-_SENTENCES: tuple[Callable[[Assessment], Iterator[Sentence]], ...] = (
-    *(_skill, _against_constant, _finds, _comparisons, _features),
-    *(_giveaways, _test_rows, _duplicates, _calibration, _columns),
+_SENTENCES: tuple[Callable[[Assessment], Iterator[Spoken]], ...] = (
+    *(_skill, _finds, _comparisons, _features, _giveaways, _test_rows, _scores, _columns),
 )
 
 
@@ -409,4 +399,4 @@ def _next(content: Assessment, spoken: Mapping[str, Mapping[str, Any]]) -> Sente
         ("use", True, "Look in the report at how each feature acts, and at single predictions."),
     )
     reason, words = next((reason, words) for reason, applies, words in advice if applies)
-    return _sentence(words, "next", "next", reason=reason)
+    return {"sentence": words, "facts": {"kind": "next", "part": "next", "reason": reason}}

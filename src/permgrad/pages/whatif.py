@@ -67,19 +67,25 @@ def what_if(model: Any, rows: ChangeableRows, ranking: Sequence[str] = (), *, la
         ranking: features, the most important first. The first 30 have their own share of a prediction.
         large: whether weights of more than 4 MB are included.
     """
-    weights = Weights()
+    weights: Weights = []
     try:
         network = network_form(model, weights)
     except NoFormError as error:
         return {"reason": f"This model cannot run inside the page: {error}."}
-    size = 4 * -(-4 * weights.size // 3)  # as base64 in the page
+    size = 4 * -(-4 * sum(part.size for part in weights) // 3)  # as base64 in the page
     if size > MOST_BYTES and not large:
         return {
             "reason": f"The network is not in this page, because its weights take {size / 1e6:.1f} MB, more "
             f"than {MOST_BYTES / 1e6:.0f} MB. The option --what-if (what_if=True in Python) includes them."
         }
-    encoder = model.preprocessor_
-    groups = players(encoder, ranking)
+    encoder, ranks = model.preprocessor_, {name: place for place, name in enumerate(ranking)}
+    # The features that share a prediction, with their encoded columns: the first ones, and all others as one.
+    # ``pg.explain`` takes the same as ``groups=``, with ``level="group"``.
+    groups = {name: columns.tolist() for name, columns in encoder.features("feature").items() if len(columns)}
+    if len(groups) > MOST_PLAYERS:
+        first = set(sorted(groups, key=lambda name: ranks.get(name, len(ranks)))[: MOST_PLAYERS - 1])
+        others = sorted(column for name, columns in groups.items() if name not in first for column in columns)
+        groups = {name: columns for name, columns in groups.items() if name in first} | {OTHERS: others}
     # As many background rows as one edit is divided in time with. An edit changes half of the coalitions of its walks:
     # an order and its reverse hold each feature in as many steps as there are players.
     layers = [*(network["table"] or {"layers": []})["layers"][1:], *network["head"]["layers"]]
@@ -97,7 +103,7 @@ def what_if(model: Any, rows: ChangeableRows, ranking: Sequence[str] = (), *, la
     }
     return {
         "form": json.dumps(form, separators=(",", ":")),  # as text, so that no number of it is rounded
-        "weights": packed(np.concatenate(weights.parts)),
+        "weights": packed(np.concatenate(weights)),
         "background": packed(background),
         "orders": packed(shared_orders(SEED, len(groups), WALKS[-1]), "u2"),
         **_listed(rows, encoder),
@@ -130,20 +136,6 @@ def _listed(rows: ChangeableRows, encoder: TableEncoder) -> dict[str, Any]:
         "columns": columns,
         **({} if rows.fixed is None else {"fixed": packed(rows.fixed)}),
     }
-
-
-def players(encoder: TableEncoder, ranking: Sequence[str] = ()) -> dict[str, list[int]]:
-    """Return the features that share a prediction, with their encoded columns: the first ones, and all others as one.
-
-    ``pg.explain`` takes the same as ``groups=``, with ``level="group"``.
-    """
-    features = {name: columns.tolist() for name, columns in encoder.features("feature").items() if len(columns)}
-    if len(features) <= MOST_PLAYERS:
-        return features
-    ranked = [name for name in ranking if name in features] + [name for name in features if name not in set(ranking)]
-    first = set(ranked[: MOST_PLAYERS - 1])
-    others = sorted(column for name, columns in features.items() if name not in first for column in columns)
-    return {name: columns for name, columns in features.items() if name in first} | {OTHERS: others}
 
 
 def background_rows(model: Any, count: int) -> tuple[npt.NDArray[np.float32], list[float]]:

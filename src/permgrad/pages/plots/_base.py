@@ -263,6 +263,10 @@ def intervals(axes: Any, low: Floats, high: Floats, **look: Any) -> None:
 
 
 # ---- pieces of axes --------------------------------------------------------------------------------------------------
+_QUARTERS = ([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+#: Options of ``axes.set`` that give both axes the range 0 to 1.
+UNIT_SQUARE: dict[str, Any] = {"xlim": (-0.01, 1.01), "ylim": (-0.01, 1.01)}
+UNIT_SQUARE |= dict(zip(("xticks", "xticklabels", "yticks", "yticklabels"), _QUARTERS * 2, strict=True))
 #: Coordinates: a share of the width, and the position of a row.
 BESIDE_ROW = ("axes fraction", "data")
 
@@ -352,14 +356,6 @@ def lying(bar: Any, low: float, high: float) -> None:
     bar.ax.yaxis.set_ticks([])
     bar.ax.set_xlim(low, high)
     plain_axis(bar.ax)
-
-
-def unit_square(axes: Any) -> None:
-    """Give both axes the range 0 to 1."""
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "0.25", "0.5", "0.75", "1"])
-    axes.grid(visible=True)
 
 
 def plain_axis(axes: Any, which: str = "x", *, counts: bool = False) -> None:

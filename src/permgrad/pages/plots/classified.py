@@ -74,7 +74,8 @@ def roc_curves(
         axes.plot(x[points], y[points], label=f"{names[k]}  {areas[k]:.3f}", **base.series_style(place))
     for k in absent:
         axes.plot([], [], linestyle="none", label=f"{names[k]}  undefined")
-    base.unit_square(axes)
+    axes.set(**base.UNIT_SQUARE)
+    axes.grid(visible=True)
     axes.set_xlabel("false positives, share")
     axes.set_ylabel("true positives, share")
     if names:
@@ -163,7 +164,8 @@ def _reliability_curves(axes: Any, positive: Booleans, scores: Floats, before: F
         curve.predicted, curve.observed, "o-", color=style.TABULAR, markersize=4.2 if single else 3, linewidth=1.4,
         markeredgecolor=style.PAPER, markeredgewidth=0.5, label="this model", zorder=3,
     )  # fmt: skip
-    base.unit_square(axes)
+    axes.set(**base.UNIT_SQUARE)
+    axes.grid(visible=True)
     words = f"calibration error {number(curve.error, 2)}\n(by chance {number(curve.chance, 2)})"
     size = style.SIZE_SMALL if single else style.SIZE_SMALL - 0.5
     look: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": size, "color": style.INK, "linespacing": 1.3}

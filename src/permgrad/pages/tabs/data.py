@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, percent
@@ -11,7 +13,7 @@ from permgrad.data.read.dates import date_text
 from permgrad.data.splitting import blank_words
 from permgrad.pages.sentences import MEASURES_OF_LEAKS, down, drift_words, drifted_words, unchecked_words
 from permgrad.pages.tab import Tab
-from permgrad.pages.views import SectionView, TableView, figures_of, frame_table, names, table_of
+from permgrad.pages.views import SectionView, figures_of, frame_table, names, table_of
 from permgrad.pages.words import clean, p_text, shorten, value_text
 
 if TYPE_CHECKING:
@@ -86,52 +88,44 @@ def columns(section: SectionView, content: Assessment, stored: DataSection) -> N
     few += "importances are shown. "
     with section.live("columns"):
         section.text(few if len(order) < len(stored.described["columns"]) else "")
-        section.table(_columns_table(order[:MOST_LINES], stored))
+        train, test = stored.described["rows"]
+        drift = pd.DataFrame(stored.drift, columns=["column", "size", "p_holm", "clear"])
+        frame = pd.DataFrame(order[:MOST_LINES]).merge(drift, how="left", on="column")
+        sides, clear = (("training", 0), ("test", 1)), frame["clear"].eq(True)
+        columns = [
+            names(frame["column"], "column", ["best" if one else "" for one in clear]),
+            names(frame["kind"], "kind"),
+            *(names((pair[side] for pair in frame["typical"]), f"typical in {part} rows") for part, side in sides),
+            *(figures_of(f"missing in {part}", frame["missing"].str[side], percent) for part, side in sides),
+            figures_of("largest difference", frame["size"], percent),
+            figures_of("adjusted p", frame["p_holm"], p_text),
+        ]
+        caption = f"{train:,} training and {test:,} test rows compared. Typical: median, or most frequent value. "
+        caption += "Largest difference: of the shares of rows in any range or set of values. "
+        if any(one["clear"] for one in stored.drift):
+            caption += "Bold: clearly different (adjusted p below 0.05, difference at least 10\u00a0%). "
+        section.table(table_of(caption, columns))
 
 
-def described_columns(content: Assessment, stored: DataSection) -> list[Mapping[str, Any]]:
-    """Return the columns shown: those that differ clearly, then by importance, then as in the table."""
+def described_columns(content: Assessment, stored: DataSection) -> list[dict[str, Any]]:
+    """Return the columns shown: those that differ clearly, then by importance, then as in the table.
+
+    ``typical`` of a column becomes words: the median or the most frequent level of training and of test rows.
+    """
     ranking = [] if content.explanation is None else content.explanation.ranking()
     first = [one["column"] for one in stored.drift if one["clear"]]
     places = {name: place for place, name in enumerate(dict.fromkeys([*first, *ranking]))}
     order = sorted(stored.described.get("columns", ()), key=lambda one: places.get(one["column"], len(places)))
-    return order[:MOST_COLUMNS]
-
-
-def _columns_table(facts: Sequence[Mapping[str, Any]], stored: DataSection) -> TableView:
-    train, test = stored.described["rows"]
-    drift = {one["column"]: one for one in stored.drift}
-    found = [drift.get(one["column"]) for one in facts]
-    missing = [[one["missing"][side] for one in facts] for side in (0, 1)]
-    columns = [
-        names([one["column"] for one in facts], "column", ["best" if one and one["clear"] else "" for one in found]),
-        names([one["kind"] for one in facts], "kind"),
-        *(
-            names([_typical(one, side) for one in facts], f"typical in {part} rows")
-            for side, part in enumerate(("training", "test"))
-        ),
-        *(figures_of(f"missing in {part}", missing[side], percent) for side, part in enumerate(("training", "test"))),
-        figures_of("largest difference", [None if one is None else one["size"] for one in found], percent),
-        figures_of("adjusted p", [None if one is None else one["p_holm"] for one in found], p_text),
-    ]
-    marked = "Bold: clearly different (adjusted p below 0.05, difference at least 10\u00a0%). " * any(
-        one["clear"] for one in stored.drift
-    )
-    return table_of(
-        f"{train:,} training and {test:,} test rows compared. Typical: median, or most frequent value. Largest "
-        f"difference: of the shares of rows in any range or set of values. {marked}",
-        columns,
-    )
-
-
-def _typical(facts: Mapping[str, Any], side: int) -> str | None:
-    """Write the median or the most frequent level of a column."""
-    value = (facts.get("typical") or (None, None))[side]
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return shorten(value, 30)
-    return date_text(value)[:10] if facts["kind"] == "date" else value_text(float(value))
+    described = []
+    for one in order[:MOST_COLUMNS]:
+        typical: list[str | None] = []
+        for value in one.get("typical") or (None, None):
+            if value is None or isinstance(value, str):
+                typical.append(None if value is None else shorten(value, 30))
+            else:
+                typical.append(date_text(value)[:10] if one["kind"] == "date" else value_text(float(value)))
+        described.append({**one, "typical": typical})
+    return described
 
 
 # ---- columns that depend on others -----------------------------------------------------------------------------------
@@ -175,8 +169,10 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     described = []
     for one in described_columns(content, stored):
         found = drift.get(one["column"])
-        entry = {key: one[key] for key in ("kind", "missing", "edges", "levels", "shares") if key in one}
-        entry |= {"name": clean(one["column"]), "typical": [_typical(one, side) for side in (0, 1)]}
+        entry: dict[str, Any] = {
+            key: one[key] for key in ("kind", "missing", "edges", "levels", "shares") if key in one
+        }
+        entry |= {"name": clean(one["column"]), "typical": one["typical"]}
         if found is not None:
             entry |= {key: found[key] for key in ("size", "p_holm", "clear")}
             entry["words"] = f"{drifted_words(found, lambda name: shorten(name, 40))}."

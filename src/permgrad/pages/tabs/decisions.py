@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from permgrad.base.numerals import fixed, number, percent
 from permgrad.evaluation.calibration import per_class
@@ -15,7 +16,7 @@ from permgrad.evaluation.thresholds import choose_threshold, metrics_at, operati
 from permgrad.pages import plots
 from permgrad.pages.page_data import packed
 from permgrad.pages.tab import Tab
-from permgrad.pages.views import SectionView, TableView, as_count, figures_of, names, table_of
+from permgrad.pages.views import SectionView, as_count, figures_of, names, table_of
 from permgrad.pages.words import clean, shorten, texts_of
 
 if TYPE_CHECKING:
@@ -63,7 +64,25 @@ def thresholds(section: SectionView, content: Assessment) -> None:
         section.text(words)
     with section.live("threshold"):
         if member.any() and not member.all():
-            section.table(_thresholds_table(member, scores, positive))
+            lines = pd.DataFrame([metrics_at(member, scores, value, positive=True) for value in SHOWN_THRESHOLDS])
+            counts = np.array(lines["confusion_matrix"].tolist())
+            columns = [
+                figures_of("threshold", SHOWN_THRESHOLDS, lambda value: fixed(value, 1)),
+                figures_of("found", counts[:, 1, 1], as_count),
+                figures_of("missed", counts[:, 1, 0], as_count),
+                figures_of("false alarms", counts[:, 0, 1], as_count),
+                figures_of("rightly left out", counts[:, 0, 0], as_count),
+                figures_of("precision", lines["precision"], fixed),
+                figures_of("recall", lines["recall"], fixed),
+                figures_of("F1", lines["f1"], fixed),
+                figures_of("accuracy", lines["accuracy"], fixed),
+            ]
+            caption = (
+                f"Results on the test rows by threshold. Found: {positive} rows that are predicted as {positive}. "
+                f"Precision: of the rows predicted as {positive}, the share that really are. Recall: the share of "
+                f"{positive} rows found."
+            )
+            section.table(table_of(caption, columns))
     section.text("A threshold chosen on these test rows looks a little better here than on new rows.")
 
 
@@ -74,23 +93,6 @@ def _probabilities(content: Assessment) -> tuple[Any, Any, Any] | None:
         return None
     table = np.clip(np.asarray(scored.probabilities, dtype=np.float64), 0, 1)
     return (texts_of(scored.truth), table, texts_of(scored.classes)) if np.isfinite(table).all() else None
-
-
-def _thresholds_table(member: Any, scores: Any, positive: str) -> TableView:
-    lines = [metrics_at(member, scores, value, positive=True) for value in SHOWN_THRESHOLDS]
-    counts = np.array([line["confusion_matrix"] for line in lines])
-    columns = [figures_of("threshold", SHOWN_THRESHOLDS, lambda value: fixed(value, 1))]
-    for heading, (row, column) in {
-        "found": (1, 1), "missed": (1, 0), "false alarms": (0, 1), "rightly left out": (0, 0),
-    }.items():  # fmt: skip
-        columns.append(figures_of(heading, counts[:, row, column], as_count))
-    for name, heading in {"precision": "precision", "recall": "recall", "f1": "F1", "accuracy": "accuracy"}.items():
-        columns.append(figures_of(heading, [math.nan if line[name] is None else line[name] for line in lines], fixed))
-    caption = (
-        f"Results on the test rows by threshold. Found: {positive} rows that are predicted as {positive}. Precision: "
-        f"of the rows predicted as {positive}, the share that really are. Recall: the share of {positive} rows found."
-    )
-    return table_of(caption, columns)
 
 
 # ---- errors along the predictions ------------------------------------------------------------------------------------

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from permgrad.assess.sections.provenance import ProvenanceSection
 
 
-def branches(section: SectionView, content: Assessment) -> None:
+def branches(section: SectionView, content: Assessment, image_counts: bool) -> None:
     """How much each path of the network matters as a whole."""
     stored = content.paths
-    if not entries_of(stored):
+    if not image_counts or not entries_of(stored):
         return
     hybrid = is_hybrid(stored)
     section.title = section.title if hybrid else "Input by input"
@@ -147,8 +147,7 @@ def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> N
 
 def paths(section: SectionView, content: Assessment) -> None:
     """The paths of a network whose image hardly counts."""
-    if not content.image_counts:
-        branches(section, content)
+    branches(section, content, not content.image_counts)
 
 
 def maps(section: SectionView, content: Assessment) -> None:

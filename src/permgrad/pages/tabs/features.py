@@ -38,7 +38,7 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
     """The ranking with intervals."""
     section.title = section.title if content.learnt else "What it uses, without having learned anything"
     measured, in_loss = content.metrics or {}, explanation
-    if (whole := advantage(explanation, measured)) is not None:
+    if (whole := advantage(explanation.meta, measured)) is not None:
         explanation = in_shares(explanation, whole)
         section.text(
             "The advantage of the model is what it has learned: how much lower its loss is than that of a constant. "
@@ -147,7 +147,7 @@ def classes(section: SectionView, content: Assessment, explanation: Explanation)
     """The importance for each class."""
     if len(explanation.outputs) < 3:
         return
-    if (whole := advantage(explanation, content.metrics or {})) is not None:
+    if (whole := advantage(explanation.meta, content.metrics or {})) is not None:
         explanation = in_shares(explanation, whole)
     if explanation.outputs[0] == "all":
         unit = quantity_of(explanation)
@@ -200,19 +200,13 @@ def beside_the_data(section: SectionView, content: Assessment) -> None:
         section.items(entry["notes"])
 
 
-def paths(section: SectionView, content: Assessment) -> None:
-    """How much each path of the network matters as a whole, unless the image hardly counts (then see Details)."""
-    if content.image_counts:
-        branches(section, content)
-
-
 TAB = Tab(
     name="features",
     title="Features",
     sections=(
         ("drivers", "What it relies on", ranking, "explanation"),
         ("one-by-one", "One feature at a time", one_by_one),
-        ("paths", "Table or image", paths),
+        ("paths", "Table or image", branches, "image_counts"),  # else see Details
         ("classes", "Class by class", classes, "explanation"),
     ),
     data=features_data,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from permgrad.pages.views import SectionView, figures_of, names, table_of
 from permgrad.pages.words import clean, confidence_words, listed, p_text, quantity_of, shorten
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from permgrad.assess.assessment import Assessment
     from permgrad.attribution.explanation import Explanation
     from permgrad.attribution.explanation.pairs import RankedPairs
@@ -29,7 +32,7 @@ def pairs_in_units(content: Assessment) -> Explanation | None:
     """Return the explanation with pairs, in shares of the model's advantage where there are any, as the ranking is."""
     if content.together is None or (explanation := content.together.pairs) is None:
         return None
-    total_advantage = advantage(explanation, content.metrics or {})
+    total_advantage = advantage(explanation.meta, content.metrics or {})
     return explanation if total_advantage is None else in_shares(explanation, total_advantage)
 
 
@@ -127,15 +130,13 @@ def _table(found: RankedPairs, explanation: Explanation) -> Any:
     return table_of(f"Pairs, the strongest first. Bold: clear (adjusted p below 0.05).{few}", columns)
 
 
-def effects(section: SectionView, content: Assessment) -> None:
+def effects(section: SectionView, content: Assessment, drawn: Sequence[Mapping[str, Any]]) -> None:
     """The prediction by the values of two features, for the strongest clear pairs."""
-    together = content.together
-    if together is None or not together.effects:
-        return
-    what = "mean prediction" if together.classes is None else f"mean probability of {clean(together.classes[0])}"
-    say = number if together.classes is None else percentage_points
+    classes = None if content.together is None else content.together.classes
+    what = "mean prediction" if classes is None else f"mean probability of {clean(classes[0])}"
+    say = number if classes is None else percentage_points
     with section.live("effect"):
-        for effect in together.effects[:_DRAWN]:
+        for effect in drawn[:_DRAWN]:
             title = " and ".join(map(clean, effect["pair"]))
             section.add("heading", title)
             section.figure(
@@ -151,11 +152,8 @@ def percentage_points(change: float) -> str:
     return f"{percent(change)} points".replace("\u00a0% points", " percentage points").replace("-", "−")
 
 
-def modalities(section: SectionView, content: Assessment) -> None:
+def modalities(section: SectionView, _: Assessment, frame: pd.DataFrame) -> None:
     """What each modality tells alone, both and only together."""
-    frame = None if content.together is None else content.together.information
-    if frame is None:
-        return
     if not np.isfinite(frame["bits"]).all():
         section.text("What the modalities tell cannot be divided: the predictions determine the target exactly.")
         return
@@ -229,8 +227,8 @@ TAB = Tab(
     title="Together",
     sections=(
         ("pairs", "Which features work together", pairs),
-        ("pair-effects", "Two features at a time", effects),
-        ("modalities", "What each modality tells", modalities),
+        ("pair-effects", "Two features at a time", effects, "together.effects"),
+        ("modalities", "What each modality tells", modalities, "together.information"),
     ),
     data=live_data,
     scripts=("panels.js", "together.js"),

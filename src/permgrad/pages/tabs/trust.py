@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from permgrad.pages.sentences import no_segment_words, reliability_words, segmen
 from permgrad.pages.tab import Tab
 from permgrad.pages.units import advantage
 from permgrad.pages.verdict import LEAST_CALIBRATION_ERROR, TIMES_CHANCE, beyond_chance, curves_of, verdict
-from permgrad.pages.views import SectionView, TableView, as_count, figures_of, names, table_of
+from permgrad.pages.views import SectionView, as_count, figures_of, names, table_of
 from permgrad.pages.words import clean, confidence_words, listed, p_text, quantity_of, shorten, texts_of, unit_words
 
 if TYPE_CHECKING:
@@ -41,32 +41,28 @@ _RELATED = "Some important features move together, so importance may be shared b
 # ---- caveats ---------------------------------------------------------------------------------------------------------
 def caveats(section: SectionView, content: Assessment) -> None:
     """Everything that speaks against the numbers of this report, in one list."""
-    section.items([*doubts(content), *(clean(words) for words in content.warnings)])
+    spoken = verdict(content)
+    doubts: list[str] = []
+    for one in spoken:
+        # Also that the model is no better than a constant, or worse for some rows.
+        facts, lacks = one["facts"], not one["facts"].get("learnt", True)
+        if facts["part"] in ("alarm", "caution") or facts["kind"] in ("lack", "worse") or lacks:
+            doubts.append(_RELATED if facts["kind"] == "related" else str(one["sentence"]))
+    rows = (content.metrics or {}).get("rows", {}).get("test")
+    explained = None if content.explanation is None else content.explanation.meta.get("rows_explained")
+    if isinstance(rows, int) and isinstance(explained, int) and explained < rows:
+        doubts.append(f"The importances are of {explained:,} of the {rows:,} test rows.")
+    section.items([*doubts, *map(clean, content.warnings)])
     needs = "" if content.data is None else content.data.unchecked
     if not section.blocks:
         made = "that were made" if needs else "for caveats"
         section.text(f"None of the checks {made} found a reason for doubt.")
-    if needs and not any(one["facts"]["kind"] == "unchecked" for one in verdict(content)):
+    if needs and not any(one["facts"]["kind"] == "unchecked" for one in spoken):
         section.text(unchecked_words(content.target, needs))
     if content.related:
         section.add("link", ("Data: Columns that depend on others", "related"))
     section.add("heading", "What no report can show")
     section.add("terms", LIMITS.items())
-
-
-def doubts(content: Assessment) -> list[str]:
-    """Return the sentences of the verdict that are alarms or cautions, and one on the rows explained."""
-    sentences = []
-    for one in verdict(content):
-        # Also that the model is no better than a constant, or worse for some rows.
-        facts, lacks = one["facts"], not one["facts"].get("learnt", True)
-        if facts["part"] in ("alarm", "caution") or facts["kind"] in ("lack", "worse") or lacks:
-            sentences.append(_RELATED if facts["kind"] == "related" else str(one["sentence"]))
-    rows = (content.metrics or {}).get("rows", {}).get("test")
-    explained = None if content.explanation is None else content.explanation.meta.get("rows_explained")
-    if isinstance(rows, int) and isinstance(explained, int) and explained < rows:
-        sentences.append(f"The importances are of {explained:,} of the {rows:,} test rows.")
-    return sentences
 
 
 # ---- segments --------------------------------------------------------------------------------------------------------
@@ -87,13 +83,32 @@ def segments(section: SectionView, content: Assessment, stored: Mapping[str, Any
         else f"No group is tested, because that takes {FEWEST_ROWS} rows in the group and {FEWEST_ROWS} others.",
     )
     shown = shown_segments(content, stored)
+    write, label = (percent, "accuracy") if stored["score"] == "accuracy" else (number, "mean absolute error")
+    worst = worse_groups(stored)
+    lines = [{"feature": one["feature"], **group} for one in shown for group in one["groups"]]
+    few = f" (the first {MOST_LINES} of {len(lines):,})" * (len(lines) > MOST_LINES)
     with section.live("segments"):
-        lines = [{"feature": one["feature"], **group} for one in shown for group in one["groups"]]
-        worst = worse_groups(stored)
-        section.table(_segment_table(worst[:MOST_LINES], stored["score"], "Groups that are clearly worse."))
-        few = f" (the first {MOST_LINES} of {len(lines):,})" * (len(lines) > MOST_LINES)
-        fold = f"Groups of the most important features{few}"
-        section.table(_segment_table(lines[:MOST_LINES], stored["score"], "Groups by feature."), fold)
+        for groups, caption, fold in (
+            (worst, "Groups that are clearly worse.", ""),
+            (lines, "Groups by feature.", f"Groups of the most important features{few}"),
+        ):
+            if not groups:
+                continue
+            frame = pd.DataFrame(groups[:MOST_LINES])
+            ends = [f"{write(low)} to {write(high)}" for low, high in zip(frame["low"], frame["high"], strict=True)]
+            columns = [
+                names(frame["feature"], "feature"),
+                names(frame["group"], "group", ["best" if worse else "" for worse in frame["worse"]]),
+                figures_of("rows", frame["rows"], as_count),
+                figures_of(label, frame["score"], write),
+                figures_of("95\u00a0% interval", frame["low"], ends),
+                figures_of("other rows", frame["rest"], write),
+                figures_of("adjusted p", frame["p_holm"], p_text),
+            ]
+            shared = [key for key in ("observed", "predicted") if all(key in one for one in groups[:MOST_LINES])]
+            columns += [figures_of(key, frame[key], write) for key in shared]
+            bold = " Bold: clearly worse." if frame["worse"].any() else ""
+            section.table(table_of(f"{caption}{bold}", columns), fold)
 
 
 def shown_segments(content: Assessment, stored: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -104,39 +119,17 @@ def shown_segments(content: Assessment, stored: Mapping[str, Any]) -> list[Mappi
     return sorted(stored["features"], key=lambda one: places.get(one["feature"], len(places)))[:MOST_FEATURES]
 
 
-def _segment_table(groups: Sequence[Mapping[str, Any]], score: str, caption: str) -> TableView | None:
-    if not groups:
-        return None
-    write = percent if score == "accuracy" else number
-    ends = [f"{write(group['low'])} to {write(group['high'])}" for group in groups]
-    label = "accuracy" if score == "accuracy" else "mean absolute error"
-    columns = [
-        names([group["feature"] for group in groups], "feature"),
-        names([group["group"] for group in groups], "group", ["best" if group["worse"] else "" for group in groups]),
-        figures_of("rows", [group["rows"] for group in groups], as_count),
-        figures_of(label, [group["score"] for group in groups], write),
-        figures_of("95\u00a0% interval", [group["low"] for group in groups], ends),
-        figures_of("other rows", [group["rest"] for group in groups], write),
-        figures_of("adjusted p", [group["p_holm"] for group in groups], p_text),
-    ]
-    for key, heading in {"observed": "observed", "predicted": "predicted"}.items():
-        if all(key in group for group in groups):
-            columns.append(figures_of(heading, [group[key] for group in groups], write))
-    bold = " Bold: clearly worse." if any(group["worse"] for group in groups) else ""
-    return table_of(f"{caption}{bold}", columns)
-
-
 # ---- intervals -------------------------------------------------------------------------------------------------------
 def intervals(section: SectionView, content: Assessment) -> None:
     """How often intervals or sets hold the truth of the test rows, overall and in groups."""
     scored = (content.metrics or {}).get("intervals")
     if not scored:
         return
-    asked, ends = percent(scored["coverage"]), f"{percent(scored['low'])} to {percent(scored['high'])}"
+    asked, whole = percent(scored["coverage"]), f"{percent(scored['low'])} to {percent(scored['high'])}"
     what, of = ("intervals", "truth") if "width" in scored else ("sets of classes", "class")
     words = (
         f"The {what} are made to hold the {of} of {asked} of new rows. They hold it for {percent(scored['covered'])} "
-        f"of the {scored['rows']:,} test rows (95\u00a0% interval {ends}). "
+        f"of the {scored['rows']:,} test rows (95\u00a0% interval {whole}). "
     )
     if "width" in scored:
         words += f"Their mean width is {number(scored['width'])}."
@@ -145,43 +138,31 @@ def intervals(section: SectionView, content: Assessment) -> None:
         if scored["empty"]:
             words += f" {percent(scored['empty'])} are empty: no class is probable enough for the share asked for."
     section.text(words)
-    _interval_groups(section, content, scored, (what, of))
-
-
-def _interval_groups(
-    section: SectionView, content: Assessment, scored: Mapping[str, Any], words: tuple[str, str]
-) -> None:
-    """The groups of test rows in which the fewest intervals or sets hold the truth. ``words``: for these two."""
-    what, of = words
-    stored = (content.segments or {}).get("features", ())
-    groups = [
-        {"feature": one["feature"], **group}
-        for one in stored
-        for group in one["groups"]
-        if group.get("covered") is not None and group["rows"] >= FEWEST_ROWS
-    ]
-    low = sorted(groups, key=lambda group: group["covered"])[:MOST_LOW]
-    if not low:
+    # The groups of test rows in which the fewest intervals or sets hold the truth.
+    features = (content.segments or {}).get("features", ())
+    frame = pd.DataFrame([{"feature": one["feature"], **group} for one in features for group in one["groups"]])
+    if "covered" not in frame:
         return
-    below = sum(group["covered_high"] < scored["coverage"] for group in groups)
+    frame = frame[frame["covered"].notna() & (frame["rows"] >= FEWEST_ROWS)]
+    if frame.empty:
+        return
+    below = int((frame["covered_high"] < scored["coverage"]).sum())
     call = "predict_interval" if "width" in scored else "predict_set"
-    whole, share = counted(len(groups), "group"), "the 95\u00a0% interval of this share"
+    whole, share = counted(len(frame), "group"), "the 95\u00a0% interval of this share"
     first = f"In {below:,} of the {whole}, {share} is below" if below else f"In none of the {whole} is {share} below"
     section.text(
-        f"{first} {percent(scored['coverage'])}. By chance alone, about {number(0.025 * len(groups), 2)} "
+        f"{first} {percent(scored['coverage'])}. By chance alone, about {number(0.025 * len(frame), 2)} "
         f"such groups are expected. "
         f"In Python, model.{call}(X, groups=…) makes the share hold in each group of a column."
     )
+    low = frame.sort_values("covered", kind="stable")[:MOST_LOW]
+    ends = [f"{percent(a)} to {percent(b)}" for a, b in zip(low["covered_low"], low["covered_high"], strict=True)]
     columns = [
-        names([group["feature"] for group in low], "feature"),
-        names([group["group"] for group in low], "group"),
-        figures_of("rows", [group["rows"] for group in low], as_count),
-        figures_of("inside", [group["covered"] for group in low], percent),
-        figures_of(
-            "95\u00a0% interval",
-            [group["covered_low"] for group in low],
-            [f"{percent(group['covered_low'])} to {percent(group['covered_high'])}" for group in low],
-        ),
+        names(low["feature"], "feature"),
+        names(low["group"], "group"),
+        figures_of("rows", low["rows"], as_count),
+        figures_of("inside", low["covered"], percent),
+        figures_of("95\u00a0% interval", low["covered_low"], ends),
     ]
     section.table(table_of(f"Groups of test rows whose {what} hold the {of} least often.", columns), "Lowest groups")
 
@@ -247,7 +228,7 @@ def reading(section: SectionView, content: Assessment) -> None:
     terms: dict[str, str] = {}
     if explanation is not None:
         meaning = "The share of the model's advantage over a constant that is lost when the feature is shuffled."
-        if advantage(explanation, content.metrics or {}) is None:
+        if advantage(explanation.meta, content.metrics or {}) is None:
             quantity = quantity_of(explanation)
             meaning = f"{quantity[:1].upper()}{quantity[1:]}. {unit_words(explanation)}".strip()
         paths = len(explanation.parts) > 1 and content.image_counts
