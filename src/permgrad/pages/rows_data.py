@@ -6,6 +6,7 @@ import base64
 import io
 import itertools
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -187,11 +188,11 @@ def _drawn(
             if picture is not None and room >= len(picture["image"]) + len(picture["over"]):
                 room -= len(picture["image"]) + len(picture["over"])
                 pictures.append({"row": row, "name": clean(name or "the row as an image"), **picture})
-        try:
-            words, values = words_of(explanation, place, output)
-        except InputError:  # it has no words
+        metas = (explanation.meta, *explanation.meta.get("by_input", {}).values())
+        if len(texts) == _TEXTS or not any(meta.get("tokens") for meta in metas):
             continue
-        if len(texts) < _TEXTS:
+        with suppress(InputError):  # its words are not among the features
+            words, values = words_of(explanation, place, output)
             texts.append({"row": row, "words": words[:_WORDS], "values": values[:_WORDS], "more": len(words) - _WORDS})
     return pictures, texts
 

@@ -91,12 +91,17 @@ def plain_units(explanation: Any) -> Any:
 
 
 def in_plain_units(content: Assessment) -> Assessment:
-    """Return content whose explanations have units that every reader knows."""
+    """Return content whose explanations have units that every reader knows.
+
+    Pairs are in shares of the model's advantage where there are any, as the ranking of the page is.
+    """
     listed, together = content.listed, content.together
     if listed is not None:
         listed = replace(listed, local=[replace(one, explanation=plain_units(one.explanation)) for one in listed.local])
-    if together is not None:
-        together = replace(together, pairs=plain_units(together.pairs))
+    if together is not None and together.pairs is not None:
+        pairs = plain_units(together.pairs)
+        whole = advantage(pairs.meta, content.metrics or {})
+        together = replace(together, pairs=pairs if whole is None else in_shares(pairs, whole))
     rows = [replace(row, explanation=plain_units(row.explanation)) for row in content.rows]
     main, local = plain_units(content.explanation), plain_units(content.local)
     return replace(content, explanation=main, local=local, rows=rows, listed=listed, together=together)

@@ -133,20 +133,16 @@ PARTS: dict[Part, str] = {
 
 
 # ---- how good it is --------------------------------------------------------------------------------------------------
-def _rows(content: Assessment) -> int | None:
-    """Return the number of test rows."""
-    rows = ((content.metrics or {}).get("rows") or {}).get("test")
-    if rows is None and content.predictions is not None:
-        rows = len(content.predictions.truth)
-    return rows
-
-
-def _counts(content: Assessment) -> dict[str, int]:
-    """Return the number of test rows of each class that has some."""
-    if content.task == "regression" or content.predictions is None:
-        return {}
-    labels, counts = np.unique(texts_of(content.predictions.truth), return_counts=True)
-    return dict(zip(labels.tolist(), counts.tolist(), strict=True))
+def _counts(content: Assessment) -> tuple[int | None, dict[str, int]]:
+    """Return the number of test rows (None: unknown), and that of each class that has some."""
+    rows, scored = ((content.metrics or {}).get("rows") or {}).get("test"), content.predictions
+    if scored is None:
+        return rows, {}
+    rows = len(scored.truth) if rows is None else rows
+    if content.task == "regression":
+        return rows, {}
+    labels, counts = np.unique(texts_of(scored.truth), return_counts=True)
+    return rows, dict(zip(labels.tolist(), counts.tolist(), strict=True))
 
 
 def _skill(content: Assessment) -> Iterator[Spoken]:
@@ -156,7 +152,7 @@ def _skill(content: Assessment) -> Iterator[Spoken]:
         words = leak_words(content.target, leaks, in_python=content.in_python)
         yield words, "leak", "alarm", {"columns": leaks}
     facts = {name: constant[name] for name in ("learnt", "ahead") if name in constant}
-    yield headline(content), "skill", "score", {"rows": _rows(content), **facts}
+    yield headline(content), "skill", "score", {"rows": _counts(content)[0], **facts}
     ahead = constant.get("ahead") or {}
     name = next(iter(ahead), None)
     if not content.learnt or name is None or ahead[name]["ci_low"] <= 0:
@@ -182,29 +178,21 @@ def _skill(content: Assessment) -> Iterator[Spoken]:
     yield words, "constant", "score", facts
 
 
-def _finds(content: Assessment) -> Iterator[Spoken]:
-    """Say how many rows of a rare class the model finds: accuracy hides it."""
-    counts, scored = _counts(content), content.predictions
-    if scored is None or scored.probabilities is None or len(scored.classes) != 2 or len(counts) != 2:
-        return
-    label = min(counts, key=lambda one: counts[one])
-    classes = texts_of(scored.classes)
-    if label not in classes or counts[label] > UNEVEN * sum(counts.values()):
-        return
-    called = np.asarray(scored.probabilities).argmax(axis=1) == classes.tolist().index(label)
-    if called.any():  # else another sentence says so
-        right = int((called & (texts_of(scored.truth) == label)).sum())
-        found, precision, name = right / counts[label], right / int(called.sum()), shorten(label, 40)
-        words = f"It finds {percent(found)} of the rows that are {name}, and {percent(precision)} of the rows that it "
-        words += f"predicts as {name} are (at a threshold of 50\u00a0%)."
-        yield words, "finds", "score", {"class": label, "recall": found, "precision": precision}
-
-
 def _comparisons(content: Assessment) -> Iterator[Spoken]:
-    """Say where a model that has learned something is no better than a constant, and compare it with the baselines."""
+    """Say how many rows of a rare class it finds, where it is no better than a constant, and compare the baselines."""
+    (_, counts), scored, measured = _counts(content), content.predictions, content.metrics or {}
+    if scored is not None and scored.probabilities is not None and len(scored.classes) == len(counts) == 2:
+        label, classes = min(counts, key=lambda one: counts[one]), texts_of(scored.classes)
+        called = classes[np.asarray(scored.probabilities).argmax(axis=1)] == label
+        # Accuracy hides a rare class. If it is never predicted, another sentence says so.
+        if label in classes and counts[label] <= UNEVEN * sum(counts.values()) and called.any():
+            right = int((called & (texts_of(scored.truth) == label)).sum())
+            found, precision, name = right / counts[label], right / int(called.sum()), shorten(label, 40)
+            words = f"It finds {percent(found)} of the rows that are {name}, and {percent(precision)} of the rows that "
+            words += f"it predicts as {name} are (at a threshold of 50\u00a0%)."
+            yield words, "finds", "score", {"class": label, "recall": found, "precision": precision}
     if content.learnt and (words := lack_of_skill(content)):
         yield words, "lack", "score", {"ahead": content.constant.get("ahead")}
-    measured = content.metrics or {}
     best = best_baseline(content.task, measured)
     if best is not None and (words := against_baselines(content.task, measured)):
         ahead = {name: scores.get("ahead") for name, scores in measured["baselines"].items()}
@@ -252,7 +240,7 @@ def _giveaways(content: Assessment) -> Iterator[Spoken]:
 
 def _test_rows(content: Assessment) -> Iterator[Spoken]:
     """Say what the test rows cannot show: they are few, or there are few of some classes, or none."""
-    test, rows, counts = content.test, _rows(content), _counts(content)
+    test, (rows, counts) = content.test, _counts(content)
     if unseen := test.get("unseen"):
         count = sum(unseen.values())
         named = listed([shorten(name, 40) for name in list(unseen)[:5]]) + " and others" * (len(unseen) > 5)
@@ -311,7 +299,7 @@ def beyond_chance(curves: Sequence[Reliability], error: float) -> bool:
 
 def _scores(content: Assessment) -> Iterator[Spoken]:
     """Say which classes are never predicted, how many test rows are copies, and that probabilities are off."""
-    data, rows, curves = content.data, _rows(content), curves_of(content)
+    data, (rows, counts), curves = content.data, _counts(content), curves_of(content)
     if missed := (content.metrics or {}).get("never_predicted"):
         yield " ".join(never_predicted_words(missed, 2)), "never_predicted", "caution", {"classes": missed}
     if data is not None and data.shared_rows and rows:
@@ -322,7 +310,7 @@ def _scores(content: Assessment) -> Iterator[Spoken]:
             which = by_count(shared - blank, "the other one", "the others") if blank else "such rows"
             words += f" Scores of {which} can be too good."
         yield words, "duplicates", "caution", {"shared": shared, "blank": blank, "rows": rows}
-    if not curves or len(_counts(content)) < 2:
+    if not curves or len(counts) < 2:
         return
     error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
     large = error >= LEAST_CALIBRATION_ERROR and error > TIMES_CHANCE * chance  # more than chance explains
@@ -347,7 +335,7 @@ def _columns(content: Assessment) -> Iterator[Spoken]:
 
 #: In reading order.
 _SENTENCES: tuple[Callable[[Assessment], Iterator[Spoken]], ...] = (
-    *(_skill, _finds, _comparisons, _features, _giveaways, _test_rows, _scores, _columns),
+    *(_skill, _comparisons, _features, _giveaways, _test_rows, _scores, _columns),
 )
 
 

@@ -132,20 +132,30 @@ class SectionView:
         """Add paragraphs."""
         self.blocks += [("text", paragraph) for paragraph in paragraphs if paragraph]
 
-    def figure(self, drawing: Figure | str | None, caption: str = "", alt: str = "", *, timed: bool = False) -> None:
-        """Add a picture with its place on the page. ``timed``: it shows times."""
-        if drawing is not None:
-            view = figure_view(drawing, caption, alt or caption or self.title, timed=timed)
-            self.pictures.append(replace(view, anchor=f"{self.anchor}-{len(self.pictures) + 1}"))
-            self.blocks.append(("figure", self.pictures[-1]))
+    def figure(
+        self,
+        drawing: Figure | str | None,
+        caption: str = "",
+        alt: str = "",
+        *,
+        timed: bool = False,
+        beside: bool = False,
+    ) -> None:
+        """Add a picture with its place on the page.
 
-    def figures(self, pairs: Sequence[tuple[Figure, str]], *, beside: bool) -> None:
-        """Add pictures with their captions, side by side if there is room, else one below the other."""
-        before = len(self.blocks)
-        for drawing, caption in pairs:
-            self.figure(drawing, caption)
-        if beside:
-            self.blocks[before:] = [("figures", [view for _, view in self.blocks[before:]])]
+        ``timed``: it shows times. ``beside``: it stands next to the one before if that does too, and if there is room.
+        """
+        if drawing is None:
+            return
+        view = figure_view(drawing, caption, alt or caption or self.title, timed=timed)
+        view = replace(view, anchor=f"{self.anchor}-{len(self.pictures) + 1}")
+        self.pictures.append(view)
+        if not beside:
+            self.blocks.append(("figure", view))
+        elif self.blocks and self.blocks[-1][0] == "figures":
+            self.blocks[-1][1].append(view)
+        else:
+            self.blocks.append(("figures", [view]))
 
     def table(self, table: TableView | None, fold: str = "") -> None:
         """Add a table. With ``fold`` it is folded under that word."""
@@ -226,7 +236,7 @@ _restyled = lru_cache(maxsize=4096)(partial(_LOOKS.sub, _look))  # most elements
 _USED = re.compile(r'(?:url\(|href=")#([^)"]+)')
 _PLACES = {"d", "x", "y", "points"}
 _DECIMALS, _STEPS = re.compile(r"(\.\d\d)\d+"), re.compile(r"\s*([A-Za-z])\s*")
-#: The beginning of a picture inside a drawing, and letters of a picture from which on its colours are reduced.
+#: The beginning of a picture inside a drawing, and letters of a picture from which on it has only 256 colours.
 _PNG, _LARGE_PICTURE = "data:image/png;base64,", 20_000
 
 

@@ -244,12 +244,6 @@ def thinned(count: int, most: int) -> npt.NDArray[np.intp]:
     return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.intp))
 
 
-def series_style(position: int) -> dict[str, Any]:
-    """Return colour and line style of the n-th class or line."""
-    round_number, place = divmod(position, len(style.SERIES))
-    return {"color": style.SERIES[place], "linestyle": style.LINE_STYLES[round_number % len(style.LINE_STYLES)]}
-
-
 def signed_bars(axes: Any, values: Floats, height: float = 0.62, **options: Any) -> None:
     """Draw horizontal bars, the first on top, coloured by sign."""
     colours = [style.NEGATIVE if value < 0 else style.POSITIVE for value in np.nan_to_num(values)]

@@ -71,7 +71,7 @@ def roc_curves(
     for place, k in enumerate(shown):
         x, y, _ = roc_curve(codes == k, table[:, k])
         points = base.thinned(len(x), MOST_POINTS)
-        axes.plot(x[points], y[points], label=f"{names[k]}  {areas[k]:.3f}", **base.series_style(place))
+        axes.plot(x[points], y[points], label=f"{names[k]}  {areas[k]:.3f}", **style.LINES[place])
     for k in absent:
         axes.plot([], [], linestyle="none", label=f"{names[k]}  undefined")
     axes.set(**base.UNIT_SQUARE)

@@ -65,19 +65,18 @@ def learning_curves(history: pd.DataFrame, *, best_epoch: int | None = None, lab
         largest = smallest + 2.0 * (typical - smallest)  # one wild first epoch must not flatten everything else
     bottom, top = padded([smallest, largest])
     axes.set_ylim(bottom - 0.12 * (top - bottom), top)
-    last = [int(np.flatnonzero(np.isfinite(losses))[-1]) for losses in curves]
     for losses, (_, _, colour) in zip(curves, present, strict=True):
         axes.plot(epochs, losses, color=colour, marker="o" if len(epochs) == 1 else None, markersize=4)
     # Names of curves at their ends, pushed apart where two are close.
-    ends = np.array([losses[at] for losses, at in zip(curves, last, strict=True)])
+    ends = np.array([losses[np.isfinite(losses)][-1] for losses in curves])
     low, high = axes.get_ylim()
     places, room = np.clip(ends, low, high), 0.075 * (high - low)
     if len(places) == 2 and abs(places[0] - places[1]) < room:
         half = room / 2 if places[0] >= places[1] else -room / 2
         places = places.mean() + np.array([half, -half])
-    for place, at, (_, word, colour) in zip(places.tolist(), last, present, strict=True):
+    for place, losses, (_, word, colour) in zip(places.tolist(), curves, present, strict=True):
         look = {"color": colour, "fontsize": style.SIZE_LABEL, "annotation_clip": False}
-        base.note(axes, word, (epochs[at], place), (6, 0), **look)
+        base.note(axes, word, (epochs[np.isfinite(losses)][-1], place), (6, 0), **look)
     if best_epoch is not None and best_epoch in set(history["epoch"]):
         loss = curves[-1][int(np.argmax(epochs == best_epoch))]
         axes.plot(best_epoch, loss, "o", color=present[-1][2], markersize=5.5, markeredgecolor=style.PAPER)

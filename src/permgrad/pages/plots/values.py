@@ -121,14 +121,14 @@ def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) ->
     if entry.get("kind") == "numeric":
         at = np.asarray(entry["at"], dtype=np.float64)
         for line, k in enumerate(chosen):
-            axes.plot(at, mean[:, k], marker="o", markersize=2.6, **base.series_style(line))
+            axes.plot(at, mean[:, k], marker="o", markersize=2.6, **style.LINES[line])
         axes.set_xlim(*padded(at))
         plain_axis(axes)
         axes.xaxis.get_major_locator().set_params(nbins=3)
         return
     mean = mean if entry.get("whole") else mean[:MOST_LEVELS]
     for line, k in enumerate(chosen):
-        axes.plot(mean[:, k], marker="o", markersize=4.5, linestyle="none", color=base.series_style(line)["color"])
+        axes.plot(mean[:, k], marker="o", markersize=4.5, linestyle="none", color=style.LINES[line]["color"])
     words = [shorten(label, 14) for label in list(entry.get("label", entry["at"]))[: len(mean)]]
     base.name_columns(axes, words, slanted=len(words) > 4 or sum(map(len, words)) > 16)
     axes.set_xlim(-0.6, len(words) - 0.4)

@@ -151,9 +151,9 @@ def errors(section: SectionView, content: Assessment) -> None:
             len(scored.classes) > plots.MOST_ROC_CURVES
         )
         pictures.append((roc, f"ROC curves{versus}.{worst} The diagonal is guessing."))
-    if pictures:
+    for picture, caption in pictures:
         # Side by side, those of many classes would be too small to read.
-        section.figures(pictures, beside=len(labels) <= 3)
+        section.figure(picture, caption, beside=len(labels) <= 3)
     if scored is not None and scored.probabilities is not None and len(scored.truth):
         section.add("heading", "Each class")
         frame = per_class(texts_of(scored.truth), np.asarray(scored.probabilities), texts_of(scored.classes))

@@ -13,7 +13,6 @@ from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages import plots
 from permgrad.pages.page_data import packed
 from permgrad.pages.tab import Tab
-from permgrad.pages.units import advantage, in_shares
 from permgrad.pages.views import SectionView, figures_of, names, table_of
 from permgrad.pages.words import clean, confidence_words, listed, p_text, quantity_of, shorten
 
@@ -28,17 +27,9 @@ if TYPE_CHECKING:
 _DRAWN, _LISTED, _MOST = 2, 20, 200
 
 
-def pairs_in_units(content: Assessment) -> Explanation | None:
-    """Return the explanation with pairs, in shares of the model's advantage where there are any, as the ranking is."""
-    if content.together is None or (explanation := content.together.pairs) is None:
-        return None
-    total_advantage = advantage(explanation.meta, content.metrics or {})
-    return explanation if total_advantage is None else in_shares(explanation, total_advantage)
-
-
 def nothing_together(content: Assessment) -> str:
     """Return a sentence if pairs were looked at and none is clear. The tab is then left out."""
-    explanation = pairs_in_units(content)
+    explanation = None if content.together is None else content.together.pairs
     if explanation is None or pairs_of(explanation).clear.any():
         return ""
     return f"No pair of features clearly works together. {looked_at(explanation)}"
@@ -89,10 +80,9 @@ def leading_words(pairs: RankedPairs, kind: str, unit: str = "") -> str:
     )
 
 
-def pairs(section: SectionView, content: Assessment) -> None:
+def pairs(section: SectionView, content: Assessment, explanation: Explanation) -> None:
     """The pairs with their intervals, the clear ones first."""
-    explanation = pairs_in_units(content)
-    if explanation is None or nothing_together(content):
+    if nothing_together(content):
         return
     found, kind = pairs_of(explanation), _kind(explanation)
     unit = "\u00a0%" if explanation.meta.get("unit") == "%" else ""
@@ -187,11 +177,10 @@ def information_words(frame: Any) -> str:
 
 def live_data(content: Assessment) -> dict[str, Any] | None:
     """Return the pairs and effects for the script."""
-    explanation = pairs_in_units(content)
-    if explanation is None or nothing_together(content):
-        return None
     together = content.together
-    assert together is not None
+    explanation = None if together is None else together.pairs
+    if together is None or explanation is None or nothing_together(content):
+        return None
     found = pairs_of(explanation)
     most = slice(0, _MOST)
     return {
@@ -226,7 +215,7 @@ TAB = Tab(
     name="together",
     title="Together",
     sections=(
-        ("pairs", "Which features work together", pairs),
+        ("pairs", "Which features work together", pairs, "together.pairs"),
         ("pair-effects", "Two features at a time", effects, "together.effects"),
         ("modalities", "What each modality tells", modalities, "together.information"),
     ),
