@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 #: Scripts of every page, in order. Those of tabs follow.
 SCRIPTS = ("tables.js", "charts.js", "page.js")
+#: Comments and indentation of scripts. The page leaves them out.
+_COMMENTS = re.compile(r"/\*\*.*?\*/ ?|^ *//[^\n]*$", re.DOTALL | re.MULTILINE)
+_INDENTS = re.compile(r"\n\s+")
 _TEMPLATES = resources.files("permgrad.pages") / "templates"
 _PAGE = jinja2.Environment(
     loader=jinja2.PackageLoader("permgrad.pages", "templates"),
@@ -124,7 +127,10 @@ def render_page(
     shown = [*sections, *(section for tab in tabs for section in tab.sections)]
     figures = {view.anchor: view.rows for section in shown for view in section.pictures if view.rows}
     data = page_data({"figures": figures, **{tab.name: tab.data for tab in tabs if tab.data is not None}})
-    script = joined_scripts(tabs)
+    # The scripts of every page and those of its tabs, each only once.
+    names = dict.fromkeys([*SCRIPTS, *(name for tab in tabs for name in tab.scripts)])
+    scripts = [(_TEMPLATES / "scripts" / name).read_text(encoding="utf-8") for name in names]
+    script = _INDENTS.sub("\n", _COMMENTS.sub("", "\n".join([*scripts, "Page.start();"]))).strip()
     light = "".join(f"--{name}:{colour};" for colour, name in style.VARIABLES.items())
     dark = "".join(f"--{name}:{style.DARK[colour]};" for colour, name in style.VARIABLES.items())
     # Colours for light and dark screens. Paper is always light.
@@ -148,16 +154,3 @@ def render_page(
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
-
-
-#: Comments and indentation of scripts. The page leaves them out.
-_COMMENTS = re.compile(r"/\*\*.*?\*/ ?|^ *//[^\n]*$", re.DOTALL | re.MULTILINE)
-_INDENTS = re.compile(r"\n\s+")
-
-
-def joined_scripts(tabs: Iterable[TabView]) -> str:
-    """Join the scripts of every page and those of its tabs, each only once and without comments."""
-    names = dict.fromkeys([*SCRIPTS, *(name for tab in tabs for name in tab.scripts)])
-    scripts = [(_TEMPLATES / "scripts" / name).read_text(encoding="utf-8") for name in names]
-    joined = "\n".join([*scripts, "Page.start();"])
-    return _INDENTS.sub("\n", _COMMENTS.sub("", joined)).strip()

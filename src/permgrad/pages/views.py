@@ -65,13 +65,8 @@ class Cell:
     mark: Mark = ""
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of a table, from the top."""
-
-    heading: str
-    cells: Sequence[Cell]
-    kind: Kind = "number"
+#: A column of a table, from the top: its heading, its kind, and its cells.
+Column = tuple[str, Kind, Sequence[Cell]]
 
 
 @dataclass(frozen=True)
@@ -288,8 +283,8 @@ def _inline(figure: PlotFigure, alt: str) -> Markup:
 # ---- tables ----------------------------------------------------------------------------------------------------------
 def table_of(caption: str, columns: Sequence[Column], *, sortable: bool = True) -> TableView:
     """Make a table of columns."""
-    rows = list(zip(*(column.cells for column in columns), strict=True))
-    heads = [(column.heading, column.kind) for column in columns]
+    rows = list(zip(*(cells for *_, cells in columns), strict=True))
+    heads = [(heading, kind) for heading, kind, _ in columns]
     return TableView(caption, heads, rows, sortable=sortable, tall=len(rows) > _TALL)
 
 
@@ -304,7 +299,7 @@ def figures_of(
     texts = map(write, array) if callable(write) else write
     marked = [marks] * len(array) if isinstance(marks, str) else marks
     numbers = [value if math.isfinite(value) else None for value in array]
-    return Column(heading, list(map(Cell, texts, numbers, marked)))
+    return heading, "number", list(map(Cell, texts, numbers, marked))
 
 
 #: Writes a count.
@@ -319,7 +314,7 @@ def names(values: Iterable[object], heading: str, marks: Sequence[Mark] | None =
         Cell("–", None, mark) if word is None else Cell(word, word.casefold(), mark)
         for word, mark in zip(words, marked, strict=True)
     ]
-    return Column(heading, cells, "text")
+    return heading, "text", cells
 
 
 def metric_heading(metric: Metric) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from permgrad.base.arrays import Floats
 from permgrad.base.numerals import fixed, number, percent
 from permgrad.evaluation.calibration import per_class
 from permgrad.evaluation.error_bands import covering, error_bands
@@ -96,9 +97,9 @@ def _probabilities(content: Assessment) -> tuple[Any, Any, Any] | None:
 
 
 # ---- errors along the predictions ------------------------------------------------------------------------------------
-def tolerance(section: SectionView, content: Assessment) -> None:
-    """How large errors are at each prediction of a number, and how many rows are within a tolerance."""
-    bands = _bands(content) if content.task == "regression" else None
+def tolerance(section: SectionView, content: Assessment, _: Floats) -> None:
+    """How large errors are at each predicted number, and how many rows are within a tolerance."""
+    bands = _bands(content)
     if bands is None:
         return
     half, nine = (covering(bands["sizes"], share) for share in (0.5, 0.9))
@@ -260,7 +261,7 @@ TAB = Tab(
     title="Decisions",
     sections=(
         ("threshold", "Where to set the threshold", thresholds),
-        ("tolerance", "How large errors are", tolerance),
+        ("tolerance", "How large errors are", tolerance, "predictions.predictions"),
         ("errors", "Where it errs", errors),
         ("cuts", "Thresholds of the logit", cuts, "cuts"),
     ),

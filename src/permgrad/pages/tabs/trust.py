@@ -312,7 +312,13 @@ def methods(section: SectionView, content: Assessment, explanation: Explanation)
     if not compared:
         return
     orders = {explanation.method: explanation.ranking()}
-    orders |= {name: _like_ranking(other, explanation) for name, other in compared.items()}
+    for name, other in compared.items():
+        # By the output that is comparable with the first one of the ranking: the same, or the mean size over outputs.
+        if (first := explanation.outputs[0]) in other.outputs:
+            orders[name] = other.ranking(first)
+        else:
+            sizes = np.abs(np.nan_to_num(other.values)).mean(axis=1)
+            orders[name] = [other.names[place] for place in np.argsort(-sizes, kind="stable")]
     titles = {name: _METHODS.get(name, clean(name)) for name in orders} | {explanation.method: "this report"}
     ranks = {name: pd.Series(range(1, len(order) + 1), order) for name, order in orders.items()}
     top = usual_k(len(explanation.names))
@@ -345,15 +351,6 @@ _METHODS = {
     "permgrad-paper": "the published method",
     "integrated_gradients": "the parts of single predictions (mean size)",
 }
-
-
-def _like_ranking(other: Explanation, explanation: Explanation) -> list[str]:
-    """Rank by the output that is comparable with an explanation's first: the same, or the mean size over outputs."""
-    first = explanation.outputs[0]
-    if first in other.outputs:
-        return other.ranking(other.outputs.index(first))
-    order = np.argsort(-np.abs(np.nan_to_num(other.values)).mean(axis=1), kind="stable")
-    return [other.names[place] for place in order]
 
 
 # ---- the script ------------------------------------------------------------------------------------------------------
