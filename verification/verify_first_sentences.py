@@ -27,7 +27,9 @@ import numpy as np
 import pandas as pd
 from sklearn import datasets
 
-from permgrad.pages.sentences import leak_words, skill_words
+from permgrad.assess.assessment import Assessment
+from permgrad.pages.headline import lack_of_skill
+from permgrad.pages.sentences import leak_words
 from permgrad.runs.folder.folder import open_run
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import configuration, load_inputs
@@ -118,7 +120,8 @@ def look_at(table: Table, folder: Path) -> dict[str, Any]:
     named = [note for note in data["notes"] if "one to one" in note]
     pairs = all(name in named[0] for name in table.pairs) if named else not table.pairs
     alarm = leak_words(data["target"], data["leaks"])
-    first = alarm or skill_words(data["target"], data["task"], metrics["test"], metrics["constant"])
+    content = Assessment(title=table.name, target=data["target"], task=data["task"], metrics=metrics)
+    first = alarm or lack_of_skill(content, "The model")
     right = leaks == table.leaks and learnt == table.learnt and pairs and bool(named) == bool(table.pairs)
     positive = data["positive"]
     right &= table.positive is None or str(positive) == table.positive

@@ -36,7 +36,7 @@ from permgrad import Explanation
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import REPEATS
 from permgrad.data.types.column_notes import told_of_columns
-from permgrad.pages.headline import drivers, reliance_sentence
+from permgrad.pages.headline import reliance_sentence
 from permgrad.runs.folder.documents import saved_explanation
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
@@ -101,7 +101,7 @@ def whole_run(request: RunRequest) -> list[str]:
     run_table(request, say=lambda _: None)
     explanation = saved_explanation(request.folder, "permgrad")
     assert explanation is not None
-    return drivers(explanation)
+    return explanation.clearly_matter()[:3]
 
 
 def look_at(tables: int, preset: str, seed: int, *, noise: bool, whole: int) -> list[dict[str, object]]:
@@ -112,7 +112,7 @@ def look_at(tables: int, preset: str, seed: int, *, noise: bool, whole: int) -> 
         with tempfile.TemporaryDirectory() as folder:
             request = request_of(Path(folder), frame, preset, number)
             explanation, sentence = headline(request)
-            named = drivers(explanation)
+            named = explanation.clearly_matter()[:3]
             if number < whole:
                 assert whole_run(request) == named, "the whole run must name the same features"
         assert all(name in sentence for name in named)

@@ -7,11 +7,14 @@ import pytest
 from tests.pages.conftest import global_explanation
 from tests.pages.test_html import Page, light_content
 
+from permgrad.assess.assessment import Assessment
 from permgrad.base.significance import holm
-from permgrad.pages.headline import facts, related_sentence, reliance_sentence
+from permgrad.pages.headline import facts, reliance_sentence
 from permgrad.pages.html import render_report
 from permgrad.pages.tabs.features import ranking_table
-from permgrad.pages.tabs.trust import _like_ranking
+from permgrad.pages.tabs.trust import methods
+from permgrad.pages.verdict import verdict
+from permgrad.pages.views import SectionView
 from permgrad.runs.run.summary import _feature_lines
 
 NAMES = tuple(f"feature{place}" for place in range(8))
@@ -93,9 +96,18 @@ def test_features_that_move_with_a_named_one_are_told_to_share_its_importance():
         {"feature": f"feature{at}", "other": f"other{at}", "strength": -0.9, "kind": "correlation"} for at in (0, 1)
     ]
     content = dataclasses.replace(told([1e-6, 0.5, *[0.9] * 6]), related=pairs)
-    said = related_sentence(content)
+    (said,) = (one["sentence"] for one in verdict(content) if one["facts"]["kind"] == "related")
     assert "feature0 moves with other0 (correlation −0.9), so importance may be shared between them." in said
     assert "other1" not in said, "feature1 is not named"
+
+
+def order_of(other, main) -> list[str]:
+    """The order of the features by another method, from the ranks that the page shows."""
+    content = Assessment(title="t", target="y", task="classification", explanation=main, compared={"other": other})
+    section = SectionView("methods", "Other methods on the same model")
+    methods(section, content, main)
+    ((_, table),) = (block for kind, block in section.blocks if kind == "fold")
+    return [name.text for name, _, _ in sorted(table.rows, key=lambda row: row[2].sort)]
 
 
 def test_other_methods_are_ranked_by_what_compares():
@@ -106,6 +118,6 @@ def test_other_methods_are_ranked_by_what_compares():
         main, values=values, outputs=("low", "middle", "high"), std=None, low=None, high=None, p_values=None, parts={}
     )
     assert other.ranking() == ["b", "a", "c"], "the first class alone"
-    assert _like_ranking(other, main) == ["c", "b", "a"]
+    assert order_of(other, main) == ["c", "b", "a"]
     same = dataclasses.replace(main, values=main.values[::-1].copy())
-    assert _like_ranking(same, main) == same.ranking("all")
+    assert order_of(same, main) == same.ranking("all")

@@ -17,7 +17,8 @@ from permgrad.assess.assessment import Assessment, ExtraSection
 from permgrad.assess.sections.network import NetworkSection
 from permgrad.base.errors import InputError
 from permgrad.pages import plots
-from permgrad.pages.html import render_page, render_report, write_report
+from permgrad.pages.html import render_page, render_report
+from permgrad.pages.report import Report
 from permgrad.pages.tabs import TABS
 from permgrad.pages.tabs.trust import P_VALUE
 from permgrad.pages.views import figure_view
@@ -323,11 +324,11 @@ def test_foreign_drawings_are_images_and_must_be_svg():
 def test_writing_is_atomic(tmp_path, monkeypatch):
     path = tmp_path / "report.html"
     content = Assessment(title="t", target="y", task="regression")
-    assert write_report(path, content) == path
+    assert Report(render_report(content)).save(path).path == path
     before = path.read_text(encoding="utf-8")
     bad = dataclasses.replace(content, network=NetworkSection(drawing="nonsense"))
     with pytest.raises(InputError):
-        write_report(path, bad)
+        Report(render_report(bad)).save(path, overwrite=True)
     assert path.read_text(encoding="utf-8") == before
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 

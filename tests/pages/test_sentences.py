@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from permgrad.pages.headline import kind_of_network
+from permgrad.assess.assessment import Assessment
+from permgrad.assess.sections.network import NetworkSection
+from permgrad.pages.headline import headline
 from permgrad.pages.sentences import (
     against_baselines,
     entries_of,
@@ -12,8 +14,8 @@ from permgrad.pages.sentences import (
     map_words,
     path_shares,
     path_words,
-    unseen_words,
 )
+from permgrad.pages.verdict import verdict
 
 TOTAL = {"importance": 0.4, "interaction_low": 0.04, "interaction_high": 0.08}
 
@@ -31,12 +33,18 @@ def test_the_best_baseline_is_named_with_its_difference():
     assert words.endswith("The model is significantly better than b.")
 
 
+def sentences(test) -> dict[str, str]:
+    """The sentences of a verdict by their kind."""
+    content = Assessment(title="t", target="educ", task="classification", metrics={"test": test})
+    return {one["facts"]["kind"]: one["sentence"] for one in verdict(content)}
+
+
 def test_classes_that_no_training_row_has():
-    assert unseen_words("educ", {"unseen": {"18": 1}}) == (
+    assert sentences({"unseen": {"18": 1}})["unseen"] == (
         "1 test row has a class of educ that no training row has (18): it counts as wrong, and the log loss leaves it "
         "out."
     )
-    assert unseen_words("educ", {}) == unseen_words("educ", None) == ""
+    assert "unseen" not in sentences({}) | sentences(None)
     assert known_classes({"labels": ["a", "b", "c"], "unseen": {"c": 1}}) == 2
     assert known_classes({"rmse": 1.0}) == 0
 
@@ -71,7 +79,12 @@ def test_the_interaction_of_paths():
 
 def test_kinds_of_networks():
     kinds = (("tabular", "image"), ("image",), ("table", "images"), ())
-    assert [kind_of_network(branches) for branches in kinds] == [
+    content = Assessment(title="t", target="y", task="regression")
+    said = []
+    for branches in kinds:
+        content.network = NetworkSection(branches=branches)
+        said.append(headline(content).removesuffix(" predicts y."))
+    assert said == [
         "A hybrid network (table and image)",
         "A network of the image of each row alone",
         "A network of images and a table",

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 
 from tests.pages.conftest import NAMES, report_content
 
-from permgrad.assess.assessment import ExtraSection
-from permgrad.pages.html import render_report
-from permgrad.pages.tab import TabView, filled, tab_view
+from permgrad.assess.assessment import Assessment, ExtraSection
+from permgrad.pages.html import render_page, render_report
+from permgrad.pages.tab import Tab, tab_view
 from permgrad.pages.tabs import TABS
 from permgrad.pages.views import SectionView
 
 
 def test_tabs_are_named_apart_from_sections_and_their_scripts_exist():
     tabs = [tab.name for tab in TABS]
-    anchors = [anchor for tab in TABS for anchor, _, _ in tab.sections]
+    anchors = [anchor for tab in TABS for anchor, *_ in tab.sections]
     assert len(tabs) == len(set(tabs)) >= 7
     assert not set(tabs) & set(anchors)
     shared = {anchor for anchor in anchors if anchors.count(anchor) > 1}
@@ -33,9 +34,13 @@ def test_an_additional_section_goes_to_its_tab():
 
 
 def test_empty_sections_and_tabs_are_left_out_but_for_the_first():
-    empty, full = SectionView("a", "A"), SectionView("b", "B", [("text", "words")])
-    views = [TabView("one", "One", [empty]), TabView("two", "Two", [empty, full]), TabView("three", "Three", [empty])]
-    assert [(view.name, list(view.sections)) for view in filled(views)] == [("one", []), ("two", [full])]
+    content = Assessment(title="t", target="y", task="regression")
+    empty, full = ("a", "A", lambda section, _: None), ("b", "B", lambda section, _: section.text("words"))
+    kinds = {"one": [empty], "two": [empty, full], "three": [empty]}
+    views = [tab_view(Tab(name=name, title=name, sections=sections), content) for name, sections in kinds.items()]
+    page = render_page(title="t", kind="test", headline="h", tabs=views)
+    assert re.findall(r'data-tab="(\w+)"', page) == ["one", "two"]
+    assert re.findall(r'<section id="(\w+)"', page) == ["b"]
 
 
 def test_a_place_for_a_script_holds_what_is_shown_without_it():

@@ -21,7 +21,7 @@ def explained(loss: str, quantity: str = "increase of the loss"):
 
 def test_a_feature_that_carries_everything_has_100_per_cent():
     explanation = explained("squared_error")
-    whole = advantage(explanation, SQUARED)
+    whole = advantage(explanation.meta, SQUARED)
     assert whole == 6.0
     shares = in_shares(explanation, whole)
     assert np.allclose(shares.values, explanation.values / 6 * 100)
@@ -52,4 +52,4 @@ def test_the_error_without_a_feature_is_that_of_the_added_loss():
     ],
 )
 def test_no_share_where_losses_do_not_compare_or_nothing_was_learned(explanation, measured):
-    assert advantage(explanation, measured) is None
+    assert advantage(explanation.meta, measured) is None

@@ -9,7 +9,7 @@ from verification import verify_verdict
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.sections.data import DataSection
 from permgrad.pages.html import render_report
-from permgrad.pages.verdict import PARTS, by_part, first_sentence, markdown, verdict
+from permgrad.pages.verdict import PARTS, by_part, markdown, verdict
 
 
 def test_every_sentence_is_true_in_one_situation_of_each_kind(capsys):
@@ -45,7 +45,7 @@ def test_a_report_without_anything_says_what_it_can():
     content = Assessment(title="t", target="y", task="regression")
     kinds = [one["facts"]["kind"] for one in verdict(content)]
     assert kinds == ["skill", "next"]
-    assert first_sentence(verdict(content)) == "A network predicts y."
+    assert verdict(content)[0]["sentence"] == "A network predicts y."
     assert [name for name, _, _ in by_part(verdict(content))] == ["next"]
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -15,11 +18,10 @@ from permgrad.assess.encoder_form import cells_of, encoder_form
 from permgrad.assess.sections.what_if import rows_of
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.pages import whatif
-from permgrad.pages.html import joined_scripts
-from permgrad.pages.page_data import deflated, page_data
+from permgrad.pages.html import render_page
+from permgrad.pages.page_data import page_data
 from permgrad.pages.tab import TabView
 from permgrad.pages.tabs import rows
-from permgrad.pages.tabs.what_if import with_what_if
 
 
 @pytest.fixture(name="fitted", scope="module")
@@ -178,10 +180,14 @@ def test_the_panel_shows_changes_against_the_original_and_resets_them(tmp_path):
     model = pg.HyNNClassifier(na_codes=[-9], **fixed).fit(table, y)
     content = whatif.what_if(model, rows_of(model, model.encode_rows(table), np.arange(60) + 100))
     assert content["rows"].tolist()[:2] == [100, 101]
-    script = joined_scripts([TabView("rows", "Rows", (), None, with_what_if(rows.TAB).scripts)])
+    views = [TabView("rows", "Rows", (), None, rows.TAB.scripts)]
+    (script,) = re.findall(
+        r"<script>(.*?)</script>", render_page(title="", kind="", headline="", tabs=views), re.DOTALL
+    )
+    data = base64.b64encode(zlib.compress(page_data({"rows": {"whatIf": content}}).encode())).decode()
     page = (
         '<!doctype html><meta charset="utf-8"><title>panel</title><body>'
-        f'<script type="text/plain" id="page-data">{deflated(page_data({"rows": {"whatIf": content}}))}</script>'
+        f'<script type="text/plain" id="page-data">{data}</script>'
         f"<script>{script}</script></body>"
     )
     said = visit(page, tmp_path, STEPS).quiet()

@@ -1,1 +1,1 @@
-"""Plots and HTML pages: ``permgrad.pages.plots`` and ``permgrad.pages.html.write_report``."""
+"""Plots and HTML pages: ``permgrad.pages.plots`` and ``permgrad.pages.html.render_report``."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from permgrad.pages.page_data import packed
 from permgrad.pages.ranks import RANKS, rank_texts, shown_ranks
-from permgrad.pages.rows_data import positions
 from permgrad.pages.sentences import dominant_words
 from permgrad.pages.units import advantage, error_without
 from permgrad.pages.words import clean, confidence_words, quantity_of
@@ -29,7 +26,7 @@ def features_data(content: Assessment) -> dict[str, Any] | None:
     explanation = content.explanation
     if explanation is None:
         return None
-    total_advantage = advantage(explanation, content.metrics or {})
+    total_advantage = advantage(explanation.meta, content.metrics or {})
     order = [explanation.names.index(name) for name in explanation.ranking()]
     names = [explanation.names[place] for place in order]
     data: dict[str, Any] = {
@@ -45,25 +42,16 @@ def features_data(content: Assessment) -> dict[str, Any] | None:
     }
     if total_advantage is not None and (without := error_without(explanation, content.metrics or {})) is not None:
         data["list"]["without"] = [without(float(value)) for value in data["list"]["importance"]]
-    if content.cards is not None:
-        cards = [content.cards.cards[at] for at in content.by_rank(one["feature"] for one in content.cards.cards)]
-        section = replace(content.cards, cards=cards)
-        data |= _cards(section, content, {name: place for place, name in enumerate(names)})
-        _annotate(data["cards"], [one["feature"] for one in cards], content, len(names))
+    if (stored := content.cards) is not None:
+        # Of fewer rows where there are many numbers.
+        numbers = sum(curves.shape[1] * curves.shape[2] for curves in stored.curves.values())
+        most = max(8, _NUMBERS // max(numbers, 1))
+        listed = {} if content.listed is None else {int(row): at for at, row in enumerate(content.listed.numbers)}
+        data["cards"] = _cards(stored, content, {name: place for place, name in enumerate(names)}, most)
+        data["classes"] = None if stored.classes is None else [clean(name) for name in stored.classes]
+        data["rows"] = stored.rows
+        data["curveRows"] = [listed.get(int(number), -1) for number in list(stored.curve_rows)[:most]]
     return data
-
-
-def _annotate(cards: list[dict[str, Any]], features: list[str], content: Assessment, count: int) -> None:
-    """Write into each card what is known of its feature, one of ``count``, and the features it moves with."""
-    notes = {one["feature"]: one.get("notes", []) for one in (content.reading or {}).get("features", ())}
-    if (hint := (content.reading or {}).get("leakage")) is not None:
-        notes[hint["feature"]] = [dominant_words(hint, count), *notes.get(hint["feature"], ())]
-    related: dict[str, list[str]] = {}
-    for pair in content.related:
-        related.setdefault(pair["feature"], []).append(clean(pair["other"]))
-    for card, feature in zip(cards, features, strict=True):
-        card["notes"] = [clean(note) for note in notes.get(feature, ())]
-        card["related"] = related.get(feature, [])[:8]
 
 
 def _list(explanation: Explanation, order: list[int]) -> dict[str, Any]:
@@ -87,33 +75,28 @@ def _list(explanation: Explanation, order: list[int]) -> dict[str, Any]:
     return columns
 
 
-def _cards(section: CardsSection, content: Assessment, places: dict[str, int]) -> dict[str, Any]:
-    """Return the cards with their curves, of fewer rows where there are many numbers."""
-    numbers = sum(curves.shape[1] * curves.shape[2] for curves in section.curves.values())
-    most = max(8, _NUMBERS // max(numbers, 1))
+def _cards(section: CardsSection, content: Assessment, places: dict[str, int], most: int) -> list[dict[str, Any]]:
+    """Return the cards by rank, with the curves of ``most`` rows, notes, and the features that each moves with."""
+    notes = {one["feature"]: one.get("notes", []) for one in (content.reading or {}).get("features", ())}
+    if (hint := (content.reading or {}).get("leakage")) is not None:
+        notes[hint["feature"]] = [dominant_words(hint, len(places)), *notes.get(hint["feature"], ())]
     cards = []
     of_groups = len(places)  # columns of groups are not in the list, and have the places after it
-    for one in section.cards:
+    for one in map(section.cards.__getitem__, content.by_rank(card["feature"] for card in section.cards)):
+        feature = one["feature"]
         card = {name: value for name, value in one.items() if name != "feature"}
-        card |= {"name": clean(one["feature"]), "place": places.get(one["feature"], of_groups)}
-        of_groups += one["feature"] not in places
+        card |= {"name": clean(feature), "place": places.get(feature, of_groups)}
+        of_groups += feature not in places
         if "label" in card:
             card["label"] = [clean(text) for text in card["label"]]
         if "outcome" in card:
             card["outcome"] = [entry | {"level": clean(entry["level"])} for entry in card["outcome"]]
-        if one["feature"] in section.curves:
-            card["curves"] = packed_curves(np.asarray(section.curves[one["feature"]])[:most])
+        if feature in section.curves:
+            curves = np.asarray(section.curves[feature])[:most]
+            low, high = float(curves.min()), float(curves.max())
+            steps = (curves - low) / (high - low or 1.0) * 65535  # 16-bit steps from the lowest to the highest value
+            card["curves"] = {"low": low, "high": high, **packed(steps.round(), "u2")}
+        card["notes"] = [clean(note) for note in notes.get(feature, ())]
+        card["related"] = [clean(pair["other"]) for pair in content.related if pair["feature"] == feature][:8]
         cards.append(card)
-    return {
-        "cards": cards,
-        "classes": None if section.classes is None else [clean(name) for name in section.classes],
-        "rows": section.rows,
-        "curveRows": positions(list(section.curve_rows)[:most], content.listed),
-    }
-
-
-def packed_curves(curves: npt.NDArray[np.floating]) -> dict[str, Any]:
-    """Return curves ``(rows, points, outputs)`` as 16-bit steps from the lowest to the highest value."""
-    low, high = float(curves.min()), float(curves.max())
-    steps = (curves - low) / (high - low or 1.0) * 65535
-    return {"low": low, "high": high, **packed(steps.round(), "u2")}
+    return cards

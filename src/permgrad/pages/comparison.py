@@ -186,14 +186,13 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
     section.add("heading", "Agreement, and its ceiling")
     word = fold_word(comparison)
     labels = [comparison.label(name) for name in order]
-    pictures = []
     for measure, words in (
         ("weighted_overlap", f"Overlap of the importance shares of the {comparison.k} strongest features"),
         ("kendall", f"Kendall's tau of the rankings of all {len(comparison.features)} features"),
     ):
         drawn = plots.agreement_matrix(_matrix(comparison, order, measure), labels)
-        pictures.append((drawn, f"{words}. Framed: each model with itself on another {word}."))
-    section.figures(pictures, beside=len(order) <= _BESIDE)
+        caption = f"{words}. Framed: each model with itself on another {word}."
+        section.figure(drawn, caption, beside=len(order) <= _BESIDE)
     lines = [
         (pair, overlap, tau, shared_features(comparison, *pair))
         for pair in telling_pairs(comparison)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,67 +9,36 @@ import numpy as np
 from permgrad.assess.branches import is_hybrid
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number, percent
-from permgrad.evaluation.metrics import Metric, primary_metric
-from permgrad.pages.sentences import (
-    baseline_label,
-    best_baseline,
-    known_classes,
-    path_shares,
-    related_words,
-    skill_words,
-)
+from permgrad.evaluation.metrics import metrics, primary_metric
+from permgrad.pages.sentences import baseline_label, best_baseline, known_classes, path_shares
 from permgrad.pages.units import BEYOND_ALL, advantage
 from permgrad.pages.views import Fact
 from permgrad.pages.words import clean, listed, shorten
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
-    from permgrad.attribution.explanation import Explanation
 
 
-def kind_of_network(branches: Sequence[str]) -> str:
-    """Return the kind of network in words."""
-    kinds = {
-        ("image", "tabular"): "A hybrid network (table and image)",
-        ("images", "table"): "A network of images and a table",
-        ("tabular",): "A network of the table alone",
-        ("image",): "A network of the image of each row alone",
-    }
-    return kinds.get(tuple(sorted(branches)), "A network")
-
-
-def subject_words(content: Assessment) -> str:
-    """Return what the model is, for the beginning of a sentence."""
-    if content.subject:
-        return f"The model {shorten(content.subject, 60)}"
-    return kind_of_network(content.network.branches if content.network else ())
-
-
-def main_metric(content: Assessment) -> tuple[Metric, float | None]:
-    """Return the main metric and its value on the test rows."""
-    metric = primary_metric(content.task, known_classes(content.test))
-    return metric, content.test.get(metric.name)
-
-
-def lack_of_skill(content: Assessment, subject: str = "This model") -> str:
-    """Return a sentence if the model is no better than a constant in some respect, else an empty text."""
-    if "learnt" not in content.constant:
-        return ""
-    return skill_words(content.target, content.task, content.test, content.constant, subject=subject)
-
-
-def drivers(explanation: Explanation) -> list[str]:
-    """Return the first three of the names that clearly matter, in rank order."""
-    return explanation.clearly_matter()[:3]
+#: Kinds of networks by their branches.
+_KINDS = {
+    ("image", "tabular"): "A hybrid network (table and image)",
+    ("images", "table"): "A network of images and a table",
+    ("tabular",): "A network of the table alone",
+    ("image",): "A network of the image of each row alone",
+}
+#: What the constant that ignores the features is called.
+CONSTANTS = {"regression": "always the mean", "classification": "always the most frequent class"}
 
 
 def headline(content: Assessment) -> str:
     """Compose the first sentence."""
-    subject = subject_words(content)
     if not content.learnt:
         return lack_of_skill(content, "The model")
-    metric, value = main_metric(content)
-    target = shorten(content.target, 60)
+    branches = content.network.branches if content.network else ()
+    subject = _KINDS.get(tuple(sorted(branches)), "A network")
+    subject = f"The model {shorten(content.subject, 60)}" if content.subject else subject
+    metric = primary_metric(content.task, known_classes(content.test))
+    value, target = content.test.get(metric.name), shorten(content.target, 60)
     if value is None:
         return f"{subject} predicts {target}."
     rows = ((content.metrics or {}).get("rows") or {}).get("test")
@@ -81,6 +49,46 @@ def headline(content: Assessment) -> str:
     return f"{subject} predicts {target} with {measure} of {value_words}{where}."
 
 
+def lack_of_skill(content: Assessment, subject: str = "This model") -> str:
+    """Say in what respect the model, its probabilities or its classes are no better than a constant, if in any."""
+    test, judged = content.test, content.constant
+    if "learnt" not in judged:
+        return ""
+    ahead = judged["ahead"]
+    first = next(iter(ahead), None) or primary_metric(content.task, known_classes(test)).name
+    pairs = {
+        name: f"{metrics.get(name).label} {number(test.get(name))} against {number(judged.get(name))}"
+        for name in (first, "log_loss", "roc_auc", "accuracy")
+    }
+    above = {name for name, paired in ahead.items() if paired["ci_low"] > 0}
+    relations = dict.fromkeys((first, "log_loss"), "no better than")
+    for name in relations.keys() & ahead.keys():
+        if ahead[name]["difference"] > 0:
+            relations[name] = "not significantly better than"
+        elif ahead[name]["ci_high"] < 0:
+            relations[name] = "worse than"
+    if not judged["learnt"]:
+        names = [first] if content.task == "regression" else dict.fromkeys([first, "log_loss"])
+        measured = " and ".join(pairs[name] for name in names if test.get(name) is not None)
+        return (
+            f"{subject} predicts {shorten(content.target, 60)} {relations[first]} a constant that ignores the features "
+            f"({measured} on the test rows)."
+        )
+    if "log_loss" in ahead and "log_loss" not in above:
+        order = "roc_auc" in above
+        but = "it ranks the rows better than chance" if order else "its classes are right more often"
+        return (
+            f"Its probabilities are {relations['log_loss']} a constant ({pairs['log_loss']}), although {but} "
+            f"({pairs['roc_auc' if order else first]})."
+        )
+    if first == "accuracy" and first in ahead and first not in above:
+        return (
+            f"Its classes are right no more often than the most frequent class ({pairs[first]}), although its "
+            f"probabilities are better than a constant ({pairs['log_loss']})."
+        )
+    return ""
+
+
 def reliance_sentence(content: Assessment) -> str:
     """Name what clearly matters, and the ranks in between that are left out because their effects may be chance."""
     explanation = content.explanation
@@ -88,12 +96,17 @@ def reliance_sentence(content: Assessment) -> str:
         return f"What it relies on does not help to predict {shorten(content.target, 60)}."
     if explanation is None:
         return ""
-    leading, tests = drivers(explanation), tests_of(explanation)
+    leading, p_values = explanation.clearly_matter()[:3], explanation.p_values
+    tests = 0 if p_values is None else int(np.isfinite(p_values[:, 0]).sum())
     if not tests:
         return "It is unknown which features clearly matter, because this explanation has no p-values."
     if not leading:
         return f"No feature clearly matters: no p-value is below 5\u00a0% after Holm's correction for {tests} features."
-    names, meaning, whole = [shorten(name, 40) for name in leading], "", advantage(explanation, content.metrics or {})
+    names, meaning, whole = (
+        [shorten(name, 40) for name in leading],
+        "",
+        advantage(explanation.meta, content.metrics or {}),
+    )
     if whole is not None:
         lost = [explanation.values[explanation.names.index(name), 0] / whole for name in leading]
         names = [f"{name} ({percent(share)})" for name, share in zip(names, lost, strict=True)]
@@ -107,36 +120,22 @@ def reliance_sentence(content: Assessment) -> str:
     return " ".join(filter(None, [f"It relies most on {listed(names)}.", meaning, left_out if ranks else ""]))
 
 
-def related_sentence(content: Assessment) -> str:
-    """Name the features that move with those that matter most, or return an empty text."""
-    leading = drivers(content.explanation) if content.explanation is not None and content.learnt else []
-    return related_words(content.related, leading, lambda name: shorten(name, 40), most=3)
-
-
-def tests_of(explanation: Explanation) -> int:
-    """Return how many features have a p-value."""
-    return 0 if explanation.p_values is None else int(np.isfinite(explanation.p_values[:, 0]).sum())
-
-
-def constant_label(content: Assessment) -> str:
-    """Return the name of the constant that ignores the features."""
-    return "always the mean" if content.task == "regression" else "always the most frequent class"
-
-
 def facts(content: Assessment) -> list[Fact]:
     """Choose a few key figures."""
     chosen: list[Fact] = []
-    metric, value = main_metric(content)
-    if value is not None:
+    metric = primary_metric(content.task, known_classes(content.test))
+    if (value := content.test.get(metric.name)) is not None:
         units = f" (in units of {shorten(content.target, 30)})" if metric.name == "rmse" else ""
         chosen.append(Fact(number(value), f"{metric.label}, this {content.noun}{units}"))
         if not content.learnt:
-            chosen.append(Fact(number(content.constant.get(metric.name)), f"{metric.label}, {constant_label(content)}"))
+            label = f"{metric.label}, {CONSTANTS[content.task]}"
+            chosen.append(Fact(number(content.constant.get(metric.name)), label))
     best = best_baseline(content.task, content.metrics or {})
     if best is not None:
         chosen.append(Fact(number(best[1]), f"{metric.label}, best baseline ({baseline_label(best[0])})"))
     explanation = content.explanation
-    if explanation is not None and tests_of(explanation):
+    p_values = None if explanation is None else explanation.p_values
+    if explanation is not None and p_values is not None and np.isfinite(p_values[:, 0]).any():
         clear = len(explanation.clearly_matter())
         chosen.append(Fact(f"{clear} of {len(explanation.names)}", "features that clearly matter"))
     if content.image_counts and (shares := path_shares(content.paths)):

@@ -4,57 +4,69 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from importlib import resources
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jinja2
 
-from permgrad.base.files import write_text_atomic
 from permgrad.pages import headline as first_words
 from permgrad.pages import style
 from permgrad.pages.drawn_inputs import where_sections
-from permgrad.pages.page_data import deflated, page_data
-from permgrad.pages.tab import TabView, filled, tab_view
+from permgrad.pages.page_data import page_data
+from permgrad.pages.tab import TabView, tab_view
 from permgrad.pages.tabs import TABS
 from permgrad.pages.units import in_plain_units
-from permgrad.pages.verdict import by_part, first_sentence, verdict
-from permgrad.pages.views import figures_in
+from permgrad.pages.verdict import by_part, verdict
 from permgrad.pages.words import clean
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
-    from permgrad.attribution.explanation import Explanation
     from permgrad.pages.views import Fact, SectionView
 
 #: Scripts of every page, in order. Those of tabs follow.
 SCRIPTS = ("tables.js", "charts.js", "page.js")
-
-
-def write_report(path: str | os.PathLike[str], content: Assessment, *, theme: str = "auto") -> Path:
-    """Write a report as one self-contained HTML file, in one step."""
-    target = Path(path)
-    write_text_atomic(target, render_report(content, theme=theme))
-    return target
+#: Comments and indentation of scripts. The page leaves them out.
+_COMMENTS = re.compile(r"/\*\*.*?\*/ ?|^ *//[^\n]*$", re.DOTALL | re.MULTILINE)
+_INDENTS = re.compile(r"\n\s+")
+_TEMPLATES = resources.files("permgrad.pages") / "templates"
+_PAGE = jinja2.Environment(
+    loader=jinja2.PackageLoader("permgrad.pages", "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+).get_template("report.html")
 
 
 def render_report(content: Assessment, *, theme: str = "auto") -> str:
     """Return the report as HTML text."""
     sentences = verdict(content)
-    content = _in_plain_units(replace(content, sentences=sentences))
+    content = in_plain_units(replace(content, sentences=sentences))
     content = replace(content, extra=[*content.extra, *where_sections(content)])
-    tabs, parts = filled([tab_view(tab, content) for tab in TABS]), by_part(sentences)
+    tabs, parts = [tab_view(tab, content) for tab in TABS], by_part(sentences)
+    spoken = [name for name, _, _ in parts]
+    # Links, words and anchor, by the part of the verdict that they follow. Those of no part: by the name "".
+    titles = {section.anchor: (tab.title, section.title) for tab in tabs for section in tab.sections}
+    links: dict[str, list[tuple[str, str]]] = {}
+    for question, part, anchor in _QUESTIONS:
+        if anchor in titles:
+            answered = part in spoken
+            words = ": ".join(titles[anchor]) if answered else question
+            links.setdefault(part if answered else "", []).append((words, anchor))
+    for facts in (one["facts"] for one in sentences):
+        anchors = ("related",) if facts["kind"] == "related" else _HELP.get(facts.get("reason", ""), ())
+        shown = [(": ".join(titles[anchor]), anchor) for anchor in anchors if anchor in titles]
+        links.setdefault(facts["part"], []).extend(shown)
     return render_page(
         title=content.title,
         kind="permgrad report",
-        headline=first_sentence(sentences),
+        headline=next((one["sentence"] for one in sentences if one["facts"].get("kind") == "skill"), ""),
         verdict=parts,
-        links=_links([name for name, _, _ in parts], tabs, [one["facts"] for one in sentences]),
+        links=links,
         facts=first_words.facts(content),
         warnings=content.warnings,
         tabs=tabs,
@@ -88,41 +100,6 @@ _HELP = {
 }
 
 
-def _in_plain_units(content: Assessment) -> Assessment:
-    """Return content whose explanations have units that every reader knows."""
-
-    def plain(explanation: Explanation | None) -> Explanation | None:
-        return None if explanation is None else in_plain_units(explanation)
-
-    rows = [replace(row, explanation=in_plain_units(row.explanation)) for row in content.rows]
-    listed, together = content.listed, content.together
-    if listed is not None:
-        local = [replace(one, explanation=in_plain_units(one.explanation)) for one in listed.local]
-        listed = replace(listed, local=local)
-    if together is not None:
-        together = replace(together, pairs=plain(together.pairs))
-    main, local_rows = plain(content.explanation), plain(content.local)
-    return replace(content, explanation=main, local=local_rows, rows=rows, listed=listed, together=together)
-
-
-def _links(
-    spoken: Sequence[str], tabs: Sequence[TabView], facts: Sequence[Mapping[str, Any]]
-) -> dict[str, list[tuple[str, str]]]:
-    """Return links, words and anchor, by the part of the verdict that they follow. Those of no part: by the name ""."""
-    titles = {section.anchor: (tab.title, section.title) for tab in tabs for section in tab.sections}
-    links: dict[str, list[tuple[str, str]]] = {}
-    for question, part, anchor in _QUESTIONS:
-        if anchor in titles:
-            answered = part in spoken
-            words = ": ".join(titles[anchor]) if answered else question
-            links.setdefault(part if answered else "", []).append((words, anchor))
-    for one in facts:
-        anchors = ("related",) if one["kind"] == "related" else _HELP.get(one.get("reason", ""), ())
-        shown = [(": ".join(titles[anchor]), anchor) for anchor in anchors if anchor in titles]
-        links.setdefault(one["part"], []).extend(shown)
-    return links
-
-
 def render_page(
     *,
     title: str,
@@ -145,17 +122,21 @@ def render_page(
     """
     from permgrad import __version__
 
-    tabs = filled(tabs)
     sections = [section for section in sections if section.blocks]
-    all_sections = [*sections, *(section for tab in tabs for section in tab.sections)]
-    data = {tab.name: tab.data for tab in tabs if tab.data is not None}
-    script = joined_scripts(tabs)
+    tabs = [tab for place, tab in enumerate(tabs) if tab.sections or place == 0]  # the first one has the verdict
+    shown = [*sections, *(section for tab in tabs for section in tab.sections)]
+    figures = {view.anchor: view.rows for section in shown for view in section.pictures if view.rows}
+    data = page_data({"figures": figures, **{tab.name: tab.data for tab in tabs if tab.data is not None}})
+    # The scripts of every page and those of its tabs, each only once.
+    names = dict.fromkeys([*SCRIPTS, *(name for tab in tabs for name in tab.scripts)])
+    scripts = [(_TEMPLATES / "scripts" / name).read_text(encoding="utf-8") for name in names]
+    script = _INDENTS.sub("\n", _COMMENTS.sub("", "\n".join([*scripts, "Page.start();"]))).strip()
     light = "".join(f"--{name}:{colour};" for colour, name in style.VARIABLES.items())
     dark = "".join(f"--{name}:{style.DARK[colour]};" for colour, name in style.VARIABLES.items())
     # Colours for light and dark screens. Paper is always light.
     screens = {"auto": "screen and (prefers-color-scheme:dark)", "dark": "screen", "light": "not all"}
     colours = f":root{{{light}}}\n@media {screens[theme]}{{:root{{{dark}}}}}\n"
-    text: str = _template().render(
+    return _PAGE.render(
         title=clean(title),
         kind=kind,
         scheme={"auto": "light dark"}.get(theme, theme),
@@ -168,43 +149,8 @@ def render_page(
         sections=sections,
         tabs=tabs,
         version=__version__,
-        css=colours + _part("report.css") + more_css,
-        page_data=deflated(page_data({"figures": _numbers(all_sections), **data})),
+        css=colours + (_TEMPLATES / "report.css").read_text(encoding="utf-8") + more_css,
+        page_data=base64.b64encode(zlib.compress(data.encode())).decode("ascii"),  # ``Page.start`` reads it
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
-    return text
-
-
-def _numbers(sections: Iterable[SectionView]) -> dict[str, Any]:
-    """Return the numbers of every figure by its anchor."""
-    figures = (view for section in sections for view in figures_in(section.blocks))
-    return {view.anchor: view.rows for view in figures if view.anchor and view.rows}
-
-
-#: Comments and indentation of scripts. The page leaves them out.
-_COMMENTS = re.compile(r"/\*\*.*?\*/ ?|^ *//[^\n]*$", re.DOTALL | re.MULTILINE)
-_INDENTS = re.compile(r"\n\s+")
-
-
-def joined_scripts(tabs: Iterable[TabView]) -> str:
-    """Join the scripts of every page and those of its tabs, each only once and without comments."""
-    names = dict.fromkeys([*SCRIPTS, *(name for tab in tabs for name in tab.scripts)])
-    joined = "\n".join([*(_part(f"scripts/{name}") for name in names), "Page.start();"])
-    return _INDENTS.sub("\n", _COMMENTS.sub("", joined)).strip()
-
-
-def _part(name: str) -> str:
-    return (resources.files("permgrad.pages") / "templates" / name).read_text(encoding="utf-8")
-
-
-@lru_cache(maxsize=1)
-def _template() -> Any:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("permgrad.pages", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html")

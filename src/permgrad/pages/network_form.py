@@ -23,7 +23,6 @@ from permgrad.models.network.branches import TableBranch
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
 from permgrad.models.network.multimodal import ImageTableNetwork
 from permgrad.models.network.network import HybridNetwork
-from permgrad.pages.page_data import packed
 
 _NAMES = {kind: name for name, kind in ACTIVATIONS.items()}
 _NOTHING = (nn.Dropout, Dropout, nn.Identity, nn.Flatten)
@@ -33,68 +32,67 @@ class NoFormError(Exception):
     """This model cannot predict in a page. The text says why, as a clause for users."""
 
 
-class Weights:
-    """Arrays one behind the other, as float32."""
+#: Arrays one behind the other.
+Weights = list[npt.NDArray[np.float32]]
 
-    def __init__(self) -> None:
-        self._parts: list[npt.NDArray[np.float32]] = []
-        self._size = 0
 
-    def add(self, numbers: Any) -> dict[str, Any]:
-        """Store an array and return where it begins, and its shape."""
-        if isinstance(numbers, torch.Tensor):
-            numbers = numbers.detach().cpu().numpy()
-        array = np.ascontiguousarray(numbers, dtype=np.float32)
-        place = {"at": self._size, "shape": list(array.shape)}
-        self._parts.append(array.reshape(-1))
-        self._size += array.size
-        return place
-
-    @property
-    def bytes(self) -> int:
-        """Size as base64 in the page."""
-        return 4 * -(-4 * self._size // 3)
-
-    def packed(self) -> dict[str, Any]:
-        """Return all numbers as the page holds them."""
-        return packed(np.concatenate(self._parts) if self._parts else np.zeros(0, dtype=np.float32))
+def add(weights: Weights, numbers: Any) -> dict[str, Any]:
+    """Store an array as float32, and return where it begins, and its shape."""
+    if isinstance(numbers, torch.Tensor):
+        numbers = numbers.detach().cpu().numpy()
+    array = np.ascontiguousarray(numbers, dtype=np.float32)
+    place = {"at": sum(part.size for part in weights), "shape": list(array.shape)}
+    weights.append(array.reshape(-1))
+    return place
 
 
 def network_form(model: Any, weights: Weights) -> dict[str, Any]:
     """Return the description of a fitted model's network, and add its matrices to ``weights``.
 
+    Its ``result`` says how outputs become what users read: probabilities with their calibration, or numbers in units
+    of y.
+
     Raises:
         NoFormError: The network has a part that the script does not know.
     """
-    if isinstance(model, ImageTableModel) and type(model.module_) is ImageTableNetwork:
-        network = _image_table(model.module_, weights)
-    elif isinstance(model, (HyNNClassifier, HyNNRegressor)) and type(model.module_) is HybridNetwork:
-        network = _hybrid(model.module_, weights)
+    image_table = isinstance(model, ImageTableModel)
+    module = getattr(model, "module_", None)
+    if image_table and type(module) is ImageTableNetwork:
+        form = _image_table(module, weights)
+    elif isinstance(model, (HyNNClassifier, HyNNRegressor)) and type(module) is HybridNetwork:
+        form = {"encoded": module.encoded, "outputs": module.outputs, "members": module.members}
+        form["table"] = branch = module.table_branch
+        if branch is not None:
+            if type(branch) is not TableBranch:
+                raise NoFormError("its table branch is not permgrad's")
+            layers: list[Any] = list(branch.layers)
+            scale = layers.pop(0) if isinstance(layers[0], MemberScale) else None
+            embedding, described, other = branch.embedding, None, list(range(layers[0].in_features))
+            if embedding is not None:
+                parts = ("frequency", "phase", "weight", "bias")
+                described = {"columns": branch.numeric.tolist(), "size": embedding.size}
+                described |= {name: add(weights, getattr(embedding, name)) for name in parts}
+                other = branch.other.tolist()
+            form["table"] = {
+                "embedding": described,
+                "other": other,
+                "scale": None if scale is None else add(weights, scale.weight),
+                "layers": _layers(layers, weights),
+            }
+        form["image"] = None if module.image_branch is None else _image(module, weights)
+        form["head"] = _head(list(module.head), {path: module.widths[path] for path in module.paths}, weights)
     else:
         raise NoFormError("only the networks of permgrad can predict inside a page")
-    return {**network, "result": _result(model)}
-
-
-def _result(model: Any) -> dict[str, Any]:
-    """Return how outputs become what users read: probabilities with their calibration, or numbers in units of y."""
-    classes = getattr(model, "classes_", None)
-    if classes is None:
-        image_table = isinstance(model, ImageTableModel)  # its network returns y's units
+    classes, calibration = getattr(model, "classes_", None), getattr(model, "calibration_", None)
+    if classes is None:  # a network of images and a table returns y's units
         mean, scale = (0.0, 1.0) if image_table else (float(model.target_mean_), float(model.target_scale_))
-        return {"task": "regression", "mean": mean, "scale": scale}
-    calibration = getattr(model, "calibration_", None)
-    return {
-        "task": "classification",
-        "classes": [str(label) for label in classes.tolist()],
-        "calibration": None if calibration is None or calibration.method is None else calibration.to_dict(),
-    }
-
-
-def _hybrid(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
-    form: dict[str, Any] = {"encoded": module.encoded, "outputs": module.outputs, "members": module.members}
-    form["table"] = None if module.table_branch is None else _table(module.table_branch, weights)
-    form["image"] = None if module.image_branch is None else _image(module, weights)
-    form["head"] = _head(list(module.head), {path: module.widths[path] for path in module.paths}, weights)
+        form["result"] = {"task": "regression", "mean": mean, "scale": scale}
+    else:
+        form["result"] = {
+            "task": "classification",
+            "classes": [str(label) for label in classes.tolist()],
+            "calibration": None if calibration is None or calibration.method is None else calibration.to_dict(),
+        }
     return form
 
 
@@ -117,44 +115,23 @@ def _image_table(module: ImageTableNetwork, weights: Weights) -> dict[str, Any]:
     }
 
 
-def _table(branch: nn.Module, weights: Weights) -> dict[str, Any]:
-    if type(branch) is not TableBranch:
-        raise NoFormError("its table branch is not permgrad's")
-    layers: list[Any] = list(branch.layers)
-    scale = layers.pop(0) if isinstance(layers[0], MemberScale) else None
-    embedding = branch.embedding
-    described = None
-    if embedding is not None:
-        described = {
-            "columns": branch.numeric.tolist(),
-            "size": embedding.size,
-            **{name: weights.add(getattr(embedding, name)) for name in ("frequency", "phase", "weight", "bias")},
-        }
-    return {
-        "embedding": described,
-        "other": branch.other.tolist() if embedding is not None else list(range(layers[0].in_features)),
-        "scale": None if scale is None else weights.add(scale.weight),
-        "layers": _layers(layers, weights),
-    }
-
-
 def _layers(layers: list[Any], weights: Weights) -> list[dict[str, Any]]:
     """Describe layers that act on each row's numbers."""
     forms: list[dict[str, Any]] = []
     for layer in layers:
         if is_plain(layer, nn.Linear):
             bias = torch.zeros(layer.out_features) if layer.bias is None else layer.bias
-            forms.append({"kind": "dense", "weight": weights.add(layer.weight), "bias": weights.add(bias)})
+            forms.append({"kind": "dense", "weight": add(weights, layer.weight), "bias": add(weights, bias)})
         elif type(layer) in _NAMES:
             forms.append({"kind": "activation", "name": _NAMES[type(layer)]})
         elif isinstance(layer, nn.BatchNorm1d):
             affine = Affine(layer)
-            forms.append({"kind": "affine", "scale": weights.add(affine.scale), "shift": weights.add(affine.shift)})
+            forms.append({"kind": "affine", "scale": add(weights, affine.scale), "shift": add(weights, affine.shift)})
         elif type(layer) is nn.LayerNorm:
-            numbers = {name: weights.add(getattr(layer, name)) for name in ("weight", "bias")}
+            numbers = {name: add(weights, getattr(layer, name)) for name in ("weight", "bias")}
             forms.append({"kind": "norm", **numbers, "epsilon": layer.eps})
         elif type(layer) is MemberLinear:
-            forms.append({"kind": "members", "weight": weights.add(layer.weight), "bias": weights.add(layer.bias)})
+            forms.append({"kind": "members", "weight": add(weights, layer.weight), "bias": add(weights, layer.bias)})
         elif not isinstance(layer, (*_NOTHING, MemberMean)):
             raise NoFormError(f"it has a layer of the kind {type(layer).__name__}")
     return forms
@@ -174,10 +151,10 @@ def _head(layers: list[Any], widths: dict[str, int], weights: Weights) -> dict[s
         raise NoFormError(f"its head begins with a layer of the kind {type(first).__name__}")
     return {
         "first": {
-            "tabular": weights.add(parts["tabular"]) if "tabular" in parts else None,
-            "image": weights.add(parts["image"]) if "image" in parts else None,
-            "scale": weights.add(scale) if scale is not None else None,
-            "bias": weights.add(first.bias),
+            "tabular": add(weights, parts["tabular"]) if "tabular" in parts else None,
+            "image": add(weights, parts["image"]) if "image" in parts else None,
+            "scale": add(weights, scale) if scale is not None else None,
+            "bias": add(weights, first.bias),
         },
         "layers": _layers(layers[1:], weights),
     }
@@ -202,12 +179,14 @@ def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
             weight = layer.weight
             if not blocks:  # the channels of the picture are equal
                 weight = weight.sum(dim=1, keepdim=True)
-            blocks.append({"weight": weights.add(weight), "bias": weights.add(layer.bias), "activation": "", "pool": 1})
+            blocks.append(
+                {"weight": add(weights, weight), "bias": add(weights, layer.bias), "activation": "", "pool": 1}
+            )
         elif type(layer) in _NAMES:
             blocks[-1]["activation"] = _NAMES[type(layer)]
         elif isinstance(layer, nn.BatchNorm2d):
             affine = Affine(layer)
-            blocks[-1] |= {"scale": weights.add(affine.scale), "shift": weights.add(affine.shift)}
+            blocks[-1] |= {"scale": add(weights, affine.scale), "shift": add(weights, affine.shift)}
         elif isinstance(layer, nn.MaxPool2d):
             blocks[-1]["pool"] = pair(layer.kernel_size)[0]
         elif not isinstance(layer, _NOTHING):
@@ -216,12 +195,12 @@ def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
     minimum, factor = renderer.ranges(range(len(positions)), torch.zeros(0))
     return {
         "pixels": renderer.height,
-        "minimum": weights.add(minimum),
-        "factor": weights.add(factor),
+        "minimum": add(weights, minimum),
+        "factor": add(weights, factor),
         "top": renderer.scale if renderer.clip else None,
         "place": (positions[:, 0] * renderer.width + positions[:, 1]).tolist(),
         "overlap": renderer.overlap,
-        "kernel": None if renderer.blur is None else weights.add(renderer.blur.kernel()),
+        "kernel": None if renderer.blur is None else add(weights, renderer.blur.kernel()),
         "blocks": blocks,
         "layers": _layers(layers[flat + 1 :], weights),
     }

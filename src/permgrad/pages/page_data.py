@@ -1,11 +1,10 @@
-"""The data of the page's scripts: JSON, and its packed form inside the page, which no string can close."""
+"""The data of the page's scripts: JSON that no string in it can close, and arrays in a packed form."""
 
 from __future__ import annotations
 
 import base64
 import json
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,16 +27,6 @@ def page_data(data: Mapping[str, Any]) -> str:
     """
     text = json.dumps(_plain(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.translate(_ESCAPES).encode("utf-8", "replace").decode("utf-8")
-
-
-def deflated(text: str) -> str:
-    """Return a text as the page holds it: compressed (zlib), as base64. ``Page.start`` reads it.
-
-    Examples:
-        >>> zlib.decompress(base64.b64decode(deflated("[1, 2]")))
-        b'[1, 2]'
-    """
-    return base64.b64encode(zlib.compress(text.encode())).decode("ascii")
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,12 +23,12 @@ from permgrad.pages.page_data import packed
 from permgrad.pages.plots._inputs import shown_input
 from permgrad.pages.plots.image import displayable
 from permgrad.pages.plots.text import words_of
-from permgrad.pages.units import scale_words
+from permgrad.pages.units import SCALES
 from permgrad.pages.words import clean
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
-    from permgrad.assess.sections.rows import ListedSection, LocalRows, SimilarRows
+    from permgrad.assess.sections.rows import ListedSection, LocalRows
     from permgrad.attribution.explanation import Explanation
 
 #: Columns of listed rows. Letters of all their texts together, and of each at least and at most.
@@ -56,48 +58,52 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
         "random": packed(np.asarray(listed.random), "u1"),
         "truth": packed(truth, "u2" if shares else "f4"),
         "predicted": packed(np.asarray(listed.predicted) * 65535 + 0.5, "u2") if shares else packed(listed.predicted),
-        "columns": _grouped(listed.table.iloc[:, content.by_rank(listed.table.columns)[:_COLUMNS]], listed),
+        "columns": columns_data(listed.table.iloc[:, content.by_rank(listed.table.columns)[:_COLUMNS]], listed.groups),
         "identifiers": [] if listed.identifiers is None else columns_data(listed.identifiers),
         "parts": [part for local in listed.local if (part := _parts(local, listed, content, places)) is not None],
-        "pictures": _pictures(listed, content, places),
-        "texts": _texts(listed, content, places),
     }
+    data["pictures"], data["texts"] = _drawn(listed, content, places)
     scored = (content.metrics or {}).get("intervals")
     if listed.inside is not None and scored:
         data["inside"], data["coverage"] = packed(listed.inside, "u1" if shares else "f4"), percent(scored["coverage"])
     if listed.similar is not None:
         similar = listed.similar
-        columns = columns_data(similar.table.iloc[:, content.by_rank(similar.table.columns)])
-        data["similar"] = {**_similar(similar, shares=shares), "columns": columns}
+        data["similar"] = {
+            "searched": similar.searched,
+            "of": similar.of,
+            "near": packed(similar.near, "u2"),
+            "distance": packed(similar.distance),
+            "beside": packed(similar.beside, "u2"),
+            "besideDistance": packed(similar.beside_distance),
+            "numbers": np.asarray(similar.numbers),
+            "truth": packed(similar.truth, "u2" if shares else "f4"),
+            "columns": columns_data(similar.table.iloc[:, content.by_rank(similar.table.columns)]),
+        }
     return data
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------
-def columns_data(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return columns with their names: ``values`` of numbers, or ``codes`` of ``levels`` (the last: missing)."""
+def columns_data(table: pd.DataFrame, groups: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Return columns with their names: ``values`` of numbers, or ``codes`` of ``levels`` (the last: missing).
+
+    ``groups`` are those of the tab Trust: the code of each row and the names, by column.
+    """
     count = max(sum(not pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes), 1)
     columns: list[dict[str, Any]] = []
     for place, name in enumerate(table.columns):
-        column = table.iloc[:, place]
+        column, entry = table.iloc[:, place], dict[str, Any](name=clean(name))
         if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-            columns.append({"name": clean(name), "values": numbers_data(column.to_numpy(np.float64, na_value=np.nan))})
-            continue
-        texts = column.astype(object)
-        codes, levels = pd.factorize(texts.where(texts.notna(), None))
-        most = min(_MOST, max(_LEAST, _LETTERS // count // max(len(levels), 1)))
-        words = [clean(written(level))[:most] for level in levels]
-        codes = np.where(codes < 0, len(words), codes)
-        columns.append({"name": clean(name), "levels": words, "codes": packed(codes, "u2")})
-    return columns
-
-
-def _grouped(table: pd.DataFrame, listed: ListedSection) -> list[dict[str, Any]]:
-    """Return listed columns with the groups of the tab Trust."""
-    columns = columns_data(table)
-    for name, column in zip(table.columns, columns, strict=True):
-        if str(name) in listed.groups:
-            codes, names = listed.groups[str(name)]
-            column["groups"] = {"names": [clean(word) for word in names], "codes": packed(codes, "u2")}
+            entry["values"] = numbers_data(column.to_numpy(np.float64, na_value=np.nan))
+        else:
+            texts = column.astype(object)
+            codes, levels = pd.factorize(texts.where(texts.notna(), None))
+            most = min(_MOST, max(_LEAST, _LETTERS // count // max(len(levels), 1)))
+            entry["levels"] = [clean(written(level))[:most] for level in levels]
+            entry["codes"] = packed(np.where(codes < 0, len(levels), codes), "u2")
+        if groups and str(name) in groups:
+            codes, names = groups[str(name)]
+            entry["groups"] = {"names": [clean(word) for word in names], "codes": packed(codes, "u2")}
+        columns.append(entry)
     return columns
 
 
@@ -133,7 +139,7 @@ def _parts(
     return {
         "method": clean(explanation.method).replace("_", " "),
         **{key: clean(explanation.meta[key]) if explanation.meta.get(key) else "" for key in ("baseline", "unit")},
-        "scale": scale_words(explanation),
+        "scale": SCALES.get(str(explanation.meta.get("unit")), ""),
         "features": [clean(name) for name in explanation.names],
         "outputs": [clean(name) for name in explanation.outputs],
         "row": packed(at, "u2"),
@@ -156,51 +162,39 @@ def _outputs(explanation: Explanation, listed: ListedSection, content: Assessmen
     return [explanation.outputs.index(name) for name in names if name in explanation.outputs]
 
 
-# ---- rows like it ----------------------------------------------------------------------------------------------------
-def _similar(similar: SimilarRows, *, shares: bool) -> dict[str, Any]:
-    return {
-        "searched": similar.searched,
-        "of": similar.of,
-        "near": packed(similar.near, "u2"),
-        "distance": packed(similar.distance),
-        "beside": packed(similar.beside, "u2"),
-        "besideDistance": packed(similar.beside_distance),
-        "numbers": np.asarray(similar.numbers),
-        "truth": packed(similar.truth, "u2" if shares else "f4"),
-    }
+# ---- pictures and words ----------------------------------------------------------------------------------------------
+def _drawn(
+    listed: ListedSection, content: Assessment, places: Mapping[int, int]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return rows' images, each with the picture that is laid over it, and the words of rows of text with their values.
 
-
-# ---- pictures --------------------------------------------------------------------------------------------------------
-def _pictures(listed: ListedSection, content: Assessment, places: Mapping[int, int]) -> list[dict[str, Any]]:
-    """Return rows' images, each with the picture that is laid over it, until they take too much room."""
+    Row by row, until the images take too much room.
+    """
     pictures: list[dict[str, Any]] = []
-    room = _PICTURES
-    for local, place, row in _explained(listed, places):
-        for name in picture_inputs(local.explanation, layouts=content.image_counts):
-            output = _outputs(local.explanation, listed, content, row)[0]
-            picture = _picture(local.explanation, name, place, output)
-            if picture is None or room < len(picture["image"]) + len(picture["over"]):
-                continue
-            room -= len(picture["image"]) + len(picture["over"])
-            pictures.append({"row": row, "name": clean(name or "the row as an image"), **picture})
-    return pictures
-
-
-def _explained(listed: ListedSection, places: Mapping[int, int]) -> Iterator[tuple[LocalRows, int, int]]:
-    """Yield explanations with a row's place in them and in the list, row by row."""
-    sources = [*listed.local, *([] if listed.maps is None else [listed.maps])]
-    for place in range(max((len(local.numbers) for local in sources), default=0)):
-        for local in sources:
-            if place < len(local.numbers) and int(local.numbers[place]) in places:
-                yield local, place, places[int(local.numbers[place])]
-
-
-def picture_inputs(explanation: Explanation, *, layouts: bool) -> list[str]:
-    """Return the image inputs of an explanation. ``layouts``: also the row drawn as an image, by the empty name."""
-    named = [key.partition(":")[2] for key in explanation.maps if key.startswith("images:")]
-    named = [name for name in named if explanation.maps[f"images:{name}"].ndim in (3, 4)]
-    shown = [name for name in named if {f"segments:{name}", f"maps:{name}"} & set(explanation.maps)]
-    return [*([""] if layouts and {"cam", "images"} <= set(explanation.maps) else []), *shown]
+    texts: list[dict[str, Any]] = []
+    room, sources = _PICTURES, [*listed.local, *([] if listed.maps is None else [listed.maps])]
+    longest = max((len(local.numbers) for local in sources), default=0)
+    for place, local in itertools.product(range(longest), sources):
+        row = places.get(int(local.numbers[place])) if place < len(local.numbers) else None
+        if row is None:
+            continue
+        explanation, maps = local.explanation, local.explanation.maps
+        output = _outputs(explanation, listed, content, row)[0]
+        inputs = [key.partition(":")[2] for key in maps if key.startswith("images:") and maps[key].ndim in (3, 4)]
+        inputs = [name for name in inputs if {f"segments:{name}", f"maps:{name}"} & set(maps)]
+        drawn_row = content.image_counts and {"cam", "images"} <= set(maps)  # the row as an image has no name
+        for name in ["", *inputs] if drawn_row else inputs:
+            picture = _picture(explanation, name, place, output)
+            if picture is not None and room >= len(picture["image"]) + len(picture["over"]):
+                room -= len(picture["image"]) + len(picture["over"])
+                pictures.append({"row": row, "name": clean(name or "the row as an image"), **picture})
+        metas = (explanation.meta, *explanation.meta.get("by_input", {}).values())
+        if len(texts) == _TEXTS or not any(meta.get("tokens") for meta in metas):
+            continue
+        with suppress(InputError):  # its words are not among the features
+            words, values = words_of(explanation, place, output)
+            texts.append({"row": row, "words": words[:_WORDS], "values": values[:_WORDS], "more": len(words) - _WORDS})
+    return pictures, texts
 
 
 def _picture(explanation: Explanation, name: str, place: int, output: int) -> dict[str, Any] | None:
@@ -235,26 +229,3 @@ def _png(array: Array) -> str:
     stream = io.BytesIO()
     picture.save(stream, format="PNG", optimize=True)
     return base64.b64encode(stream.getvalue()).decode("ascii")
-
-
-# ---- words -----------------------------------------------------------------------------------------------------------
-def _texts(listed: ListedSection, content: Assessment, places: Mapping[int, int]) -> list[dict[str, Any]]:
-    """Return the words of rows of text with their values."""
-    texts: list[dict[str, Any]] = []
-    for local, place, row in _explained(listed, places):
-        output = _outputs(local.explanation, listed, content, row)[0]
-        try:
-            words, values = words_of(local.explanation, place, output)
-        except InputError:  # it has no words
-            continue
-        if len(texts) < _TEXTS:
-            texts.append({"row": row, "words": words[:_WORDS], "values": values[:_WORDS], "more": len(words) - _WORDS})
-    return texts
-
-
-def positions(numbers: Sequence[int], listed: ListedSection | None) -> list[int]:
-    """Return the positions of rows in the list by their numbers, −1 for others."""
-    if listed is None:
-        return [-1] * len(numbers)
-    places = {int(number): place for place, number in enumerate(np.asarray(listed.numbers).tolist())}
-    return [places.get(int(number), -1) for number in numbers]

@@ -16,7 +16,7 @@ from permgrad.base.significance import LEVEL, deserves_words
 from permgrad.data.read.dates import date_text
 from permgrad.evaluation.baselines import baselines
 from permgrad.evaluation.calibration import Reliability
-from permgrad.evaluation.metrics import Task, metrics, primary_metric
+from permgrad.evaluation.metrics import Task, primary_metric
 from permgrad.evaluation.segments import worse_groups
 from permgrad.pages.words import clean, listed, shorten, value_text
 
@@ -33,50 +33,6 @@ _MEMBERS, _GROUPS, _LEAKS = 8, 4, 5
 def known_classes(measured: Mapping[str, Any]) -> int:
     """Return the number of classes of some test metrics, or 0 for regression."""
     return len(measured.get("labels") or ()) - len(measured.get("unseen") or ())
-
-
-def skill_words(
-    target: str, task: Task, test: Mapping[str, Any], judged: Mapping[str, Any], *, subject: str = "The model"
-) -> str:
-    """Return a sentence if a model, its probabilities or its classes are no better than a constant, else "".
-
-    ``judged`` are the constant's metrics with ``learnt`` and ``ahead`` of ``permgrad.evaluation.skill``.
-    """
-    ahead = judged["ahead"]
-    first = metrics.get(next(iter(ahead))) if ahead else primary_metric(task, known_classes(test))
-
-    def pair(name: str) -> str:
-        return f"{metrics.get(name).label} {number(test.get(name))} against {number(judged.get(name))}"
-
-    def above(name: str) -> bool:
-        return name in ahead and ahead[name]["ci_low"] > 0
-
-    def relation(name: str) -> str:
-        if name not in ahead or ahead[name]["difference"] <= 0:
-            return "worse than" if name in ahead and ahead[name]["ci_high"] < 0 else "no better than"
-        return "not significantly better than"
-
-    if not judged["learnt"]:
-        names = [first.name] if task == "regression" else dict.fromkeys([first.name, "log_loss"])
-        pairs = " and ".join(pair(name) for name in names if test.get(name) is not None)
-        return (
-            f"{subject} predicts {shorten(target, 60)} {relation(first.name)} a constant that ignores the features "
-            f"({pairs} on the test rows)."
-        )
-    if "log_loss" in ahead and not above("log_loss"):
-        order = above("roc_auc")
-        but = "it ranks the rows better than chance" if order else "its classes are right more often"
-        name = "roc_auc" if order else first.name
-        return (
-            f"Its probabilities are {relation('log_loss')} a constant ({pair('log_loss')}), although {but} "
-            f"({pair(name)})."
-        )
-    if first.name == "accuracy" and first.name in ahead and not above("accuracy"):
-        return (
-            f"Its classes are right no more often than the most frequent class ({pair('accuracy')}), although its "
-            f"probabilities are better than a constant ({pair('log_loss')})."
-        )
-    return ""
 
 
 def baseline_label(name: str) -> str:
@@ -126,20 +82,6 @@ def against_baselines(task: Task, measured: Mapping[str, Any]) -> str:
     del tests[best[0]]
     ahead = [baseline_label(name) for name, one in tests.items() if one["p_holm"] < LEVEL and one["difference"] > 0]
     return f"{words} The model is significantly better than {listed(ahead)}." if ahead else words
-
-
-def unseen_words(target: str, test: Mapping[str, Any] | None) -> str:
-    """Name classes of the test rows that no training row has, or return an empty text."""
-    unseen = (test or {}).get("unseen")
-    if not unseen:
-        return ""
-    count = sum(unseen.values())
-    names = listed([shorten(name, 40) for name in list(unseen)[:5]]) + (" and others" if len(unseen) > 5 else "")
-    it = by_count(count, "it counts", "they count")
-    return (
-        f"{counted(count, 'test row')} {by_count(count, 'has', 'have')} a class of {shorten(target, 60)} that no "
-        f"training row has ({names}): {it} as wrong, and the log loss leaves {by_count(count, 'it', 'them')} out."
-    )
 
 
 #: How well a column alone predicts the target.

@@ -48,6 +48,9 @@ FIXED_DARK, FIXED_LIGHT = "#20262a", "#ffffff"
 PATH_COLOURS = {"tabular": TABULAR, "image": IMAGE, "table": TABULAR, "interaction": INTERACTION}
 LINE_STYLES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 
+#: Colour and line style of the first classes or lines. Further ones begin again.
+LINES: list[dict[str, Any]] = [{"color": colour, "linestyle": line} for line in LINE_STYLES for colour in SERIES]
+
 SANS = ("Inter", "Source Sans 3", "Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
 OTHER_SCRIPTS = (
     "Noto Sans CJK SC",

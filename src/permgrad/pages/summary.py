@@ -15,7 +15,7 @@ from permgrad.base.errors import counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages.choices import as_global, largest, pick_output
 from permgrad.pages.ranks import FEWEST_ROWS, order_words, shown_ranks, training_words
-from permgrad.pages.words import clean, labels_of, level_text, quantity_of, shorten, value_text
+from permgrad.pages.words import clean, confidence_words, labels_of, quantity_of, shorten, value_text
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -151,11 +151,13 @@ def order_sentence(explanation: Explanation, column: int, most: int) -> str:
     """Return sentences: how certain the order is."""
     ranks = None if _rows(explanation) == 1 else shown_ranks(explanation, column)
     asked = explanation.meta.get("ensure_top")
-    level = float(explanation.meta.get("confidence", 0.95))
-    parts = [] if asked is None or column else [f"{top_words(asked, level)}."]
+    parts = []
+    if asked is not None and not column:
+        parts.append(f"{top_words(asked, float(explanation.meta.get('confidence', 0.95)))}.")
     if ranks is not None:
         words = order_words(ranks, most)
-        parts.append(f"Order at {level_text(level)} confidence: {words}." if words else "The order is not certain.")
+        level = confidence_words(explanation)
+        parts.append(f"Order at {level} confidence: {words}." if words else "The order is not certain.")
     return " ".join(parts)
 
 
@@ -227,7 +229,7 @@ def circumstances(explanation: Explanation) -> str:
     has_intervals = explanation.low is not None and np.isfinite(explanation.low).any()
     if explanation.scope == "global" and has_intervals and not _too_few(explanation):
         rough = ", rough with so few rows" if _rows(explanation) <= ROUGH else ""
-        parts.append(f"Intervals: {level_text(float(meta.get('confidence', 0.95)))}{rough}")
+        parts.append(f"Intervals: {confidence_words(explanation)}{rough}")
     return " ".join(f"{part}." for part in parts)
 
 
@@ -271,8 +273,7 @@ def missing_summary(result: Missing, measure: str, top_n: int) -> str:
     if always := result.meta.get("always"):
         lines.append(f"Always present: {', '.join(map(clean, always))}.")
     if isinstance(result.meta.get("rows"), int):
-        level = level_text(float(result.meta.get("confidence", 0.95)))
-        lines.append(f"{counted(result.meta['rows'], 'row')}. Intervals: {level}.")
+        lines.append(f"{counted(result.meta['rows'], 'row')}. Intervals: {confidence_words(result)}.")
     order = largest(values if measure != "loss" else -values, top_n)
     names = labels_of([result.names[place] for place in order], 40)
     for name, text, place in zip(names, numbers(values[order]), order, strict=True):

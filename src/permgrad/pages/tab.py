@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence, Sized
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from permgrad.pages.views import SectionView, built
+from permgrad.pages.views import SectionView
 from permgrad.pages.words import clean
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
 
-#: Anchor and title of a section, and the function that adds its blocks.
-Section = tuple[str, str, Callable[[SectionView, "Assessment"], None]]
+#: Anchor and title of a section, and the function that adds its blocks, from the section and the content. A fourth
+#: entry is the field of the content, or of one of its fields, without which the section is left out. The function then
+#: takes it too.
+Section = tuple[str, str, Callable[..., None]] | tuple[str, str, Callable[..., None], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +56,20 @@ class TabView:
 
 
 def tab_view(tab: Tab, content: Assessment) -> TabView:
-    """Build a tab. Additional sections of the content that name it come last."""
-    sections = built(tab.sections, content)
+    """Build a tab of the sections that have content. Additional sections that name it come last."""
+    sections: list[SectionView] = []
+    for anchor, heading, fill, *needs in tab.sections:
+        needed: Any = content
+        for name in (name for path in needs for name in path.split(".")):
+            needed = getattr(needed, name, None)
+        if needed is not None and (not isinstance(needed, Sized) or len(needed)):
+            sections.append(section := SectionView(anchor, heading))
+            fill(section, content, *[needed for _ in needs])
     for place, one in enumerate(content.extra):
         if one.tab == tab.name:
             sections.append(section := SectionView(f"extra-{place}", clean(one.title)))
             section.text(*map(clean, one.text))
             section.figure(one.drawing, clean(one.drawing_text))
     title = tab.title if isinstance(tab.title, str) else tab.title(content)
-    return TabView(tab.name, title, sections, tab.data(content), tab.scripts)
-
-
-def filled(views: Sequence[TabView]) -> list[TabView]:
-    """Leave out sections without content, and tabs without sections, except the first one, which has the verdict."""
-    shown = [replace(view, sections=[section for section in view.sections if section.blocks]) for view in views]
-    return [view for place, view in enumerate(shown) if view.sections or place == 0]
+    shown = [section for section in sections if section.blocks]
+    return TabView(tab.name, title, shown, tab.data(content), tab.scripts)

@@ -18,7 +18,6 @@ from permgrad.pages.plots.training import MOST_SLICES, setting_importances, tria
 from permgrad.pages.views import (
     Builder,
     Cell,
-    Column,
     Fact,
     Mark,
     SectionView,
@@ -185,10 +184,10 @@ def _trials(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any])
         if all(isinstance(value, (int, float, np.number)) and not isinstance(value, bool) for value in values.dropna()):
             columns.append(figures_of(heading, values, texts, marks))
         else:
-            columns.append(Column(heading, list(map(Cell, texts, texts, marks)), "text"))
+            columns.append((heading, "text", list(map(Cell, texts, texts, marks))))
     if "reason" in table and table["reason"].notna().any():
         reasons = [Cell("" if pd.isna(reason) else clean(reason), None, "quiet") for reason in table["reason"]]
-        columns.append(Column("reason", reasons, "text"))
+        columns.append(("reason", "text", reasons))
     section.table(table_of("Click a heading to sort. trials.csv has the same without times.", columns))
 
 

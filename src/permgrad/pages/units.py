@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from permgrad.pages.words import clean, shorten
 
 if TYPE_CHECKING:
+    from permgrad.assess.assessment import Assessment
     from permgrad.attribution.explanation import Explanation
 
 #: Loss of an explanation to the metric that has the same loss.
@@ -33,25 +34,18 @@ BEYOND_ALL = (
 )
 
 
-def advantage(explanation: Explanation, measured: Mapping[str, Any]) -> float | None:
+def advantage(about: Mapping[str, Any], measured: Mapping[str, Any]) -> float | None:
     """Return how much lower the model's loss is than a constant's, in the loss of an explanation.
 
-    ``measured`` is ``metrics.json``. None if the model has learned nothing, or the losses are not the same.
+    ``about`` is the explanation's ``meta``, ``measured`` is ``metrics.json``. None if the model has learned nothing, or
+    the losses are not the same.
 
     Examples:
-        >>> from types import SimpleNamespace
-        >>> explained = SimpleNamespace(meta={"loss": "squared_error", "quantity": "increase of the loss"})
-        >>> advantage(explained, {"test": {"mse": 4.0}, "constant": {"mse": 10.0, "learnt": True}})
+        >>> about = {"loss": "squared_error", "quantity": "increase of the loss"}
+        >>> advantage(about, {"test": {"mse": 4.0}, "constant": {"mse": 10.0, "learnt": True}})
         6.0
     """
-    if "increase" not in str(explanation.meta.get("quantity")):
-        return None
-    return advantage_in(str(explanation.meta.get("loss")), measured)
-
-
-def advantage_in(loss: str, measured: Mapping[str, Any]) -> float | None:
-    """Return how much lower the model's loss is than a constant's, or None if the model has learned nothing."""
-    metric = _METRICS.get(loss)
+    metric = _METRICS.get(str(about.get("loss"))) if "increase" in str(about.get("quantity")) else None
     test, constant = measured.get("test") or {}, measured.get("constant") or {}
     ends = [float(entry[metric]) for entry in (constant, test) if metric is not None and entry.get(metric) is not None]
     if not constant.get("learnt", False) or len(ends) < 2:
@@ -62,14 +56,12 @@ def advantage_in(loss: str, measured: Mapping[str, Any]) -> float | None:
 
 def in_shares(explanation: Explanation, whole: float) -> Explanation:
     """Return an explanation in per cent of the model's advantage ``whole``."""
-    factor = 100.0 / whole
-
-    def scaled(values: Any) -> Any:
-        return None if values is None else values * factor
-
-    changes: dict[str, Any] = {name: scaled(getattr(explanation, name)) for name in ("values", "std", "low", "high")}
+    factor, changes = 100.0 / whole, dict[str, Any]()
+    for name in ("values", "std", "low", "high"):
+        numbers = getattr(explanation, name)
+        changes[name] = None if numbers is None else numbers * factor
     for name in ("parts", "part_std"):
-        changes[name] = {key: scaled(values) for key, values in getattr(explanation, name).items()}
+        changes[name] = {key: numbers * factor for key, numbers in getattr(explanation, name).items()}
     meta = {**explanation.meta, "quantity": "share of the model's advantage", "unit": "%"}
     return replace(explanation, **changes, meta=meta)
 
@@ -78,22 +70,41 @@ def in_shares(explanation: Explanation, whole: float) -> Explanation:
 _PLAIN = {"nats": "log loss", "logit": "raw score"}
 
 
-def in_plain_units(explanation: Explanation) -> Explanation:
-    """Return an explanation in a unit, and by a name, that every reader knows.
+def plain_units(explanation: Any) -> Any:
+    """Return an explanation in a unit, and by a name, that every reader knows. None stays None.
 
     Examples:
         >>> import numpy as np
         >>> from permgrad import Explanation
         >>> names = ("a",), ("table",), ("all",)
         >>> explained = Explanation(np.ones((1, 1)), *names, "permgrad", "global", meta={"unit": "nats"})
-        >>> in_plain_units(explained).meta["unit"]
+        >>> plain_units(explained).meta["unit"]
         'log loss'
     """
+    if explanation is None:
+        return None
     from permgrad.attribution.explanation.log_odds import in_log_odds  # loads torch
 
     explanation = in_log_odds(explanation)
     plain = _PLAIN.get(str(explanation.meta.get("unit")))
     return explanation if plain is None else replace(explanation, meta={**explanation.meta, "unit": plain})
+
+
+def in_plain_units(content: Assessment) -> Assessment:
+    """Return content whose explanations have units that every reader knows.
+
+    Pairs are in shares of the model's advantage where there are any, as the ranking of the page is.
+    """
+    listed, together = content.listed, content.together
+    if listed is not None:
+        listed = replace(listed, local=[replace(one, explanation=plain_units(one.explanation)) for one in listed.local])
+    if together is not None and together.pairs is not None:
+        pairs = plain_units(together.pairs)
+        whole = advantage(pairs.meta, content.metrics or {})
+        together = replace(together, pairs=pairs if whole is None else in_shares(pairs, whole))
+    rows = [replace(row, explanation=plain_units(row.explanation)) for row in content.rows]
+    main, local = plain_units(content.explanation), plain_units(content.local)
+    return replace(content, explanation=main, local=local, rows=rows, listed=listed, together=together)
 
 
 def output_words(explanation: Explanation, target: str, output: int) -> str:
@@ -104,13 +115,11 @@ def output_words(explanation: Explanation, target: str, output: int) -> str:
     return unit if explanation.outputs[output] == "all" else f"{unit} of {shorten(explanation.outputs[output], 40)}"
 
 
-def scale_words(explanation: Explanation) -> str:
-    """Say what the numbers of attributions to classes mean, or return an empty text."""
-    words = {
-        "log-odds": " Log-odds of 0 are a probability of 50\u00a0%, 1 is 73\u00a0%, and −1 is 27\u00a0%.",
-        "raw score": " A class is the more probable, the larger its raw score is compared with those of the others.",
-    }
-    return words.get(str(explanation.meta.get("unit")), "")
+#: What the numbers of attributions to classes mean, by their unit.
+SCALES = {
+    "log-odds": " Log-odds of 0 are a probability of 50\u00a0%, 1 is 73\u00a0%, and −1 is 27\u00a0%.",
+    "raw score": " A class is the more probable, the larger its raw score is compared with those of the others.",
+}
 
 
 def error_without(explanation: Explanation, measured: Mapping[str, Any]) -> Callable[[float], float] | None:

@@ -65,13 +65,8 @@ class Cell:
     mark: Mark = ""
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of a table, from the top."""
-
-    heading: str
-    cells: Sequence[Cell]
-    kind: Kind = "number"
+#: A column of a table, from the top: its heading, its kind, and its cells.
+Column = tuple[str, Kind, Sequence[Cell]]
 
 
 @dataclass(frozen=True)
@@ -94,25 +89,14 @@ class Fact:
     label: str
 
 
-def figures_in(blocks: Iterable[tuple[str, Any]]) -> Iterator[FigureView]:
-    """Yield the pictures among blocks, also those shown without JavaScript."""
-    for kind, block in blocks:
-        if kind == "figure":
-            yield block
-        elif kind == "figures":
-            yield from block
-        elif kind == "live":
-            yield from figures_in(block[1])
-
-
 @dataclass
 class SectionView:
-    """A section of the page: blocks in reading order. Empty ones and None are not added."""
+    """A section of the page: blocks in reading order, and its pictures. Empty blocks and None are not added."""
 
     anchor: str
     title: str
     blocks: list[Any] = field(default_factory=list)
-    _pictures: int = field(default=0, repr=False)
+    pictures: list[FigureView] = field(default_factory=list, repr=False)
 
     @contextmanager
     def live(self, name: str) -> Iterator[None]:
@@ -143,21 +127,30 @@ class SectionView:
         """Add paragraphs."""
         self.blocks += [("text", paragraph) for paragraph in paragraphs if paragraph]
 
-    def figure(self, drawing: Figure | str | None, caption: str = "", alt: str = "", *, timed: bool = False) -> None:
-        """Add a picture. ``timed``: it shows times."""
-        if drawing is not None:
-            view = figure_view(drawing, caption, alt or caption or self.title, timed=timed)
-            self.blocks.append(("figure", self._placed(view)))
+    def figure(
+        self,
+        drawing: Figure | str | None,
+        caption: str = "",
+        alt: str = "",
+        *,
+        timed: bool = False,
+        beside: bool = False,
+    ) -> None:
+        """Add a picture with its place on the page.
 
-    def figures(self, pairs: Sequence[tuple[Figure, str]], *, beside: bool) -> None:
-        """Add pictures with their captions, side by side if there is room, else one below the other."""
-        views = [self._placed(figure_view(drawing, caption, caption)) for drawing, caption in pairs]
-        self.blocks += [("figures", views)] if beside else [("figure", view) for view in views]
-
-    def _placed(self, view: FigureView) -> FigureView:
-        """Return a picture with its place on the page."""
-        self._pictures += 1
-        return replace(view, anchor=f"{self.anchor}-{self._pictures}")
+        ``timed``: it shows times. ``beside``: it stands next to the one before if that does too, and if there is room.
+        """
+        if drawing is None:
+            return
+        view = figure_view(drawing, caption, alt or caption or self.title, timed=timed)
+        view = replace(view, anchor=f"{self.anchor}-{len(self.pictures) + 1}")
+        self.pictures.append(view)
+        if not beside:
+            self.blocks.append(("figure", view))
+        elif self.blocks and self.blocks[-1][0] == "figures":
+            self.blocks[-1][1].append(view)
+        else:
+            self.blocks.append(("figures", [view]))
 
     def table(self, table: TableView | None, fold: str = "") -> None:
         """Add a table. With ``fold`` it is folded under that word."""
@@ -238,8 +231,8 @@ _restyled = lru_cache(maxsize=4096)(partial(_LOOKS.sub, _look))  # most elements
 _USED = re.compile(r'(?:url\(|href=")#([^)"]+)')
 _PLACES = {"d", "x", "y", "points"}
 _DECIMALS, _STEPS = re.compile(r"(\.\d\d)\d+"), re.compile(r"\s*([A-Za-z])\s*")
-#: Letters of a picture from which on its colours are reduced.
-_LARGE_PICTURE = 20_000
+#: The beginning of a picture inside a drawing, and letters of a picture from which on it has only 256 colours.
+_PNG, _LARGE_PICTURE = "data:image/png;base64,", 20_000
 
 
 def _fewer_colours(address: str) -> str:
@@ -249,25 +242,9 @@ def _fewer_colours(address: str) -> str:
     from PIL import Image
 
     stream = io.BytesIO()
-    with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as picture:
+    with Image.open(io.BytesIO(base64.b64decode(address.removeprefix(_PNG)))) as picture:
         picture.quantize(256, Image.Quantize.FASTOCTREE).save(stream, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
-
-
-def _attribute(name: str, value: str, prefix: str, used: set[str]) -> str | None:
-    """Return the value of an attribute as the page has it, or None if it is left out."""
-    if name.startswith("on") or (name == "id" and value not in used):
-        return None
-    if name == "id":
-        return prefix + value
-    if name == "href":
-        if value.startswith("#"):
-            return f"#{prefix}{value[1:]}"
-        return _fewer_colours(value) if value.startswith("data:image/png;base64,") else None
-    if name in _PLACES:
-        return _STEPS.sub(r"\1", _DECIMALS.sub(r"\1", value)).strip()
-    value = value.replace("url(#", f"url(#{prefix}")
-    return _restyled(value) if name in ("style", "fill", "stroke") else value
+    return _PNG + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 def _inline(figure: PlotFigure, alt: str) -> Markup:
@@ -283,11 +260,19 @@ def _inline(figure: PlotFigure, alt: str) -> Markup:
             if child.tag.removeprefix(f"{{{_SVG}}}") not in _ELEMENTS:
                 element.remove(child)
         for key, value in list(element.items()):
-            new = _attribute(key.rpartition("}")[2], value, prefix, used)
-            if new is None:
+            name = key.rpartition("}")[2]
+            unused, foreign = name == "id" and value not in used, not value.startswith(("#", _PNG))
+            if name.startswith("on") or unused or (name == "href" and foreign):
                 del element.attrib[key]
+            elif name == "id":
+                element.set(key, prefix + value)
+            elif name == "href":
+                element.set(key, f"#{prefix}{value[1:]}" if value.startswith("#") else _fewer_colours(value))
+            elif name in _PLACES:
+                element.set(key, _STEPS.sub(r"\1", _DECIMALS.sub(r"\1", value)).strip())
             else:
-                element.set(key, new)
+                renamed = value.replace("url(#", f"url(#{prefix}")
+                element.set(key, _restyled(renamed) if name in ("style", "fill", "stroke") else renamed)
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     root.set("role", "img")
@@ -298,8 +283,8 @@ def _inline(figure: PlotFigure, alt: str) -> Markup:
 # ---- tables ----------------------------------------------------------------------------------------------------------
 def table_of(caption: str, columns: Sequence[Column], *, sortable: bool = True) -> TableView:
     """Make a table of columns."""
-    rows = list(zip(*(column.cells for column in columns), strict=True))
-    heads = [(column.heading, column.kind) for column in columns]
+    rows = list(zip(*(cells for *_, cells in columns), strict=True))
+    heads = [(heading, kind) for heading, kind, _ in columns]
     return TableView(caption, heads, rows, sortable=sortable, tall=len(rows) > _TALL)
 
 
@@ -314,7 +299,7 @@ def figures_of(
     texts = map(write, array) if callable(write) else write
     marked = [marks] * len(array) if isinstance(marks, str) else marks
     numbers = [value if math.isfinite(value) else None for value in array]
-    return Column(heading, list(map(Cell, texts, numbers, marked)))
+    return heading, "number", list(map(Cell, texts, numbers, marked))
 
 
 #: Writes a count.
@@ -329,7 +314,7 @@ def names(values: Iterable[object], heading: str, marks: Sequence[Mark] | None =
         Cell("–", None, mark) if word is None else Cell(word, word.casefold(), mark)
         for word, mark in zip(words, marked, strict=True)
     ]
-    return Column(heading, cells, "text")
+    return heading, "text", cells
 
 
 def metric_heading(metric: Metric) -> str:

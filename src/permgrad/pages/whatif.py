@@ -10,7 +10,7 @@ the orders in which players join. The values of the page are those of
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -67,19 +67,33 @@ def what_if(model: Any, rows: ChangeableRows, ranking: Sequence[str] = (), *, la
         ranking: features, the most important first. The first 30 have their own share of a prediction.
         large: whether weights of more than 4 MB are included.
     """
-    weights = Weights()
+    weights: Weights = []
     try:
         network = network_form(model, weights)
     except NoFormError as error:
         return {"reason": f"This model cannot run inside the page: {error}."}
-    if weights.bytes > MOST_BYTES and not large:
+    size = 4 * -(-4 * sum(part.size for part in weights) // 3)  # as base64 in the page
+    if size > MOST_BYTES and not large:
         return {
-            "reason": f"The network is not in this page, because its weights take {weights.bytes / 1e6:.1f} MB, more "
+            "reason": f"The network is not in this page, because its weights take {size / 1e6:.1f} MB, more "
             f"than {MOST_BYTES / 1e6:.0f} MB. The option --what-if (what_if=True in Python) includes them."
         }
-    encoder = model.preprocessor_
-    groups = players(encoder, ranking)
-    background, spread = background_rows(model, how_many(network, len(groups)))
+    encoder, ranks = model.preprocessor_, {name: place for place, name in enumerate(ranking)}
+    # The features that share a prediction, with their encoded columns: the first ones, and all others as one.
+    # ``pg.explain`` takes the same as ``groups=``, with ``level="group"``.
+    groups = {name: columns.tolist() for name, columns in encoder.features("feature").items() if len(columns)}
+    if len(groups) > MOST_PLAYERS:
+        first = set(sorted(groups, key=lambda name: ranks.get(name, len(ranks)))[: MOST_PLAYERS - 1])
+        others = sorted(column for name, columns in groups.items() if name not in first for column in columns)
+        groups = {name: columns for name, columns in groups.items() if name in first} | {OTHERS: others}
+    # As many background rows as one edit is divided in time with. An edit changes half of the coalitions of its walks:
+    # an order and its reverse hold each feature in as many steps as there are players.
+    layers = [*(network["table"] or {"layers": []})["layers"][1:], *network["head"]["layers"]]
+    places = [layer["weight"] for layer in layers if layer["kind"] in ("dense", "members")]
+    places += [place for path in ("tabular", "image") if (place := network["head"]["first"][path])]
+    products = sum(int(np.prod(place["shape"][-2:])) * network["members"] for place in places) * len(groups)
+    count = next((rows for rows in _BACKGROUND if rows * products <= _MOST_PRODUCTS), _BACKGROUND[-1])
+    background, spread = background_rows(model, count)
     form = {
         "network": network,
         "encoder": encoder_form(encoder),
@@ -89,7 +103,7 @@ def what_if(model: Any, rows: ChangeableRows, ranking: Sequence[str] = (), *, la
     }
     return {
         "form": json.dumps(form, separators=(",", ":")),  # as text, so that no number of it is rounded
-        "weights": weights.packed(),
+        "weights": packed(np.concatenate(weights)),
         "background": packed(background),
         "orders": packed(shared_orders(SEED, len(groups), WALKS[-1]), "u2"),
         **_listed(rows, encoder),
@@ -122,33 +136,6 @@ def _listed(rows: ChangeableRows, encoder: TableEncoder) -> dict[str, Any]:
         "columns": columns,
         **({} if rows.fixed is None else {"fixed": packed(rows.fixed)}),
     }
-
-
-def players(encoder: TableEncoder, ranking: Sequence[str] = ()) -> dict[str, list[int]]:
-    """Return the features that share a prediction, with their encoded columns: the first ones, and all others as one.
-
-    ``pg.explain`` takes the same as ``groups=``, with ``level="group"``.
-    """
-    features = {name: columns.tolist() for name, columns in encoder.features("feature").items() if len(columns)}
-    if len(features) <= MOST_PLAYERS:
-        return features
-    ranked = [name for name in ranking if name in features] + [name for name in features if name not in set(ranking)]
-    first = set(ranked[: MOST_PLAYERS - 1])
-    others = sorted(column for name, columns in features.items() if name not in first for column in columns)
-    return {name: columns for name, columns in features.items() if name in first} | {OTHERS: others}
-
-
-def how_many(network: Mapping[str, Any], count: int) -> int:
-    """Return the number of background rows with which one edit is divided among ``count`` players in time.
-
-    An edit changes half of the coalitions of its walks: an order and its reverse hold each feature in ``count`` steps.
-    """
-    layers = [*(network["table"] or {"layers": []})["layers"][1:], *network["head"]["layers"]]
-    first = [network["head"]["first"][path] for path in ("tabular", "image")]
-    shapes = [layer["weight"]["shape"] for layer in layers if layer["kind"] in ("dense", "members")]
-    products = sum(int(np.prod(shape[-2:])) * network["members"] for shape in shapes)
-    products += sum(int(np.prod(place["shape"][-2:])) * network["members"] for place in first if place)
-    return next((rows for rows in _BACKGROUND if rows * count * products <= _MOST_PRODUCTS), _BACKGROUND[-1])
 
 
 def background_rows(model: Any, count: int) -> tuple[npt.NDArray[np.float32], list[float]]:

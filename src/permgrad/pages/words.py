@@ -16,6 +16,7 @@ from permgrad.base.numerals import fixed, number
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
+    from permgrad.attribution.missing import Missing
 
 
 #: Spaces, control characters, line ends and incomplete characters.
@@ -59,11 +60,6 @@ def listed(words: Iterable[str], most: int | None = None) -> str:
 def valued(names: Iterable[object], values: Iterable[float], write: Callable[[float], str] = number) -> str:
     """Write names with their values: ``a 0.100, b 0.200``."""
     return ", ".join(f"{clean(name)} {write(float(value))}" for name, value in zip(names, values, strict=True))
-
-
-def level_text(level: float) -> str:
-    """Write a confidence level: ``95 %``, ``99.99999 %``, never rounded to 100."""
-    return f"{100 * level:.12g}\u00a0%" if level <= 1 - 1e-14 else "almost 100\u00a0%"
 
 
 def p_text(p_value: float) -> str:
@@ -119,9 +115,10 @@ def texts_of(labels: Iterable[object]) -> Array:
     return np.array([str(label) for label in labels], dtype=object)
 
 
-def confidence_words(explanation: Explanation) -> str:
-    """Return the confidence level of an explanation's intervals in per cent."""
-    return level_text(float(explanation.meta.get("confidence", 0.95)))
+def confidence_words(explanation: Explanation | Missing) -> str:
+    """Return the confidence level of an explanation's intervals: ``95 %``, ``99.99999 %``, never rounded to 100."""
+    level = float(explanation.meta.get("confidence", 0.95))
+    return f"{100 * level:.12g}\u00a0%" if level <= 1 - 1e-14 else "almost 100\u00a0%"
 
 
 def towards(explanation: Explanation, column: int) -> str:

@@ -273,7 +273,7 @@ def _networks(section: SectionView, suite: SuiteResults) -> None:
         values = [(one if len(one) else some)["value"] for one, some in zip(of_network, every, strict=True)]
         means = [float(one.mean()) if len(one) else math.nan for one in values]
         columns.append(figures_of(_heading(metric.name), means))
-        columns.append(Column("range over seeds", [Cell(_span(one), None, "quiet") for one in values]))
+        columns.append(("range over seeds", "number", [Cell(_span(one), None, "quiet") for one in values]))
     section.table(table_of("How well the networks learned each function, on test rows.", columns))
 
 

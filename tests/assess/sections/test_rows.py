@@ -13,9 +13,10 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import nn
 
 import permgrad as pg
-from permgrad.pages.html import _in_plain_units, render_report
+from permgrad.pages.html import render_report
 from permgrad.pages.report import Report
 from permgrad.pages.rows_data import rows_data
+from permgrad.pages.units import in_plain_units
 
 
 def unpacked(stored) -> np.ndarray:
@@ -122,7 +123,7 @@ def test_the_parts_of_two_classes_add_up_to_the_log_odds(kind):
     X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 4)), columns=list("abcd"))
     model, inputs, chance = _two_classes(kind, X)
     y = np.where(X["a"] > 0, 1, 0)
-    made = _in_plain_units(content(model, inputs, y, positive=1))
+    made = in_plain_units(content(model, inputs, y, positive=1))
     odds = np.log(chance / (1 - chance))
     data = rows_data(made)
     for parts in data["parts"]:

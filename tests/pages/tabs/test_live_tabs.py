@@ -25,6 +25,7 @@ from permgrad.evaluation.thresholds import choose_threshold, metrics_at, operati
 from permgrad.pages.html import render_report
 from permgrad.pages.page_data import page_data
 from permgrad.pages.tabs import data, decisions, trust
+from permgrad.pages.views import SectionView
 
 EVIL = [name for name in dict.fromkeys(HOSTILE) if name.strip()]
 ROWS = 400
@@ -89,6 +90,13 @@ def test_the_share_inside_intervals_stands_on_paper_with_its_lowest_groups():
     assert words in page
 
 
+def doubts_of(content) -> list[str]:
+    """The list of caveats."""
+    section = SectionView("caveats", "All caveats")
+    trust.caveats(section, content)
+    return [words for kind, block in section.blocks if kind == "items" for words in block]
+
+
 def test_the_worse_group_and_the_shifted_column_are_named_and_stand_on_paper():
     content = content_of("classification")
     (worse,) = worse_groups(content.segments)
@@ -101,7 +109,7 @@ def test_the_worse_group_and_the_shifted_column_are_named_and_stand_on_paper():
     assert shifted["column"] == EVIL[3]
     assert "has clearly different values in the training and the test rows" in page
     assert "Results on the test rows by threshold." in page
-    doubts = trust.doubts(content)
+    doubts = doubts_of(content)
     assert any("clearly worse" in one for one in doubts)
     assert any("clearly different values" in one for one in doubts)
 
@@ -113,7 +121,7 @@ def test_a_model_without_faults_gets_no_alarm():
     content.segments = find_segments(test, Predicted(truth, truth + np.random.default_rng(3).normal(size=ROWS)))
     content.data = DataSection(rows={"train": 600, "test": ROWS}, drift=find_drift(table(600, 1), test))
     assert content.segments["tests"] > 20, "the precondition: many groups could be named"
-    assert trust.doubts(content) == []
+    assert doubts_of(content) == []
     assert "None of the checks for caveats found a reason for doubt." in html.unescape(render_report(content))
 
 

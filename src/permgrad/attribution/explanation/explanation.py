@@ -30,7 +30,7 @@ from permgrad.base.late import pd
 from permgrad.base.significance import clearly
 
 if TYPE_CHECKING:
-    from permgrad.pages.plots import PlotAccessor
+    from permgrad.pages.plots.accessor import PlotAccessor
 
 #: The method's name where each modality was explained by a different method.
 MIXED = "mixed"
@@ -177,7 +177,7 @@ class Explanation:
     def plot(self) -> PlotAccessor:
         """Plots of this explanation, such as ``.plot.bar()`` and ``.plot.beeswarm()``. Each returns a figure."""
         # NOTE: imported here because report imports this file.
-        from permgrad.pages.plots import PlotAccessor
+        from permgrad.pages.plots.accessor import PlotAccessor
 
         return PlotAccessor(self)
 

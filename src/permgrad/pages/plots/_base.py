@@ -244,12 +244,6 @@ def thinned(count: int, most: int) -> npt.NDArray[np.intp]:
     return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.intp))
 
 
-def series_style(position: int) -> dict[str, Any]:
-    """Return colour and line style of the n-th class or line."""
-    round_number, place = divmod(position, len(style.SERIES))
-    return {"color": style.SERIES[place], "linestyle": style.LINE_STYLES[round_number % len(style.LINE_STYLES)]}
-
-
 def signed_bars(axes: Any, values: Floats, height: float = 0.62, **options: Any) -> None:
     """Draw horizontal bars, the first on top, coloured by sign."""
     colours = [style.NEGATIVE if value < 0 else style.POSITIVE for value in np.nan_to_num(values)]
@@ -263,6 +257,10 @@ def intervals(axes: Any, low: Floats, high: Floats, **look: Any) -> None:
 
 
 # ---- pieces of axes --------------------------------------------------------------------------------------------------
+_QUARTERS = ([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+#: Options of ``axes.set`` that give both axes the range 0 to 1.
+UNIT_SQUARE: dict[str, Any] = {"xlim": (-0.01, 1.01), "ylim": (-0.01, 1.01)}
+UNIT_SQUARE |= dict(zip(("xticks", "xticklabels", "yticks", "yticklabels"), _QUARTERS * 2, strict=True))
 #: Coordinates: a share of the width, and the position of a row.
 BESIDE_ROW = ("axes fraction", "data")
 
@@ -354,20 +352,13 @@ def lying(bar: Any, low: float, high: float) -> None:
     plain_axis(bar.ax)
 
 
-def unit_square(axes: Any) -> None:
-    """Give both axes the range 0 to 1."""
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "0.25", "0.5", "0.75", "1"])
-    axes.grid(visible=True)
-
-
-def plain_axis(axes: Any, which: str = "x") -> None:
-    """Write few, plain numbers along one axis, or both: ``"xy"``."""
+def plain_axis(axes: Any, which: str = "x", *, counts: bool = False) -> None:
+    """Write few, plain numbers along one axis, or both: ``"xy"``. ``counts``: two or three whole numbers."""
+    ticks: dict[str, Any] = {"nbins": 2, "integer": True} if counts else {"nbins": 5, "steps": [1, 2, 2.5, 5, 10]}
     for name in which:
         axis = getattr(axes, f"{name}axis")
-        axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
-        axis.set_major_formatter(_tick_text)
+        axis.set_major_locator(MaxNLocator(**ticks))
+        axis.set_major_formatter((lambda value, _: f"{value:,.0f}") if counts else _tick_text)
 
 
 @lru_cache(maxsize=4096)  # matplotlib asks for the same few ticks again whenever it measures an axis
@@ -375,12 +366,6 @@ def _tick_text(value: float, _position: Any = None) -> str:
     if abs(value) < 1e-15:
         return "0"
     return fixed(value, 0) if 1000 <= abs(value) < 1e6 else compact(value, 6)
-
-
-def count_axis(axis: Any) -> None:
-    """Write two or three whole numbers along an axis of counts."""
-    axis.set_major_locator(MaxNLocator(nbins=2, integer=True))
-    axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
 def padded(values: npt.ArrayLike, share: float = 0.05) -> tuple[float, float]:

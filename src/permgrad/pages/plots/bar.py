@@ -158,10 +158,12 @@ def classes(
     figure, axes = base.one_panel(*size, title, f"{explanation.method}: importance for each class")
     table = values[order]
     bound = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
+    # Two digits, because features differ by powers of ten.
+    texts = ["≈ 0" if 0 < abs(value) < bound / 1000 else number(value, 2) for value in table.ravel()]
     shades = base.heat_table(
         axes,
         table,
-        np.reshape([_short(value, bound) for value in table.ravel()], table.shape) if cell >= 0.5 else None,
+        np.reshape(texts, table.shape) if cell >= 0.5 else None,
         (labels_of([shown.names[i] for i in order]), names),
         most=bound,
         signed=bool(np.nanmin(table, initial=0.0) < -0.1 * bound),
@@ -187,11 +189,6 @@ def classes(
 
 
 # ---- pieces ----------------------------------------------------------------------------------------------------------
-def _short(value: float, bound: float) -> str:
-    """Write a number of a table with two digits: features differ by powers of ten."""
-    return "≈ 0" if 0 < abs(value) < bound / 1000 else number(value, 2)
-
-
 def _ranked_rows(
     axes: Any,
     shown: Explanation,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.arrays import Booleans, Floats, Indexes
+from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.numerals import number
 from permgrad.evaluation.calibration import reliability
 from permgrad.pages import style
@@ -38,11 +38,6 @@ def confusion_matrix(matrix: npt.ArrayLike, labels: Sequence[Any]) -> PlotFigure
     return figure
 
 
-def _codes(truth: npt.ArrayLike, classes: Sequence[Any]) -> Indexes:
-    """Return each row's position among the classes, −1 for others."""
-    return pd.Index(np.asarray(classes)).get_indexer(pd.Index(np.asarray(truth)))
-
-
 MOST_ROC_CURVES = 5
 MOST_POINTS = 400
 
@@ -57,7 +52,8 @@ def roc_curves(
     """
     from sklearn.metrics import roc_auc_score, roc_curve
 
-    codes, table = _codes(truth, classes), np.nan_to_num(np.asarray(probabilities, dtype=np.float64))
+    codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(np.asarray(truth)))  # −1: none of them
+    table = np.nan_to_num(np.asarray(probabilities, dtype=np.float64))
     wanted = [positive] if len(classes) == 2 else list(range(len(classes)))
     areas = {k: float(roc_auc_score(codes == k, table[:, k])) for k in wanted if 0 < np.sum(codes == k) < len(codes)}
     absent = [k for k in wanted if k not in areas][:3]
@@ -75,10 +71,11 @@ def roc_curves(
     for place, k in enumerate(shown):
         x, y, _ = roc_curve(codes == k, table[:, k])
         points = base.thinned(len(x), MOST_POINTS)
-        axes.plot(x[points], y[points], label=f"{names[k]}  {areas[k]:.3f}", **base.series_style(place))
+        axes.plot(x[points], y[points], label=f"{names[k]}  {areas[k]:.3f}", **style.LINES[place])
     for k in absent:
         axes.plot([], [], linestyle="none", label=f"{names[k]}  undefined")
-    base.unit_square(axes)
+    axes.set(**base.UNIT_SQUARE)
+    axes.grid(visible=True)
     axes.set_xlabel("false positives, share")
     axes.set_ylabel("true positives, share")
     if names:
@@ -111,7 +108,8 @@ def calibration(
 
     A dashed line is ``before``, the probabilities before calibration.
     """
-    codes, table = _codes(truth, classes), np.asarray(probabilities, dtype=np.float64)
+    codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(np.asarray(truth)))
+    table = np.asarray(probabilities, dtype=np.float64)
     earlier = None if before is None else np.asarray(before, dtype=np.float64)
     counts = np.array([np.sum(codes == k) for k in range(len(classes))])
     most = np.argsort(-counts, kind="stable")[:MOST_CALIBRATION_PANELS]
@@ -124,7 +122,7 @@ def calibration(
         above.set_ylabel(f"observed share of {names[0]}")
         below.set_xlabel(f"predicted probability of {names[0]}")
         below.set_ylabel("rows")
-        base.count_axis(below.yaxis)
+        base.plain_axis(below, "y", counts=True)
     else:
         figure, panels = base.small_panels(len(shown), (style.WIDTH / 3, 2.25), room=0.5, sharex=True)
         for axes, name in zip(panels, names, strict=True):
@@ -166,7 +164,8 @@ def _reliability_curves(axes: Any, positive: Booleans, scores: Floats, before: F
         curve.predicted, curve.observed, "o-", color=style.TABULAR, markersize=4.2 if single else 3, linewidth=1.4,
         markeredgecolor=style.PAPER, markeredgewidth=0.5, label="this model", zorder=3,
     )  # fmt: skip
-    base.unit_square(axes)
+    axes.set(**base.UNIT_SQUARE)
+    axes.grid(visible=True)
     words = f"calibration error {number(curve.error, 2)}\n(by chance {number(curve.chance, 2)})"
     size = style.SIZE_SMALL if single else style.SIZE_SMALL - 0.5
     look: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": size, "color": style.INK, "linespacing": 1.3}

@@ -79,7 +79,8 @@ def activation(
     over.set_xlabel("activation map" + ("" if grey is None else " over it"))
     # The colour bar shows the opaque colours.
     base.colour_bar(over, scale, colours, "activation", fraction=0.04, pad=0.03)
-    where = _strongest(grid, "largest") if grid.any() else "all zero."
+    row, column = np.unravel_index(int(np.argmax(np.abs(grid))), grid.shape)
+    where = f"largest {number(float(grid[row, column]))} in row {row}, column {column}." if grid.any() else "all zero."
     figure.description = f"Activation map of {grid.shape[0]} by {grid.shape[1]} cells, {where}"
     return figure
 
@@ -111,7 +112,10 @@ def overlay(
     lay_over(over, grey, values, top, extent)
     over.set_xlabel(words[1] + ("" if image is None else " over it"))
     base.colour_bar(over, Normalize(-top, top), style.colour_map("diverging"), label, fraction=0.045, pad=0.03)
-    where = _strongest(values, "strongest") if np.nan_to_num(values).any() else "zero everywhere."
+    where, sizes = "zero everywhere.", np.abs(np.nan_to_num(values))
+    if sizes.any():
+        row, column = np.unravel_index(int(np.argmax(sizes)), values.shape)
+        where = f"strongest {number(float(values[row, column]))} in row {row}, column {column}."
     figure.description = f"Signed map of {values.shape[0]} by {values.shape[1]} cells over the image, {where}"
     return figure
 
@@ -138,12 +142,6 @@ def lay_over(axes: Any, grey: Floats | None, values: Floats, top: float, extent:
         colours[..., 3] = np.where(strength > 0, 0.15 + 0.7 * strength, 0.0)
     colours[~np.isfinite(values), 3] = 0.0
     axes.imshow(colours, extent=extent)
-
-
-def _strongest(values: Floats, word: str) -> str:
-    """Describe where the value of the largest size is."""
-    row, column = np.unravel_index(int(np.nanargmax(np.abs(values))), values.shape)
-    return f"{word} {number(float(values[row, column]))} in row {row}, column {column}."
 
 
 def displayable(picture: npt.ArrayLike) -> Floats:

@@ -45,43 +45,33 @@ def points(figure: Figure) -> list[_Line]:
                 middle = (ends[at] + ends[at + 2]) / 2 if ends[at + 2] is not None else None
                 if middle is not None and _named(middle, names) in names.values():
                     ends[at], ends[at + 2] = middle, None  # a bar beside a name
-            lines.append([panel, kind, series, *(write[at % 2](end, named[at % 2]) for at, end in enumerate(ends))])
+            label = "" if str(series).startswith("_") else str(series)
+            lines.append([panel, kind, label, *(write[at % 2](end, named[at % 2]) for at, end in enumerate(ends))])
             if 4 * len(lines) > MOST_NUMBERS:
                 return []
     return [HEADINGS, *lines] if lines else []
 
 
-def _marks(axes: Any) -> Iterator[tuple[str, str, Any, Any, Any, Any]]:
-    """Yield kind, series and places of every mark that is drawn in the units of the axes."""
+def _marks(axes: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield kind, label and places of every mark that is drawn in the units of the axes."""
     for line in axes.get_lines():
         if line.get_transform().contains_branch(axes.transData) and line.get_visible():
             x, y = (np.asarray(values, dtype=object) for values in (line.get_xdata(), line.get_ydata()))
-            yield from (("line", _label(line), *at, None, None) for at in zip(x, y, strict=True))
+            yield from (("line", line.get_label(), *at, None, None) for at in zip(x, y, strict=True))
     for drawn in axes.collections:
         if isinstance(drawn, PathCollection):
-            yield from (("dot", _label(drawn), *at, None, None) for at in np.asarray(drawn.get_offsets()))
+            yield from (("dot", drawn.get_label(), *at, None, None) for at in np.asarray(drawn.get_offsets()))
         elif isinstance(drawn, PolyCollection):
-            for path in drawn.get_paths():
-                yield from (("area", _label(drawn), *at, None, None) for at in np.asarray(path.vertices))
+            places = (at for path in drawn.get_paths() for at in np.asarray(path.vertices))
+            yield from (("area", drawn.get_label(), *at, None, None) for at in places)
     for image in axes.images:
-        yield from (("cell", f"{shown:.6g}", column, row, None, None) for (row, column), shown in _cells(image))
+        table = np.ma.filled(np.ma.asarray(image.get_array(), dtype=np.float64), np.nan)
+        for (row, column), shown in np.ndenumerate(table) if table.ndim == 2 else ():  # no picture in colour
+            yield "cell", f"{shown:.6g}", column, row, None, None
     for bar in axes.patches:
         if isinstance(bar, Rectangle) and bar.get_data_transform().contains_branch(axes.transData):
             (left, bottom), width, height = bar.get_xy(), bar.get_width(), bar.get_height()
-            yield "bar", _label(bar), left, bottom, left + width, bottom + height
-
-
-def _cells(image: Any) -> Iterator[tuple[tuple[int, int], float]]:
-    """Yield row, column and value of a drawn table. Pictures in colour have no values."""
-    table = np.ma.filled(np.ma.asarray(image.get_array(), dtype=np.float64), np.nan)
-    if table.ndim == 2:
-        for (row, column), value in np.ndenumerate(table):
-            yield (row, column), float(value)
-
-
-def _label(artist: Any) -> str:
-    label = str(artist.get_label())
-    return "" if label.startswith("_") else label
+            yield "bar", bar.get_label(), left, bottom, left + width, bottom + height
 
 
 def _names(axis: Any) -> dict[float, str]:

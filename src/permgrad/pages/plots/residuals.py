@@ -47,7 +47,7 @@ def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike) -> PlotFigure:
     for axes in (left, right):
         axes.grid(visible=True)
         plain_axis(axes, "xy")
-    base.count_axis(beside.xaxis)
+    plain_axis(beside, counts=True)
     spread = float(np.sqrt(np.mean(error**2))) if len(error) else float("nan")
     usual = float(np.median(np.abs(error))) if len(error) else float("nan")
     figure.description = (

@@ -64,10 +64,17 @@ def beeswarm(
     height, default = 1.1 + 0.36 * len(order), f"{explanation.method}: {some}{counted(len(values), 'row')}"
     figure, axes = base.one_panel(style.WIDTH, height, title, default)
     low, high = base.padded(np.append(values[:, order], 0.0), 0.04)
-    points = [
-        _swarm(place, values[rows, feature], _ranks(explanation, int(feature))[rows], (low, high))
-        for place, feature in enumerate(order)
-    ]
+    points: list[tuple[Floats, Floats, Floats]] = []
+    for place, feature in enumerate(order):
+        present = rows[finite[rows, feature]]
+        shown = values[present, feature]
+        at = pd.Series(np.clip(((shown - low) / (high - low) * _BINS).astype(int), 0, _BINS))
+        # The points of a narrow bin are stacked around the line, in the order of the rows: sorted by value, they would
+        # form arrows. Denser bins are wider.
+        nth = at.groupby(at).cumcount().to_numpy()
+        ladder = (nth + 1) // 2 * np.where(nth % 2, 1, -1)
+        stack = place + ladder * min(0.09, 0.76 / (nth.max(initial=0) + 1))
+        points.append((shown, stack, _ranks(explanation, int(feature))[present]))
     x, y, ranks = map(np.concatenate, zip(*points, strict=True))
     grey, colours = ~np.isfinite(ranks), style.colour_map("values")
     look: dict[str, Any] = {"s": 9, "linewidths": 0, "rasterized": True, "alpha": 0.85}
@@ -121,20 +128,6 @@ def _ranks(explanation: Explanation, feature: int) -> Floats:
     ranks = codes.rank(method="dense").astype(np.float64).rank(pct=True, method="average").to_numpy()
     spread = np.nanmax(ranks, initial=0.0) - np.nanmin(ranks, initial=1.0)
     return (ranks - np.nanmin(ranks)) / spread if spread > 0 else np.where(np.isfinite(ranks), 0.5, np.nan)
-
-
-def _swarm(place: int, values: Floats, ranks: Floats, limits: tuple[float, float]) -> tuple[Floats, Floats, Floats]:
-    """Return the positions of the points of a feature, and their ranks.
-
-    The points of a narrow bin are stacked around the line, not at random. Denser bins are wider.
-    """
-    present = np.isfinite(values)
-    values, ranks, (low, high) = values[present], ranks[present], limits
-    at = pd.Series(np.clip(((values - low) / (high - low) * _BINS).astype(int), 0, _BINS))
-    # In the order of the rows, because points sorted by value would form arrows.
-    nth = at.groupby(at).cumcount().to_numpy()
-    ladder = (nth + 1) // 2 * np.where(nth % 2, 1, -1)
-    return values, place + ladder * min(0.09, 0.76 / (nth.max(initial=0) + 1)), ranks
 
 
 #: Methods whose values can be added over players, but do not add up to a difference of outputs.

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from permgrad.base.arrays import Array, Floats, Integers
@@ -68,7 +67,16 @@ def learning_curves(history: pd.DataFrame, *, best_epoch: int | None = None, lab
     axes.set_ylim(bottom - 0.12 * (top - bottom), top)
     for losses, (_, _, colour) in zip(curves, present, strict=True):
         axes.plot(epochs, losses, color=colour, marker="o" if len(epochs) == 1 else None, markersize=4)
-    ends = _name_curves(axes, epochs, curves, present)
+    # Names of curves at their ends, pushed apart where two are close.
+    ends = np.array([losses[np.isfinite(losses)][-1] for losses in curves])
+    low, high = axes.get_ylim()
+    places, room = np.clip(ends, low, high), 0.075 * (high - low)
+    if len(places) == 2 and abs(places[0] - places[1]) < room:
+        half = room / 2 if places[0] >= places[1] else -room / 2
+        places = places.mean() + np.array([half, -half])
+    for place, losses, (_, word, colour) in zip(places.tolist(), curves, present, strict=True):
+        look = {"color": colour, "fontsize": style.SIZE_LABEL, "annotation_clip": False}
+        base.note(axes, word, (epochs[np.isfinite(losses)][-1], place), (6, 0), **look)
     if best_epoch is not None and best_epoch in set(history["epoch"]):
         loss = curves[-1][int(np.argmax(epochs == best_epoch))]
         axes.plot(best_epoch, loss, "o", color=present[-1][2], markersize=5.5, markeredgecolor=style.PAPER)
@@ -85,27 +93,9 @@ def learning_curves(history: pd.DataFrame, *, best_epoch: int | None = None, lab
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
     figure.description = f"Loss over {len(epochs)} epochs: " + ", ".join(
-        f"{word} ends at {number(end)}" for (_, word, _), end in zip(present, ends, strict=True)
+        f"{word} ends at {number(end)}" for (_, word, _), end in zip(present, ends.tolist(), strict=True)
     )
     return figure
-
-
-def _name_curves(
-    axes: Axes, epochs: Floats, curves: Sequence[Floats], present: Sequence[tuple[str, str, str]]
-) -> list[float]:
-    """Write names of curves at their ends, pushed apart where two are close. Return the ends."""
-    last = [int(np.flatnonzero(np.isfinite(losses))[-1]) for losses in curves]
-    ends = [float(losses[at]) for losses, at in zip(curves, last, strict=True)]
-    low, high = axes.get_ylim()
-    places, room = [float(np.clip(end, low, high)) for end in ends], 0.075 * (high - low)
-    if len(places) == 2 and abs(places[0] - places[1]) < room:
-        middle, half = sum(places) / 2, room / 2 if places[0] >= places[1] else -room / 2
-        places = [middle + half, middle - half]
-    for place, at, (_, word, colour) in zip(places, last, present, strict=True):
-        base.note(
-            axes, word, (epochs[at], place), (6, 0), color=colour, fontsize=style.SIZE_LABEL, annotation_clip=False
-        )
-    return ends
 
 
 # ---- a study ---------------------------------------------------------------------------------------------------------

@@ -47,7 +47,8 @@ def direction(
         )
     ranked = [name for name in explanation.ranking() if name in explanation.direction]
     names = ranked[: choices.check_top_n(top_n, len(ranked))]
-    entries = [_pooled(explanation.direction[name]) for name in names]
+    entries = [explanation.direction[name] for name in names]
+    entries = [entry if entry.get("kind") == "numeric" else _pooled(entry) for entry in entries]
     means = [np.asarray(entry["mean"], dtype=np.float64).reshape(len(entry["mean"]), -1) for entry in entries]
     labels, chosen = _lines_of(explanation, means[0].shape[1])
     label = clean(explanation.meta.get("direction_label", "mean prediction"))
@@ -87,12 +88,12 @@ def _lines_of(explanation: Explanation, count: int) -> tuple[list[str], list[int
 
 
 def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return numbers with few values as they are drawn: the full range, rare values together with a neighbour."""
+    """Return levels that are numbers as they are drawn: the full range, rare values together with a neighbour."""
     labels, ends = [str(label) for label in entry.get("label", ())], []
     if labels and labels[-1] == "missing":
         labels, ends = labels[:-1], [len(labels) - 1]
     rising = len(labels) > 1 and bool((np.diff(pd.to_numeric(pd.Series(labels), errors="coerce")) > 0).all())
-    if entry.get("kind") == "numeric" or not rising or len(entry["at"]) < entry.get("levels", 0):
+    if not rising or len(entry["at"]) < entry.get("levels", 0):
         return entry
     shares = np.asarray(entry.get("share", [1.0] * len(entry["at"])), dtype=np.float64)
     groups = [[place] for place in range(len(labels))]
@@ -120,14 +121,14 @@ def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) ->
     if entry.get("kind") == "numeric":
         at = np.asarray(entry["at"], dtype=np.float64)
         for line, k in enumerate(chosen):
-            axes.plot(at, mean[:, k], marker="o", markersize=2.6, **base.series_style(line))
+            axes.plot(at, mean[:, k], marker="o", markersize=2.6, **style.LINES[line])
         axes.set_xlim(*padded(at))
         plain_axis(axes)
         axes.xaxis.get_major_locator().set_params(nbins=3)
         return
     mean = mean if entry.get("whole") else mean[:MOST_LEVELS]
     for line, k in enumerate(chosen):
-        axes.plot(mean[:, k], marker="o", markersize=4.5, linestyle="none", color=base.series_style(line)["color"])
+        axes.plot(mean[:, k], marker="o", markersize=4.5, linestyle="none", color=style.LINES[line]["color"])
     words = [shorten(label, 14) for label in list(entry.get("label", entry["at"]))[: len(mean)]]
     base.name_columns(axes, words, slanted=len(words) > 4 or sum(map(len, words)) > 16)
     axes.set_xlim(-0.6, len(words) - 0.4)

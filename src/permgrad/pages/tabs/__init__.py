@@ -2,14 +2,13 @@
 
 from permgrad.pages.tab import Tab
 from permgrad.pages.tabs import data, decisions, details, features, models, rows, summary, together, trust
-from permgrad.pages.tabs.what_if import with_what_if
 
 #: In reading order.
 TABS: tuple[Tab, ...] = (
     summary.TAB,
     features.TAB,
     together.TAB,
-    with_what_if(rows.TAB),
+    rows.TAB,
     decisions.TAB,
     trust.TAB,
     models.TAB,

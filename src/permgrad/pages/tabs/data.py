@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, percent
@@ -11,7 +13,7 @@ from permgrad.data.read.dates import date_text
 from permgrad.data.splitting import blank_words
 from permgrad.pages.sentences import MEASURES_OF_LEAKS, down, drift_words, drifted_words, unchecked_words
 from permgrad.pages.tab import Tab
-from permgrad.pages.views import SectionView, TableView, figures_of, frame_table, names, table_of
+from permgrad.pages.views import SectionView, figures_of, frame_table, names, table_of
 from permgrad.pages.words import clean, p_text, shorten, value_text
 
 if TYPE_CHECKING:
@@ -24,11 +26,8 @@ MOST_COLUMNS, MOST_LINES = 150, 40
 NEARLY_SAME = 0.99
 
 
-def table(section: SectionView, content: Assessment) -> None:
+def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
     """The table, its columns and its split."""
-    stored = content.data
-    if stored is None:
-        return
     counts = [f"{count:,} {part}" for part, count in stored.rows.items() if count is not None]
     total = sum(count for count in stored.rows.values() if count is not None)
     section.text(f"{total:,} rows: {', '.join(counts)}." + (f" Split: {clean(stored.split)}." if stored.split else ""))
@@ -52,11 +51,8 @@ def table(section: SectionView, content: Assessment) -> None:
     section.pairs(stored.card)
 
 
-def leaks(section: SectionView, content: Assessment) -> None:
+def leaks(section: SectionView, content: Assessment, stored: DataSection) -> None:
     """Which columns alone predict the target nearly perfectly, if any was searched."""
-    stored = content.data
-    if stored is None:
-        return
     target = shorten(content.target, 40)
     if not stored.leaks:
         if stored.unchecked:
@@ -78,79 +74,58 @@ def leaks(section: SectionView, content: Assessment) -> None:
 
 
 # ---- training against test rows --------------------------------------------------------------------------------------
-def columns(section: SectionView, content: Assessment) -> None:
+def columns(section: SectionView, content: Assessment, stored: DataSection) -> None:
     """How the values of each column are distributed in training and test rows, and how far they differ."""
-    stored = content.data
-    if stored is None or not stored.described.get("columns"):
+    if not stored.described.get("columns"):
         return
-    train, test = stored.described["rows"]
-    section.text(_drift_text(stored))
-    order = described_columns(content)
+    words = drift_words(stored.drift, 3, lambda name: shorten(name, 40))
+    if stored.drift and not words:
+        words = "No column has clearly different values in the training and the test rows "
+        words += f"({len(stored.drift):,} compared, with Holm's correction)."
+    section.text(words)
+    order = described_columns(content, stored)
     few = f"The {len(order):,} of {len(stored.described['columns']):,} columns with the largest differences or "
     few += "importances are shown. "
     with section.live("columns"):
         section.text(few if len(order) < len(stored.described["columns"]) else "")
-        section.table(_columns_table(order[:MOST_LINES], stored, train, test))
+        train, test = stored.described["rows"]
+        drift = pd.DataFrame(stored.drift, columns=["column", "size", "p_holm", "clear"])
+        frame = pd.DataFrame(order[:MOST_LINES]).merge(drift, how="left", on="column")
+        sides, clear = (("training", 0), ("test", 1)), frame["clear"].eq(True)
+        columns = [
+            names(frame["column"], "column", ["best" if one else "" for one in clear]),
+            names(frame["kind"], "kind"),
+            *(names((pair[side] for pair in frame["typical"]), f"typical in {part} rows") for part, side in sides),
+            *(figures_of(f"missing in {part}", frame["missing"].str[side], percent) for part, side in sides),
+            figures_of("largest difference", frame["size"], percent),
+            figures_of("adjusted p", frame["p_holm"], p_text),
+        ]
+        caption = f"{train:,} training and {test:,} test rows compared. Typical: median, or most frequent value. "
+        caption += "Largest difference: of the shares of rows in any range or set of values. "
+        if any(one["clear"] for one in stored.drift):
+            caption += "Bold: clearly different (adjusted p below 0.05, difference at least 10\u00a0%). "
+        section.table(table_of(caption, columns))
 
 
-def _drift_text(stored: DataSection) -> str:
-    words = drift_words(stored.drift, 3, lambda name: shorten(name, 40))
-    if words or not stored.drift:
-        return words
-    return (
-        f"No column has clearly different values in the training and the test rows ({len(stored.drift):,} compared, "
-        "with Holm's correction)."
-    )
+def described_columns(content: Assessment, stored: DataSection) -> list[dict[str, Any]]:
+    """Return the columns shown: those that differ clearly, then by importance, then as in the table.
 
-
-def described_columns(content: Assessment) -> list[Mapping[str, Any]]:
-    """Return the columns shown: those that differ clearly, then by importance, then as in the table."""
-    stored, explanation = content.data, content.explanation
-    if stored is None:
-        return []
-    ranks = {} if explanation is None else {name: place for place, name in enumerate(explanation.ranking())}
-    clear = {one["column"]: place for place, one in enumerate(stored.drift) if one["clear"]}
-    last = len(ranks) + len(clear)
-
-    def place(one: Mapping[str, Any]) -> tuple[int, int]:
-        return clear.get(one["column"], last), ranks.get(one["column"], last)
-
-    return sorted(stored.described.get("columns", ()), key=place)[:MOST_COLUMNS]
-
-
-def _columns_table(facts: Sequence[Mapping[str, Any]], stored: DataSection, train: int, test: int) -> TableView:
-    drift = {one["column"]: one for one in stored.drift}
-    found = [drift.get(one["column"]) for one in facts]
-    missing = [[one["missing"][side] for one in facts] for side in (0, 1)]
-    columns = [
-        names([one["column"] for one in facts], "column", ["best" if one and one["clear"] else "" for one in found]),
-        names([one["kind"] for one in facts], "kind"),
-        *(
-            names([_typical(one, side) for one in facts], f"typical in {part} rows")
-            for side, part in enumerate(("training", "test"))
-        ),
-        *(figures_of(f"missing in {part}", missing[side], percent) for side, part in enumerate(("training", "test"))),
-        figures_of("largest difference", [None if one is None else one["size"] for one in found], percent),
-        figures_of("adjusted p", [None if one is None else one["p_holm"] for one in found], p_text),
-    ]
-    marked = "Bold: clearly different (adjusted p below 0.05, difference at least 10\u00a0%). " * any(
-        one["clear"] for one in stored.drift
-    )
-    return table_of(
-        f"{train:,} training and {test:,} test rows compared. Typical: median, or most frequent value. Largest "
-        f"difference: of the shares of rows in any range or set of values. {marked}",
-        columns,
-    )
-
-
-def _typical(facts: Mapping[str, Any], side: int) -> str | None:
-    """Write the median or the most frequent level of a column."""
-    value = (facts.get("typical") or (None, None))[side]
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return shorten(value, 30)
-    return date_text(value)[:10] if facts["kind"] == "date" else value_text(float(value))
+    ``typical`` of a column becomes words: the median or the most frequent level of training and of test rows.
+    """
+    ranking = [] if content.explanation is None else content.explanation.ranking()
+    first = [one["column"] for one in stored.drift if one["clear"]]
+    places = {name: place for place, name in enumerate(dict.fromkeys([*first, *ranking]))}
+    order = sorted(stored.described.get("columns", ()), key=lambda one: places.get(one["column"], len(places)))
+    described = []
+    for one in order[:MOST_COLUMNS]:
+        typical: list[str | None] = []
+        for value in one.get("typical") or (None, None):
+            if value is None or isinstance(value, str):
+                typical.append(None if value is None else shorten(value, 30))
+            else:
+                typical.append(date_text(value)[:10] if one["kind"] == "date" else value_text(float(value)))
+        described.append({**one, "typical": typical})
+    return described
 
 
 # ---- columns that depend on others -----------------------------------------------------------------------------------
@@ -192,10 +167,12 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
         return None
     drift = {one["column"]: one for one in stored.drift}
     described = []
-    for one in described_columns(content):
+    for one in described_columns(content, stored):
         found = drift.get(one["column"])
-        entry = {key: one[key] for key in ("kind", "missing", "edges", "levels", "shares") if key in one}
-        entry |= {"name": clean(one["column"]), "typical": [_typical(one, side) for side in (0, 1)]}
+        entry: dict[str, Any] = {
+            key: one[key] for key in ("kind", "missing", "edges", "levels", "shares") if key in one
+        }
+        entry |= {"name": clean(one["column"]), "typical": one["typical"]}
         if found is not None:
             entry |= {key: found[key] for key in ("size", "p_holm", "clear")}
             entry["words"] = f"{drifted_words(found, lambda name: shorten(name, 40))}."
@@ -214,9 +191,9 @@ TAB = Tab(
     name="data",
     title="Data",
     sections=(
-        ("table", "Data and split", table),
-        ("leaks", "Columns that give the target away", leaks),
-        ("columns", "Training against test rows", columns),
+        ("table", "Data and split", table, "data"),
+        ("leaks", "Columns that give the target away", leaks, "data"),
+        ("columns", "Training against test rows", columns, "data"),
         ("related", "Columns that depend on others", related),
     ),
     data=live_data,

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
+from permgrad.base.arrays import Floats
 from permgrad.base.numerals import fixed, number, percent
 from permgrad.evaluation.calibration import per_class
 from permgrad.evaluation.error_bands import covering, error_bands
@@ -15,7 +17,7 @@ from permgrad.evaluation.thresholds import choose_threshold, metrics_at, operati
 from permgrad.pages import plots
 from permgrad.pages.page_data import packed
 from permgrad.pages.tab import Tab
-from permgrad.pages.views import SectionView, TableView, as_count, figures_of, names, table_of
+from permgrad.pages.views import SectionView, as_count, figures_of, names, table_of
 from permgrad.pages.words import clean, shorten, texts_of
 
 if TYPE_CHECKING:
@@ -47,11 +49,41 @@ def thresholds(section: SectionView, content: Assessment) -> None:
     positive = shorten(classes[place], 40)
     section.text(
         f"A row is predicted as {positive} if its probability of {positive} is at least the threshold. A lower "
-        "threshold finds more of them, with more false alarms. The right one depends on what each error costs.",
-        _threshold_words(member, scores, positive),
+        "threshold finds more of them, with more false alarms. The right one depends on what each error costs."
     )
+    if member.any() and not member.all():
+        best = choose_threshold(member, scores, positive=True)
+        half = metrics_at(member, scores, 0.5, positive=True)
+        found = []
+        for measured in (half, best.metrics):
+            found.append(f"the model finds {percent(measured['recall'])} of the {positive} rows")
+            if measured["precision"] is not None:
+                found[-1] += f", and {percent(measured['precision'])} of those it predicts are right"
+        words = f"With a threshold of 0.5, {found[0]}."
+        if best.metrics["confusion_matrix"] != half["confusion_matrix"] and math.isfinite(best.value):
+            words += f" The F1 score is largest with {number(best.value, 2)}: there, {found[1]}."
+        section.text(words)
     with section.live("threshold"):
-        section.table(_thresholds_table(member, scores, positive))
+        if member.any() and not member.all():
+            lines = pd.DataFrame([metrics_at(member, scores, value, positive=True) for value in SHOWN_THRESHOLDS])
+            counts = np.array(lines["confusion_matrix"].tolist())
+            columns = [
+                figures_of("threshold", SHOWN_THRESHOLDS, lambda value: fixed(value, 1)),
+                figures_of("found", counts[:, 1, 1], as_count),
+                figures_of("missed", counts[:, 1, 0], as_count),
+                figures_of("false alarms", counts[:, 0, 1], as_count),
+                figures_of("rightly left out", counts[:, 0, 0], as_count),
+                figures_of("precision", lines["precision"], fixed),
+                figures_of("recall", lines["recall"], fixed),
+                figures_of("F1", lines["f1"], fixed),
+                figures_of("accuracy", lines["accuracy"], fixed),
+            ]
+            caption = (
+                f"Results on the test rows by threshold. Found: {positive} rows that are predicted as {positive}. "
+                f"Precision: of the rows predicted as {positive}, the share that really are. Recall: the share of "
+                f"{positive} rows found."
+            )
+            section.table(table_of(caption, columns))
     section.text("A threshold chosen on these test rows looks a little better here than on new rows.")
 
 
@@ -64,48 +96,9 @@ def _probabilities(content: Assessment) -> tuple[Any, Any, Any] | None:
     return (texts_of(scored.truth), table, texts_of(scored.classes)) if np.isfinite(table).all() else None
 
 
-def _threshold_words(member: Any, scores: Any, positive: str) -> str:
-    """Compare the threshold of one half with that of the largest F1."""
-    if member.all() or not member.any():
-        return ""
-    best = choose_threshold(member, scores, positive=True)
-    half = metrics_at(member, scores, 0.5, positive=True)
-
-    def said(measured: Mapping[str, Any]) -> str:
-        words = f"the model finds {percent(measured['recall'])} of the {positive} rows"
-        share = measured["precision"]
-        return words if share is None else f"{words}, and {percent(share)} of those it predicts are right"
-
-    if best.metrics["confusion_matrix"] == half["confusion_matrix"] or not math.isfinite(best.value):
-        return f"With a threshold of 0.5, {said(half)}."
-    return (
-        f"With a threshold of 0.5, {said(half)}. The F1 score is largest with {number(best.value, 2)}: there, "
-        f"{said(best.metrics)}."
-    )
-
-
-def _thresholds_table(member: Any, scores: Any, positive: str) -> TableView | None:
-    if member.all() or not member.any():
-        return None
-    lines = [metrics_at(member, scores, value, positive=True) for value in SHOWN_THRESHOLDS]
-    counts = np.array([line["confusion_matrix"] for line in lines])
-    columns = [figures_of("threshold", SHOWN_THRESHOLDS, lambda value: fixed(value, 1))]
-    for heading, (row, column) in {
-        "found": (1, 1), "missed": (1, 0), "false alarms": (0, 1), "rightly left out": (0, 0),
-    }.items():  # fmt: skip
-        columns.append(figures_of(heading, counts[:, row, column], as_count))
-    for name, heading in {"precision": "precision", "recall": "recall", "f1": "F1", "accuracy": "accuracy"}.items():
-        columns.append(figures_of(heading, [math.nan if line[name] is None else line[name] for line in lines], fixed))
-    caption = (
-        f"Results on the test rows by threshold. Found: {positive} rows that are predicted as {positive}. Precision: "
-        f"of the rows predicted as {positive}, the share that really are. Recall: the share of {positive} rows found."
-    )
-    return table_of(caption, columns)
-
-
 # ---- errors along the predictions ------------------------------------------------------------------------------------
-def tolerance(section: SectionView, content: Assessment) -> None:
-    """How large errors are at each prediction, and how many rows are within a tolerance."""
+def tolerance(section: SectionView, content: Assessment, _: Floats) -> None:
+    """How large errors are at each predicted number, and how many rows are within a tolerance."""
     bands = _bands(content)
     if bands is None:
         return
@@ -131,7 +124,7 @@ def tolerance(section: SectionView, content: Assessment) -> None:
 
 def _bands(content: Assessment) -> dict[str, Any] | None:
     scored = content.predictions
-    if scored is None or scored.predictions is None or content.task != "regression":
+    if scored is None or scored.predictions is None:
         return None
     bands = error_bands(scored.truth, scored.predictions)
     return bands if bands["rows"] > 1 else None
@@ -139,12 +132,10 @@ def _bands(content: Assessment) -> dict[str, Any] | None:
 
 # ---- where it errs ---------------------------------------------------------------------------------------------------
 def errors(section: SectionView, content: Assessment) -> None:
-    """Where the model errs on the test rows."""
-    (_residuals if content.task == "regression" else _class_mistakes)(section, content)
-
-
-def _class_mistakes(section: SectionView, content: Assessment) -> None:
-    """Add the confusion matrix, ROC curves and single classes, if the test rows have scores."""
+    """Where the model errs: the confusion matrix, ROC curves and single classes, or the errors of numbers."""
+    if content.task == "regression":
+        _residuals(section, content)
+        return
     test, scored, labels = content.test, content.predictions, content.test.get("labels") or ()
     pictures = []
     if test.get("confusion_matrix") and len(labels) <= 60:
@@ -161,9 +152,9 @@ def _class_mistakes(section: SectionView, content: Assessment) -> None:
             len(scored.classes) > plots.MOST_ROC_CURVES
         )
         pictures.append((roc, f"ROC curves{versus}.{worst} The diagonal is guessing."))
-    if pictures:
+    for picture, caption in pictures:
         # Side by side, those of many classes would be too small to read.
-        section.figures(pictures, beside=len(labels) <= 3)
+        section.figure(picture, caption, beside=len(labels) <= 3)
     if scored is not None and scored.probabilities is not None and len(scored.truth):
         section.add("heading", "Each class")
         frame = per_class(texts_of(scored.truth), np.asarray(scored.probabilities), texts_of(scored.classes))
@@ -213,11 +204,8 @@ def _residuals(section: SectionView, content: Assessment) -> None:
         )
 
 
-def cuts(section: SectionView, content: Assessment) -> None:
+def cuts(section: SectionView, _: Assessment, stored: Mapping[str, Any]) -> None:
     """The results on the test rows for several thresholds of the logit."""
-    stored = content.cuts
-    if not stored:
-        return
     positive = clean(stored["positive"])
     weighted = "The loss in training was weighted, which shifts every logit by about "
     weighted += (
@@ -261,16 +249,11 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     for place in places:
         points = operating_points(truth == classes[place], table[:, place], most)
         shown.append({"name": clean(classes[place]), **points})
-    return {"classes": shown, "all": len(classes), "cost": _costs(content, classes)}
-
-
-def _costs(content: Assessment, classes: Any) -> list[float] | None:
-    """Return the costs of a false alarm and of a miss that the run was given (``--cost``)."""
-    stored = content.cuts
-    if stored.get("cost") is None:
-        return None
-    same = str(stored["positive"]) == str(classes[content.positive_place(classes)])
-    return list(stored["cost"]) if same else list(reversed(stored["cost"]))
+    # The costs of a false alarm and of a miss that the run was given (``--cost``), perhaps for the other class.
+    cost = content.cuts.get("cost")
+    if cost is not None and str(content.cuts["positive"]) != str(classes[content.positive_place(classes)]):
+        cost = cost[::-1]
+    return {"classes": shown, "all": len(classes), "cost": None if cost is None else list(cost)}
 
 
 TAB = Tab(
@@ -278,9 +261,9 @@ TAB = Tab(
     title="Decisions",
     sections=(
         ("threshold", "Where to set the threshold", thresholds),
-        ("tolerance", "How large errors are", tolerance),
+        ("tolerance", "How large errors are", tolerance, "predictions.predictions"),
         ("errors", "Where it errs", errors),
-        ("cuts", "Thresholds of the logit", cuts),
+        ("cuts", "Thresholds of the logit", cuts, "cuts"),
     ),
     data=live_data,
     scripts=("panels.js", "decisions.js"),

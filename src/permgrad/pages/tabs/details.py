@@ -16,12 +16,15 @@ from permgrad.pages.words import clean, duration, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
+    from permgrad.assess.sections.gradients import GradientSection
+    from permgrad.assess.sections.network import LayoutSection
+    from permgrad.assess.sections.provenance import ProvenanceSection
 
 
-def branches(section: SectionView, content: Assessment) -> None:
+def branches(section: SectionView, content: Assessment, image_counts: bool) -> None:
     """How much each path of the network matters as a whole."""
     stored = content.paths
-    if not entries_of(stored):
+    if not image_counts or not entries_of(stored):
         return
     hybrid = is_hybrid(stored)
     section.title = section.title if hybrid else "Input by input"
@@ -63,11 +66,8 @@ def network(section: SectionView, content: Assessment) -> None:
         )
 
 
-def layout(section: SectionView, content: Assessment) -> None:
+def layout(section: SectionView, _: Assessment, drawn: LayoutSection) -> None:
     """The place of each column in the image."""
-    drawn = content.layout
-    if drawn is None:
-        return
     section.text(f"Layout {clean(drawn.name)}, {drawn.pixels} × {drawn.pixels} pixels.", clean(drawn.text))
     section.figure(drawn.drawing, "The place of each column.", "Labelled picture of the layout.")
     if drawn.table is not None:
@@ -88,11 +88,8 @@ def methods(section: SectionView, content: Assessment) -> None:
     section.pairs(shown)
 
 
-def provenance(section: SectionView, content: Assessment) -> None:
+def provenance(section: SectionView, _: Assessment, origin: ProvenanceSection) -> None:
     """What was run."""
-    origin = content.provenance
-    if origin is None:
-        return
     section.add("code", origin.command)
     pairs: dict[str, Any] = {
         "started": origin.started,
@@ -109,11 +106,9 @@ def provenance(section: SectionView, content: Assessment) -> None:
     section.pairs(origin.configuration, "Complete configuration")
 
 
-def gradients(section: SectionView, content: Assessment) -> None:
+def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> None:
     """Integrated gradients over all test rows, for features and for encoded inputs."""
-    if content.gradients is None:
-        return
-    facts, frame = content.gradients.facts, content.gradients.table
+    facts, frame = stored.facts, stored.table
     section.text(
         f"Attributions of {facts['rows']:,} test rows to the logit of {clean(facts['output'])}. Those of a row add "
         "up to its logit minus the baseline's. They depend on the baseline, so two are shown.",
@@ -152,8 +147,7 @@ def gradients(section: SectionView, content: Assessment) -> None:
 
 def paths(section: SectionView, content: Assessment) -> None:
     """The paths of a network whose image hardly counts."""
-    if not content.image_counts:
-        branches(section, content)
+    branches(section, content, not content.image_counts)
 
 
 def maps(section: SectionView, content: Assessment) -> None:
@@ -172,10 +166,10 @@ TAB = Tab(
     sections=(
         ("network", "Network and training", network),
         ("paths", "Table or image", paths),
-        ("layout", "How a row becomes an image", layout),
+        ("layout", "How a row becomes an image", layout, "layout"),
         ("maps", "Activation maps", maps),
-        ("gradients", "Integrated gradients", gradients),
+        ("gradients", "Integrated gradients", gradients, "gradients"),
         ("how", "Methods", methods),
-        ("run", "What was run", provenance),
+        ("run", "What was run", provenance, "provenance"),
     ),
 )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from permgrad.assess.sections.cards import CardsSection
     from permgrad.attribution.explanation import Explanation
 
-#: Rows that a value has at least if its mean outcome is compared in a sentence, and features of the first figures.
+#: Rows that a value has at least if its mean outcome is compared in a sentence. Up to so many features are all drawn.
 _USABLE, _DRAWN = 30, 25
 #: Features that are drawn with the data on paper. Cards show the others on the screen.
 _BESIDE = 3
@@ -34,14 +34,11 @@ _BESIDE = 3
 _CLASSES = 4
 
 
-def ranking(section: SectionView, content: Assessment) -> None:
+def ranking(section: SectionView, content: Assessment, explanation: Explanation) -> None:
     """The ranking with intervals."""
-    explanation = content.explanation
-    if explanation is None:
-        return
     section.title = section.title if content.learnt else "What it uses, without having learned anything"
     measured, in_loss = content.metrics or {}, explanation
-    if (whole := advantage(explanation, measured)) is not None:
+    if (whole := advantage(explanation.meta, measured)) is not None:
         explanation = in_shares(explanation, whole)
         section.text(
             "The advantage of the model is what it has learned: how much lower its loss is than that of a constant. "
@@ -67,17 +64,12 @@ def ranking(section: SectionView, content: Assessment) -> None:
     elif len(explanation.parts) > 1:
         caption += " Colours show the path of the effect, the dot their sum."
     with section.live("bars"):
-        section.figure(plots.bar(explanation, top_n=_drawn(explanation), title=""), caption)
+        section.figure(plots.bar(explanation, top_n=15 if len(explanation.names) > _DRAWN else None, title=""), caption)
     with section.live("list"):
         section.table(ranking_table(explanation, error_without(in_loss, measured) if whole else None, whole or 1.0))
         if whole is not None:
             section.table(ranking_table(in_loss), f"In units of the loss: {quantity_of(in_loss)}")
     section.text(nothing_together(content))
-
-
-def _drawn(explanation: Explanation) -> int:
-    """Return how many features a figure shows: all of a few, else the usual 15."""
-    return len(explanation.names) if len(explanation.names) <= _DRAWN else 15
 
 
 def one_by_one(section: SectionView, content: Assessment) -> None:
@@ -151,12 +143,11 @@ def ranking_table(
     return table_of(caption, columns)
 
 
-def classes(section: SectionView, content: Assessment) -> None:
+def classes(section: SectionView, content: Assessment, explanation: Explanation) -> None:
     """The importance for each class."""
-    explanation = content.explanation
-    if explanation is None or len(explanation.outputs) < 3:
+    if len(explanation.outputs) < 3:
         return
-    if (whole := advantage(explanation, content.metrics or {})) is not None:
+    if (whole := advantage(explanation.meta, content.metrics or {})) is not None:
         explanation = in_shares(explanation, whole)
     if explanation.outputs[0] == "all":
         unit = quantity_of(explanation)
@@ -165,7 +156,7 @@ def classes(section: SectionView, content: Assessment) -> None:
             f"{', which is that over all rows' if whole is not None else ''}."
         )
     section.figure(
-        plots.classes(explanation, top_n=_drawn(explanation), title=""),
+        plots.classes(explanation, top_n=15 if len(explanation.names) > _DRAWN else None, title=""),
         "Importance by class (columns) and feature (rows).",
     )
 
@@ -209,20 +200,14 @@ def beside_the_data(section: SectionView, content: Assessment) -> None:
         section.items(entry["notes"])
 
 
-def paths(section: SectionView, content: Assessment) -> None:
-    """How much each path of the network matters as a whole, unless the image hardly counts (then see Details)."""
-    if content.image_counts:
-        branches(section, content)
-
-
 TAB = Tab(
     name="features",
     title="Features",
     sections=(
-        ("drivers", "What it relies on", ranking),
+        ("drivers", "What it relies on", ranking, "explanation"),
         ("one-by-one", "One feature at a time", one_by_one),
-        ("paths", "Table or image", paths),
-        ("classes", "Class by class", classes),
+        ("paths", "Table or image", branches, "image_counts"),  # else see Details
+        ("classes", "Class by class", classes, "explanation"),
     ),
     data=features_data,
     scripts=("features.js", "rows.js"),

@@ -9,26 +9,25 @@ from permgrad.pages.tab import Tab
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
+    from permgrad.evaluation.side_by_side import SideBySide
     from permgrad.pages.views import SectionView
 
 
-def standing(section: SectionView, content: Assessment) -> None:
+def standing(section: SectionView, _: Assessment, models: SideBySide) -> None:
     """The metrics of all models, and how far each is from this one."""
-    if content.models is not None:
-        side_by_side.standing(section, content.models)
+    side_by_side.standing(section, models)
 
 
-def reliance(section: SectionView, content: Assessment) -> None:
+def reliance(section: SectionView, _: Assessment, models: SideBySide) -> None:
     """What each model relies on."""
-    if content.models is not None:
-        side_by_side.reliance(section, content.models)
+    side_by_side.reliance(section, models)
 
 
 TAB = Tab(
     name="models",
     title="Models",
     sections=(
-        ("side-by-side", "Which is best", standing),
-        ("reliance", "Do they rely on the same features?", reliance),
+        ("side-by-side", "Which is best", standing, "models"),
+        ("reliance", "Do they rely on the same features?", reliance, "models"),
     ),
 )

@@ -1,7 +1,8 @@
-"""The tab Rows: why the model predicts what it predicts for single rows."""
+"""The tab Rows: why the model predicts what it predicts for single rows, and what it predicts of changed ones."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from permgrad.pages import plots
@@ -11,7 +12,7 @@ from permgrad.pages.plots.rows import MOST_POINTS
 from permgrad.pages.rows_data import rows_data
 from permgrad.pages.sentences import map_words
 from permgrad.pages.tab import Tab
-from permgrad.pages.units import output_words, scale_words
+from permgrad.pages.units import SCALES, output_words
 from permgrad.pages.views import SectionView
 from permgrad.pages.words import clean
 
@@ -27,64 +28,88 @@ def single_rows(section: SectionView, content: Assessment) -> None:
     if content.image_counts and any(row.heat is not None for row in content.rows):
         section.text(map_words(content.paths))
     with section.live("explorer"):
-        _chosen(section, content)
+        for row in content.rows:
+            section.add("heading", clean(row.title))
+            section.text(clean(row.text) if row.text else "")
+            output, label, words = _shown(content, row.explanation, row.output)
+            section.figure(
+                plots.waterfall(row.explanation, row=row.row, output=output, title="", label=label),
+                f"From the baseline's {label} (bottom) to this row's (top), feature by feature.{words}",
+            )
+            if row.heat is not None and content.image_counts:
+                section.figure(plots.activation(row.image, row.heat), clean(row.heat_title))
+            for picture, caption in row_pictures(row):
+                section.figure(picture, clean(caption))
 
 
-def _chosen(section: SectionView, content: Assessment) -> None:
-    """Add a few rows with their pictures."""
-    for row in content.rows:
-        section.add("heading", clean(row.title))
-        section.text(clean(row.text) if row.text else "")
-        output = shown_output(content, row.explanation, row.output)
-        label = output_words(row.explanation, content.target, output)
-        section.figure(
-            plots.waterfall(row.explanation, row=row.row, output=output, title="", label=label),
-            f"From the baseline's {label} (bottom) to this row's (top), feature by feature."
-            f"{baseline_words(row.explanation)}{scale_words(row.explanation)}",
-        )
-        if row.heat is not None and content.image_counts:
-            section.figure(plots.activation(row.image, row.heat), clean(row.heat_title))
-        for picture, caption in row_pictures(row):
-            section.figure(picture, clean(caption))
-
-
-def all_rows(section: SectionView, content: Assessment) -> None:
+def all_rows(section: SectionView, content: Assessment, local: Explanation) -> None:
     """Many rows in one plot."""
-    if content.local is None:
-        return
-    output = shown_output(content, content.local, None)
-    label = output_words(content.local, content.target, output)
-    count = min(len(content.local.values), MOST_POINTS)
+    output, label, words = _shown(content, local, None)
+    count = min(len(local.values), MOST_POINTS)
     rows = (content.metrics or {}).get("rows", {}).get("test")
     some = f"{count:,} of the {rows:,}" if isinstance(rows, int) and rows > count else f"the {count:,}"
     section.text(
         f"Each point is one of {some} test rows. Right: the feature moves this row's {label} up, compared with "
-        f"the baseline. Left: down.{baseline_words(content.local)}{scale_words(content.local)}"
+        f"the baseline. Left: down.{words}"
     )
     section.figure(
-        plots.beeswarm(content.local, output=output, title="", label=f"part of the {label}"),
+        plots.beeswarm(local, output=output, title="", label=f"part of the {label}"),
         f"What each feature adds to the {label} in {some} test rows. Colour is the feature's value. Grey values have "
         "no order or are missing.",
     )
 
 
-def shown_output(content: Assessment, explanation: Explanation, output: Any) -> int:
-    """Return the position of the output shown: of two classes the positive one, as everywhere on the page."""
+def _shown(content: Assessment, explanation: Explanation, output: Any) -> tuple[int, str, str]:
+    """Return the output shown, its name, and words on the baseline and the unit of its attributions.
+
+    Of two classes it is the positive one, as everywhere on the page.
+    """
     if content.task == "classification" and len(explanation.outputs) == 2:
-        return content.positive_place(explanation.outputs)
-    return pick_output(explanation, output)
-
-
-def baseline_words(explanation: Explanation) -> str:
-    """Return a sentence on the baseline of the attributions, or an empty text."""
+        place = content.positive_place(explanation.outputs)
+    else:
+        place = pick_output(explanation, output)
     baseline = explanation.meta.get("baseline")
-    return f" Baseline: {clean(baseline)}." if isinstance(baseline, str) and baseline else ""
+    words = f" Baseline: {clean(baseline)}." if isinstance(baseline, str) and baseline else ""
+    words += SCALES.get(str(explanation.meta.get("unit")), "")
+    return place, output_words(explanation, content.target, place), words
+
+
+def what_if(section: SectionView, content: Assessment, stored: Mapping[str, Any]) -> None:
+    """Say what the panel does in which a row's values are changed, or why there is none."""
+    if "form" not in stored:
+        section.text(clean(stored["reason"]), "The curves of the tab Features show what single changes do.")
+        return
+    count, listed = len(stored["rows"]), 0 if content.listed is None else len(content.listed.numbers)
+    which = "They are listed by “can be changed” under “Show”. " if 0 < count < listed else ""
+    section.text(
+        "Choose a row above, open “What if?” and change its values. You see at once how the prediction changes, and "
+        f"what it comes from. {count:,} of the test rows can be changed. {which}This needs JavaScript. The trained "
+        "network is inside this page, so nothing leaves your computer. All other values stay as they are, also where "
+        "values usually change together."
+    )
+
+
+# ---- the script ------------------------------------------------------------------------------------------------------
+def live_data(content: Assessment) -> Mapping[str, Any] | None:
+    """Return what the script needs: the listed rows, and the network that predicts changed ones."""
+    data = rows_data(content)
+    if content.what_if is None:
+        return data
+    classes = [] if content.predictions is None else content.predictions.classes
+    shown = {**content.what_if, "positive": content.positive_place(classes) if len(classes) == 2 else None}
+    if (columns := shown.get("columns")) is not None:
+        shown["columns"] = [columns[at] for at in content.by_rank(column["name"] for column in columns)]
+    return {**(data or {}), "whatIf": shown}
 
 
 TAB = Tab(
     name="rows",
-    title="Rows",
-    sections=(("single-rows", "Row by row", single_rows), ("all-rows", "Many rows at once", all_rows)),
-    data=rows_data,
-    scripts=("features.js", "rows.js"),
+    title=lambda content: "Rows & what if" if (content.what_if or {}).get("form") else "Rows",
+    sections=(
+        ("single-rows", "Row by row", single_rows),
+        ("what-if", "What if", what_if, "what_if"),
+        ("all-rows", "Many rows at once", all_rows, "local"),
+    ),
+    data=live_data,
+    scripts=("features.js", "rows.js", "layers.js", "network.js", "shares.js", "whatif.js"),
 )

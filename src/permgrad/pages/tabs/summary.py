@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
 
 from permgrad.base import errors
 from permgrad.base.numerals import fixed, number
-from permgrad.evaluation.metrics import Metric, metrics
-from permgrad.pages.headline import constant_label
+from permgrad.evaluation.metrics import metrics
+from permgrad.pages.headline import CONSTANTS
 from permgrad.pages.sentences import baseline_label
 from permgrad.pages.tab import Tab
-from permgrad.pages.views import Column, Mark, SectionView, TableView, figures_of, metric_heading, names, table_of
+from permgrad.pages.views import Mark, SectionView, TableView, figures_of, metric_heading, names, table_of
 from permgrad.pages.words import clean, duration, shorten
 
 if TYPE_CHECKING:
@@ -65,7 +68,7 @@ def scores(section: SectionView, content: Assessment) -> None:
 
 def _constant_words(content: Assessment) -> str:
     """Say what the constant predicts."""
-    label, data, predictions = constant_label(content).capitalize(), content.data, content.predictions
+    label, data, predictions = CONSTANTS[content.task].capitalize(), content.data, content.predictions
     part = "train" if data is None else data.constant_from
     rows = {"train": "the training rows", "test": "these test rows themselves"}.get(part, f"the {part} rows")
     if content.task == "regression" and predictions is not None and predictions.training_mean is not None:
@@ -85,34 +88,26 @@ def _metrics_table(content: Assessment) -> TableView | None:
     if stored.get("validation"):
         models.append((f"this {content.noun}, validation rows", stored["validation"], "quiet"))
     models += [(baseline_label(name), entry, "") for name, entry in (stored.get("baselines") or {}).items()]
-    models += [(constant_label(content), content.constant, "")] if content.constant else []
-    columns = [names([name for name, _, _ in models], "model", [mark for *_, mark in models])]
+    models += [(CONSTANTS[content.task], content.constant, "")] if content.constant else []
+    labels, entries, marks = zip(*models, strict=True)
+    rival = np.array([mark != "quiet" for mark in marks])  # not of the validation rows
+    columns = [names(labels, "model", marks)]
     for metric in metrics.values():
         if metric.task != content.task or metric.name not in test:
             continue
-        columns.append(_metric_column(metric, models))
-    if any("fit_seconds" in entry for _, entry, _ in models):
-        seconds = [entry.get("fit_seconds") for _, entry, _ in models]
+        values = pd.Series([entry.get(metric.name) for entry in entries], dtype=np.float64)
+        best = values[rival].max() if metric.direction == "higher" else values[rival].min()
+        leading: list[Mark] = ["best" if one and rival.sum() > 1 else "" for one in rival & (values == best)]
+        texts = [number(value) if metric.task == "regression" else fixed(value) for value in values]
+        if metric.name == "r2":  # a share of variance has no unit that could make it small: 3e-8 is 0
+            texts = [number(round(value, 4)) for value in values]
+        columns.append(figures_of(metric_heading(metric), values, texts, leading))
+    if any("fit_seconds" in entry for entry in entries):
+        seconds = [entry.get("fit_seconds") for entry in entries]
         if seconds[0] is None and content.training is not None:
             seconds[0] = content.training.seconds
         columns.append(figures_of("time to fit", seconds, duration))
     return table_of("Test metrics. ↑ higher is better, ↓ lower is better. Bold: the best on the test rows.", columns)
-
-
-def _metric_column(metric: Metric, models: Sequence[_Model]) -> Column:
-    """Return one metric of all models. The best is marked, without the validation rows."""
-    values = [entry.get(metric.name) for _, entry, _ in models]
-    rivals = [value for value, (*_, mark) in zip(values, models, strict=True) if mark != "quiet"]
-    defined = [value for value in rivals if value is not None]
-    best = {"higher": max, "lower": min}[metric.direction](defined, default=None) if len(rivals) > 1 else None
-    marks: list[Mark] = [
-        "best" if value is not None and value == best and mark != "quiet" else ""
-        for value, (*_, mark) in zip(values, models, strict=True)
-    ]
-    if metric.name == "r2":  # a share of variance has no unit that could make it small: 3e-8 is 0
-        texts = [number(None if value is None else round(value, 4)) for value in values]
-        return figures_of(metric_heading(metric), values, texts, marks)
-    return figures_of(metric_heading(metric), values, number if metric.task == "regression" else fixed, marks)
 
 
 TAB = Tab(name="summary", title="Summary", sections=(("scores", "All scores", scores),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +13,12 @@ from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages import plots
 from permgrad.pages.page_data import packed
 from permgrad.pages.tab import Tab
-from permgrad.pages.units import advantage, in_shares
 from permgrad.pages.views import SectionView, figures_of, names, table_of
 from permgrad.pages.words import clean, confidence_words, listed, p_text, quantity_of, shorten
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from permgrad.assess.assessment import Assessment
     from permgrad.attribution.explanation import Explanation
     from permgrad.attribution.explanation.pairs import RankedPairs
@@ -25,17 +27,9 @@ if TYPE_CHECKING:
 _DRAWN, _LISTED, _MOST = 2, 20, 200
 
 
-def pairs_in_units(content: Assessment) -> Explanation | None:
-    """Return the explanation with pairs, in shares of the model's advantage where there are any, as the ranking is."""
-    if content.together is None or (explanation := content.together.pairs) is None:
-        return None
-    total_advantage = advantage(explanation, content.metrics or {})
-    return explanation if total_advantage is None else in_shares(explanation, total_advantage)
-
-
 def nothing_together(content: Assessment) -> str:
     """Return a sentence if pairs were looked at and none is clear. The tab is then left out."""
-    explanation = pairs_in_units(content)
+    explanation = None if content.together is None else content.together.pairs
     if explanation is None or pairs_of(explanation).clear.any():
         return ""
     return f"No pair of features clearly works together. {looked_at(explanation)}"
@@ -86,10 +80,9 @@ def leading_words(pairs: RankedPairs, kind: str, unit: str = "") -> str:
     )
 
 
-def pairs(section: SectionView, content: Assessment) -> None:
+def pairs(section: SectionView, content: Assessment, explanation: Explanation) -> None:
     """The pairs with their intervals, the clear ones first."""
-    explanation = pairs_in_units(content)
-    if explanation is None or nothing_together(content):
+    if nothing_together(content):
         return
     found, kind = pairs_of(explanation), _kind(explanation)
     unit = "\u00a0%" if explanation.meta.get("unit") == "%" else ""
@@ -127,15 +120,13 @@ def _table(found: RankedPairs, explanation: Explanation) -> Any:
     return table_of(f"Pairs, the strongest first. Bold: clear (adjusted p below 0.05).{few}", columns)
 
 
-def effects(section: SectionView, content: Assessment) -> None:
+def effects(section: SectionView, content: Assessment, drawn: Sequence[Mapping[str, Any]]) -> None:
     """The prediction by the values of two features, for the strongest clear pairs."""
-    together = content.together
-    if together is None or not together.effects:
-        return
-    what = "mean prediction" if together.classes is None else f"mean probability of {clean(together.classes[0])}"
-    say = number if together.classes is None else percentage_points
+    classes = None if content.together is None else content.together.classes
+    what = "mean prediction" if classes is None else f"mean probability of {clean(classes[0])}"
+    say = number if classes is None else percentage_points
     with section.live("effect"):
-        for effect in together.effects[:_DRAWN]:
+        for effect in drawn[:_DRAWN]:
             title = " and ".join(map(clean, effect["pair"]))
             section.add("heading", title)
             section.figure(
@@ -151,11 +142,8 @@ def percentage_points(change: float) -> str:
     return f"{percent(change)} points".replace("\u00a0% points", " percentage points").replace("-", "−")
 
 
-def modalities(section: SectionView, content: Assessment) -> None:
+def modalities(section: SectionView, _: Assessment, frame: pd.DataFrame) -> None:
     """What each modality tells alone, both and only together."""
-    frame = None if content.together is None else content.together.information
-    if frame is None:
-        return
     if not np.isfinite(frame["bits"]).all():
         section.text("What the modalities tell cannot be divided: the predictions determine the target exactly.")
         return
@@ -189,11 +177,10 @@ def information_words(frame: Any) -> str:
 
 def live_data(content: Assessment) -> dict[str, Any] | None:
     """Return the pairs and effects for the script."""
-    explanation = pairs_in_units(content)
-    if explanation is None or nothing_together(content):
-        return None
     together = content.together
-    assert together is not None
+    explanation = None if together is None else together.pairs
+    if together is None or explanation is None or nothing_together(content):
+        return None
     found = pairs_of(explanation)
     most = slice(0, _MOST)
     return {
@@ -228,9 +215,9 @@ TAB = Tab(
     name="together",
     title="Together",
     sections=(
-        ("pairs", "Which features work together", pairs),
-        ("pair-effects", "Two features at a time", effects),
-        ("modalities", "What each modality tells", modalities),
+        ("pairs", "Which features work together", pairs, "together.pairs"),
+        ("pair-effects", "Two features at a time", effects, "together.effects"),
+        ("modalities", "What each modality tells", modalities, "together.information"),
     ),
     data=live_data,
     scripts=("panels.js", "together.js"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,13 +20,12 @@ from permgrad.pages.sentences import no_segment_words, reliability_words, segmen
 from permgrad.pages.tab import Tab
 from permgrad.pages.units import advantage
 from permgrad.pages.verdict import LEAST_CALIBRATION_ERROR, TIMES_CHANCE, beyond_chance, curves_of, verdict
-from permgrad.pages.views import SectionView, TableView, as_count, figures_of, names, table_of
+from permgrad.pages.views import SectionView, as_count, figures_of, names, table_of
 from permgrad.pages.words import clean, confidence_words, listed, p_text, quantity_of, shorten, texts_of, unit_words
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
     from permgrad.attribution.explanation import Explanation
-    from permgrad.evaluation.calibration import Reliability
 
 
 #: Features and groups of the page's segments, and lines of tables on paper.
@@ -42,12 +41,23 @@ _RELATED = "Some important features move together, so importance may be shared b
 # ---- caveats ---------------------------------------------------------------------------------------------------------
 def caveats(section: SectionView, content: Assessment) -> None:
     """Everything that speaks against the numbers of this report, in one list."""
-    section.items([*doubts(content), *(clean(words) for words in content.warnings)])
+    spoken = verdict(content)
+    doubts: list[str] = []
+    for one in spoken:
+        # Also that the model is no better than a constant, or worse for some rows.
+        facts, lacks = one["facts"], not one["facts"].get("learnt", True)
+        if facts["part"] in ("alarm", "caution") or facts["kind"] in ("lack", "worse") or lacks:
+            doubts.append(_RELATED if facts["kind"] == "related" else str(one["sentence"]))
+    rows = (content.metrics or {}).get("rows", {}).get("test")
+    explained = None if content.explanation is None else content.explanation.meta.get("rows_explained")
+    if isinstance(rows, int) and isinstance(explained, int) and explained < rows:
+        doubts.append(f"The importances are of {explained:,} of the {rows:,} test rows.")
+    section.items([*doubts, *map(clean, content.warnings)])
     needs = "" if content.data is None else content.data.unchecked
     if not section.blocks:
         made = "that were made" if needs else "for caveats"
         section.text(f"None of the checks {made} found a reason for doubt.")
-    if needs and not any(one["facts"]["kind"] == "unchecked" for one in verdict(content)):
+    if needs and not any(one["facts"]["kind"] == "unchecked" for one in spoken):
         section.text(unchecked_words(content.target, needs))
     if content.related:
         section.add("link", ("Data: Columns that depend on others", "related"))
@@ -55,28 +65,10 @@ def caveats(section: SectionView, content: Assessment) -> None:
     section.add("terms", LIMITS.items())
 
 
-def doubts(content: Assessment) -> list[str]:
-    """Return the sentences of the verdict that are alarms or cautions, and one on the rows explained."""
-    spoken = [one for one in verdict(content) if one["facts"]["part"] in ("alarm", "caution") or _is_doubt(one)]
-    sentences = [_RELATED if one["facts"]["kind"] == "related" else str(one["sentence"]) for one in spoken]
-    rows = (content.metrics or {}).get("rows", {}).get("test")
-    explained = None if content.explanation is None else content.explanation.meta.get("rows_explained")
-    part = ""
-    if isinstance(rows, int) and isinstance(explained, int) and explained < rows:
-        part = f"The importances are of {explained:,} of the {rows:,} test rows."
-    return [*sentences, *([part] if part else [])]
-
-
-def _is_doubt(one: Mapping[str, Any]) -> bool:
-    """Whether a sentence of the verdict says that the model is no better than a constant, or worse for some rows."""
-    return one["facts"]["kind"] in ("lack", "worse") or not one["facts"].get("learnt", True)
-
-
 # ---- segments --------------------------------------------------------------------------------------------------------
-def segments(section: SectionView, content: Assessment) -> None:
+def segments(section: SectionView, content: Assessment, stored: Mapping[str, Any]) -> None:
     """The scores of groups of test rows, those that are clearly worse first."""
-    stored = content.segments
-    if not stored or not stored["features"]:
+    if not stored["features"]:
         return
     rows, tests = stored["rows"], stored["tests"]
     sample = "" if rows == stored["all_rows"] else f" (a sample of {rows:,} of them)"
@@ -90,50 +82,41 @@ def segments(section: SectionView, content: Assessment) -> None:
         if tests
         else f"No group is tested, because that takes {FEWEST_ROWS} rows in the group and {FEWEST_ROWS} others.",
     )
-    shown = shown_segments(content)
+    shown = shown_segments(content, stored)
+    write, label = (percent, "accuracy") if stored["score"] == "accuracy" else (number, "mean absolute error")
+    worst = worse_groups(stored)
+    lines = [{"feature": one["feature"], **group} for one in shown for group in one["groups"]]
+    few = f" (the first {MOST_LINES} of {len(lines):,})" * (len(lines) > MOST_LINES)
     with section.live("segments"):
-        lines = [{"feature": one["feature"], **group} for one in shown for group in one["groups"]]
-        worst = worse_groups(stored)
-        section.table(_segment_table(worst[:MOST_LINES], stored["score"], "Groups that are clearly worse."))
-        few = f" (the first {MOST_LINES} of {len(lines):,})" * (len(lines) > MOST_LINES)
-        fold = f"Groups of the most important features{few}"
-        section.table(_segment_table(lines[:MOST_LINES], stored["score"], "Groups by feature."), fold)
+        for groups, caption, fold in (
+            (worst, "Groups that are clearly worse.", ""),
+            (lines, "Groups by feature.", f"Groups of the most important features{few}"),
+        ):
+            if not groups:
+                continue
+            frame = pd.DataFrame(groups[:MOST_LINES])
+            ends = [f"{write(low)} to {write(high)}" for low, high in zip(frame["low"], frame["high"], strict=True)]
+            columns = [
+                names(frame["feature"], "feature"),
+                names(frame["group"], "group", ["best" if worse else "" for worse in frame["worse"]]),
+                figures_of("rows", frame["rows"], as_count),
+                figures_of(label, frame["score"], write),
+                figures_of("95\u00a0% interval", frame["low"], ends),
+                figures_of("other rows", frame["rest"], write),
+                figures_of("adjusted p", frame["p_holm"], p_text),
+            ]
+            shared = [key for key in ("observed", "predicted") if all(key in one for one in groups[:MOST_LINES])]
+            columns += [figures_of(key, frame[key], write) for key in shared]
+            bold = " Bold: clearly worse." if frame["worse"].any() else ""
+            section.table(table_of(f"{caption}{bold}", columns), fold)
 
 
-def shown_segments(content: Assessment) -> list[Mapping[str, Any]]:
+def shown_segments(content: Assessment, stored: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the features of the page: those with clearly worse groups, the largest gap first, then by importance."""
-    stored = content.segments or {"features": []}
-    ranks = {}
-    if content.explanation is not None:
-        ranks = {name: place for place, name in enumerate(content.explanation.ranking())}
+    ranking = [] if content.explanation is None else content.explanation.ranking()
     worse = list(dict.fromkeys(one["feature"] for one in worse_groups(stored)))[:MOST_WORSE]
-    places = {name: place - len(worse) for place, name in enumerate(worse)}
-    order = sorted(
-        stored["features"], key=lambda one: places.get(one["feature"], ranks.get(one["feature"], len(ranks)))
-    )
-    return order[:MOST_FEATURES]
-
-
-def _segment_table(groups: Sequence[Mapping[str, Any]], score: str, caption: str) -> TableView | None:
-    if not groups:
-        return None
-    write = percent if score == "accuracy" else number
-    ends = [f"{write(group['low'])} to {write(group['high'])}" for group in groups]
-    label = "accuracy" if score == "accuracy" else "mean absolute error"
-    columns = [
-        names([group["feature"] for group in groups], "feature"),
-        names([group["group"] for group in groups], "group", ["best" if group["worse"] else "" for group in groups]),
-        figures_of("rows", [group["rows"] for group in groups], as_count),
-        figures_of(label, [group["score"] for group in groups], write),
-        figures_of("95\u00a0% interval", [group["low"] for group in groups], ends),
-        figures_of("other rows", [group["rest"] for group in groups], write),
-        figures_of("adjusted p", [group["p_holm"] for group in groups], p_text),
-    ]
-    for key, heading in {"observed": "observed", "predicted": "predicted"}.items():
-        if all(key in group for group in groups):
-            columns.append(figures_of(heading, [group[key] for group in groups], write))
-    bold = " Bold: clearly worse." if any(group["worse"] for group in groups) else ""
-    return table_of(f"{caption}{bold}", columns)
+    places = {name: place for place, name in enumerate(dict.fromkeys([*worse, *ranking]))}
+    return sorted(stored["features"], key=lambda one: places.get(one["feature"], len(places)))[:MOST_FEATURES]
 
 
 # ---- intervals -------------------------------------------------------------------------------------------------------
@@ -142,11 +125,11 @@ def intervals(section: SectionView, content: Assessment) -> None:
     scored = (content.metrics or {}).get("intervals")
     if not scored:
         return
-    asked, ends = percent(scored["coverage"]), f"{percent(scored['low'])} to {percent(scored['high'])}"
+    asked, whole = percent(scored["coverage"]), f"{percent(scored['low'])} to {percent(scored['high'])}"
     what, of = ("intervals", "truth") if "width" in scored else ("sets of classes", "class")
     words = (
         f"The {what} are made to hold the {of} of {asked} of new rows. They hold it for {percent(scored['covered'])} "
-        f"of the {scored['rows']:,} test rows (95\u00a0% interval {ends}). "
+        f"of the {scored['rows']:,} test rows (95\u00a0% interval {whole}). "
     )
     if "width" in scored:
         words += f"Their mean width is {number(scored['width'])}."
@@ -155,43 +138,31 @@ def intervals(section: SectionView, content: Assessment) -> None:
         if scored["empty"]:
             words += f" {percent(scored['empty'])} are empty: no class is probable enough for the share asked for."
     section.text(words)
-    _interval_groups(section, content, scored, (what, of))
-
-
-def _interval_groups(
-    section: SectionView, content: Assessment, scored: Mapping[str, Any], words: tuple[str, str]
-) -> None:
-    """The groups of test rows in which the fewest intervals or sets hold the truth. ``words``: for these two."""
-    what, of = words
-    stored = (content.segments or {}).get("features", ())
-    groups = [
-        {"feature": one["feature"], **group}
-        for one in stored
-        for group in one["groups"]
-        if group.get("covered") is not None and group["rows"] >= FEWEST_ROWS
-    ]
-    low = sorted(groups, key=lambda group: group["covered"])[:MOST_LOW]
-    if not low:
+    # The groups of test rows in which the fewest intervals or sets hold the truth.
+    features = (content.segments or {}).get("features", ())
+    frame = pd.DataFrame([{"feature": one["feature"], **group} for one in features for group in one["groups"]])
+    if "covered" not in frame:
         return
-    below = sum(group["covered_high"] < scored["coverage"] for group in groups)
+    frame = frame[frame["covered"].notna() & (frame["rows"] >= FEWEST_ROWS)]
+    if frame.empty:
+        return
+    below = int((frame["covered_high"] < scored["coverage"]).sum())
     call = "predict_interval" if "width" in scored else "predict_set"
-    whole, share = counted(len(groups), "group"), "the 95\u00a0% interval of this share"
+    whole, share = counted(len(frame), "group"), "the 95\u00a0% interval of this share"
     first = f"In {below:,} of the {whole}, {share} is below" if below else f"In none of the {whole} is {share} below"
     section.text(
-        f"{first} {percent(scored['coverage'])}. By chance alone, about {number(0.025 * len(groups), 2)} "
+        f"{first} {percent(scored['coverage'])}. By chance alone, about {number(0.025 * len(frame), 2)} "
         f"such groups are expected. "
         f"In Python, model.{call}(X, groups=…) makes the share hold in each group of a column."
     )
+    low = frame.sort_values("covered", kind="stable")[:MOST_LOW]
+    ends = [f"{percent(a)} to {percent(b)}" for a, b in zip(low["covered_low"], low["covered_high"], strict=True)]
     columns = [
-        names([group["feature"] for group in low], "feature"),
-        names([group["group"] for group in low], "group"),
-        figures_of("rows", [group["rows"] for group in low], as_count),
-        figures_of("inside", [group["covered"] for group in low], percent),
-        figures_of(
-            "95\u00a0% interval",
-            [group["covered_low"] for group in low],
-            [f"{percent(group['covered_low'])} to {percent(group['covered_high'])}" for group in low],
-        ),
+        names(low["feature"], "feature"),
+        names(low["group"], "group"),
+        figures_of("rows", low["rows"], as_count),
+        figures_of("inside", low["covered"], percent),
+        figures_of("95\u00a0% interval", low["covered_low"], ends),
     ]
     section.table(table_of(f"Groups of test rows whose {what} hold the {of} least often.", columns), "Lowest groups")
 
@@ -206,8 +177,13 @@ def calibration(section: SectionView, content: Assessment) -> None:
     positive = content.positive_place(scored.classes)
     table = np.clip(np.asarray(scored.probabilities, dtype=np.float64), 0, 1)
     truth, classes = texts_of(scored.truth), texts_of(scored.classes)
+    error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
+    if error <= TIMES_CHANCE * chance or not beyond_chance(curves, error):
+        answer = f"No clear error in {curves[0].rows.sum():,} rows."
+    else:
+        answer = "Nearly: they are off, but by little." if error < LEAST_CALIBRATION_ERROR else "No, they are off."
     words = reliability_words(curves, clean(classes[positive]) if len(classes) == 2 else "")
-    section.text(f"{reliable(curves)} {words}")
+    section.text(f"{answer} {words}")
     before = scored.before_calibration
     if older := curves_of(content, before=True):
         earlier, after = (number(float(np.mean([each.error for each in errors])), 2) for errors in (older, curves))
@@ -219,14 +195,6 @@ def calibration(section: SectionView, content: Assessment) -> None:
         f"Observed share of {what} by predicted probability, on test rows. On the diagonal, predicted probabilities "
         "are exactly right. Bars: number of rows by probability.",
     )
-
-
-def reliable(curves: Sequence[Reliability]) -> str:
-    """Answer in one sentence: no clear error, nearly or no."""
-    error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
-    if error <= TIMES_CHANCE * chance or not beyond_chance(curves, error):
-        return f"No clear error in {curves[0].rows.sum():,} rows."
-    return "Nearly: they are off, but by little." if error < LEAST_CALIBRATION_ERROR else "No, they are off."
 
 
 LIMITS = {
@@ -260,7 +228,7 @@ def reading(section: SectionView, content: Assessment) -> None:
     terms: dict[str, str] = {}
     if explanation is not None:
         meaning = "The share of the model's advantage over a constant that is lost when the feature is shuffled."
-        if advantage(explanation, content.metrics or {}) is None:
+        if advantage(explanation.meta, content.metrics or {}) is None:
             quantity = quantity_of(explanation)
             meaning = f"{quantity[:1].upper()}{quantity[1:]}. {unit_words(explanation)}".strip()
         paths = len(explanation.parts) > 1 and content.image_counts
@@ -275,11 +243,8 @@ def reading(section: SectionView, content: Assessment) -> None:
     section.add("terms", terms.items())
 
 
-def order(section: SectionView, content: Assessment) -> None:
+def order(section: SectionView, content: Assessment, explanation: Explanation) -> None:
     """How sure the order of the features is, and what the intervals are of."""
-    explanation = content.explanation
-    if explanation is None:
-        return
     rows, repeats = (explanation.meta.get(key) for key in ("rows_explained", "n_repeats"))
     if isinstance(rows, int):
         drawn = f", in each of which a value is replaced {counted(repeats, 'time')}" if isinstance(repeats, int) else ""
@@ -309,11 +274,8 @@ def order(section: SectionView, content: Assessment) -> None:
     section.table(table_of(f"Ranks that hold for all features at once with {level} certainty.", columns))
 
 
-def trainings(section: SectionView, content: Assessment) -> None:
+def trainings(section: SectionView, _: Assessment, refits: Explanation) -> None:
     """What other trainings on other rows would say."""
-    refits = content.refits
-    if refits is None:
-        return
     facts, shares = refits.meta["refits"], refits.meta["another_training"]["shares"]
     low_rows, most_rows = facts["trained"]
     section.text(
@@ -341,13 +303,23 @@ def trainings(section: SectionView, content: Assessment) -> None:
     section.table(table_of(caption, columns))
 
 
-def methods(section: SectionView, content: Assessment) -> None:
-    """How far other methods agree on the order of the features."""
-    explanation, compared = content.explanation, other_methods(content)
-    if explanation is None or not compared:
+def methods(section: SectionView, content: Assessment, explanation: Explanation) -> None:
+    """How far other methods agree on the order of the features. Of local explanations it is that of their mean size."""
+    compared, local = dict(content.compared), content.local
+    compared |= {} if content.paper is None else {content.paper.method: content.paper}
+    if local is not None and local.method not in compared and set(local.names) == set(explanation.names):
+        compared[local.method] = local.to_global("mean_abs")
+    if not compared:
         return
     orders = {explanation.method: explanation.ranking()}
-    orders |= {name: _like_ranking(other, explanation) for name, other in compared.items()}
+    for name, other in compared.items():
+        # By the output that is comparable with the first one of the ranking: the same, or the mean size over outputs.
+        if (first := explanation.outputs[0]) in other.outputs:
+            orders[name] = other.ranking(first)
+        else:
+            sizes = np.abs(np.nan_to_num(other.values)).mean(axis=1)
+            orders[name] = [other.names[place] for place in np.argsort(-sizes, kind="stable")]
+    titles = {name: _METHODS.get(name, clean(name)) for name in orders} | {explanation.method: "this report"}
     ranks = {name: pd.Series(range(1, len(order) + 1), order) for name, order in orders.items()}
     top = usual_k(len(explanation.names))
     leading = set(explanation.ranking()[:top])
@@ -357,8 +329,8 @@ def methods(section: SectionView, content: Assessment) -> None:
         agreement = spearman(both.iloc[:, 0], both.iloc[:, 1]) if len(both) else math.nan
         common = len(leading & set(names_of[:top]))
         lines.append(
-            f"{method_words(name)}: rank correlation {number(agreement, 2)}, {common} of the {top} most important "
-            "features in common."
+            f"{titles[name]}: rank correlation {number(agreement, 2)}, {common} of the {top} most important features "
+            "in common."
         )
     section.text(
         "Each method answers another question, so they need not agree. Where they do, the order is safer. They are "
@@ -368,7 +340,7 @@ def methods(section: SectionView, content: Assessment) -> None:
     ranking = explanation.ranking()
     columns = [names(ranking, explanation.level)]
     columns += [
-        figures_of("this report" if place == 0 else method_words(name), series.reindex(ranking), as_count)
+        figures_of("this report" if place == 0 else _METHODS.get(name, clean(name)), series.reindex(ranking), as_count)
         for place, (name, series) in enumerate(ranks.items())
     ]
     section.table(table_of("Rank of each feature by method (1 is the most important).", columns), "Ranks")
@@ -381,29 +353,6 @@ _METHODS = {
 }
 
 
-def method_words(name: str) -> str:
-    """Return a method in plain words, or its name."""
-    return _METHODS.get(name, clean(name))
-
-
-def other_methods(content: Assessment) -> dict[str, Explanation]:
-    """Return the explanations of the same features by other methods, local ones as their mean size."""
-    compared, local, main = dict(content.compared), content.local, content.explanation
-    compared |= {} if content.paper is None else {content.paper.method: content.paper}
-    if main is not None and local is not None and local.method not in compared and set(local.names) == set(main.names):
-        compared[local.method] = local.to_global("mean_abs")
-    return compared
-
-
-def _like_ranking(other: Explanation, explanation: Explanation) -> list[str]:
-    """Rank by the output that is comparable with an explanation's first: the same, or the mean size over outputs."""
-    first = explanation.outputs[0]
-    if first in other.outputs:
-        return other.ranking(other.outputs.index(first))
-    order = np.argsort(-np.abs(np.nan_to_num(other.values)).mean(axis=1), kind="stable")
-    return [other.names[place] for place in order]
-
-
 # ---- the script ------------------------------------------------------------------------------------------------------
 def live_data(content: Assessment) -> Mapping[str, Any] | None:
     """Return what the script needs: the groups of the features shown."""
@@ -412,7 +361,7 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
         return None
     keys = ("group", "rows", "score", "low", "high", "rest", "p_holm", "worse")
     features = []
-    for one in shown_segments(content):
+    for one in shown_segments(content, stored):
         groups = [{key: group[key] for key in (*keys, *_MORE) if key in group} for group in one["groups"]]
         features.append({"name": clean(one["feature"]), "groups": groups})
     positive = None
@@ -435,12 +384,12 @@ TAB = Tab(
     title=lambda content: "Trust & groups" if content.segments else "Trust",
     sections=(
         ("caveats", "All caveats", caveats),
-        ("segments", "Groups of rows", segments),
+        ("segments", "Groups of rows", segments, "segments"),
         ("calibration", "Are its probabilities reliable?", calibration),
         ("intervals", "Do its intervals hold?", intervals),
-        ("order", "How sure the order is", order),
-        ("trainings", "Would another training say the same?", trainings),
-        ("methods", "Other methods on the same model", methods),
+        ("order", "How sure the order is", order, "explanation"),
+        ("trainings", "Would another training say the same?", trainings, "refits"),
+        ("methods", "Other methods on the same model", methods, "explanation"),
         ("reading", "How to read this", reading),
     ),
     data=live_data,

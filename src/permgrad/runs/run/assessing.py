@@ -23,7 +23,7 @@ from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, plain, write_json_atomic, write_text_atomic
 from permgrad.base.stored import read_npz
 from permgrad.models.save.saving import load
-from permgrad.pages.html import write_report
+from permgrad.pages.html import render_report
 from permgrad.pages.verdict import markdown, verdict
 from permgrad.pages.whatif import with_what_if
 from permgrad.runs.folder import documents
@@ -167,10 +167,11 @@ def write_page(
     )
     content = replace(content, title=look["title"] or content.title, provenance=provenance)
     if out is not None:
-        return write_report(out, content, theme=look["theme"])
+        write_text_atomic(out, render_report(content, theme=look["theme"]))
+        return out
     content = replace(content, sentences=verdict(content))
     sentences = plain(content.sentences)
-    write_report(folder / REPORT, content, theme=look["theme"])
+    write_text_atomic(folder / REPORT, render_report(content, theme=look["theme"]))
     write_text_atomic(folder / SUMMARY_FILE, markdown(content.title, sentences))
     if judged:
         stored.metrics = {**(content.metrics or {}), "verdict": sentences}

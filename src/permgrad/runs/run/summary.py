@@ -16,7 +16,7 @@ from permgrad.base.significance import clearly
 from permgrad.evaluation.metrics import metrics as registry
 from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import no_share_words, path_words, related_words
-from permgrad.pages.units import advantage_in
+from permgrad.pages.units import advantage
 from permgrad.runs.folder.documents import (
     BRANCHES,
     GROUPS,
@@ -100,7 +100,8 @@ def summarise(folder: Path, summary: Summary | None = None) -> Outcome:
         learnt = all(one["facts"].get("learnt", True) for one in verdict)
         lines += _metric_lines(metrics)
         groups = folder / GROUPS if summary.groups else None
-        whole = advantage_in("squared_error" if metrics["task"] == "regression" else "cross_entropy", metrics)
+        loss = "squared_error" if metrics["task"] == "regression" else "cross_entropy"
+        whole = advantage({"loss": loss, "quantity": "increase of the loss"}, metrics)
         lines += _feature_lines(top, summary.related, learnt=learnt, groups=groups, whole=whole)
         lines += _branch_lines(branches)
         if summary.refits is not None:

@@ -1,0 +1,84 @@
+"""The plots of an explanation as methods: ``explanation.plot.bar()``."""
+
+from __future__ import annotations
+
+import functools
+import textwrap
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+
+from permgrad.pages import plots
+from permgrad.pages.plots import PlotFigure
+from permgrad.pages.words import clean
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from permgrad.attribution.explanation import Explanation
+
+P = ParamSpec("P")
+
+
+def _method(
+    plot: Callable[Concatenate[Explanation, P], PlotFigure],
+) -> Callable[Concatenate[PlotAccessor, P], PlotFigure]:
+    """Return a plot as a method, which names the baseline under the axis, because the picture depends on it."""
+
+    @functools.wraps(plot)
+    def method(self: PlotAccessor, /, *args: P.args, **options: P.kwargs) -> PlotFigure:
+        whole = plot is plots.interactions  # all others show single players
+        figure = plot(self._explanation if whole else self._explanation.of_order(1), *args, **options)
+        baseline = self._explanation.meta.get("baseline")
+        if isinstance(baseline, str) and figure.axes and plot in (plots.bar, plots.beeswarm, plots.waterfall):
+            axes: Any = options.get("ax") or figure.axes[0]
+            axes.set_xlabel(f"{axes.get_xlabel()}\n{textwrap.fill(f'baseline: {clean(baseline)}', 90)}")
+        return figure
+
+    return method
+
+
+class PlotAccessor:
+    """The plots of an explanation, such as ``explanation.plot.bar()``. ``explanation.plot()`` draws the usual one.
+
+    Every method returns a figure with ``save(path)`` for PNG, SVG and PDF. Common options: ``top_n`` is the number of
+    features (None: all). ``output`` is a name or position (None: the first, for single rows the positive one of two
+    classes). ``title`` replaces the default (empty: no title). ``ax`` are axes of
+    matplotlib to draw into: the result is then their figure, and several panels share their space.
+
+    Examples:
+        >>> import numpy as np, permgrad as pg
+        >>> X = np.random.default_rng(0).normal(size=(60, 3))
+        >>> model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0).fit(X, X[:, 0])
+        >>> plot = pg.explain(model, X, X[:, 0], random_state=0).plot
+        >>> pictures = [plot(), plot.bar(top_n=2), plot.classes(), plot.direction(), plot.features(), plot.modality()]
+        >>> plot = pg.explain(model, X, method="deeplift").plot
+        >>> pictures += [plot.beeswarm(), plot.waterfall(row=3)]
+        >>> pictures += [pg.explain(model, X, method="gradcam").plot.image(row=3)]
+        >>> pictures += [pg.explain(model, X, X[:, 0], interactions=2, n_repeats=2).plot.interactions()]
+        >>> all("<svg" in picture.to_svg() for picture in pictures)
+        True
+    """
+
+    def __init__(self, explanation: Explanation) -> None:
+        self._explanation = explanation
+
+    def __call__(self, *, ax: Axes | None = None) -> PlotFigure:
+        """Draw a beeswarm of many rows, a waterfall of one, or bars, with an axis for each of several methods."""
+        if self._explanation.meta.get("methods"):
+            return self.features(ax=ax)
+        if self._explanation.scope == "global":
+            return self.bar(ax=ax)
+        return self.waterfall(ax=ax) if len(self._explanation.values) == 1 else self.beeswarm(ax=ax)
+
+    bar = _method(plots.bar)
+    beeswarm = _method(plots.beeswarm)
+    classes = _method(plots.classes)
+    direction = _method(plots.direction)
+    features = _method(plots.features)
+    image = _method(plots.image)
+    interactions = _method(plots.interactions)
+    modality = _method(plots.modality)
+    series = _method(plots.series)
+    text = _method(plots.text)
+    volume = _method(plots.volume)
+    waterfall = _method(plots.waterfall)
