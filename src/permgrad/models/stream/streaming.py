@@ -24,7 +24,7 @@ from permgrad.data.parts.known_rows import RowBatch, find_known
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.models.estimators import inputs
 from permgrad.models.estimators.building import build_network, make_encoder, tensor_rows
-from permgrad.models.estimators.prepared import Prepared, encode_training
+from permgrad.models.estimators.prepared import EncodedRows, Prepared, nothing_varies
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
 from permgrad.models.stream.streaming_scan import MOST_VALIDATION_ROWS, Scan, StreamSource, scan, type_rows
 from permgrad.models.train.rows import Rows, count_batches
@@ -75,7 +75,10 @@ def prepare_stream(
     model.seed_ = seed
     _learn_target(model, scanned, settings)
     model.preprocessor_ = encoder.update(scanned.statistics)
-    encoded = encode_training(model.preprocessor_, source.features_of(scanned.sample)).encoded
+    sample = source.features_of(scanned.sample)
+    encoded = model.preprocessor_.transform(sample)
+    if not encoded.shape[1]:
+        raise nothing_varies(EncodedRows(sample, model.preprocessor_, encoded))
     coder = _Coder(model, scanned.weight / scanned.rows)
     held = scanned.held
     if judging is not source:
@@ -262,7 +265,7 @@ class StreamedRows:
         for number, block in enumerate(self._blocks(seed, epoch)):
             # The only block has the order that rows in memory have.
             keys = ("row order", epoch, number) if number else ("row order", epoch)
-            order = torch.from_numpy(generator(seed, *keys).permutation(len(block))).to(block.device)
+            order = torch.from_numpy(generator(seed, *keys).permutation(len(block))).to(block.x.device)
             start, fitting = 0, size - sum(map(len, left))
             while made < batches - 1 and len(block) - start >= fitting:
                 yield _joined([*left, block.take(order[start : start + fitting])])

@@ -16,16 +16,18 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import Tensor
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
-from permgrad.base.checks import is_whole
-from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, shown
+from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError
 from permgrad.models.devices import full_float32
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.learner import DivergenceError, Learner, Team, TrainingJob, TrainingOutcome
+from permgrad.models.train.learner import DivergenceError, Learner, TrainingJob, TrainingOutcome
+from permgrad.models.train.rows import Rows
 
 _TASK, _RESULT, _ERROR, _MEETING = "task.pickle", "result.pt", "error.json", "meeting"
 #: What an error of a process is raised as.
@@ -41,6 +43,39 @@ class Task:
     kind: str
     devices: int
     threads: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Team:
+    """One device of those that have the same weights and share each batch on torch's process group, number ``rank``."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    def share(self, batch: Rows) -> Rows:
+        """Return every ``size``-th row, or all rows if there are too few for two each."""
+        return batch if len(batch) < 2 * self.size else batch.take(slice(self.rank, None, self.size))
+
+    def weight(self, share: int, batch: int) -> float:
+        """Return the weight of the mean over this device's rows in the mean over the batch."""
+        # Where all devices compute the batch, each counts alike.
+        return 1 / self.size if share == batch else share / batch
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Put the sum over all devices in the place of each tensor: one message for all of them."""
+        if tensors:
+            flat = _flatten_dense_tensors(list(tensors))
+            torch.distributed.all_reduce(flat)
+            for tensor, total in zip(tensors, _unflatten_dense_tensors(flat, list(tensors)), strict=True):
+                tensor.copy_(total)
+
+    def agree(self, judge: Callable[[Rows], tuple[float, float]], rows: Rows) -> tuple[float, float]:
+        """Return the first device's judgement of some rows. The others do not compute it."""
+        judged = torch.tensor(judge(rows) if self.rank == 0 else (0.0, 0.0), dtype=torch.float64, device=self.device)
+        torch.distributed.broadcast(judged, src=0)
+        score, temperature = judged.tolist()
+        return score, temperature
 
 
 # ---- the process that asks -----------------------------------------------------------------------------------------
@@ -161,36 +196,10 @@ def _work(task: Task, folder: Path, rank: int) -> TrainingOutcome:
     )
     try:
         with sheltered(task.job.seed), full_float32():
-            outcome = Learner(task.job, Team(rank, task.devices, device)).run()
+            outcome = Learner(task.job, device, Team(rank, task.devices, device)).run()
     finally:
         torch.distributed.destroy_process_group()
     return dataclasses.replace(outcome, best_state={name: value.cpu() for name, value in outcome.best_state.items()})
-
-
-def devices_faults(devices: Any, device: torch.device) -> list[InputError]:
-    """Return the error for a number of devices that cannot be used, or nothing."""
-    if isinstance(devices, str) and devices == "auto":
-        return []
-    hint = "Pass devices=1."
-    if not is_whole(devices) or devices < 1:
-        problem = f"devices must be 'auto' or an integer of at least 1, got {shown(devices)}"
-        return [InputError(problem, hint=hint, code="PG002")]
-    # Two processors are allowed anywhere, so that code for several can be tried on the smallest machine.
-    most = torch.cuda.device_count() if device.type == "cuda" else max(2, os.cpu_count() or 1)
-    if device.type in ("cpu", "cuda") and devices > most:
-        problem = f"devices must be at most {most} on this machine, got {devices}"
-        return [InputError(problem, hint=hint if device.type == "cpu" else f"Pass devices={most}.", code="PG064")]
-    if device.index is not None and devices > 1:
-        problem = f"device={str(device)!r} names one device, but devices={devices}"
-        return [InputError(problem, hint=f"Pass device={device.type!r}.", code="PG006")]
-    return []
-
-
-def count_devices(devices: Any, device: torch.device) -> int:
-    """Return how many devices ``devices`` stands for: ``"auto"`` is all GPUs, and one processor."""
-    if devices != "auto":
-        return int(devices)
-    return torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
 
 
 if __name__ == "__main__":

@@ -28,29 +28,8 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR
 def untouched() -> Iterator[None]:
     """Run the body, then put back all that this module's title names. Torch's generators are ``forked_torch``'s."""
     python_random, numpy_random = random.getstate(), np.random.get_state()  # noqa: NPY002 — the user's global state
-    before = [(read(), read, write) for read, write in _settings()]
-    try:
-        yield
-    finally:
-        random.setstate(python_random)
-        np.random.set_state(numpy_random)  # noqa: NPY002 — as above
-        for value, read, write in before:
-            # Not without need: some calls load torch's compiler, or are refused.
-            if read() != value:
-                write(value)
-
-
-@contextlib.contextmanager
-def sheltered(seed: int) -> Iterator[None]:
-    """Run the body as if in a fresh process: torch seeded, float32, gradients on. ``untouched`` for everything else."""
-    with untouched(), forked_torch(seed), torch.inference_mode(mode=False), torch.enable_grad():
-        torch.set_default_dtype(torch.float32)
-        yield
-
-
-def _settings() -> list[tuple[Read, Write]]:
-    """Return how each setting of the process is read and written."""
     cudnn = torch.backends.cudnn
+    # How each setting of the process is read and written.
     settings: list[tuple[Read, Write]] = [
         (lambda: dict(os.environ), _set_environment),
         (_working_folder, _change_folder),
@@ -77,7 +56,24 @@ def _settings() -> list[tuple[Read, Write]]:
         # Handlers can be set by the main thread alone. One of None was not set from Python, and cannot be put back.
         numbers = [number for number in _SIGNALS if signal.getsignal(number) is not None]
         settings += [(partial(signal.getsignal, number), partial(signal.signal, number)) for number in numbers]
-    return settings
+    before = [(read(), read, write) for read, write in settings]
+    try:
+        yield
+    finally:
+        random.setstate(python_random)
+        np.random.set_state(numpy_random)  # noqa: NPY002 — as above
+        for value, read, write in before:
+            # Not without need: some calls load torch's compiler, or are refused.
+            if read() != value:
+                write(value)
+
+
+@contextlib.contextmanager
+def sheltered(seed: int) -> Iterator[None]:
+    """Run the body as if in a fresh process: torch seeded, float32, gradients on. ``untouched`` for everything else."""
+    with untouched(), forked_torch(seed), torch.inference_mode(mode=False), torch.enable_grad():
+        torch.set_default_dtype(torch.float32)
+        yield
 
 
 def _set_environment(variables: dict[str, str]) -> None:

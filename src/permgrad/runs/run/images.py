@@ -20,9 +20,7 @@ PartFiles = dict[str, dict[str, list[Path]]]
 
 def is_image_model(model: Any) -> bool:
     """Whether a model reads images and a table."""
-    from permgrad.models.estimators.image_table import ImageTableModel
-
-    return isinstance(model, ImageTableModel)
+    return getattr(model, "reads_images", False)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

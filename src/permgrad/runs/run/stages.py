@@ -39,15 +39,12 @@ from permgrad.evaluation.baselines import (
 )
 from permgrad.imaging.layout import StoredLayout, fit_layout, layout_to_dict, make_layout
 from permgrad.imaging.picture import layout_svg
-from permgrad.models.devices import computing_threads
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-from permgrad.models.estimators.image_table import ImageTableModel, image_presets
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
 from permgrad.models.estimators.presets import Preset, get_preset
 from permgrad.models.estimators.settings import (
     TASK_LOSSES,
     choose_device,
-    device_faults,
     resolve_settings,
 )
 from permgrad.models.network.summary import TrainingTime, measure_training_time
@@ -163,7 +160,7 @@ class RunWork:
             classes=getattr(self.model, "classes_", np.zeros(0)),
             names=names,
             seed=self.request.seed,
-            threads=computing_threads(),
+            threads=torch.get_num_threads(),
             positive=inputs.positive,
             guesses=guesses,
         )
@@ -173,9 +170,10 @@ class RunWork:
 def check_model_options(request: RunRequest) -> None:
     """Refuse a preset or a device that cannot be used before a table is read."""
     if request.images:
+        from permgrad.models.estimators.image_table import image_presets  # a table alone needs none of it
+
         image_presets.get(request.preset)
-        if faults := device_faults(request.device):
-            raise faults[0]
+        choose_device(request.device)
         return
     # Whether the preset's loss suits the task is checked with the table, see check_inputs.
     arguments = {"preset": request.preset, "batch_size": request.batch_size, "device": request.device}
@@ -217,6 +215,8 @@ def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: 
     """Return the unfitted estimator of a run, or of another ``preset`` than the request names."""
     options: dict[str, Any] = {"random_state": request.seed, "device": request.device, **inputs.encoder_options}
     if request.images:
+        from permgrad.models.estimators.image_table import ImageTableModel  # as above
+
         return ImageTableModel(inputs.task, preset=request.preset, image_size=request.image_size, **options)
     kind = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
     chosen: Any = request.preset if preset is None else preset
@@ -274,7 +274,7 @@ def data_stage(work: RunWork) -> None:
     write_json_atomic(folder / COLUMNS, work.columns)
     with atomic_path(folder / "split.npz") as temporary, temporary.open("wb") as stream:
         np.savez(stream, **{part: inputs.parts[part].numbers for part in PARTS})  # type: ignore[arg-type]
-    threads = computing_threads()
+    threads = torch.get_num_threads()
     machine = f"{this_machine()}, {counted(threads, 'thread')}, device {choose_device(request.device)}"
     # Paths that are valid from any folder, or names of data sets.
     files = {"table": request.table, "test": request.test}
@@ -404,8 +404,9 @@ def _plan(work: RunWork, ready: Prepared, features: int, done: int, others: floa
     if plan.cut:
         clock.cut.append(plan.cut)
     per_epoch = clock.per_row * plan.rows
-    left = TrainingTime(per_epoch, per_epoch * plan.epochs, plan.epochs).after(done)
-    expected = {"training": per_epoch * min(left.epochs_at_most, USUAL_EPOCHS)}
+    epochs = max(plan.epochs - done, 0)
+    left = TrainingTime(per_epoch, per_epoch * epochs, epochs)
+    expected = {"training": per_epoch * min(epochs, USUAL_EPOCHS)}
     expected |= {"baselines": others} if others else {}
     refinement = work.budget.expected_refinement(tested, features)
     refits = work.budget.expected_refits(expected["training"], len(parts["train"]), len(parts["validation"]))
@@ -444,7 +445,7 @@ def say_baselines(work: RunWork) -> float:
     quick, seconds = [name for name in names if not baselines.get(name).costly], 0.0
     if quick:
         rows = BaselineRows(work.inputs.standard_encoder.transform(train.frame), train.y)
-        seconds = estimate_seconds(work.inputs.task, rows, quick, seed=request.seed, threads=computing_threads())
+        seconds = estimate_seconds(work.inputs.task, rows, quick, seed=request.seed, threads=torch.get_num_threads())
         work.say(f"  baselines: about {readable(seconds)} for {listed(quick)}")
     if slow := [name for name in names if name not in quick]:
         work.say(f"  baselines: minutes for {listed(slow)}")
