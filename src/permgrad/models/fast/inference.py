@@ -18,7 +18,7 @@ from permgrad.models.network.members import MemberLinear, MemberScale
 from permgrad.models.network.network import HybridNetwork
 
 #: What a network of our own computes with. Dimensions of a map.
-_METHODS, _MAP = ("forward", "embed", "embed_image", "fuse"), 4
+_METHODS, _MAP = ("forward", "embed", "fuse"), 4
 #: Where a replacement reaches more than this share of what the table's first layer reads, the layer is computed whole.
 _MOST = 0.5
 #: Layers of a chain that act on each row's numbers alone.
@@ -167,7 +167,7 @@ class FoldedNetwork:
         if path == "tabular" and self.table is not None:
             return self.table.rest(self.table.enter(encoded))
         if path == "image" and self.image is not None:
-            return self.image(encoded)
+            return self.image.rest(self.image.enter(encoded))
         return self.module.embed(path, encoded)
 
     def fuse(self, embeddings: dict[str, Tensor]) -> Tensor:
