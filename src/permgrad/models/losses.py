@@ -21,20 +21,9 @@ RowLoss = Callable[[Tensor, Tensor], Tensor]
 losses: Registry[RowLoss] = Registry("loss")
 
 
-def _check_rows(outputs: Tensor, y: Tensor) -> None:
-    if outputs.ndim != 2 or y.ndim != 1 or len(outputs) != len(y):
-        raise InputError(
-            "outputs must have the shape (rows, outputs) and y (rows,), "
-            f"got outputs {tuple(outputs.shape)} and y {tuple(y.shape)}",
-            hint="Pass outputs and y of the same rows.",
-            code="PG007",
-        )
-
-
 @losses.register("cross_entropy")
 def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     """Return −log softmax(outputs)[y]. With one output, the logistic loss of the logit against y in {0, 1}."""
-    _check_rows(outputs, y)
     logits = outputs.double()
     if logits.shape[1] == 1:
         return torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0], y.double(), reduction="none")
@@ -44,7 +33,6 @@ def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
 @losses.register("squared_error")
 def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
     """Return (outputs − y)² per row, of one output."""
-    _check_rows(outputs, y)
     if outputs.shape[1] != 1:
         raise InputError(
             f"squared_error needs one output, got {outputs.shape[1]}", hint="Choose another loss.", code="PG036"
@@ -68,7 +56,6 @@ def _probabilities(outputs: Tensor) -> Tensor:
 @losses.register("brier")
 def brier(outputs: Tensor, y: Tensor) -> Tensor:
     """Return Σ_k (p_k − [y = k])² per row (Brier 1950), between 0 and 2."""
-    _check_rows(outputs, y)
     probabilities = _probabilities(outputs)
     truth = torch.nn.functional.one_hot(y.long(), probabilities.shape[1])
     return (probabilities - truth).square().sum(dim=1)
@@ -77,7 +64,6 @@ def brier(outputs: Tensor, y: Tensor) -> Tensor:
 @losses.register("zero_one")
 def zero_one(outputs: Tensor, y: Tensor) -> Tensor:
     """Return 1 where the most probable class is not y, else 0."""
-    _check_rows(outputs, y)
     return (_probabilities(outputs).argmax(dim=1) != y.long()).double()
 
 
@@ -85,14 +71,12 @@ def zero_one(outputs: Tensor, y: Tensor) -> Tensor:
 @losses.register("multilabel_cross_entropy")
 def multilabel_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     """Return the logistic loss of one label's logit against y in {0, 1}. Of several labels the mean counts."""
-    _check_rows(outputs, y)
     logits = outputs[:, 0].double()
     return torch.nn.functional.binary_cross_entropy_with_logits(logits, y.double(), reduction="none")
 
 
 def _quantile(outputs: Tensor, y: Tensor, level: float) -> Tensor:
     """Return the pinball loss max(q (y − f), (q − 1)(y − f)) per row (Koenker & Bassett 1978)."""
-    _check_rows(outputs, y)
     residual = y.double() - outputs[:, 0].double()
     return torch.maximum(level * residual, (level - 1) * residual)
 
@@ -106,7 +90,6 @@ def quantile(outputs: Tensor, y: Tensor) -> Tensor:
 @losses.register("poisson")
 def poisson(outputs: Tensor, y: Tensor) -> Tensor:
     """Return the Poisson deviance 2 (y log(y / μ) − y + μ) per row, of the mean μ > 0 (McCullagh & Nelder 1989)."""
-    _check_rows(outputs, y)
     mean, counts = outputs[:, 0].double(), y.double()
     if not bool((mean > 0).all()):
         raise InputError(

@@ -16,12 +16,10 @@ from torch import nn
 
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-from permgrad.models.estimators.image_table import ImageTableModel
 from permgrad.models.fast.folding import Affine, is_plain, pair
 from permgrad.models.network.blocks import ACTIVATIONS, Dropout
 from permgrad.models.network.branches import TableBranch
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
-from permgrad.models.network.multimodal import ImageTableNetwork
 from permgrad.models.network.network import HybridNetwork
 from permgrad.pages.page_data import packed
 
@@ -66,11 +64,15 @@ def network_form(model: Any, weights: Weights) -> dict[str, Any]:
     Raises:
         NoFormError: The network has a part that the script does not know.
     """
-    if isinstance(model, ImageTableModel) and type(model.module_) is ImageTableNetwork:
-        network = _image_table(model.module_, weights)
+    network = None
+    if getattr(model, "reads_images", False):
+        from permgrad.models.network.multimodal import ImageTableNetwork  # no other model needs it
+
+        if type(model.module_) is ImageTableNetwork:
+            network = _image_table(model.module_, weights)
     elif isinstance(model, (HyNNClassifier, HyNNRegressor)) and type(model.module_) is HybridNetwork:
         network = _hybrid(model.module_, weights)
-    else:
+    if network is None:
         raise NoFormError("only the networks of permgrad can predict inside a page")
     return {**network, "result": _result(model)}
 
@@ -79,7 +81,7 @@ def _result(model: Any) -> dict[str, Any]:
     """Return how outputs become what users read: probabilities with their calibration, or numbers in units of y."""
     classes = getattr(model, "classes_", None)
     if classes is None:
-        image_table = isinstance(model, ImageTableModel)  # its network returns y's units
+        image_table = getattr(model, "reads_images", False)  # its network returns y's units
         mean, scale = (0.0, 1.0) if image_table else (float(model.target_mean_), float(model.target_scale_))
         return {"task": "regression", "mean": mean, "scale": scale}
     calibration = getattr(model, "calibration_", None)
@@ -98,7 +100,7 @@ def _hybrid(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
     return form
 
 
-def _image_table(module: ImageTableNetwork, weights: Weights) -> dict[str, Any]:
+def _image_table(module: Any, weights: Weights) -> dict[str, Any]:
     """Describe a network of images and a table. What the images say comes with each row, see ``fixed``."""
     layers = _layers(list(module.table_branch), weights)
     first: Any = module.table_branch[0]

@@ -89,15 +89,13 @@ def one_versus_rest(logits: Floats) -> Floats:
 
 # ---- fitting ---------------------------------------------------------------------------------------------------------
 def fit_calibration(
-    method: str | None,
+    method: str,
     class_weights: Floats,
     outputs: Array | None = None,
     y: Integers | None = None,
     weights: Floats | None = None,
 ) -> Calibration:
     """Learn how outputs become probabilities."""
-    if method is None:
-        return Calibration()
     shift = tuple(np.log(class_weights).tolist()) if method in ("prior", "temperature") else ()
     if method == "prior":
         return Calibration("prior", shift)
@@ -110,7 +108,7 @@ def fit_calibration(
     return Calibration("isotonic", curves=_isotonic_curves(one_versus_rest(logits), y, rows))
 
 
-def check_calibration(method: str | None, class_weights: Floats, classes: Array, y: Integers) -> None:
+def check_calibration(method: str, class_weights: Floats, classes: Array, y: Integers) -> None:
     """Refuse, before training, what cannot be calibrated."""
     if method in ("prior", "temperature") and (class_weights == 0).any():
         label = classes[class_weights == 0].tolist()[0]

@@ -18,7 +18,6 @@ from permgrad.base.errors import InputError, by_count, counted, shown, warn_user
 from permgrad.base.random import generator
 from permgrad.data.read.cells import check_characters
 
-FEWEST_EMBEDDED_LEVELS = 50
 #: Weights of classes scale the loss and are not brought to a mean of 1. Beyond these the optimiser's steps suffer.
 LEAST_OF_CLASS, MOST_OF_CLASS = 1e-6, 1e6
 #: Differences below it vanish when they are squared in float64, and values above its inverse become infinite.
@@ -26,7 +25,12 @@ _SMALLEST_SPAN = 1e-150
 
 
 def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
-    """Return the table as a data frame. Names and the number of features are remembered (``reset``) or compared."""
+    """Return the table as a data frame. Names and the number of features are remembered (``reset``) or compared.
+
+    scikit-learn does so, in its words.
+    """
+    from sklearn.utils.validation import check_array, validate_data
+
     if isinstance(X, (str, os.PathLike)):
         raise InputError(
             f"X must be a table in memory, got the path {shown(os.fspath(X))}",
@@ -35,24 +39,35 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
         )
     if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas"):
         X = X.to_pandas()
-    if isinstance(X, pd.DataFrame):
-        _check_frame(X, least_rows=2 if reset else 1)
-        _validated(estimator, X, reset=reset)
-        if not reset and not hasattr(estimator, "feature_names_in_"):
-            # Trained without names: columns are taken by their place, as scikit-learn does.
-            return X.set_axis(list(estimator.preprocessor_.feature_names_in_), axis=1)
+    is_frame, least_rows = isinstance(X, pd.DataFrame), 2 if reset else 1
+    if is_frame:
+        _check_frame(X, least_rows)
+    else:
+        plain = _plain_rows(X)
+    try:
+        if not is_frame:
+            checks: dict[str, Any] = {"dtype": None, "ensure_all_finite": False, "ensure_min_samples": least_rows}
+            array = check_array(plain, estimator=estimator, **checks)
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+    except (ValueError, TypeError) as error:
+        # The sentence stands as it is, because users of scikit-learn look for it.
+        fix = "a table of rows and columns" if reset else "the columns that the model was trained on, in their order"
+        raise InputError(
+            f"X must be a table of numbers or text, as in fit: {error}", hint=f"Pass {fix}.", code="PG017"
+        ) from error
+    if is_frame and (reset or hasattr(estimator, "feature_names_in_")):
         return X
-    array = _validated(estimator, X, reset=reset)
+    if is_frame:
+        # Trained without names: columns are taken by their place, as scikit-learn does.
+        return X.set_axis(list(estimator.preprocessor_.feature_names_in_), axis=1)
     names = [f"x{at}" for at in range(array.shape[1])] if reset else list(estimator.preprocessor_.feature_names_in_)
     frame = pd.DataFrame(array, columns=names)
     return _with_types(frame) if array.dtype == object else frame
 
 
-def _validated(estimator: Any, X: Any, *, reset: bool) -> Array:
-    """Return rows as an array, and remember or compare their columns, as scikit-learn does and in its words."""
-    from sklearn.utils.validation import check_array, validate_data
-
-    if not isinstance(X, pd.DataFrame) and not hasattr(X, "__array__") and not hasattr(X, "__len__"):
+def _plain_rows(X: Any) -> Any:
+    """Return rows with cells of their original types: NumPy would turn numbers beside text into text."""
+    if not hasattr(X, "__array__") and not hasattr(X, "__len__"):
         raise InputError(
             f"X must be a table of numbers or text. Expected 2D array, got scalar array instead: {shown(X)}",
             hint="Reshape your data, or pass a table of rows and columns.",
@@ -64,27 +79,9 @@ def _validated(estimator: Any, X: Any, *, reset: bool) -> Array:
             hint="Pass X.real and X.imag as columns.",
             code="PG001",
         )
-    try:
-        array: Array = X
-        if not isinstance(X, pd.DataFrame):
-            least = 2 if reset else 1
-            array = check_array(
-                _plain_rows(X), dtype=None, ensure_all_finite=False, ensure_min_samples=least, estimator=estimator
-            )
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
-    except (ValueError, TypeError) as error:
-        # The sentence stands as it is, because users of scikit-learn look for it.
-        fix = "a table of rows and columns" if reset else "the columns that the model was trained on, in their order"
-        raise InputError(
-            f"X must be a table of numbers or text, as in fit: {error}", hint=f"Pass {fix}.", code="PG017"
-        ) from error
-    return array
-
-
-def _plain_rows(X: Any) -> Any:
-    """Return rows with cells of their original types: NumPy would turn numbers beside text into text."""
     if isinstance(X, (list, tuple)):
-        with contextlib.suppress(ValueError):  # rows of different lengths: scikit-learn says so in its own words
+        # Rows of different lengths are refused by scikit-learn, in its own words.
+        with contextlib.suppress(ValueError, TypeError):
             return np.asarray(X, dtype=object) if np.asarray(X).dtype.kind in "US" else X
     return X
 
@@ -132,18 +129,11 @@ def _with_types(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.infer_objects()
 
 
-def check_rows_match(frame: pd.DataFrame, y: Any, what: str = "y") -> None:
-    """Compare the number of rows of the table and of something beside it."""
-    if len(frame) != len(y):
-        raise InputError(
-            f"X and {what} have inconsistent numbers of rows: X has {len(frame)} and {what} has {len(y)}",
-            hint="Pass those that belong together.",
-            code="PG007",
-        )
+def one_column(y: Any, *, estimator: Any, rows: int | None = None, what: str = "y") -> Array:
+    """Return the target as a one-dimensional array. Several targets and missing values are refused.
 
-
-def one_column(y: Any, *, estimator: Any) -> Array:
-    """Return the target as a one-dimensional array. Several targets and missing values are refused."""
+    ``rows``: of X, of which there must be as many. ``what``: how the target is called where there are not.
+    """
     from sklearn.exceptions import DataConversionWarning
 
     if y is None:
@@ -193,6 +183,12 @@ def one_column(y: Any, *, estimator: Any) -> Array:
             f"{count} of {len(values)} values of y {by_count(count, 'is', 'are')} missing (NaN)",
             hint=f"Leave {by_count(count, 'that row', 'those rows')} out.",
             code="PG015",
+        )
+    if rows is not None and len(values) != rows:
+        raise InputError(
+            f"X and {what} have inconsistent numbers of rows: X has {rows} and {what} has {len(values)}",
+            hint="Pass those that belong together.",
+            code="PG007",
         )
     return values
 
@@ -371,10 +367,3 @@ def held_out(rows: int, fraction: float, seed: int, indexes: Integers | None) ->
         chosen = spare[((np.arange(wanted) + 0.5) * len(spare) / max(wanted, 1)).astype(np.int64)]
     train = np.setdiff1d(np.arange(rows), chosen)
     return train, np.sort(chosen)
-
-
-def level_blocks(encoder: Any) -> list[list[int]]:
-    """Return for each category with at least 50 encoded levels its encoded columns, its missing ones included."""
-    kinds = np.array(encoder.kinds_)
-    blocks = [columns for columns in encoder.features("column").values() if len(columns)]
-    return [columns.tolist() for columns in blocks if (kinds[columns] == "level").sum() >= FEWEST_EMBEDDED_LEVELS]
