@@ -205,10 +205,10 @@ class HyNNBase(TrainedModel, BaseEstimator):
         together = [*encoder.groups_.values(), *encoder.variables_.values()]
         tell_of_columns(frame, encoder.schema_, dict(self.kinds or {}), together=together)
         self.preprocessor_ = encoder
-        rows = EncodedRows(frame, encoder, encoder.transform(frame))
-        if not rows.encoded.shape[1]:
-            raise nothing_varies(rows)
-        return rows
+        encoded = encoder.transform(frame)
+        if not encoded.shape[1]:
+            raise nothing_varies(frame, encoder)
+        return EncodedRows(frame, encoder, encoded)
 
     def prepare(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> Prepared:
         """Do all of ``fit`` that comes before the first step: check, fit encoder and layout, build the network.
@@ -265,9 +265,17 @@ class HyNNBase(TrainedModel, BaseEstimator):
             coded = inputs.learn_target(self, target[training], settings.class_weight)
             validation, plain = None, np.zeros(0)
             if eval_set is not None:
-                x, held_y = self._evaluation_rows(eval_set)
-                plain = np.ones(len(held_y))
-                validation = tensor_rows(self, x, inputs.code_target(self, held_y), plain)
+                if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
+                    raise InputError(
+                        f"eval_set must be a pair (X, y), got {type(eval_set).__name__}",
+                        hint="Pass eval_set=(X_validation, y_validation).",
+                        code="PG001",
+                    )
+                tell_of_other_order(eval_set[0], **{"eval_set's y": eval_set[1]})
+                judged = self.encode_rows(eval_set[0])
+                held_y = inputs.one_column(eval_set[1], estimator=self, rows=len(judged), what="eval_set's y")
+                plain = np.ones(len(judged))
+                validation = tensor_rows(self, judged.encoded, inputs.code_target(self, held_y), plain)
             elif len(held):
                 taken = rows.take(held)
                 x = taken.encoded if isinstance(taken, EncodedRows) else self.preprocessor_.transform(taken)
@@ -304,18 +312,6 @@ class HyNNBase(TrainedModel, BaseEstimator):
                 return
             samples.append((x, y.astype(np.float64), outputs[:, 0].astype(np.float64)))
         self.held_out_ = HeldOut.of_numbers(*samples)
-
-    def _evaluation_rows(self, eval_set: Any) -> tuple[Floats32, Array]:
-        """Return rows to judge epochs by: encoded, and their target as it was passed."""
-        if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
-            raise InputError(
-                f"eval_set must be a pair (X, y), got {type(eval_set).__name__}",
-                hint="Pass eval_set=(X_validation, y_validation).",
-                code="PG001",
-            )
-        tell_of_other_order(eval_set[0], **{"eval_set's y": eval_set[1]})
-        rows = self.encode_rows(eval_set[0])
-        return rows.encoded, inputs.one_column(eval_set[1], estimator=self, rows=len(rows), what="eval_set's y")
 
     # ---- predicting --------------------------------------------------------------------------------------------------
     def encode_rows(self, X: Any) -> EncodedRows:

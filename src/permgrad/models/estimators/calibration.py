@@ -56,13 +56,9 @@ class Calibration:
         # Where every class's curve says 0, nothing is known about which it is.
         return np.where(total > 0, raw / np.where(total > 0, total, 1), 1 / raw.shape[1])
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON types. Numbers are restored bit for bit."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Read back what ``to_dict`` wrote."""
+        """Read back the fields as JSON types. Numbers are restored bit for bit."""
         curves = tuple((tuple(map(float, x)), tuple(map(float, y))) for x, y in content["curves"])
         if any(len(x) != len(y) or not x for x, y in curves):
             raise ValueError("the knots of an isotonic curve do not pair up")

@@ -62,15 +62,15 @@ class EncodedRows:
         return EncodedRows(table, self.encoder, self.encoder.transform(table), self.images)
 
 
-def nothing_varies(rows: EncodedRows) -> InputError:
+def nothing_varies(frame: pd.DataFrame, encoder: TableEncoder) -> InputError:
     """Return the error for training rows without a column that varies."""
-    why, hint = f" ({listed(list(map(str, rows.table.columns)), 5, repr)})", "add columns"
-    if fused := fused_columns(rows.encoder.schema_):
+    why, hint = f" ({listed(list(map(str, frame.columns)), 5, repr)})", "add columns"
+    if fused := fused_columns(encoder.schema_):
         why = f" as float64: {listed(list(fused.values()))}"
         hint = f"declare kinds={{{next(iter(fused))!r}: 'categorical'}}, or add columns"
     return InputError(
         "X must have a column that varies and is not an identifier, "
-        f"but none of its {rows.table.shape[1]} feature(s) does{why}",
+        f"but none of its {frame.shape[1]} feature(s) does{why}",
         hint=hint,
         code="PG017",
     )

@@ -75,27 +75,26 @@ class HybridNetwork(nn.Module):
             self.image_shape = channels, height, width
             self.image_branch, self.widths["image"] = image_branch(self.image_shape, self.options)
         self.members = self.options.members if "tabular" in self.paths else 1
-        self.head = self._make_head()
 
-    def _make_head(self) -> nn.Sequential:
-        """Return the layers from the joined embeddings to the outputs."""
-        options = self.options
-        layers, width = dense_stack(sum(self.widths.values()), options.fusion_units, options)
+        # The head, from the joined embeddings to the outputs.
+        layers, width = dense_stack(sum(self.widths.values()), self.options.fusion_units, self.options)
         # The output is linear: He's factor for rectifiers would double its variance.
-        for_output = "torch" if options.initializer == "torch" else "glorot_uniform"
+        initializer = self.options.initializer
+        for_output = "torch" if initializer == "torch" else "glorot_uniform"
         if self.members == 1:
             last = nn.Linear(width, self.outputs)
             initialize_(last, for_output)
-            return nn.Sequential(*layers, last)
+            self.head = nn.Sequential(*layers, last)
+            return
         entries = {path: size // (self.members if path == "tabular" else 1) for path, size in self.widths.items()}
         members: dict[str, Any] = {"members": self.members, "per_member": ("tabular",)}
         if layers:
-            units = options.fusion_units[0]
-            layers[0] = MemberLinear(entries, units, shared=True, initializer=options.initializer, **members)
+            units = self.options.fusion_units[0]
+            layers[0] = MemberLinear(entries, units, shared=True, initializer=initializer, **members)
             entries = {"tabular": width}
             layers.append(nn.Flatten())
         last_layer = MemberLinear(entries, self.outputs, shared=False, initializer=for_output, **members)
-        return nn.Sequential(*layers, last_layer, MemberMean(self.members))
+        self.head = nn.Sequential(*layers, last_layer, MemberMean(self.members))
 
     def embed(self, path: str, encoded: Tensor) -> Tensor:
         """Return one path's embedding ``(rows, widths[path])``. ``"image"`` renders first."""

@@ -138,36 +138,29 @@ def measure_training_time(job: TrainingJob, device: torch.device) -> TrainingTim
 
 
 # ---- as a drawing ----------------------------------------------------------------------------------------------------
-#: A layer under its title, with the names of the layers behind it that have none.
-_Block = tuple[LayerRow, list[str]]
-
-
-def _blocks(network: HybridNetwork) -> list[_Block]:
-    """Join each weighted layer and what follows it into one block."""
-    blocks: list[_Block] = []
-    for row in layer_rows(network):
-        if row.layer == "input":
-            if row.part == "image":
-                blocks.append((dataclasses.replace(row, layer="Renderer"), ["row to picture"]))
-        elif row.layer == "Flatten" and blocks:
-            blocks[-1][1].append(f"flattened to {row.shape[0]:,}")
-        elif row.layer in _TITLES or not blocks or blocks[-1][0].part != row.part:
-            blocks.append((dataclasses.replace(row, layer=_TITLES.get(row.layer, row.layer)), []))
-        else:
-            first, extras = blocks[-1]
-            extras.append(_SHORT.get(row.layer, row.layer))
-            numbers = first.parameters + row.parameters
-            blocks[-1] = dataclasses.replace(first, shape=row.shape, parameters=numbers), extras
-    blocks[-1] = dataclasses.replace(blocks[-1][0], layer="Output"), blocks[-1][1]
-    return blocks
-
-
 def draw_network(network: HybridNetwork) -> Any:
     """Return a figure of blocks: layers, the shape of what leaves them for one row, and their number of parameters."""
     from matplotlib.figure import Figure
 
-    blocks = _blocks(network)
-    lanes = {part: [block for block in blocks if block[0].part == part] for part in ("tabular", "image", "head")}
+    # A block is a layer under its title, with the names of the layers behind it that have none.
+    lanes: dict[str, list[tuple[LayerRow, list[str]]]] = {"tabular": [], "image": [], "head": []}
+    for row in layer_rows(network):
+        lane = lanes[row.part]
+        if row.layer == "input":
+            if row.part == "image":
+                lane.append((dataclasses.replace(row, layer="Renderer"), ["row to picture"]))
+        elif row.layer == "Flatten" and lane:
+            lane[-1][1].append(f"flattened to {row.shape[0]:,}")
+        elif row.layer in _TITLES or not lane:
+            lane.append((dataclasses.replace(row, layer=_TITLES.get(row.layer, row.layer)), []))
+        else:
+            first, extras = lane[-1]
+            extras.append(_SHORT.get(row.layer, row.layer))
+            numbers = first.parameters + row.parameters
+            lane[-1] = dataclasses.replace(first, shape=row.shape, parameters=numbers), extras
+    last_layer, extras = lanes["head"][-1]
+    lanes["head"][-1] = dataclasses.replace(last_layer, layer="Output"), extras
+
     # All sizes are in inches, so that text fits its box whatever the network's length.
     longest = max(len(lanes["tabular"]), len(lanes["image"]))
     both = bool(lanes["tabular"]) and bool(lanes["image"])
@@ -201,7 +194,7 @@ def draw_network(network: HybridNetwork) -> Any:
     return figure
 
 
-def _lane(axes: Any, blocks: list[_Block], left: float, level: float) -> float:
+def _lane(axes: Any, blocks: list[tuple[LayerRow, list[str]]], left: float, level: float) -> float:
     """Draw blocks side by side with arrows between them, and return where the last ends."""
     from matplotlib.patches import FancyBboxPatch
 

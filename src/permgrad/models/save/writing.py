@@ -146,7 +146,7 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
     }
     if hasattr(model, "classes_"):
         content["classes_are_objects"] = bool(np.asarray(model.classes_).dtype == object)
-        content["calibration"] = model.calibration_.to_dict()
+        content["calibration"] = dataclasses.asdict(model.calibration_)
     return content
 
 
