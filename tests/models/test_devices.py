@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 from torch import nn
 
 import permgrad as pg
-from permgrad.models.devices import full_float32, rows_at_once
+from permgrad.attribution.maps.drawn import maps_at_once
+from permgrad.models.devices import full_float32
 from permgrad.models.estimators.settings import choose_device
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train.learner import Learner, TrainingJob, TrainingOptions
@@ -34,8 +36,9 @@ def data(rows: int = 400) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_accelerators_take_more_rows():
-    assert rows_at_once(torch.device("cpu"), on_processor=3, on_accelerator=5) == 3
-    assert rows_at_once(torch.device("cuda", 0), on_processor=3, on_accelerator=5) == 5
+    subjects = [SimpleNamespace(device=torch.device(name)) for name in ("cpu", "cuda:0")]
+    found = [maps_at_once(SimpleNamespace(subject=subject, batch_size="auto")) for subject in subjects]
+    assert found == [128, 4096]
 
 
 @pytest.mark.parametrize("matmul", [False, True])

@@ -1,4 +1,4 @@
-"""What differs between a processor and an accelerator: how many rows go through at once, and in which precision."""
+"""How many threads torch computes with, and in which precision: processors and accelerators differ."""
 
 from __future__ import annotations
 
@@ -20,11 +20,6 @@ from permgrad.base.threads import Undo, together
 PRECISIONS: tuple[str, ...] = ("auto", "float32", "bfloat16")
 #: Kinds of devices without numbers of 64 bits: there float32 takes the place of float64.
 WITHOUT_FLOAT64 = {"mps"}
-
-
-def rows_at_once(device: torch.device, *, on_processor: int, on_accelerator: int) -> int:
-    """Return how many rows go through a network together, unless somebody says."""
-    return on_processor if device.type == "cpu" else on_accelerator
 
 
 @contextlib.contextmanager

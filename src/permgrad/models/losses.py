@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,6 @@ def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
 @losses.register("squared_error")
 def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
     """Return (outputs − y)² per row, of one output."""
-    if outputs.shape[1] != 1:
-        raise InputError(
-            f"squared_error needs one output, got {outputs.shape[1]}", hint="Choose another loss.", code="PG036"
-        )
     return (outputs[:, 0].double() - y.double()).square()
 
 
@@ -75,16 +72,16 @@ def multilabel_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     return torch.nn.functional.binary_cross_entropy_with_logits(logits, y.double(), reduction="none")
 
 
-def _quantile(outputs: Tensor, y: Tensor, level: float) -> Tensor:
-    """Return the pinball loss max(q (y − f), (q − 1)(y − f)) per row (Koenker & Bassett 1978)."""
+def quantile(outputs: Tensor, y: Tensor, level: float = 0.5) -> Tensor:
+    """Return the pinball loss max(q (y − f), (q − 1)(y − f)) per row of the level q (Koenker & Bassett 1978).
+
+    Of the median half the absolute error. Other levels: ``loss=("quantile", 0.9)``.
+    """
     residual = y.double() - outputs[:, 0].double()
     return torch.maximum(level * residual, (level - 1) * residual)
 
 
-@losses.register("quantile")
-def quantile(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return the pinball loss of the median, half the absolute error. Other levels: ``loss=("quantile", 0.9)``."""
-    return _quantile(outputs, y, 0.5)
+losses.register("quantile")(quantile)
 
 
 @losses.register("poisson")
@@ -205,7 +202,7 @@ def read_loss(loss: Any) -> str | OtherLoss:
                 hint="Pass ('quantile', 0.9).",
                 code="PG002",
             )
-        return OtherLoss(f"quantile {level:g}", lambda outputs, y: _quantile(outputs, y, level))
+        return OtherLoss(f"quantile {level:g}", partial(quantile, level=level))
     if callable(loss):
         return OtherLoss(str(getattr(loss, "__name__", type(loss).__name__)), loss, returned=True)
     if not isinstance(loss, str):

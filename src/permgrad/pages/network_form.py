@@ -7,7 +7,6 @@ learned embeddings of categories become their matrix.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -89,7 +88,7 @@ def _result(model: Any) -> dict[str, Any]:
     return {
         "task": "classification",
         "classes": [str(label) for label in classes.tolist()],
-        "calibration": None if calibration is None or calibration.method is None else asdict(calibration),
+        "calibration": None if calibration is None or calibration.method is None else calibration.to_dict(),
     }
 
 

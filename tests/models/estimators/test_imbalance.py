@@ -1,6 +1,5 @@
 """Few rows of one class: weights of classes and rows, and probabilities that are right again afterwards."""
 
-import dataclasses
 import json
 import pickle
 
@@ -181,7 +180,7 @@ def test_log_odds_against_the_rest_are_exact_where_probabilities_are_not():
     [Calibration(), Calibration("prior", (0.1, 0.7)), Calibration("isotonic", curves=(((0.1, 0.3), (0.2, 1 / 3)),))],
 )
 def test_written_as_json_bit_for_bit(calibration):
-    assert Calibration.from_dict(json.loads(json.dumps(dataclasses.asdict(calibration)))) == calibration
+    assert Calibration.from_dict(json.loads(json.dumps(calibration.to_dict()))) == calibration
 
 
 # ---- calibration: the estimator --------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from permgrad.data.types.column_notes import tell_of_columns, tell_of_other_orde
 from permgrad.data.types.column_types import Schema
 from permgrad.data.weights import check_weights
 from permgrad.models.batches import in_batches, sparing
-from permgrad.models.devices import full_float32, rows_at_once
+from permgrad.models.devices import full_float32
 from permgrad.models.estimators import inputs
 from permgrad.models.estimators.building import build_network, make_encoder, tensor_rows
 from permgrad.models.estimators.calibration import Calibration, fit_calibration
@@ -53,13 +53,8 @@ class HyNNBase(TrainedModel, BaseEstimator):
     task: str
     # Arguments that are read here, stored by the constructors of the two estimators.
     network: Any
-    pixels: int
-    background_size: int
-    device: Any
-    devices: Any
     random_state: Any
     progress: ProgressMode
-    na_codes: Any
     kinds: Any
     calibration: str | None
     # What fitting leaves behind.
@@ -394,7 +389,7 @@ class HyNNBase(TrainedModel, BaseEstimator):
         check_is_fitted(self, "history_")
         rows = torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32))
         device = next(self.module_.parameters()).device
-        usual = rows_at_once(device, on_processor=_ROWS_ON_CPU, on_accelerator=_ROWS_ON_GPU)
+        usual = _ROWS_ON_CPU if device.type == "cpu" else _ROWS_ON_GPU
         size, count = usual if batch_size == "auto" else int(batch_size), len(rows)
         if batch_size == "auto" and device.type == "cpu":
             # Matrix products round differently for another number of rows.

@@ -18,8 +18,6 @@ from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import is_number
 from permgrad.base.errors import InputError
 
-_LOG_TEMPERATURES = (-5.0, 5.0)
-
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
@@ -39,13 +37,9 @@ class Calibration:
     def probabilities(self, outputs: Array) -> Floats:
         """Return probabilities, rows summing to 1."""
         logits = class_logits(outputs)
-        if self.curves:
-            return self._isotonic(logits)
-        if self.shift:
-            logits = logits - np.asarray(self.shift)
-        return np.asarray(softmax(logits / self.temperature, axis=1))
-
-    def _isotonic(self, logits: Floats) -> Floats:
+        if not self.curves:
+            shifted = logits - np.asarray(self.shift) if self.shift else logits
+            return np.asarray(softmax(shifted / self.temperature, axis=1))
         odds, two = one_versus_rest(logits), len(self.curves) == 1
         columns = odds[:, 1:] if two else odds
         curves = [[np.array(numbers) for numbers in curve] for curve in self.curves]
@@ -56,9 +50,13 @@ class Calibration:
         # Where every class's curve says 0, nothing is known about which it is.
         return np.where(total > 0, raw / np.where(total > 0, total, 1), 1 / raw.shape[1])
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON types. Numbers are restored bit for bit."""
+        return dataclasses.asdict(self)
+
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Read back the fields as JSON types. Numbers are restored bit for bit."""
+        """Read back what ``to_dict`` wrote."""
         curves = tuple((tuple(map(float, x)), tuple(map(float, y))) for x, y in content["curves"])
         if any(len(x) != len(y) or not x for x, y in curves):
             raise ValueError("the knots of an isotonic curve do not pair up")
@@ -101,7 +99,14 @@ def fit_calibration(
     logits = class_logits(outputs)
     if method == "temperature":
         return Calibration("temperature", shift, best_temperature(logits - np.asarray(shift), y, rows))
-    return Calibration("isotonic", curves=_isotonic_curves(one_versus_rest(logits), y, rows))
+    from sklearn.isotonic import IsotonicRegression
+
+    # The share of each class as a rising step function of its log odds (Zadrozny & Elkan 2002, section 3).
+    odds, curves = one_versus_rest(logits), []
+    for k in [1] if odds.shape[1] == 2 else range(odds.shape[1]):
+        fitted = IsotonicRegression(y_min=0.0, y_max=1.0).fit(odds[:, k], y == k, sample_weight=rows)
+        curves.append((tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist())))
+    return Calibration("isotonic", curves=tuple(curves))
 
 
 def check_calibration(method: str, class_weights: Floats, classes: Array, y: Integers) -> None:
@@ -142,18 +147,5 @@ def best_temperature(logits: Floats, y: Integers, weights: Floats, *, spread: fl
         likelihood = weights @ losses / weights.sum()
         return float(likelihood + (log_temperature / spread) ** 2 / 2 / len(y))
 
-    best = minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded", options={"xatol": 1e-6})
+    best = minimize_scalar(loss, bounds=(-5.0, 5.0), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(best.x))
-
-
-def _isotonic_curves(
-    odds: Floats, y: Integers, weights: Floats
-) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
-    """Fit the share of each class as a rising step function of its log odds (Zadrozny & Elkan 2002, section 3)."""
-    from sklearn.isotonic import IsotonicRegression
-
-    curves = []
-    for k in [1] if odds.shape[1] == 2 else range(odds.shape[1]):
-        fitted = IsotonicRegression(y_min=0.0, y_max=1.0).fit(odds[:, k], y == k, sample_weight=weights)
-        curves.append((tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist())))
-    return tuple(curves)

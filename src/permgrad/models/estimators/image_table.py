@@ -24,7 +24,7 @@ from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.image_table import ImageColumn
 from permgrad.data.types.column_types import Kind, Schema
 from permgrad.models.batches import in_batches, sparing
-from permgrad.models.devices import full_float32, rows_at_once
+from permgrad.models.devices import full_float32
 from permgrad.models.estimators.inputs import code_target, learn_target
 from permgrad.models.estimators.prepared import EncodedRows, Prepared, TrainedModel, check_hooks
 from permgrad.models.estimators.settings import (
@@ -383,7 +383,7 @@ class ImageTableModel(TrainedModel):
         if not hasattr(self, "history_"):
             raise InputError("This ImageTableModel is not fitted", hint="Call fit first.", code="PG030")
         together, device = _together(self._arrays(rows)), next(self.module_.parameters()).device
-        size = rows_at_once(device, on_processor=_ROWS, on_accelerator=_ROWS_ACCELERATOR)
+        size = _ROWS if device.type == "cpu" else _ROWS_ACCELERATOR
         outputs: list[Tensor] = []
         with sparing(), full_float32():
             in_batches(

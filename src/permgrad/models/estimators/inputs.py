@@ -25,10 +25,7 @@ _SMALLEST_SPAN = 1e-150
 
 
 def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
-    """Return the table as a data frame. Names and the number of features are remembered (``reset``) or compared.
-
-    scikit-learn does so, in its words.
-    """
+    """Return the table as a data frame. Names and the number of features are remembered (``reset``) or compared."""
     from sklearn.utils.validation import check_array, validate_data
 
     if isinstance(X, (str, os.PathLike)):

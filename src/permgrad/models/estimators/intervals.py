@@ -171,9 +171,8 @@ class HeldOut:
     def _by_group(self, encoded: Any, columns: Places, coverage: float) -> Iterator[tuple[Booleans, Floats, int]]:
         """Yield which rows are in a group, its sorted scores, and how many of the gaps between them are left out.
 
-        A group has the same values in its columns, or of many values the same quarter. Where it has too few scores,
-        they are those of all held-out rows. The truth is as likely in any of the gaps, or beyond the scores, as in any
-        other.
+        A group has the same values in its columns, or of many values the same quarter. Too few scores are replaced by
+        those of all held-out rows. The truth is as likely in any gap, or beyond the scores, as in any other.
         """
         least = self.fewest(coverage)
         if len(self.scores) < least:

@@ -30,11 +30,6 @@ TASK_LOSSES = {"classification": ("cross_entropy",), "regression": ("squared_err
 CALIBRATIONS = ("prior", "temperature", "isotonic")
 
 MOST_LEVELS, MOST_EMBEDDED_LEVELS = 50, 256
-#: Arguments that are training options as they are.
-_OF_TRAINING = (
-    "max_epochs", "batch_size", "learning_rate", "optimizer", "weight_decay", "schedule", "patience", "loss",
-    "precision",
-)  # fmt: skip
 #: Of an automatic batch size.
 _SMALLEST_BATCH, _LARGEST_BATCH, _ROWS_PER_BATCH = 32, 256, 64
 _LEAST = re.compile(r"a whole number of at least \d+")
@@ -226,7 +221,8 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         raise joined(faults)
     assert preset is not None
     passed = {name: value for name, value in arguments.items() if value is not None}
-    training = {**preset.training, **{name: passed[name] for name in _OF_TRAINING if name in passed}}
+    names = ("loss", *(rule.name for rule in _TRAINING))
+    training = {**preset.training, **{name: passed[name] for name in names if name in passed}}
     options = dataclasses.replace(preset.network, **network)
 
     faults = training_faults(training, task)

@@ -145,10 +145,7 @@ class TableBranch(nn.Module):
 
 
 def image_branch(shape: tuple[int, int, int], options: NetworkOptions) -> tuple[nn.Sequential, int]:
-    """Return the network, one chain of layers, for images ``(channels, height, width)``, and its output's width.
-
-    Each block is Conv2d (same padding), activation, normalisation, max pooling, dropout.
-    """
+    """Return the network, one chain of layers, for images ``(channels, height, width)``, and its output's width."""
     channels, height, width = shape
     layers: list[nn.Module] = []
     for number, filters in enumerate(options.conv_filters):

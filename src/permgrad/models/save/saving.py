@@ -305,8 +305,9 @@ def built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
     return module
 
 
-def _encoded_row(encoder: Any) -> Floats32:
-    """Encode a row without a cell. Refuse, with a ValueError, an encoder of strange columns, or that cannot."""
+def try_out(model: Any) -> None:
+    """Predict a row without a cell with a fitted model, and look at all that it brings along. Raise ``ValueError``."""
+    encoder = model.preprocessor_
     names = encoder.feature_names_in_
     if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
         raise ValueError("names of features that are no text, or stand more than once")
@@ -316,10 +317,19 @@ def _encoded_row(encoder: Any) -> Floats32:
     if np.any(np.diff(encoder.feature_of_) < 0):
         raise ValueError("encoded columns that are not in the order of their features")
     encoder.to_dict()  # what an encoder was made with is not needed to encode, but to save it again
-    encoded = np.asarray(encoder.transform(pd.DataFrame([[None] * len(names)], columns=names, dtype=object)))
-    if encoded.shape != (1, len(encoder.encoded_names_)) or not np.isfinite(encoded).all():
-        raise ValueError("an encoder that gives no finite numbers for a row without a cell")
-    return encoded
+    with warning_filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        encoded = np.asarray(encoder.transform(pd.DataFrame([[None] * len(names)], columns=names, dtype=object)))
+        if encoded.shape != (1, len(encoder.encoded_names_)) or not np.isfinite(encoded).all():
+            raise ValueError("an encoder that gives no finite numbers for a row without a cell")
+        if hasattr(model, "images_"):
+            _try_images(model)
+        else:
+            _try_hybrid(model, encoded)
+    if not all(model.history_[name].dtype.kind in "biuf" for name in model.history_):
+        raise ValueError("a history that does not hold numbers")
+    if hasattr(model, "target_mean_") and not np.isfinite([model.target_mean_, model.target_scale_]).all():
+        raise ValueError("a target's mean and scale that are not finite")
 
 
 def check_background(inputs: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], target: Array) -> None:
@@ -346,21 +356,6 @@ def _check_classes(model: Any, outputs: int) -> None:
         raise ValueError("classes that hold half a character")
     if weights.shape != classes.shape or not np.isfinite(weights).all():
         raise ValueError(f"class weights of shape {weights.shape} for {len(classes)} classes")
-
-
-def try_out(model: Any) -> None:
-    """Predict a row with a fitted model, and look at all that it brings along."""
-    with warning_filters, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        encoded = _encoded_row(model.preprocessor_)
-        if hasattr(model, "images_"):
-            _try_images(model)
-        else:
-            _try_hybrid(model, encoded)
-    if not all(model.history_[name].dtype.kind in "biuf" for name in model.history_):
-        raise ValueError("a history that does not hold numbers")
-    if hasattr(model, "target_mean_") and not np.isfinite([model.target_mean_, model.target_scale_]).all():
-        raise ValueError("a target's mean and scale that are not finite")
 
 
 def _try_hybrid(model: Any, encoded: Floats32) -> None:

@@ -48,7 +48,18 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
         description["class_weights"] = model.class_weights_.tolist()
     if hasattr(model, "target_mean_"):
         description["target"] = {"mean": model.target_mean_, "scale": model.target_scale_}
-    description |= _of_images(model) if images else _of_hybrid(model)
+    if images:
+        content: dict[str, Any] = {
+            "task": model.task,
+            "preset": model.preset,
+            "training_options": model.training_options_,
+            "network": dataclasses.asdict(model.module_.options),
+            "images": [column.to_dict() for column in model.images_],
+            "background": list(model.background_),
+        }
+        description |= plain(content)
+    else:
+        description |= _of_hybrid(model)
     # The renderer is described in words and numbers.
     state = {name: value for name, value in model.module_.state_dict().items() if not name.startswith("renderer.")}
     weights = weights_to_bytes({name: value.detach().cpu().contiguous() for name, value in state.items()})
@@ -87,34 +98,17 @@ def _check_target(target: Path, *, overwrite: bool) -> None:
         )
     if not target.exists() or not any(target.iterdir()):
         return
-    if not _is_model(target):
+    is_model = {entry.name for entry in target.iterdir()} <= {DESCRIPTION, ARRAYS, WEIGHTS}
+    try:
+        is_model = is_model and parse_json((target / DESCRIPTION).read_bytes())["format"] == FORMAT_NAME
+    except (OSError, ValueError, KeyError, TypeError):
+        is_model = False
+    if not is_model:
         raise InputError(f"{target} holds files that are no model", hint="Choose another folder.", code="PG051")
     if not overwrite:
         raise InputError(
             f"{target} already holds a model", hint="Pass overwrite=True or choose another folder.", code="PG050"
         )
-
-
-def _is_model(folder: Path) -> bool:
-    """Return whether the folder holds a model and nothing else."""
-    if {entry.name for entry in folder.iterdir()} - {DESCRIPTION, ARRAYS, WEIGHTS}:
-        return False
-    try:
-        return bool(parse_json((folder / DESCRIPTION).read_bytes()).get("format") == FORMAT_NAME)
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-def _of_images(model: Any) -> dict[str, Any]:
-    content: dict[str, Any] = {
-        "task": model.task,
-        "preset": model.preset,
-        "training_options": model.training_options_,
-        "network": dataclasses.asdict(model.module_.options),
-        "images": [column.to_dict() for column in model.images_],
-        "background": list(model.background_),
-    }
-    return dict(plain(content))
 
 
 def _of_hybrid(model: Any) -> dict[str, Any]:
@@ -146,7 +140,7 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
     }
     if hasattr(model, "classes_"):
         content["classes_are_objects"] = bool(np.asarray(model.classes_).dtype == object)
-        content["calibration"] = dataclasses.asdict(model.calibration_)
+        content["calibration"] = model.calibration_.to_dict()
     return content
 
 

@@ -36,16 +36,6 @@ _POLL_SECONDS, _GRACE_SECONDS = 0.05, 5.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
-    """What every process needs: the training, ``"cpu"`` or ``"cuda"``, how many devices, and threads of each."""
-
-    job: TrainingJob
-    kind: str
-    devices: int
-    threads: int
-
-
-@dataclasses.dataclass(frozen=True)
 class Team:
     """One device of those that have the same weights and share each batch on torch's process group, number ``rank``."""
 
@@ -79,19 +69,19 @@ class Team:
 
 
 # ---- the process that asks -----------------------------------------------------------------------------------------
-def train_together(task: Task) -> TrainingOutcome:
-    """Start the processes, wait for them, and return what they found."""
+def train_together(job: TrainingJob, kind: str, devices: int, threads: int) -> TrainingOutcome:
+    """Start a process for each device, of ``kind`` ``"cpu"`` or ``"cuda"``, wait for them, and return the outcome."""
     with tempfile.TemporaryDirectory(prefix="permgrad-training-") as name:
         folder = Path(name)
         try:
-            (folder / _TASK).write_bytes(pickle.dumps(task))
+            (folder / _TASK).write_bytes(pickle.dumps((job, kind, devices, threads)))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise InputError(
                 f"Training on several devices needs a network and rows that can be pickled: {error}",
                 hint="Define your own layouts and image methods in a module, or pass devices=1.",
                 code="PG031",
             ) from error
-        _wait(folder, task.devices)
+        _wait(folder, devices)
         state = torch.load(folder / _RESULT, weights_only=True)
     return TrainingOutcome(**state)
 
@@ -152,12 +142,18 @@ def _raise(folder: Path, rank: int, code: int) -> None:
 
 # ---- one process of them -------------------------------------------------------------------------------------------
 def main(folder: Path, rank: int) -> int:
-    """Do this process's share of the task in a folder."""
-    _end_with_parent()
+    """Do this process's share of the task in a folder. End with the process that started it."""
+
+    def listen() -> None:
+        # Not sys.stdin: its lock, held here, would keep the process from ending.
+        os.read(0, 1)
+        os._exit(1)
+
+    threading.Thread(target=listen, daemon=True).start()
     try:
         # Our own file, written a moment ago into a folder that nobody else may open.
-        task: Task = pickle.loads((folder / _TASK).read_bytes())  # noqa: S301
-        outcome = _work(task, folder, rank)
+        task = pickle.loads((folder / _TASK).read_bytes())  # noqa: S301
+        outcome = _work(folder, rank, *task)
         if rank == 0:
             torch.save(dataclasses.asdict(outcome), folder / _RESULT)
     except Exception as error:  # noqa: BLE001 — told to the user by the process that started us
@@ -175,28 +171,19 @@ def _tell(folder: Path, rank: int, error: PermgradError) -> int:
     return 1
 
 
-def _end_with_parent() -> None:
-    def listen() -> None:
-        # Not sys.stdin: its lock, held here, would keep the process from ending.
-        os.read(0, 1)
-        os._exit(1)
-
-    threading.Thread(target=listen, daemon=True).start()
-
-
-def _work(task: Task, folder: Path, rank: int) -> TrainingOutcome:
-    cpu = task.kind == "cpu"
+def _work(folder: Path, rank: int, job: TrainingJob, kind: str, devices: int, threads: int) -> TrainingOutcome:
+    cpu = kind == "cpu"
     device = torch.device("cpu") if cpu else torch.device("cuda", rank)
     if cpu:
-        torch.set_num_threads(task.threads)
+        torch.set_num_threads(threads)
     else:
         torch.cuda.set_device(device)
     torch.distributed.init_process_group(
-        "gloo" if cpu else "nccl", init_method=(folder / _MEETING).as_uri(), rank=rank, world_size=task.devices
+        "gloo" if cpu else "nccl", init_method=(folder / _MEETING).as_uri(), rank=rank, world_size=devices
     )
     try:
-        with sheltered(task.job.seed), full_float32():
-            outcome = Learner(task.job, device, Team(rank, task.devices, device)).run()
+        with sheltered(job.seed), full_float32():
+            outcome = Learner(job, device, Team(rank, devices, device)).run()
     finally:
         torch.distributed.destroy_process_group()
     return dataclasses.replace(outcome, best_state={name: value.cpu() for name, value in outcome.best_state.items()})

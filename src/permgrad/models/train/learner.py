@@ -23,7 +23,7 @@ from permgrad.base.errors import EnvironmentProblem, InputError, is_out_of_memor
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed
 from permgrad.models.batches import in_batches
-from permgrad.models.devices import PRECISIONS, rows_at_once
+from permgrad.models.devices import PRECISIONS
 from permgrad.models.estimators.calibration import best_temperature, class_logits
 from permgrad.models.fast.inference import fold
 from permgrad.models.losses import losses
@@ -121,10 +121,7 @@ class TrainingOutcome:
 
 
 class Learner:
-    """One network with its optimizer: takes steps, validates, keeps the best weights.
-
-    ``team``: the devices that share each batch, of which this is one. None: it is alone.
-    """
+    """One network with its optimizer, alone or as one of a ``team``: takes steps, validates, keeps the best weights."""
 
     def __init__(self, job: TrainingJob, device: torch.device | str = "cpu", team: Team | None = None) -> None:
         self.job, self.options, self.seed = job, job.options, job.seed
@@ -365,7 +362,7 @@ def mean_loss(outputs: Tensor, rows: Rows, loss: str) -> float:
 def predict(network: HybridNetwork, rows: Rows) -> Tensor:
     """Return the outputs ``(rows, outputs)`` in eval mode. The caller is inside ``full_float32``."""
     was_training, outputs = network.training, list[Tensor]()
-    size = rows_at_once(rows.x.device, on_processor=_EVALUATION_ROWS, on_accelerator=_EVALUATION_ROWS_ACCELERATOR)
+    size = _EVALUATION_ROWS if rows.x.device.type == "cpu" else _EVALUATION_ROWS_ACCELERATOR
     network.eval()
     try:
         # Two thirds of the time of the layers as they stand, for the published network.

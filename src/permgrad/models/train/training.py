@@ -34,10 +34,10 @@ def train(
     try:
         with sparing(), sheltered(job.seed):
             if devices > 1:
-                from permgrad.models.train.distributed import Task, train_together
+                from permgrad.models.train.distributed import train_together
 
                 threads = max(1, torch.get_num_threads() // devices)
-                outcome = train_together(Task(job, device.type, devices, threads))
+                outcome = train_together(job, device.type, devices, threads)
             else:
                 with full_float32():
                     outcome = Learner(job, device).run(on_epoch)
