@@ -292,14 +292,9 @@ class ImageTableModel(TrainedModel):
             self.__dict__.pop("history_", None)  # what an earlier training left no longer belongs to the network
             with sheltered(derive_seed(self.seed_, "weights")):
                 self.module_ = image_network(self, rows.encoded.shape[1], options)
-            job = TrainingJob(
-                cast("Any", _Trainee(self.module_)),
-                self._rows(arrays, target),
-                self._rows(self._arrays(held), held_target),
-                training,
-                derive_seed(self.seed_, "training"),
-                self.progress,
-            )
+            train_rows, held_rows = self._rows(arrays, target), self._rows(self._arrays(held), held_target)
+            trainee, seed = cast("Any", _Trainee(self.module_)), derive_seed(self.seed_, "training")
+            job = TrainingJob(trainee, train_rows, held_rows, training, seed, self.progress)
         return Prepared(job, self.module_, device, 1, np.ones(len(held)))
 
     def _check_arguments(self) -> torch.device:

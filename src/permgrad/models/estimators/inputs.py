@@ -155,11 +155,8 @@ def one_column(y: Any, *, estimator: Any, rows: int | None = None, what: str = "
             labels = np.asarray(y, dtype=object)
             values = values if all(isinstance(value, str) for value in labels.ravel()) else labels
     if values.ndim == 2 and values.shape[1] == 1:
-        warnings.warn(
-            "A column-vector y was passed when a 1d array was expected; it is taken as one target",
-            DataConversionWarning,
-            stacklevel=4,
-        )
+        told = "A column-vector y was passed when a 1d array was expected; it is taken as one target"
+        warnings.warn(told, DataConversionWarning, stacklevel=4)
         values = values[:, 0]
     if values.ndim != 1:
         raise InputError(

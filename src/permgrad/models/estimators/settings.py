@@ -142,8 +142,9 @@ def argument_faults(arguments: Mapping[str, Any], task: str) -> list[InputError]
     """Return an error for each argument of an estimator that is wrong by itself."""
     rules = (*_ARGUMENTS, ArgumentRule("loss", choices=TASK_LOSSES[task]))
     faults = [fault for rule in rules for fault in rule.faults(arguments)]
-    if arguments.get("layout") is not None:
-        faults += layout_faults(arguments["layout"])
+    with collecting(faults):
+        if arguments.get("layout") is not None:
+            check_layout(arguments["layout"])
     with collecting(faults):
         MissingCodes.of(arguments.get("na_codes"))
     return faults
@@ -158,16 +159,13 @@ def training_faults(training: Mapping[str, Any], task: str) -> list[InputError]:
     return faults
 
 
-def layout_faults(layout: Any) -> list[InputError]:
-    """Return the error for a layout that is neither a known name nor an object that can be one, or nothing."""
-    faults: list[InputError] = []
+def check_layout(layout: Any) -> None:
+    """Refuse a layout that is neither a known name nor an object that can be one."""
     # An object is looked at when it is fitted: only then is it known what it does.
-    with collecting(faults):
-        if isinstance(layout, str):
-            layouts.get(layout)
-        elif not (is_foreign(layout) or callable(getattr(layout, "fit", None))):
-            make_layout(layout)
-    return faults
+    if isinstance(layout, str):
+        layouts.get(layout)
+    elif not (is_foreign(layout) or callable(getattr(layout, "fit", None))):
+        make_layout(layout)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,8 +226,9 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     faults = training_faults(training, task)
     if "numeric" not in passed:
         faults += dataclasses.replace(_NUMERIC, none=False).faults({"numeric": preset.numeric})
-    if "layout" not in passed:
-        faults += layout_faults(preset.layout)
+    with collecting(faults):
+        if "layout" not in passed:
+            check_layout(preset.layout)
     if not isinstance(arguments["preset"], Preset):
         file = os.fspath(arguments["preset"])
         faults = [InputError(f"Preset {file}: {fault.problem}", fault.hint, fault.code) for fault in faults]

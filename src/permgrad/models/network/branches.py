@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -96,24 +96,16 @@ class TableBranch(nn.Module):
     other: Tensor
 
     def __init__(
-        self,
-        encoded: int,
-        options: NetworkOptions,
-        numeric_columns: Sequence[int],
-        level_blocks: Sequence[Sequence[int]] = (),
+        self, encoded: int, options: NetworkOptions, numbers: Sequence[int], level_blocks: Sequence[Sequence[int]]
     ) -> None:
         super().__init__()
         self.embedding: PeriodicDenseEmbedding | None = None
-        width = encoded
-        numeric = sorted({int(column) for column in numeric_columns})
+        width, size, numeric = encoded, options.embedding_size, sorted(set(numbers))
         if options.numeric_embedding == "periodic" and numeric:
             self.embedding = PeriodicDenseEmbedding(
-                len(numeric),
-                size=options.embedding_size,
-                frequencies=options.embedding_frequencies,
-                scale=options.embedding_scale,
+                len(numeric), size=size, frequencies=options.embedding_frequencies, scale=options.embedding_scale
             )
-            width = len(numeric) * options.embedding_size + (encoded - len(numeric))
+            width = len(numeric) * size + (encoded - len(numeric))
         other = sorted(set(range(encoded)) - set(numeric))
         self.register_buffer("numeric", torch.tensor(numeric, dtype=torch.long), persistent=False)
         self.register_buffer("other", torch.tensor(other, dtype=torch.long), persistent=False)
@@ -122,13 +114,9 @@ class TableBranch(nn.Module):
             place = {column: column for column in range(encoded)}
             if self.embedding is not None:
                 place = {column: width - len(other) + at for at, column in enumerate(other)}
-            layers[0] = LevelEmbeddingLinear(
-                width,
-                options.dense_units[0],
-                [[place[int(column)] for column in block] for block in level_blocks],
-                size=options.level_embedding_size,
-                initializer=options.initializer,
-            )
+            blocks = [[place[column] for column in block] for block in level_blocks]
+            how: dict[str, Any] = {"size": options.level_embedding_size, "initializer": options.initializer}
+            layers[0] = LevelEmbeddingLinear(width, options.dense_units[0], blocks, **how)
         if options.members > 1:
             layers = [MemberScale(options.members, width), *layers, nn.Flatten()]
             self.out_features *= options.members

@@ -35,17 +35,11 @@ class Adam:
                 if weight not in self._state:
                     moments = {name: torch.zeros_like(weight) for name in _MOMENTS}
                     self._state[weight] = {"step": torch.zeros((), device=weight.device), **moments}
-            states = [self._state[weight] for weight in weights]
+            slopes, names = [weight.grad for weight in weights], (*_MOMENTS, "step")
+            first, second, steps = ([self._state[weight][name] for weight in weights] for name in names)
             (beta1, beta2), numbers = group["betas"], {name: group[name] for name in ("lr", "weight_decay", "eps")}
-            self._update(
-                weights,
-                [weight.grad for weight in weights],
-                [state["exp_avg"] for state in states],
-                [state["exp_avg_sq"] for state in states],
-                [],
-                [state["step"] for state in states],
-                **{"fused": True, "amsgrad": False, "maximize": False, "beta1": beta1, "beta2": beta2, **numbers},
-            )
+            how = {"fused": True, "amsgrad": False, "maximize": False, "beta1": beta1, "beta2": beta2, **numbers}
+            self._update(weights, slopes, first, second, [], steps, **how)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the optimiser as ``torch.optim`` writes it. Weights that never moved have none."""

@@ -49,12 +49,8 @@ def train(
     except DivergenceError as error:
         raise DivergenceError(f"Training diverged: {error.problem}", hint=_what_to_do(job), code="PG041") from None
     if outcome.diverged:
-        warn_user(
-            two_sentences(
-                f"Training diverged: {outcome.diverged}, and the weights of epoch {outcome.best_epoch} are used",
-                _what_to_do(job),
-            )
-        )
+        fact = f"Training diverged: {outcome.diverged}, and the weights of epoch {outcome.best_epoch} are used"
+        warn_user(two_sentences(fact, _what_to_do(job)))
     return outcome
 
 
