@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,20 @@ RowLoss = Callable[[Tensor, Tensor], Tensor]
 losses: Registry[RowLoss] = Registry("loss")
 
 
+def _check_rows(outputs: Tensor, y: Tensor) -> None:
+    if outputs.ndim != 2 or y.ndim != 1 or len(outputs) != len(y):
+        raise InputError(
+            "outputs must have the shape (rows, outputs) and y (rows,), "
+            f"got outputs {tuple(outputs.shape)} and y {tuple(y.shape)}",
+            hint="Pass outputs and y of the same rows.",
+            code="PG007",
+        )
+
+
 @losses.register("cross_entropy")
 def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     """Return −log softmax(outputs)[y]. With one output, the logistic loss of the logit against y in {0, 1}."""
+    _check_rows(outputs, y)
     logits = outputs.double()
     if logits.shape[1] == 1:
         return torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0], y.double(), reduction="none")
@@ -34,6 +44,11 @@ def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
 @losses.register("squared_error")
 def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
     """Return (outputs − y)² per row, of one output."""
+    _check_rows(outputs, y)
+    if outputs.shape[1] != 1:
+        raise InputError(
+            f"squared_error needs one output, got {outputs.shape[1]}", hint="Choose another loss.", code="PG036"
+        )
     return (outputs[:, 0].double() - y.double()).square()
 
 
@@ -53,6 +68,7 @@ def _probabilities(outputs: Tensor) -> Tensor:
 @losses.register("brier")
 def brier(outputs: Tensor, y: Tensor) -> Tensor:
     """Return Σ_k (p_k − [y = k])² per row (Brier 1950), between 0 and 2."""
+    _check_rows(outputs, y)
     probabilities = _probabilities(outputs)
     truth = torch.nn.functional.one_hot(y.long(), probabilities.shape[1])
     return (probabilities - truth).square().sum(dim=1)
@@ -61,6 +77,7 @@ def brier(outputs: Tensor, y: Tensor) -> Tensor:
 @losses.register("zero_one")
 def zero_one(outputs: Tensor, y: Tensor) -> Tensor:
     """Return 1 where the most probable class is not y, else 0."""
+    _check_rows(outputs, y)
     return (_probabilities(outputs).argmax(dim=1) != y.long()).double()
 
 
@@ -68,25 +85,28 @@ def zero_one(outputs: Tensor, y: Tensor) -> Tensor:
 @losses.register("multilabel_cross_entropy")
 def multilabel_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     """Return the logistic loss of one label's logit against y in {0, 1}. Of several labels the mean counts."""
+    _check_rows(outputs, y)
     logits = outputs[:, 0].double()
     return torch.nn.functional.binary_cross_entropy_with_logits(logits, y.double(), reduction="none")
 
 
-def quantile(outputs: Tensor, y: Tensor, level: float = 0.5) -> Tensor:
-    """Return the pinball loss max(q (y − f), (q − 1)(y − f)) per row of the level q (Koenker & Bassett 1978).
-
-    Of the median half the absolute error. Other levels: ``loss=("quantile", 0.9)``.
-    """
+def _quantile(outputs: Tensor, y: Tensor, level: float) -> Tensor:
+    """Return the pinball loss max(q (y − f), (q − 1)(y − f)) per row (Koenker & Bassett 1978)."""
+    _check_rows(outputs, y)
     residual = y.double() - outputs[:, 0].double()
     return torch.maximum(level * residual, (level - 1) * residual)
 
 
-losses.register("quantile")(quantile)
+@losses.register("quantile")
+def quantile(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return the pinball loss of the median, half the absolute error. Other levels: ``loss=("quantile", 0.9)``."""
+    return _quantile(outputs, y, 0.5)
 
 
 @losses.register("poisson")
 def poisson(outputs: Tensor, y: Tensor) -> Tensor:
     """Return the Poisson deviance 2 (y log(y / μ) − y + μ) per row, of the mean μ > 0 (McCullagh & Nelder 1989)."""
+    _check_rows(outputs, y)
     mean, counts = outputs[:, 0].double(), y.double()
     if not bool((mean > 0).all()):
         raise InputError(
@@ -202,7 +222,7 @@ def read_loss(loss: Any) -> str | OtherLoss:
                 hint="Pass ('quantile', 0.9).",
                 code="PG002",
             )
-        return OtherLoss(f"quantile {level:g}", partial(quantile, level=level))
+        return OtherLoss(f"quantile {level:g}", lambda outputs, y: _quantile(outputs, y, level))
     if callable(loss):
         return OtherLoss(str(getattr(loss, "__name__", type(loss).__name__)), loss, returned=True)
     if not isinstance(loss, str):

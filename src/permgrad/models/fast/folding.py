@@ -122,8 +122,6 @@ class DenseStack(Stack):
     """Layers one after the other on the last dimension, batch normalisation folded into the dense layer behind it.
 
     ``fresh``: nobody else reads the tensors that it is given, so they may be overwritten.
-
-    Shape: As the layers'.
     """
 
     def __init__(self, layers: Sequence[nn.Module], *, fresh: bool = False) -> None:

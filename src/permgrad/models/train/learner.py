@@ -25,9 +25,10 @@ from permgrad.base.random import derive_seed
 from permgrad.models.batches import in_batches
 from permgrad.models.devices import PRECISIONS
 from permgrad.models.estimators.calibration import best_temperature, class_logits
-from permgrad.models.fast.inference import fold
+from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.losses import losses
 from permgrad.models.network.members import MemberScale
+from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train.checkpoint import (
     CHECKPOINT_NAME,
     EPOCH,
@@ -42,7 +43,6 @@ from permgrad.models.train.rows import Rows, TrainingRows, count_batches
 from permgrad.models.train.schedules import schedules
 
 if TYPE_CHECKING:
-    from permgrad.models.network.network import HybridNetwork
     from permgrad.models.train.distributed import Team
 
 #: Called after each epoch with its line of the history. True ends the training there, with the best weights so far.
@@ -366,7 +366,7 @@ def predict(network: HybridNetwork, rows: Rows) -> Tensor:
     network.eval()
     try:
         # Two thirds of the time of the layers as they stand, for the published network.
-        forward = fold(network) or network
+        forward = FoldedNetwork(network) if isinstance(network, HybridNetwork) else network
         in_batches(len(rows), size, lambda part: outputs.append(forward(rows.x[part])))
     finally:
         network.train(was_training)
