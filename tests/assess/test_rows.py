@@ -74,7 +74,8 @@ def test_lists_of_texts_are_rows():
 
 def test_encoded_rows_and_records_take_their_own():
     table = pd.DataFrame({"a": NUMBERS[:, 0]})
-    encoded = EncodedRows.of(table, TableEncoder("minmax").fit(table))
+    encoder = TableEncoder("minmax").fit(table)
+    encoded = EncodedRows(table, encoder, encoder.transform(table))
     some = rows_of(inputs=encoded).take(PLACES).inputs
     assert some.table["a"].tolist() == [6.0, 2.0, 2.0]
     assert some.encoded.tolist() == encoded.encoded[PLACES].tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,12 @@ import torch
 from torch import nn
 
 import permgrad as pg
-from permgrad.models.devices import device_of, full_float32, mixed_precision, rows_at_once
-from permgrad.models.estimators.settings import choose_device, device_faults
+from permgrad.attribution.maps.drawn import maps_at_once
+from permgrad.models.devices import full_float32
+from permgrad.models.estimators.settings import choose_device
+from permgrad.models.network.network import HybridNetwork
+from permgrad.models.train.learner import Learner, TrainingJob, TrainingOptions
+from permgrad.models.train.rows import Rows
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 
@@ -31,10 +36,9 @@ def data(rows: int = 400) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_accelerators_take_more_rows():
-    assert rows_at_once(torch.device("cpu"), on_processor=3, on_accelerator=5) == 3
-    assert rows_at_once(torch.device("cuda", 0), on_processor=3, on_accelerator=5) == 5
-    assert device_of(nn.ReLU()) == torch.device("cpu")
-    assert device_of(nn.Linear(1, 1, device="meta")) == torch.device("meta")
+    subjects = [SimpleNamespace(device=torch.device(name)) for name in ("cpu", "cuda:0")]
+    found = [maps_at_once(SimpleNamespace(subject=subject, batch_size="auto")) for subject in subjects]
+    assert found == [128, 4096]
 
 
 @pytest.mark.parametrize("matmul", [False, True])
@@ -96,8 +100,10 @@ def test_precision_is_checked():
     X, y = data(40)
     with pytest.raises(pg.InputError, match="precision must be one of 'auto', 'float32', 'bfloat16', got 'half'"):
         pg.HyNNClassifier(precision="half").fit(X, y)
+    rows = Rows(torch.zeros(4, 2), torch.zeros(4), torch.ones(4))
+    job = TrainingJob(HybridNetwork(2, 1, paths=("tabular",)), rows, None, TrainingOptions(precision="float16"), 0)
     with pytest.raises(pg.InputError, match="bfloat16"):
-        mixed_precision(torch.device("cpu"), "float16")
+        Learner(job)
 
 
 # ---- on a GPU ------------------------------------------------------------------------------------------------------
@@ -112,7 +118,7 @@ def test_trained_and_used_on_a_gpu(tmp_path, preset):
         for device in ("cpu", "cuda", "cuda", "auto")
     ]
     on_cpu, on_gpu, again, automatic = models
-    assert device_of(on_gpu.module_).type == device_of(automatic.module_).type == "cuda"
+    assert {each.device.type for model in (on_gpu, automatic) for each in model.module_.parameters()} == {"cuda"}
     np.testing.assert_array_equal(on_gpu.predict_proba(X), again.predict_proba(X))
     if preset == "ig-example":  # elsewhere dropout draws from another generator, or rounding grows with the steps
         np.testing.assert_allclose(on_gpu.history_["train_loss"], on_cpu.history_["train_loss"], rtol=0.1)
@@ -137,12 +143,16 @@ def test_mixed_precision_on_a_gpu():
 @pytest.mark.parametrize(("name", "kind"), [("gpu", "cuda"), ("gpu:1", "cuda:1"), ("cuda:1", "cuda:1"), ("mps", "mps")])
 def test_names_of_devices(monkeypatch, name, kind):
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():
-        assert device_faults(name), "without hardware each is refused"
+        with pytest.raises(pg.InputError, match="device must be one of"):
+            choose_device(name)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device(name) == torch.device(kind)
-    assert device_faults(name) == []
-    assert device_faults("gpu:2")[0].message.endswith("got 'gpu:2'. 2 CUDA devices are visible.")
-    assert device_faults("gpu:2")[0].message.startswith("device must be one of 'auto', 'cpu', 'mps' on this machine")
-    assert device_faults("cpuu")[0].message.endswith("got 'cpuu'. Did you mean 'cpu'?")
+    with pytest.raises(pg.InputError) as caught:
+        choose_device("gpu:2")
+    assert caught.value.message.endswith("got 'gpu:2'. 2 CUDA devices are visible.")
+    assert caught.value.message.startswith("device must be one of 'auto', 'cpu', 'mps' on this machine")
+    with pytest.raises(pg.InputError) as caught:
+        choose_device("cpuu")
+    assert caught.value.message.endswith("got 'cpuu'. Did you mean 'cpu'?")

@@ -40,7 +40,6 @@ from permgrad.models.network.network import HybridNetwork  # noqa: E402
 from permgrad.models.stream.streaming import StreamedRows  # noqa: E402
 from permgrad.models.train.learner import (  # noqa: E402
     Learner,
-    Team,
     TrainingJob,
     TrainingOptions,
 )
@@ -147,11 +146,10 @@ def training() -> Cases:
             torch.manual_seed(0)
             network = HybridNetwork(5, 2, {"dropout": 0.0, **options}, renderer=renderer).to(device)
             settings = TrainingOptions(batch_size=32, max_epochs=2, averaging=0.9, refinement=True, precision="float32")
-            learner = Learner(TrainingJob(network, rows, rows, settings, 0), Team(device=device))
+            learner = Learner(TrainingJob(network, rows, rows, settings, 0), device)
             learner.optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)  # the fused one is for real devices
             for _ in range(2):
-                learner.start_epoch()
-                for number, batch in enumerate(learner.batches()):
+                for number, batch in enumerate(learner.start_epoch()):
                     learner.step(batch, number)
                 learner.end_epoch()
             found.append(np.array([record["validation_loss"] for record in learner.history]))
@@ -159,7 +157,7 @@ def training() -> Cases:
     for block_rows in (40, 200):  # rows read from files, in blocks and at once
         streamed = StreamedRows([Part(0, "", 0, 1, 0, len(x))], len(x), lambda _: iter([rows]), block_rows)
         there, here = (list(streamed.to(device).batches(32, 0, 0)) for device in (DEVICE, torch.device("cpu")))
-        assert all(batch.device == DEVICE for batch in there)
+        assert all(batch.x.device == DEVICE for batch in there)
         joined = [torch.cat([batch.x for batch in batches]).cpu().numpy() for batches in (there, here)]
         yield f"blocks of {block_rows}", difference(*joined)
 

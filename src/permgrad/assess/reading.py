@@ -21,7 +21,6 @@ from permgrad.attribution.subject.outputs import as_target
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError, listed, shown
-from permgrad.models.estimators.image_table import ImageTableModel, Records
 
 #: Arguments of ``pg.explain`` that a report takes too. All further ones describe a network or predictor.
 _ARGUMENTS = (
@@ -48,7 +47,7 @@ class ReadModel:
                 "report needs y: a page says how good the model is", hint="Pass the targets.", code="PG005"
             )
         facts = {"name": name or label_of(model), "options": options, "seed": seed}
-        if isinstance(model, ImageTableModel):
+        if getattr(model, "reads_images", False):
             self.rows = _image_rows(model, inputs, y)
             self.model: EvaluatedModel = Network.of(model, **facts)
             return
@@ -147,8 +146,10 @@ class ReadModel:
         return pd.DataFrame(lines, columns=["name", "size", "type"])
 
 
-def _image_rows(model: ImageTableModel, records: Any, y: Any) -> Rows:
+def _image_rows(model: Any, records: Any, y: Any) -> Rows:
     """Return rows with images, which are read once."""
+    from permgrad.models.estimators.image_table import Records  # no other model needs it
+
     if not isinstance(records, Records):
         raise InputError(
             f"This model reads images and a table, got {type(records).__name__}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,10 @@ from permgrad.attribution.information import FEWEST_ROWS
 from permgrad.attribution.missing import missing
 from permgrad.base.arrays import Array
 from permgrad.data.image_table import PATCHES
-from permgrad.models.estimators.image_table import ImageTableModel, Records
-from permgrad.models.estimators.prepared import EncodedRows
+
+if TYPE_CHECKING:
+    from permgrad.models.estimators.image_table import ImageTableModel, Records
+    from permgrad.models.estimators.prepared import EncodedRows
 
 
 def explain_records(

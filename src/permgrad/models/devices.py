@@ -1,42 +1,25 @@
-"""What differs between a processor and an accelerator: how many rows go through at once, and in which precision."""
+"""How many threads torch computes with, and in which precision: processors and accelerators differ."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from permgrad.base import threads
-from permgrad.base.checks import check_choice
 from permgrad.base.threads import Undo, together
 
 #: How numbers may be kept while a network is trained. Weights, losses and everything after training are float32.
 PRECISIONS: tuple[str, ...] = ("auto", "float32", "bfloat16")
 #: Kinds of devices without numbers of 64 bits: there float32 takes the place of float64.
 WITHOUT_FLOAT64 = {"mps"}
-
-
-def rows_at_once(device: torch.device, *, on_processor: int, on_accelerator: int) -> int:
-    """Return how many rows go through a network together, unless somebody says."""
-    return on_processor if device.type == "cpu" else on_accelerator
-
-
-def device_of(module: nn.Module) -> torch.device:
-    """Return the device of a network, or the processor if it has no weights."""
-    parameter = next(module.parameters(), None)
-    return torch.device("cpu") if parameter is None else parameter.device
-
-
-def computing_threads() -> int:
-    """Return the number of threads that torch computes with, which other libraries are given as well."""
-    return torch.get_num_threads()
 
 
 @contextlib.contextmanager
@@ -91,21 +74,12 @@ def _switch_off(switch: Any, finer: tuple[Any, ...]) -> Undo:
         name, off, parts = "fp32_precision", "ieee", finer
         before = [part.fp32_precision for part in finer]
 
-    def put(values: Sequence[Any]) -> None:
-        for part, value, old in zip(parts, values, before, strict=True):
-            if old != off:
-                setattr(part, name, value)
-
-    put([off] * len(before))
-    return partial(put, before)
-
-
-def mixed_precision(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which a network's products are computed in a precision of ``PRECISIONS``."""
-    check_choice("precision", precision, PRECISIONS)
-    if precision in ("auto", "float32"):
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=getattr(torch, precision))
+    undo = contextlib.ExitStack()
+    for part, old in zip(parts, before, strict=True):
+        if old != off:
+            undo.callback(setattr, part, name, old)
+            setattr(part, name, off)
+    return undo.close
 
 
 def _lies_there(value: Any) -> bool:

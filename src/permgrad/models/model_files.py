@@ -186,14 +186,15 @@ class OnnxPredictor:
 
     def _feed(self, frame: pd.DataFrame) -> dict[str, Array]:
         if len(self.inputs) == 1:
-            return {self.inputs[0].name: frame.to_numpy(dtype=self._dtype(self.inputs[0]))}
+            return {self.inputs[0].name: frame.to_numpy(dtype=self._TYPES.get(self.inputs[0].type, object))}
         columns = {str(name): frame[name] for name in frame.columns}
         missing = [one.name for one in self.inputs if one.name not in columns]
         if missing:
             raise InputError(
                 f"Column {missing[0]!r} of the model is not in the table", hint="Rename or add it.", code="PG012"
             )
-        return {one.name: columns[one.name].to_numpy(self._dtype(one)).reshape(-1, 1) for one in self.inputs}
+        types = {one.name: self._TYPES.get(one.type, object) for one in self.inputs}
+        return {name: columns[name].to_numpy(kind).reshape(-1, 1) for name, kind in types.items()}
 
     def classes_of(self, table: pd.DataFrame) -> tuple[Any, ...] | None:
         """Return the classes of a row's probabilities, or None if the file has none."""
@@ -201,9 +202,6 @@ class OnnxPredictor:
             return self.classes
         (returned,) = self.session.run([self.output], self._feed(table))
         return tuple(returned[0])
-
-    def _dtype(self, one: Any) -> Any:
-        return self._TYPES.get(one.type, object)
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {

@@ -194,13 +194,9 @@ def _category(column: pd.Series[Any], levels: Sequence[Any] | None) -> pd.Series
     cells = column.astype(object).where(column.notna(), None)
     if levels is None:
         if missing := int(column.isna().sum()):
-            warn_user(
-                two_sentences(
-                    f"Column {str(column.name)!r} has {counted(missing, 'missing cell')}, read as the text "
-                    f"{_MISSING_TEXT!r}",
-                    "Write the text that training had.",
-                )
-            )
+            blank = counted(missing, "missing cell")
+            fact = f"Column {str(column.name)!r} has {blank}, read as the text {_MISSING_TEXT!r}"
+            warn_user(two_sentences(fact, "Write the text that training had."))
         return cells.map(lambda cell: _MISSING_TEXT if cell is None else canonical(cell)).astype(object)
     by_text = {canonical(level): level for level in levels}
     unknown = sorted({canonical(cell) for cell in cells.dropna()} - set(by_text))

@@ -16,12 +16,10 @@ from torch import nn
 
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-from permgrad.models.estimators.image_table import ImageTableModel
 from permgrad.models.fast.folding import Affine, is_plain, pair
 from permgrad.models.network.blocks import ACTIVATIONS, Dropout
 from permgrad.models.network.branches import TableBranch
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
-from permgrad.models.network.multimodal import ImageTableNetwork
 from permgrad.models.network.network import HybridNetwork
 
 _NAMES = {kind: name for name, kind in ACTIVATIONS.items()}
@@ -55,9 +53,12 @@ def network_form(model: Any, weights: Weights) -> dict[str, Any]:
     Raises:
         NoFormError: The network has a part that the script does not know.
     """
-    image_table = isinstance(model, ImageTableModel)
-    module = getattr(model, "module_", None)
-    if image_table and type(module) is ImageTableNetwork:
+    reads_images, module = getattr(model, "reads_images", False), getattr(model, "module_", None)
+    if reads_images:
+        from permgrad.models.network.multimodal import ImageTableNetwork  # no other model needs it
+
+        if type(module) is not ImageTableNetwork:
+            raise NoFormError("only the networks of permgrad can predict inside a page")
         form = _image_table(module, weights)
     elif isinstance(model, (HyNNClassifier, HyNNRegressor)) and type(module) is HybridNetwork:
         form = {"encoded": module.encoded, "outputs": module.outputs, "members": module.members}
@@ -85,7 +86,7 @@ def network_form(model: Any, weights: Weights) -> dict[str, Any]:
         raise NoFormError("only the networks of permgrad can predict inside a page")
     classes, calibration = getattr(model, "classes_", None), getattr(model, "calibration_", None)
     if classes is None:  # a network of images and a table returns y's units
-        mean, scale = (0.0, 1.0) if image_table else (float(model.target_mean_), float(model.target_scale_))
+        mean, scale = (0.0, 1.0) if reads_images else (float(model.target_mean_), float(model.target_scale_))
         form["result"] = {"task": "regression", "mean": mean, "scale": scale}
     else:
         form["result"] = {
@@ -96,7 +97,7 @@ def network_form(model: Any, weights: Weights) -> dict[str, Any]:
     return form
 
 
-def _image_table(module: ImageTableNetwork, weights: Weights) -> dict[str, Any]:
+def _image_table(module: Any, weights: Weights) -> dict[str, Any]:
     """Describe a network of images and a table. What the images say comes with each row, see ``fixed``."""
     layers = _layers(list(module.table_branch), weights)
     first: Any = module.table_branch[0]

@@ -27,7 +27,6 @@ from permgrad.attribution.method.shapley.sampled import shared_orders
 from permgrad.base.random import generator
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.models.estimators.calibration import class_logits
-from permgrad.models.estimators.image_table import ImageTableModel
 from permgrad.pages.network_form import NoFormError, Weights, network_form
 from permgrad.pages.page_data import packed
 from permgrad.pages.words import clean
@@ -140,7 +139,7 @@ def _listed(rows: ChangeableRows, encoder: TableEncoder) -> dict[str, Any]:
 
 def background_rows(model: Any, count: int) -> tuple[npt.NDArray[np.float32], list[float]]:
     """Return encoded rows whose mean prediction is close to that of all background rows, and the outputs' range."""
-    if isinstance(model, ImageTableModel):
+    if getattr(model, "reads_images", False):
         encoded = np.asarray(model.background_[model.table_input], dtype=np.float32)
         inputs = model.background()
         tensors = [torch.from_numpy(np.asarray(value, dtype=np.float32)) for value in inputs.values()]

@@ -102,7 +102,8 @@ def test_rounds_of_repeats_prepare_their_rows_once(fitted, monkeypatch):
         return play(self, plays, repeats, *rest)
 
     def noted(self, encoded, **options):
-        prepared.append(options.get("light", False))
+        if len(encoded) > 1:  # one row alone is prepared to see how much memory it takes
+            prepared.append(options.get("light", False))
         return prepare(self, encoded, **options)
 
     monkeypatch.setattr(game.Game, "play", played)

@@ -15,7 +15,6 @@ from torch import nn
 
 import permgrad as pg
 from permgrad import HyNNClassifier, HyNNRegressor, InputError
-from permgrad.models.estimators.inputs import level_blocks
 from permgrad.models.estimators.presets import get_preset, preset_from_dict, presets
 from permgrad.models.network.branches import LevelEmbeddingLinear
 from permgrad.models.network.network import HybridNetwork
@@ -267,7 +266,7 @@ def test_a_category_from_50_levels_is_embedded(embedding, tmp_path):
     assert isinstance(layer, LevelEmbeddingLinear)
     town = model.preprocessor_.columns_of("town")
     assert len(town) == 81, "all levels and the missing"
-    assert level_blocks(model.preprocessor_) == [town.tolist()]
+    assert model.module_.level_blocks == [town.tolist()]
     # Rank 16 from the town's columns to the first layer, full rank where it is not embedded.
     encoded = torch.eye(model.module_.encoded)
     found = model.module_.table_branch.layers[0](encoded) if embedding == "none" else None

@@ -70,7 +70,7 @@ def test_forward_is_fuse_of_embeddings(preset, paths):
     assert torch.equal(net(rows), net.fuse(embeddings))
     assert net(rows).shape == (7, 3)
     if "image" in paths:
-        assert torch.equal(net.embed("image", rows), net.embed_image(net.renderer(rows)))
+        assert torch.equal(net.embed("image", rows), net.image_branch(net.renderer(rows)))
         assert list(net.image_layers()) == ["conv1", "conv2"]
         assert isinstance(net.image_branch, torch.nn.Sequential)
     else:

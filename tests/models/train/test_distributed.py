@@ -16,10 +16,11 @@ import torch
 
 import permgrad as pg
 from permgrad.imaging import Renderer, StoredLayout
+from permgrad.models.estimators.settings import count_devices
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train import distributed
-from permgrad.models.train.distributed import count_devices, devices_faults
-from permgrad.models.train.learner import DivergenceError, Team, TrainingJob, TrainingOptions
+from permgrad.models.train.distributed import Team
+from permgrad.models.train.learner import DivergenceError, TrainingJob, TrainingOptions
 from permgrad.models.train.rows import Rows
 from permgrad.models.train.training import train
 
@@ -188,26 +189,29 @@ def test_devices_are_checked(devices):
         pg.HyNNClassifier(devices=devices).fit([[0.0], [1.0]], [0, 1])
 
 
-def test_numbers_of_devices():
+def test_numbers_of_devices(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
     cpu = torch.device("cpu")
     assert (count_devices("auto", cpu), count_devices(np.int64(3), cpu)) == (1, 3)
-    assert devices_faults(1, torch.device("cpu", 0)) == []
-    assert "names one device" in str(devices_faults(2, torch.device("cpu", 0))[0])
-    assert "devices must be at most" in str(devices_faults(torch.cuda.device_count() + 1, torch.device("cuda"))[0])
+    assert count_devices(1, torch.device("cpu", 0)) == 1
+    with pytest.raises(pg.InputError, match="names one device"):
+        count_devices(2, torch.device("cpu", 0))
+    with pytest.raises(pg.InputError, match="devices must be at most"):
+        count_devices(torch.cuda.device_count() + 1, torch.device("cuda"))
 
 
 def test_two_devices_need_nothing_more_than_torch():
     cpu = torch.device("cpu")
-    assert devices_faults(2, cpu) == devices_faults("auto", cpu) == devices_faults(1, cpu) == []
+    assert [count_devices(devices, cpu) for devices in (2, "auto", 1)] == [2, 1, 1]
 
 
 def test_shares_of_a_batch():
     numbers = torch.arange(10)
     batch = Rows(numbers[:, None].float(), numbers, torch.ones(10))
-    shares = [Team(rank, 3).share(batch).y.tolist() for rank in range(3)]
+    shares = [Team(rank, 3, torch.device("cpu")).share(batch).y.tolist() for rank in range(3)]
     assert shares == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
-    assert sum(Team(rank, 3).weight(len(own), 10) for rank, own in enumerate(shares)) == 1
-    few = Team(1, 3)
+    assert sum(Team(rank, 3, torch.device("cpu")).weight(len(own), 10) for rank, own in enumerate(shares)) == 1
+    few = Team(1, 3, torch.device("cpu"))
     # Too few for two each: all compute the whole batch, and each counts a third.
     assert few.share(batch.take(slice(5))).y.tolist() == [0, 1, 2, 3, 4]
     assert few.weight(5, 5) == 1 / 3

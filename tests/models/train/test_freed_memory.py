@@ -23,8 +23,7 @@ network = HybridNetwork(8, 1, renderer=Renderer(layout, [0.0] * 8, [1.0] * 8, ch
 rows = Rows(torch.rand(640, 8), torch.rand(640), torch.ones(640))
 options = training.TrainingOptions(loss="squared_error", batch_size=32)
 learner = training.Learner(training.TrainingJob(network, rows, None, options, seed=0))
-learner.start_epoch()
-order = list(learner.batches())
+order = list(learner.start_epoch())
 for number, batch in enumerate(order):
     learner.step(batch, number)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -151,8 +151,7 @@ def test_averaged_weights_are_the_exponential_mean():
     options = TrainingOptions(loss="squared_error", max_epochs=1, batch_size=8, averaging=0.9, learning_rate=0.01)
     learner = Learner(TrainingJob(HybridNetwork(3, 1, SMALL, paths=("tabular",)), rows, rows, options, 0))
     slow = {name: value.clone().double() for name, value in learner.network.state_dict().items()}
-    learner.start_epoch()
-    for number, batch in enumerate(learner.batches()):
+    for number, batch in enumerate(learner.start_epoch()):
         learner.step(batch, number)
         past = min(0.9, (number + 1) / (number + 10))
         for name, value in learner.network.state_dict().items():
@@ -188,7 +187,7 @@ def test_a_stopped_training_goes_on_exactly(tmp_path, monkeypatch, preset):
 
     def stop_after_two(self):
         usual(self)
-        if self.epoch == 3:
+        if len(self.history) == 3:
             raise RuntimeError("power cut")
 
     monkeypatch.setattr(Learner, "end_epoch", stop_after_two)
@@ -197,7 +196,7 @@ def test_a_stopped_training_goes_on_exactly(tmp_path, monkeypatch, preset):
     monkeypatch.setattr(Learner, "end_epoch", usual)
     taken = []
     start = Learner.start_epoch
-    monkeypatch.setattr(Learner, "start_epoch", lambda self: (taken.append(self.epoch), start(self))[1])
+    monkeypatch.setattr(Learner, "start_epoch", lambda self: (taken.append(len(self.history)), start(self))[1])
     resumed = regressor(**arguments).fit(X, y, checkpoint_folder=tmp_path)
     assert taken == [2, 3, 4], "it must go on, not begin anew"
     assert equal(weights(whole), weights(resumed))
@@ -218,7 +217,7 @@ def test_a_killed_process_goes_on_exactly(tmp_path):
         from permgrad.models.train.learner import Learner
         usual = Learner.step
         def step(self, batch, number):
-            if self.epoch == 2 and number == 1:
+            if len(self.history) == 2 and number == 1:
                 os.kill(os.getpid(), signal.SIGKILL)
             usual(self, batch, number)
         Learner.step = step
@@ -341,7 +340,7 @@ def break_down(monkeypatch, epoch):
 
     def broken(self, batch, number):
         usual(self, batch, number)
-        if self.epoch == epoch:
+        if len(self.history) == epoch:
             with torch.no_grad():
                 next(self.network.parameters()).fill_(float("nan"))
 
@@ -418,7 +417,7 @@ def test_control_c_changes_nothing_and_reaches_the_caller(empty_folder, monkeypa
 
     def interrupted(self, batch, number):
         usual(self, batch, number)
-        if self.epoch == 1:
+        if len(self.history) == 1:
             if how == "raised":
                 raise KeyboardInterrupt
             os.kill(os.getpid(), signal.SIGINT)

@@ -17,7 +17,6 @@ from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Floats, Floats32, Indexes
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, warn_user
-from permgrad.models.devices import rows_at_once
 from permgrad.models.network.blocks import ACTIVATIONS
 from permgrad.models.network.network import HybridNetwork
 
@@ -130,7 +129,7 @@ def maps_at_once(request: Request) -> int:
     """Return the rows per backward pass: on a processor a batch's activations should stay in its cache."""
     if request.batch_size != "auto":
         return int(request.batch_size)
-    return rows_at_once(request.subject.device, on_processor=128, on_accelerator=4096)
+    return 128 if request.subject.device.type == "cpu" else 4096
 
 
 def pixel_shares(influence: Tensor, players: Sequence[Indexes]) -> Tensor:

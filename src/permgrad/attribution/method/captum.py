@@ -22,7 +22,6 @@ from permgrad.base.errors import InputError, PermgradError, is_out_of_memory
 from permgrad.base.progress import Progress
 from permgrad.base.threads import captum_turn
 from permgrad.models.batches import in_batches
-from permgrad.models.devices import rows_at_once
 
 #: Rows per call. Captum itself multiplies them by steps or perturbations.
 _BATCH, _BATCH_ACCELERATOR = 256, 4096
@@ -74,7 +73,7 @@ class CaptumMethod(Method):
             )
         self._check_network(subject)
         values = np.zeros((request.count, len(request.space), len(request.targets)))
-        usual = rows_at_once(request.subject.device, on_processor=_BATCH, on_accelerator=_BATCH_ACCELERATOR)
+        usual = _BATCH if request.subject.device.type == "cpu" else _BATCH_ACCELERATOR
         size = usual if request.batch_size == "auto" else int(request.batch_size)
 
         def work(part: slice) -> None:

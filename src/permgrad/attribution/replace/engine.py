@@ -20,7 +20,6 @@ from permgrad.attribution.subject.finite import finite
 from permgrad.base.arrays import Booleans, Floats, Floats32, Indexes, Integers
 from permgrad.base.random import content_keys
 from permgrad.models.batches import halved, in_batches
-from permgrad.models.devices import rows_at_once
 from permgrad.models.fast.replacement import Block, ReplacementEngine
 
 Encoded = Floats32
@@ -54,7 +53,7 @@ class Replacement:
         self.workers = int(request.options.get("workers", 1))
         self.engine = ReplacementEngine(self.subject.module, incremental=bool(request.options.get("incremental", True)))
         cached = _BATCH_IMAGE if "image" in self.subject.paths else _BATCH_TABLE
-        automatic = rows_at_once(self.subject.device, on_processor=cached, on_accelerator=_BATCH_ACCELERATOR)
+        automatic = cached if self.subject.device.type == "cpu" else _BATCH_ACCELERATOR
         self._batch = automatic if request.batch_size == "auto" else int(request.batch_size)
         self._ready: tuple[slice, Block] | None = None
         self._light: Block | None = None

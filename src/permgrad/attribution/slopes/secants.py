@@ -458,7 +458,7 @@ class SecantLines(Lines):
 
 def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
     """Return a hybrid network as chains of known layers, one for each path and the head, or None if it has others."""
-    methods = ("forward", "embed", "embed_image", "fuse")
+    methods = ("forward", "embed", "fuse")
     if any(getattr(type(module), name, None) is not getattr(HybridNetwork, name) for name in methods):
         return None
     if module.members > 1 and module.options.normalization == "layer":

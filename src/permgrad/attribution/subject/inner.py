@@ -25,7 +25,6 @@ from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.tracing import OwnThreadTracer, erase_unused
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.models.batches import gathered, in_batches, with_fewer
-from permgrad.models.devices import rows_at_once
 
 #: Rows on which a cut is compared with the whole network, and on which units are traced back to inputs.
 _PROBE_ROWS = 64
@@ -143,7 +142,7 @@ class InnerSubject(NetworkSubject):
         """Return the layer's output for rows, one tensor per call, and the inputs that are still needed."""
         count = len(inputs[0])
         with self.open(), torch.no_grad():
-            size = rows_at_once(self.device, on_processor=_BATCH, on_accelerator=_BATCH_ACCELERATOR)
+            size = _BATCH if self.device.type == "cpu" else _BATCH_ACCELERATOR
             run = partial(in_batches, count, min(size, self.outer.most_rows()))
             lifted = gathered(count, lambda part: self.captured(tuple(tensor[part] for tensor in inputs))[0], run)
         return (*lifted, *(inputs[position] for position in self._kept))

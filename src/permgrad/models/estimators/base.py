@@ -6,7 +6,7 @@ import contextlib
 import copy
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,21 +15,21 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from permgrad.base.arrays import Array, Floats, Floats32, Integers
+from permgrad.base.arrays import Array, Floats, Floats32
 from permgrad.base.checks import check_choice, check_confidence, check_names
 from permgrad.base.errors import InputError, PermgradError
 from permgrad.base.progress import ProgressMode
-from permgrad.base.random import resolve_seed
+from permgrad.base.random import generator, resolve_seed
 from permgrad.data.types.column_notes import tell_of_columns, tell_of_other_order
 from permgrad.data.types.column_types import Schema
 from permgrad.data.weights import check_weights
 from permgrad.models.batches import in_batches, sparing
-from permgrad.models.devices import device_of, full_float32, rows_at_once
+from permgrad.models.devices import full_float32
 from permgrad.models.estimators import inputs
 from permgrad.models.estimators.building import build_network, make_encoder, tensor_rows
 from permgrad.models.estimators.calibration import Calibration, fit_calibration
-from permgrad.models.estimators.intervals import HeldOut, Places, learn_errors
-from permgrad.models.estimators.prepared import EncodedRows, Prepared, TrainedModel, check_hooks, encode_training
+from permgrad.models.estimators.intervals import CELLS, MOST_HELD, MOST_LEARNED, HeldOut, Places, Sample
+from permgrad.models.estimators.prepared import EncodedRows, Prepared, TrainedModel, check_hooks, nothing_varies
 from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
 from permgrad.models.fast.inference import FoldedNetwork
@@ -39,9 +39,7 @@ from permgrad.models.network.summary import TrainingTime, draw_network, measure_
 from permgrad.models.save.writing import save
 from permgrad.models.train.guard import untouched
 from permgrad.models.train.learner import EpochWatcher
-
-#: Held-out rows, the share of rows whose truth is to be inside, and encoded columns that divide rows into groups.
-Calibrated: TypeAlias = tuple[HeldOut, float, Places]
+from permgrad.models.train.rows import Rows
 
 _NETWORK_PREFIX = "network__"
 # Measured on the paper network, one thread: 64 rows 25,900 rows/s, 512 rows 9,300, 2,048 rows 6,600.
@@ -55,13 +53,8 @@ class HyNNBase(TrainedModel, BaseEstimator):
     task: str
     # Arguments that are read here, stored by the constructors of the two estimators.
     network: Any
-    pixels: int
-    background_size: int
-    device: Any
-    devices: Any
     random_state: Any
     progress: ProgressMode
-    na_codes: Any
     kinds: Any
     calibration: str | None
     # What fitting leaves behind.
@@ -71,12 +64,10 @@ class HyNNBase(TrainedModel, BaseEstimator):
     class_weights_: Floats
     calibration_: Calibration
     held_out_: HeldOut | None
+    target_mean_: float
+    target_scale_: float
 
     # ---- parameters --------------------------------------------------------------------------------------------------
-    def _store(self, arguments: Mapping[str, Any]) -> None:
-        """Set what a constructor was called with, all of its ``locals()``, as attributes."""
-        self.__dict__.update({name: value for name, value in arguments.items() if name != "self"})
-
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the arguments. ``deep`` adds each network option as ``network__<option>``."""
         parameters: dict[str, Any] = super().get_params(deep=False)
@@ -210,7 +201,10 @@ class HyNNBase(TrainedModel, BaseEstimator):
             together = [*encoder.groups_.values(), *encoder.variables_.values()]
             tell_of_columns(frame, encoder.schema_, dict(self.kinds or {}), together=together)
         self.preprocessor_ = encoder
-        return encode_training(encoder, frame)
+        encoded = encoder.transform(frame)
+        if not encoded.shape[1]:
+            raise nothing_varies(frame, encoder)
+        return EncodedRows(frame, encoder, encoded)
 
     def prepare(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> Prepared:
         """Do all of ``fit`` that comes before the first step: check, fit encoder and layout, build the network.
@@ -236,12 +230,27 @@ class HyNNBase(TrainedModel, BaseEstimator):
             table = X.table if isinstance(X, EncodedRows) else X
             tell_of_other_order(table, y=y, sample_weight=sample_weight)
             frame = inputs.as_frame(self, table, reset=True)
-            target = inputs.one_column(y, estimator=self)
-            inputs.check_rows_match(frame, target)
+            target = inputs.one_column(y, estimator=self, rows=len(frame))
             weights = np.ones(len(frame)) if sample_weight is None else check_weights(sample_weight, len(frame))
             self.seed_ = resolve_seed(self.random_state)
+
+            weighty = np.flatnonzero(weights > 0)
+            if len(weighty) < 2:
+                raise InputError(
+                    f"Training needs at least 2 rows with a weight above 0, got n_samples={len(weighty)}",
+                    hint="Add rows.",
+                    code="PG013",
+                )
+            # A class is stratified over. A number is not, and looked at before there is work.
+            strata = None
+            if self.task == "classification":
+                strata = inputs.class_target(target[weighty])[1]
+            else:
+                inputs.number_target(target[weighty])
             fraction = settings.validation_fraction if eval_set is None else 0.0
-            training, held_out = self._divide(target, weights, fraction)
+            divided = inputs.held_out(len(weighty), fraction, self.seed_, strata)
+            training, held = weighty[divided[0]], weighty[divided[1]]
+
             rows = X if isinstance(X, EncodedRows) else frame
             train = rows if len(training) == len(rows) else rows.take(training)
             if isinstance(train, EncodedRows):
@@ -250,62 +259,55 @@ class HyNNBase(TrainedModel, BaseEstimator):
                 train = self._fit_encoder(train, settings)
             mean = weights[training].mean()
             coded = inputs.learn_target(self, target[training], settings.class_weight)
-            held: tuple[Any, ...] | None = None
-            if eval_set is not None:
-                held = self._evaluation_rows(eval_set)
-            elif len(held_out):
-                taken = rows.take(held_out)
-                x = taken.encoded if isinstance(taken, EncodedRows) else self.preprocessor_.transform(taken)
-                held = x, target[held_out], weights[held_out] / mean
             validation, plain = None, np.zeros(0)
-            if held is not None:
-                x, y_held, plain = held
-                validation = tensor_rows(self, x, inputs.code_target(self, y_held), plain)
+            if eval_set is not None:
+                if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
+                    raise InputError(
+                        f"eval_set must be a pair (X, y), got {type(eval_set).__name__}",
+                        hint="Pass eval_set=(X_validation, y_validation).",
+                        code="PG001",
+                    )
+                tell_of_other_order(eval_set[0], **{"eval_set's y": eval_set[1]})
+                judged = self.encode_rows(eval_set[0])
+                held_y = inputs.one_column(eval_set[1], estimator=self, rows=len(judged), what="eval_set's y")
+                plain = np.ones(len(judged))
+                validation = tensor_rows(self, judged.encoded, inputs.code_target(self, held_y), plain)
+            elif len(held):
+                taken = rows.take(held)
+                x = taken.encoded if isinstance(taken, EncodedRows) else self.preprocessor_.transform(taken)
+                plain = weights[held] / mean
+                validation = tensor_rows(self, x, inputs.code_target(self, target[held]), plain)
             training_rows = tensor_rows(self, train.encoded, coded, weights[training] / mean)
             return build_network(self, settings, train.encoded, coded, training_rows, validation, plain)
 
-    def _divide(self, target: Array, weights: Floats, fraction: float) -> tuple[Integers, Integers]:
-        """Return the places of training and of held-out rows, without those of weight 0."""
-        weighty = np.flatnonzero(weights > 0)
-        if len(weighty) < 2:
-            raise InputError(
-                f"Training needs at least 2 rows with a weight above 0, got n_samples={len(weighty)}",
-                hint="Add rows.",
-                code="PG013",
-            )
-        # A class is stratified over. A number is not, and looked at before there is work.
-        strata = None
-        if self.task == "classification":
-            strata = inputs.class_target(target[weighty])[1]
-        else:
-            inputs.number_target(target[weighty])
-        training, held_out = inputs.held_out(len(weighty), fraction, self.seed_, strata)
-        return weighty[training], weighty[held_out]
-
     def _learn_from_held_out(self, prepared: Prepared) -> None:
         """Learn how outputs become probabilities, and how large errors are."""
-        held = prepared.job.validation_rows
+        held, learned = prepared.job.validation_rows, prepared.job.train_rows
         if self.task == "classification":
-            outputs = y = None
-            if held is not None and self.calibration not in (None, "prior"):
-                outputs, y = self.predict_encoded(held.x.numpy()), held.y.numpy()
-            weights = prepared.validation_weight
-            self.calibration_ = fit_calibration(self.calibration, self.class_weights_, outputs, y, weights)
-        self.held_out_ = learn_errors(self, prepared.job)
-
-    def _evaluation_rows(self, eval_set: Any) -> tuple[Any, ...]:
-        """Return rows to judge epochs by: encoded, their target as it was passed, and weights of 1."""
-        if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
-            raise InputError(
-                f"eval_set must be a pair (X, y), got {type(eval_set).__name__}",
-                hint="Pass eval_set=(X_validation, y_validation).",
-                code="PG001",
-            )
-        tell_of_other_order(eval_set[0], **{"eval_set's y": eval_set[1]})
-        rows = self.encode_rows(eval_set[0])
-        target = inputs.one_column(eval_set[1], estimator=self)
-        inputs.check_rows_match(rows.table, target, "eval_set's y")
-        return rows.encoded, target, np.ones(len(rows))
+            self.calibration_ = Calibration()
+            if self.calibration is not None:
+                outputs = y = None
+                if held is not None and self.calibration != "prior":
+                    outputs, y = self.predict_encoded(held.x.numpy()), held.y.numpy()
+                weights = prepared.validation_weight
+                self.calibration_ = fit_calibration(self.calibration, self.class_weights_, outputs, y, weights)
+        self.held_out_ = None
+        if held is None or not len(held):
+            return
+        if not isinstance(learned, Rows):  # rows of files are not in memory, but some of them are, for explanations
+            kept = torch.from_numpy(self.background_target_)
+            learned = Rows(torch.from_numpy(self.background_), kept, weight=kept)
+        samples: list[Sample] = []
+        for rows, most in ((held, MOST_HELD), (learned, MOST_LEARNED)):
+            count = min(most, max(CELLS // rows.x.shape[1], 1))
+            chosen = np.sort(generator(self.seed_, "rows of errors").permutation(len(rows))[:count])
+            x, y = rows.x.cpu().numpy()[chosen], rows.y.cpu().numpy()[chosen]
+            outputs = self.predict_encoded(x)
+            if self.task == "classification":
+                self.held_out_ = HeldOut(x, 1 - self.calibration_.probabilities(outputs)[np.arange(len(y)), y])
+                return
+            samples.append((x, y.astype(np.float64), outputs[:, 0].astype(np.float64)))
+        self.held_out_ = HeldOut.of_numbers(*samples)
 
     # ---- predicting --------------------------------------------------------------------------------------------------
     def encode_rows(self, X: Any) -> EncodedRows:
@@ -322,7 +324,8 @@ class HyNNBase(TrainedModel, BaseEstimator):
             if X.encoder is self.preprocessor_:
                 return X
             X = X.table
-        return EncodedRows.of(inputs.as_frame(self, X, reset=False), self.preprocessor_)
+        frame = inputs.as_frame(self, X, reset=False)
+        return EncodedRows(frame, self.preprocessor_, self.preprocessor_.transform(frame))
 
     def encode(self, X: Any) -> Floats32:
         """Return the rows as the network sees them, float32 ``(rows, encoded)``.
@@ -358,11 +361,25 @@ class HyNNBase(TrainedModel, BaseEstimator):
             >>> {name: values.shape for name, values in parts.items()}
             {'prediction': (5,), 'inside': (5, 2)}
         """
-        return self._parts(X, None if coverage is None else self._calibrated(coverage, groups))
-
-    def _parts(self, X: Any, calibrated: Calibrated | None) -> dict[str, Array]:
-        """Return what ``predict_parts`` does, with intervals or sets by checked arguments."""
-        raise NotImplementedError
+        calibrated = None if coverage is None else self._calibrated(coverage, groups)
+        encoded = self.encode_rows(X).encoded
+        outputs = self.predict_encoded(encoded)
+        parts: dict[str, Array] = {}
+        if self.task == "classification":
+            probabilities = self.calibration_.probabilities(outputs)
+            parts["prediction"] = np.asarray(self.classes_[probabilities.argmax(axis=1)])
+            parts["probabilities"] = probabilities
+            if calibrated is not None:
+                held_out, share, columns = calibrated
+                parts["inside"] = held_out.members(encoded, probabilities, share, columns)
+            return parts
+        predicted = outputs[:, 0].astype(np.float64)
+        parts["prediction"] = predicted * self.target_scale_ + self.target_mean_
+        if calibrated is not None:
+            held_out, share, columns = calibrated
+            ends = held_out.ends(encoded, predicted, share, columns)
+            parts["inside"] = ends * self.target_scale_ + self.target_mean_
+        return parts
 
     def predict_encoded(self, encoded: npt.ArrayLike, batch_size: int | Literal["auto"] = "auto") -> Floats32:
         """Return logits, or standardised predictions, of what ``encode`` returns, float32 ``(rows, outputs)``.
@@ -372,8 +389,8 @@ class HyNNBase(TrainedModel, BaseEstimator):
         """
         check_is_fitted(self, "history_")
         rows = torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32))
-        device = device_of(self.module_)
-        usual = rows_at_once(device, on_processor=_ROWS_ON_CPU, on_accelerator=_ROWS_ON_GPU)
+        device = next(self.module_.parameters()).device
+        usual = _ROWS_ON_CPU if device.type == "cpu" else _ROWS_ON_GPU
         size, count = usual if batch_size == "auto" else int(batch_size), len(rows)
         if batch_size == "auto" and device.type == "cpu":
             # Matrix products round differently for another number of rows.
@@ -388,7 +405,7 @@ class HyNNBase(TrainedModel, BaseEstimator):
             in_batches(len(rows), size, predict)
         return outputs[:count].numpy()
 
-    def _calibrated(self, coverage: Any, groups: Any) -> Calibrated:
+    def _calibrated(self, coverage: Any, groups: Any) -> tuple[HeldOut, float, Places]:
         """Return the held-out rows, and the checked arguments of intervals: groups as places of encoded columns."""
         check_is_fitted(self, "history_")
         share = check_confidence(coverage, "coverage")

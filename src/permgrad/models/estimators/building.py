@@ -15,15 +15,16 @@ from permgrad.data.types.column_types import infer_schema
 from permgrad.imaging.foreign import ForeignRenderer, is_foreign
 from permgrad.imaging.layout import fit_layout, make_layout
 from permgrad.imaging.render import Renderer
-from permgrad.models.estimators import inputs
 from permgrad.models.estimators.calibration import check_calibration
 from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.estimators.settings import FitSettings
 from permgrad.models.network.network import HybridNetwork
-from permgrad.models.train.distributed import count_devices
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import TrainingJob
 from permgrad.models.train.rows import Rows, TrainingRows
+
+#: Encoded levels from which a category is embedded.
+_FEWEST_LEVELS = 50
 
 
 def make_encoder(model: Any, frame: pd.DataFrame, settings: FitSettings) -> TableEncoder:
@@ -58,41 +59,34 @@ def build_network(
 ) -> Prepared:
     """Fit the layout on encoded training rows, or a sample of them, and build the network."""
     model.__dict__.pop("history_", None)  # what an earlier training left no longer belongs to the network
+    encoder, network, layout = model.preprocessor_, settings.network, settings.layout
+    names, seed = list(encoder.encoded_names_), derive_seed(model.seed_, "layout") % 2**31
+    outputs = len(model.classes_) if model.task == "classification" else 1
+    kinds, blocks = np.array(encoder.kinds_), encoder.features("column").values()
     with sheltered(derive_seed(model.seed_, "weights")):
-        _build(model, encoded, settings)
+        model.renderer_ = None
+        if "image" in settings.paths and is_foreign(layout):
+            model.renderer_ = ForeignRenderer(layout, None if callable(layout) else names)
+        elif "image" in settings.paths:
+            fitted = fit_layout(make_layout(layout, int(model.pixels), seed), encoded, names, seed)
+            low, high = encoder.minimum_, encoder.maximum_
+            model.renderer_ = Renderer(fitted, low, high, network.image_channels, network.image_scale)
+        model.module_ = HybridNetwork(
+            encoded.shape[1],
+            1 if network.single_logit and outputs == 2 else outputs,
+            network,
+            renderer=model.renderer_,
+            paths=settings.paths,
+            numeric_columns=encoder.numeric_columns_,
+            level_blocks=[block for block in blocks if (kinds[block] == "level").sum() >= _FEWEST_LEVELS],
+        )
+    model.network_options_ = network.to_dict()
     # Training rows from which explanations draw donors.
     chosen = generator(model.seed_, "background").permutation(len(encoded))[: int(model.background_size)]
     model.background_, model.background_target_ = encoded[np.sort(chosen)], coded[np.sort(chosen)]
-    if model.task == "classification":
+    if model.task == "classification" and model.calibration is not None:
         held = np.zeros(0, dtype=np.int64) if validation is None else validation.y.numpy()
         check_calibration(model.calibration, model.class_weights_, model.classes_, held)
     options, seed = settings.training_for(len(rows)), derive_seed(model.seed_, "training")
-    columns = model.preprocessor_.encoded_names_
-    job = TrainingJob(model.module_, rows, validation, options, seed, model.progress, columns=columns)
-    devices = count_devices(model.devices, settings.device)
-    return Prepared(job, model.module_, settings.device, devices, validation_weight)
-
-
-def _build(model: Any, encoded: Floats32, settings: FitSettings) -> None:
-    """Make renderer and network for the encoded training rows, with torch's generators seeded by the caller."""
-    encoder, network, layout = model.preprocessor_, settings.network, settings.layout
-    names, seed = list(encoder.encoded_names_), derive_seed(model.seed_, "layout") % 2**31
-    model.renderer_ = None
-    if "image" in settings.paths and is_foreign(layout):
-        model.renderer_ = ForeignRenderer(layout, None if callable(layout) else names)
-    elif "image" in settings.paths:
-        fitted = fit_layout(make_layout(layout, int(model.pixels), seed), encoded, names, seed)
-        model.renderer_ = Renderer(
-            fitted, encoder.minimum_, encoder.maximum_, network.image_channels, network.image_scale
-        )
-    outputs = len(model.classes_) if model.task == "classification" else 1
-    model.module_ = HybridNetwork(
-        encoded.shape[1],
-        1 if network.single_logit and outputs == 2 else outputs,
-        network,
-        renderer=model.renderer_,
-        paths=settings.paths,
-        numeric_columns=[int(column) for column in encoder.numeric_columns_],
-        level_blocks=inputs.level_blocks(encoder),
-    )
-    model.network_options_ = network.to_dict()
+    job = TrainingJob(model.module_, rows, validation, options, seed, model.progress, columns=encoder.encoded_names_)
+    return Prepared(job, model.module_, settings.device, settings.devices, validation_weight)

@@ -18,8 +18,6 @@ from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import is_number
 from permgrad.base.errors import InputError
 
-_LOG_TEMPERATURES = (-5.0, 5.0)
-
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
@@ -39,13 +37,9 @@ class Calibration:
     def probabilities(self, outputs: Array) -> Floats:
         """Return probabilities, rows summing to 1."""
         logits = class_logits(outputs)
-        if self.curves:
-            return self._isotonic(logits)
-        if self.shift:
-            logits = logits - np.asarray(self.shift)
-        return np.asarray(softmax(logits / self.temperature, axis=1))
-
-    def _isotonic(self, logits: Floats) -> Floats:
+        if not self.curves:
+            shifted = logits - np.asarray(self.shift) if self.shift else logits
+            return np.asarray(softmax(shifted / self.temperature, axis=1))
         odds, two = one_versus_rest(logits), len(self.curves) == 1
         columns = odds[:, 1:] if two else odds
         curves = [[np.array(numbers) for numbers in curve] for curve in self.curves]
@@ -89,15 +83,13 @@ def one_versus_rest(logits: Floats) -> Floats:
 
 # ---- fitting ---------------------------------------------------------------------------------------------------------
 def fit_calibration(
-    method: str | None,
+    method: str,
     class_weights: Floats,
     outputs: Array | None = None,
     y: Integers | None = None,
     weights: Floats | None = None,
 ) -> Calibration:
     """Learn how outputs become probabilities."""
-    if method is None:
-        return Calibration()
     shift = tuple(np.log(class_weights).tolist()) if method in ("prior", "temperature") else ()
     if method == "prior":
         return Calibration("prior", shift)
@@ -107,10 +99,17 @@ def fit_calibration(
     logits = class_logits(outputs)
     if method == "temperature":
         return Calibration("temperature", shift, best_temperature(logits - np.asarray(shift), y, rows))
-    return Calibration("isotonic", curves=_isotonic_curves(one_versus_rest(logits), y, rows))
+    from sklearn.isotonic import IsotonicRegression
+
+    # The share of each class as a rising step function of its log odds (Zadrozny & Elkan 2002, section 3).
+    odds, curves = one_versus_rest(logits), []
+    for k in [1] if odds.shape[1] == 2 else range(odds.shape[1]):
+        fitted = IsotonicRegression(y_min=0.0, y_max=1.0).fit(odds[:, k], y == k, sample_weight=rows)
+        curves.append((tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist())))
+    return Calibration("isotonic", curves=tuple(curves))
 
 
-def check_calibration(method: str | None, class_weights: Floats, classes: Array, y: Integers) -> None:
+def check_calibration(method: str, class_weights: Floats, classes: Array, y: Integers) -> None:
     """Refuse, before training, what cannot be calibrated."""
     if method in ("prior", "temperature") and (class_weights == 0).any():
         label = classes[class_weights == 0].tolist()[0]
@@ -148,18 +147,5 @@ def best_temperature(logits: Floats, y: Integers, weights: Floats, *, spread: fl
         likelihood = weights @ losses / weights.sum()
         return float(likelihood + (log_temperature / spread) ** 2 / 2 / len(y))
 
-    best = minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded", options={"xatol": 1e-6})
+    best = minimize_scalar(loss, bounds=(-5.0, 5.0), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(best.x))
-
-
-def _isotonic_curves(
-    odds: Floats, y: Integers, weights: Floats
-) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
-    """Fit the share of each class as a rising step function of its log odds (Zadrozny & Elkan 2002, section 3)."""
-    from sklearn.isotonic import IsotonicRegression
-
-    curves = []
-    for k in [1] if odds.shape[1] == 2 else range(odds.shape[1]):
-        fitted = IsotonicRegression(y_min=0.0, y_max=1.0).fit(odds[:, k], y == k, sample_weight=weights)
-        curves.append((tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist())))
-    return tuple(curves)

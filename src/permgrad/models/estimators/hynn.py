@@ -8,9 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 
-from permgrad.base.arrays import Array, Booleans, Floats, Floats32
+from permgrad.base.arrays import Array, Booleans, Floats
+from permgrad.base.checks import check_confidence
 from permgrad.base.progress import ProgressMode
-from permgrad.models.estimators.base import Calibrated, HyNNBase
+from permgrad.models.estimators.base import HyNNBase
 
 
 class HyNNClassifier(ClassifierMixin, HyNNBase):
@@ -145,7 +146,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         precision: str | None = None,
         devices: int | Literal["auto"] = 1,
     ) -> None:
-        self._store(locals())
+        self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
 
     def predict_proba(self, X: Any) -> Floats:
         """Return each class's probability, float64 ``(rows, classes)``, calibrated if asked for. Rows sum to 1."""
@@ -179,18 +180,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
             >>> sets.shape, bool(sets[np.arange(797), y[1000:]].mean() > 0.7)
             ((797, 10), True)
         """
-        return self._parts(X, self._calibrated(coverage, groups))["inside"]
-
-    def _parts(self, X: Any, calibrated: Calibrated | None) -> dict[str, Array]:
-        encoded = self.encode_rows(X).encoded
-        outputs = self.predict_encoded(encoded)
-        probabilities = self.calibration_.probabilities(outputs)
-        best = probabilities.argmax(axis=1)
-        parts = {"prediction": np.asarray(self.classes_[best]), "probabilities": probabilities}
-        if calibrated is not None:
-            held_out, share, columns = calibrated
-            parts["inside"] = held_out.members(encoded, probabilities, share, columns)
-        return parts
+        return self.predict_parts(X, check_confidence(coverage, "coverage"), groups=groups)["inside"]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy, of labels in every form that ``fit`` takes: also booleans in an array of objects."""
@@ -253,7 +243,7 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
         precision: str | None = None,
         devices: int | Literal["auto"] = 1,
     ) -> None:
-        self._store(locals())
+        self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
 
     def predict(self, X: Any) -> Floats:
         """Return predictions in the units of y, float64 ``(rows,)``."""
@@ -286,21 +276,7 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
             >>> bool(0.7 < ((low < y[1000:]) & (y[1000:] < high)).mean() < 0.9)
             True
         """
-        return self._parts(X, self._calibrated(coverage, groups))["inside"]
-
-    def _parts(self, X: Any, calibrated: Calibrated | None) -> dict[str, Array]:
-        encoded, predicted = self._standardised(X)
-        parts = {"prediction": predicted * self.target_scale_ + self.target_mean_}
-        if calibrated is not None:
-            held_out, share, columns = calibrated
-            ends = held_out.ends(encoded, predicted, share, columns)
-            parts["inside"] = ends * self.target_scale_ + self.target_mean_
-        return parts
-
-    def _standardised(self, X: Any) -> tuple[Floats32, Floats]:
-        """Return encoded rows, and their predictions before they get the units of y."""
-        encoded = self.encode_rows(X).encoded
-        return encoded, self.predict_encoded(encoded)[:, 0].astype(np.float64)
+        return self.predict_parts(X, check_confidence(coverage, "coverage"), groups=groups)["inside"]
 
     def interval_width(self, X: Any, coverage: float = 0.9, *, groups: Any = None) -> Floats:
         """Return the width of ``predict_interval`` ``(rows,)``, an output that every method explains.
@@ -317,6 +293,7 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
             ['x1', 'x0']
         """
         held_out, share, columns = self._calibrated(coverage, groups)
-        encoded, predicted = self._standardised(X)
+        encoded = self.encode_rows(X).encoded
+        predicted = self.predict_encoded(encoded)[:, 0].astype(np.float64)
         low, high = held_out.around(encoded, predicted, share, columns).T
         return np.asarray((high - low) * self.target_scale_)

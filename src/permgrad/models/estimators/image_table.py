@@ -24,7 +24,7 @@ from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.image_table import ImageColumn
 from permgrad.data.types.column_types import Kind, Schema
 from permgrad.models.batches import in_batches, sparing
-from permgrad.models.devices import device_of, full_float32, rows_at_once
+from permgrad.models.devices import full_float32
 from permgrad.models.estimators.inputs import code_target, learn_target
 from permgrad.models.estimators.prepared import EncodedRows, Prepared, TrainedModel, check_hooks
 from permgrad.models.estimators.settings import (
@@ -32,7 +32,7 @@ from permgrad.models.estimators.settings import (
     argument_faults,
     choose_device,
     collecting,
-    raise_faults,
+    joined,
     training_faults,
 )
 from permgrad.models.network.multimodal import ImageTableNetwork, ImageTableOptions
@@ -186,6 +186,7 @@ class ImageTableModel(TrainedModel):
         'ImageTableModel'
     """
 
+    reads_images = True
     task: Task = "classification"
     _: dataclasses.KW_ONLY
     preset: str = "default"
@@ -291,14 +292,9 @@ class ImageTableModel(TrainedModel):
             self.__dict__.pop("history_", None)  # what an earlier training left no longer belongs to the network
             with sheltered(derive_seed(self.seed_, "weights")):
                 self.module_ = image_network(self, rows.encoded.shape[1], options)
-            job = TrainingJob(
-                cast("Any", _Trainee(self.module_)),
-                self._rows(arrays, target),
-                self._rows(self._arrays(held), held_target),
-                training,
-                derive_seed(self.seed_, "training"),
-                self.progress,
-            )
+            train_rows, held_rows = self._rows(arrays, target), self._rows(self._arrays(held), held_target)
+            trainee, seed = cast("Any", _Trainee(self.module_)), derive_seed(self.seed_, "training")
+            job = TrainingJob(trainee, train_rows, held_rows, training, seed, self.progress)
         return Prepared(job, self.module_, device, 1, np.ones(len(held)))
 
     def _check_arguments(self) -> torch.device:
@@ -313,7 +309,8 @@ class ImageTableModel(TrainedModel):
             faults += training_faults(self.training, self.task)
         with collecting(faults):
             device = choose_device(self.device)
-        raise_faults(faults)
+        if faults:
+            raise joined(faults)
         return device
 
     def _rows(self, inputs: Arrays, y: Array) -> Rows:
@@ -380,8 +377,8 @@ class ImageTableModel(TrainedModel):
         """Return logits, or predictions in the target's units, ``(rows, outputs)``."""
         if not hasattr(self, "history_"):
             raise InputError("This ImageTableModel is not fitted", hint="Call fit first.", code="PG030")
-        together, device = _together(self._arrays(rows)), device_of(self.module_)
-        size = rows_at_once(device, on_processor=_ROWS, on_accelerator=_ROWS_ACCELERATOR)
+        together, device = _together(self._arrays(rows)), next(self.module_.parameters()).device
+        size = _ROWS if device.type == "cpu" else _ROWS_ACCELERATOR
         outputs: list[Tensor] = []
         with sparing(), full_float32():
             in_batches(

@@ -18,7 +18,6 @@ from permgrad.base.errors import InputError, by_count, counted, shown, warn_user
 from permgrad.base.random import generator
 from permgrad.data.read.cells import check_characters
 
-FEWEST_EMBEDDED_LEVELS = 50
 #: Weights of classes scale the loss and are not brought to a mean of 1. Beyond these the optimiser's steps suffer.
 LEAST_OF_CLASS, MOST_OF_CLASS = 1e-6, 1e6
 #: Differences below it vanish when they are squared in float64, and values above its inverse become infinite.
@@ -27,6 +26,8 @@ _SMALLEST_SPAN = 1e-150
 
 def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
     """Return the table as a data frame. Names and the number of features are remembered (``reset``) or compared."""
+    from sklearn.utils.validation import check_array, validate_data
+
     if isinstance(X, (str, os.PathLike)):
         raise InputError(
             f"X must be a table in memory, got the path {shown(os.fspath(X))}",
@@ -35,42 +36,15 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
         )
     if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas"):
         X = X.to_pandas()
-    if isinstance(X, pd.DataFrame):
-        _check_frame(X, least_rows=2 if reset else 1)
-        _validated(estimator, X, reset=reset)
-        if not reset and not hasattr(estimator, "feature_names_in_"):
-            # Trained without names: columns are taken by their place, as scikit-learn does.
-            return X.set_axis(list(estimator.preprocessor_.feature_names_in_), axis=1)
-        return X
-    array = _validated(estimator, X, reset=reset)
-    names = [f"x{at}" for at in range(array.shape[1])] if reset else list(estimator.preprocessor_.feature_names_in_)
-    frame = pd.DataFrame(array, columns=names)
-    return _with_types(frame) if array.dtype == object else frame
-
-
-def _validated(estimator: Any, X: Any, *, reset: bool) -> Array:
-    """Return rows as an array, and remember or compare their columns, as scikit-learn does and in its words."""
-    from sklearn.utils.validation import check_array, validate_data
-
-    if not isinstance(X, pd.DataFrame) and not hasattr(X, "__array__") and not hasattr(X, "__len__"):
-        raise InputError(
-            f"X must be a table of numbers or text. Expected 2D array, got scalar array instead: {shown(X)}",
-            hint="Reshape your data, or pass a table of rows and columns.",
-            code="PG007",
-        )
-    if hasattr(X, "dtype") and np.iscomplexobj(X):
-        raise InputError(
-            "Complex data not supported: X must hold real numbers",
-            hint="Pass X.real and X.imag as columns.",
-            code="PG001",
-        )
+    is_frame, least_rows = isinstance(X, pd.DataFrame), 2 if reset else 1
+    if is_frame:
+        _check_frame(X, least_rows)
+    else:
+        plain = _plain_rows(X)
     try:
-        array: Array = X
-        if not isinstance(X, pd.DataFrame):
-            least = 2 if reset else 1
-            array = check_array(
-                _plain_rows(X), dtype=None, ensure_all_finite=False, ensure_min_samples=least, estimator=estimator
-            )
+        if not is_frame:
+            checks: dict[str, Any] = {"dtype": None, "ensure_all_finite": False, "ensure_min_samples": least_rows}
+            array = check_array(plain, estimator=estimator, **checks)
         validate_data(estimator, X, reset=reset, skip_check_array=True)
     except (ValueError, TypeError) as error:
         # The sentence stands as it is, because users of scikit-learn look for it.
@@ -78,13 +52,27 @@ def _validated(estimator: Any, X: Any, *, reset: bool) -> Array:
         raise InputError(
             f"X must be a table of numbers or text, as in fit: {error}", hint=f"Pass {fix}.", code="PG017"
         ) from error
-    return array
+    if is_frame and (reset or hasattr(estimator, "feature_names_in_")):
+        return X
+    if is_frame:
+        # Trained without names: columns are taken by their place, as scikit-learn does.
+        return X.set_axis(list(estimator.preprocessor_.feature_names_in_), axis=1)
+    names = [f"x{at}" for at in range(array.shape[1])] if reset else list(estimator.preprocessor_.feature_names_in_)
+    frame = pd.DataFrame(array, columns=names)
+    return _with_types(frame) if array.dtype == object else frame
 
 
 def _plain_rows(X: Any) -> Any:
     """Return rows with cells of their original types: NumPy would turn numbers beside text into text."""
+    if not hasattr(X, "__array__") and not hasattr(X, "__len__"):
+        problem = f"X must be a table of numbers or text. Expected 2D array, got scalar array instead: {shown(X)}"
+        raise InputError(problem, hint="Reshape your data, or pass a table of rows and columns.", code="PG007")
+    if hasattr(X, "dtype") and np.iscomplexobj(X):
+        problem = "Complex data not supported: X must hold real numbers"
+        raise InputError(problem, hint="Pass X.real and X.imag as columns.", code="PG001")
     if isinstance(X, (list, tuple)):
-        with contextlib.suppress(ValueError):  # rows of different lengths: scikit-learn says so in its own words
+        # Rows of different lengths are refused by scikit-learn, in its own words.
+        with contextlib.suppress(ValueError, TypeError):
             return np.asarray(X, dtype=object) if np.asarray(X).dtype.kind in "US" else X
     return X
 
@@ -92,17 +80,11 @@ def _plain_rows(X: Any) -> Any:
 def _check_frame(frame: pd.DataFrame, least_rows: int) -> None:
     kinds = sorted({type(name).__name__ for name in frame.columns})
     if len(kinds) > 1 and "str" in kinds:
-        raise InputError(
-            f"Column names must be all text or all of another type, got {', '.join(kinds)}",
-            hint="Write X.columns = X.columns.astype(str).",
-            code="PG008",
-        )
+        problem = f"Column names must be all text or all of another type, got {', '.join(kinds)}"
+        raise InputError(problem, hint="Write X.columns = X.columns.astype(str).", code="PG008")
     if frame.shape[1] == 0:
-        raise InputError(
-            f"X has 0 feature(s) (shape={frame.shape}) while a minimum of 1 is required",
-            hint="Add columns.",
-            code="PG013",
-        )
+        problem = f"X has 0 feature(s) (shape={frame.shape}) while a minimum of 1 is required"
+        raise InputError(problem, hint="Add columns.", code="PG013")
     if len(frame) < least_rows:
         least = counted(least_rows, "row")
         raise InputError(f"X must have at least {least}, got n_samples={len(frame)}", hint="Add rows.", code="PG013")
@@ -132,26 +114,16 @@ def _with_types(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.infer_objects()
 
 
-def check_rows_match(frame: pd.DataFrame, y: Any, what: str = "y") -> None:
-    """Compare the number of rows of the table and of something beside it."""
-    if len(frame) != len(y):
-        raise InputError(
-            f"X and {what} have inconsistent numbers of rows: X has {len(frame)} and {what} has {len(y)}",
-            hint="Pass those that belong together.",
-            code="PG007",
-        )
+def one_column(y: Any, *, estimator: Any, rows: int | None = None, what: str = "y") -> Array:
+    """Return the target as a one-dimensional array. Several targets and missing values are refused.
 
-
-def one_column(y: Any, *, estimator: Any) -> Array:
-    """Return the target as a one-dimensional array. Several targets and missing values are refused."""
+    ``rows``: of X, of which there must be as many. ``what``: how the target is called where there are not.
+    """
     from sklearn.exceptions import DataConversionWarning
 
     if y is None:
-        raise InputError(
-            f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None",
-            hint="Pass one value for each row.",
-            code="PG005",
-        )
+        problem = f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None"
+        raise InputError(problem, hint="Pass one value for each row.", code="PG005")
     if isinstance(y, (pd.DataFrame, pd.Series, pd.Index)) or hasattr(y, "to_numpy"):
         values = np.asarray(_plain_series(y) if isinstance(y, pd.Series) else y.to_numpy())
     else:
@@ -168,32 +140,23 @@ def one_column(y: Any, *, estimator: Any) -> Array:
             labels = np.asarray(y, dtype=object)
             values = values if all(isinstance(value, str) for value in labels.ravel()) else labels
     if values.ndim == 2 and values.shape[1] == 1:
-        warnings.warn(
-            "A column-vector y was passed when a 1d array was expected; it is taken as one target",
-            DataConversionWarning,
-            stacklevel=4,
-        )
+        told = "A column-vector y was passed when a 1d array was expected; it is taken as one target"
+        warnings.warn(told, DataConversionWarning, stacklevel=4)
         values = values[:, 0]
     if values.ndim != 1:
-        raise InputError(
-            f"y must be one target of shape (rows,), got shape {values.shape} (y should be a 1d array)",
-            hint="Fit one model per target.",
-            code="PG007",
-        )
+        problem = f"y must be one target of shape (rows,), got shape {values.shape} (y should be a 1d array)"
+        raise InputError(problem, hint="Fit one model per target.", code="PG007")
     if np.iscomplexobj(values):
-        raise InputError(
-            "Complex data not supported: y must be real",
-            hint="Fit its real and imaginary part separately.",
-            code="PG015",
-        )
+        problem = "Complex data not supported: y must be real"
+        raise InputError(problem, hint="Fit its real and imaginary part separately.", code="PG015")
     missing = pd.isna(values)
     if missing.any():
         count = int(missing.sum())
-        raise InputError(
-            f"{count} of {len(values)} values of y {by_count(count, 'is', 'are')} missing (NaN)",
-            hint=f"Leave {by_count(count, 'that row', 'those rows')} out.",
-            code="PG015",
-        )
+        problem = f"{count} of {len(values)} values of y {by_count(count, 'is', 'are')} missing (NaN)"
+        raise InputError(problem, hint=f"Leave {by_count(count, 'that row', 'those rows')} out.", code="PG015")
+    if rows is not None and len(values) != rows:
+        problem = f"X and {what} have inconsistent numbers of rows: X has {rows} and {what} has {len(values)}"
+        raise InputError(problem, hint="Pass those that belong together.", code="PG007")
     return values
 
 
@@ -214,11 +177,8 @@ def class_target(y: Array) -> tuple[Array, Integers]:
     if y.dtype == object:
         kinds = sorted({type(value).__name__ for value in y.tolist()})
         if len(kinds) > 1 and "str" in kinds:
-            raise InputError(
-                f"Classes must be of one type, but y mixes {' and '.join(kinds)}",
-                hint="Turn all labels into text.",
-                code="PG015",
-            )
+            problem = f"Classes must be of one type, but y mixes {' and '.join(kinds)}"
+            raise InputError(problem, hint="Turn all labels into text.", code="PG015")
         y = np.array(y.tolist()) if kinds != ["str"] else y.astype(str).astype(object)
     if y.dtype.kind == "S":  # scikit-learn refuses them only from 1.7 on
         raise InputError(
@@ -238,11 +198,8 @@ def class_target(y: Array) -> tuple[Array, Integers]:
     check_characters(classes.tolist(), "classes")
     check_class_names(classes.tolist())
     if len(classes) < 2:
-        raise InputError(
-            f"y must hold at least 2 classes, but it has one class ({classes.tolist()[0]!r})",
-            hint="Add rows of another class.",
-            code="PG015",
-        )
+        problem = f"y must hold at least 2 classes, but it has one class ({classes.tolist()[0]!r})"
+        raise InputError(problem, hint="Add rows of another class.", code="PG015")
     return classes, indexes.astype(np.int64)
 
 
@@ -253,18 +210,12 @@ def number_target(y: Array) -> Floats:
         with contextlib.suppress(TypeError, ValueError):
             numbers = y.astype(np.float64)
     if numbers is None:
-        raise InputError(
-            f"y must be numbers for regression, but it holds {y.tolist()[0]!r} (type {y.dtype})",
-            hint="Use HyNNClassifier for labels, or turn the text into numbers.",
-            code="PG015",
-        )
+        problem = f"y must be numbers for regression, but it holds {y.tolist()[0]!r} (type {y.dtype})"
+        raise InputError(problem, hint="Use HyNNClassifier for labels, or turn the text into numbers.", code="PG015")
     if not np.isfinite(numbers).all():
         count = int((~np.isfinite(numbers)).sum())
-        raise InputError(
-            f"y must be finite, but {counted(count, 'value')} {by_count(count, 'is', 'are')} infinite (inf)",
-            hint=f"Leave {by_count(count, 'that row', 'those rows')} out.",
-            code="PG015",
-        )
+        problem = f"y must be finite, but {counted(count, 'value')} {by_count(count, 'is', 'are')} infinite (inf)"
+        raise InputError(problem, hint=f"Leave {by_count(count, 'that row', 'those rows')} out.", code="PG015")
     largest, span = float(np.abs(numbers).max(initial=0)), float(np.ptp(numbers)) if len(numbers) else 0.0
     if largest > 1 / _SMALLEST_SPAN or 0 < span < _SMALLEST_SPAN:
         raise InputError(
@@ -330,11 +281,8 @@ def class_weights(class_weight: Any, classes: Array, rows: Integers) -> Floats:
     assert isinstance(class_weight, Mapping)
     for label, weight in class_weight.items():
         if label not in places:
-            raise InputError(
-                f"class_weight must name classes of y ({', '.join(map(repr, list(places)[:10]))}), got {label!r}",
-                hint="Correct the name.",
-                code="PG035",
-            )
+            problem = f"class_weight must name classes of y ({', '.join(map(repr, list(places)[:10]))}), got {label!r}"
+            raise InputError(problem, hint="Correct the name.", code="PG035")
         if not is_number(weight) or not (weight == 0 or LEAST_OF_CLASS <= weight <= MOST_OF_CLASS):
             raise InputError(
                 f"class_weight[{label!r}] must be 0 or between {LEAST_OF_CLASS:g} and {MOST_OF_CLASS:,.0f}, got "
@@ -344,11 +292,8 @@ def class_weights(class_weight: Any, classes: Array, rows: Integers) -> Floats:
             )
         weights[places[label]] = weight
     if not (weights[rows > 0] > 0).any():
-        raise InputError(
-            f"class_weight={class_weight!r} is 0 for every class of the training rows",
-            hint="Weigh a class, or leave class_weight out.",
-            code="PG020",
-        )
+        problem = f"class_weight={class_weight!r} is 0 for every class of the training rows"
+        raise InputError(problem, hint="Weigh a class, or leave class_weight out.", code="PG020")
     return weights
 
 
@@ -371,10 +316,3 @@ def held_out(rows: int, fraction: float, seed: int, indexes: Integers | None) ->
         chosen = spare[((np.arange(wanted) + 0.5) * len(spare) / max(wanted, 1)).astype(np.int64)]
     train = np.setdiff1d(np.arange(rows), chosen)
     return train, np.sort(chosen)
-
-
-def level_blocks(encoder: Any) -> list[list[int]]:
-    """Return for each category with at least 50 encoded levels its encoded columns, its missing ones included."""
-    kinds = np.array(encoder.kinds_)
-    blocks = [columns for columns in encoder.features("column").values() if len(columns)]
-    return [columns.tolist() for columns in blocks if (kinds[columns] == "level").sum() >= FEWEST_EMBEDDED_LEVELS]

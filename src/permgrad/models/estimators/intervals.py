@@ -15,21 +15,17 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
 import numpy as np
-import torch
 
 from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
 from permgrad.base.errors import InputError, by_count
-from permgrad.base.random import generator
 from permgrad.models.estimators.trees import NO_TREES, Trees, fit_trees
-from permgrad.models.train.learner import TrainingJob
-from permgrad.models.train.rows import Rows
 
 Places: TypeAlias = Integers
 #: Encoded rows ``(rows, encoded)``, standardised truth and prediction ``(rows,)``.
 Sample: TypeAlias = tuple[Floats32, Floats, Floats]
 
 #: Held-out rows that are stored, and training rows that the scale is learned from, at most. Cells of the latter.
-MOST_HELD, MOST_LEARNED, _CELLS = 5_000, 10_000, 1_000_000
+MOST_HELD, MOST_LEARNED, CELLS = 5_000, 10_000, 1_000_000
 #: Of the scale: parts of a column, steps at most and without a gain, their length, rows that pull a step to 0.
 _BINS, _STEPS, _PATIENCE, _RATE, _PULL = 16, 300, 25, 0.1, 20.0
 #: Columns with more values are divided into quarters to form groups.
@@ -161,21 +157,23 @@ class HeldOut:
         """Return the same less the centres of the intervals, which their widths do not depend on."""
         assert self.scale is not None
         ends = np.empty((len(predicted), 2))
-        for rows, scores in self._by_group(encoded, columns, coverage):
-            # The truth is as likely in any of the gaps between the sorted scores, or beyond them, as in any other.
-            outside = _gaps_outside(coverage, len(scores))
-            ends[rows] = np.sort(scores)[[outside // 2 - 1, len(scores) - (outside + 1) // 2]]
+        for rows, scores, outside in self._by_group(encoded, columns, coverage):
+            ends[rows] = scores[[outside // 2 - 1, len(scores) - (outside + 1) // 2]]
         return np.asarray(ends * self.scale(_columns(encoded, predicted))[:, None])
 
     def members(self, encoded: Any, probabilities: Floats, coverage: float, columns: Places) -> Booleans:
         """Return whether each class is in the set of a row ``(rows, classes)``."""
         limits = np.empty((len(probabilities), 1))
-        for rows, scores in self._by_group(encoded, columns, coverage):
-            limits[rows] = np.sort(scores)[len(scores) - _gaps_outside(coverage, len(scores))]
+        for rows, scores, outside in self._by_group(encoded, columns, coverage):
+            limits[rows] = scores[len(scores) - outside]
         return np.asarray(1 - probabilities <= limits)
 
-    def _by_group(self, encoded: Any, columns: Places, coverage: float) -> Iterator[tuple[Booleans, Floats]]:
-        """Yield which rows are in a group, and its scores: those of all held-out rows where it has too few."""
+    def _by_group(self, encoded: Any, columns: Places, coverage: float) -> Iterator[tuple[Booleans, Floats, int]]:
+        """Yield which rows are in a group, its sorted scores, and how many of the gaps between them are left out.
+
+        A group has the same values in its columns, or of many values the same quarter. Too few scores are replaced by
+        those of all held-out rows. The truth is as likely in any gap, or beyond the scores, as in any other.
+        """
         least = self.fewest(coverage)
         if len(self.scores) < least:
             raise InputError(
@@ -184,54 +182,22 @@ class HeldOut:
                 hint="Pass a lower coverage, or fit with a larger validation_fraction or an eval_set.",
                 code="PG013",
             )
-        held, rows = _group_codes(self.x[:, columns], np.asarray(encoded)[:, columns])
-        for code in np.unique(rows):
-            scores = self.scores[held == code]
-            yield rows == code, scores if len(scores) >= least else self.scores
-
-
-def learn_errors(model: Any, job: TrainingJob) -> HeldOut | None:
-    """Return what the validation rows of a trained estimator say of its errors, or None without any."""
-    if job.validation_rows is None or not len(job.validation_rows):
-        return None
-
-    def drawn(rows: Rows, most: int) -> tuple[Array, Array, Array]:
-        most = min(most, max(_CELLS // rows.x.shape[1], 1))
-        chosen = np.sort(generator(model.seed_, "rows of errors").permutation(len(rows))[:most])
-        x, y = rows.x.cpu().numpy()[chosen], rows.y.cpu().numpy()[chosen]
-        return x, y, model.predict_encoded(x)
-
-    x, y, outputs = drawn(job.validation_rows, MOST_HELD)
-    if hasattr(model, "classes_"):
-        return HeldOut(x, 1 - model.calibration_.probabilities(outputs)[np.arange(len(y)), y])
-    rows = job.train_rows
-    if not isinstance(rows, Rows):  # rows of files are not in memory, but some of them are, for explanations
-        x_learned, y_learned = (torch.from_numpy(each) for each in (model.background_, model.background_target_))
-        rows = Rows(x_learned, y_learned, weight=y_learned)
-    samples = [
-        (x, y.astype(np.float64), outputs[:, 0].astype(np.float64))
-        for x, y, outputs in ((x, y, outputs), drawn(rows, MOST_LEARNED))
-    ]
-    return HeldOut.of_numbers(*samples)
-
-
-def _gaps_outside(coverage: float, scores: int) -> int:
-    return scores + 1 - math.ceil(coverage * (scores + 1) - 1e-9)
+        held, others = self.x[:, columns], np.asarray(encoded)[:, columns]
+        codes = np.zeros((len(held) + len(others), held.shape[1]), dtype=np.int64)
+        for column, values in enumerate(held.T):
+            levels = np.unique(values)
+            cuts = (levels[1:] + levels[:-1]) / 2
+            if len(levels) > _MOST_VALUES:
+                cuts = np.quantile(values, [0.25, 0.5, 0.75])
+            codes[:, column] = np.searchsorted(cuts, np.concatenate([values, others[:, column]]))
+        groups = np.unique(codes, axis=0, return_inverse=True)[1].ravel()
+        of_held, of_others = groups[: len(held)], groups[len(held) :]
+        for code in np.unique(of_others):
+            scores = self.scores[of_held == code]
+            scores = np.sort(scores if len(scores) >= least else self.scores)
+            yield of_others == code, scores, len(scores) + 1 - math.ceil(coverage * (len(scores) + 1) - 1e-9)
 
 
 def _columns(encoded: Any, predicted: Floats) -> Floats:
     """Return what the scale reads ``(rows, encoded + 1)``: the encoded row and its prediction."""
     return np.column_stack([np.asarray(encoded, dtype=np.float64), predicted])
-
-
-def _group_codes(held: Any, rows: Any) -> tuple[Integers, Integers]:
-    """Return the group of held-out rows and of others: the values of their columns, of many values their quarter."""
-    codes = np.zeros((len(held) + len(rows), held.shape[1]), dtype=np.int64)
-    for column, values in enumerate(held.T):
-        levels = np.unique(values)
-        cuts = (levels[1:] + levels[:-1]) / 2
-        if len(levels) > _MOST_VALUES:
-            cuts = np.quantile(values, [0.25, 0.5, 0.75])
-        codes[:, column] = np.searchsorted(cuts, np.concatenate([values, rows[:, column]]))
-    groups = np.unique(codes, axis=0, return_inverse=True)[1].ravel()
-    return groups[: len(held)], groups[len(held) :]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,8 @@ class EncodedRows:
 
     Examples:
         >>> table = pd.DataFrame({"age": [31.0, 40.0, 60.0]})
-        >>> rows = EncodedRows.of(table, TableEncoder("minmax").fit(table))
+        >>> encoder = TableEncoder("minmax").fit(table)
+        >>> rows = EncodedRows(table, encoder, encoder.transform(table))
         >>> len(rows), rows.take([2, 0]).encoded.tolist()
         (3, [[1.0], [0.0]])
     """
@@ -47,11 +48,6 @@ class EncodedRows:
     encoder: TableEncoder
     encoded: Floats32
     images: Mapping[str, npt.NDArray[np.uint8]] = dataclasses.field(default_factory=dict)
-
-    @classmethod
-    def of(cls, table: pd.DataFrame, encoder: TableEncoder) -> EncodedRows:
-        """Encode the rows of a table."""
-        return cls(table, encoder, encoder.transform(table))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -66,24 +62,18 @@ class EncodedRows:
         return EncodedRows(table, self.encoder, self.encoder.transform(table), self.images)
 
 
-def encode_training(encoder: TableEncoder, frame: pd.DataFrame) -> EncodedRows:
-    """Encode training rows. A table without a column that varies is refused."""
-    rows = EncodedRows.of(frame, encoder)
-    if rows.encoded.shape[1] == 0:
-        fused = fused_columns(encoder.schema_)
-        why = (
-            f" as float64: {listed(list(fused.values()))}"
-            if fused
-            else f" ({listed(list(map(str, frame.columns)), 5, repr)})"
-        )
-        hint = f"declare kinds={{{next(iter(fused))!r}: 'categorical'}}, or add columns" if fused else "add columns"
-        raise InputError(
-            "X must have a column that varies and is not an identifier, "
-            f"but none of its {frame.shape[1]} feature(s) does{why}",
-            hint=hint,
-            code="PG017",
-        )
-    return rows
+def nothing_varies(frame: pd.DataFrame, encoder: TableEncoder) -> InputError:
+    """Return the error for training rows without a column that varies."""
+    why, hint = f" ({listed(list(map(str, frame.columns)), 5, repr)})", "add columns"
+    if fused := fused_columns(encoder.schema_):
+        why = f" as float64: {listed(list(fused.values()))}"
+        hint = f"declare kinds={{{next(iter(fused))!r}: 'categorical'}}, or add columns"
+    return InputError(
+        "X must have a column that varies and is not an identifier, "
+        f"but none of its {frame.shape[1]} feature(s) does{why}",
+        hint=hint,
+        code="PG017",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +114,8 @@ def check_hooks(checkpoint_folder: Any, on_epoch: Any) -> None:
 class TrainedModel:
     """What all models of permgrad share: ``prepare`` returns what ``train`` takes."""
 
+    #: whether rows have images beside the table
+    reads_images: ClassVar[bool] = False
     module_: Any
     history_: pd.DataFrame
     best_epoch_: int

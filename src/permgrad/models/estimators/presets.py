@@ -19,7 +19,6 @@ from permgrad.models.network.network import PATHS, check_paths
 from permgrad.models.network.options import NetworkOptions, check_network
 from permgrad.models.train.learner import TrainingOptions
 
-_SUFFIX = ".json"
 #: What ``class_weight`` may be by name.
 CLASS_WEIGHTS = ("balanced", "pos_weight")
 
@@ -153,7 +152,7 @@ def get_preset(name: Any) -> Preset:
     """Return a preset by its name, or from the JSON file that ``name`` is the path of."""
     if isinstance(name, Preset):
         return name
-    if isinstance(name, os.PathLike) or (isinstance(name, str) and name.endswith(_SUFFIX)):
+    if isinstance(name, os.PathLike) or (isinstance(name, str) and name.endswith(".json")):
         return read_preset(name)
     if not isinstance(name, str) or name not in presets:
         raise unknown("preset", name, [*presets.names(), "a path ending in .json"])

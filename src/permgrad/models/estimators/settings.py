@@ -7,7 +7,7 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,6 @@ from permgrad.models.devices import PRECISIONS
 from permgrad.models.estimators.presets import CLASS_WEIGHTS, Preset, get_preset
 from permgrad.models.network.network import check_paths
 from permgrad.models.network.options import NetworkOptions, check_network
-from permgrad.models.train.distributed import devices_faults
 from permgrad.models.train.learner import OPTIMIZERS, TrainingOptions
 from permgrad.models.train.schedules import schedules
 
@@ -31,11 +30,6 @@ TASK_LOSSES = {"classification": ("cross_entropy",), "regression": ("squared_err
 CALIBRATIONS = ("prior", "temperature", "isotonic")
 
 MOST_LEVELS, MOST_EMBEDDED_LEVELS = 50, 256
-#: Arguments that are training options as they are.
-_OF_TRAINING = (
-    "max_epochs", "batch_size", "learning_rate", "optimizer", "weight_decay", "schedule", "patience", "loss",
-    "precision",
-)  # fmt: skip
 #: Of an automatic batch size.
 _SMALLEST_BATCH, _LARGEST_BATCH, _ROWS_PER_BATCH = 32, 256, 64
 _LEAST = re.compile(r"a whole number of at least \d+")
@@ -43,21 +37,37 @@ _LEAST = re.compile(r"a whole number of at least \d+")
 
 @dataclasses.dataclass(frozen=True)
 class ArgumentRule:
-    """What an argument must be: ``words`` behind "must be", an ``example`` as it is written. Whether None is right."""
+    """What an argument must be: ``words`` behind "must be", an ``example`` as it is written.
+
+    A name is one of ``choices``, a number is ``whole`` or any, from ``least`` to below ``below``. All else ``holds``.
+    ``none``: whether None is right.
+    """
 
     name: str
-    words: str
-    example: str
-    holds: Callable[[Any], bool]
+    words: str = ""
+    example: str = ""
+    holds: Callable[[Any], bool] | None = None
     none: bool = True
-    choices: Callable[[], Sequence[str]] | None = None
+    choices: Collection[str] | None = None
+    least: int = 0
+    below: float = math.inf
+    whole: bool = False
 
-    def faults(self, value: Any) -> list[InputError]:
-        """Return the error for a value, if it is wrong."""
-        if (value is None and self.none) or (value is not None and self.holds(value)):
+    def faults(self, values: Mapping[str, Any]) -> list[InputError]:
+        """Return the error for the argument, if it is among some and wrong."""
+        value = values.get(self.name)
+        if value is None:
+            is_right = self.none or self.name not in values
+        elif self.choices is not None:
+            is_right = isinstance(value, str) and value in self.choices
+        elif self.holds is not None:
+            is_right = self.holds(value)
+        else:
+            is_right = (is_whole if self.whole else is_number)(value) and self.least <= value < self.below
+        if is_right:
             return []
         if self.choices is not None:
-            return [unknown(self.name, value, self.choices())]
+            return [unknown(self.name, value, self.choices)]
         rule = f"None{',' if ' or ' in self.words else ' or'} {self.words}" if self.none else self.words
         if is_whole(value) and value > MOST:
             rule = _LEAST.sub(rf"\g<0> and at most {MOST}", rule)
@@ -65,50 +75,36 @@ class ArgumentRule:
         return [InputError(f"{self.name} must be {rule}, got {shown(value)}", hint=hint, code="PG001")]
 
 
-def _names(name: str, choices: Callable[[], Sequence[str]], *, none: bool = True) -> ArgumentRule:
-    """Return the rule of an argument that is one of some names, read when it is checked."""
-    return ArgumentRule(name, "", "", lambda value: isinstance(value, str) and value in choices(), none, choices)
-
-
-def _at_least_one(value: Any) -> bool:
-    return is_whole(value) and 1 <= value <= MOST
-
-
-def _at_least_zero(value: Any) -> bool:
-    return is_number(value) and 0 <= value < math.inf
-
-
-def _below_one(value: Any) -> bool:
-    return is_number(value) and 0 <= value < 1
-
-
 def _is_mapping(value: Any) -> bool:
     return isinstance(value, Mapping)
 
 
+_WHOLE: dict[str, Any] = {"words": "a whole number of at least 1", "least": 1, "below": MOST + 1, "whole": True}
+_SHARE: dict[str, Any] = {"words": "a number from 0 to below 1", "below": 1}
 #: Training options that are arguments of the estimators too, where None means: as the preset says.
 _TRAINING: tuple[ArgumentRule, ...] = (
-    ArgumentRule("max_epochs", "a whole number of at least 1", "50", _at_least_one),
+    ArgumentRule("max_epochs", example="50", **_WHOLE),
     ArgumentRule(
         "batch_size", "'auto' or a whole number of at least 2", "128",
         lambda size: size == "auto" if isinstance(size, str) else is_whole(size) and 2 <= size <= MOST,
     ),
-    ArgumentRule("learning_rate", "a number above 0", "0.001", lambda rate: _at_least_zero(rate) and rate > 0),
-    ArgumentRule("weight_decay", "a number of at least 0", "0.0001", _at_least_zero),
+    ArgumentRule("learning_rate", "a number above 0", "0.001", lambda rate: is_number(rate) and 0 < rate < math.inf),
+    ArgumentRule("weight_decay", "a number of at least 0", "0.0001"),
     ArgumentRule(
         "patience", "a whole number of at least 1, or float('inf')", "10",
-        lambda epochs: _at_least_one(epochs) or (is_number(epochs) and epochs == math.inf),
+        lambda epochs: 1 <= epochs <= MOST if is_whole(epochs) else is_number(epochs) and epochs == math.inf,
     ),
-    _names("optimizer", lambda: OPTIMIZERS),
-    _names("schedule", schedules.names),
-    _names("precision", lambda: PRECISIONS),
+    ArgumentRule("optimizer", choices=OPTIMIZERS),
+    ArgumentRule("schedule", choices=schedules),
+    ArgumentRule("precision", choices=PRECISIONS),
 )  # fmt: skip
+_NUMERIC = ArgumentRule("numeric", choices=NUMERIC_ENCODINGS)
 _ARGUMENTS: tuple[ArgumentRule, ...] = (
     *_TRAINING,
-    ArgumentRule("pixels", "a whole number of at least 1", "20", _at_least_one, none=False),
-    ArgumentRule("validation_fraction", "a number from 0 to below 1", "0.1", _below_one),
-    ArgumentRule("background_size", "a whole number of at least 1", "1000", _at_least_one, none=False),
-    ArgumentRule("max_levels", "a whole number of at least 1", "50", _at_least_one),
+    ArgumentRule("pixels", example="20", none=False, **_WHOLE),
+    ArgumentRule("validation_fraction", example="0.1", **_SHARE),
+    ArgumentRule("background_size", example="1000", none=False, **_WHOLE),
+    ArgumentRule("max_levels", example="50", **_WHOLE),
     ArgumentRule(
         "progress", "'auto', True or False", "False",
         lambda mode: isinstance(mode, bool) or (isinstance(mode, str) and mode == "auto"), none=False,
@@ -120,16 +116,16 @@ _ARGUMENTS: tuple[ArgumentRule, ...] = (
     ArgumentRule("kinds", "a mapping of column to kind", "{'postcode': 'categorical'}", _is_mapping),
     ArgumentRule("groups", "a mapping of group to a list of columns", "{'size': ['width', 'height']}", is_blocks),
     ArgumentRule("variables", "a mapping of variable to a list of columns", "{'soil': ['sand', 'clay']}", is_blocks),
-    _names("numeric", lambda: NUMERIC_ENCODINGS),
-    _names("calibration", lambda: CALIBRATIONS),
+    _NUMERIC,
+    ArgumentRule("calibration", choices=CALIBRATIONS),
 )  # fmt: skip
 #: Training options as a preset says them. None is right for the patience alone.
 _PRESET: tuple[ArgumentRule, ...] = (
     *(dataclasses.replace(rule, none=rule.name == "patience") for rule in _TRAINING),
-    ArgumentRule("averaging", "a number from 0 to below 1", "0.99", _below_one, none=False),
-    ArgumentRule("label_smoothing", "a number from 0 to below 1", "0.1", _below_one, none=False),
+    ArgumentRule("averaging", example="0.99", none=False, **_SHARE),
+    ArgumentRule("label_smoothing", example="0.1", none=False, **_SHARE),
     ArgumentRule("refinement", "true or false", "true", lambda value: isinstance(value, bool), none=False),
-    _names("schedule_unit", lambda: ("epoch", "step"), none=False),
+    ArgumentRule("schedule_unit", choices=("epoch", "step"), none=False),
 )
 
 
@@ -142,15 +138,13 @@ def collecting(faults: list[InputError]) -> Iterator[None]:
         faults.append(error)
 
 
-def _faults(rules: Sequence[ArgumentRule], values: Mapping[str, Any]) -> list[InputError]:
-    return [fault for rule in rules if rule.name in values for fault in rule.faults(values[rule.name])]
-
-
 def argument_faults(arguments: Mapping[str, Any], task: str) -> list[InputError]:
     """Return an error for each argument of an estimator that is wrong by itself."""
-    faults = _faults((*_ARGUMENTS, _names("loss", lambda: TASK_LOSSES[task])), arguments)
-    if arguments.get("layout") is not None:
-        faults += layout_faults(arguments["layout"])
+    rules = (*_ARGUMENTS, ArgumentRule("loss", choices=TASK_LOSSES[task]))
+    faults = [fault for rule in rules for fault in rule.faults(arguments)]
+    with collecting(faults):
+        if arguments.get("layout") is not None:
+            check_layout(arguments["layout"])
     with collecting(faults):
         MissingCodes.of(arguments.get("na_codes"))
     return faults
@@ -158,23 +152,20 @@ def argument_faults(arguments: Mapping[str, Any], task: str) -> list[InputError]
 
 def training_faults(training: Mapping[str, Any], task: str) -> list[InputError]:
     """Return an error for each training option that is wrong."""
-    faults = _faults(_PRESET, training)
+    faults = [fault for rule in _PRESET for fault in rule.faults(training)]
     if "loss" in training and training["loss"] not in TASK_LOSSES[task]:
         problem = f"The loss of a {task} must be {TASK_LOSSES[task][0]!r}, got {training['loss']!r}"
         faults.append(InputError(problem, hint="Leave loss out, or choose another task.", code="PG036"))
     return faults
 
 
-def layout_faults(layout: Any) -> list[InputError]:
-    """Return the error for a layout that is neither a known name nor an object that can be one, or nothing."""
-    faults: list[InputError] = []
+def check_layout(layout: Any) -> None:
+    """Refuse a layout that is neither a known name nor an object that can be one."""
     # An object is looked at when it is fitted: only then is it known what it does.
-    with collecting(faults):
-        if isinstance(layout, str):
-            layouts.get(layout)
-        elif not (is_foreign(layout) or callable(getattr(layout, "fit", None))):
-            make_layout(layout)
-    return faults
+    if isinstance(layout, str):
+        layouts.get(layout)
+    elif not (is_foreign(layout) or callable(getattr(layout, "fit", None))):
+        make_layout(layout)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +179,7 @@ class FitSettings:
     training: TrainingOptions
     automatic_batch: bool
     device: torch.device
+    devices: int
     class_weight: Any = None
     validation_fraction: float = 0.1
     pairs_as_levels: bool = False
@@ -202,13 +194,10 @@ class FitSettings:
         return dataclasses.replace(self.training, batch_size=int(min(max(power, _SMALLEST_BATCH), _LARGEST_BATCH)))
 
 
-def raise_faults(faults: Sequence[InputError], what: str = "arguments") -> None:
-    """Raise the error, or one that lists all of several."""
-    if len(faults) == 1:
-        raise faults[0]
-    if faults:
-        listed = "".join(f"\n  - {fault.message}" for fault in faults)
-        raise InputError(f"{len(faults)} {what} are wrong:{listed}", code="PG001")
+def joined(faults: Sequence[InputError], what: str = "arguments") -> InputError:
+    """Return the error, or one that lists all of several."""
+    listed = "".join(f"\n  - {fault.message}" for fault in faults)
+    return faults[0] if len(faults) == 1 else InputError(f"{len(faults)} {what} are wrong:{listed}", code="PG001")
 
 
 def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
@@ -225,25 +214,38 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     with collecting(faults):
         # Whether several devices can share a batch can only be said of a device that is one.
         device = choose_device(arguments.get("device"))
-        faults += devices_faults(arguments.get("devices", 1), device)
-    raise_faults(faults)
+        devices = count_devices(arguments.get("devices", 1), device)
+    if faults:
+        raise joined(faults)
     assert preset is not None
-    training = {name: arguments[name] for name in _OF_TRAINING if arguments.get(name) is not None}
-    training = {**preset.training, **training}
+    passed = {name: value for name, value in arguments.items() if value is not None}
+    names = ("loss", *(rule.name for rule in _TRAINING))
+    training = {**preset.training, **{name: passed[name] for name in names if name in passed}}
     options = dataclasses.replace(preset.network, **network)
-    raise_faults(_preset_faults(arguments, preset, options, training, task), "settings")
+
+    faults = training_faults(training, task)
+    if "numeric" not in passed:
+        faults += dataclasses.replace(_NUMERIC, none=False).faults({"numeric": preset.numeric})
+    with collecting(faults):
+        if "layout" not in passed:
+            check_layout(preset.layout)
+    if not isinstance(arguments["preset"], Preset):
+        file = os.fspath(arguments["preset"])
+        faults = [InputError(f"Preset {file}: {fault.problem}", fault.hint, fault.code) for fault in faults]
+    with collecting(faults):
+        options.check()  # either of the options that exclude each other may be an argument
+    if faults:
+        raise joined(faults, "settings")
+
     if training.get("patience") is not None:
         training["patience"] = None if math.isinf(training["patience"]) else int(training["patience"])
     training.setdefault("loss", TASK_LOSSES[task][0])
     automatic = training.get("batch_size") == "auto"
     if automatic:
         del training["batch_size"]
-
     paths = paths or preset.branches
     # More levels of a category are distinguished if they are embedded. In an image each takes a pixel.
     most = MOST_EMBEDDED_LEVELS if options.level_embedding_size and "image" not in paths else MOST_LEVELS
-
-    passed = {name: value for name, value in arguments.items() if value is not None}
     return FitSettings(
         paths=paths,
         layout=passed.get("layout", preset.layout),
@@ -252,6 +254,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         training=TrainingOptions(**training),
         automatic_batch=automatic,
         device=device,
+        devices=devices,
         class_weight=passed.get("class_weight", preset.class_weight),
         validation_fraction=float(passed.get("validation_fraction", preset.validation_fraction)),
         pairs_as_levels=preset.pairs_as_levels,
@@ -263,31 +266,6 @@ def check_preset(preset: Any, task: str | None = None) -> None:
     """Refuse a preset (a name, a path, a ``Preset``) whose values no training could use, listing every fault."""
     loss = None if task is not None else TASK_LOSSES["classification"][0]
     resolve_settings({"preset": preset, "loss": loss}, task or "classification")
-
-
-def _preset_faults(
-    arguments: Mapping[str, Any], preset: Preset, network: NetworkOptions, training: Mapping[str, Any], task: str
-) -> list[InputError]:
-    """Return an error, with the preset's file, for each setting of the preset that is wrong."""
-    faults = training_faults(training, task)
-    if arguments.get("numeric") is None:
-        faults += _names("numeric", lambda: NUMERIC_ENCODINGS, none=False).faults(preset.numeric)
-    if arguments.get("layout") is None:
-        faults += layout_faults(preset.layout)
-    if not isinstance(arguments["preset"], Preset):
-        file = os.fspath(arguments["preset"])
-        faults = [InputError(f"Preset {file}: {fault.problem}", fault.hint, fault.code) for fault in faults]
-    with collecting(faults):
-        network.check()  # either of the options that exclude each other may be an argument
-    return faults
-
-
-def device_faults(device: Any) -> list[InputError]:
-    """Return the error for a device that cannot be used, or nothing."""
-    faults: list[InputError] = []
-    with collecting(faults):
-        choose_device(device)
-    return faults
 
 
 def choose_device(device: Any) -> torch.device:
@@ -318,3 +296,22 @@ def choose_device(device: Any) -> torch.device:
     raise InputError(
         f"device must be one of {names} on this machine, got {shown(device)}", hint=why or "pass 'cpu'", code="PG064"
     )
+
+
+def count_devices(devices: Any, device: torch.device) -> int:
+    """Return how many devices share each step: ``"auto"`` is all GPUs, and one processor."""
+    if isinstance(devices, str) and devices == "auto":
+        return torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
+    hint = "Pass devices=1."
+    if not is_whole(devices) or devices < 1:
+        problem = f"devices must be 'auto' or an integer of at least 1, got {shown(devices)}"
+        raise InputError(problem, hint=hint, code="PG002")
+    # Two processors are allowed anywhere, so that code for several can be tried on the smallest machine.
+    most = torch.cuda.device_count() if device.type == "cuda" else max(2, os.cpu_count() or 1)
+    if device.type in ("cpu", "cuda") and devices > most:
+        problem = f"devices must be at most {most} on this machine, got {devices}"
+        raise InputError(problem, hint=hint if device.type == "cpu" else f"Pass devices={most}.", code="PG064")
+    if device.index is not None and devices > 1:
+        problem = f"device={str(device)!r} names one device, but devices={devices}"
+        raise InputError(problem, hint=f"Pass device={device.type!r}.", code="PG006")
+    return int(devices)

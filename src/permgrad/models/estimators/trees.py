@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import torch
 
 from permgrad.base import threads
 from permgrad.base.arrays import Array, Floats, Integers
-from permgrad.models.devices import computing_threads
 
 #: Trees, and the fewest training and held-out rows for them. Parts of all columns together, which decide the time.
 _TREES, _FEWEST, _FEWEST_HELD, _PARTS = 200, 60, 20, 6_000
@@ -89,7 +89,7 @@ def fit_trees(
         return NO_TREES, y
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1 if threads.forked else computing_threads(), user_api="openmp"):
+    with threadpool_limits(1 if threads.forked else torch.get_num_threads(), user_api="openmp"):
         trees = _boost(encoded, y)
         apart = trees(held_encoded) - held_predicted
         size = float(apart @ apart)

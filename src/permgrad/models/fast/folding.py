@@ -106,16 +106,26 @@ def folded(layers: Sequence[nn.Module]) -> list[Any]:
     return steps
 
 
-class DenseStack:
+class Stack:
+    """Steps one after the other. The tensor given is not changed."""
+
+    steps: list[Step]
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Apply the steps."""
+        for step in self.steps:
+            values = step(values)
+        return values
+
+
+class DenseStack(Stack):
     """Layers one after the other on the last dimension, batch normalisation folded into the dense layer behind it.
 
     ``fresh``: nobody else reads the tensors that it is given, so they may be overwritten.
-
-    Shape: As the layers'.
     """
 
     def __init__(self, layers: Sequence[nn.Module], *, fresh: bool = False) -> None:
-        self.steps: list[Step] = []
+        self.steps = []
         for number, layer in enumerate(folded(layers)):
             before = self.steps[-1] if self.steps else None
             own = getattr(before, "func", None) is functional.linear or (fresh and number == 0)
@@ -137,19 +147,13 @@ class DenseStack:
             else:
                 self.steps.append(layer)
 
-    def __call__(self, values: Tensor) -> Tensor:
-        """Apply the layers."""
-        for step in self.steps:
-            values = step(values)
-        return values
-
 
 def _of_a_copy(layer: nn.Module, values: Tensor) -> Tensor:
     out: Tensor = layer(values.clone())
     return out
 
 
-class MapTail:
+class MapTail(Stack):
     """What follows a convolution up to the next: activations, normalisation and pooling of its maps.
 
     ``before``: an affine map that the convolution must apply itself.
@@ -168,24 +172,19 @@ class MapTail:
             for step in steps[:pool]
         ):
             steps.insert(0, steps.pop(pool))
-        self._steps: list[Step] = []
+        self.steps = []
         for step in steps:
             if step is first and self.before is not None:
-                self._steps.append(self.before.bound())
+                self.steps.append(self.before.bound())
             elif isinstance(step, (nn.MaxPool2d, nn.AvgPool2d)):
-                self._steps.append(_pooling(step))
+                sizes = {*pair(step.kernel_size), *pair(step.stride)}
+                plain = is_plain(step, nn.MaxPool2d) and not step.ceil_mode and step.padding in (0, (0, 0))
+                squares = plain and len(sizes) == 1
+                self.steps.append(partial(max_pool, window=sizes.pop()) if squares else partial(_channels_first, step))
             else:
-                self._steps.append(step)
-
-    def __call__(self, values: Tensor) -> Tensor:
-        """Apply the layers. The tensor given is not changed."""
-        for step in self._steps:
-            values = step(values)
-        return values
+                self.steps.append(step)
 
 
-def _pooling(layer: nn.MaxPool2d | nn.AvgPool2d) -> Step:
-    sizes = {*pair(layer.kernel_size), *pair(layer.stride)}
-    if is_plain(layer, nn.MaxPool2d) and len(sizes) == 1 and not layer.ceil_mode and layer.padding in (0, (0, 0)):
-        return partial(max_pool, window=sizes.pop())
-    return lambda maps: layer(maps.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+def _channels_first(layer: nn.Module, maps: Tensor) -> Tensor:
+    out: Tensor = layer(maps.permute(0, 3, 1, 2))
+    return out.permute(0, 2, 3, 1)

@@ -133,10 +133,6 @@ class Segment:
         maps = functional.conv2d(maps.permute(0, 3, 1, 2), self.weight, self.bias if bias else None, **how)
         return maps.permute(0, 2, 3, 1)
 
-    def matrix(self, maps: Tensor) -> Tensor:
-        """Return what the convolution makes of each of some maps, as the columns of a matrix on their numbers."""
-        return self.convolve(maps, 0, bias=False).flatten(1).T.contiguous()
-
 
 @dataclass(frozen=True)
 class BoxMatrix:
@@ -183,10 +179,10 @@ class ImageChain:
         renderer: Any = module.renderer
         layers: list[Any] = list(module.image_branch) if isinstance(module.image_branch, nn.Sequential) else []
         flatten = next((at for at, layer in enumerate(layers) if isinstance(layer, nn.Flatten)), 0)
-        dense = layers[flatten + 1 :]
-        if not hasattr(renderer, "render_region") or not _is_chain(layers[:flatten], dense):
+        front, dense = layers[:flatten], layers[flatten + 1 :]
+        if not hasattr(renderer, "render_region") or not _is_chain(front, dense):
             return None
-        starts = [at for at, layer in enumerate(layers[:flatten]) if isinstance(layer, nn.Conv2d)]
+        starts = [at for at, layer in enumerate(front) if isinstance(layer, nn.Conv2d)]
         size = (int(module.image_shape[1]), int(module.image_shape[2]))
         # All channels of a rendered picture are alike.
         alike = isinstance(renderer, Renderer) and renderer.channels > 1 and layers[0].groups == 1
@@ -220,41 +216,35 @@ class ImageChain:
         low, factor = self.renderer.ranges(columns, segment.weight)
         most = self.renderer.scale if self.renderer.clip else None
         bias = bias.repeat(size[0] * size[1])
-        matrix = segment.matrix(pictures) if seen else segment.weight.new_zeros(len(bias), 0)
+        matrix = segment.weight.new_zeros(len(bias), 0)
+        if seen:
+            matrix = segment.convolve(pictures, 0, bias=False).flatten(1).T.contiguous()
         return BoxMatrix(columns, low, factor, most, matrix, bias, size)
 
-    def start(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the pictures as the first segment reads them, empty where a matrix stands for them, and its maps."""
-        first = self.segments[0]
-        if self.whole is not None:
-            return encoded[:, :0], first.tail(self.whole(encoded[:, self.whole.columns]))
-        drawn = channels_last(self.renderer(encoded)[:, : first.in_channels])
-        return drawn, first.tail(first.convolve(drawn))
+    def enter(self, encoded: Tensor, maps: list[Tensor] | None = None, convolved: list[Tensor] | None = None) -> Tensor:
+        """Return the first dense layer's output. Without one, the last map, not flattened.
 
-    def __call__(self, encoded: Tensor) -> Tensor:
-        """Return the image embedding of encoded rows. Without dense layers it is a map, not flattened."""
-        _, values = self.start(encoded)
-        for segment in self.segments[1:]:
-            values = segment.tail(segment.convolve(values))
-        return self.rest(self.enter(values))
-
-    def walk(self, encoded: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the input of every segment with the last map behind them, and the convolutions but the first.
-
-        The first input is empty where nobody needs it, because the first convolution is a matrix on the columns.
+        ``maps`` gets the input of every segment and the last map, ``convolved`` the convolutions but the first. The
+        first input is empty where nobody needs it, because the first convolution is a matrix on the columns.
         """
-        drawn, values = self.start(encoded)
-        maps, convolved = [drawn if self.placed is None else drawn[:, :0], values], list[Tensor]()
+        first, drawn = self.segments[0], encoded[:, :0]
+        if self.whole is not None:
+            values = first.tail(self.whole(encoded[:, self.whole.columns]))
+        else:
+            drawn = channels_last(self.renderer(encoded)[:, : first.in_channels])
+            values = first.tail(first.convolve(drawn))
+        if maps is not None:
+            maps += [drawn if self.placed is None else drawn[:, :0], values]
         for segment in self.segments[1:]:
-            convolved.append(segment.convolve(maps[-1]))
-            maps.append(segment.tail(convolved[-1]))
-        return maps, convolved
-
-    def enter(self, last: Tensor) -> Tensor:
-        """Return the first dense layer's output from the last map. Without one, the map itself."""
+            if maps is None or convolved is None:
+                values = segment.tail(segment.convolve(values))
+            else:
+                convolved.append(segment.convolve(values))
+                values = segment.tail(convolved[-1])
+                maps.append(values)
         if self.first is None or self.first_near is None:
-            return last
-        return functional.linear(last.flatten(1), self.first_near, self.first.bias)
+            return values
+        return functional.linear(values.flatten(1), self.first_near, self.first.bias)
 
     def steps(self, box: Box) -> list[Step]:
         """Return what each segment does for a box of pixels that changes, up to where nothing of it is left."""
@@ -274,23 +264,26 @@ class ImageChain:
         return steps
 
 
-def _is_chain(layers: Sequence[nn.Module], dense: Sequence[nn.Module]) -> bool:
+def _is_chain(layers: Sequence[Any], dense: Sequence[Any]) -> bool:
     """Whether layers up to the flat ones start with a convolution and can all be followed."""
-    starts = bool(layers) and isinstance(layers[0], nn.Conv2d)
-    return starts and (not dense or is_plain(dense[0], nn.Linear)) and all(map(_can_follow, layers))
-
-
-def _can_follow(layer: Any) -> bool:
-    if getattr(layer, "inplace", False):
-        return False  # it would write into the cache
-    if isinstance(layer, nn.Conv2d):
-        return is_plain(layer, nn.Conv2d) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    if isinstance(layer, nn.BatchNorm2d):
-        return is_plain(layer, nn.BatchNorm2d) and layer.running_mean is not None
-    if isinstance(layer, _POOLS):
-        plain = not layer.ceil_mode and layer.padding in (0, (0, 0))
-        return plain and getattr(layer, "dilation", 1) in (1, (1, 1)) and not getattr(layer, "return_indices", False)
-    return isinstance(layer, (*POINTWISE, nn.Identity, nn.Dropout, nn.Dropout2d))
+    if not layers or not isinstance(layers[0], nn.Conv2d) or (dense and not is_plain(dense[0], nn.Linear)):
+        return False
+    followed = True
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            followed = is_plain(layer, nn.Conv2d) and layer.padding_mode == "zeros"
+            followed = followed and not isinstance(layer.padding, str)
+        elif isinstance(layer, nn.BatchNorm2d):
+            followed = is_plain(layer, nn.BatchNorm2d) and layer.running_mean is not None
+        elif isinstance(layer, _POOLS):
+            plain = not layer.ceil_mode and layer.padding in (0, (0, 0)) and not getattr(layer, "return_indices", False)
+            followed = plain and getattr(layer, "dilation", 1) in (1, (1, 1))
+        else:
+            followed = isinstance(layer, (*POINTWISE, nn.Identity, nn.Dropout, nn.Dropout2d))
+        # One that works in place would write into the cache.
+        if not followed or getattr(layer, "inplace", False):
+            return False
+    return True
 
 
 def few_seen_windows(renderer: Renderer, convolution: Any, pooling: Any) -> Tensor | None:

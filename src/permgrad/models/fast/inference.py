@@ -18,7 +18,7 @@ from permgrad.models.network.members import MemberLinear, MemberScale
 from permgrad.models.network.network import HybridNetwork
 
 #: What a network of our own computes with. Dimensions of a map.
-_METHODS, _MAP = ("forward", "embed", "embed_image", "fuse"), 4
+_METHODS, _MAP = ("forward", "embed", "fuse"), 4
 #: Where a replacement reaches more than this share of what the table's first layer reads, the layer is computed whole.
 _MOST = 0.5
 #: Layers of a chain that act on each row's numbers alone.
@@ -92,14 +92,13 @@ class HeadEntry:
     """The head up to its first layer, affine in the joined embeddings: a path that did not change keeps its share.
 
     ``columns``: per path with one vector for a row its matrix ``(units, width)``. Of a map, channels last. ``bias`` is
-    part of the share of the path ``with_bias``, and on its own where no path has one vector for a row.
+    part of the share of the first of them, and on its own where there is none.
     """
 
     first: nn.Linear | MemberLinear
     rest: DenseStack
     columns: dict[str, Tensor]
     bias: Tensor | None
-    with_bias: str | None
 
     @classmethod
     def read(cls, module: HybridNetwork, chain: ImageChain | None) -> HeadEntry | None:
@@ -120,12 +119,12 @@ class HeadEntry:
             # A map, channels last: to flatten it otherwise would cost more than half of the product.
             columns["image"] = near(columns["image"], chain.segments[-1].channels, chain.segments[-1].out_size)
         bias = None if first.bias is None else first.bias.detach().flatten()
-        return cls(first, DenseStack(list(head)[1:], fresh=True), columns, bias, next(iter(columns), None))
+        return cls(first, DenseStack(list(head)[1:], fresh=True), columns, bias)
 
     def share(self, path: str, embedding: Tensor) -> Tensor:
         """Return what a path, a vector or a map, adds to the first layer's output ``(rows, units)``."""
         if path in self.columns:
-            bias = self.bias if path == self.with_bias else None
+            bias = self.bias if path == next(iter(self.columns)) else None
             return functional.linear(embedding.flatten(1), self.columns[path], bias)
         assert isinstance(self.first, MemberLinear)
         return self.first.share(path, embedding)
@@ -133,7 +132,7 @@ class HeadEntry:
     @torch.no_grad()
     def finish(self, *coalitions: Sequence[Tensor]) -> Tensor:
         """Return the head's output from the shares of all paths, of several coalitions one after the other."""
-        alone = [] if self.bias is None or self.with_bias is not None else [self.bias]
+        alone = [] if self.bias is None or self.columns else [self.bias]
         rows = len(coalitions[0][0])
         total = coalitions[0][0].new_empty(len(coalitions) * rows, self.first.out_features)
         for into, shares in zip(total.split(rows), coalitions, strict=True):
@@ -167,7 +166,7 @@ class FoldedNetwork:
         if path == "tabular" and self.table is not None:
             return self.table.rest(self.table.enter(encoded))
         if path == "image" and self.image is not None:
-            return self.image(encoded)
+            return self.image.rest(self.image.enter(encoded))
         return self.module.embed(path, encoded)
 
     def fuse(self, embeddings: dict[str, Tensor]) -> Tensor:

@@ -128,40 +128,35 @@ class ReplacementEngine:
         chain, key = self._chain, tuple(columns)
         if chain is None:
             return None
-        if key not in self._plans:
-            if len(self._plans) >= _KEPT_PLANS:
-                del self._plans[next(iter(self._plans))]
-            self._plans[key] = self._make_plan(chain, chain.renderer.region_of(key))
-        return self._plans[key]
-
-    def _make_plan(self, chain: ImageChain, box: Box) -> _Plan | None:
-        if area(box) == 0:
-            return _Plan()  # drawn over by another column: no pixel shows it
-        steps, segments = chain.steps(box), chain.segments
+        if key in self._plans:
+            return self._plans[key]
+        plan: _Plan | None = _Plan()  # another column is drawn over it, or pooling drops the only pixels that change
+        box, segments = chain.renderer.region_of(key), chain.segments
+        steps = chain.steps(box) if area(box) else []
         cost = full = 0.0
         for segment, step in zip(segments, steps, strict=False):
             weights = segment.convolution.weight.numel()
             cost += weights * area(step.needed if segment is segments[0] else step.moved)
             full += weights * segment.slide.size[0] * segment.slide.size[1]
-        if cost >= _MOST * full:
-            return None
-        if not area(steps[-1].result):
-            return _Plan()  # pooling drops the only pixels that change
-        assert isinstance(self._head, HeadEntry)
-        last, (top, bottom, left, right) = segments[-1], steps[-1].result
-        weight = self._head.columns["image"] if chain.first_near is None else chain.first_near
-        read = weight.unflatten(1, (*last.out_size, last.channels))[:, top:bottom, left:right].flatten(1)
-        first = steps[0]
-        if chain.placed is not None:
-            entry: BoxMatrix | Tensor | None = chain.matrix(first.needed, first.window)
-        else:
-            entry = self._product(0, segments[0], first.window, first.window, first.needed)
-        later = zip(segments[1:], steps[1:], strict=True)
-        products = [
-            self._product(number, segment, step.box, step.source, step.moved)
-            for number, (segment, step) in enumerate(later, start=1)
-        ]
-        return _Plan(steps, entry, products, read.contiguous())
+        if steps and cost >= _MOST * full:
+            plan = None
+        elif steps and area(steps[-1].result):
+            assert isinstance(self._head, HeadEntry)
+            first, last, (top, bottom, left, right) = steps[0], segments[-1], steps[-1].result
+            weight = self._head.columns["image"] if chain.first_near is None else chain.first_near
+            read = weight.unflatten(1, (*last.out_size, last.channels))[:, top:bottom, left:right].flatten(1)
+            entry: BoxMatrix | Tensor | None
+            if chain.placed is not None:
+                entry = chain.matrix(first.needed, first.window)
+            else:
+                entry = self._product(0, segments[0], first.window, first.window, first.needed)
+            later = enumerate(zip(segments[1:], steps[1:], strict=True), start=1)
+            products = [self._product(k, segment, each.box, each.source, each.moved) for k, (segment, each) in later]
+            plan = _Plan(steps, entry, products, read.contiguous())
+        if len(self._plans) >= _KEPT_PLANS:
+            del self._plans[next(iter(self._plans))]
+        self._plans[key] = plan
+        return plan
 
     def _product(self, number: int, segment: Segment, box: Box, read: Box, out: Box) -> Tensor | None:
         """Return the convolution ``out`` of a small box as a matrix, or None where the box is too large for one."""
@@ -175,7 +170,8 @@ class ReplacementEngine:
         key = (number, high, wide, box[0] - read[0], box[2] - read[2], read[1] - read[0], read[3] - read[2])
         if key not in self._products:
             units = torch.eye(numbers, dtype=segment.weight.dtype, device=segment.weight.device)
-            self._products[key] = segment.matrix(_framed(units.view(numbers, high, wide, -1), box, read))
+            framed = _framed(units.view(numbers, high, wide, -1), box, read)
+            self._products[key] = segment.convolve(framed, 0, bias=False).flatten(1).T.contiguous()
             if len(self._products) > _KEPT_PRODUCTS:
                 del self._products[next(iter(self._products))]
         return self._products[key]
@@ -183,30 +179,27 @@ class ReplacementEngine:
     # ---- computing ---------------------------------------------------------------------------------------------------
     def prepare(self, encoded: Tensor, *, batch_size: int = 256, light: bool = False) -> Block:
         """Compute and keep what replacements in these rows need. ``light``: outputs and what ``exchange`` needs."""
+        blocks: list[Block] = []
         # However large the batches asked for are: torch counts in 64 bits.
-        blocks = [self._prepare(part, light) for part in encoded.split(min(batch_size, max(len(encoded), 1)))]
+        for rows in encoded.split(min(batch_size, max(len(encoded), 1))):
+            block = Block(rows, rows[:, :0])
+            for path in self.paths:
+                if path == "image" and self._chain is not None and not light:
+                    entered = self._chain.enter(rows, block.maps, block.convolved)
+                    block.image_dense = None if self._chain.first is None else entered
+                    embedding = self._chain.rest(entered)
+                elif path == "tabular" and self._table is not None and not light:
+                    block.table_dense = self._table.enter(rows)
+                    embedding = self._table.rest(block.table_dense)
+                else:
+                    embedding = self._whole.embed(path, rows)
+                block.shares[path] = self._head.share(path, embedding)
+            block.outputs = self._head.finish([block.shares[path] for path in self.paths])
+            blocks.append(block)
         if len(blocks) == 1:
             return blocks[0]
         names = [part.name for part in fields(Block) if part.name != "encoded"]
         return Block(encoded, **{name: _joined([getattr(block, name) for block in blocks]) for name in names})
-
-    def _prepare(self, encoded: Tensor, light: bool) -> Block:
-        block = Block(encoded, encoded[:, :0])
-        embeddings: dict[str, Tensor] = {}
-        for path in self.paths:
-            if path == "image" and self._chain is not None and not light:
-                block.maps, block.convolved = self._chain.walk(encoded)
-                entered = self._chain.enter(block.maps[-1])
-                block.image_dense = None if self._chain.first is None else entered
-                embeddings[path] = self._chain.rest(entered)
-            elif path == "tabular" and self._table is not None and not light:
-                block.table_dense = self._table.enter(encoded)
-                embeddings[path] = self._table.rest(block.table_dense)
-            else:
-                embeddings[path] = self._whole.embed(path, encoded)
-        block.shares = {path: self._head.share(path, value) for path, value in embeddings.items()}
-        block.outputs = self._head.finish([block.shares[path] for path in self.paths])
-        return block
 
     def replace(
         self,
@@ -255,7 +248,8 @@ class ReplacementEngine:
             if product is None:
                 moved = segment.convolve(_framed(change, step.box, step.source), 0, bias=False)
             else:
-                moved = _linear(change, product, step.moved)
+                top, bottom, left, right = step.moved
+                moved = functional.linear(change.flatten(1), product).unflatten(1, (bottom - top, right - left, -1))
             convolved = part.box(block.convolved[number - 1], step.needed)
             if views := _shared_views(convolved, step.needed, moved, step.moved):
                 views[0].add_(views[1])
@@ -285,8 +279,10 @@ class ReplacementEngine:
         if entry is None:
             convolved = segment.convolve(window, 0)
         else:
-            bias = None if segment.bias is None else segment.bias.repeat(area(step.needed))
-            convolved = _linear(window, entry, step.needed, bias)
+            (top, bottom, left, right), bias = step.needed, segment.bias
+            bias = None if bias is None else bias.repeat(area(step.needed))
+            convolved = functional.linear(window.flatten(1), entry, bias)
+            convolved = convolved.unflatten(1, (bottom - top, right - left, -1))
         return segment.tail(convolved) - part.box(block.maps[1], step.result)
 
     def exchange(self, block: Block, rows: Tensor, donors: Tensor, donor_block: Block, coalition: Coalition) -> Tensor:
@@ -297,7 +293,7 @@ class ReplacementEngine:
     def bytes_per_row(self, *, light: bool = False) -> int:
         """Return how many bytes ``prepare`` keeps for each row, by looking at one."""
         with torch.inference_mode():
-            block = self._prepare(next(self.module.parameters()).new_zeros(1, self.module.encoded), light)
+            block = self.prepare(next(self.module.parameters()).new_zeros(1, self.module.encoded), light=light)
         return sum(kept.nbytes for kept in tree_flatten(vars(block))[0] if kept is not None)
 
 
@@ -343,12 +339,6 @@ def _seen(part: _Part, near: list[int], columns: list[int], values: Tensor) -> T
         if column in place:  # one by one: a list of places takes five times as long
             seen[:, place[column]] = values[:, k]
     return seen
-
-
-def _linear(maps: Tensor, product: Tensor, box: Box, bias: Tensor | None = None) -> Tensor:
-    """Return a box of maps, a product with the numbers of others."""
-    flat = functional.linear(maps.flatten(1), product, bias)
-    return flat.view(len(flat), box[1] - box[0], box[3] - box[2], -1)
 
 
 def _framed(maps: Tensor, covered: Box, box: Box) -> Tensor:

@@ -104,20 +104,3 @@ def dense_stack(inputs: int, units: Sequence[int], options: NetworkOptions) -> t
             layers.append(Dropout(options.dropout))
         inputs = width
     return layers, inputs
-
-
-def convolution_block(channels: int, filters: int, window: int, options: NetworkOptions) -> list[nn.Module]:
-    """Return the layers Conv2d (same padding), activation, normalisation, max pooling by ``window``, dropout."""
-    convolution = nn.Conv2d(channels, filters, options.kernel_size, padding=options.kernel_size // 2)
-    initialize_(convolution, options.initializer)
-    layers: list[nn.Module] = [convolution, ACTIVATIONS[options.activation]()]
-    if options.conv_normalization == "batch":
-        layers.append(nn.BatchNorm2d(filters))
-    elif options.conv_normalization == "layer":
-        # One group over all channels and pixels: layer normalisation for maps.
-        layers.append(nn.GroupNorm(1, filters))
-    if window > 1:
-        layers.append(nn.MaxPool2d(window))
-    if options.dropout:
-        layers.append(Dropout(options.dropout))
-    return layers

@@ -24,7 +24,8 @@ class HybridNetwork(nn.Module):
     Either path may be left out. The parts are open: ``table_branch``, ``image_branch`` (a plain ``nn.Sequential`` that
     ends in a vector), ``head`` (an ``nn.Sequential`` that starts with a ``Linear`` on ``[tabular, image]``), and
     ``numeric_columns``, the encoded columns that are embedded as numbers (None: all). ``level_blocks``: for each
-    category with many levels its encoded columns, embedded if ``level_embedding_size`` is not 0.
+    category with many levels its encoded columns, embedded if ``level_embedding_size`` is not 0. ``image_shape``: size
+    of the images ``(channels, height, width)`` where the ``renderer`` is set later.
 
     Examples:
         >>> net = HybridNetwork(5, 2, {"dense_units": [8]}, paths=("tabular",)).eval()
@@ -39,6 +40,7 @@ class HybridNetwork(nn.Module):
         options: NetworkOptions | Mapping[str, Any] | None = None,
         *,
         renderer: nn.Module | None = None,
+        image_shape: Sequence[int] | None = None,
         paths: Sequence[str] = PATHS,
         numeric_columns: Sequence[int] | None = None,
         level_blocks: Sequence[Sequence[int]] = (),
@@ -59,67 +61,54 @@ class HybridNetwork(nn.Module):
             self.table_branch = TableBranch(self.encoded, self.options, self.numeric_columns, self.level_blocks)
             self.widths["tabular"] = self.table_branch.out_features
         if "image" in self.paths:
-            if renderer is None:
+            self.renderer = renderer
+            if renderer is not None:
+                with torch.no_grad():
+                    image_shape = renderer(torch.zeros(1, self.encoded)).shape[1:]
+            if image_shape is None:
                 raise InputError(
                     "The image path needs a renderer, got renderer=None",
                     hint="Pass one, or paths=('tabular',).",
                     code="PG005",
                 )
-            self.renderer = renderer
-            with torch.no_grad():
-                shape = tuple(renderer(torch.zeros(1, self.encoded)).shape[1:])
-            self.image_shape = (int(shape[0]), int(shape[1]), int(shape[2]))
-            branch, self.widths["image"] = image_branch(self.image_shape, self.options)
-            # Channels next to each other in memory: on processors the convolutions run twice as fast.
-            for layer in branch:
-                if isinstance(layer, nn.Conv2d):
-                    layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
-            self.image_branch = branch
+            channels, height, width = map(int, image_shape)
+            self.image_shape = channels, height, width
+            self.image_branch, self.widths["image"] = image_branch(self.image_shape, self.options)
         self.members = self.options.members if "tabular" in self.paths else 1
-        self.head = self._make_head()
 
-    def _make_head(self) -> nn.Sequential:
-        """Return the layers from the joined embeddings to the outputs."""
-        options = self.options
-        layers, width = dense_stack(sum(self.widths.values()), options.fusion_units, options)
+        # The head, from the joined embeddings to the outputs.
+        layers, width = dense_stack(sum(self.widths.values()), self.options.fusion_units, self.options)
         # The output is linear: He's factor for rectifiers would double its variance.
-        for_output = "torch" if options.initializer == "torch" else "glorot_uniform"
+        initializer = self.options.initializer
+        for_output = "torch" if initializer == "torch" else "glorot_uniform"
         if self.members == 1:
             last = nn.Linear(width, self.outputs)
             initialize_(last, for_output)
-            return nn.Sequential(*layers, last)
+            self.head = nn.Sequential(*layers, last)
+            return
         entries = {path: size // (self.members if path == "tabular" else 1) for path, size in self.widths.items()}
         members: dict[str, Any] = {"members": self.members, "per_member": ("tabular",)}
         if layers:
-            units = options.fusion_units[0]
-            layers[0] = MemberLinear(entries, units, shared=True, initializer=options.initializer, **members)
+            units = self.options.fusion_units[0]
+            layers[0] = MemberLinear(entries, units, shared=True, initializer=initializer, **members)
             entries = {"tabular": width}
             layers.append(nn.Flatten())
         last_layer = MemberLinear(entries, self.outputs, shared=False, initializer=for_output, **members)
-        return nn.Sequential(*layers, last_layer, MemberMean(self.members))
+        self.head = nn.Sequential(*layers, last_layer, MemberMean(self.members))
 
     def embed(self, path: str, encoded: Tensor) -> Tensor:
         """Return one path's embedding ``(rows, widths[path])``. ``"image"`` renders first."""
         if path == "tabular" and self.table_branch is not None:
             out: Tensor = self.table_branch(encoded)
             return out
-        if path == "image" and self.renderer is not None:
-            return self.embed_image(self.renderer(encoded))
+        if path == "image" and self.renderer is not None and self.image_branch is not None:
+            images = self.renderer(encoded)
+            if images.shape[1] == 1:
+                # One channel lies in both memory formats. Named as the last, all layers behind compute in that one.
+                images = images.reshape(len(images), *images.shape[2:], 1).permute(0, 3, 1, 2)
+            embedding: Tensor = self.image_branch(images)
+            return embedding
         raise unknown("path", path, self.paths)
-
-    def embed_image(self, images: Tensor) -> Tensor:
-        """Return the image path's embedding of ready images ``(rows, channels, height, width)``."""
-        if self.image_branch is None:
-            raise InputError(
-                f"embed_image needs a network with the image path, got paths={self.paths}",
-                hint="Build it with the path 'image'.",
-                code="PG034",
-            )
-        if images.shape[1] == 1:
-            # One channel lies in both memory formats. Named as the last, all layers behind compute in that one.
-            images = images.reshape(len(images), *images.shape[2:], 1).permute(0, 3, 1, 2)
-        out: Tensor = self.image_branch(images)
-        return out
 
     def fuse(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         """Join the embeddings of all paths, in the order of ``paths``, into outputs ``(rows, outputs)``."""

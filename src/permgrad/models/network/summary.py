@@ -18,7 +18,7 @@ from permgrad.base.progress import readable
 from permgrad.models.fast.replacement import evaluation_mode
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.learner import Learner, Team, TrainingJob, mean_loss, predict
+from permgrad.models.train.learner import Learner, TrainingJob, predict
 
 #: Training steps that are measured, the first of which sets things up.
 _STEPS = 8
@@ -29,6 +29,8 @@ _LINE = "#555555"
 _LABEL: dict[str, Any] = {"fontsize": 9, "color": "#444444", "family": "DejaVu Sans"}
 _WIDTH, _HEIGHT, _GAP, _LANE = 1.78, 1.2, 0.45, 1.75
 _STEP = _WIDTH + _GAP
+#: Letters of a line in a box.
+_LONGEST = 24
 _TITLES = {"Linear": "Dense", "Conv2d": "Convolution", "PeriodicDenseEmbedding": "Embedding"}
 _SHORT = {"BatchNorm1d": "BatchNorm", "BatchNorm2d": "BatchNorm", "MaxPool2d": "max pool", "Dropout": "dropout"}
 
@@ -51,11 +53,6 @@ class TrainingTime:
     seconds_at_most: float
     epochs_at_most: int
 
-    def after(self, epochs: int) -> TrainingTime:
-        """Return the time of what is left after some epochs."""
-        left = max(self.epochs_at_most - epochs, 0)
-        return TrainingTime(self.seconds_per_epoch, self.seconds_per_epoch * left, left)
-
     def __str__(self) -> str:
         return (
             f"about {readable(self.seconds_per_epoch)} per epoch, "
@@ -74,22 +71,23 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
     parameter = next(network.parameters())
     encoded = torch.zeros(1, network.encoded, device=parameter.device, dtype=parameter.dtype)
     rows: list[LayerRow] = []
-
-    def walk(part: str, layers: Iterable[nn.Module], values: Tensor, name: str = "input", count: int = 0) -> None:
-        rows.append(LayerRow(part, name, tuple(values.shape[1:]), count))
-        for layer in layers:
-            values = layer(values)
-            rows.append(LayerRow(part, type(layer).__name__, tuple(values.shape[1:]), count_numbers(layer)))
-
     with evaluation_mode(network), torch.no_grad():
+        parts: list[tuple[str, str, int, Iterable[nn.Module], Tensor]] = []
         if network.table_branch is not None:
-            embedding, values = network.table_branch.embedding, network.table_branch.embed(encoded)
-            # The embedding is one line. What reaches the dense layers is its output beside the other columns.
-            first = () if embedding is None else (type(embedding).__name__, count_numbers(embedding))
-            walk("tabular", network.table_branch.layers, values, *first)
+            name, count, embedding = "input", 0, network.table_branch.embedding
+            if embedding is not None:
+                # The embedding is one line. What reaches the dense layers is its output beside the other columns.
+                name, count = type(embedding).__name__, count_numbers(embedding)
+            parts.append(("tabular", name, count, network.table_branch.layers, network.table_branch.embed(encoded)))
         if network.image_branch is not None and network.renderer is not None:
-            walk("image", network.image_branch, network.renderer(encoded))
-        walk("head", network.head, encoded.new_zeros(1, sum(network.widths.values())))
+            parts.append(("image", "input", 0, network.image_branch, network.renderer(encoded)))
+        parts.append(("head", "input", 0, network.head, encoded.new_zeros(1, sum(network.widths.values()))))
+        for part, first, numbers, layers, entered in parts:
+            values = entered
+            rows.append(LayerRow(part, first, tuple(values.shape[1:]), numbers))
+            for layer in layers:
+                values = layer(values)
+                rows.append(LayerRow(part, type(layer).__name__, tuple(values.shape[1:]), count_numbers(layer)))
     return rows
 
 
@@ -117,66 +115,52 @@ def measure_training_time(job: TrainingJob, device: torch.device) -> TrainingTim
     options, validation_rows = job.options, job.validation_rows
     with sheltered(0):
         twin = dataclasses.replace(job, network=copy.deepcopy(job.network), validation_rows=None, seed=0)
-        learner = Learner(twin, Team(device=device))
-        learner.start_epoch()
-        batches = itertools.islice(enumerate(learner.batches()), _STEPS)
-        taken = [_seconds(partial(learner.step, rows, number), device) for number, rows in batches]
-        usual = sorted(taken[1:] or taken)
-        per_epoch = usual[len(usual) // 2] * learner.steps_per_epoch
+        learner = Learner(twin, device)
+        batches = itertools.islice(enumerate(learner.start_epoch()), _STEPS)
+        works: Iterable[Callable[[], Any]] = (partial(learner.step, rows, number) for number, rows in batches)
         if validation_rows is not None:
             part = validation_rows.take(slice(512)).to(device)
-
-            def judge() -> float:
-                return mean_loss(predict(learner.network, part), part, options.loss)
-
-            judge()
-            per_epoch += _seconds(judge, device) * math.ceil(len(validation_rows) / max(len(part), 1))
+            works = itertools.chain(works, [partial(predict, learner.network, part)] * 2)
+        taken: list[float] = []
+        for work in works:
+            started = time.perf_counter()
+            work()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            taken.append(time.perf_counter() - started)
+    judging = 0.0
+    if validation_rows is not None:
+        judging = taken[-1] * math.ceil(len(validation_rows) / max(len(part), 1))
+        taken = taken[:-2]
+    usual = sorted(taken[1:] or taken)
+    per_epoch = usual[len(usual) // 2] * learner.steps_per_epoch + judging
     return TrainingTime(per_epoch, per_epoch * options.max_epochs, options.max_epochs)
 
 
-def _seconds(work: Callable[[], Any], device: torch.device) -> float:
-    started = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
-
-
 # ---- as a drawing ----------------------------------------------------------------------------------------------------
-@dataclasses.dataclass
-class _Block:
-    part: str
-    title: str
-    extras: list[str]
-    shape: tuple[int, ...]
-    parameters: int
-
-
-def _blocks(network: HybridNetwork) -> list[_Block]:
-    """Join each weighted layer and what follows it into one block."""
-    blocks: list[_Block] = []
-    for row in layer_rows(network):
-        if row.layer == "input":
-            if row.part == "image":
-                blocks.append(_Block("image", "Renderer", ["row to picture"], row.shape, 0))
-        elif row.layer == "Flatten" and blocks:
-            blocks[-1].extras.append(f"flattened to {row.shape[0]:,}")
-        elif row.layer in _TITLES or not blocks or blocks[-1].part != row.part:
-            blocks.append(_Block(row.part, _TITLES.get(row.layer, row.layer), [], row.shape, row.parameters))
-        else:
-            block = blocks[-1]
-            block.extras.append(_SHORT.get(row.layer, row.layer))
-            block.shape, block.parameters = row.shape, block.parameters + row.parameters
-    blocks[-1].title = "Output"
-    return blocks
-
-
 def draw_network(network: HybridNetwork) -> Any:
     """Return a figure of blocks: layers, the shape of what leaves them for one row, and their number of parameters."""
     from matplotlib.figure import Figure
 
-    blocks = _blocks(network)
-    lanes = {part: [block for block in blocks if block.part == part] for part in ("tabular", "image", "head")}
+    # A block is a layer under its title, with the names of the layers behind it that have none.
+    lanes: dict[str, list[tuple[LayerRow, list[str]]]] = {"tabular": [], "image": [], "head": []}
+    for row in layer_rows(network):
+        lane = lanes[row.part]
+        if row.layer == "input":
+            if row.part == "image":
+                lane.append((dataclasses.replace(row, layer="Renderer"), ["row to picture"]))
+        elif row.layer == "Flatten" and lane:
+            lane[-1][1].append(f"flattened to {row.shape[0]:,}")
+        elif row.layer in _TITLES or not lane:
+            lane.append((dataclasses.replace(row, layer=_TITLES.get(row.layer, row.layer)), []))
+        else:
+            first, extras = lane[-1]
+            extras.append(_SHORT.get(row.layer, row.layer))
+            numbers = first.parameters + row.parameters
+            lane[-1] = dataclasses.replace(first, shape=row.shape, parameters=numbers), extras
+    last_layer, extras = lanes["head"][-1]
+    lanes["head"][-1] = dataclasses.replace(last_layer, layer="Output"), extras
+
     # All sizes are in inches, so that text fits its box whatever the network's length.
     longest = max(len(lanes["tabular"]), len(lanes["image"]))
     both = bool(lanes["tabular"]) and bool(lanes["image"])
@@ -188,7 +172,7 @@ def draw_network(network: HybridNetwork) -> Any:
     axes.set_xlim(-margin, wide + margin)
     axes.set_ylim(-margin, high + heading)
     axes.set_axis_off()
-    _box(axes, 0.0, middle, _Block("input", "One row", ["encoded columns"], (network.encoded,), 0))
+    _lane(axes, [(LayerRow("input", "One row", (network.encoded,), 0), ["encoded columns"])], 0.0, middle)
     heights = {"tabular": high - _HEIGHT / 2, "image": _HEIGHT / 2} if both else dict.fromkeys(lanes, middle)
     for part, words in (("tabular", "table branch"), ("image", "image branch")):
         if not lanes[part]:
@@ -210,55 +194,36 @@ def draw_network(network: HybridNetwork) -> Any:
     return figure
 
 
-def _lane(axes: Any, blocks: list[_Block], left: float, level: float) -> float:
+def _lane(axes: Any, blocks: list[tuple[LayerRow, list[str]]], left: float, level: float) -> float:
     """Draw blocks side by side with arrows between them, and return where the last ends."""
-    for number, block in enumerate(blocks):
+    from matplotlib.patches import FancyBboxPatch
+
+    font: dict[str, Any] = {"ha": "center", "va": "center", "family": "DejaVu Sans"}
+    for number, (row, extras) in enumerate(blocks):
         if number:
             _arrow(axes, (left - _GAP, level), (left, level))
-        _box(axes, left, level, block)
+        style: dict[str, Any] = {"facecolor": _COLOURS[row.part], "edgecolor": _LINE, "linewidth": 0.8}
+        style["boxstyle"] = "round,pad=0,rounding_size=0.08"
+        axes.add_patch(FancyBboxPatch((left, level - _HEIGHT / 2), _WIDTH, _HEIGHT, **style))
+        lines = [(row.layer, 9.5, "bold"), (" × ".join(map(str, row.shape)), 9.5, "normal")]
+        wrapped: list[str] = []
+        for word in extras:
+            if wrapped and len(wrapped[-1]) + len(word) + 3 <= _LONGEST:
+                wrapped[-1] += f" · {word}"
+            else:
+                wrapped.append(word)
+        lines += [(text, 7.2, "normal") for text in wrapped]
+        if row.parameters:
+            lines.append((f"{row.parameters:,} parameters", 7.2, "normal"))
+        heights = [0.21 if size > 8 else 0.155 for _, size, _ in lines]
+        top = level + sum(heights) / 2
+        for (text, size, weight), height in zip(lines, heights, strict=True):
+            axes.text(left + _WIDTH / 2, top - height / 2, text, fontsize=size, fontweight=weight, **font)
+            top -= height
         left += _STEP
     return left - _GAP
 
 
-def _box(axes: Any, left: float, level: float, block: _Block) -> None:
-    from matplotlib.patches import FancyBboxPatch
-
-    style: dict[str, Any] = {
-        "boxstyle": "round,pad=0,rounding_size=0.08",
-        "facecolor": _COLOURS[block.part],
-        "edgecolor": _LINE,
-    }
-    axes.add_patch(FancyBboxPatch((left, level - _HEIGHT / 2), _WIDTH, _HEIGHT, linewidth=0.8, **style))
-    lines = [(block.title, 9.5, "bold"), (" × ".join(map(str, block.shape)), 9.5, "normal")]
-    lines += [(text, 7.2, "normal") for text in _wrapped(block.extras)]
-    if block.parameters:
-        lines.append((f"{block.parameters:,} parameters", 7.2, "normal"))
-    heights = [0.21 if size > 8 else 0.155 for _, size, _ in lines]
-    font: dict[str, Any] = {"ha": "center", "va": "center", "family": "DejaVu Sans"}
-    top = level + sum(heights) / 2
-    for (text, size, weight), height in zip(lines, heights, strict=True):
-        axes.text(left + _WIDTH / 2, top - height / 2, text, fontsize=size, fontweight=weight, **font)
-        top -= height
-
-
-def _wrapped(words: list[str], longest: int = 24) -> list[str]:
-    """Join words by dots into lines that fit a box."""
-    lines: list[str] = []
-    for word in words:
-        if lines and len(lines[-1]) + len(word) + 3 <= longest:
-            lines[-1] += f" · {word}"
-        else:
-            lines.append(word)
-    return lines
-
-
 def _arrow(axes: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
-    style: dict[str, Any] = {
-        "arrowstyle": "-|>",
-        "mutation_scale": 10,
-        "color": _LINE,
-        "linewidth": 0.9,
-        "shrinkA": 0,
-        "shrinkB": 0,
-    }
+    style = {"arrowstyle": "-|>", "mutation_scale": 10, "color": _LINE, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", end, start, arrowprops=style)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -25,26 +26,19 @@ from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.image_table import ImageColumn
 from permgrad.data.read.cells import check_characters
 from permgrad.imaging.foreign import ForeignRenderer, renderer_from_dict
-from permgrad.models.devices import device_of
 from permgrad.models.estimators.calibration import Calibration
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-from permgrad.models.estimators.image_table import ImageTableModel, image_network
 from permgrad.models.estimators.intervals import HeldOut
 from permgrad.models.estimators.presets import preset_from_dict
 from permgrad.models.estimators.settings import choose_device
-from permgrad.models.network.multimodal import ImageTableOptions
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.save.writing import (
-    ARRAYS,
-    DESCRIPTION,
-    FORMAT_NAME,
-    FORMAT_VERSION,
-    IMAGE_TABLE,
-    WEIGHTS,
-    checksum,
-)
+from permgrad.models.save.writing import ARRAYS, DESCRIPTION, FORMAT_NAME, FORMAT_VERSION, IMAGE_TABLE, WEIGHTS
 from permgrad.models.train.guard import sheltered
+
+if TYPE_CHECKING:
+    from permgrad.models.estimators.image_table import ImageTableModel
+    from permgrad.models.network.multimodal import ImageTableOptions
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -169,7 +163,7 @@ def _read_part(
 ) -> dict[str, Any]:
     """Return the tensors, or the arrays, of a file that is the one that was saved."""
     content, sums = _read(path), description.get("checksums")
-    differs = checksum(content) != (sums.get(path.name) if isinstance(sums, dict) else None)
+    differs = hashlib.sha256(content).hexdigest() != (sums.get(path.name) if isinstance(sums, dict) else None)
     try:
         parts = decode(content)
     except Exception as error:
@@ -240,6 +234,9 @@ def _rebuild(
 def _rebuild_images(
     description: Mapping[str, Any], arrays: Mapping[str, Array], weights: dict[str, Tensor]
 ) -> ImageTableModel:
+    from permgrad.models.estimators.image_table import ImageTableModel, image_network
+    from permgrad.models.network.multimodal import ImageTableOptions
+
     model = ImageTableModel(description["task"], preset=str(description["preset"]))
     model.images_ = tuple(ImageColumn.from_dict(column) for column in description["images"])
     _restore(model, description, arrays)
@@ -273,16 +270,14 @@ def _rebuild_network(
         raise ValueError(f"a network of {content['encoded']!r} columns for an encoder of {encoded}")
     _check_layers(options, weights)
     # Only somebody else's code knows the size of its images, and tells it by drawing one.
-    size: tuple[int, ...] | None = None
+    size: Any = None
     if isinstance(renderer, ForeignRenderer):
-        size = tuple(renderer(torch.zeros(1, encoded)).shape[1:])
+        size = renderer(torch.zeros(1, encoded)).shape[1:]
     elif renderer is not None:
         size = renderer.channels, renderer.height, renderer.width
-
-    drawn = None if size is None else Outline((size[0], size[1], size[2]))
     columns = {"numeric_columns": numeric, "level_blocks": blocks, "paths": content["paths"]}
     outputs = int(content["outputs"])
-    module = built(lambda: HybridNetwork(encoded, outputs, options, renderer=drawn, **columns), weights)
+    module = built(lambda: HybridNetwork(encoded, outputs, options, image_shape=size, **columns), weights)
     if "image" in module.paths:
         module.renderer = renderer
     return module
@@ -290,18 +285,6 @@ def _rebuild_network(
 
 # ---- what a stored model must be, before memory is taken for it and before somebody works with it --------------------
 # Seal and checksums tell damage, not whether the parts of a model fit together: whoever makes a file can make its seal.
-
-
-class Outline(nn.Module):
-    """Stands for a renderer while a network is built: it has the size of the images, and draws nothing."""
-
-    def __init__(self, shape: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.shape = shape
-
-    def forward(self, encoded: Tensor) -> Tensor:
-        """Return what has the shape of images ``(n, channels, height, width)``, and takes no memory."""
-        return torch.empty(1, 1, 1, 1).expand(len(encoded), *self.shape)
 
 
 def built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
@@ -322,8 +305,9 @@ def built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
     return module
 
 
-def _encoded_row(encoder: Any) -> Floats32:
-    """Encode a row without a cell. Refuse, with a ValueError, an encoder of strange columns, or that cannot."""
+def try_out(model: Any) -> None:
+    """Predict a row without a cell with a fitted model, and look at all that it brings along. Raise ``ValueError``."""
+    encoder = model.preprocessor_
     names = encoder.feature_names_in_
     if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
         raise ValueError("names of features that are no text, or stand more than once")
@@ -333,10 +317,19 @@ def _encoded_row(encoder: Any) -> Floats32:
     if np.any(np.diff(encoder.feature_of_) < 0):
         raise ValueError("encoded columns that are not in the order of their features")
     encoder.to_dict()  # what an encoder was made with is not needed to encode, but to save it again
-    encoded = np.asarray(encoder.transform(pd.DataFrame([[None] * len(names)], columns=names, dtype=object)))
-    if encoded.shape != (1, len(encoder.encoded_names_)) or not np.isfinite(encoded).all():
-        raise ValueError("an encoder that gives no finite numbers for a row without a cell")
-    return encoded
+    with warning_filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        encoded = np.asarray(encoder.transform(pd.DataFrame([[None] * len(names)], columns=names, dtype=object)))
+        if encoded.shape != (1, len(encoder.encoded_names_)) or not np.isfinite(encoded).all():
+            raise ValueError("an encoder that gives no finite numbers for a row without a cell")
+        if hasattr(model, "images_"):
+            _try_images(model)
+        else:
+            _try_hybrid(model, encoded)
+    if not all(model.history_[name].dtype.kind in "biuf" for name in model.history_):
+        raise ValueError("a history that does not hold numbers")
+    if hasattr(model, "target_mean_") and not np.isfinite([model.target_mean_, model.target_scale_]).all():
+        raise ValueError("a target's mean and scale that are not finite")
 
 
 def check_background(inputs: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], target: Array) -> None:
@@ -365,21 +358,6 @@ def _check_classes(model: Any, outputs: int) -> None:
         raise ValueError("classes that hold half a character") from None
     if weights.shape != classes.shape or not np.isfinite(weights).all():
         raise ValueError(f"class weights of shape {weights.shape} for {len(classes)} classes")
-
-
-def try_out(model: Any) -> None:
-    """Predict a row with a fitted model, and look at all that it brings along."""
-    with warning_filters, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        encoded = _encoded_row(model.preprocessor_)
-        if hasattr(model, "images_"):
-            _try_images(model)
-        else:
-            _try_hybrid(model, encoded)
-    if not all(model.history_[name].dtype.kind in "biuf" for name in model.history_):
-        raise ValueError("a history that does not hold numbers")
-    if hasattr(model, "target_mean_") and not np.isfinite([model.target_mean_, model.target_scale_]).all():
-        raise ValueError("a target's mean and scale that are not finite")
 
 
 def _try_hybrid(model: Any, encoded: Floats32) -> None:
@@ -411,7 +389,7 @@ def _try_images(model: Any) -> None:
     if model.task == "classification":
         outputs = len(model.classes_)
         _check_classes(model, outputs)
-    row, device = model.background(), device_of(model.module_)
+    row, device = model.background(), next(model.module_.parameters()).device
     tensors = [torch.from_numpy(np.asarray(row[name], dtype=np.float32)[:1]).to(device) for name in shapes]
     with torch.no_grad():
         predicted = model.module_(*tensors)

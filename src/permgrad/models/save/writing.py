@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import save as weights_to_bytes
 
 from permgrad import __version__
-from permgrad.base.arrays import Array
 from permgrad.base.checks import check_flag, check_path
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, json_text, plain, writing
@@ -34,27 +33,59 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
     target = check_path("folder", folder)
     check_flag("overwrite", overwrite)
     _check_target(target, overwrite=overwrite)
+    images = type(model).__name__ == IMAGE_TABLE
+    description: dict[str, Any] = {
+        "format": FORMAT_NAME,
+        "version": FORMAT_VERSION,
+        "written_by": f"permgrad {__version__}",
+        "estimator": type(model).__name__,
+        "seed": model.seed_,
+        "best_epoch": int(model.best_epoch_),
+        "history": list(model.history_.columns),
+        "preprocessor": model.preprocessor_.to_dict(),
+    }
+    if hasattr(model, "classes_"):
+        description["class_weights"] = model.class_weights_.tolist()
+    if hasattr(model, "target_mean_"):
+        description["target"] = {"mean": model.target_mean_, "scale": model.target_scale_}
+    if images:
+        content: dict[str, Any] = {
+            "task": model.task,
+            "preset": model.preset,
+            "training_options": model.training_options_,
+            "network": dataclasses.asdict(model.module_.options),
+            "images": [column.to_dict() for column in model.images_],
+            "background": list(model.background_),
+        }
+        description |= plain(content)
+    else:
+        description |= _of_hybrid(model)
     # The renderer is described in words and numbers.
     state = {name: value for name, value in model.module_.state_dict().items() if not name.startswith("renderer.")}
     weights = weights_to_bytes({name: value.detach().cpu().contiguous() for name, value in state.items()})
-    images = type(model).__name__ == IMAGE_TABLE
-    description = {**_common(model), **(_of_images(model) if images else _of_hybrid(model))}
+
+    arrays = {"background": model.background_}
+    if images:
+        # Names of columns may hold any sign. Their places in the description stand for them.
+        arrays = {f"background.{place}": array for place, array in enumerate(model.background_.values())}
+    arrays["background_target"] = np.asarray(model.background_target_)
+    if getattr(model, "held_out_", None) is not None:
+        arrays |= model.held_out_.arrays()
+    if hasattr(model, "classes_"):
+        arrays["classes"] = np.asarray(model.classes_)
+    arrays |= {f"history.{name}": model.history_[name].to_numpy() for name in model.history_.columns}
+    # Text in an array of objects would need pickle. Text of a fixed width does not.
+    arrays = {name: values.astype(str) if values.dtype == object else values for name, values in arrays.items()}
     store = np.savez_compressed if images else np.savez
-    with (
-        writing(target, "choose another folder"),
-        atomic_path(target, folder=True) as temporary,
-    ):
+
+    with writing(target, "choose another folder"), atomic_path(target, folder=True) as temporary:
         (temporary / WEIGHTS).write_bytes(weights)
         with (temporary / ARRAYS).open("wb") as file:
-            store(file, **_arrays(model))  # type: ignore[arg-type]
-        description["checksums"] = {name: checksum((temporary / name).read_bytes()) for name in (WEIGHTS, ARRAYS)}
+            store(file, **arrays)
+        files = {name: (temporary / name).read_bytes() for name in (WEIGHTS, ARRAYS)}
+        description["checksums"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         text = json_text(sealed(description), indent=1)
         (temporary / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-
-
-def checksum(content: bytes) -> str:
-    """Return the SHA-256 of a file's content."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def _check_target(target: Path, *, overwrite: bool) -> None:
@@ -67,7 +98,12 @@ def _check_target(target: Path, *, overwrite: bool) -> None:
         )
     if not target.exists() or not any(target.iterdir()):
         return
-    if not _is_model(target):
+    is_model = {entry.name for entry in target.iterdir()} <= {DESCRIPTION, ARRAYS, WEIGHTS}
+    try:
+        is_model = is_model and parse_json((target / DESCRIPTION).read_bytes())["format"] == FORMAT_NAME
+    except (OSError, ValueError, KeyError, TypeError):
+        is_model = False
+    if not is_model:
         raise InputError(f"{target} holds files that are no model", hint="Choose another folder.", code="PG051")
     if not overwrite:
         raise InputError(
@@ -75,66 +111,23 @@ def _check_target(target: Path, *, overwrite: bool) -> None:
         )
 
 
-def _is_model(folder: Path) -> bool:
-    """Return whether the folder holds a model and nothing else."""
-    if {entry.name for entry in folder.iterdir()} - {DESCRIPTION, ARRAYS, WEIGHTS}:
-        return False
-    try:
-        return bool(parse_json((folder / DESCRIPTION).read_bytes()).get("format") == FORMAT_NAME)
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-def _arrays(model: Any) -> dict[str, Array]:
-    arrays = {"background": model.background_}
-    if isinstance(model.background_, dict):
-        # Names of columns may hold any sign. Their places in the description stand for them.
-        arrays = {f"background.{place}": array for place, array in enumerate(model.background_.values())}
-    arrays["background_target"] = np.asarray(model.background_target_)
-    if getattr(model, "held_out_", None) is not None:
-        arrays |= model.held_out_.arrays()
-    if hasattr(model, "classes_"):
-        arrays["classes"] = np.asarray(model.classes_)
-    arrays |= {f"history.{name}": model.history_[name].to_numpy() for name in model.history_.columns}
-    # Text in an array of objects would need pickle. Text of a fixed width does not.
-    return {name: values.astype(str) if values.dtype == object else values for name, values in arrays.items()}
-
-
-def _common(model: Any) -> dict[str, Any]:
-    """Return what is written of every kind of model."""
-    content: dict[str, Any] = {
-        "format": FORMAT_NAME,
-        "version": FORMAT_VERSION,
-        "written_by": f"permgrad {__version__}",
-        "estimator": type(model).__name__,
-        "seed": model.seed_,
-        "best_epoch": int(model.best_epoch_),
-        "history": list(model.history_.columns),
-        "preprocessor": model.preprocessor_.to_dict(),
-    }
-    if hasattr(model, "classes_"):
-        content["class_weights"] = model.class_weights_.tolist()
-    if hasattr(model, "target_mean_"):
-        content["target"] = {"mean": model.target_mean_, "scale": model.target_scale_}
-    return content
-
-
-def _of_images(model: Any) -> dict[str, Any]:
-    content: dict[str, Any] = {
-        "task": model.task,
-        "preset": model.preset,
-        "training_options": model.training_options_,
-        "network": dataclasses.asdict(model.module_.options),
-        "images": [column.to_dict() for column in model.images_],
-        "background": list(model.background_),
-    }
-    return dict(plain(content))
-
-
 def _of_hybrid(model: Any) -> dict[str, Any]:
+    # The constructor's arguments. What cannot be written as data is replaced by what it led to.
+    parameters: dict[str, Any] = {}
+    for name, value in model.get_params(deep=False).items():
+        if name == "random_state" and not isinstance(value, (int, np.integer, type(None))):
+            parameters[name] = model.seed_
+        elif name == "layout" and not isinstance(value, (str, type(None))):
+            parameters[name] = {"fitted": True}
+        elif isinstance(value, (torch.device, os.PathLike)):
+            parameters[name] = str(value)
+        elif isinstance(value, Preset):
+            parameters[name] = {"preset": value.to_dict()}
+        else:
+            parameters[name] = _pack(value, name)
     module, names = model.module_, getattr(model, "feature_names_in_", None)
     content: dict[str, Any] = {
-        "parameters": _parameters(model),
+        "parameters": parameters,
         "n_features_in": int(model.n_features_in_),
         "feature_names_in": None if names is None else [str(name) for name in names],
         "training_options": _pack(model.training_options_),
@@ -149,23 +142,6 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
         content["classes_are_objects"] = bool(np.asarray(model.classes_).dtype == object)
         content["calibration"] = model.calibration_.to_dict()
     return content
-
-
-def _parameters(model: Any) -> dict[str, Any]:
-    """Return the constructor's arguments. What cannot be written as data is replaced by what it led to."""
-    packed: dict[str, Any] = {}
-    for name, value in model.get_params(deep=False).items():
-        if name == "random_state" and not isinstance(value, (int, np.integer, type(None))):
-            packed[name] = model.seed_
-        elif name == "layout" and not isinstance(value, (str, type(None))):
-            packed[name] = {"fitted": True}
-        elif isinstance(value, (torch.device, os.PathLike)):
-            packed[name] = str(value)
-        elif isinstance(value, Preset):
-            packed[name] = {"preset": value.to_dict()}
-        else:
-            packed[name] = _pack(value, name)
-    return packed
 
 
 def _pack(value: Any, name: str = "value") -> Any:

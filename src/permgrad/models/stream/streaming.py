@@ -24,7 +24,7 @@ from permgrad.data.parts.known_rows import RowBatch, find_known
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.models.estimators import inputs
 from permgrad.models.estimators.building import build_network, make_encoder, tensor_rows
-from permgrad.models.estimators.prepared import Prepared, encode_training
+from permgrad.models.estimators.prepared import Prepared, nothing_varies
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
 from permgrad.models.stream.streaming_scan import MOST_VALIDATION_ROWS, Scan, StreamSource, scan, type_rows
 from permgrad.models.train.rows import Rows, count_batches
@@ -52,9 +52,7 @@ def prepare_stream(
     _check(path, target, sample_weight, block_rows)
     seed, held_out = resolve_seed(model.random_state), settings.validation_fraction if validation is None else 0.0
     table = open_partitioned(path, rows_per_part=_ROWS_PER_PART)
-    source = _with_known(
-        table, _features(table, target, sample_weight, features), target, sample_weight, held_out, seed
-    )
+    source = _source(table, _features(table, target, sample_weight, features), target, sample_weight, held_out, seed)
     judging = source if validation is None else _judging_source(validation, source)
     typed = type_rows(source)
     if len(typed.frame) == 0 and sample_weight is not None:
@@ -75,9 +73,10 @@ def prepare_stream(
     model.seed_ = seed
     _learn_target(model, scanned, settings)
     model.preprocessor_ = encoder.update(scanned.statistics)
-    encoded = encode_training(model.preprocessor_, source.features_of(scanned.sample)).encoded
-    coder = _Coder(model, scanned.weight / scanned.rows)
-    held = scanned.held
+    encoded = model.preprocessor_.transform(source.features_of(scanned.sample))
+    if not encoded.shape[1]:
+        raise nothing_varies(typed.frame, model.preprocessor_)
+    coder, held = _Coder(model, scanned.weight / scanned.rows), scanned.held
     if judging is not source:
         pieces = [one for part in judging.table.parts for _, one in judging.batches(part) if len(one)]
         if not pieces:
@@ -168,10 +167,10 @@ def _judging_source(validation: Any, source: StreamSource) -> StreamSource:
     if missing:
         raise unknown(f"column of {os.fspath(Path(validation))!r}", missing[0], table.columns)
     weight = source.weight if source.weight in table.columns else None
-    return _with_known(table, source.features, source.target, weight, 1.0, source.seed)
+    return _source(table, source.features, source.target, weight, 1.0, source.seed)
 
 
-def _with_known(
+def _source(
     table: PartitionedTable, features: tuple[str, ...], target: str, weight: str | None, held_out: float, seed: int
 ) -> StreamSource:
     none = InputError(
@@ -262,7 +261,7 @@ class StreamedRows:
         for number, block in enumerate(self._blocks(seed, epoch)):
             # The only block has the order that rows in memory have.
             keys = ("row order", epoch, number) if number else ("row order", epoch)
-            order = torch.from_numpy(generator(seed, *keys).permutation(len(block))).to(block.device)
+            order = torch.from_numpy(generator(seed, *keys).permutation(len(block))).to(block.x.device)
             start, fitting = 0, size - sum(map(len, left))
             while made < batches - 1 and len(block) - start >= fitting:
                 yield _joined([*left, block.take(order[start : start + fitting])])

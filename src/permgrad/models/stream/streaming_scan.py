@@ -186,7 +186,12 @@ def scan(
     """Read the whole table once. ``advance`` gets the number of rows read."""
     chosen, size = dict(kinds or {}), min(_SAMPLED_ROWS, sample_size(len(source.features)))
     with source.table.cells_of(typed.numbers):
-        schema = _schema(typed, estimator.na_codes, chosen)
+        identifiers: dict[str, Kind] = {name: "identifier" for name in typed.identifiers if name not in chosen}
+        schema = infer_schema(typed.frame, na_codes=estimator.na_codes, kinds={**identifiers, **chosen})
+    reason = "a different integer in each row, rising or falling within files"
+    schema = Schema(
+        tuple(dataclasses.replace(column, reason=reason) if column.name in identifiers else column for column in schema)
+    )
     variables = check_blocks(estimator.variables, schema.names, "variable")
     together = [*variables.values(), *check_blocks(estimator.groups, schema.names, "group", variables).values()]
     rows = "row that types are read from"
@@ -218,15 +223,6 @@ def scan(
     result.sample = sample.rows()
     result.held = RowBatch.joined(held) if held else None
     return result
-
-
-def _schema(typed: TypeRows, na_codes: Any, kinds: dict[str, Any]) -> Schema:
-    identifiers: dict[str, Kind] = {name: "identifier" for name in typed.identifiers if name not in kinds}
-    schema = infer_schema(typed.frame, na_codes=na_codes, kinds={**identifiers, **kinds})
-    reason = "a different integer in each row, rising or falling within files"
-    return Schema(
-        tuple(dataclasses.replace(column, reason=reason) if column.name in identifiers else column for column in schema)
-    )
 
 
 class _BottomK:

@@ -50,8 +50,9 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 
 def epochs_in(folder: Path) -> int:
     """Return how many epochs a folder's checkpoint has behind it. 0: none, or it cannot be read."""
+    path = folder / CHECKPOINT_NAME
     try:
-        return len(read_checkpoint(folder / CHECKPOINT_NAME, torch.device("cpu"))["history"])
+        return len(read_checkpoint(path, torch.device("cpu"))["history"]) if path.exists() else 0
     except (EnvironmentProblem, KeyError, TypeError):
         return 0
 

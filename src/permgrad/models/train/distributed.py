@@ -16,16 +16,18 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import Tensor
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
-from permgrad.base.checks import is_whole
-from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, shown
+from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError
 from permgrad.models.devices import full_float32
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.learner import DivergenceError, Learner, Team, TrainingJob, TrainingOutcome
+from permgrad.models.train.learner import DivergenceError, Learner, TrainingJob, TrainingOutcome
+from permgrad.models.train.rows import Rows
 
 _TASK, _RESULT, _ERROR, _MEETING = "task.pickle", "result.pt", "error.json", "meeting"
 #: What an error of a process is raised as.
@@ -34,29 +36,52 @@ _POLL_SECONDS, _GRACE_SECONDS = 0.05, 5.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
-    """What every process needs: the training, ``"cpu"`` or ``"cuda"``, how many devices, and threads of each."""
+class Team:
+    """One device of those that have the same weights and share each batch on torch's process group, number ``rank``."""
 
-    job: TrainingJob
-    kind: str
-    devices: int
-    threads: int
+    rank: int
+    size: int
+    device: torch.device
+
+    def share(self, batch: Rows) -> Rows:
+        """Return every ``size``-th row, or all rows if there are too few for two each."""
+        return batch if len(batch) < 2 * self.size else batch.take(slice(self.rank, None, self.size))
+
+    def weight(self, share: int, batch: int) -> float:
+        """Return the weight of the mean over this device's rows in the mean over the batch."""
+        # Where all devices compute the batch, each counts alike.
+        return 1 / self.size if share == batch else share / batch
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Put the sum over all devices in the place of each tensor: one message for all of them."""
+        if tensors:
+            flat = _flatten_dense_tensors(list(tensors))
+            torch.distributed.all_reduce(flat)
+            for tensor, total in zip(tensors, _unflatten_dense_tensors(flat, list(tensors)), strict=True):
+                tensor.copy_(total)
+
+    def agree(self, judge: Callable[[Rows], tuple[float, float]], rows: Rows) -> tuple[float, float]:
+        """Return the first device's judgement of some rows. The others do not compute it."""
+        judged = torch.tensor(judge(rows) if self.rank == 0 else (0.0, 0.0), dtype=torch.float64, device=self.device)
+        torch.distributed.broadcast(judged, src=0)
+        score, temperature = judged.tolist()
+        return score, temperature
 
 
 # ---- the process that asks -----------------------------------------------------------------------------------------
-def train_together(task: Task) -> TrainingOutcome:
-    """Start the processes, wait for them, and return what they found."""
+def train_together(job: TrainingJob, kind: str, devices: int, threads: int) -> TrainingOutcome:
+    """Start a process for each device, of ``kind`` ``"cpu"`` or ``"cuda"``, wait for them, and return the outcome."""
     with tempfile.TemporaryDirectory(prefix="permgrad-training-") as name:
         folder = Path(name)
         try:
-            (folder / _TASK).write_bytes(pickle.dumps(task))
+            (folder / _TASK).write_bytes(pickle.dumps((job, kind, devices, threads)))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise InputError(
                 f"Training on several devices needs a network and rows that can be pickled: {error}",
                 hint="Define your own layouts and image methods in a module, or pass devices=1.",
                 code="PG031",
             ) from error
-        _wait(folder, task.devices)
+        _wait(folder, devices)
         state = torch.load(folder / _RESULT, weights_only=True)
     return TrainingOutcome(**state)
 
@@ -117,12 +142,18 @@ def _raise(folder: Path, rank: int, code: int) -> None:
 
 # ---- one process of them -------------------------------------------------------------------------------------------
 def main(folder: Path, rank: int) -> int:
-    """Do this process's share of the task in a folder."""
-    _end_with_parent()
+    """Do this process's share of the task in a folder. End with the process that started it."""
+
+    def listen() -> None:
+        # Not sys.stdin: its lock, held here, would keep the process from ending.
+        os.read(0, 1)
+        os._exit(1)
+
+    threading.Thread(target=listen, daemon=True).start()
     try:
         # Our own file, written a moment ago into a folder that nobody else may open.
-        task: Task = pickle.loads((folder / _TASK).read_bytes())  # noqa: S301
-        outcome = _work(task, folder, rank)
+        task = pickle.loads((folder / _TASK).read_bytes())  # noqa: S301
+        outcome = _work(folder, rank, *task)
         if rank == 0:
             torch.save(dataclasses.asdict(outcome), folder / _RESULT)
     except Exception as error:  # noqa: BLE001 — told to the user by the process that started us
@@ -140,57 +171,22 @@ def _tell(folder: Path, rank: int, error: PermgradError) -> int:
     return 1
 
 
-def _end_with_parent() -> None:
-    def listen() -> None:
-        # Not sys.stdin: its lock, held here, would keep the process from ending.
-        os.read(0, 1)
-        os._exit(1)
-
-    threading.Thread(target=listen, daemon=True).start()
-
-
-def _work(task: Task, folder: Path, rank: int) -> TrainingOutcome:
-    cpu = task.kind == "cpu"
+def _work(folder: Path, rank: int, job: TrainingJob, kind: str, devices: int, threads: int) -> TrainingOutcome:
+    cpu = kind == "cpu"
     device = torch.device("cpu") if cpu else torch.device("cuda", rank)
     if cpu:
-        torch.set_num_threads(task.threads)
+        torch.set_num_threads(threads)
     else:
         torch.cuda.set_device(device)
     torch.distributed.init_process_group(
-        "gloo" if cpu else "nccl", init_method=(folder / _MEETING).as_uri(), rank=rank, world_size=task.devices
+        "gloo" if cpu else "nccl", init_method=(folder / _MEETING).as_uri(), rank=rank, world_size=devices
     )
     try:
-        with sheltered(task.job.seed), full_float32():
-            outcome = Learner(task.job, Team(rank, task.devices, device)).run()
+        with sheltered(job.seed), full_float32():
+            outcome = Learner(job, device, Team(rank, devices, device)).run()
     finally:
         torch.distributed.destroy_process_group()
     return dataclasses.replace(outcome, best_state={name: value.cpu() for name, value in outcome.best_state.items()})
-
-
-def devices_faults(devices: Any, device: torch.device) -> list[InputError]:
-    """Return the error for a number of devices that cannot be used, or nothing."""
-    if isinstance(devices, str) and devices == "auto":
-        return []
-    hint = "Pass devices=1."
-    if not is_whole(devices) or devices < 1:
-        problem = f"devices must be 'auto' or an integer of at least 1, got {shown(devices)}"
-        return [InputError(problem, hint=hint, code="PG002")]
-    # Two processors are allowed anywhere, so that code for several can be tried on the smallest machine.
-    most = torch.cuda.device_count() if device.type == "cuda" else max(2, os.cpu_count() or 1)
-    if device.type in ("cpu", "cuda") and devices > most:
-        problem = f"devices must be at most {most} on this machine, got {devices}"
-        return [InputError(problem, hint=hint if device.type == "cpu" else f"Pass devices={most}.", code="PG064")]
-    if device.index is not None and devices > 1:
-        problem = f"device={str(device)!r} names one device, but devices={devices}"
-        return [InputError(problem, hint=f"Pass device={device.type!r}.", code="PG006")]
-    return []
-
-
-def count_devices(devices: Any, device: torch.device) -> int:
-    """Return how many devices ``devices`` stands for: ``"auto"`` is all GPUs, and one processor."""
-    if devices != "auto":
-        return int(devices)
-    return torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
 
 
 if __name__ == "__main__":

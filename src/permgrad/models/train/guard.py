@@ -28,32 +28,12 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR
 def untouched() -> Iterator[None]:
     """Run the body, then put back all that this module's title names. Torch's generators are ``forked_torch``'s."""
     python_random, numpy_random = random.getstate(), np.random.get_state()  # noqa: NPY002 — the user's global state
-    before = [(read(), read, write) for read, write in _settings()]
-    try:
-        yield
-    finally:
-        random.setstate(python_random)
-        np.random.set_state(numpy_random)  # noqa: NPY002 — as above
-        for value, read, write in before:
-            # Not without need: some calls load torch's compiler, or are refused.
-            if read() != value:
-                write(value)
-
-
-@contextlib.contextmanager
-def sheltered(seed: int) -> Iterator[None]:
-    """Run the body as if in a fresh process: torch seeded, float32, gradients on. ``untouched`` for everything else."""
-    with untouched(), forked_torch(seed), torch.inference_mode(mode=False), torch.enable_grad():
-        torch.set_default_dtype(torch.float32)
-        yield
-
-
-def _settings() -> list[tuple[Read, Write]]:
-    """Return how each setting of the process is read and written."""
-    cudnn = torch.backends.cudnn
+    environment = dict(os.environ)
+    folder, cudnn = None, torch.backends.cudnn
+    with contextlib.suppress(FileNotFoundError):
+        folder = os.getcwd()  # noqa: PTH109 — a plain string is put back
+    # How each setting of the process is read and written.
     settings: list[tuple[Read, Write]] = [
-        (lambda: dict(os.environ), _set_environment),
-        (_working_folder, _change_folder),
         (_loggers, _put_back_loggers),
         # Not warnings.catch_warnings: it also resets what each module has shown already, which would repeat warnings.
         (lambda: list(warnings.filters), _put_back_filters),
@@ -77,26 +57,30 @@ def _settings() -> list[tuple[Read, Write]]:
         # Handlers can be set by the main thread alone. One of None was not set from Python, and cannot be put back.
         numbers = [number for number in _SIGNALS if signal.getsignal(number) is not None]
         settings += [(partial(signal.getsignal, number), partial(signal.signal, number)) for number in numbers]
-    return settings
-
-
-def _set_environment(variables: dict[str, str]) -> None:
-    for name in set(os.environ) - set(variables):
-        del os.environ[name]
-    os.environ.update({name: value for name, value in variables.items() if os.environ.get(name) != value})
-
-
-def _working_folder() -> str | None:
+    before = [(read(), read, write) for read, write in settings]
     try:
-        return os.getcwd()  # noqa: PTH109 — a plain string is put back
-    except FileNotFoundError:
-        return None
+        yield
+    finally:
+        random.setstate(python_random)
+        np.random.set_state(numpy_random)  # noqa: NPY002 — as above
+        for name in set(os.environ) - set(environment):
+            del os.environ[name]
+        os.environ.update({name: value for name, value in environment.items() if os.environ.get(name) != value})
+        if folder is not None:
+            with contextlib.suppress(OSError):
+                os.chdir(folder)
+        for value, read, write in before:
+            # Not without need: some calls load torch's compiler, or are refused.
+            if read() != value:
+                write(value)
 
 
-def _change_folder(folder: str | None) -> None:
-    if folder is not None:
-        with contextlib.suppress(OSError):
-            os.chdir(folder)
+@contextlib.contextmanager
+def sheltered(seed: int) -> Iterator[None]:
+    """Run the body as if in a fresh process: torch seeded, float32, gradients on. ``untouched`` for everything else."""
+    with untouched(), forked_torch(seed), torch.inference_mode(mode=False), torch.enable_grad():
+        torch.set_default_dtype(torch.float32)
+        yield
 
 
 def _put_back_filters(filters: list[Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a step and an epoch of a training do, on one device or on several that share each batch, and the loop over them.
+"""What a step and an epoch of a training do, and the loop over them.
 
 Row order, dropout and learning rate are functions of the seed and the epoch number alone, so that a stopped and resumed
 training ends with identical weights (docs/reproducibility.md).
@@ -12,23 +12,23 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
+from permgrad.base.checks import check_choice
 from permgrad.base.errors import EnvironmentProblem, InputError, is_out_of_memory
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed
 from permgrad.models.batches import in_batches
-from permgrad.models.devices import mixed_precision, rows_at_once
+from permgrad.models.devices import PRECISIONS
 from permgrad.models.estimators.calibration import best_temperature, class_logits
-from permgrad.models.fast.inference import fold
+from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.losses import losses
 from permgrad.models.network.members import MemberScale
+from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train.checkpoint import (
     CHECKPOINT_NAME,
     EPOCH,
@@ -43,7 +43,7 @@ from permgrad.models.train.rows import Rows, TrainingRows, count_batches
 from permgrad.models.train.schedules import schedules
 
 if TYPE_CHECKING:
-    from permgrad.models.network.network import HybridNetwork
+    from permgrad.models.train.distributed import Team
 
 #: Called after each epoch with its line of the history. True ends the training there, with the best weights so far.
 EpochWatcher = Callable[[Mapping[str, float]], bool | None]
@@ -120,52 +120,22 @@ class TrainingOutcome:
     diverged: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Team:
-    """One device of those that have the same weights and share each batch on torch's process group, number ``rank``."""
-
-    rank: int = 0
-    size: int = 1
-    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
-
-    def share(self, batch: Rows) -> Rows:
-        """Return every ``size``-th row, or all rows if there are too few for two each."""
-        return batch if len(batch) < 2 * self.size else batch.take(slice(self.rank, None, self.size))
-
-    def weight(self, share: int, batch: int) -> float:
-        """Return the weight of the mean over this device's rows in the mean over the batch."""
-        # Where all devices compute the batch, each counts alike.
-        return 1 / self.size if share == batch else share / batch
-
-    def add_up(self, tensors: Sequence[Tensor]) -> None:
-        """Put the sum over all devices in the place of each tensor: one message for all of them."""
-        if tensors:
-            flat = _flatten_dense_tensors(list(tensors))
-            torch.distributed.all_reduce(flat)
-            for tensor, total in zip(tensors, _unflatten_dense_tensors(flat, list(tensors)), strict=True):
-                tensor.copy_(total)
-
-    def agree(self, judge: Callable[[], tuple[float, float]]) -> tuple[float, float]:
-        """Return the result of the first device. The others do not compute it."""
-        judged = torch.tensor(judge() if self.rank == 0 else (0.0, 0.0), dtype=torch.float64, device=self.device)
-        torch.distributed.broadcast(judged, src=0)
-        score, temperature = judged.tolist()
-        return score, temperature
-
-
 class Learner:
-    """One network with its optimizer: takes steps, validates, keeps the best weights."""
+    """One network with its optimizer, alone or as one of a ``team``: takes steps, validates, keeps the best weights."""
 
-    def __init__(self, job: TrainingJob, team: Team | None = None) -> None:
-        self.team = Team() if team is None else team
+    def __init__(self, job: TrainingJob, device: torch.device | str = "cpu", team: Team | None = None) -> None:
         self.job, self.options, self.seed = job, job.options, job.seed
-        held, device = job.validation_rows, self.team.device
-        self.network, self.train_rows = job.network.to(device), job.train_rows.to(device)
+        held, device, self.team = job.validation_rows, torch.device(device), team
+        self.device, self.network, self.train_rows = device, job.network.to(device), job.train_rows.to(device)
         self.validation_rows = None if held is None else held.to(device)
         self.steps_per_epoch = count_batches(len(self.train_rows), self.options.batch_size)
         self.optimizer = build_optimizer(self.network, self.options)
         self._trained = [weight for weight in self.network.parameters() if weight.requires_grad]
-        self._products = mixed_precision(device, self.options.precision)
+        precision = self.options.precision
+        check_choice("precision", precision, PRECISIONS)
+        self._products: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if precision not in ("auto", "float32"):
+            self._products = torch.autocast(device.type, dtype=getattr(torch, precision))
         # Freed blocks up to twice the largest that was ever freed stay with the process (mallopt(3), glibc): a step
         # takes a fifth longer where each asks for its megabytes anew. This block is never written to.
         with contextlib.suppress(RuntimeError):
@@ -186,19 +156,18 @@ class Learner:
         """Take all steps, from where the checkpoint is if there is one, for a sheltered process."""
         # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-        folder, first = self.job.checkpoint_folder, self.team.rank == 0
+        folder, first = self.job.checkpoint_folder, self.team is None or self.team.rank == 0
         checkpoint = None if folder is None else Path(folder) / CHECKPOINT_NAME
         if checkpoint is not None and checkpoint.exists():
-            self.load_state(read_checkpoint(checkpoint, self.team.device), checkpoint)
+            self.load_state(read_checkpoint(checkpoint, self.device), checkpoint)
         stopped = on_epoch is not None and any(on_epoch(record) for record in self.history)
-        steps = (self.options.max_epochs - self.epoch) * self.steps_per_epoch
+        steps = (self.options.max_epochs - len(self.history)) * self.steps_per_epoch
         patience = math.inf if self.options.patience is None or self.validation_rows is None else self.options.patience
         with Progress(steps, "training", self.job.progress if first else False, lines=False) as bar:
-            while not stopped and self.epoch < self.options.max_epochs:
-                if self.epoch and self.epoch - self.best_epoch >= patience:
+            while not stopped and len(self.history) < self.options.max_epochs:
+                if self.history and len(self.history) - self.best_epoch >= patience:
                     break
-                self.start_epoch()
-                for number, rows in enumerate(self.batches()):
+                for number, rows in enumerate(self.start_epoch()):
                     self.step(rows, number)
                     bar.advance()
                 self.end_epoch()
@@ -211,17 +180,13 @@ class Learner:
         return TrainingOutcome(self.history, self.best_epoch, self.best_temperature, self.best_state, self.diverged)
 
     # -- one epoch ------------------------------------------------------------------------------------------------
-    @property
-    def epoch(self) -> int:
-        """Number of finished epochs."""
-        return len(self.history)
-
-    def start_epoch(self) -> None:
-        """Prepare what the next epoch's steps need."""
+    def start_epoch(self) -> Iterator[Rows]:
+        """Prepare what the next epoch's steps need, and return its batches."""
+        epoch = len(self.history)
         # Each device draws its own dropout. The first as if it were alone.
-        keys = ("dropout", self.epoch, self.team.rank) if self.team.rank else ("dropout", self.epoch)
+        keys = ("dropout", epoch, self.team.rank) if self.team is not None and self.team.rank else ("dropout", epoch)
         torch.manual_seed(derive_seed(self.seed, *keys) % 2**63)
-        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.team.device)
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self._started = time.perf_counter()
         self.network.train()
         if self.average:
@@ -229,22 +194,33 @@ class Learner:
             floats = [pair for pair in pairs if pair[1].is_floating_point()]
             self._averaged = [average for average, _ in floats], [value for _, value in floats]
             self._counted = [pair for pair in pairs if not pair[1].is_floating_point()]
-
-    def batches(self) -> Iterator[Rows]:
-        """Return the batches of the coming epoch."""
-        return self.train_rows.batches(self.options.batch_size, self.seed, self.epoch)
+        return self.train_rows.batches(self.options.batch_size, self.seed, epoch)
 
     def step(self, rows: Rows, number: int) -> None:
         """Take one optimizer step on a batch, the given one of the epoch: on this device's share of it."""
         options, together = self.options, len(rows.y)
         share = number / self.steps_per_epoch if options.schedule_unit == "step" else 0.0
-        rate = self._schedule((self.epoch + share) / options.max_epochs, options.learning_rate)
+        rate = self._schedule((len(self.history) + share) / options.max_epochs, options.learning_rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        if self.team.size > 1:
+        if self.team is not None:
             rows = self.team.share(rows)
+        y, weight, members = rows.y, rows.weight, getattr(self.network, "members", 1)
         try:
-            loss = self._follow(rows, together)
+            with self._products:
+                # Every member has its own loss, as if it were alone.
+                outputs = self.network(rows.x) if members == 1 else self.network.member_outputs(rows.x).flatten(0, 1)
+            if members > 1:
+                y, weight = y.repeat_interleave(members), weight.repeat_interleave(members)
+            loss = training_loss(outputs.float(), y, weight, options)
+            for trained in self._trained:
+                trained.grad = None
+            if self.team is None:
+                loss.backward()
+            else:
+                loss = loss * self.team.weight(len(rows), together)
+                loss.backward()
+                self.team.add_up([trained.grad for trained in self._trained if trained.grad is not None])
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -264,29 +240,9 @@ class Learner:
             for average, value in self._counted:
                 average.copy_(value)
 
-    def _follow(self, rows: Rows, together: int) -> Tensor:
-        """Return the loss of this device's rows and leave its gradients. ``together``: rows of all devices."""
-        x, y, weight = rows.x, rows.y, rows.weight
-        members = getattr(self.network, "members", 1)
-        with self._products:
-            # Every member has its own loss, as if it were alone.
-            outputs = self.network(x) if members == 1 else self.network.member_outputs(x).flatten(0, 1)
-        if members > 1:
-            y, weight = y.repeat_interleave(members), weight.repeat_interleave(members)
-        loss = training_loss(outputs.float(), y, weight, self.options)
-        for trained in self._trained:
-            trained.grad = None
-        if self.team.size == 1:
-            loss.backward()
-        else:
-            loss = loss * self.team.weight(len(rows), together)
-            loss.backward()
-            self.team.add_up([trained.grad for trained in self._trained if trained.grad is not None])
-        return loss
-
     def end_epoch(self) -> None:
         """Validate, write the history, keep the weights if they are the best so far."""
-        if self.team.size > 1:
+        if self.team is not None:
             statistics = [value for value in self.network.buffers() if value.is_floating_point()]
             self.team.add_up([self._loss_sum])
             self.team.add_up(statistics)
@@ -299,8 +255,8 @@ class Learner:
         if self.validation_rows is not None:
             if self.average:
                 self.network.load_state_dict(self.average)
-            judge = partial(self._judge, self.validation_rows)
-            score, temperature = judge() if self.team.size == 1 else self.team.agree(judge)
+            rows, team = self.validation_rows, self.team
+            score, temperature = self._judge(rows) if team is None else team.agree(self._judge, rows)
             validation_loss = score
             if self.average:
                 self.network.load_state_dict(present)
@@ -309,15 +265,15 @@ class Learner:
             score = math.nan
         wrong = next((loss for loss in (train_loss, score) if not math.isfinite(loss)), None)
         if wrong is not None:
-            self.diverged = f"the loss became {wrong} in epoch {self.epoch + 1}"
+            self.diverged = f"the loss became {wrong} in epoch {len(self.history) + 1}"
             if not self.best_state:
                 raise DivergenceError(self.diverged, code="PG041")
             return
-        numbers = (self.epoch + 1, train_loss, validation_loss, rate, time.perf_counter() - self._started)
+        numbers = (len(self.history) + 1, train_loss, validation_loss, rate, time.perf_counter() - self._started)
         self.history.append({name: float(number) for name, number in zip(EPOCH, numbers, strict=True)})
         # Without validation rows nothing can be compared honestly: the last weights are kept.
         if self.validation_rows is None or score < self.best_loss:
-            self.best_loss, self.best_epoch, self.best_temperature = score, self.epoch, temperature
+            self.best_loss, self.best_epoch, self.best_temperature = score, len(self.history), temperature
             self.best_state = {name: value.clone() for name, value in weights.items()}
 
     def _judge(self, rows: Rows) -> tuple[float, float]:
@@ -406,11 +362,11 @@ def mean_loss(outputs: Tensor, rows: Rows, loss: str) -> float:
 def predict(network: HybridNetwork, rows: Rows) -> Tensor:
     """Return the outputs ``(rows, outputs)`` in eval mode. The caller is inside ``full_float32``."""
     was_training, outputs = network.training, list[Tensor]()
-    size = rows_at_once(rows.x.device, on_processor=_EVALUATION_ROWS, on_accelerator=_EVALUATION_ROWS_ACCELERATOR)
+    size = _EVALUATION_ROWS if rows.x.device.type == "cpu" else _EVALUATION_ROWS_ACCELERATOR
     network.eval()
     try:
         # Two thirds of the time of the layers as they stand, for the published network.
-        forward = fold(network) or network
+        forward = FoldedNetwork(network) if isinstance(network, HybridNetwork) else network
         in_batches(len(rows), size, lambda part: outputs.append(forward(rows.x[part])))
     finally:
         network.train(was_training)

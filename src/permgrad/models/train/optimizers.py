@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 
-_BETAS, _EPS = (0.9, 0.999), 1e-8
+_BETAS, _EPS, _MOMENTS = (0.9, 0.999), 1e-8, ("exp_avg", "exp_avg_sq")
 
 
 class Adam:
@@ -33,18 +33,13 @@ class Adam:
             weights = [weight for weight in group["params"] if weight.grad is not None]
             for weight in weights:
                 if weight not in self._state:
-                    self._state[weight] = _first_state(weight)
-            states = [self._state[weight] for weight in weights]
+                    moments = {name: torch.zeros_like(weight) for name in _MOMENTS}
+                    self._state[weight] = {"step": torch.zeros((), device=weight.device), **moments}
+            slopes, names = [weight.grad for weight in weights], (*_MOMENTS, "step")
+            first, second, steps = ([self._state[weight][name] for weight in weights] for name in names)
             (beta1, beta2), numbers = group["betas"], {name: group[name] for name in ("lr", "weight_decay", "eps")}
-            self._update(
-                weights,
-                [weight.grad for weight in weights],
-                [state["exp_avg"] for state in states],
-                [state["exp_avg_sq"] for state in states],
-                [],
-                [state["step"] for state in states],
-                **{"fused": True, "amsgrad": False, "maximize": False, "beta1": beta1, "beta2": beta2, **numbers},
-            )
+            how = {"fused": True, "amsgrad": False, "maximize": False, "beta1": beta1, "beta2": beta2, **numbers}
+            self._update(weights, slopes, first, second, [], steps, **how)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the optimiser as ``torch.optim`` writes it. Weights that never moved have none."""
@@ -58,15 +53,9 @@ class Adam:
             group.update({name: stored[name] for name in ("lr", "betas", "eps", "weight_decay")})
         self._state = {}
         for place, stored in state_dict["state"].items():
-            state = self._state[self._weights[place]] = _first_state(self._weights[place])
-            for name, value in state.items():
-                value.copy_(stored[name])
-
-
-def _first_state(weight: nn.Parameter) -> dict[str, torch.Tensor]:
-    """Return a weight's state before its first step."""
-    moments = {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
-    return {"step": torch.zeros((), device=weight.device), **moments}
+            weight = self._weights[place]
+            moments = {name: torch.zeros_like(weight).copy_(stored[name]) for name in _MOMENTS}
+            self._state[weight] = {"step": torch.zeros((), device=weight.device).copy_(stored["step"]), **moments}
 
 
 Optimizer: TypeAlias = Adam | torch.optim.SGD

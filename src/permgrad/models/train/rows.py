@@ -28,11 +28,6 @@ class Rows:
     def __len__(self) -> int:
         return len(self.x)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the rows are."""
-        return self.x.device
-
     def to(self, device: torch.device) -> Rows:
         """Return the same rows on a device."""
         return Rows(self.x.to(device), self.y.to(device), self.weight.to(device))
@@ -43,7 +38,7 @@ class Rows:
 
     def batches(self, size: int, seed: int, epoch: int) -> Iterator[Rows]:
         """Yield the batches of an epoch, in an order that is a function of the seed and the epoch's number."""
-        order = torch.from_numpy(generator(seed, "row order", epoch).permutation(len(self))).to(self.device)
+        order = torch.from_numpy(generator(seed, "row order", epoch).permutation(len(self))).to(self.x.device)
         last = count_batches(len(self), size) - 1
         for number in range(last):
             yield self.take(order[number * size : (number + 1) * size])

@@ -35,7 +35,9 @@ def cosine(done: float, rate: float) -> float:
 @schedules.register("flat_cosine")
 def flat_cosine(done: float, rate: float) -> float:
     """Stay at ``rate`` for the first half, then fall to 0 along a cosine."""
-    return rate if done < _FLAT_SHARE else cosine((done - _FLAT_SHARE) / (1 - _FLAT_SHARE), rate)
+    if done < _FLAT_SHARE:
+        return rate
+    return rate * 0.5 * (1 + math.cos(math.pi * ((done - _FLAT_SHARE) / (1 - _FLAT_SHARE))))
 
 
 @schedules.register("one_cycle")

@@ -7,9 +7,8 @@ import torch
 from permgrad.base.errors import InputError, two_sentences, warn_user
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
-from permgrad.models.train.distributed import Task, train_together
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.learner import DivergenceError, EpochWatcher, Learner, Team, TrainingJob, TrainingOutcome
+from permgrad.models.train.learner import DivergenceError, EpochWatcher, Learner, TrainingJob, TrainingOutcome
 from permgrad.models.train.rows import Rows
 
 #: Encoded columns are near 1 in size. One this large can drive a network's outputs, and its loss, out of bounds.
@@ -35,11 +34,13 @@ def train(
     try:
         with sparing(), sheltered(job.seed):
             if devices > 1:
+                from permgrad.models.train.distributed import train_together
+
                 threads = max(1, torch.get_num_threads() // devices)
-                outcome = train_together(Task(job, device.type, devices, threads))
+                outcome = train_together(job, device.type, devices, threads)
             else:
                 with full_float32():
-                    outcome = Learner(job, Team(device=device)).run(on_epoch)
+                    outcome = Learner(job, device).run(on_epoch)
             network = job.network.to(device)
             network.load_state_dict(outcome.best_state)
             if outcome.best_temperature != 1.0:
@@ -48,12 +49,8 @@ def train(
     except DivergenceError as error:
         raise DivergenceError(f"Training diverged: {error.problem}", hint=_what_to_do(job), code="PG041") from None
     if outcome.diverged:
-        warn_user(
-            two_sentences(
-                f"Training diverged: {outcome.diverged}, and the weights of epoch {outcome.best_epoch} are used",
-                _what_to_do(job),
-            )
-        )
+        fact = f"Training diverged: {outcome.diverged}, and the weights of epoch {outcome.best_epoch} are used"
+        warn_user(two_sentences(fact, _what_to_do(job)))
     return outcome
 
 

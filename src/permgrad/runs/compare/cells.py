@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 from sklearn.base import clone
 
 from permgrad.attribution.explain import explain
@@ -33,7 +34,6 @@ from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.baselines import BaselineRows, FittedBaseline, baselines, fit_baseline, natural_table
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
 from permgrad.evaluation.metrics import metrics
-from permgrad.models.devices import computing_threads
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.presets import get_preset
 from permgrad.runs.compare.plan import ComparedTable, ComparisonPlan, Fold, Model, loss_of
@@ -120,7 +120,7 @@ def do_cell(
         elif model.estimator is not None:
             fitted = _fit_estimator(model, table, fold, seed)
         else:
-            fitted = _fit_baseline(model, table, fold, seed, threads or computing_threads())
+            fitted = _fit_baseline(model, table, fold, seed, threads or torch.get_num_threads())
         cell.fit_seconds, cell.processor_seconds = fitted.model.seconds, fitted.model.processor_seconds
         guess = fitted.model.guess((fitted.rows_of or fitted.form)(table.X.iloc[fold.test]))
         values = fitted.model.score(table.y[fold.test], guess, table.positive)

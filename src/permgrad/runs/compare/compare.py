@@ -26,7 +26,7 @@ from permgrad.data.types.column_types import Kind
 from permgrad.evaluation.comparison import PAGE, RECORD, Comparison
 from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.models.devices import torch_threads
-from permgrad.models.estimators.settings import check_preset, device_faults, raise_faults
+from permgrad.models.estimators.settings import check_preset, choose_device
 from permgrad.runs.compare.cells import FOLDER, ComparisonCell, do_cell, read_cell, write_cell
 from permgrad.runs.compare.plan import (
     ComparedTable,
@@ -58,7 +58,7 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     plan = make_plan(request.models, **{name: getattr(request, name) for name in names})
     if request.metric is not None:
         check_choice("metric", request.metric, metrics)
-    raise_faults(device_faults(request.device))
+    choose_device(request.device)
     configuration = {**request_configuration(request), **plan.configuration()}
     folder = request.folder
     presets = {f"preset {model}": Path(model) for model in request.models if model.endswith(".json")}
@@ -331,7 +331,7 @@ def compare(
     folder = None if out is None else check_path("out", out)
     columns = {"variables": variables, "na_codes": na_codes, "kinds": kinds}
     table = from_arrays(X, y, task=task, groups=groups, name=name, positive=positive, **columns)
-    raise_faults(device_faults(device))
+    choose_device(device)
     plan = make_plan(
         models,
         folds=folds,

@@ -47,15 +47,12 @@ from permgrad.evaluation.baselines import (
 )
 from permgrad.imaging.layout import StoredLayout, check_layout, fit_layout, layout_to_dict, make_layout
 from permgrad.imaging.picture import layout_svg
-from permgrad.models.devices import computing_threads
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-from permgrad.models.estimators.image_table import ImageTableModel, image_presets
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
 from permgrad.models.estimators.presets import Preset, get_preset
 from permgrad.models.estimators.settings import (
     TASK_LOSSES,
     choose_device,
-    device_faults,
     resolve_settings,
 )
 from permgrad.models.network.summary import TrainingTime, measure_training_time
@@ -215,7 +212,7 @@ class RunWork:
             classes=getattr(self.model, "classes_", np.zeros(0)),
             names=names,
             seed=self.request.seed,
-            threads=computing_threads(),
+            threads=torch.get_num_threads(),
             positive=inputs.positive,
             guesses=guesses,
         )
@@ -242,9 +239,10 @@ class RunWork:
 def check_options(request: RunRequest, task: str | None = None) -> None:
     """Refuse a preset, a batch size or a device that cannot be used. ``task``: None before the table is read."""
     if request.images:
+        from permgrad.models.estimators.image_table import image_presets  # a table alone needs none of it
+
         image_presets.get(request.preset)
-        if faults := device_faults(request.device):
-            raise faults[0]
+        choose_device(request.device)
         return
     # Whether the preset's loss suits the task is checked once that is known.
     loss = TASK_LOSSES["classification"][0] if task is None else None
@@ -271,6 +269,8 @@ def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: 
     """Return the unfitted estimator of a run, or of another ``preset`` than the request names."""
     options: dict[str, Any] = {"random_state": request.seed, "device": request.device, **inputs.encoder_options}
     if request.images:
+        from permgrad.models.estimators.image_table import ImageTableModel  # as above
+
         return ImageTableModel(inputs.task, preset=request.preset, image_size=request.image_size, **options)
     kind = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
     chosen: Any = request.preset if preset is None else preset
@@ -317,7 +317,7 @@ def data_stage(work: RunWork) -> None:
     write_json_atomic(folder / COLUMNS, work.columns)
     with atomic_path(folder / "split.npz") as temporary, temporary.open("wb") as stream:
         np.savez(stream, **{part: inputs.parts[part].numbers for part in PARTS})  # type: ignore[arg-type]
-    threads = computing_threads()
+    threads = torch.get_num_threads()
     machine = f"{this_machine()}, {counted(threads, 'thread')}, device {choose_device(request.device)}"
     # Paths that are valid from any folder, or names of data sets.
     files = {"table": request.table, "test": request.test}
@@ -429,8 +429,9 @@ def _plan(work: RunWork, ready: Prepared, features: int, done: int, others: floa
     if plan.cut:
         clock.cut.append(plan.cut)
     per_epoch = clock.per_row * plan.rows
-    left = TrainingTime(per_epoch, per_epoch * plan.epochs, plan.epochs).after(done)
-    expected = {"training": per_epoch * min(left.epochs_at_most, USUAL_EPOCHS)}
+    epochs = max(plan.epochs - done, 0)
+    left = TrainingTime(per_epoch, per_epoch * epochs, epochs)
+    expected = {"training": per_epoch * min(epochs, USUAL_EPOCHS)}
     expected |= {"baselines": others} if others else {}
     refinement = work.budget.expected_refinement(tested, features)
     refits = work.budget.expected_refits(expected["training"], len(parts["train"]), len(parts["validation"]))
@@ -463,7 +464,7 @@ def say_baselines(work: RunWork) -> float:
     quick, seconds = [name for name in names if not baselines.get(name).costly], 0.0
     if quick:
         rows = BaselineRows(work.encoded["train"].encoded, work.inputs.parts["train"].y)
-        seconds = estimate_seconds(work.inputs.task, rows, quick, seed=request.seed, threads=computing_threads())
+        seconds = estimate_seconds(work.inputs.task, rows, quick, seed=request.seed, threads=torch.get_num_threads())
         work.say(f"  baselines: about {readable(seconds)} for {listed(quick)}")
     if slow := [name for name in names if name not in quick]:
         work.say(f"  baselines: minutes for {listed(slow)}")

@@ -42,7 +42,7 @@ from permgrad.base.progress import Progress, readable
 from permgrad.base.stored import parse_json
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.imaging import StoredLayout, layout_to_dict
-from permgrad.models.estimators.settings import device_faults
+from permgrad.models.estimators.settings import choose_device
 from permgrad.pages.tuning import tuning_page
 from permgrad.runs.folder import folder as folders
 from permgrad.runs.folder.documents import METRICS, read_json, read_metrics
@@ -125,8 +125,7 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
         done = finished_outcome(request, identity, space)
         if done is not None:
             return done
-    if faults := device_faults(request.device):
-        raise faults[0]
+    choose_device(request.device)
     use_threads(request.threads)
     inputs = load_inputs(request.run_request(space.base_name))
     say(headline(inputs))
