@@ -326,7 +326,7 @@ def _group_words(
 def drift_words(compared: Sequence[Mapping[str, Any]], most: int = 3, show: Callable[[str], str] = str) -> str:
     """Return a sentence on how many columns differ clearly between training and test rows, and one for the largest.
 
-    ``compared`` is what ``permgrad.evaluation.drift.find_drift`` returns. Empty if no column differs clearly by enough.
+    ``compared`` is the ``drift`` of ``compare_parts``. Empty if no column differs clearly by enough.
     """
     clear = [one for one in compared if one["clear"]]
     if not clear:

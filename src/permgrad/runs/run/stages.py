@@ -16,7 +16,6 @@ import pandas as pd
 import torch
 
 from permgrad.assess.budget import REPORT, Budget, Clock
-from permgrad.assess.sections.data import compare_parts, find_leaks
 from permgrad.assess.sections.provenance import this_machine
 from permgrad.assess.work import Work, fill
 from permgrad.base.csv_files import write_csv
@@ -37,6 +36,8 @@ from permgrad.evaluation.baselines import (
     run_baselines,
     why_absent,
 )
+from permgrad.evaluation.drift import compare_parts
+from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.imaging.layout import StoredLayout, fit_layout, layout_to_dict, make_layout
 from permgrad.imaging.picture import layout_svg
 from permgrad.models.devices import computing_threads
@@ -245,7 +246,7 @@ def data_stage(work: RunWork) -> None:
         work.say(f"note: {note}")
     train, held, test = (inputs.parts[part] for part in PARTS)
     others = pd.concat([held.frame, test.frame]), np.concatenate([held.y, test.y])
-    leaks = find_leaks((train.frame, train.y), others, inputs.task, inputs.na_codes)
+    leaks = columns_that_tell((train.frame, train.y), others, inputs.task, inputs.na_codes)
     if leaks:
         work.say(f"ALARM: {leak_words(inputs.target, leaks)}")
     same = "target", "task", "task_reason", "split", "shared_rows", "blank_rows", "alike_rows", "variables", "units"
@@ -269,7 +270,8 @@ def data_stage(work: RunWork) -> None:
             str(label): {part: int(counts[part].get(label, 0)) for part in PARTS} for label in classes
         }
     work.data = plain(content)
-    work.columns = plain(compare_parts((train.frame, train.y), (test.frame, test.y), inputs.target, inputs.na_codes))
+    targets = (inputs.target, train.y, test.y)
+    work.columns = plain(compare_parts(train.frame, test.frame, targets=targets, na_codes=inputs.na_codes))
     write_json_atomic(folder / DATA, work.data)
     write_json_atomic(folder / COLUMNS, work.columns)
     with atomic_path(folder / "split.npz") as temporary, temporary.open("wb") as stream:
