@@ -197,23 +197,21 @@ def _scores(
     }
     total, everything = sums["score"], columns["score"].sum()
     score, rest = total / sizes, (everything - total) / (rows - sizes)
-    facts: dict[str, Any] = {"score": score}
+    commonest: dict[str, Any] = {}
     if classes is None:
-        facts["low"], facts["high"], p_values = _mean_test(
-            columns["squares"].sum(), sums["squares"], score, rest, sizes, rows
-        )
+        squares = columns["squares"].sum()
+        low, high, p_values = _mean_test(squares, sums["squares"], score, rest, sizes, rows)
     else:
-        facts["low"], facts["high"] = wilson(score, sizes)
+        low, high = wilson(score, sizes)
         pairs = zip(total.tolist(), sizes.tolist(), strict=True)
         p_values = np.array([_share_test(int(right), int(size), int(everything), rows) for right, size in pairs])
-    facts["rest"] = rest
-    if classes is not None:
         # Classes that no training row has count from −1 downwards.
         places = classes - classes.min()
         table = np.bincount(codes * (places.max() + 1) + places, minlength=len(names) * int(places.max() + 1))
         table = table.reshape(len(names), -1)[used]
-        facts["commonest"] = table.max(axis=1) / sizes
-        facts["rest_commonest"] = (table.sum(axis=0) - table).max(axis=1) / (rows - sizes)
+        commonest["commonest"] = table.max(axis=1) / sizes
+        commonest["rest_commonest"] = (table.sum(axis=0) - table).max(axis=1) / (rows - sizes)
+    facts = {"score": score, "low": low, "high": high, "rest": rest, **commonest}
     if "observed" in sums:
         facts |= {key: sums[key] / sizes for key in ("observed", "predicted")}
     if "called" in sums:

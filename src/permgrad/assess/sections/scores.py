@@ -45,9 +45,10 @@ def scores(work: Work) -> None:
     metrics["constant"], mean = constant_of(work)
     if predicted.inside is not None:
         metrics["intervals"] = score_intervals(predicted.codes, predicted.inside, COVERAGE)
-    others = {name: Predicted(predicted.codes, guess) for name, guess in guesses.items()}
-    for name, facts in against_others(model.task, predicted.scored, others, seed=work.budget.seed).items():
-        metrics["baselines"][name]["ahead"] = facts
+    if guesses:
+        others = {name: Predicted(predicted.codes, guess) for name, guess in guesses.items()}
+        for name, facts in against_others(model.task, predicted.scored, others, seed=work.budget.seed).items():
+            metrics["baselines"][name]["ahead"] = facts
     if work.validation is not None and len(model.classes) == 2 and (model.has_one_logit or work.budget.cost):
         thresholds = cuts(work, (held, held_predicted), (test, predicted))
         metrics |= {} if thresholds is None else {"cuts": thresholds}
