@@ -86,15 +86,6 @@ class Metric:
             return left is not None
         return left > right if self.direction == "higher" else left < right
 
-    def of(self, case: Case) -> float | None:
-        """Return the value of the metric, or None where it is undefined."""
-        if len(case.truth) == 0 or not np.all(np.isfinite(case.predictions)):
-            return None
-        if self.probabilistic and (case.probabilities is None or not np.all(np.isfinite(case.probabilities))):
-            return None
-        value = self.compute(case)
-        return value if value is not None and math.isfinite(value) else None
-
 
 metrics: Registry[Metric] = Registry("metric")
 
@@ -278,7 +269,13 @@ def evaluate(
             case = replace(case, positive=find_positive(classes, positive))
     else:
         case = _regression_case(y, predictions)
-    result: dict[str, Any] = {one.name: one.of(case) for one in metrics.values() if one.task == task}
+    result: dict[str, Any] = {}
+    defined = len(case.truth) > 0 and bool(np.all(np.isfinite(case.predictions)))
+    chances = case.probabilities is not None and bool(np.all(np.isfinite(case.probabilities)))
+    for metric in metrics.values():
+        if metric.task == task:
+            value = metric.compute(case) if defined and (chances or not metric.probabilistic) else None
+            result[metric.name] = value if value is not None and math.isfinite(value) else None
     if task == "classification":
         result["confusion_matrix"] = plain(confusion(case))
         result["labels"] = [plain(label) for label in case.labels]

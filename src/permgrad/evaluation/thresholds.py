@@ -76,7 +76,8 @@ def choose_threshold(
     goodness = -measures["cost"] if by == "cost" else measures[by]
     best = int(np.argmax(goodness))
     score = float(measures[by][best]) + 0.0
-    return Threshold(float(values[best]), by, score, label, len(truth), prices, _at(measures, best))
+    at_best = {name: plain(of_cuts[best]) for name, of_cuts in measures.items()}
+    return Threshold(float(values[best]), by, score, label, len(truth), prices, at_best)
 
 
 def metrics_at(
@@ -100,7 +101,7 @@ def metrics_at(
     called = numbers >= value
     prices = _checked_cost("cost", cost) if cost is not None else {}
     hits, alarms = (np.array([int((rows & called).sum())]) for rows in (truth, ~truth))
-    return _at(_measures(truth, hits, alarms, prices), 0)
+    return {name: plain(of_cut[0]) for name, of_cut in _measures(truth, hits, alarms, prices).items()}
 
 
 # ---- classes that are never predicted --------------------------------------------------------------------------------
@@ -226,10 +227,6 @@ def _measures(truth: Booleans, hits: Any, alarms: Any, cost: Mapping[str, float]
         "confusion_matrix": np.stack([passed, alarms, missed, hits], axis=1).reshape(-1, 2, 2),
     }
     return measures | ({"cost": sum(price * counts[name] for name, price in cost.items())} if cost else {})
-
-
-def _at(measures: Mapping[str, Any], place: int) -> dict[str, Any]:
-    return {name: plain(values[place]) for name, values in measures.items()}
 
 
 def _checked(y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any) -> tuple[Booleans, Floats, Any]:
