@@ -66,31 +66,32 @@ def feature_cards(
     Features that are not one column of the table have no values to show, and get only their name.
     """
     named = [name for name in names[:MOST_CARDS] if name in sample.table.columns]
-    rows = rows[: curve_rows(len(named))]
+    # Many features must not cost more predictions.
+    rows = rows[: max(5, min(MOST_CURVES, MOST_PREDICTIONS // max(len(named) * POINTS, 1)))]
     cards, curves = [], {}
     for name in names[:MOST_CARDS]:
         card: dict[str, Any] = {"feature": name}
-        if name in named:
-            column, numbers = sample.table[name], sample.numbers.get(name)
-            points = points_of(column, numbers)
-            card |= {"values": distribution(column, numbers), "outcome": outcomes(sample, column, numbers)}
-            if len(points.at) > 1 and len(rows):
-                card |= {
-                    "numeric": points.numeric,
-                    "at": points.at,
-                    "label": points.labels,
-                    "dates": numbers is not None,
-                    "levels": points.levels,
-                }
-                curves[name] = effect_curves(sample.raw, name, points, rows, predict)
-                card["mean"] = curves[name].mean(axis=0).tolist()
         cards.append(card)
+        if name not in named:
+            continue
+        column, dates = sample.table[name], sample.numbers.get(name)
+        levels = levels_of(column if dates is None else pd.Series(dates))
+        if levels is not None and dates is not None:
+            levels = levels[0], _dated(column, dates, levels)
+        card["values"] = distribution(column, dates)
+        card["outcome"] = [] if levels is None else outcome_table(levels, sample.outcome, sample.predicted)
+        points = points_of(column, dates)
+        if len(points.at) < 2 or not len(rows):
+            continue
+        card |= {"numeric": points.numeric, "at": points.at, "label": points.labels}
+        card |= {"dates": dates is not None, "levels": points.levels}
+        places = np.repeat(rows, len(points.rows))
+        changed = sample.raw.iloc[places].reset_index(drop=True)
+        changed[name] = sample.raw[name].iloc[np.tile(points.rows, len(rows))].reset_index(drop=True)
+        outputs = np.asarray(predict(places, changed), dtype=np.float64)
+        curves[name] = outputs.reshape(len(rows), len(points.rows), -1)
+        card["mean"] = curves[name].mean(axis=0).tolist()
     return cards, curves
-
-
-def curve_rows(features: int) -> int:
-    """Return of how many rows the curves are computed, so that many features do not cost more predictions."""
-    return max(5, min(MOST_CURVES, MOST_PREDICTIONS // max(features * POINTS, 1)))
 
 
 # ---- curves ----------------------------------------------------------------------------------------------------------
@@ -124,16 +125,6 @@ def points_of(column: pd.Series[Any], dates: Floats | None = None, count: int = 
     )
 
 
-def effect_curves(table: pd.DataFrame, name: str, points: Points, rows: Integers, predict: Predict) -> Floats:
-    """Return the predictions ``(rows, points, outputs)`` of rows that have the feature's value at each point."""
-    places = np.repeat(rows, len(points.rows))
-    changed = table.iloc[places].reset_index(drop=True)
-    donors = table[name].iloc[np.tile(points.rows, len(rows))].reset_index(drop=True)
-    changed[name] = donors
-    outputs = np.asarray(predict(places, changed), dtype=np.float64)
-    return outputs.reshape(len(rows), len(points.rows), -1)
-
-
 def written(value: Any) -> str:
     """Write a value of the table: whole numbers without a point, a moment without its time of day at midnight."""
     if isinstance(value, pd.Timestamp):
@@ -158,16 +149,6 @@ def distribution(column: pd.Series[Any], dates: Floats | None = None) -> dict[st
     levels, counts = np.unique(np.array(texts, dtype=object), return_counts=True)
     shown = np.argsort(-counts, kind="stable")[:LEVELS]
     return {"levels": levels[shown].tolist(), "counts": counts[shown].tolist(), "missing": missing}
-
-
-def outcomes(sample: Sample, column: pd.Series[Any], dates: Floats | None = None) -> list[dict[str, Any]]:
-    """Return for each level of a column its rows, the mean outcomes with their intervals, and the mean predictions."""
-    levels = levels_of(column if dates is None else pd.Series(dates))
-    if levels is None:
-        return []
-    if dates is not None:
-        levels = levels[0], _dated(column, dates, levels)
-    return outcome_table(levels, sample.outcome, sample.predicted)
 
 
 def outcome_table(levels: Levels, outcome: Floats, predicted: Floats) -> list[dict[str, Any]]:
