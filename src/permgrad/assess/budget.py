@@ -115,24 +115,25 @@ class Budget:
     early: Callable[[], Any] | None = None
 
     # ---- the plan ----------------------------------------------------------------------------------------------------
-    def expected_explanation(self, rows: int, features: int, outputs: int) -> float:
-        """Return about how many seconds the explanation will take."""
+    def expected(self, rows: int, features: int, outputs: int) -> tuple[float, float]:
+        """Return about how many seconds the explanation will take, and then a ranking of more rows (0: none).
+
+        The second are with the first report before it.
+        """
         clock = self.clock
         if self.images:
             # A pair takes about as long as a training step on a row, with its part of the other explanations.
             players = features + PATCHES**2 * self.images
-            return clock.per_row * min(rows, MOST_IMAGE_ROWS) * players * IMAGE_REPEATS
+            return clock.per_row * min(rows, MOST_IMAGE_ROWS) * players * IMAGE_REPEATS, 0.0
         first = rows if clock.thorough or rows <= AT_ONCE else FIRST_ROWS
         published = first if clock.thorough else min(rows, PAPER_ROWS)
         swarm = min(rows, self.swarm_rows(outputs)) * max(1, outputs * SWARM_ROWS // _SWARM_NUMBERS)
-        pairs = first * features * self.repeats(rows)
-        return self._seconds(pairs, swarm) + clock.per_row * published * features
-
-    def expected_refinement(self, rows: int, features: int) -> float:
-        """Return about how many seconds a ranking of more rows will take, with the first report before it."""
-        if self.images or self.clock.thorough or rows <= AT_ONCE:
-            return 0.0
-        return self._seconds(min(rows, REFINED_ROWS) * features * self.repeats(rows), 0) + REPORT
+        pairs = features * self.repeats(rows)
+        explanation = clock.per_row * (first * pairs * PAIR + swarm * GRADIENT_ROW)
+        explanation += clock.per_row * published * features
+        if first == rows:
+            return explanation, 0.0
+        return explanation, clock.per_row * (min(rows, REFINED_ROWS) * pairs * PAIR) + REPORT
 
     def expected_refits(self, training: float, train: int, held: int) -> float:
         """Return about how many seconds further trainings take, by those of the first on ``train`` rows (0: none)."""
@@ -142,14 +143,10 @@ class Budget:
         folds = self.refits - self.refits // 2
         return training * (folds - 1 + (self.refits // 2) / 2) * (train + held) / max(train, 1)
 
-    def _seconds(self, pairs: int, gradient_rows: int) -> float:
-        """Return what replaced pairs and rows explained by gradients take, by the time of a training step."""
-        return self.clock.per_row * (pairs * PAIR + gradient_rows * GRADIENT_ROW)
-
     # ---- rows and donors ---------------------------------------------------------------------------------------------
     def in_time(self, rows: int, fewest: int, features: int, outputs: int, of: int) -> int:
         """Return how many of some rows, ``of`` all, are explained before the limit, and record what it cuts."""
-        clock, expected = self.clock, self.expected_explanation(of, features, outputs)
+        clock, expected = self.clock, self.expected(of, features, outputs)[0]
         share = (clock.left() - REPORT) / expected if expected else 1.0
         fewer = min(rows, max(fewest, int(share * rows))) if share < 1 else rows
         if fewer < rows:

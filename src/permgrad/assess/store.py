@@ -46,10 +46,6 @@ def taken_apart(  # noqa: PLR0911 — one return for each kind of value
         >>> put_together(facts, arrays, {})["table"]["a"].tolist()
         ['x', None]
     """
-
-    def inner(item: Any, name: Any) -> Any:
-        return taken_apart(item, f"{key}/{name}", arrays, explanations)
-
     if isinstance(value, Explanation):
         explanations[key] = value
         return {_MARK: "explanation", "key": key}
@@ -61,39 +57,19 @@ def taken_apart(  # noqa: PLR0911 — one return for each kind of value
         arrays[key] = value
         return {_MARK: "array", "key": key}
     if is_dataclass(value) and not isinstance(value, type):
-        items = {one.name: inner(getattr(value, one.name), one.name) for one in fields(value)}
-        return {_MARK: type(value).__name__, **items}
+        facts = {_MARK: type(value).__name__}
+        for one in fields(value):
+            facts[one.name] = taken_apart(getattr(value, one.name), f"{key}/{one.name}", arrays, explanations)
+        return facts
     if isinstance(value, Mapping):
         names = [f"{_MARK}{name}" if str(name).startswith(_MARK) else str(name) for name in value]
-        return {name: inner(item, place) for place, (name, item) in enumerate(zip(names, value.values(), strict=True))}
+        return {
+            name: taken_apart(item, f"{key}/{place}", arrays, explanations)
+            for place, (name, item) in enumerate(zip(names, value.values(), strict=True))
+        }
     if isinstance(value, (list, tuple)):
-        return [inner(item, place) for place, item in enumerate(value)]
+        return [taken_apart(item, f"{key}/{place}", arrays, explanations) for place, item in enumerate(value)]
     return plain(value)
-
-
-def put_together(  # noqa: PLR0911 — as above
-    facts: Any, arrays: Mapping[str, Any], explanations: Mapping[str, Explanation]
-) -> Any:
-    """Return the value that ``taken_apart`` took apart. Tuples have become lists, and NaN among the facts None."""
-    if isinstance(facts, list):
-        return [put_together(item, arrays, explanations) for item in facts]
-    if not isinstance(facts, dict):
-        return facts
-    kind = facts.get(_MARK)
-    if kind == "explanation":
-        return explanations[facts["key"]]
-    if kind == "table":
-        return _columns_together(facts, arrays)
-    if kind == "texts":
-        return np.array(facts["values"], dtype=object)
-    if kind == "array":
-        return arrays[facts["key"]]
-    items = {
-        name.removeprefix(_MARK): put_together(item, arrays, explanations)
-        for name, item in facts.items()
-        if name != _MARK
-    }
-    return items if kind is None else _KINDS[kind](**items)
 
 
 def _columns_apart(table: pd.DataFrame, key: str, arrays: Arrays) -> list[dict[str, Any]]:
@@ -110,17 +86,38 @@ def _columns_apart(table: pd.DataFrame, key: str, arrays: Arrays) -> list[dict[s
     return columns
 
 
-def _columns_together(facts: Mapping[str, Any], arrays: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the table that ``_columns_apart`` took apart. Texts are objects, None where missing."""
-    columns: list[Any] = []
-    for place, entry in enumerate(facts["columns"]):
-        values, levels = arrays[f"{facts['key']}/{place}"], entry["levels"]
-        if levels is not None:
-            values = np.array([*levels, None], dtype=object)[values]
-        columns.append(pd.Series(values, dtype=np.float64 if levels is None else object))
-    table = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=range(facts["rows"]))
-    table.columns = pd.Index([entry["name"] for entry in facts["columns"]], dtype=object)
-    return table
+def put_together(  # noqa: PLR0911 — as above
+    facts: Any, arrays: Mapping[str, Any], explanations: Mapping[str, Explanation]
+) -> Any:
+    """Return the value that ``taken_apart`` took apart. Tuples have become lists, and NaN among the facts None."""
+    if isinstance(facts, list):
+        return [put_together(item, arrays, explanations) for item in facts]
+    if not isinstance(facts, dict):
+        return facts
+    kind = facts.get(_MARK)
+    if kind == "explanation":
+        return explanations[facts["key"]]
+    if kind == "table":
+        # Texts are objects, None where missing.
+        columns: list[Any] = []
+        for place, entry in enumerate(facts["columns"]):
+            values, levels = arrays[f"{facts['key']}/{place}"], entry["levels"]
+            if levels is not None:
+                values = np.array([*levels, None], dtype=object)[values]
+            columns.append(pd.Series(values, dtype=np.float64 if levels is None else object))
+        table = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=range(facts["rows"]))
+        table.columns = pd.Index([entry["name"] for entry in facts["columns"]], dtype=object)
+        return table
+    if kind == "texts":
+        return np.array(facts["values"], dtype=object)
+    if kind == "array":
+        return arrays[facts["key"]]
+    items = {
+        name.removeprefix(_MARK): put_together(item, arrays, explanations)
+        for name, item in facts.items()
+        if name != _MARK
+    }
+    return items if kind is None else _KINDS[kind](**items)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

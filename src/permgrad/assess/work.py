@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,8 +58,8 @@ class Work:
     def put(self, **values: Any) -> None:
         """Store values of fields, and fill them in as reading them would."""
         for name, value in values.items():
-            place = PLACES[name]
-            setattr(self.content, name, self.store.put(place.name, value, place.explanation))
+            place, *folder = PLACES[name]
+            setattr(self.content, name, self.store.put(place, value, *folder))
 
     def blanked(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return a table in which the cells with a declared code are missing."""
@@ -108,26 +108,20 @@ class Work:
         return max(len(self.model.classes), 1)
 
     @cached_property
-    def learned(self) -> pd.DataFrame | None:
-        """The table of the training rows with missing codes blanked, else that of the test rows."""
-        rows = self.test if self.train is None or self.train.table is None else self.train
-        return None if rows.table is None else self.blanked(rows.table)
-
-    @cached_property
     def undated(self) -> pd.DataFrame | None:
-        """The same table without the columns of dates."""
-        learned = self.learned
-        if learned is None:
-            return None
-        return learned.drop(columns=[name for name in self.date_columns if name in learned])
+        """The training rows without columns of dates and with missing codes blanked, else the test rows.
 
-    @cached_property
-    def date_columns(self) -> set[str]:
-        """The columns of dates. Written as text, they have nearly as many values as there are rows."""
+        Written as text, dates have nearly as many values as there are rows.
+        """
+        rows = self.test if self.train is None or self.train.table is None else self.train
+        if rows.table is None:
+            return None
         encoder = self.model.encoder
         if encoder is not None:
-            return set(encoder.schema_.of_kind("date"))
-        return set() if self.test.table is None else set(self.model.dates(self.test.table))
+            dates = set(encoder.schema_.of_kind("date"))
+        else:
+            dates = set() if self.test.table is None else set(self.model.dates(self.test.table))
+        return self.blanked(rows.table).drop(columns=[name for name in rows.table if name in dates])
 
 
 #: What a section needs of a model or its rows. A new capability is one line.
@@ -140,23 +134,15 @@ CAPABILITIES: dict[str, Callable[[Work], bool]] = {
 }
 
 
-class Section(NamedTuple):
-    """A section: the stage of a run that computes it, what it needs, and the function that fills its fields."""
-
-    stage: str
-    needs: tuple[str, ...]
-    fill: Callable[[Work], None]
-
-
-#: The sections in the order in which they are computed.
-SECTIONS: list[Section] = []
+#: The sections in the order in which they are computed: the stage of a run, what they need, what fills their fields.
+SECTIONS: list[tuple[str, tuple[str, ...], Callable[[Work], None]]] = []
 
 
 def section(*needs: str, stage: str = "explanation") -> Callable[[Callable[[Work], None]], Callable[[Work], None]]:
     """Register the function that fills a section. It runs where the model and its rows have what it needs."""
 
     def register(fill: Callable[[Work], None]) -> Callable[[Work], None]:
-        SECTIONS.append(Section(stage, needs, fill))
+        SECTIONS.append((stage, needs, fill))
         return fill
 
     return register

@@ -50,7 +50,8 @@ def beside_data(work: Work) -> None:
     output = like_output(main, label)
     ranking = [name for name in main.ranking(output) if name in blanked.columns]
     looked_at = ranking if len(ranking) <= MOST_RANKED else ranking[:FEATURES]
-    cut = {name: None if name in work.date_columns else levels_of(blanked[name]) for name in looked_at}
+    undated = set() if work.undated is None else set(work.undated.columns)
+    cut = {name: levels_of(blanked[name]) if name in undated else None for name in looked_at}
     association = {name: explained_share(levels[0], outcome) for name, levels in cut.items() if levels is not None}
     by_data = sorted(association, key=lambda name: -association[name])
     shares = importance_shares(main, output)

@@ -393,7 +393,7 @@ def _plan(work: RunWork, ready: Prepared, features: int, done: int, others: floa
     clock.per_row = measured.seconds_per_epoch / rows
     parts = work.inputs.parts
     tested, outputs = len(parts["test"]), 1 if work.inputs.task == "regression" else len(np.unique(parts["train"].y))
-    explanation = work.budget.expected_explanation(tested, features, outputs)
+    explanation, refinement = work.budget.expected(tested, features, outputs)
     # Baselines that were asked for count where a limit was asked for.
     reserved = explanation + REPORT + (others if work.request.time_limit is not None else 0.0)
     plan = TrainingPlan(**facts["training"]) if done and "training" in facts else None
@@ -409,7 +409,6 @@ def _plan(work: RunWork, ready: Prepared, features: int, done: int, others: floa
     left = TrainingTime(per_epoch, per_epoch * plan.epochs, plan.epochs).after(done)
     expected = {"training": per_epoch * min(left.epochs_at_most, USUAL_EPOCHS)}
     expected |= {"baselines": others} if others else {}
-    refinement = work.budget.expected_refinement(tested, features)
     refits = work.budget.expected_refits(expected["training"], len(parts["train"]), len(parts["validation"]))
     expected |= {"explanation": explanation, **({"refinement": refinement} if refinement else {}), "report": REPORT}
     expected |= {"refits": refits} if refits else {}
