@@ -200,9 +200,9 @@ class Budget:
         """Return how many rows the beeswarm has for so many outputs."""
         return max(FEWEST_SWARM_ROWS, min(SWARM_ROWS, _SWARM_NUMBERS // max(outputs, 1)))
 
-    def pairs_in_time(self, rows: int, repeats: int, sets: int) -> bool:
+    def pairs_in_time(self, predictions: int) -> bool:
         """Whether there is time to measure pairs: a tenth of what is left. What is left out is recorded."""
-        if self.clock.per_row * PREDICTION * rows * repeats * sets <= 0.1 * self.clock.left():
+        if self.clock.per_row * PREDICTION * predictions <= 0.1 * self.clock.left():
             return True
         self.clock.cut.append("pairs of features: they were not measured")
         return False

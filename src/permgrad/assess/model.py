@@ -130,29 +130,25 @@ class EvaluatedModel:
 
     def explain(self, rows: Rows, y: Any = None, **options: Any) -> Explanation:
         """Explain some rows by a method, with ``y`` of a global one."""
-        return self._explain(rows, y, **{**self.options, "random_state": self.seed, **options})
+        dropped = _GLOBAL_ONLY if options.get("scope") == "local" else ()
+        given = {name: value for name, value in self.options.items() if name not in dropped}
+        options = {**given, "random_state": self.seed, **options}
+        if self.images:
+            return explain_records(self.model, rows.inputs, y, **options)
+        if self.encoder is None or options["method"] == "gradcam":
+            return explain(self.model, rows.inputs, y, **options)
+        return self.cache.explain(explain, self.model, rows.inputs, y, **options)
 
-    def _explain(self, rows: Rows, y: Any, **options: Any) -> Explanation:
-        return explain(self.model, rows.inputs, y, **options)
-
-    def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE) -> Explanation:
+    def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any) -> Explanation:
         """Return attributions of single rows: integrated gradients, or Shapley values where there is no gradient."""
-        options = {name: value for name, value in self.options.items() if name not in _GLOBAL_ONLY}
-        options |= self._local_options() | {"random_state": self.seed, "scope": "local"}
         if self.has_slopes:
+            slopes = {} if self.images or self.encoder is None else {"tolerance": tolerance}
             with keeping_warnings():
                 try:
-                    return self._explain(rows, None, **self._slopes(tolerance), **options)
+                    return self.explain(rows, method="integrated_gradients", scope="local", **slopes, **options)
                 except InputError:  # images drawn by a function, tokens without embeddings
                     pass
-        return self._explain(rows, None, **_SHAPLEY, **options)
-
-    def _local_options(self) -> dict[str, Any]:
-        """Return the arguments of ``pg.explain`` that describe the model where no targets do."""
-        return {}
-
-    def _slopes(self, tolerance: float) -> dict[str, Any]:  # noqa: ARG002 — of a network that permgrad did not train
-        return {"method": "integrated_gradients"}
+        return self.explain(rows, scope="local", **_SHAPLEY, **options)
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
         """Return the columns of dates as numbers."""
@@ -199,7 +195,9 @@ class Network(EvaluatedModel):
 
     def predict(self, rows: Rows) -> Predictions:
         """Return predictions for rows, with intervals or sets where the model has held-out rows."""
-        parts = self.model.predict_parts(rows.inputs, self._coverage)
+        held_out = getattr(self.model, "held_out_", None)
+        enough = held_out is not None and len(held_out.scores) >= held_out.fewest(COVERAGE)
+        parts = self.model.predict_parts(rows.inputs, COVERAGE if enough else None)
         guess = parts["probabilities" if self.classes else "prediction"]
         return Predictions(
             truth=self.truth(rows),
@@ -211,27 +209,11 @@ class Network(EvaluatedModel):
             before_calibration=before_calibration(getattr(self.model, "calibration_", None), guess),
         )
 
-    @property
-    def _coverage(self) -> float | None:
-        """The coverage of intervals and sets, or None if too few rows were held out."""
-        held_out = getattr(self.model, "held_out_", None)
-        return COVERAGE if held_out is not None and len(held_out.scores) >= held_out.fewest(COVERAGE) else None
-
     def predict_changed(self, rows: Rows, table: pd.DataFrame) -> Floats:
         """Return predictions ``(rows, outputs)`` for rows whose table was changed. Their images stay."""
         changed = rows.inputs.with_table(table) if self.images else table
         guess = self.model.predict_proba(changed) if self.classes else self.model.predict(changed)
         return np.asarray(guess) if self.classes else np.asarray(guess)[:, None]
-
-    def _explain(self, rows: Rows, y: Any, **options: Any) -> Explanation:
-        if self.images:
-            return explain_records(self.model, rows.inputs, y, **options)
-        if options["method"] == "gradcam":
-            return explain(self.model, rows.inputs, y, **options)
-        return self.cache.explain(explain, self.model, rows.inputs, y, **options)
-
-    def _slopes(self, tolerance: float) -> dict[str, Any]:
-        return {"method": "integrated_gradients"} | ({} if self.images else {"tolerance": tolerance})
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
         """Return the columns of dates as numbers."""
@@ -288,17 +270,17 @@ class Foreign(EvaluatedModel):
             return np.column_stack([1 - guess, guess])
         return guess if self.classes else guess.reshape(-1, 1)
 
-    def _local_options(self) -> dict[str, Any]:
-        """Return the task, the kind of the outputs, the output and the background, which targets would tell."""
+    def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any) -> Explanation:
+        """Return attributions, with the task, the kind of outputs, the output and the background that targets tell."""
         subject = self.request.subject
-        options = {"task": self.options.get("task", subject.task)}
+        options |= {"task": self.options.get("task", subject.task)}
         options |= {} if self.output is None else {"target": self.output}  # names come from y
         if self.options.get("background") is None:
             drawn = generator(self.seed, "background").permutation(len(self.rows))[:_BACKGROUND]
             options["background"] = self.rows.take(np.sort(drawn)).inputs
         if subject.task != "regression":
             options["output_kind"] = self.options.get("output_kind", subject.kind)
-        return options
+        return super().attribute(rows, tolerance=tolerance, **options)
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
         """Return the columns of dates, also those written as text, in seconds."""

@@ -52,8 +52,19 @@ def test_groups_stay_whole():
     assert together.options_of(["a", "g"], main)["groups"] == {"g": ["x", "y"], OTHERS: ["b", "c"]}
     assert together.options_of(["a", "b", "c"], main)["groups"] == {"g": ["x", "y"]}, "a single one is itself"
     assert "groups" not in together.options_of(["a", "b"], SimpleNamespace(names=("a", "b", "c"), groups=None))
-    assert together.sets_of(["a", "b"], main.names) == 6
-    assert together.sets_of(["a", "b", "c"], main.names) == 10
+
+
+@pytest.mark.parametrize(("features", "sets"), [(2, 6), (3, 10)])
+def test_time_is_asked_for_every_set_of_one_or_two_where_all_others_are_one(monkeypatch, features, sets):
+    asked = []
+    budget = SimpleNamespace(interactions=None, pairs_in_time=asked.append)  # there is no time
+    names = ("a", "b", "c", "g")
+    main = SimpleNamespace(names=names, level="feature", meta={}, ranking=lambda: list(names))
+    work = SimpleNamespace(content=SimpleNamespace(explanation=main), budget=budget, drawn=np.arange(400))
+    work.test, work.model = SimpleNamespace(table=pd.DataFrame()), SimpleNamespace(images=0, encoder=object())
+    monkeypatch.setattr(together, "FEATURES", features)
+    together.together(work)
+    assert asked == [together.ROWS * together.REPEATS * sets]
 
 
 def test_a_run_without_pairs_has_none(tmp_path):
