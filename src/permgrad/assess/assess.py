@@ -35,13 +35,13 @@ def assess(work: Work) -> Assessment:
 
 
 def completed(content: Assessment, model: Any, *, seed: int, preset: str = "", layout: str | None = None) -> Assessment:
-    """Return an assessment with what follows from its stored fields and the model. ``layout``: its picture as SVG."""
-    content = replace(shown_parts(content, model), **network_sections(model, preset=preset, drawing=layout))
-    return replace(content, models=content.models or trained_models(content, seed=seed))
+    """Return an assessment with what follows from its stored fields and the model. ``layout``: its picture as SVG.
 
-
-def shown_parts(content: Assessment, model: Any) -> Assessment:
-    """Return an assessment with what follows from its stored fields: the rows one by one, and the beeswarm."""
+    That are the network's sections, its baselines, the rows one by one, and the beeswarm.
+    """
+    content = replace(content, **network_sections(model, preset=preset, drawing=layout))
+    if content.guesses and not content.models:
+        content = replace(content, models=trained_models(content, seed=seed))
     explained, maps, listed_rows = content.explained, content.maps, content.listed
     if explained is None:
         return content

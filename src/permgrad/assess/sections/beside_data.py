@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,7 +45,10 @@ def beside_data(work: Work) -> None:
     label = source.outputs[place]
     about = "" if label == "all" else f" to {label}"
     columns = {str(name): values[:, at] for at, name in enumerate(names)}
-    words, outcome = _outcome_of(work, label)
+    words, outcome = f"mean {work.content.target}", np.asarray(work.seen.codes, dtype=np.float64)
+    if work.model.classes:
+        words = f"share of {work.content.target} = {label}"
+        outcome = np.array(work.seen.truth == label, dtype=np.float64)
     blanked = work.blanked(rows.frame)
     output = like_output(main, label)
     ranking = [name for name in main.ranking(output) if name in blanked.columns]
@@ -82,11 +85,15 @@ def beside_data(work: Work) -> None:
     )
 
 
-def _attributions(work: Work) -> Attributions | None:
-    """Return attributions of features: to the positive one of two classes, else to the most frequent one."""
+def _attributions(work: Work) -> tuple[Sequence[str], Floats, Integers, Explanation, int] | None:
+    """Return attributions of features to the positive one of two classes, else to the most frequent one.
+
+    Returns names, values ``(rows, features)``, places of the rows among those explained, the explanation and its
+    output.
+    """
     if work.all_rows is not None:
         names, sums = by_feature(work.all_rows, work.model.encoder)
-        return Attributions(names, sums, np.arange(len(work.explained)), work.all_rows, 0)
+        return names, sums, np.arange(len(work.explained)), work.all_rows, 0
     if work.content.explained is None:
         return None
     local, model, output = work.content.explained.explanation, work.model, 0
@@ -95,7 +102,7 @@ def _attributions(work: Work) -> Attributions | None:
         label = model.positive if len(model.classes) == 2 else None
         output = local.outputs.index(model.classes[int(counts.argmax())] if label is None else label)
     odds = in_log_odds(local)
-    return Attributions(odds.names, odds.values[:, :, output], work.explained_places, odds, output)
+    return odds.names, odds.values[:, :, output], work.explained_places, odds, output
 
 
 def like_output(main: Explanation, label: str) -> int:
@@ -113,24 +120,6 @@ def told_features(main: Explanation, output: int, shares: dict[str, float]) -> s
     ends = {name: (float(low[place]), float(high[place])) for place, name in enumerate(main.names)}
     clear = main.clearly_matter(output)
     return {name for name in clear if deserves_words(*ends[name], shares.get(name, math.nan))}
-
-
-class Attributions(NamedTuple):
-    """Local attributions of one output ``(rows, features)``, of rows at some ``places`` among those explained."""
-
-    names: Sequence[str]
-    values: Floats
-    places: Integers
-    source: Explanation
-    output: int
-
-
-def _outcome_of(work: Work, label: str) -> tuple[str, Floats]:
-    """Return the outcome as one number per row, and its name."""
-    if not work.model.classes:
-        return f"mean {work.content.target}", np.asarray(work.seen.codes, dtype=np.float64)
-    words = f"share of {work.content.target} = {label}"
-    return words, np.array(work.seen.truth == label, dtype=np.float64)
 
 
 def explained_share(codes: Integers, outcome: Floats) -> float:

@@ -30,14 +30,30 @@ _MOST_COMPARED = 1000
 
 @section()
 def ranking(work: Work) -> None:
-    """Fill ``explanation`` and all that follows from it, ``paper`` and ``branches``."""
+    """Fill ``explanation`` and all that follows from it, ``paper`` and ``branches``.
+
+    Branches are the weights of the paths, also as published, or those of the inputs of a network with images.
+    """
     started = time.monotonic()
     places = first_places(work)
     options = ranking_options(work, some=places is not None)
     main = rank(work, places, options)
     work.first_ranking = (places, time.monotonic() - started, options)
-    if work.model.encoder is not None:
-        work.put(branches=_branches(work, main))
+    explained, model = work.explained, work.model
+    if model.encoder is None:
+        return
+    if model.images:
+        work.put(branches=_inputs_importance(model.explain(explained, explained.y, level="modality")))
+        return
+    branches = {**(main.branches or {}), "paper": None}
+    if {"tabular", "image"} <= set(model.paths):
+        # The method computes each row anew for each feature, so that few rows do.
+        some = np.arange(len(explained)) if work.budget.clock.thorough else draw_rows(work, PAPER_ROWS)
+        rows = explained.take(some)
+        paper = model.explain(rows, rows.y, method="permgrad-paper")
+        work.put(paper=paper)
+        branches["paper"] = paper.branches
+    work.put(branches=branches)
 
 
 def ranking_options(work: Work, *, some: bool) -> dict[str, Any]:
@@ -113,22 +129,6 @@ def draw_rows(work: Work, count: int) -> Places:
     if work.model.classes:
         drawn = np.union1d(drawn, np.unique(work.seen.codes, return_index=True)[1])
     return np.sort(drawn)
-
-
-def _branches(work: Work, main: Explanation) -> dict[str, Any]:
-    """Return the weights of the paths, also as published, or those of the inputs of a network with images."""
-    explained = work.explained
-    if work.model.images:
-        return _inputs_importance(work.model.explain(explained, explained.y, level="modality"))
-    branches = {**(main.branches or {}), "paper": None}
-    if {"tabular", "image"} <= set(work.model.paths):
-        # The method computes each row anew for each feature, so that few rows do.
-        places = np.arange(len(explained)) if work.budget.clock.thorough else draw_rows(work, PAPER_ROWS)
-        rows = explained.take(places)
-        paper = work.model.explain(rows, rows.y, method="permgrad-paper")
-        work.put(paper=paper)
-        branches["paper"] = paper.branches
-    return branches
 
 
 def _inputs_importance(modalities: Explanation) -> dict[str, Any]:
