@@ -115,7 +115,7 @@ class Budget:
     early: Callable[[], Any] | None = None
 
     # ---- the plan ----------------------------------------------------------------------------------------------------
-    def expected(self, rows: int, features: int, outputs: int) -> tuple[float, float]:
+    def expected(self, rows: int, features: int, classes: int) -> tuple[float, float]:
         """Return about how many seconds the explanation will take, and then a ranking of more rows (0: none).
 
         The second are with the first report before it.
@@ -127,7 +127,7 @@ class Budget:
             return clock.per_row * min(rows, MOST_IMAGE_ROWS) * players * IMAGE_REPEATS, 0.0
         first = rows if clock.thorough or rows <= AT_ONCE else FIRST_ROWS
         published = first if clock.thorough else min(rows, PAPER_ROWS)
-        swarm = min(rows, self.swarm_rows(outputs)) * max(1, outputs * SWARM_ROWS // _SWARM_NUMBERS)
+        swarm = min(rows, self.swarm_rows(classes)) * max(1, classes * SWARM_ROWS // _SWARM_NUMBERS)
         pairs = features * self.repeats(rows)
         explanation = clock.per_row * (first * pairs * PAIR + swarm * GRADIENT_ROW)
         explanation += clock.per_row * published * features
@@ -144,9 +144,9 @@ class Budget:
         return training * (folds - 1 + (self.refits // 2) / 2) * (train + held) / max(train, 1)
 
     # ---- rows and donors ---------------------------------------------------------------------------------------------
-    def in_time(self, rows: int, fewest: int, features: int, outputs: int, of: int) -> int:
+    def in_time(self, rows: int, fewest: int, features: int, classes: int, of: int) -> int:
         """Return how many of some rows, ``of`` all, are explained before the limit, and record what it cuts."""
-        clock, expected = self.clock, self.expected(of, features, outputs)[0]
+        clock, expected = self.clock, self.expected(of, features, classes)[0]
         share = (clock.left() - REPORT) / expected if expected else 1.0
         fewer = min(rows, max(fewest, int(share * rows))) if share < 1 else rows
         if fewer < rows:
@@ -159,11 +159,15 @@ class Budget:
 
     def ranking_options(self, rows: int, features: int, *, some: bool) -> dict[str, Any]:
         """Return the options of a ranking of a permgrad network, of all ``rows`` or ``some``. Report what limits it."""
-        if self.images:
-            options: dict[str, Any] = {"n_repeats": IMAGE_REPEATS}
-        else:
-            options = width_options(features, self.say)
-            options["n_repeats"] = min(options["n_repeats"], self.repeats(rows))
+        options: dict[str, Any] = {"n_repeats": IMAGE_REPEATS}
+        if not self.images:
+            repeats = REPEATS if features <= 1000 else max(2, REPEATS * 1000 // features)
+            options = {"n_repeats": min(repeats, self.repeats(rows)), "direction": features <= MOST_DIRECTIONS}
+            wide = "note: the table is wide, so"
+            if repeats < REPEATS:
+                self.say(f"{wide} each row has {repeats} donors instead of {REPEATS}; intervals widen a little")
+            if not options["direction"]:
+                self.say(f"{wide} directions are not computed (more than {MOST_DIRECTIONS:,} features)")
         if self.ensure_top is not None:
             options["ensure_top"] = self.ensure_top
         elif some or (not (self.images or self.clock.thorough) and rows > FIRST_ROWS):
@@ -196,9 +200,9 @@ class Budget:
             self.say(f"  refining on {possible:,} rows, about {readable(expected)}")
         return possible
 
-    def swarm_rows(self, outputs: int) -> int:
-        """Return how many rows the beeswarm has for so many outputs."""
-        return max(FEWEST_SWARM_ROWS, min(SWARM_ROWS, _SWARM_NUMBERS // max(outputs, 1)))
+    def swarm_rows(self, classes: int) -> int:
+        """Return how many rows the beeswarm has for so many classes (0: regression)."""
+        return max(FEWEST_SWARM_ROWS, min(SWARM_ROWS, _SWARM_NUMBERS // max(classes, 1)))
 
     def pairs_in_time(self, predictions: int) -> bool:
         """Whether there is time to measure pairs: a tenth of what is left. What is left out is recorded."""
@@ -206,17 +210,6 @@ class Budget:
             return True
         self.clock.cut.append("pairs of features: they were not measured")
         return False
-
-
-def width_options(features: int, say: Say = silent) -> dict[str, Any]:
-    """Return options that limit the time for many features, and report them. Fewer donors widen intervals a little."""
-    repeats = REPEATS if features <= 1000 else max(2, REPEATS * 1000 // features)
-    direction = features <= MOST_DIRECTIONS
-    if repeats < REPEATS:
-        say(f"note: the table is wide, so each row has {repeats} donors instead of {REPEATS}; intervals widen a little")
-    if not direction:
-        say(f"note: the table is wide, so directions are not computed (more than {MOST_DIRECTIONS:,} features)")
-    return {"n_repeats": repeats, "direction": direction}
 
 
 def image_curves(pixels: int, columns: int) -> int:

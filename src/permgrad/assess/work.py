@@ -61,10 +61,6 @@ class Work:
             place, *folder = PLACES[name]
             setattr(self.content, name, self.store.put(place, value, *folder))
 
-    def blanked(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return a table in which the cells with a declared code are missing."""
-        return blank_codes(table, self.model.na_codes)
-
     @cached_property
     def predictions(self) -> Predictions:
         """The predictions for all test rows."""
@@ -81,7 +77,7 @@ class Work:
         if not self.model.images:
             return places
         wanted = min(len(places), MOST_IMAGE_ROWS)
-        most = budget.in_time(wanted, FEWEST_IMAGE_ROWS, self.model.width, self.outputs, len(self.test))
+        most = budget.in_time(wanted, FEWEST_IMAGE_ROWS, self.model.width, len(self.model.classes), len(self.test))
         if len(places) <= most:
             return places
         budget.say(f"note: {most} of {len(places):,} test rows are explained, drawn at random")
@@ -102,11 +98,6 @@ class Work:
         """A permutation of the rows explained, of which the first ones are shown."""
         return generator(self.budget.seed, "swarm rows").permutation(len(self.explained))
 
-    @property
-    def outputs(self) -> int:
-        """The number of classes, or 1."""
-        return max(len(self.model.classes), 1)
-
     @cached_property
     def undated(self) -> pd.DataFrame | None:
         """The training rows without columns of dates and with missing codes blanked, else the test rows.
@@ -121,7 +112,7 @@ class Work:
             dates = set(encoder.schema_.of_kind("date"))
         else:
             dates = set() if self.test.table is None else set(self.model.dates(self.test.table))
-        return self.blanked(rows.table).drop(columns=[name for name in rows.table if name in dates])
+        return blank_codes(rows.table, self.model.na_codes).drop(columns=[name for name in rows.table if name in dates])
 
 
 #: What a section needs of a model or its rows. A new capability is one line.

@@ -20,6 +20,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.log_odds import in_log_odds
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.significance import LEAST_SHARE, deserves_words
+from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.levels import level_table, levels_of
 
 #: Number of features that are looked at.
@@ -49,7 +50,7 @@ def beside_data(work: Work) -> None:
     if work.model.classes:
         words = f"share of {work.content.target} = {label}"
         outcome = np.array(work.seen.truth == label, dtype=np.float64)
-    blanked = work.blanked(rows.frame)
+    blanked = blank_codes(rows.frame, work.model.na_codes)
     output = like_output(main, label)
     ranking = [name for name in main.ranking(output) if name in blanked.columns]
     looked_at = ranking if len(ranking) <= MOST_RANKED else ranking[:FEATURES]

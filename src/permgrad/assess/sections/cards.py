@@ -15,6 +15,7 @@ from permgrad.assess.rows import Places
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work, section
 from permgrad.attribution.explanation import Explanation
+from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.cards import Predict, Sample, feature_cards
 
 #: Rows whose values and outcomes a card shows. Of more, as many are drawn.
@@ -71,7 +72,7 @@ def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
 
     sample = Sample(
         raw=raw,
-        table=work.blanked(raw),
+        table=blank_codes(raw, work.model.na_codes),
         outcome=seen.outcomes[:, outputs],
         predicted=seen.columns[:, outputs],
         numbers=work.model.dates(raw),

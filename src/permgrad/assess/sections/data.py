@@ -11,6 +11,7 @@ import pandas as pd
 
 from permgrad.assess.work import Work
 from permgrad.base.errors import keeping_warnings
+from permgrad.data.read.table import blank_codes
 from permgrad.data.splitting import count_shared_rows
 from permgrad.data.types.column_types import infer_schema
 from permgrad.evaluation.drift import compare_parts
@@ -89,7 +90,7 @@ def _compared(work: Work, learned: pd.DataFrame, table: pd.DataFrame) -> dict[st
         described = compare_parts(learned, table, targets=(target, before, held), na_codes=model.na_codes)
     first, second = (part.assign(**{"\0target": y}) for part, y in ((learned, before), (table, held)))
     shared = count_shared_rows(first, second)
-    empty = work.blanked(table).isna().all(axis=1).to_numpy()
+    empty = blank_codes(table, model.na_codes).isna().all(axis=1).to_numpy()
     return {
         "leaks": leaks,
         "drift": described.pop("drift"),

@@ -14,6 +14,7 @@ from permgrad.assess.work import Work, section
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import methods
 from permgrad.base.random import generator
+from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.related import (
     MATRIX_FEATURES,
     RELATED_FEATURES,
@@ -35,8 +36,7 @@ def ranking(work: Work) -> None:
     Branches are the weights of the paths, also as published, or those of the inputs of a network with images.
     """
     started = time.monotonic()
-    places = first_places(work)
-    options = ranking_options(work, some=places is not None)
+    places, options = first_ranking(work)
     main = rank(work, places, options)
     work.first_ranking = (places, time.monotonic() - started, options)
     explained, model = work.explained, work.model
@@ -56,24 +56,9 @@ def ranking(work: Work) -> None:
     work.put(branches=branches)
 
 
-def ranking_options(work: Work, *, some: bool) -> dict[str, Any]:
-    """Return the options of a ranking that the user left open. A model that permgrad did not train has none."""
-    if work.model.encoder is None:
-        return {}
-    options = work.budget.ranking_options(len(work.explained), work.model.width, some=some)
-    method = work.budget.method
-    known = methods.get(method).options if method in methods else {}
-    open_options = {"n_repeats", *known} - set(work.model.options)
-    return {name: value for name, value in options.items() if name in open_options}
-
-
 def explain_model(work: Work) -> Explanation:
     """Explain what a model relies on, on the rows of the first ranking."""
-    places = first_places(work)
-    return _explained(work, places, ranking_options(work, some=places is not None))
-
-
-def _explained(work: Work, places: Places | None, options: Mapping[str, Any]) -> Explanation:
+    places, options = first_ranking(work)
     rows = work.explained if places is None else work.explained.take(places)
     return work.model.explain(rows, rows.y, method=work.budget.method, scope="global", **options)
 
@@ -82,7 +67,8 @@ def rank(work: Work, places: Places | None, options: Mapping[str, Any]) -> Expla
     """Explain what the model relies on, on some of the rows (None: all), and which features move together."""
     if places is not None:
         work.budget.say(f"  importances are computed on {len(places):,} of {len(work.explained):,} test rows")
-    main = _explained(work, places, options)
+    rows = work.explained if places is None else work.explained.take(places)
+    main = work.model.explain(rows, rows.y, method=work.budget.method, scope="global", **options)
     work.put(explanation=main)
     cells = work.undated
     if cells is None:
@@ -95,7 +81,8 @@ def rank(work: Work, places: Places | None, options: Mapping[str, Any]) -> Expla
     )
     if not work.model.classes and work.test.table is not None and main.level == "feature":
         names = [name for name in main.ranking() if name in work.test.table.columns][:MOST_STRONGEST]
-        work.put(residual_features=work.blanked(work.test.table[names]).reset_index(drop=True))
+        strongest = blank_codes(work.test.table[names], work.model.na_codes)
+        work.put(residual_features=strongest.reset_index(drop=True))
     return main
 
 
@@ -106,20 +93,28 @@ def column_groups(work: Work) -> dict[str, list[str]]:
     return related_columns(cells) if 1 < cells.shape[1] <= _MOST_COMPARED and len(cells) > 3 else {}
 
 
-def first_places(work: Work) -> Places | None:
-    """Return the rows of the first ranking, or None for all of them. A limit that is near makes them fewer."""
+def first_ranking(work: Work) -> tuple[Places | None, dict[str, Any]]:
+    """Return the rows of the first ranking, None for all of them, and the options that the user left open.
+
+    A limit that is near makes the rows fewer. A model that permgrad did not train has no such options.
+    """
     rows, budget, model = len(work.explained), work.budget, work.model
-    most = budget.most_rows
+    most, places = budget.most_rows, None
     if most == "auto" and model.encoder is not None:
-        if model.images or budget.clock.thorough:
-            return None
-        first = rows if rows <= AT_ONCE else FIRST_ROWS
-        first = budget.in_time(first, FEWEST_ROWS, model.width, work.outputs, len(work.test))
-        return None if first == rows else draw_rows(work, first)
-    most = FIRST_ROWS if most == "auto" else most
-    if most is None or rows <= most:
-        return None
-    return np.sort(generator(budget.seed, "explained rows").permutation(rows)[:most])
+        if not (model.images or budget.clock.thorough):
+            first = rows if rows <= AT_ONCE else FIRST_ROWS
+            first = budget.in_time(first, FEWEST_ROWS, model.width, len(model.classes), len(work.test))
+            places = None if first == rows else draw_rows(work, first)
+    else:
+        most = FIRST_ROWS if most == "auto" else most
+        if most is not None and rows > most:
+            places = np.sort(generator(budget.seed, "explained rows").permutation(rows)[:most])
+    if model.encoder is None:
+        return places, {}
+    options = budget.ranking_options(rows, model.width, some=places is not None)
+    known = methods.get(budget.method).options if budget.method in methods else {}
+    open_options = {"n_repeats", *known} - set(model.options)
+    return places, {name: value for name, value in options.items() if name in open_options}
 
 
 def draw_rows(work: Work, count: int) -> Places:

@@ -118,7 +118,7 @@ def single_rows(work: Work) -> None:
     if work.model.images:
         further = drawn[~np.isin(drawn, shown)][: image_rows(work.model.pixels) - len(shown)]
     else:
-        most = work.budget.swarm_rows(work.outputs) if work.test.table is not None else FEW_ROWS
+        most = work.budget.swarm_rows(len(seen.classes)) if work.test.table is not None else FEW_ROWS
         further = np.setdiff1d(drawn[:most], shown)
     work.explained_places = np.concatenate([shown, np.sort(further)])
     described = []

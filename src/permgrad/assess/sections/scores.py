@@ -71,11 +71,11 @@ def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:
     mean = None
     if model.task == "regression":
         mean = float(np.mean(learned, dtype=np.float64))
-        guess = np.full(len(predicted), mean)
+        guess = np.full(len(work.test), mean)
     else:
         known = np.asarray(learned, dtype=np.int64)
         shares = np.bincount(known[known >= 0], minlength=len(model.classes)) / len(learned)
-        guess = np.tile(shares, (len(predicted), 1))
+        guess = np.tile(shares, (len(work.test), 1))
     names = ("accuracy",) if model.labels_only else ()
     constant = Predicted(predicted.codes, guess)
     ahead = skill(model.task, predicted.scored, constant, seed=work.budget.seed, names=names)

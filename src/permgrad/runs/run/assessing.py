@@ -14,7 +14,7 @@ from sklearn.base import clone
 
 from permgrad.assess.assess import completed
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.budget import width_options
+from permgrad.assess.budget import Budget
 from permgrad.assess.first_format import MARK, read_first_format
 from permgrad.assess.model import Network
 from permgrad.assess.predictions import Predictions, before_calibration
@@ -111,7 +111,7 @@ def _refit(run: RunWork, refits: int) -> Explanation:
         np.concatenate([part.y for part in parts]),
         refits=refits,
         positive=run.inputs.positive,
-        n_repeats=width_options(len(run.model.preprocessor_.features()))["n_repeats"],
+        n_repeats=Budget().ranking_options(1, len(run.model.preprocessor_.features()), some=False)["n_repeats"],
         random_state=run.request.seed,
         out=run.folder.path / CACHE / "refits",
         overwrite=False,
