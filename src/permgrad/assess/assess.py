@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from permgrad.assess import sections  # noqa: F401 — registers the sections
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import FEW_ROWS
+from permgrad.assess.sections import SECTIONS
 from permgrad.assess.sections.models import trained_models
 from permgrad.assess.sections.network import network_sections
 from permgrad.assess.sections.rows import RowSection
-from permgrad.assess.work import Work, fill
+from permgrad.assess.work import CAPABILITIES, Work
 from permgrad.attribution.maps.drawn import MAP_NAMES
 
 
@@ -32,6 +32,14 @@ def assess(work: Work) -> Assessment:
         (['x0', 'x1'], 1.0, 4)
     """
     return completed(fill(work), work.model.model, seed=work.budget.seed)
+
+
+def fill(work: Work, stages: Iterable[str] = ("model", "explanation")) -> Assessment:
+    """Compute the sections of some stages that apply to a model and its rows."""
+    for stage, needs, compute in SECTIONS:
+        if stage in stages and all(CAPABILITIES[name](work) for name in needs):
+            compute(work)
+    return work.content
 
 
 def completed(content: Assessment, model: Any, *, seed: int, preset: str = "", layout: str | None = None) -> Assessment:

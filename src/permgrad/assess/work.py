@@ -1,8 +1,8 @@
-"""What sections are computed from, and the registry of sections."""
+"""What sections are computed from, and what they may need of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -120,28 +120,5 @@ CAPABILITIES: dict[str, Callable[[Work], bool]] = {
     "table": lambda work: work.test.table is not None,
     "network": lambda work: work.model.encoder is not None,
     "maps": lambda work: work.model.draws_maps,
-    "branches": lambda work: {"tabular", "image"} <= set(work.model.paths),
     "one logit": lambda work: work.model.has_one_logit and work.model.positive is not None,
 }
-
-
-#: The sections in the order in which they are computed: the stage of a run, what they need, what fills their fields.
-SECTIONS: list[tuple[str, tuple[str, ...], Callable[[Work], None]]] = []
-
-
-def section(*needs: str, stage: str = "explanation") -> Callable[[Callable[[Work], None]], Callable[[Work], None]]:
-    """Register the function that fills a section. It runs where the model and its rows have what it needs."""
-
-    def register(fill: Callable[[Work], None]) -> Callable[[Work], None]:
-        SECTIONS.append((stage, needs, fill))
-        return fill
-
-    return register
-
-
-def fill(work: Work, stages: Iterable[str] = ("model", "explanation")) -> Assessment:
-    """Compute the sections of some stages that apply to a model and its rows."""
-    for stage, needs, compute in SECTIONS:
-        if stage in stages and all(CAPABILITIES[name](work) for name in needs):
-            compute(work)
-    return work.content

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.assess.sections.gradients import by_feature
-from permgrad.assess.work import Work, section
+from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.log_odds import in_log_odds
 from permgrad.base.arrays import Floats, Integers
@@ -35,7 +35,6 @@ CHANCE = 0.01
 FEWEST = 30
 
 
-@section("table")
 def beside_data(work: Work) -> None:
     """Fill ``reading``: what the raw data say of the most important features, beside what the model does with them."""
     main, rows, attributions = work.content.explanation, work.explained, _attributions(work)

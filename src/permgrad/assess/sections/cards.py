@@ -13,7 +13,7 @@ import pandas as pd
 from permgrad.assess.budget import image_curves
 from permgrad.assess.rows import Places
 from permgrad.assess.store import storable
-from permgrad.assess.work import Work, section
+from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.cards import Predict, Sample, feature_cards
@@ -39,7 +39,6 @@ class CardsSection:
     curve_rows: npt.NDArray[np.integer] | Sequence[int] = ()
 
 
-@section("table")
 def cards(work: Work) -> None:
     """Fill ``cards``. The first of the drawn rows have curves."""
     main, model = work.content.explanation, work.model

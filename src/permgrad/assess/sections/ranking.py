@@ -10,7 +10,7 @@ import numpy as np
 
 from permgrad.assess.budget import AT_ONCE, FEWEST_ROWS, FIRST_ROWS, PAPER_ROWS
 from permgrad.assess.rows import Places
-from permgrad.assess.work import Work, section
+from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import methods
 from permgrad.base.random import generator
@@ -29,7 +29,6 @@ MOST_STRONGEST = 3
 _MOST_COMPARED = 1000
 
 
-@section()
 def ranking(work: Work) -> None:
     """Fill ``explanation`` and all that follows from it, ``paper`` and ``branches``.
 

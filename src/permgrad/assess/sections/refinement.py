@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from permgrad.assess.sections.beside_data import beside_data
 from permgrad.assess.sections.ranking import draw_rows, rank
-from permgrad.assess.work import Work, section
+from permgrad.assess.work import Work
 
 
-@section("table")
 def refinement(work: Work) -> None:
     """Fill ``explanation``, ``branches`` and what follows from them, from more rows."""
     places, seconds, options = work.first_ranking

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 
-from permgrad.assess.work import Work, section
+from permgrad.assess.work import Work
 
 
-@section()
 def refits(work: Work) -> None:
     """Fill ``refits``, if they were asked for."""
     if work.budget.refits is None or work.refit is None:

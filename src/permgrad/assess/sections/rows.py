@@ -16,7 +16,7 @@ from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.cards import columns_by_rank
 from permgrad.assess.store import storable
-from permgrad.assess.work import Work, section
+from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.errors import keeping_warnings
 from permgrad.base.numerals import number
@@ -109,7 +109,6 @@ class ListedSection:
 
 
 # ---- chosen rows and their attributions ------------------------------------------------------------------------------
-@section()
 def single_rows(work: Work) -> None:
     """Fill ``chosen`` and ``explained``: a few rows that are typical or wrong, and more for the plot of all."""
     seen, drawn, numbers = work.seen, work.drawn, work.explained.numbers
@@ -138,7 +137,6 @@ def single_rows(work: Work) -> None:
     work.put(chosen=described, explained=LocalRows(explanation=explanation, numbers=rows.numbers.tolist()))
 
 
-@section("maps")
 def maps(work: Work) -> None:
     """Fill ``maps``: activation maps of the rows shown, with images of all rows explained."""
     places = work.explained_places
@@ -174,7 +172,6 @@ def choose_rows(seen: Predictions) -> dict[int, str]:
 
 
 # ---- the list --------------------------------------------------------------------------------------------------------
-@section("table")
 def listed(work: Work) -> None:
     """Fill ``listed``, and explain the wrong and unsure rows in it as ``notable``."""
     main, rows, seen = work.content.explanation, work.explained, work.seen

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import COVERAGE
 from permgrad.assess.sections.thresholds import cuts
-from permgrad.assess.work import Work, section
+from permgrad.assess.work import Work
 from permgrad.base.files import plain
 from permgrad.data.types.positive import find_positive
 from permgrad.evaluation.intervals import score_intervals
@@ -21,7 +21,6 @@ from permgrad.evaluation.skill import Predicted, against_others, skill
 from permgrad.evaluation.thresholds import never_predicted
 
 
-@section(stage="model")
 def scores(work: Work) -> None:
     """Fill ``metrics``, ``predictions`` and ``guesses``."""
     model, predicted, test = work.model, work.predictions, work.test

@@ -11,7 +11,7 @@ import pandas as pd
 
 from permgrad.assess.sections.cards import card_sample
 from permgrad.assess.store import storable
-from permgrad.assess.work import Work, section
+from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.pairs import OTHERS, pairs_of
 from permgrad.evaluation.pair_effects import pair_effects
@@ -41,7 +41,6 @@ class TogetherSection:
     information: pd.DataFrame | None = None
 
 
-@section()
 def together(work: Work) -> None:
     """Fill ``together``, if there are enough rows and there is time."""
     main, budget, drawn = work.content.explanation, work.budget, work.drawn

@@ -12,7 +12,7 @@ import torch
 
 from permgrad.assess.encoder_form import cells_of, encoder_form
 from permgrad.assess.store import storable
-from permgrad.assess.work import Work, section
+from permgrad.assess.work import Work
 
 if TYPE_CHECKING:
     from permgrad.models.estimators.prepared import EncodedRows
@@ -78,7 +78,6 @@ def rows_of(model: Any, rows: EncodedRows, numbers: npt.ArrayLike, ranking: Sequ
     return ChangeableRows(shown, rows.encoded, np.array(columns, dtype=np.int64), values, kinds, fixed)
 
 
-@section("table", "network")
 def changeable(work: Work) -> None:
     """Fill ``changeable``: the rows shown, and drawn ones."""
     main, drawn = work.content.explanation, work.drawn

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.base import clone
 
-from permgrad.assess.assess import completed
+from permgrad.assess.assess import completed, fill
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import Budget
 from permgrad.assess.first_format import MARK, read_first_format
@@ -23,7 +23,7 @@ from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.assess.sections.ranking import column_groups
 from permgrad.assess.sections.scores import with_positive
 from permgrad.assess.store import Store
-from permgrad.assess.work import Work, fill
+from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import file_frame
 from permgrad.base.csv_files import write_csv

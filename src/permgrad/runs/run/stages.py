@@ -15,9 +15,10 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from permgrad.assess.assess import fill
 from permgrad.assess.budget import REPORT, Budget, Clock
 from permgrad.assess.sections.provenance import this_machine
-from permgrad.assess.work import Work, fill
+from permgrad.assess.work import Work
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, listed
 from permgrad.base.files import atomic_path, plain, write_json_atomic, write_text_atomic
