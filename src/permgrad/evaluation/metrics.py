@@ -120,14 +120,16 @@ def roc_auc(case: Case) -> float | None:
     """
     from sklearn.metrics import roc_auc_score
 
-    return _one_versus_rest(case, roc_auc_score)
+    areas = [roc_auc_score(*pair) for pair in _one_versus_rest(case)]
+    return float(np.mean(areas)) if areas else None
 
 
 def average_precision(case: Case) -> float | None:
     """Area under the precision–recall steps of the positive class. With more classes: mean of one versus the rest."""
     from sklearn.metrics import average_precision_score
 
-    return _one_versus_rest(case, average_precision_score)
+    areas = [average_precision_score(*pair) for pair in _one_versus_rest(case)]
+    return float(np.mean(areas)) if areas else None
 
 
 def lift(case: Case) -> float | None:
@@ -136,15 +138,13 @@ def lift(case: Case) -> float | None:
     1 is chance and at most 10 is possible. For equal scores at the edge of the tenth, it is the expected value over
     every way of breaking the tie. With more than two classes: mean of one versus the rest.
     """
-    return _one_versus_rest(case, _lift)
-
-
-def _lift(truth: Booleans, scores: Floats) -> float:
-    chosen = -(-len(truth) // 10)
-    edge = np.partition(scores, len(scores) - chosen)[len(scores) - chosen]
-    above, tied = scores > edge, scores == edge
-    hits = truth[above].sum() + (chosen - above.sum()) * truth[tied].mean()
-    return float(hits / chosen / truth.mean())
+    lifts, chosen = [], -(-len(case.truth) // 10)
+    for truth, scores in _one_versus_rest(case):
+        edge = np.partition(scores, len(scores) - chosen)[len(scores) - chosen]
+        above, tied = scores > edge, scores == edge
+        hits = truth[above].sum() + (chosen - above.sum()) * truth[tied].mean()
+        lifts.append(float(hits / chosen / truth.mean()))
+    return float(np.mean(lifts)) if lifts else None
 
 
 def log_loss(case: Case) -> float | None:
@@ -166,13 +166,13 @@ def confusion(case: Case) -> Integers:
     return np.bincount(case.truth * size + case.predictions, minlength=size * size).reshape(size, size)
 
 
-def _one_versus_rest(case: Case, score: Callable[..., float]) -> float | None:
+def _one_versus_rest(case: Case) -> list[tuple[Booleans, Floats]]:
+    """Return of each class, or of the positive one of two, its rows and scores. Nothing if a class does not occur."""
     counts = np.bincount(case.truth, minlength=case.n_classes)
     if case.n_classes < 2 or np.any(counts[: case.n_classes] == 0):
-        return None
-    if case.n_classes == 2:
-        return float(score(case.truth == case.positive, case.probabilities[:, case.positive]))
-    return float(np.mean([score(case.truth == k, case.probabilities[:, k]) for k in range(case.n_classes)]))
+        return []
+    classes = [case.positive] if case.n_classes == 2 else range(case.n_classes)
+    return [(case.truth == k, case.probabilities[:, k]) for k in classes]
 
 
 # ----------------------------------------------------------------------------------------------------- regression
@@ -354,18 +354,12 @@ def _classification_case(
             hint="Pass one prediction per row.",
             code="PG007",
         )
-    truth_at, guess_at, every = _places_of(labels, truth, guess)
-    return Case(truth_at, guess_at, table, len(labels), every)
-
-
-def _places_of(labels: pd.Index[Any], truth: Array, guess: Array) -> tuple[Any, Any, tuple[Any, ...]]:
-    """Return the positions of both among all labels, and these labels: the model's, then those that only rows have."""
     at = [labels.get_indexer(pd.Index(values)).astype(np.int64) for values in (truth, guess)]
-    # Missing labels form one class, however the rows write them.
+    # Labels that only rows have come last. Missing ones form one class, however the rows write them.
     sides = zip((truth, guess), at, strict=True)
     unseen = [[None if pd.isna(label) else label for label in values[place < 0].tolist()] for values, place in sides]
-    strangers = sorted({label for names_there in unseen for label in names_there}, key=str)
+    strangers = sorted({*unseen[0], *unseen[1]}, key=str)
     behind = {label: len(labels) + offset for offset, label in enumerate(strangers)}
     for place, names_there in zip(at, unseen, strict=True):
         place[place < 0] = [behind[label] for label in names_there]
-    return at[0], at[1], (*labels.tolist(), *strangers)
+    return Case(at[0], at[1], table, len(labels), (*labels.tolist(), *strangers))

@@ -179,23 +179,16 @@ def skill(
     if not measures:
         return None
     better = [test for test in measures.values() if test.difference > 0 and test.p_value * len(measures) < LEVEL]
-    learnt = any(test.metric != "roc_auc" or _orders_rows(ours, test) for test in better)
-    return {"learnt": learnt, "ahead": {name: asdict(one) for name, one in measures.items()}}
-
-
-def _orders_rows(ours: Predicted, area: Paired) -> bool:
-    """Return whether a ROC-AUC is above 0.5 by more than chance, also where a class has few rows.
-
-    Without any order, the area of one class versus the rest has variance (n + 1) / (12 n₁ n₀) (the rank sum's). For a
-    mean over classes, the mean of their deviations is an upper bound.
-    """
-    total = len(ours.truth)
+    # Without any order, the area of one class versus the rest has variance (n + 1) / (12 n₁ n₀) (the rank sum's). For a
+    # mean over classes, the mean of their deviations is an upper bound. This counts also where a class has few rows.
+    rows = len(ours.truth)
     counts = np.array([np.sum(ours.truth == k) for k in range(ours.classes)], dtype=np.float64)
-    counts = counts[(counts > 0) & (counts < total)][: 1 if ours.classes == 2 else None]
-    if not len(counts):
-        return False
-    deviation = float(np.sqrt((total + 1) / (12 * counts * (total - counts))).mean())
-    return area.ci_low > 0 and area.difference > NORMAL_95 * deviation
+    counts = counts[(counts > 0) & (counts < rows)][: 1 if ours.classes == 2 else None]
+    chance = (
+        NORMAL_95 * float(np.sqrt((rows + 1) / (12 * counts * (rows - counts))).mean()) if len(counts) else math.inf
+    )
+    learnt = any(one.metric != "roc_auc" or (one.ci_low > 0 and one.difference > chance) for one in better)
+    return {"learnt": learnt, "ahead": {name: asdict(one) for name, one in measures.items()}}
 
 
 def against_others(
