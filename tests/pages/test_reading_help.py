@@ -16,9 +16,9 @@ from permgrad.assess.model import EvaluatedModel
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.beside_data import (
+    CHANCE,
     beside_data,
     explained_share,
-    goes_along,
     leakage_hint,
     like_output,
     rank_notes,
@@ -136,8 +136,8 @@ def test_explained_share_is_r_squared_of_the_level_means():
     codes, y = rng.integers(4, size=300), rng.normal(size=300)
     y = y + codes
     fitted = pd.Series(y).groupby(codes).transform("mean").to_numpy()
-    assert explained_share(codes, y) == pytest.approx(1 - ((y - fitted) ** 2).sum() / ((y - y.mean()) ** 2).sum())
-    assert explained_share(codes, np.ones(300)) == 0.0
+    assert explained_share(codes, y)[0] == pytest.approx(1 - ((y - fitted) ** 2).sum() / ((y - y.mean()) ** 2).sum())
+    assert explained_share(codes, np.ones(300)) == (0.0, 1.0)
 
 
 # --- sentences --------------------------------------------------------------------------------------------------------
@@ -241,9 +241,9 @@ def test_ranks_of_features_that_do_nothing_are_not_interpreted():
     assert "x0" in told
     assert "constant" not in told
     halves = (X["x0"] > 0).to_numpy().astype(np.int64)
-    assert goes_along(halves, y)
-    assert not goes_along(np.zeros(400, dtype=np.int64), y)
-    by_chance = [goes_along(rng.integers(4, size=400), y) for _ in range(200)]
+    assert explained_share(halves, y)[1] < CHANCE
+    assert explained_share(np.zeros(400, dtype=np.int64), y)[1] == 1
+    by_chance = [explained_share(rng.integers(4, size=400), y)[1] < CHANCE for _ in range(200)]
     assert np.mean(by_chance) < 0.05
 
 

@@ -44,6 +44,7 @@ class Case:
         probabilities: Classification: ``(rows, classes)`` float64, or None.
         n_classes: Number of classes that the model knows. Larger positions are classes it has never seen.
         labels: The model's classes, followed by classes that occur only in the truth or the predictions.
+        confusion: Classification: numbers of rows by true class (rows) and predicted class (columns), as in ``labels``.
         positive: Position of the positive one of two classes.
     """
 
@@ -52,6 +53,7 @@ class Case:
     probabilities: Floats | Any = None
     n_classes: int = 0
     labels: tuple[Any, ...] = ()
+    confusion: Integers | Any = None
     positive: int = 1
 
 
@@ -100,14 +102,14 @@ def accuracy(case: Case) -> float | None:
 
 def balanced_accuracy(case: Case) -> float | None:
     """Mean recall of the classes that occur."""
-    matrix = confusion(case)
+    matrix = case.confusion
     occurring = matrix.sum(axis=1) > 0
     return float(np.mean(np.diag(matrix)[occurring] / matrix.sum(axis=1)[occurring]))
 
 
 def macro_f1(case: Case) -> float | None:
     """Mean F1 over the classes that occur in the truth or among the predictions, as in scikit-learn."""
-    matrix = confusion(case)
+    matrix = case.confusion
     mentions = matrix.sum(axis=0) + matrix.sum(axis=1)
     occurring = mentions > 0
     return float(np.mean(2.0 * np.diag(matrix)[occurring] / mentions[occurring]))
@@ -158,12 +160,6 @@ def log_loss(case: Case) -> float | None:
     probabilities, truth = case.probabilities[seen], case.truth[seen]
     chosen = probabilities[np.arange(len(truth)), truth] / probabilities.sum(axis=1)
     return float(np.mean(-np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0))))
-
-
-def confusion(case: Case) -> Integers:
-    """Count rows by true class (rows) and predicted class (columns), in the order of ``case.labels``."""
-    size = len(case.labels)
-    return np.bincount(case.truth * size + case.predictions, minlength=size * size).reshape(size, size)
 
 
 def _one_versus_rest(case: Case) -> list[tuple[Booleans, Floats]]:
@@ -277,7 +273,7 @@ def evaluate(
             value = metric.compute(case) if defined and (chances or not metric.probabilistic) else None
             result[metric.name] = value if value is not None and math.isfinite(value) else None
     if task == "classification":
-        result["confusion_matrix"] = plain(confusion(case))
+        result["confusion_matrix"] = plain(case.confusion)
         result["labels"] = [plain(label) for label in case.labels]
         counts = np.bincount(case.truth, minlength=len(case.labels))[case.n_classes :]
         if counts.any():
@@ -362,4 +358,6 @@ def _classification_case(
     behind = {label: len(labels) + offset for offset, label in enumerate(strangers)}
     for place, names_there in zip(at, unseen, strict=True):
         place[place < 0] = [behind[label] for label in names_there]
-    return Case(at[0], at[1], table, len(labels), (*labels.tolist(), *strangers))
+    every = (*labels.tolist(), *strangers)
+    matrix = np.bincount(at[0] * len(every) + at[1], minlength=len(every) ** 2).reshape(len(every), -1)
+    return Case(at[0], at[1], table, len(labels), every, matrix)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -86,22 +86,18 @@ def related_features(frame: pd.DataFrame, names: Sequence[str]) -> list[dict[str
     bias (Bergsma, Journal of the Korean Statistical Society 42, 2013). For a number and a category, V is the root of
     the share of the ranks' variance between levels. 0: unrelated. 1: one determines the other.
     """
-    if len(frame) > ROWS:
-        frame = frame.iloc[np.linspace(0, len(frame) - 1, ROWS).astype(np.int64)]
-    bases = _bases(frame, names)
-    chosen = [name for name in names if name in bases][:RELATED_FEATURES]
-    rows = len(frame)
-    if rows < 4 or not chosen:
+    levels, strengths = _strengths(frame, names, RELATED_FEATURES)
+    if not strengths:
         return []
     # The largest value among this many pairs of unrelated columns, at 5 %.
-    chance = -float(t_quantile(0.025 / max(len(chosen) * (len(bases) - 1), 1), rows - 2))
-    least = max(LEAST, chance / math.sqrt(rows - 2 + chance**2))
+    freedom = min(len(frame), ROWS) - 2
+    chance = -float(t_quantile(0.025 / max(len(strengths) * (len(levels) - 1), 1), freedom))
+    least = max(LEAST, chance / math.sqrt(freedom + chance**2))
     pairs = []
-    for name, strengths in _strengths(chosen, bases):
-        levels = bases[name].shape[1]
-        related = [(other, value) for other, value in strengths.items() if other != name and abs(value) >= least]
+    for name, line in strengths.items():
+        related = [(other, value) for other, value in line.items() if other != name and abs(value) >= least]
         for other, strength in sorted(related, key=lambda pair: -abs(pair[1])):
-            kind = "correlation" if levels == bases[other].shape[1] == 1 else "association"
+            kind = "correlation" if levels[name] == levels[other] == 1 else "association"
             pairs.append({"feature": name, "other": other, "strength": strength, "kind": kind})
     return pairs
 
@@ -111,32 +107,23 @@ def related_matrix(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
 
     ``strengths`` has a row and a column for each of ``names``, the columns that can be compared.
     """
+    strengths = _strengths(frame[list(names)], names, len(names))[1]
+    return {"names": list(strengths), "strengths": [[line[name] for name in strengths] for line in strengths.values()]}
+
+
+def _strengths(
+    frame: pd.DataFrame, names: Sequence[str], most: int
+) -> tuple[dict[str, int], dict[str, dict[str, float]]]:
+    """Return how many levels each column that can be compared has, and how closely the first of ``names`` are related.
+
+    Of each column there is an orthonormal basis ``(rows, 1 or levels)`` of its ranks (one level), or of its levels.
+    """
     if len(frame) > ROWS:
         frame = frame.iloc[np.linspace(0, len(frame) - 1, ROWS).astype(np.int64)]
-    bases = _bases(frame[list(names)], names) if len(frame) >= 4 else {}
-    chosen = [name for name in names if name in bases]
-    return {"names": chosen, "strengths": [[line[name] for name in chosen] for _, line in _strengths(chosen, bases)]}
-
-
-def _strengths(names: Sequence[str], bases: Mapping[str, Floats]) -> Iterator[tuple[str, dict[str, float]]]:
-    """Return for each name how closely its column is related to every column."""
-    numbers = [name for name, basis in bases.items() if basis.shape[1] == 1]
-    rows = len(next(iter(bases.values()))) if bases else 0
-    stacked = np.column_stack([bases[name] for name in numbers]) if numbers else np.zeros((rows, 0))
-    for name in names:
-        # All numeric columns at once, because a wide table has thousands.
-        products = bases[name].T @ stacked
-        levels = bases[name].shape[1]
-        squared = (products**2).sum(axis=0) - (levels - 1) / (rows - 1)
-        with_numbers = products.ravel() if levels == 1 else np.sqrt(np.clip(squared, 0.0, 1.0))
-        strengths = dict(zip(numbers, with_numbers.tolist(), strict=True))
-        strengths |= {other: _corrected(bases[name], basis) for other, basis in bases.items() if basis.shape[1] > 1}
-        yield name, strengths
-
-
-def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Floats]:
-    """Return for each column an orthonormal basis ``(rows, 1 or levels)`` of its ranks, or of its levels."""
     bases: dict[str, Floats] = {}
+    rows = len(frame)
+    if rows < 4:
+        return {}, {}
     numeric = [name for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name].dtype)]
     cells = frame[numeric].to_numpy(dtype=np.float64, na_value=np.nan)
     places = pd.DataFrame(cells).rank()
@@ -148,13 +135,24 @@ def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Floats]:
     for name in [*wanted, *(other for other in categories if other not in wanted)][:CATEGORIES]:
         levels = levels_of(frame[name])
         # A column with different values in most rows is skipped.
-        if levels is None or len(levels[1]) < 2 or frame[name].nunique() > len(frame) / 2:
+        if levels is None or len(levels[1]) < 2 or frame[name].nunique() > rows / 2:
             continue
         indicators = np.eye(len(levels[1]))[levels[0]]
         indicators = indicators[:, indicators.any(axis=0)]
         if indicators.shape[1] > 1:
             bases[name] = indicators / np.sqrt(indicators.sum(axis=0))
-    return bases
+    counts = {name: basis.shape[1] for name, basis in bases.items()}
+    numbers = [name for name, count in counts.items() if count == 1]
+    stacked = np.column_stack([bases[name] for name in numbers]) if numbers else np.zeros((rows, 0))
+    strengths: dict[str, dict[str, float]] = {}
+    for name in [name for name in names if name in bases][:most]:
+        # All numeric columns at once, because a wide table has thousands.
+        products = bases[name].T @ stacked
+        squared = (products**2).sum(axis=0) - (counts[name] - 1) / (rows - 1)
+        with_numbers = products.ravel() if counts[name] == 1 else np.sqrt(np.clip(squared, 0.0, 1.0))
+        strengths[name] = dict(zip(numbers, with_numbers.tolist(), strict=True))
+        strengths[name] |= {other: _corrected(bases[name], bases[other]) for other in bases if counts[other] > 1}
+    return counts, strengths
 
 
 def _corrected(first: Floats, second: Floats) -> float:

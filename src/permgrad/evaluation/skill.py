@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,17 +40,6 @@ class Predicted:
     def classes(self) -> int:
         """Number of classes, 0 for regression."""
         return self.guess.shape[1] if self.guess.ndim == 2 else 0
-
-
-@dataclass(frozen=True)
-class Paired:
-    """Difference of a metric of two models on the same rows, above 0 if the first is better, and its 95 % interval."""
-
-    metric: str
-    difference: float
-    ci_low: float
-    ci_high: float
-    p_value: float
 
 
 # ---- contributions of rows to a metric -------------------------------------------------------------------------------
@@ -102,13 +91,14 @@ def _values(metric: str, sums: Floats, centre: Floats) -> Floats:
 
 
 # ---- the bootstrap ---------------------------------------------------------------------------------------------------
-def every_pair(metric: str, models: Sequence[Predicted], *, seed: int) -> dict[tuple[int, int], Paired | None]:
+def every_pair(metric: str, models: Sequence[Predicted], *, seed: int) -> dict[tuple[int, int], dict[str, Any] | None]:
     """Compare every two models on the same rows, by their positions. None where the metric is undefined.
 
+    Returns ``metric, difference``, above 0 if the first is better, its 95 % interval ``ci_low, ci_high``, ``p_value``.
     Metrics are rmse, accuracy, log_loss and roc_auc (of several classes: mean of one versus the rest, as they occur).
     All pairs share the drawn rows.
     """
-    pairs: dict[tuple[int, int], Paired | None] = dict.fromkeys(itertools.combinations(range(len(models)), 2))
+    pairs: dict[tuple[int, int], dict[str, Any] | None] = dict.fromkeys(itertools.combinations(range(len(models)), 2))
     if len(models[0].truth) < 2:
         return pairs
     tables, centres = zip(*(_contributions(metric, model) for model in models), strict=True)
@@ -131,7 +121,8 @@ def every_pair(metric: str, models: Sequence[Predicted], *, seed: int) -> dict[t
             # The interval ends where the p-value of the value there reaches 5 %.
             at = max(0, math.ceil(LEVEL * (draws + 1) / 2) - 2)
             p_value = min(1.0, 2 * (1 + min(below, above)) / (draws + 1))
-            pairs[one, other] = Paired(metric, difference, float(drawn[at]), float(drawn[-1 - at]), p_value)
+            interval = {"ci_low": float(drawn[at]), "ci_high": float(drawn[-1 - at])}
+            pairs[one, other] = {"metric": metric, "difference": difference, **interval, "p_value": p_value}
     return pairs
 
 
@@ -178,7 +169,7 @@ def skill(
     measures = {name: test for name, test in tests.items() if test is not None}
     if not measures:
         return None
-    better = [test for test in measures.values() if test.difference > 0 and test.p_value * len(measures) < LEVEL]
+    better = [one for one in measures.values() if one["difference"] > 0 and one["p_value"] * len(measures) < LEVEL]
     # Without any order, the area of one class versus the rest has variance (n + 1) / (12 n₁ n₀) (the rank sum's). For a
     # mean over classes, the mean of their deviations is an upper bound. This counts also where a class has few rows.
     rows = len(ours.truth)
@@ -187,8 +178,8 @@ def skill(
     chance = (
         NORMAL_95 * float(np.sqrt((rows + 1) / (12 * counts * (rows - counts))).mean()) if len(counts) else math.inf
     )
-    learnt = any(one.metric != "roc_auc" or (one.ci_low > 0 and one.difference > chance) for one in better)
-    return {"learnt": learnt, "ahead": {name: asdict(one) for name, one in measures.items()}}
+    learnt = any(one["metric"] != "roc_auc" or (one["ci_low"] > 0 and one["difference"] > chance) for one in better)
+    return {"learnt": learnt, "ahead": measures}
 
 
 def against_others(
@@ -198,5 +189,5 @@ def against_others(
     metric = primary_metric(task, ours.classes).name
     tests = {name: every_pair(metric, [ours, rival], seed=seed)[0, 1] for name, rival in rivals.items()}
     defined = {name: test for name, test in tests.items() if test is not None}
-    adjusted = holm([test.p_value for test in defined.values()]).tolist()
-    return {name: {**asdict(test), "p_holm": p} for (name, test), p in zip(defined.items(), adjusted, strict=True)}
+    adjusted = holm([test["p_value"] for test in defined.values()]).tolist()
+    return {name: {**test, "p_holm": p} for (name, test), p in zip(defined.items(), adjusted, strict=True)}

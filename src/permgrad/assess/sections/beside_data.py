@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from permgrad.assess.sections.gradients import by_feature
 from permgrad.assess.work import Work
@@ -56,7 +57,7 @@ def beside_data(work: Work) -> None:
     undated = set() if work.undated is None else set(work.undated.columns)
     cut = {name: levels_of(blanked[name]) if name in undated else None for name in looked_at}
     association = {name: explained_share(levels[0], outcome) for name, levels in cut.items() if levels is not None}
-    by_data = sorted(association, key=lambda name: -association[name])
+    by_data = sorted(association, key=lambda name: -association[name][0])
     shares = importance_shares(main, output)
     deserving = told_features(main, output, shares)
     features = []
@@ -65,11 +66,11 @@ def beside_data(work: Work) -> None:
         if levels is None:
             continue
         table = level_table(levels, outcome, columns.get(name), places)
-        rank_by_data = by_data.index(name) + 1
+        rank_by_data, (share, p_value) = by_data.index(name) + 1, association[name]
         notes = sign_notes(name, table, float(outcome.mean()), words) if name in deserving else []
-        if name in deserving and (rank < rank_by_data or goes_along(levels[0], outcome)):
-            notes += rank_notes(name, rank, (rank_by_data, association[name]), len(by_data))
-        facts = {"feature": name, "rank": rank, "association": association[name], "rank_by_association": rank_by_data}
+        if name in deserving and (rank < rank_by_data or p_value < CHANCE):
+            notes += rank_notes(name, rank, (rank_by_data, share), len(by_data))
+        facts = {"feature": name, "rank": rank, "association": share, "rank_by_association": rank_by_data}
         features.append(facts | {"levels": table, "notes": notes})
     work.put(
         reading={
@@ -122,32 +123,28 @@ def told_features(main: Explanation, output: int, shares: dict[str, float]) -> s
     return {name for name in clear if deserves_words(*ends[name], shares.get(name, math.nan))}
 
 
-def explained_share(codes: Integers, outcome: Floats) -> float:
-    """Return the share of the outcome's variance that lies between levels (the correlation ratio η²)."""
+def explained_share(codes: Integers, outcome: Floats) -> tuple[float, float]:
+    """Return the share of the outcome's variance that lies between levels (the correlation ratio η²).
+
+    The second number is the p-value of an F test of whether the outcome's mean differs between levels.
+    """
     total = float(((outcome - outcome.mean()) ** 2).sum())
     if total == 0:
-        return 0.0
+        return 0.0, 1.0
     counts = np.bincount(codes)
     sums = np.bincount(codes, weights=outcome)
     means = sums / np.maximum(counts, 1)
-    return float((counts * (means - outcome.mean()) ** 2).sum() / total)
+    share = float((counts * (means - outcome.mean()) ** 2).sum() / total)
+    levels, rows = int((counts > 0).sum()), len(codes)
+    if levels < 2 or rows <= levels:
+        return share, 1.0
+    if share >= 1:
+        return share, 0.0
+    ratio = share / (levels - 1) / ((1 - share) / (rows - levels))
+    return share, float(special.fdtrc(levels - 1, rows - levels, ratio))
 
 
 # ---- sentences -------------------------------------------------------------------------------------------------------
-def goes_along(codes: Integers, outcome: Floats) -> bool:
-    """Whether the outcome's mean differs significantly between levels: an F test at 1 %."""
-    from scipy.stats import f as f_distribution
-
-    levels, rows = len(np.unique(codes)), len(codes)
-    if levels < 2 or rows <= levels:
-        return False
-    share = explained_share(codes, outcome)
-    if share >= 1:
-        return True
-    ratio = share / (levels - 1) / ((1 - share) / (rows - levels))
-    return bool(f_distribution.sf(ratio, levels - 1, rows - levels) < CHANCE)
-
-
 def sign_notes(name: str, table: Sequence[dict[str, Any]], overall: float, outcome_words: str = "outcome") -> list[str]:
     """Return a sentence on the levels at which attribution and raw association disagree in sign.
 
