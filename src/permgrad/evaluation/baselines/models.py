@@ -8,10 +8,6 @@ recommends ``options={"val_metric_name": "cross_entropy"}``, and for RealMLP als
 from __future__ import annotations
 
 import inspect
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +19,6 @@ from permgrad.evaluation.baselines.fitting import (
     ROUNDS,
     ROUNDS_WITHOUT_VALIDATION,
     Baseline,
-    BaselineRows,
     Job,
     baselines,
 )
@@ -147,60 +142,15 @@ def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
 
 
 def _tabm(job: Job) -> Any:
-    return _fit(job, "TabM_D")
+    from permgrad.evaluation.baselines.peers import fit_peer
+
+    return fit_peer(job, "TabM_D")
 
 
 def _realmlp(job: Job) -> Any:
-    return _fit(job, "RealMLP_TD")
+    from permgrad.evaluation.baselines.peers import fit_peer
 
-
-def _fit(job: Job, family: str) -> Any:
-    held = {}
-    if job.validation is not None:
-        held = {"X_val": _table(job.validation), "y_val": job.validation.y}
-    # The library takes the thread count for fits and predictions from this argument.
-    choices = {"device": "cpu", "random_state": job.seed, "n_threads": job.threads, "verbosity": 0, **job.options}
-    with _silent(job.seed):
-        import pytabkit
-
-        model = getattr(pytabkit, f"{family}_{'Classifier' if job.classify else 'Regressor'}")(**choices)
-        return Quiet(model.fit(_table(job.train), job.train.y, **held))
-
-
-class Quiet:
-    """A fitted model of ``pytabkit`` whose predictions print nothing and leave the process unchanged."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-
-    def predict(self, rows: Any) -> Array:
-        """Return predicted values."""
-        with _silent(0):
-            return np.asarray(self.model.predict(_named(rows)))
-
-    def predict_proba(self, rows: Any) -> Array:
-        """Return probabilities ``(rows, classes)``."""
-        with _silent(0):
-            return np.asarray(self.model.predict_proba(_named(rows)))
-
-
-@contextmanager
-def _silent(seed: int) -> Iterator[None]:
-    """Protect the process from the body, and silence the messages of the training library."""
-    from permgrad.models.train.guard import sheltered
-
-    with sheltered(seed):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        yield
-
-
-def _table(rows: BaselineRows) -> pd.DataFrame:
-    return _named(rows.encoded if rows.natural is None else rows.natural)
-
-
-def _named(rows: Any) -> pd.DataFrame:
-    return rows if hasattr(rows, "columns") else pd.DataFrame(rows, columns=[f"x{j}" for j in range(np.shape(rows)[1])])
+    return fit_peer(job, "RealMLP_TD")
 
 
 # The order of every table: trees first, as in the published comparison.
