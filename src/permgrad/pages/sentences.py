@@ -14,7 +14,6 @@ from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import compact, number, percent
 from permgrad.base.significance import LEVEL, deserves_words
 from permgrad.data.read.dates import date_text
-from permgrad.evaluation.baselines import baselines
 from permgrad.evaluation.calibration import Reliability
 from permgrad.evaluation.metrics import Task, metrics, primary_metric
 from permgrad.evaluation.segments import worse_groups
@@ -81,6 +80,8 @@ def skill_words(
 
 def baseline_label(name: str) -> str:
     """Return a baseline's display name."""
+    from permgrad.evaluation.baselines import baselines  # few runs have any
+
     return baselines.get(name).label if name in baselines else clean(name)
 
 

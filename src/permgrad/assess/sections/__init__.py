@@ -30,6 +30,6 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Work], None]], ...] = (
     ("explanation", ("table",), cards.cards),
     ("explanation", (), together.together),
     ("explanation", ("table", "network"), what_if.changeable),
-    ("explanation", (), refits.refits),
-    ("explanation", ("table",), refinement.refinement),
+    ("explanation", ("refits",), refits.refits),
+    ("explanation", ("table", "network", "further rows"), refinement.refinement),
 )

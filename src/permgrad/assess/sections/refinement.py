@@ -11,8 +11,8 @@ def refinement(work: Work) -> None:
     """Fill ``explanation``, ``branches`` and what follows from them, from more rows."""
     places, seconds, options = work.first_ranking
     main, budget = work.content.explanation, work.budget
-    if places is None or main is None or work.model.encoder is None or budget.most_rows != "auto":
-        return
+    assert places is not None
+    assert main is not None
     wanted = budget.wanted_rows(main, len(places), len(work.explained), seconds)
     if wanted is None:
         return

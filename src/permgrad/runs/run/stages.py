@@ -29,14 +29,6 @@ from permgrad.base.stored import parse_json
 from permgrad.base.versions import versions
 from permgrad.data.datasets import list_datasets
 from permgrad.data.types.column_notes import told_of_columns
-from permgrad.evaluation.baselines import (
-    BaselineRows,
-    baselines,
-    estimate_seconds,
-    natural_table,
-    run_baselines,
-    why_absent,
-)
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.imaging.layout import StoredLayout, fit_layout, layout_to_dict, make_layout
@@ -149,6 +141,8 @@ class RunWork:
 
     def fit_baselines(self, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
         """Train baselines on the rows of the network. Some of them read categories as categories."""
+        from permgrad.evaluation.baselines import BaselineRows, baselines, natural_table, run_baselines
+
         inputs, names = self.inputs, self.request.wanted_baselines
         natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
         if any(baselines.get(name).takes_natural for name in names):
@@ -438,6 +432,10 @@ def say_resumed(work: RunWork) -> int:
 def say_baselines(work: RunWork) -> float:
     """Report about how long the baselines will take, and which cannot be trained here and why. Return the seconds."""
     train, request = work.inputs.parts["train"], work.request
+    if not request.wanted_baselines:
+        return 0.0
+    from permgrad.evaluation.baselines import BaselineRows, baselines, estimate_seconds, why_absent
+
     reasons = {name: why_absent(name) for name in request.wanted_baselines}
     for name, why in reasons.items():
         if why:
