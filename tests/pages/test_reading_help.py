@@ -20,7 +20,6 @@ from permgrad.assess.sections.beside_data import (
     beside_data,
     explained_share,
     leakage_hint,
-    like_output,
     rank_notes,
     sign_notes,
     told_features,
@@ -219,15 +218,17 @@ def test_attributions_to_one_of_many_classes_stand_beside_that_classes_importanc
     main = many_classes()
     assert main.ranking()[0] == "left", "overall it is another one"
     attributions = rng.normal(size=(300, 3))
-    found = {label: reading_of(main, X, y, local_of(attributions, main.names, label)) for label in ("b", "c")}
+    found = {
+        label: reading_of(main, X, y, local_of(attributions, main.names, label)) for label in ("a", "b", "c", "all")
+    }
     assert [entry["feature"] for entry in found["b"]["features"]] == ["right", "other", "left"]
     assert [entry["feature"] for entry in found["c"]["features"]] == ["left", "other", "right"]
-    assert found["b"]["class"] == "b"
+    assert [entry["class"] for entry in found.values()] == ["a", "b", "c", None]
     text = render_report(Assessment(title="t", target="y", task="classification", reading=found["b"]))
     assert "For the most important features for class b (on its rows)" in text
     two = Explanation(main.values[:, :3], main.names, main.modality, main.outputs[:3], "permgrad", "global")
-    assert like_output(two, "b") == 0, "of two classes both concern all rows"
-    assert [like_output(main, label) for label in ("a", "b", "c", "all")] == [1, 2, 3, 0]
+    of_two = reading_of(two, X, np.where(y == "c", "a", y), local_of(attributions, main.names, "b"))
+    assert of_two["class"] is None, "of two classes both concern all rows"
 
 
 def test_ranks_of_features_that_do_nothing_are_not_interpreted():

@@ -204,13 +204,6 @@ class Budget:
         """Return how many rows the beeswarm has for so many classes (0: regression)."""
         return max(FEWEST_SWARM_ROWS, min(SWARM_ROWS, _SWARM_NUMBERS // max(classes, 1)))
 
-    def pairs_in_time(self, predictions: int) -> bool:
-        """Whether there is time to measure pairs: a tenth of what is left. What is left out is recorded."""
-        if self.clock.per_row * PREDICTION * predictions <= 0.1 * self.clock.left():
-            return True
-        self.clock.cut.append("pairs of features: they were not measured")
-        return False
-
 
 def image_curves(pixels: int, columns: int) -> int:
     """Return of how many rows with so many pixels the curves of as many columns are computed."""

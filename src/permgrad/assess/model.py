@@ -15,7 +15,7 @@ from permgrad.assess.rows import Rows
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.image_rows import explain_records, information_of
-from permgrad.base.arrays import Array, Floats
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError, keeping_warnings
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_types import read_numbers
@@ -113,8 +113,8 @@ class EvaluatedModel:
         """Return predictions for rows, with intervals or sets where the model has them."""
         raise NotImplementedError
 
-    def predict_changed(self, rows: Rows, table: pd.DataFrame) -> Floats:
-        """Return predictions ``(rows, outputs)`` for rows whose table was changed."""
+    def predict_changed(self, rows: Rows, places: Integers, table: pd.DataFrame) -> Floats:
+        """Return predictions ``(places, outputs)`` for the rows at places, whose table was changed."""
         raise NotImplementedError
 
     def explain(self, rows: Rows, y: Any = None, **options: Any) -> Explanation:
@@ -197,9 +197,9 @@ class Network(EvaluatedModel):
             before_calibration=before_calibration(getattr(self.model, "calibration_", None), guess),
         )
 
-    def predict_changed(self, rows: Rows, table: pd.DataFrame) -> Floats:
-        """Return predictions ``(rows, outputs)`` for rows whose table was changed. Their images stay."""
-        changed = rows.inputs.with_table(table) if self.images else table
+    def predict_changed(self, rows: Rows, places: Integers, table: pd.DataFrame) -> Floats:
+        """Return predictions ``(places, outputs)`` for the rows at places, whose table was changed. Images stay."""
+        changed = rows.take(places).inputs.with_table(table) if self.images else table
         guess = self.model.predict_proba(changed) if self.classes else self.model.predict(changed)
         return np.asarray(guess) if self.classes else np.asarray(guess)[:, None]
 

@@ -23,7 +23,7 @@ from permgrad.attribution.request.arguments import Arguments, NoMethod
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.subject.outputs import as_target
 from permgrad.attribution.subject.row_target import outputs_of
-from permgrad.base.arrays import Floats
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.errors import InputError, listed, shown
 from permgrad.base.frames import as_library
 from permgrad.base.random import generator
@@ -66,8 +66,8 @@ class Foreign(EvaluatedModel):
             labels_only=self.labels_only,
         )
 
-    def predict_changed(self, rows: Rows, table: pd.DataFrame) -> Floats:  # noqa: ARG002 — the table is all of a row
-        """Return predictions ``(rows, outputs)`` for a table of rows like those reported."""
+    def predict_changed(self, rows: Rows, places: Integers, table: pd.DataFrame) -> Floats:  # noqa: ARG002
+        """Return predictions ``(places, outputs)`` for a table like the reported one. It is all of a row."""
         subject, request = self.request.subject, self.request
         if isinstance(self.model, nn.Module):
             inputs: Any = (torch.as_tensor(table.to_numpy(dtype=np.float64), dtype=request.inputs[0].dtype),)

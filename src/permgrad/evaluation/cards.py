@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class Sample:
 
     ``raw``: the rows as the model reads them. ``table``: the same, with declared codes missing. ``outcome`` and
     ``predicted`` ``(rows, outputs)``: for each class whether a row has it, and its probability, or the target.
-    ``numbers``: columns of dates as numbers.
+    ``numbers``: columns of dates as numbers. ``outputs``: positions of the outputs in predictions (``...``: all).
     """
 
     raw: pd.DataFrame
@@ -42,6 +43,7 @@ class Sample:
     outcome: Floats
     predicted: Floats
     numbers: Mapping[str, Floats]
+    outputs: Sequence[int] | EllipsisType = ...
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def feature_cards(
         places = np.repeat(rows, len(points.rows))
         changed = sample.raw.iloc[places].reset_index(drop=True)
         changed[name] = sample.raw[name].iloc[np.tile(points.rows, len(rows))].reset_index(drop=True)
-        outputs = np.asarray(predict(places, changed), dtype=np.float64)
+        outputs = np.asarray(predict(places, changed), dtype=np.float64)[:, sample.outputs]
         curves[name] = outputs.reshape(len(rows), len(points.rows), -1)
         card["mean"] = curves[name].mean(axis=0).tolist()
     return cards, curves

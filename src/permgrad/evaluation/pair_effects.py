@@ -46,7 +46,7 @@ def _effect(sample: Sample, pair: tuple[str, str], rows: Integers, predict: Pred
     changed = sample.raw.iloc[places].reset_index(drop=True)
     for name, donors in zip(pair, (first, second), strict=True):
         changed[name] = sample.raw[name].iloc[np.tile(donors, len(rows))].reset_index(drop=True)
-    outputs = np.asarray(predict(places, changed), dtype=np.float64)
+    outputs = np.asarray(predict(places, changed), dtype=np.float64)[:, sample.outputs]
     mean = outputs.reshape(len(rows), *shape, -1).mean(axis=0)
     # Numbers that float32 can hold may come from a network.
     eps = np.finfo(np.float32 if np.array_equal(outputs, outputs.astype(np.float32)) else np.float64).eps

@@ -51,7 +51,10 @@ def beside_data(work: Work) -> None:
         words = f"share of {work.content.target} = {label}"
         outcome = np.array(work.seen.truth == label, dtype=np.float64)
     blanked = blank_codes(rows.frame, work.model.na_codes)
-    output = like_output(main, label)
+    # Of many classes, the importances on the rows of the class. Attributions to two classes differ only in sign, and
+    # are of all rows.
+    of_classes = main.outputs[1:]
+    output = 1 + of_classes.index(label) if len(of_classes) > 2 and label in of_classes else 0
     ranking = [name for name in main.ranking(output) if name in blanked.columns]
     looked_at = ranking if len(ranking) <= MOST_RANKED else ranking[:FEATURES]
     undated = set() if work.undated is None else set(work.undated.columns)
@@ -104,15 +107,6 @@ def _attributions(work: Work) -> tuple[Sequence[str], Floats, Integers, Explanat
         output = local.outputs.index(model.classes[int(counts.argmax())] if label is None else label)
     odds = in_log_odds(local)
     return odds.names, odds.values[:, :, output], work.explained_places, odds, output
-
-
-def like_output(main: Explanation, label: str) -> int:
-    """Return the position of the importances to compare with attributions to a class: of many, those on its rows.
-
-    Attributions to the two classes differ only in sign, and are of all rows.
-    """
-    classes = main.outputs[1:]
-    return 1 + classes.index(label) if len(classes) > 2 and label in classes else 0
 
 
 def told_features(main: Explanation, output: int, shares: dict[str, float]) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.assess.budget import image_curves
-from permgrad.assess.rows import Places
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
@@ -65,17 +65,15 @@ def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
     chosen = work.drawn[:MOST_ROWS]
     rows, seen = work.explained.take(chosen), work.seen.take(chosen)
     raw, outputs = rows.frame.reset_index(drop=True), seen.shown_outputs
-
-    def predict(places: Places, changed: pd.DataFrame) -> npt.NDArray[np.float64]:
-        return work.model.predict_changed(rows.take(places) if work.model.images else rows, changed)[:, outputs]
-
     sample = Sample(
         raw=raw,
         table=blank_codes(raw, work.model.na_codes),
         outcome=seen.outcomes[:, outputs],
         predicted=seen.columns[:, outputs],
         numbers=work.model.dates(raw),
+        outputs=outputs,
     )
+    predict = partial(work.model.predict_changed, rows)
     return sample, predict, [seen.classes[place] for place in outputs] if seen.classes else None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from permgrad.assess.budget import PREDICTION
 from permgrad.assess.sections.cards import card_sample
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
@@ -43,9 +44,8 @@ class TogetherSection:
 
 def together(work: Work) -> None:
     """Fill ``together``, if there are enough rows and there is time."""
-    main, budget, drawn = work.content.explanation, work.budget, work.drawn
+    main, drawn, clock, wanted = work.content.explanation, work.drawn, work.budget.clock, work.budget.interactions
     assert main is not None
-    wanted = budget.interactions
     if work.test.table is None or work.model.images:
         rows = work.explained.take(np.sort(drawn))
         information = None if wanted == 0 else work.model.information(rows, MODALITY_REPEATS)
@@ -62,7 +62,9 @@ def together(work: Work) -> None:
         most = min(most, int(_SHARE * predictions) // (REPEATS * max(sets, 1)))
     if len(names) < 2 or most < (FEWEST_ROWS if wanted is None else 2):
         return
-    if wanted is None and not budget.pairs_in_time(most * REPEATS * sets):
+    # Pairs may take a tenth of the time that is left.
+    if wanted is None and clock.per_row * PREDICTION * most * REPEATS * sets > 0.1 * clock.left():
+        clock.cut.append("pairs of features: they were not measured")
         return
     rows = work.explained.take(np.sort(drawn[:most]))
     pairs = work.model.explain(rows, rows.y, method="permgrad", scope="global", **options_of(names, main))
