@@ -128,7 +128,7 @@ class Budget:
         first = rows if clock.thorough or rows <= AT_ONCE else FIRST_ROWS
         published = first if clock.thorough else min(rows, PAPER_ROWS)
         swarm = min(rows, self.swarm_rows(classes)) * max(1, classes * SWARM_ROWS // _SWARM_NUMBERS)
-        pairs = features * self.repeats(rows)
+        pairs = features * (REPEATS if clock.thorough or rows <= FIRST_ROWS else REPEATS_OF_MANY_ROWS)
         explanation = clock.per_row * (first * pairs * PAIR + swarm * GRADIENT_ROW)
         explanation += clock.per_row * published * features
         if first == rows:
@@ -153,16 +153,16 @@ class Budget:
             clock.cut.append(f"explanation: {fewer:,} rows instead of {rows:,}")
         return fewer
 
-    def repeats(self, rows: int) -> int:
-        """Return how many donors each row of a ranking has."""
-        return REPEATS if self.clock.thorough or rows <= FIRST_ROWS else REPEATS_OF_MANY_ROWS
-
     def ranking_options(self, rows: int, features: int, *, some: bool) -> dict[str, Any]:
         """Return the options of a ranking of a permgrad network, of all ``rows`` or ``some``. Report what limits it."""
+        many = rows > FIRST_ROWS and not self.clock.thorough
         options: dict[str, Any] = {"n_repeats": IMAGE_REPEATS}
         if not self.images:
             repeats = REPEATS if features <= 1000 else max(2, REPEATS * 1000 // features)
-            options = {"n_repeats": min(repeats, self.repeats(rows)), "direction": features <= MOST_DIRECTIONS}
+            options = {
+                "n_repeats": min(repeats, REPEATS_OF_MANY_ROWS if many else REPEATS),
+                "direction": features <= MOST_DIRECTIONS,
+            }
             wide = "note: the table is wide, so"
             if repeats < REPEATS:
                 self.say(f"{wide} each row has {repeats} donors instead of {REPEATS}; intervals widen a little")
@@ -170,7 +170,7 @@ class Budget:
                 self.say(f"{wide} directions are not computed (more than {MOST_DIRECTIONS:,} features)")
         if self.ensure_top is not None:
             options["ensure_top"] = self.ensure_top
-        elif some or (not (self.images or self.clock.thorough) and rows > FIRST_ROWS):
+        elif some or (many and not self.images):
             options["tolerance"] = TOLERANCE
         return options
 

@@ -50,17 +50,26 @@ def taken_apart(  # noqa: PLR0911 — one return for each kind of value
         explanations[key] = value
         return {_MARK: "explanation", "key": key}
     if isinstance(value, pd.DataFrame):
-        return {_MARK: "table", "key": key, "columns": _columns_apart(value, key, arrays), "rows": len(value)}
+        # Numbers as they are, all else as codes of texts.
+        columns: list[dict[str, Any]] = []
+        for place, name in enumerate(value.columns):
+            column = value.iloc[:, place]
+            cells, levels = as_numbers(column), None
+            if cells is None:
+                codes, distinct = pd.factorize(np.array([str(cell) for cell in column.astype(object)], dtype=object))
+                cells, levels = np.where(column.isna(), -1, codes).astype(np.int64), distinct.tolist()
+            columns.append({"name": str(name), "levels": levels})
+            arrays[f"{key}/{place}"] = cells
+        return {_MARK: "table", "key": key, "columns": columns, "rows": len(value)}
     if isinstance(value, np.ndarray) and value.dtype == object:
         return {_MARK: "texts", "values": plain(value)}
     if isinstance(value, np.ndarray):
         arrays[key] = value
         return {_MARK: "array", "key": key}
     if is_dataclass(value) and not isinstance(value, type):
-        facts = {_MARK: type(value).__name__}
-        for one in fields(value):
-            facts[one.name] = taken_apart(getattr(value, one.name), f"{key}/{one.name}", arrays, explanations)
-        return facts
+        names = [one.name for one in fields(value)]
+        facts = {name: taken_apart(getattr(value, name), f"{key}/{name}", arrays, explanations) for name in names}
+        return {_MARK: type(value).__name__, **facts}
     if isinstance(value, Mapping):
         names = [f"{_MARK}{name}" if str(name).startswith(_MARK) else str(name) for name in value]
         return {
@@ -70,20 +79,6 @@ def taken_apart(  # noqa: PLR0911 — one return for each kind of value
     if isinstance(value, (list, tuple)):
         return [taken_apart(item, f"{key}/{place}", arrays, explanations) for place, item in enumerate(value)]
     return plain(value)
-
-
-def _columns_apart(table: pd.DataFrame, key: str, arrays: Arrays) -> list[dict[str, Any]]:
-    """Return the columns of a table as facts and arrays: numbers as they are, all else as codes of texts."""
-    columns: list[dict[str, Any]] = []
-    for place, name in enumerate(table.columns):
-        column = table.iloc[:, place]
-        values, levels = as_numbers(column), None
-        if values is None:
-            codes, distinct = pd.factorize(np.array([str(cell) for cell in column.astype(object)], dtype=object))
-            values, levels = np.where(column.isna(), -1, codes).astype(np.int64), distinct.tolist()
-        columns.append({"name": str(name), "levels": levels})
-        arrays[f"{key}/{place}"] = values
-    return columns
 
 
 def put_together(  # noqa: PLR0911 — as above
