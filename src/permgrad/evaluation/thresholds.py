@@ -69,7 +69,11 @@ def choose_threshold(
         (0.3, 0.833, 1.0)
     """
     check_choice("by", by, CRITERIA)
-    prices = _checked_cost(by, cost)
+    if by != "cost" and cost is not None:
+        raise InputError(
+            f"cost= needs by='cost', got by={by!r}", hint="Leave cost= out, or pass by='cost'.", code="PG006"
+        )
+    prices = _checked_cost(cost) if by == "cost" else {}
     truth, numbers, label = _checked(y, scores, positive)
     values, hits, alarms = _all_cuts(truth, numbers)
     measures = _measures(truth, hits, alarms, prices)
@@ -99,7 +103,7 @@ def metrics_at(
         )
     truth, numbers, _ = _checked(y, scores, positive)
     called = numbers >= value
-    prices = _checked_cost("cost", cost) if cost is not None else {}
+    prices = {} if cost is None else _checked_cost(cost)
     hits, alarms = (np.array([int((rows & called).sum())]) for rows in (truth, ~truth))
     return {name: plain(of_cut[0]) for name, of_cut in _measures(truth, hits, alarms, prices).items()}
 
@@ -279,13 +283,7 @@ def _scores(scores: npt.ArrayLike) -> Floats:
     return numbers
 
 
-def _checked_cost(by: str, cost: Mapping[str, float] | None) -> dict[str, float]:
-    if by != "cost":
-        if cost is not None:
-            raise InputError(
-                f"cost= needs by='cost', got by={by!r}", hint="Leave cost= out, or pass by='cost'.", code="PG006"
-            )
-        return {}
+def _checked_cost(cost: Mapping[str, float] | None) -> dict[str, float]:
     if not isinstance(cost, Mapping) or not cost:
         raise InputError(
             f"by='cost' needs the costs of outcomes, got cost={shown(cost)}",
