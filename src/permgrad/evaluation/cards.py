@@ -46,20 +46,6 @@ class Sample:
     outputs: Sequence[int] | EllipsisType = ...
 
 
-@dataclass(frozen=True)
-class Points:
-    """Values that a feature is set to: the rows that have them, their place on an axis, and how they are written.
-
-    ``levels`` is how many there are of a feature without order, of which the most frequent are set.
-    """
-
-    numeric: bool
-    rows: Integers
-    at: list[float]
-    labels: list[str]
-    levels: int = 0
-
-
 def feature_cards(
     sample: Sample, names: Sequence[str], rows: Integers, predict: Predict
 ) -> tuple[list[dict[str, Any]], dict[str, Floats]]:
@@ -82,16 +68,15 @@ def feature_cards(
             levels = levels[0], _dated(column, dates, levels)
         card["values"] = distribution(column, dates)
         card["outcome"] = [] if levels is None else outcome_table(levels, sample.outcome, sample.predicted)
-        points = points_of(column, dates)
-        if len(points.at) < 2 or not len(rows):
+        donors, axis = points_of(column, dates)
+        if len(donors) < 2 or not len(rows):
             continue
-        card |= {"numeric": points.numeric, "at": points.at, "label": points.labels}
-        card |= {"dates": dates is not None, "levels": points.levels}
-        places = np.repeat(rows, len(points.rows))
+        card |= axis
+        places = np.repeat(rows, len(donors))
         changed = sample.raw.iloc[places].reset_index(drop=True)
-        changed[name] = sample.raw[name].iloc[np.tile(points.rows, len(rows))].reset_index(drop=True)
+        changed[name] = sample.raw[name].iloc[np.tile(donors, len(rows))].reset_index(drop=True)
         outputs = np.asarray(predict(places, changed), dtype=np.float64)[:, sample.outputs]
-        curves[name] = outputs.reshape(len(rows), len(points.rows), -1)
+        curves[name] = outputs.reshape(len(rows), len(donors), -1)
         card["mean"] = curves[name].mean(axis=0).tolist()
     return cards, curves
 
@@ -105,8 +90,12 @@ def as_numbers(column: pd.Series[Any]) -> Floats | None:
     return None
 
 
-def points_of(column: pd.Series[Any], dates: Floats | None = None, count: int = POINTS) -> Points:
-    """Choose rows that have the feature's quantiles (number, date) or its most frequent levels (all else)."""
+def points_of(column: pd.Series[Any], dates: Floats | None, count: int = POINTS) -> tuple[Integers, dict[str, Any]]:
+    """Choose values that a feature is set to: quantiles (number, date), or the most frequent levels (all else).
+
+    Returns rows that have them, and ``numeric``, the places ``at`` on an axis, how each is written (``label``), whether
+    they are ``dates``, and the number of ``levels`` of a feature without order.
+    """
     numbers = as_numbers(column) if dates is None else dates
     present = np.flatnonzero(np.isfinite(numbers)) if numbers is not None else np.flatnonzero(column.notna().to_numpy())
     if numbers is not None and (dates is not None or len(np.unique(numbers[present])) > count):
@@ -114,17 +103,16 @@ def points_of(column: pd.Series[Any], dates: Floats | None = None, count: int = 
         places = np.linspace(0.01, 0.99, count) * (len(order) - 1) if len(order) else np.zeros(0)
         picked = order[places.round().astype(np.intp)]
         picked = picked[np.unique(numbers[picked], return_index=True)[1]]
-        labels = [written(value) for value in column.iloc[picked].tolist()]
-        return Points(True, picked.astype(np.int64), numbers[picked].tolist(), labels)
+        at, labels = numbers[picked].tolist(), [written(value) for value in column.iloc[picked].tolist()]
+        return picked, {"numeric": True, "at": at, "label": labels, "dates": dates is not None, "levels": 0}
     texts = np.array([written(value) for value in column.iloc[present].tolist()], dtype=object)
     levels, first, counts = np.unique(texts, return_index=True, return_counts=True)
     shown = np.argsort(-counts, kind="stable")[:count]
     if numbers is not None:
         shown = shown[np.argsort(numbers[present[first[shown]]], kind="stable")]
-    labels = levels[shown].tolist()
-    return Points(
-        False, present[first[shown]].astype(np.int64), list(map(float, range(len(labels)))), labels, len(levels)
-    )
+    at = list(map(float, range(len(shown))))
+    axis = {"numeric": False, "at": at, "label": levels[shown].tolist(), "dates": False, "levels": len(levels)}
+    return present[first[shown]], axis
 
 
 def written(value: Any) -> str:
