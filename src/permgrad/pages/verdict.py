@@ -303,8 +303,9 @@ def _rare(content: Assessment) -> Sentence | None:
 
 def _never_predicted(content: Assessment) -> Sentence | None:
     missed = (content.metrics or {}).get("never_predicted") or []
-    words = " ".join(never_predicted_words(missed, 2))
-    return _sentence(words, "never_predicted", "caution", classes=missed) if missed else None
+    if not missed:
+        return None
+    return _sentence(" ".join(never_predicted_words(missed, 2)), "never_predicted", "caution", classes=missed)
 
 
 def _duplicates(content: Assessment) -> Sentence | None:

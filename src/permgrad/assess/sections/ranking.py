@@ -18,15 +18,12 @@ from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.related import (
     MATRIX_FEATURES,
     RELATED_FEATURES,
-    related_columns,
     related_features,
     related_matrix,
 )
 
 #: Features whose raw values are kept of each test row: residuals are drawn against them.
 MOST_STRONGEST = 3
-#: Very wide tables are not compared column by column.
-_MOST_COMPARED = 1000
 
 
 def ranking(work: Work) -> None:
@@ -83,13 +80,6 @@ def rank(work: Work, places: Places | None, options: Mapping[str, Any]) -> Expla
         strongest = blank_codes(work.test.table[names], work.model.na_codes)
         work.put(residual_features=strongest.reset_index(drop=True))
     return main
-
-
-def column_groups(work: Work) -> dict[str, list[str]]:
-    """Return groups of columns that move together in the training rows, in the form of ``--groups``."""
-    cells = work.undated
-    assert cells is not None
-    return related_columns(cells) if 1 < cells.shape[1] <= _MOST_COMPARED and len(cells) > 3 else {}
 
 
 def first_ranking(work: Work) -> tuple[Places | None, dict[str, Any]]:

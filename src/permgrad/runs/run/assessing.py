@@ -20,7 +20,6 @@ from permgrad.assess.model import Network
 from permgrad.assess.predictions import Predictions, before_calibration
 from permgrad.assess.sections.data import DataSection
 from permgrad.assess.sections.provenance import ProvenanceSection
-from permgrad.assess.sections.ranking import column_groups
 from permgrad.assess.sections.scores import with_positive
 from permgrad.assess.store import Store
 from permgrad.assess.work import Work
@@ -30,6 +29,7 @@ from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, plain, write_json_atomic, write_text_atomic
 from permgrad.base.stored import read_npz
+from permgrad.evaluation.related import related_columns
 from permgrad.models.save.saving import load
 from permgrad.pages.html import write_report
 from permgrad.pages.ranks import training_words
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 REPORT, SUMMARY_FILE = "report.html", "report.md"
 #: The baselines' predictions for the test rows.
 BASELINE_PREDICTIONS = "baseline_predictions.npz"
+#: Columns of a table in which groups are searched for, at most.
+_MOST_COMPARED = 1000
 
 
 # ---- computed --------------------------------------------------------------------------------------------------------
@@ -96,7 +98,11 @@ def explanation_stage(run: RunWork) -> None:
     for name, table in tables.items():
         with atomic_path(folder / name) as temporary:
             write_csv(table, temporary)
-    write_json_atomic(folder / documents.GROUPS, column_groups(work))
+    cells = work.undated
+    assert cells is not None
+    # Groups of columns that move together, in the form of --groups. Very wide tables are not compared.
+    groups = related_columns(cells) if 1 < cells.shape[1] <= _MOST_COMPARED and len(cells) > 3 else {}
+    write_json_atomic(folder / documents.GROUPS, groups)
     if content.refits is not None:
         run.say(f"  {training_words(content.refits)}")
 
