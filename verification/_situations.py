@@ -12,7 +12,7 @@ import pandas as pd
 from permgrad import Explanation
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import Predictions
-from permgrad.assess.sections.beside_data import importance_shares, leakage_hint
+from permgrad.assess.sections.beside_data import leakage_hint
 from permgrad.assess.sections.data import DataSection
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
@@ -320,7 +320,7 @@ def content_of(one: Situation) -> Assessment:
         explanation=explanation,
         positive=positive,
         segments=find_segments(one.test, ours, positive=1),
-        reading={"leakage": leakage_hint(explanation, importance_shares(explanation), {})},
+        reading={"leakage": leakage_hint(explanation, {})},
     )
 
 

@@ -61,8 +61,7 @@ def beside_data(work: Work) -> None:
     cut = {name: levels_of(blanked[name]) if name in undated else None for name in looked_at}
     association = {name: explained_share(levels[0], outcome) for name, levels in cut.items() if levels is not None}
     by_data = sorted(association, key=lambda name: -association[name][0])
-    shares = importance_shares(main, output)
-    deserving = told_features(main, output, shares)
+    deserving = told_features(main, output)
     features = []
     for rank, name in enumerate(ranking[:FEATURES], start=1):
         levels = cut[name]
@@ -84,7 +83,7 @@ def beside_data(work: Work) -> None:
             "baseline": str(source.meta.get("baseline", "")),
             "class": main.outputs[output] if output else None,
             "features": features,
-            "leakage": leakage_hint(main, importance_shares(main), work.card_notes),
+            "leakage": leakage_hint(main, work.card_notes),
         }
     )
 
@@ -109,12 +108,14 @@ def _attributions(work: Work) -> tuple[Sequence[str], Floats, Integers, Explanat
     return odds.names, odds.values[:, :, output], work.explained_places, odds, output
 
 
-def told_features(main: Explanation, output: int, shares: dict[str, float]) -> set[str]:
+def told_features(main: Explanation, output: int) -> set[str]:
     """Return the features whose importance for an output deserves sentences: clearly there, and not small."""
+    values = np.maximum(np.nan_to_num(main.values[:, output]), 0)
+    with np.errstate(invalid="ignore"):
+        shares = values / values.sum()
     low, high = (ends[:, output] for ends in main.ci())
-    ends = {name: (float(low[place]), float(high[place])) for place, name in enumerate(main.names)}
-    clear = main.clearly_matter(output)
-    return {name for name in clear if deserves_words(*ends[name], shares.get(name, math.nan))}
+    facts = {name: (float(low[at]), float(high[at]), float(shares[at])) for at, name in enumerate(main.names)}
+    return {name for name in main.clearly_matter(output) if deserves_words(*facts[name])}
 
 
 def explained_share(codes: Integers, outcome: Floats) -> tuple[float, float]:
@@ -187,23 +188,15 @@ def rank_notes(name: str, rank: int, by_data: tuple[int, float], features: int) 
     return [words]
 
 
-def importance_shares(main: Explanation, output: int = 0) -> dict[str, float]:
-    """Return each feature's share of an output's summed importance. Effects below 0 count as 0."""
-    values = np.maximum(np.nan_to_num(main.values[:, output]), 0)
-    total = float(values.sum())
-    return {} if total == 0 else dict(zip(main.names, (values / total).tolist(), strict=True))
-
-
-def leakage_hint(
-    main: Explanation, shares: dict[str, float], card_notes: Mapping[str, Sequence[str]]
-) -> dict[str, Any] | None:
+def leakage_hint(main: Explanation, card_notes: Mapping[str, Sequence[str]]) -> dict[str, Any] | None:
     """Return a hint if one of several features has most of the importance, which can be a sign of leakage.
 
-    ``card_notes``: what the data card says of columns.
+    Importances below 0 count as 0. ``card_notes``: what the data card says of columns.
     """
-    if len(main.names) < 4 or not shares:
+    values = np.maximum(np.nan_to_num(main.values[:, 0]), 0)
+    if len(main.names) < 4 or not values.any():
         return None
-    name, share = max(shares.items(), key=lambda item: item[1])
+    name, share = main.names[int(values.argmax())], float(values.max() / values.sum())
     notes = list(card_notes.get(name, ()))
     if share <= DOMINANT and not (notes and name == main.ranking()[0]):
         return None
