@@ -59,7 +59,7 @@ def related_columns(X: Any, *, strength: float = 0.8) -> dict[str, list[str]]:
         raise InputError(
             f"related_columns needs at least 4 rows, got {len(frame)}", hint="Pass the training rows.", code="PG013"
         )
-    matrix = related_matrix(frame, list(frame.columns))
+    matrix = related(frame, [], list(frame.columns))[1]
     names = matrix["names"]
     if len(names) < 2:
         return {}
@@ -79,36 +79,30 @@ def related_columns(X: Any, *, strength: float = 0.8) -> dict[str, list[str]]:
     return groups
 
 
-def related_features(frame: pd.DataFrame, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the columns that are related to some of the features, for each feature the closest first.
+def related(
+    frame: pd.DataFrame, features: Sequence[str], columns: Sequence[str]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the columns that are related to some features, the closest first, and a matrix of some columns.
 
     Numbers are compared by the correlation of their ranks (Spearman 1904), categories by Cramér's V, corrected for its
     bias (Bergsma, Journal of the Korean Statistical Society 42, 2013). For a number and a category, V is the root of
-    the share of the ranks' variance between levels. 0: unrelated. 1: one determines the other.
+    the share of the ranks' variance between levels. 0: unrelated. 1: one determines the other. In the matrix,
+    ``strengths`` has a row and a column for each of ``names``, those of the ``columns`` that can be compared.
     """
-    levels, strengths = _strengths(frame, names, RELATED_FEATURES)
-    if not strengths:
-        return []
-    # The largest value among this many pairs of unrelated columns, at 5 %.
-    freedom = min(len(frame), ROWS) - 2
-    chance = -float(t_quantile(0.025 / max(len(strengths) * (len(levels) - 1), 1), freedom))
-    least = max(LEAST, chance / math.sqrt(freedom + chance**2))
     pairs = []
-    for name, line in strengths.items():
-        related = [(other, value) for other, value in line.items() if other != name and abs(value) >= least]
-        for other, strength in sorted(related, key=lambda pair: -abs(pair[1])):
-            kind = "correlation" if levels[name] == levels[other] == 1 else "association"
-            pairs.append({"feature": name, "other": other, "strength": strength, "kind": kind})
-    return pairs
-
-
-def related_matrix(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
-    """Return how closely each of some columns is related to each other one, as ``related_features`` measures it.
-
-    ``strengths`` has a row and a column for each of ``names``, the columns that can be compared.
-    """
-    strengths = _strengths(frame[list(names)], names, len(names))[1]
-    return {"names": list(strengths), "strengths": [[line[name] for name in strengths] for line in strengths.values()]}
+    levels, strengths = _strengths(frame, features, RELATED_FEATURES) if len(features) else ({}, {})
+    if strengths:
+        # The largest value among this many pairs of unrelated columns, at 5 %.
+        freedom = min(len(frame), ROWS) - 2
+        chance = -float(t_quantile(0.025 / max(len(strengths) * (len(levels) - 1), 1), freedom))
+        least = max(LEAST, chance / math.sqrt(freedom + chance**2))
+        for name, line in strengths.items():
+            close = [(other, value) for other, value in line.items() if other != name and abs(value) >= least]
+            for other, strength in sorted(close, key=lambda pair: -abs(pair[1])):
+                kind = "correlation" if levels[name] == levels[other] == 1 else "association"
+                pairs.append({"feature": name, "other": other, "strength": strength, "kind": kind})
+    among = _strengths(frame[list(columns)], columns, len(columns))[1]
+    return pairs, {"names": list(among), "strengths": [[line[name] for name in among] for line in among.values()]}
 
 
 def _strengths(

@@ -15,12 +15,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import methods
 from permgrad.base.random import generator
 from permgrad.data.read.table import blank_codes
-from permgrad.evaluation.related import (
-    MATRIX_FEATURES,
-    RELATED_FEATURES,
-    related_features,
-    related_matrix,
-)
+from permgrad.evaluation.related import MATRIX_FEATURES, RELATED_FEATURES, related
 
 #: Features whose raw values are kept of each test row: residuals are drawn against them.
 MOST_STRONGEST = 3
@@ -71,10 +66,8 @@ def rank(work: Work, places: Places | None, options: Mapping[str, Any]) -> Expla
         return main
     ranked = [name for name in main.ranking() if name in cells.columns]
     clear = [name for name in main.clearly_matter() if name in cells.columns][:RELATED_FEATURES]
-    work.put(
-        related=related_features(cells, clear) if clear else [],
-        matrix=related_matrix(cells, ranked[:MATRIX_FEATURES]),
-    )
+    pairs, matrix = related(cells, clear, ranked[:MATRIX_FEATURES])
+    work.put(related=pairs, matrix=matrix)
     if not work.model.classes and work.test.table is not None and main.level == "feature":
         names = [name for name in main.ranking() if name in work.test.table.columns][:MOST_STRONGEST]
         strongest = blank_codes(work.test.table[names], work.model.na_codes)
