@@ -38,9 +38,9 @@ def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
         form: dict[str, Any] = {"name": column.name, "missing": missing, "codes": codes}
         place = stored.get(column.name)
         if place is None:
-            levels = [[slot.detail, at] for at, slot in slots if slot.kind == "level" and slot.detail is not None]
-            other = next((at for at, slot in slots if slot.kind == "level" and slot.detail is None), None)
-            form |= {"kind": "category", "levels": levels, "other": other}
+            levels = {slot.detail: at for at, slot in slots if slot.kind == "level"}
+            other = levels.pop(None, None)
+            form |= {"kind": "category", "levels": [list(level) for level in levels.items()], "other": other}
         else:
             form |= {"fill": float(scaling.fill[place])}
             value = {slot.detail or "value": at for at, slot in slots if slot.kind not in ("missing", "boolean")}

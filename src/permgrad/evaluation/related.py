@@ -126,7 +126,7 @@ def _strengths(
     bases |= {name: (ranks[:, [at]] / sizes[at]) for at, name in enumerate(numeric) if sizes[at] > 0}
     categories = [name for name in frame.columns if name not in set(numeric)]
     wanted = [name for name in names if name in categories]
-    for name in [*wanted, *(other for other in categories if other not in wanted)][:CATEGORIES]:
+    for name in list(dict.fromkeys([*wanted, *categories]))[:CATEGORIES]:
         levels = levels_of(frame[name])
         # A column with different values in most rows is skipped.
         if levels is None or len(levels[1]) < 2 or frame[name].nunique() > rows / 2:
@@ -137,7 +137,7 @@ def _strengths(
             bases[name] = indicators / np.sqrt(indicators.sum(axis=0))
     counts = {name: basis.shape[1] for name, basis in bases.items()}
     numbers = [name for name, count in counts.items() if count == 1]
-    stacked = np.column_stack([bases[name] for name in numbers]) if numbers else np.zeros((rows, 0))
+    stacked = np.column_stack([np.zeros((rows, 0)), *(bases[name] for name in numbers)])
     strengths: dict[str, dict[str, float]] = {}
     for name in [name for name in names if name in bases][:most]:
         # All numeric columns at once, because a wide table has thousands.

@@ -44,7 +44,7 @@ def beside_data(work: Work) -> None:
         return
     names, values, places, source, place = attributions
     label = source.outputs[place]
-    about = "" if label == "all" else f" to {label}"
+    about = f" to {label}" * (label != "all")
     columns = {str(name): values[:, at] for at, name in enumerate(names)}
     words, outcome = f"mean {work.content.target}", np.asarray(work.seen.codes, dtype=np.float64)
     if work.model.classes:
@@ -57,7 +57,8 @@ def beside_data(work: Work) -> None:
     output = 1 + of_classes.index(label) if len(of_classes) > 2 and label in of_classes else 0
     ranking = [name for name in main.ranking(output) if name in blanked.columns]
     looked_at = ranking if len(ranking) <= MOST_RANKED else ranking[:FEATURES]
-    undated = set() if work.undated is None else set(work.undated.columns)
+    undated = work.undated
+    assert undated is not None
     cut = {name: levels_of(blanked[name]) if name in undated else None for name in looked_at}
     association = {name: explained_share(levels[0], outcome) for name, levels in cut.items() if levels is not None}
     by_data = sorted(association, key=lambda name: -association[name][0])
@@ -69,9 +70,11 @@ def beside_data(work: Work) -> None:
             continue
         table = level_table(levels, outcome, columns.get(name), places)
         rank_by_data, (share, p_value) = by_data.index(name) + 1, association[name]
-        notes = sign_notes(name, table, float(outcome.mean()), words) if name in deserving else []
-        if name in deserving and (rank < rank_by_data or p_value < CHANCE):
-            notes += rank_notes(name, rank, (rank_by_data, share), len(by_data))
+        notes: list[str] = []
+        if name in deserving:
+            notes = sign_notes(name, table, float(outcome.mean()), words)
+            if rank < rank_by_data or p_value < CHANCE:
+                notes += rank_notes(name, rank, (rank_by_data, share), len(by_data))
         facts = {"feature": name, "rank": rank, "association": share, "rank_by_association": rank_by_data}
         features.append(facts | {"levels": table, "notes": notes})
     work.put(
