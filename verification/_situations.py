@@ -12,9 +12,9 @@ import pandas as pd
 from permgrad import Explanation
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import Predictions
-from permgrad.assess.sections.beside_data import importance_shares, leakage_hint
+from permgrad.assess.sections.beside_data import leakage_hint
 from permgrad.assess.sections.data import DataSection
-from permgrad.evaluation.drift import find_drift
+from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.metrics import evaluate
 from permgrad.evaluation.segments import find_segments
@@ -296,7 +296,7 @@ def content_of(one: Situation) -> Assessment:
         shared_rows=int(both.sum()),
         blank_rows=int((both & one.test.isna().all(axis=1).to_numpy()).sum()),
         leaks=[] if one.unchecked else columns_that_tell((one.train, one.learned), (one.test, one.truth), one.task),  # type: ignore[arg-type]
-        drift=find_drift(one.train, one.test),
+        drift=compare_parts(one.train, one.test)["drift"],
         unchecked=one.unchecked,
     )
     explanation = Explanation(
@@ -320,7 +320,7 @@ def content_of(one: Situation) -> Assessment:
         explanation=explanation,
         positive=positive,
         segments=find_segments(one.test, ours, positive=1),
-        reading={"leakage": leakage_hint(explanation, importance_shares(explanation), {})},
+        reading={"leakage": leakage_hint(explanation, {})},
     )
 
 

@@ -47,10 +47,9 @@ def test_curves_of_an_additive_function_are_parallel_lines_of_its_slope(table):
 
 
 def test_a_curve_at_a_rows_own_value_is_its_prediction(table):
-    points = points_of(table["a"])
-    rows = points.rows[:4]
-    curves = cards.effect_curves(table, "a", points, rows, additive)
-    own = np.diagonal(curves[:, :4, 0])
+    rows = points_of(table["a"], None)[0][:4]
+    _, curves = feature_cards(sample_of(table), ["a"], rows, additive)
+    own = np.diagonal(curves["a"][:, :4, 0])
     assert own == pytest.approx(additive(rows, table.iloc[rows].reset_index(drop=True))[:, 0])
 
 

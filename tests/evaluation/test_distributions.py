@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad.evaluation.distributions import BARS, LEVELS, describe_columns
+from permgrad.evaluation.distributions import BARS, LEVELS
+from permgrad.evaluation.drift import compare_parts
 
 
 def test_shares_medians_and_missing_cells_of_both_parts():
@@ -20,7 +21,7 @@ def test_shares_medians_and_missing_cells_of_both_parts():
             "empty": np.nan,
         }
     )
-    x, grade, town, day, empty = describe_columns(both, 400)
+    x, grade, town, day, empty = compare_parts(both[:400], both[400:])["columns"]
     assert [facts["kind"] for facts in (x, grade, town, day)] == ["number", "number", "levels", "date"]
     assert len(x["edges"]) == BARS + 1
     train, test = both["x"][:400], both["x"][400:]
@@ -34,4 +35,4 @@ def test_shares_medians_and_missing_cells_of_both_parts():
     assert town["typical"][0] == both["town"][:400].value_counts().index[0]
     assert day["edges"][0] >= pd.Timestamp("2020-01-01").timestamp()
     assert empty["missing"] == [1.0, 1.0]
-    assert describe_columns(both, 500)[0]["typical"][1] is None, "no test rows"
+    assert compare_parts(both, both[:0])["columns"][0]["typical"][1] is None, "no test rows"

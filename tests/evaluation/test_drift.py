@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from permgrad.evaluation.drift import LARGE, find_drift
+from permgrad.evaluation.drift import LARGE, compare_parts
 from permgrad.pages.sentences import drift_words
 
 
@@ -57,7 +57,7 @@ def share(train: pd.DataFrame, test: pd.DataFrame, one: dict) -> tuple[float, fl
 def test_shifted_columns_are_found_and_others_are_not():
     rng = np.random.default_rng(0)
     train, test = table(900, rng), changed(table(300, rng), rng)
-    compared = find_drift(train, test)
+    compared = compare_parts(train, test)["drift"]
     assert {one["column"] for one in compared if one["clear"]} == {"age", "town", "dose", "seen", "day"}
     assert {"grade"} == {one["column"] for one in compared if not one["clear"]}, "unique texts and constants: no test"
     assert [one["clear"] for one in compared] == sorted((one["clear"] for one in compared), reverse=True)
@@ -74,7 +74,7 @@ def test_equal_distributions_raise_no_more_alarms_than_promised():
     rng = np.random.default_rng(1)
     alarms, sizes = 0, []
     for _ in range(60):
-        compared = find_drift(table(150, rng), table(50, rng))
+        compared = compare_parts(table(150, rng), table(50, rng))["drift"]
         alarms += any(one["p_holm"] < 0.05 for one in compared)
         sizes += [one["size"] for one in compared]
     assert np.mean(np.array(sizes) > LARGE) > 0.3, "small samples differ by chance, so size alone is no alarm"
@@ -84,7 +84,7 @@ def test_equal_distributions_raise_no_more_alarms_than_promised():
 def test_a_difference_that_is_certain_but_small_is_not_clear():
     rng = np.random.default_rng(2)
     train, test = (pd.DataFrame({"x": rng.normal(shift, 1, 15_000)}) for shift in (0, 0.15))
-    (one,) = find_drift(train, test)
+    (one,) = compare_parts(train, test)["drift"]
     assert one["p_holm"] < 1e-6
     assert 0 < one["size"] < LARGE
     assert not one["clear"]
@@ -95,7 +95,7 @@ def test_long_tables_are_sampled_and_the_target_is_compared():
     rng = np.random.default_rng(3)
     train, test = (pd.DataFrame({"x": rng.normal(size=rows), "code": -9}) for rows in (30_000, 500))
     y = np.repeat(["ill", "well"], 15_000), np.array(["ill"] * 400 + ["well"] * 100)
-    compared = find_drift(train, test, targets=("y", *y), na_codes=[-9])
+    compared = compare_parts(train, test, targets=("y", *y), na_codes=[-9])["drift"]
     (target,) = (one for one in compared if one["clear"])
     assert (target["column"], target["rows"], target["sampled"]) == ("y", [20_000, 500], True)
     assert drift_words(compared) == (
@@ -107,11 +107,11 @@ def test_long_tables_are_sampled_and_the_target_is_compared():
 def test_sentences_name_the_rows():
     rng = np.random.default_rng(4)
     train = table(900, rng)
-    compared = find_drift(train, changed(table(300, rng), rng))
+    compared = compare_parts(train, changed(table(300, rng), rng))["drift"]
     words = drift_words(compared, most=5)
     assert words.startswith("5 of 6 compared columns have clearly different values in the training and the test rows: ")
     assert "test rows. The largest difference: " in drift_words(compared, most=1)
     assert "seen: 100\u00a0% of the test rows and" in words
     assert "of the training rows are after 2020-" in words
     assert "dose: " in words
-    assert find_drift(train[:9], train[9:]) == [], "too few rows"
+    assert compare_parts(train[:9], train[9:])["drift"] == [], "too few rows"

@@ -6,41 +6,42 @@ import numpy as np
 import pytest
 
 from permgrad.evaluation import listing
-from permgrad.evaluation.listing import choose_listed, doubtful, nearest_rows, strongest_parts
+from permgrad.evaluation.listing import choose_listed, nearest_rows, notable_rows, strongest_parts
 
 
 def test_few_rows_are_all_listed():
-    listed = choose_listed(np.random.default_rng(0).permutation(40), [3])
-    assert listed.places.tolist() == list(range(40))
-    assert listed.random.all()
+    places, random = choose_listed(np.random.default_rng(0).permutation(40), [3])
+    assert places.tolist() == list(range(40))
+    assert random.all()
 
 
 def test_of_many_rows_the_notable_ones_are_listed_and_the_others_drawn():
     drawn = np.random.default_rng(0).permutation(5000)
     notable = [4999, 17, int(drawn[0])]
-    listed = choose_listed(drawn, notable)
-    assert len(listed.places) <= listing.MOST_LISTED
-    assert set(notable) <= set(listed.places.tolist())
-    assert (np.diff(listed.places) > 0).all()
-    drawn_ones = set(listed.places[listed.random].tolist())
+    places, random = choose_listed(drawn, notable)
+    assert len(places) <= listing.MOST_LISTED
+    assert set(notable) <= set(places.tolist())
+    assert (np.diff(places) > 0).all()
+    drawn_ones = set(places[random].tolist())
     assert drawn_ones == set(drawn[: listing.MOST_LISTED - 3].tolist()), "a plain random sample, notable or not"
 
 
-def test_doubtful_rows_come_with_the_clearest_first():
-    probabilities = np.array([[0.9, 0.1], [0.55, 0.45], [0.2, 0.8], [0.05, 0.95]])
-    wrong, unsure = doubtful(probabilities, np.array([0, 1, 0, 0]))
-    assert wrong.tolist() == [3, 2, 1]
+def test_doubtful_rows_come_with_the_clearest_first(monkeypatch):
+    probabilities, truth = np.array([[0.9, 0.1], [0.55, 0.45], [0.2, 0.8], [0.05, 0.95]]), np.array([0, 1, 0, 0])
+    assert notable_rows(probabilities, truth) == [3, 2, 1, 0], "the wrong ones first"
+    monkeypatch.setattr(listing, "MOST_WRONG", 0)
+    unsure = notable_rows(probabilities, truth)
     assert unsure[0] == 1
     assert unsure[-1] == 3
 
 
 def test_the_strongest_parts_and_the_rest_add_up():
     values = np.random.default_rng(0).normal(size=(6, 30))
-    parts = strongest_parts(values, 4)
-    assert parts.values.sum(axis=1) + parts.rest == pytest.approx(values.sum(axis=1))
-    assert (np.abs(parts.values).min(axis=1) >= np.sort(np.abs(values))[:, -5]).all()
-    assert (np.diff(np.abs(parts.values)) <= 0).all()
-    assert strongest_parts(values[:, :3], 4).rest == pytest.approx(0)
+    _, parts, rest = strongest_parts(values, 4)
+    assert parts.sum(axis=1) + rest == pytest.approx(values.sum(axis=1))
+    assert (np.abs(parts).min(axis=1) >= np.sort(np.abs(values))[:, -5]).all()
+    assert (np.diff(np.abs(parts)) <= 0).all()
+    assert strongest_parts(values[:, :3], 4)[2] == pytest.approx(0)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4])

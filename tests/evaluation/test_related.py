@@ -7,7 +7,7 @@ from scipy import stats
 
 import permgrad as pg
 from permgrad.base.errors import InputError
-from permgrad.evaluation.related import LEAST, related_features, related_matrix
+from permgrad.evaluation.related import LEAST, related
 
 ROWS = 400
 
@@ -24,7 +24,7 @@ def table() -> pd.DataFrame:
 
 
 def found_for(frame, names):
-    return {(pair["feature"], pair["other"]): pair for pair in related_features(frame, names)}
+    return {(pair["feature"], pair["other"]): pair for pair in related(frame, names, [])[0]}
 
 
 def test_numbers_by_their_ranks_and_categories_by_cramers_v():
@@ -55,7 +55,7 @@ def test_numbers_by_their_ranks_and_categories_by_cramers_v():
 
 def test_every_pair_of_some_columns():
     frame = table()
-    matrix = related_matrix(frame, ["x", "town", "name", "level"])
+    matrix = related(frame, [], ["x", "town", "name", "level"])[1]
     assert matrix["names"] == ["x", "town", "level"], "a column with a different text in every row is skipped"
     strengths = np.array(matrix["strengths"])
     np.testing.assert_allclose(strengths, strengths.T, atol=1e-9)
@@ -73,7 +73,7 @@ def test_missing_cells_and_tables_without_numbers_or_rows():
     assert found["x", "copy"]["strength"] > 0.9
     assert ("x", "flag") in found
     assert set(found_for(frame[["town", "region"]], ["town"])) == {("town", "region")}
-    assert related_features(frame.iloc[:3], ["x"]) == [], "of three rows everything is correlated"
+    assert related(frame.iloc[:3], ["x"], [])[0] == [], "of three rows everything is correlated"
 
 
 def test_chance_correlations_of_a_wide_table_of_few_rows_are_not_told():
@@ -81,7 +81,7 @@ def test_chance_correlations_of_a_wide_table_of_few_rows_are_not_told():
     frame = pd.DataFrame(rng.normal(size=(20, 3000)), columns=[f"c{number}" for number in range(3000)])
     largest = np.abs(np.corrcoef(frame.rank().to_numpy().T)[0, 1:]).max()
     assert largest > LEAST, "the rule by size alone would tell some"
-    assert related_features(frame, ["c0"]) == []
+    assert related(frame, ["c0"], [])[0] == []
     assert set(found_for(frame.assign(twin=frame["c0"]), ["c0"])) == {("c0", "twin")}
 
 

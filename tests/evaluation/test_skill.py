@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from permgrad.evaluation.skill import Predicted, against_others, paired_bootstrap, skill
+from permgrad.evaluation.skill import Predicted, against_others, every_pair, skill
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -22,6 +23,11 @@ def classified(rows: int, strength: float, seed: int, shares=(0.2, 0.3, 0.5)) ->
     truth = rng.choice(len(shares), rows, p=shares)
     scores = np.log(shares) + strength * np.eye(len(shares))[truth] + 0.5 * rng.normal(size=(rows, len(shares)))
     return Predicted(truth, softmax(scores)), Predicted(truth, np.tile(shares, (rows, 1)))
+
+
+def paired_bootstrap(metric: str, ours: Predicted, theirs: Predicted, *, seed: int) -> SimpleNamespace | None:
+    found = every_pair(metric, [ours, theirs], seed=seed)[0, 1]
+    return None if found is None else SimpleNamespace(**found)
 
 
 # ---- one difference --------------------------------------------------------------------------------------------------

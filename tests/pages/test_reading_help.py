@@ -16,11 +16,10 @@ from permgrad.assess.model import EvaluatedModel
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.beside_data import (
+    CHANCE,
     beside_data,
     explained_share,
-    goes_along,
     leakage_hint,
-    like_output,
     rank_notes,
     sign_notes,
     told_features,
@@ -136,8 +135,8 @@ def test_explained_share_is_r_squared_of_the_level_means():
     codes, y = rng.integers(4, size=300), rng.normal(size=300)
     y = y + codes
     fitted = pd.Series(y).groupby(codes).transform("mean").to_numpy()
-    assert explained_share(codes, y) == pytest.approx(1 - ((y - fitted) ** 2).sum() / ((y - y.mean()) ** 2).sum())
-    assert explained_share(codes, np.ones(300)) == 0.0
+    assert explained_share(codes, y)[0] == pytest.approx(1 - ((y - fitted) ** 2).sum() / ((y - y.mean()) ** 2).sum())
+    assert explained_share(codes, np.ones(300)) == (0.0, 1.0)
 
 
 # --- sentences --------------------------------------------------------------------------------------------------------
@@ -196,10 +195,10 @@ def test_a_feature_with_little_importance_gets_no_sentence():
     values = {"a": 0.6, "b": 0.3, "c": 0.1, "d": 0.001}
     main = with_intervals(values)
     assert set(main.clearly_matter()) == set(values), "each is certain"
-    assert told_features(main, 0, {name: own / 1.001 for name, own in values.items()}) == {"a", "b", "c"}
+    assert told_features(main, 0) == {"a", "b", "c"}
     unsure = with_intervals(values, p=0.02)
     assert (unsure.low > 0).all()
-    assert told_features(unsure, 0, values) == set()
+    assert told_features(unsure, 0) == set()
 
 
 def many_classes() -> Explanation:
@@ -219,15 +218,17 @@ def test_attributions_to_one_of_many_classes_stand_beside_that_classes_importanc
     main = many_classes()
     assert main.ranking()[0] == "left", "overall it is another one"
     attributions = rng.normal(size=(300, 3))
-    found = {label: reading_of(main, X, y, local_of(attributions, main.names, label)) for label in ("b", "c")}
+    found = {
+        label: reading_of(main, X, y, local_of(attributions, main.names, label)) for label in ("a", "b", "c", "all")
+    }
     assert [entry["feature"] for entry in found["b"]["features"]] == ["right", "other", "left"]
     assert [entry["feature"] for entry in found["c"]["features"]] == ["left", "other", "right"]
-    assert found["b"]["class"] == "b"
+    assert [entry["class"] for entry in found.values()] == ["a", "b", "c", None]
     text = render_report(Assessment(title="t", target="y", task="classification", reading=found["b"]))
     assert "For the most important features for class b (on its rows)" in text
     two = Explanation(main.values[:, :3], main.names, main.modality, main.outputs[:3], "permgrad", "global")
-    assert like_output(two, "b") == 0, "of two classes both concern all rows"
-    assert [like_output(main, label) for label in ("a", "b", "c", "all")] == [1, 2, 3, 0]
+    of_two = reading_of(two, X, np.where(y == "c", "a", y), local_of(attributions, main.names, "b"))
+    assert of_two["class"] is None, "of two classes both concern all rows"
 
 
 def test_ranks_of_features_that_do_nothing_are_not_interpreted():
@@ -237,30 +238,30 @@ def test_ranks_of_features_that_do_nothing_are_not_interpreted():
     y = X["x0"].to_numpy() + 0.1 * rng.normal(size=400)
     model = pg.HyNNRegressor(preset="fast", max_epochs=15, random_state=0, progress=False).fit(X, y)
     main = pg.explain(model, X, y, n_repeats=2, random_state=0, progress=False)
-    told = told_features(main, 0, dict(zip(main.names, main.values[:, 0], strict=True)))
+    told = told_features(main, 0)
     assert "x0" in told
     assert "constant" not in told
     halves = (X["x0"] > 0).to_numpy().astype(np.int64)
-    assert goes_along(halves, y)
-    assert not goes_along(np.zeros(400, dtype=np.int64), y)
-    by_chance = [goes_along(rng.integers(4, size=400), y) for _ in range(200)]
+    assert explained_share(halves, y)[1] < CHANCE
+    assert explained_share(np.zeros(400, dtype=np.int64), y)[1] == 1
+    by_chance = [explained_share(rng.integers(4, size=400), y)[1] < CHANCE for _ in range(200)]
     assert np.mean(by_chance) < 0.05
 
 
 def test_a_dominant_feature_is_hinted_at():
     main = ranked({"a": 5.0, "b": 1.0, "c": 1.0, "d": -1.0})
-    hint = leakage_hint(main, {"a": 5 / 7, "b": 1 / 7, "c": 1 / 7, "d": 0.0}, {})
+    hint = leakage_hint(main, {})
+    assert hint["share"] == pytest.approx(5 / 7)
     assert hint["fix"].endswith("To run without it, add --drop a and another --out")
     assert "71%" in hint["text"]
-    assert leakage_hint(ranked(dict.fromkeys("abcd", 1.0)), dict.fromkeys("abcd", 0.25), {}) is None
-    assert leakage_hint(ranked({"a": 9.0, "b": 1.0}), {"a": 0.9, "b": 0.1}, {}) is None, "of two, one leads"
+    assert leakage_hint(ranked(dict.fromkeys("abcd", 1.0)), {}) is None
+    assert leakage_hint(ranked({"a": 9.0, "b": 1.0}), {}) is None, "of two, one leads"
 
 
 def test_the_bank_card_speaks_of_duration():
     main = ranked({"duration": 3.0, "month": 2.0, "day": 2.0, "job": 2.0})
-    shares = {"duration": 3 / 9, "month": 2 / 9, "day": 2 / 9, "job": 2 / 9}
     notes = {"duration": [note for note in get_card("bank").notes if note.startswith("duration ")]}
-    hint = leakage_hint(main, shares, notes)
+    hint = leakage_hint(main, notes)
     assert any("known only after the call" in note for note in hint["notes"]), "also below the usual share"
     assert "--drop duration" in hint["fix"]
 

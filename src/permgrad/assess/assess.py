@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from permgrad.assess import sections  # noqa: F401 — registers the sections
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import FEW_ROWS
-from permgrad.assess.sections.models import trained_models
+from permgrad.assess.sections import SECTIONS
 from permgrad.assess.sections.network import network_sections
 from permgrad.assess.sections.rows import RowSection
-from permgrad.assess.work import Work, fill
+from permgrad.assess.work import CAPABILITIES, Work
 from permgrad.attribution.maps.drawn import MAP_NAMES
 
 
@@ -34,14 +33,24 @@ def assess(work: Work) -> Assessment:
     return completed(fill(work), work.model.model, seed=work.budget.seed)
 
 
+def fill(work: Work, stages: Iterable[str] = ("model", "explanation")) -> Assessment:
+    """Compute the sections of some stages that apply to a model and its rows."""
+    for stage, needs, compute in SECTIONS:
+        if stage in stages and all(CAPABILITIES[name](work) for name in needs):
+            compute(work)
+    return work.content
+
+
 def completed(content: Assessment, model: Any, *, seed: int, preset: str = "", layout: str | None = None) -> Assessment:
-    """Return an assessment with what follows from its stored fields and the model. ``layout``: its picture as SVG."""
-    content = replace(shown_parts(content, model), **network_sections(model, preset=preset, drawing=layout))
-    return replace(content, models=content.models or trained_models(content, seed=seed))
+    """Return an assessment with what follows from its stored fields and the model. ``layout``: its picture as SVG.
 
+    That are the network's sections, its baselines, the rows one by one, and the beeswarm.
+    """
+    content = replace(content, **network_sections(model, preset=preset, drawing=layout))
+    if content.guesses and not content.models:
+        from permgrad.assess.sections.models import trained_models  # few runs train other models
 
-def shown_parts(content: Assessment, model: Any) -> Assessment:
-    """Return an assessment with what follows from its stored fields: the rows one by one, and the beeswarm."""
+        content = replace(content, models=trained_models(content, seed=seed))
     explained, maps, listed_rows = content.explained, content.maps, content.listed
     if explained is None:
         return content

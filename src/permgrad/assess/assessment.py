@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from permgrad.assess.branches import entries_of, is_hybrid, value_of
 
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
 
 #: Share of the model from which the image of a row is shown in the first tabs, else in Details.
 LEAST_SHOWN = 0.05
-
-
-class Place(NamedTuple):
-    """Where a field is stored in the folder of a run: a name without ending, and the folder of an explanation in it."""
-
-    name: str
-    explanation: str = ""
 
 
 @dataclass(kw_only=True)
@@ -187,25 +180,26 @@ class Assessment:
         return (self.explanation.branches if self.explanation is not None else None) or {}
 
 
-#: Where a field of an assessment is stored. A new stored field is one line here.
-PLACES: dict[str, Place] = {
-    "metrics": Place("metrics"),
-    "segments": Place("segments"),
-    "explanation": Place("explanations/permgrad"),
-    "paper": Place("explanations/permgrad-paper"),
-    "refits": Place("explanations/refits"),
-    "branches": Place("branches"),
-    "related": Place("explanations/related"),
-    "matrix": Place("explanations/matrix"),
-    "residual_features": Place("explanations/residual_features"),
-    "chosen": Place("explanations/chosen"),
-    "explained": Place("explanations/explained", "integrated_gradients"),
-    "notable": Place("explanations/wrong_or_unsure", "notable"),
-    "maps": Place("explanations/maps", "gradcam"),
-    "reading": Place("explanations/reading"),
-    "gradients": Place("explanations/gradients"),
-    "cards": Place("explanations/cards"),
-    "listed": Place("explanations/listed"),
-    "together": Place("explanations/together", "interactions"),
-    "changeable": Place("explanations/what_if"),
+#: Where a field of an assessment is stored in the folder of a run: a name without ending, and the folder of an
+#: explanation in it. A new stored field is one line here.
+PLACES: dict[str, tuple[str, ...]] = {
+    "metrics": ("metrics",),
+    "segments": ("segments",),
+    "explanation": ("explanations/permgrad",),
+    "paper": ("explanations/permgrad-paper",),
+    "refits": ("explanations/refits",),
+    "branches": ("branches",),
+    "related": ("explanations/related",),
+    "matrix": ("explanations/matrix",),
+    "residual_features": ("explanations/residual_features",),
+    "chosen": ("explanations/chosen",),
+    "explained": ("explanations/explained", "integrated_gradients"),
+    "notable": ("explanations/wrong_or_unsure", "notable"),
+    "maps": ("explanations/maps", "gradcam"),
+    "reading": ("explanations/reading",),
+    "gradients": ("explanations/gradients",),
+    "cards": ("explanations/cards",),
+    "listed": ("explanations/listed",),
+    "together": ("explanations/together", "interactions"),
+    "changeable": ("explanations/what_if",),
 }

@@ -115,24 +115,25 @@ class Budget:
     early: Callable[[], Any] | None = None
 
     # ---- the plan ----------------------------------------------------------------------------------------------------
-    def expected_explanation(self, rows: int, features: int, outputs: int) -> float:
-        """Return about how many seconds the explanation will take."""
+    def expected(self, rows: int, features: int, classes: int) -> tuple[float, float]:
+        """Return about how many seconds the explanation will take, and then a ranking of more rows (0: none).
+
+        The second are with the first report before it.
+        """
         clock = self.clock
         if self.images:
             # A pair takes about as long as a training step on a row, with its part of the other explanations.
             players = features + PATCHES**2 * self.images
-            return clock.per_row * min(rows, MOST_IMAGE_ROWS) * players * IMAGE_REPEATS
+            return clock.per_row * min(rows, MOST_IMAGE_ROWS) * players * IMAGE_REPEATS, 0.0
         first = rows if clock.thorough or rows <= AT_ONCE else FIRST_ROWS
         published = first if clock.thorough else min(rows, PAPER_ROWS)
-        swarm = min(rows, self.swarm_rows(outputs)) * max(1, outputs * SWARM_ROWS // _SWARM_NUMBERS)
-        pairs = first * features * self.repeats(rows)
-        return self._seconds(pairs, swarm) + clock.per_row * published * features
-
-    def expected_refinement(self, rows: int, features: int) -> float:
-        """Return about how many seconds a ranking of more rows will take, with the first report before it."""
-        if self.images or self.clock.thorough or rows <= AT_ONCE:
-            return 0.0
-        return self._seconds(min(rows, REFINED_ROWS) * features * self.repeats(rows), 0) + REPORT
+        swarm = min(rows, self.swarm_rows(classes)) * max(1, classes * SWARM_ROWS // _SWARM_NUMBERS)
+        pairs = features * (REPEATS if clock.thorough or rows <= FIRST_ROWS else REPEATS_OF_MANY_ROWS)
+        explanation = clock.per_row * (first * pairs * PAIR + swarm * GRADIENT_ROW)
+        explanation += clock.per_row * published * features
+        if first == rows:
+            return explanation, 0.0
+        return explanation, clock.per_row * (min(rows, REFINED_ROWS) * pairs * PAIR) + REPORT
 
     def expected_refits(self, training: float, train: int, held: int) -> float:
         """Return about how many seconds further trainings take, by those of the first on ``train`` rows (0: none)."""
@@ -142,34 +143,34 @@ class Budget:
         folds = self.refits - self.refits // 2
         return training * (folds - 1 + (self.refits // 2) / 2) * (train + held) / max(train, 1)
 
-    def _seconds(self, pairs: int, gradient_rows: int) -> float:
-        """Return what replaced pairs and rows explained by gradients take, by the time of a training step."""
-        return self.clock.per_row * (pairs * PAIR + gradient_rows * GRADIENT_ROW)
-
     # ---- rows and donors ---------------------------------------------------------------------------------------------
-    def in_time(self, rows: int, fewest: int, features: int, outputs: int, of: int) -> int:
+    def in_time(self, rows: int, fewest: int, features: int, classes: int, of: int) -> int:
         """Return how many of some rows, ``of`` all, are explained before the limit, and record what it cuts."""
-        clock, expected = self.clock, self.expected_explanation(of, features, outputs)
+        clock, expected = self.clock, self.expected(of, features, classes)[0]
         share = (clock.left() - REPORT) / expected if expected else 1.0
         fewer = min(rows, max(fewest, int(share * rows))) if share < 1 else rows
         if fewer < rows:
             clock.cut.append(f"explanation: {fewer:,} rows instead of {rows:,}")
         return fewer
 
-    def repeats(self, rows: int) -> int:
-        """Return how many donors each row of a ranking has."""
-        return REPEATS if self.clock.thorough or rows <= FIRST_ROWS else REPEATS_OF_MANY_ROWS
-
     def ranking_options(self, rows: int, features: int, *, some: bool) -> dict[str, Any]:
         """Return the options of a ranking of a permgrad network, of all ``rows`` or ``some``. Report what limits it."""
-        if self.images:
-            options: dict[str, Any] = {"n_repeats": IMAGE_REPEATS}
-        else:
-            options = width_options(features, self.say)
-            options["n_repeats"] = min(options["n_repeats"], self.repeats(rows))
+        many = rows > FIRST_ROWS and not self.clock.thorough
+        options: dict[str, Any] = {"n_repeats": IMAGE_REPEATS}
+        if not self.images:
+            repeats = REPEATS if features <= 1000 else max(2, REPEATS * 1000 // features)
+            options = {
+                "n_repeats": min(repeats, REPEATS_OF_MANY_ROWS if many else REPEATS),
+                "direction": features <= MOST_DIRECTIONS,
+            }
+            wide = "note: the table is wide, so"
+            if repeats < REPEATS:
+                self.say(f"{wide} each row has {repeats} donors instead of {REPEATS}; intervals widen a little")
+            if not options["direction"]:
+                self.say(f"{wide} directions are not computed (more than {MOST_DIRECTIONS:,} features)")
         if self.ensure_top is not None:
             options["ensure_top"] = self.ensure_top
-        elif some or (not (self.images or self.clock.thorough) and rows > FIRST_ROWS):
+        elif some or (many and not self.images):
             options["tolerance"] = TOLERANCE
         return options
 
@@ -199,27 +200,9 @@ class Budget:
             self.say(f"  refining on {possible:,} rows, about {readable(expected)}")
         return possible
 
-    def swarm_rows(self, outputs: int) -> int:
-        """Return how many rows the beeswarm has for so many outputs."""
-        return max(FEWEST_SWARM_ROWS, min(SWARM_ROWS, _SWARM_NUMBERS // max(outputs, 1)))
-
-    def pairs_in_time(self, rows: int, repeats: int, sets: int) -> bool:
-        """Whether there is time to measure pairs: a tenth of what is left. What is left out is recorded."""
-        if self.clock.per_row * PREDICTION * rows * repeats * sets <= 0.1 * self.clock.left():
-            return True
-        self.clock.cut.append("pairs of features: they were not measured")
-        return False
-
-
-def width_options(features: int, say: Say = silent) -> dict[str, Any]:
-    """Return options that limit the time for many features, and report them. Fewer donors widen intervals a little."""
-    repeats = REPEATS if features <= 1000 else max(2, REPEATS * 1000 // features)
-    direction = features <= MOST_DIRECTIONS
-    if repeats < REPEATS:
-        say(f"note: the table is wide, so each row has {repeats} donors instead of {REPEATS}; intervals widen a little")
-    if not direction:
-        say(f"note: the table is wide, so directions are not computed (more than {MOST_DIRECTIONS:,} features)")
-    return {"n_repeats": repeats, "direction": direction}
+    def swarm_rows(self, classes: int) -> int:
+        """Return how many rows the beeswarm has for so many classes (0: regression)."""
+        return max(FEWEST_SWARM_ROWS, min(SWARM_ROWS, _SWARM_NUMBERS // max(classes, 1)))
 
 
 def image_curves(pixels: int, columns: int) -> int:

@@ -47,12 +47,18 @@ class Cache:
 
         ``meta["cached"]`` is true if it was read. ``compute`` is ``permgrad.explain``. The seed is among the options.
         """
-        entry = None
+        entry = cached = None
         if self.folder is not None:
             table = X if isinstance(X, pd.DataFrame) else X.table
             facts = {"version": __version__, "model": self.model, "method": method, "data": rows_hash(table, y)}
             entry = self.folder / f"{method}-{configuration_hash({'facts': facts, 'options': options})[:24]}"
-        cached = None if entry is None else _read(entry)
+        if entry is not None and entry.is_dir():
+            with suppress(OSError, ValueError, TypeError, AttributeError, InputError):
+                sums = parse_json((entry / _SUMS).read_bytes())
+                if {name: file_hash(entry / name) for name in sums} == sums:
+                    cached = Explanation.load(entry)
+            if cached is None:
+                warn_user(f"The saved explanation {entry} is damaged. It is computed again.")
         explanation = compute(model, X, y, method=method, **options) if cached is None else cached
         explanation.meta["cached"] = cached is not None
         if entry is not None and cached is None:
@@ -62,17 +68,3 @@ class Cache:
                 sums = {path.name: file_hash(path) for path in sorted(temporary.iterdir()) if path.is_file()}
                 write_json_atomic(temporary / _SUMS, sums)
         return explanation
-
-
-def _read(entry: Path) -> Explanation | None:
-    """Return the explanation of an entry, or None if there is none or it is damaged."""
-    if not entry.is_dir():
-        return None
-    try:
-        sums = parse_json((entry / _SUMS).read_bytes())
-        if {name: file_hash(entry / name) for name in sums} == sums:
-            return Explanation.load(entry)
-    except (OSError, ValueError, TypeError, AttributeError, InputError):
-        pass
-    warn_user(f"The saved explanation {entry} is damaged. It is computed again.")
-    return None

@@ -25,17 +25,22 @@ def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
     """Return how each raw column becomes encoded columns. Columns that the network does not see are left out."""
     scaling, stored = encoder.scaling_, {column.name: place for place, column in enumerate(encoder.schema_.stored)}
     columns: list[dict[str, Any]] = []
-    for number, column in enumerate(encoder.schema_):
-        slots = [(place, slot) for place, slot in enumerate(encoder.slots_) if slot.column == number]
+    for position, column in enumerate(encoder.schema_):
+        slots = [(place, slot) for place, slot in enumerate(encoder.slots_) if slot.column == position]
         if not slots:
             continue
         missing = {str(slot.detail): place for place, slot in slots if slot.kind == "missing"}
-        form: dict[str, Any] = {"name": column.name, "missing": missing, "codes": _codes(encoder, column.name)}
+        codes: list[list[Any]] = []  # the kind, the text and the numbers of each code for missing
+        for label in encoder.codes_.holds_for(column.name):
+            at = encoder.codes_.labels.index(label)
+            number = float(encoder.codes_.numbers[at])
+            codes.append([2 + at, label, [] if np.isnan(number) else sorted({number, as_float32(number)})])
+        form: dict[str, Any] = {"name": column.name, "missing": missing, "codes": codes}
         place = stored.get(column.name)
         if place is None:
-            levels = [[slot.detail, at] for at, slot in slots if slot.kind == "level" and slot.detail is not None]
-            other = next((at for at, slot in slots if slot.kind == "level" and slot.detail is None), None)
-            form |= {"kind": "category", "levels": levels, "other": other}
+            levels = {slot.detail: at for at, slot in slots if slot.kind == "level"}
+            other = levels.pop(None, None)
+            form |= {"kind": "category", "levels": [list(level) for level in levels.items()], "other": other}
         else:
             form |= {"fill": float(scaling.fill[place])}
             value = {slot.detail or "value": at for at, slot in slots if slot.kind not in ("missing", "boolean")}
@@ -67,18 +72,6 @@ def _range(scaling: Scaling, place: int, slot: Slot) -> list[float] | None:
             ends = np.where(np.abs(ends) < _FAR, scaling.center[place] + 4.0 * ends / scaling.factor[place], np.nan)
     least = 1e-10 * np.abs(ends).max()  # what rounding may leave of 0
     return [float(f"{end:.10g}") if abs(end) > least else 0.0 for end in ends] if np.isfinite(ends).all() else None
-
-
-def _codes(encoder: TableEncoder, name: str) -> list[list[Any]]:
-    """Return the kind, the text and the numbers of each code for missing of a column."""
-    codes = encoder.codes_
-    listed: list[list[Any]] = []
-    for label in codes.holds_for(name):
-        place = codes.labels.index(label)
-        number = float(codes.numbers[place])
-        numbers = [] if np.isnan(number) else sorted({number, as_float32(number)})
-        listed.append([2 + place, label, numbers])
-    return listed
 
 
 def cells_of(encoder: TableEncoder, frame: pd.DataFrame) -> dict[str, list[Any]]:

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import nn
 
 from permgrad.assess.cache import Cache
 from permgrad.assess.predictions import COVERAGE, Predictions, before_calibration
@@ -17,18 +15,11 @@ from permgrad.assess.rows import Rows
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.image_rows import explain_records, information_of
-from permgrad.attribution.missing import missing
-from permgrad.attribution.replace.scoring import stored_predictions
-from permgrad.attribution.request import Request
-from permgrad.attribution.subject.row_target import outputs_of
-from permgrad.base.arrays import Array, Floats
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError, keeping_warnings
-from permgrad.base.frames import as_library
-from permgrad.base.random import generator
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_types import read_numbers
 from permgrad.data.types.positive import find_positive, usual_positive
-from permgrad.evaluation.cells import cells_of
 from permgrad.evaluation.metrics import Task, evaluate
 
 #: Tolerance of the attributions of single rows, as a share of the output's range. A page shows less detail than this.
@@ -38,8 +29,6 @@ TOLERANCE, TOLERANCE_OF_NOTABLE = 0.005, 0.02
 _SHAPLEY: dict[str, Any] = {"method": "shapley", "tolerance": 0.02, "max_permutations": 200, "references": 50}
 #: Arguments that only a loss over all rows has.
 _GLOBAL_ONLY = ("loss", "confidence", "n_repeats", "sampling")
-#: Rows that replace features in attributions of single rows.
-_BACKGROUND = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,35 +113,31 @@ class EvaluatedModel:
         """Return predictions for rows, with intervals or sets where the model has them."""
         raise NotImplementedError
 
-    def predict_changed(self, rows: Rows, table: pd.DataFrame) -> Floats:
-        """Return predictions ``(rows, outputs)`` for rows whose table was changed."""
+    def predict_changed(self, rows: Rows, places: Integers, table: pd.DataFrame) -> Floats:
+        """Return predictions ``(places, outputs)`` for the rows at places, whose table was changed."""
         raise NotImplementedError
 
     def explain(self, rows: Rows, y: Any = None, **options: Any) -> Explanation:
         """Explain some rows by a method, with ``y`` of a global one."""
-        return self._explain(rows, y, **{**self.options, "random_state": self.seed, **options})
+        dropped = _GLOBAL_ONLY if options.get("scope") == "local" else ()
+        given = {name: value for name, value in self.options.items() if name not in dropped}
+        options = {**given, "random_state": self.seed, **options}
+        if self.images:
+            return explain_records(self.model, rows.inputs, y, **options)
+        if self.encoder is None or options["method"] == "gradcam":
+            return explain(self.model, rows.inputs, y, **options)
+        return self.cache.explain(explain, self.model, rows.inputs, y, **options)
 
-    def _explain(self, rows: Rows, y: Any, **options: Any) -> Explanation:
-        return explain(self.model, rows.inputs, y, **options)
-
-    def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE) -> Explanation:
+    def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any) -> Explanation:
         """Return attributions of single rows: integrated gradients, or Shapley values where there is no gradient."""
-        options = {name: value for name, value in self.options.items() if name not in _GLOBAL_ONLY}
-        options |= self._local_options() | {"random_state": self.seed, "scope": "local"}
         if self.has_slopes:
+            slopes = {} if self.images or self.encoder is None else {"tolerance": tolerance}
             with keeping_warnings():
                 try:
-                    return self._explain(rows, None, **self._slopes(tolerance), **options)
+                    return self.explain(rows, method="integrated_gradients", scope="local", **slopes, **options)
                 except InputError:  # images drawn by a function, tokens without embeddings
                     pass
-        return self._explain(rows, None, **_SHAPLEY, **options)
-
-    def _local_options(self) -> dict[str, Any]:
-        """Return the arguments of ``pg.explain`` that describe the model where no targets do."""
-        return {}
-
-    def _slopes(self, tolerance: float) -> dict[str, Any]:  # noqa: ARG002 — of a network that permgrad did not train
-        return {"method": "integrated_gradients"}
+        return self.explain(rows, scope="local", **_SHAPLEY, **options)
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
         """Return the columns of dates as numbers."""
@@ -163,7 +148,6 @@ class EvaluatedModel:
         raise NotImplementedError
 
 
-# ---- the networks of permgrad ----------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class Network(EvaluatedModel):
     """A network that permgrad trained: with its encoder, its training, its paths, its images."""
@@ -199,7 +183,9 @@ class Network(EvaluatedModel):
 
     def predict(self, rows: Rows) -> Predictions:
         """Return predictions for rows, with intervals or sets where the model has held-out rows."""
-        parts = self.model.predict_parts(rows.inputs, self._coverage)
+        held_out = getattr(self.model, "held_out_", None)
+        enough = held_out is not None and len(held_out.scores) >= held_out.fewest(COVERAGE)
+        parts = self.model.predict_parts(rows.inputs, COVERAGE if enough else None)
         guess = parts["probabilities" if self.classes else "prediction"]
         return Predictions(
             truth=self.truth(rows),
@@ -211,27 +197,11 @@ class Network(EvaluatedModel):
             before_calibration=before_calibration(getattr(self.model, "calibration_", None), guess),
         )
 
-    @property
-    def _coverage(self) -> float | None:
-        """The coverage of intervals and sets, or None if too few rows were held out."""
-        held_out = getattr(self.model, "held_out_", None)
-        return COVERAGE if held_out is not None and len(held_out.scores) >= held_out.fewest(COVERAGE) else None
-
-    def predict_changed(self, rows: Rows, table: pd.DataFrame) -> Floats:
-        """Return predictions ``(rows, outputs)`` for rows whose table was changed. Their images stay."""
-        changed = rows.inputs.with_table(table) if self.images else table
+    def predict_changed(self, rows: Rows, places: Integers, table: pd.DataFrame) -> Floats:
+        """Return predictions ``(places, outputs)`` for the rows at places, whose table was changed. Images stay."""
+        changed = rows.take(places).inputs.with_table(table) if self.images else table
         guess = self.model.predict_proba(changed) if self.classes else self.model.predict(changed)
         return np.asarray(guess) if self.classes else np.asarray(guess)[:, None]
-
-    def _explain(self, rows: Rows, y: Any, **options: Any) -> Explanation:
-        if self.images:
-            return explain_records(self.model, rows.inputs, y, **options)
-        if options["method"] == "gradcam":
-            return explain(self.model, rows.inputs, y, **options)
-        return self.cache.explain(explain, self.model, rows.inputs, y, **options)
-
-    def _slopes(self, tolerance: float) -> dict[str, Any]:
-        return {"method": "integrated_gradients"} | ({} if self.images else {"tolerance": tolerance})
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
         """Return the columns of dates as numbers."""
@@ -244,83 +214,3 @@ class Network(EvaluatedModel):
         if not self.images:
             return None
         return information_of(self.model, rows.inputs, rows.y, random_state=self.seed, n_repeats=repeats)
-
-
-# ---- any other model -------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, kw_only=True)
-class Foreign(EvaluatedModel):
-    """Any other model, read as ``pg.explain`` reads it.
-
-    Attributes:
-        request: the arguments as permgrad reads them.
-        rows: the rows that they are of, with numbers from 0.
-        guess: the predictions for these rows.
-        output: the position of the output that was picked of several, else None.
-    """
-
-    request: Request
-    rows: Rows
-    guess: Floats
-    output: int | None = None
-
-    def predict(self, rows: Rows) -> Predictions:
-        """Return the predictions for some of the rows."""
-        return Predictions(
-            truth=self.truth(rows),
-            guess=self.guess[rows.numbers],
-            classes=self.classes,
-            positive=self.positive,
-            labels_only=self.labels_only,
-        )
-
-    def predict_changed(self, rows: Rows, table: pd.DataFrame) -> Floats:  # noqa: ARG002 — the table is all of a row
-        """Return predictions ``(rows, outputs)`` for a table of rows like those reported."""
-        subject, request = self.request.subject, self.request
-        if isinstance(self.model, nn.Module):
-            inputs: Any = (torch.as_tensor(table.to_numpy(dtype=np.float64), dtype=request.inputs[0].dtype),)
-        else:
-            library: Any = type(self.rows.inputs).__module__.partition(".")[0]
-            known = library in ("pandas", "polars", "pyarrow")
-            inputs = subject.read(as_library(table, library) if known else table.to_numpy())
-        guess = np.asarray(stored_predictions(request, outputs_of(subject, inputs)), dtype=np.float64)
-        guess = guess if self.output is None else column_of(guess, self.output)
-        if subject.task == "multilabel":
-            return np.column_stack([1 - guess, guess])
-        return guess if self.classes else guess.reshape(-1, 1)
-
-    def _local_options(self) -> dict[str, Any]:
-        """Return the task, the kind of the outputs, the output and the background, which targets would tell."""
-        subject = self.request.subject
-        options = {"task": self.options.get("task", subject.task)}
-        options |= {} if self.output is None else {"target": self.output}  # names come from y
-        if self.options.get("background") is None:
-            drawn = generator(self.seed, "background").permutation(len(self.rows))[:_BACKGROUND]
-            options["background"] = self.rows.take(np.sort(drawn)).inputs
-        if subject.task != "regression":
-            options["output_kind"] = self.options.get("output_kind", subject.kind)
-        return options
-
-    def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
-        """Return the columns of dates, also those written as text, in seconds."""
-        texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
-        cells = {name: cells_of(table[name], str(name)) for name in texts}
-        return {name: one.values for name, one in cells.items() if one.kind == "date" and one.values is not None}
-
-    def information(self, rows: Rows, repeats: int) -> pd.DataFrame | None:
-        """Return what the inputs of a network tell, if there are several and the target allows it."""
-        if len(self.request.inputs) < 2 or not isinstance(self.model, nn.Module):
-            return None
-        dropped = ("target", "groups", "sampling", "positive", "n_repeats")
-        options = {name: value for name, value in self.options.items() if name not in dropped}
-        options |= {"random_state": self.seed, "n_repeats": repeats}
-        try:
-            result = missing(self.model, rows.inputs, rows.y, **options)
-            return result.information(result.modalities[0])
-        except InputError:  # one input that can be missing, too few rows, or a target without such an information
-            return None
-
-
-def column_of(guess: Floats, position: int) -> Floats:
-    """Return the predictions of one output ``(rows,)``."""
-    columns = guess if guess.ndim == 2 else guess[:, None]
-    return np.asarray(columns[:, 0 if columns.shape[1] == 1 else position])

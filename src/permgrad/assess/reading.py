@@ -3,32 +3,122 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from torch import Tensor, from_numpy, nn
+import torch
+from torch import Tensor, nn
 
-from permgrad.assess.model import EvaluatedModel, Foreign, Network, column_of
+from permgrad.assess.model import TOLERANCE, EvaluatedModel, Network
+from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Places, Rows
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.missing import missing
 from permgrad.attribution.replace.scoring import stored_predictions
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments, NoMethod
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.subject.outputs import as_target
 from permgrad.attribution.subject.row_target import outputs_of
-from permgrad.base.arrays import Floats
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.errors import InputError, listed, shown
+from permgrad.base.frames import as_library
+from permgrad.base.random import generator
+from permgrad.evaluation.cells import cells_of
 
 #: Arguments of ``pg.explain`` that a report takes too. All further ones describe a network or predictor.
 _ARGUMENTS = (
     *("target", "groups", "background", "sampling", "loss", "confidence", "n_repeats", "batch_size"),
     *("random_state", "progress", "positive"),
 )
+#: Rows that replace features in attributions of single rows.
+_BACKGROUND = 200
 
 
+# ---- models that permgrad did not train ------------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True)
+class Foreign(EvaluatedModel):
+    """Any other model, read as ``pg.explain`` reads it.
+
+    Attributes:
+        request: the arguments as permgrad reads them.
+        rows: the rows that they are of, with numbers from 0.
+        guess: the predictions for these rows.
+        output: the position of the output that was picked of several, else None.
+    """
+
+    request: Request
+    rows: Rows
+    guess: Floats
+    output: int | None = None
+
+    def predict(self, rows: Rows) -> Predictions:
+        """Return the predictions for some of the rows."""
+        return Predictions(
+            truth=self.truth(rows),
+            guess=self.guess[rows.numbers],
+            classes=self.classes,
+            positive=self.positive,
+            labels_only=self.labels_only,
+        )
+
+    def predict_changed(self, rows: Rows, places: Integers, table: pd.DataFrame) -> Floats:  # noqa: ARG002
+        """Return predictions ``(places, outputs)`` for a table like the reported one. It is all of a row."""
+        subject, request = self.request.subject, self.request
+        if isinstance(self.model, nn.Module):
+            inputs: Any = (torch.as_tensor(table.to_numpy(dtype=np.float64), dtype=request.inputs[0].dtype),)
+        else:
+            library: Any = type(self.rows.inputs).__module__.partition(".")[0]
+            known = library in ("pandas", "polars", "pyarrow")
+            inputs = subject.read(as_library(table, library) if known else table.to_numpy())
+        guess = np.asarray(stored_predictions(request, outputs_of(subject, inputs)), dtype=np.float64)
+        guess = guess if self.output is None else column_of(guess, self.output)
+        if subject.task == "multilabel":
+            return np.column_stack([1 - guess, guess])
+        return guess if self.classes else guess.reshape(-1, 1)
+
+    def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any) -> Explanation:
+        """Return attributions, with the task, the kind of outputs, the output and the background that targets tell."""
+        subject = self.request.subject
+        options |= {"task": self.options.get("task", subject.task)}
+        options |= {} if self.output is None else {"target": self.output}  # names come from y
+        if self.options.get("background") is None:
+            drawn = generator(self.seed, "background").permutation(len(self.rows))[:_BACKGROUND]
+            options["background"] = self.rows.take(np.sort(drawn)).inputs
+        if subject.task != "regression":
+            options["output_kind"] = self.options.get("output_kind", subject.kind)
+        return super().attribute(rows, tolerance=tolerance, **options)
+
+    def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
+        """Return the columns of dates, also those written as text, in seconds."""
+        texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
+        cells = {name: cells_of(table[name], str(name)) for name in texts}
+        return {name: one.values for name, one in cells.items() if one.kind == "date" and one.values is not None}
+
+    def information(self, rows: Rows, repeats: int) -> pd.DataFrame | None:
+        """Return what the inputs of a network tell, if there are several and the target allows it."""
+        if len(self.request.inputs) < 2 or not isinstance(self.model, nn.Module):
+            return None
+        dropped = ("target", "groups", "sampling", "positive", "n_repeats")
+        options = {name: value for name, value in self.options.items() if name not in dropped}
+        options |= {"random_state": self.seed, "n_repeats": repeats}
+        try:
+            result = missing(self.model, rows.inputs, rows.y, **options)
+            return result.information(result.modalities[0])
+        except InputError:  # one input that can be missing, too few rows, or a target without such an information
+            return None
+
+
+def column_of(guess: Floats, position: int) -> Floats:
+    """Return the predictions of one output ``(rows,)``."""
+    columns = guess if guess.ndim == 2 else guess[:, None]
+    return np.asarray(columns[:, 0 if columns.shape[1] == 1 else position])
+
+
+# ---- as passed -------------------------------------------------------------------------------------------------------
 class ReadModel:
     """A model with rows and targets as a user passes them. ``options`` are further arguments of ``explain``.
 
@@ -91,7 +181,7 @@ class ReadModel:
         subject, tensors = self.request.subject, self.request.inputs
         if self._is_network:
             return None
-        return lambda places: subject.form.write(tensors[0][from_numpy(places)])
+        return lambda places: subject.form.write(tensors[0][torch.from_numpy(places)])
 
     def train(self, train: Any) -> Rows | None:
         """Check ``train=`` and return its rows."""

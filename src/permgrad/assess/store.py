@@ -46,28 +46,38 @@ def taken_apart(  # noqa: PLR0911 — one return for each kind of value
         >>> put_together(facts, arrays, {})["table"]["a"].tolist()
         ['x', None]
     """
-
-    def inner(item: Any, name: Any) -> Any:
-        return taken_apart(item, f"{key}/{name}", arrays, explanations)
-
     if isinstance(value, Explanation):
         explanations[key] = value
         return {_MARK: "explanation", "key": key}
     if isinstance(value, pd.DataFrame):
-        return {_MARK: "table", "key": key, "columns": _columns_apart(value, key, arrays), "rows": len(value)}
+        # Numbers as they are, all else as codes of texts.
+        columns: list[dict[str, Any]] = []
+        for place, name in enumerate(value.columns):
+            column = value.iloc[:, place]
+            cells, levels = as_numbers(column), None
+            if cells is None:
+                codes, distinct = pd.factorize(np.array([str(cell) for cell in column.astype(object)], dtype=object))
+                cells, levels = np.where(column.isna(), -1, codes).astype(np.int64), distinct.tolist()
+            columns.append({"name": str(name), "levels": levels})
+            arrays[f"{key}/{place}"] = cells
+        return {_MARK: "table", "key": key, "columns": columns, "rows": len(value)}
     if isinstance(value, np.ndarray) and value.dtype == object:
         return {_MARK: "texts", "values": plain(value)}
     if isinstance(value, np.ndarray):
         arrays[key] = value
         return {_MARK: "array", "key": key}
     if is_dataclass(value) and not isinstance(value, type):
-        items = {one.name: inner(getattr(value, one.name), one.name) for one in fields(value)}
-        return {_MARK: type(value).__name__, **items}
+        names = [one.name for one in fields(value)]
+        facts = {name: taken_apart(getattr(value, name), f"{key}/{name}", arrays, explanations) for name in names}
+        return {_MARK: type(value).__name__, **facts}
     if isinstance(value, Mapping):
         names = [f"{_MARK}{name}" if str(name).startswith(_MARK) else str(name) for name in value]
-        return {name: inner(item, place) for place, (name, item) in enumerate(zip(names, value.values(), strict=True))}
+        return {
+            name: taken_apart(item, f"{key}/{place}", arrays, explanations)
+            for place, (name, item) in enumerate(zip(names, value.values(), strict=True))
+        }
     if isinstance(value, (list, tuple)):
-        return [inner(item, place) for place, item in enumerate(value)]
+        return [taken_apart(item, f"{key}/{place}", arrays, explanations) for place, item in enumerate(value)]
     return plain(value)
 
 
@@ -83,7 +93,16 @@ def put_together(  # noqa: PLR0911 — as above
     if kind == "explanation":
         return explanations[facts["key"]]
     if kind == "table":
-        return _columns_together(facts, arrays)
+        # Texts are objects, None where missing.
+        columns: list[Any] = []
+        for place, entry in enumerate(facts["columns"]):
+            values, levels = arrays[f"{facts['key']}/{place}"], entry["levels"]
+            if levels is not None:
+                values = np.array([*levels, None], dtype=object)[values]
+            columns.append(pd.Series(values, dtype=np.float64 if levels is None else object))
+        table = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=range(facts["rows"]))
+        table.columns = pd.Index([entry["name"] for entry in facts["columns"]], dtype=object)
+        return table
     if kind == "texts":
         return np.array(facts["values"], dtype=object)
     if kind == "array":
@@ -94,33 +113,6 @@ def put_together(  # noqa: PLR0911 — as above
         if name != _MARK
     }
     return items if kind is None else _KINDS[kind](**items)
-
-
-def _columns_apart(table: pd.DataFrame, key: str, arrays: Arrays) -> list[dict[str, Any]]:
-    """Return the columns of a table as facts and arrays: numbers as they are, all else as codes of texts."""
-    columns: list[dict[str, Any]] = []
-    for place, name in enumerate(table.columns):
-        column = table.iloc[:, place]
-        values, levels = as_numbers(column), None
-        if values is None:
-            codes, distinct = pd.factorize(np.array([str(cell) for cell in column.astype(object)], dtype=object))
-            values, levels = np.where(column.isna(), -1, codes).astype(np.int64), distinct.tolist()
-        columns.append({"name": str(name), "levels": levels})
-        arrays[f"{key}/{place}"] = values
-    return columns
-
-
-def _columns_together(facts: Mapping[str, Any], arrays: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the table that ``_columns_apart`` took apart. Texts are objects, None where missing."""
-    columns: list[Any] = []
-    for place, entry in enumerate(facts["columns"]):
-        values, levels = arrays[f"{facts['key']}/{place}"], entry["levels"]
-        if levels is not None:
-            values = np.array([*levels, None], dtype=object)[values]
-        columns.append(pd.Series(values, dtype=np.float64 if levels is None else object))
-    table = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=range(facts["rows"]))
-    table.columns = pd.Index([entry["name"] for entry in facts["columns"]], dtype=object)
-    return table
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

@@ -1,11 +1,11 @@
-"""What sections are computed from, and the registry of sections."""
+"""What sections are computed from, and what they may need of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,12 +58,8 @@ class Work:
     def put(self, **values: Any) -> None:
         """Store values of fields, and fill them in as reading them would."""
         for name, value in values.items():
-            place = PLACES[name]
-            setattr(self.content, name, self.store.put(place.name, value, place.explanation))
-
-    def blanked(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return a table in which the cells with a declared code are missing."""
-        return blank_codes(table, self.model.na_codes)
+            place, *folder = PLACES[name]
+            setattr(self.content, name, self.store.put(place, value, *folder))
 
     @cached_property
     def predictions(self) -> Predictions:
@@ -81,7 +77,7 @@ class Work:
         if not self.model.images:
             return places
         wanted = min(len(places), MOST_IMAGE_ROWS)
-        most = budget.in_time(wanted, FEWEST_IMAGE_ROWS, self.model.width, self.outputs, len(self.test))
+        most = budget.in_time(wanted, FEWEST_IMAGE_ROWS, self.model.width, len(self.model.classes), len(self.test))
         if len(places) <= most:
             return places
         budget.say(f"note: {most} of {len(places):,} test rows are explained, drawn at random")
@@ -102,32 +98,21 @@ class Work:
         """A permutation of the rows explained, of which the first ones are shown."""
         return generator(self.budget.seed, "swarm rows").permutation(len(self.explained))
 
-    @property
-    def outputs(self) -> int:
-        """The number of classes, or 1."""
-        return max(len(self.model.classes), 1)
-
-    @cached_property
-    def learned(self) -> pd.DataFrame | None:
-        """The table of the training rows with missing codes blanked, else that of the test rows."""
-        rows = self.test if self.train is None or self.train.table is None else self.train
-        return None if rows.table is None else self.blanked(rows.table)
-
     @cached_property
     def undated(self) -> pd.DataFrame | None:
-        """The same table without the columns of dates."""
-        learned = self.learned
-        if learned is None:
-            return None
-        return learned.drop(columns=[name for name in self.date_columns if name in learned])
+        """The training rows without columns of dates and with missing codes blanked, else the test rows.
 
-    @cached_property
-    def date_columns(self) -> set[str]:
-        """The columns of dates. Written as text, they have nearly as many values as there are rows."""
+        Written as text, dates have nearly as many values as there are rows.
+        """
+        rows = self.test if self.train is None or self.train.table is None else self.train
+        if rows.table is None:
+            return None
         encoder = self.model.encoder
         if encoder is not None:
-            return set(encoder.schema_.of_kind("date"))
-        return set() if self.test.table is None else set(self.model.dates(self.test.table))
+            dates = set(encoder.schema_.of_kind("date"))
+        else:
+            dates = set() if self.test.table is None else set(self.model.dates(self.test.table))
+        return blank_codes(rows.table, self.model.na_codes).drop(columns=[name for name in rows.table if name in dates])
 
 
 #: What a section needs of a model or its rows. A new capability is one line.
@@ -135,36 +120,7 @@ CAPABILITIES: dict[str, Callable[[Work], bool]] = {
     "table": lambda work: work.test.table is not None,
     "network": lambda work: work.model.encoder is not None,
     "maps": lambda work: work.model.draws_maps,
-    "branches": lambda work: {"tabular", "image"} <= set(work.model.paths),
+    "refits": lambda work: work.budget.refits is not None and work.refit is not None,
+    "further rows": lambda work: work.first_ranking[0] is not None and work.budget.most_rows == "auto",
     "one logit": lambda work: work.model.has_one_logit and work.model.positive is not None,
 }
-
-
-class Section(NamedTuple):
-    """A section: the stage of a run that computes it, what it needs, and the function that fills its fields."""
-
-    stage: str
-    needs: tuple[str, ...]
-    fill: Callable[[Work], None]
-
-
-#: The sections in the order in which they are computed.
-SECTIONS: list[Section] = []
-
-
-def section(*needs: str, stage: str = "explanation") -> Callable[[Callable[[Work], None]], Callable[[Work], None]]:
-    """Register the function that fills a section. It runs where the model and its rows have what it needs."""
-
-    def register(fill: Callable[[Work], None]) -> Callable[[Work], None]:
-        SECTIONS.append(Section(stage, needs, fill))
-        return fill
-
-    return register
-
-
-def fill(work: Work, stages: Iterable[str] = ("model", "explanation")) -> Assessment:
-    """Compute the sections of some stages that apply to a model and its rows."""
-    for stage, needs, compute in SECTIONS:
-        if stage in stages and all(CAPABILITIES[name](work) for name in needs):
-            compute(work)
-    return work.content

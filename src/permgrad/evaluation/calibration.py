@@ -49,13 +49,20 @@ def reliability(positive: npt.ArrayLike, probability: npt.ArrayLike) -> Reliabil
     scores = np.asarray(probability, dtype=np.float64).ravel()
     defined = np.isfinite(scores)
     truth, scores = truth[defined], np.clip(scores[defined], 0, 1)
-    doubt = float(np.sum(scores * (1 - scores)))
-    member = _bins(scores, max(1, min(MOST_BINS, len(scores) // FEWEST_ROWS, int(doubt / LEAST_DOUBT))))
+    doubt = scores * (1 - scores)
+    bins = max(1, min(MOST_BINS, len(scores) // FEWEST_ROWS, int(float(np.sum(doubt)) / LEAST_DOUBT)))
+    # Bins are numbered from 0 without gaps, by rising probability. Where everything is certain, rows are counted.
+    place = np.unique(scores, return_inverse=True)[1]
+    sizes = np.bincount(place, weights=doubt)
+    sizes = sizes if sizes.sum() > 0 else np.bincount(place).astype(np.float64)
+    middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
+    member = np.minimum((middle * bins).astype(np.int64), bins - 1)
+    member = np.unique(member[place], return_inverse=True)[1].astype(np.int64)
     rows = np.bincount(member)
     predicted = np.bincount(member, weights=scores) / rows
     observed = np.bincount(member, weights=truth) / rows
     low, high = wilson(observed, rows)
-    noise = np.bincount(member, weights=scores * (1 - scores))
+    noise = np.bincount(member, weights=doubt)
     share = rows / len(scores)
     # |mean of independent draws − its expectation| is about √(2/π) standard deviations on average.
     chance = float(np.sum(share * np.sqrt(2 / math.pi * np.maximum(noise, 0)) / rows))
@@ -98,14 +105,3 @@ def per_class(y: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[
         areas.append([*ranked, reliability(one, np.clip(scores, 0, 1)).error if defined else math.nan])
     frame[["roc_auc", "average_precision", "calibration_error"]] = np.asarray(areas, dtype=np.float64)
     return frame
-
-
-def _bins(values: Floats, count: int) -> Integers:
-    """Number each row's bin from 0 without gaps, by rising probability. Equal probabilities share a bin."""
-    place = np.unique(values, return_inverse=True)[1]
-    doubt = np.bincount(place, weights=values * (1 - values))
-    # Where everything is certain, count rows instead.
-    doubt = doubt if doubt.sum() > 0 else np.bincount(place).astype(np.float64)
-    middle = (np.cumsum(doubt) - doubt / 2) / doubt.sum()
-    member = np.minimum((middle * count).astype(np.int64), count - 1)
-    return np.unique(member[place], return_inverse=True)[1].astype(np.int64)

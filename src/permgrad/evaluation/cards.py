@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class Sample:
 
     ``raw``: the rows as the model reads them. ``table``: the same, with declared codes missing. ``outcome`` and
     ``predicted`` ``(rows, outputs)``: for each class whether a row has it, and its probability, or the target.
-    ``numbers``: columns of dates as numbers.
+    ``numbers``: columns of dates as numbers. ``outputs``: positions of the outputs in predictions (``...``: all).
     """
 
     raw: pd.DataFrame
@@ -42,20 +43,7 @@ class Sample:
     outcome: Floats
     predicted: Floats
     numbers: Mapping[str, Floats]
-
-
-@dataclass(frozen=True)
-class Points:
-    """Values that a feature is set to: the rows that have them, their place on an axis, and how they are written.
-
-    ``levels`` is how many there are of a feature without order, of which the most frequent are set.
-    """
-
-    numeric: bool
-    rows: Integers
-    at: list[float]
-    labels: list[str]
-    levels: int = 0
+    outputs: Sequence[int] | EllipsisType = ...
 
 
 def feature_cards(
@@ -66,31 +54,31 @@ def feature_cards(
     Features that are not one column of the table have no values to show, and get only their name.
     """
     named = [name for name in names[:MOST_CARDS] if name in sample.table.columns]
-    rows = rows[: curve_rows(len(named))]
+    # Many features must not cost more predictions.
+    rows = rows[: max(5, min(MOST_CURVES, MOST_PREDICTIONS // max(len(named) * POINTS, 1)))]
     cards, curves = [], {}
     for name in names[:MOST_CARDS]:
         card: dict[str, Any] = {"feature": name}
-        if name in named:
-            column, numbers = sample.table[name], sample.numbers.get(name)
-            points = points_of(column, numbers)
-            card |= {"values": distribution(column, numbers), "outcome": outcomes(sample, column, numbers)}
-            if len(points.at) > 1 and len(rows):
-                card |= {
-                    "numeric": points.numeric,
-                    "at": points.at,
-                    "label": points.labels,
-                    "dates": numbers is not None,
-                    "levels": points.levels,
-                }
-                curves[name] = effect_curves(sample.raw, name, points, rows, predict)
-                card["mean"] = curves[name].mean(axis=0).tolist()
         cards.append(card)
+        if name not in named:
+            continue
+        column, dates = sample.table[name], sample.numbers.get(name)
+        levels = levels_of(column if dates is None else pd.Series(dates))
+        if levels is not None and dates is not None:
+            levels = levels[0], _dated(column, dates, levels)
+        card["values"] = distribution(column, dates)
+        card["outcome"] = [] if levels is None else outcome_table(levels, sample.outcome, sample.predicted)
+        donors, axis = points_of(column, dates)
+        if len(donors) < 2 or not len(rows):
+            continue
+        card |= axis
+        places = np.repeat(rows, len(donors))
+        changed = sample.raw.iloc[places].reset_index(drop=True)
+        changed[name] = sample.raw[name].iloc[np.tile(donors, len(rows))].reset_index(drop=True)
+        outputs = np.asarray(predict(places, changed), dtype=np.float64)[:, sample.outputs]
+        curves[name] = outputs.reshape(len(rows), len(donors), -1)
+        card["mean"] = curves[name].mean(axis=0).tolist()
     return cards, curves
-
-
-def curve_rows(features: int) -> int:
-    """Return of how many rows the curves are computed, so that many features do not cost more predictions."""
-    return max(5, min(MOST_CURVES, MOST_PREDICTIONS // max(features * POINTS, 1)))
 
 
 # ---- curves ----------------------------------------------------------------------------------------------------------
@@ -102,8 +90,12 @@ def as_numbers(column: pd.Series[Any]) -> Floats | None:
     return None
 
 
-def points_of(column: pd.Series[Any], dates: Floats | None = None, count: int = POINTS) -> Points:
-    """Choose rows that have the feature's quantiles (number, date) or its most frequent levels (all else)."""
+def points_of(column: pd.Series[Any], dates: Floats | None, count: int = POINTS) -> tuple[Integers, dict[str, Any]]:
+    """Choose values that a feature is set to: quantiles (number, date), or the most frequent levels (all else).
+
+    Returns rows that have them, and ``numeric``, the places ``at`` on an axis, how each is written (``label``), whether
+    they are ``dates``, and the number of ``levels`` of a feature without order.
+    """
     numbers = as_numbers(column) if dates is None else dates
     present = np.flatnonzero(np.isfinite(numbers)) if numbers is not None else np.flatnonzero(column.notna().to_numpy())
     if numbers is not None and (dates is not None or len(np.unique(numbers[present])) > count):
@@ -111,27 +103,16 @@ def points_of(column: pd.Series[Any], dates: Floats | None = None, count: int = 
         places = np.linspace(0.01, 0.99, count) * (len(order) - 1) if len(order) else np.zeros(0)
         picked = order[places.round().astype(np.intp)]
         picked = picked[np.unique(numbers[picked], return_index=True)[1]]
-        labels = [written(value) for value in column.iloc[picked].tolist()]
-        return Points(True, picked.astype(np.int64), numbers[picked].tolist(), labels)
+        at, labels = numbers[picked].tolist(), [written(value) for value in column.iloc[picked].tolist()]
+        return picked, {"numeric": True, "at": at, "label": labels, "dates": dates is not None, "levels": 0}
     texts = np.array([written(value) for value in column.iloc[present].tolist()], dtype=object)
     levels, first, counts = np.unique(texts, return_index=True, return_counts=True)
     shown = np.argsort(-counts, kind="stable")[:count]
     if numbers is not None:
         shown = shown[np.argsort(numbers[present[first[shown]]], kind="stable")]
-    labels = levels[shown].tolist()
-    return Points(
-        False, present[first[shown]].astype(np.int64), list(map(float, range(len(labels)))), labels, len(levels)
-    )
-
-
-def effect_curves(table: pd.DataFrame, name: str, points: Points, rows: Integers, predict: Predict) -> Floats:
-    """Return the predictions ``(rows, points, outputs)`` of rows that have the feature's value at each point."""
-    places = np.repeat(rows, len(points.rows))
-    changed = table.iloc[places].reset_index(drop=True)
-    donors = table[name].iloc[np.tile(points.rows, len(rows))].reset_index(drop=True)
-    changed[name] = donors
-    outputs = np.asarray(predict(places, changed), dtype=np.float64)
-    return outputs.reshape(len(rows), len(points.rows), -1)
+    at = list(map(float, range(len(shown))))
+    axis = {"numeric": False, "at": at, "label": levels[shown].tolist(), "dates": False, "levels": len(levels)}
+    return present[first[shown]], axis
 
 
 def written(value: Any) -> str:
@@ -158,16 +139,6 @@ def distribution(column: pd.Series[Any], dates: Floats | None = None) -> dict[st
     levels, counts = np.unique(np.array(texts, dtype=object), return_counts=True)
     shown = np.argsort(-counts, kind="stable")[:LEVELS]
     return {"levels": levels[shown].tolist(), "counts": counts[shown].tolist(), "missing": missing}
-
-
-def outcomes(sample: Sample, column: pd.Series[Any], dates: Floats | None = None) -> list[dict[str, Any]]:
-    """Return for each level of a column its rows, the mean outcomes with their intervals, and the mean predictions."""
-    levels = levels_of(column if dates is None else pd.Series(dates))
-    if levels is None:
-        return []
-    if dates is not None:
-        levels = levels[0], _dated(column, dates, levels)
-    return outcome_table(levels, sample.outcome, sample.predicted)
 
 
 def outcome_table(levels: Levels, outcome: Floats, predicted: Floats) -> list[dict[str, Any]]:

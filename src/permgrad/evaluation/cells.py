@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -22,28 +21,15 @@ class ColumnCells:
     """The cells of a column.
 
     ``codes`` ``(rows,)`` number the distinct values, −1 where missing. ``numbers`` are the distinct values, dates as
-    seconds since 1970, or None for texts.
+    seconds since 1970, and ``values`` those of each row, NaN where missing. Both are None for texts. ``names`` are the
+    distinct values of levels as text, None for dates and many numbers.
     """
 
     kind: Literal["number", "date", "levels"]
     codes: Array
     numbers: Floats | None
-    texts: list[str]
-
-    @property
-    def count(self) -> int:
-        """The number of distinct values."""
-        return len(self.texts) if self.numbers is None else len(self.numbers)
-
-    @cached_property
-    def names(self) -> list[str]:
-        """The distinct values as text."""
-        return self.texts if self.numbers is None else [f"{value:.15g}" for value in self.numbers]
-
-    @property
-    def values(self) -> Floats | None:
-        """The number of each row, NaN where missing, or None for texts."""
-        return None if self.numbers is None else np.append(self.numbers, np.nan)[self.codes]
+    values: Floats | None
+    names: list[str] | None
 
 
 def cells_of(series: pd.Series[Any], name: str) -> ColumnCells:
@@ -52,8 +38,10 @@ def cells_of(series: pd.Series[Any], name: str) -> ColumnCells:
         series = series.dt.tz_localize(None)
     codes, levels = column_levels(series, name)
     if isinstance(levels, np.ndarray):
-        return ColumnCells("date" if is_moment(series) else "number", codes, levels, [])
-    form = find_date_format(levels)
-    if form is None:
-        return ColumnCells("levels", codes, None, levels)
-    return ColumnCells("date", codes, read_dates(levels, form[0]), levels)
+        numbers, is_date = levels, is_moment(series)
+    elif form := find_date_format(levels):
+        numbers, is_date = read_dates(levels, form[0]), True
+    else:
+        return ColumnCells("levels", codes, None, None, levels)
+    names = None if is_date or len(numbers) > FEW_VALUES else [f"{value:.15g}" for value in numbers]
+    return ColumnCells("date" if is_date else "number", codes, numbers, np.append(numbers, np.nan)[codes], names)

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
-from permgrad.base.arrays import Array, Floats
+from permgrad.base.arrays import Array
 from permgrad.base.significance import LEVEL, holm
 from permgrad.data.read.table import blank_codes
-from permgrad.evaluation.cells import FEW_VALUES, cells_of
+from permgrad.evaluation.cells import ColumnCells, cells_of
+from permgrad.evaluation.distributions import describe_column
 from permgrad.evaluation.leaks import looked_at
 
 #: A difference of shares that is large enough to matter. Normal distributions 0.25 standard deviations apart have it.
@@ -31,23 +31,24 @@ _LEAST_EXPECTED = 5
 FEWEST_ROWS = 10
 
 
-def find_drift(
+def compare_parts(
     train: pd.DataFrame,
     test: pd.DataFrame,
     *,
     targets: tuple[str, Array, Array] | None = None,
     na_codes: Sequence[str | int | float] = (),
-) -> list[dict[str, Any]]:
-    """Compare each column of the training rows with that of the test rows, the largest differences first.
+) -> dict[str, Any]:
+    """Compare each column of the training rows with that of the test rows. Tables of many cells are sampled evenly.
 
     Args:
         train: The training rows ``(rows, columns)``.
-        test: The test rows, with the same columns. Tables of many cells are sampled evenly.
+        test: The test rows, with the same columns.
         targets: The target's name, and its values in both parts, to compare it like a column.
         na_codes: Codes of missing cells.
 
     Returns:
-        For each column that can be compared:
+        What ``columns.json`` holds: the numbers of training and test ``rows`` compared, ``columns``, what
+        ``describe_column`` returns of each, and ``drift``, the largest clear differences first. Each of these has
 
         - ``column``, and ``kind``: ``"number"``, ``"date"`` or ``"levels"``
         - ``size``: the largest difference in the share of rows of any range or any set of levels, from 0 to 1
@@ -61,43 +62,10 @@ def find_drift(
 
     Examples:
         >>> train, test = pd.DataFrame({"age": range(100)}), pd.DataFrame({"age": range(50, 150)})
-        >>> (found,) = find_drift(train, test)
+        >>> (found,) = compare_parts(train, test)["drift"]
         >>> found["clear"], found["size"], found["side"], found["value"]
         (True, 0.5, 'above', 49.0)
     """
-    both, *rows = both_parts(train, test, targets=targets, na_codes=na_codes)
-    if min(rows) < FEWEST_ROWS:
-        return []
-    compared = []
-    for place, name in enumerate(both.columns):
-        difference = _difference(both.iloc[:, place], str(name), rows[0])
-        if difference is not None:
-            compared.append((str(name), difference))
-    adjusted = holm([difference.p_value for _, difference in compared]).tolist()
-    sampled = rows != [len(train), len(test)]
-    facts = [
-        {
-            "column": name,
-            **vars(difference),
-            "size": difference.test - difference.train,
-            "p_holm": p,
-            "clear": p < LEVEL and difference.test - difference.train >= LARGE,
-            "rows": rows,
-            "sampled": sampled,
-        }
-        for (name, difference), p in zip(compared, adjusted, strict=True)
-    ]
-    return sorted(facts, key=lambda one: (not one["clear"], -one["size"]))
-
-
-def both_parts(
-    train: pd.DataFrame,
-    test: pd.DataFrame,
-    *,
-    targets: tuple[str, Array, Array] | None = None,
-    na_codes: Sequence[str | int | float] = (),
-) -> tuple[pd.DataFrame, int, int]:
-    """Return evenly spread rows of both parts as one table, those of training first, and their numbers."""
     places = [looked_at(len(table), len(train.columns)) for table in (train, test)]
     samples = [pd.DataFrame(table.iloc[chosen]) for table, chosen in zip((train, test), places, strict=True)]
     both = blank_codes(pd.concat(samples, ignore_index=True), list(na_codes))
@@ -105,35 +73,30 @@ def both_parts(
         name, *values = targets
         chosen_values = np.concatenate([side[chosen] for side, chosen in zip(values, places, strict=True)])
         both = pd.concat([both, pd.Series(chosen_values, name=name)], axis="columns")
-    return both, len(places[0]), len(places[1])
+    rows = [len(chosen) for chosen in places]
+    cells = [(str(name), cells_of(both.iloc[:, at], str(name))) for at, name in enumerate(both.columns)]
+    drift: list[dict[str, Any]] = []
+    for name, column in cells if min(rows) >= FEWEST_ROWS else ():
+        difference = _of_numbers(column, rows[0]) if column.names is None else _of_levels(column, rows[0])
+        if difference is not None:
+            drift.append({"column": name, "kind": column.kind if column.names is None else "levels", **difference})
+    sampled = rows != [len(train), len(test)]
+    for one, p in zip(drift, holm([one["p_value"] for one in drift]).tolist(), strict=True):
+        one["size"] = one["test"] - one["train"]
+        one |= {"p_holm": p, "clear": p < LEVEL and one["size"] >= LARGE, "rows": rows, "sampled": sampled}
+    return {
+        "drift": sorted(drift, key=lambda one: (not one["clear"], -one["size"])),
+        "rows": rows,
+        "columns": [describe_column(column, name, rows[0]) for name, column in cells],
+    }
 
 
-@dataclass(frozen=True)
-class _Difference:
-    """What ``find_drift`` returns for a column before the adjustment."""
-
-    kind: str
-    p_value: float
-    train: float
-    test: float
-    side: str
-    value: float | None = None
-    levels: Sequence[str] = ()
-
-
-def _difference(series: pd.Series[Any], name: str, count: int) -> _Difference | None:
-    """Compare the first ``count`` cells with the others. None where there is nothing to compare."""
-    cells = cells_of(series, name)
-    missing = bool((cells.codes < 0).any())
-    if cells.count + missing < 2:
+def _of_numbers(cells: ColumnCells, count: int) -> dict[str, Any] | None:
+    """Compare the distributions of the first ``count`` numbers and of the others where they are farthest apart."""
+    codes, levels = cells.codes, cells.numbers
+    missing = bool((codes < 0).any())
+    if levels is None or len(levels) + missing < 2:
         return None
-    if cells.numbers is not None and (cells.kind == "date" or len(cells.numbers) > FEW_VALUES):
-        return _of_numbers(cells.codes, cells.numbers, count, cells.kind)
-    return _of_levels(cells.codes, [*cells.names, "missing"] if missing else cells.names, count)
-
-
-def _of_numbers(codes: Array, levels: Floats, count: int, kind: str) -> _Difference:
-    """Compare the distributions of numbers at the value where they are farthest apart."""
     edges, order = np.unique(np.append(np.where(np.isnan(levels), -np.inf, levels), -np.inf), return_inverse=True)
     places = order[codes]  # −1, missing, is the last one, below all values
     sides = [np.bincount(side, minlength=len(edges)) for side in (places[:count], places[count:])]
@@ -146,15 +109,20 @@ def _of_numbers(codes: Array, levels: Floats, count: int, kind: str) -> _Differe
     if gap[at] < 0:
         train, test = 1 - train, 1 - test
     if at == 0:
-        return _Difference(kind, p_value, train, test, "missing" if gap[at] > 0 else "present")
-    below_it = "missing or at most" if (codes < 0).any() else "at most"
-    return _Difference(kind, p_value, train, test, below_it if gap[at] > 0 else "above", float(edges[at]))
+        side = "missing" if gap[at] > 0 else "present"
+    else:
+        below_it = "missing or at most" if missing else "at most"
+        side = below_it if gap[at] > 0 else "above"
+    value = float(edges[at]) if at else None
+    return {"p_value": p_value, "train": train, "test": test, "side": side, "value": value, "levels": ()}
 
 
-def _of_levels(codes: Array, names: Sequence[str], count: int) -> _Difference | None:
-    """Compare the shares of levels. −1 is the last one, missing."""
-    places = np.where(codes < 0, len(names) - 1, codes)
-    counts = np.stack([np.bincount(side, minlength=len(names)) for side in (places[:count], places[count:])])
+def _of_levels(cells: ColumnCells, count: int) -> dict[str, Any] | None:
+    """Compare the shares of levels in the first ``count`` rows and in the others. Missing cells are a level."""
+    names, codes = cells.names or [], cells.codes
+    if (codes < 0).any():
+        names, codes = [*names, "missing"], np.where(codes < 0, len(names), codes)
+    counts = np.stack([np.bincount(side, minlength=len(names)) for side in (codes[:count], codes[count:])])
     counts = counts.astype(np.float64)
     total = counts.sum(axis=1)
     often = counts.sum(axis=0) * total.min() / total.sum() >= _LEAST_EXPECTED
@@ -170,6 +138,6 @@ def _of_levels(codes: Array, names: Sequence[str], count: int) -> _Difference | 
     change = shares[1] - shares[0]
     more = np.flatnonzero(change > 0)
     more = more[np.argsort(-change[more], kind="stable")]
-    texts = [labels[place] if place < len(labels) else "rare levels" for place in more.tolist()]
+    texts = tuple(labels[place] if place < len(labels) else "rare levels" for place in more.tolist())
     train, test = shares[:, more].sum(axis=1).tolist()
-    return _Difference("levels", p_value, train, test, "among", levels=tuple(texts))
+    return {"p_value": p_value, "train": train, "test": test, "side": "among", "value": None, "levels": texts}

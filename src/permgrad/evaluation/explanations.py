@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -31,7 +31,7 @@ from permgrad.attribution.request import Request, methods
 from permgrad.attribution.request.arguments import Arguments, NoMethod
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.result import digests_of
-from permgrad.base.arrays import Array, Booleans, Floats, Integers
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_confidence, check_names, check_number, check_whole
 from permgrad.base.errors import InputError, counted, error_in_words, keeping_warnings, listed, two_sentences
 from permgrad.base.frames import Library, as_library
@@ -275,17 +275,7 @@ def measure(name: str, direction: Better) -> Callable[[Callable[[Tested], Estima
     return enter
 
 
-@measure("deletion", "lower")
-def _deletion(case: Tested) -> Estimate:
-    return _curve(case, "deletion")
-
-
-@measure("insertion", "higher")
-def _insertion(case: Tested) -> Estimate:
-    return _curve(case, "insertion")
-
-
-def _curve(case: Tested, kind: Literal["deletion", "insertion"]) -> Estimate:
+def _curve(kind: Literal["deletion", "insertion"], case: Tested) -> Estimate:
     """Return the area under a curve, and those of random orders."""
     shares, of_rows, at_random = case.curves[kind]
     value, std = case.mean(area(shares, of_rows))
@@ -294,6 +284,10 @@ def _curve(case: Tested, kind: Literal["deletion", "insertion"]) -> Estimate:
     better: Better = "lower" if (kind == "deletion") is case.local else "higher"  # a loss rises when an output falls
     curve = np.stack([shares, ranked, *np.array(bands).T])
     return Estimate(value, std, *case.spread(area(shares, at_random)), direction=better, curve=curve)
+
+
+measure("deletion", "lower")(partial(_curve, "deletion"))
+measure("insertion", "higher")(partial(_curve, "insertion"))
 
 
 @measure("infidelity", "lower")
@@ -389,17 +383,12 @@ def _moved(inputs: Any, rng: np.random.Generator, radius: float) -> tuple[Any, i
                 count += len(column)
         return table, count
     if isinstance(inputs, Tensor) and inputs.is_floating_point():
-        numbers = _moved_numbers(inputs.detach().double().cpu().numpy(), rng, radius)
-        return torch.as_tensor(numbers, dtype=inputs.dtype, device=inputs.device), numbers.size
+        numbers, count = _moved(inputs.detach().double().cpu().numpy(), rng, radius)
+        return torch.as_tensor(numbers, dtype=inputs.dtype, device=inputs.device), count
     if isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f":
-        return _moved_numbers(inputs, rng, radius), inputs.size
+        scale = np.nanstd(inputs, axis=0 if inputs.ndim == 2 else None) if inputs.size else 0.0
+        return (inputs + rng.uniform(-radius, radius, inputs.shape) * scale).astype(inputs.dtype), inputs.size
     return inputs, 0
-
-
-def _moved_numbers(numbers: Array, rng: np.random.Generator, radius: float) -> Array:
-    scale = np.nanstd(numbers, axis=0 if numbers.ndim == 2 else None) if numbers.size else 0.0
-    moved: Array = (numbers + rng.uniform(-radius, radius, numbers.shape) * scale).astype(numbers.dtype)
-    return moved
 
 
 # ---- the call --------------------------------------------------------------------------------------------------------

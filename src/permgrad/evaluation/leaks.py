@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.polynomial import Polynomial
 
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
+from permgrad.data.read.table import blank_codes
 from permgrad.data.types.duplicates import column_levels
 from permgrad.evaluation.metrics import Task
 
@@ -39,7 +40,10 @@ def looked_at(rows: int, columns: int) -> Whole:
 
 
 def columns_that_tell(
-    learned: tuple[pd.DataFrame, Array], held: tuple[pd.DataFrame, Array], task: Task
+    learned: tuple[pd.DataFrame, Array],
+    held: tuple[pd.DataFrame, Array],
+    task: Task,
+    na_codes: Sequence[str | int | float] = (),
 ) -> list[dict[str, Any]]:
     """Return ``{column, metric, score, rows}`` of columns with at least 0.98 on held-out rows, the highest first.
 
@@ -49,7 +53,7 @@ def columns_that_tell(
     tables, targets = [], []
     for table, values in (learned, held):
         rows = looked_at(len(table), len(table.columns))
-        tables.append(table.iloc[rows])
+        tables.append(blank_codes(table, na_codes).iloc[rows])
         targets.append(np.asarray(values)[rows])
     count = len(tables[0])
     if count + len(tables[1]) < FEWEST_ROWS or not len(tables[1]):

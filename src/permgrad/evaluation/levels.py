@@ -60,8 +60,18 @@ def level_table(levels: Levels, outcome: Floats, attribution: Floats | None, pla
     codes, names = levels
     explained = codes[places]
     counts, seen = (np.bincount(chosen, minlength=len(names)) for chosen in (codes, explained))
-    outcomes = _means(outcome, codes, counts)
-    attributions = [(None, None)] * len(names) if attribution is None else _means(attribution, explained, seen)
+    pairs: list[list[tuple[float | None, float | None]]] = []
+    for values, member, rows in ((outcome, codes, counts), (attribution, explained, seen)):
+        if values is None:
+            pairs.append([(None, None)] * len(names))
+            continue
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = np.bincount(member, weights=values, minlength=len(names)) / rows
+            squares = np.bincount(member, weights=(values - means[member]) ** 2, minlength=len(names))
+            errors = np.sqrt(squares / (rows - 1) / rows)
+        lines = zip(means.tolist(), errors.tolist(), rows.tolist(), strict=True)
+        pairs.append([(mean if count else None, error if count > 1 else None) for mean, error, count in lines])
+    outcomes, attributions = pairs
     return [
         {
             "level": name,
@@ -74,16 +84,4 @@ def level_table(levels: Levels, outcome: Floats, attribution: Floats | None, pla
             "explained": int(seen[code]),
         }
         for code, name in enumerate(names)
-    ]
-
-
-def _means(values: Floats, codes: Integers, counts: Integers) -> list[tuple[float | None, float | None]]:
-    """Return each level's mean and its standard error, None where it has too few rows."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = np.bincount(codes, weights=values, minlength=len(counts)) / counts
-        squares = np.bincount(codes, weights=(values - means[codes]) ** 2, minlength=len(counts))
-        errors = np.sqrt(squares / (counts - 1) / counts)
-    return [
-        (float(mean) if count else None, float(error) if count > 1 else None)
-        for mean, error, count in zip(means, errors, counts, strict=True)
     ]

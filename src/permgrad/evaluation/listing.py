@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,76 +19,51 @@ MOST_PARTS = 20
 _AT_ONCE = 2**22
 
 
-@dataclass(frozen=True)
-class Listed:
-    """Positions of the listed rows, rising, and which of them were drawn at random."""
-
-    places: Integers
-    random: Booleans
-
-
-def choose_listed(drawn: Integers, notable: Sequence[int] = ()) -> Listed:
+def choose_listed(drawn: Integers, notable: Sequence[int] = ()) -> tuple[Integers, Booleans]:
     """Choose rows of a permutation ``drawn``: all if they are few, else the notable ones and a sample.
 
-    A row counts as random if the sample has it.
+    Returns their positions, rising, and which of them were drawn at random: those that the sample has.
     """
     if len(drawn) <= MOST_LISTED:
-        return Listed(np.arange(len(drawn), dtype=np.int64), np.ones(len(drawn), dtype=bool))
+        return np.arange(len(drawn), dtype=np.int64), np.ones(len(drawn), dtype=bool)
     special = np.unique(np.asarray(notable, dtype=np.int64))
     random = drawn[: MOST_LISTED - len(special)]
     places = np.union1d(special, random).astype(np.int64)
-    return Listed(places, np.isin(places, random))
+    return places, np.isin(places, random)
 
 
 def notable_rows(predicted: Floats, truth: Array) -> list[int]:
     """Return the rows that deserve an explanation: the clearest errors, and those of which the model is least sure.
 
     ``predicted``: probabilities ``(rows, classes)`` with the codes of the true classes, or numbers ``(rows,)`` with
-    the true ones.
+    the true ones. The wrongly predicted rows come with the surest mistake first, then rows by the lead of the predicted
+    class.
     """
-    if predicted.ndim > 1:
-        wrong, unsure = doubtful(predicted, truth)
-    else:
+    if predicted.ndim == 1:
         wrong = np.argsort(-np.abs(predicted - truth), kind="stable")
-        unsure = wrong[:0]
+        return wrong[:MOST_WRONG].tolist()
+    best, rows = predicted.argmax(axis=1), np.arange(len(truth))
+    wrong = np.flatnonzero(best != truth)
+    wrong = wrong[np.argsort((predicted[rows, truth] - predicted[rows, best])[wrong], kind="stable")]
+    ordered = np.sort(predicted, axis=1)
+    lead = ordered[:, -1] - ordered[:, -2] if predicted.shape[1] > 1 else ordered[:, -1]
+    unsure = np.argsort(lead, kind="stable")
     return list(dict.fromkeys([*wrong[:MOST_WRONG].tolist(), *unsure[:MOST_UNSURE].tolist()]))
 
 
-def doubtful(probabilities: Floats, truth: Integers) -> tuple[Integers, Integers]:
-    """Return the wrongly predicted rows, the surest mistake first, and all rows by the lead of the predicted class."""
-    best = probabilities.argmax(axis=1)
-    rows = np.arange(len(truth))
-    wrong = np.flatnonzero(best != truth)
-    wrong = wrong[np.argsort((probabilities[rows, truth] - probabilities[rows, best])[wrong], kind="stable")]
-    ordered = np.sort(probabilities, axis=1)
-    lead = ordered[:, -1] - ordered[:, -2] if probabilities.shape[1] > 1 else ordered[:, -1]
-    return wrong, np.argsort(lead, kind="stable")
-
-
 # ---- parts of a prediction -------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Parts:
-    """The strongest parts of predictions: features ``(rows, parts)``, their values, and the sum of all others."""
+def strongest_parts(values: Floats, most: int = MOST_PARTS) -> tuple[Integers, Floats, Floats]:
+    """Return the largest attributions of each row ``(rows, features)``, the largest first.
 
-    features: Integers
-    values: Floats
-    rest: Floats
-
-
-def strongest_parts(values: Floats, most: int = MOST_PARTS) -> Parts:
-    """Return the largest attributions of each row ``(rows, features)``, the largest first. They add up as before."""
+    Returns their features ``(rows, parts)``, their values, and the sum of all others ``(rows,)``.
+    """
     count = min(most, values.shape[1])
     order = np.argsort(-np.abs(np.nan_to_num(values)), axis=1, kind="stable")[:, :count]
     taken = np.take_along_axis(values, order, axis=1)
-    return Parts(order.astype(np.int64), taken, values.sum(axis=1) - taken.sum(axis=1))
+    return order.astype(np.int64), taken, values.sum(axis=1) - taken.sum(axis=1)
 
 
 # ---- rows like it ----------------------------------------------------------------------------------------------------
-def searched_rows(rows: int, columns: int) -> int:
-    """Return how many of the training rows are searched for similar ones."""
-    return min(rows, MOST_SEARCHED, max(100, MOST_NUMBERS // max(columns, 1)))
-
-
 def nearest_rows(
     queries: npt.NDArray[np.floating],
     pool: npt.NDArray[np.floating],

@@ -44,6 +44,7 @@ class Case:
         probabilities: Classification: ``(rows, classes)`` float64, or None.
         n_classes: Number of classes that the model knows. Larger positions are classes it has never seen.
         labels: The model's classes, followed by classes that occur only in the truth or the predictions.
+        confusion: Classification: numbers of rows by true class (rows) and predicted class (columns), as in ``labels``.
         positive: Position of the positive one of two classes.
     """
 
@@ -52,6 +53,7 @@ class Case:
     probabilities: Floats | Any = None
     n_classes: int = 0
     labels: tuple[Any, ...] = ()
+    confusion: Integers | Any = None
     positive: int = 1
 
 
@@ -86,15 +88,6 @@ class Metric:
             return left is not None
         return left > right if self.direction == "higher" else left < right
 
-    def of(self, case: Case) -> float | None:
-        """Return the value of the metric, or None where it is undefined."""
-        if len(case.truth) == 0 or not np.all(np.isfinite(case.predictions)):
-            return None
-        if self.probabilistic and (case.probabilities is None or not np.all(np.isfinite(case.probabilities))):
-            return None
-        value = self.compute(case)
-        return value if value is not None and math.isfinite(value) else None
-
 
 metrics: Registry[Metric] = Registry("metric")
 
@@ -109,14 +102,14 @@ def accuracy(case: Case) -> float | None:
 
 def balanced_accuracy(case: Case) -> float | None:
     """Mean recall of the classes that occur."""
-    matrix = confusion(case)
+    matrix = case.confusion
     occurring = matrix.sum(axis=1) > 0
     return float(np.mean(np.diag(matrix)[occurring] / matrix.sum(axis=1)[occurring]))
 
 
 def macro_f1(case: Case) -> float | None:
     """Mean F1 over the classes that occur in the truth or among the predictions, as in scikit-learn."""
-    matrix = confusion(case)
+    matrix = case.confusion
     mentions = matrix.sum(axis=0) + matrix.sum(axis=1)
     occurring = mentions > 0
     return float(np.mean(2.0 * np.diag(matrix)[occurring] / mentions[occurring]))
@@ -129,14 +122,16 @@ def roc_auc(case: Case) -> float | None:
     """
     from sklearn.metrics import roc_auc_score
 
-    return _one_versus_rest(case, roc_auc_score)
+    areas = [roc_auc_score(*pair) for pair in _one_versus_rest(case)]
+    return float(np.mean(areas)) if areas else None
 
 
 def average_precision(case: Case) -> float | None:
     """Area under the precision–recall steps of the positive class. With more classes: mean of one versus the rest."""
     from sklearn.metrics import average_precision_score
 
-    return _one_versus_rest(case, average_precision_score)
+    areas = [average_precision_score(*pair) for pair in _one_versus_rest(case)]
+    return float(np.mean(areas)) if areas else None
 
 
 def lift(case: Case) -> float | None:
@@ -145,15 +140,13 @@ def lift(case: Case) -> float | None:
     1 is chance and at most 10 is possible. For equal scores at the edge of the tenth, it is the expected value over
     every way of breaking the tie. With more than two classes: mean of one versus the rest.
     """
-    return _one_versus_rest(case, _lift)
-
-
-def _lift(truth: Booleans, scores: Floats) -> float:
-    chosen = -(-len(truth) // 10)
-    edge = np.partition(scores, len(scores) - chosen)[len(scores) - chosen]
-    above, tied = scores > edge, scores == edge
-    hits = truth[above].sum() + (chosen - above.sum()) * truth[tied].mean()
-    return float(hits / chosen / truth.mean())
+    lifts, chosen = [], -(-len(case.truth) // 10)
+    for truth, scores in _one_versus_rest(case):
+        edge = np.partition(scores, len(scores) - chosen)[len(scores) - chosen]
+        above, tied = scores > edge, scores == edge
+        hits = truth[above].sum() + (chosen - above.sum()) * truth[tied].mean()
+        lifts.append(float(hits / chosen / truth.mean()))
+    return float(np.mean(lifts)) if lifts else None
 
 
 def log_loss(case: Case) -> float | None:
@@ -169,19 +162,13 @@ def log_loss(case: Case) -> float | None:
     return float(np.mean(-np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0))))
 
 
-def confusion(case: Case) -> Integers:
-    """Count rows by true class (rows) and predicted class (columns), in the order of ``case.labels``."""
-    size = len(case.labels)
-    return np.bincount(case.truth * size + case.predictions, minlength=size * size).reshape(size, size)
-
-
-def _one_versus_rest(case: Case, score: Callable[..., float]) -> float | None:
+def _one_versus_rest(case: Case) -> list[tuple[Booleans, Floats]]:
+    """Return of each class, or of the positive one of two, its rows and scores. Nothing if a class does not occur."""
     counts = np.bincount(case.truth, minlength=case.n_classes)
     if case.n_classes < 2 or np.any(counts[: case.n_classes] == 0):
-        return None
-    if case.n_classes == 2:
-        return float(score(case.truth == case.positive, case.probabilities[:, case.positive]))
-    return float(np.mean([score(case.truth == k, case.probabilities[:, k]) for k in range(case.n_classes)]))
+        return []
+    classes = [case.positive] if case.n_classes == 2 else range(case.n_classes)
+    return [(case.truth == k, case.probabilities[:, k]) for k in classes]
 
 
 # ----------------------------------------------------------------------------------------------------- regression
@@ -278,9 +265,15 @@ def evaluate(
             case = replace(case, positive=find_positive(classes, positive))
     else:
         case = _regression_case(y, predictions)
-    result: dict[str, Any] = {one.name: one.of(case) for one in metrics.values() if one.task == task}
+    result: dict[str, Any] = {}
+    defined = len(case.truth) > 0 and bool(np.all(np.isfinite(case.predictions)))
+    chances = case.probabilities is not None and bool(np.all(np.isfinite(case.probabilities)))
+    for metric in metrics.values():
+        if metric.task == task:
+            value = metric.compute(case) if defined and (chances or not metric.probabilistic) else None
+            result[metric.name] = value if value is not None and math.isfinite(value) else None
     if task == "classification":
-        result["confusion_matrix"] = plain(confusion(case))
+        result["confusion_matrix"] = plain(case.confusion)
         result["labels"] = [plain(label) for label in case.labels]
         counts = np.bincount(case.truth, minlength=len(case.labels))[case.n_classes :]
         if counts.any():
@@ -357,18 +350,14 @@ def _classification_case(
             hint="Pass one prediction per row.",
             code="PG007",
         )
-    truth_at, guess_at, every = _places_of(labels, truth, guess)
-    return Case(truth_at, guess_at, table, len(labels), every)
-
-
-def _places_of(labels: pd.Index[Any], truth: Array, guess: Array) -> tuple[Any, Any, tuple[Any, ...]]:
-    """Return the positions of both among all labels, and these labels: the model's, then those that only rows have."""
     at = [labels.get_indexer(pd.Index(values)).astype(np.int64) for values in (truth, guess)]
-    # Missing labels form one class, however the rows write them.
+    # Labels that only rows have come last. Missing ones form one class, however the rows write them.
     sides = zip((truth, guess), at, strict=True)
     unseen = [[None if pd.isna(label) else label for label in values[place < 0].tolist()] for values, place in sides]
-    strangers = sorted({label for names_there in unseen for label in names_there}, key=str)
+    strangers = sorted({*unseen[0], *unseen[1]}, key=str)
     behind = {label: len(labels) + offset for offset, label in enumerate(strangers)}
     for place, names_there in zip(at, unseen, strict=True):
         place[place < 0] = [behind[label] for label in names_there]
-    return at[0], at[1], (*labels.tolist(), *strangers)
+    every = (*labels.tolist(), *strangers)
+    matrix = np.bincount(at[0] * len(every) + at[1], minlength=len(every) ** 2).reshape(len(every), -1)
+    return Case(at[0], at[1], table, len(labels), every, matrix)

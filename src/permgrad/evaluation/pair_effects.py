@@ -6,14 +6,14 @@ has beyond the sum of both single ones is what the pair does only together (the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from permgrad.base.arrays import Floats, Integers
-from permgrad.evaluation.cards import Points, Predict, Sample, as_numbers, points_of, written
+from permgrad.evaluation.cards import Predict, Sample, as_numbers, points_of, written
 
 #: Pairs whose effects are computed, values of each feature, rows that are set, and rows whose values are shown.
 MOST_PAIRS, VALUES, MOST_ROWS, MOST_DOTS = 8, 8, 40, 200
@@ -38,25 +38,22 @@ def pair_effects(
 
 def _effect(sample: Sample, pair: tuple[str, str], rows: Integers, predict: Predict) -> dict[str, Any] | None:
     points = [points_of(sample.table[name], sample.numbers.get(name), VALUES) for name in pair]
-    shape = tuple(len(each.rows) for each in points)
+    shape = tuple(len(donors) for donors, _ in points)
     if min(shape) < 2 or not len(rows):
         return None
-    first, second = (donors.ravel() for donors in np.meshgrid(*(each.rows for each in points), indexing="ij"))
+    first, second = (donors.ravel() for donors in np.meshgrid(*(donors for donors, _ in points), indexing="ij"))
     places = np.repeat(rows, len(first))
     changed = sample.raw.iloc[places].reset_index(drop=True)
     for name, donors in zip(pair, (first, second), strict=True):
         changed[name] = sample.raw[name].iloc[np.tile(donors, len(rows))].reset_index(drop=True)
-    outputs = np.asarray(predict(places, changed), dtype=np.float64)
+    outputs = np.asarray(predict(places, changed), dtype=np.float64)[:, sample.outputs]
     mean = outputs.reshape(len(rows), *shape, -1).mean(axis=0)
     # Numbers that float32 can hold may come from a network.
     eps = np.finfo(np.float32 if np.array_equal(outputs, outputs.astype(np.float32)) else np.float64).eps
     rounding = 8 * float(eps) * float(np.abs(outputs).max(initial=0.0))
     shown = slice(0, MOST_DOTS)
-    dots = [_places(sample, name, each)[shown].tolist() for name, each in zip(pair, points, strict=True)]
-    axes = [
-        {"numeric": each.numeric, "at": each.at, "label": each.labels, "dates": name in sample.numbers}
-        for name, each in zip(pair, points, strict=True)
-    ]
+    dots = [_places(sample, name, axis)[shown].tolist() for name, (_, axis) in zip(pair, points, strict=True)]
+    axes = [{key: axis[key] for key in ("numeric", "at", "label", "dates")} for _, axis in points]
     return {
         "pair": list(pair),
         "axes": axes,
@@ -67,15 +64,15 @@ def _effect(sample: Sample, pair: tuple[str, str], rows: Integers, predict: Pred
     }
 
 
-def _places(sample: Sample, name: str, points: Points) -> Floats:
+def _places(sample: Sample, name: str, axis: Mapping[str, Any]) -> Floats:
     """Return where each row is on the axis of a feature."""
-    column, places = sample.table[name], points.at
-    if points.numeric:
+    column, places = sample.table[name], axis["at"]
+    if axis["numeric"]:
         dates = sample.numbers.get(name)
         numbers = as_numbers(column) if dates is None else dates
         assert numbers is not None
         return np.clip(numbers, min(places), max(places))
-    place = dict(zip(points.labels, places, strict=True))
+    place = dict(zip(axis["label"], places, strict=True))
     return np.array([place.get(written(value), np.nan) if pd.notna(value) else np.nan for value in column.tolist()])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ def related_columns(X: Any, *, strength: float = 0.8) -> dict[str, list[str]]:
         raise InputError(
             f"related_columns needs at least 4 rows, got {len(frame)}", hint="Pass the training rows.", code="PG013"
         )
-    matrix = related_matrix(frame, list(frame.columns))
+    matrix = related(frame, [], list(frame.columns))[1]
     names = matrix["names"]
     if len(names) < 2:
         return {}
@@ -79,64 +79,45 @@ def related_columns(X: Any, *, strength: float = 0.8) -> dict[str, list[str]]:
     return groups
 
 
-def related_features(frame: pd.DataFrame, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the columns that are related to some of the features, for each feature the closest first.
+def related(
+    frame: pd.DataFrame, features: Sequence[str], columns: Sequence[str]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the columns that are related to some features, the closest first, and a matrix of some columns.
 
     Numbers are compared by the correlation of their ranks (Spearman 1904), categories by Cramér's V, corrected for its
     bias (Bergsma, Journal of the Korean Statistical Society 42, 2013). For a number and a category, V is the root of
-    the share of the ranks' variance between levels. 0: unrelated. 1: one determines the other.
+    the share of the ranks' variance between levels. 0: unrelated. 1: one determines the other. In the matrix,
+    ``strengths`` has a row and a column for each of ``names``, those of the ``columns`` that can be compared.
     """
-    if len(frame) > ROWS:
-        frame = frame.iloc[np.linspace(0, len(frame) - 1, ROWS).astype(np.int64)]
-    bases = _bases(frame, names)
-    chosen = [name for name in names if name in bases][:RELATED_FEATURES]
-    rows = len(frame)
-    if rows < 4 or not chosen:
-        return []
-    # The largest value among this many pairs of unrelated columns, at 5 %.
-    chance = -float(t_quantile(0.025 / max(len(chosen) * (len(bases) - 1), 1), rows - 2))
-    least = max(LEAST, chance / math.sqrt(rows - 2 + chance**2))
     pairs = []
-    for name, strengths in _strengths(chosen, bases):
-        levels = bases[name].shape[1]
-        related = [(other, value) for other, value in strengths.items() if other != name and abs(value) >= least]
-        for other, strength in sorted(related, key=lambda pair: -abs(pair[1])):
-            kind = "correlation" if levels == bases[other].shape[1] == 1 else "association"
-            pairs.append({"feature": name, "other": other, "strength": strength, "kind": kind})
-    return pairs
+    levels, strengths = _strengths(frame, features, RELATED_FEATURES) if len(features) else ({}, {})
+    if strengths:
+        # The largest value among this many pairs of unrelated columns, at 5 %.
+        freedom = min(len(frame), ROWS) - 2
+        chance = -float(t_quantile(0.025 / max(len(strengths) * (len(levels) - 1), 1), freedom))
+        least = max(LEAST, chance / math.sqrt(freedom + chance**2))
+        for name, line in strengths.items():
+            close = [(other, value) for other, value in line.items() if other != name and abs(value) >= least]
+            for other, strength in sorted(close, key=lambda pair: -abs(pair[1])):
+                kind = "correlation" if levels[name] == levels[other] == 1 else "association"
+                pairs.append({"feature": name, "other": other, "strength": strength, "kind": kind})
+    among = _strengths(frame[list(columns)], columns, len(columns))[1]
+    return pairs, {"names": list(among), "strengths": [[line[name] for name in among] for line in among.values()]}
 
 
-def related_matrix(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
-    """Return how closely each of some columns is related to each other one, as ``related_features`` measures it.
+def _strengths(
+    frame: pd.DataFrame, names: Sequence[str], most: int
+) -> tuple[dict[str, int], dict[str, dict[str, float]]]:
+    """Return how many levels each column that can be compared has, and how closely the first of ``names`` are related.
 
-    ``strengths`` has a row and a column for each of ``names``, the columns that can be compared.
+    Of each column there is an orthonormal basis ``(rows, 1 or levels)`` of its ranks (one level), or of its levels.
     """
     if len(frame) > ROWS:
         frame = frame.iloc[np.linspace(0, len(frame) - 1, ROWS).astype(np.int64)]
-    bases = _bases(frame[list(names)], names) if len(frame) >= 4 else {}
-    chosen = [name for name in names if name in bases]
-    return {"names": chosen, "strengths": [[line[name] for name in chosen] for _, line in _strengths(chosen, bases)]}
-
-
-def _strengths(names: Sequence[str], bases: Mapping[str, Floats]) -> Iterator[tuple[str, dict[str, float]]]:
-    """Return for each name how closely its column is related to every column."""
-    numbers = [name for name, basis in bases.items() if basis.shape[1] == 1]
-    rows = len(next(iter(bases.values()))) if bases else 0
-    stacked = np.column_stack([bases[name] for name in numbers]) if numbers else np.zeros((rows, 0))
-    for name in names:
-        # All numeric columns at once, because a wide table has thousands.
-        products = bases[name].T @ stacked
-        levels = bases[name].shape[1]
-        squared = (products**2).sum(axis=0) - (levels - 1) / (rows - 1)
-        with_numbers = products.ravel() if levels == 1 else np.sqrt(np.clip(squared, 0.0, 1.0))
-        strengths = dict(zip(numbers, with_numbers.tolist(), strict=True))
-        strengths |= {other: _corrected(bases[name], basis) for other, basis in bases.items() if basis.shape[1] > 1}
-        yield name, strengths
-
-
-def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Floats]:
-    """Return for each column an orthonormal basis ``(rows, 1 or levels)`` of its ranks, or of its levels."""
     bases: dict[str, Floats] = {}
+    rows = len(frame)
+    if rows < 4:
+        return {}, {}
     numeric = [name for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name].dtype)]
     cells = frame[numeric].to_numpy(dtype=np.float64, na_value=np.nan)
     places = pd.DataFrame(cells).rank()
@@ -145,16 +126,27 @@ def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Floats]:
     bases |= {name: (ranks[:, [at]] / sizes[at]) for at, name in enumerate(numeric) if sizes[at] > 0}
     categories = [name for name in frame.columns if name not in set(numeric)]
     wanted = [name for name in names if name in categories]
-    for name in [*wanted, *(other for other in categories if other not in wanted)][:CATEGORIES]:
+    for name in list(dict.fromkeys([*wanted, *categories]))[:CATEGORIES]:
         levels = levels_of(frame[name])
         # A column with different values in most rows is skipped.
-        if levels is None or len(levels[1]) < 2 or frame[name].nunique() > len(frame) / 2:
+        if levels is None or len(levels[1]) < 2 or frame[name].nunique() > rows / 2:
             continue
         indicators = np.eye(len(levels[1]))[levels[0]]
         indicators = indicators[:, indicators.any(axis=0)]
         if indicators.shape[1] > 1:
             bases[name] = indicators / np.sqrt(indicators.sum(axis=0))
-    return bases
+    counts = {name: basis.shape[1] for name, basis in bases.items()}
+    numbers = [name for name, count in counts.items() if count == 1]
+    stacked = np.column_stack([np.zeros((rows, 0)), *(bases[name] for name in numbers)])
+    strengths: dict[str, dict[str, float]] = {}
+    for name in [name for name in names if name in bases][:most]:
+        # All numeric columns at once, because a wide table has thousands.
+        products = bases[name].T @ stacked
+        squared = (products**2).sum(axis=0) - (counts[name] - 1) / (rows - 1)
+        with_numbers = products.ravel() if counts[name] == 1 else np.sqrt(np.clip(squared, 0.0, 1.0))
+        strengths[name] = dict(zip(numbers, with_numbers.tolist(), strict=True))
+        strengths[name] |= {other: _corrected(bases[name], bases[other]) for other in bases if counts[other] > 1}
+    return counts, strengths
 
 
 def _corrected(first: Floats, second: Floats) -> float:

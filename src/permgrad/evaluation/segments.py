@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,54 +75,41 @@ def find_segments(
         >>> [(one["group"], one["score"], one["worse"]) for one in result["features"][0]["groups"]]
         [('a', 1.0, False), ('b', 0.5, True)]
     """
-    places = looked_at(len(X), len(X.columns)) if len(X) else np.zeros(0, dtype=np.int64)
+    places = looked_at(len(X), len(X.columns))
     table = blank_codes(pd.DataFrame(X.iloc[places]), list(na_codes))
-    rows = _Rows.of(Predicted(predicted.truth[places], predicted.guess[places]), positive)
-    rows = rows if covered is None else replace(rows, covered=covered[places].astype(np.float64))
-    features, copies = _scored(table, rows)
-    tests = _judge([group for feature in features for group in feature["groups"] if "same_as" not in group], rows)
-    for group, same in copies:
-        group |= {key: same[key] for key in ("p_holm", "worse")}
-    return {
-        "score": "accuracy" if rows.shares else "mae",
-        "overall": float(rows.values.mean()) if len(places) else None,
-        "rows": len(places),
-        "all_rows": len(X),
-        "tests": tests,
-        "features": features,
-    }
-
-
-_Group = dict[str, Any]
-
-
-def _scored(table: pd.DataFrame, rows: _Rows) -> tuple[list[dict[str, Any]], list[tuple[_Group, _Group]]]:
-    """Return the groups of every feature with their scores, and those that are copies of earlier ones, with these."""
+    columns, classes = _counted(Predicted(predicted.truth[places], predicted.guess[places]), positive)
+    if covered is not None:
+        columns["covered"] = covered[places].astype(np.float64)
     features: list[dict[str, Any]] = []
-    first: dict[bytes, tuple[str, _Group]] = {}
-    copies: list[tuple[_Group, _Group]] = []
+    first: dict[bytes, tuple[str, dict[str, Any]]] = {}
+    copies: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for at, column in enumerate(table.columns):
         name, levels = str(column), _groups(table.iloc[:, at], str(column))
         if levels is None:
             continue
-        groups = rows.scores(*levels)
+        groups = _scores(columns, classes, *levels)
         features.append({"feature": name, "groups": groups})
         for code, group in zip(np.unique(levels[0]), groups, strict=True):
             feature, same = first.setdefault(np.packbits(levels[0] == code).tobytes(), (name, group))
             if same is not group:
                 group["same_as"] = [feature, same["group"]]
                 copies.append((group, same))
-    return features, copies
-
-
-def _judge(groups: Sequence[_Group], rows: _Rows) -> int:
-    """Add the adjusted p-values of groups, and whether they are clearly worse. Return how many are tested."""
-    tested = [group for group in groups if group["p_value"] is not None]
+    every = [group for feature in features for group in feature["groups"]]
+    tested = [group for group in every if group["p_value"] is not None and "same_as" not in group]
     for group, p in zip(tested, holm([group["p_value"] for group in tested]), strict=True):
-        group["p_holm"] = float(p)
-        errors, others = (1 - group[key] if rows.shares else group[key] for key in ("score", "rest"))
-        group["worse"] = bool(p < LEVEL and errors > others and errors >= others * (1 + LEAST_EXCESS))
-    return len(tested)
+        errors, others = (group[key] if classes is None else 1 - group[key] for key in ("score", "rest"))
+        worse = p < LEVEL and errors > others and errors >= others * (1 + LEAST_EXCESS)
+        group["p_holm"], group["worse"] = float(p), bool(worse)
+    for group, same in copies:
+        group["p_holm"], group["worse"] = same["p_holm"], same["worse"]
+    return {
+        "score": "mae" if classes is None else "accuracy",
+        "overall": float(columns["score"].mean()) if len(places) else None,
+        "rows": len(places),
+        "all_rows": len(X),
+        "tests": len(tested),
+        "features": features,
+    }
 
 
 def worse_groups(segments: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -164,13 +150,11 @@ def _groups(series: pd.Series[Any], name: str) -> Levels | None:
     """Return the group of each row, and their names. None where rows are all alike, or nearly all different."""
     cells = cells_of(series, name)
     if cells.kind == "date":
-        values = cells.values
-        assert values is not None
-        levels = levels_of(pd.Series(values), PARTS, _duration_text if series.dtype.kind == "m" else date_text)
+        levels = levels_of(pd.Series(cells.values), PARTS, _duration_text if series.dtype.kind == "m" else date_text)
     elif cells.kind == "number" and not pd.api.types.is_bool_dtype(series.dtype):
         levels = levels_of(pd.Series(cells.values), PARTS)
     else:
-        if cells.count > max(len(series) / 2, 2):
+        if len(cells.names or ()) > max(len(series) / 2, 2):
             return None
         levels = levels_of(series, PARTS)
     if levels is None or len(np.unique(levels[0])) < 2:
@@ -182,95 +166,86 @@ def _duration_text(seconds: float) -> str:
     return str(pd.Timedelta(seconds=seconds))
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """What is counted of each row, ``(rows,)`` each."""
+def _counted(predicted: Predicted, positive: int) -> tuple[dict[str, Floats], Integers | None]:
+    """Return what is counted of each row, ``(rows,)`` each, and the codes of the true classes.
 
-    values: Floats  # right (1) or wrong (0), or the absolute error
-    observed: Floats | None  # the target, or whether the row is positive
-    predicted: Floats | None
-    called: Floats | None  # whether the row is predicted as positive
-    shares: bool
-    truth: Integers | None = None  # the class, as a code
-    covered: Floats | None = None
+    ``score``: right (1) or wrong (0), or the absolute error. ``observed``: whether the row is positive, or the target.
+    ``called`` are the positives that are predicted so, and ``alarms`` the other rows.
+    """
+    if not predicted.classes:
+        truth = np.asarray(predicted.truth, dtype=np.float64)
+        errors = np.abs(truth - predicted.guess)
+        return {"score": errors, "squares": errors**2, "observed": truth, "predicted": predicted.guess}, None
+    best = predicted.guess.argmax(axis=1)
+    columns = {"score": (best == predicted.truth).astype(np.float64)}
+    if predicted.classes == 2:
+        observed, called = ((codes == positive).astype(np.float64) for codes in (predicted.truth, best))
+        columns |= {"observed": observed, "predicted": predicted.guess[:, positive], "called": observed * called}
+        columns |= {"others": 1 - observed, "alarms": (1 - observed) * called}
+    return columns, predicted.truth.astype(np.int64)
 
-    @classmethod
-    def of(cls, scored: Predicted, positive: int) -> _Rows:
-        """Return what is counted of the rows."""
-        if not scored.classes:
-            truth = np.asarray(scored.truth, dtype=np.float64)
-            return cls(np.abs(truth - scored.guess), truth, scored.guess, None, shares=False)
-        best = scored.guess.argmax(axis=1)
-        right = (best == scored.truth).astype(np.float64)
-        codes: Integers = scored.truth.astype(np.int64)
-        if scored.classes != 2:
-            return cls(right, None, None, None, shares=True, truth=codes)
-        is_positive = (scored.truth == positive).astype(np.float64)
-        return cls(
-            right,
-            is_positive,
-            scored.guess[:, positive],
-            (best == positive).astype(np.float64),
-            shares=True,
-            truth=codes,
-        )
 
-    def scores(self, codes: Integers, names: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the facts of each group with rows."""
-        counts = np.bincount(codes, minlength=len(names))
-        used = np.flatnonzero(counts)
-        sizes = counts[used].astype(np.float64)
+def _scores(
+    columns: Mapping[str, Floats], classes: Integers | None, codes: Integers, names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the facts of each group with rows."""
+    counts = np.bincount(codes, minlength=len(names))
+    used = np.flatnonzero(counts)
+    sizes, rows = counts[used].astype(np.float64), len(codes)
+    sums: dict[str, Any] = {
+        key: np.bincount(codes, weights=one, minlength=len(names))[used] for key, one in columns.items()
+    }
+    total, everything = sums["score"], columns["score"].sum()
+    score, rest = total / sizes, (everything - total) / (rows - sizes)
+    commonest: dict[str, Any] = {}
+    if classes is None:
+        squares = columns["squares"].sum()
+        low, high, p_values = _mean_test(squares, sums["squares"], score, rest, sizes, rows)
+    else:
+        low, high = wilson(score, sizes)
+        pairs = zip(total.tolist(), sizes.tolist(), strict=True)
+        p_values = np.array([_share_test(int(right), int(size), int(everything), rows) for right, size in pairs])
+        # Classes that no training row has count from −1 downwards.
+        places = classes - classes.min()
+        table = np.bincount(codes * (places.max() + 1) + places, minlength=len(names) * int(places.max() + 1))
+        table = table.reshape(len(names), -1)[used]
+        commonest["commonest"] = table.max(axis=1) / sizes
+        commonest["rest_commonest"] = (table.sum(axis=0) - table).max(axis=1) / (rows - sizes)
+    facts = {"score": score, "low": low, "high": high, "rest": rest, **commonest}
+    if "observed" in sums:
+        facts |= {key: sums[key] / sizes for key in ("observed", "predicted")}
+    if "called" in sums:
+        with np.errstate(invalid="ignore"):
+            facts["recall"] = sums["called"] / sums["observed"]
+            facts["false_alarms"] = sums["alarms"] / sums["others"]
+    if "covered" in sums:
+        facts["covered"] = sums["covered"] / sizes
+        facts["covered_low"], facts["covered_high"] = wilson(facts["covered"], sizes)
+    return [
+        {
+            "group": names[place],
+            "rows": int(counts[place]),
+            **{key: float(column[at]) if math.isfinite(column[at]) else None for key, column in facts.items()},
+            "p_value": float(p_values[at]) if FEWEST_ROWS <= sizes[at] <= rows - FEWEST_ROWS else None,
+            "p_holm": None,
+            "worse": False,
+        }
+        for at, place in enumerate(used.tolist())
+    ]
 
-        def sums(values: Floats) -> Floats:
-            return np.asarray(np.bincount(codes, weights=values, minlength=len(names))[used])
 
-        total, rows = sums(self.values), len(codes)
-        score, rest = total / sizes, (self.values.sum() - total) / (rows - sizes)
-        if self.shares:
-            low, high = wilson(score, sizes)
-            pairs, hits = zip(total.tolist(), sizes.tolist(), strict=True), int(self.values.sum())
-            p_values = np.array([_share_test(int(right), int(size), hits, rows) for right, size in pairs])
-        else:
-            low, high, p_values = self._mean_test(score, rest, sums(self.values**2), sizes)
-        facts: dict[str, Any] = {"score": score, "low": low, "high": high, "rest": rest}
-        if self.truth is not None:
-            # Classes that no training row has count from −1 downwards.
-            classes = self.truth - self.truth.min()
-            table = np.bincount(codes * (classes.max() + 1) + classes, minlength=len(names) * int(classes.max() + 1))
-            table = table.reshape(len(names), -1)[used]
-            facts["commonest"] = table.max(axis=1) / sizes
-            facts["rest_commonest"] = (table.sum(axis=0) - table).max(axis=1) / (rows - sizes)
-        if self.observed is not None and self.predicted is not None:
-            facts |= {"observed": sums(self.observed) / sizes, "predicted": sums(self.predicted) / sizes}
-        if self.observed is not None and self.called is not None:
-            with np.errstate(invalid="ignore"):
-                facts["recall"] = sums(self.observed * self.called) / sums(self.observed)
-                facts["false_alarms"] = sums((1 - self.observed) * self.called) / sums(1 - self.observed)
-        if self.covered is not None:
-            facts["covered"] = sums(self.covered) / sizes
-            facts["covered_low"], facts["covered_high"] = wilson(facts["covered"], sizes)
-        return [
-            {
-                "group": names[place],
-                "rows": int(counts[place]),
-                **{key: float(column[at]) if math.isfinite(column[at]) else None for key, column in facts.items()},
-                "p_value": float(p_values[at]) if FEWEST_ROWS <= sizes[at] <= rows - FEWEST_ROWS else None,
-                "p_holm": None,
-                "worse": False,
-            }
-            for at, place in enumerate(used.tolist())
-        ]
-
-    def _mean_test(self, score: Floats, rest: Floats, squares: Floats, sizes: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return the intervals of means, and p-values of their differences from those of the other rows."""
-        outside = len(self.values) - sizes
-        with np.errstate(invalid="ignore", divide="ignore"):
-            left = np.maximum(squares - sizes * score**2, 0) / (sizes - 1) / sizes
-            right = np.maximum((self.values**2).sum() - squares - outside * rest**2, 0) / (outside - 1) / outside
-            freedom = (left + right) ** 2 / (left**2 / (sizes - 1) + right**2 / (outside - 1))
-            p_values = t_two_sided((score - rest) / np.sqrt(left + right), freedom)
-            half = t_quantile(float(special.ndtr(NORMAL_95)), sizes - 1) * np.sqrt(left)
-        return np.maximum(score - half, 0), score + half, np.where(np.isfinite(p_values), p_values, 1.0)
+def _mean_test(
+    all_squares: float, squares: Floats, score: Floats, rest: Floats, sizes: Floats, rows: int
+) -> tuple[Floats, Floats, Floats]:
+    """Return the intervals of means, and p-values of their differences from those of the other rows."""
+    outside = rows - sizes
+    with np.errstate(invalid="ignore", divide="ignore"):
+        left = np.maximum(squares - sizes * score**2, 0) / (sizes - 1) / sizes
+        right = np.maximum(all_squares - squares - outside * rest**2, 0) / (outside - 1) / outside
+        freedom = (left + right) ** 2 / (left**2 / (sizes - 1) + right**2 / (outside - 1))
+        p_values = t_two_sided((score - rest) / np.sqrt(left + right), freedom)
+        half = t_quantile(float(special.ndtr(NORMAL_95)), sizes - 1) * np.sqrt(left)
+    return np.maximum(score - half, 0), score + half, np.where(np.isfinite(p_values), p_values, 1.0)
 
 
 def _share_test(hits: int, size: int, all_hits: int, rows: int) -> float:
@@ -284,12 +259,8 @@ def _share_test(hits: int, size: int, all_hits: int, rows: int) -> float:
         # With a correction for continuity, as the exact test would be.
         return float(2 * special.ndtr(-max(abs(hits - expected) - 0.5, 0.0) / deviation))
     possible = np.arange(max(0, size - (rows - all_hits)), min(size, all_hits) + 1)
-    chances = np.exp(
-        _log_choose(all_hits, possible) + _log_choose(rows - all_hits, size - possible) - _log_choose(rows, size)
-    )
+    pools = ((all_hits, possible), (rows - all_hits, size - possible), (rows, np.asarray(size)))
+    logs = [special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1) for n, k in pools]
+    chances = np.exp(logs[0] + logs[1] - logs[2])
     tail = min(chances[possible <= hits].sum(), chances[possible >= hits].sum())
     return float(min(1.0, 2 * tail))
-
-
-def _log_choose(n: int, k: Any) -> Any:
-    return special.gammaln(n + 1) - special.gammaln(np.asarray(k) + 1) - special.gammaln(n - np.asarray(k) + 1)

@@ -131,7 +131,7 @@ def side_by_side(
     for (one, other), paired in every_pair(metric.name, models, seed=seed).items():
         numbers = [np.nan] * 4
         if paired is not None:
-            numbers = [paired.difference, paired.ci_low, paired.ci_high, paired.p_value]
+            numbers = [paired[name] for name in ("difference", "ci_low", "ci_high", "p_value")]
         lines.append([order[one], order[other], *numbers, np.nan, *_agreement(models[one], models[other])])
     pairs = pd.DataFrame(lines, columns=list(PAIR_COLUMNS))
     reference = order[0] if reference is None else reference

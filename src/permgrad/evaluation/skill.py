@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,41 +42,22 @@ class Predicted:
         return self.guess.shape[1] if self.guess.ndim == 2 else 0
 
 
-@dataclass(frozen=True)
-class Paired:
-    """Difference of a metric of two models on the same rows, above 0 if the first is better, and its 95 % interval."""
-
-    metric: str
-    difference: float
-    ci_low: float
-    ci_high: float
-    p_value: float
-
-
 # ---- contributions of rows to a metric -------------------------------------------------------------------------------
-#: A matrix ``(rows, columns)`` and a function from sums of its columns ``(draws, columns)`` to ``(draws,)``.
-Sums = tuple[Floats, Callable[[Floats], Floats]]
+def _contributions(metric: str, model: Predicted) -> tuple[Floats, Floats]:
+    """Return a matrix ``(rows, columns)`` from whose sums ``_values`` computes a metric, and the areas of all rows.
 
-
-def _sums(metric: str, model: Predicted) -> Sums:
-    if metric == "roc_auc":
-        return _roc_auc(model)
-    weight = np.ones(len(model.truth))
+    Of ROC-AUC there are four columns for each class that occurs, or for the second one of two.
+    """
+    weight, none = np.ones(len(model.truth)), np.zeros(0)
     if metric == "rmse":
-        values = (model.truth - model.guess) ** 2
-    elif metric == "accuracy":
-        values = (model.guess.argmax(axis=1) == model.truth).astype(np.float64)
-    else:
+        return np.column_stack([(model.truth - model.guess) ** 2, weight]), none
+    if metric == "accuracy":
+        return np.column_stack([(model.guess.argmax(axis=1) == model.truth).astype(np.float64), weight]), none
+    if metric == "log_loss":
         weight = ((model.truth >= 0) & (model.truth < model.classes)).astype(np.float64)
         at = np.where(weight > 0, model.truth, 0)
         chosen = model.guess[np.arange(len(at)), at] / model.guess.sum(axis=1)
-        values = -np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0))
-    power = 0.5 if metric == "rmse" else 1.0
-    return np.column_stack([values * weight, weight]), lambda sums: (sums[:, 0] / sums[:, 1]) ** power
-
-
-def _roc_auc(model: Predicted) -> Sums:
-    """Mean over the classes that occur, or of the second one of two."""
+        return np.column_stack([-np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0)) * weight, weight]), none
     columns: list[Floats] = []
     for k in [1] if model.classes == 2 else range(model.classes):
         members = model.truth == k
@@ -89,65 +70,60 @@ def _roc_auc(model: Predicted) -> Sums:
                 placed[side] = above / (2 * len(rivals))
                 columns += [placed, side.astype(np.float64)]
     if not columns:
-        return np.full((len(model.truth), 1), np.nan), lambda sums: sums[:, 0]
+        return np.full((len(model.truth), 1), np.nan), none
     table = np.column_stack(columns)
     total = table.sum(axis=0)
-    centre = total[0::4] / total[1::4]
+    return table, total[0::4] / total[1::4]
 
-    def area(sums: Floats) -> Floats:
+
+def _values(metric: str, sums: Floats, centre: Floats) -> Floats:
+    """Return a metric ``(draws,)`` from the sums of a model's columns ``(draws, columns)``."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if metric != "roc_auc":
+            return np.asarray((sums[:, 0] / sums[:, 1]) ** (0.5 if metric == "rmse" else 1.0))
+        if not len(centre):
+            return sums[:, 0]
         # The rows of the other class give the probability that a row of the class is above them.
-        with np.errstate(invalid="ignore", divide="ignore"):
-            each = sums[:, 0::4] / sums[:, 1::4] + 1 - sums[:, 2::4] / sums[:, 3::4] - centre
-        # To first order in the rows drawn, an area near 1 can exceed it.
-        areas: Floats = np.ma.masked_invalid(each).mean(axis=1).filled(np.nan)
-        return np.clip(areas, 0.0, 1.0)
-
-    return table, area
+        each = sums[:, 0::4] / sums[:, 1::4] + 1 - sums[:, 2::4] / sums[:, 3::4] - centre
+    # To first order in the rows drawn, an area near 1 can exceed it.
+    areas: Floats = np.ma.masked_invalid(each).mean(axis=1).filled(np.nan)
+    return np.clip(areas, 0.0, 1.0)
 
 
 # ---- the bootstrap ---------------------------------------------------------------------------------------------------
-def paired_bootstrap(metric: str, ours: Predicted, theirs: Predicted, *, seed: int) -> Paired | None:
-    """Compare two models on the same rows, above 0 if the first is better. None where the metric is undefined.
+def every_pair(metric: str, models: Sequence[Predicted], *, seed: int) -> dict[tuple[int, int], dict[str, Any] | None]:
+    """Compare every two models on the same rows, by their positions. None where the metric is undefined.
 
+    Returns ``metric, difference``, above 0 if the first is better, its 95 % interval ``ci_low, ci_high``, ``p_value``.
     Metrics are rmse, accuracy, log_loss and roc_auc (of several classes: mean of one versus the rest, as they occur).
+    All pairs share the drawn rows.
     """
-    return every_pair(metric, [ours, theirs], seed=seed)[0, 1]
-
-
-def every_pair(metric: str, models: Sequence[Predicted], *, seed: int) -> dict[tuple[int, int], Paired | None]:
-    """Compare every two models as ``paired_bootstrap`` does, by their positions. All pairs share the drawn rows."""
-    pairs: dict[tuple[int, int], Paired | None] = dict.fromkeys(itertools.combinations(range(len(models)), 2))
+    pairs: dict[tuple[int, int], dict[str, Any] | None] = dict.fromkeys(itertools.combinations(range(len(models)), 2))
     if len(models[0].truth) < 2:
         return pairs
-    tables, values = zip(*(_sums(metric, model) for model in models), strict=True)
+    tables, centres = zip(*(_contributions(metric, model) for model in models), strict=True)
     sign = 1.0 if metrics.get(metric).direction == "higher" else -1.0
     ends = np.cumsum([table.shape[1] for table in tables])[:-1]
-
-    def scores(sums: Floats) -> list[Floats]:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return [value(part) for value, part in zip(values, np.split(sums, ends, axis=1), strict=True)]
-
     table = np.hstack(tables)
-    observed = scores(table.sum(axis=0)[None])
-    drawn = scores(_drawn_sums(table, generator(seed, "paired bootstrap")))
+    scores: list[list[Floats]] = []
+    for sums in (table.sum(axis=0)[None], _drawn_sums(table, generator(seed, "paired bootstrap"))):
+        parts = zip(np.split(sums, ends, axis=1), centres, strict=True)
+        scores.append([_values(metric, part, centre) for part, centre in parts])
+    observed, every_draw = scores
     for one, other in pairs:
         difference = float(sign * (observed[one][0] - observed[other][0]))
-        if math.isfinite(difference):
-            pairs[one, other] = _tested(metric, difference, sign * (drawn[one] - drawn[other]))
+        if not math.isfinite(difference):
+            continue
+        drawn = sign * (every_draw[one] - every_draw[other])
+        drawn = np.sort(drawn[np.isfinite(drawn)])
+        if draws := len(drawn):
+            below, above = int(np.sum(drawn <= 0)), int(np.sum(drawn >= 0))
+            # The interval ends where the p-value of the value there reaches 5 %.
+            at = max(0, math.ceil(LEVEL * (draws + 1) / 2) - 2)
+            p_value = min(1.0, 2 * (1 + min(below, above)) / (draws + 1))
+            interval = {"ci_low": float(drawn[at]), "ci_high": float(drawn[-1 - at])}
+            pairs[one, other] = {"metric": metric, "difference": difference, **interval, "p_value": p_value}
     return pairs
-
-
-def _tested(metric: str, difference: float, drawn: Floats) -> Paired | None:
-    """Return a difference with its interval and p-value, from the differences of drawn rows ``(draws,)``."""
-    drawn = np.sort(drawn[np.isfinite(drawn)])
-    if not len(drawn):
-        return None
-    below, above = int(np.sum(drawn <= 0)), int(np.sum(drawn >= 0))
-    draws = len(drawn)
-    # The interval ends where the p-value of the value there reaches 5 %.
-    at = max(0, math.ceil(LEVEL * (draws + 1) / 2) - 2)
-    p_value = min(1.0, 2 * (1 + min(below, above)) / (draws + 1))
-    return Paired(metric, difference, float(drawn[at]), float(drawn[-1 - at]), p_value)
 
 
 def _drawn_sums(table: Floats, stream: np.random.Generator) -> Floats:
@@ -189,28 +165,21 @@ def skill(
     names = names or ([first] if task == "regression" else list(dict.fromkeys([first, "log_loss", "roc_auc"])))
     if not np.isin(np.arange(ours.classes), ours.truth).all():
         names = [name for name in names if name != "roc_auc"]
-    tests = {name: paired_bootstrap(name, ours, constant, seed=seed) for name in names}
+    tests = {name: every_pair(name, [ours, constant], seed=seed)[0, 1] for name in names}
     measures = {name: test for name, test in tests.items() if test is not None}
     if not measures:
         return None
-    better = [test for test in measures.values() if test.difference > 0 and test.p_value * len(measures) < LEVEL]
-    learnt = any(test.metric != "roc_auc" or _orders_rows(ours, test) for test in better)
-    return {"learnt": learnt, "ahead": {name: asdict(one) for name, one in measures.items()}}
-
-
-def _orders_rows(ours: Predicted, area: Paired) -> bool:
-    """Return whether a ROC-AUC is above 0.5 by more than chance, also where a class has few rows.
-
-    Without any order, the area of one class versus the rest has variance (n + 1) / (12 n₁ n₀) (the rank sum's). For a
-    mean over classes, the mean of their deviations is an upper bound.
-    """
-    total = len(ours.truth)
+    better = [one for one in measures.values() if one["difference"] > 0 and one["p_value"] * len(measures) < LEVEL]
+    # Without any order, the area of one class versus the rest has variance (n + 1) / (12 n₁ n₀) (the rank sum's). For a
+    # mean over classes, the mean of their deviations is an upper bound. This counts also where a class has few rows.
+    rows = len(ours.truth)
     counts = np.array([np.sum(ours.truth == k) for k in range(ours.classes)], dtype=np.float64)
-    counts = counts[(counts > 0) & (counts < total)][: 1 if ours.classes == 2 else None]
-    if not len(counts):
-        return False
-    deviation = float(np.sqrt((total + 1) / (12 * counts * (total - counts))).mean())
-    return area.ci_low > 0 and area.difference > NORMAL_95 * deviation
+    counts = counts[(counts > 0) & (counts < rows)][: 1 if ours.classes == 2 else None]
+    chance = (
+        NORMAL_95 * float(np.sqrt((rows + 1) / (12 * counts * (rows - counts))).mean()) if len(counts) else math.inf
+    )
+    learnt = any(one["metric"] != "roc_auc" or (one["ci_low"] > 0 and one["difference"] > chance) for one in better)
+    return {"learnt": learnt, "ahead": measures}
 
 
 def against_others(
@@ -218,7 +187,7 @@ def against_others(
 ) -> dict[str, dict[str, Any]]:
     """Compare a model with others by the main metric. ``p_holm`` is adjusted for their number."""
     metric = primary_metric(task, ours.classes).name
-    tests = {name: paired_bootstrap(metric, ours, rival, seed=seed) for name, rival in rivals.items()}
+    tests = {name: every_pair(metric, [ours, rival], seed=seed)[0, 1] for name, rival in rivals.items()}
     defined = {name: test for name, test in tests.items() if test is not None}
-    adjusted = holm([test.p_value for test in defined.values()]).tolist()
-    return {name: {**asdict(test), "p_holm": p} for (name, test), p in zip(defined.items(), adjusted, strict=True)}
+    adjusted = holm([test["p_value"] for test in defined.values()]).tolist()
+    return {name: {**test, "p_holm": p} for (name, test), p in zip(defined.items(), adjusted, strict=True)}

@@ -69,14 +69,19 @@ def choose_threshold(
         (0.3, 0.833, 1.0)
     """
     check_choice("by", by, CRITERIA)
-    prices = _checked_cost(by, cost)
+    if by != "cost" and cost is not None:
+        raise InputError(
+            f"cost= needs by='cost', got by={by!r}", hint="Leave cost= out, or pass by='cost'.", code="PG006"
+        )
+    prices = _checked_cost(cost) if by == "cost" else {}
     truth, numbers, label = _checked(y, scores, positive)
     values, hits, alarms = _all_cuts(truth, numbers)
     measures = _measures(truth, hits, alarms, prices)
     goodness = -measures["cost"] if by == "cost" else measures[by]
     best = int(np.argmax(goodness))
     score = float(measures[by][best]) + 0.0
-    return Threshold(float(values[best]), by, score, label, len(truth), prices, _at(measures, best))
+    at_best = {name: plain(of_cuts[best]) for name, of_cuts in measures.items()}
+    return Threshold(float(values[best]), by, score, label, len(truth), prices, at_best)
 
 
 def metrics_at(
@@ -98,9 +103,9 @@ def metrics_at(
         )
     truth, numbers, _ = _checked(y, scores, positive)
     called = numbers >= value
-    prices = _checked_cost("cost", cost) if cost is not None else {}
+    prices = {} if cost is None else _checked_cost(cost)
     hits, alarms = (np.array([int((rows & called).sum())]) for rows in (truth, ~truth))
-    return _at(_measures(truth, hits, alarms, prices), 0)
+    return {name: plain(of_cut[0]) for name, of_cut in _measures(truth, hits, alarms, prices).items()}
 
 
 # ---- classes that are never predicted --------------------------------------------------------------------------------
@@ -228,10 +233,6 @@ def _measures(truth: Booleans, hits: Any, alarms: Any, cost: Mapping[str, float]
     return measures | ({"cost": sum(price * counts[name] for name, price in cost.items())} if cost else {})
 
 
-def _at(measures: Mapping[str, Any], place: int) -> dict[str, Any]:
-    return {name: plain(values[place]) for name, values in measures.items()}
-
-
 def _checked(y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any) -> tuple[Booleans, Floats, Any]:
     """Return which rows are positive, their scores, and the label of the positive class."""
     values = np.asarray(y)
@@ -282,13 +283,7 @@ def _scores(scores: npt.ArrayLike) -> Floats:
     return numbers
 
 
-def _checked_cost(by: str, cost: Mapping[str, float] | None) -> dict[str, float]:
-    if by != "cost":
-        if cost is not None:
-            raise InputError(
-                f"cost= needs by='cost', got by={by!r}", hint="Leave cost= out, or pass by='cost'.", code="PG006"
-            )
-        return {}
+def _checked_cost(cost: Mapping[str, float] | None) -> dict[str, float]:
     if not isinstance(cost, Mapping) or not cost:
         raise InputError(
             f"by='cost' needs the costs of outcomes, got cost={shown(cost)}",

@@ -134,7 +134,7 @@ def _parts(
     if not pairs or explanation.base_values is None:
         return None
     rows, at, outputs = np.array(pairs).T
-    parts = strongest_parts(np.nan_to_num(explanation.values[rows, :, outputs]))
+    features, values, rest = strongest_parts(np.nan_to_num(explanation.values[rows, :, outputs]))
     base = np.broadcast_to(explanation.base_values, (len(explanation.values), len(explanation.outputs)))
     return {
         "method": clean(explanation.method).replace("_", " "),
@@ -144,9 +144,9 @@ def _parts(
         "outputs": [clean(name) for name in explanation.outputs],
         "row": packed(at, "u2"),
         "output": packed(outputs, "u2"),
-        "feature": packed(parts.features, "u2"),
-        "value": packed(parts.values),
-        "rest": packed(parts.rest),
+        "feature": packed(features, "u2"),
+        "value": packed(values),
+        "rest": packed(rest),
         "base": packed(base[rows, outputs]),
     }
 

@@ -14,7 +14,6 @@ from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import compact, number, percent
 from permgrad.base.significance import LEVEL, deserves_words
 from permgrad.data.read.dates import date_text
-from permgrad.evaluation.baselines import baselines
 from permgrad.evaluation.calibration import Reliability
 from permgrad.evaluation.metrics import Task, primary_metric
 from permgrad.evaluation.segments import worse_groups
@@ -37,6 +36,8 @@ def known_classes(measured: Mapping[str, Any]) -> int:
 
 def baseline_label(name: str) -> str:
     """Return a baseline's display name."""
+    from permgrad.evaluation.baselines import baselines  # few runs have any
+
     return baselines.get(name).label if name in baselines else clean(name)
 
 
@@ -268,7 +269,7 @@ def _group_words(
 def drift_words(compared: Sequence[Mapping[str, Any]], most: int = 3, show: Callable[[str], str] = str) -> str:
     """Return a sentence on how many columns differ clearly between training and test rows, and one for the largest.
 
-    ``compared`` is what ``permgrad.evaluation.drift.find_drift`` returns. Empty if no column differs clearly by enough.
+    ``compared`` is the ``drift`` of ``compare_parts``. Empty if no column differs clearly by enough.
     """
     clear = [one for one in compared if one["clear"]]
     if not clear:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from tests.runs.test_commands import call
 
 import permgrad as pg
 from permgrad.assess.assessment import PLACES
+from permgrad.assess.budget import PREDICTION, Budget, Clock
 from permgrad.assess.sections import together
 from permgrad.assess.store import Store
 from permgrad.attribution.explanation.pairs import OTHERS, pairs_of
@@ -52,8 +54,24 @@ def test_groups_stay_whole():
     assert together.options_of(["a", "g"], main)["groups"] == {"g": ["x", "y"], OTHERS: ["b", "c"]}
     assert together.options_of(["a", "b", "c"], main)["groups"] == {"g": ["x", "y"]}, "a single one is itself"
     assert "groups" not in together.options_of(["a", "b"], SimpleNamespace(names=("a", "b", "c"), groups=None))
-    assert together.sets_of(["a", "b"], main.names) == 6
-    assert together.sets_of(["a", "b", "c"], main.names) == 10
+
+
+@pytest.mark.parametrize(("features", "sets"), [(2, 6), (3, 10)])
+def test_every_set_of_one_or_two_takes_time_and_all_others_are_one(monkeypatch, features, sets):
+    names = ("a", "b", "c", "g")
+    main = SimpleNamespace(names=names, level="feature", meta={}, ranking=lambda: list(names))
+    monkeypatch.setattr(together, "FEATURES", features)
+    needed = PREDICTION * together.ROWS * together.REPEATS * sets / 0.1
+    for left, cut in ((0.99 * needed, True), (1.01 * needed, False)):
+        clock = Clock(per_row=1.0)
+        monkeypatch.setattr(clock, "left", lambda left=left: left)
+        work = SimpleNamespace(content=SimpleNamespace(explanation=main), drawn=np.arange(400))
+        work.budget, work.test = Budget(clock=clock), SimpleNamespace(table=pd.DataFrame())
+        work.model = SimpleNamespace(images=0, encoder=object(), explain=None)
+        work.explained = SimpleNamespace(take=lambda _: None)
+        with nullcontext() if cut else pytest.raises(AttributeError):  # it would explain the pairs
+            together.together(work)
+        assert clock.cut == (["pairs of features: they were not measured"] if cut else [])
 
 
 def test_a_run_without_pairs_has_none(tmp_path):

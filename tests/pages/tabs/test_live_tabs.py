@@ -15,8 +15,7 @@ from tests.pages.conftest import HOSTILE
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.data import DataSection
-from permgrad.evaluation.distributions import describe_columns
-from permgrad.evaluation.drift import both_parts, find_drift
+from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.error_bands import covering, error_bands
 from permgrad.evaluation.intervals import holds, score_intervals
 from permgrad.evaluation.segments import find_segments, worse_groups
@@ -56,15 +55,15 @@ def content_of(task: str, classes: tuple[str, ...] = (EVIL[1], EVIL[2])) -> Asse
         chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         truth, predicted = np.array(classes, dtype=object)[codes], Predicted(codes, chances)
         scored = Predictions(truth=truth, classes=classes, guess=chances)
-    both, *counts = both_parts(train, test)
-    described = {"rows": counts, "columns": describe_columns(both, counts[0])}
+    described = compare_parts(train, test)
+    drift = described.pop("drift")
     return Assessment(
         title="t",
         target=EVIL[1],
         task=task,
         positive=classes[1] if len(classes) == 2 else None,
         predictions=scored,
-        data=DataSection(rows={"train": 600, "test": ROWS}, drift=find_drift(train, test), described=described),
+        data=DataSection(rows={"train": 600, "test": ROWS}, drift=drift, described=described),
         segments=find_segments(test, predicted),
         matrix={"names": EVIL[:3], "strengths": [[1.0, 0.2, -0.9], [0.2, 1.0, 0.0], [-0.9, 0.0, 1.0]]},
     )
@@ -119,7 +118,7 @@ def test_a_model_without_faults_gets_no_alarm():
     truth = content.predictions.truth
     test = table(ROWS, 2)
     content.segments = find_segments(test, Predicted(truth, truth + np.random.default_rng(3).normal(size=ROWS)))
-    content.data = DataSection(rows={"train": 600, "test": ROWS}, drift=find_drift(table(600, 1), test))
+    content.data = DataSection(rows={"train": 600, "test": ROWS}, drift=compare_parts(table(600, 1), test)["drift"])
     assert content.segments["tests"] > 20, "the precondition: many groups could be named"
     assert doubts_of(content) == []
     assert "None of the checks for caveats found a reason for doubt." in html.unescape(render_report(content))
@@ -197,10 +196,8 @@ def test_many_classes_and_wide_tables_stay_small():
     assert len(shown["classes"]) == decisions.MOST_CLASSES < shown["all"] == 40
     rng = np.random.default_rng(0)
     wide = [pd.DataFrame(rng.normal(size=(300, 1000))).add_prefix("x") for _ in range(2)]
-    both, *counts = both_parts(*wide)
-    content.data = DataSection(
-        rows={}, drift=find_drift(*wide), described={"rows": counts, "columns": describe_columns(both, counts[0])}
-    )
+    described = compare_parts(*wide)
+    content.data = DataSection(rows={}, drift=described.pop("drift"), described=described)
     content.segments = find_segments(wide[1], Predicted(np.arange(300) % 2, np.tile([0.4, 0.6], (300, 1))))
     texts = [page_data(tab.live_data(content)) for tab in (decisions, trust, data)]
     assert all(1000 < len(text) < 250_000 for text in texts), list(map(len, texts))

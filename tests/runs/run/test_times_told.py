@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad.assess.budget import width_options
+from permgrad.assess.budget import Budget
 from permgrad.base.errors import InputError
 from permgrad.evaluation.baselines import Baseline
 from permgrad.runs.requests import RunRequest
@@ -109,5 +109,6 @@ def test_a_comparison_says_which_usual_model_is_not_installed(monkeypatch):
 )
 def test_wide_tables_get_fewer_donors_and_no_directions(features, repeats, direction):
     said: list[str] = []
-    assert width_options(features, said.append) == {"n_repeats": repeats, "direction": direction}
+    options = Budget(say=said.append).ranking_options(1, features, some=False)
+    assert options == {"n_repeats": repeats, "direction": direction}
     assert len(said) == 2 * (features > 2000)

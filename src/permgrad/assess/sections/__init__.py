@@ -1,15 +1,35 @@
-"""The sections of an assessment, in the order in which they are computed. A new one is a file, named in this list."""
+"""The sections of an assessment, in the order in which they are computed. A new one is a file and a line here."""
 
-from permgrad.assess.sections import (  # noqa: F401, I001 — importing registers a section, in this order
-    scores,
-    segments,
-    ranking,
-    rows,
-    gradients,
+from collections.abc import Callable
+
+from permgrad.assess.sections import (
     beside_data,
     cards,
+    gradients,
+    ranking,
+    refinement,
+    refits,
+    rows,
+    scores,
+    segments,
     together,
     what_if,
-    refits,
-    refinement,
+)
+from permgrad.assess.work import Work
+
+#: Of each section the stage of a run that computes it, what it needs (``CAPABILITIES``), and what fills its fields.
+SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Work], None]], ...] = (
+    ("model", (), scores.scores),
+    ("model", ("table",), segments.segments),
+    ("explanation", (), ranking.ranking),
+    ("explanation", (), rows.single_rows),
+    ("explanation", ("maps",), rows.maps),
+    ("explanation", ("table",), rows.listed),
+    ("explanation", ("table", "one logit"), gradients.gradients),
+    ("explanation", ("table",), beside_data.beside_data),
+    ("explanation", ("table",), cards.cards),
+    ("explanation", (), together.together),
+    ("explanation", ("table", "network"), what_if.changeable),
+    ("explanation", ("refits",), refits.refits),
+    ("explanation", ("table", "network", "further rows"), refinement.refinement),
 )

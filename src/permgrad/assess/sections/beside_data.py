@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from permgrad.assess.sections.gradients import by_feature
-from permgrad.assess.work import Work, section
+from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.log_odds import in_log_odds
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.significance import LEAST_SHARE, deserves_words
+from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.levels import level_table, levels_of
 
 #: Number of features that are looked at.
@@ -34,7 +36,6 @@ CHANCE = 0.01
 FEWEST = 30
 
 
-@section("table")
 def beside_data(work: Work) -> None:
     """Fill ``reading``: what the raw data say of the most important features, beside what the model does with them."""
     main, rows, attributions = work.content.explanation, work.explained, _attributions(work)
@@ -43,29 +44,38 @@ def beside_data(work: Work) -> None:
         return
     names, values, places, source, place = attributions
     label = source.outputs[place]
-    about = "" if label == "all" else f" to {label}"
+    about = f" to {label}" * (label != "all")
     columns = {str(name): values[:, at] for at, name in enumerate(names)}
-    words, outcome = _outcome_of(work, label)
-    blanked = work.blanked(rows.frame)
-    output = like_output(main, label)
+    words, outcome = f"mean {work.content.target}", np.asarray(work.seen.codes, dtype=np.float64)
+    if work.model.classes:
+        words = f"share of {work.content.target} = {label}"
+        outcome = np.array(work.seen.truth == label, dtype=np.float64)
+    blanked = blank_codes(rows.frame, work.model.na_codes)
+    # Of many classes, the importances on the rows of the class. Attributions to two classes differ only in sign, and
+    # are of all rows.
+    of_classes = main.outputs[1:]
+    output = 1 + of_classes.index(label) if len(of_classes) > 2 and label in of_classes else 0
     ranking = [name for name in main.ranking(output) if name in blanked.columns]
     looked_at = ranking if len(ranking) <= MOST_RANKED else ranking[:FEATURES]
-    cut = {name: None if name in work.date_columns else levels_of(blanked[name]) for name in looked_at}
+    undated = work.undated
+    assert undated is not None
+    cut = {name: levels_of(blanked[name]) if name in undated else None for name in looked_at}
     association = {name: explained_share(levels[0], outcome) for name, levels in cut.items() if levels is not None}
-    by_data = sorted(association, key=lambda name: -association[name])
-    shares = importance_shares(main, output)
-    deserving = told_features(main, output, shares)
+    by_data = sorted(association, key=lambda name: -association[name][0])
+    deserving = told_features(main, output)
     features = []
     for rank, name in enumerate(ranking[:FEATURES], start=1):
         levels = cut[name]
         if levels is None:
             continue
         table = level_table(levels, outcome, columns.get(name), places)
-        rank_by_data = by_data.index(name) + 1
-        notes = sign_notes(name, table, float(outcome.mean()), words) if name in deserving else []
-        if name in deserving and (rank < rank_by_data or goes_along(levels[0], outcome)):
-            notes += rank_notes(name, rank, (rank_by_data, association[name]), len(by_data))
-        facts = {"feature": name, "rank": rank, "association": association[name], "rank_by_association": rank_by_data}
+        rank_by_data, (share, p_value) = by_data.index(name) + 1, association[name]
+        notes: list[str] = []
+        if name in deserving:
+            notes = sign_notes(name, table, float(outcome.mean()), words)
+            if rank < rank_by_data or p_value < CHANCE:
+                notes += rank_notes(name, rank, (rank_by_data, share), len(by_data))
+        facts = {"feature": name, "rank": rank, "association": share, "rank_by_association": rank_by_data}
         features.append(facts | {"levels": table, "notes": notes})
     work.put(
         reading={
@@ -76,16 +86,20 @@ def beside_data(work: Work) -> None:
             "baseline": str(source.meta.get("baseline", "")),
             "class": main.outputs[output] if output else None,
             "features": features,
-            "leakage": leakage_hint(main, importance_shares(main), work.card_notes),
+            "leakage": leakage_hint(main, work.card_notes),
         }
     )
 
 
-def _attributions(work: Work) -> Attributions | None:
-    """Return attributions of features: to the positive one of two classes, else to the most frequent one."""
+def _attributions(work: Work) -> tuple[Sequence[str], Floats, Integers, Explanation, int] | None:
+    """Return attributions of features to the positive one of two classes, else to the most frequent one.
+
+    Returns names, values ``(rows, features)``, places of the rows among those explained, the explanation and its
+    output.
+    """
     if work.all_rows is not None:
         names, sums = by_feature(work.all_rows, work.model.encoder)
-        return Attributions(names, sums, np.arange(len(work.explained)), work.all_rows, 0)
+        return names, sums, np.arange(len(work.explained)), work.all_rows, 0
     if work.content.explained is None:
         return None
     local, model, output = work.content.explained.explanation, work.model, 0
@@ -94,70 +108,41 @@ def _attributions(work: Work) -> Attributions | None:
         label = model.positive if len(model.classes) == 2 else None
         output = local.outputs.index(model.classes[int(counts.argmax())] if label is None else label)
     odds = in_log_odds(local)
-    return Attributions(odds.names, odds.values[:, :, output], work.explained_places, odds, output)
+    return odds.names, odds.values[:, :, output], work.explained_places, odds, output
 
 
-def like_output(main: Explanation, label: str) -> int:
-    """Return the position of the importances to compare with attributions to a class: of many, those on its rows.
-
-    Attributions to the two classes differ only in sign, and are of all rows.
-    """
-    classes = main.outputs[1:]
-    return 1 + classes.index(label) if len(classes) > 2 and label in classes else 0
-
-
-def told_features(main: Explanation, output: int, shares: dict[str, float]) -> set[str]:
+def told_features(main: Explanation, output: int) -> set[str]:
     """Return the features whose importance for an output deserves sentences: clearly there, and not small."""
+    values = np.maximum(np.nan_to_num(main.values[:, output]), 0)
+    with np.errstate(invalid="ignore"):
+        shares = values / values.sum()
     low, high = (ends[:, output] for ends in main.ci())
-    ends = {name: (float(low[place]), float(high[place])) for place, name in enumerate(main.names)}
-    clear = main.clearly_matter(output)
-    return {name for name in clear if deserves_words(*ends[name], shares.get(name, math.nan))}
+    facts = {name: (float(low[at]), float(high[at]), float(shares[at])) for at, name in enumerate(main.names)}
+    return {name for name in main.clearly_matter(output) if deserves_words(*facts[name])}
 
 
-class Attributions(NamedTuple):
-    """Local attributions of one output ``(rows, features)``, of rows at some ``places`` among those explained."""
+def explained_share(codes: Integers, outcome: Floats) -> tuple[float, float]:
+    """Return the share of the outcome's variance that lies between levels (the correlation ratio η²).
 
-    names: Sequence[str]
-    values: Floats
-    places: Integers
-    source: Explanation
-    output: int
-
-
-def _outcome_of(work: Work, label: str) -> tuple[str, Floats]:
-    """Return the outcome as one number per row, and its name."""
-    if not work.model.classes:
-        return f"mean {work.content.target}", np.asarray(work.seen.codes, dtype=np.float64)
-    words = f"share of {work.content.target} = {label}"
-    return words, np.array(work.seen.truth == label, dtype=np.float64)
-
-
-def explained_share(codes: Integers, outcome: Floats) -> float:
-    """Return the share of the outcome's variance that lies between levels (the correlation ratio η²)."""
+    The second number is the p-value of an F test of whether the outcome's mean differs between levels.
+    """
     total = float(((outcome - outcome.mean()) ** 2).sum())
     if total == 0:
-        return 0.0
+        return 0.0, 1.0
     counts = np.bincount(codes)
     sums = np.bincount(codes, weights=outcome)
     means = sums / np.maximum(counts, 1)
-    return float((counts * (means - outcome.mean()) ** 2).sum() / total)
+    share = float((counts * (means - outcome.mean()) ** 2).sum() / total)
+    levels, rows = int((counts > 0).sum()), len(codes)
+    if levels < 2 or rows <= levels:
+        return share, 1.0
+    if share >= 1:
+        return share, 0.0
+    ratio = share / (levels - 1) / ((1 - share) / (rows - levels))
+    return share, float(special.fdtrc(levels - 1, rows - levels, ratio))
 
 
 # ---- sentences -------------------------------------------------------------------------------------------------------
-def goes_along(codes: Integers, outcome: Floats) -> bool:
-    """Whether the outcome's mean differs significantly between levels: an F test at 1 %."""
-    from scipy.stats import f as f_distribution
-
-    levels, rows = len(np.unique(codes)), len(codes)
-    if levels < 2 or rows <= levels:
-        return False
-    share = explained_share(codes, outcome)
-    if share >= 1:
-        return True
-    ratio = share / (levels - 1) / ((1 - share) / (rows - levels))
-    return bool(f_distribution.sf(ratio, levels - 1, rows - levels) < CHANCE)
-
-
 def sign_notes(name: str, table: Sequence[dict[str, Any]], overall: float, outcome_words: str = "outcome") -> list[str]:
     """Return a sentence on the levels at which attribution and raw association disagree in sign.
 
@@ -206,23 +191,15 @@ def rank_notes(name: str, rank: int, by_data: tuple[int, float], features: int) 
     return [words]
 
 
-def importance_shares(main: Explanation, output: int = 0) -> dict[str, float]:
-    """Return each feature's share of an output's summed importance. Effects below 0 count as 0."""
-    values = np.maximum(np.nan_to_num(main.values[:, output]), 0)
-    total = float(values.sum())
-    return {} if total == 0 else dict(zip(main.names, (values / total).tolist(), strict=True))
-
-
-def leakage_hint(
-    main: Explanation, shares: dict[str, float], card_notes: Mapping[str, Sequence[str]]
-) -> dict[str, Any] | None:
+def leakage_hint(main: Explanation, card_notes: Mapping[str, Sequence[str]]) -> dict[str, Any] | None:
     """Return a hint if one of several features has most of the importance, which can be a sign of leakage.
 
-    ``card_notes``: what the data card says of columns.
+    Importances below 0 count as 0. ``card_notes``: what the data card says of columns.
     """
-    if len(main.names) < 4 or not shares:
+    values = np.maximum(np.nan_to_num(main.values[:, 0]), 0)
+    if len(main.names) < 4 or not values.any():
         return None
-    name, share = max(shares.items(), key=lambda item: item[1])
+    name, share = main.names[int(values.argmax())], float(values.max() / values.sum())
     notes = list(card_notes.get(name, ()))
     if share <= DOMINANT and not (notes and name == main.ranking()[0]):
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.assess.budget import image_curves
-from permgrad.assess.rows import Places
 from permgrad.assess.store import storable
-from permgrad.assess.work import Work, section
+from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
+from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.cards import Predict, Sample, feature_cards
 
 #: Rows whose values and outcomes a card shows. Of more, as many are drawn.
@@ -38,7 +39,6 @@ class CardsSection:
     curve_rows: npt.NDArray[np.integer] | Sequence[int] = ()
 
 
-@section("table")
 def cards(work: Work) -> None:
     """Fill ``cards``. The first of the drawn rows have curves."""
     main, model = work.content.explanation, work.model
@@ -65,17 +65,15 @@ def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
     chosen = work.drawn[:MOST_ROWS]
     rows, seen = work.explained.take(chosen), work.seen.take(chosen)
     raw, outputs = rows.frame.reset_index(drop=True), seen.shown_outputs
-
-    def predict(places: Places, changed: pd.DataFrame) -> npt.NDArray[np.float64]:
-        return work.model.predict_changed(rows.take(places) if work.model.images else rows, changed)[:, outputs]
-
     sample = Sample(
         raw=raw,
-        table=work.blanked(raw),
+        table=blank_codes(raw, work.model.na_codes),
         outcome=seen.outcomes[:, outputs],
         predicted=seen.columns[:, outputs],
         numbers=work.model.dates(raw),
+        outputs=outputs,
     )
+    predict = partial(work.model.predict_changed, rows)
     return sample, predict, [seen.classes[place] for place in outputs] if seen.classes else None
 
 

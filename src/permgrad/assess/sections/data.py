@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from permgrad.assess.work import Work
@@ -15,15 +14,11 @@ from permgrad.base.errors import keeping_warnings
 from permgrad.data.read.table import blank_codes
 from permgrad.data.splitting import count_shared_rows
 from permgrad.data.types.column_types import infer_schema
-from permgrad.evaluation.distributions import describe_columns
-from permgrad.evaluation.drift import both_parts, find_drift
+from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
-from permgrad.evaluation.metrics import Task
 
 #: Columns of a table whose shared rows and types are looked at.
 _MOST_COLUMNS = 2000
-#: A part of a split: its table and its target.
-Part = tuple[pd.DataFrame, npt.NDArray[Any]]
 
 
 @dataclass(kw_only=True)
@@ -53,23 +48,6 @@ class DataSection:
     drift: Sequence[Mapping[str, Any]] = ()
     described: Mapping[str, Any] = field(default_factory=dict)
     unchecked: str = ""
-
-
-def find_leaks(train: Part, held: Part, task: Task, na_codes: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return columns that alone predict the target nearly perfectly, see ``permgrad.evaluation.leaks``."""
-    sides = [(blank_codes(table, na_codes), y) for table, y in (train, held)]
-    return columns_that_tell(sides[0], sides[1], task)
-
-
-def compare_parts(train: Part, test: Part, target: str, na_codes: Sequence[Any]) -> dict[str, Any]:
-    """Return what ``columns.json`` holds: how each column is distributed in training and test rows, and its drift."""
-    options: dict[str, Any] = {"targets": (target, train[1], test[1]), "na_codes": na_codes}
-    both, *rows = both_parts(train[0], test[0], **options)
-    return {
-        "drift": find_drift(train[0], test[0], **options),
-        "rows": rows,
-        "columns": describe_columns(both, rows[0]),
-    }
 
 
 def describe_data(work: Work) -> DataSection:
@@ -108,11 +86,11 @@ def _compared(work: Work, learned: pd.DataFrame, table: pd.DataFrame) -> dict[st
     codes = [model.codes(rows) for rows in (work.train, work.test)]
     before, held = (np.asarray(model.classes)[y] if model.classes else y for y in codes)
     with keeping_warnings():
-        leaks = find_leaks((learned, codes[0]), (table, codes[1]), model.task, model.na_codes)
-        described = compare_parts((learned, before), (table, held), target, model.na_codes)
+        leaks = columns_that_tell((learned, codes[0]), (table, codes[1]), model.task, model.na_codes)
+        described = compare_parts(learned, table, targets=(target, before, held), na_codes=model.na_codes)
     first, second = (part.assign(**{"\0target": y}) for part, y in ((learned, before), (table, held)))
     shared = count_shared_rows(first, second)
-    empty = work.blanked(table).isna().all(axis=1).to_numpy()
+    empty = blank_codes(table, model.na_codes).isna().all(axis=1).to_numpy()
     return {
         "leaks": leaks,
         "drift": described.pop("drift"),

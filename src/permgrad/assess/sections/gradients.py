@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.assess.store import storable
-from permgrad.assess.work import Work, section
+from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.arrays import Floats
 
@@ -37,7 +37,6 @@ class GradientSection:
     facts: Mapping[str, Any]
 
 
-@section("table", "one logit")
 def gradients(work: Work) -> None:
     """Fill ``gradients``: explain every test row from each of ``BASELINES``."""
     model, encoder = work.model, work.model.encoder

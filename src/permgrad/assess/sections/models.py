@@ -41,11 +41,10 @@ def compared_models(work: Work, others: Sequence[tuple[EvaluatedModel, Rows]]) -
     )
 
 
-def trained_models(content: Assessment, *, seed: int) -> SideBySide | None:
-    """Return a run's network and its baselines side by side, or None if there are no baselines."""
+def trained_models(content: Assessment, *, seed: int) -> SideBySide:
+    """Return a run's network and its baselines side by side."""
     predictions, metrics = content.predictions, content.metrics or {}
-    if predictions is None or not content.guesses:
-        return None
+    assert predictions is not None
     seconds: dict[str, Any] = {name: metrics["baselines"].get(name, {}).get("fit_seconds") for name in content.guesses}
     labels = {name: baselines.get(name).label if name in baselines else name for name in content.guesses}
     return side_by_side(

@@ -86,21 +86,18 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
         seconds=float(model.history_["seconds"].sum()),  # over all sessions of an interrupted training
         loss=units.get(loss, loss),
     )
-    return {"network": network, "training": training, "layout": _layout(model, drawing)}
-
-
-def _layout(model: Any, drawing: str | None) -> LayoutSection | None:
-    """Return the place of each column in the image of a row, or None where there is none of permgrad's layouts."""
+    sections = {"network": network, "training": training, "layout": None}
     layout = getattr(getattr(model, "renderer_", None), "layout", None)
-    if layout is None or "image" not in getattr(model.module_, "paths", ()):
-        return None
-    names, content = list(model.preprocessor_.encoded_names_), layout_to_dict(layout)
-    columns = pd.DataFrame(content["positions"], columns=["row", "column"])
-    columns.insert(0, "encoded column", names)
-    return LayoutSection(
-        drawing=layout_svg(layout, names) if drawing is None else drawing,
-        name=content["name"],
-        pixels=content["pixels"],
-        table=columns,
-        text="Each encoded column of the table has a pixel; the value of the column is the brightness of its pixel.",
-    )
+    if layout is not None and "image" in getattr(module, "paths", ()):
+        names, content = list(model.preprocessor_.encoded_names_), layout_to_dict(layout)
+        positions = pd.DataFrame(content["positions"], columns=["row", "column"])
+        positions.insert(0, "encoded column", names)
+        sections["layout"] = LayoutSection(
+            drawing=layout_svg(layout, names) if drawing is None else drawing,
+            name=content["name"],
+            pixels=content["pixels"],
+            table=positions,
+            text="Each encoded column of the table has a pixel; the value of the column is the brightness of its "
+            "pixel.",
+        )
+    return sections

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from permgrad.assess.sections.beside_data import beside_data
 from permgrad.assess.sections.ranking import draw_rows, rank
-from permgrad.assess.work import Work, section
+from permgrad.assess.work import Work
 
 
-@section("table")
 def refinement(work: Work) -> None:
     """Fill ``explanation``, ``branches`` and what follows from them, from more rows."""
     places, seconds, options = work.first_ranking
     main, budget = work.content.explanation, work.budget
-    if places is None or main is None or work.model.encoder is None or budget.most_rows != "auto":
-        return
+    assert places is not None
+    assert main is not None
     wanted = budget.wanted_rows(main, len(places), len(work.explained), seconds)
     if wanted is None:
         return

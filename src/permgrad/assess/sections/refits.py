@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 
-from permgrad.assess.work import Work, section
+from permgrad.assess.work import Work
 
 
-@section()
 def refits(work: Work) -> None:
-    """Fill ``refits``, if they were asked for."""
-    if work.budget.refits is None or work.refit is None:
-        return
+    """Fill ``refits``."""
+    assert work.budget.refits is not None
+    assert work.refit is not None
     clock, started = work.budget.clock, time.monotonic()
     clock.expect(explanation=0.0)
     with clock.whole.part("refits"):

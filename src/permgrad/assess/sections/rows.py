@@ -13,10 +13,10 @@ import pandas as pd
 from permgrad.assess.budget import FEW_ROWS, SHOWN_ROWS, image_rows
 from permgrad.assess.model import TOLERANCE_OF_NOTABLE
 from permgrad.assess.predictions import Predictions
-from permgrad.assess.rows import Places, Rows
+from permgrad.assess.rows import Rows
 from permgrad.assess.sections.cards import columns_by_rank
 from permgrad.assess.store import storable
-from permgrad.assess.work import Work, section
+from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.errors import keeping_warnings
 from permgrad.base.numerals import number
@@ -109,29 +109,34 @@ class ListedSection:
 
 
 # ---- chosen rows and their attributions ------------------------------------------------------------------------------
-@section()
 def single_rows(work: Work) -> None:
     """Fill ``chosen`` and ``explained``: a few rows that are typical or wrong, and more for the plot of all."""
-    chosen = choose_rows(work.seen)
+    seen, drawn, numbers = work.seen, work.drawn, work.explained.numbers
+    chosen = choose_rows(seen)
     shown = np.array(list(chosen), dtype=np.int64)
-    explained = np.concatenate([shown, _further(work, shown)])
-    work.explained_places = explained
-    rows, drawn_numbers = work.explained.take(explained), work.explained.numbers[explained].tolist()
-    facts = [describe_row(work.seen, int(work.explained.numbers[row]), row, why) for row, why in chosen.items()]
-    work.put(chosen=facts, explained=LocalRows(explanation=work.model.attribute(rows), numbers=drawn_numbers))
-
-
-def _further(work: Work, shown: Places) -> Places:
-    """Return the rows that are explained behind those shown, in their order."""
-    drawn = work.drawn
     if work.model.images:
-        others = drawn[~np.isin(drawn, shown)]
-        return np.sort(others[: image_rows(work.model.pixels) - len(shown)])
-    most = work.budget.swarm_rows(work.outputs) if work.test.table is not None else FEW_ROWS
-    return np.sort(np.setdiff1d(drawn[:most], shown))
+        further = drawn[~np.isin(drawn, shown)][: image_rows(work.model.pixels) - len(shown)]
+    else:
+        most = work.budget.swarm_rows(len(seen.classes)) if work.test.table is not None else FEW_ROWS
+        further = np.setdiff1d(drawn[:most], shown)
+    work.explained_places = np.concatenate([shown, np.sort(further)])
+    described = []
+    for place, why in chosen.items():
+        facts: dict[str, Any] = {"row": int(numbers[place]), "why": why}
+        if seen.classes:
+            best = int(seen.guess[place].argmax())
+            facts |= {"truth": seen.truth[place], "prediction": seen.classes[best], "output": best}
+            facts["probability"] = float(seen.guess[place, best])
+            words = f"{facts['truth']}, predicted {facts['prediction']} with {facts['probability']:.2f}"
+        else:
+            facts |= {"truth": float(seen.codes[place]), "prediction": float(seen.guess[place]), "output": 0}
+            words = f"{number(facts['truth'], 4)}, predicted {number(facts['prediction'], 4)}"
+        described.append(facts | {"title": f"Row {facts['row']}: {words}"})
+    rows = work.explained.take(work.explained_places)
+    explanation = work.model.attribute(rows)
+    work.put(chosen=described, explained=LocalRows(explanation=explanation, numbers=rows.numbers.tolist()))
 
 
-@section("maps")
 def maps(work: Work) -> None:
     """Fill ``maps``: activation maps of the rows shown, with images of all rows explained."""
     places = work.explained_places
@@ -166,46 +171,30 @@ def choose_rows(seen: Predictions) -> dict[int, str]:
     return chosen
 
 
-def describe_row(seen: Predictions, name: int, place: int, why: str) -> dict[str, Any]:
-    """Return what is shown about the row at a place, whose number in its file is ``name``."""
-    facts: dict[str, Any] = {"row": name, "why": why}
-    if not seen.classes:
-        truth = float(seen.codes[place])
-        facts |= {"truth": truth, "prediction": float(seen.guess[place]), "output": 0}
-        shown, words = number(truth, 4), f"predicted {number(facts['prediction'], 4)}"
-    else:
-        best = int(seen.guess[place].argmax())
-        facts |= {"truth": seen.truth[place], "prediction": seen.classes[best], "output": best}
-        facts["probability"] = float(seen.guess[place, best])
-        shown, words = seen.truth[place], f"predicted {facts['prediction']} with {facts['probability']:.2f}"
-    return facts | {"title": f"Row {name}: {shown}, {words}"}
-
-
 # ---- the list --------------------------------------------------------------------------------------------------------
-@section("table")
 def listed(work: Work) -> None:
     """Fill ``listed``, and explain the wrong and unsure rows in it as ``notable``."""
     main, rows, seen = work.content.explanation, work.explained, work.seen
     assert main is not None
     explained = work.explained_places.tolist()
     unsure = listing.notable_rows(seen.guess, seen.codes)
-    chosen = listing.choose_listed(work.drawn, [*explained[:SHOWN_ROWS], *unsure])
+    places, random = listing.choose_listed(work.drawn, [*explained[:SHOWN_ROWS], *unsure])
     further = np.array([place for place in unsure if place not in set(explained)], dtype=np.int64)
     if not work.model.images and len(further):
         taken = rows.take(further)
         attributions = work.model.attribute(taken, tolerance=TOLERANCE_OF_NOTABLE)
         work.put(notable=LocalRows(explanation=attributions, numbers=taken.numbers.tolist()))
     names = [name for name in columns_by_rank(main, rows.frame) if name in rows.frame.columns][:MOST_COLUMNS]
-    taken, told = rows.take(chosen.places), seen.take(chosen.places)
+    taken, told = rows.take(places), seen.take(places)
     with keeping_warnings():
-        groups = groups_of_rows(work.test.frame, work.places[chosen.places], names, work.model.na_codes)
+        groups = groups_of_rows(work.test.frame, work.places[places], names, work.model.na_codes)
     named = taken.identifiers
     work.put(
         listed=ListedSection(
             table=taken.frame[names].reset_index(drop=True),
             identifiers=None if named is None or not len(named.columns) else named.reset_index(drop=True),
             numbers=taken.numbers,
-            random=chosen.random,
+            random=random,
             truth=told.codes,
             predicted=told.columns,
             inside=told.inside,
@@ -223,18 +212,19 @@ def _similar(work: Work, rows: Rows, names: Sequence[str]) -> SimilarRows | None
     if train is None or train.table is None:
         return None
     with keeping_warnings():
-        standard = None if work.model.encoder is not None else TableEncoder("standard").fit(train.table)
-
-        def encode(part: Rows) -> npt.NDArray[np.float32]:
-            encoded = part.inputs.encoded if standard is None else standard.transform(part.table)
-            return np.asarray(encoded, dtype=np.float32)
-
-        test = encode(rows)
-        if not test.shape[1]:
+        encoder = work.model.encoder or TableEncoder("standard").fit(train.table)
+        columns = len(encoder.encoded_names_)
+        if not columns:
             return None
-        count = listing.searched_rows(len(train), test.shape[1])
+        count = min(len(train), listing.MOST_SEARCHED, max(100, listing.MOST_NUMBERS // columns))
         pool = train.take(np.sort(generator(seed, "similar rows").permutation(len(train))[:count]))
-        near, distance = listing.nearest_rows(test, encode(pool))
+        test, known = (
+            np.asarray(
+                encoder.transform(part.table) if work.model.encoder is None else part.inputs.encoded, dtype=np.float32
+            )
+            for part in (rows, pool)
+        )
+        near, distance = listing.nearest_rows(test, known)
     beside, beside_distance = listing.nearest_rows(test, test, 2, same=np.arange(len(test)))
     used, position = np.unique(near, return_inverse=True)
     found = pool.take(used)

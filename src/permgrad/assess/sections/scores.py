@@ -12,7 +12,7 @@ import numpy.typing as npt
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import COVERAGE
 from permgrad.assess.sections.thresholds import cuts
-from permgrad.assess.work import Work, section
+from permgrad.assess.work import Work
 from permgrad.base.files import plain
 from permgrad.data.types.positive import find_positive
 from permgrad.evaluation.intervals import score_intervals
@@ -21,7 +21,6 @@ from permgrad.evaluation.skill import Predicted, against_others, skill
 from permgrad.evaluation.thresholds import never_predicted
 
 
-@section(stage="model")
 def scores(work: Work) -> None:
     """Fill ``metrics``, ``predictions`` and ``guesses``."""
     model, predicted, test = work.model, work.predictions, work.test
@@ -45,9 +44,10 @@ def scores(work: Work) -> None:
     metrics["constant"], mean = constant_of(work)
     if predicted.inside is not None:
         metrics["intervals"] = score_intervals(predicted.codes, predicted.inside, COVERAGE)
-    others = {name: Predicted(predicted.codes, guess) for name, guess in guesses.items()}
-    for name, facts in against_others(model.task, predicted.scored, others, seed=work.budget.seed).items():
-        metrics["baselines"][name]["ahead"] = facts
+    if guesses:
+        others = {name: Predicted(predicted.codes, guess) for name, guess in guesses.items()}
+        for name, facts in against_others(model.task, predicted.scored, others, seed=work.budget.seed).items():
+            metrics["baselines"][name]["ahead"] = facts
     if work.validation is not None and len(model.classes) == 2 and (model.has_one_logit or work.budget.cost):
         thresholds = cuts(work, (held, held_predicted), (test, predicted))
         metrics |= {} if thresholds is None else {"cuts": thresholds}
@@ -70,11 +70,11 @@ def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:
     mean = None
     if model.task == "regression":
         mean = float(np.mean(learned, dtype=np.float64))
-        guess = np.full(len(predicted), mean)
+        guess = np.full(len(work.test), mean)
     else:
         known = np.asarray(learned, dtype=np.int64)
         shares = np.bincount(known[known >= 0], minlength=len(model.classes)) / len(learned)
-        guess = np.tile(shares, (len(predicted), 1))
+        guess = np.tile(shares, (len(work.test), 1))
     names = ("accuracy",) if model.labels_only else ()
     constant = Predicted(predicted.codes, guess)
     ahead = skill(model.task, predicted.scored, constant, seed=work.budget.seed, names=names)

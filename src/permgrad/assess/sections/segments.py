@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from permgrad.assess.work import Work, section
+from permgrad.assess.work import Work
 from permgrad.base.errors import keeping_warnings
 from permgrad.evaluation.intervals import holds
 from permgrad.evaluation.segments import find_segments
 
 
-@section("table", stage="model")
 def segments(work: Work) -> None:
     """Fill ``segments``, see ``permgrad.evaluation.segments``."""
     predicted = work.predictions

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from permgrad.assess.budget import PREDICTION
 from permgrad.assess.sections.cards import card_sample
 from permgrad.assess.store import storable
-from permgrad.assess.work import Work, section
+from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.pairs import OTHERS, pairs_of
 from permgrad.evaluation.pair_effects import pair_effects
@@ -41,52 +42,37 @@ class TogetherSection:
     information: pd.DataFrame | None = None
 
 
-@section()
 def together(work: Work) -> None:
     """Fill ``together``, if there are enough rows and there is time."""
-    main, wanted = work.content.explanation, work.budget.interactions
+    main, drawn, clock, wanted = work.content.explanation, work.drawn, work.budget.clock, work.budget.interactions
     assert main is not None
     if work.test.table is None or work.model.images:
-        information = None if wanted == 0 else work.model.information(_measured_rows(work), MODALITY_REPEATS)
+        rows = work.explained.take(np.sort(drawn))
+        information = None if wanted == 0 else work.model.information(rows, MODALITY_REPEATS)
         if information is not None:
             work.put(together=TogetherSection(information=information))
         return
     single = main.level in ("feature", "group")
     names = main.ranking()[: FEATURES if wanted is None else wanted] if single else []
-    count = sets_of(names, main.names)
-    most = _most_rows(work, main, count)
+    count = len(names) + (len(names) < len(main.names))  # all others are one
+    sets, most, predictions = count * (count + 1) // 2, len(drawn), main.meta.get("model_rows")
+    if wanted is None and work.model.encoder is not None:
+        most = min(ROWS, most)
+    elif wanted is None and isinstance(predictions, int):
+        most = min(most, int(_SHARE * predictions) // (REPEATS * max(sets, 1)))
     if len(names) < 2 or most < (FEWEST_ROWS if wanted is None else 2):
         return
-    if wanted is None and not work.budget.pairs_in_time(most, REPEATS, count):
+    # Pairs may take a tenth of the time that is left.
+    if wanted is None and clock.per_row * PREDICTION * most * REPEATS * sets > 0.1 * clock.left():
+        clock.cut.append("pairs of features: they were not measured")
         return
-    rows = _measured_rows(work, most)
+    rows = work.explained.take(np.sort(drawn[:most]))
     pairs = work.model.explain(rows, rows.y, method="permgrad", scope="global", **options_of(names, main))
+    found = pairs_of(pairs)
+    clear = [pair for pair, is_clear in zip(found.names, found.clear, strict=True) if is_clear and OTHERS not in pair]
     sample, predict, classes = card_sample(work)
-    effects = pair_effects(sample, clear_pairs(pairs), np.arange(len(sample.raw)), predict)
+    effects = pair_effects(sample, clear, np.arange(len(sample.raw)), predict)
     work.put(together=TogetherSection(pairs=pairs, effects=effects, classes=classes))
-
-
-def _measured_rows(work: Work, most: int | None = None) -> Any:
-    """Return the first of the drawn rows, in their order."""
-    return work.explained.take(np.sort(work.drawn[:most]))
-
-
-def _most_rows(work: Work, main: Explanation, sets: int) -> int:
-    """Return on how many rows pairs are measured."""
-    rows, predictions = len(work.drawn), main.meta.get("model_rows")
-    if work.budget.interactions is not None:
-        return rows
-    if work.model.encoder is not None:
-        return min(ROWS, rows)
-    if isinstance(predictions, int):
-        return min(rows, int(_SHARE * predictions) // (REPEATS * max(sets, 1)))
-    return rows
-
-
-def sets_of(names: Sequence[str], features: Sequence[str]) -> int:
-    """Return how many sets of one or two are replaced for pairs of some features and all others as one."""
-    count = len(names) + (len(names) < len(features))
-    return count * (count + 1) // 2
 
 
 def options_of(names: Sequence[str], main: Explanation) -> dict[str, Any]:
@@ -99,9 +85,3 @@ def options_of(names: Sequence[str], main: Explanation) -> dict[str, Any]:
     if len(others) > 1:
         chosen[OTHERS] = [column for name in others for column in groups.get(name, [name])]
     return options | ({"groups": chosen} if chosen else {})
-
-
-def clear_pairs(explanation: Explanation) -> list[tuple[str, str]]:
-    """Return the pairs of single features that clearly interact, the strongest first."""
-    found = pairs_of(explanation)
-    return [names for names, clear in zip(found.names, found.clear, strict=True) if clear and OTHERS not in names]

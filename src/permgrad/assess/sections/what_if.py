@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 
 from permgrad.assess.encoder_form import cells_of, encoder_form
 from permgrad.assess.store import storable
-from permgrad.assess.work import Work, section
-from permgrad.data.encode.encoding import TableEncoder
+from permgrad.assess.work import Work
 
 if TYPE_CHECKING:
     from permgrad.models.estimators.prepared import EncodedRows
@@ -50,7 +48,10 @@ class ChangeableRows:
 
 
 def rows_of(model: Any, rows: EncodedRows, numbers: npt.ArrayLike, ranking: Sequence[str] = ()) -> ChangeableRows:
-    """Return encoded rows of a model in the form of the page. Of wide tables only the first."""
+    """Return encoded rows of a model in the form of the page. Of wide tables only the first.
+
+    Columns of the strongest features come first.
+    """
     encoder = model.preprocessor_
     most = min(len(rows), max(_LEAST_ROWS, _ROW_NUMBERS // max(len(encoder.slots_), 1)))
     rows, fixed = rows.take(np.arange(most)), None
@@ -58,40 +59,25 @@ def rows_of(model: Any, rows: EncodedRows, numbers: npt.ArrayLike, ranking: Sequ
         tensors = [torch.from_numpy(np.asarray(value, dtype=np.float32)) for value in model.inputs(rows).values()]
         with torch.inference_mode():
             fixed = model.module_.image_branch(*tensors[:-1]).numpy()
-    columns = _shown_columns(encoder, ranking)
-    cells, missing = _cells(encoder, rows.table, columns)
-    places = np.asarray(numbers)[:most]
-    return ChangeableRows(places, rows.encoded, np.array(columns, dtype=np.int64), cells, missing, fixed)
-
-
-def _shown_columns(encoder: TableEncoder, ranking: Sequence[str]) -> list[int]:
-    """Return the raw columns that have inputs, those of the strongest features first."""
-    place = {name: at for at, name in enumerate(encoder.feature_names_in_)}
-    features = encoder.features("feature")
+    names, features = encoder.feature_names_in_, encoder.features("feature")
+    place = {name: at for at, name in enumerate(names)}
     ordered = [place[column] for name in ranking if name in features for column in encoder.raw_columns_of(name)]
     seen = set(encoder.feature_of_.tolist())
-    return [at for at in dict.fromkeys([*ordered, *sorted(seen)]) if at in seen][:MOST_INPUTS]
-
-
-def _cells(
-    encoder: TableEncoder, frame: pd.DataFrame, columns: Sequence[int]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
-    """Return cells as numbers, and their kinds of missing."""
-    values, kinds = np.zeros((len(frame), len(columns))), np.zeros((len(frame), len(columns)), dtype=np.uint8)
-    by_name = cells_of(encoder, frame)
+    columns = [at for at in dict.fromkeys([*ordered, *sorted(seen)]) if at in seen][:MOST_INPUTS]
+    values, kinds = np.zeros((most, len(columns))), np.zeros((most, len(columns)), dtype=np.uint8)
+    by_name = cells_of(encoder, rows.table)
     forms = {form["name"]: form for form in encoder_form(encoder)["columns"]}
     for at, column in enumerate(columns):
-        name = encoder.feature_names_in_[column]
-        levels = {level: place for place, (level, _) in enumerate(forms[name].get("levels", ()))}
-        for row, cell in enumerate(by_name[name]):
+        levels = {level: code for code, (level, _) in enumerate(forms[names[column]].get("levels", ()))}
+        for row, cell in enumerate(by_name[names[column]]):
             if isinstance(cell, list):
                 kinds[row, at] = cell[0]
             else:
                 values[row, at] = levels.get(cell, len(levels)) if isinstance(cell, str) else cell
-    return values, kinds
+    shown = np.asarray(numbers)[:most]
+    return ChangeableRows(shown, rows.encoded, np.array(columns, dtype=np.int64), values, kinds, fixed)
 
 
-@section("table", "network")
 def changeable(work: Work) -> None:
     """Fill ``changeable``: the rows shown, and drawn ones."""
     main, drawn = work.content.explanation, work.drawn

@@ -2,10 +2,9 @@
 
 Forests, bagging, boosting (LightGBM and XGBoost with the extra ``permgrad[boost]``), a linear model and a plain
 network. TabM and RealMLP use ``pytabkit`` (extra ``permgrad[tabular-peers]``), take minutes, and are fitted only when
-they are named. A new baseline is one function and one ``register``.
+they are named. A new baseline is one function and one line at the end of ``models.py``.
 """
 
-# The order of registration is the order of every table: trees first, as in the published comparison.
 from permgrad.evaluation.baselines.fitting import (
     ROUNDS,
     Baseline,

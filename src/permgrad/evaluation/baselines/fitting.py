@@ -94,16 +94,6 @@ class Baseline:
 baselines: Registry[Baseline] = Registry("baseline")
 
 
-def register(name: str, label: str, package: str, **facts: Any) -> Callable[[Fit], Fit]:
-    """Return a decorator that registers a fitting function as a baseline. ``facts`` are its further fields."""
-
-    def enter(fit: Fit) -> Fit:
-        baselines.register(name)(Baseline(name, label, package, fit, **facts))
-        return fit
-
-    return enter
-
-
 def check_available(names: Iterable[str]) -> None:
     """Raise an error if a baseline is unknown or its library is not installed. The message names the extra."""
     if absent := [one for one in map(baselines.get, names) if not one.available()]:

@@ -8,10 +8,6 @@ recommends ``options={"val_metric_name": "cross_entropy"}``, and for RealMLP als
 from __future__ import annotations
 
 import inspect
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,9 +18,9 @@ from permgrad.evaluation.baselines.fitting import (
     PATIENCE,
     ROUNDS,
     ROUNDS_WITHOUT_VALIDATION,
-    BaselineRows,
+    Baseline,
     Job,
-    register,
+    baselines,
 )
 
 if TYPE_CHECKING:
@@ -43,23 +39,19 @@ def _ensemble(job: Job, family: str, **choices: Any) -> Any:
     return kind(**_common(job, **choices)).fit(job.train.encoded, job.train.y)
 
 
-@register("random_forest", "random forest", "sklearn")
 def _random_forest(job: Job) -> Any:
     # A third of the columns per split is Breiman's choice for regression; scikit-learn's default is plain bagging.
     return _ensemble(job, "RandomForest", n_estimators=300, **({} if job.classify else {"max_features": 1 / 3}))
 
 
-@register("extra_trees", "extra trees", "sklearn")
 def _extra_trees(job: Job) -> Any:
     return _ensemble(job, "ExtraTrees", n_estimators=300)
 
 
-@register("bagging", "bagging", "sklearn")
 def _bagging(job: Job) -> Any:
     return _ensemble(job, "Bagging", n_estimators=50)
 
 
-@register("lightgbm", "LightGBM", "lightgbm", extra="boost")
 def _lightgbm(job: Job) -> Any:
     from lightgbm import LGBMClassifier, LGBMRegressor, early_stopping
 
@@ -74,7 +66,6 @@ def _lightgbm(job: Job) -> Any:
     return model.fit(job.train.encoded, job.train.y, callbacks=[stop], **held)
 
 
-@register("xgboost", "XGBoost", "xgboost", extra="boost")
 def _xgboost(job: Job) -> Any:
     from xgboost import XGBClassifier, XGBRegressor
 
@@ -89,7 +80,6 @@ def _xgboost(job: Job) -> Any:
     )
 
 
-@register("histogram_boosting", "histogram boosting", "sklearn")
 def _histogram_boosting(job: Job) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
@@ -108,7 +98,6 @@ def _histogram_boosting(job: Job) -> Any:
     return kind(**{**options, "max_iter": max(best, 1)}).fit(rows, y)
 
 
-@register("linear", "logistic or ridge regression", "sklearn")
 def _linear(job: Job) -> Any:
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.pipeline import make_pipeline
@@ -119,7 +108,6 @@ def _linear(job: Job) -> Any:
     return make_pipeline(StandardScaler(), model).fit(job.train.encoded, job.train.y)
 
 
-@register("mlp", "plain MLP", "torch")
 def _mlp(job: Job) -> Any:
     from permgrad.evaluation.baselines.mlp import MLPOptions, PlainMLP
     from permgrad.models.devices import torch_threads
@@ -132,9 +120,6 @@ def _mlp(job: Job) -> Any:
 
 
 # ---- peers ----------------------------------------------------------------------------------------------------------
-_EXTRA = {"extra": "tabular-peers", "costly": True, "takes_natural": True}
-
-
 def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
     """Turn encoded rows back into one column per number and one per category, for models that read categories.
 
@@ -156,60 +141,29 @@ def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
     return pd.DataFrame(made)
 
 
-@register("tabm", "TabM", "pytabkit", **_EXTRA)
 def _tabm(job: Job) -> Any:
-    return _fit(job, "TabM_D")
+    from permgrad.evaluation.baselines.peers import fit_peer
+
+    return fit_peer(job, "TabM_D")
 
 
-@register("realmlp", "RealMLP", "pytabkit", **_EXTRA)
 def _realmlp(job: Job) -> Any:
-    return _fit(job, "RealMLP_TD")
+    from permgrad.evaluation.baselines.peers import fit_peer
+
+    return fit_peer(job, "RealMLP_TD")
 
 
-def _fit(job: Job, family: str) -> Any:
-    held = {}
-    if job.validation is not None:
-        held = {"X_val": _table(job.validation), "y_val": job.validation.y}
-    # The library takes the thread count for fits and predictions from this argument.
-    choices = {"device": "cpu", "random_state": job.seed, "n_threads": job.threads, "verbosity": 0, **job.options}
-    with _silent(job.seed):
-        import pytabkit
-
-        model = getattr(pytabkit, f"{family}_{'Classifier' if job.classify else 'Regressor'}")(**choices)
-        return Quiet(model.fit(_table(job.train), job.train.y, **held))
-
-
-class Quiet:
-    """A fitted model of ``pytabkit`` whose predictions print nothing and leave the process unchanged."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-
-    def predict(self, rows: Any) -> Array:
-        """Return predicted values."""
-        with _silent(0):
-            return np.asarray(self.model.predict(_named(rows)))
-
-    def predict_proba(self, rows: Any) -> Array:
-        """Return probabilities ``(rows, classes)``."""
-        with _silent(0):
-            return np.asarray(self.model.predict_proba(_named(rows)))
-
-
-@contextmanager
-def _silent(seed: int) -> Iterator[None]:
-    """Protect the process from the body, and silence the messages of the training library."""
-    from permgrad.models.train.guard import sheltered
-
-    with sheltered(seed):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        yield
-
-
-def _table(rows: BaselineRows) -> pd.DataFrame:
-    return _named(rows.encoded if rows.natural is None else rows.natural)
-
-
-def _named(rows: Any) -> pd.DataFrame:
-    return rows if hasattr(rows, "columns") else pd.DataFrame(rows, columns=[f"x{j}" for j in range(np.shape(rows)[1])])
+# The order of every table: trees first, as in the published comparison.
+for _baseline in (
+    Baseline("random_forest", "random forest", "sklearn", _random_forest),
+    Baseline("extra_trees", "extra trees", "sklearn", _extra_trees),
+    Baseline("bagging", "bagging", "sklearn", _bagging),
+    Baseline("lightgbm", "LightGBM", "lightgbm", _lightgbm, extra="boost"),
+    Baseline("xgboost", "XGBoost", "xgboost", _xgboost, extra="boost"),
+    Baseline("histogram_boosting", "histogram boosting", "sklearn", _histogram_boosting),
+    Baseline("linear", "logistic or ridge regression", "sklearn", _linear),
+    Baseline("mlp", "plain MLP", "torch", _mlp),
+    Baseline("tabm", "TabM", "pytabkit", _tabm, extra="tabular-peers", costly=True, takes_natural=True),
+    Baseline("realmlp", "RealMLP", "pytabkit", _realmlp, extra="tabular-peers", costly=True, takes_natural=True),
+):
+    baselines.register(_baseline.name)(_baseline)

@@ -16,15 +16,14 @@ import pandas as pd
 import torch
 from sklearn.base import clone
 
+from permgrad.assess.assess import fill
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.budget import REPORT, Budget, Clock, width_options
+from permgrad.assess.budget import REPORT, Budget, Clock
 from permgrad.assess.cache import Cache
 from permgrad.assess.model import Network
-from permgrad.assess.sections.data import compare_parts, find_leaks
 from permgrad.assess.sections.provenance import this_machine
-from permgrad.assess.sections.ranking import column_groups
 from permgrad.assess.store import Store
-from permgrad.assess.work import Work, fill
+from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import file_frame
 from permgrad.base.csv_files import write_csv
@@ -37,14 +36,9 @@ from permgrad.base.stored import parse_json
 from permgrad.base.versions import versions
 from permgrad.data.datasets import list_datasets
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.evaluation.baselines import (
-    BaselineRows,
-    baselines,
-    estimate_seconds,
-    natural_table,
-    run_baselines,
-    why_absent,
-)
+from permgrad.evaluation.drift import compare_parts
+from permgrad.evaluation.leaks import columns_that_tell
+from permgrad.evaluation.related import related_columns
 from permgrad.imaging.layout import StoredLayout, check_layout, fit_layout, layout_to_dict, make_layout
 from permgrad.imaging.picture import layout_svg
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
@@ -83,6 +77,8 @@ from permgrad.runs.run.splitting import PARTS
 from permgrad.runs.run.summary import Summary
 
 Say = Callable[[str], None]
+#: Tables with more columns are not searched for groups of columns that move together.
+MOST_RELATED = 1000
 
 
 @dataclass
@@ -195,6 +191,8 @@ class RunWork:
 
     def fit_baselines(self, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
         """Train baselines on the rows of the network. Some of them read categories as categories."""
+        from permgrad.evaluation.baselines import BaselineRows, baselines, natural_table, run_baselines
+
         inputs, names = self.inputs, self.request.wanted_baselines
         natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
         if any(baselines.get(name).takes_natural for name in names):
@@ -229,7 +227,7 @@ class RunWork:
             np.concatenate([part.y for part in parts]),
             refits=refits,
             positive=self.inputs.positive,
-            n_repeats=width_options(len(self.model.preprocessor_.features()))["n_repeats"],
+            n_repeats=Budget().ranking_options(1, len(self.model.preprocessor_.features()), some=False)["n_repeats"],
             random_state=self.request.seed,
             out=self.folder.path / CACHE / "refits",
         )
@@ -288,7 +286,7 @@ def data_stage(work: RunWork) -> None:
         work.say(f"note: {note}")
     train, held, test = (inputs.parts[part] for part in PARTS)
     others = pd.concat([held.frame, test.frame]), np.concatenate([held.y, test.y])
-    leaks = find_leaks((train.frame, train.y), others, inputs.task, inputs.na_codes)
+    leaks = columns_that_tell((train.frame, train.y), others, inputs.task, inputs.na_codes)
     if leaks:
         work.say(f"ALARM: {leak_words(inputs.target, leaks)}")
     same = "target", "task", "task_reason", "split", "shared_rows", "blank_rows", "alike_rows", "variables", "units"
@@ -312,7 +310,8 @@ def data_stage(work: RunWork) -> None:
             str(label): {part: int(counts[part].get(label, 0)) for part in PARTS} for label in classes
         }
     work.data = plain(content)
-    work.columns = plain(compare_parts((train.frame, train.y), (test.frame, test.y), inputs.target, inputs.na_codes))
+    targets = (inputs.target, train.y, test.y)
+    work.columns = plain(compare_parts(train.frame, test.frame, targets=targets, na_codes=inputs.na_codes))
     write_json_atomic(folder / DATA, work.data)
     write_json_atomic(folder / COLUMNS, work.columns)
     with atomic_path(folder / "split.npz") as temporary, temporary.open("wb") as stream:
@@ -416,7 +415,7 @@ def _plan(work: RunWork, ready: Prepared, features: int, done: int, others: floa
     clock.per_row = measured.seconds_per_epoch / rows
     parts = work.inputs.parts
     tested, outputs = len(parts["test"]), 1 if work.inputs.task == "regression" else len(np.unique(parts["train"].y))
-    explanation = work.budget.expected_explanation(tested, features, outputs)
+    explanation, refinement = work.budget.expected(tested, features, outputs)
     # Baselines that were asked for count where a limit was asked for.
     reserved = explanation + REPORT + (others if work.request.time_limit is not None else 0.0)
     plan = TrainingPlan(**facts["training"]) if done and "training" in facts else None
@@ -433,7 +432,6 @@ def _plan(work: RunWork, ready: Prepared, features: int, done: int, others: floa
     left = TrainingTime(per_epoch, per_epoch * epochs, epochs)
     expected = {"training": per_epoch * min(epochs, USUAL_EPOCHS)}
     expected |= {"baselines": others} if others else {}
-    refinement = work.budget.expected_refinement(tested, features)
     refits = work.budget.expected_refits(expected["training"], len(parts["train"]), len(parts["validation"]))
     expected |= {"explanation": explanation, **({"refinement": refinement} if refinement else {}), "report": REPORT}
     expected |= {"refits": refits} if refits else {}
@@ -455,6 +453,8 @@ def _plan(work: RunWork, ready: Prepared, features: int, done: int, others: floa
 
 def say_baselines(work: RunWork) -> float:
     """Report about how long the baselines will take, and which cannot be trained here and why. Return the seconds."""
+    from permgrad.evaluation.baselines import BaselineRows, baselines, estimate_seconds, why_absent
+
     request = work.request
     reasons = {name: why_absent(name) for name in request.wanted_baselines}
     for name, why in reasons.items():
@@ -501,7 +501,10 @@ def explanation_stage(work: RunWork) -> None:
     for name, table in tables.items():
         with atomic_path(folder / name) as temporary:
             write_csv(table, temporary)
-    work.groups = column_groups(work.assessing)
+    cells = work.assessing.undated
+    assert cells is not None
+    # Groups of columns that move together, in the form of --groups. Very wide tables are not compared.
+    work.groups = related_columns(cells) if 1 < cells.shape[1] <= MOST_RELATED and len(cells) > 3 else {}
     write_json_atomic(folder / GROUPS, work.groups)
     if content.refits is not None:
         work.say(f"  {training_words(content.refits)}")
