@@ -161,7 +161,7 @@ def _results(folder: Path) -> set[str]:
 
 def _compare(sides: Sides, name: str) -> list[Difference]:
     ending = sides.first.suffix.lower()
-    compare = comparers.get(ending) if ending in comparers.names() else _bytes
+    compare = comparers.get(ending) if ending in list(comparers) else _bytes
     try:
         return [Difference(name, where, _short(one), _short(other)) for where, one, other in compare(sides)]
     except Exception as error:  # a damaged file is a difference, and is compared as what it is: bytes

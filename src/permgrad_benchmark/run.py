@@ -20,8 +20,8 @@ from permgrad import __version__
 from permgrad.base.checks import check_choice
 from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import InputError, counted, unknown
-from permgrad.base.files import write_json_atomic, write_text_atomic
-from permgrad.base.folders import FolderKind, believed, now, writable_folder
+from permgrad.base.files import write_json_atomic, write_text_atomic, writing
+from permgrad.base.folders import FolderKind, believed, now
 from permgrad.base.progress import readable
 from permgrad.base.registry import Registry
 from permgrad.base.versions import versions
@@ -46,7 +46,7 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
     """Do a benchmark, or the part of it that is not done yet."""
     registry = load_suites()
     if request.suite != EVERY and request.suite not in registry:
-        raise unknown("suite", request.suite, [*registry.names(), EVERY])
+        raise unknown("suite", request.suite, [*registry, EVERY])
     if request.seeds is not None and request.seeds < 1:
         raise InputError(f"seeds must be at least 1, got {request.seeds}", hint="For example: --seeds 3.", code="PG002")
     if request.images and request.suite not in ("multimodal", EVERY):
@@ -55,7 +55,7 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
         )
     same = {name: getattr(request, name) for name in ("methods", "images", "peers", "threads")}
     settings = Settings(scale="quick" if request.quick else "full", **same)
-    chosen = [registry.get(name) for name in (registry.names() if request.suite == EVERY else [request.suite])]
+    chosen = [registry.get(name) for name in (list(registry) if request.suite == EVERY else [request.suite])]
     cells = _cells(request, settings, chosen)
     folder, configuration = request.folder, {"version": __version__, **settings.to_dict()}
     if not request.overwrite:
@@ -102,7 +102,7 @@ def _do_cells(folder: Path, registry: Registry[Suite], cells: Sequence[Cell], se
     for number, (suite, function, seed) in enumerate(missing, start=1):
         began = time.perf_counter()
         records = registry.get(suite).run(function, seed, settings)
-        with writable_folder(folder):
+        with writing(folder):
             CellRecords.write_cell(folder, suite, function, seed, records)
         ended = time.perf_counter()
         left = (ended - started) / number * (len(missing) - number)
@@ -135,7 +135,7 @@ def _write_results(folder: Path, registry: Registry[Suite], settings: Settings, 
         records.extend(CellRecords.read_cell(folder, *cell) or ())
     frame = records.to_frame()
     facts = _facts(registry, frame, settings, record)
-    with writable_folder(folder):
+    with writing(folder):
         records.write(folder, facts)
         write_text_atomic(folder / REPORT, benchmark_page(frame, facts))
 

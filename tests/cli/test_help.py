@@ -30,8 +30,8 @@ def test_the_names_known_without_imports_are_those_that_exist():
     from permgrad.evaluation.metrics import metrics
     from permgrad.models.estimators.presets import presets
 
-    assert sorted(options.METHODS) == sorted(methods.names())
-    assert sorted(options.PRESETS[:-1]) == sorted(presets.names())
+    assert sorted(options.METHODS) == sorted(methods)
+    assert sorted(options.PRESETS[:-1]) == sorted(presets)
     assert list(options.BASELINES) == list(baselines)
     assert list(options.METRICS) == list(metrics)
     assert list(options.DATA_SETS) == list_datasets()

@@ -179,7 +179,7 @@ def test_a_network_of_an_image_and_a_table(method, options, tmp_path):
 
 
 def set_in_order(without):
-    return [name for name in explanation_measures.names() if name not in without]
+    return [name for name in list(explanation_measures) if name not in without]
 
 
 def test_a_forest_on_a_table_with_levels(tmp_path):

@@ -26,7 +26,7 @@ from permgrad.imaging.assignment import RandomLayout, block_cells, improve_by_sw
 from permgrad.imaging.tinto import TintoLayout
 
 make_layout("random")  # fills the registry
-NAMES = layouts.names()
+NAMES = list(layouts)
 WITHOUT_SHARING = [name for name in NAMES if name != "tinto"]
 
 

@@ -312,4 +312,4 @@ def test_scores_of_several_numbers():
 
 
 def test_names_of_losses():
-    assert {"multilabel_cross_entropy", "quantile", "poisson", "poisson_log", "cox"} <= set(losses.names())
+    assert {"multilabel_cross_entropy", "quantile", "poisson", "poisson_log", "cox"} <= set(losses)

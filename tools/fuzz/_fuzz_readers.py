@@ -504,7 +504,7 @@ def make_settings(_: Path) -> list[Files]:
             "layout": {"choices": ["assignment", "tinto"]},
         },
     }
-    found = [{"preset.json": json.dumps(presets.get(name).to_dict()).encode()} for name in presets.names()]
+    found = [{"preset.json": json.dumps(presets.get(name).to_dict()).encode()} for name in list(presets)]
     found += [{"preset.json": b'{"base": "fast", "training": {"max_epochs": 2}}'}]
     found += [{"space.json": json.dumps(space).encode()}, {"groups.json": b'{"one": ["a", "b"], "two": ["c"]}'}]
     return [*found, {"groups.csv": b"column,group\na,one\nb,one\nc,two\n"}]

@@ -28,6 +28,8 @@ from permgrad.base.errors import EnvironmentProblem, did_you_mean
 _UNDER_WAY = ".permgrad-"
 #: Linux' numbers for "relative to this folder" and "take each other's name".
 _HERE, _RENAME_EXCHANGE = -100, 2
+#: What to do where a folder cannot be written.
+ELSEWHERE = "choose another folder with --out"
 
 
 @contextmanager
@@ -59,7 +61,7 @@ def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterat
 
 
 @contextmanager
-def writing(path: str | os.PathLike[str], hint: str) -> Iterator[None]:
+def writing(path: str | os.PathLike[str], hint: str = ELSEWHERE) -> Iterator[None]:
     """Turn an error of the file system in the body into an ``EnvironmentProblem`` with the path and the hint."""
     try:
         yield
@@ -72,7 +74,7 @@ def writing(path: str | os.PathLike[str], hint: str) -> Iterator[None]:
 
 
 @contextmanager
-def made_folder(folder: Path, hint: str, path: Path | None = None) -> Iterator[None]:
+def made_folder(folder: Path, hint: str = ELSEWHERE, path: Path | None = None) -> Iterator[None]:
     """Make a folder for the body. Remove it again if it stays empty, so that refused work leaves no trace.
 
     An error of the file system names the folder, or another ``path``.

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,6 @@ from permgrad.base.locks import LOCK, hold_folder
 from permgrad.base.stored import parse_json
 
 SCHEMA_VERSION = 1
-ELSEWHERE = "choose another folder with --out"
 
 
 def json_hash(content: Any) -> str:
@@ -181,7 +180,7 @@ class FolderKind:
     ) -> Iterator[dict[str, Any] | None]:
         """Lock a folder for the body. Yield the record of the same work, or None if it begins here."""
         self.find(folder, configuration, overwrite=overwrite)
-        with made_folder(folder, ELSEWHERE), hold_folder(folder):
+        with made_folder(folder), hold_folder(folder):
             # Again, now that no other process can write.
             yield self.find(folder, configuration, overwrite=overwrite)
 
@@ -191,7 +190,7 @@ class FolderKind:
     ) -> Iterator[dict[str, Any]]:
         """Lock a folder for work, new or resumed, and yield its record, in which nothing is finished."""
         with self.hold(folder, configuration, overwrite=overwrite) as found:
-            with writable_folder(folder):
+            with writing(folder):
                 sweep(folder)
                 if overwrite:
                     self.clear(folder)
@@ -231,11 +230,6 @@ def empty_files(folder: Path, names: Iterable[str]) -> list[str]:
 def is_whole(folder: Path, names: Collection[str], needed: Collection[str] = ()) -> bool:
     """Whether the ``needed`` ones of some names (all) exist in a folder, and no file of these names is empty."""
     return all((folder / name).exists() for name in needed or names) and not empty_files(folder, names)
-
-
-def writable_folder(folder: Path) -> AbstractContextManager[None]:
-    """Turn an error of the disk into an ``EnvironmentProblem`` that names the folder."""
-    return writing(folder, ELSEWHERE)
 
 
 #: Errors that damaged content can cause while it is used.

@@ -35,7 +35,3 @@ class Registry(dict[str, T]):
         if otherwise:
             return otherwise[0]
         raise unknown(self.kind, name, self)
-
-    def names(self) -> list[str]:
-        """Return all names in order of registration."""
-        return list(self)

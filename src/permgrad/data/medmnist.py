@@ -100,15 +100,15 @@ def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
         if not path.is_file():
             raise InputError(
                 f"Image file {str(path)!r} not found",
-                hint=f"Correct the path, or use a name: {', '.join(image_cards.names())}.",
+                hint=f"Correct the path, or use a name: {', '.join(list(image_cards))}.",
                 code="PG010",
             )
         return path, path.stem
     folder = os.environ.get("PERMGRAD_DATA")
     if folder and (file := Path(folder, f"{name}.npz")).is_file():
         return file, name
-    problem = unknown("image set", name, image_cards.names())
-    hint = did_you_mean(name, image_cards.names(), "For another set, pass the path of its .npz file.")
+    problem = unknown("image set", name, list(image_cards))
+    hint = did_you_mean(name, list(image_cards), "For another set, pass the path of its .npz file.")
     raise InputError(problem.problem, hint=hint, code=problem.code)
 
 

@@ -466,9 +466,9 @@ def evaluate(
         >>> bool(frame["value"][0] < frame["random_low"][0])
         True
     """
-    chosen = explanation_measures.names() if metrics is None else check_names("metrics", metrics, "pass metric names")
+    chosen = list(explanation_measures) if metrics is None else check_names("metrics", metrics, "pass metric names")
     for name in chosen:
-        check_choice("metric", name, explanation_measures.names())
+        check_choice("metric", name, list(explanation_measures))
     check_whole("n_repeats", n_repeats, "pass for example 10")
     check_number("radius", radius, "pass for example 0.1")
     check_confidence(confidence)

@@ -262,7 +262,7 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
         )
     if isinstance(name_or_object, type) or not callable(getattr(name_or_object, "fit", None)):
         raise InputError(
-            f"layout must be one of {', '.join(map(repr, layouts.names()))}, or an object with "
+            f"layout must be one of {', '.join(map(repr, list(layouts)))}, or an object with "
             "fit(encoded, names, random_state) that sets positions, pixels and overlap, "
             f"got {shown(name_or_object)}",
             hint="The protocol is in docs/adding-a-layout.md.",

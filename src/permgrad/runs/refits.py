@@ -34,8 +34,8 @@ from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_flag, check_path, check_whole
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, PermgradError, error_in_words, keeping_warnings, shown, warn_first
-from permgrad.base.files import atomic_path
-from permgrad.base.folders import FolderKind, writable_folder
+from permgrad.base.files import atomic_path, writing
+from permgrad.base.folders import FolderKind
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.data.read.cells import as_frame, rows_hash
@@ -157,7 +157,7 @@ def explain_refits(
         facts |= {} if made.facts["engine"] == "local" else {"engine": made.facts}
         explanation = combine(fits, design, seed, facts)
         if folder is not None:
-            with writable_folder(folder), atomic_path(folder / _TABLE) as temporary:
+            with writing(folder), atomic_path(folder / _TABLE) as temporary:
                 explanation.save(folder / _RESULT, overwrite=True)
                 write_csv(file_frame(explanation), temporary)
         return explanation

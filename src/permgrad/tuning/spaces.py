@@ -183,7 +183,7 @@ def get_space(name: str) -> Space:
     if isinstance(name, str) and name.endswith(".json"):
         return read_space(name)
     if not isinstance(name, str) or name not in spaces:
-        raise unknown("space", name, [*spaces.names(), "a path ending in .json"])
+        raise unknown("space", name, [*spaces, "a path ending in .json"])
     return spaces.get(name)()
 
 

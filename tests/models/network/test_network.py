@@ -60,7 +60,7 @@ def test_he_normal_weights_have_he_s_spread():
     assert weight.std().item() == pytest.approx((2 / 2000) ** 0.5, rel=0.01)
 
 
-@pytest.mark.parametrize("preset", presets.names())
+@pytest.mark.parametrize("preset", list(presets))
 @pytest.mark.parametrize("paths", [("tabular", "image"), ("tabular",), ("image",)])
 def test_forward_is_fuse_of_embeddings(preset, paths):
     net = network(preset, columns=9, outputs=3, paths=paths)
@@ -78,7 +78,7 @@ def test_forward_is_fuse_of_embeddings(preset, paths):
     assert isinstance(net.head[0], (torch.nn.Linear, MemberLinear))
 
 
-@pytest.mark.parametrize("preset", presets.names())
+@pytest.mark.parametrize("preset", list(presets))
 def test_a_row_does_not_depend_on_its_neighbours(preset):
     net = copy.deepcopy(network(preset, columns=6)).double()
     rows = torch.rand(5, 6, dtype=torch.float64)

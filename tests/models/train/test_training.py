@@ -63,7 +63,7 @@ def test_paper_schedule_is_the_published_one():
     assert np.argmax(rates) == 50
 
 
-@pytest.mark.parametrize("name", schedules.names())
+@pytest.mark.parametrize("name", list(schedules))
 def test_schedules_stay_between_zero_and_the_peak(name):
     rates = [schedules.get(name)(done, 0.1) for done in np.linspace(0, 1, 101)]
     assert min(rates) >= 0

@@ -308,7 +308,7 @@ def resolve_loss(subject: Subject, loss: Any) -> str | OtherLoss:
     if isinstance(read, OtherLoss):
         name = "" if read.returned else "quantile"
     else:
-        check_choice("loss", read, ("auto", *losses.names()))
+        check_choice("loss", read, ("auto", *losses))
         if read in ("auto", usual):
             return usual
         name = read

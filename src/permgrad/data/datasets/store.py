@@ -19,7 +19,7 @@ from permgrad.data.read.table import read_table
 
 def list_datasets() -> list[str]:
     """Return the names of all data sets."""
-    return cards.names()
+    return list(cards)
 
 
 def get_card(name: str) -> DataCard:

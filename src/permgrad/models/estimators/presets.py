@@ -155,7 +155,7 @@ def get_preset(name: Any) -> Preset:
     if isinstance(name, os.PathLike) or (isinstance(name, str) and name.endswith(".json")):
         return read_preset(name)
     if not isinstance(name, str) or name not in presets:
-        raise unknown("preset", name, [*presets.names(), "a path ending in .json"])
+        raise unknown("preset", name, [*presets, "a path ending in .json"])
     return presets.get(name)
 
 

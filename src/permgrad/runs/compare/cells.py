@@ -25,8 +25,8 @@ from permgrad.attribution.explanation.explanation import positive_output
 from permgrad.attribution.request import methods
 from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError
-from permgrad.base.files import write_json_atomic
-from permgrad.base.folders import FolderKind, writable_folder
+from permgrad.base.files import write_json_atomic, writing
+from permgrad.base.folders import FolderKind
 from permgrad.base.random import derive_seed, generator
 from permgrad.base.stored import parse_json
 from permgrad.data.encode.encoding import TableEncoder
@@ -78,7 +78,7 @@ def read_cell(folder: Path, model: str, fold: str) -> ComparisonCell | None:
 
 def write_cell(folder: Path, cell: ComparisonCell) -> None:
     """Write a cell."""
-    with writable_folder(folder):
+    with writing(folder):
         write_json_atomic(cell_path(folder, cell.model, cell.fold), asdict(cell))
 
 

@@ -15,8 +15,8 @@ import pandas as pd
 
 from permgrad.base.checks import check_choice, check_flag, check_path, check_whole
 from permgrad.base.errors import InputError, warn_user
-from permgrad.base.files import plain
-from permgrad.base.folders import believed, now, writable_folder
+from permgrad.base.files import plain, writing
+from permgrad.base.folders import believed, now
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import resolve_seed
 from permgrad.base.versions import versions
@@ -140,7 +140,7 @@ def _do_job(
     if folder is None:
         return _put_together(job, done, seconds=time.perf_counter() - started)
     comparison = _put_together(job, done, command=record["command"], started=record["started"])
-    with writable_folder(folder):
+    with writing(folder):
         comparison.save(folder, record={**record, "metric_asked": job.asked, "finished": now()})
     return comparison
 

@@ -140,10 +140,10 @@ def _parse(name: str) -> Model:
         return Model(name, label, "network", preset)
     if name in baselines:
         return Model(name, baselines.get(name).label, "baseline")
-    names = [*presets.names(), *baselines.names()]
+    names = [*presets, *baselines]
     raise InputError(
-        f"A model must be a preset ({', '.join(presets.names())}, or a path ending in .json) or a baseline "
-        f"({', '.join(baselines.names())}), got {shown(name)}",
+        f"A model must be a preset ({', '.join(list(presets))}, or a path ending in .json) or a baseline "
+        f"({', '.join(list(baselines))}), got {shown(name)}",
         hint=did_you_mean(name, names),
         code="PG003",
     )

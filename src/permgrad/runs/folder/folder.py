@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, by_count, listed
-from permgrad.base.files import file_hash, remove, sweep, write_json_atomic
-from permgrad.base.folders import FolderKind, configuration_hash, files_of, now, writable_folder
+from permgrad.base.files import file_hash, remove, sweep, write_json_atomic, writing
+from permgrad.base.folders import FolderKind, configuration_hash, files_of, now
 from permgrad.base.stored import is_intact, is_whole_npz, parse_json
 
 RECORD = "run.json"
@@ -233,7 +233,7 @@ def open_run(
             _check_start(run, from_stage)
         if record is not None and first is not None:
             _refuse_added(folder, record, first)
-        with writable_folder(folder):
+        with writing(folder):
             if first is None and (lost := lost_files(folder, run.record)) is not None:
                 run.lost, first = lost, lost.stage
             run.forget_from(first)

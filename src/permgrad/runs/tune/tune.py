@@ -28,14 +28,13 @@ from permgrad.base.files import (
     sweep,
     write_json_atomic,
     write_text_atomic,
+    writing,
 )
 from permgrad.base.folders import (
-    ELSEWHERE,
     FolderKind,
     believed,
     configuration_hash,
     empty_files,
-    writable_folder,
 )
 from permgrad.base.locks import exclusive
 from permgrad.base.progress import Progress, readable
@@ -171,7 +170,7 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
     from sqlalchemy.exc import SQLAlchemyError
 
     folder = request.folder
-    with made_folder(folder, ELSEWHERE):
+    with made_folder(folder):
         try:
             with Worker(folder / WORKERS) as worker:
                 if request.overwrite:
@@ -185,7 +184,7 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
                     if STUDY.read(folder) is None and RUN.read(folder) is None:
                         STUDY.refuse_taken(folder)
                 opened = open_study(request.url, request.study, identity, worker, overwrite=request.overwrite)
-                with opened as study, writable_folder(folder):
+                with opened as study, writing(folder):
                     if request.overwrite:
                         STUDY.clear(folder)
                     remove(folder / name for name in empty_files(folder, STUDY.names))
@@ -242,7 +241,7 @@ def _do_trial(session: TuneSession, claim: Claim) -> None:
     if place.exists() and not (claim.resumed and stored == claim.proposal["preset"]):
         shutil.rmtree(place)  # of an older study in this folder
     sweep(place)
-    with writable_folder(session.folder):
+    with writing(session.folder):
         (place / CHECKPOINT).mkdir(parents=True, exist_ok=True)
         write_json_atomic(place / PRESET, claim.proposal["preset"])
     try:
@@ -293,7 +292,7 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
         prepared = model.prepare(rows, parts["train"].y, eval_set=eval_set)
         model.train(prepared, checkpoint_folder=place / CHECKPOINT, on_epoch=watch)
     model.save(place / MODEL, overwrite=True)
-    with writable_folder(session.folder), atomic_path(place / HISTORY) as temporary:
+    with writing(session.folder), atomic_path(place / HISTORY) as temporary:
         write_csv(model.history_, temporary)
     value = float(model.history_["validation_loss"].iloc[model.best_epoch_ - 1])
     facts = {
@@ -347,7 +346,7 @@ def trial_table(session: TuneSession) -> pd.DataFrame:
 
 def write_table(session: TuneSession) -> None:
     """Write ``trials.csv``, only one process at a time."""
-    with exclusive(session.folder / WORKERS / "table.guard"), writable_folder(session.folder):
+    with exclusive(session.folder / WORKERS / "table.guard"), writing(session.folder):
         table = trial_table(session)
         with atomic_path(session.folder / TABLE) as temporary:
             write_csv(table, temporary)
@@ -382,7 +381,7 @@ def write_page(session: TuneSession) -> None:
         "test": read_json(metrics)["test"] if metrics.is_file() else {},
         "has_report": (session.folder / "report.html").exists(),
     }
-    with writable_folder(session.folder):
+    with writing(session.folder):
         write_text_atomic(session.folder / PAGE, tuning_page(trial_table(session), facts))
 
 
@@ -417,12 +416,12 @@ def export_winner(session: TuneSession) -> Outcome:
         for name in (TUNE_RECORD, TABLE, PRESET, PAGE):
             sweep(folder, name)  # unfinished files of an interrupted process
         write_table(session)
-        with writable_folder(folder):
+        with writing(folder):
             write_json_atomic(folder / PRESET, best.user_attrs[PROPOSAL]["preset"])
         _run_stages(session, best)
         write_page(session)
         record["finished"] = finished
-        with writable_folder(folder):
+        with writing(folder):
             write_json_atomic(folder / TUNE_RECORD, record)
         return _outcome(session.request, session.space, record, already=False)
 
@@ -452,7 +451,7 @@ def _run_stages(session: TuneSession, best: Any) -> None:
         return
     there = RUN.read(folder)
     if there is None:
-        with writable_folder(folder):
+        with writing(folder):
             RUN.clear(folder)  # of a run without its record. The study's record shows that the folder is ours
     session.say(f"the best is trial {best.number}; it becomes a run in {folder}")
     with folders.open_run(

@@ -52,7 +52,7 @@ class MultimodalSuite(Suite):
     @property
     def functions(self) -> tuple[str, ...]:
         """All decision functions, the published ones first."""
-        return tuple(functions.names())
+        return tuple(functions)
 
     def function_facts(self, settings: Settings) -> dict[str, Any]:
         """Return formulas, modalities, training and images."""

@@ -53,7 +53,7 @@ class TabularSuite(Suite):
     @property
     def functions(self) -> tuple[str, ...]:
         """All known functions."""
-        return tuple(truths.names())
+        return tuple(truths)
 
     def function_facts(self, settings: Settings) -> dict[str, Any]:  # noqa: ARG002 — the same at every scale
         """Return titles, features and relevant features."""

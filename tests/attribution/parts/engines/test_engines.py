@@ -69,7 +69,7 @@ def classifier(table: pd.DataFrame, classes: np.ndarray[Any, Any]) -> pg.HyNNCla
 
 
 def test_engines_are_registered_and_fit_the_protocol() -> None:
-    assert engines.names() == ["local", "ray"]
+    assert list(engines) == ["local", "ray"]
     for name in engines:
         assert isinstance(make_engine(name), Engine)
 
