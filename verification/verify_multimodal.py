@@ -241,7 +241,7 @@ def report(frame: pd.DataFrame, arguments: Namespace, suite: MultimodalSuite, se
 
 def main() -> int:
     options = parser(__doc__)
-    options.add_argument("--functions", nargs="+", default=functions.names())
+    options.add_argument("--functions", nargs="+", default=list(functions))
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument(
         "--images", nargs="+", default=list(IMAGE_SETS), help="one MedMNIST set or two, files, or digits"
