@@ -301,7 +301,7 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
         return loss if scorers is None else np.concatenate([loss, stored_predictions(request, outputs)], axis=1)
 
     game = Game(request, value, joint=True)
-    outputs = game.outputs()
+    outputs = game.back_end.outputs()
     base = value(outputs, slice(0, count), outputs)
     judge = None if scorers is None else Judge(request, scorers, base[:, 1:])
     pairs = count * request.n_repeats * base.shape[1]

@@ -378,11 +378,11 @@ class CalledMaps:
         self._places, numbers = image_calls(
             request, options["layer"], self._shapes, before_activation=options["before_activation"]
         )
-        words = "of {!r} at layer {!r} are all zero, and so are their players' values"
-        self.pictures = [
-            Picture(f"maps:{name}", f"images:{name}", words.format(name, str(read.call)), request, options["maps"])
-            for name, read in ((inputs[place], read) for place, read in self._places.items())
-        ]
+        self.pictures = []
+        for place, read in self._places.items():
+            name, empty = inputs[place], np.zeros((request.count, len(request.targets)), dtype=bool)
+            words = f"of {name!r} at layer {str(read.call)!r} are all zero, and so are their players' values"
+            self.pictures.append(Picture(f"maps:{name}", f"images:{name}", words, empty, options["maps"]))
         space = request.space
         segments = tuple(space.segments[place] for place in self._places)
         self._space = replace(space, inputs=tuple(space.inputs[place] for place in self._places), segments=segments)

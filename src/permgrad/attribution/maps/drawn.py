@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch.nn import functional
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import copied_rows, output_gradients
 from permgrad.attribution.subject.subject import Subject
-from permgrad.base.arrays import Floats, Floats32, Indexes
+from permgrad.base.arrays import Booleans, Floats, Floats32, Indexes
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, warn_user
 from permgrad.models.devices import rows_at_once
@@ -52,13 +52,16 @@ def enlarged(maps: Tensor, size: tuple[int, ...], how: str) -> Tensor:
     return functional.interpolate(cells, size=size, mode="nearest")
 
 
+@dataclass
 class Picture:
-    """An image and a map for each row and output, and how many are stored: ``"auto"`` means up to ``KEPT_NUMBERS``."""
+    """An image and a map for each row and output, of which the empty ones are noted."""
 
-    def __init__(self, maps_key: str, images_key: str, words: str, request: Request, keep: bool | str) -> None:
-        self.maps_key, self.images_key, self.words, self._keep = maps_key, images_key, words, keep
-        self.empty = np.zeros((request.count, len(request.targets)), dtype=bool)
-        self.kept: dict[str, Floats32] = {}
+    maps_key: str
+    images_key: str
+    words: str  # what is said of empty maps
+    empty: Booleans  # ``(rows, targets)``
+    stored: bool | str  # whether both are kept. ``"auto"``: up to ``KEPT_NUMBERS``
+    kept: dict[str, Floats32] = field(default_factory=dict)
 
     def keep(self, part: slice, maps: Tensor, images: Tensor) -> None:
         """Store the maps ``(b, targets, *cells)`` of some rows and their images."""
@@ -66,7 +69,7 @@ class Picture:
         count = len(self.empty)
         numbers = count * (maps[0].numel() + images[0].numel())
         for key, array in ((self.maps_key, maps), (self.images_key, images)):
-            if self._keep is True or (self._keep == "auto" and numbers <= KEPT_NUMBERS):
+            if self.stored is True or (self.stored == "auto" and numbers <= KEPT_NUMBERS):
                 self.kept.setdefault(key, np.zeros((count, *array.shape[1:]), dtype=np.float32))
                 self.kept[key][part] = array.float().cpu().numpy()
 
@@ -151,13 +154,15 @@ class DrawnMaps:
         self.request, self.options = request, options
         self.layer = cam_layer(request.subject.module, options["layer"], before_activation=options["before_activation"])
         words = f"at layer {self.layer.name!r} are all zero, and so are their features' values"
-        self.pictures = [Picture("cam", "images", words, request, options["maps"])]
+        empty = np.zeros((request.count, len(request.targets)), dtype=bool)
+        self.pictures = [Picture("cam", "images", words, empty, options["maps"])]
         self.names, self.modality = request.space.names, request.space.modality
         self.batch = maps_at_once(request)
         renderer: Any = request.subject.module.renderer
         self._shares = None
         if getattr(renderer, "differentiable", True):
-            self._shares = pixel_shares(renderer.influence(), list(request.players.values())).to(request.subject.device)
+            shares = pixel_shares(renderer.influence(), list(request.space.columns.values()))
+            self._shares = shares.to(request.subject.device)
         else:
             warn_user(
                 "The images are drawn by a function of the user, so gradcam returns maps, and the values of features "

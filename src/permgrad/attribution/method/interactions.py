@@ -165,7 +165,7 @@ def _wanted(request: Request, candidates: int) -> int:
 def _measured(request: Request, channels: Booleans, chosen: Sequence[Members]) -> tuple[Floats, int]:
     """Return mean, error, interval and p-value of each set, ``(5, sets, outputs)``, and the predictions made."""
     game = Game(request, loss_value(request))
-    outputs = game.outputs()
+    outputs = game.back_end.outputs()
     classes, count = receiver_classes(request, outputs)
     unchanged = np.abs(game.value(outputs, slice(0, request.count), outputs)[:, 0])
     eps = 16 * torch.finfo(outputs.dtype).eps

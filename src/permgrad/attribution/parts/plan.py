@@ -432,7 +432,7 @@ def _checked(plan: StreamPlan, model: Any, table: PartitionedTable) -> StreamPla
             read_weights(first.frame[plan.arguments.sample_weight])
     # The first rows' weights may all be 0, which is allowed.
     request = replace(plan, arguments=replace(plan.arguments, sample_weight=None)).request(model, table, first)
-    taken = [name for name in request.players if name in WIDE]
+    taken = [name for name in request.space.columns if name in WIDE]
     if plan.is_local and plan.form == "wide" and taken:
         raise InputError(
             f"The wide form has its own columns {', '.join(WIDE)}, and a feature is named {taken[0]!r}",
@@ -443,7 +443,7 @@ def _checked(plan: StreamPlan, model: Any, table: PartitionedTable) -> StreamPla
     if game is not None:
         game.game(request)
         return plan
-    numbers = max(1, len(request.targets) * max(1, len(request.players)))
+    numbers = max(1, len(request.targets) * max(1, len(request.space.columns)))
     return replace(plan, batch_rows=max(16, min(plan.batch_rows, _NUMBERS // 4 // numbers)))
 
 

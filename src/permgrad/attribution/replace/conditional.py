@@ -256,7 +256,7 @@ def conditional_sampler(request: Request) -> ConditionalSampler:
     if earlier is not None:
         return earlier.moved_to(request.encoded, request.row_offset)
     encoder, rows = request.subject.preprocessor, request.encoded
-    background = rows if request.background is None else request.background
+    background = rows if request.shared else request.donors[0].detach().cpu().numpy()
     keys: dict[str, Any] = {"seed": request.seed, "shared": request.shared, "row_offset": request.row_offset}
     design = request.subject.design(background)
     if design is not None:

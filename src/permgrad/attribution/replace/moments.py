@@ -132,7 +132,9 @@ class PairMoments:
             return mean, np.where(zero, 0.0, np.nan), np.full(self.quantities, size)
         by_receiver = received - mean[:, None] * weight
         by_donor = self.donor_sum[chosen].sum(axis=0) - mean[:, None] * self.donor_weight[chosen].sum(axis=0)
-        noise = pair_noise(mean, square_sum, self.square_cross[chosen].sum(axis=0), self.weight_squares[chosen].sum())
+        cross, squares = self.square_cross[chosen].sum(axis=0), self.weight_squares[chosen].sum()
+        # Σ w² (h − θ)² over the pairs with a donor. Rounding may leave a trace below 0 where all effects are equal.
+        noise = np.maximum(square_sum - 2 * mean * cross + mean**2 * squares, 0.0)
         correction = size / (size - 1)
         if self.shared:
             score = ((by_receiver + by_donor) ** 2).sum(axis=1)
@@ -190,12 +192,6 @@ def estimated(moments: Estimable, confidence: float, group: int | None = None) -
     """Return mean, standard error, both ends of the interval and p-value of each quantity, ``(5, quantities)``."""
     mean, std, count = moments.estimate(group)
     return np.stack([mean, std, *interval(mean, std, count, confidence)])
-
-
-def pair_noise(mean: Floats, square_sum: Floats, square_cross: Floats, weight_squares: Any) -> Floats:
-    """Return Σ w² (h − θ)² over the pairs that have a donor, ``(quantities,)``: what both roles count twice."""
-    # Rounding may leave a trace below 0 where all effects are equal.
-    return np.maximum(square_sum - 2 * mean * square_cross + mean**2 * weight_squares, 0.0)
 
 
 def with_separate_donors(of_receivers: Floats, size: float, by_donor: Floats, noise: Floats) -> tuple[Floats, Floats]:

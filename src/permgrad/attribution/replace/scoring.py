@@ -135,7 +135,7 @@ def explain_scores(request: Request, method: str) -> Explanation:
     assert chosen is not None, "every method that takes scores is a loss game"
     request, plays = chosen.game(request)
     game = Game(request, lambda outputs, _rows, _base: stored_predictions(request, outputs), plays.fixed)
-    judge = Judge(request, scorers, stored_predictions(request, game.outputs()))
+    judge = Judge(request, scorers, stored_predictions(request, game.back_end.outputs()))
     shape = (len(request.space), len(scorers), len(plays.names))
     mean, std, effective = np.zeros(shape), np.zeros(shape), np.ones(shape)
     with Progress(len(plays.plays), f"{method}, scores", request.progress) as progress:

@@ -84,15 +84,10 @@ class TopLooks:
         return [self.names[place] for place in order[np.unique(np.concatenate([first[helped], second[helped]]))]]
 
 
-def looks_of(
-    options: Mapping[str, Any], names: Sequence[str], confidence: float, *, once: bool = False
-) -> TopLooks | None:
-    """Return the looks of a call, or None without ``ensure_top``. ``once``: nothing is drawn, so there is one look."""
-    if options.get("ensure_top") is None:
-        return None
-    return TopLooks(
-        names, min(options["ensure_top"], len(names)), confidence, doubled(1 if once else options["max_repeats"])
-    )
+def looks_of(options: Mapping[str, Any], names: Sequence[str], confidence: float, *, once: bool = False) -> TopLooks:
+    """Return the looks of a call with ``ensure_top``. ``once``: nothing is drawn, so there is one look."""
+    looks = doubled(1 if once else options["max_repeats"])
+    return TopLooks(names, min(options["ensure_top"], len(names)), confidence, looks)
 
 
 def doubled(most: int) -> tuple[int, ...]:
@@ -133,10 +128,8 @@ def top_words(facts: Mapping[str, Any], confidence: float) -> str:
     return f"The order of the first {top} is not certain at {level}. Not told apart: {'; '.join(groups)}. {more}"
 
 
-def tell_of_top(looks: TopLooks | None) -> dict[str, Any]:
+def tell_of_top(looks: TopLooks) -> dict[str, Any]:
     """Return the facts for an explanation's ``meta``. Warn if the order is not certain."""
-    if looks is None:
-        return {}
     if not looks.facts["holds"]:
         warn_user(f"{top_words(looks.facts, looks.confidence)}.")
     return {"ensure_top": looks.facts}

@@ -12,7 +12,7 @@ from permgrad.attribution.method.shapley.indices import InteractionIndex
 from permgrad.attribution.players.tree import Tree
 from permgrad.attribution.replace.coalitions import CoalitionGame
 from permgrad.attribution.request import Request
-from permgrad.attribution.subject.finite import finite, is_half, rounding_size
+from permgrad.attribution.subject.finite import HALF, finite, rounding_size
 from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.models.losses import OtherLoss, find_loss
@@ -133,7 +133,7 @@ class ShapleyGame(CoalitionGame):
                 shifted[:, column] += size
                 moved += np.abs(self.measure(shifted[:, None], rows) - at_point)
             largest = np.maximum(largest, moved)
-        return largest / np.sqrt(donors) if is_half(kind) else _STEEPER * largest
+        return largest / np.sqrt(donors) if kind in HALF else _STEEPER * largest
 
 
 def _index(numbers: Integers) -> Tensor:
