@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -24,7 +24,8 @@ class Places:
     """Where a request's players own numbers that have slopes.
 
     ``segments`` are the owners in each tensor that ``subject`` takes: the vectors of each lookup, then inputs as they
-    are. ``request`` has the players that are left: of inputs in ``held`` there are none.
+    are. ``request`` has the players that are left: of inputs in ``held`` there are none. ``facts`` are for an
+    explanation's ``meta``.
     """
 
     request: Request
@@ -32,13 +33,7 @@ class Places:
     segments: Tensors
     lookups: tuple[Lookup, ...] = ()
     held: tuple[int, ...] = ()
-
-    def lift(self, rows: Tensors) -> Tensors:
-        """Return rows with the vectors of what is looked up."""
-        if not (self.lookups and isinstance(self.subject, InnerSubject)):
-            return rows
-        with torch.inference_mode(mode=False), torch.no_grad():
-            return self.subject.lift(rows)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def reference(self, choice: Any, most: int, reference_class: Any = None) -> Reference:
         """Return the reference of rows. For zeros it is the id of padding, with held inputs as in the first row.
@@ -62,32 +57,34 @@ class Places:
                 words += f", {name} at {'the padding id' if lookup.pad is not None else 'id'} {lookup.pad or 0}"
         return replace(reference, rows=tuple(rows), words=words)
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Facts for an explanation's ``meta``."""
-        names = self.request.space.inputs
-        before = self.request.subject.facts.get("held", [])
-        held = {"held": list(dict.fromkeys([*before, *(names[place] for place in self.held)]))} if self.held else {}
-        read: dict[str, list[str]] = {}
-        for lookup in self.lookups:
-            assert lookup.site is not None
-            read.setdefault(names[lookup.place], []).append(lookup.site[0])
-        return {**held, **({"embeddings": read} if read else {})}
-
 
 def with_slopes(request: Request, method: str) -> Places:
     """Return where each player has slopes. Refuse a request without any."""
-    subject: Any = request.subject
-    space = request.space
-    free = [place for place, owners in enumerate(space.segments) if bool((owners >= 0).any())]
-    owned = _owned_lookups(subject, space.segments)
-    lookups = tuple(owned.values())
-    read = {lookup.place for lookup in lookups}
+    subject, segments = request.subject, request.space.segments
+    free = [place for place, owners in enumerate(segments) if bool((owners >= 0).any())]
+    # The first lookup at each layer's call that reads what players own.
+    owned: dict[Site, Lookup] = {}
+    for lookup in subject.lookups():
+        if lookup.site and bool((_owners(segments, lookup) >= 0).any()):
+            owned.setdefault(lookup.site, lookup)
+    read = {lookup.place for lookup in owned.values()}
     held = tuple(place for place in free if not subject.real[place] and place not in read)
     if len(held) == len(free):
         subject.check_slopes(method, free)
-    if not lookups and not held:
-        return Places(request, subject, space.segments)
+    return _elsewhere(request, owned, held) if owned or held else Places(request, subject, segments)
+
+
+def _elsewhere(request: Request, owned: Mapping[Site, Lookup], held: tuple[int, ...]) -> Places:
+    """Return where players have slopes if some are of inputs that are looked up, or of whole numbers that are held."""
+    subject: Any = request.subject
+    space, lookups = request.space, tuple(owned.values())
+    names, facts, read = space.inputs, dict[str, Any](), dict[str, list[str]]()
+    if held:
+        before = subject.facts.get("held", [])
+        facts["held"] = list(dict.fromkeys([*before, *(names[place] for place in held)]))
+    for site, lookup in owned.items():
+        read.setdefault(names[lookup.place], []).append(site[0])
+    facts |= {"embeddings": read} if read else {}
     # Whole numbers that are looked up have slopes there alone.
     nobody = [torch.full_like(owners, NOBODY) for owners in space.segments]
     as_is = [owners if real else none for owners, real, none in zip(space.segments, subject.real, nobody, strict=True)]
@@ -105,16 +102,7 @@ def with_slopes(request: Request, method: str) -> Places:
     place_of = torch.full((len(space) + 1,), NOBODY, dtype=torch.int64)
     place_of[torch.tensor(left)] = torch.arange(len(left))
     request = replace(request, space=space.without(set(space.names) - {space.names[owner] for owner in left}))
-    return Places(request, seen, tuple(place_of[owners.cpu()] for owners in segments), lookups, held)
-
-
-def _owned_lookups(subject: Subject, segments: Tensors) -> dict[Site, Lookup]:
-    """Return the first lookup at each layer's call that reads what players own."""
-    owned: dict[Site, Lookup] = {}
-    for lookup in subject.lookups():
-        if lookup.site and bool((_owners(segments, lookup) >= 0).any()):
-            owned.setdefault(lookup.site, lookup)
-    return owned
+    return Places(request, seen, tuple(place_of[owners.cpu()] for owners in segments), lookups, held, facts)
 
 
 def _owners(segments: Sequence[Tensor], lookup: Lookup) -> Tensor:

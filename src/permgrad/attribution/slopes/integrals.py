@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,7 +83,7 @@ def integrate(request: Request, options: Mapping[str, Any], method: str) -> Expl
         # Rows that take a number of steps have settled with the first estimate.
         until = (tolerance, most) if steps is None else (np.inf, steps)
         # A block's estimates fit in memory beside a few batches of points.
-        size = max(1, min(4 * slopes.batch, _BLOCK_NUMBERS // max(lines.empty(1).numel(), 1)))
+        size = max(1, min(4 * slopes.batch, _BLOCK_NUMBERS // max(math.prod(lines.shape), 1)))
         for start in range(0, request.count, size):
             part = slice(start, min(start + size, request.count))
             rows = slopes.rows(part)
