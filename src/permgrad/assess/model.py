@@ -17,8 +17,6 @@ from permgrad.assess.rows import Rows
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.image_rows import explain_records, information_of
-from permgrad.attribution.missing import missing
-from permgrad.attribution.replace.scoring import stored_predictions
 from permgrad.attribution.request import Request
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.base.arrays import Array, Floats
@@ -282,7 +280,7 @@ class Foreign(EvaluatedModel):
             library: Any = type(self.rows.inputs).__module__.partition(".")[0]
             known = library in ("pandas", "polars", "pyarrow")
             inputs = subject.read(as_library(table, library) if known else table.to_numpy())
-        guess = np.asarray(stored_predictions(request, outputs_of(subject, inputs)), dtype=np.float64)
+        guess = np.asarray(subject.predicted(outputs_of(subject, inputs)), dtype=np.float64)
         guess = guess if self.output is None else column_of(guess, self.output)
         if subject.task == "multilabel":
             return np.column_stack([1 - guess, guess])
@@ -310,6 +308,8 @@ class Foreign(EvaluatedModel):
         """Return what the inputs of a network tell, if there are several and the target allows it."""
         if len(self.request.inputs) < 2 or not isinstance(self.model, nn.Module):
             return None
+        from permgrad.attribution.missing import missing  # few models have several inputs
+
         dropped = ("target", "groups", "sampling", "positive", "n_repeats")
         options = {name: value for name, value in self.options.items() if name not in dropped}
         options |= {"random_state": self.seed, "n_repeats": repeats}

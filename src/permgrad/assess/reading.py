@@ -13,7 +13,6 @@ from torch import Tensor, from_numpy, nn
 
 from permgrad.assess.model import EvaluatedModel, Foreign, Network, column_of
 from permgrad.assess.rows import Places, Rows
-from permgrad.attribution.replace.scoring import stored_predictions
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments, NoMethod
 from permgrad.attribution.request.reading import build_request
@@ -181,7 +180,7 @@ def _labels(rows: Any, table: pd.DataFrame | None) -> pd.DataFrame | None:
 def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
     """Return a model that permgrad did not train, with its predictions."""
     subject = request.subject
-    guess = np.asarray(stored_predictions(request, outputs_of(subject, request.inputs)), dtype=np.float64)
+    guess = np.asarray(subject.predicted(outputs_of(subject, request.inputs)), dtype=np.float64)
     if not np.isfinite(guess).all():
         raise InputError(
             "The model predicts NaN or infinity for some rows",

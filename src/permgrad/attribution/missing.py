@@ -18,7 +18,7 @@ from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.game import Game, loss_value
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
 from permgrad.attribution.replace.plays import EXACT_PLAYERS, Play
-from permgrad.attribution.replace.scoring import Judge, deal_groups, resolve_scorers, stored_predictions
+from permgrad.attribution.replace.scoring import Judge, deal_groups, resolve_scorers
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments, NoMethod
 from permgrad.attribution.request.reading import build_request
@@ -298,7 +298,7 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
 
     def value(outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:
         loss = loss_value(request)(outputs, rows, base)
-        return loss if scorers is None else np.concatenate([loss, stored_predictions(request, outputs)], axis=1)
+        return loss if scorers is None else np.concatenate([loss, request.subject.predicted(outputs)], axis=1)
 
     game = Game(request, value, joint=True)
     outputs = game.back_end.outputs()
@@ -360,7 +360,7 @@ def _sources(game: Game, outputs: Tensor, alone: dict[str, Booleans], progress: 
     """
     request, back_end = game.request, game.back_end
     assert isinstance(back_end, Blend), "joint games have no engine"
-    full, rows = stored_predictions(request, outputs), np.arange(request.count)
+    full, rows = request.subject.predicted(outputs), np.arange(request.count)
     classes = len(request.subject.class_names) if request.subject.task == "classification" else 0
     if not classes and full.shape[1] > 1:
         return None
@@ -371,7 +371,7 @@ def _sources(game: Game, outputs: Tensor, alone: dict[str, Booleans], progress: 
         for name, absent in alone.items():
             total = np.zeros_like(full)
             for donor in drawn:
-                total += stored_predictions(request, back_end.predict_one(rows, np.full(len(rows), donor), absent))
+                total += request.subject.predicted(back_end.predict_one(rows, np.full(len(rows), donor), absent))
                 progress.advance(len(rows))
             present[name] = total / len(drawn)
     truth = np.asarray(request.y if request.classes is None else request.classes)

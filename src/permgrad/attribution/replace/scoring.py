@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from permgrad.attribution.explanation import Explanation
@@ -134,8 +133,8 @@ def explain_scores(request: Request, method: str) -> Explanation:
     chosen = loss_game(method)
     assert chosen is not None, "every method that takes scores is a loss game"
     request, plays = chosen.game(request)
-    game = Game(request, lambda outputs, _rows, _base: stored_predictions(request, outputs), plays.fixed)
-    judge = Judge(request, scorers, stored_predictions(request, game.back_end.outputs()))
+    game = Game(request, lambda outputs, _rows, _base: request.subject.predicted(outputs), plays.fixed)
+    judge = Judge(request, scorers, request.subject.predicted(game.back_end.outputs()))
     shape = (len(request.space), len(scorers), len(plays.names))
     mean, std, effective = np.zeros(shape), np.zeros(shape), np.ones(shape)
     with Progress(len(plays.plays), f"{method}, scores", request.progress) as progress:
@@ -174,14 +173,6 @@ def _changes(play: Play) -> Play:
     count = len(play.mask)
     steps = np.stack([np.arange(count), np.full(count, -1)], axis=1)
     return replace(play, names=("changes",), combine=np.eye(count)[None], steps=(steps,))
-
-
-def stored_predictions(request: Request, outputs: torch.Tensor) -> Floats:
-    """Return the predictions of raw outputs: probabilities ``(b, classes or labels)``, or numbers in y's units."""
-    subject, wide = request.subject, outputs.double()
-    regression = subject.task == "regression"
-    values: Floats = (subject.readout(wide, "probability") if regression else subject.probabilities(wide)).cpu().numpy()
-    return values[:, list(subject.loss_columns)] if subject.loss_columns else values
 
 
 class Judge:
