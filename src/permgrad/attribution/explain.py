@@ -164,7 +164,9 @@ def explain(
             request = build_request(arguments, chosen, name)
             explanation = chosen(request) if request.scoring is None else _explain_scores(request, name)
             explanation.meta["digests"] = digests_of(request)
-        explanation.meta.update(_options_kept(arguments.options))
+        kept = {name: value for name, value in arguments.options.items() if _is_plain(value)}
+        lost = [name for name in arguments.options if name not in kept]
+        explanation.meta.update(({"options": kept} if kept else {}) | ({"options_not_kept": lost} if lost else {}))
         return explanation
 
 
@@ -205,16 +207,10 @@ def _explain_on(engine: Any, arguments: Arguments) -> Explanation:
     return explain_on(made, build_request(arguments, chosen, name), name)
 
 
-def _options_kept(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that JSON can store, and the names of the others, for an explanation's ``meta``."""
-
-    def plain(value: Any) -> bool:
-        if isinstance(value, (list, tuple)):
-            return all(map(plain, value))
-        if isinstance(value, dict):
-            return all(isinstance(key, str) and plain(one) for key, one in value.items())
-        return value is None or type(value) in (bool, int, float, str)
-
-    kept = {name: value for name, value in options.items() if plain(value)}
-    lost = [name for name in options if name not in kept]
-    return ({"options": kept} if kept else {}) | ({"options_not_kept": lost} if lost else {})
+def _is_plain(value: Any) -> bool:
+    """Return whether JSON can store an option of a call."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(one) for key, one in value.items())
+    return value is None or type(value) in (bool, int, float, str)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from permgrad.attribution.maps.drawn import Picture, weighted_maps
+from permgrad.attribution.maps.drawn import Picture, Read, enlarged, weighted_maps
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiating, output_gradients
@@ -29,7 +29,6 @@ from permgrad.attribution.subject.positions import (
     name_of,
     tensors_in,
 )
-from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError
 from permgrad.models.network.blocks import ACTIVATIONS
@@ -393,8 +392,8 @@ class CalledMaps:
         self.modality = tuple(space.modality[owner] for owner in self._owners)
         self.batch = batch_size(request, numbers)
 
-    def read(self, part: slice) -> tuple[list[Tensor], list[Tensor], list[tuple[int, ...]], Tensor]:
-        """Return for each image input its maps ``(b, targets, *cells)``, images and size, and all outputs."""
+    def read(self, part: slice) -> Read:
+        """Return the maps, and their means over each player's positions. All channels of a pixel share its value."""
         request, places = self.request, list(self._places.values())
         subject: Any = request.subject
         rows = copied_rows(subject, request.inputs, part)
@@ -421,28 +420,22 @@ class CalledMaps:
             activations = [listener.values[place.call] for place in places]
             constant_sum = subject.sum_is_constant(request.output)
             gradients = output_gradients(outputs, request.targets, activations, constant_sum=constant_sum)
-        maps = []
-        with torch.no_grad():
-            for place, value, gradient in zip(places, activations, gradients, strict=True):
-                take = place.cells.take if place.cells is not None else Tensor.detach
+        maps, large, spread = [], [], []
+        for (number, place), value, gradient in zip(self._places.items(), activations, gradients, strict=True):
+            take, shape = place.cells.take if place.cells is not None else Tensor.detach, self._shapes[number]
+            with torch.no_grad():
                 cells = weighted_maps(
                     take(value.detach()), take(gradient), self.options["variant"], relu=self.options["relu"]
                 )
-                maps.append(cells.float())
-        sizes = [self._shapes[place].size for place in self._places]
-        return maps, [rows[place] for place in self._places], sizes, outputs.detach()
-
-    def values(self, part: slice, maps: Sequence[Tensor]) -> Floats:
-        """Return the means over each player's positions. All channels of a pixel share its value."""
-        spread = []
-        for place, large in zip(self._places, maps, strict=True):
-            channels = self._shapes[place].channels
-            if channels is not None:
-                shape = (*large.shape[:2], *self.request.inputs[place].shape[1:])
-                large = large.unsqueeze(2 + channels).expand(shape)  # noqa: PLW2901 — the same map
-            spread.append(large.flatten(0, 1))
+            maps.append(cells.float())
+            wide = enlarged(maps[-1], shape.size, self.options["upsample"])
+            large.append(wide)
+            if shape.channels is not None:
+                wide = wide.unsqueeze(2 + shape.channels).expand(*wide.shape[:2], *request.inputs[number].shape[1:])
+            spread.append(wide.flatten(0, 1))
         means = self._space.sums(spread)[:, self._owners] / self._sizes
-        return means.unflatten(0, (part.stop - part.start, -1)).transpose(1, 2).cpu().numpy()
+        values = means.unflatten(0, (part.stop - part.start, -1)).transpose(1, 2).cpu().numpy()
+        return Read(maps, large, [rows[number] for number in self._places], values, outputs.detach())
 
     def facts(self) -> dict[str, Any]:
         """Return the layers, which inputs have no map, and how many maps are all zero."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -72,6 +72,16 @@ class Picture:
             if self.stored is True or (self.stored == "auto" and numbers <= KEPT_NUMBERS):
                 self.kept.setdefault(key, np.zeros((count, *array.shape[1:]), dtype=np.float32))
                 self.kept[key][part] = array.float().cpu().numpy()
+
+
+class Read(NamedTuple):
+    """What is read of some rows, the first three for each image input."""
+
+    maps: list[Tensor]  # ``(b, targets, *cells)``
+    large: list[Tensor]  # the same at the image's size
+    images: list[Tensor]  # without channels if the network draws them
+    values: Floats  # ``(b, players, targets)``
+    outputs: Tensor  # all of them
 
 
 # ---- pictures that a hybrid network draws -------------------------------------------------------------------------
@@ -170,25 +180,22 @@ class DrawnMaps:
             )
         self._mass, self._reached = np.zeros((2, request.count, len(request.targets)))
 
-    def read(self, part: slice) -> tuple[list[Tensor], list[Tensor], list[tuple[int, ...]], Tensor]:
-        """Return the maps, the images without their channels and their size, and all outputs."""
+    def read(self, part: slice) -> Read:
+        """Return the maps, and the mass on each player's share of the pixels, NaN if a user's function draws them."""
         request, options = self.request, self.options
         (rows,) = copied_rows(request.subject, request.inputs, part)
         subject, output = request.subject, request.output
         maps, outputs, images = class_maps(
             subject, rows, self.layer, output, request.targets, options["variant"], relu=options["relu"]
         )
-        return [maps], [images.mean(dim=1)], [tuple(images.shape[2:])], outputs
-
-    def values(self, part: slice, maps: Sequence[Tensor]) -> Floats:
-        """Return the mass on each player's share of the pixels, NaN if a function of the user draws the images."""
-        large = maps[0].flatten(2)
-        if self._shares is None:
-            return np.full((len(large), len(self.names), large.shape[1]), np.nan)
-        size, shares = large.abs(), self._shares.to(large)
-        self._mass[part] = size.sum(dim=2).double().cpu().numpy()
-        self._reached[part] = (size @ (shares.sum(dim=0) > 0).to(size)).double().cpu().numpy()
-        return (large @ shares.T).transpose(1, 2).double().cpu().numpy()
+        large = enlarged(maps, tuple(images.shape[2:]), options["upsample"])
+        flat, values = large.flatten(2), np.full((len(rows), len(self.names), len(request.targets)), np.nan)
+        if self._shares is not None:
+            size, shares = flat.abs(), self._shares.to(flat)
+            self._mass[part] = size.sum(dim=2).double().cpu().numpy()
+            self._reached[part] = (size @ (shares.sum(dim=0) > 0).to(size)).double().cpu().numpy()
+            values = (flat @ shares.T).transpose(1, 2).double().cpu().numpy()
+        return Read([maps], [large], [images.mean(dim=1)], values, outputs)
 
     def facts(self) -> dict[str, Any]:
         """Return the layer, the share of the mass that lies on no feature's pixels, and how many maps are all zero."""

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from permgrad.attribution.players.space import NOBODY
 from permgrad.attribution.request import Request
-from permgrad.attribution.slopes.references import Reference, reference_rows
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.lookups import Lookup, Site
 from permgrad.attribution.subject.subject import Subject
@@ -34,28 +33,6 @@ class Places:
     lookups: tuple[Lookup, ...] = ()
     held: tuple[int, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
-
-    def reference(self, choice: Any, most: int, reference_class: Any = None) -> Reference:
-        """Return the reference of rows. For zeros it is the id of padding, with held inputs as in the first row.
-
-        Only the vectors of a lookup are read, so that held inputs merely let the network run.
-        """
-        reference = reference_rows(self.request, choice, most, reference_class)
-        if reference.name != "zeros" or not (self.lookups or self.held):
-            return reference
-        rows, words = list(reference.rows), reference.words
-        subject: Any = self.request.subject
-        read = {lookup.place for lookup in self.lookups}
-        # What follows the user's inputs says which places are padded, none in a reference.
-        for place in range(len(subject.form.leaves)):
-            if not (subject.real[place] or place in read):
-                rows[place] = self.request.inputs[place][:1].clone()
-        for lookup in self.lookups:
-            if not rows[lookup.place].is_floating_point():
-                rows[lookup.place] = torch.full_like(rows[lookup.place], lookup.pad or 0)
-                name = self.request.space.inputs[lookup.place]
-                words += f", {name} at {'the padding id' if lookup.pad is not None else 'id'} {lookup.pad or 0}"
-        return replace(reference, rows=tuple(rows), words=words)
 
 
 def with_slopes(request: Request, method: str) -> Places:

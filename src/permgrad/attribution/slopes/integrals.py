@@ -14,6 +14,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, differentiable
 from permgrad.attribution.slopes.lines import GradientIntegral, Lines, SampledIntegral, SecantIntegral
+from permgrad.attribution.slopes.references import reference_rows
 from permgrad.attribution.slopes.secants import SecantLines
 from permgrad.attribution.slopes.slopes import Additive, Slopes
 from permgrad.base.arrays import Floats
@@ -58,8 +59,8 @@ def integrate(request: Request, options: Mapping[str, Any], method: str) -> Expl
     """Return the integrated gradients of any network, with all options of ``IntegratedGradients`` or ``samples``."""
     slopes, samples = Slopes(request, method, by_path=True), options.get("samples")
     steps = options["steps"] if samples is None else samples
-    reference = slopes.places.reference(options["baseline"], int(options["references"]), options["reference_class"])
-    result = Additive(slopes, reference)
+    averaged = int(options["references"])
+    result = Additive(slopes, reference_rows(slopes.places, options["baseline"], averaged, options["reference_class"]))
     subject, most = request.subject, int(options["max_steps"])
     qualities: list[Floats] = []
     with (
@@ -67,7 +68,7 @@ def integrate(request: Request, options: Mapping[str, Any], method: str) -> Expl
         subject.open(),
         differentiable(subject),
     ):
-        references = slopes.rows(slice(None), reference.rows)
+        references = slopes.rows(slice(None), result.reference.rows)
         # The fastest way that serves the network.
         fixed = SampledIntegral if samples is not None else GradientIntegral
         lines: Lines | None = fixed(slopes, references, steps) if steps is not None else None
