@@ -13,7 +13,7 @@ from torch import nn
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.method.mixed import explain_mixed
-from permgrad.attribution.request import Request, refuse_interactions
+from permgrad.attribution.request import refuse_interactions
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.result import digests_of
@@ -162,19 +162,17 @@ def explain(
         # Captum's hooks on a network affect every call of it, also those that read it.
         with nullcontext() if isinstance(arguments.method, str) else captum_turn:
             request = build_request(arguments, chosen, name)
-            explanation = chosen(request) if request.scoring is None else _explain_scores(request, name)
+            if request.scoring is None:
+                explanation = chosen(request)
+            else:
+                from permgrad.attribution.replace.scoring import explain_scores  # scikit-learn is slow to load
+
+                explanation = explain_scores(request, name)
             explanation.meta["digests"] = digests_of(request)
         kept = {name: value for name, value in arguments.options.items() if _is_plain(value)}
         lost = [name for name in arguments.options if name not in kept]
         explanation.meta.update(({"options": kept} if kept else {}) | ({"options_not_kept": lost} if lost else {}))
         return explanation
-
-
-def _explain_scores(request: Request, name: str) -> Explanation:
-    # Imported here, for scikit-learn is slow to load.
-    from permgrad.attribution.replace.scoring import explain_scores
-
-    return explain_scores(request, name)
 
 
 def _explain_on(engine: Any, arguments: Arguments) -> Explanation:

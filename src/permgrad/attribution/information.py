@@ -204,8 +204,10 @@ class Sources:
         # Shares of an information that may be 0 are undefined.
         if not _exceeds(max(amounts), np.array(chance), 1 - confidence):
             frame[["share", "ci_low", "ci_high"]] = np.nan
-        if self.classes:  # no source tells more than the target holds
-            held = entropy_of(np.bincount(self.y, weights).astype(np.float64))
+        if self.classes:  # no source tells more than the target holds, its entropy
+            classes = np.bincount(self.y, weights).astype(np.float64)
+            shares = classes[classes > 0] / classes.sum()
+            held = max(0.0, -float((shares * np.log2(shares)).sum()))
             frame["bits"] *= min(1.0, held / max(frame["bits"].sum(), held, np.finfo(np.float64).tiny))
         return frame
 
@@ -251,12 +253,6 @@ def _exceeds(amount: float, chance: Floats, level: float) -> bool:
     if variance == 0:
         return amount > mean
     return bool(gamma.sf(amount, mean**2 / variance, scale=variance / mean) < level)
-
-
-def entropy_of(weights: Floats) -> float:
-    """Return the entropy of a distribution in bits."""
-    shares = weights[weights > 0] / weights.sum()
-    return max(0.0, -float((shares * np.log2(shares)).sum()))
 
 
 def _levels(predictions: Floats, seed: int) -> Integers:

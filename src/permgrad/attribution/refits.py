@@ -152,12 +152,6 @@ class _Estimate:
     correlation: Floats | None
     first: Floats
 
-    @classmethod
-    def undefined(cls, features: int) -> _Estimate:
-        """Return that of an output which some refit could not measure: a class without rows."""
-        missing = np.full(features, np.nan)
-        return cls(missing, missing, missing, missing, None, missing)
-
 
 def _estimate(value: Floats, effects: _Effects, design: RefitDesign, seed: int) -> _Estimate:
     halves = effects.fits[design.folds :] - effects.fits[design.folds :].mean(axis=0)
@@ -229,10 +223,11 @@ def combine(fits: Sequence[Explanation], design: RefitDesign, seed: int, facts: 
     """Return the explanation of the procedure from those of its refits, in the order of the design."""
     first, confidence = fits[0], float(fits[0].meta["confidence"])
     value = np.tensordot(design.weights, np.stack([fit.values for fit in fits]), axes=1)
+    # Some refit could not measure an output: a class without rows.
+    missing = np.full(len(value), np.nan)
+    undefined = _Estimate(missing, missing, missing, missing, None, missing)
     estimates = [
-        _estimate(column, _divided(fits, design, output), design, seed)
-        if np.isfinite(column).all()
-        else _Estimate.undefined(len(column))
+        _estimate(column, _divided(fits, design, output), design, seed) if np.isfinite(column).all() else undefined
         for output, column in enumerate(value.T)
     ]
     std, count, within, between = (

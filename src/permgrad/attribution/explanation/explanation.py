@@ -177,12 +177,13 @@ class Explanation:
             ('a × b',)
         """
         orders, single = self.order, is_whole(order) and order == 1
-        wanted = orders.min() if single and len(orders) else order
-        places = np.flatnonzero(orders == wanted) if is_whole(order) else np.empty(0, np.intp)
-        if not len(places) and (self.members or not single):
+        if single and not self.members:
+            return self
+        places = np.flatnonzero(orders == (min(orders) if single else order if is_whole(order) else 0))
+        if not len(places):
             raise no_order(np.unique(orders).tolist(), order)
-        players = orders[places].max(initial=1) == 1
-        if not self.members or (len(places) == len(self.names) and not players):
+        players = orders[places][0] == 1
+        if len(places) == len(self.names) and not players:
             return self
         some: dict[str, Any] = {}
         for name in ("values", "std", "low", "high", "p_values"):

@@ -271,7 +271,11 @@ def _last_maps(
     while pending and behind:
         some = candidates[max(0, behind - size) : behind][::-1]
         behind, size = max(0, behind - size), 2 * size
-        slopes = _slopes_at(total, [heard.value for heard in some])
+        slopes: Sequence[Tensor | None] = [None] * len(some)
+        if total is not None:
+            with differentiating():
+                values = [heard.value for heard in some]
+                slopes = torch.autograd.grad(total, values, retain_graph=True, allow_unused=True)
         for place in list(pending):
             for heard, slope in zip(some, slopes, strict=True):
                 cells = _cells(listener, heard.value, place)
@@ -296,14 +300,6 @@ def _candidates(listener: _Listener, rows: int, *, before_activation: bool) -> l
         if heard.version == _version(heard.value) and heard.value.requires_grad and len(heard.value) == rows
         and not hands_on(heard.function) and heard.function not in skipped
     ]  # fmt: skip
-
-
-def _slopes_at(total: Tensor | None, values: Sequence[Tensor]) -> Sequence[Tensor | None]:
-    """Return the slopes of a total at values, None if it does not depend on one, or if there is no total."""
-    if total is None:
-        return [None] * len(values)
-    with differentiating():
-        return torch.autograd.grad(total, values, retain_graph=True, allow_unused=True)
 
 
 def _named(

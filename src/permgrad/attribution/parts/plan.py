@@ -42,18 +42,8 @@ Form = Literal["tidy", "wide"]
 WIDE = ("row", "class", "prediction", "base")
 #: Arguments of ``pg.explain`` for a table in parts too. Those with another name in a plan's facts come last.
 _ELSEWHERE = ("background", "scoring", "sample_weight", "random_state")
-_SHARED = (
-    "target",
-    "output",
-    "level",
-    "groups",
-    "sampling",
-    "loss",
-    "confidence",
-    "n_repeats",
-    "batch_size",
-    "positive",
-)
+_SHARED = ("target", "output", "level", "groups", "sampling", "loss", "confidence", "n_repeats", "batch_size",
+           "positive")  # fmt: skip
 #: Cells of a frame that are held at a time, numbers of a local explanation, and rows whatever the cells.
 _CELLS, _NUMBERS = 2_000_000, 2_000_000
 _FEWEST_ROWS, _MOST_ROWS = 256, 50_000
@@ -95,7 +85,10 @@ class StreamPlan:
 
     def facts(self) -> dict[str, Any]:
         """Return what identifies the explanation, as JSON: equal facts give equal numbers."""
-        arguments = self.arguments
+        arguments, background = self.arguments, self.arguments.background
+        if isinstance(background, EncodedBackground):
+            donors = np.ascontiguousarray(background.rows)
+            background = [list(donors.shape), hashlib.sha256(donors.tobytes()).hexdigest()]
         return plain(
             {
                 "permgrad": __version__,
@@ -107,7 +100,7 @@ class StreamPlan:
                 "y": arguments.y,
                 "na_codes": self.na_codes,
                 "weight": arguments.sample_weight,
-                "background": _background_facts(arguments.background),
+                "background": _identified(background),
                 "form": self.form if self.is_local else None,
                 "sample": self.sample,
                 "model": self.model,
@@ -241,8 +234,12 @@ def make_plan(
     check_choice("form", form, ("tidy", "wide"))
     of_method = {name: value for name, value in options.items() if is_ours or name not in PREDICTOR_OPTIONS}
     _check_streamable(arguments, form, resolve_options(chosen(), method, of_method))
-    if not is_ours:
-        _check_rows(arguments.background)
+    if not is_ours and (not isinstance(arguments.background, pd.DataFrame) or not len(arguments.background)):
+        raise InputError(
+            "A predictor on a table in parts needs a background",
+            hint="Pass background= a pandas frame of some rows, with the columns and types that the predictor takes",
+            code="PG005",
+        )
     features = tuple(map(str, model.preprocessor_.feature_names_in_ if is_ours else arguments.background.columns))
     _check_table(table, features, {"y": y, "sample_weight": arguments.sample_weight})
     known = None
@@ -300,15 +297,6 @@ def _check_model(model: Any) -> bool:
     return is_ours
 
 
-def _check_rows(background: Any) -> None:
-    if not isinstance(background, pd.DataFrame) or not len(background):
-        raise InputError(
-            "A predictor on a table in parts needs a background",
-            hint="Pass background= a pandas frame of some rows, with the columns and types that the predictor takes",
-            code="PG005",
-        )
-
-
 def _as_in(background: Any, rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows in the types of a predictor's background, or unchanged for an estimator."""
     if not isinstance(background, pd.DataFrame):
@@ -330,13 +318,6 @@ def _as_in(background: Any, rows: pd.DataFrame) -> pd.DataFrame:
                 code="PG038",
             ) from error
     return rows
-
-
-def _background_facts(background: Any) -> Any:
-    if isinstance(background, pd.DataFrame):
-        return _identified(background)
-    donors = np.ascontiguousarray(background.rows)
-    return [list(donors.shape), hashlib.sha256(donors.tobytes()).hexdigest()]
 
 
 def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, Any]) -> None:

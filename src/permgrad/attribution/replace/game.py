@@ -213,20 +213,19 @@ def play_losses(request: Request, plays: Plays, label: str) -> Played:
     """
     if request.engine is not None:
         return request.engine(request, plays, label)
-    tolerance, scale = request.options.get("tolerance"), loss_scale(request)
+    tolerance: Any = request.options.get("tolerance")
+    scale = loss_scale(request)
     game = Game(request, loss_value(request), plays.fixed)
     outputs = game.back_end.outputs()
     collector = MomentCollector(game, *receiver_classes(request, outputs), len(plays.names))
-    wanted = None if tolerance is None else float(tolerance) * scale
 
     def is_narrow(play: Play) -> bool:
         tables = [estimated(collector.moments[name], request.confidence) for name in play.names]
-        return all((high[0] - low[0]) / 2 <= wanted for _, _, low, high, _ in tables)
+        return all((high[0] - low[0]) / 2 <= float(tolerance) * scale for _, _, low, high, _ in tables)
 
-    looks = None
-    if request.options.get("ensure_top") is not None:
-        looks = looks_of(request.options, request.space.names, request.confidence)
-    rounds = looks.looks if looks else (request.n_repeats,) if wanted is None else doubled(request.n_repeats)
+    top = request.options.get("ensure_top") is not None
+    looks = looks_of(request.options, request.space.names, request.confidence) if top else None
+    rounds = looks.looks if looks else (request.n_repeats,) if tolerance is None else doubled(request.n_repeats)
     repeats = dict.fromkeys(request.space.names, 0)
     waiting = list(plays.plays)
     with Progress(len(waiting) * rounds[0 if looks else -1] * request.count, label, request.progress) as progress:
@@ -238,7 +237,7 @@ def play_losses(request: Request, plays: Plays, label: str) -> Played:
             if looks is not None:
                 names = set(looks.in_question(estimates_of(request.space.names, collector.moments)))
                 waiting = [play for play in plays.plays if names & set(play.names)]
-            elif wanted is not None:
+            elif tolerance is not None:
                 waiting = [play for play in waiting if not is_narrow(play)]
             if not waiting:
                 break

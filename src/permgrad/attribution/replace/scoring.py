@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval, two_parts
 from permgrad.attribution.replace.game import Game
-from permgrad.attribution.replace.plays import Play, loss_game
+from permgrad.attribution.replace.plays import loss_game
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.result import build, by_quantity
 from permgrad.base.arrays import Array, Floats, Integers
@@ -140,8 +140,12 @@ def explain_scores(request: Request, method: str) -> Explanation:
     with Progress(len(plays.plays), f"{method}, scores", request.progress) as progress:
         for play in plays.plays:
             parts: list[Pairs] = []
+            # Each coalition's change of the predictions: scores are no means over rows.
+            count = len(play.mask)
+            steps = (np.stack([np.arange(count), np.full(count, -1)], axis=1),)
+            changes_of = replace(play, names=("changes",), combine=np.eye(count)[None], steps=steps)
             game.play(
-                [_changes(play)],
+                [changes_of],
                 range(request.n_repeats),
                 lambda _player, *pairs: parts.append(pairs),  # noqa: B023 — played at once
                 Progress(0, "", mode=False),
@@ -166,13 +170,6 @@ def explain_scores(request: Request, method: str) -> Explanation:
         maps={},
         **by_quantity(plays.names, mean, std, low, high, p_values),
     )
-
-
-def _changes(play: Play) -> Play:
-    """Return the play that keeps each coalition's change of the predictions: scores are no means over rows."""
-    count = len(play.mask)
-    steps = np.stack([np.arange(count), np.full(count, -1)], axis=1)
-    return replace(play, names=("changes",), combine=np.eye(count)[None], steps=(steps,))
 
 
 class Judge:

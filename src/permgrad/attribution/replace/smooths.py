@@ -63,13 +63,8 @@ class Curve:
         left = raw - line @ self._line
         _, sizes, turn = np.linalg.svd(left, full_matrices=False)
         largest = float(sizes[0]) if len(sizes) else 0.0
-        kept_count = int((sizes > 1e-4 * largest).sum()) if largest > 0 else 0
-        self._turn = turn[:kept_count].T * (np.sqrt(len(values)) / largest if largest > 0 else 0.0)
-
-    @property
-    def width(self) -> int:
-        """Number of functions."""
-        return int(self._turn.shape[1])
+        self.width = int((sizes > 1e-4 * largest).sum()) if largest > 0 else 0  # number of functions
+        self._turn = turn[: self.width].T * (np.sqrt(len(values)) / largest if largest > 0 else 0.0)
 
     def _raw(self, values: Floats) -> Floats:
         inside = np.clip(values, self.low, self.high)

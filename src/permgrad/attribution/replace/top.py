@@ -56,10 +56,8 @@ class TopLooks:
             certain = 1 - (1 - self.confidence) / len(self.looks)
             result = compared(values, std, None, now.freedom, certain)
         else:
-            looks, correlation = (
-                Looks(share[order], now.repeats[order], self.looks),
-                now.correlation[np.ix_(order, order)],
-            )
+            looks = Looks(share[order], now.repeats[order], self.looks)
+            correlation = now.correlation[np.ix_(order, order)]
             result = compared(values, std, correlation, now.freedom, self.confidence, looks)
         first, second = np.triu_indices(len(order), 1)
         unclear = ~result.above[first, second] & (first < self.top)
@@ -120,11 +118,9 @@ def top_words(facts: Mapping[str, Any], confidence: float) -> str:
         f"{listed(names, 5)} (ranks {low}–{high})"
         for names, (low, high) in zip(facts["ties"], facts["ranks"], strict=True)
     ]
-    more = (
-        f"Raise max_repeats above {facts['max_repeats']}"
-        if facts["more_draws_help"]
-        else "More draws would not help: explain more rows"
-    )
+    more = "More draws would not help: explain more rows"
+    if facts["more_draws_help"]:
+        more = f"Raise max_repeats above {facts['max_repeats']}"
     return f"The order of the first {top} is not certain at {level}. Not told apart: {'; '.join(groups)}. {more}"
 
 

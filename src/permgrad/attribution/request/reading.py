@@ -37,7 +37,8 @@ from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.row_target import each_row_by_itself
-from permgrad.attribution.subject.tokens import Roles, find_roles, follow_masks, read_texts, replaced, with_tokens
+from permgrad.attribution.subject.tokens import Roles, find_roles, follow_masks, replaced, vocabulary_of, with_tokens
+from permgrad.attribution.subject.words import as_tokens
 from permgrad.base.arrays import Floats32
 from permgrad.base.errors import InputError, listed
 from permgrad.base.late import is_frame
@@ -138,7 +139,8 @@ def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mappi
     outputs = {key: settings.get(key) for key in ("head", "output_kind", "task", "class_names", "reduce")}
     outputs["task"] = outputs["task"] or task_of_loss(arguments.loss)
     tokenizer, replacement = settings.get("tokenizer"), settings.get("replace", "donor")
-    given, texts, added = read_texts(arguments.model, arguments.inputs, tokenizer)
+    pad = vocabulary_of(arguments.model, tokenizer).pad or 0
+    given, texts, added = as_tokens(arguments.inputs, tokenizer, arguments.model, pad)
     subject = NetworkSubject(arguments.model, given, arguments.y, **outputs)
     layer, segments, readings = settings.get("layer"), settings.get("segments"), subject.readings()
     if arguments.sampling == "conditional":

@@ -128,17 +128,16 @@ def _tolerance(slopes: Slopes, lines: Lines, chosen: float | None) -> float:
 def _general_lines(slopes: Slopes, references: Tensors, scale: Tensor, most: int) -> Lines:
     """Return the faster way for any network, found on background rows and never on the rows explained."""
     secants = SecantIntegral(slopes, references, most)
-    if with_fewer(_PROBE_ROWS, lambda count: secants.complete(_probe(slopes, references, count), scale)):
-        return secants
-    return GradientIntegral(slopes, references)
 
+    def suits(count: int) -> bool:
+        rows = slopes.rows(slice(0, count), slopes.request.donors)
+        start = slopes.at_reference(rows, [tensor[:1] for tensor in references])
+        if all(torch.equal(start[place], rows[place]) for place in slopes.free):
+            # The background is the reference itself.
+            rows = slopes.rows(slice(0, count))
+        return secants.complete(rows, scale)
 
-def _probe(slopes: Slopes, references: Tensors, count: int) -> Tensors:
-    """Return a few background rows, or rows explained if the background is the reference itself."""
-    rows = slopes.rows(slice(0, count), slopes.request.donors)
-    start = slopes.at_reference(rows, [tensor[:1] for tensor in references])
-    moves = any(not torch.equal(start[place], rows[place]) for place in slopes.free)
-    return rows if moves else slopes.rows(slice(0, count))
+    return secants if with_fewer(_PROBE_ROWS, suits) else GradientIntegral(slopes, references)
 
 
 def _bases(slopes: Slopes, rows: Tensors, references: Tensors) -> Tensor:

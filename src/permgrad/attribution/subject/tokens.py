@@ -167,11 +167,6 @@ def _away(name: str) -> int:
     return 1 if "pad" in name.lower() else 0
 
 
-def read_texts(module: nn.Module, inputs: Any, tokenizer: Any) -> tuple[Any, dict[str, list[Tokens]], list[str]]:
-    """Return inputs with texts as token ids, their tokens by the input's name, and the masks that were added."""
-    return as_tokens(inputs, tokenizer, module, vocabulary_of(module, tokenizer).pad or 0)
-
-
 # ---- a network's rows with tokens ------------------------------------------------------------------------------------
 
 

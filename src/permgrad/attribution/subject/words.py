@@ -163,17 +163,13 @@ def as_tokens(
             continue
         key = usual if name not in parameters and usual == "input_ids" else name
         rows = [tokenise(text, tokenizer) for text in value]
-        filled[key], there = padded([row.ids for row in rows], pad, left=pads_left(tokenizer))
+        left = getattr(tokenizer, "padding_side", "right") == "left"
+        filled[key], there = padded([row.ids for row in rows], pad, left=left)
         texts[key] = rows
         if "attention_mask" in parameters and "attention_mask" not in inputs:
             filled["attention_mask"] = there
             added.append("attention_mask")
     return filled, texts, added
-
-
-def pads_left(tokenizer: Any) -> bool:
-    """Return whether padding stands before the text."""
-    return getattr(tokenizer, "padding_side", "right") == "left"
 
 
 def padded(rows: Sequence[Integers], pad: int, *, left: bool) -> tuple[Tensor, Tensor]:

@@ -60,19 +60,11 @@ class ShapleyGame(CoalitionGame):
         # The softmax of log-probabilities are the probabilities, so that every loss of logits can be used.
         averaged = subject.probabilities(flat).reshape(*outputs.shape[:2], -1).mean(dim=1)
         if subject.task == "multilabel":
-            labels = OutputForm(
-                "multilabel",
-                "probabilities",
-                subject.count,
-                (),
-                subject.output_names,
-                loss_columns=subject.loss_columns,
-            )
-            unchanged = subject.probabilities(base)
-            lost = (
-                labels.divergence_rows(averaged, unchanged) if y is None else labels.loss_rows(averaged, y[rows], loss)
-            )
-            return -lost[:, None]
+            names, columns = subject.output_names, subject.loss_columns
+            labels = OutputForm("multilabel", "probabilities", subject.count, (), names, loss_columns=columns)
+            if y is None:
+                return -labels.divergence_rows(averaged, subject.probabilities(base))[:, None]
+            return -labels.loss_rows(averaged, y[rows], loss)[:, None]
         logarithm = averaged.clamp_min(_TINY).log()
         if y is not None:
             of_rows = find_loss(loss)(logarithm, torch.as_tensor(y[rows], device=logarithm.device))
