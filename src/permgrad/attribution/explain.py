@@ -147,9 +147,8 @@ def explain(
     if isinstance(inputs, (str, os.PathLike)) and not isinstance(model, nn.Module):
         from permgrad.attribution.parts.stream import explain_stream
 
-        further = {
-            name: value for name, value in vars(arguments).items() if name not in ("model", "inputs", "y", "options")
-        }
+        known = ("model", "inputs", "y", "options")
+        further = {name: value for name, value in vars(arguments).items() if name not in known}
         return explain_stream(model, inputs, y, **arguments.options, **further)
     tell_of_other_order(inputs, y=y, sample_weight=sample_weight)
     engine = arguments.options.pop("engine", "local")

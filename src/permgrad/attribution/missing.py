@@ -258,9 +258,7 @@ def missing(
 
 def _modalities(space: PlayerSpace, held: Sequence[str]) -> PlayerSpace:
     """Return the space of modalities and groups that may be missing, or refuse it."""
-    remaining = {
-        name: modality for name, modality in zip(space.names, space.modality, strict=True) if name not in space.groups
-    }
+    remaining = {name: of for name, of in zip(space.names, space.modality, strict=True) if name not in space.groups}
     clash = [name for name in space.groups if name in remaining.values()]
     if clash:
         raise InputError(
@@ -306,8 +304,12 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
     judge = None if scorers is None else Judge(request, scorers, base[:, 1:])
     pairs = count * request.n_repeats * base.shape[1]
     size = len(absent) if judge is None else max(1, _KEPT // pairs)
-    rows, nobody = np.arange(count), np.full(count, NO_DONOR, dtype=np.int64)
-    parts = [_as_it_is(request, judge, base, rows, nobody)]
+    # Mean, standard error and effective number of rows of the model itself, ``(3, measures, 1)``, then of subsets.
+    parts = [np.array(mean_over_rows(base[:, 0], request.sample_weight), dtype=np.float64)[:, None, None]]
+    if judge is not None:
+        nobody = np.full(count, NO_DONOR, dtype=np.int64)
+        unchanged = judge.scores((np.arange(count), nobody, np.zeros((count, 1, base.shape[1] - 1))))
+        parts = [np.concatenate([*parts, np.stack(unchanged)], axis=1)]
     alone = _one_and_others(request)
     work = -(-(len(absent) - 1) // size) + len(alone)
     with Progress(count * request.n_repeats * work, "missing", request.progress) as progress:
@@ -378,15 +380,6 @@ def _sources(game: Game, outputs: Tensor, alone: dict[str, Booleans], progress: 
     truth = truth.astype(np.int64) if classes else truth.reshape(-1).astype(np.float64)
     groups = deal_groups(request.count, request.seed, "rows", truth if classes else None)
     return Sources(truth, full, present, groups, request.sample_weight, classes, request.seed)
-
-
-def _as_it_is(request: Request, judge: Judge | None, base: Floats, rows: Integers, nobody: Integers) -> Floats:
-    """Return mean, standard error and effective number of rows of the model itself, ``(3, measures, 1)``."""
-    loss = np.array(mean_over_rows(base[:, 0], request.sample_weight), dtype=np.float64)[:, None, None]
-    if judge is None:
-        return loss
-    unchanged = np.zeros((len(rows), 1, base.shape[1] - 1))
-    return np.concatenate([loss, np.stack(judge.scores((rows, nobody, unchanged)))], axis=1)
 
 
 def _some_subsets(game: Game, judge: Judge | None, base: Floats, absent: Booleans, progress: Progress) -> Floats:

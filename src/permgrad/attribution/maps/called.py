@@ -367,9 +367,7 @@ class CalledMaps:
     def __init__(self, request: Request, options: Mapping[str, Any]) -> None:
         self.request, self.options = request, options
         subject, inputs = request.subject, request.subject.input_names
-        self._shapes = {
-            place: shape for place, shape in enumerate(request.shapes) if shape is not None and not shape.vectors
-        }
+        self._shapes = {place: one for place, one in enumerate(request.shapes) if one is not None and not one.vectors}
         self._places, numbers = image_calls(
             request, options["layer"], self._shapes, before_activation=options["before_activation"]
         )
@@ -390,7 +388,7 @@ class CalledMaps:
 
     def read(self, part: slice) -> Read:
         """Return the maps, and their means over each player's positions. All channels of a pixel share its value."""
-        request, places = self.request, list(self._places.values())
+        request, options, places = self.request, self.options, list(self._places.values())
         subject: Any = request.subject
         rows = copied_rows(subject, request.inputs, part)
         listener = _Listener({place.call for place in places})
@@ -420,11 +418,9 @@ class CalledMaps:
         for (number, place), value, gradient in zip(self._places.items(), activations, gradients, strict=True):
             take, shape = place.cells.take if place.cells is not None else Tensor.detach, self._shapes[number]
             with torch.no_grad():
-                cells = weighted_maps(
-                    take(value.detach()), take(gradient), self.options["variant"], relu=self.options["relu"]
-                )
+                cells = weighted_maps(take(value.detach()), take(gradient), options["variant"], relu=options["relu"])
             maps.append(cells.float())
-            wide = enlarged(maps[-1], shape.size, self.options["upsample"])
+            wide = enlarged(maps[-1], shape.size, options["upsample"])
             large.append(wide)
             if shape.channels is not None:
                 wide = wide.unsqueeze(2 + shape.channels).expand(*wide.shape[:2], *request.inputs[number].shape[1:])

@@ -76,12 +76,11 @@ def with_interactions(request: Request, plays: Plays, explanation: Explanation) 
         "left_out": len(candidates) - len(chosen),
         **about,
     }
-    fields = dict(zip(("values", "std", "low", "high", "p_values"), numbers, strict=True))
+    measured = zip(("values", "std", "low", "high", "p_values"), numbers, strict=True)
+    fields: dict[str, Any] = {name: np.concatenate([getattr(explanation, name), one]) for name, one in measured}
+    nothing = np.full(numbers[0].shape, np.nan)
     for group in ("parts", "part_std"):
-        nothing = np.full(fields["values"].shape, np.nan)
         fields[group] = {name: np.concatenate([one, nothing]) for name, one in getattr(explanation, group).items()}
-    for name in ("values", "std", "low", "high", "p_values"):
-        fields[name] = np.concatenate([getattr(explanation, name), fields[name]])
     rows = int(explanation.meta["model_rows"]) + evaluations + pilot_rows
     meta = {**explanation.meta, "interactions": facts, "model_rows": rows}
     meta["seconds"] = time.perf_counter() - request.started
@@ -172,10 +171,6 @@ def _measured(request: Request, channels: Booleans, chosen: Sequence[Members]) -
     return np.stack([numbers[each] for each in chosen], axis=1), made
 
 
-def _part(y: Any, places: Integers) -> Any:
-    return TargetRows(y[places], len(places)) if isinstance(y, TargetRows) else y[places]
-
-
 def _screened(
     request: Request, channels: Booleans, candidates: Sequence[Members], wanted: int
 ) -> tuple[list[Members], dict[str, Any]]:
@@ -185,11 +180,11 @@ def _screened(
     """
     count = min(request.count, max(_LEAST_ROWS, _PILOT // len(candidates)))
     places = (np.arange(count) * (request.count / count)).astype(np.int64)
-    rows = torch.from_numpy(places)
+    rows, y = torch.from_numpy(places), None if request.y is None else request.y[places]
     pilot = replace(
         request,
         inputs=tuple(tensor[rows.to(tensor.device)] for tensor in request.inputs),
-        y=None if request.y is None else _part(request.y, places),
+        y=TargetRows(y, count) if isinstance(request.y, TargetRows) else y,
         classes=None if request.classes is None else request.classes[places],
         sample_weight=None if request.sample_weight is None else request.sample_weight[places],
         row_offset=RowNumbers(places + request.row_offset),

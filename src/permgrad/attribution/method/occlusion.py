@@ -76,10 +76,8 @@ class Occlusion(PlayedMethod):
             name: {"window": [axis.window for axis in axes], "stride": [axis.stride for axis in axes]}
             for name, axes in slides.items()
         }
-        facts |= {
-            "quantity": "decrease of the output where a window covers the place, mean over windows",
-            "windows": sizes,
-        }
+        quantity = "decrease of the output where a window covers the place, mean over windows"
+        facts |= {"quantity": quantity, "windows": sizes}
         return build(request, "occlusion", values, facts, predictions=predictions)
 
 

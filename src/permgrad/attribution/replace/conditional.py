@@ -202,7 +202,8 @@ class ConditionalSampler:
 
     def _fit_block(self, block: Indexes, predictors: list[int]) -> _Conditional:
         varying = np.ptp(self.background[:, block], axis=0) > 0 if len(block) else np.zeros(0, dtype=bool)
-        continuous = [int(c) for c, moves in zip(block, varying, strict=True) if moves and self._is_number(int(c))]
+        encoder, on_a_scale = self.preprocessor, ("numeric", "date_part")
+        continuous = [c for c in block[varying].tolist() if c in self._numeric or encoder.kinds_[c] in on_a_scale]
         if len(continuous) == 1 and len(np.unique(self.background[:, continuous[0]])) < DISTINCT:
             # A number of few values is drawn as one of them.
             continuous = []
@@ -228,9 +229,6 @@ class ConditionalSampler:
         if len(rows) >= 2 * FOLDS:
             model.numeric = self._fitting.number(model.main, predictors, rows)
         return model
-
-    def _is_number(self, column: int) -> bool:
-        return column in self._numeric or self.preprocessor.kinds_[column] in ("numeric", "date_part")
 
 
 class CellSampler(ConditionalSampler):

@@ -62,14 +62,8 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
         moments = read_numbers(column, column_type, encoder.codes_)[0]
         missing |= ~np.isfinite(moments)
         picked, _ = _spread(moments, missing, weights, _MOMENTS)
-        labels = [str(cell)[:10] for cell in column.iloc[picked]]
-        return {
-            "kind": "levels",
-            "rows": picked,
-            "at": list(range(len(picked))),
-            "label": labels,
-            "levels": len(picked),
-        }
+        labels, count = [str(cell)[:10] for cell in column.iloc[picked]], len(picked)
+        return {"kind": "levels", "rows": picked, "at": list(range(count)), "label": labels, "levels": count}
     numbers: Floats | None = None
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)

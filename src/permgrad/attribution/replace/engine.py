@@ -6,6 +6,7 @@ The repeats of one player are played together: equal replacements of a row are c
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import compress
 
 import numpy as np
 import torch
@@ -151,9 +152,7 @@ class Replacement:
         A pair is a row of the block, in rising order, and new values of its columns. A coalition is a set of paths.
         """
         new = torch.as_tensor(values, device=self.subject.device).to(block.encoded.dtype)
-        coalitions = [
-            frozenset(path for path, taken in zip(self.subject.paths, mask, strict=True) if taken) for mask in channels
-        ]
+        coalitions = [frozenset(compress(self.subject.paths, mask)) for mask in channels]
         done = 0
         while done < len(rows):
             part = slice(done, min(done + self._batch, len(rows)))

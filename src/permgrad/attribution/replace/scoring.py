@@ -176,21 +176,16 @@ class Judge:
     """Scores stored predictions, whole and with each group of rows left out."""
 
     def __init__(self, request: Request, scorers: dict[str, Callable[..., float]], base: Floats) -> None:
-        self.request = request
-        self.scorers = scorers
-        self.base = base
-        subject = request.subject
-        truth = request.y
+        self.request, self.scorers, self.base = request, scorers, base
+        subject, truth = request.subject, request.y
         assert truth is not None
-        labels = subject.class_labels
+        labels, columns = subject.class_labels, list(subject.loss_columns)
         self.classes = np.arange(len(subject.class_names)) if labels is None else labels
-        columns = list(subject.loss_columns)
-        self.truth = (
-            self.classes[truth] if subject.task == "classification" else truth[:, columns] if columns else truth
-        )
-        if subject.task == "multilabel":
+        self.truth, strata = truth[:, columns] if columns else truth, None
+        if subject.task == "classification":
+            self.truth, strata = self.classes[truth], truth
+        elif subject.task == "multilabel":
             self.truth = self.truth.astype(np.int64)
-        strata = truth if subject.task == "classification" else None
         self.groups = deal_groups(len(base), request.seed, "rows", strata)
         self.donor_groups = self.groups
         if not request.shared:

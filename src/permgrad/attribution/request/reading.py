@@ -139,7 +139,7 @@ def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mappi
     outputs = {key: settings.get(key) for key in ("head", "output_kind", "task", "class_names", "reduce")}
     outputs["task"] = outputs["task"] or task_of_loss(arguments.loss)
     tokenizer, replacement = settings.get("tokenizer"), settings.get("replace", "donor")
-    pad = vocabulary_of(arguments.model, tokenizer).pad or 0
+    pad = vocabulary_of(arguments.model, tokenizer)["pad"] or 0
     given, texts, added = as_tokens(arguments.inputs, tokenizer, arguments.model, pad)
     subject = NetworkSubject(arguments.model, given, arguments.y, **outputs)
     layer, segments, readings = settings.get("layer"), settings.get("segments"), subject.readings()

@@ -106,13 +106,9 @@ def integrate(request: Request, options: Mapping[str, Any], method: str) -> Expl
             "tolerance."
         )
     facts: dict[str, Any] = {"players": options["players"]} if subject.encoded_names else {}
-    facts |= {"rule": lines.rule}
-    if samples is not None:
-        facts |= {"samples": samples}
-    else:
-        facts |= {"tolerance": tolerance, "steps": int(taken.max())}
-        facts |= {"mean_steps": float(taken.mean()), "quadrature_error": float(change.max())}
-        facts |= {"mean_steps": steps, "quadrature_error": None} if steps is not None else {}
+    mean, error = (float(taken.mean()), float(change.max())) if steps is None else (steps, None)
+    refined = {"tolerance": tolerance, "steps": int(taken.max()), "mean_steps": mean, "quadrature_error": error}
+    facts |= {"rule": lines.rule, **(refined if samples is None else {"samples": samples})}
     return result.explanation(method, scale.cpu().numpy(), **facts)
 
 

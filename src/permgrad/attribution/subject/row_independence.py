@@ -92,9 +92,7 @@ def check_row_independence(predict: Predict, rows: Sequence[Tensor], outputs: Te
 
 
 def _in_batches_of(predict: Predict, rows: Sequence[Tensor], size: int) -> Tensor:
-    return torch.cat(
-        [predict([tensor[begin : begin + size] for tensor in rows]) for begin in range(0, len(rows[0]), size)]
-    )
+    return torch.cat([predict([one[start : start + size] for one in rows]) for start in range(0, len(rows[0]), size)])
 
 
 def _mixed(tensor: Tensor, position: int) -> Tensor:
