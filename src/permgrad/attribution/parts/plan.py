@@ -47,9 +47,8 @@ _SHARED = ("target", "output", "level", "groups", "sampling", "loss", "confidenc
 #: Cells of a frame that are held at a time, numbers of a local explanation, and rows whatever the cells.
 _CELLS, _NUMBERS = 2_000_000, 2_000_000
 _FEWEST_ROWS, _MOST_ROWS = 256, 50_000
-_IN_MEMORY = (
-    "Leave it out, or read a sample of the rows into memory (permgrad.read_table) and pass it to permgrad.explain"
-)
+#: What to do with an argument that needs all rows at once.
+_IN_MEMORY = "read a sample of the rows into memory (permgrad.read_table) and pass it to permgrad.explain"
 #: Row numbers looked at together while a sample is drawn.
 _DRAWN = 2**20
 
@@ -329,7 +328,7 @@ def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, An
     if arguments.scoring is not None:
         raise InputError(
             "scoring= needs all predictions at once, and the table is read in parts",
-            hint=_IN_MEMORY,
+            hint=f"Leave it out, or {_IN_MEMORY}",
             code="PG006",
         )
     if weight is not None and scope == "local":
@@ -350,7 +349,7 @@ def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, An
     if scope == "global" and rule is not None:
         raise InputError(
             f"{rule}={options[rule]!r} needs intervals over all rows, and the table is read in parts",
-            hint=_IN_MEMORY,
+            hint=f"Leave it out, or {_IN_MEMORY}",
             code="PG006",
         )
     if scope == "global" and form == "wide":
