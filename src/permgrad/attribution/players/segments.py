@@ -238,7 +238,9 @@ def build_space(
     maps: list[Tensor] = []
     frames = [column for titles in columns if titles is not None for column in titles]
     for name, tensor, titles, shape in zip(names, tensors, columns, shapes, strict=True):
-        labels, listed = cuts.get(name) or _cut_input(name, tensor, titles, wanted.get(name), frames, shape)
+        # Behind the input's name where several frames have a column of that name.
+        titled = titles and tuple(f"{name}.{one}" if frames.count(one) > 1 else one for one in titles)
+        labels, listed = cuts.get(name) or _cut_input(name, tensor, titled, wanted.get(name), shape)
         maps.append(torch.where(labels >= 0, labels + len(players), NOBODY))
         players += listed
         modality += [name] * len(listed)
@@ -273,17 +275,11 @@ def _by_input(
 
 
 def _cut_input(
-    name: str,
-    tensor: Tensor,
-    columns: tuple[str, ...] | None,
-    wanted: Any,
-    frames: Sequence[str],
-    image: ImageShape | None,
+    name: str, tensor: Tensor, columns: tuple[str, ...] | None, wanted: Any, image: ImageShape | None
 ) -> tuple[Tensor, list[str]]:
     shape, kind = tuple(tensor.shape[1:]), wanted if isinstance(wanted, str) else ""
     if len(shape) == 1 and columns is not None and image is None:
-        # Behind the input's name where several frames have a column of that name.
-        return torch.arange(shape[0]), [f"{name}.{one}" if frames.count(one) > 1 else one for one in columns]
+        return torch.arange(shape[0]), list(columns)
     if not shape or (len(shape) > 2 and image is None and wanted is None):
         return torch.zeros(shape, dtype=torch.int64), [name]  # a number, or of many dimensions
     if kind == _NUMBERS:
