@@ -83,8 +83,8 @@ class Replacement:
 
     def outputs(self, span: slice | None = None) -> Tensor:
         """Return the network's outputs for all rows or for a span, ``(rows, K)``. Refuse those that are not finite."""
-        blocks = self.blocks(span)
         with self.subject.open(), self.mode():
+            blocks = self.blocks(span)
             if len(blocks) == 1:
                 return finite(self.unchanged(blocks[0]))
             if self._small and span is None:
