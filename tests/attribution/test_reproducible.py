@@ -159,8 +159,8 @@ def test_whatever_the_order_of_features(fitted, monkeypatch):
         assert list(other.names) == order
         assert_same(whole, other)
     # Nor does it matter where and when tasks are run.
-    plain = game.run_all
-    monkeypatch.setattr(game, "run_all", lambda tasks, workers: plain(tasks[::-1], workers))
+    plain = game.Game.play
+    monkeypatch.setattr(game.Game, "play", lambda self, plays, *rest: plain(self, list(plays)[::-1], *rest))
     assert_same(whole, explain(model, y), exact=True)
 
 

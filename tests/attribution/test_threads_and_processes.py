@@ -25,7 +25,6 @@ from usual_methods import USUAL
 
 import permgrad as pg
 from permgrad.attribution import methods
-from permgrad.attribution.replace.game import run_all
 from permgrad.base.threads import together
 
 CASES = [(name, scope) for name in USUAL for scope in methods.get(name).scopes]
@@ -273,11 +272,19 @@ def test_who_comes_first_changes_and_who_leaves_last_puts_back() -> None:
     assert seen[4:] == ["changed", "put back"]
 
 
-def test_one_worker_works_in_the_callers_thread() -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_worker_works_in_the_callers_thread(model: Any, workers: int) -> None:
     """What the caller has set for its thread, gradients switched off for example, holds for the work."""
     where: list[int] = []
-    run_all([lambda: where.append(threading.get_ident())] * 3, 1)
-    assert where == [threading.get_ident()] * 3
+
+    def loss(outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
+        where.append(threading.get_ident())
+        return outputs[:, 0] - np.mean(y == "no")
+
+    options: dict[str, Any] = {"n_repeats": 1, "random_state": 0, "progress": False, "workers": workers}
+    pg.explain(model, X[:ROWS], LABELS[:ROWS], method="permutation", loss=loss, **options)
+    assert len(where) > 3
+    assert (set(where) == {threading.get_ident()}) is (workers == 1)
 
 
 # ---- processes -------------------------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Places, Rows
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.missing import missing
-from permgrad.attribution.replace.scoring import stored_predictions
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments, NoMethod
 from permgrad.attribution.request.reading import build_request
@@ -74,7 +73,7 @@ class Foreign(EvaluatedModel):
             library: Any = type(self.rows.inputs).__module__.partition(".")[0]
             known = library in ("pandas", "polars", "pyarrow")
             inputs = subject.read(as_library(table, library) if known else table.to_numpy())
-        guess = np.asarray(stored_predictions(request, outputs_of(subject, inputs)), dtype=np.float64)
+        guess = np.asarray(subject.predicted(outputs_of(subject, inputs)), dtype=np.float64)
         guess = guess if self.output is None else column_of(guess, self.output)
         if subject.task == "multilabel":
             return np.column_stack([1 - guess, guess])
@@ -272,7 +271,7 @@ def _labels(rows: Any, table: pd.DataFrame | None) -> pd.DataFrame | None:
 def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
     """Return a model that permgrad did not train, with its predictions."""
     subject = request.subject
-    guess = np.asarray(stored_predictions(request, outputs_of(subject, request.inputs)), dtype=np.float64)
+    guess = np.asarray(subject.predicted(outputs_of(subject, request.inputs)), dtype=np.float64)
     if not np.isfinite(guess).all():
         raise InputError(
             "The model predicts NaN or infinity for some rows",

@@ -13,7 +13,7 @@ from torch import nn
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.method.mixed import explain_mixed
-from permgrad.attribution.request import Request, refuse_interactions
+from permgrad.attribution.request import refuse_interactions
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.result import digests_of
@@ -147,9 +147,8 @@ def explain(
     if isinstance(inputs, (str, os.PathLike)) and not isinstance(model, nn.Module):
         from permgrad.attribution.parts.stream import explain_stream
 
-        further = {
-            name: value for name, value in vars(arguments).items() if name not in ("model", "inputs", "y", "options")
-        }
+        known = ("model", "inputs", "y", "options")
+        further = {name: value for name, value in vars(arguments).items() if name not in known}
         return explain_stream(model, inputs, y, **arguments.options, **further)
     tell_of_other_order(inputs, y=y, sample_weight=sample_weight)
     engine = arguments.options.pop("engine", "local")
@@ -162,17 +161,17 @@ def explain(
         # Captum's hooks on a network affect every call of it, also those that read it.
         with nullcontext() if isinstance(arguments.method, str) else captum_turn:
             request = build_request(arguments, chosen, name)
-            explanation = chosen(request) if request.scoring is None else _explain_scores(request, name)
+            if request.scoring is None:
+                explanation = chosen(request)
+            else:
+                from permgrad.attribution.replace.scoring import explain_scores  # scikit-learn is slow to load
+
+                explanation = explain_scores(request, name)
             explanation.meta["digests"] = digests_of(request)
-        explanation.meta.update(_options_kept(arguments.options))
+        kept = {name: value for name, value in arguments.options.items() if _is_plain(value)}
+        lost = [name for name in arguments.options if name not in kept]
+        explanation.meta.update(({"options": kept} if kept else {}) | ({"options_not_kept": lost} if lost else {}))
         return explanation
-
-
-def _explain_scores(request: Request, name: str) -> Explanation:
-    # Imported here, for scikit-learn is slow to load.
-    from permgrad.attribution.replace.scoring import explain_scores
-
-    return explain_scores(request, name)
 
 
 def _explain_on(engine: Any, arguments: Arguments) -> Explanation:
@@ -205,16 +204,10 @@ def _explain_on(engine: Any, arguments: Arguments) -> Explanation:
     return explain_on(made, build_request(arguments, chosen, name), name)
 
 
-def _options_kept(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that JSON can store, and the names of the others, for an explanation's ``meta``."""
-
-    def plain(value: Any) -> bool:
-        if isinstance(value, (list, tuple)):
-            return all(map(plain, value))
-        if isinstance(value, dict):
-            return all(isinstance(key, str) and plain(one) for key, one in value.items())
-        return value is None or type(value) in (bool, int, float, str)
-
-    kept = {name: value for name, value in options.items() if plain(value)}
-    lost = [name for name in options if name not in kept]
-    return ({"options": kept} if kept else {}) | ({"options_not_kept": lost} if lost else {})
+def _is_plain(value: Any) -> bool:
+    """Return whether JSON can store an option of a call."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(one) for key, one in value.items())
+    return value is None or type(value) in (bool, int, float, str)

@@ -10,8 +10,6 @@ import pandas as pd
 
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.information import FEWEST_ROWS
-from permgrad.attribution.missing import missing
 from permgrad.base.arrays import Array
 from permgrad.data.image_table import PATCHES
 
@@ -45,6 +43,9 @@ def information_of(
     model: ImageTableModel, records: Records | EncodedRows, y: Array, **options: Any
 ) -> pd.DataFrame | None:
     """Return what the images and the table tell alone, both and only together, or None: one input or too few rows."""
+    from permgrad.attribution.information import FEWEST_ROWS  # few models have images
+    from permgrad.attribution.missing import missing
+
     inputs, y, arguments = _arguments(model, records, y)
     if len(inputs) < 2 or len(y) < FEWEST_ROWS:
         return None

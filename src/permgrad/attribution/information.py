@@ -200,12 +200,18 @@ class Sources:
         left_out = np.stack([divided(*told(every, weights * (self.groups != group), True)) for group in groups])
         frame = _estimated(divided(*amounts), left_out, part_names(first, second), confidence)
         draws = generator(self.seed, "information", "chance")
-        chance = [max(told(order, weights, False)) for order in map(draws.permutation, [rows] * _ORDERS)]
-        # Shares of an information that may be 0 are undefined.
-        if not _exceeds(max(amounts), np.array(chance), 1 - confidence):
+        chance = np.array([max(told(order, weights, False)) for order in map(draws.permutation, [rows] * _ORDERS)])
+        mean, variance = float(chance.mean()), float(chance.var(ddof=1))
+        exceeds = max(amounts) > mean
+        if variance != 0:
+            # Of independent variables, twice the rows times the bits, in nats, is χ²: one of the Gamma family.
+            exceeds = gamma.sf(max(amounts), mean**2 / variance, scale=variance / mean) < 1 - confidence
+        if not exceeds:  # shares of an information that may be 0 are undefined
             frame[["share", "ci_low", "ci_high"]] = np.nan
-        if self.classes:  # no source tells more than the target holds
-            held = entropy_of(np.bincount(self.y, weights).astype(np.float64))
+        if self.classes:  # no source tells more than the target holds, its entropy
+            classes = np.bincount(self.y, weights).astype(np.float64)
+            shares = classes[classes > 0] / classes.sum()
+            held = max(0.0, -float((shares * np.log2(shares)).sum()))
             frame["bits"] *= min(1.0, held / max(frame["bits"].sum(), held, np.finfo(np.float64).tiny))
         return frame
 
@@ -240,23 +246,6 @@ class Sources:
         width = int(code.max()) + 1
         counts = np.bincount(y * width + code, weights, self.classes * width)
         return counts.reshape(self.classes, width) / counts.sum()
-
-
-def _exceeds(amount: float, chance: Floats, level: float) -> bool:
-    """Whether an amount of bits is more than chance tells, by a Gamma distribution with mean and spread of draws.
-
-    Twice the bits of independent variables times the rows, in nats, has a χ² distribution: one of this family.
-    """
-    mean, variance = float(chance.mean()), float(chance.var(ddof=1))
-    if variance == 0:
-        return amount > mean
-    return bool(gamma.sf(amount, mean**2 / variance, scale=variance / mean) < level)
-
-
-def entropy_of(weights: Floats) -> float:
-    """Return the entropy of a distribution in bits."""
-    shares = weights[weights > 0] / weights.sum()
-    return max(0.0, -float((shares * np.log2(shares)).sum()))
 
 
 def _levels(predictions: Floats, seed: int) -> Integers:

@@ -18,7 +18,7 @@ from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.game import Game, loss_value
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
 from permgrad.attribution.replace.plays import EXACT_PLAYERS, Play
-from permgrad.attribution.replace.scoring import Judge, deal_groups, resolve_scorers, stored_predictions
+from permgrad.attribution.replace.scoring import Judge, deal_groups, resolve_scorers
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments, NoMethod
 from permgrad.attribution.request.reading import build_request
@@ -258,9 +258,7 @@ def missing(
 
 def _modalities(space: PlayerSpace, held: Sequence[str]) -> PlayerSpace:
     """Return the space of modalities and groups that may be missing, or refuse it."""
-    remaining = {
-        name: modality for name, modality in zip(space.names, space.modality, strict=True) if name not in space.groups
-    }
+    remaining = {name: of for name, of in zip(space.names, space.modality, strict=True) if name not in space.groups}
     clash = [name for name in space.groups if name in remaining.values()]
     if clash:
         raise InputError(
@@ -298,16 +296,20 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
 
     def value(outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:
         loss = loss_value(request)(outputs, rows, base)
-        return loss if scorers is None else np.concatenate([loss, stored_predictions(request, outputs)], axis=1)
+        return loss if scorers is None else np.concatenate([loss, request.subject.predicted(outputs)], axis=1)
 
     game = Game(request, value, joint=True)
-    outputs = game.outputs()
+    outputs = game.back_end.outputs()
     base = value(outputs, slice(0, count), outputs)
     judge = None if scorers is None else Judge(request, scorers, base[:, 1:])
     pairs = count * request.n_repeats * base.shape[1]
     size = len(absent) if judge is None else max(1, _KEPT // pairs)
-    rows, nobody = np.arange(count), np.full(count, NO_DONOR, dtype=np.int64)
-    parts = [_as_it_is(request, judge, base, rows, nobody)]
+    # Mean, standard error and effective number of rows of the model itself, ``(3, measures, 1)``, then of subsets.
+    parts = [np.array(mean_over_rows(base[:, 0], request.sample_weight), dtype=np.float64)[:, None, None]]
+    if judge is not None:
+        nobody = np.full(count, NO_DONOR, dtype=np.int64)
+        unchanged = judge.scores((np.arange(count), nobody, np.zeros((count, 1, base.shape[1] - 1))))
+        parts = [np.concatenate([*parts, np.stack(unchanged)], axis=1)]
     alone = _one_and_others(request)
     work = -(-(len(absent) - 1) // size) + len(alone)
     with Progress(count * request.n_repeats * work, "missing", request.progress) as progress:
@@ -360,7 +362,7 @@ def _sources(game: Game, outputs: Tensor, alone: dict[str, Booleans], progress: 
     """
     request, back_end = game.request, game.back_end
     assert isinstance(back_end, Blend), "joint games have no engine"
-    full, rows = stored_predictions(request, outputs), np.arange(request.count)
+    full, rows = request.subject.predicted(outputs), np.arange(request.count)
     classes = len(request.subject.class_names) if request.subject.task == "classification" else 0
     if not classes and full.shape[1] > 1:
         return None
@@ -371,22 +373,13 @@ def _sources(game: Game, outputs: Tensor, alone: dict[str, Booleans], progress: 
         for name, absent in alone.items():
             total = np.zeros_like(full)
             for donor in drawn:
-                total += stored_predictions(request, back_end.predict_one(rows, np.full(len(rows), donor), absent))
+                total += request.subject.predicted(back_end.predict_one(rows, np.full(len(rows), donor), absent))
                 progress.advance(len(rows))
             present[name] = total / len(drawn)
     truth = np.asarray(request.y if request.classes is None else request.classes)
     truth = truth.astype(np.int64) if classes else truth.reshape(-1).astype(np.float64)
     groups = deal_groups(request.count, request.seed, "rows", truth if classes else None)
     return Sources(truth, full, present, groups, request.sample_weight, classes, request.seed)
-
-
-def _as_it_is(request: Request, judge: Judge | None, base: Floats, rows: Integers, nobody: Integers) -> Floats:
-    """Return mean, standard error and effective number of rows of the model itself, ``(3, measures, 1)``."""
-    loss = np.array(mean_over_rows(base[:, 0], request.sample_weight), dtype=np.float64)[:, None, None]
-    if judge is None:
-        return loss
-    unchanged = np.zeros((len(rows), 1, base.shape[1] - 1))
-    return np.concatenate([loss, np.stack(judge.scores((rows, nobody, unchanged)))], axis=1)
 
 
 def _some_subsets(game: Game, judge: Judge | None, base: Floats, absent: Booleans, progress: Progress) -> Floats:

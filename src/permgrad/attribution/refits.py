@@ -150,13 +150,7 @@ class _Estimate:
     within: Floats
     between: Floats
     correlation: Floats | None
-    first: Floats
-
-    @classmethod
-    def undefined(cls, features: int) -> _Estimate:
-        """Return that of an output which some refit could not measure: a class without rows."""
-        missing = np.full(features, np.nan)
-        return cls(missing, missing, missing, missing, None, missing)
+    first: Floats  # the share of new trainings in which a feature is among the first
 
 
 def _estimate(value: Floats, effects: _Effects, design: RefitDesign, seed: int) -> _Estimate:
@@ -176,7 +170,15 @@ def _estimate(value: Floats, effects: _Effects, design: RefitDesign, seed: int) 
     correlation = None
     if len(std) <= MOST_TOGETHER:
         correlation = error_correlation(np.hstack([effects.rows / rows, trainings.T]))
-    first = _first_shares(value, std, correlation, trainings, (freedom, seed))
+    # A new training is drawn: the mean over trainings, with its error, and how one training differs from the mean.
+    root, draw = np.diag(std), generator(seed, "another training")
+    if correlation is not None:
+        levels, vectors = np.linalg.eigh(correlation)
+        root = (vectors * np.sqrt(np.maximum(levels, 0.0))).T * std
+    spread = np.sqrt(draw.chisquare(freedom, (_DRAWS, 1)) / freedom)
+    moved = draw.standard_normal((_DRAWS, len(std))) @ root + draw.standard_normal((_DRAWS, others + 1)) @ trainings
+    order = np.argsort(-(value + moved / spread), axis=1, kind="stable")[:, : first_places(len(value))]
+    first = np.bincount(order.ravel(), minlength=len(value)) / _DRAWS
     return _Estimate(std, count, np.sqrt(within), np.sqrt(between), correlation, first)
 
 
@@ -200,26 +202,6 @@ def moderated(variance: Floats, scale: Floats, freedom: float) -> tuple[Floats, 
     return (prior * usual * scale + freedom * variance) / (prior + freedom), freedom + prior
 
 
-def _first_shares(
-    value: Floats, std: Floats, correlation: Floats | None, trainings: Floats, drawing: tuple[float, int]
-) -> Floats:
-    """Return in which share of new trainings each feature is among the first, ``(features,)``.
-
-    A training is drawn from its estimated distribution: the mean over trainings, with its error, and how one training
-    differs from the mean. ``drawing``: the degrees of freedom of both, and the seed.
-    """
-    freedom, draw = drawing[0], generator(drawing[1], "another training")
-    root = np.diag(std)
-    if correlation is not None:
-        levels, vectors = np.linalg.eigh(correlation)
-        root = (vectors * np.sqrt(np.maximum(levels, 0.0))).T * std
-    spread = np.sqrt(draw.chisquare(freedom, (_DRAWS, 1)) / freedom)
-    moved = draw.standard_normal((_DRAWS, len(std))) @ root + draw.standard_normal((_DRAWS, len(trainings))) @ trainings
-    drawn = value + moved / spread
-    first = np.argsort(-drawn, axis=1, kind="stable")[:, : first_places(len(value))]
-    return np.bincount(first.ravel(), minlength=len(value)) / _DRAWS
-
-
 def first_places(features: int) -> int:
     """Return how many places at the top are spoken of."""
     return min(FIRST, max(1, features - 1))
@@ -229,15 +211,15 @@ def combine(fits: Sequence[Explanation], design: RefitDesign, seed: int, facts: 
     """Return the explanation of the procedure from those of its refits, in the order of the design."""
     first, confidence = fits[0], float(fits[0].meta["confidence"])
     value = np.tensordot(design.weights, np.stack([fit.values for fit in fits]), axes=1)
+    # Some refit could not measure an output: a class without rows.
+    missing = np.full(len(value), np.nan)
+    undefined = _Estimate(missing, missing, missing, missing, None, missing)
     estimates = [
-        _estimate(column, _divided(fits, design, output), design, seed)
-        if np.isfinite(column).all()
-        else _Estimate.undefined(len(column))
+        _estimate(column, _divided(fits, design, output), design, seed) if np.isfinite(column).all() else undefined
         for output, column in enumerate(value.T)
     ]
-    std, count, within, between = (
-        np.stack([getattr(one, name) for one in estimates], axis=1) for name in ("std", "count", "within", "between")
-    )
+    columns = zip(*((one.std, one.count, one.within, one.between) for one in estimates), strict=True)
+    std, count, within, between = (np.stack(each, axis=1) for each in columns)
     low, high, p_values = interval(value, std, count, confidence)
     together = [one.correlation for one in estimates if one.correlation is not None]
     sizes = [len(rows) for rows in design.trained]

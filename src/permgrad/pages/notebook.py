@@ -15,7 +15,7 @@ import numpy.typing as npt
 from markupsafe import Markup, escape
 from matplotlib.colors import to_rgb
 
-from permgrad.attribution.explanation.orders import lowest_order, sizes_of
+from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import listed
 from permgrad.base.numerals import number, numbers
@@ -121,7 +121,7 @@ def _global(explanation: Explanation, output: str | int | None) -> Iterator[Mark
             lines.append(_Line(f"{len(places) - len(order)} more not shown", (), ""))
         yield _bars(lines, marks=(0.0,))
     if clear is not None:
-        positive = "the importance is above 0, and " if lowest_order(explanation) == 1 else ""
+        positive = "the importance is above 0, and " if (explanation.order == 1).any() else ""
         yield _paragraph(
             f"{clearly_words(explanation, len(clear))} (bold): {positive}the p-value, "
             "adjusted for all of them (Holm), is below 0.05.",

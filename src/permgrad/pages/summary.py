@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.attribution.explanation.orders import lowest_order, sizes_of
+from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.attribution.replace.top import top_words
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number, numbers, percent
@@ -245,14 +245,14 @@ def clear_names(explanation: Explanation, column: int) -> list[str] | None:
 
 def players_words(explanation: Explanation) -> str:
     """Count the features, or the inputs where each input is one, or the interactions where these are alone."""
-    if lowest_order(explanation) > 1:
+    if (explanation.order > 1).all():
         return counted(len(explanation.names), "pair" if explanation.order.max() == 2 else "interaction")
     return counted(len(explanation.names), "input" if explanation.level == "modality" else "feature")
 
 
 def clearly_words(explanation: Explanation, count: int) -> str:
     """Say how many features clearly matter."""
-    verb = "interact" if lowest_order(explanation) > 1 else "matter"
+    verb = "interact" if (explanation.order > 1).all() else "matter"
     return f"{count} of {players_words(explanation)} clearly {verb}{'s' if count == 1 else ''}"
 
 

@@ -22,7 +22,7 @@ from scipy.special import softmax
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.encoder_form import encoder_form
 from permgrad.assess.sections.what_if import ChangeableRows
-from permgrad.attribution.explanation.pairs import OTHERS
+from permgrad.attribution.explanation.orders import OTHERS
 from permgrad.attribution.method.shapley.sampled import shared_orders
 from permgrad.base.random import generator
 from permgrad.data.encode.encoding import TableEncoder

@@ -7,7 +7,7 @@ import pytest
 
 import permgrad as pg
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.ranks import compared, freedom_of, rank_intervals
+from permgrad.attribution.explanation.ranks import compared, freedom_of, ranks_of
 from permgrad.base.errors import InputError
 
 RNG = np.random.default_rng
@@ -50,13 +50,13 @@ def test_without_a_correlation_any_is_allowed_for():
 
 def test_ranks_and_sets_by_hand():
     values, std = np.array([9.0, 5.0, 4.9, 1.0, np.nan]), np.array([0.1, 0.1, 0.1, 0.1, np.nan])
-    low, high, sets = rank_intervals(values, std, np.eye(5), np.inf, 0.95)
+    low, high, sets = ranks_of(compared(values, std, np.eye(5), np.inf, 0.95).above)
     assert low.tolist() == [1, 2, 2, 4, 1]
     assert high.tolist() == [2, 4, 4, 5, 5]
     assert sets.tolist() == [1, 1, 1, 1, 1], "the last one has no error and may stand anywhere"
-    low, high, sets = rank_intervals(values[:4], std[:4], np.eye(4), np.inf, 0.95)
+    low, high, sets = ranks_of(compared(values[:4], std[:4], np.eye(4), np.inf, 0.95).above)
     assert (low.tolist(), high.tolist(), sets.tolist()) == ([1, 2, 2, 4], [1, 3, 3, 4], [1, 2, 2, 3])
-    certain = rank_intervals(np.array([2.0, 1.0, 1.0]), np.zeros(3), None, np.inf, 0.95)
+    certain = ranks_of(compared(np.array([2.0, 1.0, 1.0]), np.zeros(3), None, np.inf, 0.95).above)
     assert certain[2].tolist() == [1, 2, 2]
 
 
@@ -95,7 +95,7 @@ def test_a_call_a_file_and_a_wrong_number(tmp_path):
 def test_a_certainty_near_1_takes_no_memory_and_is_written_in_full():
     values, std, related = np.array([9.0, 5.0, 4.9]), np.full(3, 0.1), np.eye(3)
     for certain in (0.9999, 0.9999999, 1 - 2**-53):
-        low, high, _ = rank_intervals(values, std, related, np.inf, certain)
+        low, high, _ = ranks_of(compared(values, std, related, np.inf, certain).above)
         assert (low.tolist(), high.tolist()) == ([1, 2, 2], [1, 3, 3])
     few = compared(values, std, related, 3.0, 0.9999999)
     assert not few.above.any()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ import permgrad as pg
 from permgrad.attribution.explain import explain
 from permgrad.attribution.method.integrated_gradients import IntegratedGradients
 from permgrad.attribution.slopes.gradients import output_gradients
-from permgrad.attribution.subject.subject import median_row
+from permgrad.attribution.subject.hybrid import HybridSubject
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.imaging import ForeignRenderer
 from permgrad.models.batches import in_batches
@@ -71,9 +72,7 @@ def outputs(model, encoded) -> np.ndarray:
 
 
 def median_of(model) -> np.ndarray:
-    return median_row(
-        model.background_, model.preprocessor_.kinds_, model.preprocessor_.features("feature").values()
-    ).astype(np.float64)
+    return HybridSubject(model).typical((torch.from_numpy(model.background_),))[0][0].double().numpy()
 
 
 # ---- the paper again -------------------------------------------------------------------------------------------------
@@ -257,7 +256,9 @@ def test_the_median_row_keeps_levels_whole(rows, levels, seed):
     rng = np.random.default_rng(seed)
     block = np.eye(levels)[rng.integers(0, levels, rows)]
     encoded = np.column_stack([rng.normal(size=rows), block]).astype(np.float32)
-    row = median_row(encoded, ["numeric"] + ["level"] * levels, [np.array([0]), np.arange(1, levels + 1)])
+    features = {"number": np.array([0]), "kind": np.arange(1, levels + 1)}
+    encoder = SimpleNamespace(kinds_=["numeric"] + ["level"] * levels, features=lambda _: features)
+    row = HybridSubject.typical(SimpleNamespace(preprocessor=encoder), (torch.from_numpy(encoded),))[0][0].numpy()
     assert row[0] == np.median(encoded[:, 0])
     assert (encoded[:, 1:] == row[1:]).all(axis=1).sum() == block.sum(axis=0).max()
 

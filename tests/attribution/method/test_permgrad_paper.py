@@ -24,9 +24,9 @@ from permgrad.attribution.method.permgrad_paper import (
     _listed,
     nearest_cells,
     scale_to_unit,
-    shuffle,
 )
 from permgrad.base.errors import InputError
+from permgrad.base.random import generator
 from permgrad.imaging import ForeignRenderer
 
 NETWORK = {"dense_units": [8], "conv_filters": [4, 6], "fusion_units": [8]}
@@ -108,7 +108,9 @@ def slow_permutation(model, X, y, seed: int, repeats: int = 5) -> dict[str, dict
             deltas: dict[str, list[float]] = {label: [] for label in classes}
             for repeat in range(repeats):
                 permuted = test.clone()
-                permuted[:, column] = test[shuffle(seed, feature, repeat, len(X)), column]
+                permuted[:, column] = test[
+                    generator(seed, "permgrad-paper", feature, repeat).permutation(len(X)), column
+                ]
                 after = row_losses(model, predict(model, permuted, test), y)
                 for label in classes:
                     index = np.where(y == label)[0] if label != "all" else np.arange(len(y))
@@ -413,5 +415,5 @@ def test_the_form_of_the_published_arrays_on_heloc():
 
 
 def test_the_raw_list_of_a_regression_is_that_of_all_rows():
-    asked = SimpleNamespace(subject=SimpleNamespace(class_names=()), players=["a", "b"])
+    asked = SimpleNamespace(subject=SimpleNamespace(class_names=()), space=SimpleNamespace(names=("a", "b")))
     assert _listed(asked, np.array([[1.5], [np.nan]])) == {"all": {"a": 1.5, "b": None}}

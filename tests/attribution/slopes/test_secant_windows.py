@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from permgrad.attribution.slopes import secants
-from permgrad.attribution.slopes.secants import Rule, only_seen_windows, pack_windows, rule_of, unpack_windows
+from permgrad.attribution.slopes.secants import (
+    Rule,
+    only_seen_windows,
+    pack,
+    pull_packed,
+    pull_unpacked,
+    rule_of,
+    unpack,
+)
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.imaging.layout import Blur
 from permgrad.models.fast.image_chain import few_seen_windows
@@ -68,7 +78,9 @@ def test_maps_are_the_layers(name):
 
 
 def small_maps(windows: torch.Tensor, size: int) -> tuple[Rule, Rule]:
-    return pack_windows(windows, size), unpack_windows(windows, torch.rand(2, 3, 4, dtype=torch.float64))
+    elsewhere = torch.rand(2, 3, 4, dtype=torch.float64)
+    packed = Rule(partial(pack, windows, size), partial(pull_packed, windows, size))
+    return packed, Rule(partial(unpack, windows, elsewhere), partial(pull_unpacked, windows))
 
 
 def test_slopes_are_the_adjoint():
@@ -146,7 +158,9 @@ def test_attributions_are_those_of_whole_maps(monkeypatch):
             for rule in chain.front:
                 ends = [rule.forward(points) for points in ends]
             entered = torch.lerp(ends[0], ends[1], times.reshape(-1, *[1] * ends[0].ndim))
-            seen = chain.walk(entered)
+            seen = [entered]
+            for rule in chain.rest:
+                seen.append(rule.forward(seen[-1].flatten(0, 1)).unflatten(0, entered.shape[:2]))
             slopes = torch.randn(12, 2, *seen[-1].shape[2:], generator=torch.Generator().manual_seed(3)).double()
             slopes = chain.back(slopes, seen)
             for rule in chain.front[::-1]:

@@ -6,15 +6,15 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad.attribution.subject.finite import finite, is_half, settle
+from permgrad.attribution.subject.finite import HALF, finite, settle
 
 
 def test_what_differs_by_rounding_is_the_row_itself():
     settled = settle(torch.tensor([[1.0 + 2e-7], [1.1]]), torch.tensor([[1.0], [1.0]]))
     assert settled.flatten().tolist() == [1.0, pytest.approx(1.1)]
     assert settle(torch.tensor([[1.1]]), torch.tensor([[1.0]]), noise=0.2).item() == 1.0
-    assert is_half(torch.bfloat16)
-    assert not is_half(torch.float32)
+    assert torch.bfloat16 in HALF
+    assert torch.float32 not in HALF
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_whole_and_cut_networks_agree(case):
     with torch.no_grad(), subject.open():
         edited = lifted[0].flip(0)
         cut = inner.forward((edited,))
-        inner._suffix, inner._kept = None, (0, 1)
+        inner._suffix, inner.needed = None, (0, 1)
         whole = inner.forward((edited, *subject.inputs))
     np.testing.assert_allclose(cut.numpy(), whole.numpy(), rtol=1e-12)
 

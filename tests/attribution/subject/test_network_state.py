@@ -285,7 +285,7 @@ def test_only_the_inputs_that_are_read_behind_the_layer_are_kept(way, form):
     assert inner.cut
     order = ["third", "first", "second"] if form == "keywords in another order" else list(tensors)
     wanted = {list(tensors)[place] for place in NEEDED[way]} if form != "whole" else set(tensors)
-    assert {order[place] for place in inner._kept} == wanted
+    assert {order[place] for place in inner.needed} == wanted
     assert len(inner.input_names) == 1 + len(wanted)
     with torch.no_grad(), subject.open():
         lifted = inner.lift(subject.inputs)

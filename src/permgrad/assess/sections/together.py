@@ -14,7 +14,7 @@ from permgrad.assess.sections.cards import card_sample
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.pairs import OTHERS, pairs_of
+from permgrad.attribution.explanation.orders import OTHERS, pairs_of
 from permgrad.evaluation.pair_effects import pair_effects
 
 #: By default pairs of so many features, and of all others as one, are measured on so many rows with so many donors: 200

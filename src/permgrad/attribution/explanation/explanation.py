@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from permgrad.attribution.explanation.files import OF_ROWS, arrays_like_values, read_explanation, write_explanation
-from permgrad.attribution.explanation.orders import (
-    adjusted_by_order,
-    check_members,
-    lowest_order,
-    not_installed,
-    of_order,
-    places_of,
-    sizes_of,
-    to_shapiq,
+from permgrad.attribution.explanation.files import (
+    OF_ROWS,
+    arrays_like_values,
+    frame_numbers,
+    read_explanation,
+    write_explanation,
 )
+from permgrad.attribution.explanation.orders import no_order, not_installed, sizes_of, to_shapiq, without_common_unit
 from permgrad.attribution.explanation.ranks import MOST_TOGETHER, certain_ranks
 from permgrad.attribution.explanation.statistics import error_correlation, interval, mean_over_rows
 from permgrad.base.arrays import Array, Floats, Integers
@@ -27,7 +24,7 @@ from permgrad.base.checks import check_choice, check_flag, check_path, is_number
 from permgrad.base.errors import InputError, counted, shown, text_of, unknown
 from permgrad.base.frames import Library, as_library
 from permgrad.base.late import pd
-from permgrad.base.significance import clearly
+from permgrad.base.significance import adjusted, clearly
 
 if TYPE_CHECKING:
     from permgrad.pages.plots.accessor import PlotAccessor
@@ -136,7 +133,13 @@ class Explanation:
                     hint="Pass an array of that shape.",
                     code="PG007",
                 )
-        check_members(self.members, wanted[0])
+        singles = tuple((place,) for place in range(sum(len(each) == 1 for each in self.members)))
+        if self.members and (len(self.members) != wanted[0] or self.members[: len(singles)] != singles):
+            raise InputError(
+                f"members must have the players of each of the {wanted[0]} names, single players first",
+                hint="Pass for example ((0,), (1,), (0, 1)).",
+                code="PG007",
+            )
 
     def __repr__(self) -> str:
         rows = f", {counted(self.values.shape[0], 'row')}" if self.scope == "local" else ""
@@ -164,6 +167,8 @@ class Explanation:
     def of_order(self, order: int) -> Explanation:
         """Return the explanation of the names of one order only: 1 for the players, 2 for their pairs.
 
+        Without players, order 1 is the lowest there is, so that pairs alone can be shown like players.
+
         Examples:
             >>> values, members = np.array([[2.0], [1.0], [-0.5]]), ((0,), (1,), (0, 1))
             >>> names = ("a", "b", "a × b")
@@ -171,7 +176,30 @@ class Explanation:
             >>> both.of_order(2).names
             ('a × b',)
         """
-        return of_order(self, order)
+        orders, single = self.order, is_whole(order) and order == 1
+        if single and not self.members:
+            return self
+        places = np.flatnonzero(orders == (min(orders) if single else order if is_whole(order) else 0))
+        if not len(places):
+            raise no_order(np.unique(orders).tolist(), order)
+        players = orders[places][0] == 1
+        if len(places) == len(self.names) and not players:
+            return self
+        some: dict[str, Any] = {}
+        for name in ("values", "std", "low", "high", "p_values"):
+            array = getattr(self, name)
+            some[name] = None if array is None else array[..., places, :]
+        for group in ("parts", "part_std"):
+            some[group] = {name: array[..., places, :] for name, array in getattr(self, group).items()}
+        return replace(
+            self,
+            names=tuple(self.names[place] for place in places),
+            modality=tuple(self.modality[place] for place in places),
+            members=() if players else tuple(self.members[place] for place in places),
+            correlation=self.correlation if players else None,
+            meta=self.meta if players else {**self.meta, "players": int((orders == 1).sum())},
+            **some,
+        )
 
     @property
     def plot(self) -> PlotAccessor:
@@ -249,7 +277,13 @@ class Explanation:
         Undefined p-values stay NaN and are not counted as tests. Interactions are adjusted for all of their order,
         also for those that screening left out.
         """
-        return adjusted_by_order(self)
+        if self.p_values is None:
+            return None
+        left_out, result = int(self.meta.get("interactions", {}).get("left_out", 0)), np.empty_like(self.p_values)
+        for order in np.unique(self.order):
+            places = self.order == order
+            result[..., places, :] = adjusted(self.p_values[..., places, :], left_out if order > 1 else 0)
+        return result
 
     def clearly_matter(self, output: str | int | None = None) -> list[str]:
         """Return the names that clearly matter to an output of a global explanation, by falling importance.
@@ -272,11 +306,11 @@ class Explanation:
         """
         if self.scope == "local":
             raise InputError("clearly_matter needs a global explanation", hint="Call .to_global() first.", code="PG004")
-        column = self.output_index(output)
-        if self.p_adjusted is None:
+        column, p_adjusted = self.output_index(output), self.p_adjusted
+        if p_adjusted is None:
             return []
-        passed = clearly(sizes_of(self, column), self.p_adjusted[:, column])
-        return [self.names[place] for place in self._order(output) if passed[place]]
+        passed = dict(zip(self.names, clearly(sizes_of(self, column), p_adjusted[:, column]), strict=True))
+        return [name for name in self.ranking(output) if passed[name]]
 
     @overload
     def to_frame(self, library: Literal["pandas"] = "pandas") -> pd.DataFrame: ...
@@ -355,34 +389,24 @@ class Explanation:
             >>> result.ranking(certain=0.95)[["rank_low", "rank_high", "set"]].values.tolist()
             [[1, 1, 1], [2, 3, 2], [2, 3, 2]]
         """
-        places = self._order(output, order)
+        if self.method == MIXED:
+            raise without_common_unit("ranking")
+        column, part = self.output_index(output), self.of_order(order)
+        if self.scope == "local":
+            scores = mean_over_rows(np.abs(part.values[..., column]), self.meta.get("sample_weight"))[0]
+        else:
+            scores = sizes_of(part, column)
+        places = np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable").tolist()
         if certain is None:
-            return [self.names[place] for place in places]
+            return [part.names[place] for place in places]
         if not is_number(certain) or not 0 < certain < 1:
             raise InputError(
                 f"certain must be a number between 0 and 1, got {shown(certain)}",
                 hint="For example 0.95.",
                 code="PG002",
             )
-        summary = self.to_global() if self.scope == "local" else self
-        return certain_ranks(summary, places, summary.output_index(output), float(certain)).to_frame()
-
-    def _order(self, output: str | int | None, order: int = 1) -> list[int]:
-        """Return the positions of the names of one order by falling importance."""
-        if self.method == MIXED:
-            raise _without_common_unit("ranking")
-        column = self.output_index(output)
-        places = places_of(self, order)
-        if self.scope == "local":
-            scores = mean_over_rows(np.abs(self.values[:, places, column]), self._row_weights())[0]
-        else:
-            scores = sizes_of(self, column)[places]
-        return places[np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")].tolist()
-
-    def _row_weights(self) -> Floats | None:
-        """Return the weight of each row of a local explanation. None: all count equally."""
-        weights = self.meta.get("sample_weight")
-        return None if weights is None else np.asarray(weights, dtype=np.float64)
+        summary = part.to_global() if self.scope == "local" else part
+        return certain_ranks(summary, places, column, float(certain)).to_frame()
 
     def to_global(self, how: Literal["mean_abs", "mean", "sum_l1"] = "mean_abs") -> Explanation:
         """Summarise a local explanation over its rows.
@@ -402,9 +426,9 @@ class Explanation:
             )
         check_choice("how", how, ("mean_abs", "mean", "sum_l1"))
         # Features come first. Of pairs alone there are no features.
-        rows, players = self.values.shape[0], int((self.order == lowest_order(self)).sum())
+        rows, players = self.values.shape[0], int((self.order == min(self.order, default=1)).sum())
         per_row = np.abs(self.values) if how == "mean_abs" else self.values
-        weights = self._row_weights()
+        weights = self.meta.get("sample_weight")
         values, std, size = mean_over_rows(per_row, weights)
         if how == "sum_l1":
             norm = np.abs(values[:players]).sum(axis=0, keepdims=True)
@@ -414,8 +438,12 @@ class Explanation:
         if how == "mean_abs":
             # A mean of absolute values is never below 0.
             low = np.maximum(low, np.minimum(values, 0.0))
-        keep_parts, off = how == "mean", (per_row - values) * (1.0 if weights is None else weights[:, None, None])
-        few = players <= MOST_TOGETHER
+        keep_parts, off = how == "mean", per_row - values
+        if weights is not None:
+            off *= np.asarray(weights, dtype=np.float64)[:, None, None]
+        correlation = None
+        if players <= MOST_TOGETHER:
+            correlation = np.stack([error_correlation(each.T[:players]) for each in np.moveaxis(off, -1, 0)])
         # Plots of a summary need the player of each pixel and the mean image.
         maps = {name: array for name, array in self.maps.items() if name.startswith("segments:")}
         images = {name: array for name, array in self.maps.items() if name.startswith("images:") and len(array)}
@@ -428,9 +456,7 @@ class Explanation:
             low=low,
             high=high,
             p_values=p_values,
-            correlation=np.stack([error_correlation(each.T[:players]) for each in np.moveaxis(off, -1, 0)])
-            if few
-            else None,
+            correlation=correlation,
             parts={name: mean_over_rows(part, weights)[0] for name, part in self.parts.items()} if keep_parts else {},
             part_std={},
             additive=self.additive and keep_parts,
@@ -460,7 +486,7 @@ class Explanation:
                 code="PG004",
             )
         if self.members:
-            if lowest_order(self) > 1:
+            if (self.order > 1).all():
                 raise InputError(
                     "by_modality sums features, and these are interactions of several",
                     hint="Call it on the explanation that these were chosen from.",
@@ -491,12 +517,12 @@ class Explanation:
             (3, 2)
         """
         if self.method == MIXED:
-            raise _without_common_unit("to_shap")
+            raise without_common_unit("to_shap")
         try:
             import shap
         except ImportError as error:
             raise not_installed("shap") from error
-        if self.members and lowest_order(self) == 1:
+        if self.members and (self.order == 1).any():
             return self.of_order(1).to_shap()
         values = self.values if self.scope == "local" else self.values[None]
         base = self.base_values if self.base_values is not None else np.zeros(len(self.outputs))
@@ -551,25 +577,6 @@ class Explanation:
     def load(cls, folder: str | os.PathLike[str]) -> Explanation:
         """Read an explanation that ``save`` wrote. No code runs. A damaged file or a newer format is refused."""
         return read_explanation(check_path("folder", folder), cls)
-
-
-def _without_common_unit(what: str) -> InputError:
-    return InputError(
-        f"{what} cannot compare these values: each modality was explained by a different method",
-        hint='Call explanation.plot.features(), or compare parts["share"].',
-        code="PG004",
-    )
-
-
-def frame_numbers(explanation: Explanation) -> dict[str, Floats]:
-    """Return the tidy frame's columns of numbers."""
-    low, high = explanation.ci()
-    numbers = {"importance": explanation.values, "std": explanation.std, "ci_low": low, "ci_high": high}
-    numbers |= {"p_value": explanation.p_values, "p_adjusted": explanation.p_adjusted, **explanation.parts}
-    # Of refits: both parts of the standard error.
-    numbers |= {name: std for name, std in explanation.part_std.items() if name not in explanation.parts}
-    missing = np.full(explanation.values.shape, np.nan)
-    return {title: (missing if array is None else array).ravel() for title, array in numbers.items()}
 
 
 def positive_output(explanation: Explanation) -> int:

@@ -46,6 +46,17 @@ def arrays_like_values(explanation: Explanation) -> dict[str, Floats]:
     return stored
 
 
+def frame_numbers(explanation: Explanation) -> dict[str, Floats]:
+    """Return the tidy frame's columns of numbers."""
+    low, high = explanation.ci()
+    numbers = {"importance": explanation.values, "std": explanation.std, "ci_low": low, "ci_high": high}
+    numbers |= {"p_value": explanation.p_values, "p_adjusted": explanation.p_adjusted, **explanation.parts}
+    # Of refits: both parts of the standard error.
+    numbers |= {name: std for name, std in explanation.part_std.items() if name not in explanation.parts}
+    missing = np.full(explanation.values.shape, np.nan)
+    return {title: (missing if array is None else array).ravel() for title, array in numbers.items()}
+
+
 def write_explanation(explanation: Explanation, folder: Path) -> None:
     """Write an explanation into a folder, in one step. A folder that exists is replaced."""
     arrays: dict[str, Array] = {"values": explanation.values, **arrays_like_values(explanation)}

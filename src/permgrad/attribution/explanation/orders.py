@@ -1,57 +1,30 @@
-"""The orders of an explanation: its players, their pairs and larger interactions, and how names of each are read."""
+"""The orders of an explanation: its players, their pairs, the strongest first, and larger interactions."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from permgrad.base.arrays import Floats, Indexes
+from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
-from permgrad.base.significance import adjusted
+from permgrad.base.significance import LEVEL
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-
-def check_members(members: tuple[tuple[int, ...], ...], names: int) -> None:
-    """Refuse players of names that do not fit: single players come first, in their order."""
-    players = sum(len(each) == 1 for each in members)
-    if members and (len(members) != names or members[:players] != tuple((place,) for place in range(players))):
-        raise InputError(
-            f"members must have the players of each of the {names} names, single players first",
-            hint="Pass for example ((0,), (1,), (0, 1)).",
-            code="PG007",
-        )
+#: What the features beyond the most important ones are called, where they are one player.
+OTHERS = "all other features"
 
 
-def places_of(explanation: Explanation, order: int) -> Indexes:
-    """Return the positions of the names of one order, or refuse an order without any.
-
-    Without players, order 1 is the lowest there is, so that pairs alone can be shown like players.
-    """
-    orders = explanation.order
-    single = is_whole(order) and order == 1
-    wanted = orders.min() if single and len(orders) else order
-    places = np.flatnonzero(orders == wanted) if is_whole(order) else np.empty(0, np.intp)
-    if not len(places) and (explanation.members or not single):
-        raise _no_order(np.unique(orders).tolist(), order)
-    return places
-
-
-def _no_order(orders: list[int], order: Any) -> InputError:
+def no_order(orders: list[int], order: Any) -> InputError:
+    """Return the error for an order that an explanation does not have."""
     return InputError(
         f"order must be one of {', '.join(map(str, orders))}, got {shown(order)}",
         hint="Pass interactions=2 to pg.explain for pairs.",
         code="PG002",
     )
-
-
-def lowest_order(explanation: Explanation) -> int:
-    """Return 1, or the order of interactions that are alone."""
-    return int(min(explanation.order, default=1))
 
 
 def sizes_of(explanation: Explanation, output: int) -> Floats:
@@ -60,41 +33,32 @@ def sizes_of(explanation: Explanation, output: int) -> Floats:
     return np.where(explanation.order > 1, np.abs(values), values)
 
 
-def of_order(explanation: Explanation, order: int) -> Explanation:
-    """Return the explanation of the names of one order only."""
-    places = places_of(explanation, order)
-    single = explanation.order[places].max(initial=1) == 1
-    if not explanation.members or (len(places) == len(explanation.names) and not single):
-        return explanation
+class RankedPairs(NamedTuple):
+    """The pairs of an explanation, the largest absolute value first. ``clear``: the adjusted p is below 0.05."""
 
-    def chosen(array: Floats | None) -> Floats | None:
-        return None if array is None else array[..., places, :]
-
-    some: dict[str, Any] = {name: chosen(getattr(explanation, name)) for name in ("std", "low", "high", "p_values")}
-    for group in ("parts", "part_std"):
-        some[group] = {name: chosen(array) for name, array in getattr(explanation, group).items()}
-    return replace(
-        explanation,
-        values=explanation.values[..., places, :],
-        names=tuple(explanation.names[place] for place in places),
-        modality=tuple(explanation.modality[place] for place in places),
-        members=() if single else tuple(explanation.members[place] for place in places),
-        correlation=explanation.correlation if single else None,
-        meta=explanation.meta if single else {**explanation.meta, "players": int((explanation.order == 1).sum())},
-        **some,
-    )
+    names: tuple[tuple[str, str], ...]
+    values: Floats
+    low: Floats
+    high: Floats
+    p_adjusted: Floats
+    clear: Booleans
 
 
-def adjusted_by_order(explanation: Explanation) -> Floats | None:
-    """Return the p-values adjusted among the names of one order. Those that screening left out count as tests."""
-    if explanation.p_values is None:
-        return None
-    left_out = int(explanation.meta.get("interactions", {}).get("left_out", 0))
-    result = np.empty_like(explanation.p_values)
-    for order in np.unique(explanation.order):
-        places = explanation.order == order
-        result[..., places, :] = adjusted(explanation.p_values[..., places, :], left_out if order > 1 else 0)
-    return result
+def pairs_of(explanation: Explanation, output: str | int | None = None) -> RankedPairs:
+    """Return the pairs of an explanation with interactions. Those of a local one are means of absolute values.
+
+    Such a mean is always above 0, so that none of them is clear.
+    """
+    signed = explanation.scope == "global"
+    explanation = explanation if signed else explanation.to_global("mean_abs")
+    pairs, column = explanation.of_order(2), explanation.output_index(output)
+    order = np.argsort(-np.nan_to_num(np.abs(pairs.values[:, column]), nan=-np.inf), kind="stable")
+    undefined = np.full(pairs.values.shape, np.nan)
+    adjusted = undefined if pairs.p_adjusted is None else pairs.p_adjusted
+    values, low, high, p_adjusted = (each[order, column] for each in (pairs.values, *pairs.ci(), adjusted))
+    members = (pairs.members[place] for place in order)
+    names = tuple((explanation.names[first], explanation.names[second]) for first, second in members)
+    return RankedPairs(names, values, low, high, p_adjusted, (p_adjusted < LEVEL) & signed)
 
 
 def to_shapiq(explanation: Explanation, order: int, row: int, column: int) -> Any:
@@ -102,7 +66,7 @@ def to_shapiq(explanation: Explanation, order: int, row: int, column: int) -> An
     single = (explanation.order == 1).any() or not explanation.members
     orders = sorted({*((1,) if single else ()), int(explanation.order.max(initial=1))})
     if not is_whole(order) or order not in orders:
-        raise _no_order(orders, order)
+        raise no_order(orders, order)
     try:
         from shapiq import InteractionValues
     except ImportError as error:
@@ -150,4 +114,13 @@ def not_installed(package: str) -> EnvironmentProblem:
         f"to_{package} needs the package {package}, which is not installed",
         hint="Run pip install 'permgrad[peers]'.",
         code="PG060",
+    )
+
+
+def without_common_unit(what: str) -> InputError:
+    """Return the error of a comparison of values in different units."""
+    return InputError(
+        f"{what} cannot compare these values: each modality was explained by a different method",
+        hint='Call explanation.plot.features(), or compare parts["share"].',
+        code="PG004",
     )

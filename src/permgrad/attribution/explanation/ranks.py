@@ -15,7 +15,7 @@ import numpy as np
 
 from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.attribution.explanation.statistics import error_correlation
-from permgrad.base.arrays import Booleans, Floats, Floats32, Indexes, Integers
+from permgrad.base.arrays import Booleans, Floats, Floats32, Integers
 from permgrad.base.late import pd
 from permgrad.base.significance import holm, t_quantile, t_two_sided
 
@@ -68,34 +68,17 @@ def certain_ranks(explanation: Explanation, places: Sequence[int], output: int, 
     correlation = None if explanation.order[places].max(initial=1) > 1 else explanation.correlation
     if correlation is not None:
         correlation = correlation[output][np.ix_(places, places)]
-    freedom = freedom_of(values, std, high, float(explanation.meta.get("confidence", 0.95)))
-    looks = None
+    freedom, looks = freedom_of(values, std, high, float(explanation.meta.get("confidence", 0.95))), None
     if asked := explanation.meta.get("ensure_top"):
         share, repeats = (np.asarray(asked[name], dtype=np.float64)[places] for name in ("draw_share", "repeats"))
         looks = Looks(share, repeats, asked["looks"])
         if output or correlation is None:
             # What draws add to the errors is known for all rows only. Each look then has an equal share of the errors.
             looks, certain = None, 1 - (1 - certain) / len(asked["looks"])
-    intervals = rank_intervals(values, std, correlation, freedom, certain, looks)
-    return Ranks([explanation.names[place] for place in places], *intervals)
-
-
-def rank_intervals(
-    values: Floats,
-    std: Floats | None,
-    correlation: Floats | None,
-    freedom: float,
-    certain: float,
-    looks: Looks | None = None,
-) -> tuple[Integers, Integers, Integers]:
-    """Return the lowest and highest rank of each player, and its set. Values are in falling order, NaN last.
-
-    ``correlation`` is that of the errors (None: it can be anything, so the error of a difference is at most the sum of
-    both). Sets are numbered from 1: all players of a set clearly stand above all players of later sets.
-    """
-    if std is None or len(values) < 2:
-        return ranks_of(np.zeros((len(values), len(values)), dtype=bool))
-    return ranks_of(compared(values, std, correlation, freedom, certain, looks).above)
+    above = np.zeros((len(values), len(values)), dtype=bool)
+    if std is not None and len(values) > 1:
+        above = compared(values, std, correlation, freedom, certain, looks).above
+    return Ranks([explanation.names[place] for place in places], *ranks_of(above))
 
 
 class Looks(NamedTuple):
@@ -107,7 +90,10 @@ class Looks(NamedTuple):
 
 
 def ranks_of(above: Booleans) -> tuple[Integers, Integers, Integers]:
-    """Return the lowest and highest rank of each player, and its set, from which players stand above which others."""
+    """Return the lowest and highest rank of each player, and its set, from which players stand above which others.
+
+    Sets are numbered from 1: all players of a set clearly stand above all players of later sets.
+    """
     count = len(above)
     low, high = 1 + above.sum(axis=0), count - above.sum(axis=1)
     # A set ends where each player so far is above each one that follows.
@@ -126,7 +112,11 @@ class Compared(NamedTuple):
 def compared(
     values: Floats, std: Floats, correlation: Floats | None, freedom: float, certain: float, looks: Looks | None = None
 ) -> Compared:
-    """Return which players (rows) clearly stand above which others (columns). Values are in falling order, NaN last."""
+    """Return which players (rows) clearly stand above which others (columns). Values are in falling order, NaN last.
+
+    ``correlation`` is that of the errors (None: it can be anything, so the error of a difference is at most the sum of
+    both).
+    """
     first, second = np.triu_indices(len(values), 1)
     shared = np.zeros(len(first)) if correlation is None else correlation[first, second]
     error = std[first] + std[second]
@@ -144,38 +134,25 @@ def compared(
         critical = -float(t_quantile(allowed / 2 / max(int((~passed).sum()), 1), freedom))
     elif tested.any():
         chances = list(_chances(std, correlation, error, freedom, certain, looks))
-        passing, critical = _stepwise(size, tested, (first, second), chances, certain)
-        passed |= passing
+        waiting, draws = np.flatnonzero(tested), len(chances[0][0])
+        while len(waiting):
+            # The largest error that chance makes in the rest of the pairs.
+            largest, one, other = np.zeros(draws), first[waiting], second[waiting]
+            step = max(1, _NUMBERS // len(waiting))
+            for errors, scale in chances:
+                for start in range(0, draws, step):
+                    part = errors[start : start + step]
+                    size_of = np.abs((part[:, one] - part[:, other]) * scale[waiting]).max(axis=1)
+                    np.maximum(largest[start : start + step], size_of, out=largest[start : start + step])
+            critical = float(np.quantile(largest, certain))
+            passes = size[waiting] > critical
+            if not passes.any():
+                break
+            passed[waiting[passes]] = True
+            waiting = waiting[~passes]
     above = np.zeros((len(values), len(values)), dtype=bool)
     above[first, second] = passed
     return Compared(above, error, critical)
-
-
-def _stepwise(
-    size: Floats,
-    tested: Booleans,
-    pairs: tuple[Indexes, Indexes],
-    chances: Sequence[tuple[Floats32, Floats32]],
-    certain: float,
-) -> tuple[Booleans, float]:
-    """Return the pairs that pass, and the last bound: the largest error that chance makes in the rest of the pairs."""
-    passed, waiting, critical = np.zeros(len(size), dtype=bool), np.flatnonzero(tested), np.inf
-    draws = len(chances[0][0])
-    while len(waiting):
-        largest, first, second = np.zeros(draws), pairs[0][waiting], pairs[1][waiting]
-        step = max(1, _NUMBERS // len(waiting))
-        for errors, scale in chances:
-            for start in range(0, draws, step):
-                part = errors[start : start + step]
-                size_of = np.abs((part[:, first] - part[:, second]) * scale[waiting]).max(axis=1)
-                np.maximum(largest[start : start + step], size_of, out=largest[start : start + step])
-        critical = float(np.quantile(largest, certain))
-        passes = size[waiting] > critical
-        if not passes.any():
-            break
-        passed[waiting[passes]] = True
-        waiting = waiting[~passes]
-    return passed, critical
 
 
 def _chances(

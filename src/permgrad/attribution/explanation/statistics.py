@@ -9,9 +9,9 @@ from permgrad.base.arrays import Floats
 from permgrad.base.significance import t_quantile, t_two_sided
 
 
-def mean_over_rows(values: Floats, weights: Floats | None = None) -> tuple[Floats, Floats, float]:
+def mean_over_rows(values: Floats, weights: npt.ArrayLike | None = None) -> tuple[Floats, Floats, float]:
     """Return the mean over rows, its standard error and the effective number of rows (Kish 1965)."""
-    weight = np.ones(len(values)) if weights is None else weights
+    weight = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
     total = float(weight.sum())
     if total <= 0:
         missing = np.full(values.shape[1:], np.nan)

@@ -71,11 +71,8 @@ class Watch(TorchFunctionMode):
     def _follow(self, func: Any, name: str, args: Sequence[Any], options: Mapping[str, Any], value: Any) -> None:
         assert self._follower is not None
         if name == "baddbmm":
-            func, args, options = (
-                torch.bmm,
-                args[1:3],
-                {},
-            )  # what is added is a mask, whose places are those attended to
+            # What is added is a mask, whose places are those attended to.
+            func, args, options = torch.bmm, args[1:3], {}
         self._follower.follow(func, args, options, value)
         if name != "embedding":
             return
@@ -196,22 +193,16 @@ class AttentionReader:
             groups.setdefault((seen.map.shape[-1], frozenset(seen.tokens)), []).append(place)
         chains = []
         for (size, inputs), maps in groups.items():
-            first, segments = watch.seen[maps[0]], self.request.space.segments
-            tokens = {
-                place: _token_of(first.tokens[place], tuple(segments[place].shape), self._along(place))
-                for place in inputs
-            }
+            first, tokens = watch.seen[maps[0]], dict[int, Tensor]()
+            for place in inputs:
+                shape, owners = dict(enumerate(self.request.shapes)).get(place), self.request.space.segments[place]
+                # The dimensions of the input, without rows, along which tokens lie.
+                along = range(owners.ndim) if shape is None else [dimension - 1 for dimension in shape.dimensions]
+                tokens[place] = _token_of(first.tokens[place], tuple(owners.shape), along)
             tokens = {place: each for place, each in tokens.items() if bool((each >= 0).any())}
             if tokens and size > 1:
                 chains.append(EncoderMaps(tuple(maps), tokens))
         return chains
-
-    def _along(self, place: int) -> tuple[int, ...]:
-        """Return the dimensions of an input, without rows, along which tokens lie."""
-        shape = dict(enumerate(self.request.shapes)).get(place)
-        if shape is None:
-            return tuple(range(self.request.inputs[place].ndim - 1))
-        return tuple(dimension - 1 for dimension in shape.dimensions)
 
     def read(self, part: slice) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Return the outputs asked for ``(b, targets)``, all maps, and the slopes towards each."""
@@ -246,7 +237,7 @@ class AttentionReader:
         return sums.permute(1, 2, 0)
 
 
-def _token_of(axes: tuple[Tensor, ...], shape: tuple[int, ...], along: tuple[int, ...]) -> Tensor:
+def _token_of(axes: tuple[Tensor, ...], shape: tuple[int, ...], along: Sequence[int]) -> Tensor:
     """Return the token of each position of an input: the one whose coordinates are nearest, −1 where there is none."""
     present = torch.nonzero(~torch.isnan(axes[0])).flatten()
     if not len(present):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from permgrad.attribution.maps.drawn import Picture, weighted_maps
+from permgrad.attribution.maps.drawn import Picture, Read, enlarged, weighted_maps
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiating, output_gradients
@@ -29,7 +29,6 @@ from permgrad.attribution.subject.positions import (
     name_of,
     tensors_in,
 )
-from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError
 from permgrad.models.network.blocks import ACTIVATIONS
@@ -272,7 +271,11 @@ def _last_maps(
     while pending and behind:
         some = candidates[max(0, behind - size) : behind][::-1]
         behind, size = max(0, behind - size), 2 * size
-        slopes = _slopes_at(total, [heard.value for heard in some])
+        slopes: Sequence[Tensor | None] = [None] * len(some)
+        if total is not None:
+            with differentiating():
+                values = [heard.value for heard in some]
+                slopes = torch.autograd.grad(total, values, retain_graph=True, allow_unused=True)
         for place in list(pending):
             for heard, slope in zip(some, slopes, strict=True):
                 cells = _cells(listener, heard.value, place)
@@ -297,14 +300,6 @@ def _candidates(listener: _Listener, rows: int, *, before_activation: bool) -> l
         if heard.version == _version(heard.value) and heard.value.requires_grad and len(heard.value) == rows
         and not hands_on(heard.function) and heard.function not in skipped
     ]  # fmt: skip
-
-
-def _slopes_at(total: Tensor | None, values: Sequence[Tensor]) -> Sequence[Tensor | None]:
-    """Return the slopes of a total at values, None if it does not depend on one, or if there is no total."""
-    if total is None:
-        return [None] * len(values)
-    with differentiating():
-        return torch.autograd.grad(total, values, retain_graph=True, allow_unused=True)
 
 
 def _named(
@@ -372,17 +367,15 @@ class CalledMaps:
     def __init__(self, request: Request, options: Mapping[str, Any]) -> None:
         self.request, self.options = request, options
         subject, inputs = request.subject, request.subject.input_names
-        self._shapes = {
-            place: shape for place, shape in enumerate(request.shapes) if shape is not None and not shape.vectors
-        }
+        self._shapes = {place: one for place, one in enumerate(request.shapes) if one is not None and not one.vectors}
         self._places, numbers = image_calls(
             request, options["layer"], self._shapes, before_activation=options["before_activation"]
         )
-        words = "of {!r} at layer {!r} are all zero, and so are their players' values"
-        self.pictures = [
-            Picture(f"maps:{name}", f"images:{name}", words.format(name, str(read.call)), request, options["maps"])
-            for name, read in ((inputs[place], read) for place, read in self._places.items())
-        ]
+        self.pictures = []
+        for place, read in self._places.items():
+            name, empty = inputs[place], np.zeros((request.count, len(request.targets)), dtype=bool)
+            words = f"of {name!r} at layer {str(read.call)!r} are all zero, and so are their players' values"
+            self.pictures.append(Picture(f"maps:{name}", f"images:{name}", words, empty, options["maps"]))
         space = request.space
         segments = tuple(space.segments[place] for place in self._places)
         self._space = replace(space, inputs=tuple(space.inputs[place] for place in self._places), segments=segments)
@@ -393,9 +386,9 @@ class CalledMaps:
         self.modality = tuple(space.modality[owner] for owner in self._owners)
         self.batch = batch_size(request, numbers)
 
-    def read(self, part: slice) -> tuple[list[Tensor], list[Tensor], list[tuple[int, ...]], Tensor]:
-        """Return for each image input its maps ``(b, targets, *cells)``, images and size, and all outputs."""
-        request, places = self.request, list(self._places.values())
+    def read(self, part: slice) -> Read:
+        """Return the maps, and their means over each player's positions. All channels of a pixel share its value."""
+        request, options, places = self.request, self.options, list(self._places.values())
         subject: Any = request.subject
         rows = copied_rows(subject, request.inputs, part)
         listener = _Listener({place.call for place in places})
@@ -421,28 +414,20 @@ class CalledMaps:
             activations = [listener.values[place.call] for place in places]
             constant_sum = subject.sum_is_constant(request.output)
             gradients = output_gradients(outputs, request.targets, activations, constant_sum=constant_sum)
-        maps = []
-        with torch.no_grad():
-            for place, value, gradient in zip(places, activations, gradients, strict=True):
-                take = place.cells.take if place.cells is not None else Tensor.detach
-                cells = weighted_maps(
-                    take(value.detach()), take(gradient), self.options["variant"], relu=self.options["relu"]
-                )
-                maps.append(cells.float())
-        sizes = [self._shapes[place].size for place in self._places]
-        return maps, [rows[place] for place in self._places], sizes, outputs.detach()
-
-    def values(self, part: slice, maps: Sequence[Tensor]) -> Floats:
-        """Return the means over each player's positions. All channels of a pixel share its value."""
-        spread = []
-        for place, large in zip(self._places, maps, strict=True):
-            channels = self._shapes[place].channels
-            if channels is not None:
-                shape = (*large.shape[:2], *self.request.inputs[place].shape[1:])
-                large = large.unsqueeze(2 + channels).expand(shape)  # noqa: PLW2901 — the same map
-            spread.append(large.flatten(0, 1))
+        maps, large, spread = [], [], []
+        for (number, place), value, gradient in zip(self._places.items(), activations, gradients, strict=True):
+            take, shape = place.cells.take if place.cells is not None else Tensor.detach, self._shapes[number]
+            with torch.no_grad():
+                cells = weighted_maps(take(value.detach()), take(gradient), options["variant"], relu=options["relu"])
+            maps.append(cells.float())
+            wide = enlarged(maps[-1], shape.size, options["upsample"])
+            large.append(wide)
+            if shape.channels is not None:
+                wide = wide.unsqueeze(2 + shape.channels).expand(*wide.shape[:2], *request.inputs[number].shape[1:])
+            spread.append(wide.flatten(0, 1))
         means = self._space.sums(spread)[:, self._owners] / self._sizes
-        return means.unflatten(0, (part.stop - part.start, -1)).transpose(1, 2).cpu().numpy()
+        values = means.unflatten(0, (part.stop - part.start, -1)).transpose(1, 2).cpu().numpy()
+        return Read(maps, large, [rows[number] for number in self._places], values, outputs.detach())
 
     def facts(self) -> dict[str, Any]:
         """Return the layers, which inputs have no map, and how many maps are all zero."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch.nn import functional
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import copied_rows, output_gradients
 from permgrad.attribution.subject.subject import Subject
-from permgrad.base.arrays import Floats, Floats32, Indexes
+from permgrad.base.arrays import Booleans, Floats, Floats32, Indexes
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, warn_user
 from permgrad.models.network.blocks import ACTIVATIONS
@@ -51,13 +51,16 @@ def enlarged(maps: Tensor, size: tuple[int, ...], how: str) -> Tensor:
     return functional.interpolate(cells, size=size, mode="nearest")
 
 
+@dataclass
 class Picture:
-    """An image and a map for each row and output, and how many are stored: ``"auto"`` means up to ``KEPT_NUMBERS``."""
+    """An image and a map for each row and output, of which the empty ones are noted."""
 
-    def __init__(self, maps_key: str, images_key: str, words: str, request: Request, keep: bool | str) -> None:
-        self.maps_key, self.images_key, self.words, self._keep = maps_key, images_key, words, keep
-        self.empty = np.zeros((request.count, len(request.targets)), dtype=bool)
-        self.kept: dict[str, Floats32] = {}
+    maps_key: str
+    images_key: str
+    words: str  # what is said of empty maps
+    empty: Booleans  # ``(rows, targets)``
+    stored: bool | str  # whether both are kept. ``"auto"``: up to ``KEPT_NUMBERS``
+    kept: dict[str, Floats32] = field(default_factory=dict)
 
     def keep(self, part: slice, maps: Tensor, images: Tensor) -> None:
         """Store the maps ``(b, targets, *cells)`` of some rows and their images."""
@@ -65,9 +68,19 @@ class Picture:
         count = len(self.empty)
         numbers = count * (maps[0].numel() + images[0].numel())
         for key, array in ((self.maps_key, maps), (self.images_key, images)):
-            if self._keep is True or (self._keep == "auto" and numbers <= KEPT_NUMBERS):
+            if self.stored is True or (self.stored == "auto" and numbers <= KEPT_NUMBERS):
                 self.kept.setdefault(key, np.zeros((count, *array.shape[1:]), dtype=np.float32))
                 self.kept[key][part] = array.float().cpu().numpy()
+
+
+class Read(NamedTuple):
+    """What is read of some rows, the first three for each image input."""
+
+    maps: list[Tensor]  # ``(b, targets, *cells)``
+    large: list[Tensor]  # the same at the image's size
+    images: list[Tensor]  # without channels if the network draws them
+    values: Floats  # ``(b, players, targets)``
+    outputs: Tensor  # all of them
 
 
 # ---- pictures that a hybrid network draws -------------------------------------------------------------------------
@@ -150,13 +163,15 @@ class DrawnMaps:
         self.request, self.options = request, options
         self.layer = cam_layer(request.subject.module, options["layer"], before_activation=options["before_activation"])
         words = f"at layer {self.layer.name!r} are all zero, and so are their features' values"
-        self.pictures = [Picture("cam", "images", words, request, options["maps"])]
+        empty = np.zeros((request.count, len(request.targets)), dtype=bool)
+        self.pictures = [Picture("cam", "images", words, empty, options["maps"])]
         self.names, self.modality = request.space.names, request.space.modality
         self.batch = maps_at_once(request)
         renderer: Any = request.subject.module.renderer
         self._shares = None
         if getattr(renderer, "differentiable", True):
-            self._shares = pixel_shares(renderer.influence(), list(request.players.values())).to(request.subject.device)
+            shares = pixel_shares(renderer.influence(), list(request.space.columns.values()))
+            self._shares = shares.to(request.subject.device)
         else:
             warn_user(
                 "The images are drawn by a function of the user, so gradcam returns maps, and the values of features "
@@ -164,25 +179,22 @@ class DrawnMaps:
             )
         self._mass, self._reached = np.zeros((2, request.count, len(request.targets)))
 
-    def read(self, part: slice) -> tuple[list[Tensor], list[Tensor], list[tuple[int, ...]], Tensor]:
-        """Return the maps, the images without their channels and their size, and all outputs."""
+    def read(self, part: slice) -> Read:
+        """Return the maps, and the mass on each player's share of the pixels, NaN if a user's function draws them."""
         request, options = self.request, self.options
         (rows,) = copied_rows(request.subject, request.inputs, part)
         subject, output = request.subject, request.output
         maps, outputs, images = class_maps(
             subject, rows, self.layer, output, request.targets, options["variant"], relu=options["relu"]
         )
-        return [maps], [images.mean(dim=1)], [tuple(images.shape[2:])], outputs
-
-    def values(self, part: slice, maps: Sequence[Tensor]) -> Floats:
-        """Return the mass on each player's share of the pixels, NaN if a function of the user draws the images."""
-        large = maps[0].flatten(2)
-        if self._shares is None:
-            return np.full((len(large), len(self.names), large.shape[1]), np.nan)
-        size, shares = large.abs(), self._shares.to(large)
-        self._mass[part] = size.sum(dim=2).double().cpu().numpy()
-        self._reached[part] = (size @ (shares.sum(dim=0) > 0).to(size)).double().cpu().numpy()
-        return (large @ shares.T).transpose(1, 2).double().cpu().numpy()
+        large = enlarged(maps, tuple(images.shape[2:]), options["upsample"])
+        flat, values = large.flatten(2), np.full((len(rows), len(self.names), len(request.targets)), np.nan)
+        if self._shares is not None:
+            size, shares = flat.abs(), self._shares.to(flat)
+            self._mass[part] = size.sum(dim=2).double().cpu().numpy()
+            self._reached[part] = (size @ (shares.sum(dim=0) > 0).to(size)).double().cpu().numpy()
+            values = (flat @ shares.T).transpose(1, 2).double().cpu().numpy()
+        return Read([maps], [large], [images.mean(dim=1)], values, outputs)
 
     def facts(self) -> dict[str, Any]:
         """Return the layer, the share of the mass that lies on no feature's pixels, and how many maps are all zero."""

@@ -26,13 +26,15 @@ class _Attention(Configured):
 
     name: ClassVar[str]
     quantity: ClassVar[str]
+    unit: ClassVar[str] = ""  # of the values, empty: that of the output
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         refuse_conditional(request, self.name)
         request.subject.check_network(self.name)
-        self.check(request.options)
+        if "heads" in request.options:
+            check_choice("heads", request.options["heads"], tuple(_OVER_HEADS))
         subject, targets = request.subject, len(request.targets)
         values = np.zeros((request.count, len(request.space), targets))
         predictions, relevance = np.zeros((2, request.count, targets))
@@ -59,7 +61,7 @@ class _Attention(Configured):
         names, whole = subject.input_names, relevance.sum()
         facts = {
             "quantity": self.quantity,
-            "unit": self.unit(request),
+            "unit": self.unit or output_unit(request),
             "attention_maps": [len(chain.maps) for chain in reader.chains],
             "tokens_of": [[names[place] for place in chain.tokens] for chain in reader.chains],
             # The share of tokens that no player owns, such as the class token.
@@ -68,13 +70,6 @@ class _Attention(Configured):
             **request.options,
         }
         return build(request, self.name, values, facts, additive=True, predictions=predictions)
-
-    def check(self, options: Mapping[str, Any]) -> None:
-        """Refuse options that cannot be used."""
-
-    def unit(self, request: Request) -> str:
-        """Return the unit of the values."""
-        raise NotImplementedError
 
     def joined(self, maps: list[tuple[Tensor, Tensor]], options: Mapping[str, Any]) -> Tensor:
         """Return the relevance of tokens ``(targets, b, tokens)`` from maps and slopes, first layer first."""
@@ -117,15 +112,8 @@ class AttentionRollout(_Attention):
 
     name = "attention_rollout"
     quantity = "share of the attention that reaches the output"
+    unit = "share"
     heads: Literal["mean", "max", "min"] = "mean"
-
-    def check(self, options: Mapping[str, Any]) -> None:
-        """Refuse options that cannot be used."""
-        check_choice("heads", options["heads"], tuple(_OVER_HEADS))
-
-    def unit(self, request: Request) -> str:  # noqa: ARG002 — whatever the output is
-        """Return the unit of the values."""
-        return "share"
 
     def joined(self, maps: list[tuple[Tensor, Tensor]], options: Mapping[str, Any]) -> Tensor:
         """Return the shares of tokens, the same for every target."""
@@ -168,10 +156,6 @@ class TokenRelevance(_Attention):
 
     name = "token_relevance"
     quantity = "relevance of tokens: attention weighted by the slopes of the output"
-
-    def unit(self, request: Request) -> str:
-        """Return the unit of the values."""
-        return output_unit(request)
 
     def joined(self, maps: list[tuple[Tensor, Tensor]], options: Mapping[str, Any]) -> Tensor:  # noqa: ARG002 — it has none
         """Return the relevance of tokens for each target."""

@@ -160,11 +160,8 @@ class CaptumMethod(Method):
             # Each player is one feature. Positions without a player are one more, whose value is dropped.
             segments = [request.space.segments[place].to(subject.device) for place in order]
             options["feature_mask"] = tuple(torch.where(each < 0, len(request.space), each)[None] for each in segments)
-        for_all_rows = {"feature_mask", *(["baselines"] if samples else [])}
-        return {
-            name: value if name in for_all_rows else _of_rows(value, part, request.count)
-            for name, value in options.items()
-        }
+        common = {"feature_mask", *(["baselines"] if samples else [])}  # to all rows
+        return {name: one if name in common else _of_rows(one, part, request.count) for name, one in options.items()}
 
     def _call(self, inputs: tuple[Tensor, ...], options: dict[str, Any]) -> list[Tensor]:
         """Return the result of ``attribute``. Turn its errors into an ``InputError``."""

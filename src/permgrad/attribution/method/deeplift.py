@@ -9,6 +9,7 @@ import torch
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.slopes.gradients import differentiable
+from permgrad.attribution.slopes.references import reference_rows
 from permgrad.attribution.slopes.slopes import Additive, Slopes, walks_truly
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError, warn_user
@@ -63,7 +64,7 @@ class DeepLift(Configured):
         options = request.options
         most = check_whole("references", options["references"], "pass for example 50")
         slopes, subject = Slopes(request, "deeplift", by_path=True), request.subject
-        result = Additive(slopes, slopes.places.reference(options["baseline"], most))
+        result = Additive(slopes, reference_rows(slopes.places, options["baseline"], most))
         count, matched = len(result.reference.rows[0]), True
 
         def work(part: slice) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.called import CalledMaps
-from permgrad.attribution.maps.drawn import UPSAMPLING, VARIANTS, DrawnMaps, enlarged
+from permgrad.attribution.maps.drawn import UPSAMPLING, VARIANTS, DrawnMaps
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.request.result import build, shown_values
 from permgrad.attribution.slopes.gradients import differentiable
@@ -85,12 +85,11 @@ class GradCam(Configured):
             values = np.zeros((request.count, len(reader.names), len(targets)))
 
             def work(part: slice) -> None:
-                maps, images, sizes, outputs = reader.read(part)
-                large = [enlarged(cells, size, options["upsample"]) for cells, size in zip(maps, sizes, strict=True)]
-                values[part] = reader.values(part, large)
-                predictions[part] = outputs[:, targets].double().cpu().numpy()
-                shown = maps if options["upsample"] == "none" else large
-                for picture, cells, image in zip(reader.pictures, shown, images, strict=True):
+                read = reader.read(part)
+                values[part] = read.values
+                predictions[part] = read.outputs[:, targets].double().cpu().numpy()
+                shown = read.maps if options["upsample"] == "none" else read.large
+                for picture, cells, image in zip(reader.pictures, shown, read.images, strict=True):
                     picture.keep(part, cells, image)
                 progress.advance(part.stop - part.start)
 

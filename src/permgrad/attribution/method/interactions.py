@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from math import comb
 from typing import Any
@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.replace.game import Game, loss_value, receiver_classes
-from permgrad.attribution.replace.moments import PairMoments, estimated
+from permgrad.attribution.replace.game import Game, MomentCollector, loss_value, receiver_classes
+from permgrad.attribution.replace.moments import estimated
 from permgrad.attribution.replace.plays import Play, Plays
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.request import RowNumbers
@@ -47,42 +47,6 @@ _TOGETHER = 64
 _CERTAIN = 0.95
 
 
-@dataclass(frozen=True)
-class _Sets:
-    """Plays sets of players over all rows and repeats, in the same order of pairs of a row and its donor."""
-
-    request: Request
-    game: Game
-    channels: Booleans
-    repeats: int
-    progress: Progress
-
-    def effects(self, sets: Iterable[Members]) -> Iterator[tuple[Members, Integers, Integers, Floats]]:
-        """Yield each set with rows, donors and effects, ``(pairs,)`` each."""
-        sets = list(sets)
-        for start in range(0, len(sets), _TOGETHER):
-            some = {str(each): each for each in sets[start : start + _TOGETHER]}
-            parts: dict[str, list[tuple[Integers, Integers, Floats]]] = defaultdict(list)
-
-            def collect(name: str, rows: Integers, donors: Integers, effects: Floats, into: Any = parts) -> None:
-                into[name].append((rows, donors, effects[:, 0, 0].copy()))
-
-            plays = [
-                Play(
-                    "interactions",
-                    (name,),
-                    np.array(each),
-                    np.broadcast_to(self.channels, (1, len(each), len(self.channels))),
-                    np.ones((1, 1, 1)),
-                )
-                for name, each in some.items()
-            ]
-            self.game.play(plays, range(self.repeats), collect, self.progress)
-            for name, each in some.items():
-                rows, donors, effects = (np.concatenate(part) for part in zip(*parts.pop(name), strict=True))
-                yield each, rows, donors, effects
-
-
 def with_interactions(request: Request, plays: Plays, explanation: Explanation) -> Explanation:
     """Return the explanation of a loss game with the interactions of its players after them."""
     order, players = int(request.options["interactions"]), len(request.space)
@@ -91,9 +55,14 @@ def with_interactions(request: Request, plays: Plays, explanation: Explanation) 
     channels: Booleans = np.asarray(plays.plays[0].mask.any(axis=(0, 1)))
     candidates = [each for size in range(2, order + 1) for each in combinations(range(players), size)]
     chosen, about = candidates, {"bound": 0.0}
-    wanted = _wanted(request, len(candidates))
+    # How many sets are measured on all rows.
+    wanted, each = request.options["pairs"], request.count * request.n_repeats
+    if wanted == "all" or order > 2 or (wanted == "auto" and len(candidates) * each <= _ALL):
+        wanted = len(candidates)
+    elif wanted == "auto":
+        wanted = max(_LEAST_PAIRS, _CHOSEN // each)
     if wanted < len(candidates):
-        chosen, about = _screened(request, channels, candidates, wanted)
+        chosen, about = _screened(request, channels, candidates, int(wanted))
     numbers, evaluations = _measured(request, channels, chosen)
     numbers = numbers[:, :, shown_outputs(request)]
     pilot_rows = int(about.pop("model_rows", 0))
@@ -107,12 +76,11 @@ def with_interactions(request: Request, plays: Plays, explanation: Explanation) 
         "left_out": len(candidates) - len(chosen),
         **about,
     }
-    fields = dict(zip(("values", "std", "low", "high", "p_values"), numbers, strict=True))
+    measured = zip(("values", "std", "low", "high", "p_values"), numbers, strict=True)
+    fields: dict[str, Any] = {name: np.concatenate([getattr(explanation, name), one]) for name, one in measured}
+    nothing = np.full(numbers[0].shape, np.nan)
     for group in ("parts", "part_std"):
-        nothing = np.full(fields["values"].shape, np.nan)
         fields[group] = {name: np.concatenate([one, nothing]) for name, one in getattr(explanation, group).items()}
-    for name in ("values", "std", "low", "high", "p_values"):
-        fields[name] = np.concatenate([getattr(explanation, name), fields[name]])
     rows = int(explanation.meta["model_rows"]) + evaluations + pilot_rows
     meta = {**explanation.meta, "interactions": facts, "model_rows": rows}
     meta["seconds"] = time.perf_counter() - request.started
@@ -152,57 +120,55 @@ def check_interactions(request: Request) -> None:
         )
 
 
-def _wanted(request: Request, candidates: int) -> int:
-    """Return how many sets are measured on all rows."""
-    pairs, each = request.options["pairs"], request.count * request.n_repeats
-    if pairs == "all" or request.options["interactions"] > 2:
-        return candidates
-    if pairs == "auto":
-        return candidates if candidates * each <= _ALL else max(_LEAST_PAIRS, _CHOSEN // each)
-    return int(pairs)
-
-
 def _measured(request: Request, channels: Booleans, chosen: Sequence[Members]) -> tuple[Floats, int]:
-    """Return mean, error, interval and p-value of each set, ``(5, sets, outputs)``, and the predictions made."""
+    """Return mean, error, interval and p-value of each set, ``(5, sets, outputs)``, and the predictions made.
+
+    Sets are played over all rows and repeats, in the same order of pairs of a row and its donor.
+    """
     game = Game(request, loss_value(request))
-    outputs = game.outputs()
+    outputs = game.back_end.outputs()
     classes, count = receiver_classes(request, outputs)
     unchanged = np.abs(game.value(outputs, slice(0, request.count), outputs)[:, 0])
-    eps = 16 * torch.finfo(outputs.dtype).eps
+    eps, largest = 16 * torch.finfo(outputs.dtype).eps, max(map(len, chosen))
     smaller = {some for each in chosen for size in range(1, len(each)) for some in combinations(each, size)}
-    largest = max(map(len, chosen))
-    inner = sorted((each for each in smaller | set(chosen) if len(each) < largest), key=len)
-    outer = [each for each in chosen if len(each) == largest]
+    sets = sorted(smaller | set(chosen), key=lambda each: (len(each), each))
     groups = [None, *range(len(request.subject.class_names))]
     known: dict[Members, Floats] = {}
     numbers: dict[Members, Floats] = {}
-    steps = (len(inner) + len(outer)) * request.n_repeats * request.count
-    with Progress(steps, "interactions", request.progress) as progress:
-        sets = _Sets(request, game, channels, request.n_repeats, progress)
-        for each, rows, donors, effects in sets.effects([*inner, *outer]):
-            if len(each) < largest:
-                known[each] = effects
-            if len(each) == 1:
-                continue
-            parts = [
-                (-1) ** (len(each) - size) * known[some]
-                for size in range(1, len(each))
-                for some in combinations(each, size)
-            ]
-            value, size = effects + sum(parts), unchanged[rows] + np.abs(effects)
-            # What rounding of the losses leaves where effects add up is 0.
-            value[np.abs(value) <= eps * (size + sum(map(np.abs, parts)))] = 0.0
-            moments = PairMoments(request.count, game.back_end.donors, game.back_end.shared, count, 1)
-            weights = None if request.sample_weight is None else request.sample_weight[rows]
-            by_class = None if classes is None else classes[rows]
-            moments.add(rows, donors, value[:, None], classes=by_class, weights=weights)
-            numbers[each] = np.stack([estimated(moments, request.confidence, group)[:, 0] for group in groups], axis=1)
+    parts: dict[str, list[tuple[Integers, Integers, Floats]]] = defaultdict(list)
+
+    def collect(name: str, rows: Integers, donors: Integers, effects: Floats) -> None:
+        parts[name].append((rows, donors, effects[:, 0, 0].copy()))
+
+    with Progress(len(sets) * request.n_repeats * request.count, "interactions", request.progress) as progress:
+        for start in range(0, len(sets), _TOGETHER):
+            some = {str(each): each for each in sets[start : start + _TOGETHER]}
+            plays = []
+            for name, each in some.items():
+                mask = np.broadcast_to(channels, (1, len(each), len(channels)))
+                plays.append(Play("interactions", (name,), np.array(each), mask, np.ones((1, 1, 1))))
+            game.play(plays, range(request.n_repeats), collect, progress)
+            for name, each in some.items():
+                rows, donors, effects = (np.concatenate(part) for part in zip(*parts.pop(name), strict=True))
+                if len(each) < largest:
+                    known[each] = effects
+                if len(each) == 1:
+                    continue
+                inner = [
+                    (-1) ** (len(each) - size) * known[members]
+                    for size in range(1, len(each))
+                    for members in combinations(each, size)
+                ]
+                value, size = effects + sum(inner), unchanged[rows] + np.abs(effects)
+                # What rounding of the losses leaves where effects add up is 0.
+                value[np.abs(value) <= eps * (size + sum(map(np.abs, inner)))] = 0.0
+                collector = MomentCollector(game, classes, count, 1)
+                collector(name, rows, donors, value[:, None, None])
+                moments = collector.moments[name]
+                by_group = [estimated(moments, request.confidence, group)[:, 0] for group in groups]
+                numbers[each] = np.stack(by_group, axis=1)
     made = game.pairs if game.back_end.evaluations is None else game.back_end.evaluations
     return np.stack([numbers[each] for each in chosen], axis=1), made
-
-
-def _part(y: Any, places: Integers) -> Any:
-    return TargetRows(y[places], len(places)) if isinstance(y, TargetRows) else y[places]
 
 
 def _screened(
@@ -214,11 +180,11 @@ def _screened(
     """
     count = min(request.count, max(_LEAST_ROWS, _PILOT // len(candidates)))
     places = (np.arange(count) * (request.count / count)).astype(np.int64)
-    rows = torch.from_numpy(places)
+    rows, y = torch.from_numpy(places), None if request.y is None else request.y[places]
     pilot = replace(
         request,
         inputs=tuple(tensor[rows.to(tensor.device)] for tensor in request.inputs),
-        y=None if request.y is None else _part(request.y, places),
+        y=TargetRows(y, count) if isinstance(request.y, TargetRows) else y,
         classes=None if request.classes is None else request.classes[places],
         sample_weight=None if request.sample_weight is None else request.sample_weight[places],
         row_offset=RowNumbers(places + request.row_offset),

@@ -76,10 +76,8 @@ class Occlusion(PlayedMethod):
             name: {"window": [axis.window for axis in axes], "stride": [axis.stride for axis in axes]}
             for name, axes in slides.items()
         }
-        facts |= {
-            "quantity": "decrease of the output where a window covers the place, mean over windows",
-            "windows": sizes,
-        }
+        quantity = "decrease of the output where a window covers the place, mean over windows"
+        facts |= {"quantity": quantity, "windows": sizes}
         return build(request, "occlusion", values, facts, predictions=predictions)
 
 
@@ -189,7 +187,8 @@ def _counts(option: str, name: str, value: Any, size: Sequence[int]) -> tuple[in
     if isinstance(value, Mapping):
         value = value.get(name, None)
     counts = (value,) * len(size) if is_whole(value) else value
-    if not isinstance(counts, (tuple, list)) or len(counts) != len(size) or not all(map(_positive, counts)):
+    fits = isinstance(counts, (tuple, list)) and len(counts) == len(size)
+    if not fits or not all(is_whole(each) and each >= 1 for each in counts):
         raise InputError(
             f"{option} must be an integer of at least 1, or one for each side of input {name!r} ({_times(size)}), got "
             f"{shown(value)}",
@@ -197,10 +196,6 @@ def _counts(option: str, name: str, value: Any, size: Sequence[int]) -> tuple[in
             code="PG002",
         )
     return tuple(map(int, counts))
-
-
-def _positive(value: Any) -> bool:
-    return is_whole(value) and value >= 1
 
 
 def _times(size: Sequence[int]) -> str:

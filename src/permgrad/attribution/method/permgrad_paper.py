@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.drawn import CamLayer, cam_layer, class_maps, maps_at_once
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.request.result import build, shown_outputs
-from permgrad.base.arrays import Floats, Indexes, Integers
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
@@ -25,17 +26,12 @@ from permgrad.models.losses import OtherLoss
 PATHS = ("tabular", "image")
 
 
-def shuffle(seed: int, player: str, repeat: int, rows: int) -> Indexes:
-    """Return the shuffled order of all rows for a player's column and a repeat."""
-    return generator(seed, "permgrad-paper", player, repeat).permutation(rows)
-
-
 def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tuple[Floats, Floats, Floats]:
     """Return effects of shuffling the table ``(players, classes)``, the base loss, and that without each branch."""
     subject, module, y = request.subject, request.subject.module, request.y
     assert y is not None
     table = request.inputs[0].to(subject.device, subject.dtype)
-    players, loss = request.players, request.loss
+    players, loss = request.space.columns, request.loss
     if isinstance(loss, OtherLoss) or loss == "cox":
         raise InputError(
             f"permgrad-paper needs a named loss, got {loss}", hint="Choose method='permgrad'.", code="PG036"
@@ -43,7 +39,9 @@ def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tupl
     # Which rows belong to which class, 0 or 1. Regression has one column.
     count = len(subject.class_names)
     classes = np.eye(count)[y.astype(int)] if count else np.ones((len(table), 1))
-    orders = {name: [shuffle(request.seed, name, repeat, len(table)) for repeat in range(shuffles)] for name in players}
+    # The order in which each player's column takes the values of all rows, for each repeat.
+    draws = partial(generator, request.seed, "permgrad-paper")
+    orders = {name: [draws(name, repeat).permutation(len(table)) for repeat in range(shuffles)] for name in players}
     effects, base, without = np.zeros((len(players), classes.shape[1])), np.zeros(len(table)), np.zeros((2, len(table)))
 
     def one_batch(part: slice) -> None:
@@ -170,7 +168,7 @@ class PermGradPaper(Configured):
         # NOTE[DIFF]: the published tables have one pixel for each feature. A feature that is encoded as several columns
         # gets the mean over their pixels, NaN where it has none.
         nothing = np.full(per_column.shape[1], np.nan)
-        owned = request.players.values()
+        owned = request.space.columns.values()
         cam = np.stack([per_column[columns].mean(axis=0) if len(columns) else nothing for columns in owned])
         # NOTE[DIFF]: the published code takes exp of the raw difference, which overflows from 710 on.
         weights = np.exp(without - base - (without - base).max())
@@ -262,8 +260,6 @@ def _listed(request: Request, values: Floats) -> dict[str, dict[str, float | Non
     """Return a raw list as ``{class: {feature: value}}``, the form of the published arrays."""
     columns = zip(request.subject.class_names or ("all",), values.T.tolist(), strict=True)
     return {
-        name: {
-            player: None if np.isnan(value) else value for player, value in zip(request.players, column, strict=True)
-        }
+        name: dict(zip(request.space.names, [None if np.isnan(value) else value for value in column], strict=True))
         for name, column in columns
     }

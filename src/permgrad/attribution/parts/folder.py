@@ -148,9 +148,7 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         "model": "the model",
         "y": "the target",
     }
-    differing = [
-        words.get(name, name) for name in {**new, **old} if (name in new, old.get(name)) != (True, new.get(name))
-    ]
+    differing = [words.get(key, key) for key in {**new, **old} if (key in new, old.get(key)) != (True, new.get(key))]
     return ", ".join(differing[:4]) or "the version that wrote it"
 
 

@@ -12,8 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.explanation import frame_numbers
-from permgrad.attribution.explanation.files import OF_ROWS
+from permgrad.attribution.explanation.files import OF_ROWS, frame_numbers
 from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.parts.folder import part_name, written_lines
 from permgrad.attribution.parts.plan import StreamPlan
@@ -120,7 +119,7 @@ def _play(plan: StreamPlan, game: LossGame, request: Request) -> tuple[Sums, dic
     """Play a loss game over some rows. Return its sums and the header."""
     request, plays = game.game(request)
     played = play_losses(request, plays, plan.method)
-    names = [name for name in request.players if name in played.moments]
+    names = [name for name in request.space.columns if name in played.moments]
     sums: Sums = {EFFECTS: SummedMoments.of(played.moments[name] for name in names)} if names else {}
     engine = played.game.engine
     weighs = plan.method == "permgrad" and request.options.get("branches", True) and len(request.subject.paths) == 2
@@ -128,7 +127,7 @@ def _play(plan: StreamPlan, game: LossGame, request: Request) -> tuple[Sums, dic
         sums[BRANCHES] = SummedMoments.of([branch_moments(request, engine)])
     if request.y is not None:
         sums["target"] = RowSums.of_targets(request.y, len(request.subject.class_names), request.sample_weight)
-    missing = np.full((len(request.players), len(played.outputs), len(plays.names)), np.nan)
+    missing = np.full((len(request.space.columns), len(played.outputs), len(plays.names)), np.nan)
     unplayed = replace(played, model_rows=0)
     shown = global_explanation(plan.method, request, plays, unplayed, np.stack([missing] * 5))
     return sums, _header(

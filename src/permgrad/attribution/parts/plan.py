@@ -42,21 +42,13 @@ Form = Literal["tidy", "wide"]
 WIDE = ("row", "class", "prediction", "base")
 #: Arguments of ``pg.explain`` for a table in parts too. Those with another name in a plan's facts come last.
 _ELSEWHERE = ("background", "scoring", "sample_weight", "random_state")
-_SHARED = (
-    "target",
-    "output",
-    "level",
-    "groups",
-    "sampling",
-    "loss",
-    "confidence",
-    "n_repeats",
-    "batch_size",
-    "positive",
-)
+_SHARED = ("target", "output", "level", "groups", "sampling", "loss", "confidence", "n_repeats", "batch_size",
+           "positive")  # fmt: skip
 #: Cells of a frame that are held at a time, numbers of a local explanation, and rows whatever the cells.
 _CELLS, _NUMBERS = 2_000_000, 2_000_000
 _FEWEST_ROWS, _MOST_ROWS = 256, 50_000
+#: What to do with an argument that needs all rows at once.
+_IN_MEMORY = "read a sample of the rows into memory (permgrad.read_table) and pass it to permgrad.explain"
 #: Row numbers looked at together while a sample is drawn.
 _DRAWN = 2**20
 
@@ -95,7 +87,10 @@ class StreamPlan:
 
     def facts(self) -> dict[str, Any]:
         """Return what identifies the explanation, as JSON: equal facts give equal numbers."""
-        arguments = self.arguments
+        arguments, background = self.arguments, self.arguments.background
+        if isinstance(background, EncodedBackground):
+            donors = np.ascontiguousarray(background.rows)
+            background = [list(donors.shape), hashlib.sha256(donors.tobytes()).hexdigest()]
         return plain(
             {
                 "permgrad": __version__,
@@ -107,7 +102,7 @@ class StreamPlan:
                 "y": arguments.y,
                 "na_codes": self.na_codes,
                 "weight": arguments.sample_weight,
-                "background": _background_facts(arguments.background),
+                "background": _identified(background),
                 "form": self.form if self.is_local else None,
                 "sample": self.sample,
                 "model": self.model,
@@ -241,8 +236,12 @@ def make_plan(
     check_choice("form", form, ("tidy", "wide"))
     of_method = {name: value for name, value in options.items() if is_ours or name not in PREDICTOR_OPTIONS}
     _check_streamable(arguments, form, resolve_options(chosen(), method, of_method))
-    if not is_ours:
-        _check_rows(arguments.background)
+    if not is_ours and (not isinstance(arguments.background, pd.DataFrame) or not len(arguments.background)):
+        raise InputError(
+            "A predictor on a table in parts needs a background",
+            hint="Pass background= a pandas frame of some rows, with the columns and types that the predictor takes",
+            code="PG005",
+        )
     features = tuple(map(str, model.preprocessor_.feature_names_in_ if is_ours else arguments.background.columns))
     _check_table(table, features, {"y": y, "sample_weight": arguments.sample_weight})
     known = None
@@ -300,15 +299,6 @@ def _check_model(model: Any) -> bool:
     return is_ours
 
 
-def _check_rows(background: Any) -> None:
-    if not isinstance(background, pd.DataFrame) or not len(background):
-        raise InputError(
-            "A predictor on a table in parts needs a background",
-            hint="Pass background= a pandas frame of some rows, with the columns and types that the predictor takes",
-            code="PG005",
-        )
-
-
 def _as_in(background: Any, rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows in the types of a predictor's background, or unchanged for an estimator."""
     if not isinstance(background, pd.DataFrame):
@@ -332,21 +322,13 @@ def _as_in(background: Any, rows: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _background_facts(background: Any) -> Any:
-    if isinstance(background, pd.DataFrame):
-        return _identified(background)
-    donors = np.ascontiguousarray(background.rows)
-    return [list(donors.shape), hashlib.sha256(donors.tobytes()).hexdigest()]
-
-
 def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, Any]) -> None:
     """Refuse what needs all rows at once."""
     method, scope, weight = arguments.method, arguments.scope, arguments.sample_weight
     if arguments.scoring is not None:
         raise InputError(
             "scoring= needs all predictions at once, and the table is read in parts",
-            hint="Leave it out, or read a sample of the rows into memory (permgrad.read_table) and pass it to "
-            "permgrad.explain",
+            hint=f"Leave it out, or {_IN_MEMORY}",
             code="PG006",
         )
     if weight is not None and scope == "local":
@@ -367,8 +349,7 @@ def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, An
     if scope == "global" and rule is not None:
         raise InputError(
             f"{rule}={options[rule]!r} needs intervals over all rows, and the table is read in parts",
-            hint="Leave it out, or read a sample of the rows into memory (permgrad.read_table) and pass it to "
-            "permgrad.explain",
+            hint=f"Leave it out, or {_IN_MEMORY}",
             code="PG006",
         )
     if scope == "global" and form == "wide":
@@ -432,7 +413,7 @@ def _checked(plan: StreamPlan, model: Any, table: PartitionedTable) -> StreamPla
             read_weights(first.frame[plan.arguments.sample_weight])
     # The first rows' weights may all be 0, which is allowed.
     request = replace(plan, arguments=replace(plan.arguments, sample_weight=None)).request(model, table, first)
-    taken = [name for name in request.players if name in WIDE]
+    taken = [name for name in request.space.columns if name in WIDE]
     if plan.is_local and plan.form == "wide" and taken:
         raise InputError(
             f"The wide form has its own columns {', '.join(WIDE)}, and a feature is named {taken[0]!r}",
@@ -443,7 +424,7 @@ def _checked(plan: StreamPlan, model: Any, table: PartitionedTable) -> StreamPla
     if game is not None:
         game.game(request)
         return plan
-    numbers = max(1, len(request.targets) * max(1, len(request.players)))
+    numbers = max(1, len(request.targets) * max(1, len(request.space.columns)))
     return replace(plan, batch_rows=max(16, min(plan.batch_rows, _NUMBERS // 4 // numbers)))
 
 
@@ -502,6 +483,4 @@ def _pickle_digest(model: Any) -> str:
 
 def table_digest(table: PartitionedTable) -> str:
     """Return the hash of a table's files and of how it is cut into parts."""
-    return json_hash(
-        [table.fingerprint, [[part.file, part.row_group_start, part.row_group_stop] for part in table.parts]]
-    )
+    return json_hash([table.fingerprint, [[one.file, one.row_group_start, one.row_group_stop] for one in table.parts]])

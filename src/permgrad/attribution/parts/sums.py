@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from permgrad.attribution.explanation.statistics import two_parts
 from permgrad.attribution.replace.game import scale_of_shares
-from permgrad.attribution.replace.moments import PairMoments, pair_noise, with_separate_donors
+from permgrad.attribution.replace.moments import PairMoments
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError
 from permgrad.models.losses import FITS
@@ -88,9 +89,11 @@ class SummedMoments:
             return mean, np.where(zero, 0.0, np.nan), np.full(quantities, size)
         spread = self.about(np.broadcast_to(mean, self.total.shape)).spread[chosen].sum(axis=0)
         by_donor = one["donor_sum"] - mean[:, None] * one["donor_weight"]
-        noise = pair_noise(mean, one["square_sum"], one["square_cross"], one["pair_weights"])
+        noise = np.maximum(one["square_sum"] - 2 * mean * one["square_cross"] + mean**2 * one["pair_weights"], 0.0)
         of_receivers = np.maximum(spread, 0.0) * size / (size - 1)
-        variance, effective = with_separate_donors(of_receivers, size, by_donor, noise)
+        donors = by_donor.shape[1]
+        of_donors = np.maximum((by_donor**2).sum(axis=1) * donors / max(donors - 1, 1) - noise, 0.0)
+        variance, effective = two_parts(of_receivers, size, of_donors, donors)
         return mean, np.sqrt(variance) / weight, effective
 
 

@@ -97,10 +97,7 @@ def grid(
     if len(cells) > 1 and len(cells) != len(size):
         raise TypeError
     wanted = cells or (_GRID if len(size) == 2 else _GRID_VOLUME,)
-    each = [
-        min(count, length)
-        for count, length in zip(wanted * len(size) if len(wanted) == 1 else wanted, size, strict=True)
-    ]
+    each = list(map(min, wanted * len(size) if len(wanted) == 1 else wanted, size))
     labels = np.zeros((), dtype=np.int64)
     for count, length in zip(each, size, strict=True):
         labels = labels[..., None] * count + np.arange(length, dtype=np.int64) * count // length
@@ -241,7 +238,9 @@ def build_space(
     maps: list[Tensor] = []
     frames = [column for titles in columns if titles is not None for column in titles]
     for name, tensor, titles, shape in zip(names, tensors, columns, shapes, strict=True):
-        labels, listed = cuts.get(name) or _cut_input(name, tensor, titles, wanted.get(name), frames, shape)
+        # Behind the input's name where several frames have a column of that name.
+        titled = titles and tuple(f"{name}.{one}" if frames.count(one) > 1 else one for one in titles)
+        labels, listed = cuts.get(name) or _cut_input(name, tensor, titled, wanted.get(name), shape)
         maps.append(torch.where(labels >= 0, labels + len(players), NOBODY))
         players += listed
         modality += [name] * len(listed)
@@ -276,16 +275,11 @@ def _by_input(
 
 
 def _cut_input(
-    name: str,
-    tensor: Tensor,
-    columns: tuple[str, ...] | None,
-    wanted: Any,
-    frames: Sequence[str],
-    image: ImageShape | None,
+    name: str, tensor: Tensor, columns: tuple[str, ...] | None, wanted: Any, image: ImageShape | None
 ) -> tuple[Tensor, list[str]]:
     shape, kind = tuple(tensor.shape[1:]), wanted if isinstance(wanted, str) else ""
     if len(shape) == 1 and columns is not None and image is None:
-        return torch.arange(shape[0]), _titles(name, columns, frames)
+        return torch.arange(shape[0]), list(columns)
     if not shape or (len(shape) > 2 and image is None and wanted is None):
         return torch.zeros(shape, dtype=torch.int64), [name]  # a number, or of many dimensions
     if kind == _NUMBERS:
@@ -295,11 +289,6 @@ def _cut_input(
     usual = "grid" if len(image.size) > 1 else "windows"
     labels_2d, listed = _cut_image(name, tensor, usual if wanted is None else wanted, image)
     return image.spread(labels_2d, shape), [f"{name}{label}" for label in listed]
-
-
-def _titles(name: str, columns: Sequence[str], frames: Sequence[str]) -> list[str]:
-    """Return columns' names, behind the input's where several frames have one of that name."""
-    return [f"{name}.{column}" if frames.count(column) > 1 else column for column in columns]
 
 
 def _along_dimension(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -60,8 +61,9 @@ class PlayerSpace:
             counts += np.bincount(segments.cpu().numpy().ravel() % (len(self.names) + 1), minlength=len(counts))
         return counts[:-1]
 
+    @cached_property
     def columns(self) -> dict[str, Indexes]:
-        """Return the positions of each player in the first input, in rising order."""
+        """The positions of each player in the first input, in rising order."""
         owner = self.segments[0].cpu().numpy().ravel()
         order = np.argsort(owner, kind="stable")
         edges = np.searchsorted(owner[order], np.arange(len(self.names) + 1))

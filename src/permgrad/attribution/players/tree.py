@@ -103,7 +103,7 @@ class Tree:
 
     def ranks(self, seed: int, what: str, counters: Counters) -> Integers:
         """Draw an order that the tree allows for each counter: each player's place, ``(n, players)``."""
-        composite = np.zeros((len(counters), self.players), dtype=np.int64)
+        composite = np.zeros((len(counters), self.labels.shape[1]), dtype=np.int64)
         for level, labels in enumerate(self.labels):
             blocks = int(labels.max()) + 1
             with np.errstate(over="ignore"):

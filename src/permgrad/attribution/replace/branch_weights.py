@@ -91,7 +91,7 @@ def branch_moments(request: Request, engine: Replacement) -> PairMoments:
     moments = PairMoments(rows, donors, request.shared, 1, len(SHARES))
     with torch.inference_mode(), request.subject.open():
         cache = engine.light(engine.encoded)
-        donor_cache = cache if request.background is None else engine.light(request.background)
+        donor_cache = cache if request.shared else engine.light(engine.background)
         base = value(cache.outputs, slice(0, rows), cache.outputs)
         measure = Effects(play, value, base, 0, engine.noise)
         for repeat in range(request.n_repeats):

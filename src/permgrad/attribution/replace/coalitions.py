@@ -327,12 +327,13 @@ class Blend(CoalitionGame):
         conditional = request.sampling == "conditional" and fixed is None
         self.sampler = conditional_sampler(request) if conditional else None
 
-    def checked(self, span: slice | None) -> Tensor:
+    def outputs(self, span: slice | None = None) -> Tensor:
         """Return the outputs of the rows explained. Refuse those that are not finite, also of the background."""
-        outputs = self.base()
-        if self.fixed is None:
-            self.donor_outputs()
-        return finite(outputs if span is None else outputs[span])
+        with self.subject.open(), self.mode():
+            outputs = self.base()
+            if self.fixed is None:
+                self.donor_outputs()
+            return finite(outputs if span is None else outputs[span])
 
     def blocks(self, span: slice | None) -> list[slice]:
         """Return all rows, or those of a span."""
@@ -368,7 +369,7 @@ class Blend(CoalitionGame):
         request, count, width = self.request, len(receivers), len(coalitions)
         rows = receivers[: count // len(repeats)]
         if self.sampler is not None:
-            columns = request.players[key]
+            columns = request.space.columns[key]
             drawn = [self.sampler.draw(key, columns, rows, repeat) for repeat in repeats]
             values = torch.from_numpy(np.concatenate([values for _, values in drawn]))
             # Further inputs stay with their row.

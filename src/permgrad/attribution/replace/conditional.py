@@ -202,7 +202,8 @@ class ConditionalSampler:
 
     def _fit_block(self, block: Indexes, predictors: list[int]) -> _Conditional:
         varying = np.ptp(self.background[:, block], axis=0) > 0 if len(block) else np.zeros(0, dtype=bool)
-        continuous = [int(c) for c, moves in zip(block, varying, strict=True) if moves and self._is_number(int(c))]
+        encoder, on_a_scale = self.preprocessor, ("numeric", "date_part")
+        continuous = [c for c in block[varying].tolist() if c in self._numeric or encoder.kinds_[c] in on_a_scale]
         if len(continuous) == 1 and len(np.unique(self.background[:, continuous[0]])) < DISTINCT:
             # A number of few values is drawn as one of them.
             continuous = []
@@ -229,9 +230,6 @@ class ConditionalSampler:
             model.numeric = self._fitting.number(model.main, predictors, rows)
         return model
 
-    def _is_number(self, column: int) -> bool:
-        return column in self._numeric or self.preprocessor.kinds_[column] in ("numeric", "date_part")
-
 
 class CellSampler(ConditionalSampler):
     """Draws cells of a table that has no encoder: a design is drawn, and collapsed to cells."""
@@ -256,7 +254,7 @@ def conditional_sampler(request: Request) -> ConditionalSampler:
     if earlier is not None:
         return earlier.moved_to(request.encoded, request.row_offset)
     encoder, rows = request.subject.preprocessor, request.encoded
-    background = rows if request.background is None else request.background
+    background = rows if request.shared else request.donors[0].detach().cpu().numpy()
     keys: dict[str, Any] = {"seed": request.seed, "shared": request.shared, "row_offset": request.row_offset}
     design = request.subject.design(background)
     if design is not None:

@@ -41,9 +41,7 @@ class Fitted:
     values: Floats  # of every receiver: mean and spread of a number ``(receivers, 2)``, or levels' cumulative chances
     draws: Array  # a number's out-of-fold residuals ``(rows used,)``, or the levels ``(levels, columns)``
     determined: bool = False  # whether the rest of the row fixes it
-    dependent: bool = (
-        False  # whether what is left still depends on the other columns, so that another row's does not fit
-    )
+    dependent: bool = False  # whether what is left still depends on the other columns: another row's does not fit
     by_fold: Sequence[Predict] = ()  # model k was fitted without fold k (empty: no model)
     whole: Predict | None = None  # fitted on all background rows, for receivers outside it
     fold_of: Integers | None = None  # each receiver's fold, −1 outside the background

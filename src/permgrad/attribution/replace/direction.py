@@ -32,19 +32,16 @@ def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]
     trends: dict[str, dict[str, Any]] = {}
     with torch.inference_mode(), request.subject.open():
         block = engine.computed(request.encoded[chosen])
-        for name, columns in request.players.items():
+        for name, columns in request.space.columns.items():
             points = _points(request, name, weights)
             if points is None or not len(columns):
                 continue
-            picked, outputs = points.pop("rows"), [block.outputs[:0]]
-
-            def gather(_: slice, batch: torch.Tensor, __: torch.Tensor, into: list[torch.Tensor] = outputs) -> None:
-                into.append(batch[0])
-
+            picked = points.pop("rows")
             values = np.tile(request.encoded[picked][:, columns], (len(chosen), 1))
-            pairs = np.repeat(np.arange(len(chosen)), len(picked)), values
-            engine.replaced(block, columns, pairs, everywhere, gather)
-            rows = request.subject.readout(torch.cat(outputs), "probability").double().cpu().numpy()
+            receivers = np.repeat(np.arange(len(chosen)), len(picked))
+            batches = engine.replaced(block, columns, receivers, values, everywhere)
+            outputs = torch.cat([block.outputs[:0], *(batch[0] for _, batch, _ in batches)])
+            rows = request.subject.readout(outputs, "probability").double().cpu().numpy()
             means = np.average(rows.reshape(len(chosen), len(picked), rows.shape[1]), axis=0, weights=weights[chosen])
             trends[name] = {**points, "mean": means.tolist()}
     return trends
@@ -65,14 +62,8 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
         moments = read_numbers(column, column_type, encoder.codes_)[0]
         missing |= ~np.isfinite(moments)
         picked, _ = _spread(moments, missing, weights, _MOMENTS)
-        labels = [str(cell)[:10] for cell in column.iloc[picked]]
-        return {
-            "kind": "levels",
-            "rows": picked,
-            "at": list(range(len(picked))),
-            "label": labels,
-            "levels": len(picked),
-        }
+        labels, count = [str(cell)[:10] for cell in column.iloc[picked]], len(picked)
+        return {"kind": "levels", "rows": picked, "at": list(range(count)), "label": labels, "levels": count}
     numbers: Floats | None = None
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)

@@ -5,7 +5,8 @@ The repeats of one player are played together: equal replacements of a row are c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import compress
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from permgrad.attribution.request import Request
 from permgrad.attribution.subject.finite import finite
 from permgrad.base.arrays import Booleans, Floats, Floats32, Indexes, Integers
 from permgrad.base.random import content_keys
-from permgrad.models.batches import halved, in_batches
+from permgrad.models.batches import halved
 from permgrad.models.fast.replacement import Block, ReplacementEngine
 
 Encoded = Floats32
@@ -41,8 +42,8 @@ class Replacement:
 
     def __init__(self, request: Request, fixed: Sequence[Tensor] | None) -> None:
         self.request, self.subject = request, request.subject
-        self.encoded, self.columns = request.encoded, list(request.players.values())
-        self.background = request.encoded if request.background is None else request.background
+        self.encoded, self.columns = request.encoded, list(request.space.columns.values())
+        self.background = self.encoded if request.shared else request.donors[0].detach().cpu().numpy()
         if fixed is None:
             need_background(len(self.background), shared=request.shared)
         self.fixed = None if fixed is None else fixed[0][0].cpu().numpy()
@@ -72,25 +73,22 @@ class Replacement:
         starts = range(first - first % size, last, size)
         return [slice(max(first, start), min(start + size, last)) for start in starts]
 
-    def block(self, rows: slice) -> Block:
-        """Return the block's cache. The last one is stored, so that rounds of repeats over one block share it."""
+    def unchanged(self, rows: slice) -> Tensor:
+        """Return the unchanged outputs of one block's rows. Its cache is stored: rounds of repeats over it share it."""
         if self._ready is None or self._ready[0] != rows:
             self._ready = None
             self._ready = rows, self.computed(self.encoded[rows])
-        return self._ready[1]
+        return self._ready[1].outputs
 
-    def unchanged(self, rows: slice) -> Tensor:
-        """Return the unchanged outputs of one block's rows, and prepare to play it."""
-        return self.block(rows).outputs
-
-    def checked(self, span: slice | None) -> Tensor:
+    def outputs(self, span: slice | None = None) -> Tensor:
         """Return the network's outputs for all rows or for a span, ``(rows, K)``. Refuse those that are not finite."""
-        blocks = self.blocks(span)
-        if len(blocks) == 1:
-            return finite(self.unchanged(blocks[0]))
-        if self._small and span is None:
-            return finite(self.light(self.encoded).outputs)
-        return finite(torch.cat([self.computed(self.encoded[rows], light=True).outputs for rows in blocks]))
+        with self.subject.open(), self.mode():
+            blocks = self.blocks(span)
+            if len(blocks) == 1:
+                return finite(self.unchanged(blocks[0]))
+            if self._small and span is None:
+                return finite(self.light(self.encoded).outputs)
+            return finite(torch.cat([self.computed(self.encoded[rows], light=True).outputs for rows in blocks]))
 
     def light(self, encoded: Encoded) -> Block:
         """Return the inputs of the head for rows and their outputs, without the maps that only replacements need.
@@ -120,62 +118,55 @@ class Replacement:
         self, play: Play, repeats: Sequence[int], rows: slice, measure: Effects
     ) -> Iterator[tuple[Integers, Integers, Floats]]:
         """Yield rows, their donors and effects, repeat by repeat. Distinct replacements are computed once."""
-        block, numbers = self.block(rows), np.arange(rows.start, rows.stop, dtype=np.int64)
+        assert self._ready is not None, "the block was prepared with its unchanged outputs"
+        block, numbers = self._ready[1], np.arange(rows.start, rows.stop, dtype=np.int64)
         columns = np.concatenate([self.columns[player] for player in play.players])
         channels: Booleans = np.asarray(play.mask.any(axis=1))
         together = max(1, _MOST_NUMBERS // (len(numbers) * max(len(columns), _NUMBERS_PER_PAIR)))
         for first in range(0, len(repeats), together):
-            draws = [self._draw(play.key, columns, numbers, repeat) for repeat in repeats[first : first + together]]
+            draws: list[tuple[Integers, Encoded]] = []
+            for repeat in repeats[first : first + together]:
+                if self.fixed is not None:
+                    nobody = np.full(len(numbers), NO_DONOR, dtype=np.int64)
+                    draws.append((nobody, np.tile(self.fixed[columns], (len(numbers), 1))))
+                elif self.sampler is not None:
+                    draws.append(self.sampler.draw(play.key, columns, numbers, repeat))
+                else:
+                    shifted, seed = numbers + self.request.row_offset, self.request.seed
+                    donors = donor_rows(seed, play.key, repeat, shifted, self.donors, shared=self.shared)
+                    draws.append((donors, self.background[donors[:, None], columns]))
             receivers, values, places = distinct_pairs(self.encoded[rows][:, columns], [values for _, values in draws])
             # The last line stands for all draws that change nothing.
             effects = np.zeros((len(play.names), len(receivers) + 1, play.combine.shape[1], measure.base.shape[1]))
-
-            def measured(
-                part: slice, outputs: Tensor, unchanged: Tensor, into: Floats = effects, of: Integers = receivers
-            ) -> None:
-                into[:, part] = measure(outputs, unchanged, of[part] + rows.start)
-
-            self.replaced(block, columns, (receivers, values), channels, measured)
+            for part, outputs, unchanged in self.replaced(block, columns, receivers, values, channels):
+                effects[:, part] = measure(outputs, unchanged, receivers[part] + rows.start)
             for (donors, _), places_of_draw in zip(draws, places, strict=True):
                 yield numbers, donors, effects[:, places_of_draw]
 
-    def _draw(self, key: str, columns: Indexes, rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
-        """Return donor numbers ``(rows,)`` (−1: none) and the new values ``(rows, columns)``."""
-        if self.fixed is not None:
-            return np.full(len(rows), NO_DONOR, dtype=np.int64), np.tile(self.fixed[columns], (len(rows), 1))
-        if self.sampler is not None:
-            return self.sampler.draw(key, columns, rows, repeat)
-        shifted = rows + self.request.row_offset
-        donors = donor_rows(self.request.seed, key, repeat, shifted, self.donors, shared=self.shared)
-        return donors, self.background[donors[:, None], columns]
-
     def replaced(
-        self,
-        block: Block,
-        columns: Indexes,
-        pairs: tuple[Integers, Encoded],
-        channels: Booleans,
-        use: Callable[[slice, Tensor, Tensor], None],
-    ) -> None:
-        """Call ``use(which, outputs (coalitions, b, K), unchanged outputs (b, K))`` with batches of pairs.
+        self, block: Block, columns: Indexes, rows: Integers, values: Encoded, channels: Booleans
+    ) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Yield which pairs, their outputs ``(coalitions, b, K)`` and unchanged outputs ``(b, K)``, batch by batch.
 
         A pair is a row of the block, in rising order, and new values of its columns. A coalition is a set of paths.
         """
-        rows, values = pairs[0], torch.as_tensor(pairs[1], device=self.subject.device).to(block.encoded.dtype)
-        coalitions = [
-            frozenset(path for path, taken in zip(self.subject.paths, mask, strict=True) if taken) for mask in channels
-        ]
-
-        def some_pairs(part: slice) -> None:
-            receivers = rows[part]
-            start, stop = int(receivers[0]), int(receivers[-1]) + 1
-            in_order = bool((np.diff(receivers) == 1).all())
-            places = None if in_order else torch.as_tensor(receivers - start, device=self.subject.device)
-            outputs = self.engine.replace(block, start, stop, columns, values[part], coalitions, places)
-            unchanged = block.outputs[start:stop] if places is None else block.outputs[start:stop][places]
-            use(part, torch.stack([outputs[one] for one in coalitions]), unchanged)
-
-        self._batch = in_batches(len(rows), self._batch, some_pairs)
+        new = torch.as_tensor(values, device=self.subject.device).to(block.encoded.dtype)
+        coalitions = [frozenset(compress(self.subject.paths, mask)) for mask in channels]
+        done = 0
+        while done < len(rows):
+            part = slice(done, min(done + self._batch, len(rows)))
+            start, stop = int(rows[part][0]), int(rows[part][-1]) + 1
+            in_order = bool((np.diff(rows[part]) == 1).all())
+            try:
+                places = None if in_order else torch.as_tensor(rows[part] - start, device=self.subject.device)
+                outputs = self.engine.replace(block, start, stop, columns, new[part], coalitions, places)
+                together = torch.stack([outputs[one] for one in coalitions])
+                unchanged = block.outputs[start:stop] if places is None else block.outputs[start:stop][places]
+            except (RuntimeError, MemoryError) as error:
+                self._batch = halved(part.stop - done, error)
+                continue
+            yield part, together, unchanged
+            done = part.stop
 
 
 def distinct_pairs(current: Encoded, drawn: Sequence[Encoded]) -> tuple[Integers, Encoded, tuple[Integers, ...]]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from operator import call
 from typing import Any
 
 import numpy as np
@@ -60,23 +61,16 @@ def receiver_classes(request: Request, outputs: Tensor) -> tuple[Integers | None
     return predicted.astype(np.int64), len(subject.class_names)
 
 
-def has_scale(request: Request) -> bool:
-    """Whether the loss of a constant prediction is known."""
-    loss = request.loss
-    return request.y is not None and loss != "cox" and not (isinstance(loss, OtherLoss) and loss.returned)
-
-
 def loss_scale(request: Request) -> float:
-    """Return the mean loss of the constant predictor, the natural size of an importance, or NaN without y.
+    """Return the mean loss of the constant predictor, the natural size of an importance, or NaN if it is not known.
 
     This is the entropy of the classes for cross entropy, and the variance of y for squared error (the mean over the
     outputs whose losses are averaged). For other losses it is that of the model's own mean prediction.
     """
-    y, weights = request.y, request.sample_weight
-    if not has_scale(request):
+    y, weights, loss = request.y, request.sample_weight, request.loss
+    if y is None or loss == "cox" or (isinstance(loss, OtherLoss) and loss.returned):
         return float("nan")
-    loss, task = request.loss, request.subject.task
-    if task == "classification":
+    if request.subject.task == "classification":
         counts = np.bincount(np.asarray(y, dtype=np.int64), weights=weights)
         return scale_of_shares(counts / counts.sum(), str(loss))
     columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
@@ -140,11 +134,6 @@ class Game:
         self.back_end: Replacement | Blend = self.engine or Blend(request, fixed)
         self.pairs = 0  # that were predicted so far
 
-    def outputs(self, span: slice | None = None) -> Tensor:
-        """Return the network's own outputs for the rows explained, or those of a span, ``(rows, K)``."""
-        with self.request.subject.open(), self.back_end.mode():
-            return self.back_end.checked(span)
-
     def play(
         self,
         plays: Iterable[Play],
@@ -153,8 +142,8 @@ class Game:
         progress: Progress,
         span: slice | None = None,
     ) -> None:
-        """Play repeats over all rows, or those of a span."""
-        plays = list(plays)
+        """Play repeats over all rows, or those of a span, with one player after the other or in a few threads."""
+        plays, workers = list(plays), self.back_end.workers
         with self.request.subject.open():
             for rows in self.back_end.blocks(span):
                 with self.back_end.mode():
@@ -169,37 +158,35 @@ class Game:
                                 collect(name, numbers, donors, name_effects)
                             progress.advance(len(numbers))
 
-                run_all([partial(one, play) for play in plays], self.back_end.workers)
+                if workers <= 1:
+                    for play in plays:
+                        one(play)
+                else:
+                    with ThreadPoolExecutor(workers) as pool:
+                        # Threads do not repeat warnings of the caller. A context is entered once, so each gets a copy.
+                        for _ in pool.map(call, [partial(copy_context().run, one, play) for play in plays]):
+                            pass
                 self.pairs += len(repeats) * (rows.stop - rows.start) * sum(len(play.mask) for play in plays)
 
 
-def run_all(tasks: Sequence[Callable[[], None]], workers: int) -> None:
-    """Run tasks, one after the other or in a few threads."""
-    if workers <= 1:
-        for task in tasks:
-            task()
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        # Threads do not repeat warnings of the caller. Each gets a copy, since a context is entered only once.
-        for _ in pool.map(lambda task, context: context.run(task), tasks, [copy_context() for _ in tasks]):
-            pass
-
-
+@dataclass
 class MomentCollector:
     """Keeps ``PairMoments`` per player of a game, for global importance. ``classes`` are those of all rows."""
 
-    def __init__(self, game: Game, classes: Integers | None, class_count: int, quantities: int) -> None:
-        back_end, request = game.back_end, game.request
-        self.sizes = (request.count, back_end.donors, back_end.shared, class_count, quantities)
-        self.classes, self.weights = classes, request.sample_weight
-        self.moments: dict[str, PairMoments] = {}
+    game: Game
+    classes: Integers | None
+    class_count: int
+    quantities: int
+    moments: dict[str, PairMoments] = field(default_factory=dict)
 
     def __call__(self, player: str, rows: Integers, donors: Integers, effects: Floats) -> None:
         """Add the pairs of one batch."""
+        request, back_end = self.game.request, self.game.back_end
         if player not in self.moments:
-            self.moments[player] = PairMoments(*self.sizes)
+            sizes = (request.count, back_end.donors, back_end.shared, self.class_count, self.quantities)
+            self.moments[player] = PairMoments(*sizes)
         classes = None if self.classes is None else self.classes[rows]
-        weights = None if self.weights is None else self.weights[rows]
+        weights = None if request.sample_weight is None else request.sample_weight[rows]
         self.moments[player].add(rows, donors, effects[:, :, 0], classes=classes, weights=weights)
 
 
@@ -212,6 +199,7 @@ class Played:
     outputs: tuple[str, ...]  # all rows, then the rows of each class
     repeats: dict[str, int]
     model_rows: int
+    loss_scale: float
     looks: TopLooks | None = None
     model_loss: float = float("nan")  # mean loss of the rows as they are
 
@@ -225,18 +213,19 @@ def play_losses(request: Request, plays: Plays, label: str) -> Played:
     """
     if request.engine is not None:
         return request.engine(request, plays, label)
-    tolerance = request.options.get("tolerance")
+    tolerance: Any = request.options.get("tolerance")
+    scale = loss_scale(request)
     game = Game(request, loss_value(request), plays.fixed)
-    outputs = game.outputs()
+    outputs = game.back_end.outputs()
     collector = MomentCollector(game, *receiver_classes(request, outputs), len(plays.names))
-    wanted = None if tolerance is None else float(tolerance) * loss_scale(request)
 
     def is_narrow(play: Play) -> bool:
         tables = [estimated(collector.moments[name], request.confidence) for name in play.names]
-        return all((high[0] - low[0]) / 2 <= wanted for _, _, low, high, _ in tables)
+        return all((high[0] - low[0]) / 2 <= float(tolerance) * scale for _, _, low, high, _ in tables)
 
-    looks = looks_of(request.options, request.space.names, request.confidence)
-    rounds = looks.looks if looks else (request.n_repeats,) if wanted is None else doubled(request.n_repeats)
+    top = request.options.get("ensure_top") is not None
+    looks = looks_of(request.options, request.space.names, request.confidence) if top else None
+    rounds = looks.looks if looks else (request.n_repeats,) if tolerance is None else doubled(request.n_repeats)
     repeats = dict.fromkeys(request.space.names, 0)
     waiting = list(plays.plays)
     with Progress(len(waiting) * rounds[0 if looks else -1] * request.count, label, request.progress) as progress:
@@ -248,17 +237,17 @@ def play_losses(request: Request, plays: Plays, label: str) -> Played:
             if looks is not None:
                 names = set(looks.in_question(estimates_of(request.space.names, collector.moments)))
                 waiting = [play for play in plays.plays if names & set(play.names)]
-            elif wanted is not None:
+            elif tolerance is not None:
                 waiting = [play for play in waiting if not is_narrow(play)]
             if not waiting:
                 break
     model_rows = game.pairs if game.back_end.evaluations is None else game.back_end.evaluations
     model_loss = float("nan")
-    if has_scale(request):
+    if np.isfinite(scale):
         losses = game.value(outputs, slice(0, request.count), outputs)[:, 0]
         model_loss = float(np.average(losses, weights=request.sample_weight))
     names_of_outputs = ("all", *request.subject.class_names)
-    return Played(collector.moments, game, names_of_outputs, repeats, model_rows, looks, model_loss)
+    return Played(collector.moments, game, names_of_outputs, repeats, model_rows, scale, looks, model_loss)
 
 
 def tabulate(
@@ -303,7 +292,7 @@ def play_rows(
         squares[rows, place[player]] += turned**2
 
     game = Game(request, minus, plays.fixed)
-    outputs = game.outputs()
+    outputs = game.back_end.outputs()
     with Progress(len(plays.plays) * repeats * request.count, label, request.progress) as progress:
         game.play(plays.plays, range(repeats), collect, progress)
     mean, std = sums / repeats, np.zeros(shape)
@@ -343,14 +332,14 @@ def global_explanation(
         "quantity": "increase of the loss" if request.y is not None else "divergence from the model's own prediction",
         "unit": loss_unit(request, loss),
         "loss": loss,
-        "loss_scale": loss_scale(request),
+        "loss_scale": played.loss_scale,
         **({"model_loss": played.model_loss} if np.isfinite(played.model_loss) else {}),
         "repeats": played.repeats,
         "model_rows": played.model_rows,
         "classes_by": "y" if request.y is not None else "predicted class",
         **(drawn if sampler is None else sampler.facts()),
         **plays.facts,
-        **tell_of_top(played.looks),
+        **(tell_of_top(played.looks) if played.looks else {}),
     }
     if numbers is None:
         names, quantities = request.space.names, len(plays.names)

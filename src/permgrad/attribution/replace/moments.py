@@ -132,7 +132,9 @@ class PairMoments:
             return mean, np.where(zero, 0.0, np.nan), np.full(self.quantities, size)
         by_receiver = received - mean[:, None] * weight
         by_donor = self.donor_sum[chosen].sum(axis=0) - mean[:, None] * self.donor_weight[chosen].sum(axis=0)
-        noise = pair_noise(mean, square_sum, self.square_cross[chosen].sum(axis=0), self.weight_squares[chosen].sum())
+        cross, squares = self.square_cross[chosen].sum(axis=0), self.weight_squares[chosen].sum()
+        # Σ w² (h − θ)² over the pairs with a donor. Rounding may leave a trace below 0 where all effects are equal.
+        noise = np.maximum(square_sum - 2 * mean * cross + mean**2 * squares, 0.0)
         correction = size / (size - 1)
         if self.shared:
             score = ((by_receiver + by_donor) ** 2).sum(axis=1)
@@ -140,7 +142,9 @@ class PairMoments:
             variance = np.maximum(score - noise, 0.1 * noise) * correction
             return mean, np.sqrt(variance) / total, np.full(self.quantities, size)
         of_receivers = (by_receiver**2).sum(axis=1) * correction
-        variance, effective = with_separate_donors(of_receivers, size, by_donor, noise)
+        # The donors are a separate sample.
+        of_donors = (by_donor**2).sum(axis=1) * self.donors / max(self.donors - 1, 1) - noise
+        variance, effective = two_parts(of_receivers, size, np.maximum(of_donors, 0.0), self.donors)
         return mean, np.sqrt(variance) / total, effective
 
 
@@ -190,20 +194,6 @@ def estimated(moments: Estimable, confidence: float, group: int | None = None) -
     """Return mean, standard error, both ends of the interval and p-value of each quantity, ``(5, quantities)``."""
     mean, std, count = moments.estimate(group)
     return np.stack([mean, std, *interval(mean, std, count, confidence)])
-
-
-def pair_noise(mean: Floats, square_sum: Floats, square_cross: Floats, weight_squares: Any) -> Floats:
-    """Return Σ w² (h − θ)² over the pairs that have a donor, ``(quantities,)``: what both roles count twice."""
-    # Rounding may leave a trace below 0 where all effects are equal.
-    return np.maximum(square_sum - 2 * mean * square_cross + mean**2 * weight_squares, 0.0)
-
-
-def with_separate_donors(of_receivers: Floats, size: float, by_donor: Floats, noise: Floats) -> tuple[Floats, Floats]:
-    """Return the variance with the donors' part, if they are a separate sample."""
-    donors = by_donor.shape[1]
-    spread = max(donors - 1, 1)
-    of_donors = np.maximum((by_donor**2).sum(axis=1) * donors / spread - noise, 0.0)
-    return two_parts(of_receivers, size, of_donors, donors)
 
 
 _SUMS = ("receiver_sum", "receiver_weight", "donor_sum", "donor_weight", "square_sum", "square_cross", "weight_squares")

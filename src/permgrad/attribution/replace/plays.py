@@ -44,9 +44,7 @@ class Play:
     players: Integers  # positions in the space of the players that the mask speaks of, ``(players,)``
     mask: Booleans  # who is replaced where, bool ``(coalitions, players, channels)``
     combine: Floats  # ``(names, quantities, coalitions)``: how effects of coalitions become quantities
-    within: tuple[
-        tuple[int, ...], ...
-    ] = ()  # for each coalition the smaller ones that it contains, if they are looked at
+    within: tuple[tuple[int, ...], ...] = ()  # of each coalition the smaller ones in it, if they are looked at
     #: for each name ``(steps, 2)``: the coalitions with and without the player (−1: nobody is replaced). A row whose
     #: output none of the steps changes has effects of exactly 0, not sums of rounding
     steps: tuple[Integers, ...] = ()

@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval, two_parts
 from permgrad.attribution.replace.game import Game
-from permgrad.attribution.replace.plays import Play, loss_game
+from permgrad.attribution.replace.plays import loss_game
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.result import build, by_quantity
 from permgrad.base.arrays import Array, Floats, Integers
@@ -134,15 +133,19 @@ def explain_scores(request: Request, method: str) -> Explanation:
     chosen = loss_game(method)
     assert chosen is not None, "every method that takes scores is a loss game"
     request, plays = chosen.game(request)
-    game = Game(request, lambda outputs, _rows, _base: stored_predictions(request, outputs), plays.fixed)
-    judge = Judge(request, scorers, stored_predictions(request, game.outputs()))
+    game = Game(request, lambda outputs, _rows, _base: request.subject.predicted(outputs), plays.fixed)
+    judge = Judge(request, scorers, request.subject.predicted(game.back_end.outputs()))
     shape = (len(request.space), len(scorers), len(plays.names))
     mean, std, effective = np.zeros(shape), np.zeros(shape), np.ones(shape)
     with Progress(len(plays.plays), f"{method}, scores", request.progress) as progress:
         for play in plays.plays:
             parts: list[Pairs] = []
+            # Each coalition's change of the predictions: scores are no means over rows.
+            count = len(play.mask)
+            steps = (np.stack([np.arange(count), np.full(count, -1)], axis=1),)
+            changes_of = replace(play, names=("changes",), combine=np.eye(count)[None], steps=steps)
             game.play(
-                [_changes(play)],
+                [changes_of],
                 range(request.n_repeats),
                 lambda _player, *pairs: parts.append(pairs),  # noqa: B023 — played at once
                 Progress(0, "", mode=False),
@@ -169,40 +172,20 @@ def explain_scores(request: Request, method: str) -> Explanation:
     )
 
 
-def _changes(play: Play) -> Play:
-    """Return the play that keeps each coalition's change of the predictions: scores are no means over rows."""
-    count = len(play.mask)
-    steps = np.stack([np.arange(count), np.full(count, -1)], axis=1)
-    return replace(play, names=("changes",), combine=np.eye(count)[None], steps=(steps,))
-
-
-def stored_predictions(request: Request, outputs: torch.Tensor) -> Floats:
-    """Return the predictions of raw outputs: probabilities ``(b, classes or labels)``, or numbers in y's units."""
-    subject, wide = request.subject, outputs.double()
-    regression = subject.task == "regression"
-    values: Floats = (subject.readout(wide, "probability") if regression else subject.probabilities(wide)).cpu().numpy()
-    return values[:, list(subject.loss_columns)] if subject.loss_columns else values
-
-
 class Judge:
     """Scores stored predictions, whole and with each group of rows left out."""
 
     def __init__(self, request: Request, scorers: dict[str, Callable[..., float]], base: Floats) -> None:
-        self.request = request
-        self.scorers = scorers
-        self.base = base
-        subject = request.subject
-        truth = request.y
+        self.request, self.scorers, self.base = request, scorers, base
+        subject, truth = request.subject, request.y
         assert truth is not None
-        labels = subject.class_labels
+        labels, columns = subject.class_labels, list(subject.loss_columns)
         self.classes = np.arange(len(subject.class_names)) if labels is None else labels
-        columns = list(subject.loss_columns)
-        self.truth = (
-            self.classes[truth] if subject.task == "classification" else truth[:, columns] if columns else truth
-        )
-        if subject.task == "multilabel":
+        self.truth, strata = truth[:, columns] if columns else truth, None
+        if subject.task == "classification":
+            self.truth, strata = self.classes[truth], truth
+        elif subject.task == "multilabel":
             self.truth = self.truth.astype(np.int64)
-        strata = truth if subject.task == "classification" else None
         self.groups = deal_groups(len(base), request.seed, "rows", strata)
         self.donor_groups = self.groups
         if not request.shared:

@@ -12,7 +12,7 @@ from itertools import combinations
 
 import numpy as np
 
-from permgrad.base.arrays import Booleans, Floats, Indexes, Integers
+from permgrad.base.arrays import Booleans, Floats, Integers
 
 #: A column of fewer distinct values gets a line only.
 DISTINCT = 8
@@ -63,13 +63,8 @@ class Curve:
         left = raw - line @ self._line
         _, sizes, turn = np.linalg.svd(left, full_matrices=False)
         largest = float(sizes[0]) if len(sizes) else 0.0
-        kept_count = int((sizes > 1e-4 * largest).sum()) if largest > 0 else 0
-        self._turn = turn[:kept_count].T * (np.sqrt(len(values)) / largest if largest > 0 else 0.0)
-
-    @property
-    def width(self) -> int:
-        """Number of functions."""
-        return int(self._turn.shape[1])
+        self.width = int((sizes > 1e-4 * largest).sum()) if largest > 0 else 0  # number of functions
+        self._turn = turn[: self.width].T * (np.sqrt(len(values)) / largest if largest > 0 else 0.0)
 
     def _raw(self, values: Floats) -> Floats:
         inside = np.clip(values, self.low, self.high)
@@ -105,10 +100,6 @@ class Columns:
             made = Curve(values) if curved else None
             self._curves[column] = made if made is not None and made.width else None
         return self._curves[column]
-
-    def scaled(self, x: Floats, places: Indexes) -> Floats:
-        """Return columns ``places`` of ``x`` in standard units."""
-        return (x - self.centre[places]) / self.spread[places]
 
     def waves(self, column: int) -> Floats | None:
         """Return cosines of each background row's rank in a column ``(rows, waves)``, or None if it is constant."""
@@ -245,7 +236,8 @@ class SmoothModel:
     # ---- fitting and predicting ----------------------------------------------------------------------------------
 
     def _designed(self, x: Floats) -> Floats:
-        z = self.columns.scaled(x, self.predictors)
+        columns, places = self.columns, self.predictors
+        z = (x - columns.centre[places]) / columns.spread[places]
         return self._centred([z, *(block for part in self.parts for block in self._functions(z, part))])
 
     def _centred(self, parts: list[Floats]) -> Floats:

@@ -56,10 +56,8 @@ class TopLooks:
             certain = 1 - (1 - self.confidence) / len(self.looks)
             result = compared(values, std, None, now.freedom, certain)
         else:
-            looks, correlation = (
-                Looks(share[order], now.repeats[order], self.looks),
-                now.correlation[np.ix_(order, order)],
-            )
+            looks = Looks(share[order], now.repeats[order], self.looks)
+            correlation = now.correlation[np.ix_(order, order)]
             result = compared(values, std, correlation, now.freedom, self.confidence, looks)
         first, second = np.triu_indices(len(order), 1)
         unclear = ~result.above[first, second] & (first < self.top)
@@ -84,15 +82,10 @@ class TopLooks:
         return [self.names[place] for place in order[np.unique(np.concatenate([first[helped], second[helped]]))]]
 
 
-def looks_of(
-    options: Mapping[str, Any], names: Sequence[str], confidence: float, *, once: bool = False
-) -> TopLooks | None:
-    """Return the looks of a call, or None without ``ensure_top``. ``once``: nothing is drawn, so there is one look."""
-    if options.get("ensure_top") is None:
-        return None
-    return TopLooks(
-        names, min(options["ensure_top"], len(names)), confidence, doubled(1 if once else options["max_repeats"])
-    )
+def looks_of(options: Mapping[str, Any], names: Sequence[str], confidence: float, *, once: bool = False) -> TopLooks:
+    """Return the looks of a call with ``ensure_top``. ``once``: nothing is drawn, so there is one look."""
+    looks = doubled(1 if once else options["max_repeats"])
+    return TopLooks(names, min(options["ensure_top"], len(names)), confidence, looks)
 
 
 def doubled(most: int) -> tuple[int, ...]:
@@ -125,18 +118,14 @@ def top_words(facts: Mapping[str, Any], confidence: float) -> str:
         f"{listed(names, 5)} (ranks {low}–{high})"
         for names, (low, high) in zip(facts["ties"], facts["ranks"], strict=True)
     ]
-    more = (
-        f"Raise max_repeats above {facts['max_repeats']}"
-        if facts["more_draws_help"]
-        else "More draws would not help: explain more rows"
-    )
+    more = "More draws would not help: explain more rows"
+    if facts["more_draws_help"]:
+        more = f"Raise max_repeats above {facts['max_repeats']}"
     return f"The order of the first {top} is not certain at {level}. Not told apart: {'; '.join(groups)}. {more}"
 
 
-def tell_of_top(looks: TopLooks | None) -> dict[str, Any]:
+def tell_of_top(looks: TopLooks) -> dict[str, Any]:
     """Return the facts for an explanation's ``meta``. Warn if the order is not certain."""
-    if looks is None:
-        return {}
     if not looks.facts["holds"]:
         warn_user(f"{top_words(looks.facts, looks.confidence)}.")
     return {"ensure_top": looks.facts}

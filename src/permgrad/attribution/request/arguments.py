@@ -168,9 +168,9 @@ def resolve_scope(chosen: Method, method: str, scope: Literal["auto", "global", 
 def check_top(options: Mapping[str, Any], method: str, scope: str, *, scores: bool) -> None:
     """Refuse ``ensure_top`` where there is no importance over all rows with draws that can be repeated."""
     top = options.get("ensure_top")
+    if top is None and "max_repeats" in options:
+        raise InputError("max_repeats needs ensure_top", hint="Pass for example ensure_top=5.", code="PG006")
     if top is None:
-        if "max_repeats" in options:
-            raise InputError("max_repeats needs ensure_top", hint="Pass for example ensure_top=5.", code="PG006")
         return
     if method not in TOP_METHODS:
         why = (
@@ -305,14 +305,15 @@ def resolve_positive(subject: Subject, positive: Any, y: Array | None) -> str | 
 def resolve_loss(subject: Subject, loss: Any) -> str | OtherLoss:
     """Return the loss: the task's usual one for ``"auto"``. A loss of another task is refused."""
     read, usual = read_loss(loss), read_loss(subject.usual_loss)
-    if isinstance(read, OtherLoss):
-        name = "" if read.returned else "quantile"
-    else:
+    name = "quantile"
+    if not isinstance(read, OtherLoss):
         check_choice("loss", read, ("auto", *losses))
         if read in ("auto", usual):
             return usual
         name = read
-    if name and name not in FITS[subject.task]:
+    elif read.returned:
+        return read
+    if name not in FITS[subject.task]:
         raise InputError(
             f"loss={loss!r} cannot be used for {subject.task}",
             hint=f"Pass one of {', '.join(FITS[subject.task])} or 'auto'.",

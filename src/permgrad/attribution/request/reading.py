@@ -37,7 +37,8 @@ from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.row_target import each_row_by_itself
-from permgrad.attribution.subject.tokens import Roles, find_roles, follow_masks, read_texts, replaced, with_tokens
+from permgrad.attribution.subject.tokens import Roles, find_roles, follow_masks, replaced, vocabulary_of, with_tokens
+from permgrad.attribution.subject.words import as_tokens
 from permgrad.base.arrays import Floats32
 from permgrad.base.errors import InputError, listed
 from permgrad.base.late import is_frame
@@ -46,8 +47,10 @@ from permgrad.data.weights import check_weights
 
 Tensors = tuple[Tensor, ...]
 #: Options that describe a network, not the method, and the number of the first row.
-NETWORK_OPTIONS = ("head", "output_kind", "task", "class_names", "layer", "segments", "reduce", "row_target",
-                   "row_offset", "hold", "tokens", "tokenizer", "replace")  # fmt: skip
+NETWORK_OPTIONS: tuple[str, ...] = (
+    "head", "output_kind", "task", "class_names", "layer", "segments", "reduce", "row_target", "row_offset", "hold",
+    "tokens", "tokenizer", "replace",
+)  # fmt: skip
 #: Options that describe any other predictor, and those that describe a fitted estimator of permgrad.
 PREDICTOR_OPTIONS = ("output_kind", "task", "class_names", "reduce", "row_target", "row_offset")
 ESTIMATOR_OPTIONS = ("row_target", "row_offset")
@@ -63,23 +66,28 @@ def is_estimator(model: Any) -> bool:
 
 def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     """Check and resolve every argument."""
-    model = arguments.model
-    network, fitted = isinstance(model, nn.Module), is_estimator(model)
-    read = _read_network if network else _read_table if fitted else _read_predictor
+    if isinstance(arguments.model, nn.Module):
+        read, further, kind = _read_network, NETWORK_OPTIONS, "network"
+    elif is_estimator(arguments.model):
+        read, further, kind = _read_table, ESTIMATOR_OPTIONS, ""
+    else:
+        read, further, kind = _read_predictor, PREDICTOR_OPTIONS, "predictor"
     # In a class activation map, layer= is the layer that the method reads.
-    further = NETWORK_OPTIONS if network else ESTIMATOR_OPTIONS if fitted else PREDICTOR_OPTIONS
-    of_rows = [key for key in further if key not in chosen.options]
+    of_rows = set(further) - set(chosen.options)
     settings = {key: value for key, value in arguments.options.items() if key in of_rows}
-    hint = "" if fitted else f" A {'network' if network else 'predictor'} also takes: {', '.join(further)}."
-    of_method = {key: value for key, value in arguments.options.items() if key not in settings}
+    of_method = {key: value for key, value in arguments.options.items() if key not in of_rows}
     scope = resolve_scope(chosen, name, arguments.scope)
-    check_top(arguments.options, name, scope, scores=arguments.scoring is not None)
+    if {"ensure_top", "max_repeats"} & set(of_method):
+        check_top(of_method, name, scope, scores=arguments.scoring is not None)
+    hint = f" A {kind} also takes: {', '.join(further)}." if kind else ""
     options = resolve_options(chosen, name, of_method, hint=hint)
     used = (arguments.scoring is not None, arguments.sampling != "marginal", options.get("ensure_top") is not None)
     for argument in compress(("scoring=", "sampling=", "ensure_top="), used):
         refuse_interactions(options, argument)
     rows = read(arguments, name, scope, settings)
-    row_offset = check_row_offset(settings.get("row_offset", 0), shared=rows["donors"] is rows["inputs"])
+    row_offset = 0
+    if "row_offset" in settings:
+        row_offset = check_row_offset(settings["row_offset"], shared=rows["donors"] is rows["inputs"])
     subject, count, weight = rows["subject"], len(rows["inputs"][0]), arguments.sample_weight
     loss = resolve_loss(subject, arguments.loss)
     y, classes = read_y(subject, arguments.y, loss, rows["inputs"])
@@ -131,7 +139,8 @@ def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mappi
     outputs = {key: settings.get(key) for key in ("head", "output_kind", "task", "class_names", "reduce")}
     outputs["task"] = outputs["task"] or task_of_loss(arguments.loss)
     tokenizer, replacement = settings.get("tokenizer"), settings.get("replace", "donor")
-    given, texts, added = read_texts(arguments.model, arguments.inputs, tokenizer)
+    pad = vocabulary_of(arguments.model, tokenizer)["pad"] or 0
+    given, texts, added = as_tokens(arguments.inputs, tokenizer, arguments.model, pad)
     subject = NetworkSubject(arguments.model, given, arguments.y, **outputs)
     layer, segments, readings = settings.get("layer"), settings.get("segments"), subject.readings()
     if arguments.sampling == "conditional":

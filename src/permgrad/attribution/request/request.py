@@ -13,7 +13,7 @@ from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.subject.row_target import RowTarget
 from permgrad.attribution.subject.subject import Subject
-from permgrad.base.arrays import Floats, Floats32, Indexes, Integers
+from permgrad.base.arrays import Floats, Floats32, Integers
 from permgrad.base.late import pd
 from permgrad.models.losses import OtherLoss
 
@@ -94,13 +94,3 @@ class Request:
     def encoded(self) -> Floats32:
         """The rows explained as the network sees them, ``(rows, encoded)``."""
         return self.inputs[0].detach().cpu().numpy()
-
-    @cached_property
-    def background(self) -> Floats32 | None:
-        """The background's rows in the same form, ``(donors, encoded)``, or None if it is the rows explained."""
-        return None if self.shared else self.donors[0].detach().cpu().numpy()
-
-    @cached_property
-    def players(self) -> dict[str, Indexes]:
-        """The encoded columns of each player."""
-        return self.space.columns()

@@ -31,7 +31,7 @@ def build(
     **fields: Any,
 ) -> Explanation:
     """Return a method's explanation of the players of a request, with the facts that every explanation has."""
-    subject, maps = request.subject, input_maps(request)
+    subject, maps = request.subject, dict[str, Array]()
     about: dict[str, Any] = {
         "seed": request.seed,
         "n_repeats": request.n_repeats,
@@ -49,6 +49,7 @@ def build(
     read = {name: shape for name, shape in zip(request.space.inputs, request.shapes, strict=False) if shape is not None}
     if read:
         about["read_as"] = {name: {"size": list(each.size), "channels": each.channels} for name, each in read.items()}
+        maps = input_maps(request)
     if request.scope == "local":
         if request.sample_weight is not None:
             # Summaries over the rows use them.
@@ -132,7 +133,7 @@ def shown_values(request: Request) -> pd.DataFrame | None:
     Players of several columns have missing values. For a network, only players of one number each have values.
     """
     if request.raw is not None:
-        raw = request.raw.reindex(columns=list(request.players))
+        raw = request.raw.reindex(columns=list(request.space.columns))
         return pd.DataFrame({name: column.to_numpy() for name, column in raw.items()}, columns=raw.columns)
     sizes, shown = request.space.sizes(), {}
     for tensor, segments in zip(request.inputs, request.space.segments, strict=True):
@@ -239,15 +240,15 @@ _DIGESTED, _AT_ONCE = 10_000, 256
 
 def digests_of(request: Request) -> dict[str, str]:
     """Return digests that tell whether the rows explained, and the background, are those of another call."""
-    return {"rows": _digest(request.inputs), "background": "" if request.shared else _digest(request.donors)}
-
-
-def _digest(tensors: tuple[torch.Tensor, ...]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for tensor in tensors:
-        digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-        step = max(1, -(-len(tensor) // _DIGESTED))
-        for part in tensor.detach()[::step].split(_AT_ONCE):
-            flat = part.cpu().reshape(-1).clone(memory_format=torch.contiguous_format)
-            digest.update(flat.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    digests = {"rows": "", "background": ""}
+    sources = (request.inputs,) if request.shared else (request.inputs, request.donors)
+    for name, tensors in zip(digests, sources, strict=False):
+        digest = hashlib.blake2b(digest_size=16)
+        for tensor in tensors:
+            digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+            step = max(1, -(-len(tensor) // _DIGESTED))
+            for part in tensor.detach()[::step].split(_AT_ONCE):
+                flat = part.cpu().reshape(-1).clone(memory_format=torch.contiguous_format)
+                digest.update(flat.view(torch.uint8).numpy().tobytes())
+        digests[name] = digest.hexdigest()
+    return digests

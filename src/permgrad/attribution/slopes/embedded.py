@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from permgrad.attribution.players.space import NOBODY
 from permgrad.attribution.request import Request
-from permgrad.attribution.slopes.references import Reference, reference_rows
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.lookups import Lookup, Site
 from permgrad.attribution.subject.subject import Subject
@@ -24,7 +23,8 @@ class Places:
     """Where a request's players own numbers that have slopes.
 
     ``segments`` are the owners in each tensor that ``subject`` takes: the vectors of each lookup, then inputs as they
-    are. ``request`` has the players that are left: of inputs in ``held`` there are none.
+    are. ``request`` has the players that are left: of inputs in ``held`` there are none. ``facts`` are for an
+    explanation's ``meta``.
     """
 
     request: Request
@@ -32,62 +32,36 @@ class Places:
     segments: Tensors
     lookups: tuple[Lookup, ...] = ()
     held: tuple[int, ...] = ()
-
-    def lift(self, rows: Tensors) -> Tensors:
-        """Return rows with the vectors of what is looked up."""
-        if not (self.lookups and isinstance(self.subject, InnerSubject)):
-            return rows
-        with torch.inference_mode(mode=False), torch.no_grad():
-            return self.subject.lift(rows)
-
-    def reference(self, choice: Any, most: int, reference_class: Any = None) -> Reference:
-        """Return the reference of rows. For zeros it is the id of padding, with held inputs as in the first row.
-
-        Only the vectors of a lookup are read, so that held inputs merely let the network run.
-        """
-        reference = reference_rows(self.request, choice, most, reference_class)
-        if reference.name != "zeros" or not (self.lookups or self.held):
-            return reference
-        rows, words = list(reference.rows), reference.words
-        subject: Any = self.request.subject
-        read = {lookup.place for lookup in self.lookups}
-        # What follows the user's inputs says which places are padded, none in a reference.
-        for place in range(len(subject.form.leaves)):
-            if not (subject.real[place] or place in read):
-                rows[place] = self.request.inputs[place][:1].clone()
-        for lookup in self.lookups:
-            if not rows[lookup.place].is_floating_point():
-                rows[lookup.place] = torch.full_like(rows[lookup.place], lookup.pad or 0)
-                name = self.request.space.inputs[lookup.place]
-                words += f", {name} at {'the padding id' if lookup.pad is not None else 'id'} {lookup.pad or 0}"
-        return replace(reference, rows=tuple(rows), words=words)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Facts for an explanation's ``meta``."""
-        names = self.request.space.inputs
-        before = self.request.subject.facts.get("held", [])
-        held = {"held": list(dict.fromkeys([*before, *(names[place] for place in self.held)]))} if self.held else {}
-        read: dict[str, list[str]] = {}
-        for lookup in self.lookups:
-            assert lookup.site is not None
-            read.setdefault(names[lookup.place], []).append(lookup.site[0])
-        return {**held, **({"embeddings": read} if read else {})}
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def with_slopes(request: Request, method: str) -> Places:
     """Return where each player has slopes. Refuse a request without any."""
-    subject: Any = request.subject
-    space = request.space
-    free = [place for place, owners in enumerate(space.segments) if bool((owners >= 0).any())]
-    owned = _owned_lookups(subject, space.segments)
-    lookups = tuple(owned.values())
-    read = {lookup.place for lookup in lookups}
+    subject, segments = request.subject, request.space.segments
+    free = [place for place, owners in enumerate(segments) if bool((owners >= 0).any())]
+    # The first lookup at each layer's call that reads what players own.
+    owned: dict[Site, Lookup] = {}
+    for lookup in subject.lookups():
+        if lookup.site and bool((_owners(segments, lookup) >= 0).any()):
+            owned.setdefault(lookup.site, lookup)
+    read = {lookup.place for lookup in owned.values()}
     held = tuple(place for place in free if not subject.real[place] and place not in read)
     if len(held) == len(free):
         subject.check_slopes(method, free)
-    if not lookups and not held:
-        return Places(request, subject, space.segments)
+    return _elsewhere(request, owned, held) if owned or held else Places(request, subject, segments)
+
+
+def _elsewhere(request: Request, owned: Mapping[Site, Lookup], held: tuple[int, ...]) -> Places:
+    """Return where players have slopes if some are of inputs that are looked up, or of whole numbers that are held."""
+    subject: Any = request.subject
+    space, lookups = request.space, tuple(owned.values())
+    names, facts, read = space.inputs, dict[str, Any](), dict[str, list[str]]()
+    if held:
+        before = subject.facts.get("held", [])
+        facts["held"] = list(dict.fromkeys([*before, *(names[place] for place in held)]))
+    for site, lookup in owned.items():
+        read.setdefault(names[lookup.place], []).append(site[0])
+    facts |= {"embeddings": read} if read else {}
     # Whole numbers that are looked up have slopes there alone.
     nobody = [torch.full_like(owners, NOBODY) for owners in space.segments]
     as_is = [owners if real else none for owners, real, none in zip(space.segments, subject.real, nobody, strict=True)]
@@ -105,16 +79,7 @@ def with_slopes(request: Request, method: str) -> Places:
     place_of = torch.full((len(space) + 1,), NOBODY, dtype=torch.int64)
     place_of[torch.tensor(left)] = torch.arange(len(left))
     request = replace(request, space=space.without(set(space.names) - {space.names[owner] for owner in left}))
-    return Places(request, seen, tuple(place_of[owners.cpu()] for owners in segments), lookups, held)
-
-
-def _owned_lookups(subject: Subject, segments: Tensors) -> dict[Site, Lookup]:
-    """Return the first lookup at each layer's call that reads what players own."""
-    owned: dict[Site, Lookup] = {}
-    for lookup in subject.lookups():
-        if lookup.site and bool((_owners(segments, lookup) >= 0).any()):
-            owned.setdefault(lookup.site, lookup)
-    return owned
+    return Places(request, seen, tuple(place_of[owners.cpu()] for owners in segments), lookups, held, facts)
 
 
 def _owners(segments: Sequence[Tensor], lookup: Lookup) -> Tensor:

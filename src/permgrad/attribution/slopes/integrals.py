@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, differentiable
 from permgrad.attribution.slopes.lines import GradientIntegral, Lines, SampledIntegral, SecantIntegral
+from permgrad.attribution.slopes.references import reference_rows
 from permgrad.attribution.slopes.secants import SecantLines
 from permgrad.attribution.slopes.slopes import Additive, Slopes
 from permgrad.base.arrays import Floats
@@ -57,8 +59,8 @@ def integrate(request: Request, options: Mapping[str, Any], method: str) -> Expl
     """Return the integrated gradients of any network, with all options of ``IntegratedGradients`` or ``samples``."""
     slopes, samples = Slopes(request, method, by_path=True), options.get("samples")
     steps = options["steps"] if samples is None else samples
-    reference = slopes.places.reference(options["baseline"], int(options["references"]), options["reference_class"])
-    result = Additive(slopes, reference)
+    averaged = int(options["references"])
+    result = Additive(slopes, reference_rows(slopes.places, options["baseline"], averaged, options["reference_class"]))
     subject, most = request.subject, int(options["max_steps"])
     qualities: list[Floats] = []
     with (
@@ -66,7 +68,7 @@ def integrate(request: Request, options: Mapping[str, Any], method: str) -> Expl
         subject.open(),
         differentiable(subject),
     ):
-        references = slopes.rows(slice(None), reference.rows)
+        references = slopes.rows(slice(None), result.reference.rows)
         # The fastest way that serves the network.
         fixed = SampledIntegral if samples is not None else GradientIntegral
         lines: Lines | None = fixed(slopes, references, steps) if steps is not None else None
@@ -82,7 +84,7 @@ def integrate(request: Request, options: Mapping[str, Any], method: str) -> Expl
         # Rows that take a number of steps have settled with the first estimate.
         until = (tolerance, most) if steps is None else (np.inf, steps)
         # A block's estimates fit in memory beside a few batches of points.
-        size = max(1, min(4 * slopes.batch, _BLOCK_NUMBERS // max(lines.empty(1).numel(), 1)))
+        size = max(1, min(4 * slopes.batch, _BLOCK_NUMBERS // max(math.prod(lines.shape), 1)))
         for start in range(0, request.count, size):
             part = slice(start, min(start + size, request.count))
             rows = slopes.rows(part)
@@ -104,13 +106,9 @@ def integrate(request: Request, options: Mapping[str, Any], method: str) -> Expl
             "tolerance."
         )
     facts: dict[str, Any] = {"players": options["players"]} if subject.encoded_names else {}
-    facts |= {"rule": lines.rule}
-    if samples is not None:
-        facts |= {"samples": samples}
-    else:
-        facts |= {"tolerance": tolerance, "steps": int(taken.max())}
-        facts |= {"mean_steps": float(taken.mean()), "quadrature_error": float(change.max())}
-        facts |= {"mean_steps": steps, "quadrature_error": None} if steps is not None else {}
+    mean, error = (float(taken.mean()), float(change.max())) if steps is None else (steps, None)
+    refined = {"tolerance": tolerance, "steps": int(taken.max()), "mean_steps": mean, "quadrature_error": error}
+    facts |= {"rule": lines.rule, **(refined if samples is None else {"samples": samples})}
     return result.explanation(method, scale.cpu().numpy(), **facts)
 
 
@@ -126,17 +124,16 @@ def _tolerance(slopes: Slopes, lines: Lines, chosen: float | None) -> float:
 def _general_lines(slopes: Slopes, references: Tensors, scale: Tensor, most: int) -> Lines:
     """Return the faster way for any network, found on background rows and never on the rows explained."""
     secants = SecantIntegral(slopes, references, most)
-    if with_fewer(_PROBE_ROWS, lambda count: secants.complete(_probe(slopes, references, count), scale)):
-        return secants
-    return GradientIntegral(slopes, references)
 
+    def suits(count: int) -> bool:
+        rows = slopes.rows(slice(0, count), slopes.request.donors)
+        start = slopes.at_reference(rows, [tensor[:1] for tensor in references])
+        if all(torch.equal(start[place], rows[place]) for place in slopes.free):
+            # The background is the reference itself.
+            rows = slopes.rows(slice(0, count))
+        return secants.complete(rows, scale)
 
-def _probe(slopes: Slopes, references: Tensors, count: int) -> Tensors:
-    """Return a few background rows, or rows explained if the background is the reference itself."""
-    rows = slopes.rows(slice(0, count), slopes.request.donors)
-    start = slopes.at_reference(rows, [tensor[:1] for tensor in references])
-    moves = any(not torch.equal(start[place], rows[place]) for place in slopes.free)
-    return rows if moves else slopes.rows(slice(0, count))
+    return secants if with_fewer(_PROBE_ROWS, suits) else GradientIntegral(slopes, references)
 
 
 def _bases(slopes: Slopes, rows: Tensors, references: Tensors) -> Tensor:

@@ -31,10 +31,11 @@ class Lines:
     def __init__(self, slopes: Slopes, references: Tensors) -> None:
         self.slopes, self.references = slopes, references
         self.count = len(references[0])
+        self.shape = (len(slopes.parts), len(slopes.space), len(slopes.targets))  # of the estimates of a row
 
     def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:  # noqa: ARG002 — see GradientIntegral
-        """Return means over each row's lines, ``empty``'s shape. ``coarser`` has ``factor`` times fewer intervals."""
-        total = self.empty(len(rows[0]))
+        """Return means over each row's lines, ``(rows, *shape)``. ``coarser`` has ``factor`` times fewer intervals."""
+        total = rows[0].new_zeros((len(rows[0]), *self.shape), dtype=torch.float64)
         lines, done = len(total) * self.count, 0
         while done < lines:
             together, points = self.together(intervals)
@@ -53,12 +54,6 @@ class Lines:
     def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:
         """Return the values of some lines, of which ``estimate`` takes the mean."""
         raise NotImplementedError
-
-    def empty(self, rows: int) -> Tensor:
-        """Return zeros for the estimates of rows, ``(rows, parts, players, targets)``."""
-        slopes = self.slopes
-        shape = (rows, len(slopes.parts), len(slopes.space), len(slopes.targets))
-        return torch.zeros(shape, dtype=torch.float64, device=slopes.subject.device)
 
     def ends(self, rows: Tensors, line: Tensor) -> tuple[Tensors, Tensors]:
         """Return reference and row of each line. Lines are numbered row by row."""
@@ -152,7 +147,7 @@ class GradientIntegral(Lines):
 
     def _mean(self, rows: Tensors, times: Floats) -> Tensor:
         """Return the mean over lines and times of gradients times changes."""
-        total, slopes = self.empty(len(rows[0])), self.slopes
+        total, slopes = rows[0].new_zeros((len(rows[0]), *self.shape), dtype=torch.float64), self.slopes
         points = self.count * len(times)
 
         def work(part: slice) -> None:
@@ -178,7 +173,7 @@ class SampledIntegral(GradientIntegral):
 
     def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:  # noqa: ARG002 — there is one estimate
         """Return means over the points of each row, with their standard errors in ``error``."""
-        request, total = self.slopes.request, self.empty(len(rows[0]))
+        request, total = self.slopes.request, rows[0].new_zeros((len(rows[0]), *self.shape), dtype=torch.float64)
         squares = torch.zeros_like(total).sum(dim=1)
 
         def work(part: slice) -> None:

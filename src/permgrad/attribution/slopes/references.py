@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.request import Request
+from permgrad.attribution.slopes.embedded import Places
 from permgrad.attribution.subject.subject import mean_row
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, shown, text_of, unknown
@@ -31,8 +32,9 @@ class Reference:
     words: str
 
 
-def reference_rows(request: Request, choice: Any, most: int, reference_class: Any) -> Reference:
+def reference_rows(places: Places, choice: Any, most: int, reference_class: Any = None) -> Reference:
     """Return the rows that the explained rows are compared with. ``choice``: see ``IntegratedGradients``."""
+    request = places.request
     if not isinstance(choice, str):
         return _users_rows(request, choice, reference_class)
     if choice == "auto":
@@ -47,10 +49,30 @@ def reference_rows(request: Request, choice: Any, most: int, reference_class: An
             code="PG006",
         )
     if choice == "zeros":
-        rows = tuple(torch.zeros_like(tensor[:1]) for tensor in request.inputs)
-        return Reference(rows, choice, f"every {'encoded ' if request.subject.encoded_names else ''}input at 0")
+        return _zeros(places)
     label = choice.removeprefix(_CLASS) if named_class else reference_class
     return _of_background(request, choice, label=label, most=most)
+
+
+def _zeros(places: Places) -> Reference:
+    """Return a row of zeros. Of ids it is that of padding, and held inputs are as in the first row.
+
+    Only the vectors of a lookup are read, so that held inputs merely let the network run.
+    """
+    request, subject = places.request, places.request.subject
+    rows = [torch.zeros_like(tensor[:1]) for tensor in request.inputs]
+    words = f"every {'encoded ' if subject.encoded_names else ''}input at 0"
+    read = {lookup.place for lookup in places.lookups}
+    # What follows the user's inputs says which places are padded, none in a reference.
+    for place in range(len(subject.form.leaves) if places.lookups or places.held else 0):
+        if not (subject.real[place] or place in read):
+            rows[place] = request.inputs[place][:1].clone()
+    for lookup in places.lookups:
+        if not rows[lookup.place].is_floating_point():
+            rows[lookup.place] = torch.full_like(rows[lookup.place], lookup.pad or 0)
+            name = request.space.inputs[lookup.place]
+            words += f", {name} at {'the padding id' if lookup.pad is not None else 'id'} {lookup.pad or 0}"
+    return Reference(tuple(rows), "zeros", words)
 
 
 def _of_background(request: Request, choice: str, *, label: Any, most: int) -> Reference:

@@ -120,20 +120,17 @@ def in_the_middle(function: Callable[..., Any], starts: Tensors, *values: Tensor
 def softmax(dim: int, logarithm: bool, starts: Tensors, values: Tensor) -> Ruled:
     """Return softmax or its logarithm: ``Δp_i = l_i (Δx_i − Σ_j l_j Δx_j / Σ_j l_j)`` with ``l = Δp / Δ log p``."""
     stop_log, start_log = torch.log_softmax(values, dim), torch.log_softmax(starts[0], dim)
-    mean = _logarithmic_mean(start_log, stop_log)
+    half = (stop_log - start_log) / 2
+    # The logarithmic mean l, near each other as e^middle · sinh(half) / half, which is exact.
+    safe = torch.where(half == 0, torch.ones_like(half), half)
+    bend = torch.where(half == 0, torch.ones_like(half), torch.sinh(safe) / safe)
+    near, far = ((start_log + stop_log) / 2).exp() * bend, (stop_log.exp() - start_log.exp()) / (2 * safe)
+    mean = torch.where(half.abs() < 1, near, far)
+    mean = torch.where(torch.isfinite(half), mean, torch.zeros_like(mean))
     share = mean / mean.sum(dim=dim, keepdim=True)
     if logarithm:
         return stop_log, lambda slopes: (slopes - share * slopes.sum(dim=dim, keepdim=True),)
     return stop_log.exp(), lambda slopes: (mean * (slopes - (slopes * share).sum(dim=dim, keepdim=True)),)
-
-
-def _logarithmic_mean(start: Tensor, stop: Tensor) -> Tensor:
-    """Return ``(e^stop − e^start) / (stop − start)``, near each other as ``e^middle · sinh(h) / h``, which is exact."""
-    half = (stop - start) / 2
-    safe = torch.where(half == 0, torch.ones_like(half), half)
-    bend = torch.where(half == 0, torch.ones_like(half), torch.sinh(safe) / safe)
-    mean = torch.where(half.abs() < 1, ((start + stop) / 2).exp() * bend, (stop.exp() - start.exp()) / (2 * safe))
-    return torch.where(torch.isfinite(half), mean, torch.zeros_like(mean))
 
 
 def choice(condition: Tensor, starts: Tensors, first: Tensor, second: Tensor) -> Ruled:
@@ -461,16 +458,16 @@ def _row_norm(centred: bool, call: dict[str, Any]) -> Tensor:
     return _scaled(call, call["input"], tuple(range(-len(call["normalized_shape"]), 0)), None, centred=centred)
 
 
-def _group_norm(call: dict[str, Any]) -> Tensor:
-    """Return values over the spread of their group of channels, with a weight and a bias for each channel."""
+def _group_norm(call: dict[str, Any]) -> Any:
+    """Return values over the spread of their group of channels (``instance_norm``: of each channel).
+
+    Each channel has a weight and a bias. With running statistics the function is linear.
+    """
     values = call["input"]
-    flat = values.reshape(len(values), call["num_groups"], -1)
+    if not call.get("use_input_stats", True):
+        return NotImplemented
+    flat = values.reshape(len(values), call.get("num_groups", values.shape[1]), -1)
     return _scaled(call, flat, (2,), (1, -1, *[1] * (values.ndim - 2)))
-
-
-def _instance_norm(call: dict[str, Any]) -> Any:
-    """Return values over the spread of their channel. With running statistics the function is linear."""
-    return _group_norm({**call, "num_groups": call["input"].shape[1]}) if call["use_input_stats"] else NotImplemented
 
 
 def _attention(call: dict[str, Any]) -> Any:
@@ -503,7 +500,7 @@ _FORMULAS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "layer_norm": ("input normalized_shape weight bias eps", functools.partial(_row_norm, True)),
     "rms_norm": ("input normalized_shape weight eps", functools.partial(_row_norm, False)),
     "group_norm": ("input num_groups weight bias eps", _group_norm),
-    "instance_norm": ("input weight bias running_mean running_var use_input_stats momentum eps", _instance_norm),
+    "instance_norm": ("input weight bias running_mean running_var use_input_stats momentum eps", _group_norm),
     "scaled_dot_product_attention": ("query key value attn_mask dropout_p is_causal", _attention),
 }
 

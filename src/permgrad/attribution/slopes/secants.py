@@ -8,9 +8,9 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -43,31 +43,30 @@ NOTHING = (nn.Identity, nn.Dropout, Dropout, nn.Dropout2d)
 _BY_PLACE = (*NOTHING, *STRAIGHT_PIECES, *SMOOTH, nn.BatchNorm2d)
 
 
+@dataclass(eq=False)
 class Rule:
     """One layer for the walk through a network: its function, and how slopes are propagated back through it.
 
-    This is ``back(layer, slopes, size of an input)`` for an ``affine`` layer, whose slopes are constant, and
-    ``back(layer, slopes, start, stop, output at start, output at stop)`` for others.
+    This is ``pull(layer, slopes, size of an input)`` for an ``affine`` layer, whose slopes are constant, and
+    ``pull(layer, slopes, start, stop, output at start, output at stop)`` for others.
     """
 
-    def __init__(self, layer: Any, back: Callable[..., Tensor], kind: str = "affine") -> None:
-        # In place, the layer would write over the values that both ends of a stretch are read from.
-        if getattr(layer, "inplace", False):
-            layer = copy.copy(layer)
-            layer.inplace = False
-        self.layer, self.kind, self._back = layer, kind, back
+    layer: Any
+    pull: Callable[..., Tensor]
+    kind: str = "affine"
+    size: torch.Size = field(init=False)  # of an input
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the layer's output for values ``(n, *inputs)``, and remember their size."""
-        self._size = values.shape[1:]
+        self.size = values.shape[1:]
         return self.layer(values)
 
     def back(self, slopes: Tensor, before: Tensor | None = None, after: Tensor | None = None) -> Tensor:
         """Return slopes ``(n or 1, targets, *inputs)`` from inputs and outputs at the ends of n stretches."""
         if before is None or after is None or self.kind == "affine":
-            return self._back(self.layer, slopes, self._size)
+            return self.pull(self.layer, slopes, self.size)
         ends = (end for values in (before, after) for end in (values[:-1], values[1:]))
-        return self._back(self.layer, slopes, *(end.flatten(0, 1) for end in ends))
+        return self.pull(self.layer, slopes, *(end.flatten(0, 1) for end in ends))
 
 
 # ---- layers with one slope everywhere --------------------------------------------------------------------------------
@@ -137,29 +136,27 @@ def _maximum_pooling(layer: nn.MaxPool2d, slopes: Tensor, start: Tensor, stop: T
     window = pair(layer.kernel_size)[0]
     # Pixels behind the last whole window are not seen.
     size = [length // window * window for length in start.shape[2:]]
-    best, by_row = _tournament([values[:, :, : size[0], : size[1]] for values in (start, stop)], window, dim=2)
-    by_column = _tournament(best, window, dim=3)[1]
+    best, shares = [values[:, :, : size[0], : size[1]] for values in (start, stop)], []
+    for dim in (2, 3):
+        # The best at both ends, and for each place of the window the share of the stretch in which it leads.
+        lines = [(slice(None),) * dim + (slice(at, None, window),) for at in range(window)]
+        (first, *places) = [[values[line] for values in best] for line in lines]
+        best, leads = first, [torch.ones_like(first[0])]
+        for place in places:
+            lead, later = place[0] - best[0], place[1] - best[1]
+            change = later - lead
+            # If the two stay equally far apart, the same one leads all along, and on a tie the first, as in torch.
+            won = torch.where(change == 0, (lead > 0).to(change.dtype), (later.relu() - lead.relu()) / change)
+            best = [best[0] + lead.relu(), best[1] + later.relu()]
+            leads = [share * (1 - won) for share in leads] + [won]
+        shares.append(leads)
     wide = slopes.new_zeros(len(start), slopes.shape[1], *start.shape[1:])
     seen = wide[:, :, :, : size[0], : size[1]]
-    for row, share in enumerate(by_row):
+    for row, share in enumerate(shares[0]):
         line = seen[:, :, :, row::window]
-        for column, part in enumerate(by_column):
+        for column, part in enumerate(shares[1]):
             line[..., column::window] = slopes * part[:, None] * share[:, None, ..., column::window]
     return wide
-
-
-def _tournament(ends: list[Tensor], window: int, dim: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the best at both ends, and for each place of the window the share of the stretch in which it leads."""
-    places = [[values[(slice(None),) * dim + (slice(at, None, window),)] for values in ends] for at in range(window)]
-    best, shares = places[0], [torch.ones_like(places[0][0])]
-    for place in places[1:]:
-        lead, later = place[0] - best[0], place[1] - best[1]
-        change = later - lead
-        # If the two stay equally far apart, the same one leads all along, and on a tie the first, as in torch.
-        won = torch.where(change == 0, (lead > 0).to(change.dtype), (later.relu() - lead.relu()) / change)
-        best = [best[0] + lead.relu(), best[1] + later.relu()]
-        shares = [share * (1 - won) for share in shares] + [won]
-    return best, shares
 
 
 def _by_functions(layer: Any, slopes: Tensor, start: Tensor, stop: Tensor, *_: Tensor) -> Tensor:
@@ -196,14 +193,18 @@ def table_embedding(layer: PeriodicDenseEmbedding, numeric: Tensor, other: Tenso
 # ---- which rule a layer has ------------------------------------------------------------------------------------------
 
 
-def rule_of(module: nn.Module) -> Rule | None:
+def rule_of(module: Any) -> Rule | None:
     """Return the rule of a layer, or None where there is none: then gradients are averaged in the plain way."""
     if hooked(module) or module._backward_hooks:  # noqa: SLF001 — torch has no other way to ask
         return None
-    for types, kind, back, fits in _RULES:
+    for types, kind, pull, fits in _RULES:
         # Not isinstance: a subclass may compute something else.
-        if type(module) in types:
-            return Rule(module, back, kind) if fits is None or fits(module) else None
+        if type(module) in types and (fits is None or fits(module)):
+            if getattr(module, "inplace", False):
+                # In place, the layer would write over the values that both ends of a stretch are read from.
+                module = copy.copy(module)
+                module.inplace = False
+            return Rule(module, pull, kind)
     return None
 
 
@@ -255,37 +256,32 @@ _RULES: list[tuple[tuple[type[nn.Module], ...], str, Callable[..., Tensor], Call
 # put back among the constants.
 
 
-def pack_windows(windows: Tensor, size: int) -> Rule:
+def pack(windows: Tensor, size: int, values: Tensor) -> Tensor:
     """Take some windows of maps ``(n, channels, height, width)``: ``(n, channels, windows · size, size)``."""
-
-    def pack(values: Tensor) -> Tensor:
-        places = values.permute(0, 2, 3, 1).unflatten(2, (-1, size)).unflatten(1, (-1, size))
-        packed = places.transpose(2, 3).flatten(1, 2).index_select(1, windows.to(values.device))
-        return packed.flatten(1, 2).permute(0, 3, 1, 2)  # channels last in memory
-
-    def pull(_: Any, slopes: Tensor, shape: torch.Size) -> Tensor:
-        # By hand: several times faster than the general way, on whole maps.
-        flat, grid = slopes.flatten(0, 1).permute(0, 2, 3, 1).unflatten(1, (-1, size)), [n // size for n in shape[1:]]
-        wide = flat.new_zeros(len(flat), math.prod(grid), *flat.shape[2:])
-        wide.index_copy_(1, windows.to(slopes.device), flat)
-        places = wide.unflatten(1, grid).transpose(2, 3).flatten(1, 2).flatten(2, 3)
-        return places.permute(0, 3, 1, 2).unflatten(0, slopes.shape[:2])
-
-    return Rule(pack, pull)
+    places = values.permute(0, 2, 3, 1).unflatten(2, (-1, size)).unflatten(1, (-1, size))
+    packed = places.transpose(2, 3).flatten(1, 2).index_select(1, windows.to(values.device))
+    return packed.flatten(1, 2).permute(0, 3, 1, 2)  # channels last in memory
 
 
-def unpack_windows(windows: Tensor, elsewhere: Tensor) -> Rule:
+def pull_packed(windows: Tensor, size: int, _: Any, slopes: Tensor, shape: torch.Size) -> Tensor:
+    """Pull slopes back through ``pack``. By hand: several times faster than the general way, on whole maps."""
+    flat, grid = slopes.flatten(0, 1).permute(0, 2, 3, 1).unflatten(1, (-1, size)), [n // size for n in shape[1:]]
+    wide = flat.new_zeros(len(flat), math.prod(grid), *flat.shape[2:])
+    wide.index_copy_(1, windows.to(slopes.device), flat)
+    places = wide.unflatten(1, grid).transpose(2, 3).flatten(1, 2).flatten(2, 3)
+    return places.permute(0, 3, 1, 2).unflatten(0, slopes.shape[:2])
+
+
+def unpack(windows: Tensor, elsewhere: Tensor, values: Tensor) -> Tensor:
     """Put pooled windows ``(n, channels, windows, 1)`` among what stands elsewhere, ``(channels, height, width)``."""
+    out = elsewhere.to(values).flatten(1).T.expand(len(values), -1, -1).clone()
+    out.index_copy_(1, windows.to(values.device), values.squeeze(3).transpose(1, 2))
+    return out.unflatten(1, elsewhere.shape[1:]).permute(0, 3, 1, 2)  # channels last in memory
 
-    def unpack(values: Tensor) -> Tensor:
-        out = elsewhere.to(values).flatten(1).T.expand(len(values), -1, -1).clone()
-        out.index_copy_(1, windows.to(values.device), values.squeeze(3).transpose(1, 2))
-        return out.unflatten(1, elsewhere.shape[1:]).permute(0, 3, 1, 2)  # channels last in memory
 
-    def pull(_: Any, slopes: Tensor, __: torch.Size) -> Tensor:
-        return slopes.flatten(3).index_select(3, windows.to(slopes.device)).unsqueeze(4)
-
-    return Rule(unpack, pull)
+def pull_unpacked(windows: Tensor, _: Any, slopes: Tensor, __: torch.Size) -> Tensor:
+    """Pull slopes back through ``unpack``."""
+    return slopes.flatten(3).index_select(3, windows.to(slopes.device)).unsqueeze(4)
 
 
 def only_seen_windows(renderer: nn.Module, layers: Sequence[nn.Module], rules: Sequence[Rule]) -> list[Rule]:
@@ -301,26 +297,20 @@ def only_seen_windows(renderer: nn.Module, layers: Sequence[nn.Module], rules: S
         maps = renderer(torch.zeros(1, len(renderer.positions), dtype=weight.dtype, device=weight.device))
         for rule in rules[: end + 1]:
             maps = rule.forward(maps)
-    pack = pack_windows(windows, int(layers[end].kernel_size))  # type: ignore[arg-type]
-    return [rules[0], pack, *rules[1 : end + 1], unpack_windows(windows, maps[0]), *rules[end + 1 :]]
+    size = int(layers[end].kernel_size)  # type: ignore[arg-type]
+    packed = Rule(partial(pack, windows, size), partial(pull_packed, windows, size))
+    unpacked = Rule(partial(unpack, windows, maps[0]), partial(pull_unpacked, windows))
+    return [rules[0], packed, *rules[1 : end + 1], unpacked, *rules[end + 1 :]]
 
 
 # ---- the walk --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Chain:
+class Chain(NamedTuple):
     """Layers in sequence. The affine ones in front, where a line stays straight, are run at its ends alone."""
 
     front: list[Rule]
     rest: list[Rule]
-
-    def walk(self, values: Tensor) -> list[Tensor]:
-        """Return the values before each layer behind the front, and after the last: ``(points, lines, *)`` each."""
-        seen = [values]
-        for rule in self.rest:
-            seen.append(rule.forward(seen[-1].flatten(0, 1)).unflatten(0, values.shape[:2]))
-        return seen
 
     def back(self, slopes: Tensor, seen: list[Tensor]) -> Tensor:
         """Carry slopes ``(stretches or 1, targets, *)`` back to the end of the front."""
@@ -337,6 +327,7 @@ class SecantLines(Lines):
     def __init__(self, slopes: Slopes, references: Tensors, most: int, chains: dict[str, Chain], head: Chain) -> None:
         super().__init__(slopes, references)
         self.subject, self.output = slopes.subject, slopes.request.output
+        self.shape = (len(chains), references[0].shape[1], len(slopes.targets))  # paths, encoded columns, targets
         # Errors of many lines cancel. Where rectifiers switch, single values of coarse estimates can agree by luck:
         # starting from 8 instead of 4 cost no time on a trained network and divided the errors by three.
         rules = [rule for chain in (*chains.values(), head) for rule in chain.rest]
@@ -372,11 +363,6 @@ class SecantLines(Lines):
         slopes.batch = batch_size(slopes.request, numbers, cpu, accelerator)
         return lines
 
-    def empty(self, rows: int) -> Tensor:
-        """Return zeros for the estimates of rows, ``(rows, paths, encoded, targets)``."""
-        shape = (rows, len(self._chains), self.references[0].shape[1], len(self._places))
-        return torch.zeros(shape, dtype=torch.float64, device=self.subject.device)
-
     def together(self, intervals: int) -> tuple[int, int]:
         """Return how many lines are walked along together, and the points of each: not all, if there is no memory."""
         points = min(intervals, max(1, self.slopes.batch - 1)) + 1
@@ -391,10 +377,21 @@ class SecantLines(Lines):
         return entered
 
     def _walk(self, entered: dict[str, Tensor]) -> list[list[Tensor]]:
-        """Return the values of all layers of each path and, last, of the head: ``(points, lines, *)`` each."""
-        seen = [self._chains[path].walk(value) for path, value in entered.items()]
-        joined = seen[0][-1] if len(seen) == 1 else torch.cat([layers[-1] for layers in seen], dim=2)
-        return [*seen, self._head.walk(joined)]
+        """Return the values before each layer and after the last, of each path and, last, of the head.
+
+        They are those behind the front, ``(points, lines, *)`` each.
+        """
+        seen: list[list[Tensor]] = []
+        for path, chain in (*self._chains.items(), ("", self._head)):
+            if path:
+                values = entered[path]
+            else:
+                values = seen[0][-1] if len(seen) == 1 else torch.cat([layers[-1] for layers in seen], dim=2)
+            layers = [values]
+            for rule in chain.rest:
+                layers.append(rule.forward(layers[-1].flatten(0, 1)).unflatten(0, values.shape[:2]))
+            seen.append(layers)
+        return seen
 
     @torch.no_grad()
     def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:

@@ -19,6 +19,7 @@ from permgrad.attribution.slopes.embedded import with_slopes
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, output_gradients
 from permgrad.attribution.slopes.references import Reference
 from permgrad.attribution.slopes.rescale import SecantWalk
+from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.outputs import output_range
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
@@ -56,6 +57,7 @@ class Slopes:
         self.constant_sum = self.subject.sum_is_constant(request.output)
         self.evaluations = 0
         self.model_rows = 0
+        self._forward_batch: int | None = None
 
     @cached_property
     def batch(self) -> int:
@@ -66,16 +68,13 @@ class Slopes:
         held = [*row, *(value for call in walk.calls for value in call)]
         return batch_size(self.request, sum(tensor.numel() for tensor in held))
 
-    @cached_property
-    def _forward_batch(self) -> int:
-        """Rows per pass without gradients, which holds less of each row."""
-        least = _FORWARD_ROWS if self.request.batch_size == "auto" else self.batch
-        return max(self.batch, min(least, self.subject.most_rows()))
-
     def rows(self, part: slice, source: Sequence[Tensor] | None = None) -> Tensors:
         """Return copies of rows on the network's device, one tensor per input, ready for gradients."""
-        source = self.request.inputs if source is None else source
-        return self.places.lift(copied_rows(self.subject, source, part))
+        rows = copied_rows(self.subject, self.request.inputs if source is None else source, part)
+        if not (self.places.lookups and isinstance(self.subject, InnerSubject)):
+            return rows
+        with torch.inference_mode(mode=False), torch.no_grad():
+            return self.subject.lift(rows)
 
     def at_reference(self, rows: Tensors, references: Sequence[Tensor]) -> Tensors:
         """Return the rows with the players' values taken from references ``(b or 1, *)``, and the rest unchanged."""
@@ -119,6 +118,10 @@ class Slopes:
         """Return the outputs asked for, float64 ``(b, targets)``."""
         count = len(points[0])
         outputs = torch.empty(count, len(self.targets), dtype=torch.float64, device=self.subject.device)
+        if self._forward_batch is None:
+            # Without gradients less of each row is held.
+            least = _FORWARD_ROWS if self.request.batch_size == "auto" else self.batch
+            self._forward_batch = max(self.batch, min(least, self.subject.most_rows()))
 
         def work(part: slice) -> None:
             with torch.no_grad():

@@ -100,7 +100,13 @@ def _of_numbers(model: Any) -> PredictCall:
     """Return the call of an estimator without classes: a regression if it declares one, with its training loss."""
     last = model[-1] if hasattr(model, "steps") else model
     name = type(last).__name__
-    objective, level = _objective(last, name)
+    parameters = last.get_params() if hasattr(last, "get_params") else {}
+    objectives = (parameters.get(key) for key in ("objective", "loss", "loss_function"))
+    objective = next((each for each in objectives if isinstance(each, str)), _BY_CLASS.get(name, ""))
+    # The level of a quantile: CatBoost writes it behind the objective. LightGBM's default is 0.9.
+    objective, _, behind = objective.partition(":alpha=")
+    levels = (behind or None, *(parameters.get(key) for key in ("quantile", "quantile_alpha", "alpha")), 0.9)
+    level = next(each for each in levels if each is not None)
     # XGBoost returns the hazard ratio itself.
     predict = partial(model.predict, output_margin=True) if objective == "survival:cox" else model.predict
     call = replace(_by_objective(predict, objective, level), ranks="Ranker" in name or objective.startswith("rank"))
@@ -108,17 +114,6 @@ def _of_numbers(model: Any) -> PredictCall:
         call = replace(call, loss="poisson_log")
     numbers = call.loss or call.ranks or _is(model, "regressor")
     return replace(call, task="regression" if numbers else None, kind=None)
-
-
-def _objective(model: Any, name: str) -> tuple[str, Any]:
-    """Return the training loss of an estimator of numbers, and the level if that is a quantile."""
-    parameters = model.get_params() if hasattr(model, "get_params") else {}
-    objectives = (parameters.get(key) for key in ("objective", "loss", "loss_function"))
-    objective = next((each for each in objectives if isinstance(each, str)), _BY_CLASS.get(name, ""))
-    levels = (parameters.get(key) for key in ("quantile", "quantile_alpha", "alpha"))
-    # CatBoost writes both together. LightGBM's default level is 0.9.
-    objective, _, level = objective.partition(":alpha=")
-    return objective, float(level) if level else next((each for each in levels if each is not None), 0.9)
 
 
 def check_fitted(model: Any) -> None:

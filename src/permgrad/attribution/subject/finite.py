@@ -9,8 +9,10 @@ from permgrad.base.errors import InputError
 
 #: The squares of larger numbers, of which errors are made, are no numbers in double precision.
 LARGEST = 1e150
-#: Roundings of one number that a sum in a network may be off by. Precisions coarser than this are half ones.
-_ROUNDING, _HALF = 16, 1e-5
+#: Roundings of one number that a sum in a network may be off by.
+_ROUNDING = 16
+#: Types of numbers so coarse that their rounding may be as large as an effect.
+HALF = (torch.float16, torch.bfloat16)
 
 
 #: Of which rows: where they are named, what the broken ones are called, and what can be done.
@@ -44,18 +46,13 @@ def finite(outputs: Tensor, rows: str = "explained") -> Tensor:
     return outputs
 
 
-def is_half(dtype: torch.dtype) -> bool:
-    """Return whether numbers of this type are so coarse that their rounding may be as large as an effect."""
-    return torch.finfo(dtype).eps > _HALF
-
-
 def rounding_size(outputs: Tensor, noise: float | None) -> Tensor:
     """Return the difference of an output ``(*, rows, K)`` below which it is the network's rounding, ``(*, rows, 1)``.
 
     ``noise``: how far rounding moved outputs (None: as for outputs around 1, logits or standardised).
     """
     precision = torch.finfo(outputs.dtype).eps
-    times = 1 if is_half(outputs.dtype) else _ROUNDING
+    times = 1 if outputs.dtype in HALF else _ROUNDING
     least = times * precision if noise is None else noise
     return (times * precision * outputs.abs().amax(dim=-1, keepdim=True)).clamp_min(least)
 

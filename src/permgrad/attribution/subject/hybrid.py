@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.subject.calls import check_fitted
-from permgrad.attribution.subject.subject import Subject, median_row
+from permgrad.attribution.subject.subject import Subject
 from permgrad.base.errors import InputError
 from permgrad.base.late import is_frame, pd
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.fast.replacement import evaluation_mode
 from permgrad.models.network.network import HybridNetwork
+
+#: Encoded columns of these kinds lie on a scale. All others switch between levels.
+_ON_A_SCALE = ("numeric", "date_part")
 
 
 class HybridSubject(Subject):
@@ -72,9 +75,20 @@ class HybridSubject(Subject):
         return pd.DataFrame(np.asarray(table), columns=list(self.preprocessor.feature_names_in_))
 
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return a typical row of the table, see ``median_row``."""
-        features = self.preprocessor.features("feature").values()
-        return (torch.from_numpy(median_row(rows[0].numpy(), self.preprocessor.kinds_, features))[None],)
+        """Return a row that could stand in the encoded table: medians of numbers, most frequent levels of categories.
+
+        Levels of one feature (a one-hot block, a flag for missing values) stay together: no half levels appear.
+        """
+        table = rows[0].numpy()
+        row = np.median(table, axis=0).astype(np.float32)
+        switches = ~np.isin(np.asarray(list(self.preprocessor.kinds_), dtype=object), _ON_A_SCALE)
+        for columns in self.preprocessor.features("feature").values():
+            levels = np.asarray(columns, dtype=np.intp)
+            levels = levels[switches[levels]]
+            if levels.size:
+                patterns, counts = np.unique(table[:, levels], axis=0, return_counts=True)
+                row[levels] = patterns[int(np.argmax(counts))]
+        return (torch.from_numpy(row)[None],)
 
     def check_slopes(self, method: str, places: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
         """Refuse images that are drawn without a gradient."""

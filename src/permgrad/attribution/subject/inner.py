@@ -79,7 +79,7 @@ class InnerSubject(NetworkSubject):
         few = min(_PROBE_ROWS, len(inputs[0]), max(2, outer.most_rows()))
         self.inputs = with_fewer(few, partial(self._look, inputs))
         # The activations, then the network's own inputs that the layers behind still need.
-        self.input_names = (*self.names, *(outer.input_names[position] for position in self._kept))
+        self.input_names = (*self.names, *(outer.input_names[position] for position in self.needed))
         self.real = tuple(tensor.is_floating_point() for tensor in self.inputs)
 
     def _look(self, inputs: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
@@ -104,9 +104,10 @@ class InnerSubject(NetworkSubject):
             self.names = tuple(layer if calls[layer] == 1 else f"{layer}#{call}" for layer, call in self._sites)
             self._suffix, needed = (None, None) if self.outer.rewrites else _cut(self.outer, list(self._sites), calls)
             self.cut = self._suffix is not None
-            self._kept = tuple(range(len(inputs))) if needed is None else needed
+            #: positions of the network's own inputs that follow the activations
+            self.needed = tuple(range(len(inputs))) if needed is None else needed
             if self._suffix is not None and not self._same(captured, few, wanted):
-                self._suffix, self.cut, self._kept = None, False, tuple(range(len(inputs)))
+                self._suffix, self.cut, self.needed = None, False, tuple(range(len(inputs)))
             if not self._same(captured, few, wanted):
                 which = ", ".join(map(repr, self.layers))
                 raise InputError(
@@ -114,12 +115,7 @@ class InnerSubject(NetworkSubject):
                     hint="Choose a layer whose output is a tensor that is not changed in place",
                     code="PG037",
                 )
-        return (*captured, *(few[position] for position in self._kept))
-
-    @property
-    def needed(self) -> tuple[int, ...]:
-        """Positions of the network's own inputs that follow the activations."""
-        return self._kept
+        return (*captured, *(few[position] for position in self.needed))
 
     def readings(self) -> dict[int, str]:
         """Return how the next layers read the activations. Those of embeddings are sequences."""
@@ -145,11 +141,11 @@ class InnerSubject(NetworkSubject):
             size = _BATCH if self.device.type == "cpu" else _BATCH_ACCELERATOR
             run = partial(in_batches, count, min(size, self.outer.most_rows()))
             lifted = gathered(count, lambda part: self.captured(tuple(tensor[part] for tensor in inputs))[0], run)
-        return (*lifted, *(inputs[position] for position in self._kept))
+        return (*lifted, *(inputs[position] for position in self.needed))
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the output, given the layer's output and the inputs that are still needed."""
-        activations, inputs = tensors[: self.calls], dict(zip(self._kept, tensors[self.calls :], strict=True))
+        activations, inputs = tensors[: self.calls], dict(zip(self.needed, tensors[self.calls :], strict=True))
         where = self._sites or {}
         activations = [
             tensor.to(self.device, copy=tensor.device == self.device).movedim(0, dimension)
@@ -208,7 +204,7 @@ class InnerSubject(NetworkSubject):
 
     def _same(self, captured: Sequence[Tensor], few: Sequence[Tensor], wanted: Tensor) -> bool:
         try:
-            again = self.forward((*captured, *(few[position] for position in self._kept)))
+            again = self.forward((*captured, *(few[position] for position in self.needed)))
         except Exception:
             if self._suffix is not None:
                 return False

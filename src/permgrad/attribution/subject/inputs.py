@@ -219,10 +219,8 @@ def _ways(parameters: Sequence[inspect.Parameter], inputs: Any) -> list[Passing]
 
 def _ways_of_keys(parameters: Sequence[inspect.Parameter], keys: list[str], *, takes_one: bool) -> list[Passing]:
     """Return how a dict with these keys may be meant. Refuse one that the forward cannot be called with."""
-    signature, several = (
-        inspect.Signature(parameters),
-        (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD),
-    )
+    signature = inspect.Signature(parameters)
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     if _fits(signature, **dict.fromkeys(keys)):
         return ["keywords"]
     names = {each.name: each.default is inspect.Parameter.empty for each in parameters if each.kind not in several}

@@ -96,9 +96,15 @@ class _Watch(TorchFunctionMode):
         sources = sorted(self._follower.of(ids).items(), key=lambda pair: -len(self._rows[pair[0]].unique()))
         for place, axes in sources:
             where = _positions(self._rows[place], axes)
-            if where is not None:
-                pad = _pad(self._layer, self._network)
-                self.lookups.append(Lookup(self._site, place, *where, pad))
+            if where is None:
+                continue
+            # The id of padding: the embedding's own, or that of the network's configuration.
+            pad = None
+            if self._layer is not None:
+                pad = self._layer.padding_idx
+                pad = configured_pad(self._network) if pad is None else pad
+                pad = pad if pad is not None and pad < self._layer.num_embeddings else None
+            self.lookups.append(Lookup(self._site, place, *where, pad))
 
     def enter(self, layer: str, module: nn.Embedding, _args: Any) -> None:
         """Note that a layer is called."""
@@ -142,7 +148,9 @@ def _positions(rows: Tensor, axes: Sequence[Tensor]) -> tuple[Tensor, int] | Non
     """Return which number of a row each number is, and along which dimension rows lie, or None if rows are mixed."""
     for dimension in range(axes[0].ndim):
         moved = [axis.movedim(dimension, 0) for axis in axes]
-        if len(moved[0]) != len(rows) or any(_differ(axis[0], axis[1]) for axis in moved[1:]):
+        if len(moved[0]) != len(rows) or not all(
+            ((axis[0] == axis[1]) | (axis[0].isnan() & axis[1].isnan())).all() for axis in moved[1:]
+        ):
             continue
         number = torch.arange(len(rows), dtype=moved[0].dtype, device=moved[0].device)
         wanted = number.reshape(-1, *[1] * (moved[0].ndim - 1))
@@ -153,18 +161,6 @@ def _positions(rows: Tensor, axes: Sequence[Tensor]) -> tuple[Tensor, int] | Non
             flat = torch.where(moved[0][0].isnan(), NOBODY, flat)
             return flat.nan_to_num(NOBODY).long().cpu(), dimension
     return None
-
-
-def _differ(one: Tensor, two: Tensor) -> bool:
-    return not bool(((one == two) | (one.isnan() & two.isnan())).all())
-
-
-def _pad(embedding: nn.Embedding | None, network: nn.Module) -> int | None:
-    """Return the id of padding: the embedding's own, or that of the network's configuration."""
-    if embedding is None:
-        return None
-    pad = configured_pad(network) if embedding.padding_idx is None else embedding.padding_idx
-    return pad if pad is not None and pad < embedding.num_embeddings else None
 
 
 def configured_pad(network: nn.Module) -> int | None:

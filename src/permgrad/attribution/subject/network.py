@@ -203,9 +203,7 @@ class NetworkSubject(Subject):
             )
 
     def _cast(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        return tuple(
-            tensor if dtype is None else tensor.to(dtype) for tensor, dtype in zip(tensors, self._casts, strict=True)
-        )
+        return tuple(one if dtype is None else one.to(dtype) for one, dtype in zip(tensors, self._casts, strict=True))
 
     def _probe_forms(self, forms: Sequence[InputForm], tensors: Sequence[Tensor]) -> Tensor:
         """Call the network on the first rows, with the inputs in each way that they may be meant until one fits."""

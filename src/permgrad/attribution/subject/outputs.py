@@ -199,6 +199,13 @@ class OutputForm:
             return torch.cat([-logits, logits], dim=1)
         return self.own_probabilities(outputs) if output == "probability" else self.logits(outputs)
 
+    def predicted(self, outputs: Tensor) -> Floats:
+        """Return predictions of raw outputs: probabilities ``(b, classes or labels)``, or numbers in y's units."""
+        wide = outputs.double()
+        read = self.readout(wide, "probability") if self.task == "regression" else self.probabilities(wide)
+        values: Floats = read.cpu().numpy()
+        return values[:, list(self.loss_columns)] if self.loss_columns else values
+
     def returned(self, outputs: Tensor) -> Tensor:
         """Return what the model returns to its user, unsoftened: an estimator's numbers are in the units of y."""
         return self.readout(outputs, "probability") if self.task == "regression" else outputs

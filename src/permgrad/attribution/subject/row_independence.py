@@ -63,10 +63,8 @@ def check_row_independence(predict: Predict, rows: Sequence[Tensor], outputs: Te
         warn_user(advice.chance)
         return
     alone = _in_batches_of(predict, [tensor[: advice.alone[0]] for tensor in few], 1)
-    backwards, halves = (
-        predict([tensor.flip(0) for tensor in few]).flip(0),
-        _in_batches_of(predict, few, -(-count // 2)),
-    )
+    backwards = predict([tensor.flip(0) for tensor in few]).flip(0)
+    halves = _in_batches_of(predict, few, -(-count // 2))
     seen = [_moved(other, first[: len(other)]) for other in (outputs[:count], backwards, halves, alone)]
     # Explanations are made of rows that take values from others. They are more alike than the rows themselves, so that
     # what mixes rows by their similarity, as attention does, shows among them first. A single row is padded with zeros.
@@ -94,9 +92,7 @@ def check_row_independence(predict: Predict, rows: Sequence[Tensor], outputs: Te
 
 
 def _in_batches_of(predict: Predict, rows: Sequence[Tensor], size: int) -> Tensor:
-    return torch.cat(
-        [predict([tensor[begin : begin + size] for tensor in rows]) for begin in range(0, len(rows[0]), size)]
-    )
+    return torch.cat([predict([one[start : start + size] for one in rows]) for start in range(0, len(rows[0]), size)])
 
 
 def _mixed(tensor: Tensor, position: int) -> Tensor:

@@ -6,15 +6,14 @@ Every subject predicts. Its other capabilities are methods here, and nobody asks
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from permgrad.attribution.subject.outputs import OutputForm
-from permgrad.base.arrays import Array, Floats32, Indexes
+from permgrad.base.arrays import Array
 from permgrad.base.late import pd
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 #: Rows of a network whose activations are small.
 _ANY_ROWS = 2**20
-#: Encoded columns of these kinds lie on a scale. All others switch between levels.
-_ON_A_SCALE = ("numeric", "date_part")
 
 
 class Subject(OutputForm):
@@ -124,22 +121,6 @@ class Subject(OutputForm):
 
 
 # ---- the row that stands for a background ----------------------------------------------------------------------------
-
-
-def median_row(rows: Floats32, kinds: Iterable[str], features: Iterable[Indexes]) -> Floats32:
-    """Return a row that could stand in the encoded table: medians of numbers, most frequent levels of categories.
-
-    Levels of one feature (a one-hot block, a flag for missing values) stay together, so that no half levels appear.
-    """
-    row = np.median(rows, axis=0).astype(np.float32)
-    switches = ~np.isin(np.asarray(list(kinds), dtype=object), _ON_A_SCALE)
-    for columns in features:
-        levels = np.asarray(columns, dtype=np.intp)
-        levels = levels[switches[levels]]
-        if levels.size:
-            patterns, counts = np.unique(rows[:, levels], axis=0, return_counts=True)
-            row[levels] = patterns[int(np.argmax(counts))]
-    return row
 
 
 def typical_row(rows: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ Padding and special tokens belong to no player *in their row*: one more tensor, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -79,9 +79,7 @@ def find_roles(subject: NetworkSubject, hold: Any, tokens: Any, added: Sequence[
             f"{listed(news)} {by_count(len(news), 'stays with its row and is', 'stay with their rows and are')} not "
             f"explained. Pass hold=() to explain {by_count(len(news), 'it', 'them')} too."
         )
-    masks = tuple(
-        position for position in sorted(automatic) if place is not None and _is_mask(subject, position, place)
-    )
+    masks = tuple(each for each in sorted(automatic) if place is not None and _is_mask(subject, each, place))
     lengths = next((position for position in explicit | automatic if _base(names[position]) in _LENGTHS), None)
     return Roles(names, explicit | frozenset(automatic), place, masks, lengths)
 
@@ -167,11 +165,6 @@ def _away(name: str) -> int:
     return 1 if "pad" in name.lower() else 0
 
 
-def read_texts(module: nn.Module, inputs: Any, tokenizer: Any) -> tuple[Any, dict[str, list[Tokens]], list[str]]:
-    """Return inputs with texts as token ids, their tokens by the input's name, and the masks that were added."""
-    return as_tokens(inputs, tokenizer, module, vocabulary_of(module, tokenizer).pad or 0)
-
-
 # ---- a network's rows with tokens ------------------------------------------------------------------------------------
 
 
@@ -195,16 +188,8 @@ class TokenForm(InputForm):
         return (*rows, places.new_zeros(len(places), 1 + len(self.follow), *places.shape[1:], dtype=torch.int64))
 
 
-@dataclass(frozen=True)
-class Vocabulary:
-    """Ids with a meaning, where they are known."""
-
-    pad: int | None
-    mask: int | None
-
-
-def vocabulary_of(module: nn.Module, tokenizer: Any) -> Vocabulary:
-    """Return the ids of padding and of the mask token: the tokenizer's, else the network's."""
+def vocabulary_of(module: nn.Module, tokenizer: Any) -> dict[str, int | None]:
+    """Return the ids of padding, ``"pad"``, and of the mask token, ``"mask"``: the tokenizer's, else the network's."""
     pad, mask = (
         _id(getattr(tokenizer, f"{kind}_token_id", None), tokenizer, (f"[{kind.upper()}]", f"<{kind}>"))
         for kind in ("pad", "mask")
@@ -214,7 +199,7 @@ def vocabulary_of(module: nn.Module, tokenizer: Any) -> Vocabulary:
     if pad is None:
         pads = {part.padding_idx for part in module.modules() if isinstance(part, nn.Embedding)} - {None}
         pad = pads.pop() if len(pads) == 1 else None
-    return Vocabulary(pad, mask)
+    return {"pad": pad, "mask": mask}
 
 
 def _id(value: Any, tokenizer: Any, names: Sequence[str]) -> int | None:
@@ -225,7 +210,7 @@ def _id(value: Any, tokenizer: Any, names: Sequence[str]) -> int | None:
     return int(value) if is_whole(value) and value >= 0 else None
 
 
-def replacement_id(replacement: Any, vocabulary: Vocabulary) -> int | None:
+def replacement_id(replacement: Any, vocabulary: Mapping[str, int | None]) -> int | None:
     """Return the id that replaces tokens, or None for the tokens of donors."""
     if isinstance(replacement, str) and replacement == "donor":
         return None
@@ -237,7 +222,7 @@ def replacement_id(replacement: Any, vocabulary: Vocabulary) -> int | None:
             hint="Leave it out to take the tokens of other rows",
             code="PG003",
         )
-    number: int | None = getattr(vocabulary, replacement)
+    number = vocabulary[replacement]
     if number is None:
         raise InputError(
             f"Neither the tokenizer nor the network names a {replacement} token",
@@ -270,9 +255,9 @@ def with_tokens(
     subject.noted["tokens"] = {"input": name, "replaced_by": replacement, "players": "words" if words else "tokens"}
     if words:
         filler = (number or 0, replacement != "pad")
-        shown = _make_words(subject, roles, vocabulary.pad, filler, tokenizer, texts.get(name))
+        shown = _make_words(subject, roles, vocabulary["pad"], filler, tokenizer, texts.get(name))
     else:
-        shown = _make_places(subject, roles, vocabulary.pad)
+        shown = _make_places(subject, roles, vocabulary["pad"])
     names = [f"{name}[{place}]" for place in range(len(shown[0]))]
     subject.words = pd.DataFrame(shown, columns=names, dtype=object)
     if len(subject.inputs) > len(roles.names):
@@ -294,17 +279,13 @@ def _cuts(subject: NetworkSubject, roles: Roles) -> Cuts:
     }
 
 
-def _form(subject: NetworkSubject) -> dict[str, Any]:
-    return {each.name: getattr(subject.form, each.name) for each in fields(subject.form)}
-
-
 def _make_places(subject: NetworkSubject, roles: Roles, pad: int | None) -> list[list[str | None]]:
     """Keep the row's values at places that hold no token. Return the ids of the others."""
     assert roles.tokens is not None
     away, follow = _absent(roles, subject.inputs, pad), (roles.tokens, *roles.masks)
     ids = subject.inputs[roles.tokens].tolist()
     if bool(away.any()):
-        subject.form = TokenForm(**_form(subject), follow=follow)
+        subject.form = TokenForm(**vars(subject.form), follow=follow)
         stay = torch.stack([away.long(), *(subject.inputs[place].long() for place in follow)], dim=1)
         subject.inputs = (*subject.inputs, stay)
     rows = zip(ids, away.tolist(), strict=True)
@@ -334,7 +315,7 @@ def _make_words(
     limit = getattr(getattr(subject.module, "config", None), "max_position_embeddings", None)
     beside = [place for place in roles.hold if place not in roles.masks and subject.inputs[place].shape == away.shape]
     subject.form = WordForm(
-        **_form(subject),
+        **vars(subject.form),
         tokens=tokens,
         words=words,
         masks=tuple((place, _away(roles.names[place])) for place in roles.masks),
@@ -373,9 +354,7 @@ def replaced(
     filled = {roles.tokens: number, **{place: abs(_away(roles.names[place]) - there) for place in roles.masks}}
     if isinstance(subject.form, WordForm):
         filled = {roles.tokens: BLANK}
-    return tuple(
-        torch.full_like(tensor, filled[place]) if place in filled else tensor for place, tensor in enumerate(donors)
-    )
+    return tuple(torch.full_like(one, filled[at]) if at in filled else one for at, one in enumerate(donors))
 
 
 def _absent(roles: Roles, inputs: Sequence[Tensor], pad: int | None) -> Tensor:

@@ -74,7 +74,11 @@ def _kept_network(module: nn.Module) -> Undo:
     """Return a function that restores a network's buffers, weights and which of them are trained."""
     gradients = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
     buffers = [(part, dict(part.named_buffers(recurse=False))) for part in module.modules()]
-    copies = _copies(module)
+    # Each weight and buffer, its numbers and a copy of them.
+    tensors = [*module.buffers(), *module.parameters()]
+    few = tensors if sum(tensor.numel() for tensor in tensors) <= _MOST_COPIED else list(module.buffers())
+    with torch.inference_mode(mode=False):
+        copies = [(one, one.data, one.detach().clone()) for one in few if one.layout == torch.strided]
 
     def put_back() -> None:
         for part, wanted in buffers:
@@ -104,15 +108,6 @@ def as_written(module: nn.Module) -> Iterator[None]:
         return
     with stance("force_eager"):
         yield
-
-
-def _copies(module: nn.Module) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Return each buffer and weight, its numbers and a copy of them."""
-    tensors = [*module.buffers(), *module.parameters()]
-    if sum(tensor.numel() for tensor in tensors) > _MOST_COPIED:
-        tensors = list(module.buffers())
-    with torch.inference_mode(mode=False):
-        return [(tensor, tensor.data, tensor.detach().clone()) for tensor in tensors if tensor.layout == torch.strided]
 
 
 def sums_of_weights(module: nn.Module) -> list[int]:

@@ -52,9 +52,7 @@ def tokenise(text: str, tokenizer: Any) -> Tokens:
     if getattr(tokenizer, "is_fast", False):
         limit = getattr(tokenizer, "model_max_length", NO_LIMIT) or NO_LIMIT
         encoding = tokenizer(text, truncation=limit < NO_LIMIT)
-        return _by_words(
-            text, encoding["input_ids"], encoding.word_ids(), lambda word: tuple(encoding.word_to_chars(word))
-        )
+        return _by_words(text, encoding["input_ids"], encoding.word_ids(), encoding.word_to_chars)
     return _by_spaces(text, lambda part: _ids(tokenizer(part), part))
 
 
@@ -101,7 +99,8 @@ def _by_spaces(text: str, tokens_of: Callable[[str], Integers]) -> Tokens:
 def split_ids(rows: Sequence[Integers], tokenizer: Any) -> list[Tokens]:
     """Return rows of ids as tokens, by the signs with which tokenizers mark pieces of words."""
     special = set(getattr(tokenizer, "all_special_ids", ()))
-    pieces = [pieces_of(ids, tokenizer) for ids in rows]
+    write = getattr(tokenizer, "convert_ids_to_tokens", None) or (lambda ids: map(tokenizer.id_to_token, ids))
+    pieces = [[str(piece) for piece in write(ids)] for ids in rows]
     apart = any(piece.startswith(("▁", "Ġ")) for row in pieces for piece in row)
     return [_split_pieces(ids, row, special, apart=apart) for ids, row in zip(rows, pieces, strict=True)]
 
@@ -123,13 +122,6 @@ def _split_pieces(ids: Integers, pieces: Sequence[str], special: set[int], *, ap
             words.append(text)
         word.append(len(words) - 1)
     return Tokens(ids, word, words)
-
-
-def pieces_of(ids: Integers, tokenizer: Any) -> list[str]:
-    """Return the text of each id, as the tokenizer writes it."""
-    if hasattr(tokenizer, "convert_ids_to_tokens"):
-        return [str(piece) for piece in tokenizer.convert_ids_to_tokens(ids)]
-    return [str(tokenizer.id_to_token(one)) for one in ids]
 
 
 def knows_ids(tokenizer: Any) -> bool:
@@ -163,17 +155,13 @@ def as_tokens(
             continue
         key = usual if name not in parameters and usual == "input_ids" else name
         rows = [tokenise(text, tokenizer) for text in value]
-        filled[key], there = padded([row.ids for row in rows], pad, left=pads_left(tokenizer))
+        left = getattr(tokenizer, "padding_side", "right") == "left"
+        filled[key], there = padded([row.ids for row in rows], pad, left=left)
         texts[key] = rows
         if "attention_mask" in parameters and "attention_mask" not in inputs:
             filled["attention_mask"] = there
             added.append("attention_mask")
     return filled, texts, added
-
-
-def pads_left(tokenizer: Any) -> bool:
-    """Return whether padding stands before the text."""
-    return getattr(tokenizer, "padding_side", "right") == "left"
 
 
 def padded(rows: Sequence[Integers], pad: int, *, left: bool) -> tuple[Tensor, Tensor]:
@@ -251,10 +239,8 @@ class WordForm(InputForm):
         for place, away in self.masks:
             rows[place] = torch.where(there, 1 - away, away).to(rows[place].dtype)
         for place in self.beside:
-            further = ids.shape[1] - rows[place].shape[1]
-            rows[place] = torch.cat([rows[place], rows[place][:, -1:].expand(-1, max(further, 0))], dim=1)[
-                :, : ids.shape[1]
-            ]
+            row, width = rows[place], ids.shape[1]
+            rows[place] = torch.cat([row, row[:, -1:].expand(-1, max(width - row.shape[1], 0))], dim=1)[:, :width]
         return super().call(function, rows)
 
     def laid_out(self, codes: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
@@ -286,7 +272,5 @@ class WordForm(InputForm):
         """Return rows of the network's inputs with the words of their tokens in the place of these, and once more."""
         codes = self.lexicon.rows(texts, self.words)
         masks = [place for place, _ in self.masks]
-        filled = [
-            codes if place == self.tokens else row[:, :1] if place in masks else row for place, row in enumerate(rows)
-        ]
+        filled = [codes if at == self.tokens else row[:, :1] if at in masks else row for at, row in enumerate(rows)]
         return (*filled, codes)

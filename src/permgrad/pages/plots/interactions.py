@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.patches import Polygon
 
-from permgrad.attribution.explanation.pairs import RankedPairs, pairs_of
+from permgrad.attribution.explanation.orders import RankedPairs, pairs_of
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, error_in_words, shown, text_of

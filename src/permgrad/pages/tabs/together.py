@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.attribution.explanation.pairs import OTHERS, pairs_of
+from permgrad.attribution.explanation.orders import OTHERS, pairs_of
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages import plots
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from permgrad.assess.assessment import Assessment
     from permgrad.attribution.explanation import Explanation
-    from permgrad.attribution.explanation.pairs import RankedPairs
+    from permgrad.attribution.explanation.orders import RankedPairs
 
 #: Effects on paper, pairs in the list, and in the page's data.
 _DRAWN, _LISTED, _MOST = 2, 20, 200

@@ -160,7 +160,7 @@ def test_a_worker_is_sent_rows_and_makes_the_rest_itself(case):
     shown = X.memory_usage(deep=True).sum()
     assert shipped.store_bytes == encoded.nbytes + background.nbytes + shown
     opened.encoded[:] = 0
-    opened.background[:] = 0
+    opened.donors[0][:] = 0
     np.testing.assert_array_equal(shipped.encoded, encoded)
     assert shipped.background.any()
 

@@ -12,7 +12,7 @@ from permgrad.attribution.method.shapley.indices import InteractionIndex
 from permgrad.attribution.players.tree import Tree
 from permgrad.attribution.replace.coalitions import CoalitionGame
 from permgrad.attribution.request import Request
-from permgrad.attribution.subject.finite import finite, is_half, rounding_size
+from permgrad.attribution.subject.finite import HALF, finite, rounding_size
 from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.models.losses import OtherLoss, find_loss
@@ -60,19 +60,11 @@ class ShapleyGame(CoalitionGame):
         # The softmax of log-probabilities are the probabilities, so that every loss of logits can be used.
         averaged = subject.probabilities(flat).reshape(*outputs.shape[:2], -1).mean(dim=1)
         if subject.task == "multilabel":
-            labels = OutputForm(
-                "multilabel",
-                "probabilities",
-                subject.count,
-                (),
-                subject.output_names,
-                loss_columns=subject.loss_columns,
-            )
-            unchanged = subject.probabilities(base)
-            lost = (
-                labels.divergence_rows(averaged, unchanged) if y is None else labels.loss_rows(averaged, y[rows], loss)
-            )
-            return -lost[:, None]
+            names, columns = subject.output_names, subject.loss_columns
+            labels = OutputForm("multilabel", "probabilities", subject.count, (), names, loss_columns=columns)
+            if y is None:
+                return -labels.divergence_rows(averaged, subject.probabilities(base))[:, None]
+            return -labels.loss_rows(averaged, y[rows], loss)[:, None]
         logarithm = averaged.clamp_min(_TINY).log()
         if y is not None:
             of_rows = find_loss(loss)(logarithm, torch.as_tensor(y[rows], device=logarithm.device))
@@ -133,7 +125,7 @@ class ShapleyGame(CoalitionGame):
                 shifted[:, column] += size
                 moved += np.abs(self.measure(shifted[:, None], rows) - at_point)
             largest = np.maximum(largest, moved)
-        return largest / np.sqrt(donors) if is_half(kind) else _STEEPER * largest
+        return largest / np.sqrt(donors) if kind in HALF else _STEEPER * largest
 
 
 def _index(numbers: Integers) -> Tensor:

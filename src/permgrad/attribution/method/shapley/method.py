@@ -25,7 +25,7 @@ from permgrad.attribution.method.shapley.sampled import (
 )
 from permgrad.attribution.players.tree import STRUCTURES, Tree, make_tree
 from permgrad.attribution.replace.donors import need_background
-from permgrad.attribution.replace.game import has_scale, loss_scale
+from permgrad.attribution.replace.game import loss_scale
 from permgrad.attribution.replace.top import looks_of, tell_of_top
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional, refuse_interactions
 from permgrad.attribution.request.result import build, loss_unit, named, shown_outputs
@@ -250,7 +250,9 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         outputs_game = ShapleyGame(replace(request, inputs=request.donors, targets=every_output), "output")
         designs, _ = prefers_designs(outputs_game, tree)
         game.evaluations += outputs_game.evaluations
-    looks = looks_of(options, request.space.names, request.confidence, once=exact)
+    looks = None
+    if options["ensure_top"] is not None:
+        looks = looks_of(options, request.space.names, request.confidence, once=exact)
     plan = LossPlan(
         expected=expected,
         references=min(len(request.donors[0]), options["references"] or standard),
@@ -265,13 +267,13 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     fields, walks, gap = play_loss(game, tree, plan, shown)
     every_row = game.full(np.arange(request.count, dtype=np.int64))[:, 0]
     unchanged = -float(np.average(every_row, weights=request.sample_weight))
-    loss = "divergence" if request.y is None else str(request.loss)
+    loss, scale = "divergence" if request.y is None else str(request.loss), loss_scale(request)
     facts = {
         "quantity": "part of the decrease of the loss" if request.y is not None else "part of the divergence",
         "unit": loss_unit(request, loss),
         "loss": loss,
-        "loss_scale": loss_scale(request),
-        **({"model_loss": unchanged} if has_scale(request) else {}),
+        "loss_scale": scale,
+        **({"model_loss": unchanged} if np.isfinite(scale) else {}),
         "baseline": f"{plan.references:,} of {len(request.donors[0]):,} background rows for each row explained",
         "game": options["game"],
         "structure": options["structure"],
@@ -280,7 +282,7 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "completeness_gap": gap,
         "classes_by": "y" if request.y is not None else "predicted class",
         "model_rows": game.evaluations,
-        **tell_of_top(looks),
+        **(tell_of_top(looks) if looks else {}),
     }
     outputs = tuple(every[place] for place in shown)
     facts |= _pair_facts(plan.interactions, "loss")

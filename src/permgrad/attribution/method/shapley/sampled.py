@@ -39,7 +39,7 @@ _PILOTS_OF_ROW, _PILOT_NUMBERS = 2, 2**40
 _SHARED_FREEDOM = 1
 #: Steps whose multiples lie evenly on [0, 1), also together: (√5 − 1)/2 and √2 − 1.
 GOLDEN, SILVER = 0.6180339887498949, 0.41421356237309503
-#: An odd number: keeps the walks of one row apart.
+#: An odd number: keeps the walks of one row apart. Walk k of a row has the counter of the row's key plus k times it.
 _STRIDE = np.uint64(0xD1B54A32D192ED03)
 
 
@@ -81,16 +81,9 @@ def _path(game: ShapleyGame, rows: Integers, donors: Integers, ranks: Integers) 
     return np.take_along_axis(path, source[..., None], axis=2)
 
 
-def walk_counters(keys: Counters, numbers: Integers) -> Counters:
-    """Return the counters of walks ``numbers`` of the rows with these keys. Both broadcast."""
-    with np.errstate(over="ignore"):
-        return keys + numbers.astype(np.uint64) * _STRIDE
-
-
 def shared_orders(seed: int, players: int, walks: int) -> Integers:
     """Return each player's place in the orders that all rows share, ``(walks, players)``, for ``same_orders``."""
-    counters = walk_counters(np.zeros(1, dtype=np.uint64), np.arange(walks, dtype=np.int64))
-    return Tree.flat(players).ranks(seed, "order", counters)
+    return Tree.flat(players).ranks(seed, "order", np.arange(walks, dtype=np.uint64) * _STRIDE)
 
 
 @dataclass(frozen=True)
@@ -238,7 +231,7 @@ class RowValues:
         around = size % count == 0
         strata = Strata((len(rows), count if around else 1, *self.values.shape[1:]))
         for number in range(most):
-            counters = walk_counters(keys[:, None], number * size + np.arange(size, dtype=np.int64))
+            counters = keys[:, None] + (number * size + np.arange(size)).astype(np.uint64) * _STRIDE
             in_turn = np.broadcast_to(np.arange(size) % count, counters.shape)
             places = in_turn if around else _spread_donors(seed, keys, number * size, size, count)
             drawn = np.repeat(rows, size), self.references[places].reshape(-1, 1), counters.reshape(-1)
@@ -315,7 +308,9 @@ def rows_that_prefer_designs(game: ShapleyGame, tree: Tree, rows: Integers, keys
     for part in slices(len(rows), max(1, _BLOCK_NUMBERS // (8 * game.players * game.width))):
         used = all_used_in(game, rows[part], keys[part], np.full((len(rows[part]), 1), donor, dtype=np.int64))
         if used.any():
-            counters = walk_counters(keys[part][used, None], _PILOT_NUMBERS + np.arange(2 * _PILOTS_OF_ROW))
+            counters = (
+                keys[part][used, None] + (_PILOT_NUMBERS + np.arange(2 * _PILOTS_OF_ROW)).astype(np.uint64) * _STRIDE
+            )
             receivers = np.repeat(rows[part][used], counters.shape[1])
             varied = _varied(game, tree, receivers, np.full((len(receivers), 1), donor), counters.reshape(-1))
             designs, orders = varied.reshape(2, -1, _PILOTS_OF_ROW).sum(axis=2)

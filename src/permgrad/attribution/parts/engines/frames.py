@@ -18,7 +18,7 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.parts.engines.base import Engine, settle_model
-from permgrad.attribution.replace.game import Game, MomentCollector, Played, loss_value, receiver_classes
+from permgrad.attribution.replace.game import Game, MomentCollector, Played, loss_scale, loss_value, receiver_classes
 from permgrad.attribution.replace.moments import PairMoments
 from permgrad.attribution.replace.plays import Plays, loss_game, loss_games
 from permgrad.attribution.replace.top import stopping_option
@@ -78,7 +78,8 @@ class OnRows:
 
     def __init__(self, request: Request, method: str, plays: Plays | None = None) -> None:
         self.model = request.subject.model
-        self.encoded, self.background = request.encoded, request.background
+        self.encoded = request.encoded
+        self.background = None if request.shared else request.donors[0].detach().cpu().numpy()
         # What is not sent: tensors that show the same rows again, and the subject where it is made anew of the model.
         subject: Any = request.subject.to_send() if request.subject.travels else None
         self.request = replace(request, subject=subject, engine=None, progress=False, inputs=(), donors=(), raw=None)
@@ -130,7 +131,7 @@ class OnRows:
         """Return the sums of every player over the pairs of a part's receivers."""
         assert self.plays is not None
         y = None if request.y is None else request.y[rows]
-        classes, count = receiver_classes(replace(request, y=y), game.outputs(rows))
+        classes, count = receiver_classes(replace(request, y=y), game.back_end.outputs(rows))
         if classes is not None:
             everywhere = np.zeros(request.count, dtype=np.int64)
             everywhere[rows] = classes
@@ -168,7 +169,7 @@ def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> P
     repeats |= {name: request.n_repeats for play in plays.plays for name in play.names}
     played = sum(repeats.values()) * request.count * plays.coalitions
     outputs = ("all", *request.subject.class_names)
-    return Played(moments, game, outputs, repeats, played)
+    return Played(moments, game, outputs, repeats, played, loss_scale(request))
 
 
 def packed(moments: PairMoments) -> dict[str, Any]:

@@ -323,7 +323,13 @@ def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -
     ray = import_ray()
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if ray.is_initialized():
-        _check_same(ray, address)
+        present = address if address in ("auto", "local") else str(ray.get_runtime_context().gcs_address)
+        if present != address:
+            raise InputError(
+                f"This process is connected to the Ray session {present}, and address is {address}",
+                hint="Leave the address out, or call ray.shutdown() first",
+                code="PG006",
+            )
         yield _look(ray, shared=len(ray.nodes()) > 1)
         return
     options: dict[str, Any] = {}
@@ -383,19 +389,6 @@ def _refused(address: str, error: BaseException) -> EnvironmentProblem:
 def _look(ray: ModuleType, *, shared: bool) -> RaySession:
     resources = ray.cluster_resources()
     return RaySession(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)), shared)
-
-
-def _check_same(ray: ModuleType, address: str) -> None:
-    """Refuse another cluster than the one that this process is connected to."""
-    if address in ("auto", "local"):
-        return
-    present = str(ray.get_runtime_context().gcs_address)
-    if present != address:
-        raise InputError(
-            f"This process is connected to the Ray session {present}, and address is {address}",
-            hint="Leave the address out, or call ray.shutdown() first",
-            code="PG006",
-        )
 
 
 def _check_address(address: str) -> None:
