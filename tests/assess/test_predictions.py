@@ -24,7 +24,6 @@ def test_classes_in_every_form():
     assert rows.best.tolist() == ["a", "c", "b", "a"]
     assert rows.outcomes.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0], [0, 1, 0]], "an unknown class is none of these"
     assert rows.columns is rows.probabilities is rows.guess
-    assert rows.predictions is None
     assert rows.scored.truth.tolist() == [0, 2, -1, 1]
     assert rows.scored.guess is rows.guess
 
@@ -39,7 +38,7 @@ def test_numbers_in_every_form():
     rows = Predictions(truth=np.array([1, 2, 4]), guess=np.array([1.5, 2.0, 3.0]), training_mean=2.5)
     assert rows.codes.tolist() == [1.0, 2.0, 4.0]
     assert rows.codes.dtype == np.float64
-    assert rows.best is rows.predictions is rows.guess
+    assert rows.best is rows.guess
     assert rows.probabilities is None
     assert rows.columns.tolist() == [[1.5], [2.0], [3.0]]
     assert rows.outcomes.tolist() == [[1.0], [2.0], [4.0]]

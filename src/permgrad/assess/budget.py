@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from permgrad.attribution.image_rows import PATCHES
 from permgrad.base.progress import Whole, readable
-from permgrad.data.image_table import PATCHES
 from permgrad.evaluation.cards import POINTS
 
 if TYPE_CHECKING:

@@ -48,9 +48,6 @@ _RULES = {
     ),
 }
 
-#: Patches on each side of an image that explanations name: few enough for a list with the table's columns.
-PATCHES = 4
-
 
 class _LevelsError(ValueError):
     """Grey levels lie outside what their storage type stands for: the rule, and the fact."""

@@ -106,7 +106,21 @@ def every_pair(metric: str, models: Sequence[Predicted], *, seed: int) -> dict[t
     ends = np.cumsum([table.shape[1] for table in tables])[:-1]
     table = np.hstack(tables)
     scores: list[list[Floats]] = []
-    for sums in (table.sum(axis=0)[None], _drawn_sums(table, generator(seed, "paired bootstrap"))):
+    # Sums of the columns over all rows, and over rows drawn with replacement: ``(draws, columns)``.
+    stream, rows = generator(seed, "paired bootstrap"), len(table)
+    whole = table.sum(axis=0)[None]
+    if rows > _MOST_DRAWN:
+        group = stream.permutation(np.arange(rows) % _MOST_DRAWN)
+        table = np.column_stack([np.bincount(group, column, _MOST_DRAWN) for column in table.T])
+        rows = _MOST_DRAWN
+    resampled = np.empty((DRAWS, table.shape[1]))
+    step = max(1, 2_000_000 // rows)
+    for start in range(0, DRAWS, step):
+        count = min(step, DRAWS - start)
+        places = stream.integers(0, rows, (count, rows)) + rows * np.arange(count)[:, None]
+        times = np.bincount(places.ravel(), minlength=count * rows).reshape(count, rows)
+        resampled[start : start + count] = times @ table
+    for sums in (whole, resampled):
         parts = zip(np.split(sums, ends, axis=1), centres, strict=True)
         scores.append([_values(metric, part, centre) for part, centre in parts])
     observed, every_draw = scores
@@ -126,24 +140,6 @@ def every_pair(metric: str, models: Sequence[Predicted], *, seed: int) -> dict[t
     return pairs
 
 
-def _drawn_sums(table: Floats, stream: np.random.Generator) -> Floats:
-    """Return the sums of the columns ``(draws, columns)`` over rows drawn with replacement."""
-    rows = len(table)
-    if rows > _MOST_DRAWN:
-        group = stream.permutation(np.arange(rows) % _MOST_DRAWN)
-        table = np.column_stack([np.bincount(group, column, _MOST_DRAWN) for column in table.T])
-        rows = _MOST_DRAWN
-    sums = np.empty((DRAWS, table.shape[1]))
-    step = max(1, 2_000_000 // rows)
-    for start in range(0, DRAWS, step):
-        count = min(step, DRAWS - start)
-        places = stream.integers(0, rows, (count, rows)) + rows * np.arange(count)[:, None]
-        times = np.bincount(places.ravel(), minlength=count * rows).reshape(count, rows)
-        sums[start : start + count] = times @ table
-    return sums
-
-
-# ---- compared with a constant, compared with other models ------------------------------------------------------------
 def skill(
     task: Task, ours: Predicted, constant: Predicted, *, seed: int, names: Sequence[str] = ()
 ) -> dict[str, Any] | None:

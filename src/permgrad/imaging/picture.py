@@ -72,7 +72,15 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
     side = int((high - low).max())
     top, left = np.clip((low + high - side) // 2, 0, pixels - side).tolist()
     entries = _entries(positions, names)
-    lines, columns, size, inches = _legend(entries)
+    # The legend has one line for each column of a shared pixel, the mark on the first.
+    lines = [(mark if at == 0 else "", name) for *_, mark, shown in entries for at, name in enumerate(shown)]
+    if len(lines) > _LEGEND_ENTRIES:
+        left_out = len(lines) - _LEGEND_ENTRIES + 1
+        lines = [*lines[: _LEGEND_ENTRIES - 1], ("", f"… and {left_out} more")]
+    lines = [(mark, short_label(name, _LEGEND_CHARACTERS)) for mark, name in lines]
+    columns = min(4, math.ceil(len(lines) / 34))
+    size = 8.0 if math.ceil(len(lines) / columns) <= 36 else 6.3  # of its type, in points
+    inches = columns * max((max(len(name) for _, name in lines) + 9) * size * 0.57 / 72, 1.3)
     width, height, margin = _SIDE + inches + 1.6, _SIDE + 0.9, _SIDE + 1.45
     figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
     axes = figure.add_axes((0.35 / width, 0.3 / height, _SIDE / width, _SIDE / height))
@@ -158,19 +166,6 @@ def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int]) 
         if named:
             below = short_label(names[0] if len(names) == 1 else f"× {len(names)}", room)
             axes.text(place, row + 0.24, below, fontsize=7, color=_INK, **centred)
-
-
-def _legend(entries: list[_Entry]) -> tuple[list[tuple[str, str]], int, float, float]:
-    """Return the legend's lines of mark and name, its columns, the size of its type in points, and its inches."""
-    # A shared pixel has one line for each of its columns, the mark on the first.
-    lines = [(mark if at == 0 else "", name) for *_, mark, names in entries for at, name in enumerate(names)]
-    if len(lines) > _LEGEND_ENTRIES:
-        left_out = len(lines) - _LEGEND_ENTRIES + 1
-        lines = [*lines[: _LEGEND_ENTRIES - 1], ("", f"… and {left_out} more")]
-    lines = [(mark, short_label(name, _LEGEND_CHARACTERS)) for mark, name in lines]
-    columns = min(4, math.ceil(len(lines) / 34))
-    size = 8.0 if math.ceil(len(lines) / columns) <= 36 else 6.3
-    return lines, columns, size, columns * max((max(len(name) for _, name in lines) + 9) * size * 0.57 / 72, 1.3)
 
 
 def _draw_legend(axes: Axes, lines: list[tuple[str, str]], columns: int, size: float, inches: float) -> None:

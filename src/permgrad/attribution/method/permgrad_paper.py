@@ -173,7 +173,14 @@ class PermGradPaper(Configured):
         # NOTE[DIFF]: the published code takes exp of the raw difference, which overflows from 710 on.
         weights = np.exp(without - base - (without - base).max())
         weights /= weights.sum()
-        parts, shown = _fuse(permutation, cam, weights), shown_outputs(request)
+        # Both terms of the sum, their mean over the classes first. Players without columns get 0.
+        nobody, parts = np.isnan(cam).all(axis=1, keepdims=True), dict[str, Floats]()
+        for path, raw, weight in zip(PATHS, (np.where(nobody, np.nan, permutation), cam), weights, strict=True):
+            # A class without rows has no permutation importance and does not affect the scaling of other classes.
+            term = weight * scale_to_unit(np.where(np.isnan(permutation), np.nan, raw))
+            term = np.where(nobody & ~np.isnan(permutation), 0.0, term)
+            parts[path] = np.column_stack([np.nanmean(term, axis=1), term]) if term.shape[1] > 1 else term
+        shown = shown_outputs(request)
         every = ("all", *request.subject.class_names)
         facts = {
             "quantity": "weighted sum of min–max scaled permutation importance and Grad-CAM, as published",
@@ -239,21 +246,6 @@ def _check(request: Request, options: Mapping[str, Any]) -> None:
             code="PG004",
         )
     check_whole("shuffles", options["shuffles"], "The published value is 5")
-
-
-def _fuse(permutation: Floats, cam: Floats, weights: Floats) -> dict[str, Floats]:
-    """Return both terms of the sum ``(players, 1 + classes)``, their mean first. Players without columns get 0."""
-    nobody = np.isnan(cam).all(axis=1, keepdims=True)
-    lists = (np.where(nobody, np.nan, permutation), cam)
-    terms: dict[str, Floats] = {}
-    for path, raw, weight in zip(PATHS, lists, weights, strict=True):
-        # A class without rows has no permutation importance and does not affect the scaling of other classes.
-        term = weight * scale_to_unit(np.where(np.isnan(permutation), np.nan, raw))
-        term = np.where(nobody & ~np.isnan(permutation), 0.0, term)
-        if term.shape[1] > 1:
-            term = np.column_stack([np.nanmean(term, axis=1), term])
-        terms[path] = term
-    return terms
 
 
 def _listed(request: Request, values: Floats) -> dict[str, dict[str, float | None]]:

@@ -23,7 +23,6 @@ from permgrad.base.errors import EnvironmentProblem, InputError, shown
 from permgrad.base.stored import is_intact, parse_json, read_npz
 from permgrad.base.threads import warning_filters
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.image_table import ImageColumn
 from permgrad.data.read.cells import check_characters
 from permgrad.imaging.foreign import ForeignRenderer, renderer_from_dict
 from permgrad.models.estimators.calibration import Calibration
@@ -234,6 +233,7 @@ def _rebuild(
 def _rebuild_images(
     description: Mapping[str, Any], arrays: Mapping[str, Array], weights: dict[str, Tensor]
 ) -> ImageTableModel:
+    from permgrad.data.image_table import ImageColumn  # a table alone needs none of it
     from permgrad.models.estimators.image_table import ImageTableModel, image_network
     from permgrad.models.network.multimodal import ImageTableOptions
 

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from permgrad.base.errors import InputError
-from permgrad.data.image_table import check_images, locate_images, pages_said, shared_images
 from permgrad.data.read.table import read_table
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.splitting import find_column
@@ -18,6 +17,8 @@ from permgrad.runs.run.splitting import find_column
 
 def images_configuration(request: RunRequest) -> dict[str, Any]:
     """Return the image part of a run's configuration: columns, size, and a hash of all contents."""
+    from permgrad.data.image_table import check_images, locate_images  # a table alone needs none of it
+
     if not Path(request.table).is_file():
         what, fix = "a data set without images", "Leave --image out."
         if Path(request.table).is_dir():
@@ -45,6 +46,7 @@ def with_images(
 
     Notes columns with files of several pages, and test rows that show the same image as a training row.
     """
+    from permgrad.data.image_table import locate_images, pages_said, shared_images
     from permgrad.models.estimators.image_table import Records  # loads torch
 
     files: dict[str, dict[str, list[Path]]] = {}

@@ -17,7 +17,6 @@ from permgrad.base.folders import believed
 from permgrad.base.startup import loading
 from permgrad.base.stored import read_npz
 from permgrad.data.encode.encoding import align_columns
-from permgrad.data.image_table import locate_images, pages_said
 from permgrad.data.read.table import sheet_of
 from permgrad.data.read.whole_numbers import without_points
 from permgrad.runs.folder.documents import DATA, read_data, read_like
@@ -148,6 +147,7 @@ def read_rows(model: Any, data: Mapping[str, Any], path: Path) -> tuple[Any, pd.
     aligned = align_columns(table.drop(columns=silent), wanted)
     if not pictures:
         return aligned, table
+    from permgrad.data.image_table import locate_images, pages_said
     from permgrad.models.estimators.image_table import Records
 
     files = {name: locate_images(aligned[name], path.parent, str(path)) for name in pictures}
