@@ -22,10 +22,7 @@ def test_classes_in_every_form():
     assert len(rows) == 4
     assert rows.codes.tolist() == [0, 2, -1, 1], "-1: unknown"
     assert rows.best.tolist() == ["a", "c", "b", "a"]
-    assert rows.outcomes.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0], [0, 1, 0]], "an unknown class is none of these"
     assert rows.columns is rows.probabilities is rows.guess
-    assert rows.scored.truth.tolist() == [0, 2, -1, 1]
-    assert rows.scored.guess is rows.guess
 
 
 def test_a_model_of_labels_has_no_probabilities():
@@ -41,8 +38,6 @@ def test_numbers_in_every_form():
     assert rows.best is rows.guess
     assert rows.probabilities is None
     assert rows.columns.tolist() == [[1.5], [2.0], [3.0]]
-    assert rows.outcomes.tolist() == [[1.0], [2.0], [4.0]]
-    assert rows.scored.guess is rows.guess
 
 
 def test_names_of_classes_are_texts_that_are_equal_in_every_letter():
@@ -64,27 +59,18 @@ def test_some_rows_are_taken_with_all_that_belongs_to_them():
     assert (some.classes, some.positive, some.training_mean) == (rows.classes, "a", 1.0)
     assert rows.codes.tolist() == [0, 2, -1, 1]
     none = rows.take(np.zeros(0, dtype=np.int64))
-    assert (len(none), none.guess.shape, none.outcomes.shape) == (0, (0, 3), (0, 3))
+    assert (len(none), none.guess.shape) == (0, (0, 3))
     numbers = Predictions(truth=np.arange(3.0), guess=np.arange(3.0), inside=np.array([[0, 1], [1, 2], [2, 3]]))
     assert numbers.take(np.array([2])).inside.tolist() == [[2, 3]]
 
 
 @pytest.mark.parametrize(
-    ("classes", "positive", "outputs"),
-    [
-        (("a", "b"), "a", [0]),
-        (("a", "b"), None, [1]),
-        (("a", "b"), "unknown", [1]),
-        (("a", "b", "c"), None, [0, 1, 2]),
-        (("a",), None, [0]),
-        ((), None, [0]),
-    ],
+    ("positive", "place"),
+    [("a", 0), (None, 1), ("unknown", 1)],
 )
-def test_the_positive_one_of_two_classes_is_shown(classes, positive, outputs):
-    rows = Predictions(truth=np.zeros(0), guess=np.zeros((0, 1)), classes=classes, positive=positive)
-    assert rows.shown_outputs == outputs
-    if len(classes) == 2:
-        assert [rows.positive_place] == outputs
+def test_the_positive_one_of_two_classes(positive, place):
+    rows = Predictions(truth=np.zeros(0), guess=np.zeros((0, 2)), classes=("a", "b"), positive=positive)
+    assert rows.positive_place == place
 
 
 # ---- calibration -----------------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ import torch
 
 from permgrad import InputError
 from permgrad.imaging import ForeignRenderer
-from permgrad.imaging.foreign import is_foreign, renderer_from_dict
+from permgrad.imaging.foreign import renderer_from_dict
+from permgrad.imaging.layout import is_foreign
 
 ROWS = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 

@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.evaluation.skill import Predicted
-
 #: Share of rows whose truth the intervals and sets of an assessment hold.
 COVERAGE = 0.9
 
@@ -57,21 +55,9 @@ class Predictions:
         return pd.Index(self.classes).get_indexer(pd.Index(self.truth))
 
     @property
-    def scored(self) -> Predicted:
-        """What tests of skill compare."""
-        return Predicted(self.codes, self.guess)
-
-    @property
     def columns(self) -> npt.NDArray[np.float64]:
         """The predictions, one column for each output ``(rows, outputs)``."""
         return self.guess if self.classes else self.guess[:, None]
-
-    @property
-    def outcomes(self) -> npt.NDArray[np.float64]:
-        """The truth in the same form: for each class, whether a row has it."""
-        if not self.classes:
-            return np.asarray(self.codes, dtype=np.float64)[:, None]
-        return np.asarray(self.codes[:, None] == np.arange(len(self.classes)), dtype=np.float64)
 
     @property
     def best(self) -> npt.NDArray[Any]:
@@ -87,11 +73,6 @@ class Predictions:
     def positive_place(self) -> int:
         """The position of the positive one of two classes: by default the second."""
         return self.classes.index(self.positive) if self.positive in self.classes else 1
-
-    @property
-    def shown_outputs(self) -> list[int]:
-        """The outputs that curves show: the positive one of two classes, else all."""
-        return [self.positive_place] if len(self.classes) == 2 else list(range(max(len(self.classes), 1)))
 
     def take(self, places: npt.NDArray[np.integer]) -> Predictions:
         """Return the predictions for some of the rows."""

@@ -27,7 +27,7 @@ from permgrad.base.startup import loading, own_process
 from permgrad.cli.help import HelpfulCommand, completion_of, described, panel_of
 from permgrad.cli.terminal import open_page, painted, say, tell
 from permgrad.runs import requests
-from permgrad.runs.options import Option, argument, flag_of, options_of, separated
+from permgrad.runs.options import Option, argument, options_of, separated
 from permgrad.runs.requests import Outcome
 
 #: What typer raises for options that cannot be parsed.
@@ -168,7 +168,9 @@ def _checked(options: Mapping[str, Option], lists: Mapping[str, type], values: d
     """
     checked = dict(values)
     for name, option in options.items():
-        flag, is_split = flag_of(name, option), option.lists in ("names", "entries")
+        # Without the form that turns it off.
+        flag = (option.name or f"--{name.replace('_', '-')}").partition("/")[0]
+        is_split = option.lists in ("names", "entries")
         texts = tuple(values[name] or ()) if name in lists else (values[name],)
         if option.choices and not (option.table or is_split):
             for text in texts:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError, is_out_of_memory
+from permgrad.imaging.layout import is_foreign
 from permgrad.imaging.render import Box, Renderer
 
 Images = Floats
@@ -216,15 +217,6 @@ def _last_is_channels(shape: tuple[int, ...], declared: bool | None) -> bool:
         problem = f"Either axis of pictures of shape {shape} may be that of the channels"
         raise InputError(problem, hint="Pass channels_last=True or False.", code="PG005")
     return last in few
-
-
-def is_foreign(candidate: Any) -> bool:
-    """Return whether an object draws pictures itself: a plain callable, or a fitted TINTOlib method, not a layout."""
-    if isinstance(candidate, type):
-        return False
-    if callable(getattr(candidate, "transform", None)) and hasattr(candidate, "problem"):
-        return True
-    return callable(candidate) and not hasattr(candidate, "fit")
 
 
 def renderer_from_dict(content: Mapping[str, Any], images: Any = None) -> Renderer | ForeignRenderer:

@@ -287,6 +287,15 @@ def fit_layout(layout: Layout, encoded: Array, names: Sequence[str] | None, rand
     return fitted
 
 
+def is_foreign(candidate: Any) -> bool:
+    """Return whether an object draws pictures itself: a plain callable, or a fitted TINTOlib method, not a layout."""
+    if isinstance(candidate, type):
+        return False
+    if callable(getattr(candidate, "transform", None)) and hasattr(candidate, "problem"):
+        return True
+    return callable(candidate) and not hasattr(candidate, "fit")
+
+
 def check_layout(layout: Any) -> StoredLayout:
     """Return a checked copy of what a fitted layout says."""
     missing = [key for key in ("positions", "pixels", "overlap") if not hasattr(layout, key)]

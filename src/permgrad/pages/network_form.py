@@ -26,10 +26,6 @@ _NAMES = {kind: name for name, kind in ACTIVATIONS.items()}
 _NOTHING = (nn.Dropout, Dropout, nn.Identity, nn.Flatten)
 
 
-class NoFormError(Exception):
-    """This model cannot predict in a page. The text says why, as a clause for users."""
-
-
 #: Arrays one behind the other.
 Weights = list[npt.NDArray[np.float32]]
 
@@ -51,21 +47,21 @@ def network_form(model: Any, weights: Weights) -> dict[str, Any]:
     of y.
 
     Raises:
-        NoFormError: The network has a part that the script does not know.
+        NotImplementedError: The network has a part that the script does not know. The text names it, as a clause.
     """
     reads_images, module = getattr(model, "reads_images", False), getattr(model, "module_", None)
     if reads_images:
         from permgrad.models.network.multimodal import ImageTableNetwork  # no other model needs it
 
         if type(module) is not ImageTableNetwork:
-            raise NoFormError("only the networks of permgrad can predict inside a page")
+            raise NotImplementedError("only the networks of permgrad can predict inside a page")
         form = _image_table(module, weights)
     elif isinstance(model, (HyNNClassifier, HyNNRegressor)) and type(module) is HybridNetwork:
         form = {"encoded": module.encoded, "outputs": module.outputs, "members": module.members}
         form["table"] = branch = module.table_branch
         if branch is not None:
             if type(branch) is not TableBranch:
-                raise NoFormError("its table branch is not permgrad's")
+                raise NotImplementedError("its table branch is not permgrad's")
             layers: list[Any] = list(branch.layers)
             scale = layers.pop(0) if isinstance(layers[0], MemberScale) else None
             embedding, described, other = branch.embedding, None, list(range(layers[0].in_features))
@@ -83,7 +79,7 @@ def network_form(model: Any, weights: Weights) -> dict[str, Any]:
         form["image"] = None if module.image_branch is None else _image(module, weights)
         form["head"] = _head(list(module.head), {path: module.widths[path] for path in module.paths}, weights)
     else:
-        raise NoFormError("only the networks of permgrad can predict inside a page")
+        raise NotImplementedError("only the networks of permgrad can predict inside a page")
     classes, calibration = getattr(model, "classes_", None), getattr(model, "calibration_", None)
     if classes is None:  # a network of images and a table returns y's units
         mean, scale = (0.0, 1.0) if reads_images else (float(model.target_mean_), float(model.target_scale_))
@@ -134,7 +130,7 @@ def _layers(layers: list[Any], weights: Weights) -> list[dict[str, Any]]:
         elif type(layer) is MemberLinear:
             forms.append({"kind": "members", "weight": add(weights, layer.weight), "bias": add(weights, layer.bias)})
         elif not isinstance(layer, (*_NOTHING, MemberMean)):
-            raise NoFormError(f"it has a layer of the kind {type(layer).__name__}")
+            raise NotImplementedError(f"it has a layer of the kind {type(layer).__name__}")
     return forms
 
 
@@ -149,7 +145,7 @@ def _head(layers: list[Any], widths: dict[str, int], weights: Weights) -> dict[s
     elif is_plain(first, nn.Linear):
         parts = dict(zip(widths, first.weight.split(list(widths.values()), dim=1), strict=True))
     else:
-        raise NoFormError(f"its head begins with a layer of the kind {type(first).__name__}")
+        raise NotImplementedError(f"its head begins with a layer of the kind {type(first).__name__}")
     return {
         "first": {
             "tabular": add(weights, parts["tabular"]) if "tabular" in parts else None,
@@ -171,7 +167,7 @@ def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
     """Describe how a row is drawn, the convolutions, and the dense layers behind them."""
     renderer = module.renderer
     if type(renderer) is not Renderer:
-        raise NoFormError("its images are drawn by a function from elsewhere")
+        raise NotImplementedError("its images are drawn by a function from elsewhere")
     layers: list[Any] = list(module.image_branch or [])
     flat = next(place for place, layer in enumerate(layers) if isinstance(layer, nn.Flatten))
     blocks: list[dict[str, Any]] = []
@@ -191,7 +187,7 @@ def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
         elif isinstance(layer, nn.MaxPool2d):
             blocks[-1]["pool"] = pair(layer.kernel_size)[0]
         elif not isinstance(layer, _NOTHING):
-            raise NoFormError(f"its image branch has a layer of the kind {type(layer).__name__}")
+            raise NotImplementedError(f"its image branch has a layer of the kind {type(layer).__name__}")
     positions = renderer.positions
     minimum, factor = renderer.ranges(range(len(positions)), torch.zeros(0))
     return {

@@ -27,7 +27,7 @@ from permgrad.attribution.method.shapley.sampled import shared_orders
 from permgrad.base.random import generator
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.models.estimators.calibration import class_logits
-from permgrad.pages.network_form import NoFormError, Weights, network_form
+from permgrad.pages.network_form import Weights, network_form
 from permgrad.pages.page_data import packed
 from permgrad.pages.words import clean
 
@@ -69,7 +69,7 @@ def what_if(model: Any, rows: ChangeableRows, ranking: Sequence[str] = (), *, la
     weights: Weights = []
     try:
         network = network_form(model, weights)
-    except NoFormError as error:
+    except NotImplementedError as error:
         return {"reason": f"This model cannot run inside the page: {error}."}
     size = 4 * -(-4 * sum(part.size for part in weights) // 3)  # as base64 in the page
     if size > MOST_BYTES and not large:

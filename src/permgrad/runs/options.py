@@ -81,11 +81,6 @@ def output(place: str, what: str = "Folder") -> Any:
     return option(f"{what} (default: {place}).", None, "DIR", place=place)
 
 
-def flag_of(name: str, one: Option) -> str:
-    """Return how an option is written, without the form that turns it off."""
-    return (one.name or f"--{name.replace('_', '-')}").partition("/")[0]
-
-
 def options_of(request: Any) -> dict[str, Option]:
     """Return the options of a request, or of its class, by field. Options of computing come last."""
     options = {entry.name: entry.metadata["option"] for entry in fields(request) if "option" in entry.metadata}

@@ -9,7 +9,8 @@ import pytest
 
 import permgrad as pg
 from permgrad import HyNNClassifier, HyNNRegressor, InputError
-from permgrad.models.estimators.intervals import HeldOut, Scale, fit_scale
+from permgrad.models.estimators.intervals import HeldOut
+from permgrad.models.estimators.scale import Scale, fit_scale
 from permgrad.models.estimators.trees import NO_TREES, Trees, fit_trees
 
 SMALL = {

@@ -10,7 +10,7 @@ import pandas as pd
 
 from permgrad.imaging.layout import layout_to_dict
 from permgrad.imaging.picture import layout_svg
-from permgrad.models.network.summary import layer_rows
+from permgrad.models.network.summary import draw_network, layer_rows
 
 
 @dataclass(kw_only=True)
@@ -53,7 +53,7 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
         return {}
     module, notes = model.module_, []
     if hasattr(model, "draw_network"):
-        branches, options, picture = tuple(module.paths), model.network_options_, model.draw_network()
+        branches, options, picture = tuple(module.paths), model.network_options_, draw_network(module)
         columns = ["part", "layer", "shape per row", "parameters"]
         layers = [(row.part, row.layer, " × ".join(map(str, row.shape)), row.parameters) for row in layer_rows(module)]
     else:

@@ -46,7 +46,8 @@ def scores(work: Work) -> None:
         metrics["intervals"] = score_intervals(predicted.codes, predicted.inside, COVERAGE)
     if guesses:
         others = {name: Predicted(predicted.codes, guess) for name, guess in guesses.items()}
-        for name, facts in against_others(model.task, predicted.scored, others, seed=work.budget.seed).items():
+        ours = Predicted(predicted.codes, predicted.guess)
+        for name, facts in against_others(model.task, ours, others, seed=work.budget.seed).items():
             metrics["baselines"][name]["ahead"] = facts
     if work.validation is not None and len(model.classes) == 2 and (model.has_one_logit or work.budget.cost):
         thresholds = cuts(work, (held, held_predicted), (test, predicted))
@@ -76,8 +77,8 @@ def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:
         shares = np.bincount(known[known >= 0], minlength=len(model.classes)) / len(learned)
         guess = np.tile(shares, (len(work.test), 1))
     names = ("accuracy",) if model.labels_only else ()
-    constant = Predicted(predicted.codes, guess)
-    ahead = skill(model.task, predicted.scored, constant, seed=work.budget.seed, names=names)
+    ours, constant = (Predicted(predicted.codes, each) for each in (predicted.guess, guess))
+    ahead = skill(model.task, ours, constant, seed=work.budget.seed, names=names)
     return {**model.measure(guess, work.test), **(ahead or {})}, mean
 
 

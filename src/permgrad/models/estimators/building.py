@@ -12,8 +12,7 @@ from permgrad.base.arrays import Array, Floats, Floats32
 from permgrad.base.random import derive_seed, generator
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_types import infer_schema
-from permgrad.imaging.foreign import ForeignRenderer, is_foreign
-from permgrad.imaging.layout import fit_layout, make_layout
+from permgrad.imaging.layout import fit_layout, is_foreign, make_layout
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.calibration import check_calibration
 from permgrad.models.estimators.prepared import Prepared
@@ -66,6 +65,8 @@ def build_network(
     with sheltered(derive_seed(model.seed_, "weights")):
         model.renderer_ = None
         if "image" in settings.paths and is_foreign(layout):
+            from permgrad.imaging.foreign import ForeignRenderer  # few models have one
+
             model.renderer_ = ForeignRenderer(layout, None if callable(layout) else names)
         elif "image" in settings.paths:
             fitted = fit_layout(make_layout(layout, int(model.pixels), seed), encoded, names, seed)

@@ -12,13 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 
 from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
 from permgrad.base.errors import InputError, by_count
-from permgrad.models.estimators.trees import NO_TREES, Trees, fit_trees
+
+if TYPE_CHECKING:
+    from permgrad.models.estimators.scale import Scale
+    from permgrad.models.estimators.trees import Trees
 
 Places: TypeAlias = Integers
 #: Encoded rows ``(rows, encoded)``, standardised truth and prediction ``(rows,)``.
@@ -26,66 +29,8 @@ Sample: TypeAlias = tuple[Floats32, Floats, Floats]
 
 #: Held-out rows that are stored, and training rows that the scale is learned from, at most. Cells of the latter.
 MOST_HELD, MOST_LEARNED, CELLS = 5_000, 10_000, 1_000_000
-#: Of the scale: parts of a column, steps at most and without a gain, their length, rows that pull a step to 0.
-_BINS, _STEPS, _PATIENCE, _RATE, _PULL = 16, 300, 25, 0.1, 20.0
 #: Columns with more values are divided into quarters to form groups.
 _MOST_VALUES = 8
-
-
-@dataclass(frozen=True, eq=False)
-class Scale:
-    """How large the errors of a row are: exp of a sum of steps over its columns, ``(columns, parts)``.
-
-    ``edges`` ``(columns, parts − 1)`` divide the columns into parts.
-    """
-
-    edges: Floats
-    steps: Floats
-
-    def __call__(self, columns: Floats) -> Floats:
-        """Return the scale of each row ``(rows,)``."""
-        total = np.zeros(len(columns))
-        for column in np.flatnonzero(self.steps.any(axis=1)):
-            total += self.steps[column][np.searchsorted(self.edges[column], columns[:, column])]
-        return np.exp(total)
-
-
-def fit_scale(columns: Floats, errors: Floats, held_columns: Floats, held_errors: Floats) -> Scale:
-    """Boost stumps for the logarithm of the mean absolute error by the Gamma deviance (Friedman 2001).
-
-    ``errors`` are absolute and of training rows, which a network fits better than others: only their pattern counts.
-    Held-out rows decide when to stop, by the deviance at its best level.
-    """
-    count = columns.shape[1]
-    edges = np.quantile(columns, np.arange(1, _BINS) / _BINS, axis=0).T
-    places = [
-        np.stack([np.searchsorted(edges[k], rows[:, k]) for k in range(count)]) for rows in (columns, held_columns)
-    ]
-    flat = (places[0] + _BINS * np.arange(count)[:, None]).ravel()
-    rows = np.bincount(flat, minlength=count * _BINS).reshape(count, _BINS).cumsum(axis=1)[:, :-1]
-    sizes = np.stack([rows, len(columns) - rows]) + _PULL
-    usable = (rows > 0) & (rows < len(columns))
-    steps, best = np.zeros((count, _BINS)), np.zeros((count, _BINS))
-    fitted, held = np.full(len(errors), math.log(errors.mean())), np.zeros(len(held_errors))
-    least, waited = math.log(held_errors.mean()), 0
-    for _ in range(_STEPS if usable.any() else 0):
-        slopes = errors * np.exp(-fitted) - 1
-        sums = np.bincount(flat, weights=np.tile(slopes, count), minlength=count * _BINS).reshape(count, _BINS)
-        left = sums.cumsum(axis=1)[:, :-1]
-        sides = np.stack([left, slopes.sum() - left])
-        gains = np.where(usable, (sides**2 / sizes).sum(axis=0), -1.0)
-        column, cut = np.unravel_index(gains.argmax(), gains.shape)
-        step = np.repeat(_RATE * sides[:, column, cut] / sizes[:, column, cut], [cut + 1, _BINS - cut - 1])
-        steps[column] += step
-        fitted += step[places[0][column]]
-        held += step[places[1][column]]
-        deviance = held.mean() + math.log((held_errors * np.exp(-held)).mean())
-        waited += 1
-        if deviance < least - 1e-4:
-            least, best, waited = deviance, steps.copy(), 0
-        if waited == _PATIENCE:
-            break
-    return Scale(edges, best)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,11 +46,14 @@ class HeldOut:
     x: Floats32
     scores: Floats
     scale: Scale | None = None
-    trees: Trees = NO_TREES
+    trees: Trees | None = None
 
     @classmethod
     def of_numbers(cls, held: Sample, learned: Sample) -> Self:
         """Return the scores of held-out rows, with trees and a scale learned from training rows."""
+        from permgrad.models.estimators.scale import Scale, fit_scale  # classes need neither
+        from permgrad.models.estimators.trees import fit_trees
+
         (x, y, predicted), (held_x, held_y, held_predicted) = learned, held
         trees, across = fit_trees(x, y, *held)
         errors = y - predicted - trees.weight * (across - predicted)
@@ -128,8 +76,7 @@ class HeldOut:
         arrays: dict[str, Array] = {"held_out.x": self.x, "held_out.scores": self.scores}
         if self.scale is not None:
             arrays |= {"held_out.edges": self.scale.edges, "held_out.steps": self.scale.steps}
-            arrays |= self.trees.arrays()
-        return arrays
+        return arrays if self.trees is None else arrays | self.trees.arrays()
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array], encoded: int) -> Self | None:
@@ -137,7 +84,12 @@ class HeldOut:
         x, scores, edges, steps = (arrays.get(f"held_out.{name}") for name in ("x", "scores", "edges", "steps"))
         if x is None or scores is None:
             return None
-        scale = None if edges is None or steps is None else Scale(edges, steps)
+        scale = trees = None
+        if edges is not None and steps is not None:
+            from permgrad.models.estimators.scale import Scale
+            from permgrad.models.estimators.trees import Trees
+
+            scale, trees = Scale(edges, steps), Trees.from_arrays(arrays, encoded)
         if x.dtype != np.float32 or x.shape != (len(scores), encoded) or scores.dtype != np.float64:
             raise ValueError(f"{len(scores)} scores of held-out rows {x.dtype} {x.shape} of {encoded} columns")
         parts = [scores] if scale is None else [scores, scale.edges, scale.steps]
@@ -147,11 +99,12 @@ class HeldOut:
             columns, bins = scale.steps.shape
             if scale.edges.shape != (columns, bins - 1) or columns > encoded + 1:
                 raise ValueError(f"a scale of {scale.steps.shape} steps with {scale.edges.shape} edges")
-        return cls(x, scores, scale, Trees.from_arrays(arrays, encoded))
+        return cls(x, scores, scale, trees)
 
     def ends(self, encoded: Any, predicted: Floats, coverage: float, columns: Places) -> Floats:
         """Return the ends of intervals of standardised predictions ``(rows, 2)``."""
-        return self.trees.centre(encoded, predicted)[:, None] + self.around(encoded, predicted, coverage, columns)
+        centre = predicted if self.trees is None else self.trees.centre(encoded, predicted)
+        return centre[:, None] + self.around(encoded, predicted, coverage, columns)
 
     def around(self, encoded: Any, predicted: Floats, coverage: float, columns: Places) -> Floats:
         """Return the same less the centres of the intervals, which their widths do not depend on."""

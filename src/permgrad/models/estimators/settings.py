@@ -16,8 +16,7 @@ from permgrad.base.checks import MOST, is_number, is_whole
 from permgrad.base.errors import InputError, did_you_mean, shown, unknown
 from permgrad.data.encode.groups import is_blocks
 from permgrad.data.read.cells import MissingCodes
-from permgrad.imaging.foreign import is_foreign
-from permgrad.imaging.layout import layouts, make_layout
+from permgrad.imaging.layout import is_foreign, layouts, make_layout
 from permgrad.models.devices import PRECISIONS
 from permgrad.models.estimators.presets import CLASS_WEIGHTS, Preset, get_preset
 from permgrad.models.network.network import check_paths

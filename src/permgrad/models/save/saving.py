@@ -24,7 +24,7 @@ from permgrad.base.stored import is_intact, parse_json, read_npz
 from permgrad.base.threads import warning_filters
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.read.cells import check_characters
-from permgrad.imaging.foreign import ForeignRenderer, renderer_from_dict
+from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.calibration import Calibration
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.intervals import HeldOut
@@ -205,6 +205,8 @@ def _rebuild(
     description: Mapping[str, Any], arrays: Mapping[str, Array], weights: dict[str, Tensor], images: Any
 ) -> Any:
     kinds: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in (HyNNClassifier, HyNNRegressor)}
+    from permgrad.imaging.foreign import renderer_from_dict
+
     renderer = None if description["renderer"] is None else renderer_from_dict(description["renderer"], images)
     parameters = dict(description["parameters"])
     layout = parameters["layout"]
@@ -271,10 +273,10 @@ def _rebuild_network(
     _check_layers(options, weights)
     # Only somebody else's code knows the size of its images, and tells it by drawing one.
     size: Any = None
-    if isinstance(renderer, ForeignRenderer):
-        size = renderer(torch.zeros(1, encoded)).shape[1:]
-    elif renderer is not None:
+    if isinstance(renderer, Renderer):
         size = renderer.channels, renderer.height, renderer.width
+    elif renderer is not None:
+        size = renderer(torch.zeros(1, encoded)).shape[1:]
     columns = {"numeric_columns": numeric, "level_blocks": blocks, "paths": content["paths"]}
     outputs = int(content["outputs"])
     module = built(lambda: HybridNetwork(encoded, outputs, options, image_shape=size, **columns), weights)

@@ -93,14 +93,14 @@ def _metrics_table(content: Assessment) -> TableView | None:
     rival = np.array([mark != "quiet" for mark in marks])  # not of the validation rows
     columns = [names(labels, "model", marks)]
     for metric in metrics.values():
-        if metric.task != content.task or metric.name not in test:
+        if metric.name not in test:
             continue
         values = pd.Series([entry.get(metric.name) for entry in entries], dtype=np.float64)
         best = values[rival].max() if metric.direction == "higher" else values[rival].min()
-        leading: list[Mark] = ["best" if one and rival.sum() > 1 else "" for one in rival & (values == best)]
-        texts = [number(value) if metric.task == "regression" else fixed(value) for value in values]
-        if metric.name == "r2":  # a share of variance has no unit that could make it small: 3e-8 is 0
-            texts = [number(round(value, 4)) for value in values]
+        leading: list[Mark] = np.where(rival & (values == best) & (rival.sum() > 1), "best", "").tolist()
+        write = number if metric.task == "regression" else fixed
+        # A share of variance has no unit that could make it small: 3e-8 is 0.
+        texts = [write(round(value, 4) if metric.name == "r2" else value) for value in values]
         columns.append(figures_of(metric_heading(metric), values, texts, leading))
     if any("fit_seconds" in entry for entry in entries):
         seconds = [entry.get("fit_seconds") for entry in entries]
