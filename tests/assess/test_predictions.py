@@ -21,6 +21,7 @@ def test_classes_in_every_form():
     rows = three_classes()
     assert len(rows) == 4
     assert rows.codes.tolist() == [0, 2, -1, 1], "-1: unknown"
+    assert rows.predictions is None
     assert rows.best.tolist() == ["a", "c", "b", "a"]
     assert rows.columns is rows.probabilities is rows.guess
 
@@ -35,7 +36,7 @@ def test_numbers_in_every_form():
     rows = Predictions(truth=np.array([1, 2, 4]), guess=np.array([1.5, 2.0, 3.0]), training_mean=2.5)
     assert rows.codes.tolist() == [1.0, 2.0, 4.0]
     assert rows.codes.dtype == np.float64
-    assert rows.best is rows.guess
+    assert rows.best is rows.predictions is rows.guess
     assert rows.probabilities is None
     assert rows.columns.tolist() == [[1.5], [2.0], [3.0]]
 

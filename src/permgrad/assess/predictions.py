@@ -70,6 +70,11 @@ class Predictions:
         return self.guess if self.classes and not self.labels_only else None
 
     @property
+    def predictions(self) -> npt.NDArray[np.float64] | None:
+        """The predicted numbers, or None for classes."""
+        return None if self.classes else self.guess
+
+    @property
     def positive_place(self) -> int:
         """The position of the positive one of two classes: by default the second."""
         return self.classes.index(self.positive) if self.positive in self.classes else 1

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from permgrad.assess.budget import image_curves
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
+from permgrad.attribution.explanation import Explanation
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.cards import Predict, Sample, feature_cards
 
@@ -44,8 +46,7 @@ def cards(work: Work) -> None:
     sample, predict, classes = card_sample(work)
     most = len(sample.raw) if not model.images else image_curves(model.pixels, sample.raw.shape[1])
     curve_rows = np.arange(min(most, len(sample.raw)))
-    names = sample.raw.columns[work.content.by_rank(sample.raw.columns)].tolist()
-    found, curves = feature_cards(sample, names, curve_rows, predict)
+    found, curves = feature_cards(sample, columns_by_rank(main, sample.raw), curve_rows, predict)
     count = max((len(each) for each in curves.values()), default=0)
     work.put(
         cards=CardsSection(
@@ -77,3 +78,12 @@ def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
     )
     predict = partial(work.model.predict_changed, rows)
     return sample, predict, [seen.classes[place] for place in outputs] if seen.classes else None
+
+
+def columns_by_rank(main: Explanation, table: pd.DataFrame) -> list[str]:
+    """Return the features of a ranking. Where these are groups of columns of the table, return the columns."""
+    if main.level == "feature":
+        return main.ranking()
+    groups = main.groups or {}
+    names = [column for name in main.ranking() for column in groups.get(name, (name,))]
+    return [name for name in dict.fromkeys(names) if name in table.columns]

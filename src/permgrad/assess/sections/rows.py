@@ -14,6 +14,7 @@ from permgrad.assess.budget import FEW_ROWS, SHOWN_ROWS, image_rows
 from permgrad.assess.model import TOLERANCE_OF_NOTABLE
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Rows
+from permgrad.assess.sections.cards import columns_by_rank
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
@@ -183,7 +184,7 @@ def listed(work: Work) -> None:
         taken = rows.take(further)
         attributions = work.model.attribute(taken, tolerance=TOLERANCE_OF_NOTABLE)
         work.put(notable=LocalRows(explanation=attributions, numbers=taken.numbers.tolist()))
-    names = rows.frame.columns[work.content.by_rank(rows.frame.columns)][:MOST_COLUMNS].tolist()
+    names = [name for name in columns_by_rank(main, rows.frame) if name in rows.frame.columns][:MOST_COLUMNS]
     taken, told = rows.take(places), seen.take(places)
     with keeping_warnings():
         groups = groups_of_rows(work.test.frame, work.places[places], names, work.model.na_codes)

@@ -124,9 +124,9 @@ def tolerance(section: SectionView, content: Assessment, _: Floats) -> None:
 
 def _bands(content: Assessment) -> dict[str, Any] | None:
     scored = content.predictions
-    if scored is None or scored.classes:
+    if scored is None or scored.predictions is None:
         return None
-    bands = error_bands(scored.truth, scored.guess)
+    bands = error_bands(scored.truth, scored.predictions)
     return bands if bands["rows"] > 1 else None
 
 
@@ -176,9 +176,9 @@ def errors(section: SectionView, content: Assessment) -> None:
 def _residuals(section: SectionView, content: Assessment) -> None:
     """Add predictions against true values, and the errors by the strongest features."""
     scored = content.predictions
-    if scored is None or scored.classes:
+    if scored is None or scored.predictions is None:
         return
-    truth, guess = (np.asarray(values, dtype=np.float64) for values in (scored.truth, scored.guess))
+    truth, guess = (np.asarray(values, dtype=np.float64) for values in (scored.truth, scored.predictions))
     error = truth - guess
     finite = error[np.isfinite(error)]
     if len(finite) > 1:
