@@ -156,13 +156,14 @@ class Network(EvaluatedModel):
     def of(cls, model: Any, **facts: Any) -> Network:
         """Return a fitted ``HyNNClassifier``, ``HyNNRegressor`` or ``ImageTableModel``."""
         labels = model.classes_.tolist() if hasattr(model, "classes_") else []
-        names = tuple(map(str, labels))
+        names, images = tuple(map(str, labels)), getattr(model, "images_", ())
+        paths = tuple(getattr(model.module_, "paths", ()))
         if len(names) == 2 and facts.get("positive") is None:
             # The one that the user names, else the rarer one in the training rows that the model keeps.
-            named = facts.get("options", {}).get("positive")
+            options = facts.get("options", {})
             rarer = usual_positive(labels, np.asarray(model.background_target_) == labels[1])
-            facts["positive"] = names[rarer if named is None else find_positive(labels, named)]
-        images, paths = getattr(model, "images_", ()), tuple(getattr(model.module_, "paths", ()))
+            place = find_positive(labels, options["positive"]) if options.get("positive") is not None else rarer
+            facts |= {"positive": names[place], "options": {**options, "positive": labels[place]}}
         renderer, options = getattr(model, "renderer_", None), getattr(model, "network_options_", {})
         return cls(
             model=model,

@@ -197,7 +197,14 @@ def report(
         empty = Assessment(
             title=title or listed(names, 3), target=first.target, task=first.model.task, subject=first.model.subject
         )
-        budget = Budget(seed=seed, most_rows=most_rows, method=method, interactions=interactions, refits=refits)
+        budget = Budget(
+            seed=seed,
+            images=first.model.images,
+            most_rows=most_rows,
+            method=method,
+            interactions=interactions,
+            refits=refits,
+        )
         learned = first.train(train)
         _give_background(models, train)
         work = Work(

@@ -1,0 +1,75 @@
+"""``pg.report`` of a network of permgrad, on the rows that its run held back, is the page of the run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from invoking import call
+from PIL import Image
+
+import permgrad as pg
+
+
+def table(folder: Path, *, images: bool) -> pd.DataFrame:
+    """Rows with two classes, the rarer one first: half of what tells them apart is in the images, if there are any."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(160, 3)), columns=["age", "dose", "noise"])
+    frame["site"] = rng.choice(list("ABC"), len(frame))
+    bright = rng.uniform(size=len(frame)) < 0.5
+    if not images:
+        frame["cost"] = (20 * frame["age"] - 5 * frame["dose"] + rng.normal(size=len(frame))).round(2)
+        return frame
+    frame["outcome"] = np.where(frame["age"] + 2 * bright > 1.4, "ill", "well")
+    for place, one in enumerate(bright):
+        pixels = rng.integers(0, 90, (16, 16)).astype(np.uint8)
+        pixels[4:9, 4:9] += np.uint8(120 * one)
+        Image.fromarray(pixels).save(folder / f"{place}.png")
+    return frame.assign(scan=[f"{place}.png" for place in range(len(frame))])
+
+
+def headings(page: str) -> list[str]:
+    """The headings of a page without its title, rows by what is said of them: a run counts rows as its file does."""
+    found = re.findall(r"<h[1-6][^>]*>(.*?)</h[1-6]>", page, re.DOTALL)[1:]
+    return [re.sub(r"^Row \d+", "Row", re.sub(r"<[^>]+>", "", one).strip()) for one in found]
+
+
+@pytest.mark.parametrize("images", [False, True], ids=["numbers", "images"])
+def test_the_page_of_a_run_in_python(tmp_path, monkeypatch, images):
+    monkeypatch.chdir(tmp_path)
+    frame, target = table(tmp_path, images=images), "outcome" if images else "cost"
+    frame.to_csv("rows.csv", index=False)
+    call(
+        "run",
+        "rows.csv",
+        "--target",
+        target,
+        "--preset",
+        "fast",
+        "--seed",
+        0,
+        "--out",
+        "run",
+        *(["--image", "scan"] * images),
+    )
+    model, split = pg.load("run/model"), np.load("run/split.npz")
+    written = pg.read_table("rows.csv")
+
+    def rows(part: str) -> tuple[Any, Any]:
+        some = written.iloc[split[part]]
+        features: Any = some.drop(columns=[target, *["scan"] * images])
+        if images:
+            features = pg.Records({"scan": pg.locate_images(some["scan"], tmp_path)}, features)
+        return features, some[target]
+
+    page = pg.report(model, *rows("test"), train=rows("train"), random_state=0, progress=False).html
+    of_run = Path("run/report.html").read_text()
+    assert len(headings(of_run)) > 30
+    assert headings(page) == headings(of_run)
+    figures = re.findall(r"<svg.*?</svg>", of_run, re.DOTALL)
+    assert len(figures) > 10
+    assert re.findall(r"<svg.*?</svg>", page, re.DOTALL) == figures
