@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from permgrad.attribution.image_rows import PATCHES
 from permgrad.base.progress import Whole, readable
 from permgrad.evaluation.cards import POINTS
 
@@ -122,6 +121,8 @@ class Budget:
         """
         clock = self.clock
         if self.images:
+            from permgrad.attribution.image_rows import PATCHES  # loads torch
+
             # A pair takes about as long as a training step on a row, with its part of the other explanations.
             players = features + PATCHES**2 * self.images
             return clock.per_row * min(rows, MOST_IMAGE_ROWS) * players * IMAGE_REPEATS, 0.0
