@@ -168,7 +168,7 @@ def test_a_larger_work_knows_what_is_left_of_all_parts(hands, monkeypatch):
         with Progress(4, "steps") as bar:
             bar.advance(2)
             assert whole.left() == pytest.approx(0.5 * 10 + 0.5 * 30 + 10), "half by its own pace"
-        whole.remains(60.0)
+        whole.expect(60.0)
         hands[0] += 20
         assert whole.left() == 50, "who knows better is believed"
         assert whole.line() == (30 / 80, "run: 38 % done after 30 s, about 50 s left\n")

@@ -13,7 +13,8 @@ import pytest
 from browsing import needs_browser, visit
 from tests.pages.conftest import HOSTILE, NAMES, global_explanation, report_content
 
-from permgrad.assess.assessment import Assessment, ExtraSection
+from permgrad.assess.assessment import Assessment
+from permgrad.assess.sections.extra import ExtraSection
 from permgrad.assess.sections.network import NetworkSection
 from permgrad.base.errors import InputError
 from permgrad.pages import plots

@@ -8,14 +8,15 @@ from permgrad.pages.headline import headline
 from permgrad.pages.sentences import (
     against_baselines,
     entries_of,
-    interaction_words,
     is_hybrid,
     known_classes,
     map_words,
     path_shares,
     path_words,
 )
+from permgrad.pages.tabs.details import branches
 from permgrad.pages.verdict import verdict
+from permgrad.pages.views import SectionView
 
 TOTAL = {"importance": 0.4, "interaction_low": 0.04, "interaction_high": 0.08}
 
@@ -69,20 +70,29 @@ def test_paths():
 
 
 def test_the_interaction_of_paths():
-    assert interaction_words({"interaction": 0.06, "total": TOTAL}) == (
+    def said(**stored) -> str:
+        entry = {"importance": 0.2, "ci_low": 0.1, "ci_high": 0.3, "share": 0.5}
+        section = SectionView("branches", "Path by path")
+        stored |= dict.fromkeys(("tabular", "image"), entry)
+        branches(section, Assessment(title="t", target="y", task="regression", branches=stored), image_counts=True)
+        texts = [text for kind, text in section.blocks if kind == "text"]
+        assert texts[0].startswith("Here a complete path is shuffled")
+        return "".join(texts[1:])
+
+    assert said(interaction=0.06, total=TOTAL) == (
         "Interaction of the paths: 0.06 (interval 0.04 to 0.08), 15 % of the total: they need each other. The bars "
         "include it in equal parts."
     )
-    assert interaction_words({"interaction": 0.06, "total": {**TOTAL, "importance": 2.0}}) == ""
-    assert interaction_words({"interaction": 0.06}) == ""
+    assert said(interaction=0.06, total={**TOTAL, "importance": 2.0}) == ""
+    assert said(interaction=0.06) == ""
 
 
 def test_kinds_of_networks():
     kinds = (("tabular", "image"), ("image",), ("table", "images"), ())
     content = Assessment(title="t", target="y", task="regression")
     said = []
-    for branches in kinds:
-        content.network = NetworkSection(branches=branches)
+    for paths in kinds:
+        content.network = NetworkSection(branches=paths)
         said.append(headline(content).removesuffix(" predicts y."))
     assert said == [
         "A hybrid network (table and image)",

@@ -7,7 +7,8 @@ from importlib import resources
 
 from tests.pages.conftest import NAMES, report_content
 
-from permgrad.assess.assessment import Assessment, ExtraSection
+from permgrad.assess.assessment import Assessment
+from permgrad.assess.sections.extra import ExtraSection
 from permgrad.pages.html import render_page, render_report
 from permgrad.pages.tab import Tab, tab_view
 from permgrad.pages.tabs import TABS

@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 from permgrad import Explanation, InputError
 from permgrad.cli import app
-from permgrad.runs.folder.documents import read_drawing
 
 
 def table(rows: int = 120) -> pd.DataFrame:
@@ -362,13 +361,15 @@ def test_a_report_is_not_made_of_half_a_file(place, name):
     assert said.endswith(". Run again with --from model. [PG052]")
 
 
-def test_half_a_drawing_is_refused(tmp_path):
-    path = tmp_path / "layout.svg"
-    path.write_text("<svg>\n<g/>\n</svg>\n")
-    assert read_drawing(path, "layout") == path.read_text()
-    path.write_text("<svg>\n<g/>\n")
-    with pytest.raises(InputError, match=r"layout.svg is damaged: .*\. Run again with --from layout"):
-        read_drawing(path, "layout")
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["<svg>\n<g/>\n", "", "</svg>"])
+def test_half_a_drawing_is_refused(place, part):
+    path = Path("run", "layout.svg")
+    assert path.read_text().rstrip().endswith("</svg>")
+    path.write_text(part)
+    said = refused("report", "run")
+    assert "layout.svg is damaged: the drawing is incomplete" in said
+    assert said.endswith(". Run again with --from layout. [PG052]")
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from permgrad.assess.predictions import Predictions
     from permgrad.assess.sections.cards import CardsSection
     from permgrad.assess.sections.data import DataSection
+    from permgrad.assess.sections.extra import ExtraSection
     from permgrad.assess.sections.gradients import GradientSection
     from permgrad.assess.sections.network import LayoutSection, NetworkSection, TrainingSection
     from permgrad.assess.sections.provenance import ProvenanceSection
@@ -26,17 +27,6 @@ if TYPE_CHECKING:
 
 #: Share of the model from which the image of a row is shown in the first tabs, else in Details.
 LEAST_SHOWN = 0.05
-
-
-@dataclass(kw_only=True)
-class ExtraSection:
-    """An additional section: a title, paragraphs, a picture. Only the title is required. ``tab`` is where it goes."""
-
-    title: str
-    text: Sequence[str] = ()
-    drawing: Any = None
-    drawing_text: str = ""
-    tab: str = "details"
 
 
 @dataclass(kw_only=True)

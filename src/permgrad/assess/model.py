@@ -77,11 +77,6 @@ class EvaluatedModel:
     has_slopes: bool = False
     has_one_logit: bool = False
 
-    @property
-    def positive_label(self) -> Any:
-        """The positive class as the targets hold it."""
-        return None if self.positive is None else self.labels[self.classes.index(self.positive)]
-
     def targets(self, rows: Rows) -> Array:
         """Return the targets of rows: classes as ``labels`` has them, or numbers ``(rows,)``."""
         return np.asarray(rows.y if rows.truth is None else rows.truth)
@@ -102,7 +97,8 @@ class EvaluatedModel:
         truth = self.targets(rows)
         if self.task == "regression":
             return evaluate("regression", truth, predictions=guess)
-        options: dict[str, Any] = {"classes": self.labels, "positive": self.positive_label}
+        positive = dict(zip(self.classes, self.labels, strict=False)).get(self.positive or "")
+        options: dict[str, Any] = {"classes": self.labels, "positive": positive}
         if self.labels_only:
             options["predictions"] = np.asarray(self.labels, dtype=object)[guess.argmax(axis=1)]
         else:

@@ -78,9 +78,13 @@ class Whole(ExitStack):
         self.callback(self.clear)
         self.callback(self._ended.set)
 
-    def expect(self, **seconds: float) -> None:
-        """Set how many seconds parts will take. The line is shown from the first call on."""
+    def expect(self, left: float | None = None, **seconds: float) -> None:
+        """Set how many seconds parts will take. The line is shown from the first call on.
+
+        ``left``: of the part at work, where it knows better than by its share.
+        """
         self.expected |= seconds
+        self._left = self._left if left is None else (left, time.monotonic())
         if self._writer is None and not startup.silent:
             self._writer = threading.Thread(target=self._write, name="permgrad-progress", daemon=True)
             self._writer.start()
@@ -100,10 +104,6 @@ class Whole(ExitStack):
             _whole = before
             self._name = ""
             self.expected.pop(name, None)
-
-    def remains(self, seconds: float) -> None:
-        """Take the seconds that the part has left, where it knows better than by its share."""
-        self._left = seconds, time.monotonic()
 
     def left(self) -> float:
         """Return the seconds that all parts will still take."""

@@ -48,17 +48,15 @@ def split_rows(
     if n < 3:
         problem = f"Splitting a table in three needs at least 3 rows, got {n}"
         raise InputError(problem, hint="Add rows, or pass test and validation files.", code="PG013")
-    if groups is not None:
-        return _by_group(n, _codes(groups), seed, fractions)
-    if time is not None:
+    if time is not None and groups is None:
         return _by_time(n, _moments(time, n), fractions)
-    return _at_random(n, _codes(y) if task == "classification" and y is not None else None, seed, fractions)
-
-
-def _codes(values: Any) -> Rows:
+    labels = groups if groups is not None else y if task == "classification" else None
+    if labels is None:
+        return _at_random(n, None, seed, fractions)
     # Sorted, as scikit-learn numbers classes: the order decides which rows a seed draws.
-    codes, _ = pd.factorize(pd.Series(np.ravel(values)), use_na_sentinel=False, sort=True)
-    return np.asarray(codes, dtype=np.int64)
+    codes, _ = pd.factorize(pd.Series(np.ravel(labels)), use_na_sentinel=False, sort=True)
+    divide = _at_random if groups is None else _by_group
+    return divide(n, codes.astype(np.int64), seed, fractions)
 
 
 # ---- at random ------------------------------------------------------------------------------------------------------

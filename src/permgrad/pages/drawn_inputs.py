@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.assess.assessment import ExtraSection
 from permgrad.pages import plots
 from permgrad.pages.choices import pick_output
 from permgrad.pages.plots._inputs import KINDS, shown_inputs
@@ -14,6 +13,7 @@ from permgrad.pages.units import output_words
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
+    from permgrad.assess.sections.extra import ExtraSection
     from permgrad.assess.sections.rows import RowSection
 
 #: Sides of an input that is an image.
@@ -60,6 +60,8 @@ def where_sections(content: Assessment) -> list[ExtraSection]:
                 "its neighbours can make up for it. All patches together can therefore matter far more than the sum "
                 "suggests."
             )
+        from permgrad.assess.sections.extra import ExtraSection  # few pages have one
+
         drawing = getattr(plots, KINDS[dimensions])(main, input=name, title="")
         found.append(ExtraSection(title=title, text=(text,), drawing=drawing, drawing_text=drawn, tab="features"))
     return found

@@ -20,7 +20,7 @@ from permgrad.pages.page_data import page_data
 from permgrad.pages.tab import TabView, tab_view
 from permgrad.pages.tabs import TABS
 from permgrad.pages.units import in_plain_units
-from permgrad.pages.verdict import by_part, verdict
+from permgrad.pages.verdict import PARTS, verdict
 from permgrad.pages.words import clean
 
 if TYPE_CHECKING:
@@ -47,16 +47,22 @@ def render_report(content: Assessment, *, theme: str = "auto") -> str:
     sentences = verdict(content)
     content = in_plain_units(replace(content, sentences=sentences))
     content = replace(content, extra=[*content.extra, *where_sections(content)])
-    tabs, parts = [tab_view(tab, content) for tab in TABS], by_part(sentences)
+    tabs = [tab_view(tab, content) for tab in TABS]
+    learnt = all(one["facts"].get("learnt", True) for one in sentences)
+    # Name, heading and sentences of each part of the verdict, without its first sentence.
+    later = [one for one in sentences if one["facts"].get("kind") != "skill"]
+    parts: list[tuple[str, str, list[str]]] = []
+    for name, heading in PARTS.items():
+        if chosen := [str(one["sentence"]) for one in later if one["facts"].get("part") == name]:
+            parts.append((name, "What it uses" if name == "features" and not learnt else heading, chosen))
     spoken = [name for name, _, _ in parts]
     # Links, words and anchor, by the part of the verdict that they follow. Those of no part: by the name "".
     titles = {section.anchor: (tab.title, section.title) for tab in tabs for section in tab.sections}
     links: dict[str, list[tuple[str, str]]] = {}
     for question, part, anchor in _QUESTIONS:
         if anchor in titles:
-            answered = part in spoken
-            words = ": ".join(titles[anchor]) if answered else question
-            links.setdefault(part if answered else "", []).append((words, anchor))
+            place, words = (part, ": ".join(titles[anchor])) if part in spoken else ("", question)
+            links.setdefault(place, []).append((words, anchor))
     for facts in (one["facts"] for one in sentences):
         anchors = ("related",) if facts["kind"] == "related" else _HELP.get(facts.get("reason", ""), ())
         shown = [(": ".join(titles[anchor]), anchor) for anchor in anchors if anchor in titles]
@@ -64,7 +70,7 @@ def render_report(content: Assessment, *, theme: str = "auto") -> str:
     return render_page(
         title=content.title,
         kind="permgrad report",
-        headline=next((one["sentence"] for one in sentences if one["facts"].get("kind") == "skill"), ""),
+        headline=next((one["sentence"] for one in sentences if one not in later), ""),
         verdict=parts,
         links=links,
         facts=first_words.facts(content),

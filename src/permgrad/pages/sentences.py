@@ -202,20 +202,6 @@ def _with_interval(value: float, low: float, high: float) -> str:
     return f"{compact(value)}{ends}"
 
 
-def interaction_words(branches: Mapping[str, Any]) -> str:
-    """Explain the interaction of the paths. Empty if it may be chance, or is less than 5 % of the total."""
-    low, high, effect = (
-        value_of(branches.get("total"), key) for key in ("interaction_low", "interaction_high", "importance")
-    )
-    value = value_of(branches, "interaction")
-    share = value / effect if effect > 0 else math.nan
-    if math.isnan(low + high + effect + value) or not deserves_words(low, high, share):
-        return ""
-    meaning = "each makes up for the other in part" if value < 0 else "they need each other"
-    size = f"{compact(value)} (interval {compact(low)} to {compact(high)}), {round(100 * abs(share))} % of the total"
-    return f"Interaction of the paths: {size}: {meaning}. The bars include it in equal parts."
-
-
 def no_share_words(branches: Mapping[str, Any]) -> str:
     """Say why no path has a share. Empty if one has, or if shares were not requested."""
     entries = entries_of(branches).values()

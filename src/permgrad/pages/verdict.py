@@ -83,17 +83,6 @@ def verdict(content: Assessment) -> list[Sentence]:
     return sentences
 
 
-def by_part(sentences: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, list[str]]]:
-    """Return name, heading and sentences of each part of a verdict, without its first sentence."""
-    parts: list[tuple[str, str, list[str]]] = []
-    for part, heading in PARTS.items():
-        about = [one for one in sentences if one["facts"].get("part") == part]
-        if chosen := [str(one["sentence"]) for one in about if one["facts"].get("kind") != "skill"]:
-            uses = part == "features" and not all(one["facts"].get("learnt", True) for one in sentences)
-            parts.append((part, "What it uses" if uses else heading, chosen))
-    return parts
-
-
 def markdown(title: str, sentences: Sequence[Mapping[str, Any]]) -> str:
     """Write a verdict as Markdown: the score first, then a list for each part.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
+import sys
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -79,6 +80,13 @@ def argument(text: str, metavar: str, /, *, table: bool = False, choices: Names 
 def output(place: str, what: str = "Folder") -> Any:
     """Return a field that names the folder to write."""
     return option(f"{what} (default: {place}).", None, "DIR", place=place)
+
+
+def data_sets() -> Collection[str]:
+    """Return the names of data sets, without loading them: who registers another one has loaded them."""
+    loaded = sys.modules.get("permgrad.data.datasets")
+    names: Collection[str] = DATA_SETS if loaded is None else loaded.list_datasets()
+    return names
 
 
 def options_of(request: Any) -> dict[str, Option]:

@@ -239,8 +239,8 @@ def test_a_stage_whose_files_are_gone_is_not_finished(tmp_path, gone, kept):
         ):
             pass
     with open_run(tmp_path, CONFIGURATION) as run:
-        assert run.lost is not None
-        assert (run.lost.files, run.lost.fact) == ([gone], "missing")
+        assert run.lost.startswith(f"note: {gone} of stage ")
+        assert run.lost.endswith("is missing. The stage that writes it is repeated, and all later ones.")
         assert run.record["finished_stages"] == list(STAGES)[:kept]
         later = [name for stage in list(STAGES)[kept:] for name in STAGES[stage]]
         assert not any((tmp_path / name).exists() for name in later)
@@ -257,7 +257,7 @@ def test_a_file_within_a_folder_of_a_stage_counts(tmp_path):
     assert find_finished(tmp_path, CONFIGURATION) is not None
     (tmp_path / "model" / "weights.safetensors").unlink()
     with open_run(tmp_path, CONFIGURATION) as run:
-        assert run.lost == ("model", ["model/weights.safetensors"], "missing")
+        assert run.lost.startswith("note: model/weights.safetensors of stage 'model' is missing. ")
         assert run.record["finished_stages"] == ["data", "layout"]
 
 

@@ -37,7 +37,8 @@ def scores(work: Work) -> None:
     if model.classes:
         pairs = [(model.targets(rows), told.guess) for rows, told in ((held, held_predicted), (test, predicted))]
         missed = never_predicted(np.asarray(model.labels), *pairs)
-        metrics |= {"positive": plain(model.positive_label), "never_predicted": missed}
+        positive = dict(zip(model.classes, model.labels, strict=True)).get(model.positive or "")
+        metrics |= {"positive": plain(positive), "never_predicted": missed}
     guesses: dict[str, npt.NDArray[Any]] = {}
     with work.budget.clock.whole.part("baselines"):
         metrics["baselines"] = {} if work.fit_others is None else work.fit_others(guesses)

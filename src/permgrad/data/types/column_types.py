@@ -150,7 +150,21 @@ def infer_schema(
     for name in codes.columns or ():
         check_choice("column in na_codes", name, list(frame.columns))
     declared = checked_kinds(kinds, list(frame.columns))
-    types = _native_types(frame, native_names(frame), codes)
+    names, n_rows, types = native_names(frame), len(frame), dict[str, ColumnType]()
+    if names:
+        matrix, _ = native_cells(frame, names, codes)
+        present = ~np.isnan(matrix)
+        n_missing = n_rows - present.sum(axis=0)
+        binary = ((matrix == 0) | (matrix == 1) | ~present).all(axis=0)
+        with np.errstate(invalid="ignore"):
+            n_levels = (np.diff(np.sort(matrix, axis=0), axis=0) > 0).sum(axis=0) + (n_missing < n_rows)
+    for j, name in enumerate(names):
+        integer = frame[name].dtype.kind in "iu"
+        # Fewer levels than cells may be fewer than there are numbers.
+        fused = fused_reason(frame[name][present[:, j]]) if integer and n_levels[j] < n_rows - n_missing[j] else None
+        reason = fused or "numbers"
+        base = ColumnType(name, "numeric", "number", reason, n_rows, int(n_missing[j]), int(n_levels[j]))
+        types[name] = _number_type(base, matrix[:, j], frame.index, binary=bool(binary[j]), integer=integer)
     for name in frame.columns:
         if name in declared:
             types[name] = _declared_type(frame[name], name, declared[name], codes, types.get(name))
@@ -173,28 +187,6 @@ def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dic
 
 
 # ---- numbers --------------------------------------------------------------------------------------------------------
-def _native_types(frame: pd.DataFrame, names: list[str], codes: MissingCodes) -> dict[str, ColumnType]:
-    if not names:
-        return {}
-    matrix, _ = native_cells(frame, names, codes)
-    n_rows = len(frame)
-    present = ~np.isnan(matrix)
-    n_missing = n_rows - present.sum(axis=0)
-    binary = ((matrix == 0) | (matrix == 1) | ~present).all(axis=0)
-    ordered = np.sort(matrix, axis=0)
-    with np.errstate(invalid="ignore"):
-        n_levels = (np.diff(ordered, axis=0) > 0).sum(axis=0) + (n_missing < n_rows)
-    integer = [dtype.kind in "iu" for dtype in frame[names].dtypes]
-    types = {}
-    for j, name in enumerate(names):
-        # Fewer levels than cells may be fewer than there are numbers.
-        fused = fused_reason(frame[name][present[:, j]]) if integer[j] and n_levels[j] < n_rows - n_missing[j] else None
-        reason = fused or "numbers"
-        base = ColumnType(name, "numeric", "number", reason, n_rows, int(n_missing[j]), int(n_levels[j]))
-        types[name] = _number_type(base, matrix[:, j], frame.index, binary=bool(binary[j]), integer=integer[j])
-    return types
-
-
 def _number_type(base: ColumnType, values: Floats, index: pd.Index[Any], *, binary: bool, integer: bool) -> ColumnType:
     if base.n_levels <= 1:
         return _constant(base)

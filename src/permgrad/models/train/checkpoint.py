@@ -48,15 +48,6 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     return state
 
 
-def epochs_in(folder: Path) -> int:
-    """Return how many epochs a folder's checkpoint has behind it. 0: none, or it cannot be read."""
-    path = folder / CHECKPOINT_NAME
-    try:
-        return len(read_checkpoint(path, torch.device("cpu"))["history"]) if path.exists() else 0
-    except (EnvironmentProblem, KeyError, TypeError):
-        return 0
-
-
 def damaged(path: Path, what: str) -> EnvironmentProblem:
     """Return the error for a file that does not hold the state of a training."""
     return EnvironmentProblem(

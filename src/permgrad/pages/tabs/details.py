@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.assess.branches import entries_of, is_hybrid
-from permgrad.base.numerals import number
+from permgrad.assess.branches import entries_of, is_hybrid, value_of
+from permgrad.base.numerals import compact, number
+from permgrad.base.significance import deserves_words
 from permgrad.pages import plots
-from permgrad.pages.sentences import interaction_words, map_words, no_share_words, path_words
+from permgrad.pages.sentences import map_words, no_share_words, path_words
 from permgrad.pages.tab import Tab
 from permgrad.pages.views import SectionView, figures_of, frame_table, names, table_of
 from permgrad.pages.words import clean, duration, quantity_of
@@ -42,7 +44,17 @@ def branches(section: SectionView, content: Assessment, image_counts: bool) -> N
     what, after = ("path", "the other") if hybrid else ("input", "all others")
     caption = f"Importance of each {what} with its interval. Circle: shuffled alone. Square: shuffled after {after}."
     section.figure(plots.branches(stored, label=label), caption)
-    section.text(interaction_words(stored))
+    keys = ("interaction_low", "interaction_high", "importance")
+    low, high, effect = (value_of(stored.get("total"), key) for key in keys)
+    value = value_of(stored, "interaction")
+    share = value / effect if effect > 0 else math.nan
+    # One that may be chance, or is less than 5 % of the total, needs no words.
+    if not math.isnan(low + high + effect + value) and deserves_words(low, high, share):
+        meaning = "each makes up for the other in part" if value < 0 else "they need each other"
+        size = (
+            f"{compact(value)} (interval {compact(low)} to {compact(high)}), {round(100 * abs(share))} % of the total"
+        )
+        section.text(f"Interaction of the paths: {size}: {meaning}. The bars include it in equal parts.")
 
 
 def network(section: SectionView, content: Assessment) -> None:

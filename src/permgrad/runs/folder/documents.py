@@ -11,10 +11,10 @@ import pandas as pd
 from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import InputError, counted, keeping_warnings
 from permgrad.base.stored import parse_json
-from permgrad.data.datasets import list_datasets, load_dataset
 from permgrad.data.read.cells import CellError, MissingCodes, RowLines
 from permgrad.data.read.reading import Reading
 from permgrad.data.read.table import read_written
+from permgrad.runs.options import data_sets
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -61,7 +61,9 @@ def read_data(path: Path) -> dict[str, Any]:
 
 def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table like the one of a run: the same decimal signs, text columns and codes for missing."""
-    if str(table) in list_datasets():
+    if str(table) in data_sets():
+        from permgrad.data.datasets import load_dataset
+
         return load_dataset(str(table)).frame
     reading = Reading(
         like=data.get("decimals", {}),
@@ -151,14 +153,6 @@ def read_predictions(folder: Path, data: Mapping[str, Any], chances: Sequence[st
         dtype={"truth": str, "prediction": str} if classify else None,
         keep_default_na=False,
     )
-
-
-def read_drawing(path: Path, stage: str) -> str:
-    """Read an SVG file of a run's folder."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if "<svg" not in text or not text.rstrip().endswith("</svg>"):
-        raise _changed(path, "is damaged: the drawing is incomplete", f"Run again with --from {stage}.")
-    return text
 
 
 def _are_texts(entry: Any) -> bool:

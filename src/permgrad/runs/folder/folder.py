@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, by_count, listed
@@ -72,12 +72,12 @@ read_record = RUN.read
 class RunFolder:
     """A run's folder that this process may write to, with the content of ``run.json``. Made by :func:`open_run`.
 
-    ``lost``: files of a finished stage that were missing or damaged when it was opened. The stage is repeated.
+    ``lost``: a note on files of a finished stage that were missing or damaged when it was opened. It is repeated.
     """
 
     path: Path
     record: dict[str, Any]
-    lost: Lost | None = None
+    lost: str = ""
 
     @contextmanager
     def stage(self, name: str, earlier: float = 0.0) -> Iterator[None]:
@@ -118,25 +118,8 @@ def _recorded_files(record: Mapping[str, Any], stage: str) -> list[str] | None:
 
 
 # ---- complete files --------------------------------------------------------------------------------------------------
-class Lost(NamedTuple):
-    """Files of a finished stage, relative to the run's folder, that are ``"missing"`` or ``"damaged"``."""
-
-    stage: str
-    files: list[str]
-    fact: str
-
-    def words(self) -> str:
-        """Return which files they are, and what is wrong with them."""
-        return f"{listed(self.files, 3)} of stage {self.stage!r} {by_count(len(self.files), 'is', 'are')} {self.fact}"
-
-    def note(self) -> str:
-        """Return a note on the files and the consequence."""
-        what = by_count(len(self.files), "it", "them")
-        return f"note: {self.words()}. The stage that writes {what} is repeated, and all later ones."
-
-
-def lost_files(folder: Path, record: Mapping[str, Any]) -> Lost | None:
-    """Return the files of the first finished stage that are missing or damaged, or None.
+def lost_files(folder: Path, record: Mapping[str, Any]) -> tuple[str, str, int] | None:
+    """Return the first finished stage with files that are missing or damaged, which these are, and how many, or None.
 
     Damage is found by the checksums of some files and by empty ones, without torch.
     """
@@ -144,14 +127,15 @@ def lost_files(folder: Path, record: Mapping[str, Any]) -> Lost | None:
         if stage not in record["finished_stages"]:
             continue
         names = _recorded_files(record, stage)
-        if names is None:
-            return Lost(stage, [RECORD], "damaged")
-        # Unlike Path.exists this is False for a name that no file can have, and not an error.
-        gone = [name for name in names if not os.path.exists(folder / name)]  # noqa: PTH110
-        if gone:
-            return Lost(stage, gone, "missing")
-        if damaged := {each for name in names for each in _damaged(folder, name)}:
-            return Lost(stage, sorted(damaged), "damaged")
+        files, fact = [RECORD] if names is None else [], "damaged"
+        if names is not None:
+            # Unlike Path.exists this is False for a name that no file can have, and not an error.
+            gone = [name for name in names if not os.path.exists(folder / name)]  # noqa: PTH110
+            files = gone or sorted({each for name in names for each in _damaged(folder, name)})
+            fact = "missing" if gone else fact
+        if files:
+            count = len(files)
+            return stage, f"{listed(files, 3)} of stage {stage!r} {by_count(count, 'is', 'are')} {fact}", count
     return None
 
 
@@ -190,7 +174,7 @@ def _damaged_beside(path: Path) -> list[str]:
 def whole_stages(folder: Path, record: Mapping[str, Any]) -> list[str]:
     """Return the finished stages with complete files, up to the first that has lost some."""
     lost = lost_files(folder, record)
-    done = _ORDER if lost is None else _ORDER[: _ORDER.index(lost.stage)]
+    done = _ORDER if lost is None else _ORDER[: _ORDER.index(lost[0])]
     return [stage for stage in record["finished_stages"] if stage in done]
 
 
@@ -235,7 +219,9 @@ def open_run(
             _refuse_added(folder, record, first)
         with writing(folder):
             if first is None and (lost := lost_files(folder, run.record)) is not None:
-                run.lost, first = lost, lost.stage
+                first, words, count = lost
+                written = by_count(count, "it", "them")
+                run.lost = f"note: {words}. The stage that writes {written} is repeated, and all later ones."
             run.forget_from(first)
         yield run
 

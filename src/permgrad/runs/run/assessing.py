@@ -149,7 +149,10 @@ def write_page(
     With ``out``, only the page is written, to that file.
     """
     layout, configuration = folder / "layout.svg", record["configuration"]
-    drawing = documents.read_drawing(layout, "layout") if layout.is_file() else None
+    drawing = layout.read_text(encoding="utf-8", errors="replace") if layout.is_file() else None
+    if drawing is not None and not ("<svg" in drawing and drawing.rstrip().endswith("</svg>")):
+        problem = f"{layout} is damaged: the drawing is incomplete"
+        raise InputError(problem, hint="Run again with --from layout.", code="PG052")
     preset, seed, facts = str(configuration.get("preset", "")), configuration.get("seed"), record["facts"]
     stored = content
     content = completed(content, model, seed=int(seed or 0), preset=preset, layout=drawing)

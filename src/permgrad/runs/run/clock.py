@@ -47,7 +47,7 @@ def watch_epochs(
         # Beside other work, one slow epoch says little of the next.
         pace = max(median(seconds[-3:]), 0.5 * seconds_per_epoch)
         left = expected_epochs(losses, options.max_epochs, options.patience, constant) - len(losses)
-        clock.whole.remains(pace * max(left, 0))
+        clock.whole.expect(pace * max(left, 0))
         if not clock.thorough and options.patience is not None and rises(losses):
             return True
         if len(losses) < options.max_epochs and time.monotonic() + pace > until:

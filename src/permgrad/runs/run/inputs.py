@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,6 @@ from permgrad.assess.rows import Rows
 from permgrad.base.csv_files import csv_header
 from permgrad.base.errors import InputError, by_count, did_you_mean, keeping_warnings, listed
 from permgrad.base.files import file_hash, near_file, why_missing
-from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
 from permgrad.data.encode.encoding import align_columns
 from permgrad.data.encode.groups import check_blocks, propose_one_hot_blocks, read_groups
 from permgrad.data.encode.statistics import numeric_cells
@@ -36,7 +35,7 @@ from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.duplicates import same_columns
 from permgrad.data.types.identifiers import CODES, MANY_CODES, SUSPECT
 from permgrad.runs.folder.folder import folder_hash
-from permgrad.runs.options import separated, table_name
+from permgrad.runs.options import data_sets, separated, table_name
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.images import images_configuration, with_images
 from permgrad.runs.run.splitting import (
@@ -49,6 +48,9 @@ from permgrad.runs.run.splitting import (
     split_table,
     task_of_target,
 )
+
+if TYPE_CHECKING:
+    from permgrad.data.datasets import DataCard
 
 #: Why a column is no feature, in the words of the table of columns.
 LIKE_AN_IDENTIFIER = "left out: like an identifier"
@@ -149,8 +151,10 @@ def configuration(request: RunRequest) -> dict[str, Any]:
 
 def content_of(source: str | Path, role: str = "table") -> str:
     """Return a hash of the content of a file, or the name of a data set (``./heloc`` is a file of that name)."""
-    path, names = Path(source), list_datasets() if role == "table" else []
+    path, names = Path(source), data_sets() if role == "table" else ()
     if source in names:
+        from permgrad.data.datasets import fetch_dataset  # a file needs none of them
+
         file = fetch_dataset(str(source))
         return f"data set {source}" if file is None else file_hash(file)
     if path.is_file():
@@ -165,7 +169,7 @@ def content_of(source: str | Path, role: str = "table") -> str:
 
 def refuse_early(request: RunRequest, **how: Any) -> None:
     """Refuse a table or column that does not exist before anything heavy is imported. ``how``: as ``load_inputs``."""
-    if request.table in list_datasets():
+    if request.table in data_sets():
         return
     if not Path(request.table).exists():
         content_of(request.table)
@@ -184,7 +188,11 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     ``permgrad compare`` splits the rows itself. With ``undivided``, all rows are training rows. ``kept_group`` is the
     identifier that the user named as ``--split-group``.
     """
-    card = get_card(request.table) if request.table in list_datasets() else None
+    card = None
+    if request.table in data_sets():
+        from permgrad.data.datasets import get_card
+
+        card = get_card(request.table)
     kinds = request.kinds
     codes: tuple[str | int | float, ...] = separated(request.na) or (card.na_codes if card else ())
     reading, written = _read(request, card, MissingCodes.of(codes))
@@ -260,6 +268,8 @@ def _read(request: RunRequest, card: DataCard | None, codes: MissingCodes) -> tu
         sheet=request.sheet,
     )
     if card is not None:
+        from permgrad.data.datasets import load_dataset
+
         return reading, Written.typed(load_dataset(request.table).frame, card.na_codes)
     return reading, read_written(request.table, reading)
 

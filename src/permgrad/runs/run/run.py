@@ -77,8 +77,8 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     ):
         # A resumed run computes with as many threads as before, so that its result is the same.
         use_threads(request.threads or folder.record["facts"].get("threads"))
-        if folder.lost is not None:
-            say(folder.lost.note())
+        if folder.lost:
+            say(folder.lost)
         work = stages.RunWork(request, inputs, folder, tell, clock)
         for number, (name, stage) in enumerate(stages.STAGE_WORK.items(), start=1):
             if name in folder.record["finished_stages"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,14 +28,13 @@ from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import file_frame
 from permgrad.base.csv_files import write_csv
-from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, listed
+from permgrad.base.errors import EnvironmentProblem, InputError, by_count, counted, keeping_warnings, listed
 from permgrad.base.files import atomic_path, file_hash, plain, write_json_atomic, write_text_atomic
 from permgrad.base.folders import believed
 from permgrad.base.progress import readable
 from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.base.stored import parse_json
 from permgrad.base.versions import versions
-from permgrad.data.datasets import list_datasets
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
@@ -51,7 +51,7 @@ from permgrad.models.estimators.settings import (
 )
 from permgrad.models.network.summary import TrainingTime, measure_training_time
 from permgrad.models.save.saving import load
-from permgrad.models.train.checkpoint import epochs_in
+from permgrad.models.train.checkpoint import CHECKPOINT_NAME, read_checkpoint
 from permgrad.models.train.guard import untouched
 from permgrad.models.train.learner import EpochWatcher, mean_loss
 from permgrad.models.train.rows import Rows
@@ -59,7 +59,7 @@ from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import leak_words
 from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS, read_data, read_json
 from permgrad.runs.folder.folder import CACHE, CHECKPOINT, RECORD, RunFolder
-from permgrad.runs.options import separated
+from permgrad.runs.options import data_sets, separated
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.assessing import data_section, look_of, read_assessment, write_guesses, write_page
 from permgrad.runs.run.clock import (
@@ -321,7 +321,7 @@ def data_stage(work: RunWork) -> None:
     # Paths that are valid from any folder, or names of data sets.
     files = {"table": request.table, "test": request.test}
     sources = {
-        role: os.fspath(path) if path in list_datasets() else os.fspath(Path(path).absolute())
+        role: os.fspath(path) if path in data_sets() else os.fspath(Path(path).absolute())
         for role, path in files.items()
         if path is not None
     }
@@ -366,10 +366,13 @@ def model_stage(work: RunWork) -> None:
         if work.layout is None:
             with believed(folder.path):
                 work.layout = StoredLayout.from_dict(parse_json((folder.path / "layout.json").read_bytes()))
-        model.set_params(layout=work.layout)
+        model.layout = work.layout
     for part in PARTS[1:]:
         work.encoded[part] = model.encode_rows(parts[part].inputs)
-    if done := epochs_in(checkpoint):
+    done, stored = 0, checkpoint / CHECKPOINT_NAME
+    with suppress(EnvironmentProblem, KeyError, TypeError):  # one that cannot be read is begun anew
+        done = len(read_checkpoint(stored, torch.device("cpu"))["history"]) if stored.exists() else 0
+    if done:
         work.say(f"  training resumes from epoch {done + 1}: {counted(done, 'epoch')} were done before")
     others = say_baselines(work) if request.wanted_baselines else 0.0
     y = parts["train"].y

@@ -457,8 +457,8 @@ def _run_stages(session: TuneSession, best: Any) -> None:
     with folders.open_run(
         folder, settings, command=session.request.command, overwrite=not RUN.is_of(there, settings)
     ) as run:
-        if run.lost is not None:
-            session.say(run.lost.note())
+        if run.lost:
+            session.say(run.lost)
         notes = {f"note: {note}" for note in session.inputs.notes}
         work = stages.RunWork(request, session.inputs, run, lambda line: None if line in notes else session.say(line))
         with contextlib.closing(work.clock.whole):
