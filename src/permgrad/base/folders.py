@@ -110,17 +110,8 @@ class FolderKind:
                 f"{folder} is {what_lies_at(folder)}, not a folder", hint="Choose another with --out.", code="PG050"
             )
         record = self.read(folder)
-        if record is None and overwrite and folder.is_dir():
-            self.refuse_taken(folder)
-        if record is None and not overwrite and folder.is_dir():
-            if (folder / self.names[0]).is_file():
-                self.refuse_damaged(folder)
-            ours = (LOCK, f".{self.names[0]}.", *self.leftovers)
-            foreign = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(ours))
-            if foreign:
-                add = "" if set(foreign) & set(self.names) else ", or add to it with --overwrite"
-                problem = f"{folder} holds other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''})"
-                raise InputError(problem, hint=f"Choose another folder with --out{add}.", code="PG050")
+        if record is None and folder.is_dir():
+            self._refuse_foreign(folder, overwrite=overwrite)
         if record is None or overwrite:
             return None
         old = {**record[self.key], **{name: record.get(name) for name in beside}}
@@ -137,6 +128,20 @@ class FolderKind:
             hint="Replace it with --overwrite, or choose another folder with --out.",
             code="PG051",
         )
+
+    def _refuse_foreign(self, folder: Path, *, overwrite: bool) -> None:
+        """Refuse a folder without a record that holds other files, or with ``overwrite`` those with our names."""
+        if overwrite:
+            self.refuse_taken(folder)
+            return
+        if (folder / self.names[0]).is_file():
+            self.refuse_damaged(folder)
+        ours = (LOCK, f".{self.names[0]}.", *self.leftovers)
+        foreign = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(ours))
+        if foreign:
+            beside = "" if set(foreign) & set(self.names) else ", or add to it with --overwrite"
+            problem = f"{folder} holds other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''})"
+            raise InputError(problem, hint=f"Choose another folder with --out{beside}.", code="PG050")
 
     def refuse_damaged(
         self, folder: Path, fix: str = "Start again with --overwrite, or choose another folder with --out."

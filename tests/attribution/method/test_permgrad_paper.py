@@ -8,7 +8,6 @@ import math
 import os
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,6 @@ import permgrad as pg
 from permgrad.attribution.explain import explain
 from permgrad.attribution.method.permgrad_paper import (
     PermGradPaper,
-    _listed,
     nearest_cells,
     scale_to_unit,
 )
@@ -415,5 +413,11 @@ def test_the_form_of_the_published_arrays_on_heloc():
 
 
 def test_the_raw_list_of_a_regression_is_that_of_all_rows():
-    asked = SimpleNamespace(subject=SimpleNamespace(class_names=()), space=SimpleNamespace(names=("a", "b")))
-    assert _listed(asked, np.array([[1.5], [np.nan]])) == {"all": {"a": 1.5, "b": None}}
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    table = pd.DataFrame(rows, columns=["a", "b"])
+    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(table, rows[:, 0])
+    meta = explained(model, table, rows[:, 0]).meta
+    for name in ("permutation", "gradcam"):
+        assert list(meta[name]) == ["all"]
+        assert list(meta[name]["all"]) == ["a", "b"]
+        assert all(isinstance(value, float) for value in meta[name]["all"].values())

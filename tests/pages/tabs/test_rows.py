@@ -22,6 +22,7 @@ const all = (query) => [...document.querySelectorAll(query)];
 const words = (query) => all(query).map((one) => one.textContent);
 Page.data("rows").whatIf = { form: "{}", rows: [0, 3, 9999] };
 const rows = Rows.read(Page.data("rows"));
+delete Page.data("rows").whatIf; // no network is in this page
 const numbers = (wish) => Rows.search(rows, wish).map((row) => rows.numbers[row]);
 const seen = {
   all: numbers({}), wrong: numbers({ show: "wrong" }), unsure: numbers({ show: "unsure" }),

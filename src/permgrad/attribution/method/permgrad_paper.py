@@ -181,7 +181,12 @@ class PermGradPaper(Configured):
             term = np.where(nobody & ~np.isnan(permutation), 0.0, term)
             parts[path] = np.column_stack([np.nanmean(term, axis=1), term]) if term.shape[1] > 1 else term
         shown = shown_outputs(request)
-        every = ("all", *request.subject.class_names)
+        every, names = ("all", *request.subject.class_names), request.space.names
+        # Both lists before scaling, in the form of the published arrays.
+        lists: dict[str, dict[str, Any]] = {"permutation": {}, "gradcam": {}}
+        for listed, values in zip(lists.values(), (permutation, cam), strict=True):
+            for name, column in zip(request.subject.class_names or ("all",), values.T.tolist(), strict=True):
+                listed[name] = dict(zip(names, [None if np.isnan(one) else one for one in column], strict=True))
         facts = {
             "quantity": "weighted sum of min–max scaled permutation importance and Grad-CAM, as published",
             "unit": "none",
@@ -192,8 +197,7 @@ class PermGradPaper(Configured):
             "layer": layer.name,
             "base_loss": float(base),
             "branch_weights": dict(zip(PATHS, weights.tolist(), strict=True)),
-            "permutation": _listed(request, permutation),
-            "gradcam": _listed(request, cam),
+            **lists,
             "empty_maps": empty,
         }
         return build(
@@ -246,12 +250,3 @@ def _check(request: Request, options: Mapping[str, Any]) -> None:
             code="PG004",
         )
     check_whole("shuffles", options["shuffles"], "The published value is 5")
-
-
-def _listed(request: Request, values: Floats) -> dict[str, dict[str, float | None]]:
-    """Return a raw list as ``{class: {feature: value}}``, the form of the published arrays."""
-    columns = zip(request.subject.class_names or ("all",), values.T.tolist(), strict=True)
-    return {
-        name: dict(zip(request.space.names, [None if np.isnan(value) else value for value in column], strict=True))
-        for name, column in columns
-    }
