@@ -65,15 +65,6 @@ def test_some_rows_are_taken_with_all_that_belongs_to_them():
     assert numbers.take(np.array([2])).inside.tolist() == [[2, 3]]
 
 
-@pytest.mark.parametrize(
-    ("positive", "place"),
-    [("a", 0), (None, 1), ("unknown", 1)],
-)
-def test_the_positive_one_of_two_classes(positive, place):
-    rows = Predictions(truth=np.zeros(0), guess=np.zeros((0, 2)), classes=("a", "b"), positive=positive)
-    assert rows.positive_place == place
-
-
 # ---- calibration -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "calibrated",

@@ -362,7 +362,7 @@ def test_a_report_is_not_made_of_half_a_file(place, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["<svg>\n<g/>\n", "", "</svg>"])
+@pytest.mark.parametrize("part", ["<svg>\n<g/>\n", "</svg>"])
 def test_half_a_drawing_is_refused(place, part):
     path = Path("run", "layout.svg")
     assert path.read_text().rstrip().endswith("</svg>")

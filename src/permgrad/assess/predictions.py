@@ -74,11 +74,6 @@ class Predictions:
         """The predicted numbers, or None for classes."""
         return None if self.classes else self.guess
 
-    @property
-    def positive_place(self) -> int:
-        """The position of the positive one of two classes: by default the second."""
-        return self.classes.index(self.positive) if self.positive in self.classes else 1
-
     def take(self, places: npt.NDArray[np.integer]) -> Predictions:
         """Return the predictions for some of the rows."""
         inside = None if self.inside is None else self.inside[places]

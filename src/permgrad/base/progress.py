@@ -79,13 +79,13 @@ class Whole(ExitStack):
         self.callback(self._ended.set)
 
     def expect(self, left: float | None = None, **seconds: float) -> None:
-        """Set how many seconds parts will take. The line is shown from the first call on.
+        """Set how many seconds parts will take. The line is shown from the first one on.
 
         ``left``: of the part at work, where it knows better than by its share.
         """
         self.expected |= seconds
         self._left = self._left if left is None else (left, time.monotonic())
-        if self._writer is None and not startup.silent:
+        if self.expected and self._writer is None and not startup.silent:
             self._writer = threading.Thread(target=self._write, name="permgrad-progress", daemon=True)
             self._writer.start()
 

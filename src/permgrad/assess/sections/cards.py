@@ -66,7 +66,7 @@ def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
     rows, seen = work.explained.take(chosen), work.seen.take(chosen)
     raw, classes = rows.frame.reset_index(drop=True), len(seen.classes)
     # Of two classes the positive one is shown, else all. The outcome of a class is whether a row has it.
-    outputs = [seen.positive_place] if classes == 2 else list(range(max(classes, 1)))
+    outputs = [work.content.positive_place(seen.classes)] if classes == 2 else list(range(max(classes, 1)))
     outcome = seen.codes[:, None] == np.arange(classes) if classes else seen.codes[:, None]
     sample = Sample(
         raw=raw,

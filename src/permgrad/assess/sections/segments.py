@@ -17,7 +17,7 @@ def segments(work: Work) -> None:
         groups = find_segments(
             work.test.frame,
             Predicted(predicted.codes, predicted.guess),
-            positive=predicted.positive_place,
+            positive=work.content.positive_place(predicted.classes),
             na_codes=work.model.na_codes,
             covered=covered,
         )

@@ -29,7 +29,8 @@ def cuts(work: Work, validation: tuple[Rows, Predictions], test: tuple[Rows, Pre
     Returns None if all rows have one class.
     """
     network, cost = work.model.model, work.budget.cost
-    place = test[1].positive_place
+    classes, positive = work.model.classes, str(work.model.positive)
+    place = classes.index(positive) if positive in classes else 1
     label = work.model.labels[place]
     logits: dict[str, Floats] = {}
     for part, (rows, _) in (("validation", validation), ("test", test)):

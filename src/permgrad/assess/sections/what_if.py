@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +13,9 @@ import torch
 from permgrad.assess.encoder_form import cells_of, encoder_form
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
+
+if TYPE_CHECKING:
+    from permgrad.models.estimators.prepared import EncodedRows
 
 #: Rows that readers may change, at most.
 MOST_ROWS = 300
@@ -42,14 +47,11 @@ class ChangeableRows:
     fixed: npt.NDArray[np.float32] | None = None
 
 
-def changeable(work: Work) -> None:
-    """Fill ``changeable``: the rows shown, and drawn ones. Columns of the strongest features come first."""
-    main, drawn = work.content.explanation, work.drawn
-    assert main is not None
-    shown = work.explained_places[: len(work.content.chosen or ())]
-    held = work.explained.take(np.concatenate([shown, drawn[~np.isin(drawn, shown)]])[:MOST_ROWS])
-    model, rows, numbers = work.model.model, held.inputs, np.asarray(held.numbers)
-    # Of wide tables only the first rows.
+def rows_of(model: Any, rows: EncodedRows, numbers: npt.ArrayLike, ranking: Sequence[str] = ()) -> ChangeableRows:
+    """Return encoded rows of a model in the form of the page. Of wide tables only the first.
+
+    Columns of the strongest features come first.
+    """
     encoder = model.preprocessor_
     most = min(len(rows), max(_LEAST_ROWS, _ROW_NUMBERS // max(len(encoder.slots_), 1)))
     rows, fixed = rows.take(np.arange(most)), None
@@ -59,7 +61,7 @@ def changeable(work: Work) -> None:
             fixed = model.module_.image_branch(*tensors[:-1]).numpy()
     names, features = encoder.feature_names_in_, encoder.features("feature")
     place = {name: at for at, name in enumerate(names)}
-    ordered = [place[column] for name in main.ranking() if name in features for column in encoder.raw_columns_of(name)]
+    ordered = [place[column] for name in ranking if name in features for column in encoder.raw_columns_of(name)]
     seen = set(encoder.feature_of_.tolist())
     columns = [at for at in dict.fromkeys([*ordered, *sorted(seen)]) if at in seen][:MOST_INPUTS]
     values, kinds = np.zeros((most, len(columns))), np.zeros((most, len(columns)), dtype=np.uint8)
@@ -72,5 +74,14 @@ def changeable(work: Work) -> None:
                 kinds[row, at] = cell[0]
             else:
                 values[row, at] = levels.get(cell, len(levels)) if isinstance(cell, str) else cell
-    places = np.array(columns, dtype=np.int64)
-    work.put(changeable=ChangeableRows(numbers[:most], rows.encoded, places, values, kinds, fixed))
+    shown = np.asarray(numbers)[:most]
+    return ChangeableRows(shown, rows.encoded, np.array(columns, dtype=np.int64), values, kinds, fixed)
+
+
+def changeable(work: Work) -> None:
+    """Fill ``changeable``: the rows shown, and drawn ones."""
+    main, drawn = work.content.explanation, work.drawn
+    assert main is not None
+    shown = work.explained_places[: len(work.content.chosen or ())]
+    rows = work.explained.take(np.concatenate([shown, drawn[~np.isin(drawn, shown)]])[:MOST_ROWS])
+    work.put(changeable=rows_of(work.model.model, rows.inputs, rows.numbers, main.ranking()))
