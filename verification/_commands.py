@@ -53,7 +53,7 @@ COMMANDS = {
     "command-report": Command(("report", "cancer"), ("cancer",)),
     "command-report-mixed": Command(("report", "mixed"), ("mixed",)),
     "command-refused": Command(
-        ("run", "cancer.csv", "--target", "diagnose", "--out", "new"), says="did you mean", code=2
+        ("run", "cancer.csv", "--target", "diagnose", "--out", "new"), says="Did you mean", code=2
     ),
     "command-datasets": Command(("datasets", "list"), says="heloc"),
     **{

@@ -33,6 +33,7 @@ _COSTS = ("model_rows", "gradient_evaluations", "mean_steps")
 #: Kept work, named after what it was computed from: no result.
 _NO_RESULT = re.compile(r"(^|/)\.[^/]+|\.(lock|log|tmp)$")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?")
+_PROGRESS = re.compile(r"^\w+: \d+ % done after .*\n?", re.MULTILINE)
 _TIME = re.compile(r"\b\d+(\.\d+)?(e-?\d+)? ?(ms|s|min|h|seconds?|minutes?|hours?)\b( \d+ (s|min)\b)?")
 #: Names within a drawing, which are made of what it shows.
 _FIGURE = re.compile(r"\bf[0-9a-f]{10}-(?:[A-Za-z]*[0-9a-f]{10})?")
@@ -220,7 +221,8 @@ def _objects(found: Found, where: str, old: dict[str, Any], new: dict[str, Any])
 
 
 def _lasting(text: str) -> str:
-    """Return a text without what passes: moments, lengths of time, names in drawings."""
+    """Return a text without what passes: moments, lengths of time, lines on progress, names in drawings."""
+    text = _PROGRESS.sub("", text)
     return _TIME.sub("<time>", _MOMENT.sub("<moment>", _FIGURE.sub("figure-", text)))
 
 
