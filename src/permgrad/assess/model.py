@@ -97,7 +97,8 @@ class EvaluatedModel:
         truth = self.targets(rows)
         if self.task == "regression":
             return evaluate("regression", truth, predictions=guess)
-        positive = dict(zip(self.classes, self.labels, strict=False)).get(self.positive or "")
+        pairs = zip(self.classes, self.labels, strict=True)
+        positive = next((label for name, label in pairs if name == self.positive), None)
         options: dict[str, Any] = {"classes": self.labels, "positive": positive}
         if self.labels_only:
             options["predictions"] = np.asarray(self.labels, dtype=object)[guess.argmax(axis=1)]

@@ -140,6 +140,7 @@ def every_pair(metric: str, models: Sequence[Predicted], *, seed: int) -> dict[t
     return pairs
 
 
+# ---- compared with a constant, compared with other models ------------------------------------------------------------
 def skill(
     task: Task, ours: Predicted, constant: Predicted, *, seed: int, names: Sequence[str] = ()
 ) -> dict[str, Any] | None:

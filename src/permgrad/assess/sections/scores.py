@@ -37,7 +37,8 @@ def scores(work: Work) -> None:
     if model.classes:
         pairs = [(model.targets(rows), told.guess) for rows, told in ((held, held_predicted), (test, predicted))]
         missed = never_predicted(np.asarray(model.labels), *pairs)
-        positive = dict(zip(model.classes, model.labels, strict=True)).get(model.positive or "")
+        named = zip(model.classes, model.labels, strict=True)
+        positive = next((label for name, label in named if name == model.positive), None)
         metrics |= {"positive": plain(positive), "never_predicted": missed}
     guesses: dict[str, npt.NDArray[Any]] = {}
     with work.budget.clock.whole.part("baselines"):

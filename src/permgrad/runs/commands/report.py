@@ -46,9 +46,10 @@ def _finished_record(path: Path) -> dict[str, Any]:
         problem = f"Stage {missing[0]!r} is not finished in {path}"
         raise InputError(problem, hint=f"Resume with `{command_for(path, record)}`", code="PG055")
     lost = lost_files(path, record)
-    if lost is not None and lost[0] != "report":
+    stage, words, _ = lost or ("report", "", 0)
+    if stage != "report":
         fix = f"Write it again with `{command_for(path, record)}`"
-        raise InputError(f"In {path}, {lost[1]}", hint=fix, code="PG052")
+        raise InputError(f"In {path}, {words}", hint=fix, code="PG052")
     return record
 
 

@@ -72,7 +72,7 @@ read_record = RUN.read
 class RunFolder:
     """A run's folder that this process may write to, with the content of ``run.json``. Made by :func:`open_run`.
 
-    ``lost``: a note on files of a finished stage that were missing or damaged when it was opened. It is repeated.
+    ``lost``: a note on files of a finished stage that were missing or damaged when it was opened, or nothing.
     """
 
     path: Path
