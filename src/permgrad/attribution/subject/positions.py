@@ -42,7 +42,7 @@ _SAME = 0.01
 
 def name_of(func: Any) -> str:
     """Return a function's name without the signs of methods and of work in place."""
-    return str(getattr(func, "__name__", "")).partition(".")[0].strip("_")
+    return str(getattr(func, "__name__", func if isinstance(func, str) else "")).partition(".")[0].strip("_")
 
 
 def hands_on(name: str) -> bool:
