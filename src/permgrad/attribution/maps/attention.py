@@ -169,7 +169,7 @@ class AttentionReader:
             raise InputError(
                 f"{method} reads the attention maps of a transformer, and {reason}", hint=_REMEDY, code="PG034"
             )
-        self.count = len(watch.seen)
+        self.count, self.sizes = len(watch.seen), [seen.map.shape[-1] for seen in watch.seen]
         numbers = sum(6 * seen.map.numel() for seen in watch.seen) + sum(row.numel() for row in rows)
         self.batch = batch_size(request, -(-numbers // len(rows[0])))
 
@@ -183,7 +183,10 @@ class AttentionReader:
         if not watch.seen:
             return []
         constant = self.subject.sum_is_constant(self.request.output)
-        return output_gradients(outputs, self.request.targets, [seen.map for seen in watch.seen], constant_sum=constant)
+        maps, rows = [seen.map for seen in watch.seen], len(outputs)
+        return output_gradients(
+            outputs, self.request.targets, maps, constant_sum=constant, by_row=lambda one, _: rows_first(one, rows)
+        )
 
     def _chains(self, watch: Watch, used: Sequence[int]) -> list[EncoderMaps]:
         """Return the encoders whose maps the outputs use: maps of as many tokens that stand for the same inputs."""
@@ -214,6 +217,13 @@ class AttentionReader:
                 raise InputError(
                     f"The network computes {self.count} attention maps for some rows and {len(watch.seen)} for others",
                     hint="Choose method='integrated_gradients'",
+                    code="PG034",
+                )
+            if [seen.map.shape[-1] for seen in watch.seen] != self.sizes:
+                raise InputError(
+                    "The network attends to fewer tokens in some batches of rows than in others, as where it cuts rows "
+                    "to the longest one",
+                    hint="Choose method='integrated_gradients' or 'shapley'",
                     code="PG034",
                 )
             slopes = self._slopes(outputs, watch)

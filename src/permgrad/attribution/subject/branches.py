@@ -326,14 +326,14 @@ def _agrees(cut: BranchCut, inputs: Sequence[Tensor], count: int) -> bool:
     if count < 2:
         return False
     with torch.no_grad():
-        shifts = {place: shift for shift, places in enumerate(cut.groups) for place in places}
+        shifts = {place: shift for shift, places in enumerate(cut.groups, start=1) for place in places}
         mixed = [tensor[:count].roll(shifts[place], dims=0) for place, tensor in enumerate(inputs)]
         embeddings = []
         for branch in range(len(cut.groups)):
             embedding = cut.embed(branch, [tensor[:count] for tensor in cut.of_inputs(branch, inputs)])
             if any(not isinstance(one, Tensor) or one.ndim == 0 or len(one) != count for one in embedding):
                 return False
-            embeddings.append(tuple(one.roll(branch, dims=0) for one in embedding))
+            embeddings.append(tuple(one.roll(branch + 1, dims=0) for one in embedding))
         expected, joined = cut.subject.forward(mixed), cut.fuse(embeddings)
     scale = max(1.0, float(expected.abs().max()))
     tolerance = _SAME if expected.dtype in (torch.float32, torch.float64) else 1e-2

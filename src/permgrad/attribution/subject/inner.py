@@ -142,13 +142,16 @@ class InnerSubject(NetworkSubject):
         size = min(_BATCH if self.device.type == "cpu" else _BATCH_ACCELERATOR, self.outer.most_rows())
 
         def lifted(rows: Sequence[Tensor]) -> list[Tensor]:
-            return gathered(count, lambda part: self.captured([one[part] for one in rows])[0], partial(in_batches, count, size))
+            return gathered(
+                count, lambda part: self.captured([one[part] for one in rows])[0], partial(in_batches, count, size)
+            )
 
         with self.open(), torch.no_grad():
             activations = lifted(inputs)
             if None in (self._sites or {}).values():
                 # In other company: every batch takes rows from everywhere, the last ones first.
-                order = (torch.arange(count - 1, -1, -1) % -(-count // size)).argsort(stable=True)
+                order = torch.arange(count).flip(0)
+                order = order[(order % -(-count // size)).argsort(stable=True)]
                 check_order(activations, order, lambda order: lifted([one[order.to(one.device)] for one in inputs]))
         return (*activations, *(inputs[position] for position in self.needed))
 

@@ -151,7 +151,7 @@ class NetworkSubject(Subject):
             )
 
     def readings(self) -> dict[int, str]:
-        """Return how the network reads inputs: as ``"image"``, ``"volume"``, ``"series"`` or ``"tokens"``.
+        """Return how the network reads inputs: as ``"image"``, ``"frames"``, ``"volume"``, ``"series"`` or ``"tokens"``.
 
         The first function that reads an input decides: a convolution, a linear or recurrent layer, or an attention over
         the vectors of its places. Inputs of unknown kind are absent.
@@ -164,7 +164,7 @@ class NetworkSubject(Subject):
         undecided = {
             place: one
             for place, one in enumerate(rows)
-            if one.ndim == 3
+            if one.ndim in (3, 5)
             or (one.ndim == 2 and place not in tables)
             or (one.ndim == 4 and not {one.shape[1], one.shape[3]} & {1, 3, 4})
         }

@@ -111,8 +111,10 @@ class Follower:
                 for axes_of, axes in zip(by_result, there, strict=False):
                     if axes is not None:
                         axes_of[place] = axes
+        numbers = any(not tensor.is_floating_point() for tensor in followed)
         for axes_of, result in zip(by_result, results, strict=True):
-            if axes_of:
+            # Whole numbers made of real ones are indexes.
+            if axes_of and (numbers or result.dtype != torch.int64):
                 self.keep(result, axes_of)
 
     def _moved(
@@ -266,7 +268,7 @@ def _alike(axis: Tensor, dim: int) -> bool:
 class Reader(TorchFunctionMode):
     """Records how a network reads its inputs, by the first function that mixes numbers.
 
-    A convolution reads ``"series"``, ``"image"`` or ``"volume"``, a recurrent layer over single numbers ``"series"``
+    A convolution reads ``"series"``, ``"image"``, ``"volume"`` or ``"frames"`` ``(rows, frames, channels, …)``, a recurrent layer over single numbers ``"series"``
     too. ``"tokens"`` have a vector for each place in a sequence. For whole numbers that are looked up, see
     ``subject.lookups``.
     """
@@ -296,12 +298,22 @@ class Reader(TorchFunctionMode):
     @staticmethod
     def _reading(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor, value: Any) -> str:
         if name in ("conv2d", "conv3d"):
-            return "image" if name == "conv2d" else "volume"
+            return _reading_of_images(name, tensor, axes, rows)
         if rows.ndim == 2:
             # Numbers one by one along time, which are no channels.
             across = {"conv1d": 1, **dict.fromkeys(_RECURRENT, 2)}.get(name, 0)
             return "series" if across and tensor.ndim == 3 and _alike(axes[0], across) else ""
         return _reading_of_vectors(name, tensor, axes, rows, value) if rows.ndim == 3 else ""
+
+
+def _reading_of_images(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor) -> str:
+    """Return how a convolution reads images: pictures one by one, such as frames or slices, are a volume."""
+    usual = "volume" if name == "conv3d" or rows.ndim == 5 else "image"
+    if tensor.ndim < 4 or rows.ndim < 4 or not _alike(axes[0], 1):
+        return usual
+    if rows.ndim == 4:
+        return usual if _alike(axes[0], 0) else "volume"
+    return usual if rows.shape[2] > 1 and _alike(axes[1], 1) else "frames"
 
 
 def _reading_of_vectors(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor, value: Any) -> str:

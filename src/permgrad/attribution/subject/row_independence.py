@@ -101,13 +101,18 @@ def check_order(values: Sequence[Tensor], order: Tensor, again: Callable[[Tensor
         # Values that depend on chance have no order to be seen.
         if not _alike(values, again(torch.arange(len(order)))):
             return
-        raise InputError(
-            "Inside the network rows have another order or other neighbours than in its inputs, so that values there "
-            "would be given to other rows",
-            hint="Leave rows in their order in its forward (pack_padded_sequence takes enforce_sorted=False), or choose "
-            "method='permutation' or 'shapley' without layer=",
-            code="PG033",
-        )
+        raise out_of_order()
+
+
+def out_of_order() -> InputError:
+    """Return the error of values that would be given to other rows."""
+    return InputError(
+        "Inside the network rows have another order or other neighbours than in its inputs, so that values there "
+        "would be given to other rows",
+        hint="Leave rows in their order in its forward (pack_padded_sequence takes enforce_sorted=False), or choose "
+        "method='permutation' or 'shapley' without layer=",
+        code="PG033",
+    )
 
 
 def _alike(values: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
