@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, output_gradients
 from permgrad.attribution.slopes.rescale import attention_map, in_sight
+from permgrad.attribution.subject.network import in_company
 from permgrad.attribution.subject.positions import Follower, coordinates, name_of
 from permgrad.attribution.subject.words import WordForm
 from permgrad.base.errors import InputError
@@ -210,7 +211,9 @@ class AttentionReader:
     def read(self, part: slice) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Return the outputs asked for ``(b, targets)``, all maps, and the slopes towards each."""
         rows = copied_rows(self.subject, self.request.inputs, part)
-        count = len(rows[0])
+        if len(rows[0]) == 1 and self.subject.in_pairs:
+            rows = tuple(in_company(rows))
+        count, asked = len(rows[0]), part.stop - part.start
         with torch.inference_mode(mode=False), torch.enable_grad():
             outputs, watch = self._watched(rows, Watch(count))
             if len(watch.seen) != self.count:
@@ -229,7 +232,8 @@ class AttentionReader:
             slopes = self._slopes(outputs, watch)
         maps = [rows_first(seen.map.detach(), count) for seen in watch.seen]
         shaped = [torch.stack([rows_first(one, count) for one in slope]) for slope in slopes]
-        return outputs[:, list(self.request.targets)].detach(), maps, shaped
+        outputs = outputs[:asked, list(self.request.targets)].detach()
+        return outputs, [one[:asked] for one in maps], [one[:, :asked] for one in shaped]
 
     def values(self, chain: EncoderMaps, relevance: Tensor) -> Tensor:
         """Return the players' sums ``(b, players, targets)`` of the relevance of tokens ``(targets, b, tokens)``."""

@@ -19,6 +19,7 @@ from permgrad.attribution.maps.drawn import Picture, Read, enlarged, weighted_ma
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiating, output_gradients
+from permgrad.attribution.subject.network import in_company
 from permgrad.attribution.subject.positions import (
     Cells,
     Follower,
@@ -236,7 +237,7 @@ def image_calls(
         check_choice("layer", layer, [name for name in modules if name])
     rows = copied_rows(subject, request.inputs, slice(0, _PROBE_ROWS))
     # Two rows tell which dimension is theirs.
-    rows = rows if len(rows[0]) > 1 else tuple(torch.cat([row, row]) for row in rows)
+    rows = rows if len(rows[0]) > 1 else tuple(in_company(rows))
     listener = _Listener()
     with torch.inference_mode(mode=False), torch.enable_grad():
         for place, shape in shapes.items():
@@ -257,10 +258,10 @@ def image_calls(
         places = {}
         for place, (call, value) in read.items():
             read_at = _place(listener, call, value, place, len(outputs))
-            size = value.shape[1:]
+            size = tuple(value.shape[1:])
             if read_at.cells is not None:
                 size = (read_at.cells.take(read_at.by_row(value, len(outputs))).shape[1], *read_at.cells.size)
-            places[place] = replace(read_at, shape=tuple(size))
+            places[place] = replace(read_at, shape=size)
     if not places:
         raise _nothing_to_read(request, list(shapes), layer)
     numbers = sum(heard.value.numel() for heard in listener.heard) + sum(row.numel() for row in rows)
@@ -431,9 +432,17 @@ class CalledMaps:
 
     def read(self, part: slice) -> Read:
         """Return the maps, and their means over each player's positions. All channels of a pixel share its value."""
+        subject: Any = self.request.subject
+        rows = copied_rows(subject, self.request.inputs, part)
+        if len(rows[0]) > 1 or not subject.in_pairs:
+            return self._read(rows)
+        maps, large, images, values, outputs = self._read(tuple(in_company(rows)))
+        maps, large, images = ([one[:1] for one in each] for each in (maps, large, images))
+        return Read(maps, large, images, values[:1], outputs[:1])
+
+    def _read(self, rows: Tensors) -> Read:
         request, options, places = self.request, self.options, list(self._places.values())
         subject: Any = request.subject
-        rows = copied_rows(subject, request.inputs, part)
         listener = _Listener({place.call for place in places})
         with torch.inference_mode(mode=False), torch.enable_grad():
             with listening(dict(subject.module.named_modules()), listener):
@@ -456,11 +465,11 @@ class CalledMaps:
                 by_row=lambda one, number: places[number].by_row(one, len(outputs)),
             )
         maps, large, spread = [], [], []
-        for (number, place), value, gradient in zip(self._places.items(), activations, gradients, strict=True):
+        for (number, place), *pair in zip(self._places.items(), activations, gradients, strict=True):
             take, shape = place.cells.take if place.cells is not None else Tensor.detach, self._shapes[number]
-            value, gradient = (place.by_row(one, len(outputs), at) for at, one in enumerate((value, gradient)))
+            value, gradient = (take(place.by_row(one.detach(), len(outputs), at)) for at, one in enumerate(pair))
             with torch.no_grad():
-                cells = weighted_maps(take(value.detach()), take(gradient), options["variant"], relu=options["relu"])
+                cells = weighted_maps(value, gradient, options["variant"], relu=options["relu"])
             maps.append(cells.float())
             wide = enlarged(maps[-1], shape.size, options["upsample"])
             large.append(wide)
@@ -468,7 +477,7 @@ class CalledMaps:
                 wide = wide.unsqueeze(2 + shape.channels).expand(*wide.shape[:2], *request.inputs[number].shape[1:])
             spread.append(wide.flatten(0, 1))
         means = self._space.sums(spread)[:, self._owners] / self._sizes
-        values = means.unflatten(0, (part.stop - part.start, -1)).transpose(1, 2).cpu().numpy()
+        values = means.unflatten(0, (len(outputs), -1)).transpose(1, 2).cpu().numpy()
         return Read(maps, large, [rows[number] for number in self._places], values, outputs.detach())
 
     def facts(self) -> dict[str, Any]:

@@ -46,11 +46,12 @@ def output_gradients(
 ) -> list[Tensor]:
     """Return gradients ``(targets, rows, *)`` of outputs ``(rows, outputs)``. One is free if their sum is constant.
 
-    ``by_row(leaf, place)`` lays leaves out with rows first where they are values inside the network: those of other rows
-    than their places say are refused.
+    ``by_row(leaf, place)`` lays leaves out with rows first where they are values inside the network. Those of other
+    rows than their places say are refused.
     """
     wanted = list(dict.fromkeys(targets))
-    weights, weighted = _weights(outputs), []
+    weights = _weights(outputs)
+    weighted: list[Tensor | None] = []
     if by_row is not None and len(outputs) > 1 and outputs.requires_grad:
         with differentiating():
             column = (outputs[:, wanted[0]] * weights).sum()
@@ -68,11 +69,11 @@ def output_gradients(
             torch.zeros_like(leaf) if gradient is None else gradient
             for leaf, gradient in zip(leaves, gradients, strict=True)
         ]
-    for place, gradient in enumerate(weighted if by_row is not None else ()):
-        if gradient is not None and not _weighs_as(
-            by_row(gradient, place), by_row(by_target[wanted[0]][place], place), weights
-        ):
-            raise out_of_order()
+    for place, gradient in enumerate(weighted):
+        if by_row is not None and gradient is not None:
+            plain = by_row(by_target[wanted[0]][place], place)
+            if not _weighs_as(by_row(gradient, place), plain, weights):
+                raise out_of_order()
     if complement:
         # Minus the sum, written as 0 − sum: an unused column keeps the plain zero, not a negative one.
         by_target[wanted[-1]] = [0 - sum(gradients) for gradients in zip(*by_target.values(), strict=True)]
@@ -80,7 +81,7 @@ def output_gradients(
 
 
 def _weights(outputs: Tensor) -> Tensor:
-    """Return a power of two for each row, by which gradients are multiplied without rounding: neighbours have others."""
+    """Return a power of two for each row, which multiplies gradients without rounding. Neighbours have others."""
     number = torch.arange(len(outputs), dtype=torch.float64, device=outputs.device)
     return 2 ** (number * _GOLDEN % 1 * (4 if outputs.dtype.itemsize < 4 else 16)).floor().to(outputs.dtype)
 

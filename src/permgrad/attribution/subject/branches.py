@@ -106,6 +106,8 @@ class BranchCut:
         """Return the embedding of rows of the inputs of one branch."""
         device = self.subject.device
         copies = [tensor.to(device, copy=tensor.device == device) for tensor in tensors]
+        if self.subject.in_pairs and len(copies[0]) == 1:
+            return tuple(one[:1] for one in self.branches[branch].forward(*(torch.cat([one, one]) for one in copies)))
         return tuple(self.branches[branch].forward(*copies))
 
     def of_inputs(self, branch: int, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -115,6 +117,8 @@ class BranchCut:
     def fuse(self, embeddings: Sequence[Embedding]) -> Tensor:
         """Return the network's output for embeddings of the same rows."""
         flat = [tensor for embedding in embeddings for tensor in embedding]
+        if self.subject.in_pairs and len(flat[0]) == 1:
+            return self.fuse([tuple(torch.cat([one, one]) for one in flat)])[:1]
         returned = self.trunk.forward(*flat)
         if isinstance(returned, Tensor) and returned.ndim == 2 and len(returned) == len(flat[0]):
             return returned  # what was traced returns the same for every batch

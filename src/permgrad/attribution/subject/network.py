@@ -63,7 +63,7 @@ class ForwardError(BatchError):
     """The user's own code raised: its error is the cause."""
 
     def __init__(self, error: Exception, shapes: str) -> None:
-        self.words = error_in_words(error)
+        self.words, self.shapes = error_in_words(error), shapes
         super().__init__(
             f"The network failed on a batch of rows: called with {shapes} it raised {self.words}",
             hint="Fix its forward or its hooks, which accepted other rows",
@@ -151,7 +151,7 @@ class NetworkSubject(Subject):
             )
 
     def readings(self) -> dict[int, str]:
-        """Return how the network reads inputs: as ``"image"``, ``"frames"``, ``"volume"``, ``"series"`` or ``"tokens"``.
+        """Return how inputs are read: as ``"image"``, ``"frames"``, ``"volume"``, ``"series"`` or ``"tokens"``.
 
         The first function that reads an input decides: a convolution, a linear or recurrent layer, or an attention over
         the vectors of its places. Inputs of unknown kind are absent.
@@ -208,7 +208,7 @@ class NetworkSubject(Subject):
     def _probe_forms(self, forms: Sequence[InputForm], tensors: Sequence[Tensor]) -> Tensor:
         """Call the network on the first rows, with the inputs in each way that they may be meant until one fits."""
         reasons: list[str] = []
-        cause: BaseException | None = None
+        first: ForwardError | None = None
         for form in forms:
             self.form, self.input_names = form, form.names
             try:
@@ -218,8 +218,7 @@ class NetworkSubject(Subject):
                     raise
                 way = f"as one argument {form.whole!r} " if form.whole else "one after the other " * (len(forms) > 1)
                 reasons.append(f"{way}it raised {error.words}")
-                cause = cause or error.__cause__
-        few = shapes_in_words(self.input_names, [tensor[:_PROBE_ROWS] for tensor in tensors])
+                first = first or error
         keys = "keys, " * isinstance(self.form.structure, dict)
         hint = f"Check their {keys}order, shapes and types."
         if any(isinstance(part, fx.GraphModule) and "eval" in vars(part) for part in self.module.modules()):
@@ -228,10 +227,10 @@ class NetworkSubject(Subject):
                 "dynamic first dimension (dynamic_shapes=), or pass the original network."
             )
         raise InputError(
-            f"The network does not accept the inputs: called with {few} {', and '.join(reasons)}",
+            f"The network does not accept the inputs: called with {first and first.shapes} {', and '.join(reasons)}",
             hint=hint,
             code="PG032",
-        ) from cause
+        ) from (first and first.__cause__)
 
     def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
         """Call the network on the first rows. If their precision does not fit, try the network's own."""
@@ -253,9 +252,20 @@ class NetworkSubject(Subject):
             except ForwardError as error:
                 if self._width is not None:
                     raise
-                first = first or error
+                first = first or self._of_all(self._cast(few), error)
         assert first is not None  # there is at least one attempt
         raise first
+
+    def _of_all(self, rows: Sequence[Tensor], error: ForwardError) -> ForwardError:
+        """Return what the network raises for the first rows together, which a user can repeat, or what it raised."""
+        try:
+            with torch.no_grad(), self.open():
+                self._called(rows)
+        except ForwardError as later:
+            return later
+        except (RuntimeError, MemoryError, InputError):
+            return error
+        return error
 
     def _ways_of_types(self, tensors: Sequence[Tensor]) -> list[Casts]:
         """Return the types that inputs may be meant in: whole numbers stay whole first, as an embedding needs them."""
@@ -289,7 +299,10 @@ class NetworkSubject(Subject):
             row = [tensor[:1] for tensor in (self.inputs if rows is None else rows)]
             with self.open(), as_written(self.module):
                 written = _WRITTEN if self.device.type == "cpu" else _WRITTEN_ACCELERATOR
-                self._most_rows = max(1, written // max(bytes_per_row(self.forward, row), 1))
+                bytes_ = bytes_per_row(self.forward, row)
+                if self.in_pairs:
+                    bytes_ = bytes_per_row(self.forward, in_company(row)) // 2
+                self._most_rows = max(1, written // max(bytes_, 1))
         return self._most_rows
 
     # ---- running it --------------------------------------------------------------------------------------------------
@@ -301,8 +314,22 @@ class NetworkSubject(Subject):
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the output that is explained, ``(b, K)``. The tensors are never changed.
 
-        Copies go in: a network whose first layer works in place would write into the caller's rows.
+        Copies go in: a network whose first layer works in place would write into the caller's rows. A network that does
+        not take a single row gets it twice.
         """
+        if len(tensors[0]) > 1:
+            return self._called(tensors)
+        if not self.in_pairs:
+            try:
+                return self._called(tensors)
+            except InputError:
+                output = self._called(in_company(tensors))[:1]
+                self.in_pairs = True
+                return output
+        return self._called(in_company(tensors))[:1]
+
+    def _called(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return the output of the network itself."""
         moved = [tensor.to(self.device) if tensor.device != self.device else tensor.clone() for tensor in tensors]
         with self.theirs(tensors), _no_autocast(self.device):
             returned = self.form.call(self.module, moved)
@@ -379,6 +406,11 @@ class NetworkSubject(Subject):
     def facts(self) -> dict[str, Any]:
         """Facts inferred about the network, for an explanation's ``meta``."""
         return {"head": self.picked, "output_kind": self.kind, "output_inferred": self.inferred, **self.noted}
+
+
+def in_company(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return rows twice, for a network that does not take a single one."""
+    return [torch.cat([tensor, tensor]) for tensor in tensors]
 
 
 def _check_width(output: Tensor, width: int, rows: int) -> None:

@@ -268,9 +268,9 @@ def _alike(axis: Tensor, dim: int) -> bool:
 class Reader(TorchFunctionMode):
     """Records how a network reads its inputs, by the first function that mixes numbers.
 
-    A convolution reads ``"series"``, ``"image"``, ``"volume"`` or ``"frames"`` ``(rows, frames, channels, …)``, a recurrent layer over single numbers ``"series"``
-    too. ``"tokens"`` have a vector for each place in a sequence. For whole numbers that are looked up, see
-    ``subject.lookups``.
+    A convolution reads ``"series"``, ``"image"``, ``"volume"`` or ``"frames"`` ``(rows, frames, channels, …)``, a
+    recurrent layer over single numbers ``"series"`` too. ``"tokens"`` have a vector for each place in a sequence. For
+    whole numbers that are looked up, see ``subject.lookups``.
     """
 
     def __init__(self, inputs: Mapping[int, Tensor]) -> None:
