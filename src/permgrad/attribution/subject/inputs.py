@@ -6,7 +6,6 @@ data, and precision from the network's weights where NumPy and pandas leave it o
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,11 +118,14 @@ def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tupl
             code="PG001",
         )
     inputs = [inputs] if alone else inputs
+    fields = getattr(inputs, "_fields", ())
+    if fields and _fits(inspect.Signature(parameters), **dict.fromkeys(fields)):
+        inputs = inputs._asdict()  # the names of a named tuple are those of the parameters
     forms, count = [], len(inputs)
     for way in _ways(parameters, inputs):
         hint = [first] if alone else _names_by_position(parameters, count)
         if way == "whole":
-            hint = [f"{first}[{k}]" for k in range(count)]
+            hint = [f"{first}.{name}" for name in fields] or [f"{first}[{k}]" for k in range(count)]
         leaves, tensors, structure = _flatten(inputs, hint, dtype)
         forms.append(InputForm(leaves, way, structure, first if way == "whole" else ""))
     names = forms[0].names
@@ -183,9 +185,21 @@ def in_type_of(name: str, like: Tensor, other: Tensor) -> Tensor:
 
 def _parameters(module: nn.Module) -> list[inspect.Parameter]:
     """Return the parameters of a network's forward, or none if Python does not know them."""
-    with contextlib.suppress(TypeError, ValueError):
-        return [each for each in inspect.signature(module.forward).parameters.values() if each.name != "self"]
-    return []
+    stored, forward = "forward" in vars(module), module.forward
+    try:
+        schema = getattr(forward, "schema", None)
+        if schema is not None:  # a method of TorchScript, of which Python may know none
+            kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
+            pairs = [
+                (each.name, each.default_value if each.has_default_value() else empty) for each in schema.arguments
+            ]
+            return [inspect.Parameter(name, kind, default=default) for name, default in pairs[1:]]
+        return [each for each in inspect.signature(forward).parameters.values() if each.name != "self"]
+    except (TypeError, ValueError):
+        return []
+    finally:
+        if not stored:  # as TorchScript does
+            vars(module).pop("forward", None)
 
 
 def _names_by_position(parameters: Sequence[inspect.Parameter], count: int) -> list[str]:
@@ -282,7 +296,10 @@ def _flatten(inputs: Any, hint: Sequence[str], dtype: torch.dtype) -> tuple[tupl
         if isinstance(value, Mapping):
             return {key: walk(item, f"{name}.{key}", (*place, key)) for key, item in value.items()}
         if not _is_leaf(value):
-            return [walk(item, f"{name}[{index}]", (*place, index)) for index, item in enumerate(value)]
+            fields = getattr(value, "_fields", None)
+            ends = [f".{field}" for field in fields] if fields else [f"[{index}]" for index in range(len(value))]
+            pairs = enumerate(zip(value, ends, strict=True))
+            return _like(value, [walk(item, f"{name}{end}", (*place, index)) for index, (item, end) in pairs])
         tensor, columns, loose = _tensor(value, name, dtype)
         leaves.append(Leaf(name, place, columns, loose))
         tensors.append(tensor)
@@ -293,7 +310,8 @@ def _flatten(inputs: Any, hint: Sequence[str], dtype: torch.dtype) -> tuple[tupl
         structure = {key: walk(value, str(key), (key,)) for key, value in inputs.items()}
     else:
         names = [hint[index] if index < len(hint) else f"input{index}" for index in range(len(inputs))]
-        structure = [walk(value, name, (index,)) for index, (name, value) in enumerate(zip(names, inputs, strict=True))]
+        walked = [walk(value, name, (index,)) for index, (name, value) in enumerate(zip(names, inputs, strict=True))]
+        structure = _like(inputs, walked)
     return tuple(leaves), tuple(tensors), structure
 
 
@@ -304,7 +322,12 @@ def _fill(structure: Any, tensors: Any) -> Any:
         return None
     if isinstance(structure, dict):
         return {key: _fill(value, tensors) for key, value in structure.items()}
-    return [_fill(value, tensors) for value in structure]
+    return _like(structure, [_fill(value, tensors) for value in structure])
+
+
+def _like(value: Any, items: list[Any]) -> Any:
+    """Return items as the named tuple that a value is, or as a list."""
+    return type(value)(*items) if hasattr(value, "_fields") else items
 
 
 def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[str, ...] | None, bool]:
@@ -364,6 +387,12 @@ def _dense(value: Tensor, name: str) -> Tensor:
     if value.is_meta:
         raise InputError(
             f"Inputs must hold numbers, but {name!r} is on the meta device", hint="Pass its rows", code="PG001"
+        )
+    if value.is_nested:
+        raise InputError(
+            f"Inputs must be dense, but {name!r} is a nested tensor",
+            hint=f"Pass {name}.to_padded_tensor(0.0), with lengths or a mask as a further input",
+            code="PG001",
         )
     if value.layout != torch.strided or value.is_quantized:
         raise InputError(

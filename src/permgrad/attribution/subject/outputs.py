@@ -96,8 +96,9 @@ def _may_be_explained(part: Tensor, rows: int, reduce: str | None) -> bool:
 
 
 def _flat(output: Tensor, rows: int, name: str, reduce: str | None = None) -> Tensor:
-    if output.is_complex() or output.layout != torch.strided or output.is_quantized:
+    if output.is_complex() or output.is_nested or output.layout != torch.strided or output.is_quantized:
         shown = str(output.layout if output.layout != torch.strided else output.dtype).removeprefix("torch.")
+        shown = "nested" if output.is_nested else shown
         raise InputError(
             f"{name} must be a dense tensor of real numbers, got {shown}",
             hint="Wrap the network in a module that returns real numbers",
