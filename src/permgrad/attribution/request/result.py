@@ -72,7 +72,7 @@ def build(
         **fields,
     )
     if subject.tells_unused:
-        _refuse_nonsense(explanation)
+        _refuse_nonsense(explanation, request)
         if method != "gradcam":  # it warns of empty maps itself
             _tell_of_unused(request, explanation.of_order(1))
     return explanation if request.row_target is None else request.row_target.taken(explanation)
@@ -203,7 +203,7 @@ def _why_zero(explanation: Explanation) -> str:
     return "They do not change the output. Check that the model is meant to ignore them."
 
 
-def _refuse_nonsense(explanation: Explanation) -> None:
+def _refuse_nonsense(explanation: Explanation, request: Request) -> None:
     """Refuse rows with NaN or infinite predictions or slopes."""
 
     def broken(fine: Booleans) -> Indexes:
@@ -226,10 +226,13 @@ def _refuse_nonsense(explanation: Explanation) -> None:
         )
     rows = broken(np.isfinite(values)) if explanation.method in _BY_GRADIENT else np.arange(0)
     if len(rows):
+        missing = not all(bool(torch.isfinite(one.sum(dtype=torch.float64))) for one in request.inputs)
+        cause = "inputs are missing" if missing else "a root or a power has no slope at 0"
+        advice = "Fill in missing inputs" if missing else "Add a small number under the root"
         raise InputError(
             f"{explanation.method} needs finite gradients, but {len(rows)} of {len(values)} rows have NaN or infinite "
-            "ones, for example because inputs are missing",
-            hint="Fill in missing inputs, or choose method='shapley' or 'permutation'.",
+            f"ones, for example because {cause}",
+            hint=f"{advice}, or choose method='shapley' or 'permutation'.",
             code="PG040",
         )
 

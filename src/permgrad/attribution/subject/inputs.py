@@ -121,6 +121,8 @@ def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tupl
     fields = getattr(inputs, "_fields", ())
     if fields and _fits(inspect.Signature(parameters), **dict.fromkeys(fields)):
         inputs = inputs._asdict()  # the names of a named tuple are those of the parameters
+    if isinstance(inputs, Mapping):
+        inputs = _in_order_of(parameters, inputs)
     forms, count = [], len(inputs)
     for way in _ways(parameters, inputs):
         hint = [first] if alone else _names_by_position(parameters, count)
@@ -255,6 +257,42 @@ def _ways_of_keys(parameters: Sequence[inspect.Parameter], keys: list[str], *, t
             fault, hint = f"The forward also needs {', '.join(missing)}", "Add it to the inputs"
         raise InputError(fault, hint=hint, code="PG007")
     return ways
+
+
+def _places_of(parameters: Sequence[inspect.Parameter], keys: Sequence[Any]) -> list[int | None]:
+    """Return the place of the parameter that each key names, in capitals or small letters, or None."""
+    names = {each.name.casefold(): place for place, each in enumerate(parameters)}
+    return [names.get(str(key).casefold()) for key in keys]
+
+
+def _in_order_of(parameters: Sequence[inspect.Parameter], inputs: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Return a dict whose keys name the forward's parameters but for capitals in the parameters' order."""
+    places = _places_of(parameters, [*inputs])
+    found = [place for place in places if place is not None]
+    if not found or len(parameters) < len(places) or {str(key) for key in inputs} & {each.name for each in parameters}:
+        return inputs
+    if sorted(found) == list(range(len(places))):
+        return dict(sorted(inputs.items(), key=lambda item: found[[*inputs].index(item[0])]))
+    if any(place not in (None, number) for number, place in enumerate(places)):
+        raise InputError(
+            f"The keys of the inputs ({', '.join(map(str, inputs))}) are not the names of the forward's parameters "
+            f"({', '.join(each.name for each in parameters)})",
+            hint="Rename the keys, also in capitals and small letters",
+            code="PG007",
+        )
+    return inputs
+
+
+def in_doubt(module: nn.Module, form: InputForm, tensors: Sequence[Tensor]) -> tuple[list[str], list[str]]:
+    """Return keys that name no parameter, passed in order though of one shape, and the parameters, or nothing."""
+    names = [each for each in _parameters(module) if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    shapes = [tensor.shape[1:] for tensor in tensors]
+    if form.passing != "positions" or not isinstance(form.structure, dict) or len(set(shapes)) == len(shapes):
+        return [], []
+    keys = [str(key) for key in form.structure]
+    if len(names) < 2 or any(place is not None for place in _places_of(names, keys)):
+        return [], []
+    return keys, [each.name for each in names[: len(keys)]]
 
 
 # ---- the user's structure --------------------------------------------------------------------------------------------

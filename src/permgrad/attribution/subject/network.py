@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from permgrad.attribution.subject.branches import BranchCut, cut_into_branches
-from permgrad.attribution.subject.inputs import InputForm, in_type_of, read_forms, shapes_in_words
+from permgrad.attribution.subject.inputs import InputForm, in_doubt, in_type_of, read_forms, shapes_in_words
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
 from permgrad.attribution.subject.outputs import REDUCTIONS, kind_with, other_heads, pick_head, resolve_outputs
 from permgrad.attribution.subject.positions import Reader
@@ -185,6 +185,10 @@ class NetworkSubject(Subject):
                 f"The network returns several outputs. {self.picked!r} is explained. Pass head= to choose it or "
                 f"{listed(self._other_heads)}."
             )
+        keys, names = in_doubt(self.module, self.form, self.inputs)
+        if keys:
+            pairs = ", ".join(f"{key} as {name}" for key, name in zip(keys, names, strict=False))
+            warn_user(f"No key of the inputs names a parameter of the forward. They are passed in order: {pairs}.")
         if self.by_target and rows < _FEW_ROWS:
             warn_user(
                 f"y of {counted(rows, 'row')} holds only 0 and 1, so the network is taken for a classifier. Pass "
