@@ -170,7 +170,7 @@ class AttentionReader:
             raise InputError(
                 f"{method} reads the attention maps of a transformer, and {reason}", hint=_REMEDY, code="PG034"
             )
-        self.count, self.sizes = len(watch.seen), [seen.map.shape[-1] for seen in watch.seen]
+        self.sizes = [seen.map.shape[-1] for seen in watch.seen]
         numbers = sum(6 * seen.map.numel() for seen in watch.seen) + sum(row.numel() for row in rows)
         self.batch = batch_size(request, -(-numbers // len(rows[0])))
 
@@ -211,22 +211,17 @@ class AttentionReader:
     def read(self, part: slice) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Return the outputs asked for ``(b, targets)``, all maps, and the slopes towards each."""
         rows = copied_rows(self.subject, self.request.inputs, part)
-        if len(rows[0]) == 1 and self.subject.in_pairs:
-            rows = tuple(in_company(rows))
+        rows = tuple(in_company(rows)) if self.subject.in_pairs and len(rows[0]) == 1 else rows
         count, asked = len(rows[0]), part.stop - part.start
         with torch.inference_mode(mode=False), torch.enable_grad():
             outputs, watch = self._watched(rows, Watch(count))
-            if len(watch.seen) != self.count:
+            sizes = [seen.map.shape[-1] for seen in watch.seen]
+            if sizes != self.sizes:
+                several = f"{len(self.sizes)} attention maps for some rows and {len(sizes)} for others"
+                fewer = "attention maps of fewer tokens for some rows than for others"
                 raise InputError(
-                    f"The network computes {self.count} attention maps for some rows and {len(watch.seen)} for others",
+                    f"The network computes {several if len(sizes) != len(self.sizes) else fewer}",
                     hint="Choose method='integrated_gradients'",
-                    code="PG034",
-                )
-            if [seen.map.shape[-1] for seen in watch.seen] != self.sizes:
-                raise InputError(
-                    "The network attends to fewer tokens in some batches of rows than in others, as where it cuts rows "
-                    "to the longest one",
-                    hint="Choose method='integrated_gradients' or 'shapley'",
                     code="PG034",
                 )
             slopes = self._slopes(outputs, watch)

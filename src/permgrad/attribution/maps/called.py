@@ -355,24 +355,6 @@ def _rectified(call: Call, value: Tensor, heard: list[_Heard]) -> tuple[Call, Te
     return (current.call, current.value) if rectified and current is not None else (call, value)
 
 
-def _check_value(place: Place, value: Tensor, rows: int) -> None:
-    """Refuse a value that has no map for each row."""
-    if len(value) != place.copies * rows:
-        raise InputError(
-            f"A class activation map needs a value of all rows, got {tuple(value.shape)} from layer "
-            f"{place.call.layer!r} for {counted(rows, 'row')}: the network runs it on rows in pieces, or on others too",
-            hint="Choose method='integrated_gradients' or 'permutation'",
-            code="PG034",
-        )
-    if place.cells is None and value.ndim not in (3, 4, 5):
-        raise InputError(
-            "A class activation map needs a layer whose value is (rows, channels, height, width) or (rows, channels, "
-            f"length), got {tuple(value.shape)} from layer {place.call.layer!r} for {rows} rows",
-            hint="Pass layer= with the name of a convolution, or of a block whose values are tokens",
-            code="PG037",
-        )
-
-
 def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> InputError:
     subject: Any = request.subject
     names = subject.form.names  # what keeps the row's tokens follows the user's inputs
@@ -432,17 +414,10 @@ class CalledMaps:
 
     def read(self, part: slice) -> Read:
         """Return the maps, and their means over each player's positions. All channels of a pixel share its value."""
-        subject: Any = self.request.subject
-        rows = copied_rows(subject, self.request.inputs, part)
-        if len(rows[0]) > 1 or not subject.in_pairs:
-            return self._read(rows)
-        maps, large, images, values, outputs = self._read(tuple(in_company(rows)))
-        maps, large, images = ([one[:1] for one in each] for each in (maps, large, images))
-        return Read(maps, large, images, values[:1], outputs[:1])
-
-    def _read(self, rows: Tensors) -> Read:
         request, options, places = self.request, self.options, list(self._places.values())
         subject: Any = request.subject
+        rows, asked = copied_rows(subject, request.inputs, part), part.stop - part.start
+        rows = tuple(in_company(rows)) if subject.in_pairs and asked == 1 else rows
         listener = _Listener({place.call for place in places})
         with torch.inference_mode(mode=False), torch.enable_grad():
             with listening(dict(subject.module.named_modules()), listener):
@@ -454,15 +429,21 @@ class CalledMaps:
                         hint="Pass layer= with the name of a layer that it always calls",
                         code="PG037",
                     )
-                _check_value(place, listener.values[place.call], len(outputs))
+                value, count = listener.values[place.call], len(outputs)
+                if len(value) != place.copies * count or (place.cells is None and value.ndim not in (3, 4, 5)):
+                    raise InputError(
+                        "A class activation map needs a layer whose value is (rows, channels, height, width) or (rows, "
+                        f"channels, length), got {tuple(value.shape)} from layer {place.call.layer!r} for "
+                        f"{counted(count, 'row')}",
+                        hint="Pass layer= with the name of a convolution that sees all rows at once, or of a block "
+                        "whose values are tokens, or choose method='integrated_gradients'",
+                        code="PG037",
+                    )
             activations = [listener.values[place.call] for place in places]
             constant_sum = subject.sum_is_constant(request.output)
+            by_row = lambda one, number: places[number].by_row(one, len(outputs))  # noqa: E731
             gradients = output_gradients(
-                outputs,
-                request.targets,
-                activations,
-                constant_sum=constant_sum,
-                by_row=lambda one, number: places[number].by_row(one, len(outputs)),
+                outputs, request.targets, activations, constant_sum=constant_sum, by_row=by_row
             )
         maps, large, spread = [], [], []
         for (number, place), *pair in zip(self._places.items(), activations, gradients, strict=True):
@@ -478,7 +459,9 @@ class CalledMaps:
             spread.append(wide.flatten(0, 1))
         means = self._space.sums(spread)[:, self._owners] / self._sizes
         values = means.unflatten(0, (len(outputs), -1)).transpose(1, 2).cpu().numpy()
-        return Read(maps, large, [rows[number] for number in self._places], values, outputs.detach())
+        images = [rows[number] for number in self._places]
+        maps, large, images = ([one[:asked] for one in each] for each in (maps, large, images))
+        return Read(maps, large, images, values[:asked], outputs[:asked].detach())
 
     def facts(self) -> dict[str, Any]:
         """Return the layers, which inputs have no map, and how many maps are all zero."""

@@ -227,8 +227,8 @@ def _refuse_nonsense(explanation: Explanation, request: Request) -> None:
     rows = broken(np.isfinite(values)) if explanation.method in _BY_GRADIENT else np.arange(0)
     if len(rows):
         missing = not all(bool(torch.isfinite(one.sum(dtype=torch.float64))) for one in request.inputs)
-        cause = "inputs are missing" if missing else "a root or a power has no slope at 0"
-        advice = "Fill in missing inputs" if missing else "Add a small number under the root"
+        causes = ("a root or a power has no slope at 0", "Add a small number under the root")
+        cause, advice = ("inputs are missing", "Fill in missing inputs") if missing else causes
         raise InputError(
             f"{explanation.method} needs finite gradients, but {len(rows)} of {len(values)} rows have NaN or infinite "
             f"ones, for example because {cause}",

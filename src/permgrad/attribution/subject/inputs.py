@@ -259,7 +259,7 @@ def _ways_of_keys(parameters: Sequence[inspect.Parameter], keys: list[str], *, t
     return ways
 
 
-def _places_of(parameters: Sequence[inspect.Parameter], keys: Sequence[Any]) -> list[int | None]:
+def _places_of(parameters: Sequence[inspect.Parameter], keys: Any) -> list[int | None]:
     """Return the place of the parameter that each key names, in capitals or small letters, or None."""
     names = {each.name.casefold(): place for place, each in enumerate(parameters)}
     return [names.get(str(key).casefold()) for key in keys]
@@ -267,32 +267,30 @@ def _places_of(parameters: Sequence[inspect.Parameter], keys: Sequence[Any]) -> 
 
 def _in_order_of(parameters: Sequence[inspect.Parameter], inputs: Mapping[Any, Any]) -> Mapping[Any, Any]:
     """Return a dict whose keys name the forward's parameters but for capitals in the parameters' order."""
-    places = _places_of(parameters, [*inputs])
-    found = [place for place in places if place is not None]
-    if not found or len(parameters) < len(places) or {str(key) for key in inputs} & {each.name for each in parameters}:
+    places, names = _places_of(parameters, inputs), [each.name for each in parameters]
+    found = [(place, *item) for place, item in zip(places, inputs.items(), strict=True) if place is not None]
+    if len(names) < len(places) or {str(key) for key in inputs} & set(names):
         return inputs
-    if sorted(found) == list(range(len(places))):
-        return dict(sorted(inputs.items(), key=lambda item: found[[*inputs].index(item[0])]))
+    if sorted(place for place, *_ in found) == list(range(len(places))):
+        return {key: value for _, key, value in sorted(found, key=lambda each: each[0])}
     if any(place not in (None, number) for number, place in enumerate(places)):
         raise InputError(
             f"The keys of the inputs ({', '.join(map(str, inputs))}) are not the names of the forward's parameters "
-            f"({', '.join(each.name for each in parameters)})",
+            f"({', '.join(names)})",
             hint="Rename the keys, also in capitals and small letters",
             code="PG007",
         )
     return inputs
 
 
-def in_doubt(module: nn.Module, form: InputForm, tensors: Sequence[Tensor]) -> tuple[list[str], list[str]]:
-    """Return keys that name no parameter, passed in order though of one shape, and the parameters, or nothing."""
+def in_doubt(module: nn.Module, form: InputForm, tensors: Sequence[Tensor]) -> list[tuple[str, str]]:
+    """Return keys that name no parameter of the forward, with those they are passed as, if that could be confused."""
     names = [each for each in _parameters(module) if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
-    shapes = [tensor.shape[1:] for tensor in tensors]
-    if form.passing != "positions" or not isinstance(form.structure, dict) or len(set(shapes)) == len(shapes):
-        return [], []
-    keys = [str(key) for key in form.structure]
-    if len(names) < 2 or any(place is not None for place in _places_of(names, keys)):
-        return [], []
-    return keys, [each.name for each in names[: len(keys)]]
+    by_key = form.passing == "positions" and isinstance(form.structure, dict) and len(names) > 1
+    if not by_key or set(_places_of(names, form.structure)) != {None}:
+        return []
+    alike = len({tensor.shape[1:] for tensor in tensors}) < len(tensors)
+    return [(str(key), each.name) for key, each in zip(form.structure, names, strict=False)] if alike else []
 
 
 # ---- the user's structure --------------------------------------------------------------------------------------------

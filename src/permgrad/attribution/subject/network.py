@@ -159,7 +159,7 @@ class NetworkSubject(Subject):
         meanings = {place: "volume" for place, tensor in enumerate(self.inputs) if tensor.ndim == 5}
         rows = [tensor[:_LOOKED_AT] for tensor in self.inputs]
         # A table is a series only where a layer for series reads it, and its columns have no names.
-        series = any(isinstance(module, (nn.Conv1d, nn.RNNBase)) for module in self.module.modules())
+        series = any(isinstance(module, (nn.Conv1d, nn.RNNBase, nn.RNNCellBase)) for module in self.module.modules())
         tables = {place for place, leaf in enumerate(self.form.leaves) if leaf.columns is not None or not series}
         undecided = {
             place: one
@@ -185,9 +185,8 @@ class NetworkSubject(Subject):
                 f"The network returns several outputs. {self.picked!r} is explained. Pass head= to choose it or "
                 f"{listed(self._other_heads)}."
             )
-        keys, names = in_doubt(self.module, self.form, self.inputs)
-        if keys:
-            pairs = ", ".join(f"{key} as {name}" for key, name in zip(keys, names, strict=False))
+        if keys := in_doubt(self.module, self.form, self.inputs):
+            pairs = ", ".join(f"{key} as {name}" for key, name in keys)
             warn_user(f"No key of the inputs names a parameter of the forward. They are passed in order: {pairs}.")
         if self.by_target and rows < _FEW_ROWS:
             warn_user(
@@ -256,20 +255,12 @@ class NetworkSubject(Subject):
             except ForwardError as error:
                 if self._width is not None:
                     raise
-                first = first or self._of_all(self._cast(few), error)
+                first = first or error
         assert first is not None  # there is at least one attempt
+        # All first rows at once, as a user can repeat the call.
+        with contextlib.suppress(RuntimeError, MemoryError), torch.no_grad(), self.open():
+            self._called([tensor[:_PROBE_ROWS] for tensor in tensors])
         raise first
-
-    def _of_all(self, rows: Sequence[Tensor], error: ForwardError) -> ForwardError:
-        """Return what the network raises for the first rows together, which a user can repeat, or what it raised."""
-        try:
-            with torch.no_grad(), self.open():
-                self._called(rows)
-        except ForwardError as later:
-            return later
-        except (RuntimeError, MemoryError, InputError):
-            return error
-        return error
 
     def _ways_of_types(self, tensors: Sequence[Tensor]) -> list[Casts]:
         """Return the types that inputs may be meant in: whole numbers stay whole first, as an embedding needs them."""
@@ -303,10 +294,9 @@ class NetworkSubject(Subject):
             row = [tensor[:1] for tensor in (self.inputs if rows is None else rows)]
             with self.open(), as_written(self.module):
                 written = _WRITTEN if self.device.type == "cpu" else _WRITTEN_ACCELERATOR
-                bytes_ = bytes_per_row(self.forward, row)
-                if self.in_pairs:
-                    bytes_ = bytes_per_row(self.forward, in_company(row)) // 2
-                self._most_rows = max(1, written // max(bytes_, 1))
+                needed = bytes_per_row(self.forward, row)
+                needed = bytes_per_row(self.forward, in_company(row)) // 2 if self.in_pairs else needed
+                self._most_rows = max(1, written // max(needed, 1))
         return self._most_rows
 
     # ---- running it --------------------------------------------------------------------------------------------------

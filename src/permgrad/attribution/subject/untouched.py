@@ -72,20 +72,16 @@ def seeded(changes: Mapping[Hashable, Change] = MappingProxyType({})) -> Iterato
 
 def _ordinary(module: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
     """Put copies in the place of weights made in inference mode, which have no gradients. Return the weights."""
-    taken: list[tuple[nn.Module, str, Tensor]] = []
-    copies: dict[int, Tensor] = {}
-    for part in module.modules():
-        if isinstance(part, torch.jit.ScriptModule):
-            continue
-        named = [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]
-        taken += [(part, name, tensor) for name, tensor in named if tensor.is_inference()]
+    parts = [part for part in module.modules() if not isinstance(part, torch.jit.ScriptModule)]
+    of_parts = ((part, (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False))) for part in parts)
+    taken = [(part, name, one) for part, named in of_parts for name, one in named if one.is_inference()]
     with torch.inference_mode(mode=False), torch.no_grad():
-        for part, name, tensor in taken:
-            if id(tensor) not in copies:
-                copy = tensor.clone()
-                parameter = isinstance(tensor, nn.Parameter)
-                copies[id(tensor)] = nn.Parameter(copy, requires_grad=tensor.requires_grad) if parameter else copy
-            setattr(part, name, copies[id(tensor)])
+        copies = {id(one): one.clone() for _, _, one in taken}
+        for _, _, one in taken:
+            if isinstance(one, nn.Parameter):
+                copies[id(one)] = nn.Parameter(copies[id(one)].detach(), requires_grad=one.requires_grad)
+        for part, name, one in taken:
+            setattr(part, name, copies[id(one)])
     return taken
 
 
@@ -97,15 +93,10 @@ def _kept_network(module: nn.Module) -> Undo:
                 undone.callback(vars(part).pop, "forward", None)
         for part, name, tensor in _ordinary(module):
             undone.callback(setattr, part, name, tensor)
-        for parameter in module.parameters():
-            undone.callback(_trained, parameter, parameter.requires_grad)
+        for parameter in (one for one in module.parameters() if not one.is_inference()):
+            undone.callback(parameter.requires_grad_, parameter.requires_grad)
         undone.callback(_kept_numbers(module))
         return undone.pop_all().close
-
-
-def _trained(parameter: Tensor, wanted: bool) -> None:
-    if parameter.requires_grad != wanted:
-        parameter.requires_grad_(wanted)
 
 
 def _kept_numbers(module: nn.Module) -> Undo:

@@ -19,7 +19,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_flatten
 
 from permgrad.base.arrays import Indexes
-from permgrad.base.threads import Change, Undo, together
+from permgrad.base.threads import Change, together
 from permgrad.models.fast.image_chain import Box, BoxMatrix, ImageChain, Segment, Step, area
 from permgrad.models.fast.inference import FoldedNetwork, HeadEntry, TableEntry
 from permgrad.models.network.network import HybridNetwork
@@ -39,11 +39,10 @@ _KEPT_PRODUCTS, _KEPT_PLANS = 64, 256
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Put every submodule into eval mode for the body, and back into its own mode afterwards, also after an error."""
     parts = list(module.modules())
-    # A frozen module of TorchScript has no mode, and is not left with one.
-    modes: dict[Hashable, Change] = {
-        ("mode", id(part)): (part, "training") if hasattr(part, "training") else partial(_no_mode, part)
-        for part in parts
-    }
+    modes: dict[Hashable, Change] = {("mode", id(part)): (part, "training") for part in parts}
+    for part in parts:
+        if not hasattr(part, "training"):  # a frozen module of TorchScript, which is left without
+            modes["mode", id(part)] = partial(partial, vars(part).pop, "training", None)
     with together(modes):
         # Also where others have done so: a module may define its own eval.
         try:
@@ -52,11 +51,6 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
             for part in parts:
                 part.training = False
         yield
-
-
-def _no_mode(part: nn.Module) -> Undo:
-    """Return what takes a mode away again from a part that has none."""
-    return partial(vars(part).pop, "training", None)
 
 
 @dataclass(frozen=True)
