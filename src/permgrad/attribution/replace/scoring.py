@@ -136,7 +136,7 @@ def explain_scores(request: Request, method: str) -> Explanation:
     game = Game(request, lambda outputs, _rows, _base: request.subject.predicted(outputs), plays.fixed)
     judge = Judge(request, scorers, request.subject.predicted(game.back_end.outputs()))
     shape = (len(request.space), len(scorers), len(plays.names))
-    mean, std, effective = np.zeros(shape), np.zeros(shape), np.ones(shape)
+    mean, std, effective = np.zeros(shape), np.zeros(shape), np.ones((2, *shape))
     with Progress(len(plays.plays), f"{method}, scores", request.progress) as progress:
         for play in plays.plays:
             parts: list[Pairs] = []
@@ -153,7 +153,7 @@ def explain_scores(request: Request, method: str) -> Explanation:
             receivers, donors, changes = (np.concatenate(each) for each in zip(*parts, strict=True))
             for name, combine in zip(play.names, play.combine, strict=True):
                 place = request.space.names.index(name)
-                mean[place], std[place], effective[place] = judge.player((receivers, donors, changes), combine)
+                mean[place], std[place], effective[:, place] = judge.player((receivers, donors, changes), combine)
             progress.advance()
     judge.tell_of_undefined()
     low, high, p_values = interval(mean, std, effective, request.confidence)
@@ -237,11 +237,11 @@ class Judge:
             )
 
     def player(self, pairs: Pairs, combine: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return mean, standard error and effective number of rows of one player, ``(scorers, quantities)`` each."""
+        """Return mean, standard error ``(scorers, quantities)`` and effective number of rows ``(2, *)`` of one player."""
         if not pairs[2].any():
             # Nothing is scored: two equal scores of other numbers of rows may differ by rounding.
             shape = (len(self.scorers), len(combine))
-            return np.zeros(shape), np.zeros(shape), np.full(shape, float(self.groups.max() + 1))
+            return np.zeros(shape), np.zeros(shape), np.full((2, *shape), float(self.groups.max() + 1))
 
         def falls(rows: Integers, edits: Floats, *, left: bool) -> Floats:
             before = self._scores(self.base[rows], rows, left=True) if left else self.base_scores
@@ -288,7 +288,7 @@ class Judge:
                 both, freedom = variance(self.groups[receivers], of_donor, units=in_time)
                 return mean, np.sqrt(both), freedom + 1
             of_receivers, freedom = variance(self.groups[receivers], units=in_time)
-            of_donors, lent = np.zeros(shape), np.zeros(shape)
+            of_donors, lent = np.zeros(shape), np.zeros((2, *shape))
             count = int(self.donor_groups.max()) + 1
             # A background of one row is a fixed reference, as where there are no donors.
             if has_donor.any() and count > 1:
@@ -357,7 +357,7 @@ def jackknife_variance(left_out: Floats, units: RowUnits | None = None) -> tuple
     """
     count, shape = len(left_out), left_out.shape[1:]
     if count < FEWEST_UNITS:
-        return np.full(shape, np.nan), np.ones(shape)
+        return np.full(shape, np.nan), np.ones((2, *shape))
     scores = (left_out - left_out.mean(axis=0)).reshape(count, -1).T * (count - 1) / count
     variance, correction, freedom = spread(scores, np.ones(count), units)
-    return (variance * correction).reshape(shape), freedom.reshape(shape)
+    return (variance * correction).reshape(shape), freedom.reshape(2, *shape)

@@ -13,7 +13,7 @@ import torch
 
 from permgrad import __version__
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.ranks import freedom_of
+from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.explanation.statistics import RowUnits
 from permgrad.attribution.request.request import Request
 from permgrad.attribution.subject.finite import LARGEST
@@ -48,7 +48,8 @@ def build(
     """Return a method's explanation of the players of a request, with the facts that every explanation has."""
     subject, maps, freedom = request.subject, dict[str, Array](), np.inf
     if request.scope == "global" and request.units is not None:
-        freedom = freedom_of(values, fields.get("std"), fields.get("high"), request.confidence)
+        widths = fields.get("high", np.full(values.shape, np.nan)) - values
+        freedom = float(freedoms_of(widths, fields.get("std", widths), request.confidence).min(initial=np.inf))
     about: dict[str, Any] = {
         "seed": request.seed,
         "n_repeats": request.n_repeats,
@@ -198,6 +199,8 @@ def _tell_of_unused(request: Request, explanation: Explanation) -> None:
     """Warn about inputs whose values are all exactly 0, with their names."""
     modality = np.array(explanation.modality, dtype=object)
     moved = (np.nan_to_num(explanation.values, nan=1.0) != 0).any(axis=-1)
+    if explanation.scope == "global" and explanation.std is not None:
+        moved |= (explanation.std > 0).any(axis=-1)  # an effect that no pair showed
     used = set(modality[moved.any(axis=0) if explanation.scope == "local" else moved])
     unused = [name for name in dict.fromkeys(explanation.modality) if name not in used]
     if unused:

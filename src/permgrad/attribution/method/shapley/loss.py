@@ -162,7 +162,9 @@ class _Walks:
         correlation = shared_errors(len(mean), [0], lambda group: unit_scores(self.moments, group))
         draws = np.minimum(self._of_samples(walks), std**2) if walks > 1 else np.zeros_like(mean)
         shared = None if correlation is None else correlation[0]
-        return Estimates(mean, std, draws, np.full(len(mean), max(walks, 1.0)), shared, float(count.min()) - 1)
+        return Estimates(
+            mean, std, draws, np.full(len(mean), max(walks, 1.0)), shared, float(count.max(axis=0).min()) - 1
+        )
 
     def _of_samples(self, walks: int) -> Floats:
         """Return the part of each variance that comes from samples."""
