@@ -27,7 +27,7 @@ from permgrad.attribution.explanation.statistics import (
     too_few,
     two_parts,
 )
-from permgrad.base.arrays import Array, Floats
+from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.errors import InputError
 from permgrad.base.significance import NORMAL_95
 
@@ -44,7 +44,7 @@ class PairMoments:
     classes: int  # number of classes of receivers (1 where there are none)
     quantities: int  # number of effects kept side by side (for example total, tabular, image, interaction)
     units: RowUnits | None = None  # which receivers depend on each other (None: none)
-    possible: float = 0.0  # size of effects that may be where none was seen (0: the output cannot change)
+    possible: float | Floats = 0.0  # size of effects that may be where none was seen (0: the output cannot change)
 
     def __post_init__(self) -> None:
         self.receiver_sum = np.zeros((self.quantities, self.receivers))
@@ -139,8 +139,8 @@ class PairMoments:
         square_sum = self.square_sum[chosen].sum(axis=0)
         quiet = self.is_quiet(group)
         if too_few(weight, self.units):
-            std = 0.0 if quiet and not self.possible else np.nan
-            return mean, np.full(self.quantities, std), np.ones((2, self.quantities))
+            certain = quiet & (np.asarray(self.possible) == 0)
+            return mean, np.where(certain, 0.0, np.nan), np.ones((2, self.quantities))
         by_receiver = received - mean[:, None] * weight
         by_donor = self.donor_sum[chosen].sum(axis=0) - mean[:, None] * self.donor_weight[chosen].sum(axis=0)
         cross, squares = self.square_cross[chosen].sum(axis=0), self.weight_squares[chosen].sum()
@@ -150,24 +150,24 @@ class PairMoments:
             score, correction, freedom = spread(by_receiver + by_donor, weight, self.units)
             # The difference can be too small, even negative, in small samples. A tenth of the pair noise is the floor.
             variance = np.maximum(score - noise, 0.1 * noise) * correction
-            return mean, self._error(np.sqrt(variance) / total, freedom, quiet=quiet), freedom + 1
+            return mean, self._error(np.sqrt(variance) / total, freedom, quiet), freedom + 1
         of_receivers, correction, freedom = spread(by_receiver, weight, self.units)
         # The donors are a separate sample.
         squares = (by_donor**2).sum(axis=1)
         of_donors = np.maximum(squares * self.donors / max(self.donors - 1, 1) - noise, 0.0)
         lent = freedom_of_ends(squares, (by_donor**3).sum(axis=1), (by_donor**4).sum(axis=1), self.donors) + 1
         variance, effective = two_parts(of_receivers * correction, freedom + 1, of_donors, lent)
-        return mean, self._error(np.sqrt(variance) / total, freedom, quiet=quiet), effective
+        return mean, self._error(np.sqrt(variance) / total, freedom, quiet), effective
 
-    def is_quiet(self, group: int | None = None) -> bool:
-        """Return whether no pair has an effect, of all rows or of one class of receivers."""
+    def is_quiet(self, group: int | None = None) -> Booleans:
+        """Return of which quantities no pair has an effect, ``(quantities,)``, of all rows or of one class."""
         member = slice(None) if group is None else self.receiver_class == group
         chosen = slice(None) if group is None else slice(group, group + 1)
-        return not self.square_sum[chosen].any() and not self.receiver_sum[:, member].any()
+        return np.logical_not(self.square_sum[chosen].any(axis=0) | self.receiver_sum[:, member].any(axis=1))
 
-    def _error(self, std: Floats, freedom: Floats, *, quiet: bool) -> Floats:
+    def _error(self, std: Floats, freedom: Floats, quiet: Booleans) -> Floats:
         """Return standard errors. Where no pair has an effect, 95 % intervals end where the rule of three says."""
-        return np.full_like(std, 3 / NORMAL_95 * self.possible / (freedom.min() + 1)) if quiet else std
+        return np.where(quiet, 3 / NORMAL_95 * self.possible / (freedom.min(axis=0) + 1), std)
 
 
 def row_scores(moments: PairMoments, group: int | None) -> Floats:
