@@ -98,7 +98,7 @@ def _values(seen: Floats, draw: np.random.Generator, *, wide: bool) -> Floats:
     values, finite = draw.choice(seen, 2 * _ROWS), seen[np.isfinite(seen)]
     if not wide or not len(finite):
         return values
-    low, high = finite.min(), finite.max()
-    further = draw.uniform(2 * low - high, 2 * high - low, 2 * _ROWS)
+    low, span = finite.min(), np.ptp(finite)
+    further = draw.uniform(low - 3 * span, low + 4 * span, 2 * _ROWS)
     further = np.rint(further) if (finite == np.rint(finite)).all() else further
     return np.where(draw.random(2 * _ROWS) < 0.5, values, further)
