@@ -1,4 +1,4 @@
-"""Rows that depend on each other: groups and times of ``pg.explain``, who lends to whom, and what is said of few rows."""
+"""Rows that depend on each other: groups and times of ``pg.explain``, who lends to whom, what is said of few rows."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_what_is_wrong_is_said():
 
 
 def test_single_rows_keep_their_groups(tmp_path):
-    table, y, code = ward()
+    table, _, code = ward()
     local = pg.explain(Named(), table, scope="local", row_groups=code, random_state=0, progress=False)
     again = pg.Explanation.load(local.save(tmp_path / "why")).to_global()
     off = np.abs(local.values[:, :, 0]).reshape(40, 4, 2).mean(axis=1)
@@ -255,20 +255,20 @@ def test_ends_on_the_side_of_a_long_tail_are_wider_and_called_rough():
     def model(rows):
         return np.asarray(rows, float) @ [1.0, 1.0]
 
-    rows, y = heavy(10_000, 300_000)
+    rows, _ = heavy(10_000, 300_000)
     other = np.random.default_rng(1).permutation(len(rows))
     # Of squared errors around a true sum, replacing x by x' costs (x − x')².
     truth = np.mean((rows[:, 0] - rows[other, 0]) ** 2)
     inside, usual, rough = 0, 0, 0
-    for seed in range(150):
+    for seed in range(90):
         found = pg.explain(model, *heavy(seed, 100), task="regression", n_repeats=3, random_state=seed, progress=False)
         inside += found.low[0, 0] <= truth <= found.high[0, 0]
         usual += abs(found.values[0, 0] - truth) <= stats.t(99).ppf(0.975) * found.std[0, 0]
         rough += "rough for x0" in found.summary()
         assert found.low[0, 0] == pytest.approx(found.values[0, 0] - stats.t(99).ppf(0.975) * found.std[0, 0])
-    assert usual < 0.82 * 150, "the case is not trivial"
-    assert inside > usual + 8
-    assert rough > 120
+    assert usual < 0.82 * 90, "the case is not trivial"
+    assert inside > usual + 5
+    assert rough > 70
     even = pg.explain(model, *shops(0, [1] * 400)[:2], task="regression", random_state=0, progress=False)
     assert "rough" not in even.summary()
 
