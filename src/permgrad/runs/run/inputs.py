@@ -30,6 +30,7 @@ from permgrad.data.read.reading import Reading, Written, missing_said
 from permgrad.data.read.table import is_parquet_folder, read_written, unused_codes
 from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.read.written_numbers import unit_said, units_said
+from permgrad.data.splitting import dependence_of
 from permgrad.data.types.column_notes import as_groups, duplicates_said, fused_columns, fused_said, several_ways_said
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.duplicates import same_columns
@@ -227,6 +228,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
             numbers=table.index.to_numpy(dtype=np.int64),
             table=tables[part],
             identifiers=table[[name for name in request.identifier if name in table.columns]],
+            dependence=dependence_of(table, group, request.time),
         )
         for part, table in rows.tables.items()
     }
@@ -347,7 +349,7 @@ def _match(
     Refuse files that lack one of them, and cells that cannot be encoded with the types of the training rows.
     """
     needed = [*columns.names, *request.images, target]
-    optional = [*request.identifier, *([] if group is None else [group])]
+    optional = [*request.identifier, *(name for name in (group, request.time) if name is not None)]
     trained = set(rows.tables["train"].columns)
     for part, table in rows.files.items():
         wanted = [*needed, *(name for name in optional if name in table.columns and name not in needed)]
