@@ -280,7 +280,7 @@ def _estimated(bits: Floats, left_out: Floats, names: list[str], confidence: flo
     total, totals = unbiased.sum(), left_out.sum(axis=1, keepdims=True)
     if total > 0 and totals.min() > 0:
         share = unbiased / total
-        std = np.sqrt(jackknife_variance(left_out / totals))
+        std = np.sqrt(jackknife_variance(left_out / totals)[0])
         low, high = interval(share, std, size, confidence)[:2]
         frame["share"], frame["ci_low"], frame["ci_high"] = share, np.clip(low, 0, 1), np.clip(high, 0, 1)
     return frame

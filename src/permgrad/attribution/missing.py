@@ -22,7 +22,7 @@ from permgrad.attribution.replace.scoring import Judge, deal_groups, resolve_sco
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments, NoMethod
 from permgrad.attribution.request.reading import build_request
-from permgrad.attribution.request.result import loss_unit
+from permgrad.attribution.request.result import independent_facts, loss_unit
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_names
 from permgrad.base.errors import InputError, listed
@@ -189,6 +189,8 @@ def missing(
     background: Any = None,
     loss: Any = "auto",
     sample_weight: npt.ArrayLike | None = None,
+    row_groups: Any = None,
+    row_time: Any = None,
     confidence: float = 0.95,
     n_repeats: int = 10,
     batch_size: int | Literal["auto"] = "auto",
@@ -214,6 +216,8 @@ def missing(
         background: rows that donors are drawn from, in the form of ``inputs``. Default as for ``pg.explain``.
         loss: loss computed for each row. ``"auto"`` is the model's own.
         sample_weight: weights of the rows, ``(rows,)``.
+        row_groups: which rows depend on each other, as for ``pg.explain``.
+        row_time: the time of each row, as for ``pg.explain``.
         confidence: confidence level of the intervals.
         n_repeats: donors per row.
         batch_size: rows per forward. ``"auto"`` fits the cache.
@@ -245,10 +249,11 @@ def missing(
     scorers = None if scoring is None else resolve_scorers(scoring)
     arguments = Arguments(
         model, inputs, y, level="feature" if groups else "modality", groups=groups, background=background, loss=loss,
-        sample_weight=sample_weight, confidence=confidence, n_repeats=n_repeats, batch_size=batch_size,
+        sample_weight=sample_weight, row_groups=row_groups, row_time=row_time,
+        confidence=confidence, n_repeats=n_repeats, batch_size=batch_size,
         random_state=random_state, progress=progress, options=options,
     )  # fmt: skip
-    tell_of_other_order(inputs, y=y, sample_weight=sample_weight)
+    tell_of_other_order(inputs, y=y, sample_weight=sample_weight, row_groups=row_groups, row_time=row_time)
     with sparing(), full_float32():
         request = build_request(arguments, NoMethod(), "missing")
         always = [name for name in held if name in request.space.groups or name in request.space.modality]
@@ -305,7 +310,8 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
     pairs = count * request.n_repeats * base.shape[1]
     size = len(absent) if judge is None else max(1, _KEPT // pairs)
     # Mean, standard error and effective number of rows of the model itself, ``(3, measures, 1)``, then of subsets.
-    parts = [np.array(mean_over_rows(base[:, 0], request.sample_weight), dtype=np.float64)[:, None, None]]
+    own = mean_over_rows(base[:, 0], request.sample_weight, request.units)
+    parts = [np.array(own, dtype=np.float64)[:, None, None]]
     if judge is not None:
         nobody = np.full(count, NO_DONOR, dtype=np.int64)
         unchanged = judge.scores((np.arange(count), nobody, np.zeros((count, 1, base.shape[1] - 1))))
@@ -334,6 +340,7 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
         "n_repeats": request.n_repeats,
         "confidence": request.confidence,
         "rows": count,
+        **independent_facts(request.units),
         "background": {"kind": request.background_kind, "rows": len(request.donors[0])},
         "task": request.subject.task,
         **facts,
@@ -386,7 +393,7 @@ def _some_subsets(game: Game, judge: Judge | None, base: Floats, absent: Boolean
     """Return mean, standard error and effective number of rows of some subsets, ``(3, measures, subsets)``."""
     request, subsets = game.request, len(absent)
     play = Play("modalities", ("subsets",), np.arange(absent.shape[1]), absent[..., None], np.eye(subsets)[None])
-    moments = PairMoments(request.count, game.back_end.donors, game.back_end.shared, 1, subsets)
+    moments = PairMoments(request.count, game.back_end.donors, game.back_end.shared, 1, subsets, request.units)
     kept: list[tuple[Integers, Integers, Floats]] = []
 
     def collect(_name: str, rows: Integers, donors: Integers, effects: Floats) -> None:

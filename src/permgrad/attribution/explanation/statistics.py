@@ -2,26 +2,131 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.base.arrays import Floats
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.significance import t_quantile, t_two_sided
 
+#: Fewer independent rows, groups or times than this have no standard error and no interval.
+FEWEST_UNITS = 4
+#: Waves along time for the square root of the number of times, at most, and for each stretch of related times.
+_MOST_WAVES, _WAVES = 1.2, 0.7
 
-def mean_over_rows(values: Floats, weights: npt.ArrayLike | None = None) -> tuple[Floats, Floats, float]:
-    """Return the mean over rows, its standard error and the effective number of rows (Kish 1965)."""
+
+@dataclass(frozen=True)
+class RowUnits:
+    """Which rows depend on each other: those of one group or, ``timed``, neighbours in time.
+
+    ``codes`` has the number of each row's group or time, ``(rows,)``, from 0. Times are numbered in their order.
+    """
+
+    codes: Integers
+    timed: bool = False
+
+    @cached_property
+    def count(self) -> int:
+        """Number of groups or times."""
+        return int(self.codes.max(initial=-1)) + 1
+
+    def take(self, rows: Integers | slice, *, timed: bool | None = None) -> RowUnits:
+        """Return the units of some rows, numbered anew."""
+        codes = np.unique(self.codes[rows], return_inverse=True)[1]
+        return RowUnits(codes, self.timed if timed is None else timed)
+
+    def sums(self, scores: Floats) -> Floats:
+        """Return sums of scores ``(quantities, rows)`` within each unit, ``(quantities, units)``."""
+        return np.stack([np.bincount(self.codes, row, self.count) for row in scores])
+
+    def independent(self, scores: Floats) -> Floats:
+        """Return parts of scores ``(players, rows or more)`` that are independent: sums of groups, or waves."""
+        rows = len(self.codes)
+        parts = self.sums(scores[:, :rows])
+        if self.timed:
+            parts = _waves(parts)[:, : max(FEWEST_UNITS, int(_MOST_WAVES * self.count**0.5))]
+        return np.concatenate([parts, scores[:, rows:]], axis=1)
+
+
+def _waves(series: Floats) -> Floats:
+    """Return sums of ``(series, times)`` along cosine waves of mean square 1, the longest first."""
+    from scipy import fft
+
+    return np.asarray(fft.dct(series, axis=1)[:, 1:]) / 2**0.5
+
+
+def _related_times(series: Floats) -> int:
+    """Return over how many times a series ``(times,)`` of mean 0 is related to itself (Geyer 1992)."""
+    spectrum = np.abs(np.fft.rfft(series, 2 * len(series))) ** 2
+    along = np.fft.irfft(spectrum)[: len(series) // 2]
+    pairs = along[1:-1:2] + along[2::2]
+    return 1 + 2 * int(np.argmin(np.append(pairs > 0, False)))
+
+
+def kurtosis_freedom(squares: Floats, fourths: Floats, size: npt.ArrayLike) -> Floats:
+    """Return the degrees of freedom of sums of squares of ``size`` numbers, at most ``size - 1``.
+
+    The variance of a variance grows with the kurtosis of the numbers: where few carry the sum, there are few degrees.
+    """
+    size = np.asarray(size, dtype=np.float64)
+    kurtosis = np.divide(size * fourths, squares**2, out=np.ones_like(squares), where=squares > 0)
+    return np.minimum(2 * size / np.maximum(kurtosis - 1, 1e-9), np.maximum(size - 1, 1.0))
+
+
+def spread(scores: Floats, weight: Floats, units: RowUnits | None = None) -> tuple[Floats, float, Floats]:
+    """Return the variance of the sums of scores ``(quantities, rows)`` of mean 0, and its degrees of freedom.
+
+    The second number corrects the variance for the estimated mean. ``weight`` is that of the rows. Squares are summed
+    over rows, or over groups, each by its share of the weight (Bell & McCaffrey 2002). Along time, they are those of a
+    few slow waves (Lazarus, Lewis, Stock & Watson 2018), the fewer the longer scores are related to themselves.
+    """
+    if units is not None and units.timed:
+        series = units.sums(scores)
+        most = min(max(FEWEST_UNITS, int(_MOST_WAVES * units.count**0.5)), units.count - 1)
+        counts = [min(max(round(_WAVES * units.count / _related_times(row)), FEWEST_UNITS), most) for row in series]
+        parts = [wave[:count] for wave, count in zip(_waves(series), counts, strict=True)]
+        return np.array([(part**2).mean() for part in parts]), 1.0, np.array(counts, dtype=np.float64)
+    correction = 1.0
+    if units is None:
+        size = weight.sum() ** 2 / (weight**2).sum()
+        correction = size / (size - 1)
+    else:
+        scores, weight = units.sums(scores), units.sums(weight[None])[0]
+        share = weight / weight.sum()
+        size = 1 / (share**2).sum()
+        scores = scores / np.sqrt(np.maximum(1 - share, 0.5 / len(share)))
+    squares = (scores**2).sum(axis=1)
+    return squares, correction, kurtosis_freedom(squares, (scores**4).sum(axis=1), size)
+
+
+def mean_over_rows(
+    values: Floats, weights: npt.ArrayLike | None = None, units: RowUnits | None = None
+) -> tuple[Floats, Floats, Floats]:
+    """Return the mean over rows ``(rows, *)``, its standard error and the effective number of rows.
+
+    That is 1 more than the degrees of freedom. With fewer than four rows or ``units``, there is no error.
+    """
     weight = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
     total = float(weight.sum())
     if total <= 0:
         missing = np.full(values.shape[1:], np.nan)
-        return missing, missing.copy(), 0.0
-    size = total**2 / float((weight**2).sum())
-    mean = np.tensordot(weight, values, axes=1) / total
-    if size <= 1:
-        return mean, np.full(mean.shape, np.nan), size
+        return missing, missing.copy(), missing * 0
+    mean = np.asarray(np.tensordot(weight, values, axes=1) / total)
+    if too_few(weight, units):
+        return mean, np.full(mean.shape, np.nan), np.zeros(mean.shape)
     off = (values - mean) * weight.reshape(-1, *[1] * (values.ndim - 1))
-    return mean, np.sqrt((off**2).sum(axis=0) * size / (size - 1)) / total, size
+    variance, correction, freedom = spread(off.reshape(len(off), -1).T, weight, units)
+    std = np.sqrt(variance * correction) / total
+    return mean, std.reshape(mean.shape), (freedom + 1).reshape(mean.shape)
+
+
+def too_few(weight: Floats, units: RowUnits | None = None) -> bool:
+    """Return whether rows of these weights are fewer than four, or belong to fewer than four units."""
+    used = np.flatnonzero(weight > 0)
+    count = len(used) if units is None else len(np.unique(units.codes[used]))
+    return bool(count < FEWEST_UNITS or weight.sum() ** 2 <= (1 + 1e-9) * (weight**2).sum())
 
 
 def interval(mean: Floats, std: Floats, count: npt.ArrayLike, confidence: float) -> tuple[Floats, Floats, Floats]:
@@ -38,11 +143,14 @@ def interval(mean: Floats, std: Floats, count: npt.ArrayLike, confidence: float)
     return mean - width, mean + width, p_values
 
 
-def two_parts(of_receivers: Floats, size: float, of_donors: Floats, donors: float) -> tuple[Floats, Floats]:
+def two_parts(
+    of_receivers: Floats, size: npt.ArrayLike, of_donors: Floats, donors: npt.ArrayLike
+) -> tuple[Floats, Floats]:
     """Add the variances of two independent samples, with Satterthwaite's (1946) effective number of rows."""
     variance = of_receivers + of_donors
     share = np.divide(of_donors, variance, out=np.zeros_like(variance), where=variance > 0)
-    freedom = 1 / ((1 - share) ** 2 / max(size - 1, 1) + share**2 / max(donors - 1, 1))
+    first, other = (np.maximum(np.asarray(each, dtype=np.float64) - 1, 1.0) for each in (size, donors))
+    freedom = 1 / ((1 - share) ** 2 / first + share**2 / other)
     return variance, freedom + 1
 
 

@@ -184,7 +184,7 @@ class MomentCollector:
         request, back_end = self.game.request, self.game.back_end
         if player not in self.moments:
             sizes = (request.count, back_end.donors, back_end.shared, self.class_count, self.quantities)
-            self.moments[player] = PairMoments(*sizes)
+            self.moments[player] = PairMoments(*sizes, request.units)
         classes = None if self.classes is None else self.classes[rows]
         weights = None if request.sample_weight is None else request.sample_weight[rows]
         self.moments[player].add(rows, donors, effects[:, :, 0], classes=classes, weights=weights)

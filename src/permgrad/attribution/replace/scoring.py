@@ -17,7 +17,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.statistics import interval, two_parts
+from permgrad.attribution.explanation.statistics import FEWEST_UNITS, RowUnits, interval, spread, two_parts
 from permgrad.attribution.replace.game import Game
 from permgrad.attribution.replace.plays import loss_game
 from permgrad.attribution.request import Request
@@ -186,7 +186,7 @@ class Judge:
             self.truth, strata = self.classes[truth], truth
         elif subject.task == "multilabel":
             self.truth = self.truth.astype(np.int64)
-        self.groups = deal_groups(len(base), request.seed, "rows", strata)
+        self.groups = deal_groups(len(base), request.seed, "rows", strata, request.units)
         self.donor_groups = self.groups
         if not request.shared:
             self.donor_groups = deal_groups(len(request.donors[0]), request.seed, "background")
@@ -259,7 +259,10 @@ class Judge:
         return np.stack([self._scores(base + one, rows, left=left) for one in edits.swapaxes(0, 1)], axis=1)
 
     def _estimate(self, pairs: Pairs, statistic: Callable[..., Floats]) -> tuple[Floats, Floats, Floats]:
-        """Return a statistic of pairs, ``(scorers, quantities)``, its standard error and effective number of rows."""
+        """Return a statistic of pairs, ``(scorers, quantities)``, its standard error and effective number of rows.
+
+        That number is 1 more than the degrees of freedom of the jackknife.
+        """
         receivers, donors, changes = pairs
         groups = int(self.groups.max()) + 1
         mean = statistic(receivers, changes, left=False)
@@ -267,28 +270,33 @@ class Judge:
         has_donor = donors >= 0
         of_donor = np.where(has_donor, self.donor_groups[np.maximum(donors, 0)], -1)
 
-        def variance(*memberships: Integers) -> Floats:
-            """Return the jackknife's variance over groups of pairs, ``(scorers, quantities)``."""
+        units = self.request.units
+        in_time = RowUnits(np.arange(groups), timed=True) if units is not None and units.timed else None
+
+        def variance(*memberships: Integers, units: RowUnits | None = None) -> tuple[Floats, Floats]:
+            """Return the jackknife's variance over groups of pairs, ``(scorers, quantities)``, and its freedom."""
             left_out = []
             for group in range(max(int(membership.max()) for membership in memberships) + 1):
                 stays = np.logical_and.reduce([membership != group for membership in memberships])
                 left_out.append(statistic(receivers[stays], changes[stays], left=True))
-            return jackknife_variance(np.stack(left_out))
+            return jackknife_variance(np.stack(left_out), units)
 
         # The score of all rows has already shown its warnings.
         with warning_filters, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if self.request.shared:
-                return mean, np.sqrt(variance(self.groups[receivers], of_donor)), np.full(shape, float(groups))
-            of_receivers = variance(self.groups[receivers])
-            of_donors = np.zeros(shape)
+                both, freedom = variance(self.groups[receivers], of_donor, units=in_time)
+                return mean, np.sqrt(both), freedom + 1
+            of_receivers, freedom = variance(self.groups[receivers], units=in_time)
+            of_donors, lent = np.zeros(shape), np.zeros(shape)
             count = int(self.donor_groups.max()) + 1
             # A background of one row is a fixed reference, as where there are no donors.
             if has_donor.any() and count > 1:
                 at_random = np.full(len(donors), -1, dtype=np.int64)
                 at_random[has_donor] = deal_groups(int(has_donor.sum()), self.request.seed, "pairs")
-                of_donors = np.maximum(variance(of_donor) - variance(at_random), 0.0)
-        total, effective = two_parts(of_receivers, groups, of_donors, count)
+                of_donors, lent = variance(of_donor)
+                of_donors = np.maximum(of_donors - variance(at_random)[0], 0.0)
+        total, effective = two_parts(of_receivers, freedom + 1, of_donors, lent + 1)
         return mean, np.sqrt(total), effective
 
 
@@ -300,8 +308,22 @@ class Judge:
 # scores are undefined without it.
 
 
-def deal_groups(rows: int, seed: int, purpose: str, classes: npt.NDArray[np.integer] | None = None) -> Integers:
-    """Return the group of each row, ``(rows,)``: ``min(20, rows)`` groups whose sizes differ by 1 at most."""
+def deal_groups(
+    rows: int,
+    seed: int,
+    purpose: str,
+    classes: npt.NDArray[np.integer] | None = None,
+    units: RowUnits | None = None,
+) -> Integers:
+    """Return the group of each row, ``(rows,)``: ``min(20, rows)`` groups whose sizes differ by 1 at most.
+
+    ``units`` are dealt whole, and times in their order.
+    """
+    if units is not None:
+        count = min(MOST_GROUPS, units.count)
+        in_order = np.arange(units.count) * count // units.count
+        dealt = in_order if units.timed else deal_groups(units.count, seed, purpose)
+        return np.asarray(dealt[units.codes])
     order = generator(seed, "jackknife", purpose).permutation(rows)
     groups = np.empty(rows, dtype=np.int64)
     groups[order] = np.arange(rows) % max(min(MOST_GROUPS, rows), 1)
@@ -328,10 +350,14 @@ def _spread_classes(groups: Integers, classes: npt.NDArray[np.integer], order: I
             groups[[row, other]] = groups[[other, row]]
 
 
-def jackknife_variance(left_out: Floats) -> Floats:
+def jackknife_variance(left_out: Floats, units: RowUnits | None = None) -> tuple[Floats, Floats]:
     """Return the variance of a statistic, ``(*)``, from its values without each group, ``(groups, *)``.
 
-    NaN where one of them is undefined.
+    Then its degrees of freedom. Both are NaN where one of the values is undefined, and with fewer than four groups.
     """
-    count = len(left_out)
-    return (count - 1) / count * ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0)
+    count, shape = len(left_out), left_out.shape[1:]
+    if count < FEWEST_UNITS:
+        return np.full(shape, np.nan), np.ones(shape)
+    scores = (left_out - left_out.mean(axis=0)).reshape(count, -1).T * (count - 1) / count
+    variance, correction, freedom = spread(scores, np.ones(count), units)
+    return (variance * correction).reshape(shape), freedom.reshape(shape)

@@ -13,12 +13,27 @@ import torch
 
 from permgrad import __version__
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.ranks import freedom_of
+from permgrad.attribution.explanation.statistics import RowUnits
 from permgrad.attribution.request.request import Request
 from permgrad.attribution.subject.finite import LARGEST
 from permgrad.base.arrays import Array, Booleans, Floats, Indexes
 from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.late import pd
 from permgrad.models.losses import OtherLoss
+
+
+def independent_facts(units: RowUnits | None, freedom: float = np.inf) -> dict[str, Any]:
+    """Return how many groups or times are behind the intervals, as a fact of an explanation, if rows have any.
+
+    For times also the longest stretch over which some effect is related to itself, from the degrees of freedom.
+    """
+    if units is None:
+        return {}
+    facts: dict[str, Any] = {"by": "row_time" if units.timed else "row_groups", "count": units.count}
+    if units.timed and 0 < freedom < np.inf:
+        facts["related_times"] = max(1, round(units.count / freedom))
+    return {"independent": facts}
 
 
 def build(
@@ -31,7 +46,9 @@ def build(
     **fields: Any,
 ) -> Explanation:
     """Return a method's explanation of the players of a request, with the facts that every explanation has."""
-    subject, maps = request.subject, dict[str, Array]()
+    subject, maps, freedom = request.subject, dict[str, Array](), np.inf
+    if request.scope == "global" and request.units is not None:
+        freedom = freedom_of(values, fields.get("std"), fields.get("high"), request.confidence)
     about: dict[str, Any] = {
         "seed": request.seed,
         "n_repeats": request.n_repeats,
@@ -40,6 +57,7 @@ def build(
         "sampling": request.sampling,
         "confidence": request.confidence,
         "task": subject.task,
+        **independent_facts(request.units, freedom),
     }
     if request.positive is not None:
         about["positive"] = request.positive
@@ -54,6 +72,8 @@ def build(
         if request.sample_weight is not None:
             # Summaries over the rows use them.
             about["sample_weight"] = request.sample_weight.tolist()
+        if request.units is not None:
+            about[about["independent"]["by"]] = request.units.codes.tolist()
         named = {"unit": output_unit(request), "output": request.output, "output_columns": subject.count}
         facts = {"quantity": "", **named, **facts}
         fields.setdefault("feature_values", shown_values(request))
