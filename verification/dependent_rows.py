@@ -1,8 +1,8 @@
 """How often a run says "clearly" of tables of pure noise whose rows depend on each other.
 
-``--split-group``: 40 patients with 10 rows, and 20 with 25. Columns and target are constant within a patient, or vary in
-part. ``--time``: 300 rows of autoregressive series (0.8, 0.95). Nothing is related to anything. At most 2 of 20 tables
-may be spoken of with certainty. Exit 1 otherwise.
+``--split-group``: 40 patients with 10 rows, and 20 with 25. Columns and target are constant within a patient, or vary
+in part. ``--time``: 300 rows of autoregressive series (0.8, 0.95). Nothing is related to anything. At most 2 of 20
+tables may be spoken of with certainty. Exit 1 otherwise.
 
     python verification/dependent_rows.py [tables]
 """
@@ -69,9 +69,14 @@ def certain(table: pd.DataFrame, *options: str) -> list[str]:
         path, out = Path(folder) / "table.csv", Path(folder) / "out"
         table.to_csv(path, index=False)
         command = [sys.executable, "-m", "permgrad", "run", str(path), "--target", "y", "--preset", "fast"]
-        done = subprocess.run([*command, "--out", str(out), *options], capture_output=True, text=True, check=True)  # noqa: S603
+        done = subprocess.run([*command, "--out", str(out), *options], capture_output=True, text=True, check=True)
         lines = done.stdout.splitlines() + (out / "report.md").read_text(encoding="utf-8").splitlines()
-    return [one for line in dict.fromkeys(lines) for one in [line.strip()] if CERTAIN.search(one) and not NOTHING.search(one)]
+    return [
+        one
+        for line in dict.fromkeys(lines)
+        for one in [line.strip()]
+        if CERTAIN.search(one) and not NOTHING.search(one)
+    ]
 
 
 def main(tables: int) -> int:

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.significance import NORMAL_95, t_quantile, t_two_sided
 
 #: Autocorrelations are added up as far as so many times their sum reaches.
@@ -42,6 +42,14 @@ class Dependence:
     groups: Integers | None = None
     time: Floats | None = None
     name: str = ""
+
+    @property
+    def argument(self) -> tuple[str, Array]:
+        """The argument of ``permgrad.explain`` that says so, and its values."""
+        if self.groups is not None:
+            return "row_groups", self.groups
+        assert self.time is not None
+        return "row_time", self.time
 
     @property
     def count(self) -> int | None:
