@@ -21,6 +21,10 @@ from permgrad.base.significance import NORMAL_95, t_quantile, t_two_sided
 _WINDOW = 4
 #: With fewer independent groups, or as many independent rows, a difference is not tested.
 FEWEST_GROUPS = 5
+#: Rows, and values of a column, that are needed to see that rows depend on each other. Such values by chance.
+_FEWEST_SEEN, _FEWEST_VALUES, _CHANCE = 30, 20, 0.002
+#: Levels that a table may be sorted by.
+_FEW_LEVELS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,14 +81,17 @@ class Dependence:
             return cls(time=np.concatenate([first.time, second.time]), name=first.name)
         return None
 
-    def correlation(self, values: Floats) -> float:
-        """Return the correlation of ``(rows, *)`` values within groups, or from one row to the next, at least 0."""
+    def correlation(self, values: Floats, means: int = 1) -> float:
+        """Return the correlation of ``(rows, *)`` values within groups, or from one row to the next, at least 0.
+
+        ``means``: of how many parts of the rows the mean was taken off.
+        """
         table = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
         table = table - table.mean(axis=0)
         if len(table) < 3 or not (whole := float((table**2).sum())):
             return 0.0
         if self.groups is None:
-            return _in_time(table[self._order], whole)
+            return _in_time(table[self._order], whole, means)
         codes = np.unique(self.groups, return_inverse=True)[1]
         sizes = np.bincount(codes)
         if len(sizes) < 2:
@@ -150,13 +157,69 @@ def _products(table: Floats) -> Floats:
     return np.asarray(np.fft.irfft(powers.sum(axis=1), size)[: len(table)])
 
 
-def _in_time(table: Floats, whole: float) -> float:
+def _in_time(table: Floats, whole: float, means: int) -> float:
     """Return the correlation from row to row, whose powers add up to as much as the autocorrelations of the rows."""
     rows = len(table)
     related = _products(table) / whole
     # As the mean of the rows is taken off, a first autocorrelation is too small by about this (Marriott & Pope 1954).
-    first = related[1] + (1 + 4 * related[1]) / rows
+    first = related[1] + means * (1 + 4 * related[1]) / rows
     total = 2 * np.cumsum(related) - 1
     reach = np.flatnonzero(np.arange(rows) >= _WINDOW * total)
     time = max(float(total[reach[0] if len(reach) else -1]), 1.0)
     return float(np.clip(max(first, (time - 1) / (time + 1)), 0, 1 - 1 / rows))
+
+
+# ---- what can be seen of it ------------------------------------------------------------------------------------------
+def neighbours_alike(values: Floats, least: float = 0.1, tests: int = 1) -> float | None:
+    """Return the correlation of ``(rows, *)`` values from row to row, if it is at least so large and no chance.
+
+    ``tests``: how many such values are looked at. In 500 tables of independent rows, about one has such values.
+    """
+    table = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+    table = table - table.mean(axis=0)
+    whole = float((table**2).sum())
+    if len(table) < _FEWEST_SEEN or not whole:
+        return None
+    if table.shape[1] == 1:
+        # By ranks, so that a single large value decides nothing.
+        places = np.unique(table[:, 0], return_inverse=True)[1]
+        counts = np.bincount(places)
+        table = (np.cumsum(counts) - counts / 2)[places][:, None]
+        table = table - table.mean(axis=0)
+        whole = float((table**2).sum())
+    related = float((table[1:] * table[:-1]).sum()) / whole
+    from scipy import special  # as in significance
+
+    limit = -special.ndtri(_CHANCE / tests) / np.sqrt(len(table))
+    return related if related >= max(least, limit) else None
+
+
+def in_blocks(column: Array) -> bool:
+    """Return whether rows are sorted by a column, or by its few levels: then neighbours are alike in any case."""
+    different = np.flatnonzero(column[1:] != column[:-1])
+    if not len(different):
+        return False
+    few = len(different) + 1 == len(np.unique(column)) <= _FEW_LEVELS
+    steps = np.diff(column[np.append(different, different[-1] + 1)]) if column.dtype.kind in "fiub" else np.zeros(1)
+    return bool(few or (steps > 0).all() or (steps < 0).all())
+
+
+def is_clock(column: Array) -> bool:
+    """Return whether a sorted column is the time of a series: mostly different values, of which most are one apart."""
+    steps = np.diff(np.unique(column)) if column.dtype.kind in "fiu" else np.zeros(0)
+    return bool(2 * len(steps) >= len(column) - 1 and 2 * np.sum(np.isclose(steps, np.median(steps))) >= len(steps))
+
+
+def repeated_rows(columns: Array) -> int:
+    """Return how many rows ``(rows, columns)`` equal an earlier one, if their values are too many for chance.
+
+    Those are rows that agree in all other columns wherever they agree in the two with the most values.
+    """
+    codes = np.stack([np.unique(column, return_inverse=True)[1] for column in columns.T], axis=1)
+    counts = codes.max(axis=0, initial=0) + 1
+    order = np.argsort(-counts, kind="stable")
+    key, others = np.split(order, [2 if len(order) > 3 else 1])
+    if counts[key[0]] < _FEWEST_VALUES or not (counts[others] > 2).any():
+        return 0
+    repeated, by_key = (len(codes) - len(np.unique(codes[:, places], axis=0)) for places in (order, key))
+    return repeated if repeated >= max(5, 0.01 * len(codes), 0.9 * by_key) else 0

@@ -169,5 +169,5 @@ def _design(dependence: Dependence, values: Floats, count: int) -> Floats:
     """Return the design effects of both sides, from how values ``(rows, *)`` are related within a side."""
     sides = np.arange(len(values)) < count
     centred = values - np.where(sides[:, None], values[sides].mean(axis=0), values[~sides].mean(axis=0))
-    related = dependence.correlation(centred)
+    related = dependence.correlation(centred, means=2)
     return np.array([dependence.design(side.astype(np.float64), related)[0] for side in (sides, ~sides)])
