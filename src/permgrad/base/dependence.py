@@ -205,9 +205,13 @@ def in_blocks(column: Array) -> bool:
 
 
 def is_clock(column: Array) -> bool:
-    """Return whether a sorted column is the time of a series: mostly different values, of which most are one apart."""
-    steps = np.diff(np.unique(column)) if column.dtype.kind in "fiu" else np.zeros(0)
-    return bool(2 * len(steps) >= len(column) - 1 and 2 * np.sum(np.isclose(steps, np.median(steps))) >= len(steps))
+    """Return whether a sorted column counts time: mostly different values, most steps equal, or whole and dense."""
+    values = np.unique(column) if column.dtype.kind in "fiu" else np.zeros(0)
+    steps = np.diff(values)
+    if 2 * len(values) < len(column) or not len(steps):
+        return False
+    dense = values[-1] - values[0] <= 10 * len(column) and bool((values == np.round(values)).all())
+    return bool(dense or 2 * np.sum(np.isclose(steps, np.median(steps))) >= len(steps))
 
 
 def repeated_rows(columns: Array) -> int:

@@ -13,6 +13,7 @@ from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import COVERAGE
 from permgrad.assess.sections.thresholds import cuts
 from permgrad.assess.work import Work
+from permgrad.attribution.request.unsaid import tell_of_signs
 from permgrad.base.files import plain
 from permgrad.data.types.positive import find_positive
 from permgrad.evaluation.intervals import score_intervals
@@ -40,6 +41,10 @@ def scores(work: Work) -> None:
         named = zip(model.classes, model.labels, strict=True)
         positive = next((label for name, label in named if name == model.positive), None)
         metrics |= {"positive": plain(positive), "never_predicted": missed}
+    if test.dependence is None and (np.diff(test.numbers) < 0).any():  # what is explained warns of rows in their order
+        order, table = np.argsort(test.numbers), test.table
+        columns = None if table is None else table.select_dtypes("number").fillna(0).to_numpy(dtype=np.float64)[order]
+        tell_of_signs(columns, predicted.codes[order], predicted.guess[order])
     guesses: dict[str, npt.NDArray[Any]] = {}
     with work.budget.clock.whole.part("baselines"):
         metrics["baselines"] = {} if work.fit_others is None else work.fit_others(guesses)

@@ -25,20 +25,24 @@ _FIX = (
 def tell_of_dependence(request: Request, outputs: Tensor, scores: Floats | None = None) -> None:
     """Warn once where rows seem to depend on each other and nobody said so. ``scores``: effects ``(players, rows)``."""
     if request.units is None and request.y is not None and request.scope == "global":
-        truth = np.asarray(request.y)
         guess = np.asarray(request.subject.predicted(outputs), dtype=np.float64)
-        if words := signs(_columns(request), truth, residuals(truth, guess), scores):
-            warn_user(f"{words}, so they may depend on each other. {_FIX}")
+        tell_of_signs(_columns(request), np.asarray(request.y), guess, scores)
 
 
-def residuals(truth: Array, guess: Floats) -> Floats | None:
+def tell_of_signs(columns: Array | None, truth: Array, guess: Floats, scores: Floats | None = None) -> None:
+    """Warn of signs in the columns of numbers, targets, predictions and effects of rows in the order of their table."""
+    if words := _signs(columns, truth, _residuals(truth, guess), scores):
+        warn_user(f"{words}, so they may depend on each other. {_FIX}")
+
+
+def _residuals(truth: Array, guess: Floats) -> Floats | None:
     """Return truth minus predictions ``(rows, *)``, of classes minus probabilities, or None if they do not fit."""
     if truth.ndim == 1 and guess.ndim == 2 and guess.shape[1] > 1:
         return np.asarray((truth[:, None] == np.arange(guess.shape[1])) - guess, dtype=np.float64)
     return np.asarray(truth - guess.reshape(truth.shape)) if truth.size == guess.size else None
 
 
-def signs(columns: Array | None, truth: Array, left: Floats | None, scores: Floats | None = None) -> str:
+def _signs(columns: Array | None, truth: Array, left: Floats | None, scores: Floats | None) -> str:
     """Say what shows that rows, in the order of the table, depend on each other, or nothing."""
     table = truth.reshape(len(truth), -1)
     table = table if columns is None else np.column_stack([columns, table])
