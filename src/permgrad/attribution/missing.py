@@ -23,6 +23,7 @@ from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments, NoMethod
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.result import independent_facts, loss_unit
+from permgrad.attribution.request.unsaid import tell_of_dependence
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_names
 from permgrad.base.errors import InputError, listed
@@ -305,6 +306,7 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
 
     game = Game(request, value, joint=True)
     outputs = game.back_end.outputs()
+    tell_of_dependence(request, outputs)
     base = value(outputs, slice(0, count), outputs)
     judge = None if scorers is None else Judge(request, scorers, base[:, 1:])
     pairs = count * request.n_repeats * base.shape[1]

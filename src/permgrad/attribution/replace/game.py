@@ -29,6 +29,7 @@ from permgrad.attribution.replace.top import TopLooks, doubled, estimates_of, lo
 from permgrad.attribution.replace.unseen import Unseen
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.result import build, by_quantity, loss_unit, shown_outputs
+from permgrad.attribution.request.unsaid import tell_of_dependence
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
 from permgrad.models.losses import FITS, OtherLoss, find_loss
@@ -255,6 +256,7 @@ def _played(request: Request, plays: Plays, label: str) -> Played:
         losses = game.value(outputs, slice(0, request.count), outputs)[:, 0]
         model_loss = float(np.average(losses, weights=request.sample_weight))
     names_of_outputs = ("all", *request.subject.class_names)
+    tell_of_dependence(request, outputs, scores_of(list(collector.moments), collector.moments, None))
     return Played(collector.moments, game, names_of_outputs, repeats, model_rows, scale, looks, model_loss)
 
 

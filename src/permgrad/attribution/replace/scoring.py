@@ -24,6 +24,7 @@ from permgrad.attribution.replace.plays import loss_game
 from permgrad.attribution.replace.unseen import Unseen
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.result import build, by_quantity
+from permgrad.attribution.request.unsaid import tell_of_dependence
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, listed, shown, warn_user
@@ -137,7 +138,9 @@ def explain_scores(request: Request, method: str) -> Explanation:
     assert chosen is not None, "every method that takes scores is a loss game"
     request, plays = chosen.game(request)
     game = Game(request, lambda outputs, _rows, _base: request.subject.predicted(outputs), plays.fixed)
-    judge = Judge(request, scorers, request.subject.predicted(game.back_end.outputs()))
+    outputs = game.back_end.outputs()
+    tell_of_dependence(request, outputs)
+    judge = Judge(request, scorers, request.subject.predicted(outputs))
     unseen = Unseen(request, game.back_end.outputs, game.value)
     shape = (len(request.space), len(scorers), len(plays.names))
     mean, std, effective = np.zeros(shape), np.zeros(shape), np.ones((2, *shape))
