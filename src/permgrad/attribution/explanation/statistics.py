@@ -82,12 +82,15 @@ def freedom_of_ends(squares: Floats, cubes: Floats, fourths: Floats, size: npt.A
     return np.stack([np.where(cubes < 0, longer, usual), np.where(cubes < 0, usual, longer)])
 
 
-def spread(scores: Floats, weight: Floats, units: RowUnits | None = None) -> tuple[Floats, float, Floats]:
+def spread(
+    scores: Floats, weight: Floats, units: RowUnits | None = None, *, lends: bool = False
+) -> tuple[Floats, float, Floats]:
     """Return the variance of the sums of scores ``(quantities, rows)`` of mean 0, and degrees of freedom ``(2, *)``.
 
     These are for both ends of intervals (``freedom_of_ends``). The second number corrects the variance for the
     estimated mean. ``weight`` is that of the rows. Squares are summed over rows, or over groups, each by its share of
-    the weight (Bell & McCaffrey 2002). Along time, they are those of a few slow waves (Lazarus, Lewis, Stock & Watson
+    the weight (Bell & McCaffrey 2002). If rows also lend, leaving a group out changes both roles (Efron & Stein 1981):
+    its share then counts three times. Along time, they are those of a few slow waves (Lazarus, Lewis, Stock & Watson
     2018), the fewer the longer scores are related to themselves.
     """
     if units is not None and units.timed:
@@ -104,7 +107,7 @@ def spread(scores: Floats, weight: Floats, units: RowUnits | None = None) -> tup
         scores, weight = units.sums(scores), units.sums(weight[None])[0]
         share = weight / weight.sum()
         size = 1 / (share**2).sum()
-        scores = scores / np.sqrt(np.maximum(1 - share, 0.5 / len(share)))
+        scores = scores / np.sqrt(np.maximum(1 - share, 0.5 / len(share)) ** (3 if lends else 1))
     squares = (scores**2).sum(axis=1)
     return squares, correction, freedom_of_ends(squares, (scores**3).sum(axis=1), (scores**4).sum(axis=1), size)
 

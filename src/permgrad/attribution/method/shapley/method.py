@@ -178,6 +178,11 @@ def choose_references(request: Request, wanted: int | None) -> Integers:
     background = len(request.donors[0])
     if wanted is None:
         wanted = background if request.background_kind == "given" else _REFERENCES_LOCAL
+    weights = request.sample_weight
+    if request.shared and weights is not None and (weights != weights[0]).any():
+        # Evenly along the weights, so that heavy rows occur more often.
+        along = np.cumsum(weights)
+        return np.searchsorted(along, (np.arange(wanted) + 0.5) / wanted * along[-1]).astype(np.int64)
     if wanted >= background:
         return np.arange(background, dtype=np.int64)
     return np.sort(generator(request.seed, "references").permutation(background)[:wanted]).astype(np.int64)
