@@ -94,6 +94,8 @@ class Foreign(EvaluatedModel):
             options["background"] = self.rows.take(np.sort(drawn)).inputs
         if subject.task != "regression":
             options["output_kind"] = self.options.get("output_kind", subject.kind)
+        if getattr(subject, "columns", ()) and subject.task == "classification":
+            options["class_names"] = self.classes  # targets tell whether a returned frame names classes
         return super().attribute(rows, tolerance=tolerance, **options)
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:

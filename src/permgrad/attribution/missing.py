@@ -311,13 +311,13 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
     judge = None if scorers is None else Judge(request, scorers, base[:, 1:])
     pairs = count * request.n_repeats * base.shape[1]
     size = len(absent) if judge is None else max(1, _KEPT // pairs)
-    # Mean, standard error and effective number of rows of the model itself, ``(3, measures, 1)``, then of subsets.
+    # Mean, standard error and effective number of rows of the model itself, ``(4, measures, 1)``, then of subsets.
     own = mean_over_rows(base[:, 0], request.sample_weight, request.units)
-    parts = [np.array(own, dtype=np.float64)[:, None, None]]
+    parts = [np.array([*own[:2], *own[2]], dtype=np.float64)[:, None, None]]
     if judge is not None:
         nobody = np.full(count, NO_DONOR, dtype=np.int64)
         unchanged = judge.scores((np.arange(count), nobody, np.zeros((count, 1, base.shape[1] - 1))))
-        parts = [np.concatenate([*parts, np.stack(unchanged)], axis=1)]
+        parts = [np.concatenate([*parts, _stacked(unchanged)], axis=1)]
     alone = _one_and_others(request)
     work = -(-(len(absent) - 1) // size) + len(alone)
     with Progress(count * request.n_repeats * work, "missing", request.progress) as progress:
@@ -328,10 +328,10 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
         sources = _sources(game, outputs, alone, progress) if alone else None
     if judge is not None:
         judge.tell_of_undefined()
-    estimates = np.concatenate(parts, axis=2)  # (mean | std | size, measures, subsets)
+    estimates = np.concatenate(parts, axis=2)  # (mean | std | size of both ends, measures, subsets)
     measures = {
-        name: np.stack([mean, std, *interval(mean, std, effective, request.confidence)[:2]])
-        for name, (mean, std, effective) in zip(("loss", *(scorers or ())), estimates.swapaxes(0, 1), strict=True)
+        name: np.stack([mean, std, *interval(mean, std, np.stack(sizes), request.confidence)[:2]])
+        for name, (mean, std, *sizes) in zip(("loss", *(scorers or ())), estimates.swapaxes(0, 1), strict=True)
     }
     facts = request.subject.facts
     about = {
@@ -392,7 +392,7 @@ def _sources(game: Game, outputs: Tensor, alone: dict[str, Booleans], progress: 
 
 
 def _some_subsets(game: Game, judge: Judge | None, base: Floats, absent: Booleans, progress: Progress) -> Floats:
-    """Return mean, standard error and effective number of rows of some subsets, ``(3, measures, subsets)``."""
+    """Return mean, standard error and effective number of rows of some subsets, ``(4, measures, subsets)``."""
     request, subsets = game.request, len(absent)
     play = Play("modalities", ("subsets",), np.arange(absent.shape[1]), absent[..., None], np.eye(subsets)[None])
     moments = PairMoments(request.count, game.back_end.donors, game.back_end.shared, 1, subsets, request.units)
@@ -406,8 +406,13 @@ def _some_subsets(game: Game, judge: Judge | None, base: Floats, absent: Boolean
             kept.append((rows, donors, effects[:, :, 1:]))
 
     game.play([play], range(request.n_repeats), collect, progress)
-    losses = np.stack(moments.estimate())[:, None]
+    losses = _stacked(moments.estimate())[:, None]
     if judge is None:
         return losses
     rows, donors, changes = (np.concatenate(each) for each in zip(*kept, strict=True))
-    return np.concatenate([losses, np.stack(judge.scores((rows, donors, changes)))], axis=1)
+    return np.concatenate([losses, _stacked(judge.scores((rows, donors, changes)))], axis=1)
+
+
+def _stacked(estimate: tuple[Floats, Floats, Floats]) -> Floats:
+    """Return mean, standard error and the effective number of rows of both ends, ``(4, *)``."""
+    return np.stack([*estimate[:2], *estimate[2]])

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.attribution.explanation.orders import sizes_of
+from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS
 from permgrad.attribution.replace.top import top_words
-from permgrad.base.errors import counted
+from permgrad.base.errors import counted, listed
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages.choices import as_global, largest, pick_output
 from permgrad.pages.ranks import FEWEST_ROWS, order_words, shown_ranks, training_words
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Up to so many rows, intervals are said to be rough.
 ROUGH = 20
+#: Below so many degrees of freedom at an end of the interval, few rows carry an effect.
+FEW_CARRY = 5.0
 
 
 class RankedLine(NamedTuple):
@@ -239,10 +242,24 @@ def circumstances(explanation: Explanation) -> str:
             parts.append(f"The draws do not fit {counted(len(unfit), 'feature')}: do not trust their p-values")
     has_intervals = explanation.low is not None and np.isfinite(explanation.low).any()
     if explanation.scope == "global" and has_intervals and not _too_few(explanation):
-        rough = ", rough with so few rows" if _rows(explanation) <= ROUGH else ""
-        parts.append(f"Intervals: {confidence_words(explanation)}{rough}")
+        parts.append(f"Intervals: {confidence_words(explanation)}{rough_words(explanation)}")
         parts.append(units_words(explanation.meta))
     return " ".join(f"{part}." for part in parts if part)
+
+
+def rough_words(explanation: Explanation) -> str:
+    """Say that intervals are rough, with few rows or where few rows carry an effect, or nothing."""
+    if _rows(explanation) <= ROUGH:
+        return ", rough with so few rows"
+    low, high = explanation.ci()
+    if explanation.std is None:
+        return ""
+    widths = np.fmax(high - explanation.values, explanation.values - low)[:, 0]
+    freedom = freedoms_of(widths, explanation.std[:, 0], float(explanation.meta.get("confidence", 0.95)))
+    carried = [explanation.names[place] for place in np.flatnonzero(freedom < FEW_CARRY)]
+    if not carried:
+        return ""
+    return f", rough for {listed([shorten(name, 40) for name in carried], 3)} (few rows carry the effect)"
 
 
 def units_words(meta: Mapping[str, object]) -> str:

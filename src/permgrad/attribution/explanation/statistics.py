@@ -15,6 +15,8 @@ from permgrad.base.significance import t_quantile, t_two_sided
 FEWEST_UNITS = 4
 #: Waves along time for the square root of the number of times, at most, and for each stretch of related times.
 _MOST_WAVES, _WAVES = 1.2, 0.7
+#: Degrees of freedom where a single row carries a sum.
+_LEAST_FREEDOM = 1.5
 
 
 @dataclass(frozen=True)
@@ -65,29 +67,35 @@ def _related_times(series: Floats) -> int:
     return 1 + 2 * int(np.argmin(np.append(pairs > 0, False)))
 
 
-def kurtosis_freedom(squares: Floats, fourths: Floats, size: npt.ArrayLike) -> Floats:
-    """Return the degrees of freedom of sums of squares of ``size`` numbers, at most ``size - 1``.
+def freedom_of_ends(squares: Floats, cubes: Floats, fourths: Floats, size: npt.ArrayLike) -> Floats:
+    """Return the degrees of freedom of the low and the high end of intervals, ``(2, quantities)``.
 
-    The variance of a variance grows with the kurtosis of the numbers: where few carry the sum, there are few degrees.
+    The arguments are sums of powers of ``size`` scores of mean 0. Where few scores carry the sums, their spread and the
+    estimate are small together, so that too many intervals end before the truth on the side of the long tail. There
+    the degrees fall with the kurtosis: three times as fast as the variance of a variance says, because few scores
+    show too little of a tail. Ends on the other side, and p-values, are as usual.
     """
     size = np.asarray(size, dtype=np.float64)
-    kurtosis = np.divide(size * fourths, squares**2, out=np.ones_like(squares), where=squares > 0)
-    return np.minimum(2 * size / np.maximum(kurtosis - 1, 1e-9), np.maximum(size - 1, 1.0))
+    usual = np.broadcast_to(np.maximum(size - 1, 1.0), squares.shape)
+    kurtosis = np.divide(size * fourths, squares**2, out=np.full_like(squares, 3.0), where=squares > 0)
+    longer = np.minimum(np.maximum(size / (1 + 3 * np.maximum(kurtosis - 3, 0.0)), _LEAST_FREEDOM), usual)
+    return np.stack([np.where(cubes < 0, longer, usual), np.where(cubes < 0, usual, longer)])
 
 
 def spread(scores: Floats, weight: Floats, units: RowUnits | None = None) -> tuple[Floats, float, Floats]:
-    """Return the variance of the sums of scores ``(quantities, rows)`` of mean 0, and its degrees of freedom.
+    """Return the variance of the sums of scores ``(quantities, rows)`` of mean 0, and degrees of freedom ``(2, *)``.
 
-    The second number corrects the variance for the estimated mean. ``weight`` is that of the rows. Squares are summed
-    over rows, or over groups, each by its share of the weight (Bell & McCaffrey 2002). Along time, they are those of a
-    few slow waves (Lazarus, Lewis, Stock & Watson 2018), the fewer the longer scores are related to themselves.
+    These are for both ends of intervals (``freedom_of_ends``). The second number corrects the variance for the
+    estimated mean. ``weight`` is that of the rows. Squares are summed over rows, or over groups, each by its share of
+    the weight (Bell & McCaffrey 2002). Along time, they are those of a few slow waves (Lazarus, Lewis, Stock & Watson
+    2018), the fewer the longer scores are related to themselves.
     """
     if units is not None and units.timed:
         series = units.sums(scores)
         most = min(max(FEWEST_UNITS, int(_MOST_WAVES * units.count**0.5)), units.count - 1)
         counts = [min(max(round(_WAVES * units.count / _related_times(row)), FEWEST_UNITS), most) for row in series]
         parts = [wave[:count] for wave, count in zip(_waves(series), counts, strict=True)]
-        return np.array([(part**2).mean() for part in parts]), 1.0, np.array(counts, dtype=np.float64)
+        return np.array([(part**2).mean() for part in parts]), 1.0, np.array([counts, counts], dtype=np.float64)
     correction = 1.0
     if units is None:
         size = weight.sum() ** 2 / (weight**2).sum()
@@ -98,28 +106,29 @@ def spread(scores: Floats, weight: Floats, units: RowUnits | None = None) -> tup
         size = 1 / (share**2).sum()
         scores = scores / np.sqrt(np.maximum(1 - share, 0.5 / len(share)))
     squares = (scores**2).sum(axis=1)
-    return squares, correction, kurtosis_freedom(squares, (scores**4).sum(axis=1), size)
+    return squares, correction, freedom_of_ends(squares, (scores**3).sum(axis=1), (scores**4).sum(axis=1), size)
 
 
 def mean_over_rows(
     values: Floats, weights: npt.ArrayLike | None = None, units: RowUnits | None = None
 ) -> tuple[Floats, Floats, Floats]:
-    """Return the mean over rows ``(rows, *)``, its standard error and the effective number of rows.
+    """Return the mean over rows ``(rows, *)``, its standard error and the effective number of rows ``(2, *)``.
 
-    That is 1 more than the degrees of freedom. With fewer than four rows or ``units``, there is no error.
+    That is 1 more than the degrees of freedom of both ends of intervals. With fewer than four rows or ``units``, there
+    is no error.
     """
     weight = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
     total = float(weight.sum())
     if total <= 0:
         missing = np.full(values.shape[1:], np.nan)
-        return missing, missing.copy(), missing * 0
+        return missing, missing.copy(), np.zeros((2, *missing.shape))
     mean = np.asarray(np.tensordot(weight, values, axes=1) / total)
     if too_few(weight, units):
-        return mean, np.full(mean.shape, np.nan), np.zeros(mean.shape)
+        return mean, np.full(mean.shape, np.nan), np.ones((2, *mean.shape))
     off = (values - mean) * weight.reshape(-1, *[1] * (values.ndim - 1))
     variance, correction, freedom = spread(off.reshape(len(off), -1).T, weight, units)
     std = np.sqrt(variance * correction) / total
-    return mean, std.reshape(mean.shape), (freedom + 1).reshape(mean.shape)
+    return mean, std.reshape(mean.shape), (freedom + 1).reshape(2, *mean.shape)
 
 
 def too_few(weight: Floats, units: RowUnits | None = None) -> bool:
@@ -132,15 +141,16 @@ def too_few(weight: Floats, units: RowUnits | None = None) -> bool:
 def interval(mean: Floats, std: Floats, count: npt.ArrayLike, confidence: float) -> tuple[Floats, Floats, Floats]:
     """Return both ends of the confidence interval and the two-sided p-value that agrees with it.
 
-    Student's t with ``count − 1`` degrees of freedom, ``count`` being the effective number of rows. A mean of exactly 0
-    with standard error 0 gets p = 1.
+    Student's t with ``count − 1`` degrees of freedom, ``count`` being the effective number of rows, or that of the low
+    and of the high end, ``(2, *)``. A mean of exactly 0 with standard error 0 gets p = 1.
     """
     freedom = np.maximum(np.asarray(count, dtype=np.float64) - 1, 1.0)
-    width = t_quantile(0.5 + confidence / 2, freedom) * std
+    first, last = freedom if freedom.ndim > np.ndim(mean) else (freedom, freedom)
+    low, high = (t_quantile(0.5 + confidence / 2, each) * std for each in (first, last))
     with np.errstate(divide="ignore", invalid="ignore"):
-        p_values = t_two_sided(mean / std, freedom)
+        p_values = t_two_sided(mean / std, np.where(mean < 0, last, first))
     p_values = np.where((std == 0) & (mean == 0), 1.0, p_values)
-    return mean - width, mean + width, p_values
+    return mean - low, mean + high, p_values
 
 
 def two_parts(

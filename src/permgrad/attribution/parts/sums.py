@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from permgrad.attribution.explanation.statistics import FEWEST_UNITS, kurtosis_freedom, two_parts
+from permgrad.attribution.explanation.statistics import FEWEST_UNITS, freedom_of_ends, two_parts
 from permgrad.attribution.replace.game import scale_of_shares
 from permgrad.attribution.replace.moments import PairMoments
 from permgrad.base.arrays import Array, Floats, Integers
@@ -88,22 +88,22 @@ class SummedMoments:
         weight, quantities = float(one["weight"]), self.total.shape[1]
         if weight <= 0:
             missing = np.full(quantities, np.nan)
-            return missing, missing.copy(), np.zeros(quantities)
+            return missing, missing.copy(), np.ones((2, quantities))
         size = weight**2 / float(one["weight_squares"])
         mean: Floats = one["total"] / weight
         if one["count"] < FEWEST_UNITS or size <= 1 + 1e-9:
             zero = (one["square_sum"] == 0) & (one["nonzero"] == 0)
-            return mean, np.where(zero, 0.0, np.nan), np.ones(quantities)
+            return mean, np.where(zero, 0.0, np.nan), np.ones((2, quantities))
         about = self.about(np.broadcast_to(mean, self.total.shape))
-        spread, fourths = about.spread[chosen].sum(axis=0), about.powers[chosen, :, 0].sum(axis=0)
+        spread, powers = about.spread[chosen].sum(axis=0), about.powers[chosen].sum(axis=0)
         by_donor = one["donor_sum"] - mean[:, None] * one["donor_weight"]
         noise = np.maximum(one["square_sum"] - 2 * mean * one["square_cross"] + mean**2 * one["pair_weights"], 0.0)
         of_receivers = np.maximum(spread, 0.0) * size / (size - 1)
         donors = by_donor.shape[1]
         squares = (by_donor**2).sum(axis=1)
         of_donors = np.maximum(squares * donors / max(donors - 1, 1) - noise, 0.0)
-        lent = kurtosis_freedom(squares, (by_donor**4).sum(axis=1), donors) + 1
-        received = kurtosis_freedom(np.maximum(spread, 0.0), np.maximum(fourths, 0.0), size) + 1
+        lent = freedom_of_ends(squares, (by_donor**3).sum(axis=1), (by_donor**4).sum(axis=1), donors) + 1
+        received = freedom_of_ends(np.maximum(spread, 0.0), powers[:, 1], np.maximum(powers[:, 0], 0.0), size) + 1
         variance, effective = two_parts(of_receivers, received, of_donors, lent)
         return mean, np.sqrt(variance) / weight, effective
 

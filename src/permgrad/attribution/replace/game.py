@@ -26,6 +26,7 @@ from permgrad.attribution.replace.engine import Replacement
 from permgrad.attribution.replace.moments import Estimable, PairMoments, estimated, scores_of
 from permgrad.attribution.replace.plays import Effects, Play, Plays, Value
 from permgrad.attribution.replace.top import TopLooks, doubled, estimates_of, looks_of, tell_of_top
+from permgrad.attribution.replace.unseen import Unseen
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.result import build, by_quantity, loss_unit, shown_outputs
 from permgrad.attribution.request.unsaid import tell_of_dependence
@@ -212,8 +213,15 @@ def play_losses(request: Request, plays: Plays, label: str) -> Played:
     widths decide, never the size or the sign of an effect, so that intervals keep their coverage. With ``ensure_top``
     rounds end when the order is certain (``TopLooks``).
     """
-    if request.engine is not None:
-        return request.engine(request, plays, label)
+    played = _played(request, plays, label) if request.engine is None else request.engine(request, plays, label)
+    unseen = Unseen(request, played.game.back_end.outputs, played.game.value)
+    for name, moments in played.moments.items():
+        unseen.tell(name, moments)
+    return played
+
+
+def _played(request: Request, plays: Plays, label: str) -> Played:
+    """Play the loss game in this process, in one piece."""
     tolerance: Any = request.options.get("tolerance")
     scale = loss_scale(request)
     game = Game(request, loss_value(request), plays.fixed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS, RowUnits, interval, spread, two_parts
 from permgrad.attribution.replace.game import Game
 from permgrad.attribution.replace.plays import loss_game
+from permgrad.attribution.replace.unseen import Unseen
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.result import build, by_quantity
 from permgrad.attribution.request.unsaid import tell_of_dependence
@@ -28,6 +30,7 @@ from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, listed, shown, warn_user
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator
+from permgrad.base.significance import NORMAL_95
 from permgrad.base.threads import warning_filters
 from permgrad.models.losses import OtherLoss
 
@@ -138,8 +141,9 @@ def explain_scores(request: Request, method: str) -> Explanation:
     outputs = game.back_end.outputs()
     tell_of_dependence(request, outputs)
     judge = Judge(request, scorers, request.subject.predicted(outputs))
+    unseen = Unseen(request, game.back_end.outputs, game.value)
     shape = (len(request.space), len(scorers), len(plays.names))
-    mean, std, effective = np.zeros(shape), np.zeros(shape), np.ones(shape)
+    mean, std, effective = np.zeros(shape), np.zeros(shape), np.ones((2, *shape))
     with Progress(len(plays.plays), f"{method}, scores", request.progress) as progress:
         for play in plays.plays:
             parts: list[Pairs] = []
@@ -156,7 +160,9 @@ def explain_scores(request: Request, method: str) -> Explanation:
             receivers, donors, changes = (np.concatenate(each) for each in zip(*parts, strict=True))
             for name, combine in zip(play.names, play.combine, strict=True):
                 place = request.space.names.index(name)
-                mean[place], std[place], effective[place] = judge.player((receivers, donors, changes), combine)
+                can_change = partial(unseen.can_change, name)
+                numbers = judge.player((receivers, donors, changes), combine, can_change)
+                mean[place], std[place], effective[:, place] = numbers
             progress.advance()
     judge.tell_of_undefined()
     low, high, p_values = interval(mean, std, effective, request.confidence)
@@ -239,18 +245,48 @@ class Judge:
                 "are classes, or choose another scorer."
             )
 
-    def player(self, pairs: Pairs, combine: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return mean, standard error and effective number of rows of one player, ``(scorers, quantities)`` each."""
+    def player(self, pairs: Pairs, combine: Floats, can_change: Callable[[], bool]) -> tuple[Floats, Floats, Floats]:
+        """Return mean, standard error ``(scorers, quantities)`` and effective number of rows ``(2, *)`` of a player.
+
+        Where no score fell, 95 % intervals end at what three rows can do, unless no prediction ``can_change``.
+        """
         if not pairs[2].any():
             # Nothing is scored: two equal scores of other numbers of rows may differ by rounding.
             shape = (len(self.scorers), len(combine))
-            return np.zeros(shape), np.zeros(shape), np.full(shape, float(self.groups.max() + 1))
+            std = np.broadcast_to(self._of_three_rows[:, None], shape) if can_change() else np.zeros(shape)
+            return np.zeros(shape), std, np.full((2, *shape), float(self.groups.max() + 1))
 
         def falls(rows: Integers, edits: Floats, *, left: bool) -> Floats:
             before = self._scores(self.base[rows], rows, left=True) if left else self.base_scores
             return (before[:, None] - self._after(rows, edits, left=left)) @ combine.T
 
-        return self._estimate(pairs, falls)
+        mean, std, effective = self._estimate(pairs, falls)
+        if ((mean == 0) & (std == 0)).any():
+            std = np.where((mean == 0) & (std == 0), self._of_three_rows[:, None], std)
+        return mean, std, effective
+
+    @cached_property
+    def _of_three_rows(self) -> Floats:
+        """How far the scores fall if three rows (three units) of a class are predicted wrong, and not right.
+
+        As standard errors, ``(scorers,)``: what no row of a sample shows can happen to three of as many (rule of
+        three), and no one knows to which.
+        """
+        request, count, falls = self.request, len(self.base), []
+        units = count if request.units is None else request.units.count
+        order = generator(request.seed, "three rows").permutation(count)
+        classes = self.base.shape[1] if request.subject.task == "classification" else 1
+        for label in range(classes):
+            members = order if classes == 1 else order[request.y[order] == label]
+            some = members[: -(-3 * count // units)]
+            right, wrong = self.base.copy(), self.base.copy()
+            if classes == 1:
+                right[some], wrong[some] = self.truth[some].reshape(len(some), -1), self.base[order[-1 - some]]
+            else:
+                right[some], wrong[some] = np.eye(classes)[[label, label - 1]]
+            scores = (self._scores(each, np.arange(count), left=True) for each in (right, wrong))
+            falls.append(np.abs(np.subtract(*scores)))
+        return np.asarray(np.max(falls, axis=0) / NORMAL_95)
 
     def scores(self, pairs: Pairs) -> tuple[Floats, Floats, Floats]:
         """Return the scores of each coalition themselves, ``(scorers, coalitions)``, alike."""
@@ -291,7 +327,7 @@ class Judge:
                 both, freedom = variance(self.groups[receivers], of_donor, units=in_time)
                 return mean, np.sqrt(both), freedom + 1
             of_receivers, freedom = variance(self.groups[receivers], units=in_time)
-            of_donors, lent = np.zeros(shape), np.zeros(shape)
+            of_donors, lent = np.zeros(shape), np.zeros((2, *shape))
             count = int(self.donor_groups.max()) + 1
             # A background of one row is a fixed reference, as where there are no donors.
             if has_donor.any() and count > 1:
@@ -360,7 +396,7 @@ def jackknife_variance(left_out: Floats, units: RowUnits | None = None) -> tuple
     """
     count, shape = len(left_out), left_out.shape[1:]
     if count < FEWEST_UNITS:
-        return np.full(shape, np.nan), np.ones(shape)
-    scores = (left_out - left_out.mean(axis=0)).reshape(count, -1).T * (count - 1) / count
+        return np.full(shape, np.nan), np.ones((2, *shape))
+    scores = (left_out.mean(axis=0) - left_out).reshape(count, -1).T * (count - 1) / count
     variance, correction, freedom = spread(scores, np.ones(count), units)
-    return (variance * correction).reshape(shape), freedom.reshape(shape)
+    return (variance * correction).reshape(shape), freedom.reshape(2, *shape)

@@ -38,11 +38,8 @@ def with_columns(arguments: Arguments) -> Arguments:
             known = [each for one in tables for each in _names(one)]
             if known:
                 raise unknown(argument, name, known)
-            raise InputError(
-                f"{argument}={name!r} names a column, and the inputs have no names",
-                hint="Pass its values.",
-                code="PG001",
-            )
+            fact = f"{argument}={name!r} names a column, and the inputs have no names"
+            raise InputError(fact, hint="Pass its values.", code="PG001")
         values = _values(table[name])
         if not _is_needed(arguments.model, table, name):
             inputs, background = (_left_out(each, name) for each in (arguments.inputs, arguments.background))

@@ -13,7 +13,7 @@ import torch
 
 from permgrad import __version__
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.ranks import freedom_of
+from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.explanation.statistics import RowUnits
 from permgrad.attribution.request.request import Request
 from permgrad.attribution.subject.finite import LARGEST
@@ -48,7 +48,8 @@ def build(
     """Return a method's explanation of the players of a request, with the facts that every explanation has."""
     subject, maps, freedom = request.subject, dict[str, Array](), np.inf
     if request.scope == "global" and request.units is not None:
-        freedom = freedom_of(values, fields.get("std"), fields.get("high"), request.confidence)
+        widths = fields.get("high", np.full(values.shape, np.nan)) - values
+        freedom = float(freedoms_of(widths, fields.get("std", widths), request.confidence).min(initial=np.inf))
     about: dict[str, Any] = {
         "seed": request.seed,
         "n_repeats": request.n_repeats,
@@ -92,7 +93,7 @@ def build(
         **fields,
     )
     if subject.tells_unused:
-        _refuse_nonsense(explanation)
+        _refuse_nonsense(explanation, request)
         if method != "gradcam":  # it warns of empty maps itself
             _tell_of_unused(request, explanation.of_order(1))
     return explanation if request.row_target is None else request.row_target.taken(explanation)
@@ -198,6 +199,8 @@ def _tell_of_unused(request: Request, explanation: Explanation) -> None:
     """Warn about inputs whose values are all exactly 0, with their names."""
     modality = np.array(explanation.modality, dtype=object)
     moved = (np.nan_to_num(explanation.values, nan=1.0) != 0).any(axis=-1)
+    if explanation.scope == "global" and explanation.std is not None:
+        moved |= (explanation.std > 0).any(axis=-1)  # an effect that no pair showed
     used = set(modality[moved.any(axis=0) if explanation.scope == "local" else moved])
     unused = [name for name in dict.fromkeys(explanation.modality) if name not in used]
     if unused:
@@ -223,7 +226,7 @@ def _why_zero(explanation: Explanation) -> str:
     return "They do not change the output. Check that the model is meant to ignore them."
 
 
-def _refuse_nonsense(explanation: Explanation) -> None:
+def _refuse_nonsense(explanation: Explanation, request: Request) -> None:
     """Refuse rows with NaN or infinite predictions or slopes."""
 
     def broken(fine: Booleans) -> Indexes:
@@ -246,10 +249,13 @@ def _refuse_nonsense(explanation: Explanation) -> None:
         )
     rows = broken(np.isfinite(values)) if explanation.method in _BY_GRADIENT else np.arange(0)
     if len(rows):
+        missing = not all(bool(torch.isfinite(one.sum(dtype=torch.float64))) for one in request.inputs)
+        causes = ("a root or a power has no slope at 0", "Add a small number under the root")
+        cause, advice = ("inputs are missing", "Fill in missing inputs") if missing else causes
         raise InputError(
             f"{explanation.method} needs finite gradients, but {len(rows)} of {len(values)} rows have NaN or infinite "
-            "ones, for example because inputs are missing",
-            hint="Fill in missing inputs, or choose method='shapley' or 'permutation'.",
+            f"ones, for example because {cause}",
+            hint=f"{advice}, or choose method='shapley' or 'permutation'.",
             code="PG040",
         )
 

@@ -15,9 +15,10 @@ from permgrad.attribution.method.shapley.indices import InteractionIndex
 from permgrad.attribution.method.shapley.sampled import GOLDEN, SILVER, walk
 from permgrad.attribution.players.tree import Tree
 from permgrad.attribution.replace.donors import Lenders
-from permgrad.attribution.replace.game import receiver_classes
+from permgrad.attribution.replace.game import loss_value, receiver_classes
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, estimated, unit_scores
 from permgrad.attribution.replace.top import Estimates, TopLooks
+from permgrad.attribution.replace.unseen import Unseen
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
@@ -51,6 +52,11 @@ def play_loss(game: ShapleyGame, tree: Tree, plan: LossPlan, shown: Sequence[int
     count = walks.enumerate() if plan.exact else walks.sample()
     if plan.exact and plan.looks is not None:
         plan.looks.in_question(walks.estimates(0))
+    request, silent = game.request, walks.moments.is_quiet()
+    unseen = Unseen(request, lambda: game.row_outputs, loss_value(request))
+    walks.moments.possible = np.zeros(len(silent))
+    for place in np.flatnonzero(silent[: tree.players]).tolist():
+        walks.moments.possible[place] = unseen.scale if unseen.can_change(request.space.names[place]) else 0.0
     groups = [place - 1 if place else None for place in shown]
     numbers = np.stack([estimated(walks.moments, game.request.confidence, group) for group in groups], axis=2)
     fields = dict(zip(("values", "std", "low", "high", "p_values"), numbers, strict=True))
@@ -162,7 +168,9 @@ class _Walks:
         correlation = shared_errors(len(mean), [0], lambda group: unit_scores(self.moments, group))
         draws = np.minimum(self._of_samples(walks), std**2) if walks > 1 else np.zeros_like(mean)
         shared = None if correlation is None else correlation[0]
-        return Estimates(mean, std, draws, np.full(len(mean), max(walks, 1.0)), shared, float(count.min()) - 1)
+        return Estimates(
+            mean, std, draws, np.full(len(mean), max(walks, 1.0)), shared, float(count.max(axis=0).min()) - 1
+        )
 
     def _of_samples(self, walks: int) -> Floats:
         """Return the part of each variance that comes from samples."""
