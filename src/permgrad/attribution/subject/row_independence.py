@@ -92,15 +92,10 @@ def check_row_independence(predict: Predict, rows: Sequence[Tensor], outputs: Te
 
 
 def check_order(values: Sequence[Tensor], order: Tensor, again: Callable[[Tensor], Sequence[Tensor]]) -> None:
-    """Refuse values inside a network, ``(rows, …)``, that are not those of the rows at their places.
-
-    Networks may sort rows, or pack them, and restore their order at the end. ``again(order)`` returns the values of the
-    rows in another order.
-    """
-    if not _alike([one[order.to(one.device)] for one in values], again(order)):
-        # Values that depend on chance have no order to be seen.
-        if not _alike(values, again(torch.arange(len(order)))):
-            return
+    """Refuse values inside a network, ``(rows, …)``, of other rows than their places say. ``again(order)``: anew."""
+    same = [one[order.to(one.device)] for one in values]
+    # Values that depend on chance have no order to be seen.
+    if not _alike(same, again(order)) and _alike(values, again(torch.arange(len(order)))):
         raise out_of_order()
 
 
@@ -118,9 +113,8 @@ def out_of_order() -> InputError:
 def _alike(values: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
     """Return whether values are the same but for rounding."""
     for one, other in zip(values, others, strict=True):
-        flat, same = (each.flatten(1) if each.ndim > 1 else each[:, None] for each in (one, other))
-        flat = flat if flat.is_floating_point() else flat.double()
-        if flat.shape != same.shape or _moved(flat, same.to(flat.dtype)) > max(_rounding(flat), _SHARE * _spread(flat)):
+        flat, same = (each.reshape(len(each), -1).float() for each in (one, other))
+        if flat.shape != same.shape or _moved(flat, same) > max(_rounding(flat), _SHARE * _spread(flat)):
             return False
     return True
 
