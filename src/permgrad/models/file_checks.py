@@ -65,6 +65,10 @@ def check_lightgbm(content: bytes) -> None:
     if "tree_sizes" in head:
         sizes = _whole(head["tree_sizes"], 0, len(content), len(starts))
         _fit(np.array_equal(sizes[:-1], np.diff(starts)))
+    said = (
+        content.partition(b"\nparameters:")[2].partition(b"\nend of parameters")[0].decode(errors="replace").split("\n")
+    )
+    _fit(*(re.fullmatch(r"\[\w+: .*\]|\s*", line) for line in said))
     for start, end in zip(starts, [*starts[1:], len(content)], strict=True):
         _lightgbm_tree(_fields(content[start:end].partition(b"\n\n")[0]), features)
 
