@@ -290,6 +290,25 @@ def test_a_bound_predict_is_its_owner():
     assert explanation.meta["loss"] == "zero_one"
 
 
+class Bare:
+    """Rows that are an array to whoever asks, and nothing else."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.rows, dtype=dtype)
+
+
+def test_rows_that_only_say_that_they_are_an_array():
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    y = X @ [1.0, 0.3, 0.0]
+    rule = lambda rows: np.asarray(rows) @ [1.0, 0.3, 0.0]  # noqa: E731
+    usual = pg.explain(rule, X, y, background=X, **QUIET)
+    bare = pg.explain(rule, Bare(X), Bare(y), background=Bare(X), **QUIET)
+    np.testing.assert_array_equal(bare.values, usual.values)
+
+
 def test_inputs_that_a_predictor_does_not_take():
     X = np.random.default_rng(0).normal(size=(60, 2))
     model = LogisticRegression().fit(X, X[:, 0] > 0)

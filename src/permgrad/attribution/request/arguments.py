@@ -102,7 +102,8 @@ class Arguments:
                 hint="Leave one of them out.",
                 code="PG006",
             )
-        if groups is not None and self.level == "feature":
+        # Owen values are of features, and groups are their blocks.
+        if groups is not None and self.level == "feature" and self.options.get("structure") != "owen":
             object.__setattr__(self, "level", "group")
 
 

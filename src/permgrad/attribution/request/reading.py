@@ -198,7 +198,7 @@ def _at_level(space: PlayerSpace, arguments: Arguments) -> PlayerSpace:
                 code="PG005",
             )
         return space.grouped(arguments.groups)
-    return space
+    return space if arguments.groups is None else space.in_blocks(arguments.groups)
 
 
 # ---- any other predictor ---------------------------------------------------------------------------------------------
@@ -253,14 +253,16 @@ def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping
     level, groups, count = arguments.level, arguments.groups, len(encoder.encoded_names_)
     players = {"table": np.arange(count)}
     if level != "modality":
-        players = dict(encoder.features(level if groups is None else "column"))
+        players = dict(encoder.features("column" if groups is not None and level == "group" else level))
     owner = torch.full((count,), NOBODY, dtype=torch.int64)
     for index, columns in enumerate(players.values()):
         owner[torch.as_tensor(columns, dtype=torch.int64)] = index
     members = getattr(encoder, "groups_", {}) if level == "group" and groups is None else {}
     declared = {name: list(columns) for name, columns in members.items()}
     space = PlayerSpace(tuple(players), ("table",) * len(players), ("table",), (owner,), declared)
-    if groups is not None:
+    if groups is not None and level == "feature":
+        space = space.in_blocks(groups)
+    elif groups is not None:
         variables = {column: name for name, columns in encoder.variables_.items() for column in columns}
         space = space.grouped(groups, {column: variables.get(column, column) for column in space.names})
     return {
