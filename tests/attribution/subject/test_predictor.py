@@ -290,6 +290,24 @@ def test_a_bound_predict_is_its_owner():
     assert explanation.meta["loss"] == "zero_one"
 
 
+def test_logits_of_probabilities_as_the_docs_state_them():
+    X = np.array([[0.3, 1.0], [2.0, 0.0]])
+    options = {"method": "shapley", "background": np.zeros((1, 2)), "random_state": 0, "progress": False}
+    weights = np.array([[1.0, -2.0, 0.5], [0.4, 0.3, -1.0]])
+
+    def several(rows):
+        scores = np.exp(rows @ weights)
+        return scores / scores.sum(axis=1, keepdims=True)
+
+    found, log = pg.explain(several, X, **options), np.log(several(X) * 3)
+    np.testing.assert_allclose(found.values.sum(axis=1), log, atol=1e-9)  # of each class, not against the others
+    high = lambda rows: 1 / (1 + np.exp(-40 * rows[:, 0]))  # noqa: E731
+    two = pg.explain(lambda rows: np.stack([1 - high(rows), high(rows)], axis=1), X, **options)
+    np.testing.assert_allclose(two.values[:, 0, -1], [12, -np.log(np.finfo(float).eps)], atol=1e-6)
+    scores = pg.explain(lambda rows: 40 * rows[:, 0], X, output_kind="logits", class_names=["no", "yes"], **options)
+    np.testing.assert_allclose(scores.values[:, 0, -1], [12, 80])
+
+
 class Bare:
     """Rows that are an array to whoever asks, and nothing else."""
 

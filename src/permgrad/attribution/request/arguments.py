@@ -337,11 +337,25 @@ def task_of_loss(loss: Any) -> str | None:
     return TELLING.get(read) if isinstance(read, str) else None if read.returned else "regression"
 
 
-def read_y(subject: Subject, y: Any, loss: str | OtherLoss, inputs: tuple[Tensor, ...]) -> tuple[Any, Integers | None]:
-    """Return y as the loss takes it, and the class of each row (None where there are no classes)."""
+def read_y(
+    subject: Subject, y: Any, loss: str | OtherLoss, inputs: tuple[Tensor, ...], *, scored: bool
+) -> tuple[Any, Integers | None]:
+    """Return y as the loss takes it, and the class of each row (None where there are no classes).
+
+    ``scored``: only scorers read it, so y may have other columns than the output, as of censored times.
+    """
     if y is None:
         return None, None
     count = len(inputs[0])
+    if scored and subject.task == "regression" and loss in FITS["regression"]:
+        values = as_target(y)
+        if (
+            values.ndim == 2
+            and len(values) == count
+            and values.shape[1] != subject.count
+            and values.dtype.kind in "fiub"
+        ):
+            return values.astype(np.float64), None
     if loss == "cox":
         return risk_sets(outputs_of(subject, inputs), survival(subject, y, count)), None
     if not isinstance(loss, OtherLoss) or not loss.returned:

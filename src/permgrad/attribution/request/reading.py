@@ -92,7 +92,7 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         row_offset = check_row_offset(settings["row_offset"], shared=rows["donors"] is rows["inputs"])
     subject, count, weight = rows["subject"], len(rows["inputs"][0]), arguments.sample_weight
     loss = resolve_loss(subject, arguments.loss)
-    y, classes = read_y(subject, arguments.y, loss, rows["inputs"])
+    y, classes = read_y(subject, arguments.y, loss, rows["inputs"], scored=arguments.scoring is not None)
     positive = resolve_positive(subject, arguments.positive, classes)
     targets = resolve_targets(subject, arguments.target)
     if subject.task != "classification" and subject.count > 1:
@@ -107,6 +107,7 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         row_offset=row_offset,
         y=y,
         classes=None if classes is y else classes,
+        fields=np.asarray(arguments.y) if getattr(getattr(arguments.y, "dtype", None), "names", None) else None,
         positive=positive,
         positive_by_y=arguments.positive is None and classes is not None and subject.background_classes is None,
         loss=loss,
