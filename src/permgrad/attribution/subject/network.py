@@ -311,16 +311,15 @@ class NetworkSubject(Subject):
         Copies go in: a network whose first layer works in place would write into the caller's rows. A network that does
         not take a single row gets it twice.
         """
-        if len(tensors[0]) > 1:
-            return self._called(tensors)
-        if not self.in_pairs:
+        if len(tensors[0]) > 1 or not self.in_pairs:
             try:
                 return self._called(tensors)
             except InputError:
-                output = self._called(in_company(tensors))[:1]
-                self.in_pairs = True
-                return output
-        return self._called(in_company(tensors))[:1]
+                if len(tensors[0]) > 1:
+                    raise
+        output = self._called(in_company(tensors))[:1]
+        self.in_pairs = True
+        return output
 
     def _called(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the output of the network itself."""

@@ -118,9 +118,8 @@ def out_of_order() -> InputError:
 def _alike(values: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
     """Return whether values are the same but for rounding."""
     for one, other in zip(values, others, strict=True):
-        flat, same = (each.flatten(1) if each.ndim > 1 else each[:, None] for each in (one, other))
-        flat = flat if flat.is_floating_point() else flat.double()
-        if flat.shape != same.shape or _moved(flat, same.to(flat.dtype)) > max(_rounding(flat), _SHARE * _spread(flat)):
+        flat, same = (each.reshape(len(each), -1).float() for each in (one, other))
+        if flat.shape != same.shape or _moved(flat, same) > max(_rounding(flat), _SHARE * _spread(flat)):
             return False
     return True
 
