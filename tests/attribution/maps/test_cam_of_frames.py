@@ -99,7 +99,7 @@ def test_slices_of_a_volume_are_apart() -> None:
 )
 def test_other_rows_and_pieces_are_refused_and_the_hint_works(run: Callable[[Any, Tensor], Tensor]) -> None:
     film = _film(7, 4, 2, 9, 9)
-    with pytest.raises(pg.InputError, match="needs a layer whose value is") as caught:
+    with pytest.raises(pg.InputError, match="class activation map") as caught:
         _cam(run, film)
     assert "method='integrated_gradients'" in str(caught.value)
     assert _cam(run, film, method="integrated_gradients").values.shape[0] == 7
