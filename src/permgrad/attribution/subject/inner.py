@@ -181,11 +181,8 @@ class InnerSubject(NetworkSubject):
 
     def _in_place(self, site: Site, output: Any, numbers: Tensor | None, values: Tensor) -> Tensor:
         """Return what a layer gives in a call, made of the values explained."""
-        if (self._sites or {}).get(site) is None:
-            if output.shape != values.shape:
-                raise _other_call(site[0])
-            return values
-        if _straight(numbers, values.shape[:-1]):
+        whole = (self._sites or {}).get(site) is None and output.shape == values.shape
+        if whole or _straight(numbers, values.shape[:-1]):
             return values
         if numbers is None:
             raise _other_call(site[0])

@@ -66,7 +66,9 @@ class ForwardError(BatchError):
         self.words, self.shapes = error_in_words(error), shapes
         super().__init__(
             f"The network failed on a batch of rows: called with {shapes} it raised {self.words}",
-            hint="Fix its forward or its hooks, which accepted other rows",
+            hint="Choose method='permutation', 'shapley' or 'lime', which need no gradient"
+            if "requires grad" in self.words
+            else "Fix its forward or its hooks, which accepted other rows",
             code="PG032",
         )
 
