@@ -205,15 +205,12 @@ def listening(layers: Mapping[str, nn.Module], listener: _Listener) -> Iterator[
 
 @dataclass(frozen=True)
 class Place:
-    """Where a map is read: whose value, how it is laid out (None: channels, then cells), and its size.
-
-    A value may have an entry for each row and frame, or chunk: ``copies`` of them, before the rows or behind them.
-    """
+    """Where a map is read: whose value, how it is laid out (None: channels, then cells), and its size."""
 
     call: Call
     cells: Cells | None
     shape: tuple[int, ...]
-    copies: int = 1
+    copies: int = 1  # entries for each row, such as frames, and whether they come before the rows
     before: bool = False
 
     def by_row(self, value: Tensor, rows: int, at: int = 0) -> Tensor:

@@ -304,7 +304,7 @@ def _straight(numbers: Tensor | None, shape: Sequence[int]) -> bool:
     """Return whether all numbers of an input are looked up, in their order."""
     if numbers is None or numbers.shape != torch.Size(shape):
         return False
-    return bool((numbers.flatten() == torch.arange(numbers.numel(), device=numbers.device)).all())
+    return torch.equal(numbers.flatten(), torch.arange(numbers.numel(), device=numbers.device))
 
 
 def _check_layer(outer: NetworkSubject, layer: Any, modules: dict[str, nn.Module]) -> None:

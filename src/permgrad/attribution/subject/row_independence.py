@@ -92,11 +92,7 @@ def check_row_independence(predict: Predict, rows: Sequence[Tensor], outputs: Te
 
 
 def check_order(values: Sequence[Tensor], order: Tensor, again: Callable[[Tensor], Sequence[Tensor]]) -> None:
-    """Refuse values inside a network, ``(rows, …)``, that are not those of the rows at their places.
-
-    Networks may sort rows, or pack them, and restore their order at the end. ``again(order)`` returns the values of the
-    rows in another order.
-    """
+    """Refuse values inside a network, ``(rows, …)``, of other rows than their places say. ``again(order)``: anew."""
     same = [one[order.to(one.device)] for one in values]
     # Values that depend on chance have no order to be seen.
     if not _alike(same, again(order)) and _alike(values, again(torch.arange(len(order)))):

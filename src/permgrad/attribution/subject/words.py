@@ -143,9 +143,9 @@ def as_tokens(
     if not alone and not (isinstance(inputs, Mapping) and any(map(is_text, inputs.values()))):
         return inputs, {}, []
     if tokenizer is None:
-        texts = [] if alone else [str(key) for key, value in inputs.items() if is_text(value)]
-        others = not alone and len(texts) < len(inputs)
-        hint = "Pass tokenizer=" + f", or leave {', '.join(texts)} out" * others
+        read = [] if alone else [str(key) for key, value in inputs.items() if is_text(value)]
+        others = not alone and len(read) < len(inputs)
+        hint = "Pass tokenizer=" + f", or leave {', '.join(read)} out" * others
         raise InputError("The inputs hold text, which needs a tokenizer", hint=hint, code="PG005")
     parameters = list(inspect.signature(module.forward).parameters)
     usual = "input_ids" if "input_ids" in parameters else next(iter(parameters), "input0")
