@@ -413,7 +413,10 @@ def _notes_on_cells(
         fix = "" if request.identifier else "keep them in the predictions with --id, or "
         fix += f"use one as a feature with --kind {identifiers[0]}={usual}"
         notes.append(f"left out because they look like identifiers: {listed(identifiers)}. {fix[0].upper()}{fix[1:]}.")
-    notes += several_ways_said(schema, {name: why for name, why in left_out.items() if why != LIKE_AN_IDENTIFIER})
+    decided = {name: why for name, why in left_out.items() if why != LIKE_AN_IDENTIFIER}
+    # The order of the rows hangs on how its dates are read.
+    decided |= {} if request.time is None else {request.time: "date"}
+    notes += several_ways_said(schema, decided)
     return notes + fused_said(schema, "say --kind {}=categorical", left_out)
 
 
