@@ -118,7 +118,7 @@ def dependence_of(table: pd.DataFrame, group: str | None, time: str | None) -> D
 def moments(time: Any, n: int) -> Floats:
     """Return times ``(n,)``, numbers or dates, as numbers. Refuse others, and missing ones."""
     series = pd.Series(time).reset_index(drop=True)
-    frame = series.to_frame("time")
+    frame = series.to_frame("time").replace([np.inf, -np.inf], np.nan)
     column = infer_schema(frame)["time"]
     if column.storage in ("text", "pair") and column.n_levels:
         try:
@@ -131,7 +131,7 @@ def moments(time: Any, n: int) -> Floats:
                 hint="Choose another column, or split at random.",
                 code="PG018",
             ) from None
-    moments = read_numbers(series, column, MissingCodes())[0]
+    moments = read_numbers(frame["time"], column, MissingCodes())[0]
     bad = int(np.isnan(moments).sum())
     if bad:
         raise InputError(

@@ -250,11 +250,12 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
 def _pair_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
     """Find a yes/no pair, whatever the capitals."""
     by_form = {_plain(text): text for text in texts}
-    pair = next((pair for pair in _PAIRS if len(texts) == 2 and set(pair) == set(by_form)), None)
+    pair = next((pair for pair in _PAIRS if set(pair) == set(by_form)), None)
     if pair is None:
         return None
     one, zero = by_form[pair[0]], by_form[pair[1]]
-    return replace(base, kind="boolean", storage="pair", reason=f"{one} or {zero}", true_level=one, false_level=zero)
+    pair_type = replace(base, kind="boolean", storage="pair", reason=f"{one} or {zero}", n_levels=2)
+    return replace(pair_type, true_level=one, false_level=zero)
 
 
 def _date_type(base: ColumnType, texts: Sequence[str], *, declared: bool = False) -> ColumnType | None:

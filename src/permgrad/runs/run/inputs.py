@@ -26,16 +26,16 @@ from permgrad.base.files import file_hash, near_file, why_missing
 from permgrad.data.encode.encoding import align_columns
 from permgrad.data.encode.groups import check_blocks, propose_one_hot_blocks, read_groups
 from permgrad.data.encode.statistics import numeric_cells
-from permgrad.data.read.cells import MissingCodes
+from permgrad.data.read.cells import MissingCodes, is_native_number
 from permgrad.data.read.reading import Reading, Written, missing_said
-from permgrad.data.read.table import is_parquet_folder, read_written, unused_codes
+from permgrad.data.read.table import blank_codes, is_parquet_folder, read_written, unused_codes
 from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.read.written_numbers import unit_said, units_said
 from permgrad.data.splitting import dependence_of
 from permgrad.data.types.column_notes import as_groups, duplicates_said, fused_columns, fused_said, several_ways_said
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.duplicates import same_columns
-from permgrad.data.types.identifiers import CODES, MANY_CODES, SUSPECT, names_things
+from permgrad.data.types.identifiers import CODES, MANY_CODES, SUSPECT, maybe_missing, names_things
 from permgrad.runs.folder.folder import folder_hash
 from permgrad.runs.options import data_sets, separated, table_name
 from permgrad.runs.requests import RunRequest
@@ -211,7 +211,9 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     positive = positive_label(rows.truths["train"], rows.task, request.positive, stated)
     with written.lines.named():
         columns = train.drop(columns=target)
-        schema = infer_schema(columns, na_codes=codes, kinds=kinds) if columns.shape[1] else Schema(())
+        # What is left out may hold infinite values.
+        own = {name: (*codes, "inf", "-inf") if name in left_out else codes for name in columns} if left_out else codes
+        schema = infer_schema(columns, na_codes=own, kinds=kinds) if columns.shape[1] else Schema(())
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
@@ -220,6 +222,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     variables = _variables(request, card, features)
     notes += _notes_on_cells(request, target, rows, written, schema, left_out)
     notes += _notes_on_columns(request, card, written, schema, left_out)
+    notes += _notes_on_codes(blank_codes(train[features], codes), types, kinds)
     notes += _notes_on_blocks(train[features], types, variables, request)
     if group is None and request.time is None:
         notes += _notes_on_repeats(left_out, rows)
@@ -487,6 +490,23 @@ def _notes_on_repeats(left_out: Mapping[str, str], rows: SplitTable) -> list[str
             words += f"and intervals be too good. Pass --split-group {shlex.quote(name)} if rows with one value belong "
             return [f"{words}together."]
     return []
+
+
+def _notes_on_codes(features: pd.DataFrame, types: Schema, kinds: Mapping[str, Kind]) -> list[str]:
+    """Propose codes for missing that no other column holds as a number."""
+    names = [one.name for one in types if one.kind == "numeric" and is_native_number(features[one.name].dtype)]
+    cells = {name: features[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in names}
+    found = {name: maybe_missing(values) for name, values in cells.items() if name not in kinds}
+    said: dict[str, list[int]] = {}
+    for code in sorted({code for codes in found.values() for code in codes}):
+        holders = [name for name in names if (cells[name] == code).any()]
+        for name in holders if all(code in found.get(name, ()) for name in holders) else ():
+            said.setdefault(name, []).append(code)
+    if not said:
+        return []
+    codes = ",".join(map(str, sorted({code for codes in said.values() for code in codes})))
+    columns = [f"{name} ({', '.join(map(str, codes))})" for name, codes in said.items()]
+    return [f"maybe codes for missing cells: {listed(columns)}. If so, pass --na={codes}."]
 
 
 def _notes_on_blocks(

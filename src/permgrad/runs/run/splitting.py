@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,7 @@ from permgrad.data.read.reading import Reading, Written
 from permgrad.data.read.table import blank_codes, read_written, sheet_of
 from permgrad.data.splitting import blank_words, count_shared_rows, split_rows
 from permgrad.data.types.column_types import Kind
-from permgrad.data.types.positive import find_positive, usual_positive
+from permgrad.data.types.positive import find_positive, one_spelling, usual_positive
 from permgrad.runs.requests import RunRequest
 
 if TYPE_CHECKING:
@@ -135,6 +136,13 @@ def _rows_with_target(
             words = f"{by_count(count, 'has', 'have')} no target and {by_count(count, 'is', 'are')} left out"
             notes.append(f"{count} of {len(frame)} rows of {where} {words}")
         tables[name] = frame.assign(**{target: blanked}).loc[~missing]
+    texts = Counter(text for table in tables.values() for text in table[target] if isinstance(text, str))
+    if (merged := one_spelling(texts)) and request.kinds.get(target) != "categorical":
+        alike = [f"{one!r} is {other!r}" for one, other in merged.items()]
+        fix = f"if they differ, pass --kind {target}=categorical"
+        notes.append(f"classes of {target!r} that differ only in capitals or blanks are one: {listed(alike)}; {fix}.")
+        for name, table in tables.items():
+            tables[name] = table.assign(**{target: table[target].astype(object).replace(merged)})
     return sources, tables
 
 
