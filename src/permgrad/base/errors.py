@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -186,6 +187,16 @@ def shown(value: object) -> str:
 def counted(count: int, noun: str) -> str:
     """Return a count with its noun, in the plural where it is not one."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def option_of(flag: str, value: object) -> str:
+    """Return an option with its value as a shell reads it: ``--drop 'Engine HP'``, ``--drop=-9``."""
+    text = text_of(value)
+    quoted = shlex.quote(text)
+    if not text.isprintable():  # as bash and zsh write line breaks and control characters
+        signs = (sign if sign.isprintable() and sign not in "'\\" else f"\\U{ord(sign):08x}" for sign in text)
+        quoted = f"$'{''.join(signs)}'"
+    return f"{flag}{'=' if text.startswith('-') else ' '}{quoted}"
 
 
 def by_count(count: int, one: str, several: str) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from permgrad.base.errors import listed, warn_user
+from permgrad.base.errors import listed, option_of, warn_user
 
 #: How the name of a unit ends whose cells may have k, M or B behind the number.
 SCALED = "k"
@@ -191,4 +191,5 @@ def units_said(units: Mapping[str, str], left_out: Mapping[str, str]) -> list[st
     for name, unit in read.items():
         marks = [unit.removesuffix(SCALED), "1.2k is 1200" if unit.endswith(SCALED) else ""]
         words.append(f"{name} ({', '.join(filter(None, marks))})")
-    return [f"read as numbers with a unit: {listed(words)}; for categories say --kind {next(iter(read))}=categorical"]
+    fix = f"for categories say {option_of('--kind', next(iter(read)))}=categorical"
+    return [f"read as numbers with a unit: {listed(words)}; {fix}"]

@@ -20,7 +20,7 @@ from permgrad.base.locks import hold_folder
 from permgrad.base.numerals import compact
 from permgrad.pages.plots.rows import stacks
 from permgrad.pages.summary import order_sentence
-from permgrad.pages.words import value_text
+from permgrad.pages.words import labels_of, value_text
 from permgrad.runs.requests import ExplainRequest, Outcome
 
 if TYPE_CHECKING:
@@ -206,10 +206,15 @@ def importance_lines(explanation: Explanation, *, chosen: bool) -> list[str]:
         # As in Explanation.ranking, but by position: two players may share a name.
         order = np.argsort(-np.nan_to_num(glance.values[:, column], nan=-np.inf), kind="stable")
         lines += [f"output {output}:"] if chosen or (len(explanation.outputs) > 1 and output != "all") else []
-        for place in order[:_MOST_FEATURES]:
-            beside = "" if signed is None else f"  {signed[place, column]:>+11.4g}"
-            lines.append(f"  {names[place]:<36.36}  {values[place, column]:>10.4g}{beside}")
+        shown = order[:_MOST_FEATURES].tolist()
+        for place, name in zip(shown, labels_of([names[place] for place in shown], 36), strict=True):
+            beside = "" if signed is None else f"  {_written(signed[place, column], '+'):>11}"
+            lines.append(f"  {name:<36}  {_written(values[place, column]):>10}{beside}")
     return lines
+
+
+def _written(value: float, sign: str = "") -> str:
+    return f"{sign if value >= 0 else ''}{compact(value, 4)}".replace("−", "-")
 
 
 def _shown_outputs(explanation: Explanation, *, chosen: bool) -> list[str]:

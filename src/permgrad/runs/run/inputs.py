@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +20,7 @@ import pandas as pd
 from permgrad import __version__
 from permgrad.assess.rows import Rows
 from permgrad.base.csv_files import csv_header
-from permgrad.base.errors import InputError, by_count, did_you_mean, keeping_warnings, listed
+from permgrad.base.errors import InputError, by_count, did_you_mean, keeping_warnings, listed, option_of
 from permgrad.base.files import file_hash, near_file, why_missing
 from permgrad.data.encode.encoding import align_columns
 from permgrad.data.encode.groups import check_blocks, propose_one_hot_blocks, read_groups
@@ -334,7 +333,9 @@ def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[s
         fused = fused_columns(schema, left_out)
         why = f" as float64: {listed(list(fused.values()))}" if fused else ""
         fix = (
-            f"Pass --kind {next(iter(fused))}=categorical, or add columns." if fused else "Add columns, or check --na."
+            f"Pass {option_of('--kind', next(iter(fused)))}=categorical, or add columns."
+            if fused
+            else "Add columns, or check --na."
         )
         raise InputError(
             f"No feature varies: {listed(features, show=repr)} "
@@ -414,13 +415,13 @@ def _notes_on_cells(
     if identifiers := [name for name, why in left_out.items() if why == LIKE_AN_IDENTIFIER]:
         usual = "numeric" if schema[identifiers[0]].storage == "number" else "categorical"
         fix = "" if request.identifier else "keep them in the predictions with --id, or "
-        fix += f"use one as a feature with --kind {identifiers[0]}={usual}"
+        fix += f"use one as a feature with {option_of('--kind', identifiers[0])}={usual}"
         notes.append(f"left out because they look like identifiers: {listed(identifiers)}. {fix[0].upper()}{fix[1:]}.")
     decided = {name: why for name, why in left_out.items() if why != LIKE_AN_IDENTIFIER}
     # The order of the rows hangs on how its dates are read.
     decided |= {} if request.time is None else {request.time: "date"}
     notes += several_ways_said(schema, decided)
-    return notes + fused_said(schema, "say --kind {}=categorical", left_out)
+    return notes + fused_said(schema, "say {1}=categorical", left_out)
 
 
 def _notes_on_columns(
@@ -443,34 +444,38 @@ def _notes_on_columns(
             str,
             (
                 "used as features, though named like identifiers and different in every row: {}. "
-                "Leave them out with --id or --drop, or confirm with --kind {first}=numeric."
+                "Leave them out with --id or --drop, or confirm with {kind}=numeric."
             ),
         ),
         (
             [column.name for column in numbers if column.reason.startswith(CODES)],
             str,
             (
-                "used as amounts, though nearly unique or named like codes: {}. Pass --kind {first}=categorical for a "
-                "code, --id {first} if it only names rows, or --kind {first}=numeric for an amount."
+                "used as amounts, though nearly unique or named like codes: {}. Pass {kind}=categorical for a code, "
+                "{id} if it only names rows, or {kind}=numeric for an amount."
             ),
         ),
         (
             list(levels),
             levels.__getitem__,
             (
-                "categories with thousands of values: {}. Pass --id {first} if it only names rows, or "
-                "--kind {first}=categorical to use it as it is."
+                "categories with thousands of values: {}. Pass {id} if it only names rows, or "
+                "{kind}=categorical to use it as it is."
             ),
         ),
         (
             [name for name in written.padded if name in {column.name for column in numbers}],
             str,
-            "read as numbers despite leading zeros: {}. If they are codes, pass --kind {first}=categorical.",
+            "read as numbers despite leading zeros: {}. If they are codes, pass {kind}=categorical.",
         ),
         (constant, str, "constant in the training rows, hence without effect: {}"),
         ([] if card is None else card.not_features, str, "not features by the data card: {}"),
     ]
-    return [sentence.format(listed(names, show=show), first=names[0]) for names, show, sentence in notes if names]
+    return [
+        sentence.format(listed(names, show=show), **{flag: option_of(f"--{flag}", names[0]) for flag in ("kind", "id")})
+        for names, show, sentence in notes
+        if names
+    ]
 
 
 def _notes_on_repeats(left_out: Mapping[str, str], rows: SplitTable) -> list[str]:
@@ -487,7 +492,7 @@ def _notes_on_repeats(left_out: Mapping[str, str], rows: SplitTable) -> list[str
             words = (
                 f"{name!r} names {each:.2g} rows with each value{also}, so rows may depend on each other, and scores "
             )
-            words += f"and intervals be too good. Pass --split-group {shlex.quote(name)} if rows with one value belong "
+            words += f"and intervals be too good. Pass {option_of('--split-group', name)} if rows with one value belong "
             return [f"{words}together."]
     return []
 

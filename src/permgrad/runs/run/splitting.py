@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.checks import check_class_names
-from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed
+from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, option_of
 from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonical
 from permgrad.data.read.dates import find_date_format, is_moment
 from permgrad.data.read.reading import Reading, Written
@@ -139,7 +139,7 @@ def _rows_with_target(
     texts = Counter(text for table in tables.values() for text in table[target] if isinstance(text, str))
     if (merged := one_spelling(texts)) and request.kinds.get(target) != "categorical":
         alike = [f"{one!r} is {other!r}" for one, other in merged.items()]
-        fix = f"if they differ, pass --kind {target}=categorical"
+        fix = f"if they differ, pass {option_of('--kind', target)}=categorical"
         notes.append(f"classes of {target!r} that differ only in capitals or blanks are one: {listed(alike)}; {fix}.")
         for name, table in tables.items():
             tables[name] = table.assign(**{target: table[target].astype(object).replace(merged)})
@@ -388,7 +388,7 @@ def task_of_target(kinds: dict[str, Kind], target: str, task: str) -> str:
         return task
     kind_task = _TASK_OF.get(kind)
     if kind_task is None:
-        hint = f"Pass --kind {target}=categorical to predict classes, --kind {target}=numeric to predict a number."
+        hint = f"Pass {option_of('--kind', target)}=categorical to predict classes, =numeric to predict a number."
         raise InputError(f"The target {target!r} cannot be of kind {kind}", hint=hint, code="PG015")
     if task not in ("auto", kind_task):
         problem = f"--kind {target}={kind} means {kind_task}, which contradicts --task {task}"
