@@ -167,8 +167,9 @@ def sign_notes(name: str, table: Sequence[dict[str, Any]], overall: float, outco
     sentences = []
     for place in np.flatnonzero(clear):
         side, way = ("below", "up") if raw[place] < 0 else ("above", "down")
+        amount = compact(abs(float(raw[place])), 2)
         sentences.append(
-            f"Where {name} is {facts['level'][place]}, the {outcome_words} is {compact(abs(float(raw[place])), 2)} {side} its "
+            f"Where {name} is {facts['level'][place]}, the {outcome_words} is {amount} {side} its "
             f"average, but there it moves the prediction {way}, compared with other rows."
         )
     why = "The reason can be features that go along with it, or an error of the model."

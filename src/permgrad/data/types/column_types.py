@@ -11,7 +11,7 @@ import numpy as np
 
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, counted, shown, unknown
+from permgrad.base.errors import InputError, counted, printable, shown, unknown
 from permgrad.base.late import pd
 from permgrad.data.read.cells import (
     BLANK,
@@ -126,6 +126,7 @@ class Schema:
         for c in self.columns[:most]:
             missing = f"{c.n_missing} ({c.n_missing / max(c.n_rows, 1):.1%})" if c.n_missing else "0"
             rows.append((c.name, c.kind, str(c.n_levels), missing, c.reason))
+        rows = [tuple(map(printable, cells)) for cells in rows]
         widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         if len(self.columns) > most:

@@ -13,7 +13,7 @@ from permgrad.attribution.explanation.explanation import file_frame, positive_ou
 from permgrad.attribution.parts.folder import EXPLAINED, writable
 from permgrad.base.arrays import Floats
 from permgrad.base.csv_files import write_csv
-from permgrad.base.errors import InputError, counted
+from permgrad.base.errors import InputError, as_lines, counted, printable
 from permgrad.base.files import atomic_path, sweep, what_lies_at, writing
 from permgrad.base.folders import is_whole
 from permgrad.base.locks import hold_folder
@@ -163,7 +163,7 @@ def outcome_of(
     facts: dict[str, Any] = {"folder": os.fspath(request.folder), "method": request.method, "scope": explanation.scope}
     if rows is not None:
         facts["rows"] = rows.head(1000).to_dict(orient="records")
-    return Outcome({**facts, "importance": explanation.to_frame().to_dict(orient="records")[:1000]}, "\n".join(lines))
+    return Outcome({**facts, "importance": explanation.to_frame().to_dict(orient="records")[:1000]}, as_lines(lines))
 
 
 def _row_lines(rows: pd.DataFrame) -> list[str]:
@@ -207,7 +207,7 @@ def importance_lines(explanation: Explanation, *, chosen: bool) -> list[str]:
         order = np.argsort(-np.nan_to_num(glance.values[:, column], nan=-np.inf), kind="stable")
         lines += [f"output {output}:"] if chosen or (len(explanation.outputs) > 1 and output != "all") else []
         shown = order[:_MOST_FEATURES].tolist()
-        for place, name in zip(shown, labels_of([names[place] for place in shown], 36), strict=True):
+        for place, name in zip(shown, labels_of([printable(names[place]) for place in shown], 36), strict=True):
             beside = "" if signed is None else f"  {_written(signed[place, column], '+'):>11}"
             lines.append(f"  {name:<36}  {_written(values[place, column]):>10}{beside}")
     return lines

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.checks import check_choice, check_flag, check_path, check_whole
-from permgrad.base.errors import InputError, warn_user
+from permgrad.base.errors import InputError, as_lines, warn_user
 from permgrad.base.files import plain, writing
 from permgrad.base.folders import believed, now
 from permgrad.base.numerals import compact
@@ -243,7 +243,7 @@ def _outcome(folder: Path, *, already: bool = False) -> Outcome:
         failed = f"  failed on {model['failed']}" if model["failed"] else ""
         lines.append(f"  {model['label']:<{width}}{cells}{failed}")
     lines += [*record["sentences"], f"Page: {page}"]
-    return Outcome(facts, "\n".join(lines))
+    return Outcome(facts, as_lines(lines))
 
 
 def _text(value: float | None, digits: int) -> str:

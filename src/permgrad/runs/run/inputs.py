@@ -492,8 +492,8 @@ def _notes_on_repeats(left_out: Mapping[str, str], rows: SplitTable) -> list[str
             words = (
                 f"{name!r} names {each:.2g} rows with each value{also}, so rows may depend on each other, and scores "
             )
-            words += f"and intervals be too good. Pass {option_of('--split-group', name)} if rows with one value belong "
-            return [f"{words}together."]
+            option = option_of("--split-group", name)
+            return [f"{words}and intervals be too good. Pass {option} if rows with one value belong together."]
     return []
 
 

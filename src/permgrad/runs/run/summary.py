@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from permgrad.assess.branches import entries_of, is_hybrid
-from permgrad.base.errors import by_count, option_of
+from permgrad.base.errors import as_lines, by_count, option_of, printable
 from permgrad.base.folders import believed
 from permgrad.base.numerals import compact, number
 from permgrad.base.significance import clearly
@@ -108,7 +108,7 @@ def summarise(folder: Path, summary: Summary | None = None) -> Outcome:
         lines += _branch_lines(branches)
         if summary.refits is not None:
             lines.append(training_words(summary.refits))
-        return Outcome(facts, "\n".join([*lines, f"Report: {report}"]))
+        return Outcome(facts, as_lines([*lines, f"Report: {report}"]))
 
 
 def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
@@ -159,7 +159,7 @@ def _feature_lines(
     lost = "how much the loss grows" if whole is None else "how much of its advantage over a constant the model loses"
     lines = [f"Most important of {whose} ({lost} when one is shuffled, 95 % interval):"]
 
-    names = labels_of(top["feature"].head(_SHOWN), 40)
+    names = labels_of(top["feature"].map(str).map(printable).head(_SHOWN), 40)
     width = max(map(len, names), default=0)
     below = False
     for place, row in enumerate(top.head(_SHOWN).to_dict(orient="records"), start=1):
