@@ -240,7 +240,7 @@ def _plain_output(formulas: str | None, *, quiet: bool, debug: bool) -> Iterator
             say(text, "warning:", "yellow")
 
     try:
-        with warnings.catch_warnings(), own_process(quiet=quiet), csv_formulas(formulas):
+        with warnings.catch_warnings(), own_process(quiet=quiet, tell=tell), csv_formulas(formulas):
             warnings.simplefilter("default" if debug else "ignore")
             warnings.simplefilter("always", PermgradWarning)
             warnings.showwarning = show

@@ -70,6 +70,11 @@ def _sole_sign(ways: Sequence[Way]) -> set[str]:
     return signs if len(signs) == 1 else set()
 
 
+def may_be_number(text: str) -> bool:
+    """Return whether a text begins as a number does, or is an amount."""
+    return bool(_NUMBER_BEGINS.match(text)) or _amount_in(text) is not None
+
+
 def number_in(text: str, way: Way) -> float:
     """Return the number that a text is in a way."""
     for sign in way.between.removeprefix("\\"):
