@@ -14,11 +14,11 @@ _depth = 0
 #: Whether this process hides its progress, in all threads: ``--quiet``.
 silent = False
 #: Where work says what it does: to the user of a command, not of the library.
-announce: Callable[[str], None] = str
+announce: Callable[[str], object] = str
 
 
 @contextmanager
-def own_process(*, quiet: bool = False, tell: Callable[[str], None] = str) -> Iterator[None]:
+def own_process(*, quiet: bool = False, tell: Callable[[str], object] = str) -> Iterator[None]:
     """Run a command whose process does nothing else, so that its garbage collector and its progress are ours."""
     global _depth, announce, silent
     before, silent, announce, _depth = (silent, announce), quiet or silent, tell, _depth + 1

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -152,7 +153,7 @@ class _Source:
         # Better no line than a wrong one.
         return lines if len(lines) == len(table) else None, list(table.columns)
 
-    def _checked_lines(self, content: bytes, width: int) -> tuple[Integers | range, int | None, int]:
+    def _checked_lines(self, content: bytes, width: int) -> tuple[Integers, int | None, int]:
         """Return the lines of the rows, where the first row begins, and the longest line. Refuse lines of other width.
 
         Blank lines are skipped. A line may end with a carriage return. A part of the text is looked at after another.
@@ -176,7 +177,7 @@ class _Source:
             first += (starts[rows[:2]] + begin).tolist() if len(first) < 2 else []
             blanks += (np.flatnonzero(blank) + line).tolist()
             begin, line, longest = end, line + len(ends), max(longest, int(lengths.max()))
-        lines = np.arange(1 + self.before, line, dtype=np.int32 if line < 2**31 else np.int64)
+        lines: Any = np.arange(1 + self.before, line, dtype=np.int32 if line < 2**31 else np.int64)
         lines = np.delete(lines, np.array(blanks) - lines[0]) if blanks else lines
         return lines[1:], first[1] if len(first) > 1 else None, longest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from collections.abc import Iterable
@@ -225,8 +226,9 @@ def _check_size(file: Path) -> None:
     size, head = file.stat().st_size, _content(file, 2**16)
     if head[:2] not in (GZIP, b"PK"):
         folder = f"{file.with_suffix('')}-parquet"
-        form = f"d.CsvFileFormat(c.ParseOptions(delimiter={sniff_delimiter(head.decode('latin-1'))!r}))"
-        code = f"d.write_dataset(d.dataset({str(file)!r}, format={form}), {folder!r}, format='parquet')"
+        form = f"d.CsvFileFormat(c.ParseOptions(delimiter={json.dumps(sniff_delimiter(head.decode('latin-1')))}))"
+        source = f"d.dataset({json.dumps(str(file))}, format={form})"
+        code = f'd.write_dataset({source}, {json.dumps(folder)}, format="parquet")'
         words = shlex.quote(f"import pyarrow.csv as c, pyarrow.dataset as d; {code}")
         check_fits(size, str(file), repr(folder), f"Write it as Parquet with python -c {words}. ")
     if size >= _LARGE:

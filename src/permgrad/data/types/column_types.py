@@ -126,9 +126,9 @@ class Schema:
         for c in self.columns[:most]:
             missing = f"{c.n_missing} ({c.n_missing / max(c.n_rows, 1):.1%})" if c.n_missing else "0"
             rows.append((c.name, c.kind, str(c.n_levels), missing, c.reason))
-        rows = [tuple(map(printable, cells)) for cells in rows]
-        widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        shown = [tuple(map(printable, cells)) for cells in rows]
+        widths = [max(map(len, cells)) for cells in zip(*shown, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in shown]
         if len(self.columns) > most:
             lines.append(f"… and {counted(len(self.columns) - most, 'more column')}")
         return "\n".join(lines)

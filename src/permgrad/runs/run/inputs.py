@@ -211,8 +211,10 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     with written.lines.named():
         columns = train.drop(columns=target)
         # What is left out may hold infinite values.
-        own = {name: (*codes, "inf", "-inf") if name in left_out else codes for name in columns} if left_out else codes
-        schema = infer_schema(columns, na_codes=own, kinds=kinds) if columns.shape[1] else Schema(())
+        own = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
+        schema = (
+            infer_schema(columns, na_codes=own if left_out else codes, kinds=kinds) if columns.shape[1] else Schema(())
+        )
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)

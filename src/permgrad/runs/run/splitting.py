@@ -136,11 +136,11 @@ def _rows_with_target(
             words = f"{by_count(count, 'has', 'have')} no target and {by_count(count, 'is', 'are')} left out"
             notes.append(f"{count} of {len(frame)} rows of {where} {words}")
         tables[name] = frame.assign(**{target: blanked}).loc[~missing]
-    texts = Counter(text for table in tables.values() for text in table[target] if isinstance(text, str))
-    if (merged := one_spelling(texts)) and request.kinds.get(target) != "categorical":
-        alike = [f"{one!r} is {other!r}" for one, other in merged.items()]
+    spelled = Counter(text for table in tables.values() for text in table[target] if isinstance(text, str))
+    if (merged := one_spelling(spelled)) and request.kinds.get(target) != "categorical":
+        said = [f"{one!r} is {other!r}" for one, other in merged.items()]
         fix = f"if they differ, pass {option_of('--kind', target)}=categorical"
-        notes.append(f"classes of {target!r} that differ only in capitals or blanks are one: {listed(alike)}; {fix}.")
+        notes.append(f"classes of {target!r} that differ only in capitals or blanks are one: {listed(said)}; {fix}.")
         for name, table in tables.items():
             tables[name] = table.assign(**{target: table[target].astype(object).replace(merged)})
     return sources, tables
