@@ -185,11 +185,11 @@ def test_the_terminal_lists_the_classes(here):
 def test_codes_for_missing_are_proposed(here):
     draw = np.random.default_rng(5)
     frame = table().assign(
-        pay=draw.integers(0, 90_000, ROWS), score=draw.integers(0, 11, ROWS), colder=draw.integers(-120, 40, ROWS)
+        pay=draw.integers(0, 90_000, ROWS), score=draw.integers(0, 11, ROWS), colder=draw.integers(-120, -50, ROWS)
     )
     frame["age"] = draw.integers(60, 101, ROWS)  # up to 100, with 97, 98 and 99
     frame.loc[::9, "pay"], frame.loc[::7, "score"], frame.loc[::5, "kg"] = 9_999_999, -8, -99
-    frame.loc[::11, "score"] = -9
+    frame.loc[::11, "score"], frame.loc[3, "colder"] = -9, -99
     assert {97, 98, 99} <= set(frame["age"])
     assert -99 in set(frame["colder"])
     frame.to_csv("t.csv", index=False)
