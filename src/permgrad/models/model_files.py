@@ -17,7 +17,7 @@ import pandas as pd
 
 from permgrad.base.arrays import Array
 from permgrad.base.checks import check_path
-from permgrad.base.errors import EnvironmentProblem, InputError, error_in_words, listed
+from permgrad.base.errors import EnvironmentProblem, InputError, error_in_words, listed, option_of
 from permgrad.models.file_checks import check_catboost, check_lightgbm, check_xgboost, read_ubj
 
 #: How a file's name ends where reading it would run whatever it holds.
@@ -173,7 +173,7 @@ def _skops(path: Path, trust: Sequence[str]) -> Any:
     io = _library("skops.io")
     strange = [name for name in io.get_untrusted_types(file=path) if name not in trust]
     if strange:
-        options = " ".join(f"--trust {name}" for name in strange)
+        options = " ".join(option_of("--trust", name) for name in strange)
         raise InputError(
             f"{path.name} holds types that skops does not trust by itself: {listed(strange, show=str)}",
             hint=f"If you know who made the file, add {options}.",
