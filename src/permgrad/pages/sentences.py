@@ -84,8 +84,13 @@ def against_baselines(task: Task, measured: Mapping[str, Any]) -> str:
     return f"{words} The model is significantly better than {listed(ahead)}." if ahead else words
 
 
-#: How well a column alone predicts the target.
-MEASURES_OF_LEAKS = {"r2": "R²", "r2_of_ranks": "R² of the ranks", "balanced_accuracy": "balanced accuracy"}
+#: How well a column alone, or a formula, predicts the target.
+MEASURES_OF_LEAKS = {
+    "r2": "R²",
+    "r2_of_ranks": "R² of the ranks",
+    "balanced_accuracy": "balanced accuracy",
+    "equal": "share of rows",
+}
 
 
 def down(score: float) -> str:
@@ -94,19 +99,40 @@ def down(score: float) -> str:
 
 
 def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], *, in_python: bool = False) -> str:
-    """Return the alarm about columns that alone predict the target, or an empty text."""
+    """Return the alarm about columns that predict the target alone, or by a formula, or an empty text."""
     if not leaks:
         return ""
-    shown = [f"{MEASURES_OF_LEAKS[one['metric']]} {down(one['score'])}" for one in leaks[:_LEAKS]]
-    names = listed([repr(one["column"]) for one in leaks], _LEAKS)
-    subject, it = (f"Column {names}", "it") if len(leaks) == 1 else (f"Each of {names}", "one")
-    drop = " ".join(option_of("--drop", one["column"]) for one in leaks[:_LEAKS])
-    fix = f"Train without {'it' if len(leaks) == 1 else 'them'}"
+    alone = [one for one in leaks if "formula" not in one and "class" not in one]
+    words = [_not_alone_words(target, one) for one in leaks if one not in alone]
+    columns = [one["column"] for one in alone[:_LEAKS]]
+    columns += [name for one in leaks if one not in alone for name in one.get("columns", [one["column"]])]
+    if alone:
+        shown = [f"{MEASURES_OF_LEAKS[one['metric']]} {down(one['score'])}" for one in alone[:_LEAKS]]
+        names = listed([repr(one["column"]) for one in alone], _LEAKS)
+        subject = f"Column {names}" if len(alone) == 1 else f"Each of {names}"
+        predicts = f"{subject} alone predicts {target!r} nearly perfectly ({', '.join(shown)} on held-out rows)"
+        words = [predicts, *words]
+    drop, single = " ".join(option_of("--drop", name) for name in columns), len(columns) == 1
+    fix = f"Train without {'it' if single else 'them'}"
     fix += "" if in_python else f": run again with {drop} and another --out"
     return (
-        f"{subject} alone predicts {target!r} nearly perfectly ({', '.join(shown)} on held-out rows). If {it} is "
-        f"made from the target or known only afterwards, all figures here are too good. {fix}."
+        f"{'. '.join(words)}. If {'it' if single else 'one'} is made from the target or known only afterwards, all "
+        f"figures here are too good. {fix}."
     )
+
+
+def _not_alone_words(target: str, leak: Mapping[str, Any]) -> str:
+    """Say, without a full stop, which formula gives the target, or of which one class a column is filled."""
+    score = f"{MEASURES_OF_LEAKS[leak['metric']]} {down(leak['score'])}"
+    if "formula" not in leak:
+        apart = f"rows of class {clean(leak['class'])!r} from all others nearly perfectly ({score})"
+        return f"Whether {leak['column']!r} has a value tells {apart}"
+    if leak["metric"] == "equal":
+        share = f"all {leak['rows']:,}" if leak["score"] == 1 else f"{100 * leak['score']:.1f} % of {leak['rows']:,}"
+        return f"{target!r} equals {leak['formula']} in {share} rows compared"
+    if leak["metric"] == "r2":
+        return f"{target!r} is nearly {leak['formula']} ({score} on {leak['rows']:,} rows)"
+    return f"Whether {leak['formula']} tells the classes of {target!r} apart nearly perfectly ({score})"
 
 
 def unchecked_words(target: str, needs: str) -> str:
