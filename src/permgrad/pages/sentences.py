@@ -256,8 +256,9 @@ def related_words(
         return ""
     order = {name: place for place, name in enumerate(names)}
     sentences = [
-        _group_words(sorted(group, key=lambda name: order.get(name, len(order))), pairs, show, most)
+        words
         for group in groups[:_GROUPS]
+        for words in _group_words(sorted(group, key=lambda name: order.get(name, len(order))), pairs, show, most)
     ]
     sentences += [f"so do {len(groups) - _GROUPS} more groups"] if len(groups) > _GROUPS else []
     return f"{', and '.join(sentences)}, so importance may be shared between them."
@@ -265,15 +266,30 @@ def related_words(
 
 def _group_words(
     group: Sequence[str], pairs: Sequence[Mapping[str, Any]], show: Callable[[str], str], most: int
-) -> str:
-    inside = [pair for pair in pairs if pair["feature"] in group and pair["other"] in group]
-    kind = "correlation" if all(pair["kind"] == "correlation" for pair in inside) else "association"
-    if len(group) == 2:
-        strength = compact(float(inside[0]["strength"]), 2)
-        return f"{show(group[0])} moves with {show(group[1])} ({kind} {strength})"
-    sizes = [abs(float(pair["strength"])) for pair in inside]
-    reach = " to ".join(dict.fromkeys(compact(end, 2) for end in (min(sizes), max(sizes))))
-    return f"{listed(map(show, group), most)} move together ({kind} {reach})"
+) -> list[str]:
+    """Say that all features of a group move together, or, where not all of its pairs do, with which ones each does."""
+    inside = {
+        frozenset((pair["feature"], pair["other"])): pair
+        for pair in reversed(pairs)
+        if pair["feature"] in group and pair["other"] in group
+    }
+    if len(group) > 2 and 2 * len(inside) == len(group) * (len(group) - 1):
+        kind = "correlation" if all(pair["kind"] == "correlation" for pair in inside.values()) else "association"
+        sizes = [abs(float(pair["strength"])) for pair in inside.values()]
+        reach = " to ".join(dict.fromkeys(compact(end, 2) for end in (min(sizes), max(sizes))))
+        return [f"{listed(map(show, group), most)} move together ({kind} {reach})"]
+    sentences = []
+    for name in sorted(group, key=lambda name: -sum(name in pair for pair in inside)):
+        own = [pair for pair in inside if name in pair]
+        others = [
+            f"{show(other)} ({inside[pair]['kind']} {compact(float(inside[pair]['strength']), 2)})"
+            for other in group
+            for pair in own
+            if other in pair and other != name
+        ]
+        inside = {pair: facts for pair, facts in inside.items() if pair not in own}
+        sentences += [f"{show(name)} moves with {listed(others, most)}"] if others else []
+    return sentences[:_GROUPS]
 
 
 # ---- columns that differ between training and test rows --------------------------------------------------------------
