@@ -8,6 +8,7 @@ from tests.pages.conftest import global_explanation
 from tests.pages.test_html import Page, light_content
 
 from permgrad.assess.assessment import Assessment
+from permgrad.base.numerals import number
 from permgrad.base.significance import holm
 from permgrad.pages.headline import facts, reliance_sentence
 from permgrad.pages.html import render_report
@@ -50,9 +51,21 @@ def test_ranks_that_are_left_out_are_told():
     assert said.endswith("Ranks 2 and 4 are left out, because their effects may be chance.")
     assert "feature1" not in said
     assert "feature3" not in said
-    one = reliance_sentence(told([0.03, 1e-6, 1e-5, 1e-5, 1e-4, 0.2, 0.9, 0.9]))
-    assert one.endswith("Rank 1 is left out, because its effect may be chance.")
+    one = reliance_sentence(told([1e-7, 0.03, 1e-6, 1e-5, 1e-5, 1e-4, 0.2, 0.9]))
+    assert one.endswith("Rank 2 is left out, because its effect may be chance.")
     assert "left out" not in reliance_sentence(told([1e-6, 1e-6, 1e-5, 0.5, 1e-4, 0.2, 0.9, 0.9]))
+
+
+def test_a_larger_estimate_that_may_be_chance_is_named_beside_what_is_certain():
+    found = told([0.2, 1e-6, 0.3, 1e-5, 0.9, 0.9, 0.9, 0.9], [0.61, *np.linspace(0.06, 0.01, 7)])
+    said = reliance_sentence(found)
+    assert found.explanation.ranking()[0] == "feature0"
+    assert "most" not in said
+    assert said.startswith("It clearly relies on feature1 and feature3. ")
+    ends = [number(float(end[0, 0])) for end in found.explanation.ci()]
+    largest = f"The largest estimate is that of feature0 (0.610, 95\u00a0% interval {ends[0]} to {ends[1]})"
+    assert f"{largest}, but it may be chance." in said
+    assert said.endswith("Rank 3 is left out, because its effect may be chance.")
 
 
 def test_harm_beyond_doubt_is_no_reliance():

@@ -13,10 +13,11 @@ from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.pages.sentences import baseline_label, best_baseline, known_classes, path_shares
 from permgrad.pages.units import BEYOND_ALL, advantage
 from permgrad.pages.views import Fact
-from permgrad.pages.words import clean, listed, shorten
+from permgrad.pages.words import clean, confidence_words, listed, shorten
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
+    from permgrad.attribution.explanation import Explanation
 
 
 #: Kinds of networks by their branches.
@@ -100,24 +101,34 @@ def reliance_sentence(content: Assessment) -> str:
     tests = 0 if p_values is None else int(np.isfinite(p_values[:, 0]).sum())
     if not tests:
         return "It is unknown which features clearly matter, because this explanation has no p-values."
+    whole, ranking = advantage(explanation.meta, content.metrics or {}), explanation.ranking()
     if not leading:
         return f"No feature clearly matters: no p-value is below 5\u00a0% after Holm's correction for {tests} features."
-    names, meaning, whole = (
-        [shorten(name, 40) for name in leading],
-        "",
-        advantage(explanation.meta, content.metrics or {}),
-    )
+    largest = "" if ranking[0] in leading else _largest_words(explanation, explanation.names.index(ranking[0]), whole)
+    names, meaning = [shorten(name, 40) for name in leading], ""
     if whole is not None:
         lost = [explanation.values[explanation.names.index(name), 0] / whole for name in leading]
         names = [f"{name} ({percent(share)})" for name, share in zip(names, lost, strict=True)]
         meaning = "In brackets: how much of its advantage over a constant it loses when the feature is shuffled."
         meaning += f" {BEYOND_ALL}" * any(share > 1 for share in lost)
-    ranking = explanation.ranking()
-    ranks = [str(at + 1) for at, name in enumerate(ranking[: ranking.index(leading[-1])]) if name not in leading]
+    unsure = [name for name in ranking[: ranking.index(leading[-1])] if name not in leading]
+    ranks = [str(ranking.index(name) + 1) for name in unsure[bool(largest) :]]
     left_out = f"Ranks {listed(ranks, 5)} are left out, because their effects may be chance."
     if len(ranks) == 1:
         left_out = f"Rank {ranks[0]} is left out, because its effect may be chance."
-    return " ".join(filter(None, [f"It relies most on {listed(names)}.", meaning, left_out if ranks else ""]))
+    relies = f"{'It clearly relies on' if largest else 'It relies most on'} {listed(names)}."
+    return " ".join(filter(None, [relies, meaning, largest, left_out if ranks else ""]))
+
+
+def _largest_words(explanation: Explanation, place: int, whole: float | None) -> str:
+    """Say which feature has the largest estimate, where it may be chance."""
+    value, low, high = (float(numbers[place, 0]) for numbers in (explanation.values, *explanation.ci()))
+    write = number if whole is None else (lambda effect: percent(effect / whole))
+    ends = (
+        f", {confidence_words(explanation)} interval {write(low)} to {write(high)}" if np.isfinite(low + high) else ""
+    )
+    words = f"The largest estimate is that of {shorten(explanation.names[place], 40)} ({write(value)}{ends})"
+    return f"{words}, but it may be chance."
 
 
 def facts(content: Assessment) -> list[Fact]:
