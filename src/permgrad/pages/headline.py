@@ -13,7 +13,7 @@ from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.pages.sentences import baseline_label, best_baseline, known_classes, path_shares
 from permgrad.pages.units import BEYOND_ALL, advantage
 from permgrad.pages.views import Fact
-from permgrad.pages.words import clean, confidence_words, listed, shorten
+from permgrad.pages.words import clean, confidence_words, listed, shorten, texts_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -27,8 +27,33 @@ _KINDS = {
     ("tabular",): "A network of the table alone",
     ("image",): "A network of the image of each row alone",
 }
+#: With fewer test rows all scores are rough. With fewer rows of a class, those of the class.
+FEW_ROWS, FEW_OF_A_CLASS = 100, 20
 #: What the constant that ignores the features is called.
 CONSTANTS = {"regression": "always the mean", "classification": "always the most frequent class"}
+
+
+def test_counts(content: Assessment) -> tuple[int | None, dict[str, int]]:
+    """Return the number of test rows (None: unknown), and that of each class that has some."""
+    rows, scored = ((content.metrics or {}).get("rows") or {}).get("test"), content.predictions
+    if scored is None:
+        return rows, {}
+    rows = len(scored.truth) if rows is None else rows
+    if content.task == "regression":
+        return rows, {}
+    labels, counts = np.unique(texts_of(scored.truth), return_counts=True)
+    return rows, dict(zip(labels.tolist(), counts.tolist(), strict=True))
+
+
+def too_few_words(content: Assessment) -> str:
+    """Say which test rows are too few to tell whether the model is better than a constant, where it may be."""
+    (rows, counts), ahead = test_counts(content), content.constant.get("ahead") or {}
+    if content.learnt or not any(paired["ci_high"] > 0 for paired in ahead.values()):
+        return ""
+    label = min(counts, key=lambda one: counts[one], default=None)
+    if label is not None and counts[label] < FEW_OF_A_CLASS:
+        return f"{counted(counts[label], 'test row')} of class {shorten(label, 40)}"
+    return counted(rows, "test row") if rows is not None and rows < FEW_ROWS else ""
 
 
 def headline(content: Assessment) -> str:
@@ -93,8 +118,12 @@ def lack_of_skill(content: Assessment, subject: str = "This model") -> str:
 def reliance_sentence(content: Assessment) -> str:
     """Name what clearly matters, and the ranks in between that are left out because their effects may be chance."""
     explanation = content.explanation
+    if few := too_few_words(content):
+        return f"Whether what it relies on helps to predict {shorten(content.target, 60)} cannot be told from {few}."
     if not content.learnt:
-        return f"What it relies on does not help to predict {shorten(content.target, 60)}."
+        better = any(paired["difference"] > 0 for paired in (content.constant.get("ahead") or {}).values())
+        words = "It is not shown that what it relies on helps" if better else "What it relies on does not help"
+        return f"{words} to predict {shorten(content.target, 60)}."
     if explanation is None:
         return ""
     leading, p_values = explanation.clearly_matter()[:3], explanation.p_values
