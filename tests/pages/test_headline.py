@@ -175,7 +175,9 @@ def test_a_difference_within_chance_is_not_shown_and_not_denied():
     rng = np.random.default_rng(3)
     truth = np.where(rng.random(300) < 0.4, "Good", "Bad").astype(object)
     good = np.clip(0.4 + 0.1 * rng.normal(size=300) + 0.02 * (truth == "Good"), 0.01, 0.99)
-    content = classified(np.stack([1 - good, good], axis=1), truth, (600, 400), explanation=report_content().explanation)
+    content = classified(
+        np.stack([1 - good, good], axis=1), truth, (600, 400), explanation=report_content().explanation
+    )
     assert not content.learnt
     assert content.constant["ahead"]["roc_auc"]["difference"] > 0.01
     assert reliance_sentence(content) == "It is not shown that what it relies on helps to predict outcome."
