@@ -14,9 +14,11 @@ from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.beside_data import leakage_hint
 from permgrad.assess.sections.data import DataSection
+from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.metrics import evaluate
+from permgrad.evaluation.related import related
 from permgrad.evaluation.segments import find_segments
 from permgrad.evaluation.skill import Predicted, against_others, skill
 from permgrad.evaluation.thresholds import never_predicted
@@ -47,6 +49,7 @@ class Situation:
     must: tuple[str, ...] = ()
     must_not: tuple[str, ...] = ()
     unchecked: str = ""
+    cut: tuple[str, ...] = ()
 
 
 # ---- the situations --------------------------------------------------------------------------------------------------
@@ -142,6 +145,65 @@ def _leak(kind: str, rng: np.random.Generator) -> Situation:
     return one
 
 
+def _filled(kind: str, rng: np.random.Generator) -> Situation:
+    """One class alone has a value, which differs in nearly every row: a code, a date, a text."""
+    shares = (0.6, 0.4) if rng.random() < 0.7 else (0.4, 0.35, 0.25)
+    one, way = _classified(kind, rng, shares=shares), rng.integers(0, 3)
+    for table, target in ((one.train, one.learned), (one.test, one.truth)):
+        days = (pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, len(table)), unit="D")).astype(str)
+        codes = np.array([f"K{number}" for number in rng.integers(0, 9999, len(table))])
+        texts = np.array([f"{' '.join(rng.choice(list('abcdef'), 4))} closed" for _ in range(len(table))])
+        table["copy"] = np.where(target == one.classes[-1], (codes, days, texts)[way], None)
+    one.must = ("leak",)
+    return one
+
+
+def _made_of(kind: str, rng: np.random.Generator) -> Situation:
+    """The target is a sum, difference, product or ratio of two or three columns."""
+    one, way = _regression(kind, rng, 0.4), rng.integers(0, len(FORMULAS))
+    for table in (one.train, one.test):
+        table[FEATURES[3:]] = rng.lognormal(2, 0.8, (len(table), 3)).round(2)
+    formula = list(FORMULAS.values())[way]
+    one.learned, one.truth = (formula(table).to_numpy() for table in (one.train, one.test))
+    one.guess = one.truth + 0.4 * one.truth.std() * rng.normal(size=len(one.truth))
+    one.values = one.values / one.values.max() * one.truth.var() / 2
+    one.must = ("leak",)
+    return one
+
+
+def _too_rare(kind: str, rng: np.random.Generator) -> Situation:
+    """So few test rows of a class that a model can hardly be shown to be better than a constant."""
+    one = _classified(kind, rng, rows=(900, int(rng.integers(40, 300))), shares=(0.97, 0.03), skill_of=0.8)
+    one.truth = np.where(np.arange(len(one.truth)) < rng.integers(1, 5), one.classes[1], one.classes[0]).astype(object)
+    one.must, one.must_not = ("features",), ("leak",)
+    return one
+
+
+def _unsure(kind: str, rng: np.random.Generator) -> Situation:
+    """The largest importance may be chance, and smaller ones are not."""
+    one = _classified(kind, rng)
+    one.values = np.array([0.5, *0.05 * rng.random(len(FEATURES) - 1)])
+    one.p_values = np.array([rng.uniform(0.06, 0.5), *rng.uniform(0, 0.004, len(FEATURES) - 1)])
+    return one
+
+
+def _chain(kind: str, rng: np.random.Generator) -> Situation:
+    """Neighbouring columns are related, and distant ones are not."""
+    one = _regression(kind, rng)
+    for table in (one.train, one.test):
+        table[FEATURES[1:]] = 0.5 * table[FEATURES[1:]].to_numpy() + 0.7 * table[FEATURES[:-1]].to_numpy()
+    one.values, one.p_values = np.sort(one.values)[::-1], np.full(len(FEATURES), 1e-4)
+    one.must = ("related",)
+    return one
+
+
+def _cut(kind: str, rng: np.random.Generator) -> Situation:
+    one = _classified(kind, rng)
+    one.cut = ("training after 1 of 4 epochs", "explanation: 393 rows instead of 1,200")[: rng.integers(1, 3)]
+    one.must = ("cut",)
+    return one
+
+
 def _unchecked(kind: str, rng: np.random.Generator, *, perfect: bool) -> Situation:
     """A nearly perfect model, or one that is not, without training rows to look for the reason."""
     if rng.random() < 0.5:
@@ -230,6 +292,16 @@ def _no_skill(kind: str, rng: np.random.Generator) -> Situation:
     return one
 
 
+#: What a target can be made of.
+FORMULAS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
+    "'x3' + 'x4'": lambda table: table["x3"] + table["x4"],
+    "'x4' − 'x3'": lambda table: table["x4"] - table["x3"],
+    "'x3' × 'x5'": lambda table: table["x3"] * table["x5"],
+    "'x5' / 'x4'": lambda table: table["x5"] / table["x4"],
+    "'x3' + 'x4' + 'x5'": lambda table: table["x3"] + table["x4"] + table["x5"],
+    "('x3' − 'x4') / 'x3'": lambda table: (table["x3"] - table["x4"]) / table["x3"],
+}
+
 KINDS: dict[str, Callable[[str, np.random.Generator], Situation]] = {
     "good classes": _classified,
     "good numbers": _regression,
@@ -253,6 +325,12 @@ KINDS: dict[str, Callable[[str, np.random.Generator], Situation]] = {
     "drift": _drift,
     "duplicates": _duplicates,
     "harder group": _harder,
+    "filled for one class": _filled,
+    "made of columns": _made_of,
+    "too rare to tell": _too_rare,
+    "the largest is unsure": _unsure,
+    "a chain of columns": _chain,
+    "cut by the limit": _cut,
 }
 
 
@@ -309,6 +387,7 @@ def content_of(one: Situation) -> Assessment:
         p_values=one.p_values[:, None],
         meta={"quantity": "increase of the loss", "loss": "squared_error" if regression else "cross_entropy"},
     )
+    first = explanation.clearly_matter()
     predictions = Predictions(truth=one.truth, classes=tuple(one.classes), guess=one.guess)
     return Assessment(
         title="table",
@@ -321,6 +400,8 @@ def content_of(one: Situation) -> Assessment:
         positive=positive,
         segments=find_segments(one.test, ours, positive=1),
         reading={"leakage": leakage_hint(explanation, {})},
+        related=related(one.train, first, first)[0] if first else (),
+        provenance=ProvenanceSection(command="permgrad run t", cut=one.cut) if one.cut else None,
     )
 
 

@@ -245,21 +245,24 @@ def _baselines(one: Situation, words: str, faults: Faults) -> None:
 
 
 def _features(one: Situation, words: str, faults: Faults) -> None:
-    if words.startswith("What it relies on does not help"):
+    if not words.startswith("No feature") and not re.match(r"\d+ of", words):
+        _no_help_words(one, words, faults)
         return
     order = np.argsort(one.p_values, kind="stable")
     adjusted, largest = np.empty(len(order)), 0.0
     for step, place in enumerate(order):
         largest = max(largest, one.p_values[place] * (len(order) - step))
         adjusted[place] = min(largest, 1)
-    clear = [
-        place for place in np.argsort(-one.values, kind="stable") if adjusted[place] < 0.05 and one.values[place] > 0
-    ]
+    order = np.argsort(-one.values, kind="stable")
+    clear = [at for at in order if adjusted[at] < 0.05 and one.values[at] > 0.001 * np.maximum(one.values, 0).sum()]
     if not clear:
         faults.claim(f"features: none is clear: {words}", words.startswith("No feature clearly matters"))
         return
     match = faults.match(
-        "features", r"(\d+) of (\d+) features clearly matters?\. It relies most on (.+?)\.(?: |$)", words, re.match
+        "features",
+        r"(\d+) of (\d+) features clearly matters?\. It (?:relies most|clearly relies) on (.+?)\.(?: |$)",
+        words,
+        re.match,
     )
     if match is None:
         return
@@ -268,15 +271,72 @@ def _features(one: Situation, words: str, faults: Faults) -> None:
     faults.claim("features: names", [name for name, _ in named] == [FEATURES[place] for place in clear[:3]])
     name, power = ("RMSE", 2) if one.task == "regression" else ("log loss", 1)
     of_constant, of_model = (metric_of(name, one, guess) ** power for guess in (constant_of(one), one.guess))
+    first = order[0] in clear[:3]
+    faults.claim("features: the largest is not the one", first == ("It relies most on" in words))
+    faults.claim(
+        "features: the largest is silent", first or f"largest estimate is that of {FEATURES[order[0]]} (" in words
+    )
     for place, (_, share) in zip(clear, named, strict=False):
         faults.claim("features: a share is missing, or said of no advantage", bool(share) == (of_constant > of_model))
         if share:
             faults.percent("features: share", share, float(one.values[place] / (of_constant - of_model)), 0.0001)
 
 
+def _no_help_words(one: Situation, words: str, faults: Faults) -> None:
+    """Check what is said of the features of a model that is not better than a constant, by our own intervals."""
+    names = (
+        ("RMSE",) if one.task == "regression" else ("log loss", "accuracy", "ROC-AUC")[: 2 + (len(one.classes) == 2)]
+    )
+    ends = [_interval(name, one, one.guess, constant_of(one)) for name in names]
+    faults.claim("no help: it is better", min(low - 0.3 * (high - low) for low, high in ends) < 0)
+    if match := re.search(r"cannot be told from (\d+) test rows?(?: of class (class \w))?\.", words):
+        count = np.sum(one.truth == match[2]) if match[2] else len(one.truth)
+        faults.claim("no help: rows", int(match[1]) == count < (20 if match[2] else 100))
+        faults.claim("no help: it can be told", any(high > -0.1 * (high - low) for low, high in ends))
+    elif words.startswith("What it relies on does not help"):
+        faults.claim("no help: it may help", all(low < 0.3 * (high - low) for low, high in ends))
+        few = min([len(one.truth) / 5, *(np.sum(one.truth == label) for label in set(one.truth.tolist()))])
+        worse = all(high < 0.1 * (high - low) for low, high in ends)
+        faults.claim("no help: too few rows to tell", one.task == "regression" or few >= 20 or worse)
+    else:
+        better = any(metric_of(name, one, one.guess) != metric_of(name, one, constant_of(one)) for name in names)
+        faults.claim("no help: no difference", words.startswith("It is not shown that") and better)
+
+
+def _cut_words(one: Situation, words: str, faults: Faults) -> None:
+    faults.claim("cut", words == " ".join(f"The time limit cut the {cut}." for cut in one.cut) and bool(one.cut))
+
+
+def _related_words(one: Situation, words: str, faults: Faults) -> None:
+    truth = one.train[FEATURES].corr("spearman")
+    body = words.removesuffix(", so importance may be shared between them.")
+    for part in body.split(", and "):
+        name, _, others = part.partition(" moves with ")
+        pairs = re.findall(r"(x\d) \(correlation (\S+)\)", others)
+        faults.claim(f"related: {part}", bool(pairs) and len(pairs) == others.count("("))
+        for other, strength in pairs:
+            faults.same(f"related: {name} and {other}", strength, float(truth.loc[name, other]), 0.06)
+
+
 def _leak_words(one: Situation, words: str, faults: Faults) -> None:
+    if match := re.match(r"'y' equals (.+) in (?:all ([\d,]+)|(\S+) % of ([\d,]+)) rows compared\.", words):
+        both, y = pd.concat([one.train, one.test]), np.concatenate([one.learned, one.truth])
+        text = re.sub(r"'(\w+)'", r'both["\1"]', match[1]).replace("×", "*").replace("−", "-")
+        holds = np.isclose(eval(text, {"both": both}), y, rtol=1e-6, atol=1e-6 * y.std())
+        faults.claim(f"leak: {match[1]} holds in {holds.mean():.3f}", holds.mean() >= (1 if match[2] else 0.9))
+        faults.claim("leak: rows", _value(match[2] or match[4]) == len(y))
+        return
+    if match := re.match(r"Whether 'copy' has a value tells rows of class '(class \w)' from all others", words):
+        for table, target in ((one.train, one.learned), (one.test, one.truth)):
+            faults.claim("leak: presence", bool(np.all(table["copy"].notna() == (target == match[1]))))
+        return
     columns = re.findall(r"'([^']+)'", words.partition(" alone ")[0])
     for column in columns:
+        if not pd.api.types.is_numeric_dtype(one.train[column]):
+            missing = pd.concat([one.train[column], one.test[column]]).isna().to_numpy()
+            y = np.concatenate([one.learned, one.truth])
+            faults.claim("leak: presence", all(len(set(y[rows])) == 1 for rows in (missing, ~missing)))
+            continue
         x, y = (pd.concat([table[column] for table in (one.train, one.test)]), np.concatenate([one.learned, one.truth]))
         if one.task == "regression":
             fitted = np.polyval(np.polyfit(x, y, 1), x)
@@ -542,7 +602,8 @@ def _next_words(one: Situation, words: str, faults: Faults) -> None:
         joined = one.test.assign(y=one.truth).merge(one.train.assign(y=one.learned).drop_duplicates(), how="inner")
         faults.claim("next: few copies", len(joined.dropna(how="all", subset=FEATURES)) >= 0.01 * len(one.test))
     if "more rows" in words:
-        faults.claim("next: there are enough rows", len(one.truth) < 100)
+        fewest = min((np.sum(one.truth == label) for label in set(one.truth.tolist())), default=0)
+        faults.claim("next: there are enough rows", len(one.truth) < 100 or fewest < 20)
 
 
 _CHECKS: dict[str, Callable[[Situation, str, Faults], None]] = {
@@ -565,6 +626,8 @@ _CHECKS: dict[str, Callable[[Situation, str, Faults], None]] = {
     "none_worse": _no_worse_words,
     "calibration": _calibration_words,
     "drift": _drift_sentence,
+    "cut": _cut_words,
+    "related": _related_words,
     "next": _next_words,
 }
 

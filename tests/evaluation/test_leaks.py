@@ -183,15 +183,6 @@ def test_formulas_of_rounded_parts_are_nearly_right_and_noisy_ones_are_none():
     assert split(frame, "bmi", "regression") == []
 
 
-def test_which_of_two_dates_is_later_tells_two_classes():
-    rng = np.random.default_rng(0)
-    due = pd.Series(pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, 400), unit="D"))
-    done = due + pd.to_timedelta(rng.integers(-20, 20, 400), unit="D")
-    frame = pd.DataFrame({"due": due.dt.strftime("%Y-%m-%d"), "done": done.dt.strftime("%m/%d/%Y"), "late": done > due})
-    assert told(frame, "late", "classification") == {"'done' > 'due'": 1.0}
-    assert told(frame.assign(late=rng.permutation(frame["late"])), "late", "classification") == {}
-
-
 @pytest.mark.parametrize("columns", [3, 24])
 def test_columns_of_noise_and_smooth_models_of_them_raise_no_alarm(columns):
     rng = np.random.default_rng(columns)

@@ -1,4 +1,4 @@
-"""Find out whether a target is made of up to three columns: a sum, difference, product or ratio, or which is larger.
+"""Find out whether a target is made of up to three columns: a sum, difference, product or ratio.
 
 All formulas are tried on a few rows, and those that agree there on all rows.
 """
@@ -13,24 +13,19 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from permgrad.base.arrays import Array, Booleans, Floats, Integers
+from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.numerals import compact
 
 #: A column by its place, or an operation on two formulas.
 Formula: TypeAlias = "int | tuple[str, Formula, Formula]"
 
-#: A formula is reported if it holds in this share of the rows, or has this R². In a row, the error allowed is one unit
-#: of the target's last digit, and at most this share of the target's spread.
-_HOLDS, _NEARLY, _ERROR = 0.9, 0.999, 0.02
-#: Units above this share of the spread are not rounded down to: there are few values, which many formulas then give.
-_COARSE = 0.15
-#: Rows that are needed in which a formula says something. 0 + 0 = 0 does not.
-_FEWEST = 20
-#: Rows that all formulas are tried on, share of them that has to agree, and formulas that are then compared.
-_TRIED, _AGREE, _COMPARED = 12, 0.6, 50
-#: Columns of which pairs, and three, are tried: those associated most with the target.
-_PAIRS, _THREES = 150, 30
-#: Lengths of time in seconds, as differences of dates are.
+#: A formula is reported if it holds in this share of the rows, or has this R². In a row, the error allowed is a unit of
+#: the target's last digit, and this share of its spread at most. Units above the last share are not rounded down to.
+_HOLDS, _NEARLY, _ERROR, _COARSE = 0.9, 0.999, 0.02, 0.15
+#: Rows that are needed in which a formula says something, which 0 + 0 = 0 does not. Rows that all formulas are tried
+#: on, share of them that has to agree, formulas that are then compared, columns of which pairs, and three, are tried.
+_FEWEST, _TRIED, _AGREE, _COMPARED, _PAIRS, _THREES = 20, 12, 0.6, 50, 150, 30
+#: Lengths of time in seconds.
 _TIMES = {86_400.0: "days", 3600.0: "hours", 60.0: "minutes", 604_800.0: "weeks", 31_557_600.0: "years"}
 _STEPS: dict[str, Callable[[Floats, Floats], Floats]] = {
     "+": lambda a, b: np.nan_to_num(a) + np.nan_to_num(b),  # a missing addend counts as 0
@@ -45,8 +40,7 @@ def made_of(names: Sequence[str], x: Floats, y: Floats, dates: Booleans) -> dict
     """Return the best formula of a target ``(rows,)`` from columns ``(rows, columns)``, if one holds.
 
     ``x`` has NaN where a cell is missing, and ``dates`` in seconds. The result is ``{columns, formula, metric, score,
-    rows}``. ``metric`` is ``"equal"``, the share of rows in which the formula holds, or ``"r2"``. ``rows`` are those in
-    which formula or target are not 0.
+    rows}``: the share of rows in which the formula holds (``"equal"``) or R² (``"r2"``), of rows that are not all 0.
 
     Examples:
         >>> x = np.random.default_rng(0).integers(1, 99, (60, 3)) + 0.0
@@ -71,26 +65,6 @@ def made_of(names: Sequence[str], x: Floats, y: Floats, dates: Booleans) -> dict
     return None
 
 
-def larger(names: Sequence[str], x: Floats, y: Integers, least: float) -> dict[str, Any] | None:
-    """Return two columns of which the first is larger in rows of one of two classes, 0 and 1, as ``made_of`` does.
-
-    ``metric`` is ``"balanced_accuracy"``. The result is None below the ``least`` score.
-    """
-    members = [np.flatnonzero(y == one) for one in (0, 1)]
-    if min(map(len, members)) < _FEWEST / 2:
-        return None
-    order = np.array(_associated(x, y)[:_PAIRS])
-    some = [x[rows[np.linspace(0, len(rows) - 1, 50).astype(np.int64)]][:, order] for rows in members]
-    few, many = (np.mean(part[:, :, None] > part[:, None, :], axis=0) for part in some)
-    best = (least, "", "")
-    for one, two in order[np.argwhere(np.abs(few - many) >= 2 * least - 1.1)[:_COMPARED]]:
-        few, many = (np.mean(x[rows, one] > x[rows, two]) for rows in members)
-        best = max(best, (float(1 + abs(few - many)) / 2, names[one], names[two]))
-    score, *columns = best
-    facts = {"metric": "balanced_accuracy", "score": score, "rows": len(y)}
-    return {"columns": columns, "formula": " > ".join(map(repr, columns)), **facts} if columns[0] else None
-
-
 # ---- formulas that agree on a few rows -------------------------------------------------------------------------------
 def _associated(x: Floats, y: Array) -> list[int]:
     """Return the places of columns, those first that go along with the target alone (ranks), or given the others."""
@@ -105,10 +79,7 @@ def _associated(x: Floats, y: Array) -> list[int]:
 
 
 def _agreeing(x: Floats, y: Floats, order: list[int], allowed: float) -> Iterator[list[tuple[float, Formula]]]:
-    """Yield the formulas of one column that agree with the target on a few rows, then those of two and of three.
-
-    Each has its median error.
-    """
+    """Yield the formulas of one column that agree on a few rows, with their median errors, then of two and of three."""
 
     def joined(left: Floats, right: Floats, step: str) -> Floats:
         return _STEPS[step](left[:, None], right[None]).reshape(-1, len(y))
@@ -157,13 +128,12 @@ def _compared(
     # The factor of a formula is rather 1 or 100 than 0.99998, and whole days are often rounded down.
     scales = [scale, *(float(f"{scale:.{digits}g}") for digits in (3, 2, 1))]
     scales += [1 / size for size in _TIMES if abs(scale * size - 1) < 0.2]
-    holds, allowed = [], min(1.0001 * unit, _ERROR * spread) + 1e-9 * np.abs(y)
-    for one in scales:
-        down = np.abs(np.floor(one * values / (unit or np.nan) + 1e-6) * unit - y) < 1e-9
-        holds.append((np.abs(y - one * values) <= allowed) | down)
+    allowed, fits = min(1.0001 * unit, _ERROR * spread) + 1e-9 * np.abs(y), [one * values for one in scales]
+    down = [np.floor(fit / (unit or np.nan) + 1e-6) * unit for fit in fits]
+    holds = [(np.abs(y - fit) <= allowed) | (np.abs(y - low) < 1e-9) for fit, low in zip(fits, down, strict=True)]
     best = max(range(len(scales)), key=lambda at: (int(holds[at].sum()), at))
     known = np.isfinite(values) & (np.isfinite(x[:, columns]).all(axis=1) | holds[best])
-    says = known & ((y != 0) | (np.abs(scales[best] * values) >= unit))
+    says = known & ((y != 0) | (np.abs(fits[best]) >= unit))
     # A formula that is right where the target hardly differs from row to row is none.
     varied, rows = says & (np.abs(y - np.median(y)) > allowed), int(says.sum())
     if varied.sum() < _FEWEST or rows < np.count_nonzero(y) / 2:

@@ -20,7 +20,7 @@ from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.files import plain
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.cells import ColumnCells, cells_of
-from permgrad.evaluation.formulas import larger, made_of
+from permgrad.evaluation.formulas import made_of
 from permgrad.evaluation.metrics import Task
 
 Whole = Integers
@@ -57,11 +57,9 @@ def columns_that_tell(
     """Return ``{column, metric, score, rows}`` of columns with at least 0.98 on held-out rows, the highest first.
 
     Metrics are ``balanced_accuracy``, ``r2`` and ``r2_of_ranks``. Ranks are needed if a few values are far from all
-    others: R² then depends on predictions for these, which lie outside the range of the learned rows.
-
-    With ``class``, it is only told whether a row is of this one of several classes, by whether the column has a value.
-    With ``formula`` and ``columns``, the formula of these columns is meant, see ``permgrad.evaluation.formulas``. Then
-    ``metric`` can be ``equal``. ``classes``: the labels, if targets are their numbers.
+    others: R² then depends on predictions for these, which lie outside the range of the learned rows. With ``class``,
+    whether the column has a value tells this one of several classes. With ``formula``, that of ``columns`` is meant
+    (``permgrad.evaluation.formulas``). ``classes``: the labels, if targets are their numbers.
     """
     tables, targets = [], []
     for table, values in (learned, held):
@@ -78,8 +76,8 @@ def columns_that_tell(
         measures: dict[str, Array] = {"r2": y, "r2_of_ranks": pd.Series(y).rank().to_numpy()}
     else:
         y, names = pd.factorize(np.concatenate([values.astype(object) for values in targets]))
-        known = [classes[code] if code >= 0 else None for code in names] if len(classes) else list(names)
-        names = np.array(known, dtype=object)
+        known = [classes[code] if code >= 0 else None for code in names] if len(classes) else names
+        names = np.asarray(known, dtype=object)
         measures = {"balanced_accuracy": y}
     halves = (np.arange(len(both)) < count, np.arange(len(both)) >= count)
     leaks: list[dict[str, Any]] = []
@@ -97,8 +95,12 @@ def columns_that_tell(
                 leaks.append({"column": name, "class": plain(names[only[0]]), **facts})
             elif cells.values is not None:
                 numbers[name] = cells
-    if numbers and (formula := _formula(numbers, y, names)) is not None:
-        leaks.append({"column": formula["columns"][0], **formula})
+    labels = pd.to_numeric(pd.Series(names, dtype=object), errors="coerce").to_numpy(np.float64)
+    if numbers and len(names) != 2 and np.isfinite(labels).all():
+        x = np.column_stack([cells.values for cells in numbers.values() if cells.values is not None])
+        dates = np.array([cells.kind == "date" for cells in numbers.values()])
+        formula = made_of(list(numbers), x, (labels[y] if len(names) else y).astype(np.float64), dates)
+        leaks += [] if formula is None else [{"column": formula["columns"][0], **formula}]
     return sorted(leaks, key=lambda leak: ("formula" in leak, "class" in leak, -leak["score"]))
 
 
@@ -112,19 +114,6 @@ def _of_one_class(present: Booleans, y: Array, classes: int) -> tuple[int, float
         scores = np.where(counts < _FEWEST_OF_A_CLASS, 0, (1 + np.abs(filled / counts - of_others / others)) / 2)
     best = int(np.argmax(scores))
     return (best, float(scores[best])) if scores[best] >= ALONE else None
-
-
-def _formula(numbers: dict[str, ColumnCells], y: Array, names: Array) -> dict[str, Any] | None:
-    """Return the formula of several columns that gives the target, or that tells two classes."""
-    x = np.column_stack([cells.values for cells in numbers.values() if cells.values is not None])
-    if len(names) == 2:
-        return larger(list(numbers), x, y, ALONE)
-    if len(names):
-        labels = pd.to_numeric(pd.Series(names, dtype=object), errors="coerce").to_numpy(np.float64)
-        if not np.isfinite(labels).all():
-            return None
-        y = labels[y]
-    return made_of(list(numbers), x, y, np.array([cells.kind == "date" for cells in numbers.values()]))
 
 
 def _score(cells: ColumnCells, y: Array, classes: int, halves: Sequence[Booleans]) -> float:

@@ -33,7 +33,7 @@ FEW_ROWS, FEW_OF_A_CLASS = 100, 20
 CONSTANTS = {"regression": "always the mean", "classification": "always the most frequent class"}
 
 
-def test_counts(content: Assessment) -> tuple[int | None, dict[str, int]]:
+def class_rows(content: Assessment) -> tuple[int | None, dict[str, int]]:
     """Return the number of test rows (None: unknown), and that of each class that has some."""
     rows, scored = ((content.metrics or {}).get("rows") or {}).get("test"), content.predictions
     if scored is None:
@@ -47,7 +47,7 @@ def test_counts(content: Assessment) -> tuple[int | None, dict[str, int]]:
 
 def too_few_words(content: Assessment) -> str:
     """Say which test rows are too few to tell whether the model is better than a constant, where it may be."""
-    (rows, counts), ahead = test_counts(content), content.constant.get("ahead") or {}
+    (rows, counts), ahead = class_rows(content), content.constant.get("ahead") or {}
     if content.learnt or not any(paired["ci_high"] > 0 for paired in ahead.values()):
         return ""
     label = min(counts, key=lambda one: counts[one], default=None)
@@ -153,11 +153,9 @@ def _largest_words(explanation: Explanation, place: int, whole: float | None) ->
     """Say which feature has the largest estimate, where it may be chance."""
     value, low, high = (float(numbers[place, 0]) for numbers in (explanation.values, *explanation.ci()))
     write = number if whole is None else (lambda effect: percent(effect / whole))
-    ends = (
-        f", {confidence_words(explanation)} interval {write(low)} to {write(high)}" if np.isfinite(low + high) else ""
-    )
-    words = f"The largest estimate is that of {shorten(explanation.names[place], 40)} ({write(value)}{ends})"
-    return f"{words}, but it may be chance."
+    ends = f", {confidence_words(explanation)} interval {write(low)} to {write(high)}" * bool(np.isfinite(low + high))
+    name = shorten(explanation.names[place], 40)
+    return f"The largest estimate is that of {name} ({write(value)}{ends}), but it may be chance."
 
 
 def facts(content: Assessment) -> list[Fact]:

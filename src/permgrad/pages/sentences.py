@@ -23,7 +23,7 @@ from permgrad.pages.words import clean, listed, shorten, value_text
 LEAST_IMAGE_SHARE = 0.1
 #: A group of rows is harder to predict if its most frequent class is rarer than that of the other rows by this much.
 LESS_FREQUENT = 0.05
-#: Most features of a group, groups, and columns that give the target away, that are named.
+#: Features that one moves with, features of which that is said, and columns that give the target away, at most.
 _MEMBERS, _GROUPS, _LEAKS = 8, 4, 5
 
 
@@ -85,12 +85,8 @@ def against_baselines(task: Task, measured: Mapping[str, Any]) -> str:
 
 
 #: How well a column alone, or a formula, predicts the target.
-MEASURES_OF_LEAKS = {
-    "r2": "R²",
-    "r2_of_ranks": "R² of the ranks",
-    "balanced_accuracy": "balanced accuracy",
-    "equal": "share of rows",
-}
+MEASURES_OF_LEAKS = {"r2": "R²", "r2_of_ranks": "R² of the ranks", "balanced_accuracy": "balanced accuracy"}
+MEASURES_OF_LEAKS |= {"equal": "share of rows"}
 
 
 def down(score: float) -> str:
@@ -130,9 +126,7 @@ def _not_alone_words(target: str, leak: Mapping[str, Any]) -> str:
     if leak["metric"] == "equal":
         share = f"all {leak['rows']:,}" if leak["score"] == 1 else f"{100 * leak['score']:.1f} % of {leak['rows']:,}"
         return f"{target!r} equals {leak['formula']} in {share} rows compared"
-    if leak["metric"] == "r2":
-        return f"{target!r} is nearly {leak['formula']} ({score} on {leak['rows']:,} rows)"
-    return f"Whether {leak['formula']} tells the classes of {target!r} apart nearly perfectly ({score})"
+    return f"{target!r} is nearly {leak['formula']} ({score} on {leak['rows']:,} rows)"
 
 
 def unchecked_words(target: str, needs: str) -> str:
@@ -242,54 +236,24 @@ def no_share_words(branches: Mapping[str, Any]) -> str:
 def related_words(
     pairs: Sequence[Mapping[str, Any]], names: Sequence[str], show: Callable[[str], str] = str, most: int = _MEMBERS
 ) -> str:
-    """Return a sentence on the features that are related to some of the names, or an empty text.
+    """Return a sentence on the features that each of the names is related to, or an empty text.
 
-    ``most``: how many features of a group are named.
+    Each pair is said once, with its own figure. ``most``: how many others of a feature are named.
     """
-    groups: list[dict[str, None]] = []
-    for pair in pairs:
-        if pair["feature"] in names:
-            joined = [group for group in groups if pair["feature"] in group or pair["other"] in group]
-            merged = {name: None for group in joined for name in group} | {pair["feature"]: None, pair["other"]: None}
-            groups = [group for group in groups if group not in joined] + [merged]
-    if not groups:
-        return ""
-    order = {name: place for place, name in enumerate(names)}
-    sentences = [
-        words
-        for group in groups[:_GROUPS]
-        for words in _group_words(sorted(group, key=lambda name: order.get(name, len(order))), pairs, show, most)
-    ]
-    sentences += [f"so do {len(groups) - _GROUPS} more groups"] if len(groups) > _GROUPS else []
-    return f"{', and '.join(sentences)}, so importance may be shared between them."
-
-
-def _group_words(
-    group: Sequence[str], pairs: Sequence[Mapping[str, Any]], show: Callable[[str], str], most: int
-) -> list[str]:
-    """Say that all features of a group move together, or, where not all of its pairs do, with which ones each does."""
-    inside = {
-        frozenset((pair["feature"], pair["other"])): pair
-        for pair in reversed(pairs)
-        if pair["feature"] in group and pair["other"] in group
-    }
-    if len(group) > 2 and 2 * len(inside) == len(group) * (len(group) - 1):
-        kind = "correlation" if all(pair["kind"] == "correlation" for pair in inside.values()) else "association"
-        sizes = [abs(float(pair["strength"])) for pair in inside.values()]
-        reach = " to ".join(dict.fromkeys(compact(end, 2) for end in (min(sizes), max(sizes))))
-        return [f"{listed(map(show, group), most)} move together ({kind} {reach})"]
-    sentences = []
-    for name in sorted(group, key=lambda name: -sum(name in pair for pair in inside)):
-        own = [pair for pair in inside if name in pair]
+    said, sentences = set[frozenset[str]](), []
+    for name in names:
+        own = {frozenset((name, pair["other"])): pair for pair in pairs if pair["feature"] == name}
         others = [
-            f"{show(other)} ({inside[pair]['kind']} {compact(float(inside[pair]['strength']), 2)})"
-            for other in group
-            for pair in own
-            if other in pair and other != name
+            f"{show(pair['other'])} ({pair['kind']} {compact(float(pair['strength']), 2)})"
+            for both, pair in own.items()
+            if both not in said
         ]
-        inside = {pair: facts for pair, facts in inside.items() if pair not in own}
+        said |= own.keys()
         sentences += [f"{show(name)} moves with {listed(others, most)}"] if others else []
-    return sentences[:_GROUPS]
+    more = [f"so do {len(sentences) - _GROUPS} more features"] if len(sentences) > _GROUPS else []
+    return f"{', and '.join([*sentences[:_GROUPS], *more])}, so importance may be shared between them." * bool(
+        sentences
+    )
 
 
 # ---- columns that differ between training and test rows --------------------------------------------------------------

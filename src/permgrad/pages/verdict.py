@@ -24,10 +24,10 @@ from permgrad.evaluation.thresholds import never_predicted_words
 from permgrad.pages.headline import (
     FEW_OF_A_CLASS,
     FEW_ROWS,
+    class_rows,
     headline,
     lack_of_skill,
     reliance_sentence,
-    test_counts,
     too_few_words,
 )
 from permgrad.pages.sentences import (
@@ -135,7 +135,7 @@ def _skill(content: Assessment) -> Iterator[Spoken]:
         words = leak_words(content.target, leaks, in_python=content.in_python)
         yield words, "leak", "alarm", {"columns": leaks}
     facts = {name: constant[name] for name in ("learnt", "ahead") if name in constant}
-    yield headline(content), "skill", "score", {"rows": test_counts(content)[0], **facts}
+    yield headline(content), "skill", "score", {"rows": class_rows(content)[0], **facts}
     ahead = constant.get("ahead") or {}
     name = next(iter(ahead), None)
     if not content.learnt or name is None or ahead[name]["ci_low"] <= 0:
@@ -163,7 +163,7 @@ def _skill(content: Assessment) -> Iterator[Spoken]:
 
 def _comparisons(content: Assessment) -> Iterator[Spoken]:
     """Say how many rows of a rare class it finds, where it is no better than a constant, and compare the baselines."""
-    (_, counts), scored, measured = test_counts(content), content.predictions, content.metrics or {}
+    (_, counts), scored, measured = class_rows(content), content.predictions, content.metrics or {}
     if scored is not None and scored.probabilities is not None and len(scored.classes) == len(counts) == 2:
         label, classes = min(counts, key=lambda one: counts[one]), texts_of(scored.classes)
         called = classes[np.asarray(scored.probabilities).argmax(axis=1)] == label
@@ -227,7 +227,7 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
         training = any(words.startswith("training") for words in cut)
         said = " ".join(f"The time limit cut the {words}." for words in cut)
         yield said, "cut", "caution", {"cut": list(cut), "training": training}
-    test, (rows, counts) = content.test, test_counts(content)
+    test, (rows, counts) = content.test, class_rows(content)
     if unseen := test.get("unseen"):
         count = sum(unseen.values())
         named = listed([shorten(name, 40) for name in list(unseen)[:5]]) + " and others" * (len(unseen) > 5)
@@ -297,7 +297,7 @@ def beyond_chance(curves: Sequence[Reliability], error: float) -> bool:
 
 def _scores(content: Assessment) -> Iterator[Spoken]:
     """Say which classes are never predicted, how many test rows are copies, and that probabilities are off."""
-    data, (rows, counts), curves = content.data, test_counts(content), curves_of(content)
+    data, (rows, counts), curves = content.data, class_rows(content), curves_of(content)
     if missed := (content.metrics or {}).get("never_predicted"):
         yield " ".join(never_predicted_words(missed, 2)), "never_predicted", "caution", {"classes": missed}
     if data is not None and data.shared_rows and rows:
