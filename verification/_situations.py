@@ -15,6 +15,7 @@ from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.beside_data import leakage_hint
 from permgrad.assess.sections.data import DataSection
 from permgrad.assess.sections.provenance import ProvenanceSection
+from permgrad.base.dependence import Dependence
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.metrics import evaluate
@@ -50,6 +51,9 @@ class Situation:
     must_not: tuple[str, ...] = ()
     unchecked: str = ""
     cut: tuple[str, ...] = ()
+    groups: Array | None = None
+    learned_groups: Array | None = None
+    time: Array | None = None
 
 
 # ---- the situations --------------------------------------------------------------------------------------------------
@@ -197,6 +201,35 @@ def _chain(kind: str, rng: np.random.Generator) -> Situation:
     return one
 
 
+def _patients(kind: str, rng: np.random.Generator) -> Situation:
+    """Rows that repeat patients: columns, target and errors are partly those of the patient."""
+    one = _regression(kind, rng) if rng.random() < 0.5 else _classified(kind, rng)
+    each = int(rng.choice([5, 10, 20]))
+    for table in (one.train, one.test):
+        patient = np.arange(len(table)) // each
+        for name in FEATURES[:4]:
+            table[name] = rng.normal(size=len(table))[patient] + 0.3 * rng.normal(size=len(table)) * (name == "x3")
+    one.groups, one.learned_groups = (np.arange(len(table)) // each for table in (one.test, one.train))
+    if one.task == "regression":
+        own = rng.normal(size=(2, len(one.test)))[:, one.groups]
+        one.truth = one.learned.mean() + one.learned.std() * own[0]
+        one.guess = one.truth + one.learned.std() * rng.choice([0.3, 1.0, 1.6]) * own[1]
+    else:
+        first = one.groups * each
+        one.truth, one.guess = one.truth[first], one.guess[first]
+    one.must = ("dependence",)
+    return one
+
+
+def _series(kind: str, rng: np.random.Generator) -> Situation:
+    """Rows that follow each other in time, with errors that last."""
+    one = _regression(kind, rng)
+    walk = np.convolve(rng.normal(size=len(one.test) + 19), np.ones(20) / 20**0.5, "valid")
+    one.guess = one.truth + one.learned.std() * rng.choice([0.3, 1.2]) * walk
+    one.time, one.must = np.arange(float(len(one.test))), ("dependence",)
+    return one
+
+
 def _cut(kind: str, rng: np.random.Generator) -> Situation:
     one = _classified(kind, rng)
     one.cut = ("training after 1 of 4 epochs", "explanation: 393 rows instead of 1,200")[: rng.integers(1, 3)]
@@ -331,6 +364,8 @@ KINDS: dict[str, Callable[[str, np.random.Generator], Situation]] = {
     "the largest is unsure": _unsure,
     "a chain of columns": _chain,
     "cut by the limit": _cut,
+    "patients": _patients,
+    "a series": _series,
 }
 
 
@@ -348,7 +383,10 @@ def content_of(one: Situation) -> Assessment:
         return evaluate("classification", one.truth, probabilities=guess, classes=known, positive=positive)
 
     ours = Predicted(codes, one.guess)
-    compared = skill(one.task, ours, Predicted(codes, constant_guess), seed=0)  # type: ignore[arg-type]
+    known_of = (one.groups, one.time)
+    between = None if one.groups is one.time else Dependence(*known_of, name="patient" if one.time is None else "day")
+    constant = Predicted(codes, constant_guess)
+    compared = skill(one.task, ours, constant, seed=0, dependence=between)  # type: ignore[arg-type]
     metrics: dict[str, Any] = {
         "task": one.task,
         "rows": {"train": len(one.train), "validation": 100, "test": len(one.test)},
@@ -368,13 +406,14 @@ def content_of(one: Situation) -> Assessment:
     pairs = set(map(tuple, one.train.assign(y=one.learned).astype(str).to_numpy().tolist()))
     rows = one.test.assign(y=one.truth).astype(str).to_numpy().tolist()
     both = np.array([tuple(row) in pairs for row in rows]) & bool(shared.any())
+    learned_in = None if one.learned_groups is None else Dependence(one.learned_groups)
     data = DataSection(
         rows=metrics["rows"],
         class_counts=counts,
         shared_rows=int(both.sum()),
         blank_rows=int((both & one.test.isna().all(axis=1).to_numpy()).sum()),
         leaks=[] if one.unchecked else columns_that_tell((one.train, one.learned), (one.test, one.truth), one.task),  # type: ignore[arg-type]
-        drift=compare_parts(one.train, one.test)["drift"],
+        drift=compare_parts(one.train, one.test, dependence=Dependence.of_both(learned_in, between))["drift"],
         unchecked=one.unchecked,
     )
     explanation = Explanation(
@@ -398,7 +437,8 @@ def content_of(one: Situation) -> Assessment:
         predictions=predictions,
         explanation=explanation,
         positive=positive,
-        segments=find_segments(one.test, ours, positive=1),
+        segments=find_segments(one.test, ours, positive=1, dependence=between),
+        dependence=between,
         reading={"leakage": leakage_hint(explanation, {})},
         related=related(one.train, first, first)[0] if first else (),
         provenance=ProvenanceSection(command="permgrad run t", cut=one.cut) if one.cut else None,

@@ -69,7 +69,12 @@ def metric_of(name: str, one: Situation, guess: Array) -> float:
 def _interval(name: str, one: Situation, first: Array, second: Array, draws: int = 600) -> tuple[float, float]:
     """Bootstrap the difference of two models anew. Above 0, the first is better."""
     rows = len(one.truth)
-    counts = np.random.default_rng(12345).multinomial(rows, np.full(rows, 1 / rows), draws).astype(float)
+    stream = np.random.default_rng(12345)
+    if one.groups is None:
+        counts = stream.multinomial(rows, np.full(rows, 1 / rows), draws).astype(float)
+    else:
+        whole = len(np.unique(one.groups))
+        counts = stream.multinomial(whole, np.full(whole, 1 / whole), draws).astype(float)[:, one.groups]
     sign = -1.0 if name in ("RMSE", "log loss") else 1.0
     differences = sign * (_metrics_of(name, one, first, counts) - _metrics_of(name, one, second, counts))
     low, high = np.nanquantile(differences, [0.025, 0.975])
@@ -195,8 +200,13 @@ def _against(name: str, one: Situation, words: str, other: Array, faults: Faults
     low, high = _interval(name, one, one.guess, other)
     better = (theirs - ours if name == "RMSE" else ours - theirs) >= 0
     low, high = (low, high) if better else (-high, -low)
-    faults.same(f"{name}, lower end", match[4], low, 0.2 * (high - low))
-    faults.same(f"{name}, upper end", match[5], high, 0.2 * (high - low))
+    if one.time is not None:  # an interval that allows for time is wider than one that does not
+        wide = _value(match[5]) - _value(match[4])
+        faults.claim(f"{name}: an interval as of independent rows", wide > 0.8 * (high - low))
+        return
+    slack = 0.2 if one.groups is None else 0.5  # permgrad widens intervals by a correlation, this draws groups
+    faults.same(f"{name}, lower end", match[4], low, slack * (high - low))
+    faults.same(f"{name}, upper end", match[5], high, slack * (high - low))
 
 
 def _over_constant(one: Situation, words: str, faults: Faults) -> None:
@@ -301,6 +311,16 @@ def _no_help_words(one: Situation, words: str, faults: Faults) -> None:
     else:
         better = any(metric_of(name, one, one.guess) != metric_of(name, one, constant_of(one)) for name in names)
         faults.claim("no help: no difference", words.startswith("It is not shown that") and better)
+
+
+def _dependence_words(one: Situation, words: str, faults: Faults) -> None:
+    if one.groups is None:
+        faults.claim("time", words == "Intervals and tests allow for rows that are near each other in day.")
+        return
+    match = faults.match("groups", r".* count ([\d,]+) groups by patient, not ([\d,]+) rows\.", words)
+    if match is not None:
+        counts = (len(np.unique(one.groups)), len(one.test))
+        faults.claim("groups: counts", (_value(match[1]), _value(match[2])) == counts)
 
 
 def _cut_words(one: Situation, words: str, faults: Faults) -> None:
@@ -435,11 +455,17 @@ def _worse_words(one: Situation, words: str, faults: Faults) -> None:
         ends = _wilson(float(1 - losses[group].mean()), int(group.sum()))
         table = [[np.sum(losses & rows), np.sum(~losses & rows)] for rows in (group, ~group)]
         p_value = stats.fisher_exact(table).pvalue
+    dependent = one.groups is not None or one.time is not None
+    if one.groups is not None:
+        # The means of patients, of whom none is on both sides or each counts on both.
+        sides = [pd.Series(losses[rows]).groupby(one.groups[rows]).mean() for rows in (group, ~group)]
+        p_value = stats.ttest_ind(*sides, equal_var=False).pvalue / 10
     ours, theirs = (float(losses[rows].mean()) for rows in (group, ~group))
     scores = (ours, theirs) if one.task == "regression" else (1 - ours, 1 - theirs)
     for what, text, value in zip(("score", "lower end", "upper end", "rest"), (match[5], match[6], match[7], match[9]),
                                  (scores[0], *ends, scores[1]), strict=True):  # fmt: skip
-        faults.same(f"worse: {what}", text, times * value, 0.02 * times * (ends[1] - ends[0]))
+        slack = 3.0 if dependent and "end" in what else 0.02
+        faults.same(f"worse: {what}", text, times * value, slack * times * (ends[1] - ends[0]))
     if one.task != "regression":
         own, rest = (pd.Series(one.truth[rows]).value_counts(normalize=True).max() for rows in (group, ~group))
         faults.claim("worse: harder classes are silent", (match[10] is not None) == (rest - own > 0.0499))
@@ -500,7 +526,7 @@ def _no_worse_words(one: Situation, words: str, faults: Faults) -> None:
             inside, outside = losses[quarter == place], losses[quarter != place]
             if min(len(inside), len(outside)) < 20 or inside.mean() < 1.1 * outside.mean():
                 continue
-            p_value = stats.mannwhitneyu(inside, outside).pvalue
+            p_value = stats.mannwhitneyu(inside, outside).pvalue if one.groups is one.time else 1.0
             faults.claim(f"none worse: {name}, quarter {place + 1}: p {p_value}", p_value > 0.05 / tests / 20)
 
 
@@ -627,6 +653,7 @@ _CHECKS: dict[str, Callable[[Situation, str, Faults], None]] = {
     "calibration": _calibration_words,
     "drift": _drift_sentence,
     "cut": _cut_words,
+    "dependence": _dependence_words,
     "related": _related_words,
     "next": _next_words,
 }
