@@ -426,6 +426,11 @@ def _group_of(column: Array, words: str) -> Array:
     """Return which rows a group of a feature has, by its name: a quarter of the numbers, or a value."""
     if words == "missing":
         return np.asarray(pd.isna(column))
+    if re.fullmatch(r"\d+ others", words):
+        texts = column.astype(str)
+        return np.asarray(
+            ~pd.isna(column) & ~np.isin(texts, pd.Series(texts)[~pd.isna(column)].value_counts().index[:11])
+        )
     if not re.match(r"(up to|over|above) ", words):
         return np.array([text in (words, f"{words}.0") for text in column.astype(str)])
     numbers = column.astype(float)
