@@ -14,9 +14,12 @@ from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.beside_data import leakage_hint
 from permgrad.assess.sections.data import DataSection
+from permgrad.assess.sections.provenance import ProvenanceSection
+from permgrad.base.dependence import Dependence
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.metrics import evaluate
+from permgrad.evaluation.related import related
 from permgrad.evaluation.segments import find_segments
 from permgrad.evaluation.skill import Predicted, against_others, skill
 from permgrad.evaluation.thresholds import never_predicted
@@ -47,6 +50,10 @@ class Situation:
     must: tuple[str, ...] = ()
     must_not: tuple[str, ...] = ()
     unchecked: str = ""
+    cut: tuple[str, ...] = ()
+    groups: Array | None = None
+    learned_groups: Array | None = None
+    time: Array | None = None
 
 
 # ---- the situations --------------------------------------------------------------------------------------------------
@@ -142,6 +149,94 @@ def _leak(kind: str, rng: np.random.Generator) -> Situation:
     return one
 
 
+def _filled(kind: str, rng: np.random.Generator) -> Situation:
+    """One class alone has a value, which differs in nearly every row: a code, a date, a text."""
+    shares = (0.6, 0.4) if rng.random() < 0.7 else (0.4, 0.35, 0.25)
+    one, way = _classified(kind, rng, shares=shares), rng.integers(0, 3)
+    for table, target in ((one.train, one.learned), (one.test, one.truth)):
+        days = (pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, len(table)), unit="D")).astype(str)
+        codes = np.array([f"K{number}" for number in rng.integers(0, 9999, len(table))])
+        texts = np.array([f"{' '.join(rng.choice(list('abcdef'), 4))} closed" for _ in range(len(table))])
+        table["copy"] = np.where(target == one.classes[-1], (codes, days, texts)[way], None)
+    one.must = ("leak",)
+    return one
+
+
+def _made_of(kind: str, rng: np.random.Generator) -> Situation:
+    """The target is a sum, difference, product or ratio of two or three columns."""
+    one, way = _regression(kind, rng, 0.4), rng.integers(0, len(FORMULAS))
+    for table in (one.train, one.test):
+        table[FEATURES[3:]] = rng.lognormal(2, 0.8, (len(table), 3)).round(2)
+    formula = list(FORMULAS.values())[way]
+    one.learned, one.truth = (formula(table).to_numpy() for table in (one.train, one.test))
+    one.guess = one.truth + 0.4 * one.truth.std() * rng.normal(size=len(one.truth))
+    one.values = one.values / one.values.max() * one.truth.var() / 2
+    one.must = ("leak",)
+    return one
+
+
+def _too_rare(kind: str, rng: np.random.Generator) -> Situation:
+    """So few test rows of a class that a model can hardly be shown to be better than a constant."""
+    one = _classified(kind, rng, rows=(900, int(rng.integers(40, 300))), shares=(0.97, 0.03), skill_of=0.8)
+    one.truth = np.where(np.arange(len(one.truth)) < rng.integers(1, 5), one.classes[1], one.classes[0]).astype(object)
+    one.must, one.must_not = ("features",), ("leak",)
+    return one
+
+
+def _unsure(kind: str, rng: np.random.Generator) -> Situation:
+    """The largest importance may be chance, and smaller ones are not."""
+    one = _classified(kind, rng)
+    one.values = np.array([0.5, *0.05 * rng.random(len(FEATURES) - 1)])
+    one.p_values = np.array([rng.uniform(0.06, 0.5), *rng.uniform(0, 0.004, len(FEATURES) - 1)])
+    return one
+
+
+def _chain(kind: str, rng: np.random.Generator) -> Situation:
+    """Neighbouring columns are related, and distant ones are not."""
+    one = _regression(kind, rng)
+    for table in (one.train, one.test):
+        table[FEATURES[1:]] = 0.5 * table[FEATURES[1:]].to_numpy() + 0.7 * table[FEATURES[:-1]].to_numpy()
+    one.values, one.p_values = np.sort(one.values)[::-1], np.full(len(FEATURES), 1e-4)
+    one.must = ("related",)
+    return one
+
+
+def _patients(kind: str, rng: np.random.Generator) -> Situation:
+    """Rows that repeat patients: columns, target and errors are partly those of the patient."""
+    one = _regression(kind, rng) if rng.random() < 0.5 else _classified(kind, rng)
+    each = int(rng.choice([5, 10, 20]))
+    for table in (one.train, one.test):
+        patient = np.arange(len(table)) // each
+        for name in FEATURES[:4]:
+            table[name] = rng.normal(size=len(table))[patient] + 0.3 * rng.normal(size=len(table)) * (name == "x3")
+    one.groups, one.learned_groups = (np.arange(len(table)) // each for table in (one.test, one.train))
+    if one.task == "regression":
+        own = rng.normal(size=(2, len(one.test)))[:, one.groups]
+        one.truth = one.learned.mean() + one.learned.std() * own[0]
+        one.guess = one.truth + one.learned.std() * rng.choice([0.3, 1.0, 1.6]) * own[1]
+    else:
+        first = one.groups * each
+        one.truth, one.guess = one.truth[first], one.guess[first]
+    one.must = ("dependence",)
+    return one
+
+
+def _series(kind: str, rng: np.random.Generator) -> Situation:
+    """Rows that follow each other in time, with errors that last."""
+    one = _regression(kind, rng)
+    walk = np.convolve(rng.normal(size=len(one.test) + 19), np.ones(20) / 20**0.5, "valid")
+    one.guess = one.truth + one.learned.std() * rng.choice([0.3, 1.2]) * walk
+    one.time, one.must = np.arange(float(len(one.test))), ("dependence",)
+    return one
+
+
+def _cut(kind: str, rng: np.random.Generator) -> Situation:
+    one = _classified(kind, rng)
+    one.cut = ("training after 1 of 4 epochs", "explanation: 393 rows instead of 1,200")[: rng.integers(1, 3)]
+    one.must = ("cut",)
+    return one
+
+
 def _unchecked(kind: str, rng: np.random.Generator, *, perfect: bool) -> Situation:
     """A nearly perfect model, or one that is not, without training rows to look for the reason."""
     if rng.random() < 0.5:
@@ -230,6 +325,16 @@ def _no_skill(kind: str, rng: np.random.Generator) -> Situation:
     return one
 
 
+#: What a target can be made of.
+FORMULAS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
+    "'x3' + 'x4'": lambda table: table["x3"] + table["x4"],
+    "'x4' − 'x3'": lambda table: table["x4"] - table["x3"],
+    "'x3' × 'x5'": lambda table: table["x3"] * table["x5"],
+    "'x5' / 'x4'": lambda table: table["x5"] / table["x4"],
+    "'x3' + 'x4' + 'x5'": lambda table: table["x3"] + table["x4"] + table["x5"],
+    "('x3' − 'x4') / 'x3'": lambda table: (table["x3"] - table["x4"]) / table["x3"],
+}
+
 KINDS: dict[str, Callable[[str, np.random.Generator], Situation]] = {
     "good classes": _classified,
     "good numbers": _regression,
@@ -253,6 +358,14 @@ KINDS: dict[str, Callable[[str, np.random.Generator], Situation]] = {
     "drift": _drift,
     "duplicates": _duplicates,
     "harder group": _harder,
+    "filled for one class": _filled,
+    "made of columns": _made_of,
+    "too rare to tell": _too_rare,
+    "the largest is unsure": _unsure,
+    "a chain of columns": _chain,
+    "cut by the limit": _cut,
+    "patients": _patients,
+    "a series": _series,
 }
 
 
@@ -270,7 +383,10 @@ def content_of(one: Situation) -> Assessment:
         return evaluate("classification", one.truth, probabilities=guess, classes=known, positive=positive)
 
     ours = Predicted(codes, one.guess)
-    compared = skill(one.task, ours, Predicted(codes, constant_guess), seed=0)  # type: ignore[arg-type]
+    known_of = (one.groups, one.time)
+    between = None if one.groups is one.time else Dependence(*known_of, name="patient" if one.time is None else "day")
+    constant = Predicted(codes, constant_guess)
+    compared = skill(one.task, ours, constant, seed=0, dependence=between)  # type: ignore[arg-type]
     metrics: dict[str, Any] = {
         "task": one.task,
         "rows": {"train": len(one.train), "validation": 100, "test": len(one.test)},
@@ -290,13 +406,14 @@ def content_of(one: Situation) -> Assessment:
     pairs = set(map(tuple, one.train.assign(y=one.learned).astype(str).to_numpy().tolist()))
     rows = one.test.assign(y=one.truth).astype(str).to_numpy().tolist()
     both = np.array([tuple(row) in pairs for row in rows]) & bool(shared.any())
+    learned_in = None if one.learned_groups is None else Dependence(one.learned_groups)
     data = DataSection(
         rows=metrics["rows"],
         class_counts=counts,
         shared_rows=int(both.sum()),
         blank_rows=int((both & one.test.isna().all(axis=1).to_numpy()).sum()),
         leaks=[] if one.unchecked else columns_that_tell((one.train, one.learned), (one.test, one.truth), one.task),  # type: ignore[arg-type]
-        drift=compare_parts(one.train, one.test)["drift"],
+        drift=compare_parts(one.train, one.test, dependence=Dependence.of_both(learned_in, between))["drift"],
         unchecked=one.unchecked,
     )
     explanation = Explanation(
@@ -309,6 +426,7 @@ def content_of(one: Situation) -> Assessment:
         p_values=one.p_values[:, None],
         meta={"quantity": "increase of the loss", "loss": "squared_error" if regression else "cross_entropy"},
     )
+    first = explanation.clearly_matter()
     predictions = Predictions(truth=one.truth, classes=tuple(one.classes), guess=one.guess)
     return Assessment(
         title="table",
@@ -319,8 +437,11 @@ def content_of(one: Situation) -> Assessment:
         predictions=predictions,
         explanation=explanation,
         positive=positive,
-        segments=find_segments(one.test, ours, positive=1),
+        segments=find_segments(one.test, ours, positive=1, dependence=between),
+        dependence=between,
         reading={"leakage": leakage_hint(explanation, {})},
+        related=related(one.train, first, first)[0] if first else (),
+        provenance=ProvenanceSection(command="permgrad run t", cut=one.cut) if one.cut else None,
     )
 
 

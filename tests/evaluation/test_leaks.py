@@ -18,7 +18,14 @@ def told(frame: pd.DataFrame, target: str, task: str, seed: int = 0) -> dict[str
     found = columns_that_tell((X.iloc[rows[:cut]], y[rows[:cut]]), (X.iloc[rows[cut:]], y[rows[cut:]]), task)
     assert [one["score"] for one in found] == sorted((one["score"] for one in found), reverse=True)
     assert all(ALONE <= one["score"] <= 1 for one in found)
-    return {one["column"]: one["score"] for one in found}
+    return {one.get("formula", one["column"]): one["score"] for one in found}
+
+
+def split(frame: pd.DataFrame, target: str, task: str) -> list[dict]:
+    """All that is said of a table of which the first 60 % are learned from."""
+    cut = int(0.6 * len(frame))
+    X, y = frame.drop(columns=target), frame[target].to_numpy()
+    return columns_that_tell((X[:cut], y[:cut]), (X[cut:], y[cut:]), task)
 
 
 def numbers(rows: int = 400) -> pd.DataFrame:
@@ -36,7 +43,7 @@ def numbers(rows: int = 400) -> pd.DataFrame:
 def test_functions_of_a_number_are_found_and_strong_ones_and_identifiers_are_not():
     frame = numbers()
     assert np.corrcoef(frame["y"], frame["strong"])[0, 1] ** 2 > 0.93, "as ordinary features hardly ever are"
-    assert set(told(frame, "y", "regression")) == {"log", "falls", "slightly_noisy", "day"}
+    assert set(told(frame, "y", "regression")) == {"log", "falls", "slightly_noisy", "day", "text"}
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.98])
@@ -84,3 +91,106 @@ def test_long_and_wide_tables_are_looked_at_in_part():
     frame = pd.DataFrame(rng.normal(size=(60_000, 3)), columns=list("abc"))
     assert told(frame.assign(y=frame["b"] > 0), "y", "classification") == pytest.approx({"b": 1.0}, abs=0.001)
     assert told(pd.DataFrame({"y": np.ones(50), "x": np.arange(50)}), "y", "regression") == {}
+
+
+def cases(rows: int = 500) -> pd.DataFrame:
+    """Cases that were won or not: what only a won one has, in columns that differ in nearly every row."""
+    rng = np.random.default_rng(4)
+    won = rng.random(rows) < 0.3
+    day = pd.Series(pd.Timestamp("2022-01-01") + pd.to_timedelta(rng.integers(0, 700, rows), unit="D"))
+    frame = pd.DataFrame({"won": won, "delivery": np.where(won, day.dt.strftime("%d.%m.%Y"), None)})
+    frame["order"] = np.where(won, [f"ORD-{at}" for at in rng.permutation(9000)[:rows]], "")
+    frame["until"] = np.where(won, day.dt.strftime("%Y-%m-%d"), "pending")
+    fillers = [" ".join(rng.choice(list("abcdefghijkl"), 5)) for _ in range(rows)]
+    frame["note"] = [
+        f"{filler} signed {filler[::-1]}" if one else filler for filler, one in zip(fillers, won, strict=True)
+    ]
+    frame["mostly"] = np.where(rng.random(rows) < 0.9, frame["order"], "")
+    frame["filler"], frame["holes"] = fillers, np.where(rng.random(rows) < 0.3, fillers, None)
+    return frame
+
+
+def test_columns_that_one_class_alone_has_are_found_though_each_row_differs():
+    frame = cases()
+    assert all(frame.loc[frame["won"], name].nunique() > 0.5 * frame["won"].sum() for name in ("delivery", "order"))
+    assert set(told(frame, "won", "classification")) == {"delivery", "order", "until", "note"}
+
+
+def test_of_several_classes_the_one_is_named_whose_rows_alone_have_a_value():
+    rng = np.random.default_rng(0)
+    state = rng.choice(["open", "won", "lost"], 300)
+    frame = pd.DataFrame({"state": state, "why": np.where(state == "lost", rng.integers(0, 999, 300).astype(str), "")})
+    frame["holes"] = np.where(rng.random(300) < 0.3, 1.0, np.nan)
+    (found,) = split(frame, "state", "classification")
+    assert (found["column"], found["class"], found["score"]) == ("why", "lost", 1.0)
+    assert split(frame[frame["state"] != "lost"], "state", "classification") == []
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d.%m.%Y", "%d %b %Y"])
+def test_the_order_of_dates_counts_where_no_date_occurs_twice(form):
+    rng = np.random.default_rng(0)
+    day = pd.Series(pd.Timestamp("2021-01-01") + pd.to_timedelta(rng.permutation(400), unit="D"))
+    frame = pd.DataFrame({"late": day > pd.Timestamp("2021-09-01"), "day": day.dt.strftime(form)})
+    frame["other"] = rng.permutation(frame["day"])
+    assert set(told(frame, "late", "classification")) == {"day"}
+
+
+def parts(rows: int = 400) -> pd.DataFrame:
+    rng = np.random.default_rng(2)
+    frame = pd.DataFrame(rng.lognormal(3, 0.6, (rows, 7)).round(2), columns=list("abcdefg"))
+    frame["n"], frame["some"] = rng.integers(1, 40, rows), np.where(rng.random(rows) < 0.5, frame["g"], np.nan)
+    frame["begin"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 400, rows), unit="D")
+    frame["end"] = (frame["begin"] + pd.to_timedelta(rng.uniform(0, 60, rows), unit="D")).dt.strftime("%Y-%m-%d %H:%M")
+    return frame
+
+
+#: What a target is made of, the formula that is said, and its columns.
+FORMULAS = {
+    "'a' + 'b'": lambda f: f["a"] + f["b"],
+    "'a' − 'c'": lambda f: f["a"] - f["c"],
+    "'a' × 'n'": lambda f: (f["a"] * f["n"]).round(2),
+    "100 × ('a' / 'b')": lambda f: (100 * f["a"] / f["b"]).round(1),
+    "'a' − ('b' + 'c')": lambda f: f["a"] - f["b"] - f["c"],
+    "('a' × 'n') − 'b'": lambda f: f["a"] * f["n"] - f["b"],
+    "('a' − 'b') / 'a'": lambda f: (f["a"] - f["b"]) / f["a"],
+    "'b' + 'some'": lambda f: f["b"] + f["some"].fillna(0),
+    "'end' − 'begin' in days": lambda f: (pd.to_datetime(f["end"]) - f["begin"]).dt.days,
+}
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_formulas_of_columns_are_named_although_no_column_tells_the_target_alone(formula):
+    frame = parts()
+    assert told(frame.assign(y=np.random.default_rng(0).permutation(FORMULAS[formula](frame))), "y", "regression") == {}
+    y = FORMULAS[formula](frame).astype(float)
+    y[::25] += 30 * y.std()  # some rows have something else
+    (found,) = split(frame.assign(y=y), "y", "regression")
+    assert found["formula"] == formula
+    assert sorted(found["columns"]) == [name for name in sorted(frame) if repr(name) in formula]
+    assert found["metric"] == "equal"
+    assert found["score"] == pytest.approx(0.97, abs=0.011)
+
+
+def test_formulas_of_rounded_parts_are_nearly_right_and_noisy_ones_are_none():
+    rng = np.random.default_rng(0)
+    height, weight = rng.normal(1.72, 0.09, 500), rng.normal(75, 14, 500)
+    frame = pd.DataFrame({"height": height.round(2), "weight": weight.round(), "other": rng.normal(size=500)})
+    frame["bmi"] = (weight / height**2).round(1)
+    (found,) = split(frame, "bmi", "regression")
+    assert (found["formula"], found["metric"]) == ("'weight' / ('height' × 'height')", "r2")
+    assert 0.999 <= found["score"] < 1
+    frame["bmi"] += 0.1 * frame["bmi"].std() * rng.normal(size=500)
+    assert split(frame, "bmi", "regression") == []
+
+
+@pytest.mark.parametrize("columns", [3, 24])
+def test_columns_of_noise_and_smooth_models_of_them_raise_no_alarm(columns):
+    rng = np.random.default_rng(columns)
+    for integers in (False, True):
+        X = rng.normal(size=(150, columns)) if not integers else rng.integers(0, 9, (150, columns))
+        frame = pd.DataFrame(X).add_prefix("x")
+        for signal in (np.zeros(150), X[:, 0] + X[:, 1], X[:, 0] * X[:, 1], X[:, 0] / 3):
+            y = signal + (0.3 * signal.std() or 1) * rng.normal(size=150)
+            assert told(frame.assign(y=y), "y", "regression") == {}
+            assert told(frame.assign(y=y.round()), "y", "regression") == {}
+            assert told(frame.assign(y=y > np.median(y)), "y", "classification") == {}

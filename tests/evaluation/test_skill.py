@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
+from permgrad.base.dependence import Dependence
 from permgrad.evaluation.skill import Predicted, against_others, every_pair, skill
 
 
@@ -166,3 +167,22 @@ def test_p_values_against_several_are_adjusted_for_their_number():
     plain = sorted(one["p_value"] for one in found.values())
     assert min(one["p_holm"] for one in found.values()) == pytest.approx(min(1, 4 * plain[0]))
     assert against_others("classification", ours, {}, seed=0) == {}
+
+
+@pytest.mark.parametrize("each", [5, 20])
+def test_a_large_difference_is_shown_although_rows_repeat_patients(each):
+    rng = np.random.default_rng(0)
+    patient = np.arange(400) // each
+    truth, error = rng.normal(size=400 // each)[patient], rng.normal(size=400 // each)[patient]
+    known = Dependence(groups=patient)
+    found = skill(
+        "regression", Predicted(truth, truth + 0.3 * error), Predicted(truth, np.zeros(400)), seed=0, dependence=known
+    )
+    measured = found["ahead"]["rmse"]
+    assert measured["ci_low"] > 0
+    assert measured["p_value"] < 0.01, "interval and p-value agree"
+    assert found["learnt"]
+    bad = skill(
+        "regression", Predicted(truth, truth + 1.1 * error), Predicted(truth, np.zeros(400)), seed=0, dependence=known
+    )
+    assert not bad["learnt"]

@@ -24,6 +24,7 @@ from permgrad.pages.sentences import map_words, no_share_words, path_shares, pat
 from permgrad.pages.tab import tab_view
 from permgrad.pages.tabs import summary
 from permgrad.pages.units import BEYOND_ALL
+from permgrad.pages.verdict import verdict
 from permgrad.runs.run.summary import _branch_lines
 
 CLASSES = ("Bad", "Good")
@@ -150,6 +151,36 @@ def test_a_slightly_lower_loss_within_chance_is_not_better():
     assert content.metrics["test"]["log_loss"] < content.constant["log_loss"]
     assert not content.learnt
     assert "This model predicts outcome not significantly better than a constant" in lack_of_skill(content)
+
+
+@pytest.mark.parametrize("members", [1, 4])
+def test_too_few_rows_of_a_class_show_neither_help_nor_its_absence(members):
+    rng = np.random.default_rng(members)
+    truth = np.array(["Good"] * members + ["Bad"] * 150, dtype=object)
+    good = np.clip(0.06 + 0.02 * rng.normal(size=len(truth)) + 0.01 * (truth == "Good"), 0.001, 0.5)
+    content = classified(np.stack([1 - good, good], axis=1), truth, (950, 50), explanation=report_content().explanation)
+    assert not content.learnt
+    assert any(paired["ci_high"] > 0 for paired in content.constant["ahead"].values()), "it may well be better"
+    few = f"{members} test row{'s' * (members > 1)} of class Good"
+    assert (
+        reliance_sentence(content) == f"Whether what it relies on helps to predict outcome cannot be told from {few}."
+    )
+    page = render_report(content)
+    assert "does not help" not in page
+    assert "What it uses, whatever it has learned" in page
+    assert verdict(content)[-1]["sentence"] == "Test it on more rows before you use its predictions."
+
+
+def test_a_difference_within_chance_is_not_shown_and_not_denied():
+    rng = np.random.default_rng(3)
+    truth = np.where(rng.random(300) < 0.4, "Good", "Bad").astype(object)
+    good = np.clip(0.4 + 0.1 * rng.normal(size=300) + 0.02 * (truth == "Good"), 0.01, 0.99)
+    content = classified(
+        np.stack([1 - good, good], axis=1), truth, (600, 400), explanation=report_content().explanation
+    )
+    assert not content.learnt
+    assert content.constant["ahead"]["roc_auc"]["difference"] > 0.01
+    assert reliance_sentence(content) == "It is not shown that what it relies on helps to predict outcome."
 
 
 def test_bad_probabilities_in_a_good_order_are_told_apart_from_nothing_learnt():

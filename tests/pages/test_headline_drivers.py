@@ -8,11 +8,13 @@ from tests.pages.conftest import global_explanation
 from tests.pages.test_html import Page, light_content
 
 from permgrad.assess.assessment import Assessment
+from permgrad.base.numerals import number
 from permgrad.base.significance import holm
 from permgrad.pages.headline import facts, reliance_sentence
 from permgrad.pages.html import render_report
 from permgrad.pages.tabs.features import ranking_table
 from permgrad.pages.tabs.trust import methods
+from permgrad.pages.units import in_shares
 from permgrad.pages.verdict import verdict
 from permgrad.pages.views import SectionView
 from permgrad.runs.run.summary import _feature_lines
@@ -50,9 +52,40 @@ def test_ranks_that_are_left_out_are_told():
     assert said.endswith("Ranks 2 and 4 are left out, because their effects may be chance.")
     assert "feature1" not in said
     assert "feature3" not in said
-    one = reliance_sentence(told([0.03, 1e-6, 1e-5, 1e-5, 1e-4, 0.2, 0.9, 0.9]))
-    assert one.endswith("Rank 1 is left out, because its effect may be chance.")
+    one = reliance_sentence(told([1e-7, 0.03, 1e-6, 1e-5, 1e-5, 1e-4, 0.2, 0.9]))
+    assert one.endswith("Rank 2 is left out, because its effect may be chance.")
     assert "left out" not in reliance_sentence(told([1e-6, 1e-6, 1e-5, 0.5, 1e-4, 0.2, 0.9, 0.9]))
+
+
+def test_a_larger_estimate_that_may_be_chance_is_named_beside_what_is_certain():
+    found = told([0.2, 1e-6, 0.3, 1e-5, 0.9, 0.9, 0.9, 0.9], [0.61, *np.linspace(0.06, 0.01, 7)])
+    said = reliance_sentence(found)
+    assert found.explanation.ranking()[0] == "feature0"
+    assert "most" not in said
+    assert said.startswith("It clearly relies on feature1 and feature3. ")
+    ends = [number(float(end[0, 0])) for end in found.explanation.ci()]
+    largest = f"The largest estimate is that of feature0 (0.610, 95\u00a0% interval {ends[0]} to {ends[1]})"
+    assert f"{largest}, but it may be chance." in said
+    assert said.endswith("Rank 3 is left out, because its effect may be chance.")
+
+
+def test_what_is_shown_as_nothing_does_not_clearly_matter():
+    values = [0.2, 0.05, 0.00004, 0.00003, 0.00002, 0.00001, 0.00001, 0.00001]
+    content = told([1e-9] * 8, values)
+    assert holm([1e-9] * 8).max() < 0.05, "each effect is beyond chance"
+    about = {"loss_scale": 0.69, "model_loss": 0.49, "loss": "cross_entropy", "quantity": "increase of the loss"}
+    explanation = dataclasses.replace(content.explanation, meta={**content.explanation.meta, **about})
+    assert explanation.clearly_matter() == ["feature0", "feature1"]
+    assert in_shares(explanation, 0.2).clearly_matter() == ["feature0", "feature1"]
+    assert content.explanation.clearly_matter() == ["feature0", "feature1"], "also where losses are unknown"
+    content = dataclasses.replace(content, explanation=explanation)
+    assert ("2 of 8", "features that clearly matter") in [(fact.value, fact.label) for fact in facts(content)]
+    frame = explanation.to_frame()
+    lines = _feature_lines(frame[frame["class"] == "all"], whole=0.2)
+    starred = [line for line in lines if line.startswith("* ")]
+    assert len(starred) == 2
+    assert not [line for line in starred if " 0.0 % " in line]
+    assert [line for line in lines if " 0.0 % " in line], "some are shown as nothing"
 
 
 def test_harm_beyond_doubt_is_no_reliance():

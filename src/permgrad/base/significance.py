@@ -9,6 +9,8 @@ from permgrad.base.arrays import Booleans, Floats
 
 #: A feature clearly matters when its p-value, adjusted for all features, is below this and its estimate above 0.
 LEVEL = 0.05
+#: It also has to be this share of what the model has learned, because less is shown as 0.0 %.
+LEAST_SHOWN = 0.001
 #: An effect deserves a sentence from this share of the total on.
 LEAST_SHARE = 0.05
 #: The quantile of the normal distribution for two-sided intervals at 95 %.
@@ -55,9 +57,14 @@ def over_splits(p_values: npt.ArrayLike) -> Floats:
     return values[0] if len(values) == 1 else np.asarray(np.minimum(2 * np.median(values, axis=0), 1.0))
 
 
-def clearly(importance: npt.ArrayLike, p_adjusted: npt.ArrayLike) -> Booleans:
-    """Return which features clearly matter: p is below 5 % and the estimate above 0. False if either is undefined."""
-    return (np.asarray(importance, dtype=np.float64) > 0) & (np.asarray(p_adjusted, dtype=np.float64) < LEVEL)
+def clearly(importance: npt.ArrayLike, p_adjusted: npt.ArrayLike, whole: float | None = None) -> Booleans:
+    """Return which features clearly matter: p is below 5 % and the estimate at least 0.1 % of the ``whole``.
+
+    That is what the model has learned (None: the sum of all importances above 0). False if p or estimate is undefined.
+    """
+    sizes = np.asarray(importance, dtype=np.float64)
+    least = LEAST_SHOWN * (np.nansum(np.maximum(sizes, 0)) if whole is None else whole)
+    return (sizes > 0) & (sizes >= least) & (np.asarray(p_adjusted, dtype=np.float64) < LEVEL)
 
 
 def deserves_words(low: float, high: float, share: float) -> bool:

@@ -1,12 +1,15 @@
-"""Find columns that predict the target alone. They may be computed from it, or recorded after it.
+"""Find columns that predict the target alone, or by a formula. They may be computed from it, or recorded after it.
 
 The model of a column is a lookup among rows with equal values or a few neighbours, and for numbers also a straight
-line. Training rows and held out rows are each predicted from the other.
+line. Dates are numbers. Whether there is a value, the first number of a text, and a word of it are each looked up, too:
+a reason or an order number that only one class has may differ in every row. Training rows and held out rows are each
+predicted from the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +17,10 @@ import pandas as pd
 from numpy.polynomial import Polynomial
 
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
+from permgrad.base.files import plain
 from permgrad.data.read.table import blank_codes
-from permgrad.data.types.duplicates import column_levels
+from permgrad.evaluation.cells import ColumnCells, cells_of
+from permgrad.evaluation.formulas import made_of
 from permgrad.evaluation.metrics import Task
 
 Whole = Integers
@@ -24,13 +29,16 @@ Whole = Integers
 #: reaches it, too.
 ALONE = 0.98
 #: With fewer rows a column may separate the classes by chance.
-FEWEST_ROWS = 20
+FEWEST_ROWS, _FEWEST_OF_A_CLASS = 20, 5
 #: Training rows whose neighbours are taken together.
 _NEIGHBOURS = (1, 5, 25)
 #: Below this score of the nearest rows, more neighbours are not tried.
 _WORTH_MORE = 0.8
 #: Number of cells, and of rows, that are read. Longer or wider tables are sampled.
 _MOST_CELLS, _MOST_ROWS, _LEAST_ROWS = 4_000_000, 20_000, 2_000
+#: Characters of a text that are looked through for words, and classes that get a word each.
+_MOST_CHARACTERS, _MOST_WORDS = 1000, 20
+_NUMBER = re.compile(r"[-−]?\d+(?:,\d{3})*(?:\.\d+)?")
 
 
 def looked_at(rows: int, columns: int) -> Whole:
@@ -44,11 +52,14 @@ def columns_that_tell(
     held: tuple[pd.DataFrame, Array],
     task: Task,
     na_codes: Sequence[str | int | float] = (),
+    classes: Sequence[Any] = (),
 ) -> list[dict[str, Any]]:
     """Return ``{column, metric, score, rows}`` of columns with at least 0.98 on held-out rows, the highest first.
 
     Metrics are ``balanced_accuracy``, ``r2`` and ``r2_of_ranks``. Ranks are needed if a few values are far from all
-    others: R² then depends on predictions for these, which lie outside the range of the learned rows.
+    others: R² then depends on predictions for these, which lie outside the range of the learned rows. With ``class``,
+    whether the column has a value tells this one of several classes. With ``formula``, that of ``columns`` is meant
+    (``permgrad.evaluation.formulas``). ``classes``: the labels, if targets are their numbers.
     """
     tables, targets = [], []
     for table, values in (learned, held):
@@ -58,45 +69,109 @@ def columns_that_tell(
     count = len(tables[0])
     if count + len(tables[1]) < FEWEST_ROWS or not len(tables[1]):
         return []
-    both = pd.concat(tables, ignore_index=True)
+    both, names = pd.concat(tables, ignore_index=True), np.array([], dtype=object)
+    y: Array
     if task == "regression":
-        y, classes = np.concatenate(targets).astype(np.float64), 0
+        y = np.concatenate(targets).astype(np.float64)
         measures: dict[str, Array] = {"r2": y, "r2_of_ranks": pd.Series(y).rank().to_numpy()}
     else:
-        codes, names = pd.factorize(np.concatenate([values.astype(object) for values in targets]))
-        classes, measures = len(names), {"balanced_accuracy": codes}
+        y, names = pd.factorize(np.concatenate([values.astype(object) for values in targets]))
+        known = [classes[code] if code >= 0 else None for code in names] if len(classes) else names
+        names = np.asarray(known, dtype=object)
+        measures = {"balanced_accuracy": y}
     halves = (np.arange(len(both)) < count, np.arange(len(both)) >= count)
     leaks: list[dict[str, Any]] = []
-    for place, name in enumerate(both.columns):
+    numbers: dict[str, ColumnCells] = {}
+    for place, name in enumerate(map(str, both.columns)):
+        cells = cells_of(both.iloc[:, place], name)
         for metric, truth in measures.items():
-            score = _score(both.iloc[:, place], str(name), truth, classes, halves)
+            score = _score(cells, truth, len(names), halves)
             if score >= ALONE:
-                leaks.append({"column": str(name), "metric": metric, "score": score, "rows": len(both)})
+                leaks.append({"column": name, "metric": metric, "score": score, "rows": len(both)})
                 break
-    return sorted(leaks, key=lambda leak: -leak["score"])
+        else:
+            if (only := _of_one_class(cells.codes >= 0, y, len(names))) is not None:
+                facts = {"metric": "balanced_accuracy", "score": only[1], "rows": len(both)}
+                leaks.append({"column": name, "class": plain(names[only[0]]), **facts})
+            elif cells.values is not None:
+                numbers[name] = cells
+    labels = pd.to_numeric(pd.Series(names, dtype=object), errors="coerce").to_numpy(np.float64)
+    if numbers and len(names) != 2 and np.isfinite(labels).all():
+        x = np.column_stack([cells.values for cells in numbers.values() if cells.values is not None])
+        dates = np.array([cells.kind == "date" for cells in numbers.values()])
+        formula = made_of(list(numbers), x, (labels[y] if len(names) else y).astype(np.float64), dates)
+        leaks += [] if formula is None else [{"column": formula["columns"][0], **formula}]
+    return sorted(leaks, key=lambda leak: ("formula" in leak, "class" in leak, -leak["score"]))
 
 
-def _score(series: pd.Series[Any], name: str, y: Array, classes: int, halves: Sequence[Booleans]) -> float:
+def _of_one_class(present: Booleans, y: Array, classes: int) -> tuple[int, float] | None:
+    """Return the class of several in whose rows alone a column has a value, or has none, and the balanced accuracy."""
+    if classes < 3 or min(present.sum(), np.sum(~present)) < _FEWEST_OF_A_CLASS:
+        return None
+    counts, filled = np.bincount(y, minlength=classes), np.bincount(y[present], minlength=classes)
+    others, of_others = len(y) - counts, filled.sum() - filled
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scores = np.where(counts < _FEWEST_OF_A_CLASS, 0, (1 + np.abs(filled / counts - of_others / others)) / 2)
+    best = int(np.argmax(scores))
+    return (best, float(scores[best])) if scores[best] >= ALONE else None
+
+
+def _score(cells: ColumnCells, y: Array, classes: int, halves: Sequence[Booleans]) -> float:
     """Return the best balanced accuracy or R² of a lookup on held-out rows."""
-    codes, values = column_levels(series, name)
-    numeric = isinstance(values, np.ndarray)
-    if len(values) < 2:
-        # A column with one value and missing cells may predict the target, too.
-        if not len(values) or np.all(codes >= 0):
-            return -np.inf
-        numeric = False
-    x = values[codes] if numeric else codes.astype(np.float64)
-    x = np.where(codes >= 0, x, np.nan)
     scores = [-np.inf]
-    if numeric and not classes:
-        scores.append(_measure(y, classes, halves, [_line(x[fit], y[fit], x[~fit]) for fit in halves]))
-    for neighbours in _NEIGHBOURS if numeric else (0,):
-        guesses = [_lookup(x[fit], y[fit], x[~fit], classes, neighbours) for fit in halves]
-        scores.append(_measure(y, classes, halves, guesses))
-        # More neighbours reduce noise, which at most doubles the error of one neighbour.
-        if max(scores) < _WORTH_MORE:
-            break
+    for numeric, columns in _readings(cells, y, classes, halves):
+        pairs = list(zip(columns, halves, strict=True))
+        if numeric and not classes:
+            scores.append(_measure(y, classes, halves, [_line(x[fit], y[fit], x[~fit]) for x, fit in pairs]))
+        best = -np.inf
+        for neighbours in _NEIGHBOURS if numeric else (0,):
+            guesses = [_lookup(x[fit], y[fit], x[~fit], classes, neighbours) for x, fit in pairs]
+            best = max(best, _measure(y, classes, halves, guesses))
+            # More neighbours reduce noise, which at most doubles the error of one neighbour.
+            if max(*scores, best) < _WORTH_MORE:
+                break
+        scores.append(best)
     return max(scores)
+
+
+def _readings(
+    cells: ColumnCells, y: Array, classes: int, halves: Sequence[Booleans]
+) -> Iterator[tuple[bool, Sequence[Floats]]]:
+    """Yield whether a reading of a column has an order, and its numbers, once for each half that is learned from."""
+    codes, texts = cells.codes, [] if cells.values is not None or cells.names is None else cells.names
+    x = codes.astype(np.float64) if cells.values is None else cells.values
+    x = np.where(codes >= 0, x, np.nan)
+    if codes.max(initial=-1) > 0:
+        yield cells.values is not None, [x, x]
+    if np.any(codes < 0) and np.any(codes >= 0):
+        yield False, [np.where(codes >= 0, 0.0, np.nan)] * 2
+    if len(texts) < 2:
+        return
+    found = [_NUMBER.search(text[:_MOST_CHARACTERS]) for text in texts]
+    numbers = np.array([np.nan if one is None else float(one[0].replace(",", "").replace("−", "-")) for one in found])
+    if np.isfinite(numbers).any():
+        yield True, [np.append(numbers, np.nan)[codes]] * 2
+    if classes > 1:
+        words = [frozenset(re.findall(r"[^\W\d_]+", text[:_MOST_CHARACTERS].lower())) for text in texts]
+        if any(words):
+            yield False, [_telling_words(codes, words, y, classes, fit) for fit in halves]
+
+
+def _telling_words(codes: Array, words: Sequence[frozenset[str]], y: Array, classes: int, fit: Booleans) -> Floats:
+    """Return which words each row has, of those that tell each class best in some rows, as one number."""
+    known = {word: place for place, word in enumerate(sorted(frozenset().union(*words)))}
+    sizes = np.array([len(of) for of in words])
+    places = np.array([known[word] for of in words for word in of], dtype=np.int64)
+    texts, counts = np.repeat(np.arange(len(words)), sizes), np.zeros((len(words), classes))
+    rows = fit & (codes >= 0)
+    np.add.at(counts, (codes[rows], y[rows]), 1.0)
+    often = np.maximum(np.bincount(y[fit], minlength=classes), 1)[:, None]
+    rates = np.stack([np.bincount(places, of[texts], len(known)) for of in counts.T]) / often
+    told = np.zeros(len(words) + 1)
+    for place in range(min(classes, _MOST_WORDS)):
+        best = int(np.argmax(rates[place] - np.delete(rates, place, axis=0).mean(axis=0)))
+        told[texts[places == best]] += 2.0**place
+    return told[codes]
 
 
 def _lookup(x: Floats, y: Array, wanted: Floats, classes: int, neighbours: int) -> Array:
@@ -117,7 +192,10 @@ def _lookup(x: Floats, y: Array, wanted: Floats, classes: int, neighbours: int) 
         return guess
     near = np.searchsorted((centres[1:] + centres[:-1]) / 2, wanted[there])
     same = np.ones(len(near), dtype=bool) if neighbours else levels[near] == wanted[there]
-    guess[there] = np.where(same, means[near], guess[there])
+    # A value that no learned row has is like those that one of them has.
+    once = y[defined][counts[at] == 1]
+    unseen = _means(np.zeros(len(once), dtype=np.int64), 1, once, y, classes)[0] if len(once) else guess[there]
+    guess[there] = np.where(same, means[near], unseen)
     return guess
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import Dependence
@@ -146,7 +147,10 @@ def every_pair(
                 even = np.ones(len(each))
                 related = dependence.correlation(each)
                 ends = difference + (ends - difference) * dependence.widening(even, related)
-                p_value = dependence.corrected(p_value, even, related)
+                # The share of draws ends at 1 in their number, which would hide every larger difference.
+                p_value = dependence.corrected(
+                    2 * float(special.ndtr(-abs(difference) / (drawn.std() or 1e-300))), even, related
+                )
             interval = {"ci_low": float(ends[0]), "ci_high": float(ends[1])}
             pairs[one, other] = {"metric": metric, "difference": difference, **interval, "p_value": p_value}
     return pairs

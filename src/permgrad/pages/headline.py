@@ -13,10 +13,11 @@ from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.pages.sentences import baseline_label, best_baseline, known_classes, path_shares
 from permgrad.pages.units import BEYOND_ALL, advantage
 from permgrad.pages.views import Fact
-from permgrad.pages.words import clean, listed, shorten
+from permgrad.pages.words import clean, confidence_words, listed, shorten, texts_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
+    from permgrad.attribution.explanation import Explanation
 
 
 #: Kinds of networks by their branches.
@@ -26,8 +27,33 @@ _KINDS = {
     ("tabular",): "A network of the table alone",
     ("image",): "A network of the image of each row alone",
 }
+#: With fewer test rows all scores are rough. With fewer rows of a class, those of the class.
+FEW_ROWS, FEW_OF_A_CLASS = 100, 20
 #: What the constant that ignores the features is called.
 CONSTANTS = {"regression": "always the mean", "classification": "always the most frequent class"}
+
+
+def class_rows(content: Assessment) -> tuple[int | None, dict[str, int]]:
+    """Return the number of test rows (None: unknown), and that of each class that has some."""
+    rows, scored = ((content.metrics or {}).get("rows") or {}).get("test"), content.predictions
+    if scored is None:
+        return rows, {}
+    rows = len(scored.truth) if rows is None else rows
+    if content.task == "regression":
+        return rows, {}
+    labels, counts = np.unique(texts_of(scored.truth), return_counts=True)
+    return rows, dict(zip(labels.tolist(), counts.tolist(), strict=True))
+
+
+def too_few_words(content: Assessment) -> str:
+    """Say which test rows are too few to tell whether the model is better than a constant, where it may be."""
+    (rows, counts), ahead = class_rows(content), content.constant.get("ahead") or {}
+    if content.learnt or not any(paired["ci_high"] > 0 for paired in ahead.values()):
+        return ""
+    label = min(counts, key=lambda one: counts[one], default=None)
+    if label is not None and counts[label] < FEW_OF_A_CLASS:
+        return f"{counted(counts[label], 'test row')} of class {shorten(label, 40)}"
+    return counted(rows, "test row") if rows is not None and rows < FEW_ROWS else ""
 
 
 def headline(content: Assessment) -> str:
@@ -92,32 +118,44 @@ def lack_of_skill(content: Assessment, subject: str = "This model") -> str:
 def reliance_sentence(content: Assessment) -> str:
     """Name what clearly matters, and the ranks in between that are left out because their effects may be chance."""
     explanation = content.explanation
+    if few := too_few_words(content):
+        return f"Whether what it relies on helps to predict {shorten(content.target, 60)} cannot be told from {few}."
     if not content.learnt:
-        return f"What it relies on does not help to predict {shorten(content.target, 60)}."
+        better = any(paired["difference"] > 0 for paired in (content.constant.get("ahead") or {}).values())
+        words = "It is not shown that what it relies on helps" if better else "What it relies on does not help"
+        return f"{words} to predict {shorten(content.target, 60)}."
     if explanation is None:
         return ""
     leading, p_values = explanation.clearly_matter()[:3], explanation.p_values
     tests = 0 if p_values is None else int(np.isfinite(p_values[:, 0]).sum())
     if not tests:
         return "It is unknown which features clearly matter, because this explanation has no p-values."
+    whole, ranking = advantage(explanation.meta, content.metrics or {}), explanation.ranking()
     if not leading:
         return f"No feature clearly matters: no p-value is below 5\u00a0% after Holm's correction for {tests} features."
-    names, meaning, whole = (
-        [shorten(name, 40) for name in leading],
-        "",
-        advantage(explanation.meta, content.metrics or {}),
-    )
+    largest = "" if ranking[0] in leading else _largest_words(explanation, explanation.names.index(ranking[0]), whole)
+    names, meaning = [shorten(name, 40) for name in leading], ""
     if whole is not None:
         lost = [explanation.values[explanation.names.index(name), 0] / whole for name in leading]
         names = [f"{name} ({percent(share)})" for name, share in zip(names, lost, strict=True)]
         meaning = "In brackets: how much of its advantage over a constant it loses when the feature is shuffled."
         meaning += f" {BEYOND_ALL}" * any(share > 1 for share in lost)
-    ranking = explanation.ranking()
-    ranks = [str(at + 1) for at, name in enumerate(ranking[: ranking.index(leading[-1])]) if name not in leading]
+    unsure = [name for name in ranking[: ranking.index(leading[-1])] if name not in leading]
+    ranks = [str(ranking.index(name) + 1) for name in unsure[bool(largest) :]]
     left_out = f"Ranks {listed(ranks, 5)} are left out, because their effects may be chance."
     if len(ranks) == 1:
         left_out = f"Rank {ranks[0]} is left out, because its effect may be chance."
-    return " ".join(filter(None, [f"It relies most on {listed(names)}.", meaning, left_out if ranks else ""]))
+    relies = f"{'It clearly relies on' if largest else 'It relies most on'} {listed(names)}."
+    return " ".join(filter(None, [relies, meaning, largest, left_out if ranks else ""]))
+
+
+def _largest_words(explanation: Explanation, place: int, whole: float | None) -> str:
+    """Say which feature has the largest estimate, where it may be chance."""
+    value, low, high = (float(numbers[place, 0]) for numbers in (explanation.values, *explanation.ci()))
+    write = number if whole is None else (lambda effect: percent(effect / whole))
+    ends = f", {confidence_words(explanation)} interval {write(low)} to {write(high)}" * bool(np.isfinite(low + high))
+    name = shorten(explanation.names[place], 40)
+    return f"The largest estimate is that of {name} ({write(value)}{ends}), but it may be chance."
 
 
 def facts(content: Assessment) -> list[Fact]:

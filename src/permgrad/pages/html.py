@@ -96,6 +96,7 @@ _HELP = {
     "leak": ("leaks",),
     "unchecked": ("leaks", "drivers"),
     "skill": ("scores", "drivers"),
+    "cut": ("scores",),
     "one_class": ("table",),
     "few_rows": ("table",),
     "baselines": ("scores",),

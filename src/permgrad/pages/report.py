@@ -230,6 +230,7 @@ def report(
             seconds={"evaluation and explanation": time.perf_counter() - started},
             versions=versions(),
             machine=this_machine(),
+            cut=budget.clock.cut,
         )
         side_by_side = compared_models(work, [(one.model, one.rows) for one in others])
         content = replace(

@@ -23,7 +23,7 @@ from permgrad.pages.words import clean, listed, shorten, value_text
 LEAST_IMAGE_SHARE = 0.1
 #: A group of rows is harder to predict if its most frequent class is rarer than that of the other rows by this much.
 LESS_FREQUENT = 0.05
-#: Most features of a group, groups, and columns that give the target away, that are named.
+#: Features that one moves with, features of which that is said, and columns that give the target away, at most.
 _MEMBERS, _GROUPS, _LEAKS = 8, 4, 5
 
 
@@ -84,8 +84,9 @@ def against_baselines(task: Task, measured: Mapping[str, Any]) -> str:
     return f"{words} The model is significantly better than {listed(ahead)}." if ahead else words
 
 
-#: How well a column alone predicts the target.
+#: How well a column alone, or a formula, predicts the target.
 MEASURES_OF_LEAKS = {"r2": "R²", "r2_of_ranks": "R² of the ranks", "balanced_accuracy": "balanced accuracy"}
+MEASURES_OF_LEAKS |= {"equal": "share of rows"}
 
 
 def down(score: float) -> str:
@@ -94,19 +95,38 @@ def down(score: float) -> str:
 
 
 def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], *, in_python: bool = False) -> str:
-    """Return the alarm about columns that alone predict the target, or an empty text."""
+    """Return the alarm about columns that predict the target alone, or by a formula, or an empty text."""
     if not leaks:
         return ""
-    shown = [f"{MEASURES_OF_LEAKS[one['metric']]} {down(one['score'])}" for one in leaks[:_LEAKS]]
-    names = listed([repr(one["column"]) for one in leaks], _LEAKS)
-    subject, it = (f"Column {names}", "it") if len(leaks) == 1 else (f"Each of {names}", "one")
-    drop = " ".join(option_of("--drop", one["column"]) for one in leaks[:_LEAKS])
-    fix = f"Train without {'it' if len(leaks) == 1 else 'them'}"
+    alone = [one for one in leaks if "formula" not in one and "class" not in one]
+    words = [_not_alone_words(target, one) for one in leaks if one not in alone]
+    columns = [one["column"] for one in alone[:_LEAKS]]
+    columns += [name for one in leaks if one not in alone for name in one.get("columns", [one["column"]])]
+    if alone:
+        shown = [f"{MEASURES_OF_LEAKS[one['metric']]} {down(one['score'])}" for one in alone[:_LEAKS]]
+        names = listed([repr(one["column"]) for one in alone], _LEAKS)
+        subject = f"Column {names}" if len(alone) == 1 else f"Each of {names}"
+        predicts = f"{subject} alone predicts {target!r} nearly perfectly ({', '.join(shown)} on held-out rows)"
+        words = [predicts, *words]
+    drop, single = " ".join(option_of("--drop", name) for name in columns), len(columns) == 1
+    fix = f"Train without {'it' if single else 'them'}"
     fix += "" if in_python else f": run again with {drop} and another --out"
     return (
-        f"{subject} alone predicts {target!r} nearly perfectly ({', '.join(shown)} on held-out rows). If {it} is "
-        f"made from the target or known only afterwards, all figures here are too good. {fix}."
+        f"{'. '.join(words)}. If {'it' if single else 'one'} is made from the target or known only afterwards, all "
+        f"figures here are too good. {fix}."
     )
+
+
+def _not_alone_words(target: str, leak: Mapping[str, Any]) -> str:
+    """Say, without a full stop, which formula gives the target, or of which one class a column is filled."""
+    score = f"{MEASURES_OF_LEAKS[leak['metric']]} {down(leak['score'])}"
+    if "formula" not in leak:
+        apart = f"rows of class {clean(leak['class'])!r} from all others nearly perfectly ({score})"
+        return f"Whether {leak['column']!r} has a value tells {apart}"
+    if leak["metric"] == "equal":
+        share = f"all {leak['rows']:,}" if leak["score"] == 1 else f"{100 * leak['score']:.1f} % of {leak['rows']:,}"
+        return f"{target!r} equals {leak['formula']} in {share} rows compared"
+    return f"{target!r} is nearly {leak['formula']} ({score} on {leak['rows']:,} rows)"
 
 
 def unchecked_words(target: str, needs: str) -> str:
@@ -216,38 +236,24 @@ def no_share_words(branches: Mapping[str, Any]) -> str:
 def related_words(
     pairs: Sequence[Mapping[str, Any]], names: Sequence[str], show: Callable[[str], str] = str, most: int = _MEMBERS
 ) -> str:
-    """Return a sentence on the features that are related to some of the names, or an empty text.
+    """Return a sentence on the features that each of the names is related to, or an empty text.
 
-    ``most``: how many features of a group are named.
+    Each pair is said once, with its own figure. ``most``: how many others of a feature are named.
     """
-    groups: list[dict[str, None]] = []
-    for pair in pairs:
-        if pair["feature"] in names:
-            joined = [group for group in groups if pair["feature"] in group or pair["other"] in group]
-            merged = {name: None for group in joined for name in group} | {pair["feature"]: None, pair["other"]: None}
-            groups = [group for group in groups if group not in joined] + [merged]
-    if not groups:
-        return ""
-    order = {name: place for place, name in enumerate(names)}
-    sentences = [
-        _group_words(sorted(group, key=lambda name: order.get(name, len(order))), pairs, show, most)
-        for group in groups[:_GROUPS]
-    ]
-    sentences += [f"so do {len(groups) - _GROUPS} more groups"] if len(groups) > _GROUPS else []
-    return f"{', and '.join(sentences)}, so importance may be shared between them."
-
-
-def _group_words(
-    group: Sequence[str], pairs: Sequence[Mapping[str, Any]], show: Callable[[str], str], most: int
-) -> str:
-    inside = [pair for pair in pairs if pair["feature"] in group and pair["other"] in group]
-    kind = "correlation" if all(pair["kind"] == "correlation" for pair in inside) else "association"
-    if len(group) == 2:
-        strength = compact(float(inside[0]["strength"]), 2)
-        return f"{show(group[0])} moves with {show(group[1])} ({kind} {strength})"
-    sizes = [abs(float(pair["strength"])) for pair in inside]
-    reach = " to ".join(dict.fromkeys(compact(end, 2) for end in (min(sizes), max(sizes))))
-    return f"{listed(map(show, group), most)} move together ({kind} {reach})"
+    said, sentences = set[frozenset[str]](), []
+    for name in names:
+        own = {frozenset((name, pair["other"])): pair for pair in pairs if pair["feature"] == name}
+        others = [
+            f"{show(pair['other'])} ({pair['kind']} {compact(float(pair['strength']), 2)})"
+            for both, pair in own.items()
+            if both not in said
+        ]
+        said |= own.keys()
+        sentences += [f"{show(name)} moves with {listed(others, most)}"] if others else []
+    more = [f"so do {len(sentences) - _GROUPS} more features"] if len(sentences) > _GROUPS else []
+    return f"{', and '.join([*sentences[:_GROUPS], *more])}, so importance may be shared between them." * bool(
+        sentences
+    )
 
 
 # ---- columns that differ between training and test rows --------------------------------------------------------------

@@ -162,14 +162,12 @@ def reliance(section: SectionView, models: SideBySide) -> None:
     }
     labels = {name: models.label(name) for name in explained}
     leading = {name: one.clearly_matter()[:3] for name, one in explained.items()}
-    section.items(
-        [
-            f"{shorten(labels[name], 40)} relies most on {listed(shorten(each, 40) for each in three)}."
-            if three
-            else f"No feature clearly matters to {shorten(labels[name], 40)}."
-            for name, three in leading.items()
-        ]
-    )
+    lines = []
+    for name, three in leading.items():
+        relies = "relies most" if explained[name].ranking()[0] in three else "clearly relies"
+        words = f"{shorten(labels[name], 40)} {relies} on {listed(shorten(each, 40) for each in three)}."
+        lines.append(words if three else f"No feature clearly matters to {shorten(labels[name], 40)}.")
+    section.items(lines)
     section.figure(
         plots.reliance({labels[name]: array[None] for name, array in values.items()}, features),
         "Each feature's share of the summed importances of a model. Importances of models differ in size, shares can "

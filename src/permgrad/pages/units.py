@@ -63,6 +63,8 @@ def in_shares(explanation: Explanation, whole: float) -> Explanation:
     for name in ("parts", "part_std"):
         changes[name] = {key: numbers * factor for key, numbers in getattr(explanation, name).items()}
     meta = {**explanation.meta, "quantity": "share of the model's advantage", "unit": "%"}
+    for name in {"loss_scale", "model_loss"} & meta.keys():
+        meta[name] *= factor
     return replace(explanation, **changes, meta=meta)
 
 

@@ -21,7 +21,15 @@ from permgrad.evaluation.leaks import ALONE
 from permgrad.evaluation.metrics import metrics
 from permgrad.evaluation.segments import worse_groups
 from permgrad.evaluation.thresholds import never_predicted_words
-from permgrad.pages.headline import headline, lack_of_skill, reliance_sentence
+from permgrad.pages.headline import (
+    FEW_OF_A_CLASS,
+    FEW_ROWS,
+    class_rows,
+    headline,
+    lack_of_skill,
+    reliance_sentence,
+    too_few_words,
+)
 from permgrad.pages.sentences import (
     against_baselines,
     baseline_label,
@@ -49,8 +57,6 @@ Sentence = dict[str, Any]
 #: A sentence as it is made: words, kind, part, the other facts.
 Spoken = tuple[str, str, Part, Mapping[str, Any]]
 
-#: With fewer test rows all scores are rough. With fewer rows of a class, those of the class.
-FEW_ROWS, FEW_OF_A_CLASS = 100, 20
 #: A calibration error deserves a warning from here on, if it is also this many times that of chance.
 LEAST_CALIBRATION_ERROR, TIMES_CHANCE = 0.03, 1.5
 #: Chance explains a calibration error unless it happens less often than this.
@@ -122,18 +128,6 @@ PARTS: dict[Part, str] = {
 
 
 # ---- how good it is --------------------------------------------------------------------------------------------------
-def _counts(content: Assessment) -> tuple[int | None, dict[str, int]]:
-    """Return the number of test rows (None: unknown), and that of each class that has some."""
-    rows, scored = ((content.metrics or {}).get("rows") or {}).get("test"), content.predictions
-    if scored is None:
-        return rows, {}
-    rows = len(scored.truth) if rows is None else rows
-    if content.task == "regression":
-        return rows, {}
-    labels, counts = np.unique(texts_of(scored.truth), return_counts=True)
-    return rows, dict(zip(labels.tolist(), counts.tolist(), strict=True))
-
-
 def _skill(content: Assessment) -> Iterator[Spoken]:
     """Warn of columns that give the target away, say how good the model is, and compare it with a constant."""
     data, test, constant = content.data, content.test, content.constant
@@ -141,7 +135,7 @@ def _skill(content: Assessment) -> Iterator[Spoken]:
         words = leak_words(content.target, leaks, in_python=content.in_python)
         yield words, "leak", "alarm", {"columns": leaks}
     facts = {name: constant[name] for name in ("learnt", "ahead") if name in constant}
-    yield headline(content), "skill", "score", {"rows": _counts(content)[0], **facts}
+    yield headline(content), "skill", "score", {"rows": class_rows(content)[0], **facts}
     ahead = constant.get("ahead") or {}
     name = next(iter(ahead), None)
     if not content.learnt or name is None or ahead[name]["ci_low"] <= 0:
@@ -169,7 +163,7 @@ def _skill(content: Assessment) -> Iterator[Spoken]:
 
 def _comparisons(content: Assessment) -> Iterator[Spoken]:
     """Say how many rows of a rare class it finds, where it is no better than a constant, and compare the baselines."""
-    (_, counts), scored, measured = _counts(content), content.predictions, content.metrics or {}
+    (_, counts), scored, measured = class_rows(content), content.predictions, content.metrics or {}
     if scored is not None and scored.probabilities is not None and len(scored.classes) == len(counts) == 2:
         label, classes = min(counts, key=lambda one: counts[one]), texts_of(scored.classes)
         called = classes[np.asarray(scored.probabilities).argmax(axis=1)] == label
@@ -228,8 +222,12 @@ def _giveaways(content: Assessment) -> Iterator[Spoken]:
 
 
 def _test_rows(content: Assessment) -> Iterator[Spoken]:
-    """Say what the test rows cannot show: they are few, or there are few of some classes, or none."""
-    test, (rows, counts) = content.test, _counts(content)
+    """Say what the time limit cut, and what the test rows cannot show: few rows, or few of some classes, or none."""
+    if content.provenance is not None and (cut := content.provenance.cut):
+        training = any(words.startswith("training") for words in cut)
+        said = " ".join(f"The time limit cut the {words}." for words in cut)
+        yield said, "cut", "caution", {"cut": list(cut), "training": training}
+    test, (rows, counts) = content.test, class_rows(content)
     if unseen := test.get("unseen"):
         count = sum(unseen.values())
         named = listed([shorten(name, 40) for name in list(unseen)[:5]]) + " and others" * (len(unseen) > 5)
@@ -299,7 +297,7 @@ def beyond_chance(curves: Sequence[Reliability], error: float) -> bool:
 
 def _scores(content: Assessment) -> Iterator[Spoken]:
     """Say which classes are never predicted, how many test rows are copies, and that probabilities are off."""
-    data, (rows, counts), curves = content.data, _counts(content), curves_of(content)
+    data, (rows, counts), curves = content.data, class_rows(content), curves_of(content)
     if missed := (content.metrics or {}).get("never_predicted"):
         yield " ".join(never_predicted_words(missed, 2)), "never_predicted", "caution", {"classes": missed}
     if data is not None and data.shared_rows and rows:
@@ -345,9 +343,12 @@ def _next(content: Assessment, spoken: Mapping[str, Mapping[str, Any]]) -> Sente
     others, copies, dominant = (spoken.get(kind) for kind in ("baselines", "duplicates", "dominant"))
     paired = others["ahead"].get(others["best"]) if others else None
     best = baseline_label(others["best"]) if others else ""
+    less, more = spoken.get("cut", {}).get("training"), "Train again with more time (--time-limit or --thorough)."
     late = shorten(dominant["feature"], 40) if dominant and dominant["noted"] else ""
     advice = (
         ("leak", "leak" in spoken, "Find out when each column of the alarm is known. Then run again without it."),
+        ("cut", less and not content.learnt, more),
+        ("skill", too_few_words(content), "Test it on more rows before you use its predictions."),
         (
             "skill",
             not content.learnt,
@@ -384,6 +385,7 @@ def _next(content: Assessment, spoken: Mapping[str, Mapping[str, Any]]) -> Sente
             if content.test.get("roc_auc") is None
             else "Use its probabilities to rank rows, and do not take them at their word.",
         ),
+        ("cut", less, more),
         ("use", True, "Look in the report at how each feature acts, and at single predictions."),
     )
     reason, words = next((reason, words) for reason, applies, words in advice if applies)

@@ -15,6 +15,7 @@ from tests.pages.conftest import NAMES, local_explanation, report_content, with_
 from tests.pages.tabs.test_features import page_of
 
 from permgrad.assess.sections.rows import LocalRows
+from permgrad.pages.html import render_report
 from permgrad.pages.rows_data import columns_data, numbers_data, rows_data
 
 DRIVE = """
@@ -290,3 +291,30 @@ def test_of_many_classes_the_predicted_and_the_true_one_are_explained():
     wrong = (content.listed.predicted[:30].argmax(axis=1) != content.listed.truth[:30]).sum()
     assert parts["row"]["shape"] == [30 + wrong]
     assert wrong > 5, "the case is not trivial"
+
+
+@needs_browser
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_a_prediction_outside_its_own_interval_or_set_gets_a_word(task, tmp_path):
+    content = with_answers(report_content(NAMES[:6], task=task))
+    predicted, words = np.asarray(content.listed.predicted), ["", " The predicted class is not in it.", "", ""]
+    inside = predicted > -1
+    inside[1, predicted[1].argmax()] = False
+    if task == "regression":
+        inside = np.column_stack([predicted[:, 0] - 1, predicted[:, 0] + 1])
+        inside[1], inside[2] = predicted[1] + [0.5, 1], predicted[2] - [2, 0.5]
+        words = ["", " The prediction lies below it, ", " The prediction lies above it, ", ""]
+    content.listed.inside, content.metrics = inside, {**content.metrics, "intervals": INTERVALS}
+    script = """
+      const said = [];
+      for (const row of [0, 3, 6, 9]) {
+        location.hash = `#rows/${row}`; await new Promise((done) => setTimeout(done, 60));
+        said.push(document.querySelector(".row-page p").textContent);
+      }
+      return said;
+    """
+    said = visit(render_report(content), tmp_path, script, hash_="#rows").answer
+    for text, word in zip(said, words, strict=True):
+        assert " for 90\u00a0%: " in text or "The 90\u00a0% interval is" in text
+        assert word in text
+        assert word or not re.search("lies (above|below) it|is not in it", text)

@@ -18,7 +18,8 @@ from permgrad.assess.sections import ranking
 from permgrad.base.errors import InputError
 from permgrad.models.network.summary import TrainingTime
 from permgrad.models.train.learner import TrainingOptions
-from permgrad.runs.requests import RunRequest
+from permgrad.runs.commands.report import rebuild_reports
+from permgrad.runs.requests import ReportRequest, RunRequest
 from permgrad.runs.run.clock import ROWS_SEEN, TrainingPlan, expected_epochs, plan_training, rises, watch_epochs
 from permgrad.runs.run.run import run_table
 
@@ -192,3 +193,11 @@ def test_a_first_ranking_is_refined_and_the_limit_is_recorded(folder, monkeypatc
     assert facts["time"]["cut"], "one second is too little for this table"
     assert all(f"note: the time limit cut the {words}" in said for words in facts["time"]["cut"])
     assert len(pd.read_csv(Path(facts["folder"]) / "history.csv")) < 20
+    # The page says so, too, also when it is written again.
+    assert any(words.startswith("training") for words in facts["time"]["cut"])
+    rebuild_reports(ReportRequest(folders=(str(limited.folder),)))
+    for name in ("report.html", "report.md"):
+        written = (limited.folder / name).read_text().replace("&#39;", "'")
+        assert all(f"The time limit cut the {words}." in written for words in facts["time"]["cut"])
+        assert "Train again with more time" in written
+    assert "The time limit cut" not in (request.folder / "report.md").read_text()

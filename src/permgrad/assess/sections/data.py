@@ -29,9 +29,9 @@ class DataSection:
     ``rows`` and ``class_counts`` (one row per class) are by part. ``columns`` has one row per column of the table.
     ``constant_from`` is the part that the constant was taken from. ``shared_rows`` are test rows equal to a training
     row in every column, ``blank_rows`` those of them without a value, and ``alike_rows`` are equal in the model's
-    columns. ``leaks`` are columns that alone predict the target, and ``drift`` compares columns of training and test
-    rows, see ``permgrad.evaluation.leaks`` and ``permgrad.evaluation.drift``. ``described`` has the ``rows`` of both
-    parts that were compared and their ``columns``, see ``permgrad.evaluation.distributions``. ``unchecked`` is what the
+    columns. ``leaks`` are columns or formulas that predict the target, and ``drift`` compares columns of both parts,
+    see ``permgrad.evaluation.leaks`` and ``permgrad.evaluation.drift``. ``described`` has the ``rows`` of both parts
+    that were compared and their ``columns``, see ``permgrad.evaluation.distributions``. ``unchecked`` is what the
     search for leaks, drift and copies of rows needs and does not have.
     """
 
@@ -87,7 +87,8 @@ def _compared(work: Work, learned: pd.DataFrame, table: pd.DataFrame) -> dict[st
     codes = [model.codes(rows) for rows in (work.train, work.test)]
     before, held = (np.asarray(model.classes)[y] if model.classes else y for y in codes)
     with keeping_warnings():
-        leaks = columns_that_tell((learned, codes[0]), (table, codes[1]), model.task, model.na_codes)
+        parts = (learned, codes[0]), (table, codes[1])
+        leaks = columns_that_tell(*parts, model.task, model.na_codes, model.classes)
         both = Dependence.of_both(work.train.dependence, work.test.dependence)
         options: dict[str, Any] = {"targets": (target, before, held), "na_codes": model.na_codes, "dependence": both}
         described = compare_parts(learned, table, **options)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(kw_only=True)
 class ProvenanceSection:
-    """What was run, so that others can repeat it: ``command`` is a command line or a call in Python."""
+    """What was run, so that others can repeat it: ``command`` is a command line or a call in Python.
+
+    ``cut`` says what a time limit took away.
+    """
 
     command: str = ""
     seed: int | None = None
@@ -22,6 +25,7 @@ class ProvenanceSection:
     machine: str = ""
     configuration: Mapping[str, Any] = field(default_factory=dict)
     configuration_hash: str = ""
+    cut: Sequence[str] = ()
 
 
 def this_machine() -> str:

@@ -17,14 +17,14 @@ from permgrad.attribution.explanation.files import (
     write_explanation,
 )
 from permgrad.attribution.explanation.orders import no_order, not_installed, sizes_of, to_shapiq, without_common_unit
-from permgrad.attribution.explanation.ranks import MOST_TOGETHER, certain_ranks
+from permgrad.attribution.explanation.ranks import MOST_TOGETHER, certain_ranks, clear_of
 from permgrad.attribution.explanation.statistics import RowUnits, error_correlation, interval, mean_over_rows
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_flag, check_path, is_number, is_whole
 from permgrad.base.errors import InputError, counted, shown, text_of, unknown
 from permgrad.base.frames import Library, as_library
 from permgrad.base.late import pd
-from permgrad.base.significance import adjusted, clearly
+from permgrad.base.significance import adjusted
 
 if TYPE_CHECKING:
     from permgrad.pages.plots.accessor import PlotAccessor
@@ -288,8 +288,8 @@ class Explanation:
     def clearly_matter(self, output: str | int | None = None) -> list[str]:
         """Return the names that clearly matter to an output of a global explanation, by falling importance.
 
-        These are the names with an importance above 0 whose p-value passes Holm's steps over all features at 5 %. The
-        list is empty where the method has no p-values. Of pairs alone (``of_order(2)``), the value is not 0.
+        Their p-values pass Holm's steps over all features at 5 %, and they have at least 0.1 % of what the model has
+        learned (or of all importances). Without p-values there are none. Of pairs (``of_order(2)``), sizes count.
 
         Args:
             output: its name or position. None: the first.
@@ -309,7 +309,7 @@ class Explanation:
         column, p_adjusted = self.output_index(output), self.p_adjusted
         if p_adjusted is None:
             return []
-        passed = dict(zip(self.names, clearly(sizes_of(self, column), p_adjusted[:, column]), strict=True))
+        passed = dict(zip(self.names, clear_of(self, column, p_adjusted[:, column]), strict=True))
         return [name for name in self.ranking(output) if passed[name]]
 
     @overload

@@ -52,7 +52,7 @@ def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
 
 
 def leaks(section: SectionView, content: Assessment, stored: DataSection) -> None:
-    """Which columns alone predict the target nearly perfectly, if any was searched."""
+    """Which columns alone, or by a formula, predict the target nearly perfectly, if any was searched."""
     target = shorten(content.target, 40)
     if not stored.leaks:
         if stored.unchecked:
@@ -62,15 +62,18 @@ def leaks(section: SectionView, content: Assessment, stored: DataSection) -> Non
         return
     section.text(
         f"Each of these columns alone predicts {target} nearly perfectly, on rows that its model has not seen: by a "
-        "lookup of equal or close values, or by a straight line. Such a column may be made from the target, or known "
-        "only afterwards. Then every score of this report is too good."
+        "lookup of equal or close values, by a straight line, by whether there is a value, or by a word of it. "
+        "Formulas give it from several columns. Such a column may be made from the target, or known only afterwards. "
+        "Then every score of this report is too good."
     )
     columns = [
-        names([one["column"] for one in stored.leaks], "column"),
+        names([one.get("formula", one["column"]) for one in stored.leaks], "column or formula"),
         names([MEASURES_OF_LEAKS[one["metric"]] for one in stored.leaks], "measure"),
+        names([one.get("class", "all") for one in stored.leaks], "class"),
         figures_of("score", [one["score"] for one in stored.leaks], down),
     ]
-    section.table(table_of("1 is perfect. Reported from 0.98 on.", columns))
+    columns = columns if any("class" in one for one in stored.leaks) else [*columns[:2], columns[-1]]
+    section.table(table_of("1 is perfect. Columns are reported from 0.98 on.", columns))
 
 
 # ---- training against test rows --------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import numpy as np
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages import plots
 from permgrad.pages.cards_data import features_data
+from permgrad.pages.headline import too_few_words
 from permgrad.pages.ranks import RANKS, rank_texts, shown_ranks, training_words
 from permgrad.pages.tab import Tab
 from permgrad.pages.tabs.details import branches
@@ -36,7 +37,9 @@ _CLASSES = 4
 
 def ranking(section: SectionView, content: Assessment, explanation: Explanation) -> None:
     """The ranking with intervals."""
-    section.title = section.title if content.learnt else "What it uses, without having learned anything"
+    if not content.learnt:
+        learned = "whatever it has learned" if too_few_words(content) else "without having learned anything"
+        section.title = f"What it uses, {learned}"
     measured, in_loss = content.metrics or {}, explanation
     if (whole := advantage(explanation.meta, measured)) is not None:
         explanation = in_shares(explanation, whole)

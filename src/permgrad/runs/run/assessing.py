@@ -167,6 +167,7 @@ def write_page(
         machine=facts.get("machine", ""),
         configuration=configuration,
         configuration_hash=record["configuration_hash"],
+        cut=facts.get("time", {}).get("cut", ()),
     )
     content = replace(content, title=look["title"] or content.title, provenance=provenance)
     if out is not None:

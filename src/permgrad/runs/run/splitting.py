@@ -13,6 +13,7 @@ import pandas as pd
 
 from permgrad.base.checks import check_class_names
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, option_of
+from permgrad.base.numerals import percent
 from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonical
 from permgrad.data.read.dates import find_date_format, is_moment
 from permgrad.data.read.reading import Reading, Written
@@ -250,7 +251,7 @@ def notes_on_division(
         words = by_count(equal, "is", "are")
         empty = blank_codes(test[list(read[:-1])], codes).isna().all(axis=1).to_numpy()
         blank = count_shared_rows(train[columns], test.loc[empty, columns])
-        note = f"{equal} of {len(test)} test rows ({equal / len(test):.1%}) {words} also in the training rows"
+        note = f"{equal} of {len(test)} test rows ({percent(equal / len(test))}) {words} also in the training rows"
         notes.append(f"{note}{blank_words(equal, blank)}")
     if alike > equal:
         further = f"a further {alike - equal}" if equal else str(alike)

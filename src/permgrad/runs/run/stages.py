@@ -528,9 +528,9 @@ def report_stage(work: RunWork) -> None:
     work.clock.cut = list(dict.fromkeys([*earlier, *work.clock.cut]))
     for words in work.clock.cut:
         work.say(f"note: the time limit cut the {words}")
+    record["facts"]["time"] = work.clock.facts()
     with work.clock.whole.part("report"):
         work.write_page()
-    record["facts"]["time"] = work.clock.facts()
 
 
 STAGE_WORK: dict[str, Callable[[RunWork], Any]] = {

@@ -154,8 +154,8 @@ def _feature_lines(
 ) -> list[str]:
     """List the leading features. ``groups``: a file of columns that move together. ``whole``: the model's advantage."""
     adjusted_p = top["p_adjusted"] if "p_adjusted" in top else top["importance"] * math.nan
-    clear, tests = clearly(top["importance"], adjusted_p), int(adjusted_p.notna().sum())
-    whose = f"{len(top)} features" + ("" if learnt else ", of a model that learned nothing")
+    clear, tests = clearly(top["importance"], adjusted_p, whole), int(adjusted_p.notna().sum())
+    whose = f"{len(top)} features" + ("" if learnt else ", of a model that is not clearly better than a constant")
     lost = "how much the loss grows" if whole is None else "how much of its advantage over a constant the model loses"
     lines = [f"Most important of {whose} ({lost} when one is shuffled, 95 % interval):"]
 

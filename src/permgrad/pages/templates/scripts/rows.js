@@ -336,9 +336,15 @@ const Rows = (() => {
   /** The interval, or the set of classes, of a row. */
   const insideWords = (/** @type {any} */ rows, /** @type {number} */ row) => {
     if (!rows.inside) return "";
-    if (!rows.classes) return ` The ${rows.coverage} interval is ${write(rows.inside[2 * row], 4)} to ${write(rows.inside[2 * row + 1], 4)}.`;
+    if (!rows.classes) {
+      const [low, high] = [rows.inside[2 * row], rows.inside[2 * row + 1]];
+      const side = rows.prediction(row) < low ? "below" : rows.prediction(row) > high ? "above" : "";
+      const outside = side ? ` The prediction lies ${side} it, because the interval allows for the model's errors on other rows.` : "";
+      return ` The ${rows.coverage} interval is ${write(low, 4)} to ${write(high, 4)}.${outside}`;
+    }
     const names = rows.classes.filter((/** @type {string} */ _, /** @type {number} */ k) => rows.inside[row * rows.classes.length + k]);
-    return ` Set of classes for ${rows.coverage}: ${names.join(", ") || "none"}.`;
+    const without = names.length && !names.includes(rows.classes[rows.best(row)]) ? " The predicted class is not in it." : "";
+    return ` Set of classes for ${rows.coverage}: ${names.join(", ") || "none"}.${without}`;
   };
 
   /** What is said first about a row. */
