@@ -12,7 +12,7 @@ from permgrad.attribution.subject.outputs import (
     OutputForm,
     _flat,
     _infer_kind,
-    _position,
+    label_place,
     as_target,
     is_one_hot,
     output_range,
@@ -348,7 +348,7 @@ def test_outputs_of_other_kinds():
 
 
 def test_a_class_is_found_by_its_name_as_a_number_too():
-    found = [_position(label, {"1": 0, "2.0": 1}) for label in ("1", 1.0, True, 2, 2.5)]
+    found = [label_place(label, {"1": 0, "2.0": 1}) for label in ("1", 1.0, True, 2, 2.5)]
     assert found == [0, 0, 0, 1, -1]
 
 
