@@ -20,6 +20,7 @@ from permgrad.base.checks import check_flag, check_path
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, json_text, plain, writing
 from permgrad.base.stored import parse_json, sealed
+from permgrad.models.estimators.kept_rows import without_rows
 from permgrad.models.estimators.presets import Preset
 
 FORMAT_NAME, FORMAT_VERSION = "permgrad model", 2
@@ -28,10 +29,12 @@ IMAGE_TABLE = "ImageTableModel"
 DESCRIPTION, ARRAYS, WEIGHTS = "model.json", "arrays.npz", "weights.safetensors"
 
 
-def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False, keep_rows: bool = True) -> None:
     """Write a fitted estimator or ``ImageTableModel``. The folder appears complete or not at all."""
     target = check_path("folder", folder)
     check_flag("overwrite", overwrite)
+    check_flag("keep_rows", keep_rows)
+    model = model if keep_rows else without_rows(model)
     _check_target(target, overwrite=overwrite)
     images = type(model).__name__ == IMAGE_TABLE
     description: dict[str, Any] = {

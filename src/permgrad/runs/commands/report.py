@@ -58,7 +58,7 @@ def _rebuild(request: ReportRequest, path: Path, record: dict[str, Any]) -> Outc
     with loading():
         from permgrad.runs.run.assessing import look_of, rewrite_page
 
-    look = look_of(record, request.title, request.theme, what_if=request.what_if)
+    look = look_of(record, request, request.theme)
     if request.out is not None:
         from permgrad.pages.report import check_path
 
