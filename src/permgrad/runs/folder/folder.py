@@ -16,7 +16,7 @@ from typing import Any
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, by_count, listed
-from permgrad.base.files import file_hash, remove, sweep, write_json_atomic, writing
+from permgrad.base.files import file_hash, remove, sweep, to_disk, write_json_atomic, writing
 from permgrad.base.folders import FolderKind, configuration_hash, files_of, now
 from permgrad.base.stored import is_intact, is_whole_npz, parse_json
 
@@ -90,7 +90,8 @@ class RunFolder:
         files = files_of(self.path, STAGES[name])
         self.record["stages"][name] = {"seconds": round(spent, 3), "finished_at": now(), "files": files}
         self.record["finished_stages"].append(name)
-        write_json_atomic(self.path / RECORD, self.record)
+        to_disk(sorted({place.parent for file in files for place in (self.path / file, (self.path / file).parent)}))
+        note_files(self.path, self.record)
 
     def forget_from(self, stage: str | None) -> None:
         """Mark a stage and all later ones as unfinished, then remove their files and leftovers.
@@ -110,6 +111,19 @@ class RunFolder:
             sweep(self.path / name)
 
 
+def note_files(folder: Path, record: dict[str, Any], among: Iterable[str] = ()) -> None:
+    """Write the record, with the checksums that the files of its stages now have: of some names, or of all."""
+    for stage in record["finished_stages"]:
+        names, facts = _recorded_files(record, stage) or [], record["stages"][stage]
+        wanted = [name for name in names if name in among] if among else names
+        facts["sums"] = {**facts.get("sums", {}), **{name: _sum_of(folder / name) for name in wanted}}
+    write_json_atomic(folder / RECORD, record)
+
+
+def _sum_of(file: Path) -> str:
+    return file_hash(file) if file.is_file() else ""
+
+
 def _recorded_files(record: Mapping[str, Any], stage: str) -> list[str] | None:
     """Return the files that a stage has written according to a record, or None if the record has no list."""
     facts = record["stages"].get(stage)
@@ -118,10 +132,10 @@ def _recorded_files(record: Mapping[str, Any], stage: str) -> list[str] | None:
 
 
 # ---- complete files --------------------------------------------------------------------------------------------------
-def lost_files(folder: Path, record: Mapping[str, Any]) -> tuple[str, str, int] | None:
+def lost_files(folder: Path, record: Mapping[str, Any], *, changed: bool = True) -> tuple[str, str, int] | None:
     """Return the first finished stage with files that are missing or damaged, which these are, and how many, or None.
 
-    Damage is found by the checksums of some files and by empty ones, without torch.
+    Damage is found by checksums, without torch. Not ``changed``: only by those inside some files, and by empty ones.
     """
     for stage in STAGES:
         if stage not in record["finished_stages"]:
@@ -131,7 +145,11 @@ def lost_files(folder: Path, record: Mapping[str, Any]) -> tuple[str, str, int] 
         if names is not None:
             # Unlike Path.exists this is False for a name that no file can have, and not an error.
             gone = [name for name in names if not os.path.exists(folder / name)]  # noqa: PTH110
-            files = gone or sorted({each for name in names for each in _damaged(folder, name)})
+            sums = record["stages"][stage].get("sums") if changed else None
+            if gone or not isinstance(sums, dict):
+                files = gone or sorted({each for name in names for each in _damaged(folder, name)})
+            else:
+                files = sorted(name for name in names if _sum_of(folder / name) != sums.get(name))
             fact = "missing" if gone else fact
         if files:
             count = len(files)
