@@ -17,6 +17,7 @@ from permgrad.base.checks import check_path
 from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.files import atomic_path, writing
 from permgrad.base.optional import optional
+from permgrad.base.stored import TIMES
 from permgrad.integrations.records import RunRecord
 from permgrad.models.estimators.kept_rows import rows_in, without_rows
 from permgrad.models.save.saving import load
@@ -163,7 +164,7 @@ def load_from_hub(
     folder = Path(repository)
     if not folder.is_dir():
         hub = optional("huggingface_hub", INSTALL)
-        files = [DESCRIPTION, ARRAYS, WEIGHTS]
+        files = [DESCRIPTION, ARRAYS, WEIGHTS, TIMES]
         folder = hub.snapshot_download(str(repository), revision=revision, token=token, allow_patterns=files)
     return load(folder, device=device)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import os
-import time
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -199,7 +198,6 @@ def report(
                 hint="Leave it out, or call pg.explain(model, X, y, interactions=2).",
                 code="PG006",
             )
-        started = time.perf_counter()
         names = [one.model.name for one in models]
         empty = Assessment(
             title=title or listed(names, 3), target=first.target, task=first.model.task, subject=first.model.subject
@@ -229,8 +227,6 @@ def report(
         provenance = ProvenanceSection(
             command=_call(names, train, options, seed),
             seed=seed,
-            started=time.strftime("%Y-%m-%d %H:%M:%S"),
-            seconds={"evaluation and explanation": time.perf_counter() - started},
             versions=versions(),
             machine=this_machine(),
             cut=budget.clock.cut,

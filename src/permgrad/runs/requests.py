@@ -472,6 +472,7 @@ class ReportRequest:
     theme: str | None = option(f"{_THEME[:-1]} (default: that of the run).", None, choices=THEMES)
     what_if: bool = option(_WHAT_IF, False)
     keep_rows: bool = option("Leave single rows out of the report (docs/security.md).", True, name="--no-rows")
+    threads: int | None = option(_THREADS, None)
     out: Path | None = option(
         "HTML file to write (default: report.html in the run's folder; of several runs <run>-and-<run>.html here).",
         None,

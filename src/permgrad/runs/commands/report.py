@@ -60,7 +60,9 @@ def _rebuild(request: ReportRequest, path: Path, record: dict[str, Any]) -> Outc
     """Write one run's page, into its folder or elsewhere."""
     with loading():
         from permgrad.runs.run.assessing import REPORT, SUMMARY_FILE, look_of, rewrite_page
+        from permgrad.runs.run.predicting import use_threads
 
+    use_threads(request.threads)
     look = look_of(record, request, request.theme)
     if request.out is not None:
         from permgrad.pages.report import check_path

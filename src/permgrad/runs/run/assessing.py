@@ -164,8 +164,6 @@ def write_page(
         command=record.get("command", ""),
         seed=seed,
         split_seed=configuration.get("split_seed"),
-        started=record["started"],
-        seconds={name: stage["seconds"] for name, stage in record["stages"].items()},
         versions=facts.get("versions", {}),
         machine=facts.get("machine", ""),
         configuration=configuration,
