@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,8 +28,6 @@ from permgrad.runs.run.assessing import REPORT, look_of, rewrite_page
 
 INSTALL = "permgrad[hub]"
 CARD = "README.md"
-#: A line of the card on rows that go along.
-_HOLDS = re.compile(r"- (The (?:model|page \S+) holds \d.*)")
 #: Metrics in the card, where they exist, in this order.
 _METRICS = ("accuracy", "balanced_accuracy", "roc_auc", "log_loss", "rmse", "mae", "r2")
 
@@ -80,14 +77,17 @@ def save_for_hub(
         for path in record.files() if record else ():
             if path.suffix in (".html", ".csv"):
                 (temporary / path.name).write_bytes(path.read_bytes())
-        facts = read_json(record.folder / RECORD) if record else {}
-        look = look_of(facts, ReportRequest(folders=(), keep_rows=keep_rows), None) if record else {}
-        if record and not keep_rows:
-            rewrite_page(record.folder, facts, look, positive=None, out=temporary / REPORT)
-        words = rows_along(fitted if keep_rows else without_rows(fitted))
-        words += rows_shown(record.folder) if record and look["keep_rows"] else []
-        text = model_card(fitted, {} if record is None else record.metrics, license=license, rows=words)
+        rows = _rows_along(fitted if keep_rows else without_rows(fitted))
+        if record:
+            facts = read_json(record.folder / RECORD)
+            look = look_of(facts, ReportRequest(folders=(), keep_rows=keep_rows), None)
+            rows += _rows_shown(record.folder) if look["keep_rows"] else []
+            if not keep_rows:
+                rewrite_page(record.folder, facts, look, positive=None, out=temporary / REPORT)
+        text = model_card(fitted, {} if record is None else record.metrics, license=license, rows=rows)
         (temporary / CARD).write_text(text, encoding="utf-8")
+    if rows:
+        warn_user(f"Rows of your table go along. {' '.join(rows)}", "Pass keep_rows=False without them.")
     return target
 
 
@@ -104,7 +104,7 @@ def push_to_hub(
     """Push a fitted model to a repository of the Hugging Face Hub, with a model card.
 
     A model holds encoded rows of its training table, and the page of a run rows as they were. Whoever can read the
-    repository can read these rows, so it is private unless you say otherwise. A warning counts those that go along.
+    repository can read these rows, so it is private unless you say otherwise. A warning counts them.
 
     Args:
         model: A fitted estimator, or the folder of a finished ``permgrad run``.
@@ -128,9 +128,6 @@ def push_to_hub(
     api = optional("huggingface_hub", INSTALL).HfApi(token=token)
     with tempfile.TemporaryDirectory() as parent:
         folder = save_for_hub(model, Path(parent) / "model", license=license, keep_rows=keep_rows)
-        card = (folder / CARD).read_text(encoding="utf-8").splitlines()
-        if rows := [found[1] for line in card if (found := _HOLDS.match(line))]:
-            warn_user(f"Rows of your table go to {repository}. {' '.join(rows)}", "Pass keep_rows=False without them.")
         api.create_repo(repo_id=repository, repo_type="model", private=private, exist_ok=True)
         return str(api.upload_folder(repo_id=repository, folder_path=str(folder), commit_message=message))
 
@@ -169,23 +166,20 @@ def load_from_hub(
     return load(folder, device=device)
 
 
-def rows_along(model: Any) -> list[str]:
-    """Return a sentence on the rows of the table that a model holds."""
+def _rows_along(model: Any) -> list[str]:
+    """Return a sentence on the rows of the table that a model holds, if it does."""
     kept, held = rows_in(model)
-    if not kept + held:
-        return ["The model holds no rows of its training table. Of single columns it knows levels and quantiles."]
     beside = f", and {held:,} that were held out of training, for intervals" if held else ""
     words = f"The model holds {kept + held:,} encoded rows of its training table, whose values can be read back"
-    return [f"{words}: {kept:,} as the background of explanations{beside}."]
+    return [f"{words}: {kept:,} as the background of explanations{beside}."] if kept + held else []
 
 
-def rows_shown(folder: Path) -> list[str]:
-    """Return a sentence on the rows that the page of a run shows."""
+def _rows_shown(folder: Path) -> list[str]:
+    """Return a sentence on the rows that the page of a run shows, if it does."""
     shown = Store(folder).get(*PLACES["listed"])
-    if shown is None:
-        return []
-    beside = "" if shown.similar is None else f", and {len(shown.similar.numbers):,} training rows like them"
-    return [f"The page {REPORT} holds {len(shown.numbers):,} test rows with their values and predictions{beside}."]
+    beside = f", and {len(shown.similar.numbers):,} training rows like them" if shown and shown.similar else ""
+    words = f"The page {REPORT} holds {0 if shown is None else len(shown.numbers):,} test rows"
+    return [f"{words} with their values and predictions{beside}."] if shown else []
 
 
 def model_card(
@@ -207,7 +201,7 @@ def model_card(
     if classes:
         lines += [f"- Classes: {_listed(classes)}"]
     lines += [f"- Columns: {_listed(names)}"] if names else []
-    lines += [*(f"- {sentence}" for sentence in rows), ""]
+    lines += [*(f"- {sentence}" for sentence in rows or ["No rows of its training table go along."]), ""]
     scores = [(name, metrics[f"test.{name}"]) for name in _METRICS if f"test.{name}" in metrics]
     if scores:
         count = int(metrics["rows.test"])

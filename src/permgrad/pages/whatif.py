@@ -65,16 +65,15 @@ def with_what_if(content: Assessment, model: Any, *, large: bool, keep_rows: boo
 
 def _without_rows(content: Assessment) -> Assessment:
     """Return an assessment with statistics of rows, and no values, parts, pictures or curves of single ones."""
-    cards, together = content.cards, content.together
-    if cards is not None:
-        cards = replace(cards, curves={name: curves[:0] for name, curves in cards.curves.items()})
-    if together is not None:
-        together = replace(together, effects=[{**effect, "dots": [[], []]} for effect in together.effects])
+    cards, together, said = content.cards, content.together, bool(content.listed is not None or content.rows)
     words = "This page was written without rows (--no-rows, keep_rows=False in Python), so it shows no single ones."
-    fields = dict.fromkeys(("listed", "changeable", "local", "explained", "notable", "maps", "residual_features"))
-    what_if = {"reason": words} if content.listed is not None or content.rows else None
-    changed: dict[str, Any] = {**fields, "cards": cards, "together": together, "what_if": what_if}
-    return replace(content, **changed, chosen=None, rows=(), keep_rows=False)
+    changed: dict[str, Any] = dict.fromkeys(("chosen", "explained", "notable", "maps", "local", "listed", "changeable"))
+    changed |= {"rows": (), "residual_features": None, "what_if": {"reason": words} if said else None}
+    if cards is not None:
+        changed["cards"] = replace(cards, curves={name: curves[:0] for name, curves in cards.curves.items()})
+    if together is not None:
+        changed["together"] = replace(together, effects=[{**one, "dots": [[], []]} for one in together.effects])
+    return replace(content, **changed, keep_rows=False)
 
 
 def what_if(model: Any, rows: ChangeableRows, ranking: Sequence[str] = (), *, large: bool = False) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from permgrad import Explanation, InputError
 def test_save_and_load_give_back_everything(tmp_path, make):
     original = make()
     original.save(tmp_path / "why")
-    assert sorted(path.name for path in (tmp_path / "why").iterdir()) == ["explanation.json", "times.json", "values.npz"]
+    files = sorted(path.name for path in (tmp_path / "why").iterdir())
+    assert files == ["explanation.json", "times.json", "values.npz"]
     loaded = Explanation.load(tmp_path / "why")
     pd.testing.assert_frame_equal(loaded.to_frame(), original.to_frame())
     for name in ("names", "modality", "outputs", "method", "scope", "level", "additive", "branches", "direction"):

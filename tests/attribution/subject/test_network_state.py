@@ -449,7 +449,7 @@ def test_a_network_that_another_thread_trains_is_refused_and_stays_as_trained(me
 
     handle = network[0].register_forward_pre_hook(forward)
     y = None if method == "integrated_gradients" else torch.zeros(40, dtype=torch.long)
-    with pytest.raises(pg.InputError, match="was trained while it was explained.*copy.deepcopy"):
+    with pytest.raises(pg.InputError, match=r"was trained while it was explained.*copy\.deepcopy"):
         pg.explain(network, rows, y, method=method, n_repeats=3, random_state=0)
     assert len(calls) >= 3, "the precondition"
     trained = [weight.detach().clone() for weight in network.parameters()]

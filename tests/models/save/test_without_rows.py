@@ -212,7 +212,7 @@ def test_an_upload_counts_the_rows_that_go_along(
     recwarn.clear()
     pg.push_to_hub(runs / "with", "none", keep_rows=False)
     card = (tmp_path / "none" / "README.md").read_text()
-    assert "The model holds no rows of its training table" in card
+    assert "No rows of its training table go along." in card
     assert "test rows with their values" not in card
     assert not any("Rows of your table" in str(one.message) for one in recwarn)
     assert len(pg.load_from_hub(tmp_path / "none").background_) == 0
