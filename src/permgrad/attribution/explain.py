@@ -19,9 +19,9 @@ from permgrad.attribution.request import refuse_interactions
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.result import digests_of
-from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError, shown
+from permgrad.base.frames import taken
 from permgrad.base.random import resolve_seed, uniform
 from permgrad.base.threads import captum_turn
 from permgrad.data.types.column_notes import tell_of_other_order
@@ -202,24 +202,11 @@ def _explain_some(arguments: Arguments, count: int) -> Explanation:
     places = np.sort(order[:count])
     for name in ("inputs", "y", "sample_weight", "row_target", "row_groups", "row_time"):
         if len(places) < len(first) and not isinstance(given.get(name), (str, int, NoneType)):
-            given[name] = _taken(given[name], places)
+            given[name] = taken(given[name], places, len(first))
     explanation = explain(**given | {"random_state": seed})
     explanation.meta["rows_drawn"] = {"rows": len(places), "of": len(first)}
     explanation.meta.update({"rows": places.tolist()} if explanation.scope == "local" else {})
     return explanation
-
-
-def _taken(rows: Any, places: Integers) -> Any:
-    """Return some rows of a table of any library, of an array, or of several in a dict or tuple."""
-    if isinstance(rows, dict):
-        return {name: _taken(part, places) for name, part in rows.items()}
-    if isinstance(rows, tuple):
-        return tuple(_taken(part, places) for part in rows)
-    if hasattr(rows, "iloc"):
-        return rows.iloc[places]
-    if hasattr(rows, "column_names") or not hasattr(rows, "shape"):  # of Arrow, encoded ones, lists
-        return rows.take(places) if hasattr(rows, "take") else [rows[place] for place in places]
-    return rows[places]
 
 
 def _explain_on(engine: Any, arguments: Arguments) -> Explanation:

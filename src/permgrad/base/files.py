@@ -13,8 +13,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
@@ -62,27 +61,19 @@ def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterat
         remove([temporary], ignore_errors=True)
 
 
-def to_disk(places: Sequence[Path]) -> None:
-    """Let the system write to disk what it holds of files, and the names in folders. Of several, together."""
-    if len(places) == 1:
-        _to_disk(places[0])
-        return
-    with ThreadPoolExecutor(8) as pool:  # the disk takes hardly longer for several at once than for one
-        list(pool.map(_to_disk, places))
-
-
-def _to_disk(place: Path) -> None:
-    folder = place.is_dir()
-    if folder and os.name == "nt":  # Windows cannot open a folder, and writes its names with the files
-        return
-    number = os.open(place, os.O_RDONLY if folder else os.O_RDWR)
-    try:
-        os.fsync(number)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # a place without such a step
-            raise
-    finally:
-        os.close(number)
+def to_disk(places: Iterable[Path]) -> None:
+    """Let the system write to disk what it holds of files, and the names in folders."""
+    for place in places:
+        if place.is_dir() and os.name == "nt":  # Windows cannot open a folder, and writes its names with the files
+            continue
+        number = os.open(place, os.O_RDONLY if place.is_dir() else os.O_RDWR)
+        try:
+            os.fsync(number)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # a place without such a step
+                raise
+        finally:
+            os.close(number)
 
 
 @contextmanager

@@ -226,7 +226,7 @@ def _opened(file: Path) -> Any:
     """Open an image. Programs (PostScript) and images that are too large are refused by their header."""
     from PIL import Image
 
-    with file.open("rb") as stream:
+    with Path(file).open("rb") as stream:
         if stream.read(4) in (b"%!PS", b"\xc5\xd0\xd3\xc6"):
             raise ValueError("it is PostScript, a program and not an image: save it as PNG")
     image = Image.open(file, formats=FORMATS)

@@ -11,6 +11,7 @@ import numpy as np
 
 from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError
+from permgrad.base.frames import taken
 from permgrad.base.random import generator
 
 
@@ -18,11 +19,7 @@ def draw_background(model: Any, rows: Any, target: Array) -> None:
     """Keep some of the encoded training rows, from which explanations draw donors."""
     chosen = generator(model.seed_, "background").permutation(len(target))[: int(model.background_size)]
     chosen = chosen if isinstance(rows, Mapping) else np.sort(chosen)
-    model.background_, model.background_target_ = _taken(rows, chosen), target[chosen]
-
-
-def _taken(rows: Any, places: Any) -> Any:
-    return {name: part[places] for name, part in rows.items()} if isinstance(rows, Mapping) else rows[places]
+    model.background_, model.background_target_ = taken(rows, chosen, len(target)), target[chosen]
 
 
 def kept_rows(model: Any) -> Any:
@@ -46,7 +43,7 @@ def rows_in(model: Any) -> tuple[int, int]:
 def without_rows(model: Any) -> Any:
     """Return a copy that keeps no rows, only how often each class is among those it had."""
     lean, target = copy.copy(model), np.asarray(model.background_target_)
-    lean.background_ = _taken(model.background_, slice(0))
+    lean.background_ = taken(model.background_, np.arange(0), len(target))
     # In the order of the classes, which says nothing of a row.
     lean.background_target_ = target[np.argsort(target.astype(str))] if hasattr(model, "classes_") else target[:0]
     if (held := getattr(model, "held_out_", None)) is not None:
