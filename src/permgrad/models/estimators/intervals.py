@@ -137,7 +137,9 @@ class HeldOut:
             )
         inside, few = np.ones(probabilities.shape, dtype=bool), 0
         for code in range(probabilities.shape[1]):
-            own = replace(self, x=self.x[self.codes == code], scores=self.scores[self.codes == code])
+            own = replace(
+                self, x=self.x[self.codes == code] if len(self.x) else self.x, scores=self.scores[self.codes == code]
+            )
             if len(own.scores) < self.fewest(coverage):
                 few += 1
             else:
