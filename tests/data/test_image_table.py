@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from permgrad.base.errors import InputError, PermgradWarning
-from permgrad.data.image_table import ImageColumn, check_images, locate_images, pages_said, shared_images
+from permgrad.data.image_table import FORMATS, ImageColumn, check_images, locate_images, pages_said, shared_images
 
 
 def write(folder: Path, name: str, array: np.ndarray, mode: str | None = None) -> Path:
@@ -201,3 +201,44 @@ def test_paths_are_taken_from_the_tables_folder(tmp_path, ramp):
 
 def test_images_in_both_parts_are_counted():
     assert shared_images([Path("a"), Path("a"), Path("b")], [Path("a"), Path("a"), Path("c")]) == 2
+
+
+@pytest.mark.parametrize("kind", [*FORMATS, "MPO"])
+def test_every_named_format_is_read(tmp_path, ramp, kind):
+    from PIL import features
+
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow was built without it")
+    Image.fromarray(ramp).save(tmp_path / "scan", format=kind)
+    column = ImageColumn("scan", *ramp.shape, 1, (0.5,), (0.2,))
+    pixels = column.read([tmp_path / "scan"])
+    assert pixels.shape == (1, 1, *ramp.shape)
+    assert pixels.std() > 10
+
+
+@pytest.mark.parametrize("kind", ["TGA", "ICO", "PCX", "SGI", "DDS"])
+def test_other_formats_are_not_tried(tmp_path, ramp, kind):
+    file = tmp_path / f"scan.{kind.lower()}"
+    Image.fromarray(ramp).convert("RGB").save(file, format=kind)
+    with Image.open(file) as image:
+        assert image.format == kind, "the precondition: Pillow would read it"
+    with pytest.raises(InputError, match=r"not an image that Pillow can read as one of PNG, JPEG, TIFF") as error:
+        check_images("scan", [file])
+    assert "Replace them or leave their rows out" in str(error.value)
+    with Image.open(file) as image:
+        image.save(file.with_suffix(".png"))
+    check_images("scan", [file.with_suffix(".png")])
+
+
+def test_every_place_that_opens_an_image_names_its_formats():
+    import ast
+
+    import permgrad
+
+    calls = []
+    for file in Path(permgrad.__file__).parents[1].rglob("*.py"):
+        nodes = [node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        opens = [node for node in nodes if ast.unparse(node.func).endswith("Image.open")]
+        calls += [(file.name, [word.arg for word in node.keywords]) for node in opens]
+    assert len(calls) >= 4, "the precondition: it is found"
+    assert [name for name, words in calls if "formats" not in words] == []

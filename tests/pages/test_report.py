@@ -388,3 +388,14 @@ def test_columns_of_groups_have_cards_and_values_and_the_printed_page_has_mean_p
     page = render_report(shown)
     printed = page[page.index('<section id="one-by-one"') :]
     assert "The mean probability if only age is set to a value" in printed[: printed.index("</section>")]
+
+
+def test_the_same_report_of_another_minute_is_the_same_page(forest, monkeypatch):
+    import time
+
+    model, (X, y) = forest
+    first = pg.report(model, X, y, **QUICK).html
+    monkeypatch.setattr(time, "strftime", lambda *_: "2031-05-06 07:08:09")
+    slow = time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: 3 * slow())
+    assert pg.report(model, X, y, **QUICK).html == first

@@ -62,6 +62,7 @@ class Assessment:
         models: several models on the same rows.
         extra: additional sections.
         sentences: those of the verdict, where they are known already.
+        keep_rows: whether the page may show single rows.
     """
 
     title: str
@@ -104,6 +105,7 @@ class Assessment:
     models: SideBySide | None = None
     extra: Sequence[ExtraSection] = ()
     sentences: Sequence[dict[str, Any]] | None = None
+    keep_rows: bool = True
 
     def read(self, store: Store) -> None:
         """Take every stored field from a folder."""

@@ -30,6 +30,7 @@ from permgrad.base.frames import as_library
 from permgrad.base.random import generator
 from permgrad.data.read.dates import find_whole_format
 from permgrad.evaluation.cells import cells_of
+from permgrad.models.estimators.kept_rows import rows_in
 
 #: Arguments that say which rows depend on each other.
 _RELATED = ("row_groups", "row_time")
@@ -98,8 +99,7 @@ class Foreign(EvaluatedModel):
         options |= {"task": self.options.get("task", subject.task)}
         options |= {} if self.output is None else {"target": self.output}  # names come from y
         if self.options.get("background") is None:
-            drawn = generator(self.seed, "background").permutation(len(self.rows))[:_BACKGROUND]
-            options["background"] = self.rows.take(np.sort(drawn)).inputs
+            options["background"] = _drawn(self.rows, self.seed).inputs
         if subject.task != "regression":
             options["output_kind"] = self.options.get("output_kind", subject.kind)
         if getattr(subject, "columns", ()) and subject.task == "classification":
@@ -123,6 +123,11 @@ class Foreign(EvaluatedModel):
             return result.information(result.modalities[0])
         except InputError:  # one input that can be missing, too few rows, or a target without such an information
             return None
+
+
+def _drawn(rows: Rows, seed: int) -> Rows:
+    """Return the rows that replace features in attributions of single rows."""
+    return rows.take(np.sort(generator(seed, "background").permutation(len(rows))[:_BACKGROUND]))
 
 
 def column_of(guess: Floats, position: int) -> Floats:
@@ -168,6 +173,8 @@ class ReadModel:
         rows = replace(rows, dependence=dependence)
         if self.request.subject.model is not None:
             self.rows = replace(rows, inputs=model.encode_rows(table))
+            if options.get("background") is None and not rows_in(model)[0]:  # saved without its rows
+                facts["options"] = {**options, "background": _drawn(rows, seed).frame}
             positive = self.request.positive if len(self.request.subject.class_names) == 2 else None
             self.model = Network.of(model, positive=positive, **facts)
         else:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.dependence import Dependence
+from permgrad.base.frames import taken
 
 Places = npt.NDArray[np.int64]
 
@@ -74,22 +74,3 @@ class Rows:
             dependence=None if self.dependence is None else self.dependence.take(places),
             cut=None if cut is None else lambda further: cut(places[further]),
         )
-
-
-def taken(inputs: Any, places: Places, rows: int) -> Any:  # noqa: PLR0911 — one return for each kind of input
-    """Return some rows of inputs: of each tensor, array, frame, list of texts or records in a structure."""
-    if isinstance(inputs, Mapping):
-        return {name: taken(each, places, rows) for name, each in inputs.items()}
-    if hasattr(inputs, "iloc"):
-        return inputs.iloc[places]
-    torch = sys.modules.get("torch")  # is not loaded for a table
-    if torch is not None and isinstance(inputs, torch.Tensor):
-        return inputs[torch.from_numpy(places).to(inputs.device)]
-    if isinstance(inputs, (list, tuple)):
-        if len(inputs) == rows and not any(np.ndim(each) and len(each) == rows for each in inputs):
-            return [inputs[place] for place in places]
-        parts = [taken(each, places, rows) for each in inputs]
-        return type(inputs)(*parts) if hasattr(inputs, "_fields") else type(inputs)(parts)
-    if inputs is None or isinstance(inputs, np.ndarray) or not hasattr(inputs, "take"):
-        return None if inputs is None else np.asarray(inputs)[places]
-    return inputs.take(places)

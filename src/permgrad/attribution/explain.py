@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
+from types import NoneType
 from typing import Any, Literal
 
+import numpy as np
 import numpy.typing as npt
 from torch import nn
 
@@ -17,7 +19,10 @@ from permgrad.attribution.request import refuse_interactions
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.result import digests_of
+from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError, shown
+from permgrad.base.frames import taken
+from permgrad.base.random import resolve_seed, uniform
 from permgrad.base.threads import captum_turn
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.models.batches import sparing
@@ -107,6 +112,7 @@ def explain(
             the second. Without both it is the second class, so a local result with ``y`` may show another class.
         **options: options of the method, and these:
 
+            ``rows``: how many of the rows to explain, drawn at random, which takes as much less time.
             ``row_offset``: number of the first row, where ``inputs`` is one part of a longer table.
             ``engine="ray"``: explain parts of the rows in ``workers`` processes, here or on the cluster at ``address``,
             with the same result (docs/cluster.md).
@@ -160,6 +166,8 @@ def explain(
         further = {name: value for name, value in vars(arguments).items() if name not in known}
         return explain_stream(model, inputs, y, **arguments.options, **further)
     tell_of_other_order(inputs, y=y, sample_weight=sample_weight, row_groups=row_groups, row_time=row_time)
+    if (count := arguments.options.pop("rows", None)) is not None:
+        return _explain_some(arguments, check_whole("rows", count, "pass how many to explain"))
     engine = arguments.options.pop("engine", "local")
     with sparing(), full_float32():
         if not isinstance(engine, str) or engine != "local":
@@ -181,6 +189,24 @@ def explain(
         lost = [name for name in arguments.options if name not in kept]
         explanation.meta.update(({"options": kept} if kept else {}) | ({"options_not_kept": lost} if lost else {}))
         return explanation
+
+
+def _explain_some(arguments: Arguments, count: int) -> Explanation:
+    """Explain rows that depend only on the seed and their numbers, as of a table in parts."""
+    given, seed = {**vars(arguments), **arguments.options}, resolve_seed(arguments.random_state)
+    del given["options"]
+    first = given["inputs"]
+    while isinstance(first, (dict, tuple)):
+        first = next(iter(first.values() if isinstance(first, dict) else first))
+    order = np.argsort(uniform(seed, ("receivers",), np.arange(len(first))), kind="stable")
+    places = np.sort(order[:count])
+    for name in ("inputs", "y", "sample_weight", "row_target", "row_groups", "row_time"):
+        if len(places) < len(first) and not isinstance(given.get(name), (str, int, NoneType)):
+            given[name] = taken(given[name], places, len(first))
+    explanation = explain(**given | {"random_state": seed})
+    explanation.meta["rows_drawn"] = {"rows": len(places), "of": len(first)}
+    explanation.meta.update({"rows": places.tolist()} if explanation.scope == "local" else {})
+    return explanation
 
 
 def _explain_on(engine: Any, arguments: Arguments) -> Explanation:

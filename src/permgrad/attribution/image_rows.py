@@ -11,6 +11,7 @@ import pandas as pd
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.arrays import Array
+from permgrad.models.estimators.kept_rows import rows_in
 
 if TYPE_CHECKING:
     from permgrad.models.estimators.image_table import ImageTableModel, Records
@@ -59,7 +60,8 @@ def _arguments(
     model: ImageTableModel, records: Records | EncodedRows, y: Any
 ) -> tuple[dict[str, Any], Any, dict[str, Any]]:
     """Return the inputs of the network, the targets in its form, and the arguments that describe it."""
-    arguments: dict[str, Any] = {"background": model.background(), "task": model.task, "progress": "auto"}
+    arguments: dict[str, Any] = {"task": model.task, "progress": "auto"}
+    arguments |= {"background": model.background()} if rows_in(model)[0] else {}
     if model.task == "classification":
         arguments |= {"output_kind": "logits", "class_names": [str(label) for label in model.classes_.tolist()]}
         # By name: if classes are 1, 2, 3, a position would be taken for a name.

@@ -45,6 +45,7 @@ def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterat
         temporary.touch(exist_ok=False)
     try:
         yield temporary
+        to_disk([temporary, *temporary.rglob("*")])  # a file that has its name is whole, also after a power cut
         try:
             temporary.replace(target)
         except OSError:
@@ -58,6 +59,21 @@ def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterat
         raise
     finally:
         remove([temporary], ignore_errors=True)
+
+
+def to_disk(places: Iterable[Path]) -> None:
+    """Let the system write to disk what it holds of files, and the names in folders."""
+    for place in places:
+        if place.is_dir() and os.name == "nt":  # Windows cannot open a folder, and writes its names with the files
+            continue
+        number = os.open(place, os.O_RDONLY if place.is_dir() else os.O_RDWR)
+        try:
+            os.fsync(number)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # a place without such a step
+                raise
+        finally:
+            os.close(number)
 
 
 @contextmanager

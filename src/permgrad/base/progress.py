@@ -16,6 +16,8 @@ from permgrad.base.errors import printable
 ProgressMode = Literal["auto"] | bool
 #: Seconds after which the first line is written, and between two lines.
 FIRST, AGAIN = 10.0, 30.0
+#: Seconds that are left from which on a sentence says what would shorten them, and rows from which on fewer are enough.
+LONG, FEW = 60.0, 1000
 #: Seconds after which the line of a larger work is renewed.
 LOOK = 0.5
 
@@ -23,9 +25,13 @@ LOOK = 0.5
 class Progress(ExitStack):
     """A bar of ``total`` steps if ``mode``, or ``"auto"`` where a line can be rewritten. Otherwise a line at times."""
 
+    #: how many rows are explained, where fewer would take less time
+    rows = 0
+
     def __init__(self, total: int, label: str, mode: ProgressMode = "auto", *, lines: bool = True) -> None:
         super().__init__()
         label = printable(label)
+        self._writes, self._label, self._started = False, label, time.monotonic()
         wanted = check_flag("progress", mode, auto=True)
         wanted = False if wanted == "auto" and startup.silent else wanted
         stream = None if getattr(sys.stderr, "closed", False) else sys.stderr
@@ -42,10 +48,12 @@ class Progress(ExitStack):
 
             self._bar = tqdm(total=total, desc=label, file=stream, leave=False, dynamic_ncols=True)
             self.callback(self._bar.close)
+            self._writes = True
         elif wanted == "auto" and lines and stream is not None:
             # From a thread: a single step may take minutes.
             work = (self, total, label, stream)
             threading.Thread(target=_write_lines, args=work, name="permgrad-progress", daemon=True).start()
+            self._writes = True
 
     def advance(self, steps: float = 1) -> None:
         """Count finished steps."""
@@ -54,6 +62,17 @@ class Progress(ExitStack):
             self._within.share = self.done / self._total
         if self._bar is not None:
             self._bar.update(steps)
+        spent = time.monotonic() - self._started
+        if (
+            self._writes
+            and self.rows >= FEW
+            and spent > FIRST
+            and (left := spent * (self._total / self.done - 1)) > LONG
+        ):
+            few, rows, self.rows = min(10_000, self.rows // 10), self.rows, 0
+            _ = self._bar is None or self._bar.clear()
+            words = f"{self._label}: about {readable(left)} left. In Python, rows={few} explains a random part"
+            _write_line(sys.stderr, f"{words} in about {readable((spent + left) * few / rows)}\n")
 
     def note(self, text: str) -> None:
         """Show a short text behind the bar, for example the best score so far."""
@@ -166,11 +185,14 @@ def _rewrites(stream: Any) -> bool:
 def _write_lines(work: Progress, total: int, label: str, stream: TextIO) -> None:
     wait, started = FIRST, time.monotonic()
     while not work.ended.wait(wait):
-        line = progress_line(label, work.done / total, time.monotonic() - started)
-        with suppress(OSError, ValueError):  # a closed stream is no reason to fail
-            stream.write(line)
-            stream.flush()
+        _write_line(stream, progress_line(label, work.done / total, time.monotonic() - started))
         wait = AGAIN
+
+
+def _write_line(stream: TextIO, line: str) -> None:
+    with suppress(OSError, ValueError):  # a closed stream is no reason to fail
+        stream.write(line)
+        stream.flush()
 
 
 def progress_line(label: str, share: float, seconds: float) -> str:

@@ -9,6 +9,7 @@ import math
 import os
 import zipfile
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -25,6 +26,10 @@ _DEEPEST = 100
 MOST_UNPACKED, _MOST_TIMES = 2**28, 100
 #: Kinds of numbers and text that permgrad writes: no objects, no records.
 _KINDS = "biufcSUmM"
+
+
+#: File of the times that a work took. They differ each time, so no file with a checksum holds them.
+TIMES = "times.json"
 
 
 # ---- JSON ------------------------------------------------------------------------------------------------------------
@@ -155,6 +160,23 @@ def _read_array(file: zipfile.ZipFile, part: zipfile.ZipInfo) -> Array:
 
 
 # ---- seals -----------------------------------------------------------------------------------------------------------
+def without_times(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts without the entries ``seconds``, at any depth."""
+    return {name: without_times(x) if isinstance(x, dict) else x for name, x in facts.items() if name != "seconds"}
+
+
+def write_times(folder: Path, seconds: Any) -> None:
+    """Write the times that a work took."""
+    (folder / TIMES).write_text(json.dumps(plain({"seconds": seconds})) + "\n", encoding="utf-8")
+
+
+def read_times(folder: Path) -> Any:
+    """Return the ``seconds`` in a folder, or None: without them all else can be used."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return parse_json((folder / TIMES).read_bytes())["seconds"]
+    return None
+
+
 def sealed(description: Mapping[str, Any]) -> dict[str, Any]:
     """Return a description with a checksum of all that it says, so that damage is seen."""
     content = {name: value for name, value in description.items() if name != _SEAL}

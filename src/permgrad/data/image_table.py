@@ -22,10 +22,12 @@ LONGEST_SIDE = 64
 _FEWEST_PIXELS, _MOST_SIDE = 8, 4096
 #: Pixels of one image. Where Pillow begins to warn, a process takes nearly 1 GB to read it.
 MOST_PIXELS = 89_478_485
+#: Formats that Pillow may try, by its names. The readers of others are rarely used, and many of its holes are in them.
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF")
 #: Image modes of Pillow without colour.
 _GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L"})
 #: Formats of several pictures of which the first is the whole: a photograph with its preview, a picture and its layers.
-_WHOLE_FIRST = frozenset({"MPO", "PSD"})
+_WHOLE_FIRST = frozenset({"MPO"})
 #: What real numbers may lie outside 0 … 1, in which rescaled images end up by rounding.
 _ROUNDING = 1e-6
 #: The brightest of 0 … 255 where an image is likely to have fewer levels than its file: 12 bits written as 16.
@@ -205,7 +207,8 @@ def _each(name: str, files: Sequence[Path], look: Callable[[Path], object], coun
             faults[rule].append(f"{os.fspath(file)}: {fact}")
         except Exception as error:  # noqa: BLE001 — decoders raise almost anything on damaged files
             text = " ".join(str(error).split()) or type(error).__name__
-            why = "not an image that Pillow can read" if "cannot identify" in text else text
+            unknown = f"not an image that Pillow can read as one of {', '.join(FORMATS)}"
+            why = unknown if "cannot identify" in text else text
             faults["whole"].append(f"{os.fspath(file)}: {why}")
     for rule, broken in faults.items():
         if broken:
@@ -223,10 +226,10 @@ def _opened(file: Path) -> Any:
     """Open an image. Programs (PostScript) and images that are too large are refused by their header."""
     from PIL import Image
 
-    image = Image.open(file)
-    if image.format == "EPS":
-        image.close()
-        raise ValueError("it is PostScript, a program and not an image: save it as PNG")
+    with Path(file).open("rb") as stream:
+        if stream.read(4) in (b"%!PS", b"\xc5\xd0\xd3\xc6"):
+            raise ValueError("it is PostScript, a program and not an image: save it as PNG")
+    image = Image.open(file, formats=FORMATS)
     if image.width * image.height > MOST_PIXELS:
         image.close()
         size = f"{image.width:,} × {image.height:,}"
@@ -244,7 +247,7 @@ def _has_pages(file: Path) -> bool:
     from PIL import Image
 
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             return image.format not in _WHOLE_FIRST and bool(getattr(image, "is_animated", False))
     except Exception:  # noqa: BLE001 — decoders raise almost anything on damaged files, which are refused elsewhere
         return False

@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import permgrad
+from permgrad.assess.assessment import PLACES
+from permgrad.assess.store import Store
 from permgrad.base.checks import check_path
-from permgrad.base.errors import InputError, listed
+from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.files import atomic_path, writing
 from permgrad.base.optional import optional
+from permgrad.base.stored import TIMES
 from permgrad.integrations.records import RunRecord
+from permgrad.models.estimators.kept_rows import rows_in, without_rows
 from permgrad.models.save.saving import load
 from permgrad.models.save.writing import ARRAYS, DESCRIPTION, WEIGHTS
+from permgrad.runs.folder.documents import read_json
+from permgrad.runs.folder.folder import RECORD
+from permgrad.runs.requests import ReportRequest
+from permgrad.runs.run.assessing import REPORT, look_of, rewrite_page
 
 INSTALL = "permgrad[hub]"
 CARD = "README.md"
@@ -24,7 +32,13 @@ CARD = "README.md"
 _METRICS = ("accuracy", "balanced_accuracy", "roc_auc", "log_loss", "rmse", "mae", "r2")
 
 
-def save_for_hub(model: Any, folder: str | os.PathLike[str], *, license: str | None = None) -> Path:  # noqa: A002 — the card's word
+def save_for_hub(
+    model: Any,
+    folder: str | os.PathLike[str],
+    *,
+    license: str | None = None,  # noqa: A002 — the card's word
+    keep_rows: bool = True,
+) -> Path:
     """Write a folder in the form of a Hub repository: the model's files and a model card.
 
     Args:
@@ -32,6 +46,8 @@ def save_for_hub(model: Any, folder: str | os.PathLike[str], *, license: str | N
             importances are then added.
         folder: A new or empty folder.
         license: The identifier of a licence for the card, for example ``"apache-2.0"``.
+        keep_rows: Whether rows of the table go along: encoded ones in the model, and in a run's page as they were. The
+            card counts them. Without them, explanations of few rows need ``background=``.
 
     Returns:
         The folder. ``pg.load_from_hub`` reads it.
@@ -57,12 +73,21 @@ def save_for_hub(model: Any, folder: str | os.PathLike[str], *, license: str | N
         hint = "Pass a fitted estimator of permgrad, or the folder of a run."
         raise InputError(f"{type(fitted).__name__} cannot be saved.", hint=hint, code="PG001")
     with writing(target, "choose another folder"), atomic_path(target, folder=True) as temporary:
-        fitted.save(temporary)
+        fitted.save(temporary, keep_rows=keep_rows)
         for path in record.files() if record else ():
             if path.suffix in (".html", ".csv"):
                 (temporary / path.name).write_bytes(path.read_bytes())
-        text = model_card(fitted, {} if record is None else record.metrics, license=license)
+        rows = _rows_along(fitted if keep_rows else without_rows(fitted))
+        if record:
+            facts = read_json(record.folder / RECORD)
+            look = look_of(facts, ReportRequest(folders=(), keep_rows=keep_rows), None)
+            rows += _rows_shown(record.folder) if look["keep_rows"] else []
+            if not keep_rows:
+                rewrite_page(record.folder, facts, look, positive=None, out=temporary / REPORT)
+        text = model_card(fitted, {} if record is None else record.metrics, license=license, rows=rows)
         (temporary / CARD).write_text(text, encoding="utf-8")
+    if rows:
+        warn_user(f"Rows of your table go along. {' '.join(rows)}", "Pass keep_rows=False without them.")
     return target
 
 
@@ -72,19 +97,21 @@ def push_to_hub(
     *,
     private: bool = True,
     license: str | None = None,  # noqa: A002 — the card's word
+    keep_rows: bool = True,
     token: str | None = None,
     message: str = "Add a model of permgrad",
 ) -> str:
     """Push a fitted model to a repository of the Hugging Face Hub, with a model card.
 
-    A saved model holds up to 1,000 encoded rows of its training table, as the background of explanations. Whoever can
-    read the repository can read these rows, so the repository is private unless you say otherwise.
+    A model holds encoded rows of its training table, and the page of a run rows as they were. Whoever can read the
+    repository can read these rows, so it is private unless you say otherwise. A warning counts them.
 
     Args:
         model: A fitted estimator, or the folder of a finished ``permgrad run``.
         repository: The repository, ``"user/name"``. It is made if it does not exist.
         private: Whether a new repository is private.
         license: The identifier of a licence for the card.
+        keep_rows: Whether rows of the table go along, as for ``pg.save_for_hub``.
         token: An access token. None: that of ``hf auth login``.
         message: The message of the commit.
 
@@ -100,7 +127,7 @@ def push_to_hub(
     """
     api = optional("huggingface_hub", INSTALL).HfApi(token=token)
     with tempfile.TemporaryDirectory() as parent:
-        folder = save_for_hub(model, Path(parent) / "model", license=license)
+        folder = save_for_hub(model, Path(parent) / "model", license=license, keep_rows=keep_rows)
         api.create_repo(repo_id=repository, repo_type="model", private=private, exist_ok=True)
         return str(api.upload_folder(repo_id=repository, folder_path=str(folder), commit_message=message))
 
@@ -134,13 +161,35 @@ def load_from_hub(
     folder = Path(repository)
     if not folder.is_dir():
         hub = optional("huggingface_hub", INSTALL)
-        files = [DESCRIPTION, ARRAYS, WEIGHTS]
+        files = [DESCRIPTION, ARRAYS, WEIGHTS, TIMES]
         folder = hub.snapshot_download(str(repository), revision=revision, token=token, allow_patterns=files)
     return load(folder, device=device)
 
 
-def model_card(model: Any, metrics: Mapping[str, float], *, license: str | None = None) -> str:  # noqa: A002
-    """Return the text of a model card; ``metrics`` are those of a run."""
+def _rows_along(model: Any) -> list[str]:
+    """Return a sentence on the rows of the table that a model holds, if it does."""
+    kept, held = rows_in(model)
+    beside = f", and {held:,} that were held out of training, for intervals" if held else ""
+    words = f"The model holds {kept + held:,} encoded rows of its training table, whose values can be read back"
+    return [f"{words}: {kept:,} as the background of explanations{beside}."] if kept + held else []
+
+
+def _rows_shown(folder: Path) -> list[str]:
+    """Return a sentence on the rows that the page of a run shows, if it does."""
+    shown = Store(folder).get(*PLACES["listed"])
+    beside = f", and {len(shown.similar.numbers):,} training rows like them" if shown and shown.similar else ""
+    words = f"The page {REPORT} holds {0 if shown is None else len(shown.numbers):,} test rows"
+    return [f"{words} with their values and predictions{beside}."] if shown else []
+
+
+def model_card(
+    model: Any,
+    metrics: Mapping[str, float],
+    *,
+    license: str | None = None,  # noqa: A002 — the card's word
+    rows: Sequence[str] = (),
+) -> str:
+    """Return the text of a model card; ``metrics`` are those of a run, ``rows`` sentences on rows that go along."""
     classes = [str(one) for one in getattr(model, "classes_", ())]
     names = [str(one) for one in getattr(model, "feature_names_in_", ())]
     task = f"tabular-{'classification' if classes else 'regression'}"
@@ -152,8 +201,7 @@ def model_card(model: Any, metrics: Mapping[str, float], *, license: str | None 
     if classes:
         lines += [f"- Classes: {_listed(classes)}"]
     lines += [f"- Columns: {_listed(names)}"] if names else []
-    rows = len(next(iter(model.background_.values())) if isinstance(model.background_, Mapping) else model.background_)
-    lines += [f"- The model holds {rows:,} encoded rows of its training table as the background of explanations.", ""]
+    lines += [*(f"- {sentence}" for sentence in rows or ["No rows of its training table go along."]), ""]
     scores = [(name, metrics[f"test.{name}"]) for name in _METRICS if f"test.{name}" in metrics]
     if scores:
         count = int(metrics["rows.test"])

@@ -18,6 +18,7 @@ from permgrad.base.checks import check_path
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.base.files import atomic_path, writing
 from permgrad.base.optional import optional
+from permgrad.base.random import generator
 from permgrad.imaging.foreign import ForeignRenderer
 from permgrad.models.estimators.calibration import Calibration
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
@@ -62,7 +63,10 @@ def export_onnx(model: HyNNClassifier | HyNNRegressor, path: str | os.PathLike[s
     if not isinstance(model, (HyNNClassifier, HyNNRegressor)):
         problem = f"export_onnx writes estimators of permgrad, got {type(model).__name__}"
         raise InputError(problem, hint="Pass a fitted HyNNClassifier or HyNNRegressor.", code="PG001")
+    # Any rows show whether the file computes what the network does.
     encoded = np.ascontiguousarray(model.background_[:64], dtype=np.float32)
+    if not len(encoded):
+        encoded = generator(model.seed_, "onnx").normal(size=(64, encoded.shape[1])).astype(np.float32)
     if isinstance(model.module_.renderer, ForeignRenderer):
         problem = "Images drawn by a method from elsewhere cannot be part of an ONNX file"
         raise InputError(

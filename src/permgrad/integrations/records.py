@@ -70,7 +70,7 @@ class RunRecord:
         for path in sorted((self.folder / "explanations").glob("*/explanation.json")):
             file = io.BytesIO()
             Explanation.load(path.parent).plot().savefig(file, format="png")
-            yield path.parent.name, Image.open(file)
+            yield path.parent.name, Image.open(file, formats=("PNG",))
 
     def files(self) -> list[Path]:
         """Return the report, the importances and the metrics."""

@@ -93,7 +93,7 @@ def _cards(section: CardsSection, content: Assessment, places: dict[str, int], m
             card["outcome"] = [entry | {"level": clean(entry["level"])} for entry in card["outcome"]]
         if feature in section.curves:
             curves = np.asarray(section.curves[feature])[:most]
-            low, high = float(curves.min()), float(curves.max())
+            low, high = (float(curves.min()), float(curves.max())) if len(curves) else (0.0, 1.0)
             steps = (curves - low) / (high - low or 1.0) * 65535  # 16-bit steps from the lowest to the highest value
             card["curves"] = {"low": low, "high": high, **packed(steps.round(), "u2")}
         card["notes"] = [clean(note) for note in notes.get(feature, ())]

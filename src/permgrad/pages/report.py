@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import os
-import time
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -110,6 +109,7 @@ def report(
     method: str = "permgrad",
     most_rows: int | Literal["auto"] | None = "auto",
     what_if: bool = False,
+    keep_rows: bool = True,
     interactions: int | None = None,
     refits: int | None = None,
     overwrite: bool = False,
@@ -138,6 +138,7 @@ def report(
         most_rows: number of rows, drawn at random, whose features are replaced. Metrics use all rows. None: all.
             ``"auto"``: 1,000. For a network of permgrad as many as narrow intervals need, as in ``permgrad run``.
         what_if: include the network in the page for *What if* also if its weights take more than 4 MB.
+        keep_rows: show single rows with their values. Without them the page has statistics only, and no *What if*.
         interactions: measure how pairs of this many features of a table work together, the most important ones. 0:
             none. None: of 10, on so few rows that it takes a fifth of the predictions of the importances.
         refits: fit the estimator so many times more, at least 5, on parts of the training rows: shows what another
@@ -167,6 +168,7 @@ def report(
     """
     check_flag("overwrite", overwrite)
     check_flag("what_if", what_if)
+    check_flag("keep_rows", keep_rows)
     check_choice("theme", theme, THEMES)
     if title is not None and (not isinstance(title, str) or not title.strip()):
         raise InputError(f"title must be text, got {shown(title)}", hint="Leave it out for a default.", code="PG001")
@@ -196,7 +198,6 @@ def report(
                 hint="Leave it out, or call pg.explain(model, X, y, interactions=2).",
                 code="PG006",
             )
-        started = time.perf_counter()
         names = [one.model.name for one in models]
         empty = Assessment(
             title=title or listed(names, 3), target=first.target, task=first.model.task, subject=first.model.subject
@@ -226,15 +227,15 @@ def report(
         provenance = ProvenanceSection(
             command=_call(names, train, options, seed),
             seed=seed,
-            started=time.strftime("%Y-%m-%d %H:%M:%S"),
-            seconds={"evaluation and explanation": time.perf_counter() - started},
             versions=versions(),
             machine=this_machine(),
             cut=budget.clock.cut,
         )
         side_by_side = compared_models(work, [(one.model, one.rows) for one in others])
         content = replace(
-            with_what_if(content, first.model.model, large=what_if), provenance=provenance, models=side_by_side
+            with_what_if(content, first.model.model, large=what_if, keep_rows=keep_rows),
+            provenance=provenance,
+            models=side_by_side,
         )
     page = Report(render_report(content, theme=theme))
     return page if target is None else page.save(target, overwrite=overwrite)

@@ -242,7 +242,7 @@ def _fewer_colours(address: str) -> str:
     from PIL import Image
 
     stream = io.BytesIO()
-    with Image.open(io.BytesIO(base64.b64decode(address.removeprefix(_PNG)))) as picture:
+    with Image.open(io.BytesIO(base64.b64decode(address.removeprefix(_PNG))), formats=("PNG",)) as picture:
         picture.quantize(256, Image.Quantize.FASTOCTREE).save(stream, format="PNG", optimize=True)
     return _PNG + base64.b64encode(stream.getvalue()).decode("ascii")
 

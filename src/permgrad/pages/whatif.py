@@ -27,6 +27,7 @@ from permgrad.attribution.method.shapley.sampled import shared_orders
 from permgrad.base.random import generator
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.models.estimators.calibration import class_logits
+from permgrad.models.estimators.kept_rows import rows_in
 from permgrad.pages.network_form import Weights, network_form
 from permgrad.pages.page_data import packed
 from permgrad.pages.words import clean
@@ -45,8 +46,13 @@ _BACKGROUND = (8, 6, 4, 3, 2)
 _MOST_PRODUCTS, _CANDIDATES = 80e6, 2000
 
 
-def with_what_if(content: Assessment, model: Any, *, large: bool) -> Assessment:
-    """Return an assessment with what its page needs for *What if*, or why it cannot, where rows are listed."""
+def with_what_if(content: Assessment, model: Any, *, large: bool, keep_rows: bool = True) -> Assessment:
+    """Return an assessment with what its page needs for *What if*, or why it cannot, where rows are listed.
+
+    Without ``keep_rows``, nothing of a single row is left in it but predictions and their truth.
+    """
+    if not keep_rows:
+        return _without_rows(content)
     if content.listed is None:
         return content
     if content.changeable is None:
@@ -55,6 +61,19 @@ def with_what_if(content: Assessment, model: Any, *, large: bool) -> Assessment:
         )
     strongest = () if content.explanation is None else content.explanation.ranking()
     return replace(content, what_if=what_if(model, content.changeable, strongest, large=large))
+
+
+def _without_rows(content: Assessment) -> Assessment:
+    """Return an assessment with statistics of rows, and no values, parts, pictures or curves of single ones."""
+    cards, together, said = content.cards, content.together, bool(content.listed is not None or content.rows)
+    words = "This page was written without rows (--no-rows, keep_rows=False in Python), so it shows no single ones."
+    changed: dict[str, Any] = dict.fromkeys(("chosen", "explained", "notable", "maps", "local", "listed", "changeable"))
+    changed |= {"rows": (), "residual_features": None, "what_if": {"reason": words} if said else None}
+    if cards is not None:
+        changed["cards"] = replace(cards, curves={name: curves[:0] for name, curves in cards.curves.items()})
+    if together is not None:
+        changed["together"] = replace(together, effects=[{**one, "dots": [[], []]} for one in together.effects])
+    return replace(content, **changed, keep_rows=False)
 
 
 def what_if(model: Any, rows: ChangeableRows, ranking: Sequence[str] = (), *, large: bool = False) -> dict[str, Any]:
@@ -71,6 +90,8 @@ def what_if(model: Any, rows: ChangeableRows, ranking: Sequence[str] = (), *, la
         network = network_form(model, weights)
     except NotImplementedError as error:
         return {"reason": f"This model cannot run inside the page: {error}."}
+    if not rows_in(model)[0]:
+        return {"reason": "The model was saved without rows of its training table, which parts are compared with."}
     size = 4 * -(-4 * sum(part.size for part in weights) // 3)  # as base64 in the page
     if size > MOST_BYTES and not large:
         return {

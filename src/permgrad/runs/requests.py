@@ -63,6 +63,7 @@ _SHEET = "Sheet to read of every Excel file (default: the first)."
 _OPEN = "Open the report in a browser."
 _TITLE = "Title of the report (default: the table's name)."
 _WHAT_IF = "Put the network into the report, so that rows can be changed there, also if it is larger than 4 MB."
+_ROWS = "Leave rows of the table out of the saved model and the report"
 _THEME = "Colours of the report; auto follows the reader's system."
 _KIND = "What a column is: numeric, categorical, boolean, date or identifier; may be given several times."
 _SPLIT_GROUP = "Column whose equal values stay in one {}."
@@ -140,6 +141,7 @@ class SplitRequest(TableRequest):
     validation: Path | None = option("Use this file as the validation set.", None, "FILE")
     time: str | None = option("Column to split by: the latest rows become the test rows.", None, "COL")
     split_seed: int = option("Seed of the split.", 42, least=0, most=2**32 - 1)
+    keep_rows: bool = option(f"{_ROWS} (docs/security.md).", True, name="--no-rows")
 
 
 # ---- run -------------------------------------------------------------------------------------------------------------
@@ -469,6 +471,8 @@ class ReportRequest:
     title: str | None = option(_TITLE, None, "TEXT")
     theme: str | None = option(f"{_THEME[:-1]} (default: that of the run).", None, choices=THEMES)
     what_if: bool = option(_WHAT_IF, False)
+    keep_rows: bool = option("Leave single rows out of the report (docs/security.md).", True, name="--no-rows")
+    threads: int | None = option(_THREADS, None)
     out: Path | None = option(
         "HTML file to write (default: report.html in the run's folder; of several runs <run>-and-<run>.html here).",
         None,

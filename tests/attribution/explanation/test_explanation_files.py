@@ -16,7 +16,8 @@ from permgrad import Explanation, InputError
 def test_save_and_load_give_back_everything(tmp_path, make):
     original = make()
     original.save(tmp_path / "why")
-    assert sorted(path.name for path in (tmp_path / "why").iterdir()) == ["explanation.json", "values.npz"]
+    files = sorted(path.name for path in (tmp_path / "why").iterdir())
+    assert files == ["explanation.json", "times.json", "values.npz"]
     loaded = Explanation.load(tmp_path / "why")
     pd.testing.assert_frame_equal(loaded.to_frame(), original.to_frame())
     for name in ("names", "modality", "outputs", "method", "scope", "level", "additive", "branches", "direction"):
@@ -67,3 +68,19 @@ def test_damaged_newer_and_pickled_files_are_refused(tmp_path):
     header.unlink()
     with pytest.raises(InputError, match="not found"):
         Explanation.load(tmp_path / "why")
+
+
+def test_two_files_of_the_same_numbers_are_equal_and_times_are_in_one_of_their_own(tmp_path):
+    found = []
+    for name, seconds in (("first", 1.25), ("second", 3.5)):
+        one = make_local()
+        one.meta.update(seconds=seconds, by_input={"scan": {"seed": 4, "seconds": 2 * seconds}})
+        found.append(one.save(tmp_path / name))
+    for file in ("explanation.json", "values.npz"):
+        assert (found[0] / file).read_bytes() == (found[1] / file).read_bytes()
+    assert (found[0] / "times.json").read_bytes() != (found[1] / "times.json").read_bytes()
+    again = Explanation.load(found[1])
+    assert again.meta["seconds"] == 3.5
+    assert again.meta["by_input"] == {"scan": {"seed": 4}}
+    (found[1] / "times.json").unlink()
+    assert "seconds" not in Explanation.load(found[1]).meta, "all else can be read"

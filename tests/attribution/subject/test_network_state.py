@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import linecache
 import random
+import threading
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -422,3 +423,42 @@ def test_no_source_of_a_traced_network_stays_behind():
     asked_of(Remembering(), method="shapley")
     assert (set(linecache.cache), len(fx.graph_module._loader.eval_cache)) == sources
     assert graph.forward.__code__.co_filename in sources[0]
+
+
+@pytest.mark.parametrize("method", ["permgrad", "integrated_gradients"])
+def test_a_network_that_another_thread_trains_is_refused_and_stays_as_trained(method):
+    """The optimizer's step is made in the middle of a call, as the other thread would."""
+    torch.manual_seed(0)
+    rows = torch.randn(40, 3)
+    network = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2)).eval()
+    first = [weight.detach().clone() for weight in network.parameters()]
+    optimizer, calls = torch.optim.Adam(network.parameters(), lr=0.1), []
+
+    def step() -> None:
+        network.train()
+        optimizer.zero_grad()
+        network(rows).square().sum().backward()
+        optimizer.step()
+
+    def forward(*_: object) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            thread = threading.Thread(target=step)
+            thread.start()
+            thread.join()
+
+    handle = network[0].register_forward_pre_hook(forward)
+    y = None if method == "integrated_gradients" else torch.zeros(40, dtype=torch.long)
+    with pytest.raises(pg.InputError, match=r"was trained while it was explained.*copy\.deepcopy"):
+        pg.explain(network, rows, y, method=method, n_repeats=3, random_state=0)
+    assert len(calls) >= 3, "the precondition"
+    trained = [weight.detach().clone() for weight in network.parameters()]
+    assert any(not torch.equal(*pair) for pair in zip(first, trained, strict=True)), "no step is taken back"
+    assert network.training, "it is left training"
+    assert all(part.training for part in network)
+    handle.remove()
+    other = nn.Linear(2, 1)
+    with_other = torch.optim.SGD(other.parameters(), lr=0.1)
+    network[0].register_forward_pre_hook(lambda *_: with_other.step())
+    found = pg.explain(copy.deepcopy(network.eval()), rows, y, method=method, n_repeats=3, random_state=0)
+    assert np.isfinite(found.values[:, 0]).all(), "a copy, and an optimizer of another network"

@@ -271,8 +271,25 @@ def test_a_folder_that_cannot_be_written(saved, tmp_path):
 
 def test_the_files_are_what_they_say(saved):
     folder = saved[0]
-    assert sorted(path.name for path in folder.iterdir()) == sorted([DESCRIPTION, ARRAYS, WEIGHTS])
+    assert sorted(path.name for path in folder.iterdir()) == sorted([DESCRIPTION, ARRAYS, WEIGHTS, "times.json"])
     assert zipfile.is_zipfile(folder / ARRAYS)
     assert json.loads((folder / DESCRIPTION).read_text())["format"] == "permgrad model"
     length = int.from_bytes((folder / WEIGHTS).read_bytes()[:8], "little")
     assert json.loads((folder / WEIGHTS).read_bytes()[8 : 8 + length])
+
+
+@pytest.mark.parametrize("kind", [HyNNClassifier, HyNNRegressor])
+def test_a_model_that_is_fitted_again_has_the_same_files(tmp_path, kind):
+    times = []
+    for name in ("first", "second"):
+        model, _ = fitted(kind, preset="fast", network=None)
+        model.save(tmp_path / name)
+        times.append(model.history_["seconds"].tolist())
+        pd.testing.assert_frame_equal(pg.load(tmp_path / name).history_, model.history_)
+    assert times[0] != times[1], "the precondition: the clock differs"
+    for file in (DESCRIPTION, ARRAYS, WEIGHTS):
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes(), file
+    (tmp_path / "first" / "times.json").write_text("no times")
+    again = pg.load(tmp_path / "first").history_
+    assert again["seconds"].isna().all()
+    assert again["epoch"].tolist() == [1, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from typer.testing import CliRunner, Result
 
 from permgrad.base.folders import files_of
 from permgrad.cli import app
-from permgrad.runs.folder.folder import NAMES, STAGES
+from permgrad.runs.folder import folder as folders
+from permgrad.runs.folder.folder import NAMES, STAGES, lost_files
 from permgrad.runs.run import stages
 
 
@@ -92,6 +94,75 @@ def test_every_emptied_file_is_seen_and_written_again(
             assert contents(run) == before
         assert (run / name).stat().st_size, name
     assert "Nothing was changed" in command(whole.parent, run).stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("report.html", b""),
+        ("report.html", b"\n"),
+        ("report.md", None),
+        ("predictions.csv", None),
+        ("history.csv", b"epoch,train_loss\n1,0.5\n"),
+        ("explanations/cards.json", None),
+        ("metrics.json", None),
+    ],
+)
+def test_a_changed_file_is_seen_whatever_it_holds(whole: Path, tmp_path: Path, name: str, change: bytes | None) -> None:
+    """None: the second half of the file is lost."""
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    content = (run / name).read_bytes()
+    (run / name).write_bytes(content[: len(content) // 2] if change is None else change)
+    stage = next(stage for stage, names in recorded(run).items() if name in names)
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    lost = lost_files(run, record)
+    assert lost is not None
+    assert lost[:2] == (stage, f"{name} of stage {stage!r} is damaged")
+    if stage == "report":  # the other stages take long to repeat
+        again = command(whole.parent, run)
+        assert f"{name} of stage 'report' is damaged. The stage that writes it is repeated" in again.stderr
+        assert len((run / name).read_bytes()) > 0.9 * len(content)
+        assert "Nothing was changed" in command(whole.parent, run).stdout
+
+
+def test_a_page_that_is_written_again_is_no_damage(whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    before = (run / "report.html").read_bytes()
+    assert CliRunner().invoke(app, ["report", str(run), "--title", "Another one"]).exit_code == 0
+    assert (run / "report.html").read_bytes() != before, "the precondition"
+    assert "Nothing was changed" in command(whole.parent, run).stdout
+    (run / "segments.json").write_bytes((run / "segments.json").read_bytes() + b" ")
+    said = CliRunner().invoke(app, ["report", str(run)])
+    assert said.exit_code == 0
+    assert "segments.json of stage 'model' is damaged, or was changed" in said.stderr
+    assert lost_files(run, json.loads((run / "run.json").read_text(encoding="utf-8"))) is not None
+
+
+def test_files_and_folders_are_on_the_disk_before_the_record_names_them(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: dict[int, int] = {}
+    named: list[str] = []
+    real, note = os.fsync, folders.note_files
+
+    def sync(number: int) -> None:
+        synced[os.fstat(number).st_ino] = os.fstat(number).st_mtime_ns
+        real(number)
+
+    def record(folder: Path, content: dict) -> None:
+        for file in content["stages"][content["finished_stages"][-1]]["files"]:
+            named.append(file)
+            # What is written later would have another time.
+            assert synced.get((folder / file).stat().st_ino) == (folder / file).stat().st_mtime_ns, file
+            assert (folder / file).parent.stat().st_ino in synced
+        note(folder, content)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(folders, "note_files", record)
+    assert command(whole.parent, tmp_path / "run").exit_code == 0
+    assert {"report.html", "predictions.csv", "model/weights.safetensors", "explanations/cards.npz"} <= set(named)
 
 
 @pytest.mark.slow

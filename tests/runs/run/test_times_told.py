@@ -112,3 +112,34 @@ def test_wide_tables_get_fewer_donors_and_no_directions(features, repeats, direc
     options = Budget(say=said.append).ranking_options(1, features, some=False)
     assert options == {"n_repeats": repeats, "direction": direction}
     assert len(said) == 2 * (features > 2000)
+
+
+def test_a_run_that_is_repeated_has_the_same_files_but_for_its_times(here):
+    files = []
+    for number in range(2):
+        run_table(ASKED, say=lambda _: None)
+        folder = Path("out").rename(f"run {number}")
+        files.append({str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()})
+    first, second = files
+    assert set(first) == set(second)
+    differing = {name for name in first if first[name] != second[name] and ".explanations" not in name}
+    assert {Path(name).name for name in differing} <= {"times.json", "run.json", "history.csv"}
+    assert {"run.json", "model/times.json"} <= differing, "the precondition: the clock differs"
+
+
+def test_report_computes_with_as_many_threads_as_it_is_told(here):
+    import torch
+    from typer.testing import CliRunner
+
+    from permgrad.cli import app
+
+    run_table(ASKED, say=lambda _: None)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        result = CliRunner().invoke(app, ["report", "out", "--threads", "2"])
+        assert result.exit_code == 0, result.output
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert CliRunner().invoke(app, ["report", "out", "--threads", "0"]).exit_code == 2

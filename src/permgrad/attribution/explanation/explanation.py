@@ -558,7 +558,7 @@ class Explanation:
         return to_shapiq(self, order, row, self.output_index(output))
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write ``explanation.json`` and ``values.npz`` into ``folder``, in one step.
+        """Write ``explanation.json``, ``values.npz`` and ``times.json`` into ``folder``, in one step.
 
         A folder that exists is replaced only if ``overwrite`` is true and it holds an explanation.
         """

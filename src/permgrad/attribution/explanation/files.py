@@ -1,10 +1,10 @@
-"""The files of an ``Explanation``: ``explanation.json`` and ``values.npz``. Reading them runs no code."""
+"""The files of an ``Explanation``: ``explanation.json``, ``values.npz`` and its times. Reading them runs no code."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,13 +13,20 @@ from permgrad.base.checks import is_number, is_whole
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, json_text, plain, writing
 from permgrad.base.late import pd
-from permgrad.base.stored import is_intact, parse_json, read_npz, sealed, write_npz
+from permgrad.base.stored import (
+    is_intact,
+    parse_json,
+    read_npz,
+    read_times,
+    sealed,
+    without_times,
+    write_npz,
+    write_times,
+)
 from permgrad.data.weights import are_weights
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
-
-Created = TypeVar("Created")
 
 SCHEMA_VERSION = 3
 #: Facts of a local explanation with one value per row: its number, weight, the output explained, its group, its time.
@@ -69,13 +76,15 @@ def write_explanation(explanation: Explanation, folder: Path) -> None:
     if (frame := explanation.feature_values) is not None:
         cells = plain(frame.astype(object).where(frame.notna(), None).to_numpy())
         header["feature_values"] = {"columns": [str(name) for name in frame.columns], "data": cells}
+    header["meta"] = without_times(explanation.meta)
     with writing(folder, "choose another folder"), atomic_path(folder, folder=True) as temporary:
         write_npz(temporary / "values.npz", arrays)
         text = json_text(sealed(plain(header)), indent=1)
         (temporary / "explanation.json").write_text(text + "\n", encoding="utf-8")
+        write_times(temporary, explanation.meta.get("seconds"))
 
 
-def read_explanation(source: Path, create: Callable[..., Created]) -> Created:
+def read_explanation(source: Path, create: Callable[..., Explanation]) -> Explanation:
     """Return ``create(**fields)`` of the files in a folder. Damaged files and newer formats are refused."""
     try:
         header = parse_json((source / "explanation.json").read_bytes())
@@ -101,6 +110,8 @@ def read_explanation(source: Path, create: Callable[..., Created]) -> Created:
         raise _damaged(source, f"{error} is missing or wrong") from error
     if not is_intact(header, has_seal=version >= 2):
         raise _damaged(source, "explanation.json does not match its checksum")
+    if is_number(seconds := read_times(source)):
+        explanation.meta["seconds"] = seconds
     return explanation
 
 

@@ -20,13 +20,13 @@ import pyarrow.parquet as pq
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, sweep, write_json_atomic, writing
 from permgrad.base.folders import SCHEMA_VERSION, FolderKind, json_hash, places_of
-from permgrad.base.stored import parse_json
+from permgrad.base.stored import TIMES, parse_json
 from permgrad.data.parts.partitions import MissingFileError
 from permgrad.data.read.parquet import DAMAGE
 
 RECORD, PARTS, LOCAL, IMPORTANCE = "_stream.json", "parts", "local", "importance.csv"
 #: What the folder of an explanation holds, streamed or in memory.
-EXPLANATION = ("values.npz", "explanation.json")
+EXPLANATION = ("values.npz", "explanation.json", TIMES)
 
 
 # ---- the files of parts ----------------------------------------------------------------------------------------------

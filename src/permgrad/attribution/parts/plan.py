@@ -36,6 +36,7 @@ from permgrad.data.parts.partitions import Part, PartitionedTable
 from permgrad.data.read.cells import CellError, CodesArgument, MissingCodes, canonical
 from permgrad.data.weights import read_weights
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
+from permgrad.models.estimators.kept_rows import kept_rows
 
 Form = Literal["tidy", "wide"]
 #: Columns that the wide form has beside those of the features.
@@ -406,7 +407,7 @@ def _donors(model: Any, background: Any) -> EncodedBackground:
             code="PG038",
         )
     if background is None:
-        return EncodedBackground(model.background_, "training rows")
+        return EncodedBackground(kept_rows(model), "training rows")
     return EncodedBackground(encode_background(model, background), "given")
 
 

@@ -153,6 +153,7 @@ def explain_stream(
                 (folder.folder / name).mkdir(parents=True, exist_ok=True)
         todo = [part for part in table.parts if not folder.has(part)]
         with Progress(sum(part.rows for part in todo), plan.method, progress) as bar:
+            bar.rows = sum(part.rows for part in todo)
             lengths = {part.number: part.rows for part in todo}
             for result in engine.run(todo, Work(plan, table, folder.local, model)):
                 folder.accept(result)

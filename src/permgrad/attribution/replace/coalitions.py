@@ -32,6 +32,8 @@ _BATCH_IMAGE, _BATCH_ACCELERATOR = 256, 16384
 _ONE_BY_ONE = 8
 #: Pairs that are held at once.
 _CHUNK = 65_536
+#: Numbers of outputs at a time: fewer pairs of a model of many classes.
+_OUTPUTS = 2**22
 #: Bytes, and batches, of the network's inputs that are laid out at once.
 _LAID_OUT_BYTES, _LAID_OUT_BATCHES = 2**20, 16
 #: Integers as wide as numbers of so many bytes.
@@ -350,8 +352,9 @@ class Blend(CoalitionGame):
         """Yield rows, their donors and effects. If rows are few, several repeats go through the network together."""
         coalitions = np.zeros((len(play.mask), len(self.request.space)), dtype=bool)
         coalitions[:, play.players] = play.mask.any(axis=2)
-        together = max(1, _CHUNK // (len(coalitions) * (rows.stop - rows.start)))
-        size = max(1, _CHUNK // len(coalitions))
+        chunk = max(min(_CHUNK, _OUTPUTS // self.base().shape[1]), 1)
+        together = max(1, chunk // (len(coalitions) * (rows.stop - rows.start)))
+        size = max(1, chunk // len(coalitions))
         for first in range(0, len(repeats), together):
             some = repeats[first : first + together]
             for start in range(rows.start, rows.stop, size):

@@ -238,6 +238,7 @@ def _played(request: Request, plays: Plays, label: str) -> Played:
     repeats = dict.fromkeys(request.space.names, 0)
     waiting = list(plays.plays)
     with Progress(len(waiting) * rounds[0 if looks else -1] * request.count, label, request.progress) as progress:
+        progress.rows = request.count
         for stop in rounds:
             for done in sorted({repeats[play.names[0]] for play in waiting}):
                 some = [play for play in waiting if repeats[play.names[0]] == done]
@@ -305,6 +306,7 @@ def play_rows(
     game = Game(request, minus, plays.fixed)
     outputs = game.back_end.outputs()
     with Progress(len(plays.plays) * repeats * request.count, label, request.progress) as progress:
+        progress.rows = request.count
         game.play(plays.plays, range(repeats), collect, progress)
     mean, std = sums / repeats, np.zeros(shape)
     played = [place[name] for play in plays.plays for name in play.names]

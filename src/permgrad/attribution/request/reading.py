@@ -45,6 +45,7 @@ from permgrad.base.errors import InputError, listed
 from permgrad.base.late import is_frame
 from permgrad.base.random import resolve_seed
 from permgrad.data.weights import check_weights
+from permgrad.models.estimators.kept_rows import kept_rows
 
 Tensors = tuple[Tensor, ...]
 #: Options that describe a network, not the method, and the number of the first row.
@@ -247,7 +248,7 @@ def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping
     elif background is not None:
         encoded, kind = encode_background(subject.model, background), "given"
     elif len(inputs[0]) < _OWN_BACKGROUND or scope == "local":
-        encoded, kind = subject.model.background_, "training rows"
+        encoded, kind = kept_rows(subject.model), "training rows"
     donors = inputs if encoded is None else (torch.from_numpy(np.ascontiguousarray(encoded)),)
     if background is not None and not isinstance(background, EncodedBackground):
         donors = _own_background(inputs, donors, scope, settings)

@@ -7,6 +7,7 @@ always gets the same types, categories and time zones.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.errors import InputError, listed
 from permgrad.base.late import is_frame, pa, pd
 
@@ -55,7 +56,11 @@ class Library:
 
     def build(self, columns: Sequence[Any], like: Any) -> Any:
         """Return a table of columns."""
-        rows = np.ascontiguousarray(np.stack(columns, axis=1))
+        return self.table(np.stack(columns, axis=1), like)
+
+    def table(self, cells: Array, like: Any) -> Any:
+        """Return a table of one matrix."""
+        rows = np.ascontiguousarray(cells)
         return torch.as_tensor(rows).to(like.device) if isinstance(like, Tensor) else rows
 
     def rename(self, table: Any, names: Sequence[str]) -> Any:  # noqa: ARG002 — arrays have no names
@@ -271,7 +276,7 @@ class FrameForm:
         self.like: Any = np.asarray(table)[:0] if bare else table[:0]
         self.names = tuple(self.library.names(table))
         self.named = type(self.library) is not Library  # whether these are the user's own names
-        doubled = [name for name in self.names if self.names.count(name) > 1]
+        doubled = [name for name, count in Counter(self.names).items() if count > 1]
         if doubled:
             raise InputError(
                 f"Columns must have different names, got {doubled[0]!r} twice", hint="Rename one of them", code="PG008"
@@ -281,9 +286,12 @@ class FrameForm:
             numeric = _as_numbers(self.library.series(column)) is not None
             some = self.library.take(column, np.arange(0))
             self.columns.append(_Column(name, some, numeric, nulls=False))
-        of_pandas = is_frame(table)
-        #: whether rows are written in one step, several times faster: a pandas frame of floats is one array
-        self._one_array = of_pandas and all(dtype == np.dtype(np.float64) for dtype in table.dtypes)
+        self._frame = is_frame(table)
+        #: places of the columns of numbers of each type of NumPy's, which are written together
+        self._together: dict[Any, list[int]] = {}
+        for place, column in enumerate(self.columns if type(self.library) in (Library, _Pandas) else ()):
+            if column.numeric and isinstance(column.cells.dtype, np.dtype):
+                self._together.setdefault(column.cells.dtype, []).append(place)
 
     def read(self, table: Any) -> Tensor:
         """Return rows as numbers, float64 ``(rows, columns)``."""
@@ -306,10 +314,22 @@ class FrameForm:
     def write(self, rows: Tensor) -> Any:
         """Return rows as a table of the user's kind, as a copy."""
         numbers = rows.detach().cpu().numpy()
-        if self._one_array:
-            return pd.DataFrame(numbers.copy(), columns=self.like.columns)
-        cells = [column.write(self.library, numbers[:, place]) for place, column in enumerate(self.columns)]
-        return self.library.build(cells, self.like)
+        parts: list[Any] = []
+        layout: Any = "F" if self._frame else "C"
+        for dtype, places in self._together.items():
+            part = numbers if len(places) == numbers.shape[1] else numbers[:, places]
+            parts.append((np.rint(part) if dtype.kind in "iu" else part).astype(dtype, order=layout))
+        if not self._frame and parts:
+            return self.library.table(parts[0], self.like)
+        order = [place for places in self._together.values() for place in places]
+        alone = sorted(set(range(len(self.columns))) - set(order))
+        cells = [self.columns[place].write(self.library, numbers[:, place]) for place in alone]
+        if not parts:
+            return self.library.build(cells, self.like)
+        made = pd.DataFrame(parts[0], copy=False)
+        if len(parts) + len(cells) > 1:
+            made = pd.concat([made, *map(pd.DataFrame, parts[1:]), *cells], axis=1, ignore_index=True)
+        return made.iloc[:, np.argsort([*order, *alone])].set_axis(self.like.columns, axis=1)
 
     @property
     def on_a_scale(self) -> Booleans:

@@ -260,7 +260,7 @@ class PredictorSubject(Subject):
 
     def most_rows(self) -> int:
         """Return how many rows are predicted together."""
-        return max(1024, _CELLS // len(self.form.names))
+        return max(1024, _CELLS // max(len(self.form.names), self.width or 0))
 
     @property
     def usual_loss(self) -> Any:

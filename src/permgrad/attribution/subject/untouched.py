@@ -8,16 +8,18 @@ restored afterwards, also after an error.
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from permgrad.base.errors import InputError
 from permgrad.base.random import forked_torch
@@ -49,12 +51,32 @@ def check_initialised(module: nn.Module) -> None:
 def kept(module: nn.Module) -> Iterator[None]:
     """Run the body with a network in eval mode and seeded generators, and restore both afterwards.
 
-    Threads may do so at the same time: the last to leave restores the state from before the first.
+    Threads may do so at the same time: the last to leave restores the state from before the first. A network that
+    another thread trains keeps what that thread changes, and the explanation is refused.
     """
     # A forward may switch gradients. This sets them to their present state, which is restored at the end.
     followed = torch.set_grad_enabled(torch.is_grad_enabled())
-    with followed, evaluation_mode(module), seeded({("network", id(module)): partial(_kept_network, module)}):
-        yield
+    weights, steps, training = set(map(id, module.parameters())), list[Any](), list[nn.Module]()
+
+    def note(optimizer: Any, *_: Any) -> None:
+        steps.extend(one for group in optimizer.param_groups for one in group["params"] if id(one) in weights)
+
+    handle = register_optimizer_step_post_hook(note)
+    undo: dict[Hashable, Change] = {("network", id(module)): partial(_kept_network, module, steps)}
+    try:
+        with followed, evaluation_mode(module), seeded(undo):
+            yield
+            training = [part for part in module.modules() if part.training]
+    finally:
+        handle.remove()
+        for part in training if steps else ():
+            part.training = True
+    if steps:
+        raise InputError(
+            "The network was trained while it was explained, by another thread",
+            hint="Explain a copy, made between two steps: copy.deepcopy(network)",
+            code="PG031",
+        )
 
 
 @contextmanager
@@ -85,7 +107,7 @@ def _ordinary(module: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
     return taken
 
 
-def _kept_network(module: nn.Module) -> Undo:
+def _kept_network(module: nn.Module, steps: Sequence[Any]) -> Undo:
     """Return a function that restores weights, buffers, which are trained, and what calling a network leaves in it."""
     with ExitStack() as undone:
         for part in module.modules():
@@ -95,12 +117,12 @@ def _kept_network(module: nn.Module) -> Undo:
             undone.callback(setattr, part, name, tensor)
         for parameter in (one for one in module.parameters() if not one.is_inference()):
             undone.callback(parameter.requires_grad_, parameter.requires_grad)
-        undone.callback(_kept_numbers(module))
+        undone.callback(_kept_numbers(module, steps))
         return undone.pop_all().close
 
 
-def _kept_numbers(module: nn.Module) -> Undo:
-    """Return a function that restores a network's buffers and weights."""
+def _kept_numbers(module: nn.Module, steps: Sequence[Any]) -> Undo:
+    """Return a function that restores a network's buffers and weights, if nobody made ``steps`` of training."""
     buffers = [(part, dict(part.named_buffers(recurse=False))) for part in module.modules()]
     # Each weight and buffer, its numbers and a copy of them.
     tensors = [*module.buffers(), *module.parameters()]
@@ -122,7 +144,7 @@ def _kept_numbers(module: nn.Module) -> Undo:
             if not _same(alias, copy):
                 alias.copy_(copy)
 
-    return put_back
+    return lambda: None if steps else put_back()
 
 
 @contextmanager

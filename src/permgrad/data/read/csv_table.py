@@ -9,6 +9,7 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
 from pathlib import Path
@@ -92,7 +93,12 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     source = _Source(text, delimiter, file, int(has_separator))
     records = _records(text, delimiter)
     if not records:
-        problem = f"A field of {str(file)!r} has more than {csv.field_size_limit():,} characters"
+        reader, line = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True), 0
+        with suppress(csv.Error):
+            for _ in reader:
+                line = reader.line_num
+        where = f"A field in line {line + 1 + has_separator} of {str(file)!r}"
+        problem = f"{where} has more than {csv.field_size_limit():,} characters"
         raise InputError(problem, hint="Check its quotes (one may not be closed), or shorten it.", code="PG011")
     written = [name.strip() for name in records[0]]
     _check_header(written, records, source)

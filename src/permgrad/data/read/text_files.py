@@ -106,9 +106,10 @@ def read_text(content: bytes, file: Path) -> str:
         raise _another_kind(file, *_BINARY)
     place = text.find("\x00")
     if place >= 0:
-        line = text.count("\n", 0, place) + 1
-        problem = f"Line {line} of {str(file)!r} holds a NUL byte"
-        raise InputError(problem, hint="Write the file again, or remove the byte.", code="PG011")
+        line, count = text.count("\n", 0, place) + 1, text.count("\x00")
+        problem = f"Line {line} of {str(file)!r} holds a NUL byte" + f", the first of {count:,}" * (count > 1)
+        fix = "remove the byte" if count == 1 else "remove them (in a shell: tr -d '\\000' < FILE > NEW)"
+        raise InputError(problem, hint=f"Write the file again, or {fix}.", code="PG011")
     for pattern, kind in _TEXTS:
         if re.match(pattern, head.lstrip()[:200], re.IGNORECASE):
             raise _another_kind(file, kind, "export it as CSV")
@@ -149,8 +150,9 @@ def _decoded(content: bytes, file: Path) -> str:
         except UnicodeDecodeError:
             problem = f"{str(file)!r} is {encoding.upper()[:6]} text that is cut off or damaged"
             raise InputError(problem, hint="Copy it again, or save it as UTF-8.", code="PG011") from None
-    # NUL bytes that are among text, and few, are refused with their line.
-    is_text = head.count(0) <= max(1, len(head) // 100) and not re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]", head)
+    # NUL bytes among text are refused with their line: few, or below a line of text, as in a file that was cut off.
+    is_text = head.count(0) <= max(1, len(head) // 100) or b"\x00" not in head.partition(b"\n")[0]
+    is_text = is_text and not re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]", head)
     if b"\x00" in head and not is_text:
         raise _another_kind(file, *_BINARY)
     try:

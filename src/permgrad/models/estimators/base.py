@@ -425,17 +425,22 @@ class HyNNBase(TrainedModel, BaseEstimator):
         return self.held_out_, share, np.concatenate([np.zeros(0, dtype=np.int64), *places])
 
     # ---- saving, showing ---------------------------------------------------------------------------------------------
-    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False, keep_rows: bool = True) -> None:
         """Write the fitted model into a folder: weights as safetensors, the rest JSON and npz. See ``permgrad.load``.
 
-        ``overwrite``: whether a model that is already there is replaced. Other folders never are.
+        Args:
+            folder: the folder to write.
+            overwrite: whether a model that is already there is replaced. Other folders never are.
+            keep_rows: whether encoded rows of the table go along: ``background_size`` training rows, and up to 5,000
+                that were held out of training. Without them, explanations of few rows need ``background=``, and
+                intervals and sets have no ``groups``.
 
         Raises:
             InputError: The folder holds something already.
             EnvironmentProblem: It cannot be written.
         """
         check_is_fitted(self, "history_")
-        save(self, folder, overwrite=overwrite)
+        save(self, folder, overwrite=overwrite, keep_rows=keep_rows)
 
     def summary(self) -> str:
         """Return the network's branches, shapes and parameter counts as text."""

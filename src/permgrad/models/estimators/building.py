@@ -9,12 +9,13 @@ import pandas as pd
 import torch
 
 from permgrad.base.arrays import Array, Floats, Floats32
-from permgrad.base.random import derive_seed, generator
+from permgrad.base.random import derive_seed
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_types import infer_schema
 from permgrad.imaging.layout import fit_layout, is_foreign, make_layout
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.calibration import check_calibration
+from permgrad.models.estimators.kept_rows import draw_background
 from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.estimators.settings import FitSettings
 from permgrad.models.network.network import HybridNetwork
@@ -82,9 +83,7 @@ def build_network(
             level_blocks=[block for block in blocks if (kinds[block] == "level").sum() >= _FEWEST_LEVELS],
         )
     model.network_options_ = network.to_dict()
-    # Training rows from which explanations draw donors.
-    chosen = generator(model.seed_, "background").permutation(len(encoded))[: int(model.background_size)]
-    model.background_, model.background_target_ = encoded[np.sort(chosen)], coded[np.sort(chosen)]
+    draw_background(model, encoded, coded)
     if model.task == "classification" and model.calibration is not None:
         held = np.zeros(0, dtype=np.int64) if validation is None else validation.y.numpy()
         check_calibration(model.calibration, model.class_weights_, model.classes_, held)

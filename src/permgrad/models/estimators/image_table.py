@@ -18,7 +18,7 @@ from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.progress import ProgressMode
-from permgrad.base.random import derive_seed, generator, resolve_seed
+from permgrad.base.random import derive_seed, resolve_seed
 from permgrad.base.registry import Registry
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.image_table import ImageColumn
@@ -26,6 +26,7 @@ from permgrad.data.types.column_types import Kind, Schema
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.estimators.inputs import code_target, learn_target
+from permgrad.models.estimators.kept_rows import draw_background, kept_rows
 from permgrad.models.estimators.prepared import EncodedRows, Prepared, TrainedModel, check_hooks
 from permgrad.models.estimators.settings import (
     TASK_LOSSES,
@@ -286,9 +287,7 @@ class ImageTableModel(TrainedModel):
             held_target = code_target(self, held_y)
             rows = self.encode_rows(X) if isinstance(X, EncodedRows) else self.fit_encoder(X)
             arrays = self._arrays(rows)
-            chosen = generator(self.seed_, "background").permutation(len(rows))[: self.background_size]
-            self.background_ = {name: array[chosen] for name, array in arrays.items()}
-            self.background_target_ = np.asarray(y)[chosen]
+            draw_background(self, arrays, np.asarray(y))
             self.__dict__.pop("history_", None)  # what an earlier training left no longer belongs to the network
             with sheltered(derive_seed(self.seed_, "weights")):
                 self.module_ = image_network(self, rows.encoded.shape[1], options)
@@ -362,8 +361,12 @@ class ImageTableModel(TrainedModel):
         return self._shown(self._arrays(rows))
 
     def background(self) -> dict[str, Any]:
-        """Return the kept training rows in the form of ``inputs``."""
-        return self._shown(self.background_)
+        """Return the kept training rows in the form of ``inputs``.
+
+        Raises:
+            InputError: The model was saved without them.
+        """
+        return self._shown(kept_rows(self))
 
     def _shown(self, arrays: Arrays) -> dict[str, Any]:
         inputs: dict[str, Any] = {
@@ -414,9 +417,12 @@ class ImageTableModel(TrainedModel):
         probabilities = np.asarray(torch.softmax(torch.from_numpy(outputs), dim=1).numpy())
         return {"prediction": np.asarray(self.classes_[probabilities.argmax(axis=1)]), "probabilities": probabilities}
 
-    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write weights as safetensors, the rest as JSON and npz. Nothing executes on load."""
-        save(self, folder, overwrite=overwrite)
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False, keep_rows: bool = True) -> None:
+        """Write weights as safetensors, the rest as JSON and npz. Nothing executes on load.
+
+        ``keep_rows``: whether ``background_size`` training rows with their images go along.
+        """
+        save(self, folder, overwrite=overwrite, keep_rows=keep_rows)
 
 
 def _together(arrays: Arrays) -> InputRows:

@@ -38,7 +38,7 @@ class HeldOut:
     """What rows held out of training say of the model's errors.
 
     Attributes:
-        x: the rows as the network sees them, float32 ``(rows, encoded)``.
+        x: the rows as the network sees them, float32 ``(rows, encoded)``. Of a model without its rows ``(0, encoded)``.
         scores: of numbers (truth − centre) / scale, standardised. Of classes 1 − the true one's probability.
         scale, trees: of numbers. Trees move the centre away from the prediction.
         codes: of classes the position of each row's class, int64 ``(rows,)``. None in models of earlier versions.
@@ -94,7 +94,7 @@ class HeldOut:
             from permgrad.models.estimators.trees import Trees
 
             scale, trees = Scale(edges, steps), Trees.from_arrays(arrays, encoded)
-        if x.dtype != np.float32 or x.shape != (len(scores), encoded) or scores.dtype != np.float64:
+        if x.dtype != np.float32 or x.shape not in ((len(scores), encoded), (0, encoded)) or scores.ndim != 1:
             raise ValueError(f"{len(scores)} scores of held-out rows {x.dtype} {x.shape} of {encoded} columns")
         parts = [scores] if scale is None else [scores, scale.edges, scale.steps]
         if not all(part.dtype == np.float64 and np.isfinite(part).all() for part in parts):
@@ -137,7 +137,9 @@ class HeldOut:
             )
         inside, few = np.ones(probabilities.shape, dtype=bool), 0
         for code in range(probabilities.shape[1]):
-            own = replace(self, x=self.x[self.codes == code], scores=self.scores[self.codes == code])
+            own = replace(
+                self, x=self.x[self.codes == code] if len(self.x) else self.x, scores=self.scores[self.codes == code]
+            )
             if len(own.scores) < self.fewest(coverage):
                 few += 1
             else:
@@ -171,7 +173,14 @@ class HeldOut:
                 hint="Pass a lower coverage, or fit with a larger validation_fraction or an eval_set.",
                 code="PG013",
             )
-        held, others = self.x[:, columns], np.asarray(encoded)[:, columns]
+        if len(columns) and len(self.x) < len(self.scores):
+            raise InputError(
+                "groups= needs the rows held out of training, and this model was saved without rows",
+                hint="Leave groups out, or save the model with its rows.",
+                code="PG055",
+            )
+        others = np.asarray(encoded)[:, columns]
+        held = self.x[:, columns] if len(columns) else np.zeros((len(self.scores), 0))
         codes = np.zeros((len(held) + len(others), held.shape[1]), dtype=np.int64)
         for column, values in enumerate(held.T):
             levels = np.unique(values)

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from permgrad import __version__
 from permgrad.base.arrays import Array, Floats32
-from permgrad.base.checks import check_path
+from permgrad.base.checks import check_path, is_number
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
-from permgrad.base.stored import is_intact, parse_json, read_npz
+from permgrad.base.stored import is_intact, parse_json, read_npz, read_times
 from permgrad.base.threads import warning_filters
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.read.cells import check_characters
@@ -28,6 +28,7 @@ from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.calibration import Calibration
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.intervals import HeldOut
+from permgrad.models.estimators.kept_rows import rows_in
 from permgrad.models.estimators.presets import preset_from_dict
 from permgrad.models.estimators.settings import choose_device
 from permgrad.models.network.network import HybridNetwork
@@ -72,6 +73,10 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
     description = _read_description(source)
     weights = _read_part(source / WEIGHTS, description, "a safetensors file", _tensors)
     arrays = _read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
+    if "history.seconds" not in arrays and "history.epoch" in arrays:  # which older models hold
+        seconds, count = read_times(source), len(arrays["history.epoch"])
+        known = isinstance(seconds, list) and len(seconds) == count and all(map(is_number, seconds))
+        arrays["history.seconds"] = np.array(seconds if known else [np.nan] * count)
     if not is_intact(description):
         raise _damaged(source / DESCRIPTION, "its seal differs from its content")
     drawn = description.get("renderer")
@@ -239,7 +244,7 @@ def _rebuild_images(
     from permgrad.models.estimators.image_table import ImageTableModel, image_network
     from permgrad.models.network.multimodal import ImageTableOptions
 
-    model = ImageTableModel(description["task"], preset=str(description["preset"]))
+    model: Any = ImageTableModel(description["task"], preset=str(description["preset"]))
     model.images_ = tuple(ImageColumn.from_dict(column) for column in description["images"])
     _restore(model, description, arrays)
     options = ImageTableOptions(**description["network"])
@@ -340,10 +345,11 @@ def check_background(inputs: Mapping[str, Array], shapes: Mapping[str, tuple[int
         raise ValueError(f"a background of {sorted(inputs)} for inputs {sorted(shapes)}")
     if target.ndim != 1:
         raise ValueError(f"a background's target of shape {target.shape}")
+    lean = not any(map(len, inputs.values()))  # saved without rows: a target only says how frequent classes are
     for name, rows in inputs.items():
-        if rows.shape != (len(target), *shapes[name]) or rows.dtype not in (np.float32, np.uint8):
+        if rows.shape != ((1 - lean) * len(target), *shapes[name]) or rows.dtype not in (np.float32, np.uint8):
             raise ValueError(f"a background of {rows.dtype} {rows.shape} for {len(target)} rows of {shapes[name]}")
-        if not len(target) or not np.isfinite(rows).all():
+        if not (len(target) or lean) or not np.isfinite(rows).all():
             raise ValueError("a background without rows, or with numbers that are not finite")
 
 
@@ -379,7 +385,7 @@ def _try_hybrid(model: Any, encoded: Floats32) -> None:
 
 
 def _try_images(model: Any) -> None:
-    """Predict a row of the background."""
+    """Predict a row of the background, or of zeros if the model keeps none."""
     shapes: dict[str, tuple[int, ...]] = {
         column.name: (column.channels, column.height, column.width) for column in model.images_
     }
@@ -391,8 +397,9 @@ def _try_images(model: Any) -> None:
     if model.task == "classification":
         outputs = len(model.classes_)
         _check_classes(model, outputs)
-    row, device = model.background(), next(model.module_.parameters()).device
-    tensors = [torch.from_numpy(np.asarray(row[name], dtype=np.float32)[:1]).to(device) for name in shapes]
+    row, device = model.background() if rows_in(model)[0] else {}, next(model.module_.parameters()).device
+    first = [np.asarray(row.get(name, np.zeros((1, *shapes[name]))), dtype=np.float32)[:1] for name in shapes]
+    tensors = [torch.from_numpy(one).to(device) for one in first]
     with torch.no_grad():
         predicted = model.module_(*tensors)
     if tuple(predicted.shape) != (1, outputs) or not bool(torch.isfinite(predicted).all()):

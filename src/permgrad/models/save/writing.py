@@ -19,7 +19,8 @@ from permgrad import __version__
 from permgrad.base.checks import check_flag, check_path
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, json_text, plain, writing
-from permgrad.base.stored import parse_json, sealed
+from permgrad.base.stored import TIMES, parse_json, sealed, write_times
+from permgrad.models.estimators.kept_rows import without_rows
 from permgrad.models.estimators.presets import Preset
 
 FORMAT_NAME, FORMAT_VERSION = "permgrad model", 2
@@ -28,10 +29,12 @@ IMAGE_TABLE = "ImageTableModel"
 DESCRIPTION, ARRAYS, WEIGHTS = "model.json", "arrays.npz", "weights.safetensors"
 
 
-def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False, keep_rows: bool = True) -> None:
     """Write a fitted estimator or ``ImageTableModel``. The folder appears complete or not at all."""
     target = check_path("folder", folder)
     check_flag("overwrite", overwrite)
+    check_flag("keep_rows", keep_rows)
+    model = model if keep_rows else without_rows(model)
     _check_target(target, overwrite=overwrite)
     images = type(model).__name__ == IMAGE_TABLE
     description: dict[str, Any] = {
@@ -73,7 +76,8 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
         arrays |= model.held_out_.arrays()
     if hasattr(model, "classes_"):
         arrays["classes"] = np.asarray(model.classes_)
-    arrays |= {f"history.{name}": model.history_[name].to_numpy() for name in model.history_.columns}
+    measured = model.history_.drop(columns="seconds", errors="ignore")
+    arrays |= {f"history.{name}": measured[name].to_numpy() for name in measured.columns}
     # Text in an array of objects would need pickle. Text of a fixed width does not.
     arrays = {name: values.astype(str) if values.dtype == object else values for name, values in arrays.items()}
     store = np.savez_compressed if images else np.savez
@@ -82,6 +86,8 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
         (temporary / WEIGHTS).write_bytes(weights)
         with (temporary / ARRAYS).open("wb") as file:
             store(file, **arrays)
+        if "seconds" in model.history_:
+            write_times(temporary, model.history_["seconds"].to_numpy())
         files = {name: (temporary / name).read_bytes() for name in (WEIGHTS, ARRAYS)}
         description["checksums"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         text = json_text(sealed(description), indent=1)
@@ -98,7 +104,7 @@ def _check_target(target: Path, *, overwrite: bool) -> None:
         )
     if not target.exists() or not any(target.iterdir()):
         return
-    is_model = {entry.name for entry in target.iterdir()} <= {DESCRIPTION, ARRAYS, WEIGHTS}
+    is_model = {entry.name for entry in target.iterdir()} <= {DESCRIPTION, ARRAYS, WEIGHTS, TIMES}
     try:
         is_model = is_model and parse_json((target / DESCRIPTION).read_bytes())["format"] == FORMAT_NAME
     except (OSError, ValueError, KeyError, TypeError):

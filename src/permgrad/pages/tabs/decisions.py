@@ -188,6 +188,8 @@ def _residuals(section: SectionView, content: Assessment) -> None:
         if abs(bias) <= doubt:
             words = f"On average errors cancel ({number(bias, 2)} ± {number(doubt, 2)})."
         section.text(words)
+    if not content.keep_rows:  # each dot is a row
+        return
     section.figure(
         plots.residuals(truth, guess),
         "Predictions against true values, then the error (truth − prediction) by prediction, with its running median "

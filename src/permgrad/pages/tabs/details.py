@@ -70,8 +70,7 @@ def network(section: SectionView, content: Assessment) -> None:
         section.pairs(trained.options, "Options")
     if training is not None:
         section.add("heading", "Learning curves")
-        time = f"{len(training.history)} epochs in {duration(training.seconds)}"
-        section.text(f"{time}. The weights are those of epoch {training.best_epoch}.")
+        section.text(f"{len(training.history)} epochs. The weights are those of epoch {training.best_epoch}.")
         section.figure(
             plots.learning_curves(training.history, best_epoch=training.best_epoch, label=clean(training.loss)),
             "Loss on the training rows and on the validation rows after each epoch.",

@@ -129,10 +129,11 @@ def effects(section: SectionView, content: Assessment, drawn: Sequence[Mapping[s
         for effect in drawn[:_DRAWN]:
             title = " and ".join(map(clean, effect["pair"]))
             section.add("heading", title)
+            dots = "Dots: the rows' own values. " if content.keep_rows else ""
             section.figure(
                 plots.pair_effect(effect, what=what, title=""),
                 f"{plots.effect_words(effect, say=say)} Left: the {what} where both are set to these values and all "
-                f"else stays, over {effect['rows']} rows. Dots: the rows' own values. Right: what the pair adds to "
+                f"else stays, over {effect['rows']} rows. {dots}Right: what the pair adds to "
                 "both single effects.",
             )
 

@@ -23,6 +23,7 @@ from permgrad.data.parts.partitions import is_partitioned
 from permgrad.data.read.cells import canonical
 from permgrad.data.read.table import blank_codes
 from permgrad.data.types.positive import find_positive, one_spelling, spelling
+from permgrad.models.estimators.kept_rows import rows_in
 from permgrad.models.model_files import check_model_file
 from permgrad.runs.commands.explained import check_folder, draw_once, outcome_of, write
 from permgrad.runs.commands.predict import is_streamed, open_streamed, with_target
@@ -279,11 +280,14 @@ def _computed(
     for name in ("baseline", "ensure_top"):
         options |= {} if getattr(request, name) is None else {name: getattr(request, name)}
     options |= positive_option(read.model, read.data, request.positive)
+    # Few rows do not represent a feature well, so donors come from the complete table.
+    few = len(rows) < min(_OWN_DONORS, len(read.rows))
     if isinstance(read.model, FileModel):
-        # Few rows do not represent a feature well, so donors come from the complete table.
-        few = len(rows) < min(_OWN_DONORS, len(read.rows))
         options |= {"background": _drawn(read.rows, request.seed)} if few else {}
         return explain(read.model.predictor, rows, y, **options, **read.model.options)
+    if not rows_in(read.model)[0] and not hasattr(read.model, "images_"):  # saved without rows
+        drawn = _drawn(predicting.table_of(read.rows), request.seed) if few or y is None else None
+        return explain(read.model, rows, y, engine=engine, background=drawn, **options)
     if not hasattr(read.model, "images_"):
         # The engine changes the result only by rounding, so it is not part of the cache entry.
         compute = partial(explain, engine=engine)

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, warn_user
 from permgrad.base.files import writing
 from permgrad.base.folders import believed
 from permgrad.base.locks import hold_folder
 from permgrad.base.startup import loading
-from permgrad.runs.folder.folder import RUN, STAGES, lost_files, read_record
+from permgrad.runs.folder.documents import METRICS
+from permgrad.runs.folder.folder import RUN, STAGES, lost_files, note_files, read_record
 from permgrad.runs.requests import Outcome, ReportRequest
 from permgrad.runs.several import read_run, report_runs
 
@@ -45,20 +46,24 @@ def _finished_record(path: Path) -> dict[str, Any]:
     if missing:
         problem = f"Stage {missing[0]!r} is not finished in {path}"
         raise InputError(problem, hint=f"Resume with `{command_for(path, record)}`", code="PG055")
-    lost = lost_files(path, record)
-    stage, words, _ = lost or ("report", "", 0)
-    if stage != "report":
+    for changed in (False, True):
+        stage, words, _ = lost_files(path, record, changed=changed) or ("report", "", 0)
         fix = f"Write it again with `{command_for(path, record)}`"
-        raise InputError(f"In {path}, {words}", hint=fix, code="PG052")
+        if stage != "report" and changed:  # what can be read is shown as it is now
+            warn_user(f"In {path}, {words}, or was changed", fix)
+        elif stage != "report":
+            raise InputError(f"In {path}, {words}", hint=fix, code="PG052")
     return record
 
 
 def _rebuild(request: ReportRequest, path: Path, record: dict[str, Any]) -> Outcome:
     """Write one run's page, into its folder or elsewhere."""
     with loading():
-        from permgrad.runs.run.assessing import look_of, rewrite_page
+        from permgrad.runs.run.assessing import REPORT, SUMMARY_FILE, look_of, rewrite_page
+        from permgrad.runs.run.predicting import use_threads
 
-    look = look_of(record, request.title, request.theme, what_if=request.what_if)
+    use_threads(request.threads)
+    look = look_of(record, request, request.theme)
     if request.out is not None:
         from permgrad.pages.report import check_path
 
@@ -69,6 +74,7 @@ def _rebuild(request: ReportRequest, path: Path, record: dict[str, Any]) -> Outc
         fix = "copy the folder to a place where you may write"
         with writing(path, fix), hold_folder(path, fix), believed(path):
             report = rewrite_page(path, record, look, positive=request.positive, out=None)
+            note_files(path, record, among=(REPORT, SUMMARY_FILE, METRICS))
     return Outcome({"report": os.fspath(report), "folder": os.fspath(path)}, f"Report: {report}")
 
 

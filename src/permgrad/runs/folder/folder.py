@@ -16,9 +16,9 @@ from typing import Any
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, by_count, listed
-from permgrad.base.files import file_hash, remove, sweep, write_json_atomic, writing
+from permgrad.base.files import file_hash, remove, sweep, to_disk, write_json_atomic, writing
 from permgrad.base.folders import FolderKind, configuration_hash, files_of, now
-from permgrad.base.stored import is_intact, is_whole_npz, parse_json
+from permgrad.base.stored import is_intact, parse_json
 
 RECORD = "run.json"
 #: Folder for the state of an unfinished training. It is removed when the model stage is finished.
@@ -44,6 +44,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "report": ("report.html", "report.md"),
 }
 _ORDER = list(STAGES)
+_SEALED = ("model.json", "explanation.json")
 
 #: What a run writes. The record comes first.
 NAMES = (RECORD, *(name for names in STAGES.values() for name in names))
@@ -90,7 +91,8 @@ class RunFolder:
         files = files_of(self.path, STAGES[name])
         self.record["stages"][name] = {"seconds": round(spent, 3), "finished_at": now(), "files": files}
         self.record["finished_stages"].append(name)
-        write_json_atomic(self.path / RECORD, self.record)
+        to_disk(sorted({place.parent for file in files for place in (self.path / file, (self.path / file).parent)}))
+        note_files(self.path, self.record)
 
     def forget_from(self, stage: str | None) -> None:
         """Mark a stage and all later ones as unfinished, then remove their files and leftovers.
@@ -110,6 +112,19 @@ class RunFolder:
             sweep(self.path / name)
 
 
+def note_files(folder: Path, record: dict[str, Any], among: Iterable[str] = ()) -> None:
+    """Write the record, with the checksums that the files of its stages now have: of some names, or of all."""
+    for stage in record["finished_stages"]:
+        names, facts = _recorded_files(record, stage) or [], record["stages"][stage]
+        wanted = [name for name in names if name in among] if among else names
+        facts["sums"] = {**facts.get("sums", {}), **{name: _sum_of(folder / name) for name in wanted}}
+    write_json_atomic(folder / RECORD, record)
+
+
+def _sum_of(file: Path) -> str:
+    return file_hash(file) if file.is_file() else ""
+
+
 def _recorded_files(record: Mapping[str, Any], stage: str) -> list[str] | None:
     """Return the files that a stage has written according to a record, or None if the record has no list."""
     facts = record["stages"].get(stage)
@@ -118,10 +133,10 @@ def _recorded_files(record: Mapping[str, Any], stage: str) -> list[str] | None:
 
 
 # ---- complete files --------------------------------------------------------------------------------------------------
-def lost_files(folder: Path, record: Mapping[str, Any]) -> tuple[str, str, int] | None:
+def lost_files(folder: Path, record: Mapping[str, Any], *, changed: bool = True) -> tuple[str, str, int] | None:
     """Return the first finished stage with files that are missing or damaged, which these are, and how many, or None.
 
-    Damage is found by the checksums of some files and by empty ones, without torch.
+    Damage is found by checksums, without torch. Not ``changed``: only of files that could not be read.
     """
     for stage in STAGES:
         if stage not in record["finished_stages"]:
@@ -131,7 +146,9 @@ def lost_files(folder: Path, record: Mapping[str, Any]) -> tuple[str, str, int] 
         if names is not None:
             # Unlike Path.exists this is False for a name that no file can have, and not an error.
             gone = [name for name in names if not os.path.exists(folder / name)]  # noqa: PTH110
-            files = gone or sorted({each for name in names for each in _damaged(folder, name)})
+            sums = record["stages"][stage].get("sums", {})
+            differing = [name for name in names if name in sums and not gone and _sum_of(folder / name) != sums[name]]
+            files = gone or sorted(name for name in differing if changed or _refuses_change(folder / name))
             fact = "missing" if gone else fact
         if files:
             count = len(files)
@@ -139,16 +156,9 @@ def lost_files(folder: Path, record: Mapping[str, Any]) -> tuple[str, str, int] 
     return None
 
 
-def _damaged(folder: Path, name: str) -> list[str]:
-    """Return the damaged ones among a file of a run and those whose checksums it holds. No file of a run is empty."""
-    path = folder / name
-    if not path.is_file():
-        return []
-    if not path.stat().st_size or (path.suffix == ".npz" and not is_whole_npz(path)):
-        return [name]
-    if path.name not in ("model.json", "explanation.json"):
-        return []
-    return [path.with_name(beside).relative_to(folder).as_posix() for beside in _damaged_beside(path)]
+def _refuses_change(file: Path) -> bool:
+    """Whether a changed file cannot be read: it is empty, or its reader checks it."""
+    return not file.stat().st_size or file.suffix in (".npz", ".safetensors") or file.name in _SEALED
 
 
 def is_damaged_model(folder: Path) -> bool:

@@ -29,6 +29,7 @@ from permgrad.pages.whatif import with_what_if
 from permgrad.runs.folder import documents
 from permgrad.runs.folder.documents import read_table_of
 from permgrad.runs.options import THEMES
+from permgrad.runs.requests import ReportRequest, RunRequest
 
 REPORT, SUMMARY_FILE = "report.html", "report.md"
 #: The baselines' predictions for the test rows.
@@ -120,18 +121,20 @@ def read_guesses(folder: Path, classes: tuple[str, ...], rows: int) -> dict[str,
 
 
 # ---- the page --------------------------------------------------------------------------------------------------------
-def look_of(record: Mapping[str, Any], title: str | None, theme: str | None, *, what_if: bool) -> dict[str, Any]:
-    """Return title and theme of a run's page, and whether it holds a network of any size.
+def look_of(record: Mapping[str, Any], request: RunRequest | ReportRequest, theme: str | None) -> dict[str, Any]:
+    """Return title and theme of a run's page, and whether it holds a network of any size, and single rows.
 
     What the user does not ask for now (None) is as the record keeps it.
     """
     kept = record["facts"].get("page")
     kept = kept if isinstance(kept, Mapping) else {}
+    title = request.title
     if title is None and isinstance(kept.get("title"), str):
         title = kept["title"]
     if theme is None:
         theme = kept["theme"] if kept.get("theme") in THEMES else "auto"
-    return {"title": title, "theme": theme, "what_if": what_if or kept.get("what_if") is True}
+    what_if, keep_rows = request.what_if or kept.get("what_if") is True, kept.get("keep_rows") is not False
+    return {"title": title, "theme": theme, "what_if": what_if, "keep_rows": keep_rows and request.keep_rows}
 
 
 def write_page(
@@ -156,13 +159,11 @@ def write_page(
     preset, seed, facts = str(configuration.get("preset", "")), configuration.get("seed"), record["facts"]
     stored = content
     content = completed(content, model, seed=int(seed or 0), preset=preset, layout=drawing)
-    content = with_what_if(content, model, large=look["what_if"])
+    content = with_what_if(content, model, large=look["what_if"], keep_rows=look["keep_rows"])
     provenance = ProvenanceSection(
         command=record.get("command", ""),
         seed=seed,
         split_seed=configuration.get("split_seed"),
-        started=record["started"],
-        seconds={name: stage["seconds"] for name, stage in record["stages"].items()},
         versions=facts.get("versions", {}),
         machine=facts.get("machine", ""),
         configuration=configuration,

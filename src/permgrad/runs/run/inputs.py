@@ -145,6 +145,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
         **(images_configuration(request) if request.images else {}),
         "time_limit": request.time_limit and request.seconds_at_most,
         "thorough": request.thorough or None,
+        "keep_rows": None if request.keep_rows else False,
         **{name: getattr(request, name) for name in ("ensure_top", "interactions", "refits")},
         "named_baselines": sorted(set(request.named_baselines)),
     }

@@ -43,6 +43,8 @@ from permgrad.evaluation.related import related_columns
 from permgrad.imaging.layout import StoredLayout, check_layout, fit_layout, layout_to_dict, make_layout
 from permgrad.imaging.picture import layout_svg
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
+from permgrad.models.estimators.inputs import code_target
+from permgrad.models.estimators.kept_rows import draw_background, rows_in
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
 from permgrad.models.estimators.presets import Preset, get_preset
 from permgrad.models.estimators.settings import (
@@ -123,8 +125,19 @@ class RunWork:
 
     @cached_property
     def model(self) -> Any:
-        """The trained model."""
-        return load(self.folder.path / "model", device=self.request.device)
+        """The trained model. One that was saved without rows draws them from the training rows again."""
+        model = load(self.folder.path / "model", device=self.request.device)
+        if not rows_in(model)[0]:
+            train = self.inputs.parts["train"]
+            encoded = self.encoded["train"] = model.encode_rows(train.inputs)
+            if (planned := int(self.folder.record["facts"]["training"]["rows"])) < len(train):
+                chosen = _rows_in_time(self, train.y, planned)
+                encoded, train = encoded.take(chosen), train.take(chosen)
+            if self.request.images:
+                draw_background(model, {**encoded.images, model.table_input: encoded.encoded}, train.y)
+            else:
+                draw_background(model, encoded.encoded, code_target(model, train.y))
+        return model
 
     @cached_property
     def assessing(self) -> Work:
@@ -175,7 +188,7 @@ class RunWork:
         """Write the report of what there is so far, in the look asked for now, else that of the record."""
         request, record = self.request, self.folder.record
         theme = None if request.theme == "auto" else request.theme
-        look = record["facts"]["page"] = look_of(record, request.title, theme, what_if=request.what_if)
+        look = record["facts"]["page"] = look_of(record, request, theme)
         return write_page(self.folder.path, record, self.assessing.content, self.model, look)
 
     @property
@@ -403,7 +416,7 @@ def model_stage(work: RunWork) -> None:
         # Compared with models of the table alone, this shows what the images add.
         work.say("  baselines use the table only")
     work.model = model
-    model.save(folder.path / "model", overwrite=True)
+    model.save(folder.path / "model", overwrite=True, keep_rows=request.keep_rows)
     write_measures(work)
     if count := int((~work.inputs.learned).sum()):
         rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"

@@ -291,7 +291,7 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
         eval_set = parts["validation"].frame[known], parts["validation"].y[known]
         prepared = model.prepare(rows, parts["train"].y, eval_set=eval_set)
         model.train(prepared, checkpoint_folder=place / CHECKPOINT, on_epoch=watch)
-    model.save(place / MODEL, overwrite=True)
+    model.save(place / MODEL, overwrite=True, keep_rows=request.keep_rows)
     with writing(session.folder), atomic_path(place / HISTORY) as temporary:
         write_csv(model.history_, temporary)
     value = float(model.history_["validation_loss"].iloc[model.best_epoch_ - 1])

@@ -448,7 +448,8 @@ const Features = (() => {
       element("button", { type: "button", click: step(1), "aria-label": "Next feature" }, "›"));
     if ((data.classes ?? []).length > 1) controls.append(labelled("Class", outputs));
     if (rows && rows.drawn.length) controls.append(labelled("Split by", split));
-    controls.append(element("label", { class: "check" }, single, element("span", {}, "curves of single rows")));
+    const drawn = cards.some((/** @type {any} */ card) => card.curves?.shape[0]);
+    if (drawn) controls.append(element("label", { class: "check" }, single, element("span", {}, "curves of single rows")));
     box.append(controls, place);
     show = (wanted) => {
       const at = cards.findIndex((/** @type {any} */ card) => card.place === wanted);
@@ -512,7 +513,7 @@ const Features = (() => {
     }));
 
   const effectFigure = (/** @type {any} */ data, /** @type {any} */ card, /** @type {any} */ state, /** @type {any} */ segment, /** @type {any} */ rows) => {
-    const count = card.curves.shape[0];
+    const count = data.curveRows.length;
     /** @type {{name: string, rows: number[]}[]} */
     let parts = [];
     if (segment) {

@@ -251,7 +251,7 @@ const Together = (() => {
       const shades = state.signed
         ? `Shades: what the pair adds to both single effects, ${range} (orange: below 0, blue: above 0).`
         : `Shades: the ${what()} over ${effect.rows} rows where both are set to these values, ${range}, dark is high.`;
-      redraw(shown, drawn(), `${said()} ${shades} Dots: the rows' own values.`);
+      redraw(shown, drawn(), `${said()} ${shades}${effect.dots.shape[1] ? " Dots: the rows' own values." : ""}`);
     };
     choose = (place) => {
       if (!data.effects[place]) return;

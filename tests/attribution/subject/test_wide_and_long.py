@@ -1,0 +1,156 @@
+"""Wide and long tables: one matrix for each call, some of the rows, many classes, and what shortens minutes."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+
+import permgrad as pg
+from permgrad.attribution.replace import plays
+from permgrad.attribution.subject import frames
+from permgrad.attribution.subject.frames import FrameForm
+from permgrad.base import progress
+
+
+def mixed(rows: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    columns = {f"c{at}": rng.normal(size=rows).astype(("f8", "f4", "i8", "i2")[at % 4]) for at in range(24)}
+    frame = pd.DataFrame(columns)
+    frame.insert(3, "town", pd.Categorical(rng.choice(["Ulm", "Bonn"], rows)))
+    frame.insert(9, "maybe", pd.array(rng.integers(0, 3, rows), dtype="Int64"))
+    return frame
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        mixed(),
+        mixed().select_dtypes("float32"),
+        mixed().select_dtypes("int16").to_numpy(),
+        torch.arange(12.0).reshape(4, 3),
+        pa.table({"a": [1.5, 2.5], "b": [3, 4]}),
+        mixed()[["town", "maybe"]],
+    ],
+    ids=["mixed", "float32", "array", "tensor", "arrow", "no plain numbers"],
+)
+def test_what_is_written_is_what_was_read(table):
+    form = FrameForm(table)
+    cells = form.read(table)
+    written = form.write(cells)
+    if isinstance(table, pd.DataFrame):
+        pd.testing.assert_frame_equal(written, table)
+    elif isinstance(table, pa.Table):
+        assert written.equals(table)
+    else:
+        assert type(written) is type(table)
+        assert np.array_equal(np.asarray(written), np.asarray(table))
+        assert str(getattr(written, "dtype", "")) == str(getattr(table, "dtype", ""))
+    before = cells.clone()
+    if isinstance(table, pd.DataFrame):
+        written.iloc[:, -1] = written.iloc[0, -1]
+    elif not isinstance(table, pa.Table):
+        written[:] = 0
+    assert torch.equal(cells, before), "it is a copy"
+
+
+def test_numbers_are_written_together_and_only_other_cells_by_column(monkeypatch):
+    calls: list[str] = []
+    write = frames._Column.write
+    monkeypatch.setattr(frames._Column, "write", lambda column, *a: (calls.append(column.name), write(column, *a))[1])
+    table = mixed()
+    assert table.shape[1] > 20
+    pg.explain(lambda rows: rows["c0"].to_numpy() * 2, table, table["c0"], n_repeats=1, random_state=0)
+    assert set(calls) == {"town", "maybe"}
+
+
+@pytest.mark.parametrize("kind", ["frame", "array", "arrow", "dict"])
+def test_rows_explains_as_many_drawn_at_random(kind):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(500, 3)), columns=list("abc"))
+    y = X["a"].to_numpy() + rng.normal(size=500)
+    forms = {"frame": X, "array": X.to_numpy(), "arrow": pa.Table.from_pandas(X)}
+
+    def model(rows):
+        return np.asarray(rows.to_pandas() if hasattr(rows, "to_pandas") else rows)[:, 0]
+
+    weights = rng.random(500) + 0.5
+    if kind == "dict":
+        model = torch.nn.Linear(3, 1, dtype=torch.float64)
+        given = {"input": torch.from_numpy(X.to_numpy())}
+        whole = torch.from_numpy(X.to_numpy())
+    else:
+        given = whole = forms[kind]
+    options = {"n_repeats": 2, "random_state": 3}
+    found = pg.explain(model, given, y, rows=120, sample_weight=weights, **options)
+    assert found.meta["rows_drawn"] == {"rows": 120, "of": 500}
+    again = pg.explain(model, given, y, rows=120, sample_weight=weights, **options)
+    np.testing.assert_array_equal(found.values, again.values)
+    local = pg.explain(model, whole, rows=120, scope="local", **options)
+    places = np.array(local.meta["rows"])
+    assert len(set(places.tolist())) == 120
+    assert places.max() > 400, "the precondition: not the first ones"
+    assert (np.diff(places) > 0).all()
+    if kind == "frame":
+        own = pg.explain(model, X.iloc[places], y[places], sample_weight=weights[places], **options)
+        np.testing.assert_array_equal(found.values, own.values)
+    all_rows = pg.explain(model, given, y, rows=9_000, **options)
+    np.testing.assert_array_equal(all_rows.values, pg.explain(model, given, y, **options).values)
+    with pytest.raises(pg.InputError, match="rows must be"):
+        pg.explain(model, given, y, rows=0)
+
+
+def test_the_rows_are_those_of_the_same_table_in_parquet(tmp_path):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(400, 2)), columns=list("ab"))
+    X.to_parquet(tmp_path / "table.parquet")
+    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, X["a"])
+    options = {"method": "gradient", "random_state": 5, "rows": 40}
+    local = pg.explain(model, X, scope="local", **options)
+    pg.explain_stream(model, tmp_path / "table.parquet", scope="local", out=tmp_path / "out", **options)
+    parts = [pd.read_parquet(part) for part in sorted((tmp_path / "out" / "local").glob("*.parquet"))]
+    assert sorted(set(pd.concat(parts)["row"])) == local.meta["rows"]
+
+
+def test_outputs_of_many_classes_are_measured_in_pieces(monkeypatch):
+    sizes: list[int] = []
+    call = plays.Effects.__call__
+    monkeypatch.setattr(
+        plays.Effects, "__call__", lambda own, out, *a: (sizes.append(out.numel()), call(own, out, *a))[1]
+    )
+    rng = np.random.default_rng(0)
+    X, weights = rng.normal(size=(5000, 2)), rng.normal(size=(2, 400))
+
+    def model(rows):
+        scores = np.exp(np.asarray(rows) @ weights)
+        return scores / scores.sum(axis=1, keepdims=True)
+
+    found = pg.explain(model, X, n_repeats=4, random_state=0)
+    assert found.values[:, 0].min() > 0
+    assert sum(sizes) > 4 * 5000 * 400, "the precondition: many numbers"
+    assert max(sizes) <= 2**22
+
+
+def test_a_sentence_says_what_would_shorten_minutes(monkeypatch):
+    stream, clock = io.StringIO(), [0.0]
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    with progress.Progress(1000, "permgrad", True) as bar:
+        bar.rows = 1_000_000
+        for _ in range(5):
+            clock[0] += 10
+            bar.advance(2)
+    said = [line for line in stream.getvalue().replace("\r", "\n").splitlines() if "rows=" in line]
+    assert said == ["permgrad: about 83 min left. In Python, rows=10000 explains a random part in about 50 s"]
+    for rows, seconds in ((1_000_000, 0.01), (500, 10)):  # quick enough, or few rows
+        stream.truncate(0)
+        with progress.Progress(1000, "permgrad", True) as bar:
+            bar.rows = rows
+            for _ in range(5):
+                clock[0] += seconds
+                bar.advance(2)
+        assert "rows=" not in stream.getvalue()
