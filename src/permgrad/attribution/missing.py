@@ -17,7 +17,7 @@ from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.game import Game, loss_value
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
-from permgrad.attribution.replace.plays import EXACT_PLAYERS, Play
+from permgrad.attribution.replace.plays import EXACT_PLAYERS, Play, Values
 from permgrad.attribution.replace.scoring import Judge, deal_groups, resolve_scorers
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments, NoMethod
@@ -299,23 +299,23 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
         return loss if scorers is None else np.concatenate([loss, request.subject.predicted(outputs)], axis=1)
 
     game = Game(request, value, joint=True)
+    game.measure = Values
     outputs = game.back_end.outputs()
     base = value(outputs, slice(0, count), outputs)
-    judge = None if scorers is None else Judge(request, scorers, base[:, 1:])
+    judge = None if scorers is None else Judge(request, scorers, game, base[:, 1:])
     pairs = count * request.n_repeats * base.shape[1]
     size = len(absent) if judge is None else max(1, _KEPT // pairs)
     # Mean, standard error and effective number of rows of the model itself, ``(3, measures, 1)``, then of subsets.
     parts = [np.array(mean_over_rows(base[:, 0], request.sample_weight), dtype=np.float64)[:, None, None]]
     if judge is not None:
-        nobody = np.full(count, NO_DONOR, dtype=np.int64)
-        unchanged = judge.scores((np.arange(count), nobody, np.zeros((count, 1, base.shape[1] - 1))))
+        play = Play("modalities", ("subsets",), np.arange(modalities), absent[:1, :, None], np.eye(1)[None])
+        unchanged = judge.scores(play, (np.arange(count), np.full(count, NO_DONOR), base[:, None, 1:]))
         parts = [np.concatenate([*parts, np.stack(unchanged)], axis=1)]
     alone = _one_and_others(request)
     work = -(-(len(absent) - 1) // size) + len(alone)
     with Progress(count * request.n_repeats * work, "missing", request.progress) as progress:
         parts += [
-            _some_subsets(game, judge, base[:, 0], absent[start : start + size], progress)
-            for start in range(1, len(absent), size)
+            _some_subsets(game, judge, absent[start : start + size], progress) for start in range(1, len(absent), size)
         ]
         sources = _sources(game, outputs, alone, progress) if alone else None
     if judge is not None:
@@ -382,7 +382,7 @@ def _sources(game: Game, outputs: Tensor, alone: dict[str, Booleans], progress: 
     return Sources(truth, full, present, groups, request.sample_weight, classes, request.seed)
 
 
-def _some_subsets(game: Game, judge: Judge | None, base: Floats, absent: Booleans, progress: Progress) -> Floats:
+def _some_subsets(game: Game, judge: Judge | None, absent: Booleans, progress: Progress) -> Floats:
     """Return mean, standard error and effective number of rows of some subsets, ``(3, measures, subsets)``."""
     request, subsets = game.request, len(absent)
     play = Play("modalities", ("subsets",), np.arange(absent.shape[1]), absent[..., None], np.eye(subsets)[None])
@@ -392,7 +392,7 @@ def _some_subsets(game: Game, judge: Judge | None, base: Floats, absent: Boolean
     def collect(_name: str, rows: Integers, donors: Integers, effects: Floats) -> None:
         weights = None if request.sample_weight is None else request.sample_weight[rows]
         # The loss itself, not its increase: their errors differ.
-        moments.add(rows, donors, effects[:, :, 0] + base[rows, None], weights=weights)
+        moments.add(rows, donors, effects[:, :, 0], weights=weights)
         if judge is not None:
             kept.append((rows, donors, effects[:, :, 1:]))
 
@@ -400,5 +400,5 @@ def _some_subsets(game: Game, judge: Judge | None, base: Floats, absent: Boolean
     losses = np.stack(moments.estimate())[:, None]
     if judge is None:
         return losses
-    rows, donors, changes = (np.concatenate(each) for each in zip(*kept, strict=True))
-    return np.concatenate([losses, np.stack(judge.scores((rows, donors, changes)))], axis=1)
+    rows, donors, predictions = (np.concatenate(each) for each in zip(*kept, strict=True))
+    return np.concatenate([losses, np.stack(judge.scores(play, (rows, donors, predictions)))], axis=1)

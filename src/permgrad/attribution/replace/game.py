@@ -123,8 +123,10 @@ class Game:
 
     A back end answers plays (``answers``) for blocks of rows. It has the number of ``donors``, whether they are the
     rows explained (``shared``), and how far rounding moves its outputs (``noise``). ``joint``: plays replace several
-    players, which the engine does not answer.
+    players, which the engine does not answer. ``measure``: what is collected.
     """
+
+    measure: type[Effects] = Effects
 
     def __init__(
         self, request: Request, value: Value, fixed: Sequence[Tensor] | None = None, *, joint: bool = False
@@ -152,7 +154,7 @@ class Game:
 
                 def one(play: Play, rows: slice = rows, base: Floats = base) -> None:
                     with self.back_end.mode():
-                        measure = Effects(play, self.value, base, rows.start, self.back_end.noise)
+                        measure = self.measure(play, self.value, base, rows.start, self.back_end.noise)
                         for numbers, donors, effects in self.back_end.answers(play, repeats, rows, measure):
                             for name, name_effects in zip(play.names, effects, strict=True):
                                 collect(name, numbers, donors, name_effects)

@@ -90,6 +90,8 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         row_offset = check_row_offset(settings["row_offset"], shared=rows["donors"] is rows["inputs"])
     subject, count, weight = rows["subject"], len(rows["inputs"][0]), arguments.sample_weight
     loss = resolve_loss(subject, arguments.loss)
+    if loss == "zero_one" and scope == "global" and arguments.y is not None and name != "report":
+        rows["subject"] = subject = subject.deciding()
     y, classes = read_y(subject, arguments.y, loss, rows["inputs"])
     positive = resolve_positive(subject, arguments.positive, classes)
     targets = resolve_targets(subject, arguments.target)
@@ -105,6 +107,7 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         row_offset=row_offset,
         y=y,
         classes=None if classes is y else classes,
+        labels=None if classes is None else subject.labels_in(arguments.y, classes),
         positive=positive,
         positive_by_y=arguments.positive is None and classes is not None and subject.background_classes is None,
         loss=loss,

@@ -13,7 +13,7 @@ from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.subject.row_target import RowTarget
 from permgrad.attribution.subject.subject import Subject
-from permgrad.base.arrays import Floats, Floats32, Integers
+from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.late import pd
 from permgrad.models.losses import OtherLoss
 
@@ -43,7 +43,8 @@ class Request:
     ``inputs`` are the rows explained, one tensor per input of the network, rows first. They must not be changed.
     ``donors`` is the background in the same form, or ``inputs`` itself where the rows are their own background.
     ``raw`` are the user's rows, or None where no table has an encoder. ``y`` holds class indexes, numbers in y's units,
-    or the targets that a loss takes. In the last case ``classes`` holds the class indexes, if there are any.
+    or the targets that a loss takes. In the last case ``classes`` holds the class indexes, if there are any. ``labels``
+    are the classes as the user's y holds them.
     ``shapes`` say how inputs are read as images or volumes. ``engine`` plays a loss game in parts, as ``play_losses``
     does. ``kept`` stores whatever is fitted on the background for the next rows of a longer table, and ``row_offset``
     is the number of its first row.
@@ -58,6 +59,7 @@ class Request:
     targets: tuple[int, ...]
     y: Any = None
     classes: Integers | None = None
+    labels: Array | None = None
     raw: pd.DataFrame | None = None
     shapes: tuple[ImageShape | None, ...] = ()
     output: Literal["logit", "probability"] = "logit"

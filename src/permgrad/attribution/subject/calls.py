@@ -28,6 +28,7 @@ class PredictCall:
     classes: tuple[Any, ...] | None = None
     one_hot: bool = False  # whether it returns labels: each class is then predicted with 0 or 1
     loss: Any = None  # the one that it was trained with, where that is not the usual one of its task
+    labels: Callable[[Any], Any] | None = None  # what returns the classes that the model itself decides for
     ranks: bool = False  # whether it returns scores that are on no scale of y
 
 
@@ -71,12 +72,14 @@ def _estimator(model: Any) -> PredictCall | None:
     if type(model).__name__ == "CatBoost" and labels:
         # Without a further word the class of any of CatBoost's models returns scores.
         function = partial(model.predict, prediction_type="Probability")
-        return PredictCall(function, "classification", "probabilities", labels)
+        decides = partial(model.predict, prediction_type="Class")
+        return PredictCall(function, "classification", "probabilities", labels, labels=decides)
     # skorch's regressors inherit the probabilities of its classifiers.
     if hasattr(model, "predict_proba") and not _is(model, "regressor"):
-        return PredictCall(model.predict_proba, "multilabel" if several else "classification", "probabilities", labels)
+        task = "multilabel" if several else "classification"
+        return PredictCall(model.predict_proba, task, "probabilities", labels, labels=model.predict)
     if labels or several:
-        return PredictCall(model.predict, "classification", "probabilities", labels, one_hot=True)
+        return PredictCall(model.predict, "classification", "probabilities", labels, one_hot=True, labels=model.predict)
     return _of_numbers(model)
 
 
@@ -194,7 +197,8 @@ def _autogluon(model: Any) -> PredictCall | None:
         return None
     if model.problem_type in ("regression", "quantile"):
         return PredictCall(model.predict, "regression")
-    return PredictCall(model.predict_proba, "classification", "probabilities", tuple(model.class_labels))
+    classes = tuple(model.class_labels)
+    return PredictCall(model.predict_proba, "classification", "probabilities", classes, labels=model.predict)
 
 
 def _pytorch_tabular(model: Any) -> PredictCall | None:
@@ -202,8 +206,13 @@ def _pytorch_tabular(model: Any) -> PredictCall | None:
     if not type(model).__module__.startswith("pytorch_tabular"):
         return None
     if model.config.task == "regression":
-        return PredictCall(lambda table: model.predict(table).filter(like="_prediction"), "regression")
+        return PredictCall(partial(_columns, model, "_prediction"), "regression")
     encoder = model.datamodule.label_encoder
     classes = tuple((encoder[0] if isinstance(encoder, list) else encoder).classes_)
-    function = lambda table: model.predict(table).filter(like="_probability")  # noqa: E731 — named by the field
-    return PredictCall(function, "classification", "probabilities", classes)
+    probabilities, labels = (partial(_columns, model, kind) for kind in ("_probability", "_prediction"))
+    return PredictCall(probabilities, "classification", "probabilities", classes, labels=labels)
+
+
+def _columns(model: Any, kind: str, table: Any) -> Any:
+    """Return the predictions of one kind of pytorch-tabular's model."""
+    return model.predict(table).filter(like=kind)

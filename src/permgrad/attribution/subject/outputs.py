@@ -283,6 +283,18 @@ class OutputForm:
             )
         return self._class_indexes(values) if self.task == "classification" else self._numbers(values)
 
+    def labels_in(self, y: Any, classes: Integers) -> Array:
+        """Return the classes as the model was fitted on them, else as y holds them, ``(classes,)``."""
+        if self.class_labels is not None:
+            return self.class_labels
+        values = as_target(y)
+        if values.ndim > 1 or np.array_equal(values, classes):
+            return np.arange(len(self.class_names))
+        labels = np.array(self.class_names, dtype=object)
+        known, first = np.unique(classes, return_index=True)
+        labels[known] = values[first]
+        return labels.astype(values.dtype)
+
     def _numbers(self, values: Array) -> Floats:
         wide = values.reshape(len(values), -1)
         try:
@@ -325,7 +337,7 @@ class OutputForm:
         count = len(self.class_names)
         positions = {name: index for index, name in enumerate(self.class_names if labels is None else labels.tolist())}
         places = [
-            positions.get(value, -1) if labels is not None else _position(value, positions) for value in values.tolist()
+            positions.get(value, -1) if labels is not None else position(value, positions) for value in values.tolist()
         ]
         indexes = np.array(places, dtype=np.int64)
         if (indexes >= 0).all():
@@ -361,7 +373,7 @@ class OutputForm:
         )
 
 
-def _position(label: Any, positions: Mapping[str, int]) -> int:
+def position(label: Any, positions: Mapping[str, int]) -> int:
     """Return the place of the class with this name, or −1. The values 2, 2.0 and True match the names of numbers."""
     place = positions.get(str(label), -1)
     if place < 0 and isinstance(label, (int, float)) and abs(label) < _NO_FRACTIONS and float(label).is_integer():

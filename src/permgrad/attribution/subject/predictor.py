@@ -14,11 +14,18 @@ from torch import Tensor
 from permgrad.attribution.subject.calls import PredictCall, find_call
 from permgrad.attribution.subject.design import CellDesign
 from permgrad.attribution.subject.frames import FrameForm
-from permgrad.attribution.subject.outputs import REDUCTIONS, OutputForm, as_target, is_multilabel, resolve_outputs
+from permgrad.attribution.subject.outputs import (
+    REDUCTIONS,
+    OutputForm,
+    as_target,
+    is_multilabel,
+    position,
+    resolve_outputs,
+)
 from permgrad.attribution.subject.row_independence import PREDICTOR, check_row_independence
 from permgrad.attribution.subject.subject import Subject, typical_row
 from permgrad.attribution.subject.untouched import seeded
-from permgrad.base.arrays import Floats
+from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted, error_in_words, is_out_of_memory
 
@@ -120,6 +127,29 @@ class PredictorSubject(Subject):
         sent.inputs = ()
         return sent
 
+    def deciding(self) -> PredictorSubject:
+        """Return the subject with the labels of the model's own ``predict``, if these are its classes."""
+        call, decided, several = self.call, copy(self), self.task == "multilabel"
+        if call.labels is None or call.one_hot or self.task == "regression":
+            return self
+        classes = call.classes or self.class_names
+        decided.call = replace(call, function=call.labels, classes=classes, one_hot=not several)
+        decided.kind, decided.bounded, decided.column, decided.width = "probabilities", True, None, None
+        with self.open():
+            chosen = decided.forward([self.inputs[0][:_PROBE_ROWS]]) > 0.5
+        if chosen.shape[1] != (self.count if several else len(classes)) or not (several or (chosen.sum(1) == 1).all()):
+            return self  # numbers of another kind, such as positions of classes that have other names
+        decided.width, decided.column = chosen.shape[1], None if several or self.count > 1 else 1
+        return decided
+
+    def asked(self, method: str, tensors: Sequence[Tensor]) -> Array:
+        """Return what another method of the predictor returns for rows, ``(rows, *)``."""
+        with self.open():
+            parts = [
+                getattr(self.predictor, method)(self.form.write(part)) for part in tensors[0].split(self.most_rows())
+            ]
+        return np.concatenate([np.asarray(part) for part in parts])
+
     def check_slopes(self, method: str, places: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
         """Refuse every method that needs slopes: a predictor has no gradient."""
         self.check_network(method)
@@ -169,8 +199,7 @@ class PredictorSubject(Subject):
         returned = returned.detach().cpu() if isinstance(returned, Tensor) else returned
         values = np.asarray(_of_labels(returned, rows) if isinstance(returned, list) and returned else returned)
         if self.call.one_hot and values.size == rows:
-            classes = np.asarray(self.call.classes)
-            return np.asarray(values.reshape(-1, 1) == classes, dtype=np.float64)
+            return self._one_hot(values.reshape(-1))
         if values.dtype.kind not in "fiub":
             try:
                 values = values.astype(np.float64)
@@ -193,6 +222,17 @@ class PredictorSubject(Subject):
                 code="PG032",
             )
         return np.array(wide, dtype=np.float64)
+
+    def _one_hot(self, labels: Array) -> Floats:
+        """Return 1 for the class of each label ``(rows, classes)``: as it is, else by its name."""
+        classes = np.asarray(self.call.classes)
+        found = np.asarray(labels[:, None] == classes)
+        if not found.any():
+            known, places = np.unique(labels, return_inverse=True)
+            names = {str(name): place for place, name in enumerate(classes.tolist())}
+            codes = np.array([position(label, names) for label in known.tolist()])
+            found = codes[places][:, None] == np.arange(len(classes))
+        return found.astype(np.float64)
 
     def returned(self, outputs: Tensor) -> Tensor:
         """Return what the predictor returns: both columns of two classes."""

@@ -32,11 +32,11 @@ _BATCH = 256
 _LIKE_VALUES = ("values", "std", "low", "high", "p_values")
 
 
-def outputs_of(subject: Subject, inputs: Sequence[Tensor]) -> Tensor:
+def outputs_of(subject: Subject, inputs: Sequence[Tensor], batch: int = _BATCH) -> Tensor:
     """Return the raw outputs of rows, ``(rows, K)``."""
     count = len(inputs[0])
     with torch.no_grad(), subject.open():
-        run = partial(in_batches, count, min(_BATCH, subject.most_rows()))
+        run = partial(in_batches, count, min(batch, subject.most_rows()))
         return gathered(count, lambda part: [subject.predict([tensor[part] for tensor in inputs])], run)[0]
 
 

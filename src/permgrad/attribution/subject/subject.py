@@ -74,6 +74,10 @@ class Subject(OutputForm):
         """Return how cells are encoded for conditional draws, or None if inputs are numbers already."""
         return None
 
+    def deciding(self) -> Subject:
+        """Return the subject with the classes that the model itself decides for in place of their probabilities."""
+        return self
+
     def to_send(self) -> Subject:
         """Return the subject without the rows explained, for another process."""
         return self
