@@ -92,8 +92,8 @@ class EvaluatedModel:
         truth = self.truth(rows)
         return pd.Index(self.classes).get_indexer(pd.Index(truth)) if self.classes else truth
 
-    def measure(self, guess: Floats, rows: Rows) -> dict[str, Any]:
-        """Return every metric of predictions for rows."""
+    def measure(self, guess: Floats, rows: Rows, called: Array | None = None) -> dict[str, Any]:
+        """Return every metric of predictions for rows, of the classes ``called`` (None: the most probable ones)."""
         truth = self.targets(rows)
         if self.task == "regression":
             return evaluate("regression", truth, predictions=guess)
@@ -101,9 +101,10 @@ class EvaluatedModel:
         positive = next((label for name, label in pairs if name == self.positive), None)
         options: dict[str, Any] = {"classes": self.labels, "positive": positive}
         if self.labels_only:
-            options["predictions"] = np.asarray(self.labels, dtype=object)[guess.argmax(axis=1)]
+            called = guess.argmax(axis=1)
         else:
             options["probabilities"] = guess
+        options["predictions"] = None if called is None else np.asarray(self.labels, dtype=object)[called]
         return evaluate("classification", truth, **options)
 
     def predict(self, rows: Rows) -> Predictions:

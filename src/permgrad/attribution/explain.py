@@ -83,10 +83,10 @@ def explain(
             y²). Else a name of ``losses``, ``("quantile", 0.9)``, or a callable ``(outputs, y) -> (rows,)``. The
             callable gets the model's outputs, float64 ``(rows, outputs)``, and y unchanged. With ``"cox"``, y is
             ``(rows, 2)``: time and event.
-        scoring: one or several names of scikit-learn scorers, or callables ``(estimator, X, y)``. The importance is then
-            the decrease of the score. Scorers see the model, its labels and the edited rows (of torch networks the
-            numbers of the rows, of permgrad's own estimators the rows as they are). The error is NaN, with a warning,
-            where the score is undefined without some rows (a class of one row).
+        scoring: one or several names of scikit-learn scorers, or callables ``(estimator, X, y)``. The importance is
+            then the decrease of the score. Scorers see the model, the labels of y and the edited rows (of torch
+            networks the numbers of the rows, of permgrad's own estimators the rows as they are). The error is NaN, with
+            a warning, where the score is undefined without some rows (a class of one row).
         sample_weight: weights of the rows explained, ``(rows,)``.
         confidence: confidence level of the intervals.
         n_repeats: donors per row and feature, for methods that draw them one by one.

@@ -41,8 +41,9 @@ def outputs_of(subject: Subject, inputs: Sequence[Tensor], batch: int = _BATCH) 
 
 
 def predicted(subject: Subject, inputs: Sequence[Tensor]) -> Tensor:
-    """Return the largest output of each row, ``(rows,)``."""
-    return subject.readout(outputs_of(subject, inputs), "logit").argmax(dim=1).cpu()
+    """Return the output of each row that the model decides for, ``(rows,)``."""
+    chosen = subject.deciding()
+    return chosen.readout(outputs_of(chosen, inputs), "logit").argmax(dim=1).cpu()
 
 
 def resolve_row_target(
