@@ -68,7 +68,7 @@ def test_two_models_are_compared_by_what_each_predicts():
 
 
 def test_the_predicted_output_of_a_row_is_the_models_own():
-    model, X, y = case(2)
+    model, X, _ = case(2)
     rows = X[model.predict(X) != model.classes_[model.predict_proba(X).argmax(axis=1)]].iloc[:4]
     call = {"background": X.iloc[:20], "method": "shapley", "random_state": 0, "progress": False}
     predicted = pg.explain(model, rows, row_target="predicted", **call)

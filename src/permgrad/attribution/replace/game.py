@@ -30,7 +30,7 @@ from permgrad.attribution.request import Request
 from permgrad.attribution.request.result import build, by_quantity, loss_unit, shown_outputs
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
-from permgrad.models.losses import FITS, OtherLoss, find_loss
+from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output
 
 #: Takes the effects of one player's pairs: player, rows and donors ``(b,)``, effects ``(b, quantities, V)``.
 Collector = Callable[[str, Integers, Integers, Floats], None]
@@ -74,9 +74,11 @@ def loss_scale(request: Request) -> float:
         counts = np.bincount(np.asarray(y, dtype=np.int64), weights=weights)
         return scale_of_shares(counts / counts.sum(), str(loss))
     columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-    columns = columns[:, list(request.subject.loss_columns) or slice(None)]
+    chosen = list(request.subject.loss_columns or range(columns.shape[1]))
+    columns = columns[:, chosen]
     if loss not in ("squared_error", "absolute_error"):
-        errors = np.stack([_of_constant(column, weights, loss) for column in columns.T], axis=1)
+        pairs = zip(columns.T, chosen, strict=True)
+        errors = np.stack([_of_constant(column, weights, of_output(loss, place)) for column, place in pairs], axis=1)
     elif loss == "squared_error":
         errors = (columns - np.average(columns, axis=0, weights=weights)) ** 2
     else:

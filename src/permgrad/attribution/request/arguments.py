@@ -313,6 +313,12 @@ def resolve_loss(subject: Subject, loss: Any) -> str | OtherLoss:
         name = read
     elif read.returned:
         return read
+    if isinstance(read, OtherLoss) and read.levels and len(read.levels) != subject.count:
+        raise InputError(
+            f"loss={loss!r} names {len(read.levels)} quantiles, and the model has {counted(subject.count, 'output')}",
+            hint="Pass one level for each output, in their order.",
+            code="PG036",
+        )
     if name not in FITS[subject.task]:
         raise InputError(
             f"loss={loss!r} cannot be used for {subject.task}",
@@ -328,11 +334,22 @@ def task_of_loss(loss: Any) -> str | None:
     return TELLING.get(read) if isinstance(read, str) else None if read.returned else "regression"
 
 
-def read_y(subject: Subject, y: Any, loss: str | OtherLoss, inputs: tuple[Tensor, ...]) -> tuple[Any, Integers | None]:
-    """Return y as the loss takes it, and the class of each row (None where there are no classes)."""
+def read_y(
+    subject: Subject, y: Any, loss: str | OtherLoss, inputs: tuple[Tensor, ...], picked: tuple[int, ...] = ()
+) -> tuple[Any, Integers | None]:
+    """Return y as the loss takes it, and the class of each row (None where there are no classes).
+
+    One number per row is the target of the one output ``picked``, and of all outputs that are its quantiles.
+    """
     if y is None:
         return None, None
     count = len(inputs[0])
+    one = (
+        len(picked) == 1 if isinstance(loss, str) else len(loss.levels) > 0 or (len(picked) == 1 and not loss.returned)
+    )
+    if subject.task == "regression" and subject.count > 1 and one:
+        values = as_target(y)
+        y = np.stack([values] * subject.count, axis=1) if values.ndim == 1 else y
     if loss == "cox":
         return risk_sets(outputs_of(subject, inputs), survival(subject, y, count)), None
     if not isinstance(loss, OtherLoss) or not loss.returned:

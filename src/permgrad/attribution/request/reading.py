@@ -44,6 +44,7 @@ from permgrad.base.errors import InputError, listed
 from permgrad.base.late import is_frame
 from permgrad.base.random import resolve_seed
 from permgrad.data.weights import check_weights
+from permgrad.models.losses import of_output
 
 Tensors = tuple[Tensor, ...]
 #: Options that describe a network, not the method, and the number of the first row.
@@ -92,9 +93,10 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     loss = resolve_loss(subject, arguments.loss)
     if loss == "zero_one" and scope == "global" and arguments.y is not None and name != "report":
         rows["subject"] = subject = subject.deciding()
-    y, classes = read_y(subject, arguments.y, loss, rows["inputs"])
-    positive = resolve_positive(subject, arguments.positive, classes)
     targets = resolve_targets(subject, arguments.target)
+    y, classes = read_y(subject, arguments.y, loss, rows["inputs"], targets)
+    loss = of_output(loss, targets[0]) if len(targets) == 1 < subject.count else loss
+    positive = resolve_positive(subject, arguments.positive, classes)
     if subject.task != "classification" and subject.count > 1:
         subject.loss_columns = targets
     if settings.get("row_target") is not None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_class_names
 from permgrad.base.errors import InputError, by_count, counted, shown, unknown, warn_user
-from permgrad.models.losses import FITS, OtherLoss, find_loss
+from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output
 
 Task = Literal["classification", "regression", "multilabel"]
 OutputKind = Literal["logits", "probabilities", "log_probabilities", "values"]
@@ -214,17 +214,18 @@ class OutputForm:
         """Return each row's loss in float64: the mean over columns if a regression or y has several."""
         if isinstance(loss, OtherLoss) and loss.returned:
             return loss.of(np.array(self.returned(outputs.double()).detach().cpu().numpy()), y)
-        target, function = torch.as_tensor(y, device=outputs.device), find_loss(loss)
+        target = torch.as_tensor(y, device=outputs.device)
         if self.task == "classification":
-            rows: Tensor = function(self.logits(outputs.double()), target)
+            rows: Tensor = find_loss(loss)(self.logits(outputs.double()), target)
         else:
             wide = outputs.double() * self.target_scale + self.target_mean
             wide = self.logits(outputs.double()) if self.task == "multilabel" else wide
             if self.count == 1:
-                rows = function(wide, target if loss == "cox" else target.reshape(-1))
+                rows = find_loss(loss)(wide, target if loss == "cox" else target.reshape(-1))
             else:
                 chosen = self.loss_columns or range(self.count)
-                rows = torch.stack([function(wide[:, [k]], target[:, k]) for k in chosen]).mean(dim=0)
+                columns = [find_loss(of_output(loss, k))(wide[:, [k]], target[:, k]) for k in chosen]
+                rows = torch.stack(columns).mean(dim=0)
         return rows.cpu().numpy()
 
     def divergence_rows(self, outputs: Tensor, reference: Tensor) -> Floats:
@@ -309,10 +310,13 @@ class OutputForm:
                 code="PG015",
             )
         if numbers is None:
+            hint = "Pass such numbers, or task='classification' (an estimator: fit a classifier)"
+            if self.task == "regression" and wide.shape[1] == 1 < self.count:
+                hint = "Pass such numbers, or target=0 to compare y with the first output alone"
             raise InputError(
                 f"y must have {counted(self.count, 'number')} per row, like the output, got the shape {values.shape} "
                 f"of {values.dtype}",
-                hint="Pass such numbers, or task='classification' (an estimator: fit a classifier)",
+                hint=hint,
                 code="PG015",
             )
         broken = int((~np.isfinite(numbers)).sum())
