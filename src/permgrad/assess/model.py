@@ -14,7 +14,7 @@ from permgrad.assess.predictions import COVERAGE, Predictions, before_calibratio
 from permgrad.assess.rows import Rows
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.image_rows import explain_records, information_of
+from permgrad.attribution.image_rows import explain_records
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError, keeping_warnings
 from permgrad.data.encode.encoding import TableEncoder
@@ -141,9 +141,10 @@ class EvaluatedModel:
         """Return the columns of dates as numbers."""
         raise NotImplementedError
 
-    def information(self, rows: Rows, repeats: int) -> pd.DataFrame | None:
-        """Return what the inputs tell alone, together and only together. None: one input, or too few rows."""
-        raise NotImplementedError
+    @property
+    def several_inputs(self) -> bool:
+        """Whether it is a network whose inputs can be missing one by one."""
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,8 +209,7 @@ class Network(EvaluatedModel):
         columns = [column for column in self.encoder.schema_ if column.kind == "date" and column.name in table]
         return {column.name: read_numbers(table[column.name], column, self.encoder.codes_)[0] for column in columns}
 
-    def information(self, rows: Rows, repeats: int) -> pd.DataFrame | None:
-        """Return what the images and the table tell alone, both and only together."""
-        if not self.images:
-            return None
-        return information_of(self.model, rows.inputs, rows.y, random_state=self.seed, n_repeats=repeats)
+    @property
+    def several_inputs(self) -> bool:
+        """Whether it reads images, always beside a table."""
+        return self.images > 0

@@ -16,7 +16,6 @@ from permgrad.assess.model import TOLERANCE, EvaluatedModel, Network
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Places, Rows
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.missing import missing
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments, NoMethod
 from permgrad.attribution.request.reading import build_request
@@ -100,18 +99,10 @@ class Foreign(EvaluatedModel):
         cells = {name: cells_of(table[name], str(name)) for name in texts}
         return {name: one.values for name, one in cells.items() if one.kind == "date" and one.values is not None}
 
-    def information(self, rows: Rows, repeats: int) -> pd.DataFrame | None:
-        """Return what the inputs of a network tell, if there are several and the target allows it."""
-        if len(self.request.inputs) < 2 or not isinstance(self.model, nn.Module):
-            return None
-        dropped = ("target", "groups", "sampling", "positive", "n_repeats")
-        options = {name: value for name, value in self.options.items() if name not in dropped}
-        options |= {"random_state": self.seed, "n_repeats": repeats}
-        try:
-            result = missing(self.model, rows.inputs, rows.y, **options)
-            return result.information(result.modalities[0])
-        except InputError:  # one input that can be missing, too few rows, or a target without such an information
-            return None
+    @property
+    def several_inputs(self) -> bool:
+        """Whether it is a network of several inputs."""
+        return len(self.request.inputs) > 1 and isinstance(self.model, nn.Module)
 
 
 def column_of(guess: Floats, position: int) -> Floats:
