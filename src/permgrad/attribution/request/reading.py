@@ -146,7 +146,7 @@ def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mappi
     tokenizer, replacement = settings.get("tokenizer"), settings.get("replace", "donor")
     pad = vocabulary_of(arguments.model, tokenizer)["pad"] or 0
     given, texts, added = as_tokens(arguments.inputs, tokenizer, arguments.model, pad)
-    subject = NetworkSubject(arguments.model, given, arguments.y, **outputs)
+    subject = NetworkSubject(arguments.model, given, arguments.y, **outputs, batch_size=arguments.batch_size)
     layer, segments, readings = settings.get("layer"), settings.get("segments"), subject.readings()
     if arguments.sampling == "conditional":
         check_conditional(name, subject.input_names, subject.inputs, layer)
@@ -210,6 +210,7 @@ def _read_predictor(arguments: Arguments, name: str, scope: Scope, settings: Map
     """Return the subject, its rows, background and players, as fields of a ``Request``."""
     outputs = {key: settings.get(key) for key in ("output_kind", "task", "class_names", "reduce")}
     outputs["task"] = outputs["task"] or task_of_loss(arguments.loss)
+    outputs["batch_size"] = arguments.batch_size
     subject = PredictorSubject(arguments.model, arguments.inputs, arguments.y, **outputs)
     if subject.call.ranks and arguments.y is not None and (arguments.loss, arguments.scoring) == ("auto", None):
         raise InputError(

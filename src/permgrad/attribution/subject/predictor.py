@@ -23,7 +23,7 @@ from permgrad.attribution.subject.outputs import (
     resolve_outputs,
 )
 from permgrad.attribution.subject.row_independence import PREDICTOR, check_row_independence
-from permgrad.attribution.subject.subject import Subject, typical_row
+from permgrad.attribution.subject.subject import ANY_ROWS, Subject, typical_row
 from permgrad.attribution.subject.untouched import seeded
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import check_choice
@@ -58,10 +58,11 @@ class PredictorSubject(Subject):
         task: str | None = None,
         class_names: Any = None,
         reduce: str | None = None,
+        batch_size: Any = "auto",
     ) -> None:
         if reduce is not None:
             check_choice("reduce", reduce, REDUCTIONS)
-        self.reduce = reduce
+        self.reduce, self._largest_batch = reduce, ANY_ROWS if batch_size == "auto" else int(batch_size)
         self.module = self.predictor = predictor
         self.call: PredictCall = find_call(predictor)
         self.form = FrameForm(inputs)
@@ -75,10 +76,10 @@ class PredictorSubject(Subject):
             )
         few = [self.inputs[0][:_PROBE_ROWS]]
         with self.open():
-            outputs = self.forward(few)
+            outputs = self._first_outputs(few)
             self.width = outputs.shape[1]
             # In float32, in which many predictors compute: what they round is no dependence.
-            check_row_independence(lambda rows: self.forward(rows).float(), few, outputs.float(), PREDICTOR)
+            check_row_independence(lambda rows: self._first_outputs(rows).float(), few, outputs.float(), PREDICTOR)
         vars(self).update(vars(self._form_of(outputs, y, output_kind, task, class_names)))
 
     def _form_of(self, outputs: Tensor, y: Any, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
@@ -136,7 +137,8 @@ class PredictorSubject(Subject):
         decided.call = replace(call, function=call.labels, classes=classes, one_hot=not several)
         decided.kind, decided.bounded, decided.column, decided.width = "probabilities", True, None, None
         with self.open():
-            chosen = decided.forward([self.inputs[0][:_PROBE_ROWS]]) > 0.5
+            parts = self.inputs[0][:_PROBE_ROWS].split(self.most_rows())
+            chosen = torch.cat([decided.forward([part]) for part in parts]) > 0.5
         if chosen.shape[1] != (self.count if several else len(classes)) or not (several or (chosen.sum(1) == 1).all()):
             return self  # numbers of another kind, such as positions of classes that have other names
         decided.width, decided.column = chosen.shape[1], None if several or self.count > 1 else 1
@@ -240,7 +242,11 @@ class PredictorSubject(Subject):
 
     def most_rows(self) -> int:
         """Return how many rows are predicted together."""
-        return max(1024, _CELLS // len(self.form.names))
+        return min(max(1024, _CELLS // len(self.form.names)), self._largest_batch)
+
+    def _first_outputs(self, rows: Sequence[Tensor]) -> Tensor:
+        """Return the predictions of rows, in batches no larger than those asked for."""
+        return torch.cat([self.forward([part]) for part in rows[0].split(self.most_rows())])
 
     @property
     def usual_loss(self) -> Any:

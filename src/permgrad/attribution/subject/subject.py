@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from permgrad.attribution.subject.lookups import Lookup
 
 #: Rows of a network whose activations are small.
-_ANY_ROWS = 2**20
+ANY_ROWS = 2**20
 
 
 class Subject(OutputForm):
@@ -108,7 +108,7 @@ class Subject(OutputForm):
 
     def most_rows(self) -> int:
         """Return how many rows may go through the network together, so that activations stay within bounds."""
-        return _ANY_ROWS
+        return ANY_ROWS
 
     @property
     def makes_images(self) -> bool:
