@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from permgrad.assess.sections.what_if import ChangeableRows
     from permgrad.assess.store import Store
     from permgrad.attribution.explanation import Explanation
+    from permgrad.base.dependence import Dependence
     from permgrad.evaluation.side_by_side import SideBySide
 
 #: Share of the model from which the image of a row is shown in the first tabs, else in Details.
@@ -41,6 +42,7 @@ class Assessment:
         data: the table and its split.
         metrics: what ``metrics.json`` holds.
         predictions: truth and predictions of the test rows.
+        dependence: which of them depend on each other, where that is known.
         guesses: predictions of other models for the same rows, by name.
         segments: scores of groups of rows.
         explanation: the ranking of the features. ``paper`` and ``compared`` are others by other methods, ``refits``
@@ -71,6 +73,7 @@ class Assessment:
     data: DataSection | None = None
     metrics: Mapping[str, Any] | None = None
     predictions: Predictions | None = None
+    dependence: Dependence | None = None
     guesses: Mapping[str, Any] = field(default_factory=dict)
     segments: Mapping[str, Any] | None = None
     explanation: Explanation | None = None
@@ -174,6 +177,7 @@ class Assessment:
 #: explanation in it. A new stored field is one line here.
 PLACES: dict[str, tuple[str, ...]] = {
     "metrics": ("metrics",),
+    "dependence": ("dependence",),
     "segments": ("segments",),
     "explanation": ("explanations/permgrad",),
     "paper": ("explanations/permgrad-paper",),

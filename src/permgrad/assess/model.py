@@ -120,6 +120,9 @@ class EvaluatedModel:
         dropped = _GLOBAL_ONLY if options.get("scope") == "local" else ()
         given = {name: value for name, value in self.options.items() if name not in dropped}
         options = {**given, "random_state": self.seed, **options}
+        if rows.dependence is not None and options.get("scope") != "local":
+            name, values = rows.dependence.argument
+            options[name] = values.tolist()
         if self.images:
             return explain_records(self.model, rows.inputs, y, **options)
         if self.encoder is None or options["method"] == "gradcam":

@@ -19,18 +19,23 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments, NoMethod
 from permgrad.attribution.request.reading import build_request
+from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.subject.outputs import as_target
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.base.arrays import Floats, Integers
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed, shown
 from permgrad.base.frames import as_library
 from permgrad.base.random import generator
 from permgrad.evaluation.cells import cells_of
 
+#: Arguments that say which rows depend on each other.
+_RELATED = ("row_groups", "row_time")
 #: Arguments of ``pg.explain`` that a report takes too. All further ones describe a network or predictor.
 _ARGUMENTS = (
     *("target", "groups", "background", "sampling", "loss", "confidence", "n_repeats", "batch_size"),
     *("random_state", "progress", "positive"),
+    *_RELATED,
 )
 #: Rows that replace features in attributions of single rows.
 _BACKGROUND = 200
@@ -91,6 +96,8 @@ class Foreign(EvaluatedModel):
             options["background"] = self.rows.take(np.sort(drawn)).inputs
         if subject.task != "regression":
             options["output_kind"] = self.options.get("output_kind", subject.kind)
+        if getattr(subject, "columns", ()) and subject.task == "classification":
+            options["class_names"] = self.classes  # targets tell whether a returned frame names classes
         return super().attribute(rows, tolerance=tolerance, **options)
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
@@ -129,9 +136,12 @@ class ReadModel:
             raise InputError(
                 "report needs y: a page says how good the model is", hint="Pass the targets.", code="PG005"
             )
+        self._related = {name: options.get(name) for name in _RELATED}
+        options = {name: value for name, value in options.items() if name not in _RELATED}
+        inputs, dependence = _dependence(model, inputs, y, self._related)
         facts = {"name": name or label_of(model), "options": options, "seed": seed}
         if getattr(model, "reads_images", False):
-            self.rows = _image_rows(model, inputs, y)
+            self.rows = replace(_image_rows(model, inputs, y), dependence=dependence)
             self.model: EvaluatedModel = Network.of(model, **facts)
             return
         named = {key: value for key, value in options.items() if key in _ARGUMENTS}
@@ -142,6 +152,7 @@ class ReadModel:
         table = self._table(self.request.raw, self.request.inputs)
         numbers = np.arange(len(self.request.inputs[0]))
         rows = Rows(inputs=inputs, y=y, numbers=numbers, table=table, identifiers=_labels(inputs, table))
+        rows = replace(rows, dependence=dependence)
         if self.request.subject.model is not None:
             self.rows = replace(rows, inputs=model.encode_rows(table))
             positive = self.request.positive if len(self.request.subject.class_names) == 2 else None
@@ -180,13 +191,28 @@ class ReadModel:
         """Check ``train=`` and return its rows."""
         if train is None:
             return None
-        if not isinstance(train, (tuple, list)) or len(train) != 2:
+        if not isinstance(train, (tuple, list)) or len(train) not in (2, 3):
             raise InputError(
                 f"train must be a pair of rows and targets, got {type(train).__name__}",
                 hint="Pass train=(X_train, y_train).",
                 code="PG001",
             )
-        inputs, y = train
+        rows = self._training_rows(*train[:2])
+        related = {
+            name: None if value is None else value if isinstance(value, str) else np.zeros(len(rows))
+            for name, value in self._related.items()
+        }
+        if len(train) == 3:
+            related = {name: None if value is None else train[2] for name, value in related.items()}
+        return replace(rows, dependence=_dependence(self.model.model, train[0], train[1], related)[1])
+
+    def _training_rows(self, inputs: Any, y: Any) -> Rows:
+        inputs, _ = _dependence(
+            self.model.model,
+            inputs,
+            y,
+            {name: value for name, value in self._related.items() if isinstance(value, str)},
+        )
         if self.model.images:
             return _image_rows(self.model.model, inputs, y)
         subject = self.request.subject
@@ -227,6 +253,20 @@ class ReadModel:
             for name, tensor in zip(self.request.subject.input_names, self.request.inputs, strict=False)
         ]
         return pd.DataFrame(lines, columns=["name", "size", "type"])
+
+
+def _dependence(model: Any, inputs: Any, y: Any, related: Mapping[str, Any]) -> tuple[Any, Dependence | None]:
+    """Return inputs without a column that ``related`` names for a model that does not need it, and what it says."""
+    if all(value is None for value in related.values()):
+        return inputs, None
+    arguments = with_columns(Arguments(model, inputs, y, **related))
+    units = read_units(arguments, len(y))
+    assert units is not None
+    (argument, value) = next((name, value) for name, value in related.items() if value is not None)
+    name = value if isinstance(value, str) else str(getattr(value, "name", None) or argument)
+    if units.timed:
+        return arguments.inputs, Dependence(time=units.codes.astype(np.float64), name=name)
+    return arguments.inputs, Dependence(groups=units.codes, name=name)
 
 
 def _image_rows(model: Any, records: Any, y: Any) -> Rows:

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.base.dependence import Dependence
+
 Places = npt.NDArray[np.int64]
 
 
@@ -25,6 +27,7 @@ class Rows:
         table: the raw values of their features ``(rows, columns)``, or None where the inputs are no table.
         identifiers: columns that name the rows, or None.
         truth: names of classes, or numbers ``(rows,)``, where ``y`` has another form.
+        dependence: which rows depend on each other, where that is known.
         cut: how some of the inputs are taken, where they are of no usual kind.
 
     Examples:
@@ -40,6 +43,7 @@ class Rows:
     table: pd.DataFrame | None = None
     identifiers: pd.DataFrame | None = None
     truth: npt.NDArray[Any] | None = None
+    dependence: Dependence | None = None
     cut: Callable[[Places], Any] | None = None
 
     def __len__(self) -> int:
@@ -67,6 +71,7 @@ class Rows:
             table=None if self.table is None else self.table.iloc[places],
             identifiers=None if self.identifiers is None else self.identifiers.iloc[places],
             truth=None if self.truth is None else self.truth[places],
+            dependence=None if self.dependence is None else self.dependence.take(places),
             cut=None if cut is None else lambda further: cut(places[further]),
         )
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.attribution.explanation import Explanation
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, plain, write_json_atomic
 from permgrad.base.stored import parse_json, read_npz, write_npz
@@ -23,7 +24,7 @@ Kind = TypeVar("Kind", bound=type)
 Arrays = dict[str, npt.NDArray[Any]]
 #: The key that marks what is not plain JSON. Other keys that start with it have it twice.
 _MARK = "\0"
-_KINDS: dict[str, type] = {}
+_KINDS: dict[str, type] = {"Dependence": Dependence}
 
 
 def storable(kind: Kind) -> Kind:

@@ -40,6 +40,8 @@ def explain(
     loss: str | tuple[str, float] | Callable[[Any, Any], Any] = "auto",
     scoring: Any = None,
     sample_weight: npt.ArrayLike | None = None,
+    row_groups: Any = None,
+    row_time: Any = None,
     confidence: float = 0.95,
     n_repeats: int = 10,
     batch_size: int | Literal["auto"] = "auto",
@@ -87,7 +89,14 @@ def explain(
             then the decrease of the score. Scorers see the model, the labels of y and the edited rows (of torch
             networks the numbers of the rows, of permgrad's own estimators the rows as they are). The error is NaN, with
             a warning, where the score is undefined without some rows (a class of one row).
-        sample_weight: weights of the rows explained, ``(rows,)``.
+        sample_weight: weights of the rows explained, ``(rows,)``. They also weigh the donors, where these are the rows
+            explained.
+        row_groups: rows that depend on each other, such as those of one patient: a label per row ``(rows,)``, or the
+            name of a column, which the model need not use. Standard errors then count groups instead of rows, and
+            donors come from other groups. Below four groups there are no intervals.
+        row_time: the time of each row, ``(rows,)`` numbers or dates, or the name of a column. Neighbours in time may
+            then depend on each other: standard errors follow from how long effects are related to themselves, and
+            donors are at least a tenth of the times away.
         confidence: confidence level of the intervals.
         n_repeats: donors per row and feature, for methods that draw them one by one.
         batch_size: rows per forward. ``"auto"`` fits the cache, and is halved when memory runs out.
@@ -151,7 +160,7 @@ def explain(
         known = ("model", "inputs", "y", "options")
         further = {name: value for name, value in vars(arguments).items() if name not in known}
         return explain_stream(model, inputs, y, **arguments.options, **further)
-    tell_of_other_order(inputs, y=y, sample_weight=sample_weight)
+    tell_of_other_order(inputs, y=y, sample_weight=sample_weight, row_groups=row_groups, row_time=row_time)
     engine = arguments.options.pop("engine", "local")
     with sparing(), full_float32():
         if not isinstance(engine, str) or engine != "local":

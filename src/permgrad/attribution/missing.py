@@ -20,7 +20,8 @@ from permgrad.attribution.replace.scoring import Judge, resolve_scorers
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments, NoMethod
 from permgrad.attribution.request.reading import build_request
-from permgrad.attribution.request.result import loss_unit
+from permgrad.attribution.request.result import independent_facts, loss_unit
+from permgrad.attribution.request.unsaid import tell_of_dependence
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_names
 from permgrad.base.errors import InputError, listed, warn_user
@@ -149,6 +150,8 @@ def missing(
     background: Any = None,
     loss: Any = "auto",
     sample_weight: npt.ArrayLike | None = None,
+    row_groups: Any = None,
+    row_time: Any = None,
     confidence: float = 0.95,
     n_repeats: int = 10,
     batch_size: int | Literal["auto"] = "auto",
@@ -174,6 +177,8 @@ def missing(
         background: rows that donors are drawn from, in the form of ``inputs``. Default as for ``pg.explain``.
         loss: loss computed for each row. ``"auto"`` is the model's own.
         sample_weight: weights of the rows, ``(rows,)``.
+        row_groups: which rows depend on each other, as for ``pg.explain``.
+        row_time: the time of each row, as for ``pg.explain``.
         confidence: confidence level of the intervals.
         n_repeats: donors per row.
         batch_size: rows per forward. ``"auto"`` fits the cache.
@@ -205,10 +210,11 @@ def missing(
     scorers = None if scoring is None else resolve_scorers(scoring)
     arguments = Arguments(
         model, inputs, y, level="feature" if groups else "modality", groups=groups, background=background, loss=loss,
-        sample_weight=sample_weight, confidence=confidence, n_repeats=n_repeats, batch_size=batch_size,
+        sample_weight=sample_weight, row_groups=row_groups, row_time=row_time,
+        confidence=confidence, n_repeats=n_repeats, batch_size=batch_size,
         random_state=random_state, progress=progress, options=options,
     )  # fmt: skip
-    tell_of_other_order(inputs, y=y, sample_weight=sample_weight)
+    tell_of_other_order(inputs, y=y, sample_weight=sample_weight, row_groups=row_groups, row_time=row_time)
     with sparing(), full_float32():
         request = build_request(arguments, NoMethod(), "missing")
         always = [name for name in held if name in request.space.groups or name in request.space.modality]
@@ -261,16 +267,18 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
     game = Game(request, value, joint=True)
     game.measure = Values
     outputs = game.back_end.outputs()
+    tell_of_dependence(request, outputs)
     base = value(outputs, slice(0, count), outputs)
     judge = None if scorers is None else Judge(request, scorers, game, base[:, 1:])
     pairs = count * request.n_repeats * base.shape[1]
     size = len(absent) if judge is None else max(1, _KEPT // pairs)
-    # Mean, standard error and effective number of rows of the model itself, ``(3, measures, 1)``, then of subsets.
-    parts = [np.array(mean_over_rows(base[:, 0], request.sample_weight), dtype=np.float64)[:, None, None]]
+    # Mean, standard error and effective number of rows of the model itself, ``(4, measures, 1)``, then of subsets.
+    own = mean_over_rows(base[:, 0], request.sample_weight, request.units)
+    parts = [np.array([*own[:2], *own[2]], dtype=np.float64)[:, None, None]]
     if judge is not None:
         play = Play("modalities", ("subsets",), np.arange(modalities), absent[:1, :, None], np.eye(1)[None])
         unchanged = judge.scores(play, (np.arange(count), np.full(count, NO_DONOR), base[:, None, 1:]))
-        parts = [np.concatenate([*parts, np.stack(unchanged)], axis=1)]
+        parts = [np.concatenate([*parts, _stacked(unchanged)], axis=1)]
     work = -(-(len(absent) - 1) // size)
     with Progress(count * request.n_repeats * work, "missing", request.progress) as progress:
         parts += [
@@ -278,10 +286,10 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
         ]
     if judge is not None:
         judge.tell_of_undefined()
-    estimates = np.concatenate(parts, axis=2)  # (mean | std | size, measures, subsets)
+    estimates = np.concatenate(parts, axis=2)  # (mean | std | size of both ends, measures, subsets)
     measures = {
-        name: np.stack([mean, std, *interval(mean, std, effective, request.confidence)[:2]])
-        for name, (mean, std, effective) in zip(("loss", *(scorers or ())), estimates.swapaxes(0, 1), strict=True)
+        name: np.stack([mean, std, *interval(mean, std, np.stack(sizes), request.confidence)[:2]])
+        for name, (mean, std, *sizes) in zip(("loss", *(scorers or ())), estimates.swapaxes(0, 1), strict=True)
     }
     facts = request.subject.facts
     about = {
@@ -292,6 +300,7 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
         "n_repeats": request.n_repeats,
         "confidence": request.confidence,
         "rows": count,
+        **independent_facts(request.units),
         "background": {"kind": request.background_kind, "rows": len(request.donors[0])},
         "task": request.subject.task,
         **facts,
@@ -302,10 +311,10 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
 
 
 def _some_subsets(game: Game, judge: Judge | None, absent: Booleans, progress: Progress) -> Floats:
-    """Return mean, standard error and effective number of rows of some subsets, ``(3, measures, subsets)``."""
+    """Return mean, standard error and effective number of rows of some subsets, ``(4, measures, subsets)``."""
     request, subsets = game.request, len(absent)
     play = Play("modalities", ("subsets",), np.arange(absent.shape[1]), absent[..., None], np.eye(subsets)[None])
-    moments = PairMoments(request.count, game.back_end.donors, game.back_end.shared, 1, subsets)
+    moments = PairMoments(request.count, game.back_end.donors, game.back_end.shared, 1, subsets, request.units)
     kept: list[tuple[Integers, Integers, Floats]] = []
 
     def collect(_name: str, rows: Integers, donors: Integers, effects: Floats) -> None:
@@ -316,8 +325,13 @@ def _some_subsets(game: Game, judge: Judge | None, absent: Booleans, progress: P
             kept.append((rows, donors, effects[:, :, 1:]))
 
     game.play([play], range(request.n_repeats), collect, progress)
-    losses = np.stack(moments.estimate())[:, None]
+    losses = _stacked(moments.estimate())[:, None]
     if judge is None:
         return losses
     rows, donors, predictions = (np.concatenate(each) for each in zip(*kept, strict=True))
-    return np.concatenate([losses, np.stack(judge.scores(play, (rows, donors, predictions)))], axis=1)
+    return np.concatenate([losses, _stacked(judge.scores(play, (rows, donors, predictions)))], axis=1)
+
+
+def _stacked(estimate: tuple[Floats, Floats, Floats]) -> Floats:
+    """Return mean, standard error and the effective number of rows of both ends, ``(4, *)``."""
+    return np.stack([*estimate[:2], *estimate[2]])

@@ -49,11 +49,15 @@ _ROWS, _SCORES = "rows", "row_scores"
 # ---- the rows of each refit ------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class RefitDesign:
-    """The rows that each refit is trained on, of ``rows`` in all: ``folds`` first, then halves."""
+    """The rows that each refit is trained on, of ``rows`` in all: ``folds`` first, then halves.
+
+    ``groups``: the group of each row ``(rows,)``, where rows of one group depend on each other.
+    """
 
     trained: tuple[Integers, ...]
     folds: int
     rows: int
+    groups: Integers | None = None
 
     @property
     def weights(self) -> Floats:
@@ -82,7 +86,8 @@ def draw_design(rows: int, refits: int, seed: int, classes: Array | None, groups
         side, half = generator(seed, "sides", number).integers(0, 2, -(-count // 2)), np.zeros(count, dtype=bool)
         half[shuffled("half", number)] = np.arange(count) % 2 == np.repeat(side, 2)[:count]
         parts.append(half)
-    return RefitDesign(tuple(np.flatnonzero(part[unit]) for part in parts), folds, rows)
+    trained = tuple(np.flatnonzero(part[unit]) for part in parts)
+    return RefitDesign(trained, folds, rows, None if groups is None else unit)
 
 
 # ---- one refit -------------------------------------------------------------------------------------------------------
@@ -109,7 +114,7 @@ def explain_refit(request: Request, chosen: Any, rows: Integers) -> Explanation:
 # ---- all refits ------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Effects:
-    """Effects of rows ``r (features, rows)``, centred, and of fits ``t (refits, features)``.
+    """Effects of rows, or groups of them, ``r (features, rows)``, centred, and of fits ``t (refits, features)``.
 
     ``shares``: the mean of r over the rows that each fit is trained on, ``(refits, features)``.
     """
@@ -138,7 +143,13 @@ def _divided(fits: Sequence[Explanation], design: RefitDesign, output: int) -> _
     of_rows = (sums - of_fits.T @ seen) / count
     of_rows -= of_rows.mean(axis=1, keepdims=True)
     trained = np.stack([np.isin(measured, rows) for rows in design.trained]).astype(np.float64)
-    return _Effects(of_rows, of_fits, trained @ of_rows.T / trained.sum(axis=1, keepdims=True))
+    shares = trained @ of_rows.T / trained.sum(axis=1, keepdims=True)
+    if design.groups is not None:
+        # Sums within groups take the place of rows, in the unit of a mean over groups.
+        member = np.unique(design.groups[measured], return_inverse=True)[1]
+        sums = np.stack([np.bincount(member, row) for row in of_rows])
+        of_rows = sums * (sums.shape[1] / len(measured))
+    return _Effects(of_rows, of_fits, shares)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 Undo = Callable[[], None]
@@ -49,13 +49,14 @@ def together(changes: Mapping[Hashable, Change]) -> Iterator[None]:
                 held.append(name)
         yield
     finally:
-        with _asking:
-            for name in reversed(held):
+        # One that fails keeps none of the others from being put back, last first.
+        with _asking, ExitStack() as undone:
+            for name in held:
                 undo, holders = _states[name]
                 holders.remove(me)
                 if not holders:
                     del _states[name]
-                    undo()
+                    undone.callback(undo)
 
 
 #: Whether this process was forked from one that may have computed with several threads, for which OpenMP waits. A

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.arrays import Floats, Integers
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, warn_user
 from permgrad.base.random import generator
 from permgrad.data.read.cells import Distinct, as_frame, is_native_number, text_numbers
@@ -49,7 +50,7 @@ def split_rows(
         problem = f"Splitting a table in three needs at least 3 rows, got {n}"
         raise InputError(problem, hint="Add rows, or pass test and validation files.", code="PG013")
     if time is not None and groups is None:
-        return _by_time(n, _moments(time, n), fractions)
+        return _by_time(n, moments(time, n), fractions)
     labels = groups if groups is not None else y if task == "classification" else None
     if labels is None:
         return _at_random(n, None, seed, fractions)
@@ -105,8 +106,17 @@ def _by_group(n: int, codes: Rows, seed: int, shares: tuple[float, ...]) -> Spli
     return Split(train, validation, test, "grouped")
 
 
+def dependence_of(table: pd.DataFrame, group: str | None, time: str | None) -> Dependence | None:
+    """Return which rows depend on each other, by a column of groups, else of times. None: the table has neither."""
+    if group in table.columns:
+        codes = pd.factorize(table[group].to_numpy(), use_na_sentinel=False)[0]
+        return Dependence(codes.astype(np.int64), name=str(group)) if len(table) else None
+    return Dependence(time=moments(table[time], len(table)), name=str(time)) if time in table.columns else None
+
+
 # ---- by time --------------------------------------------------------------------------------------------------------
-def _moments(time: Any, n: int) -> Floats:
+def moments(time: Any, n: int) -> Floats:
+    """Return times ``(n,)``, numbers or dates, as numbers. Refuse others, and missing ones."""
     series = pd.Series(time).reset_index(drop=True)
     if is_moment(series):
         moments = series_seconds(series)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.arrays import Array, Floats, Integers
+from permgrad.base.dependence import Dependence
 from permgrad.base.significance import NORMAL_95
 
 #: Largest number of bins, and the fewest rows and least sum of p (1 − p) that a bin should have.
@@ -28,7 +29,8 @@ class Reliability:
     """Predicted probability and observed share of the positive class in each bin, ``(bins,)``, rising.
 
     ``low`` and ``high`` are the 95 % interval of ``observed`` (Wilson 1927). ``error`` is the expected calibration
-    error, and ``chance`` its mean for a perfectly calibrated model on the same number of rows.
+    error, and ``chance`` its mean for a perfectly calibrated model on the same number of rows. Rows that depend on each
+    other widen errors by ``widening``.
     """
 
     predicted: Floats
@@ -38,9 +40,12 @@ class Reliability:
     rows: Integers
     error: float
     chance: float
+    widening: float = 1.0
 
 
-def reliability(positive: npt.ArrayLike, probability: npt.ArrayLike) -> Reliability:
+def reliability(
+    positive: npt.ArrayLike, probability: npt.ArrayLike, dependence: Dependence | None = None
+) -> Reliability:
     """Compare probabilities ``(rows,)`` with whether each row is positive. Undefined probabilities are left out.
 
     There are ten bins, or fewer if rows are few or nearly certain. Equal probabilities always share a bin.
@@ -61,13 +66,17 @@ def reliability(positive: npt.ArrayLike, probability: npt.ArrayLike) -> Reliabil
     rows = np.bincount(member)
     predicted = np.bincount(member, weights=scores) / rows
     observed = np.bincount(member, weights=truth) / rows
-    low, high = wilson(observed, rows)
+    wider = 1.0
+    if dependence is not None:
+        among = dependence.take(np.flatnonzero(defined))
+        wider = among.widening(np.ones(len(scores)), among.correlation(truth - scores))
+    low, high = wilson(observed, rows / wider**2)
     noise = np.bincount(member, weights=doubt)
     share = rows / len(scores)
     # |mean of independent draws − its expectation| is about √(2/π) standard deviations on average.
-    chance = float(np.sum(share * np.sqrt(2 / math.pi * np.maximum(noise, 0)) / rows))
+    chance = float(np.sum(share * np.sqrt(2 / math.pi * np.maximum(noise, 0)) / rows)) * wider
     error = float(np.sum(share * np.abs(observed - predicted)))
-    return Reliability(predicted, observed, low, high, rows.astype(np.int64), error, chance)
+    return Reliability(predicted, observed, low, high, rows.astype(np.int64), error, chance, wider)
 
 
 def wilson(share: npt.ArrayLike, rows: npt.ArrayLike) -> tuple[Floats, Floats]:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.arrays import Floats, Integers
+from permgrad.base.dependence import Dependence
 from permgrad.base.significance import NORMAL_95
 from permgrad.evaluation.calibration import wilson
 from permgrad.evaluation.distributions import bar_edges
@@ -36,6 +37,7 @@ class Sample:
     ``raw``: the rows as the model reads them. ``table``: the same, with declared codes missing. ``outcome`` and
     ``predicted`` ``(rows, outputs)``: for each class whether a row has it, and its probability, or the target.
     ``numbers``: columns of dates as numbers. ``outputs``: positions of the outputs in predictions (``...``: all).
+    ``dependence``: which rows depend on each other.
     """
 
     raw: pd.DataFrame
@@ -44,6 +46,7 @@ class Sample:
     predicted: Floats
     numbers: Mapping[str, Floats]
     outputs: Sequence[int] | EllipsisType = ...
+    dependence: Dependence | None = None
 
 
 def feature_cards(
@@ -67,7 +70,9 @@ def feature_cards(
         if levels is not None and dates is not None:
             levels = levels[0], _dated(column, dates, levels)
         card["values"] = distribution(column, dates)
-        card["outcome"] = [] if levels is None else outcome_table(levels, sample.outcome, sample.predicted)
+        card["outcome"] = (
+            [] if levels is None else outcome_table(levels, sample.outcome, sample.predicted, sample.dependence)
+        )
         donors, axis = points_of(column, dates)
         if len(donors) < 2 or not len(rows):
             continue
@@ -141,19 +146,23 @@ def distribution(column: pd.Series[Any], dates: Floats | None = None) -> dict[st
     return {"levels": levels[shown].tolist(), "counts": counts[shown].tolist(), "missing": missing}
 
 
-def outcome_table(levels: Levels, outcome: Floats, predicted: Floats) -> list[dict[str, Any]]:
+def outcome_table(
+    levels: Levels, outcome: Floats, predicted: Floats, dependence: Dependence | None = None
+) -> list[dict[str, Any]]:
     """Return for each level ``level, rows, outcome, low, high, predicted``: lists with one number for each output.
 
     Intervals at 95 % are those of Wilson (1927) for shares, and of the normal distribution for a mean of numbers.
     """
     codes, names = levels
     table = []
+    related = 0.0 if dependence is None else dependence.correlation(outcome)
     shares = bool(np.isin(outcome, (0.0, 1.0)).all())
     for code, name in enumerate(names):
         rows = outcome[codes == code]
         if not len(rows):
             continue
-        low, high = wilson(rows.mean(axis=0), len(rows)) if shares else _mean_interval(rows)
+        wider = 1.0 if dependence is None else dependence.widening((codes == code).astype(np.float64), related)
+        low, high = wilson(rows.mean(axis=0), len(rows) / wider**2) if shares else _mean_interval(rows, wider)
         columns = {"outcome": rows.mean(axis=0), "low": low, "high": high}
         columns["predicted"] = predicted[codes == code].mean(axis=0)
         entry = {key: [float(value) if np.isfinite(value) else None for value in each] for key, each in columns.items()}
@@ -161,11 +170,11 @@ def outcome_table(levels: Levels, outcome: Floats, predicted: Floats) -> list[di
     return table
 
 
-def _mean_interval(rows: Floats) -> tuple[Floats, Floats]:
+def _mean_interval(rows: Floats, wider: float) -> tuple[Floats, Floats]:
     """Return the 95 % interval of the mean over rows, NaN of a single row."""
     if len(rows) < 2:
         return np.full(rows.shape[1], np.nan), np.full(rows.shape[1], np.nan)
-    half = NORMAL_95 * rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
+    half = wider * NORMAL_95 * rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
     return rows.mean(axis=0) - half, rows.mean(axis=0) + half
 
 

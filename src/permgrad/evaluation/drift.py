@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from permgrad.base.arrays import Array
+from permgrad.base.arrays import Array, Floats
+from permgrad.base.dependence import FEWEST_GROUPS, Dependence
 from permgrad.base.significance import LEVEL, holm
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.cells import ColumnCells, cells_of
@@ -37,6 +38,7 @@ def compare_parts(
     *,
     targets: tuple[str, Array, Array] | None = None,
     na_codes: Sequence[str | int | float] = (),
+    dependence: Dependence | None = None,
 ) -> dict[str, Any]:
     """Compare each column of the training rows with that of the test rows. Tables of many cells are sampled evenly.
 
@@ -45,6 +47,8 @@ def compare_parts(
         test: The test rows, with the same columns.
         targets: The target's name, and its values in both parts, to compare it like a column.
         na_codes: Codes of missing cells.
+        dependence: Which rows depend on each other, of both parts in this order. There is then no clear difference
+            without five independent rows on each side.
 
     Returns:
         What ``columns.json`` holds: the numbers of training and test ``rows`` compared, ``columns``, what
@@ -75,9 +79,12 @@ def compare_parts(
         both = pd.concat([both, pd.Series(chosen_values, name=name)], axis="columns")
     rows = [len(chosen) for chosen in places]
     cells = [(str(name), cells_of(both.iloc[:, at], str(name))) for at, name in enumerate(both.columns)]
+    if dependence is not None:
+        dependence = dependence.take(np.concatenate([places[0], len(train) + places[1]]))
     drift: list[dict[str, Any]] = []
     for name, column in cells if min(rows) >= FEWEST_ROWS else ():
-        difference = _of_numbers(column, rows[0]) if column.names is None else _of_levels(column, rows[0])
+        of_kind = _of_numbers if column.names is None else _of_levels
+        difference = of_kind(column, rows[0], dependence)
         if difference is not None:
             drift.append({"column": name, "kind": column.kind if column.names is None else "levels", **difference})
     sampled = rows != [len(train), len(test)]
@@ -91,7 +98,7 @@ def compare_parts(
     }
 
 
-def _of_numbers(cells: ColumnCells, count: int) -> dict[str, Any] | None:
+def _of_numbers(cells: ColumnCells, count: int, dependence: Dependence | None) -> dict[str, Any] | None:
     """Compare the distributions of the first ``count`` numbers and of the others where they are farthest apart."""
     codes, levels = cells.codes, cells.numbers
     missing = bool((codes < 0).any())
@@ -103,8 +110,14 @@ def _of_numbers(cells: ColumnCells, count: int) -> dict[str, Any] | None:
     below = [np.cumsum(side) / side.sum() for side in sides]
     gap = below[1] - below[0]
     at = int(np.argmax(np.abs(gap)))
-    root = math.sqrt(count * (len(codes) - count) / len(codes))
+    sizes = np.array([count, len(codes) - count], dtype=np.float64)
+    if dependence is not None:
+        ranks = np.cumsum(np.bincount(places)) - np.bincount(places) / 2
+        sizes /= _design(dependence, ranks[places][:, None], count)
+    root = math.sqrt(sizes.prod() / sizes.sum())
     p_value = float(special.kolmogorov((root + 0.12 + 0.11 / root) * abs(gap[at])))
+    if min(sizes) < FEWEST_GROUPS and dependence is not None:
+        p_value = 1.0
     train, test = (float(side[at]) for side in below)
     if gap[at] < 0:
         train, test = 1 - train, 1 - test
@@ -117,7 +130,7 @@ def _of_numbers(cells: ColumnCells, count: int) -> dict[str, Any] | None:
     return {"p_value": p_value, "train": train, "test": test, "side": side, "value": value, "levels": ()}
 
 
-def _of_levels(cells: ColumnCells, count: int) -> dict[str, Any] | None:
+def _of_levels(cells: ColumnCells, count: int, dependence: Dependence | None) -> dict[str, Any] | None:
     """Compare the shares of levels in the first ``count`` rows and in the others. Missing cells are a level."""
     names, codes = cells.names or [], cells.codes
     if (codes < 0).any():
@@ -131,7 +144,16 @@ def _of_levels(cells: ColumnCells, count: int) -> dict[str, Any] | None:
     if pooled.shape[1] < 2:
         return None
     expected = total[:, None] * pooled.sum(axis=0) / total.sum()
-    p_value = float(special.chdtrc(pooled.shape[1] - 1, float(((pooled - expected) ** 2 / expected).sum())))
+    size, freedom = float(((pooled - expected) ** 2 / expected).sum()), pooled.shape[1] - 1
+    p_value = float(special.chdtrc(freedom, size))
+    if dependence is not None:
+        # Rao & Scott (1981): divided by the design effect, of the rarer levels together as one.
+        place = np.where(often, np.cumsum(often) - 1, often.sum())[codes]
+        effects = _design(dependence, np.eye(int(often.sum()) + 1)[place], count)
+        fewest = float((total / effects).min())
+        size *= float((total / effects).prod() / (total / effects).sum() / (total.prod() / total.sum()))
+        p_value = float(special.fdtrc(freedom, freedom * max(fewest - 1, 1), size / freedom))
+        p_value = 1.0 if fewest < FEWEST_GROUPS else p_value
     # Rare levels are one, because by chance each of them is more frequent on one side.
     shares = pooled / total[:, None]
     labels = [name for name, is_often in zip(names, often, strict=True) if is_often]
@@ -141,3 +163,11 @@ def _of_levels(cells: ColumnCells, count: int) -> dict[str, Any] | None:
     texts = tuple(labels[place] if place < len(labels) else "rare levels" for place in more.tolist())
     train, test = shares[:, more].sum(axis=1).tolist()
     return {"p_value": p_value, "train": train, "test": test, "side": "among", "value": None, "levels": texts}
+
+
+def _design(dependence: Dependence, values: Floats, count: int) -> Floats:
+    """Return the design effects of both sides, from how values ``(rows, *)`` are related within a side."""
+    sides = np.arange(len(values)) < count
+    centred = values - np.where(sides[:, None], values[sides].mean(axis=0), values[~sides].mean(axis=0))
+    related = dependence.correlation(centred, means=2)
+    return np.array([dependence.design(side.astype(np.float64), related)[0] for side in (sides, ~sides)])

@@ -16,6 +16,7 @@ import pandas as pd
 from scipy import special
 
 from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.base.dependence import Dependence
 from permgrad.base.significance import LEVEL, NORMAL_95, holm, t_quantile, t_two_sided
 from permgrad.data.read.dates import date_text
 from permgrad.data.read.table import blank_codes
@@ -42,6 +43,7 @@ def find_segments(
     positive: int = 1,
     na_codes: Sequence[str | int | float] = (),
     covered: Booleans | None = None,
+    dependence: Dependence | None = None,
 ) -> dict[str, Any]:
     """Score the model on groups of rows by every feature: frequent levels, and quartiles of numbers and dates.
 
@@ -51,6 +53,8 @@ def find_segments(
         positive: The position of the positive one of two classes.
         na_codes: Codes of missing cells.
         covered: Whether each row's truth is inside its interval or set.
+        dependence: Which rows depend on each other. Intervals and p-values then allow for it, and a group with fewer
+            than five independent rows is not tested.
 
     Returns:
         ``score`` (``"accuracy"`` or ``"mae"``), its value ``overall``, ``rows`` scored of ``all_rows``, ``tests``: the
@@ -80,6 +84,7 @@ def find_segments(
     columns, classes = _counted(predicted.take(places), positive)
     if covered is not None:
         columns["covered"] = covered[places].astype(np.float64)
+    dependence = None if dependence is None else dependence.take(places)
     features: list[dict[str, Any]] = []
     first: dict[bytes, tuple[str, dict[str, Any]]] = {}
     copies: list[tuple[dict[str, Any], dict[str, Any]]] = []
@@ -87,7 +92,7 @@ def find_segments(
         name, levels = str(column), _groups(table.iloc[:, at], str(column))
         if levels is None:
             continue
-        groups = _scores(columns, classes, *levels)
+        groups = _scores(columns, classes, *levels, dependence)
         features.append({"feature": name, "groups": groups})
         for code, group in zip(np.unique(levels[0]), groups, strict=True):
             feature, same = first.setdefault(np.packbits(levels[0] == code).tobytes(), (name, group))
@@ -186,7 +191,11 @@ def _counted(predicted: Predicted, positive: int) -> tuple[dict[str, Floats], In
 
 
 def _scores(
-    columns: Mapping[str, Floats], classes: Integers | None, codes: Integers, names: Sequence[str]
+    columns: Mapping[str, Floats],
+    classes: Integers | None,
+    codes: Integers,
+    names: Sequence[str],
+    dependence: Dependence | None,
 ) -> list[dict[str, Any]]:
     """Return the facts of each group with rows."""
     counts = np.bincount(codes, minlength=len(names))
@@ -221,7 +230,7 @@ def _scores(
     if "covered" in sums:
         facts["covered"] = sums["covered"] / sizes
         facts["covered_low"], facts["covered_high"] = wilson(facts["covered"], sizes)
-    return [
+    groups = [
         {
             "group": names[place],
             "rows": int(counts[place]),
@@ -232,6 +241,27 @@ def _scores(
         }
         for at, place in enumerate(used.tolist())
     ]
+    if dependence is not None:
+        related = {key: dependence.correlation(columns[key]) for key in ("score", "covered") if key in columns}
+        for place, group in zip(used, groups, strict=True):
+            _allow_for(dependence, related, codes == place, group)
+    return groups
+
+
+def _allow_for(dependence: Dependence, related: Mapping[str, float], member: Booleans, group: dict[str, Any]) -> None:
+    """Widen the intervals and correct the p-value of a group with the rows ``member``."""
+    inside, outside = member.astype(np.float64), (~member).astype(np.float64)
+    for value, low, high in (("score", "low", "high"), ("covered", "covered_low", "covered_high")):
+        if group.get(low) is not None:
+            wider = dependence.widening(inside, related[value])
+            most = math.inf if value == "score" and "commonest" not in group else 1.0
+            group[low] = max(group[value] - wider * (group[value] - group[low]), 0.0)
+            group[high] = min(group[value] + wider * (group[high] - group[value]), most)
+    if group["p_value"] is not None and dependence.testable(member, related["score"]):
+        contrast = inside / inside.sum() - outside / outside.sum()
+        group["p_value"] = dependence.corrected(group["p_value"], contrast, related["score"])
+    else:
+        group["p_value"] = None
 
 
 def _mean_test(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.arrays import Array, Floats
+from permgrad.base.dependence import Dependence
 from permgrad.base.significance import adjusted
 from permgrad.evaluation.metrics import Metric, Task, evaluate, primary_metric
 from permgrad.evaluation.skill import Predicted, every_pair
@@ -95,6 +96,7 @@ def side_by_side(
     reference: str | None = None,
     seed: int,
     called: Mapping[str, Array] | None = None,
+    dependence: Dependence | None = None,
     **facts: Any,
 ) -> SideBySide:
     """Measure several models on the same rows and compare every two.
@@ -108,6 +110,7 @@ def side_by_side(
         reference: the model that the others are compared with. None: the best one.
         seed: seed of the drawn rows.
         called: positions of the classes that models decide for, where these are not the most probable ones.
+        dependence: which rows depend on each other.
         **facts: further fields of the result: ``seconds``, ``shown``, ``explanations``.
 
     Examples:
@@ -134,7 +137,7 @@ def side_by_side(
     order = sorted(measured, key=lambda name: undefined if (v := measured[name][metric.name]) is None else sign * v)
     models = [Predicted(codes, np.asarray(guesses[name], dtype=np.float64), (called or {}).get(name)) for name in order]
     lines = []
-    for (one, other), paired in every_pair(metric.name, models, seed=seed).items():
+    for (one, other), paired in every_pair(metric.name, models, seed=seed, dependence=dependence).items():
         numbers = [np.nan] * 4
         if paired is not None:
             numbers = [paired[name] for name in ("difference", "ci_low", "ci_high", "p_value")]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from permgrad.base.arrays import Array, Floats, Integers
+from permgrad.base.dependence import Dependence
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL, NORMAL_95, holm
 from permgrad.evaluation.metrics import Task, metrics, primary_metric
@@ -102,12 +103,15 @@ def _values(metric: str, sums: Floats, centre: Floats) -> Floats:
 
 
 # ---- the bootstrap ---------------------------------------------------------------------------------------------------
-def every_pair(metric: str, models: Sequence[Predicted], *, seed: int) -> dict[tuple[int, int], dict[str, Any] | None]:
+def every_pair(
+    metric: str, models: Sequence[Predicted], *, seed: int, dependence: Dependence | None = None
+) -> dict[tuple[int, int], dict[str, Any] | None]:
     """Compare every two models on the same rows, by their positions. None where the metric is undefined.
 
     Returns ``metric, difference``, above 0 if the first is better, its 95 % interval ``ci_low, ci_high``, ``p_value``.
     Metrics are rmse, accuracy, log_loss and roc_auc (of several classes: mean of one versus the rest, as they occur).
-    All pairs share the drawn rows.
+    All pairs share the drawn rows. Where rows depend on each other, intervals and p-values are widened by what the
+    rows' parts in the difference say.
     """
     pairs: dict[tuple[int, int], dict[str, Any] | None] = dict.fromkeys(itertools.combinations(range(len(models)), 2))
     if len(models[0].truth) < 2:
@@ -135,6 +139,7 @@ def every_pair(metric: str, models: Sequence[Predicted], *, seed: int) -> dict[t
         parts = zip(np.split(sums, ends, axis=1), centres, strict=True)
         scores.append([_values(metric, part, centre) for part, centre in parts])
     observed, every_draw = scores
+    of_rows = [] if dependence is None else _parts_of_rows(metric, tables, centres)
     for one, other in pairs:
         difference = float(sign * (observed[one][0] - observed[other][0]))
         if not math.isfinite(difference):
@@ -146,14 +151,38 @@ def every_pair(metric: str, models: Sequence[Predicted], *, seed: int) -> dict[t
             # The interval ends where the p-value of the value there reaches 5 %.
             at = max(0, math.ceil(LEVEL * (draws + 1) / 2) - 2)
             p_value = min(1.0, 2 * (1 + min(below, above)) / (draws + 1))
-            interval = {"ci_low": float(drawn[at]), "ci_high": float(drawn[-1 - at])}
+            ends = drawn[[at, -1 - at]]
+            if dependence is not None:
+                each = of_rows[one] - of_rows[other]
+                even = np.ones(len(each))
+                related = dependence.correlation(each)
+                ends = difference + (ends - difference) * dependence.widening(even, related)
+                p_value = dependence.corrected(p_value, even, related)
+            interval = {"ci_low": float(ends[0]), "ci_high": float(ends[1])}
             pairs[one, other] = {"metric": metric, "difference": difference, **interval, "p_value": p_value}
     return pairs
 
 
+def _parts_of_rows(metric: str, tables: Sequence[Floats], centres: Sequence[Floats]) -> list[Floats]:
+    """Return each row's part in the metric of each model ``(rows,)``, to first order."""
+    parts = []
+    for table, centre in zip(tables, centres, strict=True):
+        sums = table.sum(axis=0)
+        steps = np.diag(1e-4 * np.maximum(np.abs(sums), 1e-9))
+        ends = [_values(metric, sums + sign * steps, centre) for sign in (1.0, -1.0)]
+        parts.append(table @ np.nan_to_num((ends[0] - ends[1]) / (2 * np.diag(steps))))
+    return parts
+
+
 # ---- compared with a constant, compared with other models ------------------------------------------------------------
 def skill(
-    task: Task, ours: Predicted, constant: Predicted, *, seed: int, names: Sequence[str] = ()
+    task: Task,
+    ours: Predicted,
+    constant: Predicted,
+    *,
+    seed: int,
+    names: Sequence[str] = (),
+    dependence: Dependence | None = None,
 ) -> dict[str, Any] | None:
     """Return whether a model is better than a constant, and by how much. None where nothing can be compared.
 
@@ -173,7 +202,7 @@ def skill(
     names = names or ([first] if task == "regression" else list(dict.fromkeys([first, "log_loss", "roc_auc"])))
     if not np.isin(np.arange(ours.classes), ours.truth).all():
         names = [name for name in names if name != "roc_auc"]
-    tests = {name: every_pair(name, [ours, constant], seed=seed)[0, 1] for name in names}
+    tests = {name: every_pair(name, [ours, constant], seed=seed, dependence=dependence)[0, 1] for name in names}
     measures = {name: test for name, test in tests.items() if test is not None}
     if not measures:
         return None
@@ -191,11 +220,19 @@ def skill(
 
 
 def against_others(
-    task: Task, ours: Predicted, rivals: Mapping[str, Predicted], *, seed: int
+    task: Task,
+    ours: Predicted,
+    rivals: Mapping[str, Predicted],
+    *,
+    seed: int,
+    dependence: Dependence | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Compare a model with others by the main metric. ``p_holm`` is adjusted for their number."""
     metric = primary_metric(task, ours.classes).name
-    tests = {name: every_pair(metric, [ours, rival], seed=seed)[0, 1] for name, rival in rivals.items()}
+    tests = {
+        name: every_pair(metric, [ours, rival], seed=seed, dependence=dependence)[0, 1]
+        for name, rival in rivals.items()
+    }
     defined = {name: test for name, test in tests.items() if test is not None}
     adjusted = holm([test["p_value"] for test in defined.values()]).tolist()
     return {name: {**test, "p_holm": p} for (name, test), p in zip(defined.items(), adjusted, strict=True)}

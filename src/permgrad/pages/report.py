@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from sklearn.base import clone
 
 from permgrad.assess.assess import assess
@@ -18,6 +19,7 @@ from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import Budget
 from permgrad.assess.model import EvaluatedModel
 from permgrad.assess.reading import ReadModel
+from permgrad.assess.rows import Rows
 from permgrad.assess.sections.data import describe_data
 from permgrad.assess.sections.models import compared_models
 from permgrad.assess.sections.provenance import ProvenanceSection, this_machine
@@ -128,7 +130,8 @@ def report(
         train: rows and targets that the model was fitted on, in the form of ``X`` and ``y``. The page then compares
             them with the held-out rows, searches for columns that give the target away and for rows in both, and takes
             the constant from them. Without it, the constant is that of the held-out rows. A single row takes its
-            replacement values from them.
+            replacement values from them. With labels as ``row_groups`` or times as ``row_time``, those of the training
+            rows are a third item: without them columns are not tested for differences.
         title: title of the page. Default: the model's name and the target's.
         theme: colours of the page: ``"auto"`` follows the reader's system, ``"light"`` and ``"dark"`` do not.
         method: method of the global importance, ``"permgrad"``, ``"permutation"``, ``"ablation"`` or another one.
@@ -142,7 +145,8 @@ def report(
         overwrite: replace a file at ``path``.
         random_state: seed. The same seed gives the same page.
         **options: further arguments of ``pg.explain``: ``target``, ``groups``, ``background``, ``loss``, ``n_repeats``,
-            ``positive``, ``progress``, and those of a network or predictor such as ``segments`` and ``class_names``.
+            ``positive``, ``progress``, ``row_groups`` and ``row_time`` (which all intervals and tests of the page then
+            allow for), and those of a network or predictor such as ``segments`` and ``class_names``.
 
     Returns:
         A ``Report`` with ``html``, ``path``, ``save()`` and ``open()``. A notebook shows the page.
@@ -213,7 +217,7 @@ def report(
             empty,
             budget,
             train=learned,
-            refit=_refits(next(iter(named.values())), train, budget),
+            refit=_refits(next(iter(named.values())), train, learned, budget),
         )
         empty.data = describe_data(work)
         if first.rows.table is None:
@@ -255,7 +259,7 @@ def _check_alike(models: Sequence[EvaluatedModel]) -> None:
             )
 
 
-def _refits(estimator: Any, train: Any, budget: Budget) -> Callable[[int], Explanation] | None:
+def _refits(estimator: Any, train: Any, learned: Rows | None, budget: Budget) -> Callable[[int], Explanation] | None:
     """Return what explains further trainings of the first model, if they were asked for."""
     if budget.refits is None:
         return None
@@ -263,7 +267,17 @@ def _refits(estimator: Any, train: Any, budget: Budget) -> Callable[[int], Expla
 
     if isinstance(getattr(estimator, "layout", None), StoredLayout):  # of these columns, not of those of each refit
         estimator = clone(estimator).set_params(layout=None)
-    return lambda count: explain_refits(estimator, *train, refits=count, random_state=budget.seed)
+    further: dict[str, Any] = {}
+    if learned is not None and learned.dependence is not None:
+        name, values = learned.dependence.argument
+        if len(np.unique(values)) == 1:
+            raise InputError(
+                f"refits= needs {name} of the training rows too",
+                hint="Pass train=(X_train, y_train, values), or the name of a column in both tables.",
+                code="PG005",
+            )
+        further[name] = values
+    return lambda count: explain_refits(estimator, *train[:2], refits=count, random_state=budget.seed, **further)
 
 
 def _named(model: Any) -> dict[str, Any]:

@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.attribution.explanation.orders import sizes_of
+from permgrad.attribution.explanation.ranks import freedoms_of
+from permgrad.attribution.explanation.statistics import FEWEST_UNITS
 from permgrad.attribution.replace.top import top_words
-from permgrad.base.errors import counted
+from permgrad.base.errors import counted, listed
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages.choices import as_global, largest, pick_output
 from permgrad.pages.ranks import FEWEST_ROWS, order_words, shown_ranks, training_words
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Up to so many rows, intervals are said to be rough.
 ROUGH = 20
+#: Below so many degrees of freedom at an end of the interval, few rows carry an effect.
+FEW_CARRY = 5.0
 
 
 class RankedLine(NamedTuple):
@@ -46,7 +50,7 @@ def summary(explanation: Explanation, *, output: str | int | None = None, top_n:
     clear = clear_names(shown, column)
     if local and len(explanation.values) == 1:
         return _one_row(explanation, column, top_n)
-    lines = [_measured(explanation, column), circumstances(shown), no_better(shown), _of_one_row(shown)]
+    lines = [_measured(explanation, column), circumstances(shown), no_better(shown), _of_few_rows(shown)]
     if clear is not None:
         lines.append(f"{clearly_words(shown, len(clear))} (adjusted p-values below 0.05).")
     for title, places in lists_of(shown):
@@ -95,16 +99,26 @@ def _rows(explanation: Explanation) -> float:
     return rows if isinstance(rows, int) else math.inf
 
 
+def _units(explanation: Explanation) -> float:
+    """Return the number of rows, or of groups or times where rows depend on each other, infinite if it is not known."""
+    about = explanation.meta.get("independent")
+    return about["count"] if isinstance(about, Mapping) else _rows(explanation)
+
+
 def _too_few(explanation: Explanation) -> bool:
-    """Whether the rows are too few for intervals: one, or few rows explained singly."""
-    return explanation.meta.get("rows_summarised", FEWEST_ROWS) < FEWEST_ROWS or _rows(explanation) == 1
+    """Whether the rows are too few for intervals: under four, or few rows explained singly."""
+    few = explanation.meta.get("rows_summarised", FEWEST_ROWS) < FEWEST_ROWS
+    return few or _units(explanation) < FEWEST_UNITS
 
 
-def _of_one_row(explanation: Explanation) -> str:
-    """Say what a single row cannot tell, or nothing."""
-    if _rows(explanation) != 1 or explanation.scope != "global" or explanation.std is None:
+def _of_few_rows(explanation: Explanation) -> str:
+    """Say what fewer than four rows or groups cannot tell, or nothing."""
+    count, about = _units(explanation), explanation.meta.get("independent")
+    if count >= FEWEST_UNITS or explanation.scope != "global" or explanation.std is None:
         return ""
-    return "A single row has no intervals: what matters in other rows, and its order, cannot be told from it."
+    what = "rows" if about is None else {"row_groups": "groups of rows", "row_time": "times"}[about["by"]]
+    start, them = ("A single row has", "it") if what == "rows" and count == 1 else (f"Fewer than 4 {what} have", "them")
+    return f"{start} no intervals: what matters in other rows, and its order, cannot be told from {them}."
 
 
 def shares_words(explanation: Explanation) -> str:
@@ -149,7 +163,7 @@ def shown_class(explanation: Explanation, column: int) -> str:
 
 def order_sentence(explanation: Explanation, column: int, most: int) -> str:
     """Return sentences: how certain the order is."""
-    ranks = None if _rows(explanation) == 1 else shown_ranks(explanation, column)
+    ranks = None if _units(explanation) < FEWEST_UNITS else shown_ranks(explanation, column)
     asked = explanation.meta.get("ensure_top")
     parts = []
     if asked is not None and not column:
@@ -228,9 +242,36 @@ def circumstances(explanation: Explanation) -> str:
             parts.append(f"The draws do not fit {counted(len(unfit), 'feature')}: do not trust their p-values")
     has_intervals = explanation.low is not None and np.isfinite(explanation.low).any()
     if explanation.scope == "global" and has_intervals and not _too_few(explanation):
-        rough = ", rough with so few rows" if _rows(explanation) <= ROUGH else ""
-        parts.append(f"Intervals: {confidence_words(explanation)}{rough}")
-    return " ".join(f"{part}." for part in parts)
+        parts.append(f"Intervals: {confidence_words(explanation)}{rough_words(explanation)}")
+        parts.append(units_words(explanation.meta))
+    return " ".join(f"{part}." for part in parts if part)
+
+
+def rough_words(explanation: Explanation) -> str:
+    """Say that intervals are rough, with few rows or where few rows carry an effect, or nothing."""
+    if _rows(explanation) <= ROUGH:
+        return ", rough with so few rows"
+    low, high = explanation.ci()
+    if explanation.std is None:
+        return ""
+    widths = np.fmax(high - explanation.values, explanation.values - low)[:, 0]
+    freedom = freedoms_of(widths, explanation.std[:, 0], float(explanation.meta.get("confidence", 0.95)))
+    carried = [explanation.names[place] for place in np.flatnonzero(freedom < FEW_CARRY)]
+    if not carried:
+        return ""
+    return f", rough for {listed([shorten(name, 40) for name in carried], 3)} (few rows carry the effect)"
+
+
+def units_words(meta: Mapping[str, object]) -> str:
+    """Say how many independent groups or times are behind the intervals, or nothing."""
+    about = meta.get("independent")
+    if not isinstance(about, Mapping):
+        return ""
+    count = clean(about["count"])
+    if about["by"] == "row_groups":
+        return f"{count} independent groups of rows are behind the intervals"
+    stretch = f", over {about['related_times']} times or less" if "related_times" in about else ""
+    return f"Intervals allow for neighbours in time that are related ({count} times{stretch})"
 
 
 def clear_names(explanation: Explanation, column: int) -> list[str] | None:
@@ -238,7 +279,7 @@ def clear_names(explanation: Explanation, column: int) -> list[str] | None:
     tests = explanation.p_values
     if tests is None or not np.isfinite(tests[:, column]).any() or explanation.meta.get("methods"):
         return None
-    if _rows(explanation) == 1:  # what is exactly 0 has a p-value
+    if _units(explanation) < FEWEST_UNITS:  # what is exactly 0 has a p-value
         return None
     return None if explanation.meta.get("summary") == "mean_abs" else explanation.clearly_matter(column)
 

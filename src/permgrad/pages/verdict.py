@@ -248,11 +248,21 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
         words = f"There {by_count(rows, 'is', 'are')} only {counted(rows, 'test row')}, so all scores are rough"
         facts: dict[str, Any] = {"rows": rows}
         if rows and (accuracy := test.get("accuracy")) is not None:
-            low, high = map(float, wilson(accuracy, rows))
+            between, seen, wider = content.dependence, content.predictions, 1.0
+            if between is not None and seen is not None:
+                right = seen.guess.argmax(axis=1) == seen.codes
+                wider = between.widening(np.ones(rows), between.correlation(right.astype(np.float64)))
+            low, high = map(float, wilson(accuracy, rows / wider**2))
             words += f": on other rows, accuracy could be between {percent(low)} and {percent(high)} "
             words += "(95\u00a0% interval)"
             facts |= {"accuracy": accuracy, "ci_low": low, "ci_high": high}
         yield f"{words}.", "few_rows", "caution", facts
+    if (between := content.dependence) is not None and rows:
+        words = f"Intervals and tests allow for rows that are near each other in {shorten(between.name, 40)}."
+        if between.groups is not None:
+            words = f"Intervals and tests count {counted(between.count or 0, 'group')} by {shorten(between.name, 40)}, "
+            words += f"not {counted(rows, 'row')}."
+        yield words, "dependence", "caution", {"groups": between.count, "rows": rows}
     few = {label: count for label, count in counts.items() if count < FEW_OF_A_CLASS}
     if few and len(counts) > 1 and sum(counts.values()) >= FEW_ROWS:  # else all of the test rows are few
         order = sorted(few, key=lambda label: (few[label], label))
@@ -274,7 +284,7 @@ def curves_of(content: Assessment, *, before: bool = False) -> list[Reliability]
     table = np.clip(np.asarray(probabilities, dtype=np.float64), 0, 1)
     truth, classes = texts_of(scored.truth), texts_of(scored.classes)
     shown = [content.positive_place(scored.classes)] if len(classes) == 2 else range(len(classes))
-    return [reliability(truth == classes[place], table[:, place]) for place in shown]
+    return [reliability(truth == classes[place], table[:, place], content.dependence) for place in shown]
 
 
 def beyond_chance(curves: Sequence[Reliability], error: float) -> bool:
@@ -283,7 +293,8 @@ def beyond_chance(curves: Sequence[Reliability], error: float) -> bool:
     drawn = np.zeros(draws)
     for curve in curves:
         observed = stream.binomial(curve.rows, np.clip(curve.predicted, 0, 1), (draws, len(curve.rows))) / curve.rows
-        drawn += np.abs(observed - curve.predicted) @ curve.rows / curve.rows.sum() / len(curves)
+        off = np.abs(observed - curve.predicted) * curve.widening
+        drawn += off @ curve.rows / curve.rows.sum() / len(curves)
     return bool(np.mean(drawn >= error) < BEYOND_CHANCE)
 
 

@@ -30,10 +30,11 @@ from permgrad.attribution.replace.plays import loss_game, loss_games
 from permgrad.attribution.request import Request, methods, refuse_interactions
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request, is_estimator
+from permgrad.attribution.request.related import read_units
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_flag, check_path, check_whole
 from permgrad.base.csv_files import write_csv
-from permgrad.base.errors import InputError, PermgradError, error_in_words, keeping_warnings, shown, warn_first
+from permgrad.base.errors import InputError, PermgradError, error_in_words, keeping_warnings, shown, unknown, warn_first
 from permgrad.base.files import atomic_path, writing
 from permgrad.base.folders import FolderKind
 from permgrad.base.progress import Progress, ProgressMode
@@ -66,6 +67,8 @@ def explain_refits(
     confidence: float = 0.95,
     n_repeats: int = 10,
     split_groups: npt.ArrayLike | None = None,
+    row_groups: Any = None,
+    row_time: Any = None,
     most_rows: int = 2000,
     positive: Any = None,
     engine: str | Engine = "local",
@@ -100,7 +103,11 @@ def explain_refits(
         n_repeats: donors per row and feature.
         positive: the class that plots show of two.
         confidence: confidence level of the intervals.
-        split_groups: ``(rows,)``. Rows of one group are never divided between training and explanation.
+        split_groups: as ``row_groups``.
+        row_groups: labels ``(rows,)``, or the name of a column of ``X``, which is then no feature. Rows of a group are
+            never divided between training and explanation, and intervals count groups.
+        row_time: times ``(rows,)``, or the name of such a column. The rows are divided into stretches of time, four
+            for each refit, which act as groups.
         most_rows: explain at most this many of the rows, drawn at random. All rows are trained on.
         engine: ``"local"``, or ``"ray"`` for several refits at a time, with the same result (docs/cluster.md).
         workers: number of Ray's processes.
@@ -140,7 +147,9 @@ def explain_refits(
         "confidence": confidence, "n_repeats": n_repeats, "positive": positive, "progress": False, "options": options,
     }  # fmt: skip
     tell_of_other_order(X, y=y, split_groups=split_groups)
-    work = _Work(estimator, X, np.asarray(y), arguments, seed)
+    if row_groups is not None or row_time is not None:
+        X, split_groups = _related(X, y, count, row_groups=row_groups, row_time=row_time)
+    work = _Work(estimator, X, np.asarray(y), arguments, seed, split_groups)
     work.check()
     design = _design(work, count, split_groups)
     started = time.perf_counter()
@@ -173,6 +182,7 @@ class _Work:
     y: npt.NDArray[Any]
     arguments: dict[str, Any]
     seed: int
+    groups: Any = None
 
     @property
     def classes(self) -> npt.NDArray[Any] | None:
@@ -214,6 +224,7 @@ class _Work:
             model=model,
             inputs=_safe_indexing(self.X, rows),
             y=self.y[rows],
+            row_groups=None if self.groups is None or changed else np.asarray(self.groups)[rows],
             random_state=derive_seed(self.seed, "donors", number),
         )
         chosen, name = find_method(arguments.method)
@@ -310,6 +321,19 @@ def check_enough(refits: int, units: int, classes: npt.NDArray[Any] | None, what
 
 
 # ---- all refits ------------------------------------------------------------------------------------------------------
+def _related(X: Any, y: Any, refits: int, **given: Any) -> tuple[Any, Integers]:
+    """Return the table without a column that ``row_groups`` or ``row_time`` names, and the group of each row."""
+    frame = as_frame(X)
+    for argument, name in given.items():
+        if isinstance(name, str):
+            if name not in frame.columns:
+                raise unknown(argument, name, list(frame.columns))
+            given[argument], X = frame[name].to_numpy(), frame.drop(columns=name)
+    units = read_units(Arguments(None, X, y, **given), len(frame))
+    assert units is not None
+    return X, units.codes * min(4 * refits, units.count) // units.count if units.timed else units.codes
+
+
 def _design(work: _Work, refits: int, split_groups: Any) -> RefitDesign:
     units = len(work.y)
     if split_groups is not None:

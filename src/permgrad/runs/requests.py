@@ -374,6 +374,7 @@ class PredictRequest:
         None,
         "SHARE",
     )
+    by_class: bool = option("With --coverage: the share also holds among the rows of each class.", False)
     stream: bool | None = option(_STREAM, None, name="--stream/--no-stream")
     overwrite: bool = option("Replace what is there.", False)
     threads: int | None = option(_THREADS, None)

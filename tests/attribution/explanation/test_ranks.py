@@ -7,7 +7,7 @@ import pytest
 
 import permgrad as pg
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.ranks import compared, freedom_of, ranks_of
+from permgrad.attribution.explanation.ranks import compared, freedoms_of, ranks_of
 from permgrad.base.errors import InputError
 
 RNG = np.random.default_rng
@@ -64,8 +64,9 @@ def test_degrees_of_freedom_come_back_from_intervals():
     from scipy import stats
 
     std = np.array([0.5, 2.0])
-    assert freedom_of(np.zeros(2), std, stats.t(7).ppf(0.975) * std, 0.95) == pytest.approx(7, rel=1e-6)
-    assert freedom_of(np.zeros(2), std, None, 0.95) == np.inf
+    found = freedoms_of(stats.t([7, 3]).ppf(0.975) * std, std, 0.95)
+    np.testing.assert_allclose(found, [7, 3], rtol=1e-6)
+    assert np.isinf(freedoms_of(np.full(2, np.nan), std, 0.95)).all()
 
 
 def test_a_call_a_file_and_a_wrong_number(tmp_path):

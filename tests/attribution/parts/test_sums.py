@@ -86,7 +86,7 @@ def test_a_small_spread_of_large_effects_is_kept() -> None:
     mean, std, count = summed.player(0).estimate()
     assert mean[0] == pytest.approx(1e8 + noise.mean(), rel=1e-15)
     assert std[0] == pytest.approx(noise.std(ddof=1) / np.sqrt(4000), rel=1e-6)
-    assert count[0] == pytest.approx(4000)
+    assert count.max() == pytest.approx(4000)
 
 
 def test_fixed_values_have_no_donors() -> None:
@@ -97,7 +97,8 @@ def test_fixed_values_have_no_donors() -> None:
     moments.add(np.arange(50), np.full(50, NO_DONOR), effects)
     summed = SummedMoments.of([moments]).player(0)
     assert summed.donor_sum.shape == (1, 1, 0)
-    np.testing.assert_allclose(summed.estimate(), moments.estimate(), rtol=1e-12)
+    for found, expected in zip(summed.estimate(), moments.estimate(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_rows_that_are_their_own_background_are_refused() -> None:
@@ -128,7 +129,8 @@ def test_packing_keeps_every_number() -> None:
     found = unpack(pack(sums))
     for place, player in enumerate(players):
         expected = SummedMoments.of([player]).player(0).estimate()
-        np.testing.assert_array_equal(found["effects"].player(place).estimate(), expected)
+        for own, other in zip(found["effects"].player(place).estimate(), expected, strict=True):
+            np.testing.assert_array_equal(own, other)
     np.testing.assert_array_equal(found["values"].mean, [1.5, 2.5, 3.5])
     assert unpack(pack({})) == {}
 

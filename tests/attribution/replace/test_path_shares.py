@@ -10,6 +10,7 @@ from verification import verify_paths as verify
 
 import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
+from permgrad.base.random import uniform
 
 TOLERANCE = 1e-5
 
@@ -87,6 +88,16 @@ def test_the_dense_way_is_the_same(classifier):
         np.testing.assert_allclose(values, dense.parts[part], rtol=0, atol=TOLERANCE * scale)
 
 
+def by_weight(chances, weights):
+    """Return each row's donor: another row, in proportion to its weight."""
+    donors = []
+    for row, chance in enumerate(chances):
+        others = np.delete(np.arange(len(weights)), row)
+        along = np.cumsum(weights[others])
+        donors.append(others[np.searchsorted(along, chance * along[-1], side="right")])
+    return np.array(donors)
+
+
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_rows_weigh_what_they_are_given(task, classifier, regressor):
     """The importance is the weighted mean of the rows' effects."""
@@ -95,7 +106,7 @@ def test_rows_weigh_what_they_are_given(task, classifier, regressor):
     explained = pg.explain(model, TEST, y, sample_weight=weights, n_repeats=1, random_state=3, progress=False)
     scale = explained.meta["loss_scale"]
     for position, name in enumerate(explained.names):
-        donors = donor_rows(3, name, 0, np.arange(ROWS), ROWS, shared=True)
+        donors = by_weight(uniform(3, ("donor", name, 0), np.arange(ROWS)), weights)
         effects = verify.slow_effects(model, TEST, y, model.preprocessor_.raw_columns_of(name), TEST, donors)
         expected = np.average(effects, axis=0, weights=weights)
         found = [explained.values[position, 0], *(part[position, 0] for part in explained.parts.values())]

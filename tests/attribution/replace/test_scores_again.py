@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from sklearn.metrics import mean_absolute_error, r2_score
 from torch import nn
 
@@ -14,6 +15,7 @@ import permgrad as pg
 from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.replace.scoring import deal_groups, resolve_scorers
+from permgrad.base.random import uniform
 
 ROWS, REPEATS, GROUPS = 90, 3, 20
 
@@ -37,12 +39,34 @@ def case():
     return x, predicted(x) + 0.3 * np.random.default_rng(0).normal(size=ROWS)
 
 
-def fall_by_hand(x, y, background, score, *, shared: bool, weights=None) -> tuple[float, float, float]:
+def freedom_of(parts) -> np.ndarray:
+    """Return the degrees of freedom of the low and the high end: fewer on the side of the long tail."""
+    longer = min(len(parts) / (1 + 3 * max(stats.kurtosis(parts), 0)), len(parts) - 1)
+    ends = [len(parts) - 1.0, max(longer, 1.5)]
+    return np.array(ends if stats.skew(parts) >= 0 else ends[::-1])
+
+
+def drawn_by_weight(column: str, repeat: int, weights) -> np.ndarray:
+    """Return donors in proportion to their weights, never the row itself."""
+    chances, donors = uniform(3, ("donor", column, repeat), np.arange(len(weights))), []
+    for row, chance in enumerate(chances):
+        others = np.delete(np.arange(len(weights)), row)
+        along = np.cumsum(weights[others])
+        donors.append(others[np.searchsorted(along, chance * along[-1], side="right")])
+    return np.array(donors)
+
+
+def fall_by_hand(x, y, background, score, *, shared: bool, weights=None) -> tuple[float, float, np.ndarray]:
     """Return the fall of a score when column 0 is permuted, its error by leaving groups out, and degrees of freedom."""
     groups = deal_groups(ROWS, 3, "rows")
     receivers = np.tile(np.arange(ROWS), REPEATS)
     donors = np.concatenate(
-        [donor_rows(3, "x[0]", k, np.arange(ROWS), len(background), shared=shared) for k in range(REPEATS)]
+        [
+            drawn_by_weight("x[0]", k, weights)
+            if shared and weights is not None
+            else donor_rows(3, "x[0]", k, np.arange(ROWS), len(background), shared=shared)
+            for k in range(REPEATS)
+        ]
     )
     edited = x[torch.as_tensor(receivers)].clone()
     edited[:, 0] = background[torch.as_tensor(donors), 0]
@@ -56,19 +80,19 @@ def fall_by_hand(x, y, background, score, *, shared: bool, weights=None) -> tupl
 
     def variance(leaves) -> float:
         kept = np.array([fall(~leaves(group)) for group in range(GROUPS)])
-        return (GROUPS - 1) / GROUPS * ((kept - kept.mean()) ** 2).sum()
+        return (GROUPS - 1) / GROUPS * ((kept - kept.mean()) ** 2).sum(), freedom_of(kept.mean() - kept)
 
     everything = fall(np.ones(len(receivers), dtype=bool))
     if shared:
-        total = variance(lambda group: (groups[receivers] == group) | (groups[donors] == group))
-        return everything, total**0.5, GROUPS - 1
+        total, freedom = variance(lambda group: (groups[receivers] == group) | (groups[donors] == group))
+        return everything, total**0.5, freedom
     background_groups, at_random = deal_groups(len(background), 3, "background"), deal_groups(len(donors), 3, "pairs")
-    of_rows = variance(lambda group: groups[receivers] == group)
-    noise = variance(lambda group: at_random == group)
-    of_donors = max(variance(lambda group: background_groups[donors] == group) - noise, 0.0)
+    of_rows, first = variance(lambda group: groups[receivers] == group)
+    noise, _ = variance(lambda group: at_random == group)
+    of_donors, other = variance(lambda group: background_groups[donors] == group)
+    of_donors = max(of_donors - noise, 0.0)
     total = of_rows + of_donors
-    freedom = total**2 / (of_rows**2 / (GROUPS - 1) + of_donors**2 / (GROUPS - 1))
-    return everything, total**0.5, freedom
+    return everything, total**0.5, total**2 / (of_rows**2 / first + of_donors**2 / other)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -89,14 +89,15 @@ def test_members_of_an_aggregate_are_weighted_alike():
 
 
 def test_equal_weights_give_the_usual_error_and_few_rows_wide_intervals():
-    values = np.random.default_rng(1).normal(size=(3, 5))
+    values = np.random.default_rng(1).normal(size=(4, 5))
     mean, std, size = mean_over_rows(values)
     np.testing.assert_allclose(mean, values.mean(axis=0))
-    np.testing.assert_allclose(std, values.std(axis=0, ddof=1) / np.sqrt(3))
-    assert size == 3
-    np.testing.assert_allclose(mean_over_rows(values, np.full(3, 0.7))[1], std)
-    found = pg.explain(NET, ROWS[:3], method="gradient", background=BACKGROUND, progress=False).to_global()
-    np.testing.assert_allclose(found.high - found.values, stats.t(2).ppf(0.975) * found.std)
+    np.testing.assert_allclose(std, values.std(axis=0, ddof=1) / np.sqrt(4))
+    np.testing.assert_allclose(size, 4)
+    np.testing.assert_allclose(mean_over_rows(values, np.full(4, 0.7))[1], std)
+    found = pg.explain(NET, ROWS[:4], method="gradient", background=BACKGROUND, progress=False).to_global()
+    np.testing.assert_allclose(found.high - found.values, stats.t(3).ppf(0.975) * found.std)
+    assert np.isnan(mean_over_rows(values[:3])[1]).all(), "no error below four rows"
 
 
 @pytest.mark.parametrize("weights", [[1.0, 0.0, 0.0], [1.0, 1e-18, 1e-18]])

@@ -75,6 +75,7 @@ def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
         predicted=seen.columns[:, outputs],
         numbers=work.model.dates(raw),
         outputs=outputs,
+        dependence=rows.dependence,
     )
     predict = partial(work.model.predict_changed, rows)
     return sample, predict, [seen.classes[place] for place in outputs] if seen.classes else None

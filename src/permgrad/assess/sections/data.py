@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.assess.work import Work
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import keeping_warnings
 from permgrad.data.read.table import blank_codes
 from permgrad.data.splitting import count_shared_rows
@@ -87,7 +88,9 @@ def _compared(work: Work, learned: pd.DataFrame, table: pd.DataFrame) -> dict[st
     before, held = (np.asarray(model.classes)[y] if model.classes else y for y in codes)
     with keeping_warnings():
         leaks = columns_that_tell((learned, codes[0]), (table, codes[1]), model.task, model.na_codes)
-        described = compare_parts(learned, table, targets=(target, before, held), na_codes=model.na_codes)
+        both = Dependence.of_both(work.train.dependence, work.test.dependence)
+        options: dict[str, Any] = {"targets": (target, before, held), "na_codes": model.na_codes, "dependence": both}
+        described = compare_parts(learned, table, **options)
     first, second = (part.assign(**{"\0target": y}) for part, y in ((learned, before), (table, held)))
     shared = count_shared_rows(first, second)
     empty = blank_codes(table, model.na_codes).isna().all(axis=1).to_numpy()

@@ -43,6 +43,7 @@ def compared_models(work: Work, others: Sequence[tuple[EvaluatedModel, Rows]]) -
         reference=first.name,
         seed=work.budget.seed,
         called=called,
+        dependence=work.test.dependence,
         explanations={name: one for name, one in explanations.items() if one is not None},
     )
 
@@ -61,6 +62,7 @@ def trained_models(content: Assessment, *, seed: int) -> SideBySide:
         positive=content.positive,
         reference=NETWORK,
         seed=seed,
+        dependence=content.dependence,
         seconds={NETWORK: None if content.training is None else content.training.seconds, **seconds},
         shown={NETWORK: "this network", **labels},
         explanations={} if content.explanation is None else {NETWORK: content.explanation},

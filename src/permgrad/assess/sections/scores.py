@@ -13,6 +13,7 @@ from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import COVERAGE
 from permgrad.assess.sections.thresholds import cuts
 from permgrad.assess.work import Work
+from permgrad.attribution.request.unsaid import tell_of_signs
 from permgrad.base.files import plain
 from permgrad.data.types.positive import find_positive
 from permgrad.evaluation.intervals import score_intervals
@@ -41,22 +42,31 @@ def scores(work: Work) -> None:
         named = zip(model.classes, model.labels, strict=True)
         positive = next((label for name, label in named if name == model.positive), None)
         metrics |= {"positive": plain(positive), "never_predicted": missed}
+    if test.dependence is None and (np.diff(test.numbers) < 0).any():  # what is explained warns of rows in their order
+        order, table = np.argsort(test.numbers), test.table
+        columns = None if table is None else table.select_dtypes("number").fillna(0).to_numpy(dtype=np.float64)[order]
+        tell_of_signs(columns, predicted.codes[order], predicted.guess[order])
     guesses: dict[str, npt.NDArray[Any]] = {}
     with work.budget.clock.whole.part("baselines"):
         metrics["baselines"] = {} if work.fit_others is None else work.fit_others(guesses)
     metrics["constant"], mean = constant_of(work)
     if predicted.inside is not None:
-        metrics["intervals"] = score_intervals(predicted.codes, predicted.inside, COVERAGE)
+        metrics["intervals"] = score_intervals(
+            predicted.codes, predicted.inside, COVERAGE, classes=predicted.classes, dependence=test.dependence
+        )
     if guesses:
         others = {name: Predicted(predicted.codes, guess) for name, guess in guesses.items()}
-        for name, facts in against_others(model.task, predicted.scored, others, seed=work.budget.seed).items():
+        compared = against_others(
+            model.task, predicted.scored, others, seed=work.budget.seed, dependence=test.dependence
+        )
+        for name, facts in compared.items():
             metrics["baselines"][name]["ahead"] = facts
     if work.validation is not None and len(model.classes) == 2 and (model.has_one_logit or work.budget.cost):
         thresholds = cuts(work, (held, held_predicted), (test, predicted))
         metrics |= {} if thresholds is None else {"cuts": thresholds}
     if predicted.training_mean is None and mean is not None:
         predicted = replace(predicted, training_mean=mean)
-    work.put(metrics=metrics)
+    work.put(metrics=metrics, **({} if test.dependence is None else {"dependence": test.dependence}))
     work.content.predictions, work.content.guesses = predicted, guesses
     work.content.positive = metrics.get("positive")
 
@@ -79,8 +89,8 @@ def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:
         shares = np.bincount(known[known >= 0], minlength=len(model.classes)) / len(learned)
         guess = np.tile(shares, (len(work.test), 1))
     names = ("accuracy",) if model.labels_only else ()
-    constant = Predicted(predicted.codes, guess)
-    ahead = skill(model.task, predicted.scored, constant, seed=work.budget.seed, names=names)
+    ours, constant = predicted.scored, Predicted(predicted.codes, guess)
+    ahead = skill(model.task, ours, constant, seed=work.budget.seed, names=names, dependence=work.test.dependence)
     return {**model.measure(guess, work.test), **(ahead or {})}, mean
 
 

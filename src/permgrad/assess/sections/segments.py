@@ -19,5 +19,6 @@ def segments(work: Work) -> None:
             positive=work.content.positive_place(predicted.classes),
             na_codes=work.model.na_codes,
             covered=covered,
+            dependence=work.test.dependence,
         )
     work.put(segments=groups)

@@ -18,7 +18,7 @@ from permgrad.attribution.explanation.files import (
 )
 from permgrad.attribution.explanation.orders import no_order, not_installed, sizes_of, to_shapiq, without_common_unit
 from permgrad.attribution.explanation.ranks import MOST_TOGETHER, certain_ranks
-from permgrad.attribution.explanation.statistics import error_correlation, interval, mean_over_rows
+from permgrad.attribution.explanation.statistics import RowUnits, error_correlation, interval, mean_over_rows
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_flag, check_path, is_number, is_whole
 from permgrad.base.errors import InputError, counted, shown, text_of, unknown
@@ -428,8 +428,8 @@ class Explanation:
         # Features come first. Of pairs alone there are no features.
         rows, players = self.values.shape[0], int((self.order == min(self.order, default=1)).sum())
         per_row = np.abs(self.values) if how == "mean_abs" else self.values
-        weights = self.meta.get("sample_weight")
-        values, std, size = mean_over_rows(per_row, weights)
+        weights, units = self.meta.get("sample_weight"), _units_of(self.meta)
+        values, std, size = mean_over_rows(per_row, weights, units)
         if how == "sum_l1":
             norm = np.abs(values[:players]).sum(axis=0, keepdims=True)
             values = np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
@@ -443,7 +443,9 @@ class Explanation:
             off *= np.asarray(weights, dtype=np.float64)[:, None, None]
         correlation = None
         if players <= MOST_TOGETHER:
-            correlation = np.stack([error_correlation(each.T[:players]) for each in np.moveaxis(off, -1, 0)])
+            scores = [each.T[:players] for each in np.moveaxis(off, -1, 0)]
+            scores = scores if units is None else [units.independent(each) for each in scores]
+            correlation = np.stack([error_correlation(each) for each in scores])
         # Plots of a summary need the player of each pixel and the mean image.
         maps = {name: array for name, array in self.maps.items() if name.startswith("segments:")}
         images = {name: array for name, array in self.maps.items() if name.startswith("images:") and len(array)}
@@ -577,6 +579,12 @@ class Explanation:
     def load(cls, folder: str | os.PathLike[str]) -> Explanation:
         """Read an explanation that ``save`` wrote. No code runs. A damaged file or a newer format is refused."""
         return read_explanation(check_path("folder", folder), cls)
+
+
+def _units_of(meta: dict[str, Any]) -> RowUnits | None:
+    """Return which rows of a local explanation depend on each other."""
+    name = next((name for name in ("row_groups", "row_time") if name in meta), None)
+    return None if name is None else RowUnits(np.asarray(meta[name])).take(slice(None), timed=name == "row_time")
 
 
 def positive_output(explanation: Explanation) -> int:

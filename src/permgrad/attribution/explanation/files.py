@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 Created = TypeVar("Created")
 
 SCHEMA_VERSION = 3
-#: Facts of a local explanation with one value per row: the row's number, its weight, and the output explained.
-OF_ROWS = ("rows", "sample_weight", "row_target")
+#: Facts of a local explanation with one value per row: its number, weight, the output explained, its group, its time.
+OF_ROWS = ("rows", "sample_weight", "row_target", "row_groups", "row_time")
 #: Fields stored unchanged.
 _PLAIN = ("method", "scope", "level", "additive", "groups", "branches", "direction", "meta")
 _NAMES = ("names", "modality", "outputs")

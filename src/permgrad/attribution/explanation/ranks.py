@@ -64,11 +64,10 @@ def certain_ranks(explanation: Explanation, places: Sequence[int], output: int, 
     places = list(places)
     values = sizes_of(explanation, output)[places]
     std = None if explanation.std is None else explanation.std[places, output]
-    high = None if explanation.high is None else values + (explanation.high - explanation.values)[places, output]
     correlation = None if explanation.order[places].max(initial=1) > 1 else explanation.correlation
     if correlation is not None:
         correlation = correlation[output][np.ix_(places, places)]
-    freedom, looks = freedom_of(values, std, high, float(explanation.meta.get("confidence", 0.95))), None
+    freedom, looks = usual_freedom(explanation, places, output), None
     if asked := explanation.meta.get("ensure_top"):
         share, repeats = (np.asarray(asked[name], dtype=np.float64)[places] for name in ("draw_share", "repeats"))
         looks = Looks(share, repeats, asked["looks"])
@@ -182,18 +181,26 @@ def _chances(
         before = repeats
 
 
-def freedom_of(values: Floats, std: Floats | None, high: Floats | None, confidence: float) -> float:
-    """Return the degrees of freedom behind intervals, the smallest of all players (infinite where there are none)."""
+def freedoms_of(widths: Floats, std: Floats, confidence: float) -> Floats:
+    """Return the degrees of freedom behind ends of intervals at some widths from their values, infinite without any."""
     from scipy import special
 
-    if std is None or high is None:
-        return np.inf
     with np.errstate(divide="ignore", invalid="ignore"):
-        width = (high - values) / std
-    width = width[np.isfinite(width) & (width > 0)]
-    if not len(width):
+        sizes = np.asarray(widths / std)
+    quantile, freedom = 0.5 + confidence / 2, np.full(sizes.shape, np.inf)
+    some = np.isfinite(sizes) & (sizes > special.ndtri(quantile) * (1 + 1e-9))
+    freedom[some] = np.maximum(special.stdtridf(quantile, sizes[some]), 1.0)
+    return freedom
+
+
+def usual_freedom(explanation: Explanation, places: Sequence[int], output: int) -> float:
+    """Return the degrees of freedom behind the narrower ends of intervals, the smallest of all names."""
+    if explanation.std is None or explanation.high is None or explanation.low is None:
         return np.inf
-    quantile, largest = 0.5 + confidence / 2, float(width.max())
-    if largest <= special.ndtri(quantile) * (1 + 1e-9):
-        return np.inf
-    return max(1.0, float(special.stdtridf(quantile, largest)))
+    values, low, high, std = (
+        each[places, output] for each in (explanation.values, explanation.low, explanation.high, explanation.std)
+    )
+    # A low end that was cut off at 0 says nothing.
+    widths = np.where(low == 0, high - values, np.minimum(high - values, values - low))
+    confidence = float(explanation.meta.get("confidence", 0.95))
+    return float(freedoms_of(widths, std, confidence).min(initial=np.inf))

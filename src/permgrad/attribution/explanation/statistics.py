@@ -2,47 +2,165 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.base.arrays import Floats
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.significance import t_quantile, t_two_sided
 
+#: Fewer independent rows, groups or times than this have no standard error and no interval.
+FEWEST_UNITS = 4
+#: Waves along time for the square root of the number of times, at most, and for each stretch of related times.
+_MOST_WAVES, _WAVES = 1.2, 0.7
+#: Degrees of freedom where a single row carries a sum.
+_LEAST_FREEDOM = 1.5
 
-def mean_over_rows(values: Floats, weights: npt.ArrayLike | None = None) -> tuple[Floats, Floats, float]:
-    """Return the mean over rows, its standard error and the effective number of rows (Kish 1965)."""
+
+@dataclass(frozen=True)
+class RowUnits:
+    """Which rows depend on each other: those of one group or, ``timed``, neighbours in time.
+
+    ``codes`` has the number of each row's group or time, ``(rows,)``, from 0. Times are numbered in their order.
+    """
+
+    codes: Integers
+    timed: bool = False
+
+    @cached_property
+    def count(self) -> int:
+        """Number of groups or times."""
+        return int(self.codes.max(initial=-1)) + 1
+
+    def take(self, rows: Integers | slice, *, timed: bool | None = None) -> RowUnits:
+        """Return the units of some rows, numbered anew."""
+        codes = np.unique(self.codes[rows], return_inverse=True)[1]
+        return RowUnits(codes, self.timed if timed is None else timed)
+
+    def sums(self, scores: Floats) -> Floats:
+        """Return sums of scores ``(quantities, rows)`` within each unit, ``(quantities, units)``."""
+        return np.stack([np.bincount(self.codes, row, self.count) for row in scores])
+
+    def independent(self, scores: Floats) -> Floats:
+        """Return parts of scores ``(players, rows or more)`` that are independent: sums of groups, or waves."""
+        rows = len(self.codes)
+        parts = self.sums(scores[:, :rows])
+        if self.timed:
+            parts = _waves(parts)[:, : max(FEWEST_UNITS, int(_MOST_WAVES * self.count**0.5))]
+        return np.concatenate([parts, scores[:, rows:]], axis=1)
+
+
+def _waves(series: Floats) -> Floats:
+    """Return sums of ``(series, times)`` along cosine waves of mean square 1, the longest first."""
+    from scipy import fft
+
+    return np.asarray(fft.dct(series, axis=1)[:, 1:]) / 2**0.5
+
+
+def _related_times(series: Floats) -> int:
+    """Return over how many times a series ``(times,)`` of mean 0 is related to itself (Geyer 1992)."""
+    spectrum = np.abs(np.fft.rfft(series, 2 * len(series))) ** 2
+    along = np.fft.irfft(spectrum)[: len(series) // 2]
+    pairs = along[1:-1:2] + along[2::2]
+    return 1 + 2 * int(np.argmin(np.append(pairs > 0, False)))
+
+
+def freedom_of_ends(squares: Floats, cubes: Floats, fourths: Floats, size: npt.ArrayLike) -> Floats:
+    """Return the degrees of freedom of the low and the high end of intervals, ``(2, quantities)``.
+
+    The arguments are sums of powers of ``size`` scores of mean 0. Where few scores carry the sums, their spread and the
+    estimate are small together, so that too many intervals end before the truth on the side of the long tail. There
+    the degrees fall with the kurtosis: three times as fast as the variance of a variance says, because few scores
+    show too little of a tail. Ends on the other side, and p-values, are as usual.
+    """
+    size = np.asarray(size, dtype=np.float64)
+    usual = np.broadcast_to(np.maximum(size - 1, 1.0), squares.shape)
+    kurtosis = np.divide(size * fourths, squares**2, out=np.full_like(squares, 3.0), where=squares > 0)
+    longer = np.minimum(np.maximum(size / (1 + 3 * np.maximum(kurtosis - 3, 0.0)), _LEAST_FREEDOM), usual)
+    return np.stack([np.where(cubes < 0, longer, usual), np.where(cubes < 0, usual, longer)])
+
+
+def spread(scores: Floats, weight: Floats, units: RowUnits | None = None) -> tuple[Floats, float, Floats]:
+    """Return the variance of the sums of scores ``(quantities, rows)`` of mean 0, and degrees of freedom ``(2, *)``.
+
+    These are for both ends of intervals (``freedom_of_ends``). The second number corrects the variance for the
+    estimated mean. ``weight`` is that of the rows. Squares are summed over rows, or over groups, each by its share of
+    the weight (Bell & McCaffrey 2002). Along time, they are those of a few slow waves (Lazarus, Lewis, Stock & Watson
+    2018), the fewer the longer scores are related to themselves.
+    """
+    if units is not None and units.timed:
+        series = units.sums(scores)
+        most = min(max(FEWEST_UNITS, int(_MOST_WAVES * units.count**0.5)), units.count - 1)
+        counts = [min(max(round(_WAVES * units.count / _related_times(row)), FEWEST_UNITS), most) for row in series]
+        parts = [wave[:count] for wave, count in zip(_waves(series), counts, strict=True)]
+        return np.array([(part**2).mean() for part in parts]), 1.0, np.array([counts, counts], dtype=np.float64)
+    correction = 1.0
+    if units is None:
+        size = weight.sum() ** 2 / (weight**2).sum()
+        correction = size / (size - 1)
+    else:
+        scores, weight = units.sums(scores), units.sums(weight[None])[0]
+        share = weight / weight.sum()
+        size = 1 / (share**2).sum()
+        scores = scores / np.sqrt(np.maximum(1 - share, 0.5 / len(share)))
+    squares = (scores**2).sum(axis=1)
+    return squares, correction, freedom_of_ends(squares, (scores**3).sum(axis=1), (scores**4).sum(axis=1), size)
+
+
+def mean_over_rows(
+    values: Floats, weights: npt.ArrayLike | None = None, units: RowUnits | None = None
+) -> tuple[Floats, Floats, Floats]:
+    """Return the mean over rows ``(rows, *)``, its standard error and the effective number of rows ``(2, *)``.
+
+    That is 1 more than the degrees of freedom of both ends of intervals. With fewer than four rows or ``units``, there
+    is no error.
+    """
     weight = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
     total = float(weight.sum())
     if total <= 0:
         missing = np.full(values.shape[1:], np.nan)
-        return missing, missing.copy(), 0.0
-    size = total**2 / float((weight**2).sum())
-    mean = np.tensordot(weight, values, axes=1) / total
-    if size <= 1:
-        return mean, np.full(mean.shape, np.nan), size
+        return missing, missing.copy(), np.zeros((2, *missing.shape))
+    mean = np.asarray(np.tensordot(weight, values, axes=1) / total)
+    if too_few(weight, units):
+        return mean, np.full(mean.shape, np.nan), np.ones((2, *mean.shape))
     off = (values - mean) * weight.reshape(-1, *[1] * (values.ndim - 1))
-    return mean, np.sqrt((off**2).sum(axis=0) * size / (size - 1)) / total, size
+    variance, correction, freedom = spread(off.reshape(len(off), -1).T, weight, units)
+    std = np.sqrt(variance * correction) / total
+    return mean, std.reshape(mean.shape), (freedom + 1).reshape(2, *mean.shape)
+
+
+def too_few(weight: Floats, units: RowUnits | None = None) -> bool:
+    """Return whether rows of these weights are fewer than four, or belong to fewer than four units."""
+    used = np.flatnonzero(weight > 0)
+    count = len(used) if units is None else len(np.unique(units.codes[used]))
+    return bool(count < FEWEST_UNITS or weight.sum() ** 2 <= (1 + 1e-9) * (weight**2).sum())
 
 
 def interval(mean: Floats, std: Floats, count: npt.ArrayLike, confidence: float) -> tuple[Floats, Floats, Floats]:
     """Return both ends of the confidence interval and the two-sided p-value that agrees with it.
 
-    Student's t with ``count − 1`` degrees of freedom, ``count`` being the effective number of rows. A mean of exactly 0
-    with standard error 0 gets p = 1.
+    Student's t with ``count − 1`` degrees of freedom, ``count`` being the effective number of rows, or that of the low
+    and of the high end, ``(2, *)``. A mean of exactly 0 with standard error 0 gets p = 1.
     """
     freedom = np.maximum(np.asarray(count, dtype=np.float64) - 1, 1.0)
-    width = t_quantile(0.5 + confidence / 2, freedom) * std
+    first, last = freedom if freedom.ndim > np.ndim(mean) else (freedom, freedom)
+    low, high = (t_quantile(0.5 + confidence / 2, each) * std for each in (first, last))
     with np.errstate(divide="ignore", invalid="ignore"):
-        p_values = t_two_sided(mean / std, freedom)
+        p_values = t_two_sided(mean / std, np.where(mean < 0, last, first))
     p_values = np.where((std == 0) & (mean == 0), 1.0, p_values)
-    return mean - width, mean + width, p_values
+    return mean - low, mean + high, p_values
 
 
-def two_parts(of_receivers: Floats, size: float, of_donors: Floats, donors: float) -> tuple[Floats, Floats]:
+def two_parts(
+    of_receivers: Floats, size: npt.ArrayLike, of_donors: Floats, donors: npt.ArrayLike
+) -> tuple[Floats, Floats]:
     """Add the variances of two independent samples, with Satterthwaite's (1946) effective number of rows."""
     variance = of_receivers + of_donors
     share = np.divide(of_donors, variance, out=np.zeros_like(variance), where=variance > 0)
-    freedom = 1 / ((1 - share) ** 2 / max(size - 1, 1) + share**2 / max(donors - 1, 1))
+    first, other = (np.maximum(np.asarray(each, dtype=np.float64) - 1, 1.0) for each in (size, donors))
+    freedom = 1 / ((1 - share) ** 2 / first + share**2 / other)
     return variance, freedom + 1
 
 

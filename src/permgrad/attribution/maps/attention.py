@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, output_gradients
 from permgrad.attribution.slopes.rescale import attention_map, in_sight
+from permgrad.attribution.subject.network import in_company
 from permgrad.attribution.subject.positions import Follower, coordinates, name_of
 from permgrad.attribution.subject.words import WordForm
 from permgrad.base.errors import InputError
@@ -169,7 +170,7 @@ class AttentionReader:
             raise InputError(
                 f"{method} reads the attention maps of a transformer, and {reason}", hint=_REMEDY, code="PG034"
             )
-        self.count = len(watch.seen)
+        self.sizes = [seen.map.shape[-1] for seen in watch.seen]
         numbers = sum(6 * seen.map.numel() for seen in watch.seen) + sum(row.numel() for row in rows)
         self.batch = batch_size(request, -(-numbers // len(rows[0])))
 
@@ -183,7 +184,10 @@ class AttentionReader:
         if not watch.seen:
             return []
         constant = self.subject.sum_is_constant(self.request.output)
-        return output_gradients(outputs, self.request.targets, [seen.map for seen in watch.seen], constant_sum=constant)
+        maps, rows = [seen.map for seen in watch.seen], len(outputs)
+        return output_gradients(
+            outputs, self.request.targets, maps, constant_sum=constant, by_row=lambda one, _: rows_first(one, rows)
+        )
 
     def _chains(self, watch: Watch, used: Sequence[int]) -> list[EncoderMaps]:
         """Return the encoders whose maps the outputs use: maps of as many tokens that stand for the same inputs."""
@@ -207,19 +211,24 @@ class AttentionReader:
     def read(self, part: slice) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Return the outputs asked for ``(b, targets)``, all maps, and the slopes towards each."""
         rows = copied_rows(self.subject, self.request.inputs, part)
-        count = len(rows[0])
+        rows = tuple(in_company(rows)) if self.subject.in_pairs and len(rows[0]) == 1 else rows
+        count, asked = len(rows[0]), part.stop - part.start
         with torch.inference_mode(mode=False), torch.enable_grad():
             outputs, watch = self._watched(rows, Watch(count))
-            if len(watch.seen) != self.count:
+            sizes = [seen.map.shape[-1] for seen in watch.seen]
+            if sizes != self.sizes:
+                several = f"{len(self.sizes)} attention maps for some rows and {len(sizes)} for others"
+                fewer = "attention maps of fewer tokens for some rows than for others"
                 raise InputError(
-                    f"The network computes {self.count} attention maps for some rows and {len(watch.seen)} for others",
+                    f"The network computes {several if len(sizes) != len(self.sizes) else fewer}",
                     hint="Choose method='integrated_gradients'",
                     code="PG034",
                 )
             slopes = self._slopes(outputs, watch)
         maps = [rows_first(seen.map.detach(), count) for seen in watch.seen]
         shaped = [torch.stack([rows_first(one, count) for one in slope]) for slope in slopes]
-        return outputs[:, list(self.request.targets)].detach(), maps, shaped
+        outputs = outputs[:asked, list(self.request.targets)].detach()
+        return outputs, [one[:asked] for one in maps], [one[:, :asked] for one in shaped]
 
     def values(self, chain: EncoderMaps, relevance: Tensor) -> Tensor:
         """Return the players' sums ``(b, players, targets)`` of the relevance of tokens ``(targets, b, tokens)``."""

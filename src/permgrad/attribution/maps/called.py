@@ -19,6 +19,7 @@ from permgrad.attribution.maps.drawn import Picture, Read, enlarged, weighted_ma
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiating, output_gradients
+from permgrad.attribution.subject.network import in_company
 from permgrad.attribution.subject.positions import (
     Cells,
     Follower,
@@ -30,7 +31,7 @@ from permgrad.attribution.subject.positions import (
     tensors_in,
 )
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, counted
 from permgrad.models.network.blocks import ACTIVATIONS
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -203,11 +204,23 @@ def listening(layers: Mapping[str, nn.Module], listener: _Listener) -> Iterator[
 
 @dataclass(frozen=True)
 class Place:
-    """Where a map is read: whose value, how it is laid out (None: channels, then cells), and its size."""
+    """Where a map is read: whose value, how it is laid out (None: channels, then cells), and its size.
+
+    A value may have an entry for each row and frame, or chunk: ``copies`` of them, before the rows or behind them.
+    """
 
     call: Call
     cells: Cells | None
     shape: tuple[int, ...]
+    copies: int = 1
+    before: bool = False
+
+    def by_row(self, value: Tensor, rows: int, at: int = 0) -> Tensor:
+        """Return a value with the dimension ``at`` split into rows and copies, if there are several."""
+        if self.copies == 1:
+            return value
+        sizes = (self.copies, rows) if self.before else (rows, self.copies)
+        return value.unflatten(at, sizes).transpose(at, at + int(self.before))
 
 
 def image_calls(
@@ -223,6 +236,8 @@ def image_calls(
     if layer is not None:
         check_choice("layer", layer, [name for name in modules if name])
     rows = copied_rows(subject, request.inputs, slice(0, _PROBE_ROWS))
+    # Two rows tell which dimension is theirs.
+    rows = rows if len(rows[0]) > 1 else tuple(in_company(rows))
     listener = _Listener()
     with torch.inference_mode(mode=False), torch.enable_grad():
         for place, shape in shapes.items():
@@ -242,18 +257,28 @@ def image_calls(
                 read = {place: _rectified(call, value, listener.heard) for place, (call, value) in read.items()}
         places = {}
         for place, (call, value) in read.items():
-            cells = _cells(listener, value, place)
-            size = value.shape[1:] if cells is None else (cells.take(value).shape[1], *cells.size)
-            places[place] = Place(call, cells, tuple(size))
+            read_at = _place(listener, call, value, place, len(outputs))
+            size = tuple(value.shape[1:])
+            if read_at.cells is not None:
+                size = (read_at.cells.take(read_at.by_row(value, len(outputs))).shape[1], *read_at.cells.size)
+            places[place] = replace(read_at, shape=size)
     if not places:
         raise _nothing_to_read(request, list(shapes), layer)
     numbers = sum(heard.value.numel() for heard in listener.heard) + sum(row.numel() for row in rows)
     return places, -(-numbers // len(rows[0]))
 
 
-def _cells(listener: _Listener, value: Tensor, place: int) -> Cells | None:
-    axes = listener.follower.of(value).get(place)
-    return None if axes is None else cells_of(axes)
+def _place(listener: _Listener, call: Call, value: Tensor, place: int, rows: int) -> Place:
+    """Return how a value is read as maps of an image, without cells if it cannot be."""
+    axes, several = listener.follower.of(value).get(place), len(value) // rows
+    if axes is None or len(value) % rows or not several:
+        return Place(call, None, ())
+    for before in (False, True):
+        layout = Place(call, None, (), several, before)
+        cells = cells_of(tuple(layout.by_row(axis, rows) for axis in axes))
+        if cells is not None or several == 1:
+            return replace(layout, cells=cells)
+    return Place(call, None, ())
 
 
 def _last_maps(
@@ -278,10 +303,10 @@ def _last_maps(
                 slopes = torch.autograd.grad(total, values, retain_graph=True, allow_unused=True)
         for place in list(pending):
             for heard, slope in zip(some, slopes, strict=True):
-                cells = _cells(listener, heard.value, place)
-                if cells is None or heard.inward or (slope is None and outputs.requires_grad):
+                layout = _place(listener, heard.call, heard.value, place, len(outputs))
+                if layout.cells is None or heard.inward or (slope is None and outputs.requires_grad):
                     continue
-                used = slope is not None and bool((cells.take(slope) != 0).any())
+                used = slope is not None and bool((layout.cells.take(layout.by_row(slope, len(outputs))) != 0).any())
                 # If no map has cells that the output uses, the first one.
                 if used or place not in last:
                     last[place] = (heard.call, heard.value)
@@ -297,7 +322,8 @@ def _candidates(listener: _Listener, rows: int, *, before_activation: bool) -> l
     return [
         heard
         for heard in listener.heard
-        if heard.version == _version(heard.value) and heard.value.requires_grad and len(heard.value) == rows
+        if heard.version == _version(heard.value) and heard.value.requires_grad
+        and heard.value.ndim and len(heard.value) % rows == 0
         and not hands_on(heard.function) and heard.function not in skipped
     ]  # fmt: skip
 
@@ -390,7 +416,8 @@ class CalledMaps:
         """Return the maps, and their means over each player's positions. All channels of a pixel share its value."""
         request, options, places = self.request, self.options, list(self._places.values())
         subject: Any = request.subject
-        rows = copied_rows(subject, request.inputs, part)
+        rows, asked = copied_rows(subject, request.inputs, part), part.stop - part.start
+        rows = tuple(in_company(rows)) if subject.in_pairs and asked == 1 else rows
         listener = _Listener({place.call for place in places})
         with torch.inference_mode(mode=False), torch.enable_grad():
             with listening(dict(subject.module.named_modules()), listener):
@@ -402,23 +429,28 @@ class CalledMaps:
                         hint="Pass layer= with the name of a layer that it always calls",
                         code="PG037",
                     )
-                value = listener.values[place.call]
-                if place.cells is None and (value.ndim not in (3, 4, 5) or len(value) != len(outputs)):
+                value, count = listener.values[place.call], len(outputs)
+                if len(value) != place.copies * count or (place.cells is None and value.ndim not in (3, 4, 5)):
                     raise InputError(
                         "A class activation map needs a layer whose value is (rows, channels, height, width) or (rows, "
                         f"channels, length), got {tuple(value.shape)} from layer {place.call.layer!r} for "
-                        f"{len(outputs)} rows",
-                        hint="Pass layer= with the name of a convolution, or of a block whose values are tokens",
+                        f"{counted(count, 'row')}",
+                        hint="Pass layer= with the name of a convolution that sees all rows at once, or of a block "
+                        "whose values are tokens, or choose method='integrated_gradients'",
                         code="PG037",
                     )
             activations = [listener.values[place.call] for place in places]
             constant_sum = subject.sum_is_constant(request.output)
-            gradients = output_gradients(outputs, request.targets, activations, constant_sum=constant_sum)
+            by_row = lambda one, number: places[number].by_row(one, len(outputs))  # noqa: E731
+            gradients = output_gradients(
+                outputs, request.targets, activations, constant_sum=constant_sum, by_row=by_row
+            )
         maps, large, spread = [], [], []
-        for (number, place), value, gradient in zip(self._places.items(), activations, gradients, strict=True):
+        for (number, place), *pair in zip(self._places.items(), activations, gradients, strict=True):
             take, shape = place.cells.take if place.cells is not None else Tensor.detach, self._shapes[number]
+            value, gradient = (take(place.by_row(one.detach(), len(outputs), at)) for at, one in enumerate(pair))
             with torch.no_grad():
-                cells = weighted_maps(take(value.detach()), take(gradient), options["variant"], relu=options["relu"])
+                cells = weighted_maps(value, gradient, options["variant"], relu=options["relu"])
             maps.append(cells.float())
             wide = enlarged(maps[-1], shape.size, options["upsample"])
             large.append(wide)
@@ -426,8 +458,10 @@ class CalledMaps:
                 wide = wide.unsqueeze(2 + shape.channels).expand(*wide.shape[:2], *request.inputs[number].shape[1:])
             spread.append(wide.flatten(0, 1))
         means = self._space.sums(spread)[:, self._owners] / self._sizes
-        values = means.unflatten(0, (part.stop - part.start, -1)).transpose(1, 2).cpu().numpy()
-        return Read(maps, large, [rows[number] for number in self._places], values, outputs.detach())
+        values = means.unflatten(0, (len(outputs), -1)).transpose(1, 2).cpu().numpy()
+        images = [rows[number] for number in self._places]
+        maps, large, images = ([one[:asked] for one in each] for each in (maps, large, images))
+        return Read(maps, large, images, values[:asked], outputs[:asked].detach())
 
     def facts(self) -> dict[str, Any]:
         """Return the layers, which inputs have no map, and how many maps are all zero."""

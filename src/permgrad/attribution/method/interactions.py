@@ -187,6 +187,7 @@ def _screened(
         y=TargetRows(y, count) if isinstance(request.y, TargetRows) else y,
         classes=None if request.classes is None else request.classes[places],
         sample_weight=None if request.sample_weight is None else request.sample_weight[places],
+        units=None if request.units is None else request.units.take(places),
         row_offset=RowNumbers(places + request.row_offset),
         n_repeats=1,
     )

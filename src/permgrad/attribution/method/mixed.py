@@ -10,6 +10,7 @@ import numpy as np
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import MIXED
+from permgrad.attribution.explanation.files import OF_ROWS
 from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.request import Method, refuse_interactions, with_options
 from permgrad.attribution.request.arguments import Arguments
@@ -118,7 +119,7 @@ def _shares(part: Explanation) -> Floats:
 
 def _facts(explanations: Mapping[str, Explanation]) -> dict[str, Any]:
     """Return the facts that the parts have in common, and those of each part."""
-    common = ("seed", "rows_explained", "background", "confidence", "task", "versions", "sample_weight")
+    common = ("seed", "rows_explained", "background", "confidence", "task", "versions", "independent", *OF_ROWS[1:])
     metas = {name: part.meta for name, part in explanations.items()}
     first = next(iter(metas.values()))
     return {

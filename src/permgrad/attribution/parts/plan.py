@@ -41,7 +41,7 @@ Form = Literal["tidy", "wide"]
 #: Columns that the wide form has beside those of the features.
 WIDE = ("row", "class", "prediction", "base")
 #: Arguments of ``pg.explain`` for a table in parts too. Those with another name in a plan's facts come last.
-_ELSEWHERE = ("background", "scoring", "sample_weight", "random_state")
+_ELSEWHERE = ("background", "scoring", "sample_weight", "row_groups", "row_time", "random_state")
 _SHARED = ("target", "output", "level", "groups", "sampling", "loss", "confidence", "n_repeats", "batch_size",
            "positive")  # fmt: skip
 #: Cells of a frame that are held at a time, numbers of a local explanation, and rows whatever the cells.
@@ -338,6 +338,13 @@ def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, An
             code="PG006",
         )
     refuse_interactions(options, "a table in parts")
+    for name in ("row_groups", "row_time"):
+        if getattr(arguments, name) is not None:
+            raise InputError(
+                f"{name}= needs all rows at once, and the table is read in parts",
+                hint=f"Leave it out, or {_IN_MEMORY}",
+                code="PG006",
+            )
     if scope == "global" and loss_game(method) is None:
         also = ", or pass scope='local'" if "local" in methods.get(method).scopes else ""
         raise InputError(

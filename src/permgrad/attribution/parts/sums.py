@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import comb
 from typing import Any
 
 import numpy as np
 
-from permgrad.attribution.explanation.statistics import two_parts
+from permgrad.attribution.explanation.statistics import FEWEST_UNITS, freedom_of_ends, two_parts
 from permgrad.attribution.replace.game import scale_of_shares
 from permgrad.attribution.replace.moments import PairMoments
 from permgrad.base.arrays import Array, Floats, Integers
@@ -28,7 +29,8 @@ class SummedMoments:
 
     For receivers ``(classes,)``: their count, Σ w and Σ w², where w is a receiver's weight over all its pairs. For
     their sums of effects ``(classes, quantities)``: how many are not 0, Σ, spread Σ (received − m w)² and lean
-    Σ (received − m w) w, where m is the mean effect of the class. The others are as in ``PairMoments``.
+    Σ (received − m w) w, where m is the mean effect of the class. For k = 0 … 4 ``powers (classes, quantities, 5)``
+    are Σ (received − m w)^(4 − k) w^k. The others are as in ``PairMoments``.
     """
 
     count: Integers
@@ -38,6 +40,7 @@ class SummedMoments:
     total: Floats
     spread: Floats
     lean: Floats
+    powers: Floats
     donor_sum: Floats
     donor_weight: Floats
     square_sum: Floats
@@ -72,7 +75,11 @@ class SummedMoments:
         squares = self.weight_squares[..., None]
         moved = np.where(squares > 0, mean - _mean(self.total, self.weight), 0.0)
         spread = self.spread - 2 * moved * self.lean + moved**2 * squares
-        return replace(self, spread=spread, lean=self.lean - moved * squares)
+        powers = self.powers.copy()
+        for k in range(4):
+            for j in range(1, 5 - k):
+                powers[..., k] += comb(4 - k, j) * (-moved) ** j * self.powers[..., k + j]
+        return replace(self, spread=spread, lean=self.lean - moved * squares, powers=powers)
 
     def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
         """Return one player's mean, standard error and effective number of rows, as ``PairMoments.estimate`` does."""
@@ -81,19 +88,23 @@ class SummedMoments:
         weight, quantities = float(one["weight"]), self.total.shape[1]
         if weight <= 0:
             missing = np.full(quantities, np.nan)
-            return missing, missing.copy(), np.zeros(quantities)
+            return missing, missing.copy(), np.ones((2, quantities))
         size = weight**2 / float(one["weight_squares"])
         mean: Floats = one["total"] / weight
-        if one["count"] < 2 or size <= 1:
+        if one["count"] < FEWEST_UNITS or size <= 1 + 1e-9:
             zero = (one["square_sum"] == 0) & (one["nonzero"] == 0)
-            return mean, np.where(zero, 0.0, np.nan), np.full(quantities, size)
-        spread = self.about(np.broadcast_to(mean, self.total.shape)).spread[chosen].sum(axis=0)
+            return mean, np.where(zero, 0.0, np.nan), np.ones((2, quantities))
+        about = self.about(np.broadcast_to(mean, self.total.shape))
+        spread, powers = about.spread[chosen].sum(axis=0), about.powers[chosen].sum(axis=0)
         by_donor = one["donor_sum"] - mean[:, None] * one["donor_weight"]
         noise = np.maximum(one["square_sum"] - 2 * mean * one["square_cross"] + mean**2 * one["pair_weights"], 0.0)
         of_receivers = np.maximum(spread, 0.0) * size / (size - 1)
         donors = by_donor.shape[1]
-        of_donors = np.maximum((by_donor**2).sum(axis=1) * donors / max(donors - 1, 1) - noise, 0.0)
-        variance, effective = two_parts(of_receivers, size, of_donors, donors)
+        squares = (by_donor**2).sum(axis=1)
+        of_donors = np.maximum(squares * donors / max(donors - 1, 1) - noise, 0.0)
+        lent = freedom_of_ends(squares, (by_donor**3).sum(axis=1), (by_donor**4).sum(axis=1), donors) + 1
+        received = freedom_of_ends(np.maximum(spread, 0.0), powers[:, 1], np.maximum(powers[:, 0], 0.0), size) + 1
+        variance, effective = two_parts(of_receivers, received, of_donors, lent)
         return mean, np.sqrt(variance) / weight, effective
 
 
@@ -120,6 +131,7 @@ def _over_receivers(moments: PairMoments) -> tuple[Array, ...]:
         total,
         by_class(centred**2),
         by_class(centred * weight),
+        np.stack([by_class(centred ** (4 - k) * weight**k) for k in range(5)], axis=-1),
         moments.donor_sum[:, :, donors],
         moments.donor_weight[:, donors],
         moments.square_sum,

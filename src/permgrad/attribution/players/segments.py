@@ -41,7 +41,7 @@ class ImageShape:
     """
 
     size: tuple[int, ...]
-    channels: int | None  # position of the channels' dimension: first, last or None
+    channels: int | None  # position of the channels' dimension: first, last, behind the frames or None
 
     @property
     def vectors(self) -> bool:
@@ -51,8 +51,8 @@ class ImageShape:
     @property
     def dimensions(self) -> tuple[int, ...]:
         """The dimensions of rows ``(n, *shape)`` along which pixels lie."""
-        first = 2 if self.channels == 0 else 1
-        return tuple(range(first, first + len(self.size)))
+        sides = len(self.size) + (self.channels is not None)
+        return tuple(place + 1 for place in range(sides) if place != self.channels)
 
     def spread(self, labels: Integers, shape: tuple[int, ...]) -> Tensor:
         """Return labels for every position of the image: all channels of a pixel act as one.
@@ -71,6 +71,8 @@ def image_shape(shape: tuple[int, ...], reading: str = "") -> ImageShape | None:
         if reading == _TOKENS:
             return ImageShape(shape[:1], 1) if len(shape) == 2 else None
         return ImageShape(shape[-1:], 0 if len(shape) == 2 else None)
+    if reading == "frames" and len(shape) == 4:
+        return ImageShape((shape[0], *shape[2:]), 1)
     if len(shape) not in ((3, 4) if reading == "volume" else (2, 3)) or reading == _TOKENS:
         return None
     if len(shape) == 2 or (len(shape) == 3 and reading == "volume"):
@@ -206,7 +208,7 @@ def shapes_of(
             reading = _TOKENS
         elif reading in _LINES:
             reading = "image" if kind in set(cutters) - {"windows"} else reading
-        elif cut is not None and (tensor.ndim == 5 or len(counts) == 3):
+        elif cut is not None and reading != "frames" and (tensor.ndim == 5 or len(counts) == 3):
             reading = "volume"
         shapes.append(image_shape(tuple(tensor.shape[1:]), reading))
     return tuple(shapes)

@@ -23,11 +23,17 @@ class Answers:
     """What a model answers for some rows, ``(rows, *)``, each method when it is first asked.
 
     ``predicted``: what the game predicted for them. ``receivers``: numbers of the rows that they were made of.
-    ``edited`` makes them.
+    ``edited`` makes them. ``imagined``: no model predicted this, so that all methods answer what follows from it.
     """
 
     def __init__(
-        self, request: Request, predicted: Floats, receivers: Integers, edited: Callable[[], Sequence[Tensor]]
+        self,
+        request: Request,
+        predicted: Floats,
+        receivers: Integers,
+        edited: Callable[[], Sequence[Tensor]],
+        *,
+        imagined: bool = False,
     ) -> None:
         self.request, self.receivers, self.edited = request, receivers, edited
         self.subject: Any = request.subject
@@ -39,7 +45,10 @@ class Answers:
         call = getattr(self.subject, "call", None)
         one_hot = call is not None and call.labels is not None and call.one_hot
         #: whether labels are those of the model's own ``predict``, which the game has not asked for
-        self.asks_model = self.task != "regression" and call is not None and call.labels is not None and not one_hot
+        own = call is not None and call.labels is not None
+        self.asks_model = self.task != "regression" and own and not one_hot and not imagined
+        if imagined and self.task == "classification":
+            self._stored["decision_function"] = predicted[:, 1] if predicted.shape[1] == 2 else predicted
         if self.task == "regression":
             self._stored["predict"] = predicted[:, 0] if predicted.shape[1] == 1 else predicted
         elif not one_hot:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from permgrad.attribution.replace.donors import donor_rows
+from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.engine import Replacement
 from permgrad.attribution.replace.game import Game, Played, loss_value, play_losses
 from permgrad.attribution.replace.moments import Estimable, PairMoments, estimated
@@ -88,7 +88,7 @@ def branch_moments(request: Request, engine: Replacement) -> PairMoments:
     coalitions = (frozenset(paths[:1]), frozenset(paths[1:]), frozenset(paths))
     rows, donors = request.count, len(request.donors[0])
     numbers = np.arange(rows, dtype=np.int64)
-    moments = PairMoments(rows, donors, request.shared, 1, len(SHARES))
+    moments, lenders = PairMoments(rows, donors, request.shared, 1, len(SHARES), request.units), Lenders.of(request)
     with torch.inference_mode(), request.subject.open():
         cache = engine.light(engine.encoded)
         donor_cache = cache if request.shared else engine.light(engine.background)
@@ -96,7 +96,7 @@ def branch_moments(request: Request, engine: Replacement) -> PairMoments:
         measure = Effects(play, value, base, 0, engine.noise)
         for repeat in range(request.n_repeats):
             shifted = numbers + request.row_offset
-            drawn = donor_rows(request.seed, play.key, repeat, shifted, donors, shared=request.shared)
+            drawn = lenders.draw(request.seed, play.key, repeat, shifted)
             effects = np.empty((rows, len(SHARES)))
             for start in range(0, rows, _PAIRS):
                 part = slice(start, min(start + _PAIRS, rows))

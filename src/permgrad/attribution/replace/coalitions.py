@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.replace.conditional import conditional_sampler
-from permgrad.attribution.replace.donors import donor_rows, need_background
+from permgrad.attribution.replace.donors import Lenders, need_background
 from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.replace.plays import Effects, Play
 from permgrad.attribution.request import Request
@@ -323,6 +323,7 @@ class Blend(CoalitionGame):
         if fixed is None:
             need_background(donors, shared=request.shared)
         self.donors = donors if fixed is None else request.count
+        self.lenders = Lenders.of(request)
         self.shared = request.shared or fixed is not None
         conditional = request.sampling == "conditional" and fixed is None
         self.sampler = conditional_sampler(request) if conditional else None
@@ -379,8 +380,8 @@ class Blend(CoalitionGame):
             first = np.zeros(count, dtype=np.int64)
             fixed = [self.predict_one(receivers, first, coalition, self.fixed) for coalition in coalitions]
             return np.full(count, NO_DONOR, dtype=np.int64), torch.stack(fixed)
-        draw = partial(donor_rows, rows=rows + request.row_offset, donors=self.donors, shared=self.shared)
-        donors = np.concatenate([draw(request.seed, key, repeat) for repeat in repeats])
+        numbers = rows + request.row_offset
+        donors = np.concatenate([self.lenders.draw(request.seed, key, repeat, numbers) for repeat in repeats])
         if width <= _ONE_BY_ONE and self._branches(count) is None:
             return donors, torch.stack([self.predict_one(receivers, donors, coalition) for coalition in coalitions])
         replaced = torch.as_tensor(coalitions).repeat_interleave(count, dim=0)

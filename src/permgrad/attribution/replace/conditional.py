@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from permgrad.attribution.replace.conditional_models import FOLDS, Fitted, Fitting, codes_of
-from permgrad.attribution.replace.donors import donor_rows
+from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.replace.smooths import DISTINCT
 from permgrad.attribution.request import Request
@@ -69,6 +69,7 @@ class ConditionalSampler:
         seed: int,
         shared: bool,
         row_offset: int | RowNumbers = 0,
+        lenders: Lenders | None = None,
     ) -> None:
         if len(background) < 4 * FOLDS:
             raise InputError(
@@ -78,6 +79,7 @@ class ConditionalSampler:
             )
         self.preprocessor, self.encoded, self.background = preprocessor, encoded, background
         self.seed, self.shared, self.donors, self.row_offset = seed, shared, len(background), row_offset
+        self.lenders = lenders or Lenders(len(background), shared)
         self.not_identifiable: list[str] = []
         self.residuals_dependent: list[str] = []
         self._features = dict(preprocessor.features("feature"))
@@ -97,7 +99,7 @@ class ConditionalSampler:
         """Return donor numbers (of residuals, −1 where none is used) and new values of ``columns``."""
         if player not in self._models:
             self._models[player] = self._fit_player(player, columns)
-        donors = donor_rows(self.seed, player, repeat, rows + self.row_offset, self.donors, shared=self.shared)
+        donors = self.lenders.draw(self.seed, player, repeat, rows + self.row_offset)
         used = np.zeros(len(rows), dtype=bool)
         drawn: dict[int, Encoded] = {}
         for number, model in enumerate(self._models[player]):
@@ -256,6 +258,7 @@ def conditional_sampler(request: Request) -> ConditionalSampler:
     encoder, rows = request.subject.preprocessor, request.encoded
     background = rows if request.shared else request.donors[0].detach().cpu().numpy()
     keys: dict[str, Any] = {"seed": request.seed, "shared": request.shared, "row_offset": request.row_offset}
+    keys["lenders"] = Lenders.of(request)
     design = request.subject.design(background)
     if design is not None:
         sampler: ConditionalSampler = CellSampler(design, rows, background, **keys)

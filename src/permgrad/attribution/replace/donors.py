@@ -5,9 +5,80 @@ The draw for one row does not depend on any other row, on the batch, the thread 
 
 from __future__ import annotations
 
-from permgrad.base.arrays import Integers
+from dataclasses import dataclass
+
+import numpy as np
+
+from permgrad.attribution.request import Request
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.errors import InputError
-from permgrad.base.random import uniform_integers
+from permgrad.base.random import uniform, uniform_integers
+
+#: Share of the rows, before and after a row in time, that do not lend to it.
+_NEAR = 0.1
+
+
+@dataclass(frozen=True)
+class Lenders:
+    """The rows that lend to each row: all others, or those of other groups and times, in proportion to their weight.
+
+    ``order`` holds the donors such that those who do not lend to a row lie between its ``start`` and ``stop``.
+    ``summed`` are the weights along it, ``(donors + 1,)``. None: all other rows, alike.
+    """
+
+    donors: int
+    shared: bool
+    order: Integers | None = None
+    start: Integers | None = None
+    stop: Integers | None = None
+    summed: Floats | None = None
+
+    @classmethod
+    def of(cls, request: Request) -> Lenders:
+        """Return the lenders. A separate background has no weights and groups: all of its rows lend to all."""
+        donors, shared, weights, units = len(request.donors[0]), request.shared, request.sample_weight, request.units
+        even = weights is None or bool((weights == weights[0]).all())
+        if not shared or (even and (units is None or (units.count == donors and not units.timed))):
+            return cls(donors, shared)
+        codes = np.arange(donors) if units is None else units.codes
+        order = np.argsort(codes, kind="stable")
+        near = int(_NEAR * units.count) if units is not None and units.timed else 0
+        start = np.searchsorted(codes[order], codes - near, side="left")
+        stop = np.searchsorted(codes[order], codes + near, side="right")
+        summed = np.append(0.0, np.cumsum(np.ones(donors) if weights is None or even else weights[order]))
+        if (summed[-1] - (summed[stop] - summed[start]) <= 1e-12 * summed[-1]).any():
+            if units is not None:
+                raise InputError(
+                    "Values must come from rows of another group or time, and some row has none",
+                    hint="Pass rows of several groups, or leave row_groups= and row_time= out.",
+                    code="PG038",
+                )
+            summed = np.arange(donors + 1.0)
+        return cls(donors, shared, order, start, stop, summed)
+
+    @property
+    def chosen(self) -> bool:
+        """Whether some rows lend more than others, or not to all."""
+        return self.order is not None
+
+    def draw(self, seed: int, player: str, repeat: int, rows: Integers) -> Integers:
+        """Return the donor of each row."""
+        if not self.chosen:
+            return donor_rows(seed, player, repeat, rows, self.donors, shared=self.shared)
+        return self.at(rows, uniform(seed, ("donor", player, repeat), rows))
+
+    def at(self, rows: Integers, chance: Floats) -> Integers:
+        """Return the donors of rows ``(n,)`` at places ``(n, *)`` in [0, 1) along those who lend to them."""
+        assert self.order is not None
+        assert self.start is not None
+        assert self.stop is not None
+        assert self.summed is not None
+        shape = (-1, *[1] * (chance.ndim - 1))
+        low, high = (self.summed[each[rows]].reshape(shape) for each in (self.start, self.stop))
+        place = chance * (self.summed[-1] - (high - low))
+        place = place + np.where(place >= low, high - low, 0.0)
+        found = np.searchsorted(self.summed, place, side="right") - 1
+        return self.order[np.minimum(found, self.donors - 1)]
 
 
 def donor_rows(seed: int, player: str, repeat: int, rows: Integers, donors: int, *, shared: bool) -> Integers:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.replace.conditional import conditional_sampler
-from permgrad.attribution.replace.donors import donor_rows, need_background
+from permgrad.attribution.replace.donors import Lenders, need_background
 from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.replace.plays import Effects, Play
 from permgrad.attribution.request import Request
@@ -48,7 +48,7 @@ class Replacement:
             need_background(len(self.background), shared=request.shared)
         self.fixed = None if fixed is None else fixed[0][0].cpu().numpy()
         self.donors = len(self.background) if fixed is None else request.count
-        self.shared = request.shared or fixed is not None
+        self.shared, self.lenders = request.shared or fixed is not None, Lenders.of(request)
         conditional = request.sampling == "conditional" and fixed is None
         self.sampler = conditional_sampler(request) if conditional else None
         self.workers = int(request.options.get("workers", 1))
@@ -133,7 +133,7 @@ class Replacement:
                     draws.append(self.sampler.draw(play.key, columns, numbers, repeat))
                 else:
                     shifted, seed = numbers + self.request.row_offset, self.request.seed
-                    donors = donor_rows(seed, play.key, repeat, shifted, self.donors, shared=self.shared)
+                    donors = self.lenders.draw(seed, play.key, repeat, shifted)
                     draws.append((donors, self.background[donors[:, None], columns]))
             receivers, values, places = distinct_pairs(self.encoded[rows][:, columns], [values for _, values in draws])
             # The last line stands for all draws that change nothing.

@@ -26,8 +26,10 @@ from permgrad.attribution.replace.engine import Replacement
 from permgrad.attribution.replace.moments import Estimable, PairMoments, estimated, scores_of
 from permgrad.attribution.replace.plays import Effects, Play, Plays, Value
 from permgrad.attribution.replace.top import TopLooks, doubled, estimates_of, looks_of, tell_of_top
+from permgrad.attribution.replace.unseen import Unseen
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.result import build, by_quantity, loss_unit, shown_outputs
+from permgrad.attribution.request.unsaid import tell_of_dependence
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
 from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output
@@ -188,7 +190,7 @@ class MomentCollector:
         request, back_end = self.game.request, self.game.back_end
         if player not in self.moments:
             sizes = (request.count, back_end.donors, back_end.shared, self.class_count, self.quantities)
-            self.moments[player] = PairMoments(*sizes)
+            self.moments[player] = PairMoments(*sizes, request.units)
         classes = None if self.classes is None else self.classes[rows]
         weights = None if request.sample_weight is None else request.sample_weight[rows]
         self.moments[player].add(rows, donors, effects[:, :, 0], classes=classes, weights=weights)
@@ -215,8 +217,15 @@ def play_losses(request: Request, plays: Plays, label: str) -> Played:
     widths decide, never the size or the sign of an effect, so that intervals keep their coverage. With ``ensure_top``
     rounds end when the order is certain (``TopLooks``).
     """
-    if request.engine is not None:
-        return request.engine(request, plays, label)
+    played = _played(request, plays, label) if request.engine is None else request.engine(request, plays, label)
+    unseen = Unseen(request, played.game.back_end.outputs, played.game.value)
+    for name, moments in played.moments.items():
+        unseen.tell(name, moments)
+    return played
+
+
+def _played(request: Request, plays: Plays, label: str) -> Played:
+    """Play the loss game in this process, in one piece."""
     tolerance: Any = request.options.get("tolerance")
     scale = loss_scale(request)
     game = Game(request, loss_value(request), plays.fixed)
@@ -251,6 +260,7 @@ def play_losses(request: Request, plays: Plays, label: str) -> Played:
         losses = game.value(outputs, slice(0, request.count), outputs)[:, 0]
         model_loss = float(np.average(losses, weights=request.sample_weight))
     names_of_outputs = ("all", *request.subject.class_names)
+    tell_of_dependence(request, outputs, scores_of(list(collector.moments), collector.moments, None))
     return Played(collector.moments, game, names_of_outputs, repeats, model_rows, scale, looks, model_loss)
 
 

@@ -19,9 +19,17 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.attribution.explanation.statistics import interval, two_parts
-from permgrad.base.arrays import Array, Floats
+from permgrad.attribution.explanation.statistics import (
+    RowUnits,
+    freedom_of_ends,
+    interval,
+    spread,
+    too_few,
+    two_parts,
+)
+from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.errors import InputError
+from permgrad.base.significance import NORMAL_95
 
 NO_DONOR = -1
 
@@ -35,6 +43,8 @@ class PairMoments:
     shared: bool  # whether donor k and receiver k are the same row
     classes: int  # number of classes of receivers (1 where there are none)
     quantities: int  # number of effects kept side by side (for example total, tabular, image, interaction)
+    units: RowUnits | None = None  # which receivers depend on each other (None: none)
+    possible: float | Floats = 0.0  # size of effects that may be where none was seen (0: the output cannot change)
 
     def __post_init__(self) -> None:
         self.receiver_sum = np.zeros((self.quantities, self.receivers))
@@ -109,43 +119,55 @@ class PairMoments:
         return moments
 
     def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
-        """Return mean, standard error and effective number of rows, over all rows or over one class of receivers.
+        """Return mean, standard error and effective number of rows ``(2, *)``, of all rows or of a class.
 
-        The effective number is that of independent rows of equal weight (Kish 1965). If a separate background is
-        small, it falls towards the number of donors (Satterthwaite 1946). A background of one row is a fixed reference:
-        the standard error is then over receivers alone.
+        The effective number is 1 more than the degrees of freedom of the low and the high end of intervals: those of
+        rows of equal weight (Kish 1965), or of ``units``, fewer where few of them carry the sum (``spread``). If a
+        separate background is small, it falls towards the number of donors (Satterthwaite 1946). A background of one
+        row is a fixed reference: the standard error is then over receivers alone. Fewer than four rows or units have
+        none.
         """
         member = (self.receiver_weight > 0) & (True if group is None else self.receiver_class == group)
         weight = np.where(member, self.receiver_weight, 0.0)
         total = float(weight.sum())
         if total <= 0:
             missing = np.full(self.quantities, np.nan)
-            return missing, missing.copy(), np.zeros(self.quantities)
-        size = total**2 / float((weight**2).sum())
+            return missing, missing.copy(), np.ones((2, self.quantities))
         chosen = slice(None) if group is None else slice(group, group + 1)
         received = np.where(member, self.receiver_sum, 0.0)
         mean = received.sum(axis=1) / total
         square_sum = self.square_sum[chosen].sum(axis=0)
-        if member.sum() < 2 or size <= 1:
-            # A single row counts, if not alone then beside others whose weights vanish.
-            zero = (square_sum == 0) & (received == 0).all(axis=1)
-            return mean, np.where(zero, 0.0, np.nan), np.full(self.quantities, size)
+        quiet = self.is_quiet(group)
+        if too_few(weight, self.units):
+            certain = quiet & (np.asarray(self.possible) == 0)
+            return mean, np.where(certain, 0.0, np.nan), np.ones((2, self.quantities))
         by_receiver = received - mean[:, None] * weight
         by_donor = self.donor_sum[chosen].sum(axis=0) - mean[:, None] * self.donor_weight[chosen].sum(axis=0)
         cross, squares = self.square_cross[chosen].sum(axis=0), self.weight_squares[chosen].sum()
         # Σ w² (h − θ)² over the pairs with a donor. Rounding may leave a trace below 0 where all effects are equal.
         noise = np.maximum(square_sum - 2 * mean * cross + mean**2 * squares, 0.0)
-        correction = size / (size - 1)
         if self.shared:
-            score = ((by_receiver + by_donor) ** 2).sum(axis=1)
+            score, correction, freedom = spread(by_receiver + by_donor, weight, self.units)
             # The difference can be too small, even negative, in small samples. A tenth of the pair noise is the floor.
             variance = np.maximum(score - noise, 0.1 * noise) * correction
-            return mean, np.sqrt(variance) / total, np.full(self.quantities, size)
-        of_receivers = (by_receiver**2).sum(axis=1) * correction
+            return mean, self._error(np.sqrt(variance) / total, freedom, quiet), freedom + 1
+        of_receivers, correction, freedom = spread(by_receiver, weight, self.units)
         # The donors are a separate sample.
-        of_donors = (by_donor**2).sum(axis=1) * self.donors / max(self.donors - 1, 1) - noise
-        variance, effective = two_parts(of_receivers, size, np.maximum(of_donors, 0.0), self.donors)
-        return mean, np.sqrt(variance) / total, effective
+        squares = (by_donor**2).sum(axis=1)
+        of_donors = np.maximum(squares * self.donors / max(self.donors - 1, 1) - noise, 0.0)
+        lent = freedom_of_ends(squares, (by_donor**3).sum(axis=1), (by_donor**4).sum(axis=1), self.donors) + 1
+        variance, effective = two_parts(of_receivers * correction, freedom + 1, of_donors, lent)
+        return mean, self._error(np.sqrt(variance) / total, freedom, quiet), effective
+
+    def is_quiet(self, group: int | None = None) -> Booleans:
+        """Return of which quantities no pair has an effect, ``(quantities,)``, of all rows or of one class."""
+        member = slice(None) if group is None else self.receiver_class == group
+        chosen = slice(None) if group is None else slice(group, group + 1)
+        return np.logical_not(self.square_sum[chosen].any(axis=0) | self.receiver_sum[:, member].any(axis=1))
+
+    def _error(self, std: Floats, freedom: Floats, quiet: Booleans) -> Floats:
+        """Return standard errors. Where no pair has an effect, 95 % intervals end where the rule of three says."""
+        return np.where(quiet, 3 / NORMAL_95 * self.possible / (freedom.min(axis=0) + 1), std)
 
 
 def row_scores(moments: PairMoments, group: int | None) -> Floats:
@@ -160,11 +182,17 @@ def row_scores(moments: PairMoments, group: int | None) -> Floats:
     return of_receivers + lent if moments.shared else np.concatenate([of_receivers, lent], axis=1)
 
 
+def unit_scores(moments: PairMoments, group: int | None) -> Floats:
+    """Return ``row_scores`` as parts that are independent of each other: of rows, groups or waves along time."""
+    scores = row_scores(moments, group)
+    return scores if moments.units is None else moments.units.independent(scores)
+
+
 def scores_of(names: Sequence[str], moments: Mapping[str, Any], group: int | None) -> Floats | None:
     """Return the players' rows of scores. A player that nothing was drawn for is certain."""
     if not all(isinstance(entry, PairMoments) for entry in moments.values()):
         return None
-    rows = {name: row_scores(entry, group)[0] for name, entry in moments.items()}
+    rows = {name: unit_scores(entry, group)[0] for name, entry in moments.items()}
     nothing = np.zeros(len(next(iter(rows.values()), ())))
     return np.stack([rows.get(name, nothing) for name in names])
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,17 +18,20 @@ import numpy.typing as npt
 import torch
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.statistics import interval, two_parts
+from permgrad.attribution.explanation.statistics import FEWEST_UNITS, RowUnits, interval, spread, two_parts
 from permgrad.attribution.replace.answers import Answers, needs_rows, shown_to
 from permgrad.attribution.replace.game import Game
 from permgrad.attribution.replace.plays import Effects, Play, Values, loss_game
+from permgrad.attribution.replace.unseen import Unseen
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.result import build, by_quantity
+from permgrad.attribution.request.unsaid import tell_of_dependence
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, listed, shown, warn_user
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator
+from permgrad.base.significance import NORMAL_95
 from permgrad.base.threads import warning_filters
 from permgrad.models.losses import OtherLoss
 
@@ -121,9 +124,12 @@ def explain_scores(request: Request, method: str) -> Explanation:
         request = replace(request, subject=request.subject.deciding())
     game = Game(request, lambda outputs, _rows, _base: request.subject.predicted(outputs), plays.fixed)
     game.measure = Effects if game.engine is not None else Values
-    judge = Judge(request, scorers, game, request.subject.predicted(game.back_end.outputs()))
+    outputs = game.back_end.outputs()
+    tell_of_dependence(request, outputs)
+    judge = Judge(request, scorers, game, request.subject.predicted(outputs))
+    unseen = Unseen(request, game.back_end.outputs, game.value)
     shape = (len(request.space), len(scorers), len(plays.names))
-    mean, std, effective = np.zeros(shape), np.zeros(shape), np.ones(shape)
+    mean, std, effective = np.zeros(shape), np.zeros(shape), np.ones((2, *shape))
     with Progress(len(plays.plays), f"{method}, scores", request.progress) as progress:
         for play in plays.plays:
             parts: list[Pairs] = []
@@ -140,9 +146,9 @@ def explain_scores(request: Request, method: str) -> Explanation:
                 predictions += judge.base[receivers][:, None]
             for name, combine in zip(play.names, play.combine, strict=True):
                 place = request.space.names.index(name)
-                mean[place], std[place], effective[place] = judge.player(
-                    play, (receivers, donors, predictions), combine
-                )
+                can_change = partial(unseen.can_change, name)
+                numbers = judge.player(play, (receivers, donors, predictions), combine, can_change)
+                mean[place], std[place], effective[:, place] = numbers
             progress.advance()
     judge.tell_of_undefined()
     low, high, p_values = interval(mean, std, effective, request.confidence)
@@ -175,7 +181,7 @@ class Judge:
             self.truth, strata = request.labels[truth], truth
         elif subject.task == "multilabel":
             self.truth = self.truth.astype(np.int64)
-        self.groups = deal_groups(len(base), request.seed, "rows", strata)
+        self.groups = deal_groups(len(base), request.seed, "rows", strata, request.units)
         self.donor_groups = self.groups
         if not request.shared:
             self.donor_groups = deal_groups(len(request.donors[0]), request.seed, "background")
@@ -219,20 +225,55 @@ class Judge:
                 "are classes, or choose another scorer."
             )
 
-    def player(self, play: Play, pairs: Pairs, combine: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return mean, standard error and effective number of rows of one player, ``(scorers, quantities)`` each."""
+    def player(
+        self, play: Play, pairs: Pairs, combine: Floats, can_change: Callable[[], bool]
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return mean, standard error ``(scorers, quantities)`` and effective number of rows ``(2, *)`` of a player.
+
+        Where no score fell, 95 % intervals end at what three rows can do, unless no prediction ``can_change``.
+        """
         answered = self._answers(play, pairs)
         if self._is_unchanged(answered, pairs):
             # Nothing is scored: two equal scores of other numbers of rows may differ by rounding.
             shape = (len(self.scorers), len(combine))
-            return np.zeros(shape), np.zeros(shape), np.full(shape, float(self.groups.max() + 1))
+            std = np.broadcast_to(self._of_three_rows[:, None], shape) if can_change() else np.zeros(shape)
+            return np.zeros(shape), std, np.full((2, *shape), float(self.groups.max() + 1))
 
         def falls(places: Integers, *, left: bool) -> Floats:
             rows = pairs[0][places]
             before = self._scores(self.unchanged, rows, left=True) if left else self.base_scores
             return (before[:, None] - self._after(answered, places, left=left)) @ combine.T
 
-        return self._estimate(pairs, falls)
+        mean, std, effective = self._estimate(pairs, falls)
+        moved = (pairs[2] != self.base[pairs[0]][:, None]).any()
+        if ((mean == 0) & (std == 0)).any() and (moved or can_change()):
+            std = np.where((mean == 0) & (std == 0), self._of_three_rows[:, None], std)
+        return mean, std, effective
+
+    @cached_property
+    def _of_three_rows(self) -> Floats:
+        """How far the scores fall if three rows (three units) of a class are predicted wrong, and not right.
+
+        As standard errors, ``(scorers,)``: what no row of a sample shows can happen to three of as many (rule of
+        three), and no one knows to which.
+        """
+        request, count, falls = self.request, len(self.base), []
+        units = count if request.units is None else request.units.count
+        order = generator(request.seed, "three rows").permutation(count)
+        classes = self.base.shape[1] if request.subject.task == "classification" else 1
+        for label in range(classes):
+            members = order if classes == 1 else order[request.y[order] == label]
+            some = members[: -(-3 * count // units)]
+            right, wrong = self.base.copy(), self.base.copy()
+            if classes == 1:
+                right[some], wrong[some] = self.truth[some].reshape(len(some), -1), self.base[order[-1 - some]]
+            else:
+                right[some], wrong[some] = np.eye(classes)[[label, label - 1]]
+            every = np.arange(count)
+            told = (Answers(request, each, every, lambda: request.inputs, imagined=True) for each in (right, wrong))
+            scores = (self._scores(each, every, left=True) for each in told)
+            falls.append(np.abs(np.subtract(*scores)))
+        return np.asarray(np.max(falls, axis=0) / NORMAL_95)
 
     def scores(self, play: Play, pairs: Pairs) -> tuple[Floats, Floats, Floats]:
         """Return the scores of each coalition themselves, ``(scorers, coalitions)``, alike."""
@@ -263,7 +304,10 @@ class Judge:
         return np.stack([self._scores(one, places, left=left) for one in answered], axis=1)
 
     def _estimate(self, pairs: Pairs, statistic: Callable[..., Floats]) -> tuple[Floats, Floats, Floats]:
-        """Return a statistic of pairs, ``(scorers, quantities)``, its standard error and effective number of rows."""
+        """Return a statistic of pairs, ``(scorers, quantities)``, its standard error and effective number of rows.
+
+        That number is 1 more than the degrees of freedom of the jackknife.
+        """
         receivers, donors, _ = pairs
         groups = int(self.groups.max()) + 1
         mean = statistic(np.arange(len(receivers)), left=False)
@@ -271,28 +315,33 @@ class Judge:
         has_donor = donors >= 0
         of_donor = np.where(has_donor, self.donor_groups[np.maximum(donors, 0)], -1)
 
-        def variance(*memberships: Integers) -> Floats:
-            """Return the jackknife's variance over groups of pairs, ``(scorers, quantities)``."""
+        units = self.request.units
+        in_time = RowUnits(np.arange(groups), timed=True) if units is not None and units.timed else None
+
+        def variance(*memberships: Integers, units: RowUnits | None = None) -> tuple[Floats, Floats]:
+            """Return the jackknife's variance over groups of pairs, ``(scorers, quantities)``, and its freedom."""
             left_out = []
             for group in range(max(int(membership.max()) for membership in memberships) + 1):
                 stays = np.logical_and.reduce([membership != group for membership in memberships])
                 left_out.append(statistic(np.flatnonzero(stays), left=True))
-            return jackknife_variance(np.stack(left_out))
+            return jackknife_variance(np.stack(left_out), units)
 
         # The score of all rows has already shown its warnings.
         with warning_filters, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if self.request.shared:
-                return mean, np.sqrt(variance(self.groups[receivers], of_donor)), np.full(shape, float(groups))
-            of_receivers = variance(self.groups[receivers])
-            of_donors = np.zeros(shape)
+                both, freedom = variance(self.groups[receivers], of_donor, units=in_time)
+                return mean, np.sqrt(both), freedom + 1
+            of_receivers, freedom = variance(self.groups[receivers], units=in_time)
+            of_donors, lent = np.zeros(shape), np.zeros((2, *shape))
             count = int(self.donor_groups.max()) + 1
             # A background of one row is a fixed reference, as where there are no donors.
             if has_donor.any() and count > 1:
                 at_random = np.full(len(donors), -1, dtype=np.int64)
                 at_random[has_donor] = deal_groups(int(has_donor.sum()), self.request.seed, "pairs")
-                of_donors = np.maximum(variance(of_donor) - variance(at_random), 0.0)
-        total, effective = two_parts(of_receivers, groups, of_donors, count)
+                of_donors, lent = variance(of_donor)
+                of_donors = np.maximum(of_donors - variance(at_random)[0], 0.0)
+        total, effective = two_parts(of_receivers, freedom + 1, of_donors, lent + 1)
         return mean, np.sqrt(total), effective
 
 
@@ -304,8 +353,22 @@ class Judge:
 # scores are undefined without it.
 
 
-def deal_groups(rows: int, seed: int, purpose: str, classes: npt.NDArray[np.integer] | None = None) -> Integers:
-    """Return the group of each row, ``(rows,)``: ``min(20, rows)`` groups whose sizes differ by 1 at most."""
+def deal_groups(
+    rows: int,
+    seed: int,
+    purpose: str,
+    classes: npt.NDArray[np.integer] | None = None,
+    units: RowUnits | None = None,
+) -> Integers:
+    """Return the group of each row, ``(rows,)``: ``min(20, rows)`` groups whose sizes differ by 1 at most.
+
+    ``units`` are dealt whole, and times in their order.
+    """
+    if units is not None:
+        count = min(MOST_GROUPS, units.count)
+        in_order = np.arange(units.count) * count // units.count
+        dealt = in_order if units.timed else deal_groups(units.count, seed, purpose)
+        return np.asarray(dealt[units.codes])
     order = generator(seed, "jackknife", purpose).permutation(rows)
     groups = np.empty(rows, dtype=np.int64)
     groups[order] = np.arange(rows) % max(min(MOST_GROUPS, rows), 1)
@@ -332,10 +395,14 @@ def _spread_classes(groups: Integers, classes: npt.NDArray[np.integer], order: I
             groups[[row, other]] = groups[[other, row]]
 
 
-def jackknife_variance(left_out: Floats) -> Floats:
+def jackknife_variance(left_out: Floats, units: RowUnits | None = None) -> tuple[Floats, Floats]:
     """Return the variance of a statistic, ``(*)``, from its values without each group, ``(groups, *)``.
 
-    NaN where one of them is undefined.
+    Then its degrees of freedom. Both are NaN where one of the values is undefined, and with fewer than four groups.
     """
-    count = len(left_out)
-    return (count - 1) / count * ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0)
+    count, shape = len(left_out), left_out.shape[1:]
+    if count < FEWEST_UNITS:
+        return np.full(shape, np.nan), np.ones((2, *shape))
+    scores = (left_out.mean(axis=0) - left_out).reshape(count, -1).T * (count - 1) / count
+    variance, correction, freedom = spread(scores, np.ones(count), units)
+    return (variance * correction).reshape(shape), freedom.reshape(2, *shape)

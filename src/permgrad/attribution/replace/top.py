@@ -104,7 +104,7 @@ def estimates_of(names: Sequence[str], moments: Mapping[str, PairMoments]) -> Es
             mean[place], std[place] = each[0], error[0]
             draws[place] = draw_variance(moments[name], float(error[0]))
             repeats[place] = moments[name].pairs / max(int((moments[name].receiver_weight > 0).sum()), 1)
-            freedom = min(freedom, float(count[0]) - 1)
+            freedom = min(freedom, float(count[:, 0].max()) - 1)
     correlation = shared_errors(len(names), [0], partial(scores_of, names, moments))
     return Estimates(mean, std, draws, repeats, None if correlation is None else correlation[0], freedom)
 

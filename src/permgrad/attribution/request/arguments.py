@@ -48,6 +48,8 @@ class Arguments:
     loss: Any = "auto"
     scoring: Any = None
     sample_weight: Any = None
+    row_groups: Any = None
+    row_time: Any = None
     confidence: float = 0.95
     n_repeats: int = 10
     batch_size: int | Literal["auto"] = "auto"
@@ -65,6 +67,12 @@ class Arguments:
         check_choice("sampling", self.sampling, SAMPLINGS)
         check_choice("output", self.output, ("logit", "probability"))
         check_confidence(self.confidence)
+        if self.row_groups is not None and self.row_time is not None:
+            raise InputError(
+                "row_groups and row_time cannot be combined",
+                hint="Pass row_groups if rows of different groups are independent, else row_time.",
+                code="PG006",
+            )
         check_whole("n_repeats", self.n_repeats, "pass for example 10")
         automatic = isinstance(self.batch_size, str) and self.batch_size == "auto"
         if not automatic and not (is_whole(self.batch_size) and self.batch_size >= 1):

@@ -30,6 +30,7 @@ from permgrad.attribution.request.arguments import (
     task_of_loss,
 )
 from permgrad.attribution.request.registry import Method, refuse_interactions
+from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.request.request import Request, Scope
 from permgrad.attribution.subject.hybrid import HybridSubject
 from permgrad.attribution.subject.inner import at_layer
@@ -67,6 +68,7 @@ def is_estimator(model: Any) -> bool:
 
 def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     """Check and resolve every argument."""
+    arguments = with_columns(arguments)
     if isinstance(arguments.model, nn.Module):
         read, further, kind = _read_network, NETWORK_OPTIONS, "network"
     elif is_estimator(arguments.model):
@@ -114,6 +116,7 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         positive_by_y=arguments.positive is None and classes is not None and subject.background_classes is None,
         loss=loss,
         sample_weight=None if weight is None else check_weights(weight, count),
+        units=read_units(arguments, count),
         confidence=float(arguments.confidence),
         n_repeats=int(arguments.n_repeats),
         seed=resolve_seed(arguments.random_state),

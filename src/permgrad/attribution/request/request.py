@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from permgrad.attribution.explanation.statistics import RowUnits
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.subject.row_target import RowTarget
@@ -68,6 +69,7 @@ class Request:
     loss: str | OtherLoss = "auto"
     scoring: Any = None
     sample_weight: Floats | None = None
+    units: RowUnits | None = None
     confidence: float = 0.95
     n_repeats: int = 10
     batch_size: int | Literal["auto"] = "auto"

@@ -13,12 +13,27 @@ import torch
 
 from permgrad import __version__
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.ranks import freedoms_of
+from permgrad.attribution.explanation.statistics import RowUnits
 from permgrad.attribution.request.request import Request
 from permgrad.attribution.subject.finite import LARGEST
 from permgrad.base.arrays import Array, Booleans, Floats, Indexes
 from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.late import pd
 from permgrad.models.losses import OtherLoss
+
+
+def independent_facts(units: RowUnits | None, freedom: float = np.inf) -> dict[str, Any]:
+    """Return how many groups or times are behind the intervals, as a fact of an explanation, if rows have any.
+
+    For times also the longest stretch over which some effect is related to itself, from the degrees of freedom.
+    """
+    if units is None:
+        return {}
+    facts: dict[str, Any] = {"by": "row_time" if units.timed else "row_groups", "count": units.count}
+    if units.timed and 0 < freedom < np.inf:
+        facts["related_times"] = max(1, round(units.count / freedom))
+    return {"independent": facts}
 
 
 def build(
@@ -31,7 +46,10 @@ def build(
     **fields: Any,
 ) -> Explanation:
     """Return a method's explanation of the players of a request, with the facts that every explanation has."""
-    subject, maps = request.subject, dict[str, Array]()
+    subject, maps, freedom = request.subject, dict[str, Array](), np.inf
+    if request.scope == "global" and request.units is not None:
+        widths = fields.get("high", np.full(values.shape, np.nan)) - values
+        freedom = float(freedoms_of(widths, fields.get("std", widths), request.confidence).min(initial=np.inf))
     about: dict[str, Any] = {
         "seed": request.seed,
         "n_repeats": request.n_repeats,
@@ -40,6 +58,7 @@ def build(
         "sampling": request.sampling,
         "confidence": request.confidence,
         "task": subject.task,
+        **independent_facts(request.units, freedom),
     }
     if request.positive is not None:
         about["positive"] = request.positive
@@ -54,6 +73,8 @@ def build(
         if request.sample_weight is not None:
             # Summaries over the rows use them.
             about["sample_weight"] = request.sample_weight.tolist()
+        if request.units is not None:
+            about[about["independent"]["by"]] = request.units.codes.tolist()
         named = {"unit": output_unit(request), "output": request.output, "output_columns": subject.count}
         facts = {"quantity": "", **named, **facts}
         fields.setdefault("feature_values", shown_values(request))
@@ -72,7 +93,7 @@ def build(
         **fields,
     )
     if subject.tells_unused:
-        _refuse_nonsense(explanation)
+        _refuse_nonsense(explanation, request)
         if method != "gradcam":  # it warns of empty maps itself
             _tell_of_unused(request, explanation.of_order(1))
     return explanation if request.row_target is None else request.row_target.taken(explanation)
@@ -178,6 +199,8 @@ def _tell_of_unused(request: Request, explanation: Explanation) -> None:
     """Warn about inputs whose values are all exactly 0, with their names."""
     modality = np.array(explanation.modality, dtype=object)
     moved = (np.nan_to_num(explanation.values, nan=1.0) != 0).any(axis=-1)
+    if explanation.scope == "global" and explanation.std is not None:
+        moved |= (explanation.std > 0).any(axis=-1)  # an effect that no pair showed
     used = set(modality[moved.any(axis=0) if explanation.scope == "local" else moved])
     unused = [name for name in dict.fromkeys(explanation.modality) if name not in used]
     if unused:
@@ -203,7 +226,7 @@ def _why_zero(explanation: Explanation) -> str:
     return "They do not change the output. Check that the model is meant to ignore them."
 
 
-def _refuse_nonsense(explanation: Explanation) -> None:
+def _refuse_nonsense(explanation: Explanation, request: Request) -> None:
     """Refuse rows with NaN or infinite predictions or slopes."""
 
     def broken(fine: Booleans) -> Indexes:
@@ -226,10 +249,13 @@ def _refuse_nonsense(explanation: Explanation) -> None:
         )
     rows = broken(np.isfinite(values)) if explanation.method in _BY_GRADIENT else np.arange(0)
     if len(rows):
+        missing = not all(bool(torch.isfinite(one.sum(dtype=torch.float64))) for one in request.inputs)
+        causes = ("a root or a power has no slope at 0", "Add a small number under the root")
+        cause, advice = ("inputs are missing", "Fill in missing inputs") if missing else causes
         raise InputError(
             f"{explanation.method} needs finite gradients, but {len(rows)} of {len(values)} rows have NaN or infinite "
-            "ones, for example because inputs are missing",
-            hint="Fill in missing inputs, or choose method='shapley' or 'permutation'.",
+            f"ones, for example because {cause}",
+            hint=f"{advice}, or choose method='shapley' or 'permutation'.",
             code="PG040",
         )
 

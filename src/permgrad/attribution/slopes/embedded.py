@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -42,7 +42,7 @@ def with_slopes(request: Request, method: str) -> Places:
     # The first lookup at each layer's call that reads what players own.
     owned: dict[Site, Lookup] = {}
     for lookup in subject.lookups():
-        if lookup.site and bool((_owners(segments, lookup) >= 0).any()):
+        if lookup.site and bool((segments[lookup.place].cpu().reshape(-1)[lookup.positions] >= 0).any()):
             owned.setdefault(lookup.site, lookup)
     read = {lookup.place for lookup in owned.values()}
     held = tuple(place for place in free if not subject.real[place] and place not in read)
@@ -67,10 +67,9 @@ def _elsewhere(request: Request, owned: Mapping[Site, Lookup], held: tuple[int, 
     as_is = [owners if real else none for owners, real, none in zip(space.segments, subject.real, nobody, strict=True)]
     segments, seen = as_is, subject
     if lookups:
-        sites = {site: lookup.dimension for site, lookup in owned.items()}
-        inner = InnerSubject(subject, list(dict.fromkeys(layer for layer, _ in sites)), request.inputs, sites)
+        inner = InnerSubject(subject, list(dict.fromkeys(layer for layer, _ in owned)), request.inputs, owned)
         vectors = [
-            _owners(space.segments, lookup).unsqueeze(-1).expand(tensor.shape[1:])
+            space.segments[lookup.place].cpu().unsqueeze(-1).expand(tensor.shape[1:])
             for lookup, tensor in zip(lookups, inner.inputs, strict=False)
         ]
         seen, segments = inner, [*vectors, *(as_is[place] for place in inner.needed)]
@@ -80,9 +79,3 @@ def _elsewhere(request: Request, owned: Mapping[Site, Lookup], held: tuple[int, 
     place_of[torch.tensor(left)] = torch.arange(len(left))
     request = replace(request, space=space.without(set(space.names) - {space.names[owner] for owner in left}))
     return Places(request, seen, tuple(place_of[owners.cpu()] for owners in segments), lookups, held, facts)
-
-
-def _owners(segments: Sequence[Tensor], lookup: Lookup) -> Tensor:
-    """Return the player of each number that is looked up."""
-    owners = segments[lookup.place].cpu().reshape(-1)[lookup.positions.clamp_min(0)]
-    return torch.where(lookup.positions < 0, NOBODY, owners)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from permgrad.attribution.request import Request
+from permgrad.attribution.subject.row_independence import out_of_order
 from permgrad.attribution.subject.subject import Subject
 from permgrad.attribution.subject.untouched import as_written
 from permgrad.base.errors import InputError, PermgradError, error_in_words, is_out_of_memory
@@ -19,6 +20,8 @@ Tensors = tuple[Tensor, ...]
 #: Numbers that a batch's layers may hold: on a processor they should stay near its caches.
 _NUMBERS_CPU, _NUMBERS_ACCELERATOR = 1_000_000, 200_000_000
 _MOST_CPU, _MOST_ACCELERATOR = 4096, 65_536
+#: The golden section, whose multiples lie far apart between whole numbers.
+_GOLDEN = 0.6180339887498949
 
 
 def batch_size(
@@ -34,10 +37,25 @@ def batch_size(
 
 
 def output_gradients(
-    outputs: Tensor, targets: Sequence[int], leaves: Sequence[Tensor], *, constant_sum: bool = False
+    outputs: Tensor,
+    targets: Sequence[int],
+    leaves: Sequence[Tensor],
+    *,
+    constant_sum: bool = False,
+    by_row: Callable[[Tensor, int], Tensor] | None = None,
 ) -> list[Tensor]:
-    """Return gradients ``(targets, rows, *)`` of outputs ``(rows, outputs)``. One is free if their sum is constant."""
+    """Return gradients ``(targets, rows, *)`` of outputs ``(rows, outputs)``. One is free if their sum is constant.
+
+    ``by_row(leaf, place)`` lays leaves out with rows first where they are values inside the network. Those of other
+    rows than their places say are refused.
+    """
     wanted = list(dict.fromkeys(targets))
+    weights = _weights(outputs)
+    weighted: list[Tensor | None] = []
+    if by_row is not None and len(outputs) > 1 and outputs.requires_grad:
+        with differentiating():
+            column = (outputs[:, wanted[0]] * weights).sum()
+            weighted = list(torch.autograd.grad(column, leaves, retain_graph=True, allow_unused=True))
     complement = constant_sum and len(wanted) == outputs.shape[1] > 1
     computed = wanted[:-1] if complement else wanted
     by_target: dict[int, list[Tensor]] = {}
@@ -51,10 +69,28 @@ def output_gradients(
             torch.zeros_like(leaf) if gradient is None else gradient
             for leaf, gradient in zip(leaves, gradients, strict=True)
         ]
+    for place, gradient in enumerate(weighted):
+        if by_row is not None and gradient is not None:
+            plain = by_row(by_target[wanted[0]][place], place)
+            if not _weighs_as(by_row(gradient, place), plain, weights):
+                raise out_of_order()
     if complement:
         # Minus the sum, written as 0 − sum: an unused column keeps the plain zero, not a negative one.
         by_target[wanted[-1]] = [0 - sum(gradients) for gradients in zip(*by_target.values(), strict=True)]
     return [torch.stack([by_target[target][place] for target in targets]) for place in range(len(leaves))]
+
+
+def _weights(outputs: Tensor) -> Tensor:
+    """Return a power of two for each row, which multiplies gradients without rounding. Neighbours have others."""
+    number = torch.arange(len(outputs), dtype=torch.float64, device=outputs.device)
+    return 2 ** (number * _GOLDEN % 1 * (4 if outputs.dtype.itemsize < 4 else 16)).floor().to(outputs.dtype)
+
+
+def _weighs_as(weighted: Tensor, plain: Tensor, weights: Tensor) -> bool:
+    """Return whether gradients of weighted rows ``(rows, *)`` are the plain ones with the weight of their own row."""
+    wanted = plain.flatten(1) * weights[:, None].to(plain.dtype)
+    off = (weighted.flatten(1) - wanted).norm(dim=1) > wanted.norm(dim=1) / 4
+    return not bool(off.any())
 
 
 @contextmanager

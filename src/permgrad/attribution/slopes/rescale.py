@@ -176,6 +176,31 @@ def maximum(search: Callable[[Tensor], tuple[Tensor, Tensor]], places: int, star
     return output, back
 
 
+def tied_maximum(starts: Tensors, values: Tensor) -> Ruled:
+    """Return the largest values along the last dimension. Several that lead share the slope, as their gradient does."""
+
+    def leads(rows: Tensor) -> tuple[Tensor, Tensor]:
+        best = rows.amax(dim=-1, keepdim=True)
+        leading = (rows == best).to(rows.dtype)
+        return best, leading / leading.sum(dim=-1, keepdim=True)
+
+    (output, last), (before, first) = leads(values), leads(starts[0])
+    lead = output - torch.where(first > 0, first * values, 0).sum(dim=-1, keepdim=True)
+    led = before - torch.where(last > 0, last * starts[0], 0).sum(dim=-1, keepdim=True)
+    share = torch.where(lead + led > 0, lead / (lead + led), 1)
+    return output, lambda slopes: (slopes * (first * (1 - share) + last * share),)
+
+
+def larger(sign: int, starts: Tensors, first: Tensor, second: Tensor) -> Ruled:
+    """Return the larger (sign 1) or smaller (−1) of two, ``a + relu(b − a)``. Where they are equal they share alike."""
+    start, stop = sign * (starts[1] - starts[0]), sign * (second - first)
+    ends = torch.relu(start), torch.relu(stop)
+    half = torch.full_like(stop, 0.5)
+    share = secant((start, stop), ends, lambda middle: torch.heaviside(middle.nan_to_num(0.0), half), "straight")
+    output = torch.maximum(first, second) if sign > 0 else torch.minimum(first, second)
+    return output, lambda slopes: (slopes * (1 - share), slopes * share)
+
+
 # ---- meeting the functions that a network calls ----------------------------------------------------------------------
 
 
@@ -349,7 +374,11 @@ def _largest(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any
         return NotImplemented
     sign = -1 if name.endswith("min") else 1
     values = sign * call["input"].movedim(dim, -1)
-    best, index = _maximum_of(mode, values, lambda rows: rows.max(dim=-1, keepdim=True), 1)
+    best, index = values.max(dim=-1, keepdim=True)
+    if name.startswith("a"):
+        best = mode.answer(lambda: values.amax(dim=-1, keepdim=True), tied_maximum, values)
+    else:
+        best, index = _maximum_of(mode, values, lambda rows: rows.max(dim=-1, keepdim=True), 1)
     best, index = sign * best.movedim(-1, dim), index.movedim(-1, dim)
     if not call.get("keepdim", False):
         best, index = best.squeeze(dim), index.squeeze(dim)
@@ -357,6 +386,14 @@ def _largest(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any
         return best
     pair = torch.return_types.max if name == "max" else torch.return_types.min
     return pair((best, index))
+
+
+def _larger(sign: int, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
+    if kwargs or len(args) != 2 or not (_varies(args[0]) and _varies(args[1])):
+        return NotImplemented
+    dtype = torch.result_type(*args)
+    wide = torch.broadcast_tensors(*(side.to(dtype) for side in args))
+    return mode.answer(lambda: func(*args), functools.partial(larger, sign), *wide)
 
 
 def _where(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
@@ -391,14 +428,6 @@ def _quotient(call: dict[str, Any]) -> Any:
     return call["input"] * torch.reciprocal(call["other"]) if fits else NotImplemented
 
 
-def _larger(sign: int, call: dict[str, Any]) -> Any:
-    """Return the larger (sign 1) or smaller (−1) of two: ``max(a, b) = a + relu(b − a)``."""
-    first, second = call["input"], call.get("other")
-    if len(call) != 2 or not (_varies(first) and _varies(second)):
-        return NotImplemented
-    return first + torch.relu(second - first) if sign > 0 else first - torch.relu(first - second)
-
-
 def _glu(call: dict[str, Any]) -> Any:
     first, second = call["input"].chunk(2, dim=call.get("dim", -1))
     return first * torch.sigmoid(second)
@@ -411,7 +440,12 @@ def _norm(call: dict[str, Any]) -> Any:
     if not _varies(values) or call.get("ord", 2) != 2 or call.get("dtype") is not None:
         return NotImplemented
     dims = tuple(range(values.ndim)) if dim is None else dim
-    return torch.sqrt(torch.square(values).sum(dim=dims, keepdim=call.get("keepdim", False)))
+    return _root(torch.square(values).sum(dim=dims, keepdim=call.get("keepdim", False)))
+
+
+def _root(squares: Tensor) -> Tensor:
+    """Return the root of a sum of squares, whose slope at 0 is 0: as that of its gradient in torch."""
+    return torch.sqrt(squares.clamp_min(torch.finfo(squares.dtype).tiny))
 
 
 def _variance(root: bool, call: dict[str, Any]) -> Any:
@@ -425,7 +459,7 @@ def _variance(root: bool, call: dict[str, Any]) -> Any:
     count = math.prod(values.shape[dimension] for dimension in dims)
     centred = values - values.mean(dim=dims, keepdim=True)
     variance = torch.square(centred).sum(dim=dims, keepdim=call.get("keepdim", False)) / (count - correction)
-    return torch.sqrt(variance) if root else variance
+    return _root(variance) if root else variance
 
 
 def _logsumexp(call: dict[str, Any]) -> Any:
@@ -490,8 +524,6 @@ def attention_map(call: dict[str, Any]) -> Tensor:
 
 _FORMULAS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "div": ("input other", _quotient),
-    "maximum": ("input other", functools.partial(_larger, 1)),
-    "minimum": ("input other", functools.partial(_larger, -1)),
     "glu": ("input dim", _glu),
     "linalg_vector_norm": ("x ord dim keepdim", _norm),
     "std": ("input dim unbiased keepdim", functools.partial(_variance, True)),
@@ -517,6 +549,8 @@ _ANSWERS: dict[str, Answer] = {
         for ending in ("", "_with_indices")
     },
     **{name: functools.partial(_largest, name) for name in ("max", "min", "amax", "amin")},
+    **dict.fromkeys(("maximum", "fmax"), functools.partial(_larger, 1)),
+    **dict.fromkeys(("minimum", "fmin"), functools.partial(_larger, -1)),
     "einsum": _einsum,
     "where": _where,
     "softmax": functools.partial(_softmax, False),

@@ -106,6 +106,8 @@ class BranchCut:
         """Return the embedding of rows of the inputs of one branch."""
         device = self.subject.device
         copies = [tensor.to(device, copy=tensor.device == device) for tensor in tensors]
+        if self.subject.in_pairs and len(copies[0]) == 1:
+            return tuple(one[:1] for one in self.branches[branch].forward(*(torch.cat([one, one]) for one in copies)))
         return tuple(self.branches[branch].forward(*copies))
 
     def of_inputs(self, branch: int, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -115,6 +117,8 @@ class BranchCut:
     def fuse(self, embeddings: Sequence[Embedding]) -> Tensor:
         """Return the network's output for embeddings of the same rows."""
         flat = [tensor for embedding in embeddings for tensor in embedding]
+        if self.subject.in_pairs and len(flat[0]) == 1:
+            return self.fuse([tuple(torch.cat([one, one]) for one in flat)])[:1]
         returned = self.trunk.forward(*flat)
         if isinstance(returned, Tensor) and returned.ndim == 2 and len(returned) == len(flat[0]):
             return returned  # what was traced returns the same for every batch
@@ -326,14 +330,14 @@ def _agrees(cut: BranchCut, inputs: Sequence[Tensor], count: int) -> bool:
     if count < 2:
         return False
     with torch.no_grad():
-        shifts = {place: shift for shift, places in enumerate(cut.groups) for place in places}
+        shifts = {place: shift for shift, places in enumerate(cut.groups, start=1) for place in places}
         mixed = [tensor[:count].roll(shifts[place], dims=0) for place, tensor in enumerate(inputs)]
         embeddings = []
         for branch in range(len(cut.groups)):
             embedding = cut.embed(branch, [tensor[:count] for tensor in cut.of_inputs(branch, inputs)])
             if any(not isinstance(one, Tensor) or one.ndim == 0 or len(one) != count for one in embedding):
                 return False
-            embeddings.append(tuple(one.roll(branch, dims=0) for one in embedding))
+            embeddings.append(tuple(one.roll(branch + 1, dims=0) for one in embedding))
         expected, joined = cut.subject.forward(mixed), cut.fuse(embeddings)
     scale = max(1.0, float(expected.abs().max()))
     tolerance = _SAME if expected.dtype in (torch.float32, torch.float64) else 1e-2

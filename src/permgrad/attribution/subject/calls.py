@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -50,6 +51,31 @@ def find_call(model: Any) -> PredictCall:
         hint=hint,
         code="PG031",
     )
+
+
+#: Where libraries keep the names of the columns that a model was fitted on.
+_NAMES = ("feature_names_in_", "feature_name_", "feature_names_", "feature_name", "feature_names")
+
+
+def fitted_names(model: Any, depth: int = 3) -> tuple[str, ...]:
+    """Return the names of the columns that a model was fitted on, in their order, or none if it does not say.
+
+    ``depth``: in how many models within models they are looked for.
+    """
+    model = model.func if isinstance(model, partial) else model
+    model = getattr(model, "__self__", model)  # of a bound method
+    for place in _NAMES:
+        with suppress(Exception):  # a property or a method of the user's own
+            names = getattr(model, place)
+            names = names() if callable(names) else names
+            if isinstance(names, (list, tuple, np.ndarray)) and len(names):
+                return tuple(map(str, names))
+    if hasattr(model, "steps"):  # what comes first takes the table
+        parts = [step for _, step in model.steps if step not in (None, "passthrough")][:1]
+    else:
+        parts = [part for part in getattr(model, "__dict__", {}).values() if hasattr(part, "predict")]
+    found = (fitted_names(part, depth - 1) for part in parts if depth and not isinstance(part, type))
+    return next((names for names in found if names), ())
 
 
 def _function(model: Callable[[Any], Any]) -> PredictCall:

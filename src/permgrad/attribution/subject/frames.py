@@ -42,7 +42,7 @@ class Library:
         return pd.Series(column, copy=False)
 
     def join(self, first: Any, other: Any) -> Any:
-        """Return one column below another, in the type of the first."""
+        """Return one column below another, in the type of the first, with the levels of both."""
         return np.concatenate([first, other])
 
     def take(self, column: Any, places: Integers) -> Any:
@@ -58,6 +58,10 @@ class Library:
         rows = np.ascontiguousarray(np.stack(columns, axis=1))
         return torch.as_tensor(rows).to(like.device) if isinstance(like, Tensor) else rows
 
+    def rename(self, table: Any, names: Sequence[str]) -> Any:  # noqa: ARG002 — arrays have no names
+        """Return a table with other names of its columns."""
+        return table
+
 
 class _Pandas(Library):
     def columns(self, table: pd.DataFrame) -> list[Any]:
@@ -67,7 +71,12 @@ class _Pandas(Library):
         return [str(name) for name in table.columns]
 
     def join(self, first: Any, other: Any) -> Any:
-        return pd.concat([first, other.astype(first.dtype)], ignore_index=True)
+        kind = first.dtype
+        if isinstance(kind, pd.CategoricalDtype):
+            own = other.cat.categories if isinstance(other.dtype, pd.CategoricalDtype) else other.dropna().unique()
+            levels = _all_levels(list(kind.categories), list(own), ordered=bool(kind.ordered))
+            kind = pd.CategoricalDtype(pd.Index(levels), kind.ordered)
+        return pd.concat([first.astype(kind), other.astype(kind)], ignore_index=True)
 
     def take(self, column: Any, places: Integers) -> Any:
         return column.take(places).reset_index(drop=True)
@@ -79,6 +88,9 @@ class _Pandas(Library):
 
     def build(self, columns: Sequence[Any], like: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(pd.concat(columns, axis=1, ignore_index=True)).set_axis(like.columns, axis=1)
+
+    def rename(self, table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+        return table.set_axis(list(names), axis=1)
 
 
 class _Polars(Library):
@@ -92,7 +104,11 @@ class _Polars(Library):
         return pd.Series(column.to_numpy() if column.dtype.is_numeric() else column.to_list())
 
     def join(self, first: Any, other: Any) -> Any:
-        return first.clone().append(other.cast(first.dtype))
+        kind, levels = first.dtype, getattr(first.dtype, "categories", None)
+        if isinstance(levels, type(first)):  # an enum: those of other types are any text
+            own = other.dtype.categories if type(other.dtype) is type(kind) else other.drop_nulls().unique()
+            kind = type(kind)(_all_levels(levels.to_list(), own.to_list(), ordered=False))
+        return first.cast(kind).append(other.cast(kind))
 
     def take(self, column: Any, places: Integers) -> Any:
         return column.gather(places)
@@ -103,6 +119,9 @@ class _Polars(Library):
 
     def build(self, columns: Sequence[Any], like: Any) -> Any:
         return type(like)(columns)
+
+    def rename(self, table: Any, names: Sequence[str]) -> Any:
+        return table.rename(dict(zip(table.columns, names, strict=True)))
 
 
 class _Arrow(Library):
@@ -126,6 +145,23 @@ class _Arrow(Library):
 
     def build(self, columns: Sequence[Any], like: pa.Table) -> pa.Table:
         return pa.table(columns, schema=like.schema)
+
+    def rename(self, table: pa.Table, names: Sequence[str]) -> pa.Table:
+        return table.rename_columns(list(names))
+
+
+def _all_levels(known: list[Any], own: list[Any], *, ordered: bool) -> list[Any]:
+    """Return the levels of both lists: the longer one if it holds the other, so that codes are those of all levels."""
+    if set(known) <= set(own):
+        known, own = own, known
+    new = [level for level in own if level not in set(known)]
+    if ordered and (new or [level for level in known if level in set(own)] != own):
+        raise InputError(
+            f"ordered categories that differ ({listed(known, show=repr)} and {listed(own, show=repr)})",
+            hint="Give it all levels in one order in both tables: astype(pd.CategoricalDtype(levels, ordered=True))",
+            code="PG038",
+        )
+    return known + new
 
 
 def _library(table: Any) -> Library:
@@ -201,15 +237,17 @@ class _Column:
             self.nulls |= bool(np.isnan(numbers).any())
             return numbers
         before = len(self.cells)
-        joined = library.join(self.cells, column)
-        cells = library.series(joined)
-        if int(cells.isna().sum()) > int(library.series(self.cells).isna().sum()) + int(series.isna().sum()):
+        try:
+            joined = library.join(self.cells, column)
+        except InputError as error:
+            raise InputError(f"Column {self.name!r} has {error.problem}", hint=error.hint, code=error.code) from None
+        except Exception as error:  # whatever a library raises that cannot convert its cells
             raise InputError(
-                f"Column {self.name!r} has levels that are not among its categories",
-                hint="Give it the categories of the inputs",
+                f"Column {self.name!r} must hold cells of the type of the inputs, got {series.dtype}",
+                hint="Convert it",
                 code="PG038",
-            )
-        codes = _same_cells(cells)
+            ) from error
+        codes = _same_cells(library.series(joined))
         # Each different cell once, as it came first: those that were in the pool keep their places.
         _, first = np.unique(codes, return_index=True)
         self.cells = library.take(joined, first.astype(np.int64))
@@ -231,6 +269,7 @@ class FrameForm:
         self.library = _library(table)
         self.like: Any = np.asarray(table)[:0] if isinstance(table, (list, tuple)) else table[:0]
         self.names = tuple(self.library.names(table))
+        self.named = type(self.library) is not Library  # whether these are the user's own names
         doubled = [name for name in self.names if self.names.count(name) > 1]
         if doubled:
             raise InputError(

@@ -15,13 +15,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional
 
 from permgrad.attribution.players.segments import build_space
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.subject.branches import placeholder_names
 from permgrad.attribution.subject.inputs import shapes_in_words
-from permgrad.attribution.subject.lookups import Lookup, Site
-from permgrad.attribution.subject.network import NetworkSubject
+from permgrad.attribution.subject.lookups import ALONE, Copying, Lookup, Site
+from permgrad.attribution.subject.network import NetworkSubject, in_company
+from permgrad.attribution.subject.positions import name_of
+from permgrad.attribution.subject.row_independence import check_order
 from permgrad.attribution.subject.tracing import OwnThreadTracer, erase_unused
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.models.batches import gathered, in_batches, with_fewer
@@ -54,11 +57,12 @@ def at_layer(
 class InnerSubject(NetworkSubject):
     """A network from the outputs of some of its layers on: of all their calls, or of those in ``sites``.
 
-    ``sites`` give the dimension of each output along which rows lie. Here it is always the first.
+    ``sites`` are calls of embeddings, with the input that each looks up. Its vectors are those of every number of the
+    input, ``(rows, *shape, width)``, wherever the network looks it up.
     """
 
     def __init__(
-        self, outer: NetworkSubject, layer: Any, inputs: tuple[Tensor, ...], sites: Mapping[Site, int] | None = None
+        self, outer: NetworkSubject, layer: Any, inputs: tuple[Tensor, ...], sites: Mapping[Site, Lookup] | None = None
     ) -> None:
         modules = dict(outer.module.named_modules())
         layers = list(layer) if isinstance(layer, (list, tuple)) and layer else [layer]
@@ -75,7 +79,7 @@ class InnerSubject(NetworkSubject):
         self.layers = {name: modules[name] for name in layers}
         # What is left of a network that is cut is not folded.
         self._folded, self._looked = None, True
-        self._sites = None if sites is None else dict(sites)
+        self._sites: dict[Site, Lookup | None] | None = None if sites is None else dict(sites)
         few = min(_PROBE_ROWS, len(inputs[0]), max(2, outer.most_rows()))
         self.inputs = with_fewer(few, partial(self._look, inputs))
         # The activations, then the network's own inputs that the layers behind still need.
@@ -84,7 +88,8 @@ class InnerSubject(NetworkSubject):
 
     def _look(self, inputs: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
         """Find with the first rows how layers are called and where to cut. Return what is explained."""
-        few = tuple(tensor[:count] for tensor in inputs)
+        few = [tensor[:count] for tensor in inputs]
+        few = in_company(few) if self.in_pairs and count == 1 else few
         with torch.no_grad(), self.open():
             seen, wanted = self._seen(few)
             calls = Counter(layer for layer, _ in seen)
@@ -96,13 +101,11 @@ class InnerSubject(NetworkSubject):
                         code="PG037",
                     )
             if self._sites is None:
-                self._sites = {(layer, call): 0 for layer in self.layers for call in range(calls[layer])}
-            captured = self._rows_first(seen)
+                self._sites = {(layer, call): None for layer in self.layers for call in range(calls[layer])}
+            captured = self._of_rows(seen, few)
             self.calls = len(captured)
-            for (layer, _), one in zip(self._sites, captured, strict=True):
-                _check_rows(layer, one, count)
             self.names = tuple(layer if calls[layer] == 1 else f"{layer}#{call}" for layer, call in self._sites)
-            self._suffix, needed = (None, None) if self.outer.rewrites else _cut(self.outer, list(self._sites), calls)
+            self._suffix, needed = (None, None) if self.outer.rewrites else _cut(self.outer, self._sites, calls)
             self.cut = self._suffix is not None
             #: positions of the network's own inputs that follow the activations
             self.needed = tuple(range(len(inputs))) if needed is None else needed
@@ -135,22 +138,30 @@ class InnerSubject(NetworkSubject):
         return self.lift(self.outer.read(inputs))
 
     def lift(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return the layer's output for rows, one tensor per call, and the inputs that are still needed."""
+        """Return what is explained for rows, one tensor per call, and the inputs that are still needed."""
         count = len(inputs[0])
+        size = min(_BATCH if self.device.type == "cpu" else _BATCH_ACCELERATOR, self.outer.most_rows())
+
+        def lifted(rows: Sequence[Tensor]) -> list[Tensor]:
+            return gathered(
+                count, lambda part: self.captured([one[part] for one in rows])[0], partial(in_batches, count, size)
+            )
+
         with self.open(), torch.no_grad():
-            size = _BATCH if self.device.type == "cpu" else _BATCH_ACCELERATOR
-            run = partial(in_batches, count, min(size, self.outer.most_rows()))
-            lifted = gathered(count, lambda part: self.captured(tuple(tensor[part] for tensor in inputs))[0], run)
-        return (*lifted, *(inputs[position] for position in self.needed))
+            activations = lifted(inputs)
+            if None in (self._sites or {}).values():
+                # In other company: every batch takes rows from everywhere, the last ones first.
+                order = torch.arange(count).flip(0)
+                order = order[(order % -(-count // size)).argsort(stable=True)]
+                check_order(activations, order, lambda order: lifted([one[order.to(one.device)] for one in inputs]))
+        return (*activations, *(inputs[position] for position in self.needed))
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return the output, given the layer's output and the inputs that are still needed."""
+        """Return the output, given what is explained and the inputs that are still needed."""
+        if self.in_pairs and len(tensors[0]) == 1:
+            return self.forward(in_company(tensors))[:1]
         activations, inputs = tensors[: self.calls], dict(zip(self.needed, tensors[self.calls :], strict=True))
-        where = self._sites or {}
-        activations = [
-            tensor.to(self.device, copy=tensor.device == self.device).movedim(0, dimension)
-            for tensor, dimension in zip(activations, where.values(), strict=True)
-        ]
+        activations = [tensor.to(self.device, copy=tensor.device == self.device) for tensor in activations]
         names = self.outer.input_names
         if self._suffix is not None:
             values = [inputs[k].to(self.device).clone() if k in inputs else None for k in range(len(names))]
@@ -159,47 +170,102 @@ class InnerSubject(NetworkSubject):
                 # The module itself would print to stderr what a part of the network raises.
                 returned = self.outer.form.call(partial(self._suffix.forward, **extra), values)
             return self.taken(returned, len(tensors[0]))
-        put = dict(zip(where, activations, strict=True))
-        with self._listening(lambda site, _: put.get(site)):
-            return self.outer.forward([inputs[position] for position in range(len(names))])
+        put = dict(zip(self._sites or {}, activations, strict=True))
+
+        def hear(site: Site, output: Any, numbers: Tensor | None) -> Any:
+            return self._in_place(site, output, numbers, put[site]) if site in put else None
+
+        rows = [inputs[position] for position in range(len(names))]
+        with self._listening(rows, hear):
+            return self.outer.forward(rows)
+
+    def _in_place(self, site: Site, output: Any, numbers: Tensor | None, values: Tensor) -> Tensor:
+        """Return what a layer gives in a call, made of the values explained."""
+        if (self._sites or {}).get(site) is None:
+            if output.shape != values.shape:
+                raise _other_call(site[0])
+            return values
+        if _straight(numbers, values.shape[:-1]):
+            return values
+        if numbers is None:
+            raise _other_call(site[0])
+        taken, ours = values.flatten(0, -2)[numbers.clamp_min(0)], (numbers >= 0).unsqueeze(-1)
+        return taken if bool(ours.all()) else torch.where(ours, taken, output)
 
     # ---- finding out -------------------------------------------------------------------------------------------------
 
     def captured(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """Return what the layers gave in each of their calls, and the network's output."""
+        """Return what is explained, one entry per row, and the network's output."""
+        if self.in_pairs and len(inputs[0]) == 1:
+            values, output = self.captured(in_company(inputs))
+            return [value[:1] for value in values], output[:1]
         seen, output = self._seen(inputs)
-        return self._rows_first(seen), output
+        return self._of_rows(seen, inputs), output
 
-    def _rows_first(self, seen: Mapping[Site, Any]) -> list[Any]:
-        """Return what is explained of what layers gave, rows first."""
-        return [seen[site].movedim(dim, 0) if dim else seen[site] for site, dim in (self._sites or {}).items()]
+    def _of_rows(self, seen: Mapping[Site, tuple[Any, Tensor | None]], inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Return what is explained of what layers gave: their values, or a vector for each number looked up."""
+        values = []
+        for site, lookup in (self._sites or {}).items():
+            output, numbers = seen.get(site, (None, None))
+            if lookup is None:
+                _check_rows(site[0], output, len(inputs[0]))
+            elif not _straight(numbers, inputs[lookup.place].shape):
+                output = self._looked_up(site[0], lookup, output, numbers, inputs[lookup.place])
+            values.append(output)
+        return values
 
-    def _seen(self, inputs: Sequence[Tensor]) -> tuple[dict[Site, Any], Tensor]:
-        """Return what the layers gave in all their calls, and the network's output."""
-        seen: dict[Site, Any] = {}
+    def _looked_up(self, layer: str, lookup: Lookup, output: Any, numbers: Tensor | None, ids: Tensor) -> Tensor:
+        """Return the vector of each number of an input, also of those that were cut off in this batch of rows."""
+        if numbers is None:
+            raise _other_call(layer)
+        ids, weight = ids.to(output.device), self.layers[layer].weight
+        vectors = output.new_zeros(ids.numel(), output.shape[-1])
+        left = torch.zeros(ids.shape, dtype=torch.bool, device=output.device)
+        left.flatten(1)[:, lookup.positions.to(output.device)] = True
+        mine, flat = numbers[numbers >= 0], ids.flatten().long()
+        vectors[mine] = output[numbers >= 0]
+        left = left.flatten().index_fill(0, mine, False)
+        if bool(left.any()):
+            # Whether ids are looked up as they are is seen at the others.
+            inside = bool((flat[left] >= 0).all()) and bool((flat[left] < len(weight)).all())
+            if not inside or not torch.equal(vectors[mine], functional.embedding(flat[mine], weight)):
+                raise _other_call(layer)
+            vectors[left] = functional.embedding(flat[left], weight)
+        return vectors.reshape(*ids.shape, -1)
 
-        def keep(site: Site, output: Any) -> None:
+    def _seen(self, inputs: Sequence[Tensor]) -> tuple[dict[Site, tuple[Any, Tensor | None]], Tensor]:
+        """Return what the layers gave in all their calls, of which numbers, and the network's output."""
+        seen: dict[Site, tuple[Any, Tensor | None]] = {}
+
+        def keep(site: Site, output: Any, numbers: Tensor | None) -> None:
             # A copy: the next layer may work in place.
-            seen[site] = output.detach().clone() if isinstance(output, Tensor) else output
+            seen[site] = output.detach().clone() if isinstance(output, Tensor) else output, numbers
 
-        with self._listening(keep):
+        with self._listening(inputs, keep):
             return seen, self.outer.forward(inputs)
 
     @contextmanager
-    def _listening(self, hear: Callable[[Site, Any], Any]) -> Iterator[None]:
-        """Pass each call's output to ``hear``, and replace it by the value returned."""
-        me, calls = get_ident(), Counter[str]()
+    def _listening(self, inputs: Sequence[Tensor], hear: Callable[[Site, Any, Tensor | None], Any]) -> Iterator[None]:
+        """Pass each call's output to ``hear``, with the numbers it looked up, and replace it by the value returned."""
+        me, calls, lookups = get_ident(), Counter[str](), self._sites or {}
+        copying = Copying(inputs) if any(lookups.values()) else None
 
-        def hook(layer: str, _module: nn.Module, _args: Any, output: Any) -> Any:
+        def hook(layer: str, _module: nn.Module, args: Any, options: Any, output: Any) -> Any:
             # Other threads may be calling the layer for themselves.
             if get_ident() != me:
                 return None
+            site, numbers = (layer, calls[layer]), None
             calls[layer] += 1
-            return hear((layer, calls[layer] - 1), output)
+            lookup = lookups.get(site)
+            if copying is not None and lookup is not None:
+                numbers = copying.sources(args[0] if args else options.get("input")).get(lookup.place)
+            return hear(site, output, numbers)
 
         with ExitStack() as stack:
             for layer, module in self.layers.items():
-                stack.callback(module.register_forward_hook(partial(hook, layer)).remove)
+                stack.callback(module.register_forward_hook(partial(hook, layer), with_kwargs=True).remove)
+            if copying is not None:
+                stack.enter_context(copying)
             yield
 
     def _same(self, captured: Sequence[Tensor], few: Sequence[Tensor], wanted: Tensor) -> bool:
@@ -229,6 +295,21 @@ def _check_rows(layer: str, output: Any, count: int) -> None:
         )
 
 
+def _other_call(layer: str) -> InputError:
+    return InputError(
+        f"The network calls layer {layer!r} with other rows or places in some batches, which cannot be followed",
+        hint="Choose method='permutation', 'shapley' or 'lime', without layer=",
+        code="PG037",
+    )
+
+
+def _straight(numbers: Tensor | None, shape: Sequence[int]) -> bool:
+    """Return whether all numbers of an input are looked up, in their order."""
+    if numbers is None or numbers.shape != torch.Size(shape):
+        return False
+    return bool((numbers.flatten() == torch.arange(numbers.numel(), device=numbers.device)).all())
+
+
 def _check_layer(outer: NetworkSubject, layer: Any, modules: dict[str, nn.Module]) -> None:
     """Refuse a name that is not a part of the network."""
     if isinstance(layer, str) and layer in modules and layer != "":
@@ -245,7 +326,7 @@ def _check_layer(outer: NetworkSubject, layer: Any, modules: dict[str, nn.Module
 
 
 def _cut(
-    outer: NetworkSubject, sites: Sequence[Site], calls: Counter[str]
+    outer: NetworkSubject, sites: Mapping[Site, Lookup | None], calls: Counter[str]
 ) -> tuple[fx.GraphModule | None, tuple[int, ...] | None]:
     """Return the network after the layers and the positions of the inputs it still needs, or None if it has no cut.
 
@@ -266,7 +347,7 @@ def _cut(
             if node.op == "call_module" and node.target in calls:
                 nodes[str(node.target), traced[str(node.target)]] = node
                 traced[str(node.target)] += 1
-        if traced != calls:
+        if traced != calls or not all(_as_passed(nodes[site]) for site, lookup in sites.items() if lookup is not None):
             return None, None
         last = [node for node in graph.nodes if node.op == "placeholder"][-1]
         for call, node in enumerate(nodes[site] for site in sites):
@@ -287,6 +368,15 @@ def _cut(
         return suffix, tuple(range(len(outer.input_names)))
     names = placeholder_names(outer, [str(node.target) for node in passed])
     return suffix, tuple(position for position, name in enumerate(names) if name in used)
+
+
+def _as_passed(node: fx.Node) -> bool:
+    """Return whether nothing moves the numbers of an input on their way to a node."""
+    return all(
+        one.op in ("placeholder", "get_attr")
+        or (one.op in ("call_function", "call_method") and name_of(one.target) in ALONE and _as_passed(one))
+        for one in node.all_input_nodes
+    )
 
 
 # ---- which inputs a unit depends on ----------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ data, and precision from the network's weights where NumPy and pandas leave it o
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,11 +118,16 @@ def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tupl
             code="PG001",
         )
     inputs = [inputs] if alone else inputs
+    fields = getattr(inputs, "_fields", ())
+    if fields and _fits(inspect.Signature(parameters), **dict.fromkeys(fields)):
+        inputs = inputs._asdict()  # the names of a named tuple are those of the parameters
+    if isinstance(inputs, Mapping):
+        inputs = _in_order_of(parameters, inputs)
     forms, count = [], len(inputs)
     for way in _ways(parameters, inputs):
         hint = [first] if alone else _names_by_position(parameters, count)
         if way == "whole":
-            hint = [f"{first}[{k}]" for k in range(count)]
+            hint = [f"{first}.{name}" for name in fields] or [f"{first}[{k}]" for k in range(count)]
         leaves, tensors, structure = _flatten(inputs, hint, dtype)
         forms.append(InputForm(leaves, way, structure, first if way == "whole" else ""))
     names = forms[0].names
@@ -183,9 +187,21 @@ def in_type_of(name: str, like: Tensor, other: Tensor) -> Tensor:
 
 def _parameters(module: nn.Module) -> list[inspect.Parameter]:
     """Return the parameters of a network's forward, or none if Python does not know them."""
-    with contextlib.suppress(TypeError, ValueError):
-        return [each for each in inspect.signature(module.forward).parameters.values() if each.name != "self"]
-    return []
+    stored, forward = "forward" in vars(module), module.forward
+    try:
+        schema = getattr(forward, "schema", None)
+        if schema is not None:  # a method of TorchScript, of which Python may know none
+            kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
+            pairs = [
+                (each.name, each.default_value if each.has_default_value() else empty) for each in schema.arguments
+            ]
+            return [inspect.Parameter(name, kind, default=default) for name, default in pairs[1:]]
+        return [each for each in inspect.signature(forward).parameters.values() if each.name != "self"]
+    except (TypeError, ValueError):
+        return []
+    finally:
+        if not stored:  # as TorchScript does
+            vars(module).pop("forward", None)
 
 
 def _names_by_position(parameters: Sequence[inspect.Parameter], count: int) -> list[str]:
@@ -243,6 +259,40 @@ def _ways_of_keys(parameters: Sequence[inspect.Parameter], keys: list[str], *, t
     return ways
 
 
+def _places_of(parameters: Sequence[inspect.Parameter], keys: Any) -> list[int | None]:
+    """Return the place of the parameter that each key names, in capitals or small letters, or None."""
+    names = {each.name.casefold(): place for place, each in enumerate(parameters)}
+    return [names.get(str(key).casefold()) for key in keys]
+
+
+def _in_order_of(parameters: Sequence[inspect.Parameter], inputs: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Return a dict whose keys name the forward's parameters but for capitals in the parameters' order."""
+    places, names = _places_of(parameters, inputs), [each.name for each in parameters]
+    found = [(place, *item) for place, item in zip(places, inputs.items(), strict=True) if place is not None]
+    if len(names) < len(places) or {str(key) for key in inputs} & set(names):
+        return inputs
+    if sorted(place for place, *_ in found) == list(range(len(places))):
+        return {key: value for _, key, value in sorted(found, key=lambda each: each[0])}
+    if any(place not in (None, number) for number, place in enumerate(places)):
+        raise InputError(
+            f"The keys of the inputs ({', '.join(map(str, inputs))}) are not the names of the forward's parameters "
+            f"({', '.join(names)})",
+            hint="Rename the keys, also in capitals and small letters",
+            code="PG007",
+        )
+    return inputs
+
+
+def in_doubt(module: nn.Module, form: InputForm, tensors: Sequence[Tensor]) -> list[tuple[str, str]]:
+    """Return keys that name no parameter of the forward, with those they are passed as, if that could be confused."""
+    names = [each for each in _parameters(module) if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    by_key = form.passing == "positions" and isinstance(form.structure, dict) and len(names) > 1
+    if not by_key or set(_places_of(names, form.structure)) != {None}:
+        return []
+    alike = len({tensor.shape[1:] for tensor in tensors}) < len(tensors)
+    return [(str(key), each.name) for key, each in zip(form.structure, names, strict=False)] if alike else []
+
+
 # ---- the user's structure --------------------------------------------------------------------------------------------
 
 
@@ -282,7 +332,10 @@ def _flatten(inputs: Any, hint: Sequence[str], dtype: torch.dtype) -> tuple[tupl
         if isinstance(value, Mapping):
             return {key: walk(item, f"{name}.{key}", (*place, key)) for key, item in value.items()}
         if not _is_leaf(value):
-            return [walk(item, f"{name}[{index}]", (*place, index)) for index, item in enumerate(value)]
+            fields = getattr(value, "_fields", None)
+            ends = [f".{field}" for field in fields] if fields else [f"[{index}]" for index in range(len(value))]
+            pairs = enumerate(zip(value, ends, strict=True))
+            return _like(value, [walk(item, f"{name}{end}", (*place, index)) for index, (item, end) in pairs])
         tensor, columns, loose = _tensor(value, name, dtype)
         leaves.append(Leaf(name, place, columns, loose))
         tensors.append(tensor)
@@ -293,7 +346,8 @@ def _flatten(inputs: Any, hint: Sequence[str], dtype: torch.dtype) -> tuple[tupl
         structure = {key: walk(value, str(key), (key,)) for key, value in inputs.items()}
     else:
         names = [hint[index] if index < len(hint) else f"input{index}" for index in range(len(inputs))]
-        structure = [walk(value, name, (index,)) for index, (name, value) in enumerate(zip(names, inputs, strict=True))]
+        walked = [walk(value, name, (index,)) for index, (name, value) in enumerate(zip(names, inputs, strict=True))]
+        structure = _like(inputs, walked)
     return tuple(leaves), tuple(tensors), structure
 
 
@@ -304,7 +358,12 @@ def _fill(structure: Any, tensors: Any) -> Any:
         return None
     if isinstance(structure, dict):
         return {key: _fill(value, tensors) for key, value in structure.items()}
-    return [_fill(value, tensors) for value in structure]
+    return _like(structure, [_fill(value, tensors) for value in structure])
+
+
+def _like(value: Any, items: list[Any]) -> Any:
+    """Return items as the named tuple that a value is, or as a list."""
+    return type(value)(*items) if hasattr(value, "_fields") else items
 
 
 def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[str, ...] | None, bool]:
@@ -364,6 +423,12 @@ def _dense(value: Tensor, name: str) -> Tensor:
     if value.is_meta:
         raise InputError(
             f"Inputs must hold numbers, but {name!r} is on the meta device", hint="Pass its rows", code="PG001"
+        )
+    if value.is_nested:
+        raise InputError(
+            f"Inputs must be dense, but {name!r} is a nested tensor",
+            hint=f"Pass {name}.to_padded_tensor(0.0), with lengths or a mask as a further input",
+            code="PG001",
         )
     if value.layout != torch.strided or value.is_quantized:
         raise InputError(

@@ -15,38 +15,38 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from permgrad.attribution.players.space import NOBODY
-from permgrad.attribution.subject.positions import MOVING, Follower, coordinates, name_of, tensors_in
+from permgrad.attribution.subject.positions import MOVING, Follower, name_of, tensors_in
 from permgrad.base.checks import is_whole
 
 #: A layer by name, and which of its calls.
 Site = tuple[str, int]
 
 #: Functions that make a new number of each number by itself.
-_ALONE = frozenset({
+ALONE = frozenset({
     "clone", "contiguous", "to", "long", "int", "short", "type", "type_as", "detach", "alias", "add", "radd", "iadd",
     "sub", "isub", "mul", "imul", "clamp", "clamp_min", "clamp_max", "clip", "minimum", "maximum", "remainder", "mod",
     "masked_fill", "where", "round", "floor", "nan_to_num",
 })  # fmt: skip
+#: Rows on which it is found out what is looked up, if memory allows.
+_PROBE_ROWS = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Lookup:
     """One call of an embedding that reads an input. ``site`` is None if it is not the complete output of a layer.
 
-    ``positions`` are those of the input's numbers, flat within a row, in the shape of the call's argument without rows.
-    −1 marks a number that is not the input's. Rows lie along ``dimension`` of the call's output. ``pad`` is the id of
+    ``positions`` are those of the input's numbers that are read in some row, flat within a row. ``pad`` is the id of
     padding, if there is one.
     """
 
     site: Site | None
     place: int
     positions: Tensor
-    dimension: int
     pad: int | None
 
     def reads(self, count: int) -> bool:
         """Return whether every number of a row, of which there are ``count``, is looked up."""
-        return bool(torch.isin(torch.arange(count), self.positions).all())
+        return len(self.positions) == count
 
 
 class _Copies(Follower):
@@ -56,7 +56,7 @@ class _Copies(Follower):
         name = name_of(func)
         if name in MOVING:
             super().follow(func, args, kwargs, value)
-        elif name in _ALONE and isinstance(value, Tensor):
+        elif name in ALONE and isinstance(value, Tensor):
             seen = [self.of(tensor) for tensor in tensors_in(args, kwargs) if self.of(tensor)]
             sizes = [tensor.shape for tensor in tensors_in(args, kwargs) if self.of(tensor)]
             if any(size != value.shape for size in sizes):
@@ -65,46 +65,70 @@ class _Copies(Follower):
             for place in places:
                 every = [axes[place] for axes in seen if place in axes]
                 if all(torch.equal(a, b) for axes in every[1:] for a, b in zip(axes, every[0], strict=True)):
-                    self.keep(value, {**self.of(value), place: every[0]})
+                    self.keep(value, {**self.of(value), place: tuple(axis.to(value.device) for axis in every[0])})
 
 
-class _Watch(TorchFunctionMode):
-    """Notes the calls of ``functional.embedding``, and the layers in which they happen."""
+class Copying(TorchFunctionMode):
+    """Follows the numbers of a forward's inputs as long as they are moved, or changed one by one.
 
-    def __init__(self, network: nn.Module, rows: Sequence[Tensor]) -> None:
+    Networks may sort their rows, cut them to the longest of a batch, pack or repeat them: where a number comes from is
+    known in every call.
+    """
+
+    def __init__(self, rows: Sequence[Tensor]) -> None:
         super().__init__()
-        self._network, self._rows, self._follower = network, rows, _Copies()
-        self._calls, self._thread = Counter[str](), get_ident()
-        self._site: Site | None = None
-        self._layer: nn.Embedding | None = None
-        self.lookups: list[Lookup] = []
+        self._follower = _Copies()
         for place, tensor in enumerate(rows):
-            self._follower.enter(tensor, place, coordinates(tensor, range(tensor.ndim)))
+            number = torch.arange(tensor.numel(), dtype=torch.float64, device=tensor.device)
+            self._follower.enter(tensor, place, (number.reshape(tensor.shape),))
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        """Answer one call of torch, with the mode off meanwhile."""
         options = kwargs or {}
         value = func(*args, **options)
-        if name_of(func) == "embedding" and isinstance(value, Tensor):
-            self._note(args[0] if args else options.get("input"))
         self._follower.follow(func, args, options, value)
+        return value
+
+    def sources(self, value: Any) -> dict[int, Tensor]:
+        """Return for each input that a tensor copies which of its numbers each one is, flat over rows (-1: none)."""
+        return {place: axes[0].nan_to_num(NOBODY).long() for place, axes in self._follower.of(value).items()}
+
+
+class _Watch(Copying):
+    """Notes the calls of ``functional.embedding``, and the layers in which they happen."""
+
+    def __init__(self, network: nn.Module, rows: Sequence[Tensor]) -> None:
+        super().__init__(rows)
+        self._network, self._rows = network, rows
+        self._calls, self._thread = Counter[str](), get_ident()
+        self._site: Site | None = None
+        self._layer: nn.Embedding | None = None
+        self._shape: torch.Size | None = None
+        self.lookups: list[Lookup] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        value = super().__torch_function__(func, types, args, kwargs)
+        if name_of(func) == "embedding" and isinstance(value, Tensor):
+            self._note(args[0] if args else (kwargs or {}).get("input"))
         return value
 
     def _note(self, ids: Any) -> None:
         # Ids that are masked come from the mask too, which has fewer values.
-        sources = sorted(self._follower.of(ids).items(), key=lambda pair: -len(self._rows[pair[0]].unique()))
-        for place, axes in sources:
-            where = _positions(self._rows[place], axes)
-            if where is None:
-                continue
+        sources = sorted(self.sources(ids).items(), key=lambda pair: -len(self._rows[pair[0]].unique()))
+        for place, numbers in sources:
             # The id of padding: the embedding's own, or that of the network's configuration.
             pad = None
             if self._layer is not None:
                 pad = self._layer.padding_idx
                 pad = configured_pad(self._network) if pad is None else pad
                 pad = pad if pad is not None and pad < self._layer.num_embeddings else None
-            self.lookups.append(Lookup(self._site, place, *where, pad))
+            read = numbers[numbers >= 0].cpu() % max(1, self._rows[place][0].numel())
+            self._shape = ids.shape
+            self.lookups.append(Lookup(self._site, place, read.unique(), pad))
 
     def enter(self, layer: str, module: nn.Embedding, _args: Any) -> None:
         """Note that a layer is called."""
@@ -117,9 +141,7 @@ class _Watch(TorchFunctionMode):
         if get_ident() != self._thread:
             return
         for number, lookup in enumerate(self.lookups):
-            shape = [*lookup.positions.shape]
-            shape.insert(lookup.dimension, len(self._rows[0]))
-            if lookup.site == self._site and not (isinstance(output, Tensor) and [*output.shape[:-1]] == shape):
+            if lookup.site == self._site and not (isinstance(output, Tensor) and output.shape[:-1] == self._shape):
                 self.lookups[number] = replace(lookup, site=None)
         self._site = self._layer = None
 
@@ -132,8 +154,13 @@ def find_lookups(subject: Any) -> list[Lookup]:
     modules = {name: part for name, part in subject.module.named_modules() if isinstance(part, nn.Embedding)}
     if not modules and all(subject.real):
         return []
-    # Two rows tell along which dimension they lie.
-    rows = [torch.cat([tensor[:1], tensor[:1]]) for tensor in subject.inputs]
+    # Rows from everywhere, and the largest of each input: a network may look at no more places than its rows have.
+    count = len(subject.inputs[0])
+    some = torch.arange(0, count, max(1, -(-count // max(2, min(_PROBE_ROWS, subject.most_rows())))))
+    small = [tensor for tensor in subject.inputs if not tensor.is_floating_point() or tensor.ndim < 3]
+    largest = [tensor.reshape(count, -1).sum(dim=1).argmax().cpu()[None] for tensor in small]
+    chosen = torch.cat([some, *largest]).unique()
+    rows = [tensor[chosen.to(tensor.device)] for tensor in subject.inputs]
     watch = _Watch(subject.module, rows)
     with ExitStack() as stack:
         for layer, module in modules.items():
@@ -142,25 +169,6 @@ def find_lookups(subject: Any) -> list[Lookup]:
         with watch:
             subject.forward(rows)
     return watch.lookups
-
-
-def _positions(rows: Tensor, axes: Sequence[Tensor]) -> tuple[Tensor, int] | None:
-    """Return which number of a row each number is, and along which dimension rows lie, or None if rows are mixed."""
-    for dimension in range(axes[0].ndim):
-        moved = [axis.movedim(dimension, 0) for axis in axes]
-        if len(moved[0]) != len(rows) or not all(
-            ((axis[0] == axis[1]) | (axis[0].isnan() & axis[1].isnan())).all() for axis in moved[1:]
-        ):
-            continue
-        number = torch.arange(len(rows), dtype=moved[0].dtype, device=moved[0].device)
-        wanted = number.reshape(-1, *[1] * (moved[0].ndim - 1))
-        if bool(((moved[0] == wanted) | moved[0].isnan()).all()):
-            flat = torch.zeros_like(moved[0][0], dtype=torch.float64)
-            for axis, size in zip(moved[1:], rows.shape[1:], strict=True):
-                flat = flat * size + axis[0]
-            flat = torch.where(moved[0][0].isnan(), NOBODY, flat)
-            return flat.nan_to_num(NOBODY).long().cpu(), dimension
-    return None
 
 
 def configured_pad(network: nn.Module) -> int | None:

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from permgrad.attribution.subject.branches import BranchCut, cut_into_branches
-from permgrad.attribution.subject.inputs import InputForm, in_type_of, read_forms, shapes_in_words
+from permgrad.attribution.subject.inputs import InputForm, in_doubt, in_type_of, read_forms, shapes_in_words
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
 from permgrad.attribution.subject.outputs import REDUCTIONS, kind_with, other_heads, pick_head, resolve_outputs
 from permgrad.attribution.subject.positions import Reader
@@ -63,7 +63,7 @@ class ForwardError(BatchError):
     """The user's own code raised: its error is the cause."""
 
     def __init__(self, error: Exception, shapes: str) -> None:
-        self.words = error_in_words(error)
+        self.words, self.shapes = error_in_words(error), shapes
         super().__init__(
             f"The network failed on a batch of rows: called with {shapes} it raised {self.words}",
             hint="Fix its forward or its hooks, which accepted other rows",
@@ -152,7 +152,7 @@ class NetworkSubject(Subject):
             )
 
     def readings(self) -> dict[int, str]:
-        """Return how the network reads inputs: as ``"image"``, ``"volume"``, ``"series"`` or ``"tokens"``.
+        """Return how inputs are read: as ``"image"``, ``"frames"``, ``"volume"``, ``"series"`` or ``"tokens"``.
 
         The first function that reads an input decides: a convolution, a linear or recurrent layer, or an attention over
         the vectors of its places. Inputs of unknown kind are absent.
@@ -160,12 +160,12 @@ class NetworkSubject(Subject):
         meanings = {place: "volume" for place, tensor in enumerate(self.inputs) if tensor.ndim == 5}
         rows = [tensor[: min(_LOOKED_AT, self._largest_batch)] for tensor in self.inputs]
         # A table is a series only where a layer for series reads it, and its columns have no names.
-        series = any(isinstance(module, (nn.Conv1d, nn.RNNBase)) for module in self.module.modules())
+        series = any(isinstance(module, (nn.Conv1d, nn.RNNBase, nn.RNNCellBase)) for module in self.module.modules())
         tables = {place for place, leaf in enumerate(self.form.leaves) if leaf.columns is not None or not series}
         undecided = {
             place: one
             for place, one in enumerate(rows)
-            if one.ndim == 3
+            if one.ndim in (3, 5)
             or (one.ndim == 2 and place not in tables)
             or (one.ndim == 4 and not {one.shape[1], one.shape[3]} & {1, 3, 4})
         }
@@ -186,6 +186,9 @@ class NetworkSubject(Subject):
                 f"The network returns several outputs. {self.picked!r} is explained. Pass head= to choose it or "
                 f"{listed(self._other_heads)}."
             )
+        if keys := in_doubt(self.module, self.form, self.inputs):
+            pairs = ", ".join(f"{key} as {name}" for key, name in keys)
+            warn_user(f"No key of the inputs names a parameter of the forward. They are passed in order: {pairs}.")
         if self.by_target and rows < _FEW_ROWS:
             warn_user(
                 f"y of {counted(rows, 'row')} holds only 0 and 1, so the network is taken for a classifier. Pass "
@@ -209,7 +212,7 @@ class NetworkSubject(Subject):
     def _probe_forms(self, forms: Sequence[InputForm], tensors: Sequence[Tensor]) -> Tensor:
         """Call the network on the first rows, with the inputs in each way that they may be meant until one fits."""
         reasons: list[str] = []
-        cause: BaseException | None = None
+        first: ForwardError | None = None
         for form in forms:
             self.form, self.input_names = form, form.names
             try:
@@ -219,8 +222,7 @@ class NetworkSubject(Subject):
                     raise
                 way = f"as one argument {form.whole!r} " if form.whole else "one after the other " * (len(forms) > 1)
                 reasons.append(f"{way}it raised {error.words}")
-                cause = cause or error.__cause__
-        few = shapes_in_words(self.input_names, [tensor[:_PROBE_ROWS] for tensor in tensors])
+                first = first or error
         keys = "keys, " * isinstance(self.form.structure, dict)
         hint = f"Check their {keys}order, shapes and types."
         if any(isinstance(part, fx.GraphModule) and "eval" in vars(part) for part in self.module.modules()):
@@ -229,10 +231,10 @@ class NetworkSubject(Subject):
                 "dynamic first dimension (dynamic_shapes=), or pass the original network."
             )
         raise InputError(
-            f"The network does not accept the inputs: called with {few} {', and '.join(reasons)}",
+            f"The network does not accept the inputs: called with {first and first.shapes} {', and '.join(reasons)}",
             hint=hint,
             code="PG032",
-        ) from cause
+        ) from (first and first.__cause__)
 
     def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
         """Call the network on the first rows. If their precision does not fit, try the network's own."""
@@ -256,6 +258,9 @@ class NetworkSubject(Subject):
                     raise
                 first = first or error
         assert first is not None  # there is at least one attempt
+        # All first rows at once, as a user can repeat the call.
+        with contextlib.suppress(RuntimeError, MemoryError), torch.no_grad(), self.open():
+            self._called([tensor[:_PROBE_ROWS] for tensor in tensors])
         raise first
 
     def _ways_of_types(self, tensors: Sequence[Tensor]) -> list[Casts]:
@@ -292,7 +297,9 @@ class NetworkSubject(Subject):
             row = [tensor[:1] for tensor in (self.inputs if rows is None else rows)]
             with self.open(), as_written(self.module):
                 written = _WRITTEN if self.device.type == "cpu" else _WRITTEN_ACCELERATOR
-                self._most_rows = max(1, written // max(bytes_per_row(self.forward, row), 1))
+                needed = bytes_per_row(self.forward, row)
+                needed = bytes_per_row(self.forward, in_company(row)) // 2 if self.in_pairs else needed
+                self._most_rows = max(1, written // max(needed, 1))
         return min(self._most_rows, self._largest_batch)
 
     # ---- running it --------------------------------------------------------------------------------------------------
@@ -304,8 +311,22 @@ class NetworkSubject(Subject):
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the output that is explained, ``(b, K)``. The tensors are never changed.
 
-        Copies go in: a network whose first layer works in place would write into the caller's rows.
+        Copies go in: a network whose first layer works in place would write into the caller's rows. A network that does
+        not take a single row gets it twice.
         """
+        if len(tensors[0]) > 1:
+            return self._called(tensors)
+        if not self.in_pairs:
+            try:
+                return self._called(tensors)
+            except InputError:
+                output = self._called(in_company(tensors))[:1]
+                self.in_pairs = True
+                return output
+        return self._called(in_company(tensors))[:1]
+
+    def _called(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return the output of the network itself."""
         moved = [tensor.to(self.device) if tensor.device != self.device else tensor.clone() for tensor in tensors]
         with self.theirs(tensors), _no_autocast(self.device):
             returned = self.form.call(self.module, moved)
@@ -382,6 +403,11 @@ class NetworkSubject(Subject):
     def facts(self) -> dict[str, Any]:
         """Facts inferred about the network, for an explanation's ``meta``."""
         return {"head": self.picked, "output_kind": self.kind, "output_inferred": self.inferred, **self.noted}
+
+
+def in_company(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return rows twice, for a network that does not take a single one."""
+    return [torch.cat([tensor, tensor]) for tensor in tensors]
 
 
 def _check_width(output: Tensor, width: int, rows: int) -> None:

@@ -96,8 +96,9 @@ def _may_be_explained(part: Tensor, rows: int, reduce: str | None) -> bool:
 
 
 def _flat(output: Tensor, rows: int, name: str, reduce: str | None = None) -> Tensor:
-    if output.is_complex() or output.layout != torch.strided or output.is_quantized:
+    if output.is_complex() or output.is_nested or output.layout != torch.strided or output.is_quantized:
         shown = str(output.layout if output.layout != torch.strided else output.dtype).removeprefix("torch.")
+        shown = "nested" if output.is_nested else shown
         raise InputError(
             f"{name} must be a dense tensor of real numbers, got {shown}",
             hint="Wrap the network in a module that returns real numbers",
@@ -341,7 +342,8 @@ class OutputForm:
         count = len(self.class_names)
         positions = {name: index for index, name in enumerate(self.class_names if labels is None else labels.tolist())}
         places = [
-            positions.get(value, -1) if labels is not None else position(value, positions) for value in values.tolist()
+            positions.get(value, -1) if labels is not None else label_place(value, positions)
+            for value in values.tolist()
         ]
         indexes = np.array(places, dtype=np.int64)
         if (indexes >= 0).all():
@@ -377,7 +379,7 @@ class OutputForm:
         )
 
 
-def position(label: Any, positions: Mapping[str, int]) -> int:
+def label_place(label: Any, positions: Mapping[str, int]) -> int:
     """Return the place of the class with this name, or −1. The values 2, 2.0 and True match the names of numbers."""
     place = positions.get(str(label), -1)
     if place < 0 and isinstance(label, (int, float)) and abs(label) < _NO_FRACTIONS and float(label).is_integer():

@@ -23,7 +23,7 @@ MOVING = frozenset({
     "split", "tensor_split", "split_with_sizes", "unsafe_chunk", "unsafe_split", "unbind", "select", "narrow",
     "index_select", "gather", "take_along_dim", "squeeze", "unsqueeze", "expand", "expand_as", "repeat", "tile",
     "repeat_interleave", "broadcast_to", "roll", "flip", "unfold", "pixel_shuffle", "pixel_unshuffle",
-    "channel_shuffle", "rot90",
+    "channel_shuffle", "rot90", "pack_padded_sequence",
 })  # fmt: skip
 _JOINING = frozenset(("cat", "concat", "concatenate", "stack", "hstack", "vstack"))
 _COPYING = frozenset({
@@ -35,14 +35,14 @@ _REDUCING = frozenset(
 )
 _PRODUCTS = frozenset(("matmul", "rmatmul", "bmm", "baddbmm", "einsum"))
 _ATTENTION = frozenset(("scaled_dot_product_attention", "multi_head_attention_forward"))
-_RECURRENT = frozenset(("lstm", "gru", "rnn_tanh", "rnn_relu"))
+_RECURRENT = frozenset(f"{name}{cell}" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu") for cell in ("", "_cell"))
 #: Cells whose positions differ by less than this, in pixels, are one.
 _SAME = 0.01
 
 
 def name_of(func: Any) -> str:
     """Return a function's name without the signs of methods and of work in place."""
-    return str(getattr(func, "__name__", "")).partition(".")[0].strip("_")
+    return str(getattr(func, "__name__", func if isinstance(func, str) else "")).partition(".")[0].strip("_")
 
 
 def hands_on(name: str) -> bool:
@@ -111,13 +111,15 @@ class Follower:
                 for axes_of, axes in zip(by_result, there, strict=False):
                     if axes is not None:
                         axes_of[place] = axes
+        numbers = any(not tensor.is_floating_point() for tensor in followed)
         for axes_of, result in zip(by_result, results, strict=True):
-            if axes_of:
+            # Whole numbers made of real ones are indexes.
+            if axes_of and (numbers or result.dtype != torch.int64):
                 self.keep(result, axes_of)
 
     def _moved(
         self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], place: int, results: int
-    ) -> list[Coordinates]:
+    ) -> list[Coordinates | None]:
         """Call a function that moves numbers on their coordinates: one tuple for each result, or none of them."""
 
         def stand_in(dimension: int, leaf: Any) -> Any:
@@ -139,7 +141,9 @@ class Follower:
                 axes.append(list(tensors_in(func(*replaced[0], **replaced[1]))))
             except (RuntimeError, TypeError, IndexError):
                 return []  # a function that takes other arguments than numbers and shapes
-        return list(zip(*axes, strict=True)) if all(len(axis) == results for axis in axes) else []
+        # Coordinates are no whole numbers, as sizes of batches are.
+        found = zip(*axes, strict=True) if all(len(axis) == results for axis in axes) else ()
+        return [each if each[0].is_floating_point() else None for each in found]
 
 
 def _handed_on(
@@ -266,9 +270,9 @@ def _alike(axis: Tensor, dim: int) -> bool:
 class Reader(TorchFunctionMode):
     """Records how a network reads its inputs, by the first function that mixes numbers.
 
-    A convolution reads ``"series"``, ``"image"`` or ``"volume"``, a recurrent layer over single numbers ``"series"``
-    too. ``"tokens"`` have a vector for each place in a sequence. For whole numbers that are looked up, see
-    ``subject.lookups``.
+    A convolution reads ``"series"``, ``"image"``, ``"volume"`` or ``"frames"`` ``(rows, frames, channels, …)``, a
+    recurrent layer over single numbers ``"series"`` too. ``"tokens"`` have a vector for each place in a sequence. For
+    whole numbers that are looked up, see ``subject.lookups``.
     """
 
     def __init__(self, inputs: Mapping[int, Tensor]) -> None:
@@ -296,12 +300,22 @@ class Reader(TorchFunctionMode):
     @staticmethod
     def _reading(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor, value: Any) -> str:
         if name in ("conv2d", "conv3d"):
-            return "image" if name == "conv2d" else "volume"
+            return _reading_of_images(name, tensor, axes, rows)
         if rows.ndim == 2:
             # Numbers one by one along time, which are no channels.
-            across = {"conv1d": 1, **dict.fromkeys(_RECURRENT, 2)}.get(name, 0)
-            return "series" if across and tensor.ndim == 3 and _alike(axes[0], across) else ""
+            across = {"conv1d": 1, **dict.fromkeys(_RECURRENT, tensor.ndim - 1)}.get(name, 0)
+            return "series" if across and tensor.ndim in (2, 3) and _alike(axes[0], across) else ""
         return _reading_of_vectors(name, tensor, axes, rows, value) if rows.ndim == 3 else ""
+
+
+def _reading_of_images(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor) -> str:
+    """Return how a convolution reads images: pictures one by one, such as frames or slices, are a volume."""
+    usual = "volume" if name == "conv3d" or rows.ndim == 5 else "image"
+    if tensor.ndim < 4 or rows.ndim < 4 or not _alike(axes[0], 1):
+        return usual
+    if rows.ndim == 4:
+        return usual if _alike(axes[0], 0) else "volume"
+    return usual if rows.shape[2] > 1 and _alike(axes[1], 1) else "frames"
 
 
 def _reading_of_vectors(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor, value: Any) -> str:
@@ -312,8 +326,13 @@ def _reading_of_vectors(name: str, tensor: Tensor, axes: Coordinates, rows: Tens
         return "tokens" if along[0] else "series" if along[1] else "image"
     vectors = name == "linear" or name in _RECURRENT or mixes(name, 2)
     pooled = name in _REDUCING and isinstance(value, Tensor) and value.shape == (rows.shape[0], rows.shape[2])
-    if not (vectors or pooled) or tensor.ndim != 3 or tensor.shape[-1] != rows.shape[2]:
+    # Places one after the other, packed or step by step, and beside numbers of other inputs.
+    if not (vectors or pooled) or tensor.ndim not in (2, 3) or (pooled and tensor.ndim == 2):
         return ""
-    # A vector holds all numbers of one place, in order: patches of an image, or a flattened one, do not.
-    line = torch.arange(rows.shape[2], dtype=axes[1].dtype, device=axes[1].device)
-    return "tokens" if _alike(axes[0], 2) and bool((axes[1] == line).all()) else ""
+    there = (~axes[1].isnan()).flatten(0, -2).any(dim=0)
+    place, number = axes[0][..., there], axes[1][..., there].flatten(0, -2)
+    # A vector holds all numbers of one place, and maybe masks of them: patches of an image, or a flattened one, do not.
+    whole = number[~number.isnan().any(dim=1)][:1]
+    every = torch.arange(rows.shape[2], dtype=number.dtype, device=number.device)
+    same = bool(((number == whole) | number.isnan()).all()) if len(whole) else False
+    return "tokens" if same and _alike(place, -1) and torch.equal(whole.unique(), every) else ""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad.attribution.subject.calls import PredictCall, find_call
+from permgrad.attribution.subject.calls import PredictCall, find_call, fitted_names
 from permgrad.attribution.subject.design import CellDesign
 from permgrad.attribution.subject.frames import FrameForm
 from permgrad.attribution.subject.outputs import (
@@ -19,7 +19,7 @@ from permgrad.attribution.subject.outputs import (
     OutputForm,
     as_target,
     is_multilabel,
-    position,
+    label_place,
     resolve_outputs,
 )
 from permgrad.attribution.subject.row_independence import PREDICTOR, check_row_independence
@@ -27,7 +27,7 @@ from permgrad.attribution.subject.subject import ANY_ROWS, Subject, typical_row
 from permgrad.attribution.subject.untouched import seeded
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, counted, error_in_words, is_out_of_memory
+from permgrad.base.errors import InputError, counted, error_in_words, is_out_of_memory, listed, warn_user
 
 _PROBE_ROWS = 256
 #: Probabilities stay this far from 0 and 1, as in scikit-learn's log_loss: trees predict 0 for what they never saw.
@@ -70,6 +70,7 @@ class PredictorSubject(Subject):
         self.column: int | None = None
         self.bounded = False
         self.width: int | None = None
+        self.columns: tuple[str, ...] = ()  # the names of the numbers that it returns, where these are a frame
         if len(self.inputs[0]) == 0 or not self.form.names:
             raise InputError(
                 "The inputs need at least one row and one column", hint="Pass the rows to explain", code="PG013"
@@ -80,6 +81,7 @@ class PredictorSubject(Subject):
             self.width = outputs.shape[1]
             # In float32, in which many predictors compute: what they round is no dependence.
             check_row_independence(lambda rows: self._first_outputs(rows).float(), few, outputs.float(), PREDICTOR)
+            self._check_places(few, outputs)
         vars(self).update(vars(self._form_of(outputs, y, output_kind, task, class_names)))
 
     def _form_of(self, outputs: Tensor, y: Any, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
@@ -88,6 +90,7 @@ class PredictorSubject(Subject):
             usual = "multilabel"
         # Classes of several labels are numbers, where they are the labels at all.
         names = call.classes if class_names is None and (task or usual) != "multilabel" else class_names
+        names = self._named_columns(y, names)
         if task == "regression" and kind is None and call.kind is not None:
             raise InputError(
                 f"task='regression' does not suit a classifier, whose outputs are {call.kind}",
@@ -102,6 +105,53 @@ class PredictorSubject(Subject):
         self.bounded = form.task != "regression" and form.kind == "probabilities"
         numbered = class_names is not None or call.classes is None
         return replace(form, inferred=kind is None and call.kind is None, numbered=numbered)
+
+    def _named_columns(self, y: Any, names: Any) -> Any:
+        """Return the names of the outputs: of a returned frame those of its columns, where these are the classes."""
+        columns = self.columns
+        if len(set(columns)) < max(2, len(columns)):
+            return names
+        targets = [str(name) for name in getattr(y, "columns", ())]
+        if targets != list(columns) and set(targets) == set(columns):
+            raise InputError(
+                f"The columns of y ({listed(targets, show=repr)}) are in another order than those that the predictor "
+                f"returns ({listed(columns, show=repr)})",
+                hint="Pass y with its columns in the predictor's order",
+                code="PG007",
+            )
+        if names is not None:
+            return columns if set(map(str, names)) == set(columns) else names
+        labels = as_target(y) if y is not None and not targets else np.empty((0, 0))
+        places = {name: place for place, name in enumerate(columns)}
+        known = labels.ndim == 1 and all(label_place(label, places) >= 0 for label in labels.tolist())
+        return columns if known else None
+
+    def _check_places(self, few: Sequence[Tensor], outputs: Tensor) -> None:
+        """Refuse columns in another order than in fit where the model reads them by their places."""
+        fitted, names = fitted_names(self.predictor), self.form.names
+        # LightGBM writes an underscore for a space.
+        want, have = ([name.replace(" ", "_") for name in each] for each in (fitted, names))
+        if not (self.form.named and set(want) & set(have)) or want == have:
+            return
+        try:  # a model that takes the same cells under other names goes by their places
+            by_place = torch.equal(self.forward(few, [f"column {place}" for place in range(len(names))]), outputs)
+        except InputError:
+            return
+        pairs = [(one, other) for one, other in zip(have, want, strict=False) if one != other]
+        if not by_place or not pairs:
+            return
+        one, other = next((pair for pair in pairs if pair[0] in want), pairs[0])
+        spelled = dict(zip(have, names, strict=True))
+        problem = (
+            f"The model reads columns by their places, and {spelled[one]!r} stands where "
+            f"{spelled.get(other, other)!r} stood in fit"
+        )
+        if one not in want:
+            warn_user(problem, "Check that both are the same column")
+            return
+        order = [spelled.get(name, name) for name in want]
+        hint = f"Pass the columns in the order of fit: {listed(order, show=repr)}"
+        raise InputError(problem, hint=hint, code="PG032")
 
     # ---- rows --------------------------------------------------------------------------------------------------------
 
@@ -170,11 +220,12 @@ class PredictorSubject(Subject):
         """Seed every generator that a predictor may draw from, and restore all of them afterwards."""
         return seeded()
 
-    def forward(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return the predictions of rows, float64 ``(b, K)``."""
+    def forward(self, tensors: Sequence[Tensor], names: Sequence[str] | None = None) -> Tensor:
+        """Return the predictions of rows, float64 ``(b, K)``, of a table with other names of columns if passed."""
         rows = len(tensors[0])
         try:
-            returned = self.call.function(self.form.write(tensors[0]))
+            table = self.form.write(tensors[0])
+            returned = self.call.function(table if names is None else self.form.library.rename(table, names))
         except Exception as error:
             if is_out_of_memory(error):
                 raise
@@ -199,6 +250,8 @@ class PredictorSubject(Subject):
     def _as_numbers(self, returned: Any, rows: int) -> Floats:
         """Return what the predictor returned as numbers ``(rows, K)``, or refuse it."""
         returned = returned.detach().cpu() if isinstance(returned, Tensor) else returned
+        if self.width is None:
+            self.columns = _names_of(returned)
         values = np.asarray(_of_labels(returned, rows) if isinstance(returned, list) and returned else returned)
         if self.call.one_hot and values.size == rows:
             return self._one_hot(values.reshape(-1))
@@ -232,7 +285,7 @@ class PredictorSubject(Subject):
         if not found.any():
             known, places = np.unique(labels, return_inverse=True)
             names = {str(name): place for place, name in enumerate(classes.tolist())}
-            codes = np.array([position(label, names) for label in known.tolist()])
+            codes = np.array([label_place(label, names) for label in known.tolist()])
             found = codes[places][:, None] == np.arange(len(classes))
         return found.astype(np.float64)
 
@@ -271,6 +324,12 @@ def _has_labels(probabilities: Tensor, y: Any) -> bool:
         return False
     sums = probabilities.sum(dim=1)
     return is_multilabel(y) or bool(((sums - 1).abs() > _ADD_UP).any())
+
+
+def _names_of(returned: Any) -> tuple[str, ...]:
+    """Return the names of the columns of a returned frame."""
+    names = getattr(returned, "column_names", getattr(returned, "columns", None))
+    return () if names is None else tuple(map(str, names))
 
 
 def _of_labels(returned: list[Any], rows: int) -> Any:

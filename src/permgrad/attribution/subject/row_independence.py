@@ -91,6 +91,40 @@ def check_row_independence(predict: Predict, rows: Sequence[Tensor], outputs: Te
         )
 
 
+def check_order(values: Sequence[Tensor], order: Tensor, again: Callable[[Tensor], Sequence[Tensor]]) -> None:
+    """Refuse values inside a network, ``(rows, …)``, that are not those of the rows at their places.
+
+    Networks may sort rows, or pack them, and restore their order at the end. ``again(order)`` returns the values of the
+    rows in another order.
+    """
+    if not _alike([one[order.to(one.device)] for one in values], again(order)):
+        # Values that depend on chance have no order to be seen.
+        if not _alike(values, again(torch.arange(len(order)))):
+            return
+        raise out_of_order()
+
+
+def out_of_order() -> InputError:
+    """Return the error of values that would be given to other rows."""
+    return InputError(
+        "Inside the network rows have another order or other neighbours than in its inputs, so that values there "
+        "would be given to other rows",
+        hint="Leave rows in their order in its forward (pack_padded_sequence takes enforce_sorted=False), or choose "
+        "method='permutation' or 'shapley' without layer=",
+        code="PG033",
+    )
+
+
+def _alike(values: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Return whether values are the same but for rounding."""
+    for one, other in zip(values, others, strict=True):
+        flat, same = (each.flatten(1) if each.ndim > 1 else each[:, None] for each in (one, other))
+        flat = flat if flat.is_floating_point() else flat.double()
+        if flat.shape != same.shape or _moved(flat, same.to(flat.dtype)) > max(_rounding(flat), _SHARE * _spread(flat)):
+            return False
+    return True
+
+
 def _in_batches_of(predict: Predict, rows: Sequence[Tensor], size: int) -> Tensor:
     return torch.cat([predict([one[start : start + size] for one in rows]) for start in range(0, len(rows[0]), size)])
 

@@ -44,6 +44,7 @@ class Subject(OutputForm):
     standardised: bool = False  # whether outputs are around 1, so that their rounding need not be measured
     table_batch: int = 1024  # rows of a table that are predicted fastest together
     travels: bool = False  # whether the subject itself can be sent to another process
+    in_pairs: bool = False  # whether it takes no single row, as where a squeeze() removes the dimension of rows too
     tells_unused: bool = True  # whether inputs without any effect are worth a warning: the user built the network
 
     form: Any = None  # how a table or the inputs of a network are laid out (None: rows are encoded)

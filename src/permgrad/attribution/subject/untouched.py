@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import MappingProxyType
 from zlib import crc32
@@ -70,9 +70,37 @@ def seeded(changes: Mapping[Hashable, Change] = MappingProxyType({})) -> Iterato
         yield
 
 
+def _ordinary(module: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
+    """Put copies in the place of weights made in inference mode, which have no gradients. Return the weights."""
+    parts = [part for part in module.modules() if not isinstance(part, torch.jit.ScriptModule)]
+    of_parts = ((part, (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False))) for part in parts)
+    taken = [(part, name, one) for part, named in of_parts for name, one in named if one.is_inference()]
+    with torch.inference_mode(mode=False), torch.no_grad():
+        copies = {id(one): one.clone() for _, _, one in taken}
+        for _, _, one in taken:
+            if isinstance(one, nn.Parameter):
+                copies[id(one)] = nn.Parameter(copies[id(one)].detach(), requires_grad=one.requires_grad)
+        for part, name, one in taken:
+            setattr(part, name, copies[id(one)])
+    return taken
+
+
 def _kept_network(module: nn.Module) -> Undo:
-    """Return a function that restores a network's buffers, weights and which of them are trained."""
-    gradients = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
+    """Return a function that restores weights, buffers, which are trained, and what calling a network leaves in it."""
+    with ExitStack() as undone:
+        for part in module.modules():
+            if "forward" not in vars(part):  # where TorchScript stores the method that was asked for
+                undone.callback(vars(part).pop, "forward", None)
+        for part, name, tensor in _ordinary(module):
+            undone.callback(setattr, part, name, tensor)
+        for parameter in (one for one in module.parameters() if not one.is_inference()):
+            undone.callback(parameter.requires_grad_, parameter.requires_grad)
+        undone.callback(_kept_numbers(module))
+        return undone.pop_all().close
+
+
+def _kept_numbers(module: nn.Module) -> Undo:
+    """Return a function that restores a network's buffers and weights."""
     buffers = [(part, dict(part.named_buffers(recurse=False))) for part in module.modules()]
     # Each weight and buffer, its numbers and a copy of them.
     tensors = [*module.buffers(), *module.parameters()]
@@ -93,8 +121,6 @@ def _kept_network(module: nn.Module) -> Undo:
                 tensor.data = alias
             if not _same(alias, copy):
                 alias.copy_(copy)
-        for parameter, trained in gradients:
-            parameter.requires_grad_(trained)
 
     return put_back
 

@@ -87,6 +87,11 @@ def named_like_identifier(name: str) -> bool:
     return bool(_IDENTIFIER_WORD.search(name) or _IDENTIFIER_CAMEL.search(name))
 
 
+def names_things(name: str) -> bool:
+    """Whether a column has the name of an identifier or of what has several rows: ``patient``, ``store``, ``plz``."""
+    return named_like_identifier(name) or bool(_CODE_WORD.search(name))
+
+
 def counts_rows(name: str, values: Floats, rows: Integers) -> bool:
     """Return whether integers rise by one from row to row. Years may."""
     present = ~np.isnan(values)

@@ -304,7 +304,9 @@ class HyNNBase(TrainedModel, BaseEstimator):
             x, y = rows.x.cpu().numpy()[chosen], rows.y.cpu().numpy()[chosen]
             outputs = self.predict_encoded(x)
             if self.task == "classification":
-                self.held_out_ = HeldOut(x, 1 - self.calibration_.probabilities(outputs)[np.arange(len(y)), y])
+                codes = y.astype(np.int64)
+                scores = 1 - self.calibration_.probabilities(outputs)[np.arange(len(y)), codes]
+                self.held_out_ = HeldOut(x, scores, codes=codes)
                 return
             samples.append((x, y.astype(np.float64), outputs[:, 0].astype(np.float64)))
         self.held_out_ = HeldOut.of_numbers(*samples)
@@ -337,13 +339,16 @@ class HyNNBase(TrainedModel, BaseEstimator):
         rows = self.encode_rows(X)
         return rows.encoded.copy() if rows is X else rows.encoded
 
-    def predict_parts(self, X: Any, coverage: float | None = None, *, groups: Any = None) -> dict[str, Array]:
+    def predict_parts(
+        self, X: Any, coverage: float | None = None, *, groups: Any = None, by_class: bool = False
+    ) -> dict[str, Array]:
         """Return predictions with all that belongs to them, for which the network runs once.
 
         Args:
             X: table ``(rows, features)``, or ``EncodedRows``.
             coverage: share of rows whose truth their intervals or sets hold, above 0 and below 1. None: without them.
             groups: columns in whose groups the share is to hold as well, as in ``predict_interval``.
+            by_class: whether it is to hold in each class as well, as in ``predict_set``.
 
         Returns:
             ``"prediction"`` ``(rows,)``, as ``predict``. Of classes ``"probabilities"`` ``(rows, classes)``. With a
@@ -371,7 +376,7 @@ class HyNNBase(TrainedModel, BaseEstimator):
             parts["probabilities"] = probabilities
             if calibrated is not None:
                 held_out, share, columns = calibrated
-                parts["inside"] = held_out.members(encoded, probabilities, share, columns)
+                parts["inside"] = held_out.members(encoded, probabilities, share, columns, by_class=by_class)
             return parts
         predicted = outputs[:, 0].astype(np.float64)
         parts["prediction"] = predicted * self.target_scale_ + self.target_mean_

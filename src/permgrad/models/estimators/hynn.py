@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 
 from permgrad.base.arrays import Array, Booleans, Floats
-from permgrad.base.checks import check_confidence
+from permgrad.base.checks import check_confidence, check_flag
 from permgrad.base.progress import ProgressMode
 from permgrad.models.estimators.base import HyNNBase
 
@@ -156,7 +156,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         """Return the most probable class of each row ``(rows,)``, by ``predict_proba``."""
         return self.predict_parts(X)["prediction"]
 
-    def predict_set(self, X: Any, coverage: float = 0.9, *, groups: Any = None) -> Booleans:
+    def predict_set(self, X: Any, coverage: float = 0.9, *, groups: Any = None, by_class: bool = False) -> Booleans:
         """Return for each class whether it is in the row's prediction set ``(rows, classes)``.
 
         The sets hold the true class of at least the share ``coverage`` of new rows, if these are drawn like the rows
@@ -167,7 +167,9 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
             X: table ``(rows, features)``.
             coverage: share of rows whose class is to be in the set, above 0 and below 1.
             groups: a column, or several, in whose groups the share is to hold as well: by value, or by quarters of
-                a column with more than eight values. Groups of too few held-out rows use all of them.
+                a column with more than eight values. Groups of too few held-out rows use all of them, with a warning.
+            by_class: the share is to hold among the rows of each class as well, also of a rare one. Sets are then
+                larger. A class with too few held-out rows is in every set, with a warning.
 
         Raises:
             InputError: The model has no rows held out of training, or too few for the coverage.
@@ -180,7 +182,8 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
             >>> sets.shape, bool(sets[np.arange(797), y[1000:]].mean() > 0.7)
             ((797, 10), True)
         """
-        return self.predict_parts(X, check_confidence(coverage, "coverage"), groups=groups)["inside"]
+        share = check_confidence(coverage, "coverage")
+        return self.predict_parts(X, share, groups=groups, by_class=check_flag("by_class", by_class))["inside"]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy, of labels in every form that ``fit`` takes: also booleans in an array of objects."""
@@ -262,7 +265,7 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
             X: table ``(rows, features)``.
             coverage: share of rows whose truth is to be inside, above 0 and below 1.
             groups: a column, or several, in whose groups the share is to hold as well: by value, or by quarters of
-                a column with more than eight values. Groups of too few held-out rows use all of them.
+                a column with more than eight values. Groups of too few held-out rows use all of them, with a warning.
 
         Raises:
             InputError: The model has no rows held out of training, or too few for the coverage.

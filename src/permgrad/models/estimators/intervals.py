@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 
 from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
-from permgrad.base.errors import InputError, by_count
+from permgrad.base.errors import InputError, by_count, counted, warn_user
 
 if TYPE_CHECKING:
     from permgrad.models.estimators.scale import Scale
@@ -41,12 +41,14 @@ class HeldOut:
         x: the rows as the network sees them, float32 ``(rows, encoded)``.
         scores: of numbers (truth − centre) / scale, standardised. Of classes 1 − the true one's probability.
         scale, trees: of numbers. Trees move the centre away from the prediction.
+        codes: of classes the position of each row's class, int64 ``(rows,)``. None in models of earlier versions.
     """
 
     x: Floats32
     scores: Floats
     scale: Scale | None = None
     trees: Trees | None = None
+    codes: Integers | None = None
 
     @classmethod
     def of_numbers(cls, held: Sample, learned: Sample) -> Self:
@@ -74,6 +76,8 @@ class HeldOut:
     def arrays(self) -> dict[str, Array]:
         """Return what a saved model holds."""
         arrays: dict[str, Array] = {"held_out.x": self.x, "held_out.scores": self.scores}
+        if self.codes is not None:
+            arrays["held_out.codes"] = self.codes
         if self.scale is not None:
             arrays |= {"held_out.edges": self.scale.edges, "held_out.steps": self.scale.steps}
         return arrays if self.trees is None else arrays | self.trees.arrays()
@@ -99,7 +103,10 @@ class HeldOut:
             columns, bins = scale.steps.shape
             if scale.edges.shape != (columns, bins - 1) or columns > encoded + 1:
                 raise ValueError(f"a scale of {scale.steps.shape} steps with {scale.edges.shape} edges")
-        return cls(x, scores, scale, trees)
+        codes = arrays.get("held_out.codes")
+        if codes is not None and (codes.dtype != np.int64 or codes.shape != scores.shape):
+            raise ValueError(f"classes of held-out rows {codes.dtype} {codes.shape} for {len(scores)} scores")
+        return cls(x, scores, scale, trees, codes)
 
     def ends(self, encoded: Any, predicted: Floats, coverage: float, columns: Places) -> Floats:
         """Return the ends of intervals of standardised predictions ``(rows, 2)``."""
@@ -114,18 +121,47 @@ class HeldOut:
             ends[rows] = scores[[outside // 2 - 1, len(scores) - (outside + 1) // 2]]
         return np.asarray(ends * self.scale(_columns(encoded, predicted))[:, None])
 
-    def members(self, encoded: Any, probabilities: Floats, coverage: float, columns: Places) -> Booleans:
-        """Return whether each class is in the set of a row ``(rows, classes)``."""
-        limits = np.empty((len(probabilities), 1))
+    def members(
+        self, encoded: Any, probabilities: Floats, coverage: float, columns: Places, *, by_class: bool = False
+    ) -> Booleans:
+        """Return whether each class is in the set of a row ``(rows, classes)``.
+
+        ``by_class``: the coverage holds among the rows of each class (Vovk 2012). A class of too few held-out rows is
+        in every set.
+        """
+        if not by_class:
+            return np.asarray(1 - probabilities <= self.limits(encoded, coverage, columns))
+        if self.codes is None:
+            raise InputError(
+                "This model was saved without the classes of its held-out rows", hint="Fit it again.", code="PG055"
+            )
+        inside, few = np.ones(probabilities.shape, dtype=bool), 0
+        for code in range(probabilities.shape[1]):
+            own = replace(self, x=self.x[self.codes == code], scores=self.scores[self.codes == code])
+            if len(own.scores) < self.fewest(coverage):
+                few += 1
+            else:
+                inside[:, [code]] = 1 - probabilities[:, [code]] <= own.limits(encoded, coverage, columns)
+        if few:
+            have, are = by_count(few, "has", "have"), by_count(few, "is", "are")
+            warn_user(
+                f"{few} of {probabilities.shape[1]} classes {have} fewer than {self.fewest(coverage)} held-out rows, as "
+                f"coverage={coverage:g} needs by class, and {are} in every set"
+            )
+        return inside
+
+    def limits(self, encoded: Any, coverage: float, columns: Places) -> Floats:
+        """Return the largest score of a class in the set of each row ``(rows, 1)``."""
+        limits = np.empty((len(encoded), 1))
         for rows, scores, outside in self._by_group(encoded, columns, coverage):
             limits[rows] = scores[len(scores) - outside]
-        return np.asarray(1 - probabilities <= limits)
+        return limits
 
     def _by_group(self, encoded: Any, columns: Places, coverage: float) -> Iterator[tuple[Booleans, Floats, int]]:
         """Yield which rows are in a group, its sorted scores, and how many of the gaps between them are left out.
 
         A group has the same values in its columns, or of many values the same quarter. Too few scores are replaced by
-        those of all held-out rows. The truth is as likely in any gap, or beyond the scores, as in any other.
+        those of all held-out rows, with a warning. The truth is as likely in any gap, or beyond the scores, as in any.
         """
         least = self.fewest(coverage)
         if len(self.scores) < least:
@@ -145,6 +181,13 @@ class HeldOut:
             codes[:, column] = np.searchsorted(cuts, np.concatenate([values, others[:, column]]))
         groups = np.unique(codes, axis=0, return_inverse=True)[1].ravel()
         of_held, of_others = groups[: len(held)], groups[len(held) :]
+        few = np.bincount(of_held, minlength=int(groups.max(initial=0)) + 1) < least
+        if fallen := int(few[of_others].sum()):
+            rows = f"{fallen:,} of {counted(len(of_others), 'row')} {by_count(fallen, 'is', 'are')}"
+            warn_user(
+                f"{rows} in groups of fewer than {least} held-out rows, so the coverage is that of all held-out rows "
+                "and may not hold in the group"
+            )
         for code in np.unique(of_others):
             scores = self.scores[of_held == code]
             scores = np.sort(scores if len(scores) >= least else self.scores)

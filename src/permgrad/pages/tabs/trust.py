@@ -138,6 +138,23 @@ def intervals(section: SectionView, content: Assessment) -> None:
         if scored["empty"]:
             words += f" {percent(scored['empty'])} are empty: no class is probable enough for the share asked for."
     section.text(words)
+    if by_class := scored.get("by_class"):
+        frame = pd.DataFrame([{"class": clean(name), **one} for name, one in by_class.items()])
+        low = frame.sort_values("covered", kind="stable")[:MOST_LINES]
+        ends = [f"{percent(a)} to {percent(b)}" for a, b in zip(low["low"], low["high"], strict=True)]
+        missed = low[low["high"] < scored["coverage"]]["class"].tolist()
+        if missed:
+            section.text(
+                f"Among the rows of {listed(missed, 5)} they hold it less often. "
+                "In Python, model.predict_set(X, by_class=True) makes the share hold in each class."
+            )
+        columns = [
+            names(low["class"], "class"),
+            figures_of("rows", low["rows"], as_count),
+            figures_of("inside", low["covered"], percent),
+            figures_of("95\u00a0% interval", low["low"], ends),
+        ]
+        section.table(table_of("How often the sets hold the class, by class.", columns), "By class")
     # The groups of test rows in which the fewest intervals or sets hold the truth.
     features = (content.segments or {}).get("features", ())
     frame = pd.DataFrame([{"feature": one["feature"], **group} for one in features for group in one["groups"]])

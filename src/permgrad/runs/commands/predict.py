@@ -75,7 +75,7 @@ def _predicted(request: PredictRequest, model: Any, data: dict[str, Any]) -> tup
     facts: dict[str, Any] = {"rows": len(rows)}
     if hasattr(model, "classes_"):
         facts["classes"] = model.classes_.tolist()
-    predicted = model.predict_parts(rows, _coverage(request, model))
+    predicted = model.predict_parts(rows, _coverage(request, model), **_by_class(request))
     return predicting.prediction_table(np.arange(len(rows)), identifiers, predicted, model), facts
 
 
@@ -84,7 +84,20 @@ def _coverage(request: PredictRequest, model: Any) -> float | None:
     if request.coverage is not None and hasattr(model, "images_"):
         problem = "--coverage does not apply to a model that reads images"
         raise InputError(problem, hint="Leave it out. Only models of a table alone have intervals.", code="PG004")
+    if request.by_class and (request.coverage is None or not hasattr(model, "classes_")):
+        problem = "--by-class is for sets of classes, which --coverage adds"
+        fix = (
+            "Add --coverage 0.9, for example."
+            if hasattr(model, "classes_")
+            else "Leave it out: this model predicts numbers."
+        )
+        raise InputError(problem, hint=fix, code="PG004")
     return None if request.coverage is None else check_confidence(request.coverage, "--coverage")
+
+
+def _by_class(request: PredictRequest) -> dict[str, bool]:
+    """Return the option of sets by class, if it was asked for. Models that read images do not have it."""
+    return {"by_class": True} if request.by_class else {}
 
 
 def _check_free(target: Path, *, overwrite: bool) -> None:
@@ -175,6 +188,7 @@ def predict_stream(request: PredictRequest) -> Outcome:
         "model": model_digest(model),
         "table": table_digest(table),
         "identifiers": identifiers,
+        **_by_class(request),
     }
     columns = list(dict.fromkeys([*_features(model), *identifiers]))
     most = max(256, min(_MOST_ROWS, _CELLS // max(1, len(columns), len(model.preprocessor_.encoded_names_))))
@@ -191,7 +205,7 @@ def predict_stream(request: PredictRequest) -> Outcome:
                     with written_lines(files[part], facts_of[part]) as write:
                         for first, frame in table.batches(part, rows, columns):
                             with table.cells_of(range(first, first + len(frame))):
-                                predicted = model.predict_parts(frame[_features(model)], coverage)
+                                predicted = model.predict_parts(frame[_features(model)], coverage, **_by_class(request))
                                 write(_lines(model, table, predicted, frame[identifiers], first))
 
                 with sparing(), keeping_warnings() as warned:

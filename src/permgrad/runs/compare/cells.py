@@ -245,6 +245,7 @@ def _explanations(
         "loss": loss_of(table.task, plan.loss),
     }
     options |= {"random_state": seed, "progress": False, **fitted.options}
+    options |= {} if table.groups is None else {"row_groups": table.groups[rows]}
 
     def numbers_of(method: str) -> dict[str, Any]:
         off: dict[str, Any] = {name: False for name in ("branches", "direction") if name in methods.get(method).options}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -30,10 +31,11 @@ from permgrad.data.read.reading import Reading, Written, missing_said
 from permgrad.data.read.table import is_parquet_folder, read_written, unused_codes
 from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.read.written_numbers import unit_said, units_said
+from permgrad.data.splitting import dependence_of
 from permgrad.data.types.column_notes import as_groups, duplicates_said, fused_columns, fused_said, several_ways_said
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.duplicates import same_columns
-from permgrad.data.types.identifiers import CODES, MANY_CODES, SUSPECT
+from permgrad.data.types.identifiers import CODES, MANY_CODES, SUSPECT, names_things
 from permgrad.runs.folder.folder import folder_hash
 from permgrad.runs.options import data_sets, separated, table_name
 from permgrad.runs.requests import RunRequest
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
 
 #: Why a column is no feature, in the words of the table of columns.
 LIKE_AN_IDENTIFIER = "left out: like an identifier"
+#: Rows with one value of an identifier, and the share of test rows that share one with training rows, that are noted.
+_SEVERAL, _SHARED = 1.5, 0.05
 
 
 @dataclass
@@ -217,6 +221,8 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     notes += _notes_on_cells(request, target, rows, written, schema, left_out)
     notes += _notes_on_columns(request, card, written, schema, left_out)
     notes += _notes_on_blocks(train[features], types, variables, request)
+    if group is None and request.time is None:
+        notes += _notes_on_repeats(left_out, rows)
     tables = {part: table[features] for part, table in rows.tables.items()}
     records = with_images(request, rows.tables, tables, notes) if request.images else tables
     counts = notes_on_division(notes, request, rows, [*features, *request.images, target], reading.codes)
@@ -227,6 +233,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
             numbers=table.index.to_numpy(dtype=np.int64),
             table=tables[part],
             identifiers=table[[name for name in request.identifier if name in table.columns]],
+            dependence=dependence_of(table, group, request.time),
         )
         for part, table in rows.tables.items()
     }
@@ -347,7 +354,7 @@ def _match(
     Refuse files that lack one of them, and cells that cannot be encoded with the types of the training rows.
     """
     needed = [*columns.names, *request.images, target]
-    optional = [*request.identifier, *([] if group is None else [group])]
+    optional = [*request.identifier, *(name for name in (group, request.time) if name is not None)]
     trained = set(rows.tables["train"].columns)
     for part, table in rows.files.items():
         wanted = [*needed, *(name for name in optional if name in table.columns and name not in needed)]
@@ -458,6 +465,25 @@ def _notes_on_columns(
         ([] if card is None else card.not_features, str, "not features by the data card: {}"),
     ]
     return [sentence.format(listed(names, show=show), first=names[0]) for names, show, sentence in notes if names]
+
+
+def _notes_on_repeats(left_out: Mapping[str, str], rows: SplitTable) -> list[str]:
+    """Note the first column that was left out because it names rows, and whose values occur several times."""
+    train, test = rows.tables["train"], rows.tables["test"]
+    for name, why in left_out.items():
+        if not (name in train and ("identifier" in why or (why.endswith("--drop") and names_things(name)))):
+            continue
+        known = train[name].dropna()
+        values = known.unique()
+        each, shared = len(known) / max(len(values), 1), int(test[name].isin(values).sum()) if name in test else 0
+        if len(values) > 1 and (each >= _SEVERAL or shared >= max(_SEVERAL, _SHARED * len(test))):
+            also = f", and {shared:,} of {len(test):,} test rows have one of the training rows" if shared else ""
+            words = (
+                f"{name!r} names {each:.2g} rows with each value{also}, so rows may depend on each other, and scores "
+            )
+            words += f"and intervals be too good. Pass --split-group {shlex.quote(name)} if rows with one value belong "
+            return [f"{words}together."]
+    return []
 
 
 def _notes_on_blocks(

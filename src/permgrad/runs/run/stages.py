@@ -28,6 +28,7 @@ from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import file_frame
 from permgrad.base.csv_files import write_csv
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import EnvironmentProblem, InputError, by_count, counted, keeping_warnings, listed
 from permgrad.base.files import atomic_path, file_hash, plain, write_json_atomic, write_text_atomic
 from permgrad.base.folders import believed
@@ -311,7 +312,9 @@ def data_stage(work: RunWork) -> None:
         }
     work.data = plain(content)
     targets = (inputs.target, train.y, test.y)
-    work.columns = plain(compare_parts(train.frame, test.frame, targets=targets, na_codes=inputs.na_codes))
+    both = Dependence.of_both(train.dependence, test.dependence)
+    options: dict[str, Any] = {"targets": targets, "na_codes": inputs.na_codes, "dependence": both}
+    work.columns = plain(compare_parts(train.frame, test.frame, **options))
     write_json_atomic(folder / DATA, work.data)
     write_json_atomic(folder / COLUMNS, work.columns)
     with atomic_path(folder / "split.npz") as temporary, temporary.open("wb") as stream:

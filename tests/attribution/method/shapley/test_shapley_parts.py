@@ -15,6 +15,7 @@ from permgrad.attribution.method.shapley.balanced import _with_and_without, draw
 from permgrad.attribution.method.shapley.loss import LossPlan, _other_rows, _Walks
 from permgrad.attribution.method.shapley.method import choose_references
 from permgrad.attribution.method.shapley.sampled import _sizes, _spread_donors
+from permgrad.attribution.replace.donors import Lenders
 
 KEYS = np.arange(200, dtype=np.uint64)
 
@@ -84,6 +85,7 @@ def walks(background: int, references: int, *, expected: bool = False, exact: bo
     """Return what draws the donors of rows, without a game."""
     made = object.__new__(_Walks)
     made.request = SimpleNamespace(seed=3, row_offset=offset, shared=False)
+    made.lenders = Lenders(background, shared=False)
     made.plan = LossPlan(expected=expected, references=references, exact=exact, designs=False, tolerance=0.0, most=4)
     made.order = np.random.default_rng(0).permutation(background)
     return made

@@ -14,9 +14,11 @@ from permgrad.attribution.method.shapley.game import Enumeration, ShapleyGame, s
 from permgrad.attribution.method.shapley.indices import InteractionIndex
 from permgrad.attribution.method.shapley.sampled import GOLDEN, SILVER, walk
 from permgrad.attribution.players.tree import Tree
-from permgrad.attribution.replace.game import receiver_classes
-from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, estimated, row_scores
+from permgrad.attribution.replace.donors import Lenders
+from permgrad.attribution.replace.game import loss_value, receiver_classes
+from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, estimated, unit_scores
 from permgrad.attribution.replace.top import Estimates, TopLooks
+from permgrad.attribution.replace.unseen import Unseen
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
@@ -50,11 +52,16 @@ def play_loss(game: ShapleyGame, tree: Tree, plan: LossPlan, shown: Sequence[int
     count = walks.enumerate() if plan.exact else walks.sample()
     if plan.exact and plan.looks is not None:
         plan.looks.in_question(walks.estimates(0))
+    request, silent = game.request, walks.moments.is_quiet()
+    unseen = Unseen(request, lambda: game.row_outputs, loss_value(request))
+    walks.moments.possible = np.zeros(len(silent))
+    for place in np.flatnonzero(silent[: tree.players]).tolist():
+        walks.moments.possible[place] = unseen.scale if unseen.can_change(request.space.names[place]) else 0.0
     groups = [place - 1 if place else None for place in shown]
     numbers = np.stack([estimated(walks.moments, game.request.confidence, group) for group in groups], axis=2)
     fields = dict(zip(("values", "std", "low", "high", "p_values"), numbers, strict=True))
     fields["correlation"] = shared_errors(
-        tree.players, shown, lambda group: row_scores(walks.moments, group)[: tree.players]
+        tree.players, shown, lambda group: unit_scores(walks.moments, group)[: tree.players]
     )
     return fields, count, walks.gap()
 
@@ -71,7 +78,8 @@ class _Walks:
         single, names = plan.expected, max(1, len(request.subject.class_names))
         shared = request.shared and single
         numbers = tree.players if plan.interactions is None else plan.interactions.numbers
-        self.moments = PairMoments(request.count, background if single else 1, shared, names, numbers)
+        self.moments = PairMoments(request.count, background if single else 1, shared, names, numbers, request.units)
+        self.lenders = Lenders.of(request)
         self.sums, self.squares = np.zeros((2, request.count, numbers))
         #: Sums over plays: loss without information, its reduction by all players, the sum of values, number of plays.
         self._totals = np.zeros(4)
@@ -124,6 +132,11 @@ class _Walks:
         request, background = self.request, len(self.order)
         shifted = rows + request.row_offset
         count = min(self.plan.references, background)
+        if self.lenders.chosen:
+            # Evenly along those who lend to the row, from a start of its own.
+            count = 1 if self.plan.expected and not self.plan.exact else count
+            start = uniform(request.seed, ("donor", number), shifted)
+            return self.lenders.at(rows, (start[:, None] + np.arange(count) / count) % 1.0)
         if self.plan.expected and not self.plan.exact:
             # Never the row itself, where rows are their own background.
             return _other_rows(request, self.order, shifted, rows, number, count)[:, None]
@@ -152,10 +165,12 @@ class _Walks:
     def estimates(self, walks: int) -> Estimates:
         """Return what is compared at a look."""
         mean, std, count = self.moments.estimate()
-        correlation = shared_errors(len(mean), [0], lambda group: row_scores(self.moments, group))
+        correlation = shared_errors(len(mean), [0], lambda group: unit_scores(self.moments, group))
         draws = np.minimum(self._of_samples(walks), std**2) if walks > 1 else np.zeros_like(mean)
         shared = None if correlation is None else correlation[0]
-        return Estimates(mean, std, draws, np.full(len(mean), max(walks, 1.0)), shared, float(count.min()) - 1)
+        return Estimates(
+            mean, std, draws, np.full(len(mean), max(walks, 1.0)), shared, float(count.max(axis=0).min()) - 1
+        )
 
     def _of_samples(self, walks: int) -> Floats:
         """Return the part of each variance that comes from samples."""

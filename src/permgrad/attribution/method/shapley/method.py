@@ -29,6 +29,7 @@ from permgrad.attribution.replace.game import loss_scale
 from permgrad.attribution.replace.top import looks_of, tell_of_top
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional, refuse_interactions
 from permgrad.attribution.request.result import build, loss_unit, named, shown_outputs
+from permgrad.attribution.request.unsaid import tell_of_dependence
 from permgrad.attribution.subject.outputs import output_range
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_choice, check_flag, check_number, check_whole
@@ -264,6 +265,7 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         interactions=_interactions(request, options),
     )
     shown, every = shown_outputs(request), ("all", *request.subject.class_names)
+    tell_of_dependence(request, game.row_outputs)
     fields, walks, gap = play_loss(game, tree, plan, shown)
     every_row = game.full(np.arange(request.count, dtype=np.int64))[:, 0]
     unchanged = -float(np.average(every_row, weights=request.sample_weight))

@@ -121,6 +121,7 @@ class OnRows:
             raw=None if self.raw is None else self.raw.iloc[rows].reset_index(drop=True),
             y=None if y is None else y[rows],
             sample_weight=None if weight is None else weight[rows],
+            units=None if request.units is None else replace(request.units, codes=request.units.codes[rows]),
             inputs=(request.inputs[0][rows],),
             row_offset=offset + rows.start,
             started=time.perf_counter(),
@@ -164,6 +165,7 @@ def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> P
     for result in _run(engine, OnRows(request, label, plays), request.progress):
         for name, arrays in result.items():
             part = unpacked(arrays)
+            part.units = request.units
             moments[name] = moments[name].merge(part) if name in moments else part
     repeats = dict.fromkeys(request.space.names, 0)
     repeats |= {name: request.n_repeats for play in plays.plays for name in play.names}
@@ -222,7 +224,7 @@ _SUMMED = {"rows_explained", "seconds", "model_rows", "gradient_evaluations", "e
 _AVERAGED = {"mean_steps", "mean_permutations", "local_r2_mean", "background_share"}
 _LARGEST = {"completeness_gap", "quadrature_error", "steps", "permutations"}
 #: Facts that are a list with one entry for each row.
-_LISTED = {"local_r2", "sample_weight"}
+_LISTED = {"local_r2", "sample_weight", "row_groups", "row_time"}
 
 
 def join_fact(name: str, values: Sequence[Any], weights: Sequence[float]) -> Any:

@@ -1,0 +1,229 @@
+"""Rows that depend on each other, by their group or in time: how much less they say than as many independent rows.
+
+The variance of a mean or of a difference is multiplied by its design effect (Kish 1965). Within groups it follows from
+the correlation of their rows (analysis of variance, Donner 1986), in time from a correlation that falls from row to
+row, as far as the autocorrelations of the values reach (Sokal 1997). Degrees of freedom are those of the groups, or of
+as many independent rows. Both are usually too wide, if anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
+from permgrad.base.significance import NORMAL_95, t_quantile, t_two_sided
+
+#: Autocorrelations are added up as far as so many times their sum reaches.
+_WINDOW = 4
+#: With fewer independent groups, or as many independent rows, a difference is not tested.
+FEWEST_GROUPS = 5
+#: Rows, and values of a column, that are needed to see that rows depend on each other. Such values by chance.
+_FEWEST_SEEN, _FEWEST_VALUES, _CHANCE = 30, 20, 0.002
+#: Levels that a table may be sorted by.
+_FEW_LEVELS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Dependence:
+    """Which rows depend on each other: those of one group, or those near in time.
+
+    Attributes:
+        groups: the group of each row ``(rows,)`` as a code from 0, or None.
+        time: the time of each row ``(rows,)`` as a number, where there are no groups.
+        name: the column's name, for people.
+
+    Examples:
+        >>> patients = Dependence(groups=np.repeat(np.arange(20), 5))
+        >>> values = np.repeat(np.random.default_rng(0).normal(size=20), 5)
+        >>> round(patients.correlation(values), 2), round(patients.widening(np.ones(100), 1.0), 2)
+        (1.0, 2.39)
+    """
+
+    groups: Integers | None = None
+    time: Floats | None = None
+    name: str = ""
+
+    @property
+    def argument(self) -> tuple[str, Array]:
+        """The argument of ``permgrad.explain`` that says so, and its values."""
+        if self.groups is not None:
+            return "row_groups", self.groups
+        assert self.time is not None
+        return "row_time", self.time
+
+    @property
+    def count(self) -> int | None:
+        """The number of groups, None for times."""
+        return None if self.groups is None else len(np.unique(self.groups))
+
+    @cached_property
+    def _order(self) -> npt.NDArray[np.intp]:
+        assert self.time is not None
+        return np.argsort(self.time, kind="stable")
+
+    def take(self, places: npt.NDArray[np.integer]) -> Dependence:
+        """Return the dependence of some of the rows."""
+        groups, time = (None if each is None else each[places] for each in (self.groups, self.time))
+        return Dependence(groups, time, self.name)
+
+    @classmethod
+    def of_both(cls, first: Dependence | None, second: Dependence | None) -> Dependence | None:
+        """Return the dependence of two parts, whose groups differ, one after the other. None if one is not known."""
+        if first is None or second is None:
+            return None
+        if first.groups is not None and second.groups is not None:
+            return cls(np.concatenate([first.groups, second.groups + first.groups.max() + 1]), name=first.name)
+        if first.time is not None and second.time is not None:
+            return cls(time=np.concatenate([first.time, second.time]), name=first.name)
+        return None
+
+    def correlation(self, values: Floats, means: int = 1) -> float:
+        """Return the correlation of ``(rows, *)`` values within groups, or from one row to the next, at least 0.
+
+        ``means``: of how many parts of the rows the mean was taken off.
+        """
+        table = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+        table = table - table.mean(axis=0)
+        if len(table) < 3 or not (whole := float((table**2).sum())):
+            return 0.0
+        if self.groups is None:
+            return _in_time(table[self._order], whole, means)
+        codes = np.unique(self.groups, return_inverse=True)[1]
+        sizes = np.bincount(codes)
+        if len(sizes) < 2:
+            return 1.0
+        if len(sizes) == len(table):
+            return 0.0
+        sums = np.stack([np.bincount(codes, column) for column in table.T], axis=1)
+        between = float((sums**2 / sizes[:, None]).sum())
+        within = max(whole - between, 0.0) / (len(table) - len(sizes))
+        between /= len(sizes) - 1
+        usual = (len(table) - float((sizes**2).sum()) / len(table)) / (len(sizes) - 1)
+        return float(np.clip((between - within) / (between + (usual - 1) * within), 0, 1))
+
+    def design(self, weights: Floats, correlation: float) -> tuple[float, float]:
+        """Return the design effect of a weighted sum over rows, at least 1, and its degrees of freedom."""
+        sizes = np.abs(weights)
+        effect = max(self._ratio(weights, correlation), 1.0)
+        if self.groups is not None:
+            sums = np.bincount(self.groups, sizes)
+            return effect, max(float(sums.sum() ** 2 / (sums**2).sum()) - 1, 1.0)
+        rows = float(sizes.sum() ** 2 / (sizes**2).sum())
+        return effect, max(rows / max(self._ratio(sizes, correlation), 1.0) - 1, 1.0)
+
+    def _ratio(self, weights: Floats, correlation: float) -> float:
+        squares = float((weights**2).sum())
+        if self.groups is not None:
+            sums = float((np.bincount(self.groups, weights) ** 2).sum())
+            return 1 - correlation + correlation * sums / squares
+        products = _products(weights[self._order][:, None])
+        return 2 * float(products @ correlation ** np.arange(len(products))) / squares - 1
+
+    def widening(self, weights: Floats, correlation: float) -> float:
+        """Return by how much an interval at 95 % is wider than with as many independent rows."""
+        effect, freedom = self.design(weights, correlation)
+        return float(np.sqrt(effect) * t_quantile((1 + 0.95) / 2, freedom) / NORMAL_95)
+
+    def corrected(self, p_value: float, weights: Floats, correlation: float) -> float:
+        """Return a two-sided p-value that assumed independent rows as it is for these."""
+        from scipy import special  # as in significance
+
+        effect, freedom = self.design(weights, correlation)
+        size = special.ndtri(max(p_value, 1e-300) / 2)
+        return float(t_two_sided(size / np.sqrt(effect), freedom))
+
+    def rows(self, member: Booleans, correlation: float) -> float:
+        """Return how many independent rows say as much on a mean as some of these."""
+        weights = member.astype(np.float64)
+        return float(weights.sum()) / self.design(weights, correlation)[0]
+
+    def testable(self, member: Booleans, correlation: float) -> bool:
+        """Return whether some rows, and all others, are of enough groups, or far enough apart in time."""
+        for part in (member, ~member):
+            found = self.rows(part, correlation) if self.groups is None else len(np.unique(self.groups[part]))
+            if found < FEWEST_GROUPS:
+                return False
+        return True
+
+
+def _products(table: Floats) -> Floats:
+    """Return the sums of products of ``(rows, columns)`` with themselves, so many rows later, ``(rows,)``."""
+    size = 2 ** int(np.ceil(np.log2(2 * len(table))))
+    powers = np.abs(np.fft.rfft(table, size, axis=0)) ** 2
+    return np.asarray(np.fft.irfft(powers.sum(axis=1), size)[: len(table)])
+
+
+def _in_time(table: Floats, whole: float, means: int) -> float:
+    """Return the correlation from row to row, whose powers add up to as much as the autocorrelations of the rows."""
+    rows = len(table)
+    related = _products(table) / whole
+    # As the mean of the rows is taken off, a first autocorrelation is too small by about this (Marriott & Pope 1954).
+    first = related[1] + means * (1 + 4 * related[1]) / rows
+    total = 2 * np.cumsum(related) - 1
+    reach = np.flatnonzero(np.arange(rows) >= _WINDOW * total)
+    time = max(float(total[reach[0] if len(reach) else -1]), 1.0)
+    return float(np.clip(max(first, (time - 1) / (time + 1)), 0, 1 - 1 / rows))
+
+
+# ---- what can be seen of it ------------------------------------------------------------------------------------------
+def neighbours_alike(values: Floats, least: float = 0.1, tests: int = 1) -> float | None:
+    """Return the correlation of ``(rows, *)`` values from row to row, if it is at least so large and no chance.
+
+    ``tests``: how many such values are looked at. In 500 tables of independent rows, about one has such values.
+    """
+    table = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+    table = table - table.mean(axis=0)
+    whole = float((table**2).sum())
+    if len(table) < _FEWEST_SEEN or not whole:
+        return None
+    if table.shape[1] == 1:
+        # By ranks, so that a single large value decides nothing.
+        places = np.unique(table[:, 0], return_inverse=True)[1]
+        counts = np.bincount(places)
+        table = (np.cumsum(counts) - counts / 2)[places][:, None]
+        table = table - table.mean(axis=0)
+        whole = float((table**2).sum())
+    related = float((table[1:] * table[:-1]).sum()) / whole
+    from scipy import special  # as in significance
+
+    limit = -special.ndtri(_CHANCE / tests) / np.sqrt(len(table))
+    return related if related >= max(least, limit) else None
+
+
+def in_blocks(column: Array) -> bool:
+    """Return whether rows are sorted by a column, or by its few levels: then neighbours are alike in any case."""
+    different = np.flatnonzero(column[1:] != column[:-1])
+    if not len(different):
+        return False
+    few = len(different) + 1 == len(np.unique(column)) <= _FEW_LEVELS
+    steps = np.diff(column[np.append(different, different[-1] + 1)]) if column.dtype.kind in "fiub" else np.zeros(1)
+    return bool(few or (steps > 0).all() or (steps < 0).all())
+
+
+def is_clock(column: Array) -> bool:
+    """Return whether a sorted column counts time: mostly different values, most steps equal, or whole and dense."""
+    values = np.unique(column) if column.dtype.kind in "fiu" else np.zeros(0)
+    steps = np.diff(values)
+    if 2 * len(values) < len(column) or not len(steps):
+        return False
+    dense = values[-1] - values[0] <= 10 * len(column) and bool((values == np.round(values)).all())
+    return bool(dense or 2 * np.sum(np.isclose(steps, np.median(steps))) >= len(steps))
+
+
+def repeated_rows(columns: Array) -> int:
+    """Return how many rows ``(rows, columns)`` equal an earlier one, if their values are too many for chance.
+
+    Those are rows that agree in all other columns wherever they agree in the two with the most values.
+    """
+    codes = np.stack([np.unique(column, return_inverse=True)[1] for column in columns.T], axis=1)
+    counts = codes.max(axis=0, initial=0) + 1
+    order = np.argsort(-counts, kind="stable")
+    key, others = np.split(order, [2 if len(order) > 3 else 1])
+    if counts[key[0]] < _FEWEST_VALUES or not (counts[others] > 2).any():
+        return 0
+    repeated, by_key = (len(codes) - len(np.unique(codes[:, places], axis=0)) for places in (order, key))
+    return repeated if repeated >= max(5, 0.01 * len(codes), 0.9 * by_key) else 0

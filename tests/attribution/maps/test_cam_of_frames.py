@@ -1,0 +1,105 @@
+"""Grad-CAM where a convolution sees frames, slices, chunks or other rows than the network does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import permgrad as pg
+
+
+class _Net(nn.Module):
+    def __init__(self, run: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.flat, self.head, self.run = nn.Conv2d(2, 4, 3), nn.Linear(4, 3), run
+        self.deep = nn.Conv3d(2, 4, (1, 3, 3))
+        self.deep.weight.data, self.deep.bias.data = self.flat.weight.data[:, :, None], self.flat.bias.data
+
+    def forward(self, film: Tensor) -> Tensor:
+        return self.run(self, film)
+
+
+def _rows_first(net: Any, film: Tensor) -> Tensor:
+    maps = torch.relu(net.flat(film.flatten(0, 1))).unflatten(0, film.shape[:2])
+    return net.head(maps.mean(dim=(1, 3, 4)))
+
+
+def _frames_first(net: Any, film: Tensor) -> Tensor:
+    maps = torch.relu(net.flat(film.transpose(0, 1).flatten(0, 1))).unflatten(0, (film.shape[1], len(film)))
+    return net.head(maps.mean(dim=(0, 3, 4)))
+
+
+def _as_volume(net: Any, film: Tensor) -> Tensor:
+    return net.head(torch.relu(net.deep(film.transpose(1, 2))).mean(dim=(2, 3, 4)))
+
+
+def _film(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(9))
+
+
+def _cam(run: Callable[[Any, Tensor], Tensor], film: Tensor, **options: Any) -> pg.Explanation:
+    options = {"method": "gradcam", "output_kind": "logits", "progress": False, **options}
+    return pg.explain(_Net(run).eval(), {"film": film}, **options)
+
+
+@pytest.mark.parametrize("run", [_rows_first, _frames_first])
+@pytest.mark.parametrize("count", [5, 1])
+def test_frames_have_the_maps_of_a_volume_with_its_own_frames(run: Callable[[Any, Tensor], Tensor], count: int) -> None:
+    film = _film(5, 4, 2, 9, 9)[:count]
+    wanted, got = _cam(_as_volume, film), _cam(run, film, batch_size=2)
+    maps = wanted.maps["maps:film"]
+    assert maps.shape == (count, 3, 4, 9, 9)
+    assert float(np.ptp(maps, axis=2).max()) > 1e-3  # frames differ
+    np.testing.assert_allclose(got.maps["maps:film"], maps, atol=1e-6)
+    np.testing.assert_allclose(got.values, wanted.values, atol=1e-6)
+
+
+def test_the_channels_of_a_pixel_of_a_frame_are_one_feature() -> None:
+    film = _film(5, 4, 2, 9, 9)
+    for run in (_rows_first, _frames_first, _as_volume):
+        segments = np.asarray(_cam(run, film, method="gradient").maps["segments:film"])
+        assert (segments == segments[:, :1]).all()
+        assert not (segments == segments[:1]).all()
+    by_pixel = _cam(_rows_first, film, method="gradient", segments=("grid", 2, 3, 3))
+    assert len(by_pixel.names) == 2 * 3 * 3
+
+
+def test_slices_of_a_volume_are_apart() -> None:
+    class Slices(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(3)
+            self.flat, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 2)
+
+        def forward(self, scan: Tensor) -> Tensor:
+            maps = torch.relu(self.flat(scan.reshape(-1, 1, *scan.shape[2:])))
+            return self.head(maps.mean(dim=(2, 3)).reshape(len(scan), -1, 4).amax(dim=1))
+
+    scan = _film(5, 6, 9, 9)
+    found = pg.explain(Slices().eval(), {"scan": scan}, method="gradcam", output_kind="logits", progress=False)
+    maps = found.maps["maps:scan"]
+    assert maps.shape == (5, 2, 6, 9, 9)
+    assert float(np.ptp(maps, axis=2).max()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda net, film: torch.cat([_rows_first(net, part) for part in film.split(3)]),
+        lambda net, film: torch.stack([_rows_first(net, film[k : k + 1])[0] for k in range(len(film))]),
+        lambda net, film: _rows_first(net, torch.cat([torch.zeros_like(film[:2]), film]))[2:],
+        lambda net, film: _rows_first(net, torch.cat([film, film.flip(-2)])).unflatten(0, (2, -1)).mean(dim=0),
+    ],
+)
+def test_other_rows_and_pieces_are_refused_and_the_hint_works(run: Callable[[Any, Tensor], Tensor]) -> None:
+    film = _film(7, 4, 2, 9, 9)
+    with pytest.raises(pg.InputError, match="needs a layer whose value is") as caught:
+        _cam(run, film)
+    assert "method='integrated_gradients'" in str(caught.value)
+    assert _cam(run, film, method="integrated_gradients").values.shape[0] == 7

@@ -1,0 +1,97 @@
+"""Effects that no drawn pair shows: 0 to 0 only where the output cannot change, else the rule of three."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import permgrad as pg
+
+COUNT = 120
+
+
+def table(seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+    draw = np.random.default_rng(seed)
+    rows = pd.DataFrame(
+        {"size": draw.normal(size=COUNT), "visits": draw.poisson(0.25, COUNT), "unused": draw.normal(size=COUNT)}
+    )
+    rows["same"] = 3.0
+    return rows, calls(rows)[:, 1].astype(int)
+
+
+def calls(rows: pd.DataFrame) -> np.ndarray:
+    """Four visits, which one row in 7,000 has, or a size above 0 make a call."""
+    return np.eye(2)[((rows["size"] > 0) | (rows["visits"] >= 4)).to_numpy().astype(int)]
+
+
+@pytest.mark.parametrize("method", ["permgrad", "shapley"])
+def test_a_rare_value_that_no_row_has_leaves_an_upper_end(method):
+    options = {"loss": "zero_one"} if method == "permgrad" else {"loss": "brier", "scope": "global"}
+    wide = 0
+    for seed in range(8):
+        rows, y = table(seed)
+        assert rows["visits"].max() < 4, "no row shows the effect"
+        found = pg.explain(calls, rows, y, method=method, output_kind="probabilities", random_state=seed,
+                           n_repeats=3, progress=False, **options)  # fmt: skip
+        frame = found.to_frame().query("`class` == 'all'").set_index("feature")
+        wide += bool(0 < frame.ci_high["visits"] < 0.06 and frame.p_value["visits"] == 1)
+        for name in ("unused", "same"):
+            assert frame.loc[name, ["importance", "std", "ci_low", "ci_high", "p_value"]].tolist() == [0, 0, 0, 0, 1]
+    assert wide == 8
+
+
+def test_the_upper_end_is_the_rule_of_three():
+    rows, y = table(0)
+    found = pg.explain(calls, rows, y, loss="zero_one", output_kind="probabilities", random_state=0, progress=False)
+    place = found.names.index("visits")
+    assert found.high[place, 0] == pytest.approx(3 / COUNT, rel=0.02)
+    groups = np.arange(COUNT) // 4
+    found = pg.explain(calls, rows, y, loss="zero_one", output_kind="probabilities", row_groups=groups, random_state=0,
+                       progress=False)  # fmt: skip
+    assert found.high[place, 0] == pytest.approx(3 / (COUNT / 4), rel=0.06), "groups count, not rows"
+    assert found.high[place, 1] > found.high[place, 0], "fewer rows of a class"
+
+
+def test_a_score_of_few_counts_has_an_upper_end():
+    draw = np.random.default_rng(1)
+    rows = draw.normal(size=(200, 2))
+
+    def rare(table):
+        high = 1 / (1 + np.exp(4 - np.asarray(table)[:, 0]))
+        return np.column_stack([1 - high, high])
+
+    y = (rare(rows)[:, 1] > np.quantile(rare(rows)[:, 1], 0.96)).astype(int)
+    assert rare(rows)[:, 1].max() < 0.5, "no row is predicted as the rare class"
+    found = pg.explain(rare, rows, y, scoring=["f1", "accuracy"], output_kind="probabilities", random_state=0,
+                       n_repeats=2, progress=False)  # fmt: skip
+    assert found.values[0].tolist() == [0, 0]
+    assert found.high[0, 0] > 0.2, "three of eight rows of the class decide F1"
+    assert 0.01 < found.high[0, 1] < 0.03, "three of 200 rows decide the accuracy"
+    assert found.high[1].tolist() == [0, 0], "the second column is not used"
+
+
+class Threshold(nn.Module):
+    """The second input counts only where it is above everything that the rows hold."""
+
+    def __init__(self, bound: float) -> None:
+        super().__init__()
+        self.bound = bound
+
+    def forward(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return one.sum(dim=1, keepdim=True) + (other > self.bound).any(dim=1, keepdim=True)
+
+
+def test_inputs_of_networks_are_tried_with_their_own_values():
+    generator = torch.Generator().manual_seed(0)
+    one, other = (torch.randn(80, 3, generator=generator) for _ in range(2))
+    y = one.sum(dim=1).numpy()
+    with pytest.warns(pg.PermgradWarning, match="exactly 0: other"):
+        unused = pg.explain(Threshold(99.0), {"one": one, "other": other}, y, level="modality", random_state=0,
+                            progress=False)  # fmt: skip
+    assert unused.high[1, 0] == 0
+    rarely = pg.explain(Threshold(float(other.max()) - 1e-6), {"one": one, "other": other}, y, level="modality",
+                        n_repeats=1, random_state=0, progress=False)  # fmt: skip
+    assert rarely.high[1, 0] > 0

@@ -1,0 +1,94 @@
+"""Networks whose ``squeeze()`` also removes the dimension of rows if there is a single one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import permgrad as pg
+
+
+class _Fused(nn.Module):
+    """A series through a recurrent layer, an image through a convolution, and a table."""
+
+    def __init__(self, *, squeezes: bool) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.gru, self.pixels = nn.GRU(3, 4, batch_first=True), nn.Conv2d(1, 4, 3)
+        self.mix, self.head, self.squeezes = nn.Linear(2, 4), nn.Linear(12, 3), squeezes
+
+    def forward(self, series: Tensor, image: Tensor, table: Tensor) -> Tensor:
+        last = self.gru(series)[1]
+        pixels = torch.relu(self.pixels(image)).mean(dim=(2, 3), keepdim=True)
+        parts = [last.squeeze(), pixels.squeeze()] if self.squeezes else [last[0], pixels.flatten(1)]
+        return self.head(torch.cat([*parts, self.mix(table)], dim=1))
+
+
+def _rows(count: int = 9) -> dict[str, Tensor]:
+    drawn = torch.Generator().manual_seed(4)
+    sizes = {"series": (5, 3), "image": (1, 6, 6), "table": (2,)}
+    return {name: torch.randn(count, *size, generator=drawn) for name, size in sizes.items()}
+
+
+def _both(rows: Any, method: str, **options: Any) -> list[pg.Explanation]:
+    return [
+        pg.explain(_Fused(squeezes=each).eval(), rows, method=method, progress=False, **options)
+        for each in (True, False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("permgrad", {"level": "modality", "n_repeats": 3}),
+        ("permutation", {"n_repeats": 2, "batch_size": 1}),
+        ("shapley", {"level": "modality"}),
+        ("integrated_gradients", {"batch_size": 1}),
+        ("deeplift", {}),
+        ("gradient", {"batch_size": 1}),
+        ("gradcam", {"batch_size": 1}),
+        ("integrated_gradients", {"layer": "mix"}),
+    ],
+)
+@pytest.mark.parametrize("count", [9, 1])
+def test_a_network_that_takes_no_single_row_is_explained_as_its_equal(
+    count: int, method: str, options: dict[str, Any]
+) -> None:
+    if count == 1 and method in ("permgrad", "permutation", "shapley"):
+        options = {**options, "background": _rows()}
+    rows = {name: one[:count] for name, one in _rows().items()}
+    with pytest.raises((IndexError, RuntimeError)):
+        _Fused(squeezes=True)(**{name: one[:1] for name, one in rows.items()})
+    got, wanted = _both(rows, method, random_state=0, output_kind="logits", **options)
+    assert float(np.nanmax(np.abs(wanted.values))) > 1e-3
+    np.testing.assert_allclose(got.values, wanted.values, atol=1e-6)
+
+
+def test_batches_are_as_large_as_those_of_its_equal() -> None:
+    sizes: dict[bool, int] = {}
+    for squeezes in (True, False):
+        net, seen = _Fused(squeezes=squeezes).eval(), []
+        net.register_forward_pre_hook(
+            lambda _, args, kwargs, seen=seen: seen.append(len(kwargs["table"])), with_kwargs=True
+        )
+        rows = {name: one.repeat(2000, *[1] * (one.ndim - 1)) for name, one in _rows().items()}
+        options = {"method": "ablation", "level": "modality", "output_kind": "logits", "progress": False}
+        pg.explain(net, rows, torch.arange(18_000) % 3, **options)
+        sizes[squeezes] = max(seen)
+    assert sizes[True] <= 2 * sizes[False]
+
+
+def test_a_message_names_the_shapes_of_the_call_that_failed() -> None:
+    class Wrong(_Fused):
+        def forward(self, series: Tensor, image: Tensor, table: Tensor) -> Tensor:
+            self.called = len(table)
+            return super().forward(series, image, table[:, :1])
+
+    net = Wrong(squeezes=True).eval()
+    with pytest.raises(pg.InputError, match=r"called with .*table \((\d+), 2\)") as caught:
+        pg.explain(net, _rows(), method="shapley", output_kind="logits")
+    assert f"table ({net.called}, 2)" in str(caught.value)

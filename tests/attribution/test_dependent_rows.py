@@ -1,0 +1,283 @@
+"""Rows that depend on each other: groups and times of ``pg.explain``, who lends to whom, what is said of few rows."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import permgrad as pg
+from permgrad.attribution.explanation.statistics import RowUnits, mean_over_rows, spread
+from permgrad.attribution.replace.donors import Lenders
+
+SAMPLES = 60
+
+
+def probabilities(rows):
+    score = np.asarray(rows, float) @ [1.0, 0.4]
+    high = 1 / (1 + np.exp(-score))
+    return np.column_stack([1 - high, high])
+
+
+def shops(seed: int, sizes):
+    """A column of each shop without any effect on y, which shops share for another reason."""
+    draw = np.random.default_rng(seed)
+    shop = np.repeat(np.arange(len(sizes)), sizes)
+    rows = np.column_stack([draw.normal(size=len(shop)), draw.normal(size=len(sizes))[shop]])
+    score = rows[:, 0] + 1.5 * draw.normal(size=len(sizes))[shop]
+    return rows, (draw.uniform(size=len(shop)) < 1 / (1 + np.exp(-score))).astype(int), shop
+
+
+def series(seed: int, times: int, each: int):
+    """Two series that wander slowly, unrelated, with several rows at each time."""
+    draw = np.random.default_rng(seed)
+    walks = np.zeros((2, times))
+    for now in range(1, times):
+        walks[:, now] = 0.9 * walks[:, now - 1] + draw.normal(size=2) * np.sqrt(1 - 0.9**2)
+    when = np.repeat(np.arange(times), each)
+    rows = np.column_stack([draw.normal(size=len(when)), walks[0][when]])
+    return rows, rows[:, 0] + walks[1][when] + 0.5 * draw.normal(size=len(when)), when
+
+
+def p_of_nothing(make, model, **options):
+    found = []
+    for seed in range(SAMPLES):
+        rows, y, code = make(seed)
+        given = {name: code for name in ("row_groups", "row_time") if options.get(name)}
+        rest = {name: value for name, value in options.items() if name not in given}
+        explained = pg.explain(model, rows, y, n_repeats=3, random_state=seed, progress=False, **given, **rest)
+        found.append(explained.p_values[:, 0])
+    return np.array(found)
+
+
+@pytest.mark.parametrize("scoring", [None, "neg_log_loss"])
+@pytest.mark.parametrize("sizes", [[12] * 25, [4] * 20 + [20] * 10], ids=["equal", "unequal"])
+def test_a_column_of_groups_without_effect_keeps_its_level(sizes, scoring):
+    if scoring and len(set(sizes)) > 1:
+        pytest.skip("scores are looked at once")
+    options = {"output_kind": "probabilities", "scoring": scoring}
+    alone = p_of_nothing(lambda seed: shops(seed, sizes), probabilities, **options)
+    assert (alone[:, 1] < 0.05).mean() > 0.2, "rows taken as independent: the case is not trivial"
+    found = p_of_nothing(lambda seed: shops(seed, sizes), probabilities, row_groups=True, **options)
+    assert (found[:, 1] < 0.05).mean() <= 0.14
+    assert (found[:, 0] < 0.05).mean() > 0.9, "the column with an effect is still found"
+
+
+def test_a_column_along_time_without_effect_keeps_its_level():
+    def model(rows):
+        return np.asarray(rows, float) @ [1.0, 0.3]
+
+    alone = p_of_nothing(lambda seed: series(seed, 150, 3), model, task="regression")
+    assert (alone[:, 1] < 0.05).mean() > 0.3
+    found = p_of_nothing(lambda seed: series(seed, 150, 3), model, task="regression", row_time=True)
+    assert (found[:, 1] < 0.05).mean() <= 0.16
+    assert (found[:, 0] < 0.05).mean() > 0.9
+
+
+def test_waves_of_independent_times_share_their_variance():
+    scores = np.random.default_rng(0).normal(size=(1, 60))
+    scores -= scores.mean()
+    variance, correction, freedom = spread(scores, np.ones(60), RowUnits(np.arange(60), timed=True))
+    slow = [np.sqrt(2) * np.cos(np.pi * k * (np.arange(60) + 0.5) / 60) @ scores[0] for k in range(1, 60)]
+    waves = int(freedom[0, 0])
+    assert 4 <= waves < 12
+    assert variance[0] * correction == pytest.approx(np.mean(np.square(slow[:waves])))
+    assert np.mean(np.square(slow)) == pytest.approx(60 * scores.var(ddof=1)), "all of them are the usual variance"
+
+
+def test_groups_of_one_row_are_rows():
+    rows, y, _ = shops(0, [1] * 120)
+    options = {"output_kind": "probabilities", "random_state": 0, "progress": False}
+    found = pg.explain(probabilities, rows, y, row_groups=[f"row {k}" for k in range(120)], **options)
+    plain = pg.explain(probabilities, rows, y, **options)
+    np.testing.assert_array_equal(found.values, plain.values)
+    np.testing.assert_allclose(found.std, plain.std, rtol=0.01)
+    assert found.meta["independent"] == {"by": "row_groups", "count": 120}
+    assert "independent" not in plain.meta
+
+
+def request_of(weights=None, units=None, count=60):
+    donors = (np.zeros((count, 1)),)
+    return SimpleNamespace(donors=donors, shared=True, sample_weight=weights, units=units)
+
+
+def test_donors_come_from_other_groups_and_times_and_by_weight():
+    codes, rows = np.random.default_rng(0).integers(0, 6, 60), np.arange(60)
+    weights = np.random.default_rng(1).exponential(size=60) * (codes != 2)
+    lenders = Lenders.of(request_of(weights, RowUnits(codes)))
+    drawn = np.stack([lenders.draw(3, "x", repeat, rows) for repeat in range(3000)])
+    assert (codes[drawn] != codes[rows]).all()
+    assert (weights[drawn] > 0).all(), "rows without weight lend nothing"
+    others = np.where(codes != codes[7], weights, 0.0)
+    shares = np.bincount(drawn[:, 7], minlength=60) / len(drawn)
+    np.testing.assert_allclose(shares, others / others.sum(), atol=0.02)
+    timed = Lenders.of(request_of(None, RowUnits(rows, timed=True)))
+    apart = np.abs(np.stack([timed.draw(3, "x", repeat, rows) for repeat in range(50)]) - rows)
+    assert apart.min() == 7, "a tenth of the times lies between"
+    even = Lenders.of(request_of(np.full(60, 2.0)))
+    np.testing.assert_array_equal(even.draw(3, "x", 0, rows), Lenders(60, shared=True).draw(3, "x", 0, rows))
+    with pytest.raises(pg.InputError, match="another group or time"):
+        Lenders.of(request_of(None, RowUnits(np.zeros(60, dtype=np.int64))))
+
+
+class Named:
+    """A predictor that names its columns, as scikit-learn's do."""
+
+    feature_names_in_ = np.array(["dose", "age"])
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        assert list(X.columns) == list(self.feature_names_in_)
+        return X.to_numpy() @ [1.0, 0.3]
+
+
+def ward(seed: int = 0):
+    rows, y, shop = series(seed, 40, 4)
+    table = pd.DataFrame(rows, columns=["dose", "age"])
+    return table, y, shop
+
+
+@pytest.mark.parametrize("model", [Named(), lambda table: np.asarray(table, float) @ [1.0, 0.3]], ids=["named", "any"])
+@pytest.mark.parametrize("argument", ["row_groups", "row_time"])
+def test_a_named_column_leaves_the_inputs(model, argument):
+    table, y, code = ward()
+    options = {"task": "regression", "random_state": 0, "progress": False}
+    by_values = pg.explain(model, table, y, **{argument: code}, **options)
+    wide = table.assign(visit=code)
+    by_name = pg.explain(model, wide, y, **{argument: "visit"}, **options)
+    pd.testing.assert_frame_equal(by_name.to_frame(), by_values.to_frame())
+    assert by_name.names == ("dose", "age")
+    kept = pg.explain(lambda frame: frame["visit"] * 1.0 + frame["dose"], wide, y, **{argument: "visit"}, **options)
+    assert kept.names == ("dose", "age", "visit"), "the model fails without it"
+    with pytest.raises(pg.InputError, match=f"{argument} must be one of .* Did you mean 'visit'"):
+        pg.explain(model, wide, y, **{argument: "vist"}, **options)
+
+
+def test_what_is_wrong_is_said():
+    table, y, code = ward()
+
+    def explain(**given):
+        return pg.explain(Named(), table, y, progress=False, **given)
+
+    with pytest.raises(pg.InputError, match="cannot be combined"):
+        explain(row_groups=code, row_time=code)
+    with pytest.raises(pg.InputError, match=r"row_groups has the shape \(5,\), expected \(160,\)"):
+        explain(row_groups=code[:5])
+    with pytest.raises(pg.InputError, match="no value for row 3 "):
+        explain(row_groups=np.where(np.arange(160) == 3, np.nan, code))
+    with pytest.raises(pg.InputError, match="row_time must hold numbers or dates, got 'soon'"):
+        explain(row_time=["soon"] * 160)
+    dates = pd.Series(pd.date_range("2024-01-01", periods=40)).repeat(4).astype(str).to_numpy()
+    assert explain(row_time=dates).meta["independent"]["count"] == 40
+
+
+def test_single_rows_keep_their_groups(tmp_path):
+    table, _, code = ward()
+    local = pg.explain(Named(), table, scope="local", row_groups=code, random_state=0, progress=False)
+    again = pg.Explanation.load(local.save(tmp_path / "why")).to_global()
+    off = np.abs(local.values[:, :, 0]).reshape(40, 4, 2).mean(axis=1)
+    np.testing.assert_allclose(again.std[:, 0], off.std(axis=0, ddof=1) / np.sqrt(40))
+    assert "40 independent groups of rows" in again.summary()
+    plain = pg.explain(Named(), table, scope="local", random_state=0, progress=False).to_global()
+    assert plain.std[1, 0] < 0.8 * again.std[1, 0], "the case is not trivial"
+
+
+def test_all_subsets_of_modalities_know_groups():
+    table, y, code = ward()
+    options = {"groups": {"one": ["dose"]}, "random_state": 0, "progress": False}
+    found = pg.missing(Named(), table, y, row_groups=code, **options).to_frame()
+    plain = pg.missing(Named(), table, y, **options).to_frame()
+    assert found["std"][0] > 1.5 * plain["std"][0]
+    assert found["loss"][0] == plain["loss"][0]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_there_is_no_interval_below_four(rows):
+    _, y, _ = ward()
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(rows, 2)), columns=["dose", "age"])
+    options = {"random_state": 0, "progress": False, "background": ward()[0] if rows == 1 else None}
+    found = pg.explain(Named(), table, y[:rows], **options)
+    assert np.isnan(found.std).all()
+    assert np.isnan(found.p_values).all()
+    assert found.clearly_matter() == []
+    words = "A single row has" if rows == 1 else "Fewer than 4 rows have"
+    assert f"{words} no intervals" in found.summary()
+    table, y, code = ward()
+    three = pg.explain(Named(), table, y, row_groups=code % 3, random_state=0, progress=False)
+    assert np.isnan(three.low).all()
+    assert "Fewer than 4 groups of rows have no intervals" in three.summary()
+
+
+def test_whole_weights_give_what_repeated_rows_give():
+    draw = np.random.default_rng(0)
+    kind = draw.integers(0, 3, 200)
+    rows = np.column_stack([kind * 2.0 + draw.normal(size=200), draw.normal(size=200)])
+    weights = np.array([1, 2, 12])[kind]
+    y = (rows[:, 0] > 2.5).astype(int)
+
+    def model(table):
+        return np.eye(2)[(np.asarray(table)[:, 0] > 2.5).astype(int)]
+
+    def mean(rows, y, **given):
+        found = [
+            pg.explain(model, rows, y, loss="zero_one", output_kind="probabilities", n_repeats=4, random_state=seed,
+                       progress=False, **given).values[0, 0]
+            for seed in range(8)
+        ]  # fmt: skip
+        return np.mean(found)
+
+    again = np.repeat(np.arange(200), weights)
+    repeated = mean(rows[again], y[again])
+    assert mean(rows, y) > 1.3 * repeated, "weights change the effect"
+    assert mean(rows, y, sample_weight=weights) == pytest.approx(repeated, rel=0.06)
+    shapley = [
+        pg.explain(lambda table: np.asarray(table) @ [1.0, 0.0], *given, method="shapley", scope="global", game=game,
+                   task="regression", n_repeats=8, random_state=0, progress=False, **weighted).values[0, 0]
+        for game in ("prediction", "expected")
+        for given, weighted in (((rows, rows[:, 0]), {"sample_weight": weights}), ((rows[again], rows[again, 0]), {}))
+    ]  # fmt: skip
+    assert shapley[0] == pytest.approx(shapley[1], rel=0.1)
+    assert shapley[2] == pytest.approx(shapley[3], rel=0.1)
+
+
+def heavy(seed: int, count: int):
+    draw = np.random.default_rng(seed)
+    rows = np.column_stack([draw.standard_t(3, size=count), draw.normal(size=count)])
+    return rows, rows[:, 0] + rows[:, 1] + draw.normal(size=count)
+
+
+def test_ends_on_the_side_of_a_long_tail_are_wider_and_called_rough():
+    def model(rows):
+        return np.asarray(rows, float) @ [1.0, 1.0]
+
+    rows, _ = heavy(10_000, 300_000)
+    other = np.random.default_rng(1).permutation(len(rows))
+    # Of squared errors around a true sum, replacing x by x' costs (x − x')².
+    truth = np.mean((rows[:, 0] - rows[other, 0]) ** 2)
+    inside, usual, rough = 0, 0, 0
+    for seed in range(90):
+        found = pg.explain(model, *heavy(seed, 100), task="regression", n_repeats=3, random_state=seed, progress=False)
+        inside += found.low[0, 0] <= truth <= found.high[0, 0]
+        usual += abs(found.values[0, 0] - truth) <= stats.t(99).ppf(0.975) * found.std[0, 0]
+        rough += "rough for x0" in found.summary()
+        assert found.low[0, 0] == pytest.approx(found.values[0, 0] - stats.t(99).ppf(0.975) * found.std[0, 0])
+    assert usual < 0.82 * 90, "the case is not trivial"
+    assert inside > usual + 5
+    assert rough > 70
+    even = pg.explain(model, *shops(0, [1] * 400)[:2], task="regression", random_state=0, progress=False)
+    assert "rough" not in even.summary()
+
+
+def test_unequal_groups_have_as_many_degrees_as_their_share_leaves():
+    values = np.random.default_rng(0).normal(size=(400, 1))
+    codes = np.repeat(np.arange(21), [200, *[10] * 20])
+    mean, std, count = mean_over_rows(values, None, RowUnits(codes))
+    assert count.max() == pytest.approx(1 / (0.5**2 + 20 * 0.025**2))
+    sums = np.bincount(codes, values[:, 0] - mean[0])
+    shares = np.bincount(codes) / 400
+    assert std[0] == pytest.approx(np.sqrt((sums**2 / (1 - shares)).sum()) / 400)
