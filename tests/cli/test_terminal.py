@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import io
+import re
+import sys
 import webbrowser
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from permgrad import InputError, PermgradWarning
+from permgrad.base.errors import warn_user
 from permgrad.base.progress import Progress
 from permgrad.base.startup import own_process
 from permgrad.cli import app
-from permgrad.cli.terminal import open_page, painted, tell
+from permgrad.cli.help import completion_of
+from permgrad.cli.terminal import open_page, painted, put, say, tell
+from permgrad.runs.options import options_of
+from permgrad.runs.requests import RunRequest
 
 
 class Terminal(io.StringIO):
@@ -62,3 +72,66 @@ def test_a_page_is_opened_only_where_there_is_a_display(monkeypatch, tmp_path, c
     monkeypatch.setenv("DISPLAY", ":0")
     open_page(tmp_path / "report.html")
     assert opened == [(tmp_path / "report.html").as_uri()]
+
+
+#: A name that erases the line, goes back in it, breaks it, turns the order of letters, and begins a colour.
+HOSTILE = "kg\x1b[2K\rall is well\n\u202egnp.x\u2066\x9b31mred\x7f"
+SEEN = r"kg\u001b[2K\rall is well\n\u202egnp.x\u2066\u009b31mred\u007f"
+UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def test_what_cannot_be_seen_is_shown(capsys, monkeypatch):
+    say(HOSTILE, "error:", "red")
+    with Progress(1, HOSTILE, mode=True) as progress:
+        progress.note(HOSTILE)
+        progress.advance()
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {SEEN}\n")
+    assert SEEN in said.partition("\n")[2].replace("\r", "")
+    put(f"a {HOSTILE}\nb")
+    put(f"table,{HOSTILE}\n")
+    shown, as_it_is = capsys.readouterr().out.split("table,")
+    assert shown.splitlines()[0] == r"a kg\u001b[2K\rall is well"
+    assert shown.splitlines()[-1] == "b"
+    assert as_it_is == f"{HOSTILE}\n", "another program reads it"
+    monkeypatch.setattr("sys.stdout", Terminal())
+    put(f"table,{HOSTILE}\n")
+    assert not UNSEEN.search(sys.stdout.getvalue())
+    with pytest.warns(PermgradWarning) as warned:
+        warn_user(f"Column {HOSTILE} is odd")
+    assert str(warned[0].message) == f"Column {SEEN} is odd".replace(r"well\n", "well\n")
+    assert not UNSEEN.search(str(InputError(f"Column {HOSTILE} not found", f"Did you mean {HOSTILE}?")))
+
+
+def test_no_command_prints_a_name_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    other, text = f"x{HOSTILE}", f"t{HOSTILE}"
+    frame = pd.DataFrame({HOSTILE: draw.normal(size=90), other: draw.normal(size=90), "n": draw.permutation(90)})
+    frame[text] = np.resize([f"a{HOSTILE}", "None", "b"], 90)
+    frame["y"] = np.where(frame[HOSTILE] > 0, f"p{HOSTILE}", f"q{HOSTILE}")
+    frame.to_parquet("t.parquet")
+    run = ("run", "t.parquet", "--target", "y", "--preset", "fast", "--out", "r")
+    for words in (
+        [*run, "--kind", f"{HOSTILE}=boolean"],
+        [*run, "--drop", other, "--no-such-option", HOSTILE],
+        [*run[:3], HOSTILE * 2],
+        [*run, "--debug", "--target", HOSTILE],
+        [*run],
+        [*run],
+        ["explain", "r", "t.parquet", "--row", "3", "--out", "why"],
+    ):
+        result = CliRunner().invoke(app, words)
+        said = result.stdout + result.stderr
+        assert len(said) > 40
+        assert not UNSEEN.search(said), ascii(said)
+        assert not any(line.startswith(HOSTILE[-9:-5]) for line in said.splitlines())
+    assert r"\u001b[2K\r" in result.stdout, "of the row"
+
+
+def test_names_that_cannot_be_seen_are_no_completions(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("a\x1b[2Kb,ab,c\n1,2,3\n")
+    option = options_of(RunRequest)["drop"]
+    context = SimpleNamespace(params={"table": str(file)})
+    assert completion_of(option)(context, "a") == ["ab"]

@@ -96,7 +96,7 @@ def test_many_features_are_counted_and_undefined_is_a_dash():
 
 
 def test_a_mean_of_sizes_gives_no_verdict():
-    summed = local().to_global()
+    summed = local(rows=8).to_global()
     assert summed.clearly_matter(), "a precondition: p-values of a mean of sizes pass"
     assert "clearly" not in summed.to_html() + summed.summary() + local().summary()
 

@@ -34,7 +34,7 @@ def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
         for label in encoder.codes_.holds_for(column.name):
             at = encoder.codes_.labels.index(label)
             number = float(encoder.codes_.numbers[at])
-            codes.append([2 + at, label, [] if np.isnan(number) else sorted({number, as_float32(number)})])
+            codes.append([2 + at, label, [] if not np.isfinite(number) else sorted({number, as_float32(number)})])
         form: dict[str, Any] = {"name": column.name, "missing": missing, "codes": codes}
         place = stored.get(column.name)
         if place is None:

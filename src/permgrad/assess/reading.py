@@ -27,6 +27,7 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed, shown
 from permgrad.base.frames import as_library
 from permgrad.base.random import generator
+from permgrad.data.read.dates import find_whole_format
 from permgrad.evaluation.cells import cells_of
 
 #: Arguments that say which rows depend on each other.
@@ -39,6 +40,13 @@ _ARGUMENTS = (
 )
 #: Rows that replace features in attributions of single rows.
 _BACKGROUND = 200
+
+
+def _may_be_dates(column: pd.Series[Any]) -> bool:
+    if not pd.api.types.is_numeric_dtype(column):
+        return True
+    is_number = column.dtype.kind in "iuf"
+    return is_number and find_whole_format(column.to_numpy(dtype=np.float64, na_value=np.nan)) is not None
 
 
 # ---- models that permgrad did not train ------------------------------------------------------------------------------
@@ -101,9 +109,8 @@ class Foreign(EvaluatedModel):
         return super().attribute(rows, tolerance=tolerance, **options)
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
-        """Return the columns of dates, also those written as text, in seconds."""
-        texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
-        cells = {name: cells_of(table[name], str(name)) for name in texts}
+        """Return the columns of dates, also those written as text or whole numbers, in seconds."""
+        cells = {name: cells_of(table[name], str(name)) for name in table.columns if _may_be_dates(table[name])}
         return {name: one.values for name, one in cells.items() if one.kind == "date" and one.values is not None}
 
     @property

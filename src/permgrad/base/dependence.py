@@ -199,7 +199,7 @@ def in_blocks(column: Array) -> bool:
     different = np.flatnonzero(column[1:] != column[:-1])
     if not len(different):
         return False
-    few = len(different) + 1 == len(np.unique(column)) <= _FEW_LEVELS
+    few = len(different) < _FEW_LEVELS and len(different) + 1 == len(np.unique(column))
     steps = np.diff(column[np.append(different, different[-1] + 1)]) if column.dtype.kind in "fiub" else np.zeros(1)
     return bool(few or (steps > 0).all() or (steps < 0).all())
 

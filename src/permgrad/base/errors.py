@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -50,7 +51,30 @@ class PermgradError(Exception):
 def two_sentences(problem: str, hint: str = "") -> str:
     """Return a problem and a hint as two sentences, each with a full stop. Warnings use it too."""
     texts = [problem, hint[0].upper() + hint[1:]] if hint else [problem]
-    return " ".join(text if not text or text.endswith((".", "!", "?", "…", ":")) else f"{text}." for text in texts)
+    texts = [text if not text or text.endswith((".", "!", "?", "…", ":")) else f"{text}." for text in texts]
+    return printable(" ".join(texts), lines=True)
+
+
+#: What changes a terminal or the order of its letters: control characters, line ends, directions, half characters.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    r"""Return a text as it is printed: what cannot be seen is shown as ``\u001b``. ``lines``: line breaks stay.
+
+    Examples:
+        >>> print(printable("a\x1b]0;title\x07b\n"))
+        a\u001b]0;title\u0007b\n
+    """
+    return _UNSEEN.sub(
+        lambda sign: "\n" if lines and sign[0] == "\n" else _SHORT.get(sign[0], f"\\u{ord(sign[0]):04x}"), text
+    )
+
+
+def as_lines(lines: Iterable[str]) -> str:
+    """Return lines as one text for a terminal, in which no name breaks a line."""
+    return "\n".join(map(printable, lines))
 
 
 class InputError(PermgradError, ValueError):
@@ -110,7 +134,7 @@ def warn_user(message: str, hint: str = "") -> None:
 
     With a ``hint`` these are two sentences.
     """
-    message = two_sentences(message, hint) if hint else message
+    message = two_sentences(message, hint) if hint else printable(message, lines=True)
     warned = _kept_warnings.get()
     if warned is not None:
         warned.append(message)
@@ -186,6 +210,15 @@ def shown(value: object) -> str:
 def counted(count: int, noun: str) -> str:
     """Return a count with its noun, in the plural where it is not one."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def option_of(flag: str, value: object) -> str:
+    """Return an option with its value as a shell reads it: ``--drop 'Engine HP'``, ``--drop=-9``."""
+    text = text_of(value)
+    quoted = shlex.quote(text)
+    if printable(text) != text:  # as bash and zsh read what cannot be seen
+        quoted = "$'" + printable(re.sub(r"([\\'])", r"\\\1", text)) + "'"
+    return f"{flag}{'=' if text.startswith('-') else ' '}{quoted}"
 
 
 def by_count(count: int, one: str, several: str) -> str:

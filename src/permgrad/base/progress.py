@@ -11,6 +11,7 @@ from typing import Any, Literal, TextIO
 
 from permgrad.base import startup
 from permgrad.base.checks import check_flag
+from permgrad.base.errors import printable
 
 ProgressMode = Literal["auto"] | bool
 #: Seconds after which the first line is written, and between two lines.
@@ -24,6 +25,7 @@ class Progress(ExitStack):
 
     def __init__(self, total: int, label: str, mode: ProgressMode = "auto", *, lines: bool = True) -> None:
         super().__init__()
+        label = printable(label)
         wanted = check_flag("progress", mode, auto=True)
         wanted = False if wanted == "auto" and startup.silent else wanted
         stream = None if getattr(sys.stderr, "closed", False) else sys.stderr
@@ -56,7 +58,7 @@ class Progress(ExitStack):
     def note(self, text: str) -> None:
         """Show a short text behind the bar, for example the best score so far."""
         if self._bar is not None:
-            self._bar.set_postfix_str(text)
+            self._bar.set_postfix_str(printable(text))
 
 
 class Whole(ExitStack):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -13,17 +13,19 @@ from types import FrameType
 _depth = 0
 #: Whether this process hides its progress, in all threads: ``--quiet``.
 silent = False
+#: Where work says what it does: to the user of a command, not of the library.
+announce: Callable[[str], object] = str
 
 
 @contextmanager
-def own_process(*, quiet: bool = False) -> Iterator[None]:
+def own_process(*, quiet: bool = False, tell: Callable[[str], object] = str) -> Iterator[None]:
     """Run a command whose process does nothing else, so that its garbage collector and its progress are ours."""
-    global _depth, silent
-    before, silent, _depth = silent, quiet or silent, _depth + 1
+    global _depth, announce, silent
+    before, silent, announce, _depth = (silent, announce), quiet or silent, tell, _depth + 1
     try:
         yield
     finally:
-        silent, _depth = before, _depth - 1
+        (silent, announce), _depth = before, _depth - 1
         if not _depth:
             gc.unfreeze()
 

@@ -25,7 +25,7 @@ from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, 
 from permgrad.base.processors import prepare_threads
 from permgrad.base.startup import loading, own_process
 from permgrad.cli.help import HelpfulCommand, completion_of, described, panel_of
-from permgrad.cli.terminal import open_page, painted, say, tell
+from permgrad.cli.terminal import open_page, put, say, tell
 from permgrad.runs import requests
 from permgrad.runs.options import Option, argument, options_of, separated
 from permgrad.runs.requests import Outcome
@@ -113,9 +113,7 @@ def command(
                     from permgrad.base.files import json_text, plain
 
                     text = json_text(plain(dict(outcome.facts)))
-                # A table on stdout ends its last line itself.
-                sys.stdout.write(text if text.endswith("\n") and not as_json else f"{text}\n")
-                sys.stdout.flush()
+                put(text)
                 if values.get("open_page"):
                     open_page(outcome.facts["report"])
 
@@ -204,7 +202,7 @@ def table_path(text: str) -> Path:
 # ---- output ----------------------------------------------------------------------------------------------------------
 def fail(sentence: str) -> None:
     """Write an error on stderr."""
-    say(f"{painted('error:', 'red', sys.stderr)} {sentence}")
+    say(sentence, "error:", "red")
 
 
 def _outcome(error: BaseException) -> tuple[int, str]:
@@ -239,10 +237,10 @@ def _plain_output(formulas: str | None, *, quiet: bool, debug: bool) -> Iterator
         # Those of other libraries are shown with --debug only.
         if (debug or issubclass(category, PermgradWarning)) and text not in shown:
             shown.add(text)
-            say(f"{painted('warning:', 'yellow', sys.stderr)} {text}")
+            say(text, "warning:", "yellow")
 
     try:
-        with warnings.catch_warnings(), own_process(quiet=quiet), csv_formulas(formulas):
+        with warnings.catch_warnings(), own_process(quiet=quiet, tell=tell), csv_formulas(formulas):
             warnings.simplefilter("default" if debug else "ignore")
             warnings.simplefilter("always", PermgradWarning)
             warnings.showwarning = show
@@ -255,7 +253,8 @@ def _plain_output(formulas: str | None, *, quiet: bool, debug: bool) -> Iterator
     except (Exception, KeyboardInterrupt) as error:
         code, sentence = _outcome(error)
         if debug:
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                say(line)
         fail(sentence)
         raise typer.Exit(code) from error
 

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from permgrad.base.csv_files import csv_header
+from permgrad.base.errors import printable
 from permgrad.cli.terminal import painted
 from permgrad.runs.options import Option
 
@@ -95,7 +96,7 @@ def completion_of(option: Option) -> Callable[..., list[str]] | None:
         end = "=" if "=" in (option.metavar or "") else ""
 
         def columns(ctx: typer.Context, incomplete: str) -> list[str]:
-            names = [f"{name}{end}" for name in csv_header(ctx.params.get("table"))]
+            names = [f"{name}{end}" for name in csv_header(ctx.params.get("table")) if name == printable(name)]
             return _continued(names, incomplete, commas=False)
 
         return columns

@@ -9,15 +9,25 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from permgrad.base import startup
+from permgrad.base.errors import printable
 
 #: Codes of terminals.
 _STYLES = {"bold": "1", "red": "1;31", "yellow": "33"}
 
 
-def say(text: str) -> None:
-    """Write one line on stderr. A closed pipe is not an error."""
+def say(text: str, mark: str = "", style: str = "") -> None:
+    """Write one line on stderr, after a ``mark`` in a style. A closed pipe is not an error."""
     with suppress(BrokenPipeError):
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 — the command line's voice
+        start = f"{painted(mark, style, sys.stderr)} " if mark else ""
+        print(f"{start}{printable(text)}", file=sys.stderr, flush=True)  # noqa: T201 — the command line's voice
+
+
+def put(text: str) -> None:
+    """Write lines on stdout. A table that another program reads, which ends its last line itself, stays as it is."""
+    is_table = text.endswith("\n")
+    text = text if is_table and not sys.stdout.isatty() else printable(text, lines=True)
+    sys.stdout.write(text if is_table else f"{text}\n")
+    sys.stdout.flush()
 
 
 def tell(text: str) -> None:

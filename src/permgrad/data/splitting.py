@@ -12,8 +12,8 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, warn_user
 from permgrad.base.random import generator
-from permgrad.data.read.cells import Distinct, as_frame, is_native_number, text_numbers
-from permgrad.data.read.dates import date_seconds, find_date_format, is_moment, series_seconds
+from permgrad.data.read.cells import MissingCodes, as_frame
+from permgrad.data.types.column_types import infer_schema, read_numbers
 from permgrad.data.types.duplicates import column_levels
 
 Task: TypeAlias = Literal["classification", "regression"]
@@ -118,23 +118,20 @@ def dependence_of(table: pd.DataFrame, group: str | None, time: str | None) -> D
 def moments(time: Any, n: int) -> Floats:
     """Return times ``(n,)``, numbers or dates, as numbers. Refuse others, and missing ones."""
     series = pd.Series(time).reset_index(drop=True)
-    if is_moment(series):
-        moments = series_seconds(series)
-    elif is_native_number(series.dtype):
-        moments = series.to_numpy(dtype=np.float64, na_value=np.nan)
-    else:
-        distinct = Distinct.of(series, "time")
-        read = find_date_format(distinct.texts)
-        values = date_seconds(distinct.texts, read[0]) if read else text_numbers(distinct.texts)
-        moments = distinct.spread(values, np.nan)
-        if len(distinct.texts) and np.isnan(values).all():
+    frame = series.to_frame("time").replace([np.inf, -np.inf], np.nan)
+    column = infer_schema(frame)["time"]
+    if column.storage in ("text", "pair") and column.n_levels:
+        try:
+            column = infer_schema(frame, kinds={"time": "date"})["time"]
+        except InputError:
             which = f"column {series.name!r}" if series.name is not None else "it"
             raise InputError(
                 f"time must be a number or a date in every row, but {which} holds text such as "
-                f"{distinct.texts[0]!r:.60}",
+                f"{str(series.dropna().iloc[0])!r:.60}",
                 hint="Choose another column, or split at random.",
                 code="PG018",
-            )
+            ) from None
+    moments = read_numbers(frame["time"], column, MissingCodes())[0]
     bad = int(np.isnan(moments).sum())
     if bad:
         raise InputError(

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.arrays import Array, Floats
-from permgrad.data.read.dates import find_date_format, is_moment, read_dates
+from permgrad.data.read import dates
+from permgrad.data.read.cells import canonical
 from permgrad.data.types.duplicates import column_levels
 
 #: Numbers with up to this many values are treated as levels.
@@ -38,9 +39,13 @@ def cells_of(series: pd.Series[Any], name: str) -> ColumnCells:
         series = series.dt.tz_localize(None)
     codes, levels = column_levels(series, name)
     if isinstance(levels, np.ndarray):
-        numbers, is_date = levels, is_moment(series)
-    elif form := find_date_format(levels):
-        numbers, is_date = read_dates(levels, form[0]), True
+        numbers, is_date = levels, dates.is_moment(series)
+        if whole := dates.find_whole_format(levels):
+            numbers, is_date = dates.date_seconds([canonical(level) for level in levels], whole[0]), True
+    elif form := dates.find_date_format(levels):
+        numbers, is_date = dates.read_dates(levels, form[0]), True
+    elif dates.are_durations(levels):
+        numbers, is_date = dates.duration_seconds(levels), False
     else:
         return ColumnCells("levels", codes, None, None, levels)
     names = None if is_date or len(numbers) > FEW_VALUES else [f"{value:.15g}" for value in numbers]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,8 @@ import pandas as pd
 
 from permgrad.base.arrays import Array
 from permgrad.base.checks import check_path
-from permgrad.base.errors import EnvironmentProblem, InputError, error_in_words, listed
+from permgrad.base.errors import EnvironmentProblem, InputError, error_in_words, listed, option_of
+from permgrad.models.file_checks import check_catboost, check_lightgbm, check_xgboost, read_ubj
 
 #: How a file's name ends where reading it would run whatever it holds.
 _RUNS_CODE = (".pkl", ".pickle", ".joblib", ".sav", ".dill", ".cloudpickle", ".pt", ".pth")
@@ -109,11 +113,14 @@ def _lightgbm(path: Path) -> Any:
             raise InputError(
                 f"{path.name} holds no model of LightGBM", hint="Name the MODEL first, then the TABLE.", code="PG031"
             )
-    return _library("lightgbm").Booster(model_file=str(path))
+    library = _library("lightgbm")
+    check_lightgbm(path.read_bytes())
+    return library.Booster(model_file=str(path))
 
 
 def _xgboost(path: Path) -> Any:
-    xgboost = _library("xgboost")
+    xgboost, data = _library("xgboost"), path.read_bytes()
+    check_xgboost(json.loads(data) if path.suffix.lower() == ".json" else read_ubj(data)[0])
     model = xgboost.Booster()
     model.load_model(path)
     # An estimator's file says so, and its own predict stops at the best round.
@@ -125,8 +132,28 @@ def _xgboost(path: Path) -> Any:
     return estimator
 
 
+#: Writes a file of CatBoost as JSON, and says how many numbers its leaves have.
+_TO_JSON = """
+import sys, catboost
+model = catboost.CatBoost().load_model(sys.argv[1], format="cbm")
+model.save_model(sys.argv[2], format="json")
+print(len(model.get_leaf_values()))
+"""
+
+
 def _catboost(path: Path) -> Any:
     catboost, form = _library("catboost"), path.suffix.lower().lstrip(".")
+    if form == "json":
+        check_catboost(json.loads(path.read_bytes()))
+    else:  # what is wrong in a file that is no text may end the process that reads it
+        with TemporaryDirectory() as folder:
+            words = [sys.executable, "-c", _TO_JSON, str(path), f"{folder}/model.json"]
+            places = {"PYTHONPATH": os.pathsep.join(sys.path)}
+            done = subprocess.run(words, env=os.environ | places, capture_output=True, timeout=300, check=False)  # noqa: S603
+            if done.returncode:
+                problem = f"{path.name} is damaged, or holds no model of CatBoost"
+                raise InputError(problem, hint=f"Save the model as {_WAYS}.", code="PG031")
+            check_catboost(json.loads(Path(folder, "model.json").read_bytes()), int(done.stdout))
     model = catboost.CatBoostClassifier().load_model(str(path), format=form)
     return model if len(model.classes_) else catboost.CatBoostRegressor().load_model(str(path), format=form)
 
@@ -146,7 +173,7 @@ def _skops(path: Path, trust: Sequence[str]) -> Any:
     io = _library("skops.io")
     strange = [name for name in io.get_untrusted_types(file=path) if name not in trust]
     if strange:
-        options = " ".join(f"--trust {name}" for name in strange)
+        options = " ".join(option_of("--trust", name) for name in strange)
         raise InputError(
             f"{path.name} holds types that skops does not trust by itself: {listed(strange, show=str)}",
             hint=f"If you know who made the file, add {options}.",

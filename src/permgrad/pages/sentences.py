@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from permgrad.assess.branches import entries_of, is_hybrid, value_of
-from permgrad.base.errors import by_count, counted
+from permgrad.base.errors import by_count, counted, option_of
 from permgrad.base.numerals import compact, number, percent
 from permgrad.base.significance import LEVEL, deserves_words
 from permgrad.data.read.dates import date_text
@@ -101,7 +100,7 @@ def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], *, in_python: bo
     shown = [f"{MEASURES_OF_LEAKS[one['metric']]} {down(one['score'])}" for one in leaks[:_LEAKS]]
     names = listed([repr(one["column"]) for one in leaks], _LEAKS)
     subject, it = (f"Column {names}", "it") if len(leaks) == 1 else (f"Each of {names}", "one")
-    drop = " ".join(f"--drop {shlex.quote(one['column'])}" for one in leaks[:_LEAKS])
+    drop = " ".join(option_of("--drop", one["column"]) for one in leaks[:_LEAKS])
     fix = f"Train without {'it' if len(leaks) == 1 else 'them'}"
     fix += "" if in_python else f": run again with {drop} and another --out"
     return (

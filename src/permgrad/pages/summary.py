@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: Up to so many rows, intervals are said to be rough.
 ROUGH = 20
 #: Below so many degrees of freedom at an end of the interval, few rows carry an effect.
-FEW_CARRY = 5.0
+FEW_CARRY = 3.0
 
 
 class RankedLine(NamedTuple):

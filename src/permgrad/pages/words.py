@@ -39,8 +39,17 @@ def shorten(text: object, width: int = 26) -> str:
 
 
 def labels_of(names: Sequence[object], width: int = 26) -> list[str]:
-    """Shorten names. A number is added if two would look the same."""
-    short = [shorten(name, width) for name in names]
+    """Shorten names. Where two would look the same, they show where they differ, or get a number."""
+    full, short = [clean(name) for name in names], [shorten(name, width) for name in names]
+    for label in {label for label in short if short.count(label) > 1}:
+        places = [place for place, other in enumerate(short) if other == label]
+        differ = [len(set(letters)) > 1 for letters in zip(*(full[place] for place in places), strict=False)]
+        start, head = differ.index(True) if True in differ else 0, width // 2
+        for place in places if start > head else ():
+            end = full[place][start - 2 :]
+            short[place] = (
+                f"{full[place][: head - 1]}…{end if len(end) <= width - head else end[: width - head - 1] + '…'}"
+            )
     result = []
     for position, label in enumerate(short):
         mark = f"·{short[: position + 1].count(label)}" if short.count(label) > 1 else ""

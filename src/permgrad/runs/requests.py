@@ -252,12 +252,13 @@ class RunRequest(SplitRequest):
         """The seconds that the run may take: infinite with ``--thorough``."""
         if self.time_limit is None:
             return math.inf if self.thorough else USUAL_LIMIT
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", self.time_limit.lower())
-        number, unit = match.groups() if match else ("0", "")
-        seconds = float(number) * {"": 1, "s": 1, "m": 60, "h": 3600}[unit]
+        from permgrad.data.read.dates import duration_seconds  # only a limit needs it
+
+        number = self.time_limit.strip()
+        seconds = float(number) if re.fullmatch(r"\d+(?:\.\d+)?", number) else float(duration_seconds([number])[0])
         if not 1 <= seconds < math.inf:
             problem = f"--time-limit must be a time of at least a second, got {self.time_limit!r}"
-            raise InputError(problem, hint="For example: --time-limit 300, or 5m.", code="PG002")
+            raise InputError(problem, hint="For example: --time-limit 300, 5m or 1h30m.", code="PG002")
         return seconds
 
     @property

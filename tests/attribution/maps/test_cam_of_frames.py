@@ -99,7 +99,52 @@ def test_slices_of_a_volume_are_apart() -> None:
 )
 def test_other_rows_and_pieces_are_refused_and_the_hint_works(run: Callable[[Any, Tensor], Tensor]) -> None:
     film = _film(7, 4, 2, 9, 9)
-    with pytest.raises(pg.InputError, match="needs a layer whose value is") as caught:
+    with pytest.raises(pg.InputError, match="class activation map") as caught:
         _cam(run, film)
     assert "method='integrated_gradients'" in str(caught.value)
     assert _cam(run, film, method="integrated_gradients").values.shape[0] == 7
+
+
+def test_a_map_of_the_last_view_alone_is_refused_and_both_hints_work() -> None:
+    class Views(nn.Module):
+        def __init__(self, run: Callable[[Any, Tensor], Tensor]) -> None:
+            super().__init__()
+            torch.manual_seed(3)
+            self.encode, self.head = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()), nn.Linear(4, 2)
+            self.run = run
+
+        def forward(self, views: Tensor) -> Tensor:
+            return self.head(self.run(self.encode, views))
+
+    def each(encode: nn.Module, views: Tensor) -> Tensor:
+        return torch.stack([encode(view[:, None]).mean(dim=(2, 3)) for view in views.unbind(1)]).mean(dim=0)
+
+    def at_once(encode: nn.Module, views: Tensor) -> Tensor:
+        return encode(views.flatten(0, 1)[:, None]).unflatten(0, views.shape[:2]).mean(dim=(1, 3, 4))
+
+    views = _film(5, 3, 9, 9)
+    np.testing.assert_allclose(*(Views(run)(views).detach() for run in (each, at_once)), atol=1e-6)
+    options = {"output_kind": "logits", "progress": False}
+    for further in ({}, {"layer": "encode.0"}):
+        with pytest.raises(pg.InputError, match="would show the last one alone"):
+            pg.explain(Views(each).eval(), {"views": views}, method="gradcam", **further, **options)
+    assert (
+        pg.explain(Views(each).eval(), {"views": views}, method="integrated_gradients", **options).values.shape[0] == 5
+    )
+    assert pg.explain(Views(at_once).eval(), {"views": views}, method="gradcam", **options).maps["maps:views"].any()
+
+
+def test_a_layer_that_reads_its_own_result_again_keeps_its_last_map() -> None:
+    class Again(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(3)
+            self.mix, self.head = nn.Conv2d(1, 1, 3, padding=1), nn.Linear(1, 2)
+
+        def forward(self, image: Tensor) -> Tensor:
+            for _ in range(3):
+                image = torch.relu(self.mix(image)) + image
+            return self.head(image.mean(dim=(2, 3)))
+
+    found = pg.explain(Again().eval(), _film(4, 1, 7, 7), method="gradcam", output_kind="logits", progress=False)
+    assert found.values.shape[0] == 4

@@ -244,3 +244,36 @@ def test_a_layers_attributions_are_its_units():
     assert found.names == ("0[0]", "0[1]", "0[2]")
     assert np.abs(direct).max() > 0.01
     np.testing.assert_allclose(found.values[:, :, 0], direct, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["halves", "both inputs", "each position", "none"])
+def test_the_values_of_a_mask_of_the_users_own_add_up(form):
+    from captum.attr import FeatureAblation, ShapleyValues
+
+    torch.manual_seed(0)
+    net = nn.Sequential()
+    net.score = nn.Linear(16 + 3, 2)
+    net.forward = lambda picture, table: net.score(torch.cat([picture.flatten(1), table], 1)).tanh()
+    inputs = {"picture": torch.rand(3, 1, 4, 4), "table": torch.randn(3, 3)}
+    pixels, columns = torch.arange(16).reshape(1, 1, 4, 4), torch.arange(3)[None]
+    mask = {
+        "halves": (pixels // 8, columns + 2),
+        "both inputs": (torch.zeros_like(pixels), torch.tensor([[0, 1, 1]])),  # a group with a column of the table
+        "each position": (pixels, columns + 16),
+        "none": None,
+    }[form]
+    method = FeatureAblation(net) if form in ("each position", "none") else ShapleyValues(net)
+    torch.manual_seed(0)
+    found = pg.explain(net, inputs, method=method, feature_mask=mask, output_kind="values", progress=False)
+    torch.manual_seed(0)
+    theirs = type(method)(net).attribute(tuple(inputs.values()), feature_mask=mask, target=1)
+    flat = torch.cat([each.flatten(1) for each in theirs], 1)
+    ids = torch.arange(19) if mask is None else torch.cat([each.flatten() for each in mask])
+    groups = torch.stack([flat[:, torch.nonzero(ids == one)[0, 0]] for one in ids.unique()], 1)
+    assert groups.abs().sum() > 0.5
+    np.testing.assert_allclose(found.values[:, :, 1].sum(axis=1), groups.sum(1).numpy(), atol=1e-5)
+    if form == "halves":
+        with torch.no_grad():
+            zeros = net.forward(*(0 * each for each in inputs.values()))
+            whole = (net.forward(*inputs.values()) - zeros)[:, 1]
+        np.testing.assert_allclose(found.values[:, :, 1].sum(axis=1), whole.numpy(), atol=1e-5)

@@ -290,6 +290,43 @@ def test_a_bound_predict_is_its_owner():
     assert explanation.meta["loss"] == "zero_one"
 
 
+def test_logits_of_probabilities_as_the_docs_state_them():
+    X = np.array([[0.3, 1.0], [2.0, 0.0]])
+    options = {"method": "shapley", "background": np.zeros((1, 2)), "random_state": 0, "progress": False}
+    weights = np.array([[1.0, -2.0, 0.5], [0.4, 0.3, -1.0]])
+
+    def several(rows):
+        scores = np.exp(rows @ weights)
+        return scores / scores.sum(axis=1, keepdims=True)
+
+    found, log = pg.explain(several, X, **options), np.log(several(X) * 3)
+    np.testing.assert_allclose(found.values.sum(axis=1), log, atol=1e-9)  # of each class, not against the others
+    high = lambda rows: 1 / (1 + np.exp(-40 * rows[:, 0]))  # noqa: E731
+    two = pg.explain(lambda rows: np.stack([1 - high(rows), high(rows)], axis=1), X, **options)
+    np.testing.assert_allclose(two.values[:, 0, -1], [12, -np.log(np.finfo(float).eps)], atol=1e-6)
+    scores = pg.explain(lambda rows: 40 * rows[:, 0], X, output_kind="logits", class_names=["no", "yes"], **options)
+    np.testing.assert_allclose(scores.values[:, 0, -1], [12, 80])
+
+
+class Bare:
+    """Rows that are an array to whoever asks, and nothing else."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.rows, dtype=dtype)
+
+
+def test_rows_that_only_say_that_they_are_an_array():
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    y = X @ [1.0, 0.3, 0.0]
+    rule = lambda rows: np.asarray(rows) @ [1.0, 0.3, 0.0]  # noqa: E731
+    usual = pg.explain(rule, X, y, background=X, **QUIET)
+    bare = pg.explain(rule, Bare(X), Bare(y), background=Bare(X), **QUIET)
+    np.testing.assert_array_equal(bare.values, usual.values)
+
+
 def test_inputs_that_a_predictor_does_not_take():
     X = np.random.default_rng(0).normal(size=(60, 2))
     model = LogisticRegression().fit(X, X[:, 0] > 0)

@@ -106,7 +106,7 @@ def test_each_row_begins_in_the_line_that_is_named(rows, blank_before, separator
         csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n").writerow(["1", *row][:2])
         text += stream.getvalue()
     read = parse_csv(text, Path("x.csv"), Reading())
-    assert read.cells.num_rows == len(rows)
+    assert read.rows == len(rows)
     assert read.lines is not None
     assert read.lines.tolist() == expected
 

@@ -314,12 +314,16 @@ def test_codes_are_missing_not_values():
             [1.0, np.inf, -np.inf],
             (
                 "Column 'a' holds 2 infinite values (inf), the first in row 1. "
-                "Replace inf by NaN (missing) or by a large number."
+                "Replace inf by NaN (missing) or by a large number, or declare it as a code for missing: "
+                "--na=inf,-inf, or na_codes=['inf', '-inf'] in Python."
             ),
         ),
         (
             ["1", "inf", "3"],
-            ("Column 'a' holds 1 infinite value (inf) in row 1. Replace inf by NaN (missing) or by a large number."),
+            (
+                "Column 'a' holds 1 infinite value (inf) in row 1. Replace inf by NaN (missing) or by a large number, "
+                "or declare it as a code for missing: --na=inf, or na_codes=['inf'] in Python."
+            ),
         ),
         (
             [1 + 1j, 2],

@@ -256,6 +256,39 @@ def test_rows_of_files_calibrate_as_well(tmp_path):
     assert model.predict_interval(X).shape == (600, 2)
 
 
+# ---- by class ------------------------------------------------------------------------------------------------------
+def rare(rows, seed):
+    """One row in twelve is of a class that is hard to see."""
+    rng = np.random.default_rng(seed)
+    ill = rng.random(rows) < 1 / 12
+    return pd.DataFrame({"a": rng.normal(size=rows) + 1.2 * ill, "b": rng.normal(size=rows)}), np.where(
+        ill, "ill", "well"
+    )
+
+
+def test_sets_by_class_hold_a_rare_class(tmp_path):
+    (X, y), (new, truth) = rare(3000, 0), rare(4000, 1)
+    model = HyNNClassifier(**SMALL, validation_fraction=0.4).fit(X, y)
+    ill = truth == "ill"
+    usual, by_class = model.predict_set(new), model.predict_set(new, by_class=True)
+    assert usual[ill, 0].mean() < 0.5  # what is asked for holds over all rows alone
+    assert by_class[ill, 0].mean() == pytest.approx(0.9, abs=0.07)
+    assert by_class[~ill, 1].mean() == pytest.approx(0.9, abs=0.04)
+    loaded = pg.load(model.save(tmp_path / "model") or tmp_path / "model")
+    assert (loaded.predict_set(new, by_class=True) == by_class).all()
+    held = HeldOut.from_arrays({name: one for name, one in model.held_out_.arrays().items() if "codes" not in name}, 2)
+    with pytest.raises(InputError, match="saved without the classes of its held-out rows"):
+        held.members(model.encode(new), usual.astype(float), 0.9, NO_GROUP, by_class=True)
+
+
+def test_too_few_held_out_rows_warn(classifier):
+    X, _ = noisy(50)
+    with pytest.warns(pg.PermgradWarning, match=r"fewer than 199 held-out rows, too few .* in every set"):
+        assert classifier.predict_set(X, 0.995, by_class=True).any(axis=1).all()
+    with pytest.warns(pg.PermgradWarning, match=r"50 of 50 rows are in groups of fewer than 99 held-out rows"):
+        classifier.predict_set(X, 0.99, groups=["town", "a"])
+
+
 # ---- bad input -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("arguments", "message"),

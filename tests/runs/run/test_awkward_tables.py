@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from permgrad.assess.encoder_form import encoder_form
 from permgrad.base.errors import InputError
 from permgrad.cli import app
 from permgrad.data.encode.encoding import TableEncoder
@@ -17,6 +19,7 @@ from permgrad.runs.compare.plan import CompareRequest, request_configuration
 from permgrad.runs.folder.documents import check_cells, read_data, read_like
 from permgrad.runs.requests import RunRequest, TuneRequest
 from permgrad.runs.run.inputs import configuration, load_inputs
+from permgrad.runs.run.run import run_table
 
 ROWS = 120
 ASKED = RunRequest(table="t.csv", target=("y",))
@@ -126,6 +129,76 @@ def test_a_cell_that_is_no_number_is_named_by_its_line(here, part):
         InputError, match=r"Column 'kg' holds an infinite value \(inf\) in line 33 of 'bad\.csv'\. Repl"
     ):
         load_inputs(asked)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("how", [{"drop": ("kg",)}, {"identifier": ("kg",)}, {"na": ("inf,-inf",)}, {"time": "day"}])
+def test_infinite_cells_go_with_their_column_or_are_missing(here, how, sign):
+    frame = table().assign(day=pd.date_range("2020-01-01", periods=ROWS), pay=np.arange(ROWS) % 7)
+    frame.loc[::6, "kg"] = sign * np.inf
+    frame.to_csv("t.csv", index=False)
+    if "time" in how:
+        with pytest.raises(InputError, match=f"missing: --na={'-' * (sign < 0)}inf, or na_codes="):
+            load_inputs(replace(ASKED, **how))
+        how = how | {"na": ("inf" if sign > 0 else "-inf",)}  # as the hint says
+    inputs = load_inputs(replace(ASKED, **how))
+    kept = "kg" in inputs.parts["train"].frame
+    assert kept == ("na" in how)
+    if kept:
+        encoder = encoder_of(inputs)
+        shown = json.dumps(encoder_form(encoder), allow_nan=False)
+        assert "<missing" in " ".join(encoder.encoded_names_)
+        assert "inf" in shown
+        assert np.isfinite(encoder.transform(inputs.parts["test"].frame)).all()
+
+
+def test_classes_that_differ_in_capitals_and_blanks_are_one(here):
+    spelled = np.resize(["Yes", "Yes", "yes ", "YES", "No", "no", "No", "n o"], ROWS)
+    table().assign(y=spelled).to_csv("t.csv", index=False)
+    inputs = load_inputs(ASKED)
+    assert set(np.unique(inputs.parts["train"].y)) == {"Yes", "No", "n o"}
+    said = [note for note in inputs.notes if "capitals or blanks" in note]
+    named = "'yes ' is 'Yes', 'YES' is 'Yes', 'no' is 'No'; if they differ, pass --kind y=categorical."
+    assert said == [f"classes of 'y' that differ only in capitals or blanks are one: {named}"]
+    apart = load_inputs(replace(ASKED, kind=("y=categorical",)))
+    assert len(np.unique(apart.parts["train"].y)) == 6
+    table().assign(y=np.resize(["Aa", "aa", "AA"], ROWS)).to_csv("t.csv", index=False)
+    inputs = load_inputs(ASKED)
+    assert len(np.unique(inputs.parts["train"].y)) == 3, "genotypes"
+    assert not any("capitals or blanks" in note for note in inputs.notes)
+
+
+def test_the_terminal_lists_the_classes(here):
+    table().to_csv("t.csv", index=False)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if line.startswith("[2/5]"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_table(replace(ASKED, preset="fast", out=Path("run")), say=say)
+    assert "  classes of 'y': b (80), a (40)" in said
+
+
+def test_codes_for_missing_are_proposed(here):
+    draw = np.random.default_rng(5)
+    frame = table().assign(
+        pay=draw.integers(0, 90_000, ROWS), score=draw.integers(0, 11, ROWS), colder=draw.integers(-120, -50, ROWS)
+    )
+    frame["age"] = draw.integers(60, 101, ROWS)  # up to 100, with 97, 98 and 99
+    frame.loc[::9, "pay"], frame.loc[::7, "score"], frame.loc[::5, "kg"] = 9_999_999, -8, -99
+    frame.loc[::11, "score"], frame.loc[3, "colder"] = -9, -99
+    assert {97, 98, 99} <= set(frame["age"])
+    assert -99 in set(frame["colder"])
+    frame.to_csv("t.csv", index=False)
+    notes = [note for note in load_inputs(ASKED).notes if "maybe codes" in note]
+    said = "maybe codes for missing cells: score (-9, -8), pay (9999999). If so, pass --na=-9,-8,9999999."
+    assert notes == [said], "not -99, which is a temperature elsewhere"
+    after = load_inputs(replace(ASKED, na=("-9,-8,9999999",)))
+    assert not any("maybe codes" in note for note in after.notes)
+    assert after.schema["score"].n_missing > 15
 
 
 @pytest.mark.parametrize("entry", [{"units": ["$"]}, {"units": {"a": 3}}, {"not_na": "None"}], ids=str)

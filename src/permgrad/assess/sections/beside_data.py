@@ -7,7 +7,6 @@ attribution is relative to a baseline and given all other features, so the two m
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +19,8 @@ from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.log_odds import in_log_odds
 from permgrad.base.arrays import Floats, Integers
+from permgrad.base.errors import option_of
+from permgrad.base.numerals import compact
 from permgrad.base.significance import LEAST_SHARE, deserves_words
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.levels import level_table, levels_of
@@ -166,8 +167,9 @@ def sign_notes(name: str, table: Sequence[dict[str, Any]], overall: float, outco
     sentences = []
     for place in np.flatnonzero(clear):
         side, way = ("below", "up") if raw[place] < 0 else ("above", "down")
+        amount = compact(abs(float(raw[place])), 2)
         sentences.append(
-            f"Where {name} is {facts['level'][place]}, the {outcome_words} is {abs(raw[place]):.2g} {side} its "
+            f"Where {name} is {facts['level'][place]}, the {outcome_words} is {amount} {side} its "
             f"average, but there it moves the prediction {way}, compared with other rows."
         )
     why = "The reason can be features that go along with it, or an error of the model."
@@ -207,5 +209,5 @@ def leakage_hint(main: Explanation, card_notes: Mapping[str, Sequence[str]]) -> 
         f"{name} has {share:.0%} of the importance of all {len(main.names)} features added up. If its value is known "
         "only after the outcome, or is made from it, all figures here are too good for a forecast"
     )
-    fix = f". To run without it, add --drop {shlex.quote(name)} and another --out"
+    fix = f". To run without it, add {option_of('--drop', name)} and another --out"
     return {"feature": name, "share": share, "text": text, "fix": fix, "notes": notes}

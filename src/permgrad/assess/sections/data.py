@@ -63,7 +63,7 @@ def describe_data(work: Work) -> DataSection:
     if table is not None:
         learned_from = table if train is None or train.table is None else train.table
         with keeping_warnings():
-            schema = infer_schema(learned_from.iloc[:, :_MOST_COLUMNS])
+            schema = infer_schema(learned_from.iloc[:, :_MOST_COLUMNS], na_codes=list(model.na_codes))
         lines = [(one.name, one.kind, one.n_missing, one.n_levels, one.reason) for one in schema]
         columns = pd.DataFrame(lines, columns=["name", "kind", "missing", "levels", "reason"])
         if train is not None and train.table is not None and table.shape[1] <= _MOST_COLUMNS:

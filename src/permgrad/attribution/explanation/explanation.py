@@ -428,7 +428,7 @@ class Explanation:
         # Features come first. Of pairs alone there are no features.
         rows, players = self.values.shape[0], int((self.order == min(self.order, default=1)).sum())
         per_row = np.abs(self.values) if how == "mean_abs" else self.values
-        weights, units = self.meta.get("sample_weight"), _units_of(self.meta)
+        weights, units = self.meta.get("sample_weight"), RowUnits.of_rows(self.meta)
         values, std, size = mean_over_rows(per_row, weights, units)
         if how == "sum_l1":
             norm = np.abs(values[:players]).sum(axis=0, keepdims=True)
@@ -443,9 +443,7 @@ class Explanation:
             off *= np.asarray(weights, dtype=np.float64)[:, None, None]
         correlation = None
         if players <= MOST_TOGETHER:
-            scores = [each.T[:players] for each in np.moveaxis(off, -1, 0)]
-            scores = scores if units is None else [units.independent(each) for each in scores]
-            correlation = np.stack([error_correlation(each) for each in scores])
+            correlation = np.stack([error_correlation(each.T[:players], units) for each in np.moveaxis(off, -1, 0)])
         # Plots of a summary need the player of each pixel and the mean image.
         maps = {name: array for name, array in self.maps.items() if name.startswith("segments:")}
         images = {name: array for name, array in self.maps.items() if name.startswith("images:") and len(array)}
@@ -579,12 +577,6 @@ class Explanation:
     def load(cls, folder: str | os.PathLike[str]) -> Explanation:
         """Read an explanation that ``save`` wrote. No code runs. A damaged file or a newer format is refused."""
         return read_explanation(check_path("folder", folder), cls)
-
-
-def _units_of(meta: dict[str, Any]) -> RowUnits | None:
-    """Return which rows of a local explanation depend on each other."""
-    name = next((name for name in ("row_groups", "row_time") if name in meta), None)
-    return None if name is None else RowUnits(np.asarray(meta[name])).take(slice(None), timed=name == "row_time")
 
 
 def positive_output(explanation: Explanation) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,10 +36,16 @@ class RowUnits:
         """Number of groups or times."""
         return int(self.codes.max(initial=-1)) + 1
 
-    def take(self, rows: Integers | slice, *, timed: bool | None = None) -> RowUnits:
+    @classmethod
+    def of_rows(cls, facts: Mapping[str, Any]) -> RowUnits | None:
+        """Return the units of a local explanation, from its ``meta``, numbered anew, or None."""
+        name = next((name for name in ("row_groups", "row_time") if name in facts), None)
+        codes = () if name is None else np.unique(np.asarray(facts[name]), return_inverse=True)[1]
+        return None if name is None else cls(np.asarray(codes), timed=name == "row_time")
+
+    def take(self, rows: Integers) -> RowUnits:
         """Return the units of some rows, numbered anew."""
-        codes = np.unique(self.codes[rows], return_inverse=True)[1]
-        return RowUnits(codes, self.timed if timed is None else timed)
+        return replace(self, codes=np.unique(self.codes[rows], return_inverse=True)[1])
 
     def sums(self, scores: Floats) -> Floats:
         """Return sums of scores ``(quantities, rows)`` within each unit, ``(quantities, units)``."""
@@ -82,12 +90,15 @@ def freedom_of_ends(squares: Floats, cubes: Floats, fourths: Floats, size: npt.A
     return np.stack([np.where(cubes < 0, longer, usual), np.where(cubes < 0, usual, longer)])
 
 
-def spread(scores: Floats, weight: Floats, units: RowUnits | None = None) -> tuple[Floats, float, Floats]:
+def spread(
+    scores: Floats, weight: Floats, units: RowUnits | None = None, *, lends: bool = False
+) -> tuple[Floats, float, Floats]:
     """Return the variance of the sums of scores ``(quantities, rows)`` of mean 0, and degrees of freedom ``(2, *)``.
 
     These are for both ends of intervals (``freedom_of_ends``). The second number corrects the variance for the
     estimated mean. ``weight`` is that of the rows. Squares are summed over rows, or over groups, each by its share of
-    the weight (Bell & McCaffrey 2002). Along time, they are those of a few slow waves (Lazarus, Lewis, Stock & Watson
+    the weight (Bell & McCaffrey 2002). If rows also lend, leaving a group out changes both roles (Efron & Stein 1981):
+    its share then counts three times. Along time, they are those of a few slow waves (Lazarus, Lewis, Stock & Watson
     2018), the fewer the longer scores are related to themselves.
     """
     if units is not None and units.timed:
@@ -104,7 +115,7 @@ def spread(scores: Floats, weight: Floats, units: RowUnits | None = None) -> tup
         scores, weight = units.sums(scores), units.sums(weight[None])[0]
         share = weight / weight.sum()
         size = 1 / (share**2).sum()
-        scores = scores / np.sqrt(np.maximum(1 - share, 0.5 / len(share)))
+        scores = scores / np.sqrt(np.maximum(1 - share, 0.5 / len(share)) ** (3 if lends else 1))
     squares = (scores**2).sum(axis=1)
     return squares, correction, freedom_of_ends(squares, (scores**3).sum(axis=1), (scores**4).sum(axis=1), size)
 
@@ -164,12 +175,13 @@ def two_parts(
     return variance, freedom + 1
 
 
-def error_correlation(scores: Floats) -> Floats:
+def error_correlation(scores: Floats, units: RowUnits | None = None) -> Floats:
     """Return how errors correlate, ``(players, players)``, from ``row_scores`` ``(players, rows)``.
 
     Errors are related through the rows that players share. What a pair adds by itself is independent between players
     with separate donors, so their correlation is, if anything, too close to 0.
     """
+    scores = scores if units is None else units.independent(scores)
     norm = np.sqrt((scores**2).sum(axis=1, keepdims=True))
     scaled = np.divide(scores, norm, out=np.zeros_like(scores), where=norm > 0)
     correlation: Floats = scaled @ scaled.T

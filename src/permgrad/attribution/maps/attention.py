@@ -215,12 +215,9 @@ class AttentionReader:
         count, asked = len(rows[0]), part.stop - part.start
         with torch.inference_mode(mode=False), torch.enable_grad():
             outputs, watch = self._watched(rows, Watch(count))
-            sizes = [seen.map.shape[-1] for seen in watch.seen]
-            if sizes != self.sizes:
-                several = f"{len(self.sizes)} attention maps for some rows and {len(sizes)} for others"
-                fewer = "attention maps of fewer tokens for some rows than for others"
+            if [seen.map.shape[-1] for seen in watch.seen] != self.sizes:
                 raise InputError(
-                    f"The network computes {several if len(sizes) != len(self.sizes) else fewer}",
+                    "The network computes other attention maps for some rows than for others, or of fewer tokens",
                     hint="Choose method='integrated_gradients'",
                     code="PG034",
                 )

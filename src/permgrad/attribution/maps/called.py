@@ -112,7 +112,7 @@ class _Listener(TorchFunctionMode):
             if not self.follower.of(value):
                 # A layer of code that calls no torch functions, such as a compiled one.
                 self._hear(call, None, arguments, {}, [], value)
-            made = self._maker(value)
+            made = self.maker(value)
             if made is not None and made.call.function:
                 made.call = call
             self.returned.append((call, value))
@@ -130,10 +130,11 @@ class _Listener(TorchFunctionMode):
         if self.wanted is not None:
             return self._handed_on(call, func(*args, **options))
         # Who made what goes in is asked before it is written into.
-        sources = [maker for maker in map(self._maker, tensors_in(args, options)) if maker is not None]
+        sources = [maker for maker in map(self.maker, tensors_in(args, options)) if maker is not None]
         return self._hear(call, func, args, options, sources, func(*args, **options))
 
-    def _maker(self, value: Tensor) -> _Heard | None:
+    def maker(self, value: Tensor) -> _Heard | None:
+        """Return what made a value."""
         return self._made.get((id(value), _version(value)))
 
     def _numbered(self, call: Call) -> Call:
@@ -163,7 +164,7 @@ class _Listener(TorchFunctionMode):
                 heard.inward = True
         self.follower.follow(func, args, options, value)
         for result in tensors_in(value):
-            if result.is_floating_point() and self.follower.of(result) and self._maker(result) is None:
+            if result.is_floating_point() and self.follower.of(result) and self.maker(result) is None:
                 if torch.is_grad_enabled() and not result.requires_grad:
                     result.requires_grad_()  # whole numbers that become real ones, or frozen weights
                 heard = _Heard(call, name, sources, result, _version(result))
@@ -204,15 +205,12 @@ def listening(layers: Mapping[str, nn.Module], listener: _Listener) -> Iterator[
 
 @dataclass(frozen=True)
 class Place:
-    """Where a map is read: whose value, how it is laid out (None: channels, then cells), and its size.
-
-    A value may have an entry for each row and frame, or chunk: ``copies`` of them, before the rows or behind them.
-    """
+    """Where a map is read: whose value, how it is laid out (None: channels, then cells), and its size."""
 
     call: Call
     cells: Cells | None
     shape: tuple[int, ...]
-    copies: int = 1
+    copies: int = 1  # entries for each row, such as frames, and whether they come before the rows
     before: bool = False
 
     def by_row(self, value: Tensor, rows: int, at: int = 0) -> Tensor:
@@ -257,6 +255,7 @@ def image_calls(
                 read = {place: _rectified(call, value, listener.heard) for place, (call, value) in read.items()}
         places = {}
         for place, (call, value) in read.items():
+            _check_alone(listener, value, place, subject.input_names[place])
             read_at = _place(listener, call, value, place, len(outputs))
             size = tuple(value.shape[1:])
             if read_at.cells is not None:
@@ -279,6 +278,27 @@ def _place(listener: _Listener, call: Call, value: Tensor, place: int, rows: int
         if cells is not None or several == 1:
             return replace(layout, cells=cells)
     return Place(call, None, ())
+
+
+def _check_alone(listener: _Listener, value: Tensor, place: int, name: str) -> None:
+    """Refuse a value of one view of an input, where the network runs its encoder once for each."""
+    own, before = dict[int, _Heard](), [listener.maker(value)]
+    while before:
+        heard = before.pop()
+        if heard is not None and id(heard) not in own:
+            own[id(heard)] = heard
+            before += heard.sources
+    made = [heard for heard in listener.heard if heard.function.startswith("conv") and not heard.call.function]
+    convolved = {(heard.call.layer, heard.value.shape) for heard in made if id(heard) in own}
+    for heard in made:
+        again = id(heard) not in own and (heard.call.layer, heard.value.shape) in convolved
+        if again and len(heard.value) >= _PROBE_ROWS and place in listener.follower.of(heard.value):
+            raise InputError(
+                f"The network runs layer {heard.call.layer!r} several times for {name!r}, as for each of several "
+                "views, and a class activation map would show the last one alone",
+                hint="Choose method='integrated_gradients', or pass all views through it at once",
+                code="PG034",
+            )
 
 
 def _last_maps(

@@ -34,7 +34,8 @@ class CaptumMethod(Method):
 
     Values are the result of ``attribute``, summed over each player's positions. Perturbation methods get the players as
     ``feature_mask``, so that a segment is one feature, and the player's value is the one they return. The options of
-    the call are passed to ``attribute`` unchanged. ``baselines`` may have the form of the inputs.
+    the call are passed to ``attribute`` unchanged. ``baselines`` may have the form of the inputs. With a
+    ``feature_mask`` of your own, the value of each of its groups is divided equally among the group's positions.
 
     Examples:
         >>> import permgrad as pg
@@ -133,13 +134,15 @@ class CaptumMethod(Method):
         returned = self._call(tuple(sources[place].to(subject.device).clone() for place in order), options)
         if inner is None:
             attributions = self._on_inputs(returned, [rows[place] for place in order])
+            if request.options.get("feature_mask") is not None:
+                attributions = _shared(attributions, options["feature_mask"])
             attributions = [attributions[order.index(place)] for place in range(len(rows))]
         else:
             # Inputs that are used after the layer belong to no player.
             unowned = [torch.zeros_like(tensor, dtype=torch.float32) for tensor in rows[inner.calls :]]
             attributions = [*self._on_inputs(returned, list(rows[: inner.calls])), *unowned]
         by_player = space.sums([values.detach() for values in attributions])
-        if inner is None and "feature_mask" in options:
+        if inner is None and "feature_mask" in options and "feature_mask" not in request.options:
             # Every position of a segment holds the segment's value.
             by_player = by_player / torch.as_tensor(space.sizes().clip(min=1), device=by_player.device)
         return by_player.cpu().numpy()
@@ -208,6 +211,18 @@ def _spread(maps: Tensor, layout: ImageShape, rows: Tensor) -> Tensor:
         return heat[:, 0].expand(rows.shape)
     heat = heat if layout.channels == 0 else heat.permute(0, 2, 3, 1)
     return heat.expand(rows.shape) / rows.shape[layout.channels + 1]
+
+
+def _shared(values: list[Tensor], masks: Any) -> list[Tensor]:
+    """Divide the value of each group of a user's own mask among its positions, which all hold it."""
+    masks = masks if isinstance(masks, (tuple, list)) else (masks,)
+    wide = [mask.to(one.device).expand(one.shape) for mask, one in zip(masks, values, strict=True)]
+    counts = []
+    for row in torch.cat([mask.flatten(1) for mask in wide], dim=1):
+        _, groups, sizes = row.unique(return_inverse=True, return_counts=True)
+        counts.append(sizes[groups])
+    parts = torch.stack(counts).split([mask[0].numel() for mask in wide], dim=1)
+    return [one / part.reshape(one.shape) for one, part in zip(values, parts, strict=True)]
 
 
 def _call_order(subject: NetworkSubject) -> list[int]:

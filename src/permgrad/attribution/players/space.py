@@ -7,7 +7,7 @@ from position to owner differs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -165,6 +165,15 @@ class PlayerSpace:
                 f"Group {outside[0]!r} has the name of a feature outside it", hint="Rename the group", code="PG008"
             )
         return self.coarse({**variable_of, **owners}, members, () if variables is None else tuple(members))
+
+    def in_blocks(self, groups: Mapping[str, Iterable[str]]) -> PlayerSpace:
+        """Return the same players with groups as their blocks (Owen 1977). Refuses what ``grouped`` refuses."""
+        upper = self.grouped(groups)
+        names = [upper.names[place] for place in self.member(upper)]
+        blocks = {
+            group: [name for name, of in zip(self.names, names, strict=True) if of == group] for group in upper.groups
+        }
+        return replace(self, groups=blocks)
 
     def _parts(self, variable_of: Mapping[str, str]) -> dict[str, list[str]]:
         """Return the players behind each name that a group's member may be: a player, a variable or an input."""

@@ -6,6 +6,7 @@ numeric feature and at the most frequent levels of any other, through all paths 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,9 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
         moments = read_numbers(column, column_type, encoder.codes_)[0]
         missing |= ~np.isfinite(moments)
         picked, _ = _spread(moments, missing, weights, _MOMENTS)
-        labels, count = [str(cell)[:10] for cell in column.iloc[picked]], len(picked)
+        # Without the time of day.
+        labels = [re.split(r"[T ]\d?\d:", str(cell))[0] for cell in column.iloc[picked]]
+        count = len(picked)
         return {"kind": "levels", "rows": picked, "at": list(range(count)), "label": labels, "levels": count}
     numbers: Floats | None = None
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):

@@ -260,7 +260,8 @@ def _played(request: Request, plays: Plays, label: str) -> Played:
         losses = game.value(outputs, slice(0, request.count), outputs)[:, 0]
         model_loss = float(np.average(losses, weights=request.sample_weight))
     names_of_outputs = ("all", *request.subject.class_names)
-    tell_of_dependence(request, outputs, scores_of(list(collector.moments), collector.moments, None))
+    received = [one.receiver_sum[0] for one in collector.moments.values()]
+    tell_of_dependence(request, outputs, np.stack(received) if received else None)
     return Played(collector.moments, game, names_of_outputs, repeats, model_rows, scale, looks, model_loss)
 
 

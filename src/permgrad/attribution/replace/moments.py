@@ -147,7 +147,7 @@ class PairMoments:
         # Σ w² (h − θ)² over the pairs with a donor. Rounding may leave a trace below 0 where all effects are equal.
         noise = np.maximum(square_sum - 2 * mean * cross + mean**2 * squares, 0.0)
         if self.shared:
-            score, correction, freedom = spread(by_receiver + by_donor, weight, self.units)
+            score, correction, freedom = spread(by_receiver + by_donor, weight, self.units, lends=True)
             # The difference can be too small, even negative, in small samples. A tenth of the pair noise is the floor.
             variance = np.maximum(score - noise, 0.1 * noise) * correction
             return mean, self._error(np.sqrt(variance) / total, freedom, quiet), freedom + 1

@@ -181,6 +181,7 @@ class Judge:
             self.truth, strata = request.labels[truth], truth
         elif subject.task == "multilabel":
             self.truth = self.truth.astype(np.int64)
+        self.truth = self.truth if request.fields is None else request.fields
         self.groups = deal_groups(len(base), request.seed, "rows", strata, request.units)
         self.donor_groups = self.groups
         if not request.shared:
@@ -266,7 +267,9 @@ class Judge:
             some = members[: -(-3 * count // units)]
             right, wrong = self.base.copy(), self.base.copy()
             if classes == 1:
-                right[some], wrong[some] = self.truth[some].reshape(len(some), -1), self.base[order[-1 - some]]
+                if self.truth.shape in (self.base.shape, self.base.shape[:1]) and request.fields is None:
+                    right[some] = self.truth[some].reshape(len(some), -1)
+                wrong[some] = self.base[order[-1 - some]]
             else:
                 right[some], wrong[some] = np.eye(classes)[[label, label - 1]]
             every = np.arange(count)

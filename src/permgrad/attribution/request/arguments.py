@@ -102,7 +102,8 @@ class Arguments:
                 hint="Leave one of them out.",
                 code="PG006",
             )
-        if groups is not None and self.level == "feature":
+        # Owen values are of features, and groups are their blocks.
+        if groups is not None and self.level == "feature" and self.options.get("structure") != "owen":
             object.__setattr__(self, "level", "group")
 
 
@@ -343,11 +344,18 @@ def task_of_loss(loss: Any) -> str | None:
 
 
 def read_y(
-    subject: Subject, y: Any, loss: str | OtherLoss, inputs: tuple[Tensor, ...], picked: tuple[int, ...] = ()
+    subject: Subject,
+    y: Any,
+    loss: str | OtherLoss,
+    inputs: tuple[Tensor, ...],
+    picked: tuple[int, ...] = (),
+    *,
+    scored: bool,
 ) -> tuple[Any, Integers | None]:
     """Return y as the loss takes it, and the class of each row (None where there are no classes).
 
     One number per row is the target of the one output ``picked``, and of all outputs that are its quantiles.
+    ``scored``: only scorers read it, so y may have other columns than the output, as of censored times.
     """
     if y is None:
         return None, None
@@ -358,6 +366,15 @@ def read_y(
     if subject.task == "regression" and subject.count > 1 and one:
         values = as_target(y)
         y = np.stack([values] * subject.count, axis=1) if values.ndim == 1 else y
+    if scored and subject.task == "regression" and loss in FITS["regression"]:
+        values = as_target(y)
+        if (
+            values.ndim == 2
+            and len(values) == count
+            and values.shape[1] != subject.count
+            and values.dtype.kind in "fiub"
+        ):
+            return values.astype(np.float64), None
     if loss == "cox":
         return risk_sets(outputs_of(subject, inputs), survival(subject, y, count)), None
     if not isinstance(loss, OtherLoss) or not loss.returned:

@@ -96,7 +96,7 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     if loss == "zero_one" and scope == "global" and arguments.y is not None and name != "report":
         rows["subject"] = subject = subject.deciding()
     targets = resolve_targets(subject, arguments.target)
-    y, classes = read_y(subject, arguments.y, loss, rows["inputs"], targets)
+    y, classes = read_y(subject, arguments.y, loss, rows["inputs"], targets, scored=arguments.scoring is not None)
     loss = of_output(loss, targets[0]) if len(targets) == 1 < subject.count else loss
     positive = resolve_positive(subject, arguments.positive, classes)
     if subject.task != "classification" and subject.count > 1:
@@ -112,6 +112,7 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         y=y,
         classes=None if classes is y else classes,
         labels=None if classes is None else subject.labels_in(arguments.y, classes),
+        fields=np.asarray(arguments.y) if getattr(getattr(arguments.y, "dtype", None), "names", None) else None,
         positive=positive,
         positive_by_y=arguments.positive is None and classes is not None and subject.background_classes is None,
         loss=loss,
@@ -203,7 +204,7 @@ def _at_level(space: PlayerSpace, arguments: Arguments) -> PlayerSpace:
                 code="PG005",
             )
         return space.grouped(arguments.groups)
-    return space
+    return space if arguments.groups is None else space.in_blocks(arguments.groups)
 
 
 # ---- any other predictor ---------------------------------------------------------------------------------------------
@@ -259,14 +260,16 @@ def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping
     level, groups, count = arguments.level, arguments.groups, len(encoder.encoded_names_)
     players = {"table": np.arange(count)}
     if level != "modality":
-        players = dict(encoder.features(level if groups is None else "column"))
+        players = dict(encoder.features("column" if groups is not None and level == "group" else level))
     owner = torch.full((count,), NOBODY, dtype=torch.int64)
     for index, columns in enumerate(players.values()):
         owner[torch.as_tensor(columns, dtype=torch.int64)] = index
     members = getattr(encoder, "groups_", {}) if level == "group" and groups is None else {}
     declared = {name: list(columns) for name, columns in members.items()}
     space = PlayerSpace(tuple(players), ("table",) * len(players), ("table",), (owner,), declared)
-    if groups is not None:
+    if groups is not None and level == "feature":
+        space = space.in_blocks(groups)
+    elif groups is not None:
         variables = {column: name for name, columns in encoder.variables_.items() for column in columns}
         space = space.grouped(groups, {column: variables.get(column, column) for column in space.names})
     return {

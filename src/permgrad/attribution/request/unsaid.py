@@ -14,7 +14,7 @@ from permgrad.base.errors import by_count, counted, warn_user
 
 #: Correlation from row to row that counts as a sign where the rows are sorted by a column.
 _SORTED = 0.3
-#: Columns and rows that are looked at, evenly over all.
+#: Columns that are looked at, evenly over all. In more rows than this, copies are not searched for.
 _MOST_COLUMNS, _MOST_ROWS = 50, 20_000
 _FIX = (
     "Pass row_groups= (rows of one patient or place) or row_time= (a series), in permgrad run --split-group or --time, "
@@ -46,8 +46,7 @@ def _signs(columns: Array | None, truth: Array, left: Floats | None, scores: Flo
     """Say what shows that rows, in the order of the table, depend on each other, or nothing."""
     table = truth.reshape(len(truth), -1)
     table = table if columns is None else np.column_stack([columns, table])
-    step = max(1, -(-len(table) // _MOST_ROWS))
-    if step == 1 and (count := repeated_rows(table)):
+    if len(table) <= _MOST_ROWS and (count := repeated_rows(table)):
         return f"{counted(count, 'row')} of {len(table):,} {by_count(count, 'repeats', 'repeat')} another row"
     if any(in_blocks(column) for column in table[:, -truth.reshape(len(truth), -1).shape[1] :].T):
         return ""

@@ -267,7 +267,8 @@ class FrameForm:
 
     def __init__(self, table: Any) -> None:
         self.library = _library(table)
-        self.like: Any = np.asarray(table)[:0] if isinstance(table, (list, tuple)) else table[:0]
+        bare = isinstance(table, (list, tuple)) or not hasattr(table, "__getitem__")
+        self.like: Any = np.asarray(table)[:0] if bare else table[:0]
         self.names = tuple(self.library.names(table))
         self.named = type(self.library) is not Library  # whether these are the user's own names
         doubled = [name for name in self.names if self.names.count(name) > 1]

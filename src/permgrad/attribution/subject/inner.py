@@ -181,11 +181,8 @@ class InnerSubject(NetworkSubject):
 
     def _in_place(self, site: Site, output: Any, numbers: Tensor | None, values: Tensor) -> Tensor:
         """Return what a layer gives in a call, made of the values explained."""
-        if (self._sites or {}).get(site) is None:
-            if output.shape != values.shape:
-                raise _other_call(site[0])
-            return values
-        if _straight(numbers, values.shape[:-1]):
+        whole = (self._sites or {}).get(site) is None and output.shape == values.shape
+        if whole or _straight(numbers, values.shape[:-1]):
             return values
         if numbers is None:
             raise _other_call(site[0])
@@ -307,7 +304,7 @@ def _straight(numbers: Tensor | None, shape: Sequence[int]) -> bool:
     """Return whether all numbers of an input are looked up, in their order."""
     if numbers is None or numbers.shape != torch.Size(shape):
         return False
-    return bool((numbers.flatten() == torch.arange(numbers.numel(), device=numbers.device)).all())
+    return torch.equal(numbers.flatten(), torch.arange(numbers.numel(), device=numbers.device))
 
 
 def _check_layer(outer: NetworkSubject, layer: Any, modules: dict[str, nn.Module]) -> None:

@@ -387,7 +387,7 @@ def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[st
         raise InputError(
             f"Inputs must be tensors, arrays or tables of numbers, got {type(value).__name__} of {array.dtype} for "
             f"{name!r}",
-            hint="Pass its numbers",
+            hint=f"Pass its numbers, or leave {name} out if it is no input of the network",
             code="PG001",
         )
     if not array.flags.writeable or not array.flags.c_contiguous or array.dtype.byteorder == ">":
@@ -424,14 +424,11 @@ def _dense(value: Tensor, name: str) -> Tensor:
         raise InputError(
             f"Inputs must hold numbers, but {name!r} is on the meta device", hint="Pass its rows", code="PG001"
         )
-    if value.is_nested:
+    if value.is_nested or value.layout != torch.strided or value.is_quantized:
+        dense = "to_padded_tensor(0.0), with lengths or a mask as a further input" if value.is_nested else "to_dense()"
         raise InputError(
-            f"Inputs must be dense, but {name!r} is a nested tensor",
-            hint=f"Pass {name}.to_padded_tensor(0.0), with lengths or a mask as a further input",
+            f"Inputs must be dense, but {name!r} is {'a nested tensor' if value.is_nested else value.layout}",
+            hint=f"Pass {name}.{dense}",
             code="PG001",
-        )
-    if value.layout != torch.strided or value.is_quantized:
-        raise InputError(
-            f"Inputs must be dense, but {name!r} is {value.layout}", hint=f"Pass {name}.to_dense()", code="PG001"
         )
     return value.detach()

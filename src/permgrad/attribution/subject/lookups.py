@@ -69,11 +69,7 @@ class _Copies(Follower):
 
 
 class Copying(TorchFunctionMode):
-    """Follows the numbers of a forward's inputs as long as they are moved, or changed one by one.
-
-    Networks may sort their rows, cut them to the longest of a batch, pack or repeat them: where a number comes from is
-    known in every call.
-    """
+    """Follows the numbers of a forward's inputs where they are moved (sorted, cut, packed) or changed one by one."""
 
     def __init__(self, rows: Sequence[Tensor]) -> None:
         super().__init__()

@@ -66,7 +66,9 @@ class ForwardError(BatchError):
         self.words, self.shapes = error_in_words(error), shapes
         super().__init__(
             f"The network failed on a batch of rows: called with {shapes} it raised {self.words}",
-            hint="Fix its forward or its hooks, which accepted other rows",
+            hint="Choose method='permutation', 'shapley' or 'lime', which need no gradient"
+            if "requires grad" in self.words
+            else "Fix its forward or its hooks, which accepted other rows",
             code="PG032",
         )
 
@@ -314,16 +316,15 @@ class NetworkSubject(Subject):
         Copies go in: a network whose first layer works in place would write into the caller's rows. A network that does
         not take a single row gets it twice.
         """
-        if len(tensors[0]) > 1:
-            return self._called(tensors)
-        if not self.in_pairs:
+        if len(tensors[0]) > 1 or not self.in_pairs:
             try:
                 return self._called(tensors)
             except InputError:
-                output = self._called(in_company(tensors))[:1]
-                self.in_pairs = True
-                return output
-        return self._called(in_company(tensors))[:1]
+                if len(tensors[0]) > 1:
+                    raise
+        output = self._called(in_company(tensors))[:1]
+        self.in_pairs = True
+        return output
 
     def _called(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the output of the network itself."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_class_names
 from permgrad.base.errors import InputError, by_count, counted, shown, unknown, warn_user
+from permgrad.base.late import is_frame
 from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output
 
 Task = Literal["classification", "regression", "multilabel"]
@@ -314,6 +315,8 @@ class OutputForm:
             hint = "Pass such numbers, or task='classification' (an estimator: fit a classifier)"
             if self.task == "regression" and wide.shape[1] == 1 < self.count:
                 hint = "Pass such numbers, or target=0 to compare y with the first output alone"
+            if values.ndim == 2 and self.count == 1:
+                hint = "Pass loss='cox' if these are times and events, or scoring= a scorer that takes them"
             raise InputError(
                 f"y must have {counted(self.count, 'number')} per row, like the output, got the shape {values.shape} "
                 f"of {values.dtype}",
@@ -404,7 +407,24 @@ def as_target(y: Any) -> Array:
         raise InputError(
             f"y must have one value per row, got {type(y).__name__} {shown(y)}", hint="Pass an array", code="PG001"
         )
+    if values.dtype.names:
+        return _times_and_events(values)
+    if values.dtype == object and is_frame(y) and all(kind.kind in "fiub" for kind in y.dtypes):
+        values = y.to_numpy(np.float64)  # numbers beside events
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+
+def _times_and_events(values: Array) -> Floats:
+    """Return the times and events of a structured y, ``(rows, 2)``: a number and whether it is an event."""
+    fields = {name: values.dtype[name].kind for name in values.dtype.names or ()}
+    events, times = ([name for name, kind in fields.items() if kind in kinds] for kinds in ("b", "fiu"))
+    if (len(events), len(times), len(fields), values.ndim) != (1, 1, 2, 1):
+        raise InputError(
+            f"y has the fields {', '.join(fields)}, and only a time (a number) and an event (a bool) are read",
+            hint="Pass an array (rows, numbers)",
+            code="PG007",
+        )
+    return np.stack([values[times[0]], values[events[0]]], axis=1).astype(np.float64)
 
 
 def is_one_hot(values: Array) -> bool:

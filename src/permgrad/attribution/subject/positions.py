@@ -111,7 +111,7 @@ class Follower:
                 for axes_of, axes in zip(by_result, there, strict=False):
                     if axes is not None:
                         axes_of[place] = axes
-        numbers = any(not tensor.is_floating_point() for tensor in followed)
+        numbers = any(not tensor.is_floating_point() and tensor.dtype != torch.bool for tensor in followed)
         for axes_of, result in zip(by_result, results, strict=True):
             # Whole numbers made of real ones are indexes.
             if axes_of and (numbers or result.dtype != torch.int64):

@@ -143,7 +143,10 @@ def as_tokens(
     if not alone and not (isinstance(inputs, Mapping) and any(map(is_text, inputs.values()))):
         return inputs, {}, []
     if tokenizer is None:
-        raise InputError("The inputs hold text, which needs a tokenizer", hint="Pass tokenizer=", code="PG005")
+        read = [] if alone else [str(key) for key, value in inputs.items() if is_text(value)]
+        others = not alone and len(read) < len(inputs)
+        hint = "Pass tokenizer=" + f", or leave {', '.join(read)} out" * others
+        raise InputError("The inputs hold text, which needs a tokenizer", hint=hint, code="PG005")
     parameters = list(inspect.signature(module.forward).parameters)
     usual = "input_ids" if "input_ids" in parameters else next(iter(parameters), "input0")
     filled: dict[Any, Any] = {}

@@ -91,7 +91,7 @@ def propose_one_hot_blocks(X: Any) -> dict[str, list[str]]:
     names = native_names(frame)
     if len(names) < 2:
         return {}
-    matrix, _ = native_cells(frame, names, MissingCodes())
+    matrix, _ = native_cells(frame, names, MissingCodes(("inf", "-inf")))
     binary = ((matrix == 0) | (matrix == 1)).all(axis=0)
     stems: dict[str, list[int]] = {}
     for j in np.flatnonzero(binary).tolist():

@@ -324,21 +324,21 @@ def text_numbers(texts: Sequence[str]) -> Floats:
 def native_cells(frame: pd.DataFrame, names: Sequence[str], codes: MissingCodes) -> tuple[Floats, Kinds]:
     """Take numeric and boolean columns as one float64 matrix, NaN where missing or a code, and the kinds of missing.
 
-    Complex and infinite values are refused.
+    Complex values are refused, and infinite ones that are no code.
     """
     picked = frame[list(names)]
     if name := next((name for name, dtype in zip(names, picked.dtypes, strict=True) if dtype.kind == "c"), None):
         problem = f"Complex data not supported: column {name!r} is complex"
         raise InputError(problem, hint="Split it into its real and imaginary part.", code="PG014")
     matrix = np.array(picked.to_numpy(dtype=np.float64, na_value=np.nan))
-    refuse_infinite(matrix, names, frame.index)
     kinds = np.where(np.isnan(matrix), np.int16(BLANK), np.int16(PRESENT)).astype(np.int16)
     for i, label in enumerate(codes.labels):
         number = codes.numbers[i]
-        if np.isfinite(number):
+        if not np.isnan(number):
             holds = [label in codes.holds_for(name) for name in names]
             hit = ((matrix == number) | (matrix == as_float32(number))) & np.array(holds, dtype=bool)
             kinds[hit], matrix[hit] = 2 + i, np.nan
+    refuse_infinite(matrix, names, frame.index)
     return matrix, kinds
 
 
@@ -353,13 +353,15 @@ def refuse_infinite(matrix: Floats, names: Sequence[str], index: pd.Index[Any], 
         count, bad = int(infinite.sum()), [names[j] for j in np.flatnonzero(infinite.any(axis=0)).tolist()]
         place = int(np.argmax(infinite.any(axis=1)))
         first = names[int(np.argmax(infinite[place]))]
+        code = ",".join(text for text, value in (("inf", np.inf), ("-inf", -np.inf)) if (matrix == value).any())
         raise CellError.at(
             place if places is None else int(np.argmax(places == place)),
             index,
             f"{by_count(len(bad), 'Column', 'Columns')} {listed(bad, 5, repr)} "
             f"{by_count(len(bad), 'holds', 'hold')} {count} infinite "
             f"{by_count(count, 'value (inf)', 'values (inf), the first')}",
-            "Replace inf by NaN (missing) or by a large number.",
+            f"Replace inf by NaN (missing) or by a large number, or declare it as a code for missing: --na={code}, or "
+            f"na_codes={code.split(',')} in Python.",
             alone=f"Column {first!r} holds an infinite value (inf)",
         )
 

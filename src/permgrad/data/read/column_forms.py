@@ -22,6 +22,7 @@ from permgrad.data.read.written_numbers import (
     WAYS,
     Way,
     choose_way,
+    may_be_number,
     number_in,
     warn_of_sign,
     ways_of,
@@ -43,6 +44,8 @@ _TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": Fa
 _SHORTEST_CODE = 3
 #: Floats are whole from here on, and text alone says whether they were written so.
 _BEYOND_64_BITS = 2.0**63
+#: Rows of which one tells most columns of text, and rows that are looked at in one go.
+_LOOKED_AT, _PART_ROWS = 1000, 2**16
 
 
 # ---- a column on its way ---------------------------------------------------------------------------------------------
@@ -72,7 +75,7 @@ class _Column:
     def levels(self) -> tuple[Integers, list[str]]:
         """The place of each row's text among the different ones, −1: missing, and these as they first occur."""
         coded = self.cells.combine_chunks().dictionary_encode()
-        places = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+        places = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)
         return places, coded.dictionary.to_pylist()
 
     def spread(self, values: Sequence[Any], dtype: Any = object) -> pd.Series[Any]:
@@ -80,6 +83,30 @@ class _Column:
         levels = np.empty(len(values) + 1, dtype=dtype)
         levels[:-1], levels[-1] = values, np.nan
         return pd.Series(levels[self.levels[0]])
+
+    @cached_property
+    def is_padded(self) -> bool:
+        """Whether these are digits of one length, some with zeros in front: maybe codes, such as 01067."""
+        lengths = pc.min_max(pc.binary_length(self.cells)).as_py()
+        if lengths["min"] is None or not lengths["min"] == lengths["max"] >= _SHORTEST_CODE:
+            return False
+        return bool(pc.all(pc.utf8_is_digit(self.cells)).as_py() and pc.any(pc.starts_with(self.cells, "0")).as_py())
+
+    def forget(self, reading: Reading, *, is_final: bool = False) -> None:
+        """Drop the cells, which are many, where no other column (``is_final``: and none that was asked) needs them."""
+        self.numbers = None
+        if self.cells is not None and len(self.cells) > _PART_ROWS:
+            pa.default_memory_pool().release_unused()
+        asked_for = {*reading.identifiers, *reading.categories, *reading.classes, *(() if is_final else reading.like)}
+        if self.values is None or self.name in asked_for:
+            return
+        if pd.api.types.is_numeric_dtype(self.values.dtype):
+            if not is_final and self.values.dtype == np.float64 and not _prove_point(self.values):
+                return
+            if self.cells is not None:
+                _ = self.is_padded
+        self.cells, self.bare = None, {}
+        self.__dict__.pop("levels", None)
 
     def as_written(self) -> pd.Series[Any]:
         """Return the texts of all rows."""
@@ -116,8 +143,8 @@ def _plain_numbers(column: _Column) -> pd.Series[Any] | None:
             return None
         numbers = levels.take(pa.array(places, mask=places < 0))
     if numbers.type == pa.float64():
-        largest = pc.max(pc.abs(numbers)).as_py()
-        is_beyond = largest is not None and _BEYOND_64_BITS <= largest < np.inf
+        ends = pc.min_max(numbers).as_py()
+        is_beyond = ends["max"] is not None and _BEYOND_64_BITS <= max(ends["max"], -ends["min"]) < np.inf
         if is_beyond and all(_WHOLE.fullmatch(text.strip()) for text in column.levels[1]):
             return column.spread(list(map(int, column.levels[1])))
     # As pandas reads them: floats where some are missing, unless that would round whole ones.
@@ -138,11 +165,14 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
     missing: dict[str, dict[str, float]] = {}
     padded: list[str] = []
     alike: dict[str, tuple[str, str]] = {}
-    for name, cells in zip(table.cells.column_names, table.cells.columns, strict=True):
+    for name in list(table.cells):
+        cells = table.cells.pop(name)
         column = _Column(name, cells, _cast(cells, table.has_hexadecimal))
+        del cells
         if words := _take_out_missing(column, reading, table.has_hexadecimal):
             missing[name] = words
         _read_texts(column, reading)
+        column.forget(reading)
         columns.append(column)
     _settle_signs(columns, reading, comma_parts=table.delimiter == ",")
     for column in columns:
@@ -152,15 +182,11 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
             _keep_as_text(column, reading)
         if column.is_text or column.values.dtype == bool:
             continue
-        # Digits of one length, some with zeros in front, may be codes, such as 01067.
-        lengths = pc.min_max(pc.binary_length(column.cells)).as_py()
-        if lengths["min"] is not None and lengths["min"] == lengths["max"] >= _SHORTEST_CODE:
-            is_digit, is_padded = pc.utf8_is_digit(column.cells), pc.starts_with(column.cells, "0")
-            padded += [column.name] if pc.all(is_digit).as_py() and pc.any(is_padded).as_py() else []
+        padded += [column.name] if column.is_padded else []
         if column.name in reading.classes and (pair := _alike(column, reading.codes)):
             alike[column.name] = pair
     return Written(
-        pd.DataFrame({column.name: column.values for column in columns}, index=pd.RangeIndex(table.cells.num_rows)),
+        pd.DataFrame({column.name: column.values for column in columns}, index=pd.RangeIndex(table.rows)),
         decimals={column.name: column.sign for column in columns if column.sign is not None},
         units={column.name: column.unit for column in columns if column.unit is not None},
         texts=tuple(column.name for column in columns if column.is_text),
@@ -204,6 +230,9 @@ def _read_texts(column: _Column, reading: Reading) -> None:
     if column.cells.null_count == len(column.cells):
         column.values = pd.Series(np.full(len(column.cells), np.nan))
         return
+    if column.numbers is None and _is_text(column, reading):
+        column.values, column.is_text = column.as_written(), True
+        return
     numbers = _plain_numbers(column)
     if numbers is not None:
         is_coded = numbers.dtype != object and reading.na.holds_for(name)
@@ -221,6 +250,14 @@ def _read_texts(column: _Column, reading: Reading) -> None:
     column.ways, column.proven = ways_of(list(column.bare.values()))
     if not column.ways and column.unit is None and name not in reading.like:
         column.values, column.is_text = column.as_written(), True
+
+
+def _is_text(column: _Column, reading: Reading) -> bool:
+    """Whether the first cell that is no code tells that a column is text, which spares looking at all others."""
+    words = code_words(reading.codes, column.name)
+    some = column.cells.slice(0, _LOOKED_AT).drop_null().unique().to_pylist()
+    first = next((text for text in some if text.strip() not in words), "0")
+    return column.name not in reading.like and first not in _TRUTHS and not may_be_number(first)
 
 
 # ---- decimal signs --------------------------------------------------------------------------------------------------
@@ -243,13 +280,12 @@ def _settle_signs(columns: Sequence[_Column], reading: Reading, *, comma_parts: 
             _settle_spoiled(column, like)
         elif column.values.dtype != bool and pd.api.types.is_numeric_dtype(column.values.dtype):
             column.sign = "." if column.proven and reading.decimal is None else sole
+        column.forget(reading, is_final=True)
 
 
 def _look_at_points(column: _Column, has_commas: bool) -> None:
     """Find out whether points, where the file may have decimal commas, are decimal: thousands are 1.500 as well."""
-    values = column.values.to_numpy(np.float64)
-    broken = np.abs(values[np.isfinite(values) & (values != np.floor(values))])
-    if ((broken < 1) | (broken >= 1000) | (np.abs(np.rint(1000 * broken) - 1000 * broken) >= 1e-6)).any():
+    if _prove_point(column.values):
         column.proven = {"."}
     elif has_commas:
         texts = [text.strip() for text in column.levels[1]]
@@ -258,6 +294,16 @@ def _look_at_points(column: _Column, has_commas: bool) -> None:
             column.dotted = pointed
         elif any("." in text for text in texts):
             column.proven = {"."}
+
+
+def _prove_point(numbers: pd.Series[Any]) -> bool:
+    """Whether a number has decimals that are no thousands. A part is looked at after another."""
+    for begin in range(0, len(numbers), _PART_ROWS):
+        values = numbers.iloc[begin : begin + _PART_ROWS].to_numpy(np.float64)
+        broken = np.abs(values[np.isfinite(values) & (values != np.floor(values))])
+        if ((broken < 1) | (broken >= 1000) | (np.abs(np.rint(1000 * broken) - 1000 * broken) >= 1e-6)).any():
+            return True
+    return False
 
 
 def _settle_points(column: _Column, sign: str | None, proven: set[str], decimal: str | None) -> None:

@@ -6,11 +6,13 @@ import csv
 import io
 import math
 import re
+from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +33,8 @@ _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n|\Z)")
 _COMMENTS = ("#", "%", "//", "--")
 #: So many years a table may hold. More rows than that are numbered by their column, though the numbers may be years.
 _MOST_YEARS = 300
+#: Bytes of a text without quotes that are looked at in one go.
+_PART_BYTES = 2**22
 #: Records of a text with quotes that are held as Python's texts.
 _CHUNK_ROWS = 16_384
 
@@ -65,9 +69,13 @@ def _records(text: str, delimiter: str, *, strict: bool = False) -> list[list[st
 
 @dataclass(frozen=True)
 class TextTable:
-    """A CSV file as text: cells as written, without leading blanks, and the line of each row if known."""
+    """A CSV file as text: cells as written, without leading blanks, and the line of each row if known.
 
-    cells: pa.Table
+    Whoever reads the columns takes them out of ``cells``, so that no cell is held twice.
+    """
+
+    cells: dict[str, pa.ChunkedArray]
+    rows: int
     delimiter: str
     lines: Integers | None
     notes: tuple[str, ...]
@@ -77,10 +85,10 @@ class TextTable:
 def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     """Return the cells of a CSV file as text. Unnamed columns without information are left out."""
     # The line ``sep=;``, which Excel understands, names the delimiter.
-    first, _, below = text.partition("\n")
-    separator = first.strip('\r"')
+    first = text[: text.find("\n") + 1]
+    separator = first.strip('\r\n"')
     has_separator = separator[:4].lower() == "sep=" and separator[4:] in DELIMITERS
-    text, delimiter = (below, separator[4:]) if has_separator else (text, sniff_delimiter(text))
+    text, delimiter = (text[len(first) :], separator[4:]) if has_separator else (text, sniff_delimiter(text))
     source = _Source(text, delimiter, file, int(has_separator))
     records = _records(text, delimiter)
     if not records:
@@ -93,21 +101,23 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
         raise InputError(
             f"Column {shown(absent[0])} to keep as text is not in {str(file)!r}", hint="Check the name.", code="PG012"
         )
-    is_plain = '"' not in text and "\r" not in text.replace("\r\n", "")
+    is_plain = '"' not in text and text.count("\r") == text.count("\r\n")
+    has_hexadecimal = "0x" in text or "0X" in text
+    del text  # from here on only the source has it
     lines, cells = (source.plain_rows if is_plain else source.quoted_rows)(len(header))
     if labels := [name for name in written if _is_number(name)]:
         _warn_of_no_header(written, labels, file)
-    columns = dict(zip(header, cells, strict=True))
+    rows, columns = len(cells[0]), dict(zip(header, cells, strict=True))
     unnamed = [name for name, label in zip(header, written, strict=True) if not label]
     if unnamed:
         notes += _leave_out(columns, unnamed, reading)
-    return TextTable(pa.table(columns), delimiter, lines, tuple(notes), "0x" in text or "0X" in text)
+    return TextTable(columns, rows, delimiter, lines, tuple(notes), has_hexadecimal)
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
+@dataclass
 class _Source:
-    """The text of a CSV file, and how many lines stand before it."""
+    """The text of a CSV file, which reading its rows takes out, and how many lines stand before it."""
 
     text: str
     delimiter: str
@@ -116,29 +126,16 @@ class _Source:
 
     def plain_rows(self, width: int) -> _Rows:
         """Return lines and columns of a text without quotes."""
-        content = self.text.encode("utf-8")
-        signs = np.frombuffer(content, dtype=np.uint8)
-        ends = np.flatnonzero(signs == ord("\n"))
-        ends = np.append(ends, len(signs)) if len(ends) == 0 or ends[-1] != len(signs) - 1 else ends
-        starts = np.append(0, ends[:-1] + 1)
-        places = np.flatnonzero(signs == ord(self.delimiter))
-        fields = np.searchsorted(places, ends) - np.searchsorted(places, starts) + 1
-        # Blank lines are skipped. A line may end with a carriage return.
-        lengths = ends - starts
-        blank_signs = np.array([ord(sign) for sign in "\r \t" if sign != self.delimiter], dtype=np.uint8)
-        blank = (lengths == 0) | ((lengths == 1) & np.isin(signs[np.minimum(starts, len(signs) - 1)], blank_signs))
-        bad = np.flatnonzero((fields != width) & ~blank)
-        if len(bad):
-            raise self.other_width(int(bad[0]) + 1 + self.before, int(fields[bad[0]]), width)
-        rows = np.flatnonzero(~blank)
+        content, self.text = self.text.encode("utf-8"), ""
+        lines, start, longest = self._checked_lines(content, width)
         names = [str(place) for place in range(width)]
-        lines = rows[1:].astype(np.int64) + 1 + self.before
-        if len(rows) < 2:
+        if start is None:
             return lines, [pa.chunked_array([], pa.string()) for _ in names]
+        has_blanks = f"{self.delimiter} ".encode() in content or b"\n " in content
         table = pa.csv.read_csv(
-            pa.BufferReader(pa.py_buffer(content).slice(int(starts[rows[1]]))),
+            pa.BufferReader(pa.py_buffer(content).slice(start)),
             read_options=pa.csv.ReadOptions(
-                use_threads=False, column_names=names, block_size=max(2**22, 2 * int(lengths.max()) + 2)
+                use_threads=False, column_names=names, block_size=max(2**22, 2 * longest + 2)
             ),
             parse_options=pa.csv.ParseOptions(
                 delimiter=self.delimiter, quote_char=False, invalid_row_handler=lambda _: "skip"
@@ -147,7 +144,8 @@ class _Source:
                 column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
             ),
         )
-        if f"{self.delimiter} " in self.text or "\n " in self.text:
+        del content
+        if has_blanks:
             table = pa.table([pc.utf8_ltrim(column, " ") for column in table.columns], names=names)
         if width == 1:
             # No reader can tell a line of blanks from a cell of blanks.
@@ -155,11 +153,39 @@ class _Source:
         # Better no line than a wrong one.
         return lines if len(lines) == len(table) else None, list(table.columns)
 
+    def _checked_lines(self, content: bytes, width: int) -> tuple[Integers, int | None, int]:
+        """Return the lines of the rows, where the first row begins, and the longest line. Refuse lines of other width.
+
+        Blank lines are skipped. A line may end with a carriage return. A part of the text is looked at after another.
+        """
+        blank_signs = np.array([ord(sign) for sign in "\r \t" if sign != self.delimiter], dtype=np.uint8)
+        begin, line, longest, first, blanks = 0, 1 + self.before, 0, list[int](), list[int]()
+        while begin < len(content):
+            end = content.find(b"\n", min(begin + _PART_BYTES, len(content) - 1)) + 1 or len(content)
+            signs = np.frombuffer(content, dtype=np.uint8, count=end - begin, offset=begin)
+            ends = np.flatnonzero(signs == ord("\n"))
+            ends = np.append(ends, len(signs)) if len(ends) == 0 or ends[-1] != len(signs) - 1 else ends
+            starts = np.append(0, ends[:-1] + 1)
+            places = np.flatnonzero(signs == ord(self.delimiter))
+            fields = np.searchsorted(places, ends) - np.searchsorted(places, starts) + 1
+            lengths = ends - starts
+            blank = (lengths == 0) | ((lengths == 1) & np.isin(signs[np.minimum(starts, len(signs) - 1)], blank_signs))
+            bad = np.flatnonzero((fields != width) & ~blank)
+            if len(bad):
+                raise self.other_width(int(bad[0]) + line, int(fields[bad[0]]), width)
+            rows = np.flatnonzero(~blank)
+            first += (starts[rows[:2]] + begin).tolist() if len(first) < 2 else []
+            blanks += (np.flatnonzero(blank) + line).tolist()
+            begin, line, longest = end, line + len(ends), max(longest, int(lengths.max()))
+        lines: Any = np.arange(1 + self.before, line, dtype=np.int32 if line < 2**31 else np.int64)
+        lines = np.delete(lines, np.array(blanks) - lines[0]) if blanks else lines
+        return lines[1:], first[1] if len(first) > 1 else None, longest
+
     def quoted_rows(self, width: int) -> _Rows:
         """Return the same for a text with quotes, in which a row may have several lines."""
         if '\\"' in self.text:
             self._check_escapes()
-        lines: list[int] = []
+        lines = array("i" if len(self.text) < 2**31 else "q")
         columns: list[list[pa.Array]] = [[] for _ in range(width)]
         records = self._whole_records(width)
         while True:
@@ -170,7 +196,9 @@ class _Source:
                 cells += record
             if not cells:
                 # The first record is the header.
-                return np.array(lines[1:], dtype=np.int64), [pa.chunked_array(arrays).slice(1) for arrays in columns]
+                return np.frombuffer(lines, dtype=lines.typecode)[1:], [
+                    pa.chunked_array(arrays).slice(1) for arrays in columns
+                ]
             for place, arrays in enumerate(columns):
                 arrays.append(pa.array(cells[place::width], pa.string()))
 
@@ -178,7 +206,7 @@ class _Source:
         """Yield each record that is not blank, with the line that it begins in."""
         # An open quote at the end of the text swallows this line, which can be no cell.
         end = "\0"
-        lines = chain(io.StringIO(self.text, newline=""), [end])
+        lines = chain(filter(None, (line[0] for line in _LINE.finditer(self.text))), [end])
         reader = csv.reader(lines, delimiter=self.delimiter, skipinitialspace=True)
         first = 1 + self.before
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.checks import check_names
-from permgrad.base.errors import InputError, listed, shown
+from permgrad.base.errors import InputError, listed, option_of, shown
 from permgrad.data.read.cells import CodesArgument, MissingCodes, RowLines
 from permgrad.data.read.written_numbers import ways_of
 
@@ -125,7 +124,7 @@ def missing_said(missing: Mapping[str, Mapping[str, float]]) -> list[str]:
         shares = sorted(columns[word], key=lambda pair: -pair[0])
         cells = [f"{name} ({f'{100 * share:.3g}' if share >= 0.001 else 'under 0.1'} %)" for share, name in shares]
         phrases.append(f'"{word}" in {listed(cells, 3)}')
-    fix = f'keep it with --not-na {shlex.quote(usual[0])} (in Python: not_na=["{usual[0]}"])'
+    fix = f'keep it with {option_of("--not-na", usual[0])} (in Python: not_na=["{usual[0]}"])'
     return [f"taken as missing: {listed(phrases)}; if a text is a level, {fix}"]
 
 

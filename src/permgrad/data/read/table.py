@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from permgrad.base import startup
 from permgrad.base.checks import check_names, check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, counted, shown, warn_user
 from permgrad.base.files import near_file, why_missing
@@ -26,13 +29,15 @@ from permgrad.data.read.cells import (
     is_native_number,
 )
 from permgrad.data.read.column_forms import read_columns
-from permgrad.data.read.csv_table import parse_csv
+from permgrad.data.read.csv_table import parse_csv, sniff_delimiter
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading, Written, check_not_na, missing_said
-from permgrad.data.read.text_files import GZIP, PARQUET, SUFFIXES, is_workbook, read_text, unzipped
+from permgrad.data.read.text_files import GZIP, PARQUET, SUFFIXES, check_fits, is_workbook, read_text, unzipped
 from permgrad.data.read.whole_numbers import as_stored, blank_numbers, masked
 
 #: Rows of a part that is a whole file.
 _ALL_ROWS = 2**31 - 1
+#: Files of so many bytes take a while, which is said.
+_LARGE = 100_000_000
 #: Endings of Excel files.
 _WORKBOOKS = (".xlsx", ".xlsm")
 
@@ -111,9 +116,10 @@ def read_written(path: str | os.PathLike[str], reading: Reading | None = None) -
         )
     if not is_usual or _content(file, 4) == PARQUET:
         return _read_parquet(file, reading)
+    _check_size(file)
     content = _content(file)
     content = unzipped(content, file) if content[:2] == GZIP else content
-    if not content.strip():
+    if not content or content.isspace():
         raise _empty(file)
     if content[:4] == PARQUET:
         # It was packed.
@@ -126,11 +132,13 @@ def read_written(path: str | os.PathLike[str], reading: Reading | None = None) -
 
         text, lines = read_sheet(content, file, reading.sheet)
         table = parse_csv(text, file, reading)
-        table = replace(table, lines=lines if len(lines) == table.cells.num_rows else None)
+        table = replace(table, lines=lines if len(lines) == table.rows else None)
     else:
-        table = parse_csv(read_text(content, file), file, reading)
-    if table.cells.num_rows == 0:
-        problem = f"{str(file)!r} has a header ({counted(table.cells.num_columns, 'column')}) but no rows"
+        texts = [read_text(content, file)]
+        del content  # nobody holds what the next one reads
+        table = parse_csv(texts.pop(), file, reading)
+    if table.rows == 0:
+        problem = f"{str(file)!r} has a header ({counted(len(table.cells), 'column')}) but no rows"
         raise InputError(problem, hint="Check how it was written.", code="PG013")
     return read_columns(table, RowLines(file, table.lines), reading)
 
@@ -211,6 +219,20 @@ def _check_file(file: Path) -> None:
         raise _empty(file)
     if head[:4] != PARQUET and b"\n" in head and not any(sign < 9 or 13 < sign < 32 for sign in head):
         raise InputError(f"{str(file)!r} is named as Parquet but holds text", hint="Rename it to '.csv'.", code="PG011")
+
+
+def _check_size(file: Path) -> None:
+    """Refuse a file of text that memory cannot hold three times, which reading takes. Say that a large one is read."""
+    size, head = file.stat().st_size, _content(file, 2**16)
+    if head[:2] not in (GZIP, b"PK"):
+        folder = f"{file.with_suffix('')}-parquet"
+        form = f"d.CsvFileFormat(c.ParseOptions(delimiter={json.dumps(sniff_delimiter(head.decode('latin-1')))}))"
+        source = f"d.dataset({json.dumps(str(file))}, format={form})"
+        code = f'd.write_dataset({source}, {json.dumps(folder)}, format="parquet")'
+        words = shlex.quote(f"import pyarrow.csv as c, pyarrow.dataset as d; {code}")
+        check_fits(size, str(file), repr(folder), f"Write it as Parquet with python -c {words}. ")
+    if size >= _LARGE:
+        startup.announce(f"reading {file.name} ({size / 1e9:,.1f} GB)")
 
 
 def _content(file: Path, size: int = -1) -> bytes:

@@ -48,14 +48,18 @@ _COPIES = 3
 _MOST_UNPACKED, _MOST_TIMES = 2**26, 100
 
 
-def check_fits(needed: int, path: str) -> None:
-    """Refuse a table, of so many bytes, that is too large to be read whole and trained on in free memory."""
+def check_fits(needed: int, path: str, folder: str = "folder", first: str = "") -> None:
+    """Refuse a table, of so many bytes, that is too large to be read whole and trained on in free memory.
+
+    ``first`` is what makes a ``folder`` of Parquet files of it, where it is none.
+    """
     free = free_memory()
     if free is not None and _COPIES * needed > free:
         raise InputError(
             f"{path!r} takes about {needed / 1e9:,.1f} GB in memory, and {free / 1e9:,.1f} GB are free "
             f"(a table must fit about {_COPIES} times)",
-            hint="Train from its files in Python with HyNNClassifier().fit_stream(folder, target), or use fewer rows.",
+            hint=f"{first}Train from its files in Python with HyNNClassifier().fit_stream({folder}, target), or use "
+            "fewer rows.",
             code="PG061",
         )
 

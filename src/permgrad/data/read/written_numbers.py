@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from permgrad.base.errors import listed, warn_user
+from permgrad.base.errors import listed, option_of, warn_user
 
 #: How the name of a unit ends whose cells may have k, M or B behind the number.
 SCALED = "k"
@@ -68,6 +68,11 @@ def ways_of(texts: Sequence[str]) -> tuple[list[Way], set[str]]:
 def _sole_sign(ways: Sequence[Way]) -> set[str]:
     signs = {way.point for way in ways}
     return signs if len(signs) == 1 else set()
+
+
+def may_be_number(text: str) -> bool:
+    """Return whether a text begins as a number does, or is an amount."""
+    return bool(_NUMBER_BEGINS.match(text)) or _amount_in(text) is not None
 
 
 def number_in(text: str, way: Way) -> float:
@@ -191,4 +196,5 @@ def units_said(units: Mapping[str, str], left_out: Mapping[str, str]) -> list[st
     for name, unit in read.items():
         marks = [unit.removesuffix(SCALED), "1.2k is 1200" if unit.endswith(SCALED) else ""]
         words.append(f"{name} ({', '.join(filter(None, marks))})")
-    return [f"read as numbers with a unit: {listed(words)}; for categories say --kind {next(iter(read))}=categorical"]
+    fix = f"for categories say {option_of('--kind', next(iter(read)))}=categorical"
+    return [f"read as numbers with a unit: {listed(words)}; {fix}"]

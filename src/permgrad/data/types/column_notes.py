@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from permgrad.base.errors import counted, listed, two_sentences, warn_user
+from permgrad.base.errors import counted, listed, option_of, two_sentences, warn_user
 from permgrad.base.late import is_frame, pd
 from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.types.column_types import ODD_SPELLING, SWAPPED, Schema
@@ -46,7 +46,7 @@ def tell_of_columns(
     if _told.get():
         return
     sentences = [*_identifiers_said(schema, kinds, suspects), *several_ways_said(schema, kinds)]
-    sentences += fused_said(schema, "Declare kinds={{{!r}: 'categorical'}}")
+    sentences += fused_said(schema, "Declare kinds={{{0!r}: 'categorical'}}")
     if groups := same_columns(frame, schema, together):
         fix = f"Leave out all but one, or explain them together: pg.explain(..., groups={as_groups(groups)!r})"
         sentences.append(duplicates_said(groups, fix, rows=rows))
@@ -99,12 +99,14 @@ def fused_columns(schema: Schema, but_for: Collection[str] = ()) -> dict[str, st
 
 
 def fused_said(schema: Schema, fix: str, but_for: Collection[str] = ()) -> list[str]:
-    """Return the sentence that names these columns. ``{}`` in ``fix`` is where the first one's name goes."""
+    """Return the sentence that names these columns. ``{0}`` in ``fix`` is the first one's name, ``{1}`` its option."""
     columns = fused_columns(schema, but_for)
     if not columns:
         return []
     fact = f"Some numbers differ only in digits that float64 cannot hold: {listed(list(columns.values()))}"
-    hint = f"{fix.format(next(iter(columns)))}, or subtract a number from all of them, such as the smallest."
+    first = next(iter(columns))
+    fix = fix.format(first, option_of("--kind", first))
+    hint = f"{fix}, or subtract a number from all of them, such as the smallest."
     return [two_sentences(fact, hint)]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, counted, shown, unknown
+from permgrad.base.errors import InputError, counted, printable, shown, unknown
 from permgrad.base.late import pd
 from permgrad.data.read.cells import (
     BLANK,
@@ -29,13 +29,16 @@ from permgrad.data.read.cells import (
     text_numbers,
 )
 from permgrad.data.read.dates import (
-    DATE_FORMATS,
-    date_seconds,
+    DURATION,
+    are_durations,
+    date_ways,
+    duration_seconds,
     find_date_format,
+    find_whole_format,
     is_moment,
     read_dates,
     series_seconds,
-)  # fmt: skip
+)
 from permgrad.data.read.whole_numbers import FUSED, fused_reason
 from permgrad.data.read.written_numbers import WAYS
 from permgrad.data.types.identifiers import (
@@ -58,12 +61,11 @@ _NEARLY_UNIQUE = 0.95
 _FEWEST_SPELLED = 10
 #: What the reason of a column says that is text only by its spelling, and that of dates that fit two forms.
 ODD_SPELLING, SWAPPED = "looks like ", "the day and the month could be swapped"
+WHOLE_DATES = "dates as whole numbers"
 _SHARE_SPELLED, _LOOKED_AT = 0.8, 2000
 #: What may stand around a number: a currency, a per cent sign, the brackets or the last minus of accountants.
 _UNIT = r"[€$£¥%]|EUR|USD|GBP|CHF"
 _AROUND = re.compile(rf"\(?\s*(?P<before>{_UNIT})?\s*(?P<number>[^()]*?)\s*(?P<after>{_UNIT}|-)?\s*\)?")
-#: A day with all its parts, so that neither plain numbers nor codes such as 20-1 are dates.
-_DAY = re.compile(r"\s*(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{2,4}|.*[A-Za-z]{3,9}.*\d{4})")
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,9 @@ class ColumnType:
     """One column: its type, the reason (one clause for people), and its statistics.
 
     ``storage`` says how its cells are read: as numbers, dates (seconds), a pair such as yes/no, or text. Of a date that
-    is stored as text there is the format and how many different texts no format read: they count as missing, and where
-    there were none, a text that cannot be read is refused later on. Of a pair the ``true_level`` counts as 1.
+    is stored as text or as whole numbers there is the format and how many different texts no format read: they count as
+    missing, and where there were none, a text that cannot be read is refused later on. Numbers with a format are times
+    of day or durations. Of a pair the ``true_level`` counts as 1.
     """
 
     name: str
@@ -123,8 +126,9 @@ class Schema:
         for c in self.columns[:most]:
             missing = f"{c.n_missing} ({c.n_missing / max(c.n_rows, 1):.1%})" if c.n_missing else "0"
             rows.append((c.name, c.kind, str(c.n_levels), missing, c.reason))
-        widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        shown = [tuple(map(printable, cells)) for cells in rows]
+        widths = [max(map(len, cells)) for cells in zip(*shown, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in shown]
         if len(self.columns) > most:
             lines.append(f"… and {counted(len(self.columns) - most, 'more column')}")
         return "\n".join(lines)
@@ -141,9 +145,9 @@ def infer_schema(
     """Say what each column of training rows is.
 
     The rules, in this order: what ``kinds`` declares. No value or one: constant. 0 and 1, booleans, yes/no: boolean.
-    Numbers, also as text, and durations (in seconds): numeric. Dates, also as text: date. Nearly unique text:
-    identifier, as is a rising or falling whole number that is named like one, or that counts the rows by the frame's
-    row numbers and is no year or time. The rest: categorical.
+    Numbers, also as text, times of day and durations (in seconds): numeric. Dates, also as text or whole numbers: date.
+    Nearly unique text: identifier, as is a rising or falling whole number that is named like one, or that counts the
+    rows by the frame's row numbers and is no year or time. The rest: categorical.
     """
     frame = as_frame(X)
     codes = MissingCodes.of(na_codes)
@@ -192,6 +196,9 @@ def _number_type(base: ColumnType, values: Floats, index: pd.Index[Any], *, bina
         return _constant(base)
     if binary:
         return replace(base, kind="boolean", reason="only 0 and 1")
+    if read := find_whole_format(values):
+        said = f"{WHOLE_DATES}, read as {read[0]}{f' ({SWAPPED})' if read[1] else ''}"
+        return replace(base, kind="date", storage="date", reason=said, date_format=read[0])
     n_known = base.n_rows - base.n_missing
     # One missing cell, and whole numbers are stored as others.
     if n_known < FEWEST_FOR_IDENTIFIER or not (integer or (base.n_missing and are_whole(values))):
@@ -232,26 +239,33 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
         return _text_number_type(base, series, codes, fused_reason(texts))
     if base.n_levels <= 1:
         return _constant(base)
-    return _pair_type(base, texts) or _date_type(base, texts) or _text_type(base, series, texts, counts)
+    if found := _pair_type(base, texts) or _date_type(base, texts):
+        return found
+    if are_durations(texts):
+        is_day = all(0 <= seconds < 86_400 for seconds in duration_seconds(texts)) and ":" in texts[0]
+        reason = f"{'times of day' if is_day else 'durations'} as text, in seconds"
+        return replace(base, kind="numeric", storage="number", reason=reason, date_format=DURATION)
+    return _text_type(base, series, texts, counts)
 
 
 def _pair_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
     """Find a yes/no pair, whatever the capitals."""
     by_form = {_plain(text): text for text in texts}
-    pair = next((pair for pair in _PAIRS if len(texts) == 2 and set(pair) == set(by_form)), None)
+    pair = next((pair for pair in _PAIRS if set(pair) == set(by_form)), None)
     if pair is None:
         return None
     one, zero = by_form[pair[0]], by_form[pair[1]]
-    return replace(base, kind="boolean", storage="pair", reason=f"{one} or {zero}", true_level=one, false_level=zero)
+    pair_type = replace(base, kind="boolean", storage="pair", reason=f"{one} or {zero}", n_levels=2)
+    return replace(pair_type, true_level=one, false_level=zero)
 
 
-def _date_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
-    read = find_date_format(texts)
+def _date_type(base: ColumnType, texts: Sequence[str], *, declared: bool = False) -> ColumnType | None:
+    read = find_date_format(texts, declared=declared)
     if read is None:
         return None
     form, share, ambiguous = read
-    partly = f", {share:.1%} readable" if share < 1 else ""
-    reason = f"dates as text, read as {form}{partly}{f' ({SWAPPED})' if ambiguous else ''}"
+    partly, years = f", {share:.1%} readable" if share < 1 else "", ", years 1930 to 2029" if "%y" in form else ""
+    reason = f"dates as text, read as {form}{years}{partly}{f' ({SWAPPED})' if ambiguous else ''}"
     n_unreadable = int(np.isnan(read_dates(texts, form)).sum())
     return replace(base, kind="date", storage="date", reason=reason, date_format=form, n_unreadable=n_unreadable)
 
@@ -287,7 +301,7 @@ def _numbers_in_one_way(texts: Sequence[str]) -> Booleans:
 def several_ways(texts: Sequence[str]) -> str | None:
     """Return a note if most of a column's different cells are numbers or dates in any notation, or None."""
     looked_at = list(texts[:_LOOKED_AT])
-    for what, ways_of_texts in (("numbers", _number_ways(looked_at)), ("dates", _date_ways(looked_at))):
+    for what, ways_of_texts in (("numbers", _number_ways(looked_at)), ("dates", date_ways(looked_at))):
         every = [way for ways in ways_of_texts for way in ways]
         if every and sum(map(bool, ways_of_texts)) >= _SHARE_SPELLED * len(ways_of_texts):
             usual = max(dict.fromkeys(every), key=every.count)
@@ -306,14 +320,6 @@ def _number_ways(texts: Sequence[str]) -> list[list[str]]:
         fitting = [] if parts is None else [way for way in WAYS if way.cells.fullmatch(parts["number"])]
         ways.append([f"{way.between}{way.point} {around}" for way in fitting])
     return ways
-
-
-def _date_ways(texts: Sequence[str]) -> list[list[str]]:
-    days = [text.strip() if _DAY.match(text) else "" for text in texts]
-    if sum(map(bool, days)) < _SHARE_SPELLED * len(texts):
-        return [[] for _ in texts]
-    read = np.stack([~np.isnan(date_seconds(days, form)) for form in DATE_FORMATS])
-    return [[form for form, hit in zip(DATE_FORMATS, hits, strict=True) if hit] for hits in read.T.tolist()]
 
 
 def _without_codes(distinct: Distinct, name: str, codes: MissingCodes) -> tuple[list[str], Integers, int]:
@@ -347,6 +353,8 @@ def _declared_type(
     if spelled or (fused and kind != "numeric"):
         # As numbers they are fewer than they are.
         guess = replace(guess, n_levels=len(texts()))
+    if kind == "numeric" and guess.reason.startswith(WHOLE_DATES):
+        guess = replace(guess, storage="number", date_format=None)
     declared = replace(guess, kind=kind, reason=guess.reason if fused and kind == "numeric" else "declared")
     if guess.n_levels == 0 or kind in ("constant", "identifier"):
         return replace(declared, kind=kind if guess.n_levels else "constant")
@@ -367,9 +375,10 @@ def _declared_type(
 
 
 def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
-    read = _date_type(column, texts)
-    if read is None:
-        problem = f"Column {column.name!r} is declared date but has {texts[0]!r}"
+    read = _date_type(column, texts, declared=True)
+    if read is None or read.n_unreadable > 0.01 * len(texts):
+        odd = 0 if read is None else int(np.argmax(np.isnan(read_dates(texts, read.date_format or ""))))
+        problem = f"Column {column.name!r} is declared date but has {texts[odd]!r}"
         raise InputError(problem, hint="Write the dates like 2024-01-31, or declare another kind.", code="PG014")
     return replace(read, reason=column.reason)
 
@@ -436,6 +445,9 @@ def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds, inde
         numbers = read_dates(texts, form)
         must = f"hold dates, as {form} or in another unambiguous form"
         fix = "Write it like 2024-01-31"
+    elif column.date_format:
+        numbers, must = duration_seconds(texts), "hold times such as 10:30, or durations"
+        fix = "Correct the cell"
     else:
         is_truth = column.kind == "boolean"
         words = _TRUTH if is_truth else {"true": 1.0, "false": 0.0}

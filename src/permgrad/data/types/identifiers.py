@@ -35,6 +35,8 @@ CODES = "numbers, maybe codes: "
 _NEARLY_ALL, _FEWEST_NEARLY, _DIGITS = 0.95, 50, 5
 #: So many different values make codes a burden, and an order of them without meaning a pity.
 MANY_CODES = 1000
+#: Codes for missing that people write, and how many numbers at each end of a column may be such codes.
+_CODE_FOR_MISSING, _CODES_LOOKED_AT = re.compile(r"-[789]|-?9+[789]"), 6
 _CODE_WORD = re.compile(
     r"(?:^|[_\W])(?:codes?|flights?|flt|parcels?|zip|zipcode|plz|postcode|postal|accounts?|acct|invoices?|tickets?|tracts?|"
     r"serial|sku|ean|isbn|upc|gtin|barcode|phone|tel|fips|naics|sic|route|train|store|product|article|vendor|supplier|"
@@ -80,6 +82,24 @@ def codes_reason(name: str, values: Floats) -> str | None:
     alike = low > 0 and high >= 10 ** (_DIGITS - 1) and len(str(int(high))) - len(str(int(low))) <= 1
     is_dense = different[-1] - different[0] < len(present) / _NEARLY_ALL
     return reason if alike or is_dense else None
+
+
+def maybe_missing(values: Floats) -> list[int]:
+    """Return numbers of a column that may be codes for missing: -99, -8 or 99999999, apart from all others.
+
+    Examples:
+        >>> maybe_missing(np.array([31.0, 40.0, 99999999.0, 22.0, -9.0])), maybe_missing(np.array([95.0, 97.0, 99.0]))
+        ([-9, 99999999], [])
+    """
+    levels = np.unique(values[np.isfinite(values)])
+    ends = np.concatenate([levels[:_CODES_LOOKED_AT], levels[-_CODES_LOOKED_AT:]]).tolist()
+    codes = sorted({int(end) for end in ends if end == int(end) and _CODE_FOR_MISSING.fullmatch(str(int(end)))})
+    others = np.setdiff1d(levels, codes)
+    if len(others) < 2:
+        return []
+    low, high = float(others[0]), float(others[-1])
+    width = high - low
+    return [code for code in codes if code > high + width or code < low - width or code < 0 <= low]
 
 
 def named_like_identifier(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,27 @@ from permgrad.data.read.cells import canonical
 
 #: Of two equally frequent classes the one that is called so is positive.
 _YES = ("1", "yes", "true")
+#: Short classes in which capitals mean nothing. In other short ones they may: Aa, aa.
+_SHORT_WORDS = ("no", "on", "y", "n", "t", "f")
+
+
+def spelling(text: str) -> str:
+    """Return a class as it is compared with others: YES and "yes " are one."""
+    words = " ".join(text.split())
+    return words.casefold() if len(words) > 2 or words.casefold() in _SHORT_WORDS else words
+
+
+def one_spelling(counts: Mapping[str, int]) -> dict[str, str]:
+    """Return for classes that are the same as a more frequent one but for their spelling what that one is called.
+
+    Examples:
+        >>> one_spelling({"yes ": 2, "Yes": 30, "YES": 1, "no": 40, "Aa": 7, "aa": 9})
+        {'yes ': 'Yes', 'YES': 'Yes'}
+    """
+    usual: dict[str, str] = {}
+    for text in sorted(counts, key=lambda text: (-counts[text], text)):
+        usual.setdefault(spelling(text), text)
+    return {text: usual[spelling(text)] for text in counts if usual[spelling(text)] != text}
 
 
 def usual_positive(classes: Sequence[Any] | Array, codes: npt.ArrayLike) -> int:

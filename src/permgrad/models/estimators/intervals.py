@@ -143,10 +143,10 @@ class HeldOut:
             else:
                 inside[:, [code]] = 1 - probabilities[:, [code]] <= own.limits(encoded, coverage, columns)
         if few:
-            have, are = by_count(few, "has", "have"), by_count(few, "is", "are")
+            least, have, are = self.fewest(coverage), by_count(few, "has", "have"), by_count(few, "is", "are")
             warn_user(
-                f"{few} of {probabilities.shape[1]} classes {have} fewer than {self.fewest(coverage)} held-out rows, as "
-                f"coverage={coverage:g} needs by class, and {are} in every set"
+                f"{few} of {probabilities.shape[1]} classes {have} fewer than {least} held-out rows, too few for "
+                f"coverage={coverage:g} by class, and {are} in every set"
             )
         return inside
 

@@ -22,7 +22,7 @@ from permgrad.data.parts.known_rows import any_known
 from permgrad.data.parts.partitions import is_partitioned
 from permgrad.data.read.cells import canonical
 from permgrad.data.read.table import blank_codes
-from permgrad.data.types.positive import find_positive
+from permgrad.data.types.positive import find_positive, one_spelling, spelling
 from permgrad.models.model_files import check_model_file
 from permgrad.runs.commands.explained import check_folder, draw_once, outcome_of, write
 from permgrad.runs.commands.predict import is_streamed, open_streamed, with_target
@@ -322,7 +322,10 @@ def _truth(read: _Read, request: ExplainRequest, *, streamed: bool) -> tuple[Arr
     # Classes are compared as text: a file may hold 1 where the model learned 1.0, or the reverse.
     classes = read.model.classes_.tolist()
     labels = {canonical(label): label for label in classes}
-    y = np.array([labels.get(canonical(value)) for value in values.tolist()], dtype=object)
+    # Of classes that differ by no more than their spelling, training has made one.
+    near = {} if one_spelling(dict.fromkeys(labels, 1)) else {spelling(text): label for text, label in labels.items()}
+    names = map(canonical, values.tolist())
+    y = np.array([labels.get(name, near.get(spelling(name))) for name in names], dtype=object)
     strange = present & np.array([value is None for value in y])
     count = int(strange.sum())
     if count and request.test_rows is None:

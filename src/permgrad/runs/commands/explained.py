@@ -13,14 +13,14 @@ from permgrad.attribution.explanation.explanation import file_frame, positive_ou
 from permgrad.attribution.parts.folder import EXPLAINED, writable
 from permgrad.base.arrays import Floats
 from permgrad.base.csv_files import write_csv
-from permgrad.base.errors import InputError, counted
+from permgrad.base.errors import InputError, as_lines, counted, printable
 from permgrad.base.files import atomic_path, sweep, what_lies_at, writing
 from permgrad.base.folders import is_whole
 from permgrad.base.locks import hold_folder
 from permgrad.base.numerals import compact
 from permgrad.pages.plots.rows import stacks
 from permgrad.pages.summary import order_sentence
-from permgrad.pages.words import value_text
+from permgrad.pages.words import labels_of, value_text
 from permgrad.runs.requests import ExplainRequest, Outcome
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def outcome_of(
     facts: dict[str, Any] = {"folder": os.fspath(request.folder), "method": request.method, "scope": explanation.scope}
     if rows is not None:
         facts["rows"] = rows.head(1000).to_dict(orient="records")
-    return Outcome({**facts, "importance": explanation.to_frame().to_dict(orient="records")[:1000]}, "\n".join(lines))
+    return Outcome({**facts, "importance": explanation.to_frame().to_dict(orient="records")[:1000]}, as_lines(lines))
 
 
 def _row_lines(rows: pd.DataFrame) -> list[str]:
@@ -206,10 +206,15 @@ def importance_lines(explanation: Explanation, *, chosen: bool) -> list[str]:
         # As in Explanation.ranking, but by position: two players may share a name.
         order = np.argsort(-np.nan_to_num(glance.values[:, column], nan=-np.inf), kind="stable")
         lines += [f"output {output}:"] if chosen or (len(explanation.outputs) > 1 and output != "all") else []
-        for place in order[:_MOST_FEATURES]:
-            beside = "" if signed is None else f"  {signed[place, column]:>+11.4g}"
-            lines.append(f"  {names[place]:<36.36}  {values[place, column]:>10.4g}{beside}")
+        shown = order[:_MOST_FEATURES].tolist()
+        for place, name in zip(shown, labels_of([printable(names[place]) for place in shown], 36), strict=True):
+            beside = "" if signed is None else f"  {_written(signed[place, column], '+'):>11}"
+            lines.append(f"  {name:<36}  {_written(values[place, column]):>10}{beside}")
     return lines
+
+
+def _written(value: float, sign: str = "") -> str:
+    return f"{sign if value >= 0 else ''}{compact(value, 4)}".replace("−", "-")
 
 
 def _shown_outputs(explanation: Explanation, *, chosen: bool) -> list[str]:

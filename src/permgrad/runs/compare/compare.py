@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.checks import check_choice, check_flag, check_path, check_whole
-from permgrad.base.errors import InputError, warn_user
+from permgrad.base.errors import InputError, as_lines, warn_user
 from permgrad.base.files import plain, writing
 from permgrad.base.folders import believed, now
+from permgrad.base.numerals import compact
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import resolve_seed
 from permgrad.base.versions import versions
@@ -149,7 +150,7 @@ def _words_of(cell: ComparisonCell, metric: str) -> str:
     if not cell.metrics:
         return f"failed: {cell.problem}"
     value = cell.metrics.get(metric)
-    shown = "undefined" if value is None else f"{value:.4g}"
+    shown = "undefined" if value is None else compact(value, 4)
     explained = "" if cell.explain_seconds is None else f", explained in {cell.explain_seconds:.1f} s"
     explained = f". {cell.problem}" if cell.problem else explained
     return f"{metrics.get(metric).label} {shown}, fitted in {cell.fit_seconds or 0:.1f} s{explained}"
@@ -242,7 +243,7 @@ def _outcome(folder: Path, *, already: bool = False) -> Outcome:
         failed = f"  failed on {model['failed']}" if model["failed"] else ""
         lines.append(f"  {model['label']:<{width}}{cells}{failed}")
     lines += [*record["sentences"], f"Page: {page}"]
-    return Outcome(facts, "\n".join(lines))
+    return Outcome(facts, as_lines(lines))
 
 
 def _text(value: float | None, digits: int) -> str:

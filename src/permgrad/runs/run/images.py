@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, option_of
 from permgrad.data.read.table import read_table
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.splitting import find_column
@@ -61,6 +61,7 @@ def with_images(
         if count := shared_images(files["train"][name], test):
             notes.append(
                 f"{count} of {len(test)} test rows show the same image of column {name!r} as a training row, so "
-                f"figures on the test rows are too good. Keep equal images together with --split-group {name}."
+                "figures on the test rows are too good. Keep equal images together with "
+                f"{option_of('--split-group', name)}."
             )
     return {part: Records(images, features[part]) for part, images in files.items()}

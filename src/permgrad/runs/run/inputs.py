@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,21 +20,21 @@ import pandas as pd
 from permgrad import __version__
 from permgrad.assess.rows import Rows
 from permgrad.base.csv_files import csv_header
-from permgrad.base.errors import InputError, by_count, did_you_mean, keeping_warnings, listed
+from permgrad.base.errors import InputError, by_count, did_you_mean, keeping_warnings, listed, option_of
 from permgrad.base.files import file_hash, near_file, why_missing
 from permgrad.data.encode.encoding import align_columns
 from permgrad.data.encode.groups import check_blocks, propose_one_hot_blocks, read_groups
 from permgrad.data.encode.statistics import numeric_cells
-from permgrad.data.read.cells import MissingCodes
+from permgrad.data.read.cells import MissingCodes, is_native_number
 from permgrad.data.read.reading import Reading, Written, missing_said
-from permgrad.data.read.table import is_parquet_folder, read_written, unused_codes
+from permgrad.data.read.table import blank_codes, is_parquet_folder, read_written, unused_codes
 from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.read.written_numbers import unit_said, units_said
 from permgrad.data.splitting import dependence_of
 from permgrad.data.types.column_notes import as_groups, duplicates_said, fused_columns, fused_said, several_ways_said
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.data.types.duplicates import same_columns
-from permgrad.data.types.identifiers import CODES, MANY_CODES, SUSPECT, names_things
+from permgrad.data.types.identifiers import CODES, MANY_CODES, SUSPECT, maybe_missing, names_things
 from permgrad.runs.folder.folder import folder_hash
 from permgrad.runs.options import data_sets, separated, table_name
 from permgrad.runs.requests import RunRequest
@@ -211,7 +210,11 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     positive = positive_label(rows.truths["train"], rows.task, request.positive, stated)
     with written.lines.named():
         columns = train.drop(columns=target)
-        schema = infer_schema(columns, na_codes=codes, kinds=kinds) if columns.shape[1] else Schema(())
+        # What is left out may hold infinite values.
+        own = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
+        schema = (
+            infer_schema(columns, na_codes=own if left_out else codes, kinds=kinds) if columns.shape[1] else Schema(())
+        )
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
@@ -220,6 +223,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     variables = _variables(request, card, features)
     notes += _notes_on_cells(request, target, rows, written, schema, left_out)
     notes += _notes_on_columns(request, card, written, schema, left_out)
+    notes += _notes_on_codes(blank_codes(train[features], codes), types, kinds)
     notes += _notes_on_blocks(train[features], types, variables, request)
     if group is None and request.time is None:
         notes += _notes_on_repeats(left_out, rows)
@@ -331,7 +335,9 @@ def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[s
         fused = fused_columns(schema, left_out)
         why = f" as float64: {listed(list(fused.values()))}" if fused else ""
         fix = (
-            f"Pass --kind {next(iter(fused))}=categorical, or add columns." if fused else "Add columns, or check --na."
+            f"Pass {option_of('--kind', next(iter(fused)))}=categorical, or add columns."
+            if fused
+            else "Add columns, or check --na."
         )
         raise InputError(
             f"No feature varies: {listed(features, show=repr)} "
@@ -411,10 +417,13 @@ def _notes_on_cells(
     if identifiers := [name for name, why in left_out.items() if why == LIKE_AN_IDENTIFIER]:
         usual = "numeric" if schema[identifiers[0]].storage == "number" else "categorical"
         fix = "" if request.identifier else "keep them in the predictions with --id, or "
-        fix += f"use one as a feature with --kind {identifiers[0]}={usual}"
+        fix += f"use one as a feature with {option_of('--kind', identifiers[0])}={usual}"
         notes.append(f"left out because they look like identifiers: {listed(identifiers)}. {fix[0].upper()}{fix[1:]}.")
-    notes += several_ways_said(schema, {name: why for name, why in left_out.items() if why != LIKE_AN_IDENTIFIER})
-    return notes + fused_said(schema, "say --kind {}=categorical", left_out)
+    decided = {name: why for name, why in left_out.items() if why != LIKE_AN_IDENTIFIER}
+    # The order of the rows hangs on how its dates are read.
+    decided |= {} if request.time is None else {request.time: "date"}
+    notes += several_ways_said(schema, decided)
+    return notes + fused_said(schema, "say {1}=categorical", left_out)
 
 
 def _notes_on_columns(
@@ -437,34 +446,38 @@ def _notes_on_columns(
             str,
             (
                 "used as features, though named like identifiers and different in every row: {}. "
-                "Leave them out with --id or --drop, or confirm with --kind {first}=numeric."
+                "Leave them out with --id or --drop, or confirm with {kind}=numeric."
             ),
         ),
         (
             [column.name for column in numbers if column.reason.startswith(CODES)],
             str,
             (
-                "used as amounts, though nearly unique or named like codes: {}. Pass --kind {first}=categorical for a "
-                "code, --id {first} if it only names rows, or --kind {first}=numeric for an amount."
+                "used as amounts, though nearly unique or named like codes: {}. Pass {kind}=categorical for a code, "
+                "{id} if it only names rows, or {kind}=numeric for an amount."
             ),
         ),
         (
             list(levels),
             levels.__getitem__,
             (
-                "categories with thousands of values: {}. Pass --id {first} if it only names rows, or "
-                "--kind {first}=categorical to use it as it is."
+                "categories with thousands of values: {}. Pass {id} if it only names rows, or "
+                "{kind}=categorical to use it as it is."
             ),
         ),
         (
             [name for name in written.padded if name in {column.name for column in numbers}],
             str,
-            "read as numbers despite leading zeros: {}. If they are codes, pass --kind {first}=categorical.",
+            "read as numbers despite leading zeros: {}. If they are codes, pass {kind}=categorical.",
         ),
         (constant, str, "constant in the training rows, hence without effect: {}"),
         ([] if card is None else card.not_features, str, "not features by the data card: {}"),
     ]
-    return [sentence.format(listed(names, show=show), first=names[0]) for names, show, sentence in notes if names]
+    return [
+        sentence.format(listed(names, show=show), **{flag: option_of(f"--{flag}", names[0]) for flag in ("kind", "id")})
+        for names, show, sentence in notes
+        if names
+    ]
 
 
 def _notes_on_repeats(left_out: Mapping[str, str], rows: SplitTable) -> list[str]:
@@ -481,9 +494,26 @@ def _notes_on_repeats(left_out: Mapping[str, str], rows: SplitTable) -> list[str
             words = (
                 f"{name!r} names {each:.2g} rows with each value{also}, so rows may depend on each other, and scores "
             )
-            words += f"and intervals be too good. Pass --split-group {shlex.quote(name)} if rows with one value belong "
-            return [f"{words}together."]
+            option = option_of("--split-group", name)
+            return [f"{words}and intervals be too good. Pass {option} if rows with one value belong together."]
     return []
+
+
+def _notes_on_codes(features: pd.DataFrame, types: Schema, kinds: Mapping[str, Kind]) -> list[str]:
+    """Propose codes for missing that no other column holds as a number."""
+    names = [one.name for one in types if one.kind == "numeric" and is_native_number(features[one.name].dtype)]
+    cells = {name: features[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in names}
+    found = {name: maybe_missing(values) for name, values in cells.items() if name not in kinds}
+    said: dict[str, list[int]] = {}
+    for code in sorted({code for codes in found.values() for code in codes}):
+        holders = [name for name in names if (cells[name] == code).any()]
+        for name in holders if all(code in found.get(name, ()) for name in holders) else ():
+            said.setdefault(name, []).append(code)
+    if not said:
+        return []
+    codes = ",".join(map(str, sorted({code for codes in said.values() for code in codes})))
+    columns = [f"{name} ({', '.join(map(str, codes))})" for name, codes in said.items()]
+    return [f"maybe codes for missing cells: {listed(columns)}. If so, pass --na={codes}."]
 
 
 def _notes_on_blocks(

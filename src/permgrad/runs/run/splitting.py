@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,14 +12,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.checks import check_class_names
-from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed
+from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, option_of
 from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonical
 from permgrad.data.read.dates import find_date_format, is_moment
 from permgrad.data.read.reading import Reading, Written
 from permgrad.data.read.table import blank_codes, read_written, sheet_of
 from permgrad.data.splitting import blank_words, count_shared_rows, split_rows
 from permgrad.data.types.column_types import Kind
-from permgrad.data.types.positive import find_positive, usual_positive
+from permgrad.data.types.positive import find_positive, one_spelling, usual_positive
 from permgrad.runs.requests import RunRequest
 
 if TYPE_CHECKING:
@@ -135,6 +136,13 @@ def _rows_with_target(
             words = f"{by_count(count, 'has', 'have')} no target and {by_count(count, 'is', 'are')} left out"
             notes.append(f"{count} of {len(frame)} rows of {where} {words}")
         tables[name] = frame.assign(**{target: blanked}).loc[~missing]
+    spelled = Counter(text for table in tables.values() for text in table[target] if isinstance(text, str))
+    if (merged := one_spelling(spelled)) and request.kinds.get(target) != "categorical":
+        said = [f"{one!r} is {other!r}" for one, other in merged.items()]
+        fix = f"if they differ, pass {option_of('--kind', target)}=categorical"
+        notes.append(f"classes of {target!r} that differ only in capitals or blanks are one: {listed(said)}; {fix}.")
+        for name, table in tables.items():
+            tables[name] = table.assign(**{target: table[target].astype(object).replace(merged)})
     return sources, tables
 
 
@@ -380,7 +388,7 @@ def task_of_target(kinds: dict[str, Kind], target: str, task: str) -> str:
         return task
     kind_task = _TASK_OF.get(kind)
     if kind_task is None:
-        hint = f"Pass --kind {target}=categorical to predict classes, --kind {target}=numeric to predict a number."
+        hint = f"Pass {option_of('--kind', target)}=categorical to predict classes, =numeric to predict a number."
         raise InputError(f"The target {target!r} cannot be of kind {kind}", hint=hint, code="PG015")
     if task not in ("auto", kind_task):
         problem = f"--kind {target}={kind} means {kind_task}, which contradicts --task {task}"

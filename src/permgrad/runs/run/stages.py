@@ -283,6 +283,10 @@ def data_stage(work: RunWork) -> None:
     shown, columns = inputs.described
     for line in shown.to_text(most=40).splitlines():
         work.say(f"  {line}")
+    if inputs.task == "classification":
+        classes = pd.Series(np.concatenate([rows.y for rows in inputs.parts.values()])).value_counts()
+        named = [f"{name} ({count:,})" for name, count in classes.items()]
+        work.say(f"  classes of {inputs.target!r}: {listed(named, 8)}")
     for note in inputs.notes:
         work.say(f"note: {note}")
     train, held, test = (inputs.parts[part] for part in PARTS)

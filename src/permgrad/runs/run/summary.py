@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from permgrad.assess.branches import entries_of, is_hybrid
-from permgrad.base.errors import by_count
+from permgrad.base.errors import as_lines, by_count, option_of, printable
 from permgrad.base.folders import believed
+from permgrad.base.numerals import compact, number
 from permgrad.base.significance import clearly
 from permgrad.evaluation.metrics import metrics as registry
 from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import no_share_words, path_words, related_words
 from permgrad.pages.units import advantage
+from permgrad.pages.words import labels_of
 from permgrad.runs.folder.documents import (
     BRANCHES,
     GROUPS,
@@ -106,7 +108,7 @@ def summarise(folder: Path, summary: Summary | None = None) -> Outcome:
         lines += _branch_lines(branches)
         if summary.refits is not None:
             lines.append(training_words(summary.refits))
-        return Outcome(facts, "\n".join([*lines, f"Report: {report}"]))
+        return Outcome(facts, as_lines([*lines, f"Report: {report}"]))
 
 
 def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
@@ -126,7 +128,7 @@ def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     lines = [f"Test rows ({metrics['rows']['test']:,}):"]
     lines.append(" " * (width + 2) + "".join(f"{head:>{size}}" for head, size, _ in columns))
     for place, row in enumerate(rows):
-        texts = ["–" if cells[place] is None else f"{cells[place]:.4g}" for _, _, cells in columns]
+        texts = ["–" if cells[place] is None else compact(cells[place], 4) for _, _, cells in columns]
         cells = "".join(f"{text:>{size}}" for text, (_, size, _) in zip(texts, columns, strict=True))
         lines.append(f"  {row:<{width}}{cells}")
     if metrics.get("positive") is not None:
@@ -157,7 +159,8 @@ def _feature_lines(
     lost = "how much the loss grows" if whole is None else "how much of its advantage over a constant the model loses"
     lines = [f"Most important of {whose} ({lost} when one is shuffled, 95 % interval):"]
 
-    width = min(max((len(str(name)) for name in top["feature"].head(_SHOWN)), default=0), 40)
+    names = labels_of(top["feature"].map(str).map(printable).head(_SHOWN), 40)
+    width = max(map(len, names), default=0)
     below = False
     for place, row in enumerate(top.head(_SHOWN).to_dict(orient="records"), start=1):
         # The share of an effect that may be zero means nothing.
@@ -165,9 +168,9 @@ def _feature_lines(
         shares = ", ".join(f"{name} {row[name] / row['importance']:z.0%}" for name in paths)
         below |= "-" in shares
         numbers = [row[name] for name in ("importance", "ci_low", "ci_high")]
-        value, low, high = [f"{n:.3g}" if whole is None else f"{100 * n / whole:z.1f} %" for n in numbers]
-        mark, name, interval = "*" if clear[place - 1] else " ", str(row["feature"])[:40], f"[{low}, {high}]"
-        lines.append(f"{mark} {place:>2}. {name:<{width}}  {value:>8}  {interval:<22} {shares}".rstrip())
+        value, low, high = [number(n) if whole is None else f"{100 * n / whole:z.1f} %" for n in numbers]
+        mark, interval = "*" if clear[place - 1] else " ", f"[{low}, {high}]"
+        lines.append(f"{mark} {place:>2}. {names[place - 1]:<{width}}  {value:>8}  {interval:<22} {shares}".rstrip())
     if clear.any():
         lines.append(
             f"  * clearly matters: p-value below 5 % after Holm's correction for {tests} features "
@@ -176,9 +179,13 @@ def _feature_lines(
     elif tests:
         lines.append(f"  None clearly matters: no p-value is below 5 % after Holm's correction for {tests} features.")
     named = top["feature"].head(_SHOWN)[clear[:_SHOWN]].astype(str).tolist()
-    if words := related_words(related, named, lambda name: name[:40]):
+    if words := related_words(
+        related, named, dict(zip(top["feature"], labels_of(top["feature"], 40), strict=True)).__getitem__
+    ):
         lines.append(f"  {words}")
-        lines += [f"  To explain related columns as one feature, pass --groups {groups}."] if groups else []
+        lines += (
+            [f"  To explain related columns as one feature, pass {option_of('--groups', groups)}."] if groups else []
+        )
     if below:
         lines.append("  (a share below 0 %: that path makes the loss of this feature larger)")
     return lines

@@ -7,6 +7,7 @@ from itertools import combinations, permutations
 from math import comb
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -226,6 +227,36 @@ def test_owen_equals_the_mean_over_allowed_orders():
 
         np.testing.assert_allclose(found.values[row, :, 0], by_orders(worth, orders, PLAYERS), atol=1e-12)
     assert np.abs(found.values - explain(target=0).values).max() > 1e-3
+
+
+def test_groups_are_the_blocks_of_owen_values_on_a_table():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(6, 4)), columns=["age", "dose", "mass", "sex"])
+    rule = lambda rows: (rows["age"] * rows["dose"] + rows["age"] * rows["mass"] * rows["sex"]).to_numpy()  # noqa: E731
+    groups = {"body": ["mass", "age"], "drug": ["dose"]}
+    options = {"method": "shapley", "background": X.iloc[[5]], "random_state": 0, "progress": False}
+    owen = pg.explain(rule, X[:3], structure="owen", groups=groups, **options)
+    assert owen.names == tuple(X)
+    places = [[0, 2], [1], [3]]  # age and mass join one after the other
+
+    def worth(row, kept):
+        mixed = X.iloc[[5]].copy()
+        mixed.iloc[0, list(kept)] = X.iloc[row, list(kept)]
+        return rule(mixed)[0]
+
+    orders = allowed_orders(places)
+    for row in range(3):
+        shares = np.zeros(4)
+        for order in orders:
+            for place, player in enumerate(order):
+                shares[player] += worth(row, order[: place + 1]) - worth(row, order[:place])
+        np.testing.assert_allclose(owen.values[row, :, 0], shares / len(orders), atol=1e-10)
+    flat, joined = pg.explain(rule, X[:3], **options), pg.explain(rule, X[:3], groups=groups, **options)
+    assert np.abs(owen.values - flat.values).max() > 0.01
+    own = owen.values[:, :, 0]
+    np.testing.assert_allclose(np.stack([own[:, [0, 2]].sum(1), own[:, 1], own[:, 3]], 1), joined.values[:, :, 0])
+    with pytest.raises(pg.InputError, match="'height', which is not a feature"):
+        pg.explain(rule, X[:3], structure="owen", groups={"body": ["height"]}, **options)
 
 
 def test_trees_of_three_levels():

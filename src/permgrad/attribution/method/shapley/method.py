@@ -72,8 +72,8 @@ class Shapley(Configured):
             fifth of the variance. ``tolerance=0`` uses all.
         references: how many background rows replace players. Default: all rows of ``background=``, else 100. A global
             game draws 50 for each row from the background.
-        structure: ``"flat"``, or ``"owen"``: players of one modality (and of one group in it) join one after the other
-            (Owen 1977), so that sums over modalities are the Shapley values of the game of modalities.
+        structure: ``"flat"``, or ``"owen"``: players of one modality (and of one of ``groups=`` in it) join one after
+            the other (Owen 1977), so that sums over modalities are the Shapley values of the game of modalities.
         game: game of a global explanation. ``"prediction"``: the loss of the averaged prediction, as in SAGE.
             ``"expected"``: the averaged loss of predictions with one background row each, the game of ``permgrad``.
         ensure_top, max_repeats: as for ``permgrad``, global only. Samples concern all players, so all are drawn again.
@@ -178,6 +178,11 @@ def choose_references(request: Request, wanted: int | None) -> Integers:
     background = len(request.donors[0])
     if wanted is None:
         wanted = background if request.background_kind == "given" else _REFERENCES_LOCAL
+    weights = request.sample_weight
+    if request.shared and weights is not None and (weights != weights[0]).any():
+        # Evenly along the weights, so that heavy rows occur more often.
+        along = np.cumsum(weights)
+        return np.searchsorted(along, (np.arange(wanted) + 0.5) / wanted * along[-1]).astype(np.int64)
     if wanted >= background:
         return np.arange(background, dtype=np.int64)
     return np.sort(generator(request.seed, "references").permutation(background)[:wanted]).astype(np.int64)

@@ -1,0 +1,79 @@
+"""Times that may be censored as y: in two columns, a frame or a structured array, with a scorer or a loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import make_scorer
+
+import permgrad as pg
+from permgrad import InputError
+
+QUIET = {"n_repeats": 2, "random_state": 0, "progress": False}
+
+
+def harrell(times, events, risk):
+    pairs = hits = 0.0
+    for one in np.flatnonzero(events):
+        later = times > times[one]
+        pairs += later.sum()
+        hits += (risk[one] > risk[later]).sum() + (risk[one] == risk[later]).sum() / 2
+    return hits / pairs
+
+
+def hazard(rows):
+    return (1.6 * rows["stage"] - 0.5 * rows["marker"]).to_numpy()
+
+
+def patients(rows=70):
+    rng = np.random.default_rng(4)
+    X = pd.DataFrame(rng.normal(size=(rows, 3)), columns=["stage", "marker", "height"])
+    return X, rng.exponential(np.exp(-hazard(X))), rng.random(rows) < 0.6
+
+
+X, TIMES, EVENTS = patients()
+Y = {
+    "columns": np.stack([TIMES, EVENTS], axis=1),
+    "frame": pd.DataFrame({"months": TIMES, "died": EVENTS}),
+    "structured": np.array(list(zip(EVENTS, TIMES, strict=True)), dtype=[("died", bool), ("months", float)]),
+}
+
+
+def index(truth, risk):
+    if truth.dtype.names:
+        return harrell(truth["months"], truth["died"], np.ravel(risk))
+    return harrell(truth[:, 0], truth[:, 1] > 0, np.ravel(risk))
+
+
+def own_scorer(model, rows, truth):
+    return index(truth, model.predict(rows))
+
+
+@pytest.mark.parametrize("scorer", [make_scorer(index), own_scorer])
+@pytest.mark.parametrize("form", Y)
+def test_falls_of_a_concordance_index_are_those_of_a_loop(form, scorer):
+    one = X.iloc[[3]]
+    before = harrell(TIMES, EVENTS, hazard(X))
+    assert 0.6 < before < 1
+    wanted = [before - harrell(TIMES, EVENTS, hazard(X.assign(**{name: one[name].iloc[0]}))) for name in X]
+    got = pg.explain(hazard, X, Y[form], background=one, scoring=scorer, **QUIET)
+    np.testing.assert_allclose(got.values[:, 0], wanted, atol=1e-12)
+    assert got.values[0, 0] > 0.05
+    assert got.values[2, 0] == 0
+    assert np.isfinite(pg.explain(hazard, X, Y[form], scoring=scorer, **QUIET).values).all()
+
+
+@pytest.mark.parametrize("form", Y)
+def test_without_a_loss_times_and_events_are_refused_and_the_hint_works(form):
+    with pytest.raises(InputError, match="Pass loss='cox' if these are times and events"):
+        pg.explain(hazard, X, Y[form], **QUIET)
+    cox = pg.explain(hazard, X, Y[form], loss="cox", **QUIET)
+    np.testing.assert_array_equal(cox.values, pg.explain(hazard, X, Y["columns"], loss="cox", **QUIET).values)
+    assert np.abs(cox.values[:2]).min() > 0
+
+
+def test_other_fields_are_refused_by_name():
+    y = np.array(list(zip(TIMES, TIMES, strict=True)), dtype=[("first", float), ("second", float)])
+    with pytest.raises(InputError, match="y has the fields first, second, and only a time"):
+        pg.explain(hazard, X, y, **QUIET)

@@ -1,0 +1,91 @@
+"""A file of text takes no more memory than was checked, and one that memory cannot hold is refused with a way out."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad import HyNNClassifier, InputError, read_table
+from permgrad.base.startup import own_process
+from permgrad.cli.terminal import tell
+from permgrad.data.read import table as table_module
+from permgrad.data.read import text_files
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_text_that_memory_cannot_hold_is_refused_and_the_hint_leads_on(tmp_path, monkeypatch, delimiter):
+    file, target = tmp_path / "it's large.csv", np.resize(["a", "b"], 600)
+    frame = pd.DataFrame({"x": np.arange(600) / 7, "word": np.resize(["p", "q", "r"], 600), "y": target})
+    frame.to_csv(file, index=False, sep=delimiter)
+    monkeypatch.setattr(text_files, "free_memory", lambda: 3 * file.stat().st_size)
+    assert read_table(file).shape == (600, 3), "three times its size is enough"
+    monkeypatch.setattr(text_files, "free_memory", lambda: 3 * file.stat().st_size - 1)
+    with pytest.raises(InputError, match=r"it's large\.csv.* takes about .* must fit about 3 times") as refused:
+        read_table(file)
+    assert refused.value.code == "PG061"
+    monkeypatch.undo()
+    command = refused.value.hint.partition("with ")[2].partition(". Train from")[0]
+    words = shlex.split(command)
+    subprocess.run([sys.executable, *words[1:]], check=True)
+    model = refused.value.hint.partition("in Python with ")[2].partition(", or use")[0]
+    known = {"HyNNClassifier": partial(HyNNClassifier, preset="fast", max_epochs=1, progress=False), "target": "y"}
+    assert eval(model, known).classes_.tolist() == ["a", "b"]
+
+
+def test_that_a_large_file_is_read_is_said_by_commands(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "two.csv"
+    file.write_text("a,y\n" + "1,2\n" * 50)
+    monkeypatch.setattr(table_module, "_LARGE", 100)
+    monkeypatch.setattr(Path, "stat", lambda path, **how: SimpleNamespace(st_size=2_040_000_000, st_mode=33188))
+    monkeypatch.setattr(text_files, "free_memory", lambda: None)
+    read_table(file)
+    assert capsys.readouterr().err == "", "a library says nothing"
+    with own_process(tell=tell):
+        read_table(file)
+    assert capsys.readouterr().err == "reading two.csv (2.0 GB)\n"
+    with own_process(tell=tell, quiet=True):
+        read_table(file)
+    assert capsys.readouterr().err == ""
+
+
+PEAK = """
+import resource, sys
+from permgrad import read_table
+read_table(sys.argv[1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+table = read_table(sys.argv[2])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024, *table.shape, table.iloc[-1, -1])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is measured in kilobytes")
+@pytest.mark.parametrize("kind", ["numbers", "words", "quoted"])
+def test_reading_takes_three_times_the_file(tmp_path, kind):
+    draw = np.random.default_rng(2)
+    numbers = [",".join(f"{value:.5g}" for value in row) for row in draw.normal(size=(2000, 24))]
+    names = draw.choice(["Ulm, an der Donau" if kind == "quoted" else "a long name of a town", "Berlin on Spree"], 2000)
+    sign = '"' * (kind == "quoted")
+    words = [f"{sign}{name}{sign},{value:.4f}" for name, value in zip(names, draw.normal(size=2000), strict=True)]
+    rows = numbers if kind == "numbers" else words
+    header = ",".join(f"c{place}" for place in range(24 if kind == "numbers" else 2))
+    small, large = tmp_path / "small.csv", tmp_path / "large.csv"
+    body = "\n".join(rows) + "\n"
+    times = 60_000_000 // len(body)
+    small.write_text(f"{header}\n{body}")
+    with large.open("w") as stream:
+        stream.write(f"{header}\n")
+        for _ in range(times):
+            stream.write(body)
+    words = [sys.executable, "-c", PEAK, str(small), str(large)]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+    assert [int(said[1]), float(said[3])] == [2000 * times, float(rows[-1].rpartition(",")[2])]
+    # Beside the file there are the parts that are looked at in one go.
+    assert int(said[0]) < 3.2 * large.stat().st_size + 20_000_000

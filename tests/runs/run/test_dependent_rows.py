@@ -1,0 +1,108 @@
+"""What a run, a report, a comparison and refits know of groups and times reaches every interval and test."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression, Ridge
+
+import permgrad as pg
+from permgrad.runs.commands.report import rebuild_reports
+from permgrad.runs.requests import ReportRequest, RunRequest
+from permgrad.runs.run.run import run_table
+
+
+def farms(seed: int, count: int = 30, each: int = 20) -> pd.DataFrame:
+    """Return fields of farms. Soil and yield are of a farm, and unrelated."""
+    draw, farm = np.random.default_rng(seed), np.repeat(np.arange(count), each)
+    table = pd.DataFrame({"farm": [f"farm {one}" for one in farm]})
+    table["soil"], table["rain"] = (draw.normal(size=count)[farm] for _ in range(2))
+    table["slope"] = draw.normal(size=len(farm))
+    table["yield"] = draw.normal(size=count)[farm] + 0.3 * draw.normal(size=len(farm))
+    return table
+
+
+def run(table: pd.DataFrame, folder, **options) -> tuple[str, str]:
+    """Return what a run says, and its short report."""
+    table.to_csv(folder / "table.csv", index=False)
+    said: list[str] = []
+    request = RunRequest(
+        table=str(folder / "table.csv"), target=("yield",), preset="fast", out=folder / "out", **options
+    )
+    run_table(request, say=said.append)
+    return "\n".join(said), (folder / "out" / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_run_by_groups_counts_groups(tmp_path):
+    _, page = run(farms(0), tmp_path, group="farm")
+    assert re.search(r"count 6 groups by farm, not 120 rows", page)
+    assert "clearly different" not in page
+    assert "clearly worse" not in page.replace("None of the", "").replace("is clearly worse than", "")
+    # A page that is written again knows the groups, too.
+    rebuild_reports(ReportRequest(folders=(str(tmp_path / "out"),)))
+    assert "count 6 groups by farm" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_repeated_identifier_is_noted(tmp_path):
+    said, _ = run(farms(1, 20, 10), tmp_path, identifier=("farm",))
+    assert "Pass --split-group farm" in said
+    assert "have one of the training rows" in said
+
+
+def test_a_report_counts_groups():
+    table = farms(2)
+    known = np.isin(table["farm"], [f"farm {one}" for one in range(15)])
+    names, y = ["soil", "rain", "slope"], table["yield"]
+    model = LinearRegression().fit(table.loc[known, names], y[known])
+    asked = {"random_state": 0, "progress": False, "n_repeats": 3}
+    pages = {}
+    for groups in (None, "farm"):
+        columns = [*names, *([] if groups is None else ["farm"])]
+        train = table.loc[known, columns], y[known]
+        rows = table.loc[~known, columns], y[~known]
+        pages[groups] = pg.report(
+            model, *rows, train=train, **asked, **({} if groups is None else {"row_groups": groups})
+        )
+    drifting = "clearly different values in the training and the test rows:"
+    assert drifting in pages[None].html  # what is of 15 farms each looks different in 300 rows
+    assert drifting not in pages["farm"].html
+    assert "count 15 groups by farm, not 300 rows" in pages["farm"].html
+
+
+def test_refits_count_groups():
+    table = farms(3, 40, 8)
+    X, y = table[["soil", "slope"]], table["yield"]
+    asked = {"refits": 5, "n_repeats": 2, "random_state": 0, "progress": False}
+    plainly = pg.explain_refits(Ridge(), X, y, **asked)
+    grouped = pg.explain_refits(Ridge(), table[["soil", "slope", "farm"]], y, row_groups="farm", **asked)
+    assert grouped.names == plainly.names  # the column is no feature
+    assert grouped.part_std["within"][0, 0] > 1.3 * plainly.part_std["within"][0, 0]
+    timed = pg.explain_refits(Ridge(), X, y, row_time=np.arange(len(y)), **asked)
+    assert timed.part_std["within"][0, 0] > 1.3 * plainly.part_std["within"][0, 0]
+
+
+def test_a_comparison_explains_by_groups():
+    table = farms(4, 30, 8)
+    X, y = table[["soil", "slope"]], table["yield"] + 2 * table["soil"]
+    models = [("ridge", Ridge()), ("plain", LinearRegression())]
+    asked = {"models": models, "folds": 3, "random_state": 0, "progress": False, "methods": ["permutation"]}
+    found = pg.compare(X, y, groups=table["farm"], **asked).importances.set_index("feature")
+    # Of 10 farms with 8 rows each, the soil of which is one number.
+    assert (found.loc["soil", "std"] > 0.16 * found.loc["soil", "importance"]).all()
+    alone = pg.compare(X, y, groups=np.arange(len(X)), **asked).importances.set_index("feature")
+    assert (alone.loc["soil", "std"] < 0.16 * alone.loc["soil", "importance"]).all()
+
+
+def test_labels_of_the_training_rows_are_asked_for():
+    table = farms(5)
+    X, y = table[["soil", "slope"]], table["yield"]
+    model = LinearRegression().fit(X[:300], y[:300])
+    asked = {"row_groups": table["farm"][300:], "refits": 5, "random_state": 0, "progress": False, "n_repeats": 2}
+    with pytest.raises(pg.InputError, match="of the training rows too"):
+        pg.report(model, X[300:], y[300:], train=(X[:300], y[:300]), **asked)
+    labels = table["farm"][:300]
+    with pytest.raises(pg.InputError, match="20 groups, got 15"):  # the hint is followed; there are few farms
+        pg.report(model, X[300:], y[300:], train=(X[:300], y[:300], labels), **asked)
