@@ -33,7 +33,6 @@ _PUBLIC = {
     "locate_images": "permgrad.data.image_table",
     "methods": "permgrad.methods",
     "missing": "permgrad.attribution.missing",
-    "partial_information": "permgrad.attribution.information",
     "report": "permgrad.pages.report",
     "read_model_file": "permgrad.models.model_files",
     "read_table": "permgrad.data.read.table",
@@ -72,7 +71,6 @@ __all__ = [
     "log_to_wandb",
     "methods",
     "missing",
-    "partial_information",
     "push_to_hub",
     "read_model_file",
     "read_table",
@@ -85,7 +83,6 @@ if TYPE_CHECKING:
     from permgrad import methods
     from permgrad.attribution.explain import explain
     from permgrad.attribution.explanation import Explanation
-    from permgrad.attribution.information import partial_information
     from permgrad.attribution.missing import missing
     from permgrad.attribution.parts.stream import explain_stream
     from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning
@@ -114,7 +111,8 @@ def __getattr__(name: str) -> Any:
         value = module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
         globals()[name] = value
         return value
-    raise AttributeError(f"module 'permgrad' has no attribute {name!r}")
+    gone = ". It was taken out: ask pg.explain(…, level='modality', interactions=2)" * (name == "partial_information")
+    raise AttributeError(f"module 'permgrad' has no attribute {name!r}{gone}")
 
 
 class _Package(ModuleType):

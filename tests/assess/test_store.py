@@ -101,7 +101,6 @@ SECTIONS = {
         pairs=make_global(),
         effects=[{"names": ("a", "b"), "mean": np.array([[0.5, 1.0]])}],
         classes=["yes"],
-        information=pd.DataFrame({"part": ["shared"], "share": [0.25]}),
     ),
 }
 

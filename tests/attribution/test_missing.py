@@ -265,3 +265,44 @@ def test_nothing_of_the_network_changes():
     assert all(torch.equal(weights[name], value) for name, value in net.state_dict().items())
     assert all(np.array_equal(before[name], rows) for name, rows in inputs.items())
     assert torch.equal(state, torch.get_rng_state())
+
+
+# ---- what modalities tell alone and together is asked of the loss ----------------------------------------------------
+def test_old_calls_of_information_name_the_call_to_make():
+    rng = np.random.default_rng(3)
+    X = pd.DataFrame(rng.normal(size=(400, 3)), columns=["a", "b", "c"])
+    y = (X["a"] + X["b"]).to_numpy() + 0.2 * rng.normal(size=400)
+    groups = {"A": ["a"], "B": ["b", "c"]}
+    add = lambda table: (table["a"] + table["b"]).to_numpy()  # noqa: E731
+    result = pg.missing(add, X, y, groups=groups, task="regression", **QUIET)
+    with pytest.warns(pg.PermgradWarning, match=r"taken out.*groups=…, interactions=2") as said:
+        frame = result.information()
+    assert len(said) == 1
+    assert frame["part"].tolist() == ["unique to A", "unique to B", "shared", "synergy"]
+    assert frame[["share", "ci_low", "ci_high", "bits"]].isna().all(axis=None), "nothing is claimed"
+    with pytest.raises(AttributeError, match="interactions=2"):
+        _ = pg.partial_information
+    told = pg.explain(add, X, y, groups=groups, interactions=2, task="regression", **QUIET).to_frame()
+    pair = told.set_index("feature").loc["A × B"]
+    assert pair["ci_low"] < 0 < pair["ci_high"], "a sum has no interaction"
+    assert (told["ci_low"][:2] > 1).all()
+    product = lambda table: (table["a"] * table["b"]).to_numpy()  # noqa: E731
+    told = pg.explain(product, X, product(X), groups=groups, interactions=2, task="regression", **QUIET).to_frame()
+    assert told.set_index("feature").loc["A × B", "ci_high"] < 0, "each of them needs the other"
+
+
+def test_the_call_to_make_for_networks_has_effects_alone_and_last():
+    class Two(torch.nn.Module):
+        def forward(self, image: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+            return (image.mean(dim=(1, 2, 3)) * 4 + table[:, 0])[:, None]
+
+    inputs = {"image": torch.randn(300, 1, 4, 4), "table": torch.randn(300, 2)}
+    y = Two()(**inputs)[:, 0].numpy()
+    result = pg.missing(Two(), inputs, y, task="regression", **QUIET)
+    with pytest.warns(pg.PermgradWarning, match=r"level='modality', interactions=2"):
+        result.information("image")
+    found = pg.explain(Two(), inputs, y, level="modality", interactions=2, task="regression", **QUIET)
+    assert found.names == ("image", "table", "image × table")
+    assert np.isfinite(found.parts["alone"][:2]).all()
+    assert np.isfinite(found.parts["last"][:2]).all()
+    assert found.low[2, 0] < 0 < found.high[2, 0], "a sum of independent inputs"

@@ -405,6 +405,13 @@ def pairs_explanation(names=NAMES[:6], seed: int = 2) -> Explanation:
     )  # fmt: skip
 
 
+def modalities_explanation() -> Explanation:
+    """Two inputs that work together, and one that adds nothing."""
+    pairs = pairs_explanation(("image", "table", "note"))
+    alone, last = (np.array([[one], [0.02], [0.0], *[[np.nan]] * 3]) for one in (0.06, 0.04))
+    return replace(pairs, parts={"alone": alone, "last": last}, level="modality")
+
+
 def with_together(content: Assessment) -> Assessment:
     """Add what the tab Together shows: pairs of the first features, effects of two, and parts of two modalities."""
     names = [name for name in content.local.names if name.strip()][:6]
@@ -417,17 +424,10 @@ def with_together(content: Assessment) -> Assessment:
         return 0.2 + 0.5 * (ranks[:, :1] * ranks[:, 1:2]) + 0.1 * ranks[:, 2:]
 
     effects = pair_effects(sample, [(names[0], names[1]), (names[0], names[2])], np.arange(10), predict)
-    information = pd.DataFrame(
-        {
-            "part": ["unique to image", "unique to table", "shared", "synergy"],
-            "share": [0.1, 0.3, 0.2, 0.4],
-            "ci_low": [0.0, 0.2, 0.1, 0.3],
-            "ci_high": [0.2, 0.4, 0.3, 0.5],
-            "bits": [0.05, 0.15, 0.1, 0.2],
-        }
-    )
     classes = None if content.task == "regression" else [str(content.predictions.classes[-1])]
-    content.together = TogetherSection(pairs=pairs, effects=effects, classes=classes, information=information)
+    content.together = TogetherSection(
+        pairs=pairs, effects=effects, classes=classes, modalities=modalities_explanation()
+    )
     return content
 
 

@@ -251,9 +251,12 @@ def test_a_network_of_an_image_and_a_table():
     assert [len(row_pictures(row)) for row in made.rows] == [1] * len(made.rows)
     assert [one.title for one in where_sections(made)] == ["Where in the images: image"]
     assert made.together is not None
-    parts = made.together.information
-    assert parts["part"].tolist() == ["unique to image", "unique to clinical", "shared", "synergy"]
-    assert parts["bits"].sum() > 0.2
+    inputs_of = made.together.modalities
+    assert inputs_of.names == ("image", "clinical", "image × clinical")
+    assert (inputs_of.low[1] > 0).all(), "the table clearly matters"
+    page = words(Report(render_report(made)))
+    assert "What each modality tells" in page
+    assert "image × clinical" in page
     with pytest.raises(InputError, match="interactions= measures pairs of features of a table"):
         pg.report(net, inputs, y, interactions=3, **QUICK)
 

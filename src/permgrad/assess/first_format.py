@@ -41,10 +41,8 @@ def read_first_format(content: Assessment, folder: Path) -> None:
         content.notable = _local(store / "notable", listed["notable"])
     if (store / "together.json").is_file():
         together = _json(store / "together.json")
-        pairs, frame = _explanation(store / "interactions"), together.pop("information", None)
-        content.together = TogetherSection(
-            **together, pairs=pairs, information=None if frame is None else pd.DataFrame(frame)
-        )
+        together.pop("information", None)
+        content.together = TogetherSection(**together, pairs=_explanation(store / "interactions"))
     if (store / "what_if.npz").is_file():
         content.changeable = ChangeableRows(**read_npz(store / "what_if.npz"))
     if (store / "strongest.csv").is_file():

@@ -14,7 +14,7 @@ from permgrad.assess.predictions import COVERAGE, Predictions, before_calibratio
 from permgrad.assess.rows import Rows
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.image_rows import explain_records, information_of
+from permgrad.attribution.image_rows import explain_records
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError, keeping_warnings
 from permgrad.data.encode.encoding import TableEncoder
@@ -92,8 +92,8 @@ class EvaluatedModel:
         truth = self.truth(rows)
         return pd.Index(self.classes).get_indexer(pd.Index(truth)) if self.classes else truth
 
-    def measure(self, guess: Floats, rows: Rows) -> dict[str, Any]:
-        """Return every metric of predictions for rows."""
+    def measure(self, guess: Floats, rows: Rows, called: Array | None = None) -> dict[str, Any]:
+        """Return every metric of predictions for rows, of the classes ``called`` (None: the most probable ones)."""
         truth = self.targets(rows)
         if self.task == "regression":
             return evaluate("regression", truth, predictions=guess)
@@ -101,9 +101,10 @@ class EvaluatedModel:
         positive = next((label for name, label in pairs if name == self.positive), None)
         options: dict[str, Any] = {"classes": self.labels, "positive": positive}
         if self.labels_only:
-            options["predictions"] = np.asarray(self.labels, dtype=object)[guess.argmax(axis=1)]
+            called = guess.argmax(axis=1)
         else:
             options["probabilities"] = guess
+        options["predictions"] = None if called is None else np.asarray(self.labels, dtype=object)[called]
         return evaluate("classification", truth, **options)
 
     def predict(self, rows: Rows) -> Predictions:
@@ -143,9 +144,10 @@ class EvaluatedModel:
         """Return the columns of dates as numbers."""
         raise NotImplementedError
 
-    def information(self, rows: Rows, repeats: int) -> pd.DataFrame | None:
-        """Return what the inputs tell alone, together and only together. None: one input, or too few rows."""
-        raise NotImplementedError
+    @property
+    def several_inputs(self) -> bool:
+        """Whether it is a network whose inputs can be missing one by one."""
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,8 +212,7 @@ class Network(EvaluatedModel):
         columns = [column for column in self.encoder.schema_ if column.kind == "date" and column.name in table]
         return {column.name: read_numbers(table[column.name], column, self.encoder.codes_)[0] for column in columns}
 
-    def information(self, rows: Rows, repeats: int) -> pd.DataFrame | None:
-        """Return what the images and the table tell alone, both and only together."""
-        if not self.images:
-            return None
-        return information_of(self.model, rows.inputs, rows.y, random_state=self.seed, n_repeats=repeats)
+    @property
+    def several_inputs(self) -> bool:
+        """Whether it reads images, always beside a table."""
+        return self.images > 0

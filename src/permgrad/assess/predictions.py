@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.evaluation.skill import Predicted
+
 #: Share of rows whose truth the intervals and sets of an assessment hold.
 COVERAGE = 0.9
 
@@ -27,6 +29,7 @@ class Predictions:
         labels_only: the model returns classes without probabilities.
         training_mean: the number that a constant predicts.
         before_calibration: the probabilities before they were calibrated.
+        called: positions of the classes that the model decides for, where these are not the most probable ones.
 
     Examples:
         >>> chances = np.array([[0.9, 0.1], [0.4, 0.6]])
@@ -43,6 +46,7 @@ class Predictions:
     labels_only: bool = False
     training_mean: float | None = None
     before_calibration: npt.NDArray[np.floating] | None = None
+    called: npt.NDArray[np.integer] | None = None
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -62,7 +66,17 @@ class Predictions:
     @property
     def best(self) -> npt.NDArray[Any]:
         """The predicted class, or number, of each row."""
-        return np.asarray(self.classes, dtype=object)[self.guess.argmax(axis=1)] if self.classes else self.guess
+        return np.asarray(self.classes, dtype=object)[self.decided] if self.classes else self.guess
+
+    @property
+    def decided(self) -> npt.NDArray[np.integer]:
+        """The position of each row's predicted class."""
+        return self.scored.decided
+
+    @property
+    def scored(self) -> Predicted:
+        """The predictions as tests of differences take them."""
+        return Predicted(self.codes, self.guess, self.called)
 
     @property
     def probabilities(self) -> npt.NDArray[np.float64] | None:
@@ -77,7 +91,9 @@ class Predictions:
     def take(self, places: npt.NDArray[np.integer]) -> Predictions:
         """Return the predictions for some of the rows."""
         inside = None if self.inside is None else self.inside[places]
-        return replace(self, truth=self.truth[places], guess=self.guess[places], inside=inside, before_calibration=None)
+        called = None if self.called is None else self.called[places]
+        some = {"truth": self.truth[places], "guess": self.guess[places], "inside": inside, "called": called}
+        return replace(self, **some, before_calibration=None)
 
 
 def before_calibration(calibrated: Any, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:

@@ -16,7 +16,6 @@ from permgrad.assess.model import TOLERANCE, EvaluatedModel, Network
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Places, Rows
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.missing import missing
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments, NoMethod
 from permgrad.attribution.request.reading import build_request
@@ -61,12 +60,14 @@ class Foreign(EvaluatedModel):
         rows: the rows that they are of, with numbers from 0.
         guess: the predictions for these rows.
         output: the position of the output that was picked of several, else None.
+        called: positions of the classes that it decides for, where these are not the most probable ones.
     """
 
     request: Request
     rows: Rows
     guess: Floats
     output: int | None = None
+    called: Integers | None = None
 
     def predict(self, rows: Rows) -> Predictions:
         """Return the predictions for some of the rows."""
@@ -76,6 +77,7 @@ class Foreign(EvaluatedModel):
             classes=self.classes,
             positive=self.positive,
             labels_only=self.labels_only,
+            called=None if self.called is None else self.called[rows.numbers],
         )
 
     def predict_changed(self, rows: Rows, places: Integers, table: pd.DataFrame) -> Floats:  # noqa: ARG002
@@ -111,18 +113,10 @@ class Foreign(EvaluatedModel):
         cells = {name: cells_of(table[name], str(name)) for name in table.columns if _may_be_dates(table[name])}
         return {name: one.values for name, one in cells.items() if one.kind == "date" and one.values is not None}
 
-    def information(self, rows: Rows, repeats: int) -> pd.DataFrame | None:
-        """Return what the inputs of a network tell, if there are several and the target allows it."""
-        if len(self.request.inputs) < 2 or not isinstance(self.model, nn.Module):
-            return None
-        dropped = ("target", "groups", "sampling", "positive", "n_repeats")
-        options = {name: value for name, value in self.options.items() if name not in dropped}
-        options |= {"random_state": self.seed, "n_repeats": repeats}
-        try:
-            result = missing(self.model, rows.inputs, rows.y, **options)
-            return result.information(result.modalities[0])
-        except InputError:  # one input that can be missing, too few rows, or a target without such an information
-            return None
+    @property
+    def several_inputs(self) -> bool:
+        """Whether it is a network of several inputs."""
+        return len(self.request.inputs) > 1 and isinstance(self.model, nn.Module)
 
 
 def _drawn(rows: Rows, seed: int) -> Rows:
@@ -337,7 +331,8 @@ def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
         names = np.asarray(subject.class_names, dtype=object)
         truth = names[np.asarray(request.y if request.classes is None else request.classes)]
         labels_only = bool(getattr(getattr(subject, "call", None), "one_hot", False))
-        return _of_classes(facts, rows, tuple(names), truth, guess=guess, labels_only=labels_only)
+        further = {"guess": guess, "labels_only": labels_only, "called": _called(request, guess)}
+        return _of_classes(facts, rows, tuple(names), truth, **further)
     truth = np.asarray(as_target(rows.y))
     if subject.count > 1 or truth.ndim != 1:
         truth, guess, output = _one_output(request, facts["options"].get("target"), guess)
@@ -345,9 +340,22 @@ def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
         label = subject.output_names[output or 0]
         classes = (f"not {label}", label)
         named = np.asarray(classes, dtype=object)[truth.astype(np.int64)]
-        return _of_classes(facts, rows, classes, named, guess=np.column_stack([1 - guess, guess]), output=output)
+        guess = np.column_stack([1 - guess, guess])
+        return _of_classes(
+            facts, rows, classes, named, guess=guess, output=output, called=_called(request, guess, output)
+        )
     rows = replace(rows, truth=truth.astype(np.float64))
     return Foreign(**facts, rows=rows, task="regression", classes=(), guess=guess.reshape(-1), output=output)
+
+
+def _called(request: Request, guess: Floats, output: int | None = None) -> Integers | None:
+    """Return positions of the classes that a model decides for itself, or None if they are the most probable ones."""
+    decided = request.subject.deciding()
+    if decided is request.subject:
+        return None
+    predicted = decided.predicted(outputs_of(decided, request.inputs, decided.table_batch))
+    called = predicted.argmax(axis=1) if output is None else (column_of(predicted, output) > 0.5).astype(np.int64)
+    return None if np.array_equal(called, guess.argmax(axis=1)) else called
 
 
 def _of_classes(

@@ -113,7 +113,10 @@ def put_together(  # noqa: PLR0911 — as above
         for name, item in facts.items()
         if name != _MARK
     }
-    return items if kind is None else _KINDS[kind](**items)
+    if kind is None:
+        return items
+    # What an older version stored and this one has no more is left out.
+    return _KINDS[kind](**{name: items[name] for name in items if name in {one.name for one in fields(_KINDS[kind])}})
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

@@ -87,12 +87,13 @@ def explain(
             ``(rows, columns)``, and for predictors on tables whose columns have at most 100 levels.
             ``meta["residuals_dependent"]`` lists features for which the drawn values do not fit.
         loss: loss computed for each row. ``"auto"`` is the model's own (cross entropy, or squared error in units of
-            y²). Else a name of ``losses``, ``("quantile", 0.9)``, or a callable ``(outputs, y) -> (rows,)``. The
-            callable gets the model's outputs, float64 ``(rows, outputs)``, and y unchanged. With ``"cox"``, y is
-            ``(rows, 2)``: time and event.
-        scoring: one or several names of scikit-learn scorers, or callables. The importance is then the decrease of the
-            score. Its error is NaN, with a warning, where the score is undefined without some rows (a class of one
-            row).
+            y²). Else a name of ``losses``, ``("quantile", 0.9)`` (also with a level for each output), or a callable
+            ``(outputs, y) -> (rows,)``. The callable gets the model's outputs, float64 ``(rows, outputs)``, and y
+            unchanged. With ``"cox"``, y is ``(rows, 2)``: time and event.
+        scoring: one or several names of scikit-learn scorers, or callables ``(estimator, X, y)``. The importance is
+            then the decrease of the score. Scorers see the model, the labels of y and the edited rows (of torch
+            networks the numbers of the rows, of permgrad's own estimators the rows as they are). The error is NaN, with
+            a warning, where the score is undefined without some rows (a class of one row).
         sample_weight: weights of the rows explained, ``(rows,)``. They also weigh the donors, where these are the rows
             explained.
         row_groups: rows that depend on each other, such as those of one patient: a label per row ``(rows,)``, or the

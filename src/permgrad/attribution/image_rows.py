@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
@@ -40,20 +39,6 @@ def explain_records(
         explanation = replace(explanation, feature_values=values)
     # The encoded columns of one raw column form one group, which is called by the raw column.
     return replace(explanation, level="feature", groups={}) if explanation.level == "group" else explanation
-
-
-def information_of(
-    model: ImageTableModel, records: Records | EncodedRows, y: Array, **options: Any
-) -> pd.DataFrame | None:
-    """Return what the images and the table tell alone, both and only together, or None: one input or too few rows."""
-    from permgrad.attribution.information import FEWEST_ROWS  # few models have images
-    from permgrad.attribution.missing import missing
-
-    inputs, y, arguments = _arguments(model, records, y)
-    if len(inputs) < 2 or len(y) < FEWEST_ROWS:
-        return None
-    result = missing(model.module_, inputs, y, **{**arguments, **options})
-    return result.information(result.modalities[0])
 
 
 def _arguments(

@@ -12,13 +12,11 @@ import pandas as pd
 from torch import Tensor
 
 from permgrad.attribution.explanation.statistics import interval, mean_over_rows
-from permgrad.attribution.information import Sources
 from permgrad.attribution.players.space import PlayerSpace
-from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.game import Game, loss_value
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
-from permgrad.attribution.replace.plays import EXACT_PLAYERS, Play
-from permgrad.attribution.replace.scoring import Judge, deal_groups, resolve_scorers
+from permgrad.attribution.replace.plays import EXACT_PLAYERS, Play, Values
+from permgrad.attribution.replace.scoring import Judge, resolve_scorers
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments, NoMethod
 from permgrad.attribution.request.reading import build_request
@@ -26,14 +24,12 @@ from permgrad.attribution.request.result import independent_facts, loss_unit
 from permgrad.attribution.request.unsaid import tell_of_dependence
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_names
-from permgrad.base.errors import InputError, listed
+from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.frames import Library, as_library
 from permgrad.base.progress import Progress
-from permgrad.base.random import generator
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
-from permgrad.models.losses import OtherLoss
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +51,6 @@ class Missing:
         present: which modalities each subset has, bool ``(subsets, modalities)``: all of them first, then fewer.
         measures: ``"loss"`` and each score, each ``(4, subsets)``: mean, standard error and both ends of the interval.
         meta: seed, repeats, background, held inputs (``"always"``: the modalities among them), the loss and its unit.
-        sources: predictions with one modality, and with all others, if ``information`` can be computed.
 
     Examples:
         >>> numbers = np.array([[0.1, 0.4], [0.01, 0.02], [0.08, 0.36], [0.12, 0.44]])
@@ -72,7 +67,6 @@ class Missing:
     present: Booleans
     measures: dict[str, Floats]
     meta: dict[str, Any] = field(default_factory=dict)
-    sources: Sources | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -127,53 +121,19 @@ class Missing:
         return missing(self, measure, top_n=top_n, title=title, ax=ax)
 
     def information(self, modality: str | None = None) -> pd.DataFrame:
-        """Divide what the model knows about y: unique to a modality, unique to the others, shared, and synergy.
+        """Return undefined shares (NaN), and warn with the call to make instead: shares of information were taken out.
 
-        The sources are the model's predictions with the modality and with the others, each a mean over the same
-        ``n_repeats`` background rows for what is absent. The measure is BROJA (see ``pg.partial_information``). For
-        classes it is computed from how often each class has each level of a prediction, for numbers from correlations
-        with y, as if Gaussian. A jackknife over rows takes off its bias and gives the intervals. Bits of classes are at
-        most the entropy of y.
-
-        Predictions of *this model* with a modality replaced cannot tell what a modality says about the absent one. A
-        model trained on one modality alone may know more. What two modalities both contain is shared only if the model
-        uses both. Otherwise it is unique to the one that the model uses.
-
-        Args:
-            modality: the one to be compared with all others together. May be omitted if there are two.
-
-        Returns:
-            A frame ``part, share, ci_low, ci_high, bits``. Shares are of the bits that all modalities tell together,
-            and NaN if these are infinite, or not clearly more than with the rows of y in random order.
-
-        Raises:
-            InputError: y is neither classes nor one number, there is only one modality, or there are under 20 rows.
-
-        Examples:
-            >>> import permgrad as pg
-            >>> X = np.random.default_rng(0).integers(0, 2, size=(1000, 2))
-            >>> result = pg.missing(lambda table: np.eye(2)[table[:, 0] ^ table[:, 1]], X, X[:, 0] ^ X[:, 1],
-            ...                     task="classification", groups={"a": ["x0"], "b": ["x1"]}, random_state=0)
-            >>> result.information()["share"].round(1).tolist()
-            [0.0, 0.0, 0.0, 1.0]
+        They changed with the seed beyond their intervals, and a plain sum of two modalities looked like synergy.
         """
-        if self.sources is None:
-            few = len(self.modalities) < 2
-            raise InputError(
-                "information needs two modalities that can be missing" if few else
-                f"information needs y of classes or of one number per row, and the task is {self.meta.get('task')}",
-                hint="Hold fewer with hold=." if few else "to_frame() has the losses.",
-                code="PG004",
-            )  # fmt: skip
-        if modality is None and len(self.modalities) > 2:
-            raise InputError(
-                f"information compares one of {listed(self.modalities, show=repr)} with all others",
-                hint=f"Pass for example {self.modalities[0]!r}.",
-                code="PG005",
-            )
-        check_choice("modality", first := modality or self.modalities[0], self.modalities)
-        second = " + ".join(name for name in self.modalities if name != first)
-        return self.sources.frame(first, second, self.meta["confidence"])
+        call = "groups=…" if self.meta.get("groups") else "level='modality'"
+        warn_user(
+            "information() was taken out, and its shares are undefined. What modalities tell alone and only together "
+            f"is asked of the loss: pg.explain(model, inputs, y, {call}, interactions=2), which has intervals."
+        )
+        first = modality or self.modalities[0]
+        others = " + ".join(name for name in self.modalities if name != first)
+        parts = {"part": [f"unique to {first}", f"unique to {others}", "shared", "synergy"]}
+        return pd.DataFrame(parts | dict.fromkeys(("share", "ci_low", "ci_high", "bits"), np.nan))
 
     def __repr__(self) -> str:
         return f"<Missing: {len(self.present)} subsets of {listed(self.modalities)}>"
@@ -203,8 +163,8 @@ def missing(
 
     Missing modalities are replaced by those of one background row, so they fit each other but not the rest of the row.
     The loss of a subset is the mean over rows and donors, and its interval covers the randomness of both
-    (``PairMoments``). ``information()`` of the result divides what the modalities tell about y. The Shapley values of
-    this game are ``pg.explain(..., level="modality")``.
+    (``PairMoments``). What each modality adds alone, last and together with another is
+    ``pg.explain(..., level="modality", interactions=2)``.
 
     Args:
         model: a torch network of several inputs, or any other model with ``groups=``.
@@ -228,7 +188,7 @@ def missing(
             ``task``, ``class_names``, ``segments``.
 
     Returns:
-        A ``Missing``, with ``to_frame()``, ``summary()``, ``plot()`` and ``information()``.
+        A ``Missing``, with ``to_frame()``, ``summary()`` and ``plot()``.
 
     Raises:
         InputError: an argument cannot be used, or the number of modalities is 1 or more than 12.
@@ -305,27 +265,25 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
         return loss if scorers is None else np.concatenate([loss, request.subject.predicted(outputs)], axis=1)
 
     game = Game(request, value, joint=True)
+    game.measure = Values
     outputs = game.back_end.outputs()
     tell_of_dependence(request, outputs)
     base = value(outputs, slice(0, count), outputs)
-    judge = None if scorers is None else Judge(request, scorers, base[:, 1:])
+    judge = None if scorers is None else Judge(request, scorers, game, base[:, 1:])
     pairs = count * request.n_repeats * base.shape[1]
     size = len(absent) if judge is None else max(1, _KEPT // pairs)
     # Mean, standard error and effective number of rows of the model itself, ``(4, measures, 1)``, then of subsets.
     own = mean_over_rows(base[:, 0], request.sample_weight, request.units)
     parts = [np.array([*own[:2], *own[2]], dtype=np.float64)[:, None, None]]
     if judge is not None:
-        nobody = np.full(count, NO_DONOR, dtype=np.int64)
-        unchanged = judge.scores((np.arange(count), nobody, np.zeros((count, 1, base.shape[1] - 1))))
+        play = Play("modalities", ("subsets",), np.arange(modalities), absent[:1, :, None], np.eye(1)[None])
+        unchanged = judge.scores(play, (np.arange(count), np.full(count, NO_DONOR), base[:, None, 1:]))
         parts = [np.concatenate([*parts, _stacked(unchanged)], axis=1)]
-    alone = _one_and_others(request)
-    work = -(-(len(absent) - 1) // size) + len(alone)
+    work = -(-(len(absent) - 1) // size)
     with Progress(count * request.n_repeats * work, "missing", request.progress) as progress:
         parts += [
-            _some_subsets(game, judge, base[:, 0], absent[start : start + size], progress)
-            for start in range(1, len(absent), size)
+            _some_subsets(game, judge, absent[start : start + size], progress) for start in range(1, len(absent), size)
         ]
-        sources = _sources(game, outputs, alone, progress) if alone else None
     if judge is not None:
         judge.tell_of_undefined()
     estimates = np.concatenate(parts, axis=2)  # (mean | std | size of both ends, measures, subsets)
@@ -349,49 +307,10 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
         "held": list(dict.fromkeys([*facts.get("held", ()), *held])),
         "always": list(always),
     }
-    return Missing(request.space.names, ~absent, measures, about, sources)
+    return Missing(request.space.names, ~absent, measures, about)
 
 
-def _one_and_others(request: Request) -> dict[str, Booleans]:
-    """Return who is absent if one modality is present, and if all others are. Empty where there is no information."""
-    names, task = np.array(request.space.names, dtype=object), request.subject.task
-    own = isinstance(request.loss, OtherLoss) and request.loss.returned
-    single = task == "regression" and not own and np.size(request.y) == request.count
-    if len(names) < 2 or not (task == "classification" or single):
-        return {}
-    one = np.eye(len(names), dtype=bool)
-    return {" + ".join(names[present]): ~present for present in (*one, *~one)}
-
-
-def _sources(game: Game, outputs: Tensor, alone: dict[str, Booleans], progress: Progress) -> Sources | None:
-    """Return predictions with some modalities: means over background rows, the same ones for every row explained.
-
-    Then the mean depends on nothing but the modalities present. Other donors for some rows would tell these rows apart,
-    which looks like information about y. So a background row that is explained too is its own donor, as any other's.
-    """
-    request, back_end = game.request, game.back_end
-    assert isinstance(back_end, Blend), "joint games have no engine"
-    full, rows = request.subject.predicted(outputs), np.arange(request.count)
-    classes = len(request.subject.class_names) if request.subject.task == "classification" else 0
-    if not classes and full.shape[1] > 1:
-        return None
-    count = len(request.donors[0])
-    drawn = generator(request.seed, "information").permutation(count)[: request.n_repeats].tolist()
-    present = {}
-    with request.subject.open(), back_end.mode():
-        for name, absent in alone.items():
-            total = np.zeros_like(full)
-            for donor in drawn:
-                total += request.subject.predicted(back_end.predict_one(rows, np.full(len(rows), donor), absent))
-                progress.advance(len(rows))
-            present[name] = total / len(drawn)
-    truth = np.asarray(request.y if request.classes is None else request.classes)
-    truth = truth.astype(np.int64) if classes else truth.reshape(-1).astype(np.float64)
-    groups = deal_groups(request.count, request.seed, "rows", truth if classes else None)
-    return Sources(truth, full, present, groups, request.sample_weight, classes, request.seed)
-
-
-def _some_subsets(game: Game, judge: Judge | None, base: Floats, absent: Booleans, progress: Progress) -> Floats:
+def _some_subsets(game: Game, judge: Judge | None, absent: Booleans, progress: Progress) -> Floats:
     """Return mean, standard error and effective number of rows of some subsets, ``(4, measures, subsets)``."""
     request, subsets = game.request, len(absent)
     play = Play("modalities", ("subsets",), np.arange(absent.shape[1]), absent[..., None], np.eye(subsets)[None])
@@ -401,7 +320,7 @@ def _some_subsets(game: Game, judge: Judge | None, base: Floats, absent: Boolean
     def collect(_name: str, rows: Integers, donors: Integers, effects: Floats) -> None:
         weights = None if request.sample_weight is None else request.sample_weight[rows]
         # The loss itself, not its increase: their errors differ.
-        moments.add(rows, donors, effects[:, :, 0] + base[rows, None], weights=weights)
+        moments.add(rows, donors, effects[:, :, 0], weights=weights)
         if judge is not None:
             kept.append((rows, donors, effects[:, :, 1:]))
 
@@ -409,8 +328,8 @@ def _some_subsets(game: Game, judge: Judge | None, base: Floats, absent: Boolean
     losses = _stacked(moments.estimate())[:, None]
     if judge is None:
         return losses
-    rows, donors, changes = (np.concatenate(each) for each in zip(*kept, strict=True))
-    return np.concatenate([losses, _stacked(judge.scores((rows, donors, changes)))], axis=1)
+    rows, donors, predictions = (np.concatenate(each) for each in zip(*kept, strict=True))
+    return np.concatenate([losses, _stacked(judge.scores(play, (rows, donors, predictions)))], axis=1)
 
 
 def _stacked(estimate: tuple[Floats, Floats, Floats]) -> Floats:

@@ -90,15 +90,18 @@ def wilson(share: npt.ArrayLike, rows: npt.ArrayLike) -> tuple[Floats, Floats]:
     return low, np.clip(np.maximum(centre + half, observed), 0, 1)
 
 
-def per_class(y: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[Any] | Array) -> pd.DataFrame:
+def per_class(
+    y: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[Any] | Array, decided: Array | None = None
+) -> pd.DataFrame:
     """Compute the metrics of each class from probabilities ``(rows, classes)``, one line per class.
 
-    Undefined metrics are NaN. Rows of a class that the model does not know count as errors for every class.
+    ``decided``: positions of the predicted classes (None: the most probable ones). Undefined metrics are NaN. Rows of a
+    class that the model does not know count as errors for every class.
     """
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
     truth, table = np.asarray(y), np.asarray(probabilities, dtype=np.float64)
-    labels, called = np.asarray(classes), table.argmax(axis=1)
+    labels, called = np.asarray(classes), table.argmax(axis=1) if decided is None else decided
     scores_of = precision_recall_fscore_support(truth, labels[called], labels=labels, zero_division=np.nan)
     precision, recall, f1, rows = scores_of
     frame = pd.DataFrame(

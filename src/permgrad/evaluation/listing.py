@@ -32,17 +32,17 @@ def choose_listed(drawn: Integers, notable: Sequence[int] = ()) -> tuple[Integer
     return places, np.isin(places, random)
 
 
-def notable_rows(predicted: Floats, truth: Array) -> list[int]:
+def notable_rows(predicted: Floats, truth: Array, called: Array | None = None) -> list[int]:
     """Return the rows that deserve an explanation: the clearest errors, and those of which the model is least sure.
 
     ``predicted``: probabilities ``(rows, classes)`` with the codes of the true classes, or numbers ``(rows,)`` with
-    the true ones. The wrongly predicted rows come with the surest mistake first, then rows by the lead of the predicted
-    class.
+    the true ones. ``called``: the predicted classes (None: the most probable ones). The wrongly predicted rows come
+    with the surest mistake first, then rows by the lead of the most probable class.
     """
     if predicted.ndim == 1:
         wrong = np.argsort(-np.abs(predicted - truth), kind="stable")
         return wrong[:MOST_WRONG].tolist()
-    best, rows = predicted.argmax(axis=1), np.arange(len(truth))
+    best, rows = predicted.argmax(axis=1) if called is None else called, np.arange(len(truth))
     wrong = np.flatnonzero(best != truth)
     wrong = wrong[np.argsort((predicted[rows, truth] - predicted[rows, best])[wrong], kind="stable")]
     ordered = np.sort(predicted, axis=1)

@@ -81,7 +81,7 @@ def find_segments(
     """
     places = looked_at(len(X), len(X.columns))
     table = blank_codes(pd.DataFrame(X.iloc[places]), list(na_codes))
-    columns, classes = _counted(Predicted(predicted.truth[places], predicted.guess[places]), positive)
+    columns, classes = _counted(predicted.take(places), positive)
     if covered is not None:
         columns["covered"] = covered[places].astype(np.float64)
     dependence = None if dependence is None else dependence.take(places)
@@ -181,7 +181,7 @@ def _counted(predicted: Predicted, positive: int) -> tuple[dict[str, Floats], In
         truth = np.asarray(predicted.truth, dtype=np.float64)
         errors = np.abs(truth - predicted.guess)
         return {"score": errors, "squares": errors**2, "observed": truth, "predicted": predicted.guess}, None
-    best = predicted.guess.argmax(axis=1)
+    best = predicted.decided
     columns = {"score": (best == predicted.truth).astype(np.float64)}
     if predicted.classes == 2:
         observed, called = ((codes == positive).astype(np.float64) for codes in (predicted.truth, best))

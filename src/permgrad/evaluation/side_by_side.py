@@ -95,6 +95,7 @@ def side_by_side(
     positive: Any = None,
     reference: str | None = None,
     seed: int,
+    called: Mapping[str, Array] | None = None,
     dependence: Dependence | None = None,
     **facts: Any,
 ) -> SideBySide:
@@ -108,6 +109,7 @@ def side_by_side(
         positive: the class of two that average precision and lift describe. None: the second.
         reference: the model that the others are compared with. None: the best one.
         seed: seed of the drawn rows.
+        called: positions of the classes that models decide for, where these are not the most probable ones.
         dependence: which rows depend on each other.
         **facts: further fields of the result: ``seconds``, ``shown``, ``explanations``.
 
@@ -123,13 +125,17 @@ def side_by_side(
         codes = known.astype(np.float64)
     else:
         options = {"classes": classes, "positive": positive}
-        measured = {name: evaluate(task, known, probabilities=guess, **options) for name, guess in guesses.items()}
+        decided = {name: np.asarray(classes)[codes] for name, codes in (called or {}).items()}
+        measured = {
+            name: evaluate(task, known, probabilities=guess, predictions=decided.get(name), **options)
+            for name, guess in guesses.items()
+        }
         codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(known))
     metric = primary_metric(task, len(classes))
     sign = -1.0 if metric.direction == "higher" else 1.0
     undefined = float("inf")
     order = sorted(measured, key=lambda name: undefined if (v := measured[name][metric.name]) is None else sign * v)
-    models = [Predicted(codes, np.asarray(guesses[name], dtype=np.float64)) for name in order]
+    models = [Predicted(codes, np.asarray(guesses[name], dtype=np.float64), (called or {}).get(name)) for name in order]
     lines = []
     for (one, other), paired in every_pair(metric.name, models, seed=seed, dependence=dependence).items():
         numbers = [np.nan] * 4
@@ -155,7 +161,7 @@ def side_by_side(
 def _agreement(one: Predicted, other: Predicted) -> tuple[float, int | None, int | None]:
     """Return how alike predictions are, and in how many rows only the first and only the second class is right."""
     if one.classes:
-        first, second = one.guess.argmax(axis=1), other.guess.argmax(axis=1)
+        first, second = one.decided, other.decided
         right, also = first == one.truth, second == one.truth
         return float(np.mean(first == second)), int((right & ~also).sum()), int((also & ~right).sum())
     if len(one.guess) < 2 or not (np.ptp(one.guess) and np.ptp(other.guess)):

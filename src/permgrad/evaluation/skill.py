@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from permgrad.base.arrays import Array, Floats
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL, NORMAL_95, holm
@@ -32,16 +32,27 @@ class Predicted:
     """Truth and predictions of the test rows.
 
     Regression: ``truth`` and ``guess`` ``(rows,)``. Classification: ``guess`` holds probabilities ``(rows, classes)``,
-    and ``truth`` the column of each row's class. Positions outside are classes that the model does not know.
+    and ``truth`` the column of each row's class. Positions outside are classes that the model does not know. ``called``
+    are the columns that the model decides for (None: the most probable ones).
     """
 
     truth: Array
     guess: Floats
+    called: Array | None = None
 
     @property
     def classes(self) -> int:
         """Number of classes, 0 for regression."""
         return self.guess.shape[1] if self.guess.ndim == 2 else 0
+
+    @property
+    def decided(self) -> Array:
+        """Column of each row's predicted class ``(rows,)``."""
+        return self.guess.argmax(axis=1) if self.called is None else self.called
+
+    def take(self, places: Integers) -> Predicted:
+        """Return the predictions for some of the rows."""
+        return Predicted(self.truth[places], self.guess[places], None if self.called is None else self.called[places])
 
 
 # ---- contributions of rows to a metric -------------------------------------------------------------------------------
@@ -54,7 +65,7 @@ def _contributions(metric: str, model: Predicted) -> tuple[Floats, Floats]:
     if metric == "rmse":
         return np.column_stack([(model.truth - model.guess) ** 2, weight]), none
     if metric == "accuracy":
-        return np.column_stack([(model.guess.argmax(axis=1) == model.truth).astype(np.float64), weight]), none
+        return np.column_stack([(model.decided == model.truth).astype(np.float64), weight]), none
     if metric == "log_loss":
         weight = ((model.truth >= 0) & (model.truth < model.classes)).astype(np.float64)
         at = np.where(weight > 0, model.truth, 0)

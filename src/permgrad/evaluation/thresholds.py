@@ -110,16 +110,20 @@ def metrics_at(
 
 # ---- classes that are never predicted --------------------------------------------------------------------------------
 def never_predicted(
-    classes: Sequence[Any] | Array, validation: tuple[Array, Floats], test: tuple[Array, Floats]
+    classes: Sequence[Any] | Array,
+    validation: tuple[Array, Floats],
+    test: tuple[Array, Floats],
+    called: Array | None = None,
 ) -> list[dict[str, Any]]:
     """Return facts about each class that occurs in the test rows but is never predicted, the largest first.
 
     Rows are truth ``(rows,)`` and probabilities ``(rows, classes)``. ``threshold`` is the best for balanced accuracy on
     the validation rows, or None if they cannot determine it. ``called`` counts the rows that it predicts as the class,
-    and ``found`` those of them that are right.
+    and ``found`` those of them that are right. The argument ``called`` has the positions of the classes that the model
+    decides for in the test rows (None: the most probable ones).
     """
     missed: list[dict[str, Any]] = []
-    predicted = np.unique(test[1].argmax(axis=1)) if len(test[0]) else ()
+    predicted = np.unique(test[1].argmax(axis=1) if called is None else called) if len(test[0]) else ()
     for place, label in enumerate(classes):
         members, held = test[0] == label, validation[0] == label
         if place in predicted or not members.any():

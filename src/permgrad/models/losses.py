@@ -169,6 +169,7 @@ class OtherLoss:
     name: str
     function: Callable[..., Any]
     returned: bool = False  # whether it takes what the model returns, as NumPy, and y as the user gave it
+    levels: tuple[float, ...] = ()  # of the quantiles that the outputs are, if there are several
 
     def __str__(self) -> str:
         return self.name
@@ -212,17 +213,25 @@ def find_loss(loss: str | OtherLoss) -> Callable[..., Any]:
     return losses.get(loss) if isinstance(loss, str) else loss.function
 
 
+def of_output(loss: str | OtherLoss, place: int) -> str | OtherLoss:
+    """Return the loss of one output: its own quantile where outputs are several of them."""
+    several = not isinstance(loss, str) and loss.levels
+    return read_loss(("quantile", several[place])) if several else loss
+
+
 def read_loss(loss: Any) -> str | OtherLoss:
-    """Return the loss that the user asked for: a name, a callable, or ``("quantile", level)``."""
+    """Return the loss that the user asked for: a name, a callable, or ``("quantile", level)`` with one or more."""
     if isinstance(loss, (tuple, list)) and len(loss) == 2 and loss[0] == "quantile":
-        level = loss[1]
-        if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
-            raise InputError(
-                f"The level of a quantile must be between 0 and 1, got {level!r}",
-                hint="Pass ('quantile', 0.9).",
-                code="PG002",
-            )
-        return OtherLoss(f"quantile {level:g}", lambda outputs, y: _quantile(outputs, y, level))
+        levels = tuple(loss[1]) if isinstance(loss[1], (tuple, list)) else (loss[1],)
+        for level in levels or (None,):
+            if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
+                raise InputError(
+                    f"The level of a quantile must be between 0 and 1, got {level!r}",
+                    hint="Pass ('quantile', 0.9).",
+                    code="PG002",
+                )
+        name, several = ", ".join(f"{level:g}" for level in levels), levels if len(levels) > 1 else ()
+        return OtherLoss(f"quantile {name}", lambda outputs, y: _quantile(outputs, y, levels[0]), levels=several)
     if callable(loss):
         return OtherLoss(str(getattr(loss, "__name__", type(loss).__name__)), loss, returned=True)
     if not isinstance(loss, str):

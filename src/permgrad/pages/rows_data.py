@@ -62,6 +62,8 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
         "identifiers": [] if listed.identifiers is None else columns_data(listed.identifiers),
         "parts": [part for local in listed.local if (part := _parts(local, listed, content, places)) is not None],
     }
+    if listed.called is not None:
+        data["called"] = packed(listed.called, "u2")
     data["pictures"], data["texts"] = _drawn(listed, content, places)
     scored = (content.metrics or {}).get("intervals")
     if listed.inside is not None and scored:
@@ -157,7 +159,7 @@ def _outputs(explanation: Explanation, listed: ListedSection, content: Assessmen
         return [0]
     if len(listed.classes) == 2:
         return [content.positive_place(explanation.outputs)]
-    best = int(np.argmax(listed.predicted[place]))
+    best = int(np.argmax(listed.predicted[place]) if listed.called is None else listed.called[place])
     names = [listed.classes[code] for code in dict.fromkeys([best, int(listed.truth[place])])]
     return [explanation.outputs.index(name) for name in names if name in explanation.outputs]
 

@@ -166,13 +166,14 @@ def _comparisons(content: Assessment) -> Iterator[Spoken]:
     (_, counts), scored, measured = class_rows(content), content.predictions, content.metrics or {}
     if scored is not None and scored.probabilities is not None and len(scored.classes) == len(counts) == 2:
         label, classes = min(counts, key=lambda one: counts[one]), texts_of(scored.classes)
-        called = classes[np.asarray(scored.probabilities).argmax(axis=1)] == label
+        called = classes[scored.decided] == label
         # Accuracy hides a rare class. If it is never predicted, another sentence says so.
         if label in classes and counts[label] <= UNEVEN * sum(counts.values()) and called.any():
             right = int((called & (texts_of(scored.truth) == label)).sum())
             found, precision, name = right / counts[label], right / int(called.sum()), shorten(label, 40)
             words = f"It finds {percent(found)} of the rows that are {name}, and {percent(precision)} of the rows that "
-            words += f"it predicts as {name} are (at a threshold of 50\u00a0%)."
+            at = "a threshold of 50\u00a0%" if scored.called is None else "the model's own threshold"
+            words += f"it predicts as {name} are (at {at})."
             yield words, "finds", "score", {"class": label, "recall": found, "precision": precision}
     if content.learnt and (words := lack_of_skill(content)):
         yield words, "lack", "score", {"ahead": content.constant.get("ahead")}

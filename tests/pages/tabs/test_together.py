@@ -63,9 +63,10 @@ def test_everything_stands_without_a_script(content):
     assert f"2 pairs of 15 clearly interact. Strongest: {first} and {second} (−0.0200, −0.0210 to −0.0190): " in page
     assert "All 15 pairs of 6 features were looked at." in page
     assert "This loss also bends by itself" in page
-    assert page.count("<svg ") == 4  # the matrix, two effects, the parts of modalities
-    assert "Of the 0.500 bits that all modalities tell about the target, 40\u00a0% is synergy" in page
-    assert "10\u00a0% is unique to image" not in page, "its interval contains 0"
+    assert page.count("<svg ") == 3  # the matrix, two effects
+    assert "2 pairs of 3 clearly interact. Strongest: image and table (−0.0200, −0.0210 to −0.0190): shuffling" in page
+    assert "Alone: only this input comes from other rows." in page
+    assert page.count("0.0600") == 1, "what the image does alone"
     assert len(page) < 700_000
 
 
@@ -98,11 +99,11 @@ def test_meanings_follow_the_sign():
     assert "on the output" in together.meaning(1.0, "output")
 
 
-def test_modalities_without_information_get_a_sentence(content):
-    frame = content.together.information.assign(share=np.nan)
-    view = tab_view(together.TAB, dataclasses.replace(content, together=TogetherSection(information=frame)))
+def test_modalities_that_add_up_get_a_sentence(content):
+    explanation = dataclasses.replace(content.together.modalities, p_values=np.full((6, 1), 0.4))
+    view = tab_view(together.TAB, dataclasses.replace(content, together=TogetherSection(modalities=explanation)))
     assert [section.anchor for section in view.sections if section.blocks] == ["modalities"]
-    assert "cannot be divided" in view.sections[0].blocks[0][1]
+    assert view.sections[0].blocks[0] == ("text", "No pair of inputs clearly works together.")
 
 
 def test_data_of_the_script_are_small(content):

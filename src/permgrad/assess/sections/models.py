@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.model import EvaluatedModel
 from permgrad.assess.rows import Rows
@@ -24,10 +26,13 @@ def compared_models(work: Work, others: Sequence[tuple[EvaluatedModel, Rows]]) -
         return None
     first, content = work.model, work.content
     explanations, guesses = {first.name: content.explanation}, {first.name: work.predictions.guess}
+    called = {} if work.predictions.called is None else {first.name: work.predictions.called}
     for one, rows in others:
         order = [one.classes.index(name) for name in first.classes]
-        guess = one.predict(rows).guess
-        guesses[one.name] = guess[:, order] if order else guess
+        predicted = one.predict(rows)
+        guesses[one.name] = predicted.guess[:, order] if order else predicted.guess
+        if predicted.called is not None:
+            called[one.name] = np.argsort(order)[predicted.called]
         explanations[one.name] = explain_model(replace(work, model=one, test=rows, content=replace(content)))
     return side_by_side(
         first.task,
@@ -37,6 +42,7 @@ def compared_models(work: Work, others: Sequence[tuple[EvaluatedModel, Rows]]) -
         positive=first.positive,
         reference=first.name,
         seed=work.budget.seed,
+        called=called,
         dependence=work.test.dependence,
         explanations={name: one for name, one in explanations.items() if one is not None},
     )

@@ -90,7 +90,7 @@ class ListedSection:
     file, ``random`` says which were drawn at random from all ``rows``. ``inside`` are the ends of their intervals
     ``(rows, 2)``, or whether each class is in their set ``(rows, classes)``. ``groups`` are those of the tab Trust, by
     column: each row's group, and the groups' names. ``local`` are the explanations of listed rows, ``maps`` their
-    activation maps: fields of the assessment.
+    activation maps: fields of the assessment. ``called`` are the predicted classes (None: the most probable ones).
     """
 
     table: pd.DataFrame
@@ -106,6 +106,7 @@ class ListedSection:
     groups: Mapping[str, tuple[npt.NDArray[np.integer], Sequence[str]]] = field(default_factory=dict)
     local: Sequence[LocalRows] = ()
     maps: LocalRows | None = None
+    called: npt.NDArray[np.integer] | None = None
 
 
 # ---- chosen rows and their attributions ------------------------------------------------------------------------------
@@ -124,7 +125,7 @@ def single_rows(work: Work) -> None:
     for place, why in chosen.items():
         facts: dict[str, Any] = {"row": int(numbers[place]), "why": why}
         if seen.classes:
-            best = int(seen.guess[place].argmax())
+            best = int(seen.decided[place])
             facts |= {"truth": seen.truth[place], "prediction": seen.classes[best], "output": best}
             facts["probability"] = float(seen.guess[place, best])
             words = f"{facts['truth']}, predicted {facts['prediction']} with {facts['probability']:.2f}"
@@ -158,7 +159,7 @@ def choose_rows(seen: Predictions) -> dict[int, str]:
             chosen.setdefault(int(order[int(share * len(order))]), why)
         chosen.setdefault(int(np.abs(guess - truth).argmax()), "the row with the largest error")
         return chosen
-    best, of_truth = guess.argmax(axis=1), guess[np.arange(len(truth)), truth]
+    best, of_truth = seen.decided, guess[np.arange(len(truth)), truth]
     frequent = np.argsort(-np.bincount(truth, minlength=len(seen.classes)), kind="stable")
     for label in frequent[: SHOWN_ROWS - 1]:
         right = np.flatnonzero((best == label) & (truth == label))
@@ -177,7 +178,7 @@ def listed(work: Work) -> None:
     main, rows, seen = work.content.explanation, work.explained, work.seen
     assert main is not None
     explained = work.explained_places.tolist()
-    unsure = listing.notable_rows(seen.guess, seen.codes)
+    unsure = listing.notable_rows(seen.guess, seen.codes, seen.called)
     places, random = listing.choose_listed(work.drawn, [*explained[:SHOWN_ROWS], *unsure])
     further = np.array([place for place in unsure if place not in set(explained)], dtype=np.int64)
     if not work.model.images and len(further):
@@ -198,6 +199,7 @@ def listed(work: Work) -> None:
             truth=told.codes,
             predicted=told.columns,
             inside=told.inside,
+            called=told.called,
             classes=list(told.classes) or None,
             rows=len(rows),
             similar=_similar(work, taken, names[:SIMILAR_COLUMNS]),

@@ -32,12 +32,13 @@ def scores(work: Work) -> None:
     if work.validation is not None:
         held, held_predicted = work.validation, model.predict(work.validation)
         counts["validation"] = len(held)
-        metrics["validation"] = model.measure(held_predicted.guess, held)
+        metrics["validation"] = model.measure(held_predicted.guess, held, held_predicted.called)
     counts["test"] = len(test)
-    metrics["test"] = model.measure(predicted.guess, test)
+    metrics["test"] = model.measure(predicted.guess, test, predicted.called)
     if model.classes:
-        pairs = [(model.targets(rows), told.guess) for rows, told in ((held, held_predicted), (test, predicted))]
-        missed = never_predicted(np.asarray(model.labels), *pairs)
+        held_pair = (model.targets(held), held_predicted.guess)
+        test_pair = (model.targets(test), predicted.guess)
+        missed = never_predicted(np.asarray(model.labels), held_pair, test_pair, predicted.called)
         named = zip(model.classes, model.labels, strict=True)
         positive = next((label for name, label in named if name == model.positive), None)
         metrics |= {"positive": plain(positive), "never_predicted": missed}
@@ -55,8 +56,9 @@ def scores(work: Work) -> None:
         )
     if guesses:
         others = {name: Predicted(predicted.codes, guess) for name, guess in guesses.items()}
-        ours = Predicted(predicted.codes, predicted.guess)
-        compared = against_others(model.task, ours, others, seed=work.budget.seed, dependence=test.dependence)
+        compared = against_others(
+            model.task, predicted.scored, others, seed=work.budget.seed, dependence=test.dependence
+        )
         for name, facts in compared.items():
             metrics["baselines"][name]["ahead"] = facts
     if work.validation is not None and len(model.classes) == 2 and (model.has_one_logit or work.budget.cost):
@@ -87,7 +89,7 @@ def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:
         shares = np.bincount(known[known >= 0], minlength=len(model.classes)) / len(learned)
         guess = np.tile(shares, (len(work.test), 1))
     names = ("accuracy",) if model.labels_only else ()
-    ours, constant = (Predicted(predicted.codes, each) for each in (predicted.guess, guess))
+    ours, constant = predicted.scored, Predicted(predicted.codes, guess)
     ahead = skill(model.task, ours, constant, seed=work.budget.seed, names=names, dependence=work.test.dependence)
     return {**model.measure(guess, work.test), **(ahead or {})}, mean
 
@@ -101,10 +103,11 @@ def with_positive(content: Assessment, level: str) -> Assessment:
     classes = list(predictions.classes)
     label = classes[find_positive(classes, level)]
 
-    def anew(guess: npt.NDArray[Any]) -> dict[str, Any]:
-        return evaluate("classification", predictions.truth, probabilities=guess, classes=classes, positive=label)
+    def anew(guess: npt.NDArray[Any], called: npt.NDArray[Any] | None = None) -> dict[str, Any]:
+        options: dict[str, Any] = {"probabilities": guess, "predictions": called, "classes": classes, "positive": label}
+        return evaluate("classification", predictions.truth, **options)
 
-    metrics["test"] = anew(predictions.guess)
+    metrics["test"] = anew(predictions.guess, None if predictions.called is None else predictions.best)
     counts = content.data.class_counts["train"].reindex(classes).to_numpy(dtype=np.float64)
     metrics["constant"] = {**content.constant, **anew(np.tile(counts / counts.sum(), (len(predictions), 1)))}
     if str(metrics["positive"]) != label:

@@ -6,7 +6,6 @@ from permgrad.assess.work import Work
 from permgrad.base.errors import keeping_warnings
 from permgrad.evaluation.intervals import holds
 from permgrad.evaluation.segments import find_segments
-from permgrad.evaluation.skill import Predicted
 
 
 def segments(work: Work) -> None:
@@ -16,7 +15,7 @@ def segments(work: Work) -> None:
     with keeping_warnings():
         groups = find_segments(
             work.test.frame,
-            Predicted(predicted.codes, predicted.guess),
+            predicted.scored,
             positive=work.content.positive_place(predicted.classes),
             na_codes=work.model.na_codes,
             covered=covered,

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from permgrad.assess.budget import PREDICTION
+from permgrad.assess.rows import Rows
 from permgrad.assess.sections.cards import card_sample
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.orders import OTHERS, pairs_of
+from permgrad.base.errors import InputError
 from permgrad.evaluation.pair_effects import pair_effects
 
 #: By default pairs of so many features, and of all others as one, are measured on so many rows with so many donors: 200
@@ -32,14 +33,14 @@ class TogetherSection:
     """What features and modalities do together.
 
     ``pairs`` is an explanation with interactions of order 2, ``effects`` are those of ``evaluation/pair_effects.py``
-    for some of them, of the outputs ``classes`` (None: regression). ``information`` is what ``Missing.information``
-    returned.
+    for some of them, of the outputs ``classes`` (None: regression). ``modalities`` explains whole inputs and their
+    pairs.
     """
 
     pairs: Explanation | None = None
     effects: Sequence[Mapping[str, Any]] = ()
     classes: Sequence[str] | None = None
-    information: pd.DataFrame | None = None
+    modalities: Explanation | None = None
 
 
 def together(work: Work) -> None:
@@ -48,9 +49,8 @@ def together(work: Work) -> None:
     assert main is not None
     if work.test.table is None or work.model.images:
         rows = work.explained.take(np.sort(drawn))
-        information = None if wanted == 0 else work.model.information(rows, MODALITY_REPEATS)
-        if information is not None:
-            work.put(together=TogetherSection(information=information))
+        if wanted != 0 and work.model.several_inputs:
+            work.put(together=TogetherSection(modalities=_modalities(work, rows)))
         return
     single = main.level in ("feature", "group")
     names = main.ranking()[: FEATURES if wanted is None else wanted] if single else []
@@ -73,6 +73,18 @@ def together(work: Work) -> None:
     sample, predict, classes = card_sample(work)
     effects = pair_effects(sample, clear, np.arange(len(sample.raw)), predict)
     work.put(together=TogetherSection(pairs=pairs, effects=effects, classes=classes))
+
+
+def _modalities(work: Work, rows: Rows) -> Explanation | None:
+    """Explain whole inputs and pairs of them, or return None where fewer than two can be replaced."""
+    options: dict[str, Any] = {"level": "modality", "groups": None, "sampling": "marginal", "interactions": 2}
+    try:
+        found = work.model.explain(
+            rows, rows.y, method="permgrad", scope="global", **options, n_repeats=MODALITY_REPEATS
+        )
+    except InputError:  # all inputs but one are held
+        return None
+    return found if len(found.of_order(1).names) > 1 else None
 
 
 def options_of(names: Sequence[str], main: Explanation) -> dict[str, Any]:

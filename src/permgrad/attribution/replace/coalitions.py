@@ -350,8 +350,7 @@ class Blend(CoalitionGame):
         self, play: Play, repeats: Sequence[int], rows: slice, measure: Effects
     ) -> Iterator[tuple[Integers, Integers, Floats]]:
         """Yield rows, their donors and effects. If rows are few, several repeats go through the network together."""
-        coalitions = np.zeros((len(play.mask), len(self.request.space)), dtype=bool)
-        coalitions[:, play.players] = play.mask.any(axis=2)
+        coalitions = self._coalitions(play)
         chunk = max(min(_CHUNK, _OUTPUTS // self.base().shape[1]), 1)
         together = max(1, chunk // (len(coalitions) * (rows.stop - rows.start)))
         size = max(1, chunk // len(coalitions))
@@ -391,3 +390,32 @@ class Blend(CoalitionGame):
         replaced = torch.as_tensor(coalitions).repeat_interleave(count, dim=0)
         outputs = self.predict(np.tile(receivers, width), np.tile(donors, width), replaced)
         return donors, outputs.unflatten(0, (width, count))
+
+    def _coalitions(self, play: Play) -> Booleans:
+        """Return the players that each coalition of a play replaces, bool ``(coalitions, players)``."""
+        coalitions = np.zeros((len(play.mask), len(self.request.space)), dtype=bool)
+        coalitions[:, play.players] = play.mask.any(axis=2)
+        return coalitions
+
+    def edited(self, play: Play, place: int, receivers: Integers, donors: Integers) -> tuple[Tensor, ...]:
+        """Return the rows of pairs as the coalition at a place of a play was predicted, ``(pairs, *)`` per input.
+
+        Pairs are in the order of ``answers``: the receivers of one repeat after those of another.
+        """
+        rows, replaced = torch.as_tensor(receivers), torch.as_tensor(np.append(self._coalitions(play)[place], False))
+        if self.sampler is not None:
+            columns, edited = self.request.space.columns[play.key], self.request.inputs[0][rows]
+            # Each row occurs once in each repeat.
+            order = np.argsort(receivers, kind="stable")
+            times = np.arange(len(order)) - np.searchsorted(receivers[order], receivers[order])
+            for repeat in range(int(times.max()) + 1):
+                those = order[times == repeat]
+                values = torch.from_numpy(self.sampler.draw(play.key, columns, receivers[those], repeat)[1])
+                edited[torch.from_numpy(those)[:, None], torch.as_tensor(columns)] = values.to(edited)
+            return edited, *(tensor[rows] for tensor in self.request.inputs[1:])
+        lenders = torch.zeros(len(rows), dtype=torch.int64) if self.fixed is not None else torch.as_tensor(donors)
+        source = self.request.donors if self.fixed is None else self.fixed
+        return tuple(
+            select(replaced[owners.cpu()].reshape(tensor.shape[1:]), other[lenders], tensor[rows])
+            for tensor, other, owners in zip(self.request.inputs, source, self._owners, strict=True)
+        )

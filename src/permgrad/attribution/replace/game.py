@@ -32,7 +32,7 @@ from permgrad.attribution.request.result import build, by_quantity, loss_unit, s
 from permgrad.attribution.request.unsaid import tell_of_dependence
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
-from permgrad.models.losses import FITS, OtherLoss, find_loss
+from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output
 
 #: Takes the effects of one player's pairs: player, rows and donors ``(b,)``, effects ``(b, quantities, V)``.
 Collector = Callable[[str, Integers, Integers, Floats], None]
@@ -76,9 +76,11 @@ def loss_scale(request: Request) -> float:
         counts = np.bincount(np.asarray(y, dtype=np.int64), weights=weights)
         return scale_of_shares(counts / counts.sum(), str(loss))
     columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-    columns = columns[:, list(request.subject.loss_columns) or slice(None)]
+    chosen = list(request.subject.loss_columns or range(columns.shape[1]))
+    columns = columns[:, chosen]
     if loss not in ("squared_error", "absolute_error"):
-        errors = np.stack([_of_constant(column, weights, loss) for column in columns.T], axis=1)
+        pairs = zip(columns.T, chosen, strict=True)
+        errors = np.stack([_of_constant(column, weights, of_output(loss, place)) for column, place in pairs], axis=1)
     elif loss == "squared_error":
         errors = (columns - np.average(columns, axis=0, weights=weights)) ** 2
     else:
@@ -125,8 +127,10 @@ class Game:
 
     A back end answers plays (``answers``) for blocks of rows. It has the number of ``donors``, whether they are the
     rows explained (``shared``), and how far rounding moves its outputs (``noise``). ``joint``: plays replace several
-    players, which the engine does not answer.
+    players, which the engine does not answer. ``measure``: what is collected.
     """
+
+    measure: type[Effects] = Effects
 
     def __init__(
         self, request: Request, value: Value, fixed: Sequence[Tensor] | None = None, *, joint: bool = False
@@ -154,7 +158,7 @@ class Game:
 
                 def one(play: Play, rows: slice = rows, base: Floats = base) -> None:
                     with self.back_end.mode():
-                        measure = Effects(play, self.value, base, rows.start, self.back_end.noise)
+                        measure = self.measure(play, self.value, base, rows.start, self.back_end.noise)
                         for numbers, donors, effects in self.back_end.answers(play, repeats, rows, measure):
                             for name, name_effects in zip(play.names, effects, strict=True):
                                 collect(name, numbers, donors, name_effects)

@@ -77,17 +77,7 @@ class Effects:
 
     def __call__(self, outputs: Tensor, unchanged: Tensor, rows: Integers) -> Floats:
         """Return effects ``(names, b, quantities, V)`` of rows ``(b,)``, from outputs ``(coalitions, b, K)``."""
-        settled = settle(outputs, unchanged, self.noise)
-        for place, smaller in enumerate(self.play.within):
-            # A path that the head does not read thereby adds exactly 0 to a coalition, as it does alone.
-            for other in smaller:
-                settled[place] = settle(settled[place], settled[other], self.noise)
-        changes = np.empty((len(settled), len(rows), self.base.shape[1]))
-        together = max(1, _MEASURED // max(unchanged.numel(), 1))
-        for first in range(0, len(settled), together):
-            some = settled[first : first + together]
-            measured = self.value(some.flatten(0, 1), np.tile(rows, len(some)), unchanged.repeat(len(some), 1))
-            changes[first : first + together] = measured.reshape(len(some), len(rows), -1)
+        changes = self.measured(self.settled(outputs, unchanged), unchanged, rows)
         changes -= self.base[rows - self.start]
         effects: Floats = np.tensordot(self.play.combine, changes, axes=1).swapaxes(1, 2)
         # The last ones are the rows as they are.
@@ -97,6 +87,33 @@ class Effects:
             still = settle(outputs[torch.from_numpy(steps[:, 0])], left, self.noise) == left
             name_effects[still.all(dim=2).all(dim=0).cpu().numpy()] = 0.0
         return effects
+
+    def settled(self, outputs: Tensor, unchanged: Tensor) -> Tensor:
+        """Return outputs without what only rounding changes."""
+        settled = settle(outputs, unchanged, self.noise)
+        for place, smaller in enumerate(self.play.within):
+            # A path that the head does not read thereby adds exactly 0 to a coalition, as it does alone.
+            for other in smaller:
+                settled[place] = settle(settled[place], settled[other], self.noise)
+        return settled
+
+    def measured(self, settled: Tensor, unchanged: Tensor, rows: Integers) -> Floats:
+        """Return what is measured of settled outputs, ``(coalitions, b, V)``."""
+        found = np.empty((len(settled), len(rows), self.base.shape[1]))
+        together = max(1, _MEASURED // max(unchanged.numel(), 1))
+        for first in range(0, len(settled), together):
+            some = settled[first : first + together]
+            measured = self.value(some.flatten(0, 1), np.tile(rows, len(some)), unchanged.repeat(len(some), 1))
+            found[first : first + together] = measured.reshape(len(some), len(rows), -1)
+        return found
+
+
+class Values(Effects):
+    """Gives what is measured of each coalition itself: ``(1, b, coalitions, V)``."""
+
+    def __call__(self, outputs: Tensor, unchanged: Tensor, rows: Integers) -> Floats:
+        """Return values of rows ``(b,)``, from outputs ``(coalitions, b, K)``."""
+        return self.measured(self.settled(outputs, unchanged), unchanged, rows).swapaxes(0, 1)[None]
 
 
 # ---- the plays of the methods ----------------------------------------------------------------------------------------

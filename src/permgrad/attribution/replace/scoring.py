@@ -1,8 +1,8 @@
 """Importance by scikit-learn scorers: how far a score falls when a feature is replaced, many scorers in one pass.
 
-The network runs once per coalition. Its predictions are stored, and every scorer reads them. A score such as ROC-AUC is
-not a mean over rows: its error comes from leaving groups of rows out, as receivers and as donors (Quenouille 1956,
-Efron & Stein 1981). Both scores of a fall use the same pairs: else the spread would be that of the score itself.
+The model runs once per coalition. Its answers are stored (``answers``), and every scorer reads them. A score such as
+ROC-AUC is not a mean over rows: its error comes from leaving groups of rows out, as receivers and as donors (Quenouille
+1956, Efron & Stein 1981). Both scores of a fall use the same pairs: else the spread would be that of the score itself.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS, RowUnits, interval, spread, two_parts
+from permgrad.attribution.replace.answers import Answers, needs_rows, shown_to
 from permgrad.attribution.replace.game import Game
-from permgrad.attribution.replace.plays import loss_game
+from permgrad.attribution.replace.plays import Effects, Play, Values, loss_game
 from permgrad.attribution.replace.unseen import Unseen
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.result import build, by_quantity
 from permgrad.attribution.request.unsaid import tell_of_dependence
-from permgrad.base.arrays import Array, Floats, Integers
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, listed, shown, warn_user
 from permgrad.base.progress import Progress
@@ -37,39 +38,8 @@ from permgrad.models.losses import OtherLoss
 _METHODS = ("permgrad", "permutation", "ablation")
 #: Most groups of the jackknife: the t-quantile is then within 7 % of the normal one.
 MOST_GROUPS = 20
-#: Receivers ``(pairs,)``, donors ``(pairs,)`` and changes of the predictions ``(pairs, coalitions, outputs)``.
+#: Receivers ``(pairs,)``, donors ``(pairs,)`` and predictions ``(pairs, coalitions, outputs)``.
 Pairs = tuple[Integers, Integers, Floats]
-
-
-class _StoredLabels(ClassifierMixin, BaseEstimator):
-    """Answers with stored probabilities of labels, of which a row may have several. ``X`` is the row numbers."""
-
-    def __init__(self, probabilities: Floats, classes: Any) -> None:
-        self.probabilities = probabilities
-        self.classes_ = classes
-
-    def predict_proba(self, X: Integers) -> Floats:
-        return self.probabilities[X]
-
-    def predict(self, X: Integers) -> Array:
-        return (self.probabilities[X] >= 0.5).astype(np.int64)
-
-
-class _StoredClassifier(_StoredLabels):
-    """Answers with stored probabilities of classes."""
-
-    def predict(self, X: Integers) -> Array:
-        return self.classes_[self.probabilities[X].argmax(axis=1)]
-
-
-class _StoredRegressor(RegressorMixin, BaseEstimator):
-    """Answers with stored predictions. ``X`` is the row numbers."""
-
-    def __init__(self, predictions: Floats) -> None:
-        self.predictions = predictions
-
-    def predict(self, X: Integers) -> Floats:
-        return self.predictions[X]
 
 
 def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
@@ -112,6 +82,19 @@ def _ranking_scorers() -> dict[str, Callable[..., float]]:
     }
 
 
+def only_labels(scorers: Mapping[str, Any]) -> bool:
+    """Return whether scorers ask for nothing but predicted labels."""
+    return all(getattr(scorer, "_response_method", None) == "predict" for scorer in scorers.values())
+
+
+def _hint(reason: str, request: Request) -> str:
+    """Return what helps where a scorer does not know which of two classes is the positive one."""
+    if "pos_label" not in reason or request.labels is None:
+        return "Choose another scorer"
+    label = request.labels.tolist()[-1]
+    return f"Name the positive class: make_scorer(…, pos_label={label!r}) of sklearn.metrics"
+
+
 def explain_scores(request: Request, method: str) -> Explanation:
     """Return the fall of each score, for each player, split between paths if the method does so.
 
@@ -137,31 +120,34 @@ def explain_scores(request: Request, method: str) -> Explanation:
     chosen = loss_game(method)
     assert chosen is not None, "every method that takes scores is a loss game"
     request, plays = chosen.game(request)
+    if only_labels(scorers):
+        request = replace(request, subject=request.subject.deciding())
     game = Game(request, lambda outputs, _rows, _base: request.subject.predicted(outputs), plays.fixed)
+    game.measure = Effects if game.engine is not None else Values
     outputs = game.back_end.outputs()
     tell_of_dependence(request, outputs)
-    judge = Judge(request, scorers, request.subject.predicted(outputs))
+    judge = Judge(request, scorers, game, request.subject.predicted(outputs))
     unseen = Unseen(request, game.back_end.outputs, game.value)
     shape = (len(request.space), len(scorers), len(plays.names))
     mean, std, effective = np.zeros(shape), np.zeros(shape), np.ones((2, *shape))
     with Progress(len(plays.plays), f"{method}, scores", request.progress) as progress:
         for play in plays.plays:
             parts: list[Pairs] = []
-            # Each coalition's change of the predictions: scores are no means over rows.
             count = len(play.mask)
             steps = (np.stack([np.arange(count), np.full(count, -1)], axis=1),)
-            changes_of = replace(play, names=("changes",), combine=np.eye(count)[None], steps=steps)
             game.play(
-                [changes_of],
+                [replace(play, names=("predictions",), combine=np.eye(count)[None], steps=steps)],
                 range(request.n_repeats),
                 lambda _player, *pairs: parts.append(pairs),  # noqa: B023 — played at once
                 Progress(0, "", mode=False),
             )
-            receivers, donors, changes = (np.concatenate(each) for each in zip(*parts, strict=True))
+            receivers, donors, predictions = (np.concatenate(each) for each in zip(*parts, strict=True))
+            if game.engine is not None:  # it collects changes
+                predictions += judge.base[receivers][:, None]
             for name, combine in zip(play.names, play.combine, strict=True):
                 place = request.space.names.index(name)
                 can_change = partial(unseen.can_change, name)
-                numbers = judge.player((receivers, donors, changes), combine, can_change)
+                numbers = judge.player(play, (receivers, donors, predictions), combine, can_change)
                 mean[place], std[place], effective[:, place] = numbers
             progress.advance()
     judge.tell_of_undefined()
@@ -184,15 +170,15 @@ def explain_scores(request: Request, method: str) -> Explanation:
 class Judge:
     """Scores stored predictions, whole and with each group of rows left out."""
 
-    def __init__(self, request: Request, scorers: dict[str, Callable[..., float]], base: Floats) -> None:
-        self.request, self.scorers, self.base = request, scorers, base
+    def __init__(self, request: Request, scorers: dict[str, Callable[..., float]], game: Game, base: Floats) -> None:
+        self.request, self.scorers, self.game, self.base = request, scorers, game, base
         subject, truth = request.subject, request.y
         assert truth is not None
-        labels, columns = subject.class_labels, list(subject.loss_columns)
-        self.classes = np.arange(len(subject.class_names)) if labels is None else labels
+        columns = list(subject.loss_columns)
         self.truth, strata = truth[:, columns] if columns else truth, None
         if subject.task == "classification":
-            self.truth, strata = self.classes[truth], truth
+            assert request.labels is not None, "classes have labels"
+            self.truth, strata = request.labels[truth], truth
         elif subject.task == "multilabel":
             self.truth = self.truth.astype(np.int64)
         self.truth = self.truth if request.fields is None else request.fields
@@ -200,39 +186,33 @@ class Judge:
         self.donor_groups = self.groups
         if not request.shared:
             self.donor_groups = deal_groups(len(request.donors[0]), request.seed, "background")
-        self.base_scores = self._scores(base, np.arange(len(base)))
+        every = np.arange(len(base))
+        self.unchanged = Answers(request, base, every, lambda: request.inputs)
+        self.base_scores = self._scores(self.unchanged, every)
         self._undefined: dict[str, str] = {}
 
-    def _scores(self, predictions: Floats, receivers: Integers, *, left: bool = False) -> Floats:
-        """Return the scores of predictions for the rows of their receivers, ``(scorers,)``.
+    def _scores(self, answers: Answers, places: Integers, *, left: bool = False) -> Floats:
+        """Return the scores of answers for the rows at ``places`` among those answered, ``(scorers,)``.
 
         A score may be undefined for the rows ``left`` without a group: it is NaN then, and the reason is stored.
         """
-        stored: BaseEstimator
-        if self.request.subject.task == "classification":
-            stored = _StoredClassifier(predictions, self.classes)
-        elif self.request.subject.task == "multilabel":
-            # By these classes scikit-learn tells that a row may have several.
-            stored = _StoredLabels(predictions, [np.array([0, 1])] * predictions.shape[1])
-        else:
-            stored = _StoredRegressor(predictions[:, 0] if predictions.shape[1] == 1 else predictions)
-        weights, rows = self.request.sample_weight, np.arange(len(receivers))
+        weights, receivers = self.request.sample_weight, answers.receivers[places]
         extra = {} if weights is None else {"sample_weight": weights[receivers]}
         scores = np.full(len(self.scorers), np.nan)
-        for place, (name, scorer) in enumerate(self.scorers.items()):
-            reason = "" if len(rows) else "ValueError: no row is left"
+        for at, (name, scorer) in enumerate(self.scorers.items()):
+            reason = "" if len(places) else "ValueError: no row is left"
             if not reason:
                 try:
-                    scores[place] = float(scorer(stored, rows, self.truth[receivers], **extra))
+                    scores[at] = float(scorer(*shown_to(scorer, answers, places), self.truth[receivers], **extra))
                 except Exception as error:  # scorers are the user's code, too
                     reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                     if not left:
                         raise InputError(
-                            f"Scorer {name!r} raised {reason}", hint="Choose another scorer", code="PG032"
+                            f"Scorer {name!r} raised {reason}", hint=_hint(reason, self.request), code="PG032"
                         ) from error
-            if left and not np.isfinite(scores[place]):
-                self._undefined.setdefault(name, reason or f"it is {scores[place]}")
-                scores[place] = np.nan
+            if left and not np.isfinite(scores[at]):
+                self._undefined.setdefault(name, reason or f"it is {scores[at]}")
+                scores[at] = np.nan
         return scores
 
     def tell_of_undefined(self) -> None:
@@ -246,23 +226,28 @@ class Judge:
                 "are classes, or choose another scorer."
             )
 
-    def player(self, pairs: Pairs, combine: Floats, can_change: Callable[[], bool]) -> tuple[Floats, Floats, Floats]:
+    def player(
+        self, play: Play, pairs: Pairs, combine: Floats, can_change: Callable[[], bool]
+    ) -> tuple[Floats, Floats, Floats]:
         """Return mean, standard error ``(scorers, quantities)`` and effective number of rows ``(2, *)`` of a player.
 
         Where no score fell, 95 % intervals end at what three rows can do, unless no prediction ``can_change``.
         """
-        if not pairs[2].any():
+        answered = self._answers(play, pairs)
+        if self._is_unchanged(answered, pairs):
             # Nothing is scored: two equal scores of other numbers of rows may differ by rounding.
             shape = (len(self.scorers), len(combine))
             std = np.broadcast_to(self._of_three_rows[:, None], shape) if can_change() else np.zeros(shape)
             return np.zeros(shape), std, np.full((2, *shape), float(self.groups.max() + 1))
 
-        def falls(rows: Integers, edits: Floats, *, left: bool) -> Floats:
-            before = self._scores(self.base[rows], rows, left=True) if left else self.base_scores
-            return (before[:, None] - self._after(rows, edits, left=left)) @ combine.T
+        def falls(places: Integers, *, left: bool) -> Floats:
+            rows = pairs[0][places]
+            before = self._scores(self.unchanged, rows, left=True) if left else self.base_scores
+            return (before[:, None] - self._after(answered, places, left=left)) @ combine.T
 
         mean, std, effective = self._estimate(pairs, falls)
-        if ((mean == 0) & (std == 0)).any():
+        moved = (pairs[2] != self.base[pairs[0]][:, None]).any()
+        if ((mean == 0) & (std == 0)).any() and (moved or can_change()):
             std = np.where((mean == 0) & (std == 0), self._of_three_rows[:, None], std)
         return mean, std, effective
 
@@ -287,27 +272,48 @@ class Judge:
                 wrong[some] = self.base[order[-1 - some]]
             else:
                 right[some], wrong[some] = np.eye(classes)[[label, label - 1]]
-            scores = (self._scores(each, np.arange(count), left=True) for each in (right, wrong))
+            every = np.arange(count)
+            told = (Answers(request, each, every, lambda: request.inputs, imagined=True) for each in (right, wrong))
+            scores = (self._scores(each, every, left=True) for each in told)
             falls.append(np.abs(np.subtract(*scores)))
         return np.asarray(np.max(falls, axis=0) / NORMAL_95)
 
-    def scores(self, pairs: Pairs) -> tuple[Floats, Floats, Floats]:
+    def scores(self, play: Play, pairs: Pairs) -> tuple[Floats, Floats, Floats]:
         """Return the scores of each coalition themselves, ``(scorers, coalitions)``, alike."""
-        return self._estimate(pairs, self._after)
+        return self._estimate(pairs, partial(self._after, self._answers(play, pairs)))
 
-    def _after(self, rows: Integers, edits: Floats, *, left: bool) -> Floats:
+    def _answers(self, play: Play, pairs: Pairs) -> list[Answers]:
+        """Return the answers for the rows of each coalition."""
+        receivers, donors, predictions = pairs
+        edited = getattr(self.game.back_end, "edited", None)
+        return [
+            Answers(self.request, predictions[:, at], receivers, partial(edited, play, at, receivers, donors))
+            if edited
+            else Answers(self.request, predictions[:, at], receivers, lambda: self.request.inputs)
+            for at in range(predictions.shape[1])
+        ]
+
+    def _is_unchanged(self, answered: list[Answers], pairs: Pairs) -> bool:
+        """Return whether no coalition changes what scorers see."""
+        if (pairs[2] != self.base[pairs[0]][:, None]).any():
+            return False
+        if not self.unchanged.asks_model and not any(map(needs_rows, self.scorers.values())):
+            return True
+        rows = [tensor[torch.as_tensor(pairs[0])] for tensor in self.request.inputs]
+        return all(torch.equal(*pair) for one in answered for pair in zip(one.tensors, rows, strict=True))
+
+    def _after(self, answered: list[Answers], places: Integers, *, left: bool) -> Floats:
         """Return the scores of changed predictions, ``(scorers, coalitions)``."""
-        base = self.base[rows]
-        return np.stack([self._scores(base + one, rows, left=left) for one in edits.swapaxes(0, 1)], axis=1)
+        return np.stack([self._scores(one, places, left=left) for one in answered], axis=1)
 
     def _estimate(self, pairs: Pairs, statistic: Callable[..., Floats]) -> tuple[Floats, Floats, Floats]:
         """Return a statistic of pairs, ``(scorers, quantities)``, its standard error and effective number of rows.
 
         That number is 1 more than the degrees of freedom of the jackknife.
         """
-        receivers, donors, changes = pairs
+        receivers, donors, _ = pairs
         groups = int(self.groups.max()) + 1
-        mean = statistic(receivers, changes, left=False)
+        mean = statistic(np.arange(len(receivers)), left=False)
         shape = mean.shape
         has_donor = donors >= 0
         of_donor = np.where(has_donor, self.donor_groups[np.maximum(donors, 0)], -1)
@@ -320,7 +326,7 @@ class Judge:
             left_out = []
             for group in range(max(int(membership.max()) for membership in memberships) + 1):
                 stays = np.logical_and.reduce([membership != group for membership in memberships])
-                left_out.append(statistic(receivers[stays], changes[stays], left=True))
+                left_out.append(statistic(np.flatnonzero(stays), left=True))
             return jackknife_variance(np.stack(left_out), units)
 
         # The score of all rows has already shown its warnings.

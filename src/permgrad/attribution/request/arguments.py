@@ -322,6 +322,12 @@ def resolve_loss(subject: Subject, loss: Any) -> str | OtherLoss:
         name = read
     elif read.returned:
         return read
+    if isinstance(read, OtherLoss) and read.levels and len(read.levels) != subject.count:
+        raise InputError(
+            f"loss={loss!r} names {len(read.levels)} quantiles, and the model has {counted(subject.count, 'output')}",
+            hint="Pass one level for each output, in their order.",
+            code="PG036",
+        )
     if name not in FITS[subject.task]:
         raise InputError(
             f"loss={loss!r} cannot be used for {subject.task}",
@@ -338,15 +344,28 @@ def task_of_loss(loss: Any) -> str | None:
 
 
 def read_y(
-    subject: Subject, y: Any, loss: str | OtherLoss, inputs: tuple[Tensor, ...], *, scored: bool
+    subject: Subject,
+    y: Any,
+    loss: str | OtherLoss,
+    inputs: tuple[Tensor, ...],
+    picked: tuple[int, ...] = (),
+    *,
+    scored: bool,
 ) -> tuple[Any, Integers | None]:
     """Return y as the loss takes it, and the class of each row (None where there are no classes).
 
+    One number per row is the target of the one output ``picked``, and of all outputs that are its quantiles.
     ``scored``: only scorers read it, so y may have other columns than the output, as of censored times.
     """
     if y is None:
         return None, None
     count = len(inputs[0])
+    one = (
+        len(picked) == 1 if isinstance(loss, str) else len(loss.levels) > 0 or (len(picked) == 1 and not loss.returned)
+    )
+    if subject.task == "regression" and subject.count > 1 and one:
+        values = as_target(y)
+        y = np.stack([values] * subject.count, axis=1) if values.ndim == 1 else y
     if scored and subject.task == "regression" and loss in FITS["regression"]:
         values = as_target(y)
         if (

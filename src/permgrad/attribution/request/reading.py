@@ -46,6 +46,7 @@ from permgrad.base.late import is_frame
 from permgrad.base.random import resolve_seed
 from permgrad.data.weights import check_weights
 from permgrad.models.estimators.kept_rows import kept_rows
+from permgrad.models.losses import of_output
 
 Tensors = tuple[Tensor, ...]
 #: Options that describe a network, not the method, and the number of the first row.
@@ -93,9 +94,12 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         row_offset = check_row_offset(settings["row_offset"], shared=rows["donors"] is rows["inputs"])
     subject, count, weight = rows["subject"], len(rows["inputs"][0]), arguments.sample_weight
     loss = resolve_loss(subject, arguments.loss)
-    y, classes = read_y(subject, arguments.y, loss, rows["inputs"], scored=arguments.scoring is not None)
-    positive = resolve_positive(subject, arguments.positive, classes)
+    if loss == "zero_one" and scope == "global" and arguments.y is not None and name != "report":
+        rows["subject"] = subject = subject.deciding()
     targets = resolve_targets(subject, arguments.target)
+    y, classes = read_y(subject, arguments.y, loss, rows["inputs"], targets, scored=arguments.scoring is not None)
+    loss = of_output(loss, targets[0]) if len(targets) == 1 < subject.count else loss
+    positive = resolve_positive(subject, arguments.positive, classes)
     if subject.task != "classification" and subject.count > 1:
         subject.loss_columns = targets
     if settings.get("row_target") is not None:
@@ -108,6 +112,7 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         row_offset=row_offset,
         y=y,
         classes=None if classes is y else classes,
+        labels=None if classes is None else subject.labels_in(arguments.y, classes),
         fields=np.asarray(arguments.y) if getattr(getattr(arguments.y, "dtype", None), "names", None) else None,
         positive=positive,
         positive_by_y=arguments.positive is None and classes is not None and subject.background_classes is None,
@@ -146,7 +151,7 @@ def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mappi
     tokenizer, replacement = settings.get("tokenizer"), settings.get("replace", "donor")
     pad = vocabulary_of(arguments.model, tokenizer)["pad"] or 0
     given, texts, added = as_tokens(arguments.inputs, tokenizer, arguments.model, pad)
-    subject = NetworkSubject(arguments.model, given, arguments.y, **outputs)
+    subject = NetworkSubject(arguments.model, given, arguments.y, **outputs, batch_size=arguments.batch_size)
     layer, segments, readings = settings.get("layer"), settings.get("segments"), subject.readings()
     if arguments.sampling == "conditional":
         check_conditional(name, subject.input_names, subject.inputs, layer)
@@ -210,6 +215,7 @@ def _read_predictor(arguments: Arguments, name: str, scope: Scope, settings: Map
     """Return the subject, its rows, background and players, as fields of a ``Request``."""
     outputs = {key: settings.get(key) for key in ("output_kind", "task", "class_names", "reduce")}
     outputs["task"] = outputs["task"] or task_of_loss(arguments.loss)
+    outputs["batch_size"] = arguments.batch_size
     subject = PredictorSubject(arguments.model, arguments.inputs, arguments.y, **outputs)
     if subject.call.ranks and arguments.y is not None and (arguments.loss, arguments.scoring) == ("auto", None):
         raise InputError(

@@ -126,12 +126,19 @@ def _general_lines(slopes: Slopes, references: Tensors, scale: Tensor, most: int
     secants = SecantIntegral(slopes, references, most)
 
     def suits(count: int) -> bool:
-        rows = slopes.rows(slice(0, count), slopes.request.donors)
+        asked = slopes.request.batch_size
+        size = count if asked == "auto" else min(count, int(asked))
+        return all(fits(slice(start, min(start + size, count))) for start in range(0, count, size))
+
+    def fits(part: slice) -> bool:
+        rows = slopes.rows(part, slopes.request.donors)
+        if not len(rows[0]):
+            return True
         start = slopes.at_reference(rows, [tensor[:1] for tensor in references])
         if all(torch.equal(start[place], rows[place]) for place in slopes.free):
             # The background is the reference itself.
-            rows = slopes.rows(slice(0, count))
-        return secants.complete(rows, scale)
+            rows = slopes.rows(part)
+        return not len(rows[0]) or secants.complete(rows, scale)
 
     return secants if with_fewer(_PROBE_ROWS, suits) else GradientIntegral(slopes, references)
 

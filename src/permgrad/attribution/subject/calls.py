@@ -5,7 +5,7 @@ A predictor is recognised by its methods, not by its library, so that no library
 
 from __future__ import annotations
 
-import json
+import inspect
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from permgrad.attribution.subject.objectives import objective_of, trained
 from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError, shown
 
@@ -29,6 +30,7 @@ class PredictCall:
     classes: tuple[Any, ...] | None = None
     one_hot: bool = False  # whether it returns labels: each class is then predicted with 0 or 1
     loss: Any = None  # the one that it was trained with, where that is not the usual one of its task
+    labels: Callable[[Any], Any] | None = None  # what returns the classes that the model itself decides for
     ranks: bool = False  # whether it returns scores that are on no scale of y
 
 
@@ -94,49 +96,52 @@ def _estimator(model: Any) -> PredictCall | None:
     classes = getattr(model, "classes_", _unnamed_labels(model))
     several = isinstance(classes, list)  # of several labels, the classes of each
     labels = None if classes is None or several else tuple(np.asarray(classes).tolist())
-    if type(model).__name__ == "CatBoost" and labels:
-        # Without a further word the class of any of CatBoost's models returns scores.
-        function = partial(model.predict, prediction_type="Probability")
-        return PredictCall(function, "classification", "probabilities", labels)
+    if labels and _returns_scores(model):
+        function, decides = (partial(model.predict, prediction_type=kind) for kind in ("Probability", "Class"))
+        return PredictCall(function, "classification", "probabilities", labels, labels=decides)
     # skorch's regressors inherit the probabilities of its classifiers.
     if hasattr(model, "predict_proba") and not _is(model, "regressor"):
-        return PredictCall(model.predict_proba, "multilabel" if several else "classification", "probabilities", labels)
+        task = "multilabel" if several else "classification"
+        return PredictCall(model.predict_proba, task, "probabilities", labels, labels=model.predict)
     if labels or several:
-        return PredictCall(model.predict, "classification", "probabilities", labels, one_hot=True)
+        return PredictCall(model.predict, "classification", "probabilities", labels, one_hot=True, labels=model.predict)
     return _of_numbers(model)
 
 
 def _is(model: Any, kind: str) -> bool:
-    """Return whether scikit-learn's tags say that an estimator is of a kind."""
-    from sklearn.base import BaseEstimator
-    from sklearn.utils import get_tags
+    """Return whether an estimator says that it is of a kind, by scikit-learn's tags or as it did before them."""
+    tags = None if isinstance(model, type) else getattr(model, "__sklearn_tags__", None)
+    kinds = (tags().estimator_type if tags is not None else None, getattr(model, "_estimator_type", None))
+    return kind in kinds
 
-    return isinstance(model, BaseEstimator) and get_tags(model).estimator_type == kind
+
+def _returns_scores(model: Any) -> bool:
+    """Return whether ``predict`` returns raw scores unless asked for something else, as CatBoost's general class."""
+    try:
+        kinds = inspect.signature(model.predict).parameters.get("prediction_type")
+    except (TypeError, ValueError):  # compiled functions say nothing
+        return False
+    return kinds is not None and kinds.default == "RawFormulaVal"
 
 
 def _unnamed_labels(model: Any) -> Any:
     """Return what an estimator without ``classes_`` predicts if these are labels: of outliers (−1) or of clusters."""
     if _is(model, "outlier_detector"):
         return (-1, 1)
-    last = model[-1] if hasattr(model, "steps") else model
+    last = trained(model)
     return np.unique(last.labels_) if _is(model, "clusterer") and hasattr(last, "labels_") else None
 
 
 def _of_numbers(model: Any) -> PredictCall:
     """Return the call of an estimator without classes: a regression if it declares one, with its training loss."""
-    last = model[-1] if hasattr(model, "steps") else model
-    name = type(last).__name__
-    parameters = last.get_params() if hasattr(last, "get_params") else {}
-    objectives = (parameters.get(key) for key in ("objective", "loss", "loss_function"))
-    objective = next((each for each in objectives if isinstance(each, str)), _BY_CLASS.get(name, ""))
-    # The level of a quantile: CatBoost writes it behind the objective. LightGBM's default is 0.9.
-    objective, _, behind = objective.partition(":alpha=")
-    levels = (behind or None, *(parameters.get(key) for key in ("quantile", "quantile_alpha", "alpha")), 0.9)
-    level = next(each for each in levels if each is not None)
+    last = trained(model)
+    objective, levels = objective_of(last)
     # XGBoost returns the hazard ratio itself.
-    predict = partial(model.predict, output_margin=True) if objective == "survival:cox" else model.predict
-    call = replace(_by_objective(predict, objective, level), ranks="Ranker" in name or objective.startswith("rank"))
-    if name == "CatBoost" and call.loss == "poisson":
+    asked = getattr(model, "best_estimator_", model)
+    predict = partial(asked.predict, output_margin=True) if objective == "survival:cox" else model.predict
+    call = _by_objective(predict, objective, levels)
+    call = replace(call, ranks=call.ranks or _is(last, "ranker"))
+    if call.loss == "poisson" and _returns_scores(last):
         call = replace(call, loss="poisson_log")
     numbers = call.loss or call.ranks or _is(model, "regressor")
     return replace(call, task="regression" if numbers else None, kind=None)
@@ -160,18 +165,14 @@ def check_fitted(model: Any) -> None:
 
 def _booster(model: Any) -> PredictCall | None:
     """Return the call of LightGBM's and XGBoost's own boosters."""
-    library = type(model).__module__.partition(".")[0]
-    if type(model).__name__ != "Booster" or library not in ("lightgbm", "xgboost"):
+    if not (hasattr(model, "save_config") or hasattr(model, "model_to_string")):
         return None
-    if library == "lightgbm":
-        objective = str(model.params.get("objective", "") or model.dump_model(num_iteration=1).get("objective", ""))
-        name = objective.split(maxsplit=1)[0] if objective else ""
-        return _by_objective(model.predict, name, model.params.get("alpha", 0.9))
-    settings = json.loads(model.save_config())["learner"]["objective"]
-    level = settings.get("quantile_loss_param", {}).get("quantile_alpha", "0").strip("[]")
+    objective, levels = objective_of(model)
+    if hasattr(model, "model_to_string"):
+        return _by_objective(model.predict, objective, levels)
     # Of labels and hazard ratios the scores that they are made of say more.
-    scores = settings["name"] in ("multi:softmax", "survival:cox")
-    call = _by_objective(partial(_of_matrix, model, scores), settings["name"], level)
+    scores = objective in ("multi:softmax", "survival:cox")
+    call = _by_objective(partial(_of_matrix, model, scores), objective, levels)
     return call if call.task else replace(call, task="regression")
 
 
@@ -189,15 +190,24 @@ _LOGITS = ("binary:logitraw", "multi:softmax")
 #: The loss of this package that an objective of numbers is.
 _LOSSES = {
     **dict.fromkeys(("poisson", "count:poisson", "Poisson"), "poisson"),
-    **dict.fromkeys(("absolute_error", "regression_l1", "mae", "l1", "MAE", "reg:absoluteerror"), "absolute_error"),
-    **dict.fromkeys(("quantile", "Quantile", "reg:quantileerror"), "quantile"),
+    **dict.fromkeys(("absolute_error", "regression_l1", "MAE", "reg:absoluteerror"), "absolute_error"),
+    **dict.fromkeys(("quantile", "Quantile", "MultiQuantile", "reg:quantileerror"), "quantile"),
     **dict.fromkeys(("survival:cox", "Cox"), "cox"),
 }
-#: Estimators whose class says what others say by a parameter.
-_BY_CLASS = {"QuantileRegressor": "quantile", "PoissonRegressor": "poisson"}
+#: How the names of objectives begin whose scores are on no scale of y.
+_RANKS = (
+    "rank",
+    "lambdarank",
+    "YetiRank",
+    "PairLogit",
+    "QueryRMSE",
+    "QuerySoftMax",
+    "QueryCrossEntropy",
+    "StochasticRank",
+)
 
 
-def _by_objective(function: Callable[[Any], Any], objective: str, level: Any) -> PredictCall:
+def _by_objective(function: Callable[[Any], Any], objective: str, levels: tuple[float, ...]) -> PredictCall:
     if objective in _PROBABILITIES:
         return PredictCall(function, "classification", "probabilities")
     if objective in _LOGITS:
@@ -206,11 +216,8 @@ def _by_objective(function: Callable[[Any], Any], objective: str, level: Any) ->
         return PredictCall(function, "classification", "probabilities", (0, 1), one_hot=True)
     loss: Any = _LOSSES.get(objective)
     if loss == "quantile":
-        try:
-            loss = ("quantile", float(level))
-        except (TypeError, ValueError):  # several levels at once
-            loss = None
-    ranks = objective.startswith(("rank", "lambdarank"))
+        loss = ("quantile", levels[0] if len(levels) == 1 else levels) if levels else None
+    ranks = objective.startswith(_RANKS)
     return PredictCall(function, "regression" if loss or ranks or "reg" in objective else None, loss=loss, ranks=ranks)
 
 
@@ -219,17 +226,24 @@ def _autogluon(model: Any) -> PredictCall | None:
     if not hasattr(model, "problem_type") or not hasattr(model, "predict_proba"):
         return None
     if model.problem_type in ("regression", "quantile"):
-        return PredictCall(model.predict, "regression")
-    return PredictCall(model.predict_proba, "classification", "probabilities", tuple(model.class_labels))
+        levels = tuple(getattr(model, "quantile_levels", None) or ())
+        return PredictCall(model.predict, "regression", loss=("quantile", levels) if levels else None)
+    classes = tuple(model.class_labels)
+    return PredictCall(model.predict_proba, "classification", "probabilities", classes, labels=model.predict)
 
 
 def _pytorch_tabular(model: Any) -> PredictCall | None:
     """Return the call of pytorch-tabular's ``TabularModel``, whose predictions are columns of a frame."""
-    if not type(model).__module__.startswith("pytorch_tabular"):
+    if not (hasattr(model, "datamodule") and hasattr(model, "config") and hasattr(model, "predict")):
         return None
     if model.config.task == "regression":
-        return PredictCall(lambda table: model.predict(table).filter(like="_prediction"), "regression")
+        return PredictCall(partial(_columns, model, "_prediction"), "regression")
     encoder = model.datamodule.label_encoder
     classes = tuple((encoder[0] if isinstance(encoder, list) else encoder).classes_)
-    function = lambda table: model.predict(table).filter(like="_probability")  # noqa: E731 — named by the field
-    return PredictCall(function, "classification", "probabilities", classes)
+    probabilities, labels = (partial(_columns, model, kind) for kind in ("_probability", "_prediction"))
+    return PredictCall(probabilities, "classification", "probabilities", classes, labels=labels)
+
+
+def _columns(model: Any, kind: str, table: Any) -> Any:
+    """Return the predictions of one kind of pytorch-tabular's model."""
+    return model.predict(table).filter(like=kind)

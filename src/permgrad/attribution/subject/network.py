@@ -18,7 +18,7 @@ from permgrad.attribution.subject.lookups import Lookup, find_lookups
 from permgrad.attribution.subject.outputs import REDUCTIONS, kind_with, other_heads, pick_head, resolve_outputs
 from permgrad.attribution.subject.positions import Reader
 from permgrad.attribution.subject.row_independence import check_row_independence
-from permgrad.attribution.subject.subject import Subject
+from permgrad.attribution.subject.subject import ANY_ROWS, Subject
 from permgrad.attribution.subject.untouched import as_written, check_initialised, kept, sums_of_weights
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, listed, warn_user
@@ -87,10 +87,11 @@ class NetworkSubject(Subject):
         task: str | None = None,
         class_names: Any = None,
         reduce: str | None = None,
+        batch_size: Any = "auto",
     ) -> None:
         if reduce is not None:
             check_choice("reduce", reduce, REDUCTIONS)
-        self.reduce = reduce
+        self.reduce, self._largest_batch = reduce, ANY_ROWS if batch_size == "auto" else int(batch_size)
         self.module: Any = unwrap(module)
         check_initialised(self.module)
         parameter = next(
@@ -159,7 +160,7 @@ class NetworkSubject(Subject):
         the vectors of its places. Inputs of unknown kind are absent.
         """
         meanings = {place: "volume" for place, tensor in enumerate(self.inputs) if tensor.ndim == 5}
-        rows = [tensor[:_LOOKED_AT] for tensor in self.inputs]
+        rows = [tensor[: min(_LOOKED_AT, self._largest_batch)] for tensor in self.inputs]
         # A table is a series only where a layer for series reads it, and its columns have no names.
         series = any(isinstance(module, (nn.Conv1d, nn.RNNBase, nn.RNNCellBase)) for module in self.module.modules())
         tables = {place for place, leaf in enumerate(self.form.leaves) if leaf.columns is not None or not series}
@@ -292,6 +293,8 @@ class NetworkSubject(Subject):
 
     def most_rows(self, rows: Sequence[Tensor] | None = None) -> int:
         """Return how many rows may go through the network together, so that activations stay within bounds."""
+        if self._largest_batch == 1:
+            return 1
         if self._most_rows is None:
             row = [tensor[:1] for tensor in (self.inputs if rows is None else rows)]
             with self.open(), as_written(self.module):
@@ -299,7 +302,7 @@ class NetworkSubject(Subject):
                 needed = bytes_per_row(self.forward, row)
                 needed = bytes_per_row(self.forward, in_company(row)) // 2 if self.in_pairs else needed
                 self._most_rows = max(1, written // max(needed, 1))
-        return self._most_rows
+        return min(self._most_rows, self._largest_batch)
 
     # ---- running it --------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_class_names
 from permgrad.base.errors import InputError, by_count, counted, shown, unknown, warn_user
 from permgrad.base.late import is_frame
-from permgrad.models.losses import FITS, OtherLoss, find_loss
+from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output
 
 Task = Literal["classification", "regression", "multilabel"]
 OutputKind = Literal["logits", "probabilities", "log_probabilities", "values"]
@@ -216,17 +216,18 @@ class OutputForm:
         """Return each row's loss in float64: the mean over columns if a regression or y has several."""
         if isinstance(loss, OtherLoss) and loss.returned:
             return loss.of(np.array(self.returned(outputs.double()).detach().cpu().numpy()), y)
-        target, function = torch.as_tensor(y, device=outputs.device), find_loss(loss)
+        target = torch.as_tensor(y, device=outputs.device)
         if self.task == "classification":
-            rows: Tensor = function(self.logits(outputs.double()), target)
+            rows: Tensor = find_loss(loss)(self.logits(outputs.double()), target)
         else:
             wide = outputs.double() * self.target_scale + self.target_mean
             wide = self.logits(outputs.double()) if self.task == "multilabel" else wide
             if self.count == 1:
-                rows = function(wide, target if loss == "cox" else target.reshape(-1))
+                rows = find_loss(loss)(wide, target if loss == "cox" else target.reshape(-1))
             else:
                 chosen = self.loss_columns or range(self.count)
-                rows = torch.stack([function(wide[:, [k]], target[:, k]) for k in chosen]).mean(dim=0)
+                columns = [find_loss(of_output(loss, k))(wide[:, [k]], target[:, k]) for k in chosen]
+                rows = torch.stack(columns).mean(dim=0)
         return rows.cpu().numpy()
 
     def divergence_rows(self, outputs: Tensor, reference: Tensor) -> Floats:
@@ -285,6 +286,18 @@ class OutputForm:
             )
         return self._class_indexes(values) if self.task == "classification" else self._numbers(values)
 
+    def labels_in(self, y: Any, classes: Integers) -> Array:
+        """Return the classes as the model was fitted on them, else as y holds them, ``(classes,)``."""
+        if self.class_labels is not None:
+            return self.class_labels
+        values = as_target(y)
+        if values.ndim > 1 or np.array_equal(values, classes):
+            return np.arange(len(self.class_names))
+        labels = np.array(self.class_names, dtype=object)
+        known, first = np.unique(classes, return_index=True)
+        labels[known] = values[first]
+        return labels.astype(values.dtype)
+
     def _numbers(self, values: Array) -> Floats:
         wide = values.reshape(len(values), -1)
         try:
@@ -299,12 +312,15 @@ class OutputForm:
                 code="PG015",
             )
         if numbers is None:
+            hint = "Pass such numbers, or task='classification' (an estimator: fit a classifier)"
+            if self.task == "regression" and wide.shape[1] == 1 < self.count:
+                hint = "Pass such numbers, or target=0 to compare y with the first output alone"
+            if values.ndim == 2 and self.count == 1:
+                hint = "Pass loss='cox' if these are times and events, or scoring= a scorer that takes them"
             raise InputError(
                 f"y must have {counted(self.count, 'number')} per row, like the output, got the shape {values.shape} "
                 f"of {values.dtype}",
-                hint="Pass loss='cox' if these are times and events, or scoring= a scorer that takes them"
-                if values.ndim == 2 and self.count == 1
-                else "Pass such numbers, or task='classification' (an estimator: fit a classifier)",
+                hint=hint,
                 code="PG015",
             )
         broken = int((~np.isfinite(numbers)).sum())

@@ -23,9 +23,9 @@ from permgrad.attribution.subject.outputs import (
     resolve_outputs,
 )
 from permgrad.attribution.subject.row_independence import PREDICTOR, check_row_independence
-from permgrad.attribution.subject.subject import Subject, typical_row
+from permgrad.attribution.subject.subject import ANY_ROWS, Subject, typical_row
 from permgrad.attribution.subject.untouched import seeded
-from permgrad.base.arrays import Floats
+from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted, error_in_words, is_out_of_memory, listed, warn_user
 
@@ -58,10 +58,11 @@ class PredictorSubject(Subject):
         task: str | None = None,
         class_names: Any = None,
         reduce: str | None = None,
+        batch_size: Any = "auto",
     ) -> None:
         if reduce is not None:
             check_choice("reduce", reduce, REDUCTIONS)
-        self.reduce = reduce
+        self.reduce, self._largest_batch = reduce, ANY_ROWS if batch_size == "auto" else int(batch_size)
         self.module = self.predictor = predictor
         self.call: PredictCall = find_call(predictor)
         self.form = FrameForm(inputs)
@@ -76,10 +77,10 @@ class PredictorSubject(Subject):
             )
         few = [self.inputs[0][:_PROBE_ROWS]]
         with self.open():
-            outputs = self.forward(few)
+            outputs = self._first_outputs(few)
             self.width = outputs.shape[1]
             # In float32, in which many predictors compute: what they round is no dependence.
-            check_row_independence(lambda rows: self.forward(rows).float(), few, outputs.float(), PREDICTOR)
+            check_row_independence(lambda rows: self._first_outputs(rows).float(), few, outputs.float(), PREDICTOR)
             self._check_places(few, outputs)
         vars(self).update(vars(self._form_of(outputs, y, output_kind, task, class_names)))
 
@@ -177,6 +178,30 @@ class PredictorSubject(Subject):
         sent.inputs = ()
         return sent
 
+    def deciding(self) -> PredictorSubject:
+        """Return the subject with the labels of the model's own ``predict``, if these are its classes."""
+        call, decided, several = self.call, copy(self), self.task == "multilabel"
+        if call.labels is None or call.one_hot or self.task == "regression":
+            return self
+        classes = call.classes or self.class_names
+        decided.call = replace(call, function=call.labels, classes=classes, one_hot=not several)
+        decided.kind, decided.bounded, decided.column, decided.width = "probabilities", True, None, None
+        with self.open():
+            parts = self.inputs[0][:_PROBE_ROWS].split(self.most_rows())
+            chosen = torch.cat([decided.forward([part]) for part in parts]) > 0.5
+        if chosen.shape[1] != (self.count if several else len(classes)) or not (several or (chosen.sum(1) == 1).all()):
+            return self  # numbers of another kind, such as positions of classes that have other names
+        decided.width, decided.column = chosen.shape[1], None if several or self.count > 1 else 1
+        return decided
+
+    def asked(self, method: str, tensors: Sequence[Tensor]) -> Array:
+        """Return what another method of the predictor returns for rows, ``(rows, *)``."""
+        with self.open():
+            parts = [
+                getattr(self.predictor, method)(self.form.write(part)) for part in tensors[0].split(self.most_rows())
+            ]
+        return np.concatenate([np.asarray(part) for part in parts])
+
     def check_slopes(self, method: str, places: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
         """Refuse every method that needs slopes: a predictor has no gradient."""
         self.check_network(method)
@@ -229,8 +254,7 @@ class PredictorSubject(Subject):
             self.columns = _names_of(returned)
         values = np.asarray(_of_labels(returned, rows) if isinstance(returned, list) and returned else returned)
         if self.call.one_hot and values.size == rows:
-            classes = np.asarray(self.call.classes)
-            return np.asarray(values.reshape(-1, 1) == classes, dtype=np.float64)
+            return self._one_hot(values.reshape(-1))
         if values.dtype.kind not in "fiub":
             try:
                 values = values.astype(np.float64)
@@ -254,13 +278,29 @@ class PredictorSubject(Subject):
             )
         return np.array(wide, dtype=np.float64)
 
+    def _one_hot(self, labels: Array) -> Floats:
+        """Return 1 for the class of each label ``(rows, classes)``: as it is, else by its name."""
+        classes = np.asarray(self.call.classes)
+        found = np.asarray(labels[:, None] == classes)
+        if not found.any():
+            known, places = np.unique(labels, return_inverse=True)
+            names = {str(name): place for place, name in enumerate(classes.tolist())}
+            codes = np.array([label_place(label, names) for label in known.tolist()])
+            found = codes[places][:, None] == np.arange(len(classes))
+        return found.astype(np.float64)
+
     def returned(self, outputs: Tensor) -> Tensor:
         """Return what the predictor returns: both columns of two classes."""
         return super().returned(outputs) if self.column is None else torch.cat([1 - outputs, outputs], dim=1)
 
     def most_rows(self) -> int:
         """Return how many rows are predicted together."""
-        return max(1024, _CELLS // max(len(self.form.names), self.width or 0))
+        size = max(1024, _CELLS // max(len(self.form.names), self.width or 0))
+        return min(size, self._largest_batch)
+
+    def _first_outputs(self, rows: Sequence[Tensor]) -> Tensor:
+        """Return the predictions of rows, in batches no larger than those asked for."""
+        return torch.cat([self.forward([part]) for part in rows[0].split(self.most_rows())])
 
     @property
     def usual_loss(self) -> Any:

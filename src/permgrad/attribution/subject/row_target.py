@@ -32,17 +32,18 @@ _BATCH = 256
 _LIKE_VALUES = ("values", "std", "low", "high", "p_values")
 
 
-def outputs_of(subject: Subject, inputs: Sequence[Tensor]) -> Tensor:
+def outputs_of(subject: Subject, inputs: Sequence[Tensor], batch: int = _BATCH) -> Tensor:
     """Return the raw outputs of rows, ``(rows, K)``."""
     count = len(inputs[0])
     with torch.no_grad(), subject.open():
-        run = partial(in_batches, count, min(_BATCH, subject.most_rows()))
+        run = partial(in_batches, count, min(batch, subject.most_rows()))
         return gathered(count, lambda part: [subject.predict([tensor[part] for tensor in inputs])], run)[0]
 
 
 def predicted(subject: Subject, inputs: Sequence[Tensor]) -> Tensor:
-    """Return the largest output of each row, ``(rows,)``."""
-    return subject.readout(outputs_of(subject, inputs), "logit").argmax(dim=1).cpu()
+    """Return the output of each row that the model decides for, ``(rows,)``."""
+    chosen = subject.deciding()
+    return chosen.readout(outputs_of(chosen, inputs), "logit").argmax(dim=1).cpu()
 
 
 def resolve_row_target(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from permgrad.attribution.subject.lookups import Lookup
 
 #: Rows of a network whose activations are small.
-_ANY_ROWS = 2**20
+ANY_ROWS = 2**20
 
 
 class Subject(OutputForm):
@@ -75,6 +75,10 @@ class Subject(OutputForm):
         """Return how cells are encoded for conditional draws, or None if inputs are numbers already."""
         return None
 
+    def deciding(self) -> Subject:
+        """Return the subject with the classes that the model itself decides for in place of their probabilities."""
+        return self
+
     def to_send(self) -> Subject:
         """Return the subject without the rows explained, for another process."""
         return self
@@ -105,7 +109,7 @@ class Subject(OutputForm):
 
     def most_rows(self) -> int:
         """Return how many rows may go through the network together, so that activations stay within bounds."""
-        return _ANY_ROWS
+        return ANY_ROWS
 
     @property
     def makes_images(self) -> bool:

@@ -14,7 +14,7 @@ from permgrad.pages.plots.classified import (
 )
 from permgrad.pages.plots.image import activation, image, overlay
 from permgrad.pages.plots.interactions import effect_words, interactions, pair_effect
-from permgrad.pages.plots.modality import branches, information, modality, shares
+from permgrad.pages.plots.modality import branches, modality, shares
 from permgrad.pages.plots.models import agreement_matrix, differences, reliance, scores, tradeoff
 from permgrad.pages.plots.residuals import residuals, residuals_by_feature
 from permgrad.pages.plots.rows import beeswarm, waterfall
@@ -41,7 +41,6 @@ __all__ = [
     "effect_words",
     "features",
     "image",
-    "information",
     "interactions",
     "learning_curves",
     "levels",

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 
 from permgrad.assess.branches import entries_of, value_of
@@ -186,22 +185,6 @@ def missing(
     axes.set_xlabel(f"loss, in {result.meta['unit']}" if measure == "loss" and "unit" in result.meta else measure)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderpad=0.1)
     figure.description = f"{measure} with these modalities present: {valued(names, values[order])}"
-    return figure
-
-
-@styled
-def information(frame: pd.DataFrame) -> PlotFigure:
-    """Draw the parts of ``Missing.information`` as shares with their intervals."""
-    shares_of = frame["share"].to_numpy(dtype=np.float64)
-    figure, axes = base.one_panel(style.WIDTH, 1.0 + 0.42 * len(frame))
-    axes.barh(np.arange(len(frame)), np.nan_to_num(shares_of), height=0.52, color=style.TABULAR, linewidth=0)
-    base.intervals(axes, frame["ci_low"].to_numpy(), frame["ci_high"].to_numpy())
-    base.name_rows(axes, labels_of(frame["part"].tolist(), 40))
-    words = [f"{share * 100:.0f} % · {bits:.3f} bits" for share, bits in zip(shares_of, frame["bits"], strict=True)]
-    base.beside_rows(axes, words, 8, color=style.INK, fontsize=style.SIZE_LABEL)
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("share of what all modalities tell about the target")
-    figure.description = f"Shares of the information: {valued(frame['part'], shares_of)}"
     return figure
 
 

@@ -62,6 +62,8 @@ def thresholds(section: SectionView, content: Assessment) -> None:
         words = f"With a threshold of 0.5, {found[0]}."
         if best.metrics["confusion_matrix"] != half["confusion_matrix"] and math.isfinite(best.value):
             words += f" The F1 score is largest with {number(best.value, 2)}: there, {found[1]}."
+        if content.predictions is not None and content.predictions.called is not None:
+            words += " The model decides otherwise: scores and confusion matrix are those of the classes it predicts."
         section.text(words)
     with section.live("threshold"):
         if member.any() and not member.all():
@@ -157,7 +159,8 @@ def errors(section: SectionView, content: Assessment) -> None:
         section.figure(picture, caption, beside=len(labels) <= 3)
     if scored is not None and scored.probabilities is not None and len(scored.truth):
         section.add("heading", "Each class")
-        frame = per_class(texts_of(scored.truth), np.asarray(scored.probabilities), texts_of(scored.classes))
+        truth, classes = texts_of(scored.truth), texts_of(scored.classes)
+        frame = per_class(truth, np.asarray(scored.probabilities), classes, scored.called)
         headings = {"precision": "precision", "recall": "recall", "f1": "F1", "roc_auc": "ROC\u2011AUC"}
         headings |= {"average_precision": "average precision", "calibration_error": "calibration error"}
         columns = [

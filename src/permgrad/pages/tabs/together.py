@@ -14,11 +14,9 @@ from permgrad.pages import plots
 from permgrad.pages.page_data import packed
 from permgrad.pages.tab import Tab
 from permgrad.pages.views import SectionView, figures_of, names, table_of
-from permgrad.pages.words import clean, confidence_words, listed, p_text, quantity_of, shorten
+from permgrad.pages.words import clean, confidence_words, p_text, quantity_of, shorten
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from permgrad.assess.assessment import Assessment
     from permgrad.attribution.explanation import Explanation
     from permgrad.attribution.explanation.orders import RankedPairs
@@ -143,37 +141,34 @@ def percentage_points(change: float) -> str:
     return f"{percent(change)} points".replace("\u00a0% points", " percentage points").replace("-", "−")
 
 
-def modalities(section: SectionView, _: Assessment, frame: pd.DataFrame) -> None:
-    """What each modality tells alone, both and only together."""
-    if not np.isfinite(frame["bits"]).all():
-        section.text("What the modalities tell cannot be divided: the predictions determine the target exactly.")
-        return
-    if frame["share"].isna().any():
-        section.text("What the modalities tell cannot be divided: it is not clearly more than chance.")
-        return
-    section.text(information_words(frame))
-    section.figure(
-        plots.information(frame),
-        "Shares of the information about the target, with 95\u00a0% intervals. Unique: only from that modality. "
-        "Shared: from either. Synergy: only from both together.",
-    )
-    section.text(
-        "A modality is left out by giving the model that of other rows. This cannot show what one modality says about "
-        "the other: a model trained on one of them alone may know more. What two modalities both contain is shared "
-        "only if this model uses both."
-    )
-
-
-def information_words(frame: Any) -> str:
-    """Return the largest part of what modalities tell, in words."""
-    order = np.argsort(-frame["share"].to_numpy(), kind="stable")
-    parts = [
-        f"{percent(float(frame['share'].iloc[place]))} is {clean(frame['part'].iloc[place])}"
-        for place in order
-        if frame["ci_low"].iloc[place] > 0
+def modalities(section: SectionView, _: Assessment, explanation: Explanation) -> None:
+    """What the loss loses without each input, alone and behind all others, and what two do together."""
+    found, single = pairs_of(explanation), explanation.of_order(1)
+    clear = "No pair of inputs clearly works together." if not found.clear.any() else leading_words(found, "loss")
+    section.text(clear)
+    assert single.low is not None, "the loss over all rows has intervals"
+    assert single.high is not None, "as above"
+    low, high = numbers(single.low[:, 0]), numbers(single.high[:, 0])
+    ends = list(map("{} to {}".format, low, high))
+    columns = [
+        names(single.names, "input"),
+        figures_of("importance", single.values[:, 0]),
+        figures_of(f"{confidence_words(explanation)} interval", single.low[:, 0], ends),
+        figures_of("alone", single.parts["alone"][:, 0]),
+        figures_of("last", single.parts["last"][:, 0]),
     ]
-    total = number(float(frame["bits"].sum()))
-    return f"Of the {total} bits that all modalities tell about the target, {listed(parts or ['no part is certain'])}."
+    section.table(
+        table_of(
+            f"Inputs: {quantity_of(explanation)}. Alone: only this input comes from other rows. Last: all others come "
+            "from other rows already. The importance is the mean of both, taken over all orders.",
+            columns,
+        )
+    )
+    section.table(_table(found, explanation))
+    section.text(
+        "An input is left out by giving the model that of other rows. This cannot show what one input says about the "
+        "other: a model trained on one of them alone may know more."
+    )
 
 
 def live_data(content: Assessment) -> dict[str, Any] | None:
@@ -218,7 +213,7 @@ TAB = Tab(
     sections=(
         ("pairs", "Which features work together", pairs, "together.pairs"),
         ("pair-effects", "Two features at a time", effects, "together.effects"),
-        ("modalities", "What each modality tells", modalities, "together.information"),
+        ("modalities", "What each modality tells", modalities, "together.modalities"),
     ),
     data=live_data,
     scripts=("panels.js", "together.js"),

@@ -47,13 +47,13 @@ const Rows = (() => {
     if (!data?.numbers) return null;
     if (cache.has(data)) return cache.get(data);
     const [truth, random] = [array(data.truth), array(data.random)];
-    const predicted = unpack(data.predicted);
+    const predicted = unpack(data.predicted), called = data.called && unpack(data.called);
     const { classes, outputs } = data;
     const all = data.numbers.map((/** @type {number} */ _, /** @type {number} */ row) => row);
     const prediction = (/** @type {number} */ row, output = 0) => predicted[row * outputs + output] / (classes ? 65535 : 1);
     const order = (/** @type {number} */ row) =>
       Array.from({ length: outputs }, (_, k) => k).sort((a, b) => prediction(row, b) - prediction(row, a));
-    const best = (/** @type {number} */ row) => (classes ? order(row)[0] : 0);
+    const best = (/** @type {number} */ row) => (called ? called[row] : classes ? order(row)[0] : 0);
     const error = (/** @type {number} */ row) => (classes ? 1 - prediction(row, truth[row]) : Math.abs(prediction(row) - truth[row]));
     const errors = classes ? [] : all.map(error).sort((/** @type {number} */ a, /** @type {number} */ b) => a - b);
     const large = errors[Math.floor(0.9 * errors.length)];

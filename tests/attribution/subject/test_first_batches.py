@@ -1,0 +1,61 @@
+"""``batch_size`` holds from the first call on: also for the checks that come before any work."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import permgrad as pg
+
+QUIET = {"random_state": 0, "progress": False}
+
+
+class Small(nn.Module):
+    """Refuses batches of more rows than it has room for."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.room, self.first, self.last = room, nn.Conv2d(1, 3, 3), nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert len(x) <= self.room, f"{len(x)} rows do not fit"
+        return self.last(self.first(x).relu().mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("method", ["permgrad", "shapley", "integrated_gradients", "deeplift", "lime"])
+def test_networks(method):
+    x = torch.randn(30, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    call = {"method": method, "background": x[10:], "segments": ("grid", 2), **QUIET}
+    y = torch.arange(10) % 2
+    with pytest.raises(pg.InputError, match="rows do not fit"):
+        pg.explain(Small(4), x[:10], y, **call)
+    small = pg.explain(Small(4), x[:10], y, batch_size=4, **call)
+    large = pg.explain(Small(10_000), x[:10], y, **call)
+    np.testing.assert_allclose(small.values, large.values, atol=1e-5)
+    assert np.abs(large.values).max() > 1e-3
+
+
+@pytest.mark.parametrize("size", [1, 5])
+@pytest.mark.parametrize("more", [{}, {"method": "shapley", "scope": "global"}, {"scoring": "r2"}])
+def test_predictors(size, more):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc"))
+    seen = []
+
+    def service(table):
+        seen.append(len(table))
+        return (2 * table["a"] + table["b"]).to_numpy()
+
+    y = service(X) + rng.normal(0, 0.1, 60)
+    seen.clear()
+    call = {"task": "regression", **({} if "scope" in more else {"n_repeats": 2}), **QUIET, **more}
+    small = pg.explain(service, X, y, batch_size=size, **call)
+    assert max(seen) == size
+    np.testing.assert_allclose(small.values, pg.explain(service, X, y, **call).values, atol=1e-9)
+    seen.clear()
+    pg.missing(service, X, y, groups={"one": ["a"]}, batch_size=size, task="regression", **QUIET)
+    assert max(seen) == size
