@@ -9,7 +9,7 @@ predicted from the other.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,13 +95,19 @@ def columns_that_tell(
                 leaks.append({"column": name, "class": plain(names[only[0]]), **facts})
             elif cells.values is not None:
                 numbers[name] = cells
-    labels = pd.to_numeric(pd.Series(names, dtype=object), errors="coerce").to_numpy(np.float64)
-    if numbers and len(names) != 2 and np.isfinite(labels).all():
-        x = np.column_stack([cells.values for cells in numbers.values() if cells.values is not None])
-        dates = np.array([cells.kind == "date" for cells in numbers.values()])
-        formula = made_of(list(numbers), x, (labels[y] if len(names) else y).astype(np.float64), dates)
-        leaks += [] if formula is None else [{"column": formula["columns"][0], **formula}]
+    leaks += _formulas(numbers, y, names)
     return sorted(leaks, key=lambda leak: ("formula" in leak, "class" in leak, -leak["score"]))
+
+
+def _formulas(numbers: Mapping[str, ColumnCells], y: Array, names: Array) -> list[dict[str, Any]]:
+    """Return the formula of columns that gives the target, a number or classes that are numbers, if there is one."""
+    labels = pd.to_numeric(pd.Series(names, dtype=object), errors="coerce").to_numpy(np.float64)
+    if not numbers or len(names) == 2 or not np.isfinite(labels).all():
+        return []
+    x = np.column_stack([cells.values for cells in numbers.values() if cells.values is not None])
+    dates = np.array([cells.kind == "date" for cells in numbers.values()])
+    formula = made_of(list(numbers), x, (labels[y] if len(names) else y).astype(np.float64), dates)
+    return [] if formula is None else [{"column": formula["columns"][0], **formula}]
 
 
 def _of_one_class(present: Booleans, y: Array, classes: int) -> tuple[int, float] | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, percent
 from permgrad.base.random import generator
@@ -246,21 +247,13 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
         words = f"There {by_count(rows, 'is', 'are')} only {counted(rows, 'test row')}, so all scores are rough"
         facts: dict[str, Any] = {"rows": rows}
         if rows and (accuracy := test.get("accuracy")) is not None:
-            between, seen, wider = content.dependence, content.predictions, 1.0
-            if between is not None and seen is not None:
-                right = seen.guess.argmax(axis=1) == seen.codes
-                wider = between.widening(np.ones(rows), between.correlation(right.astype(np.float64)))
-            low, high = map(float, wilson(accuracy, rows / wider**2))
+            low, high = _accuracy_elsewhere(content, accuracy, rows)
             words += f": on other rows, accuracy could be between {percent(low)} and {percent(high)} "
             words += "(95\u00a0% interval)"
             facts |= {"accuracy": accuracy, "ci_low": low, "ci_high": high}
         yield f"{words}.", "few_rows", "caution", facts
     if (between := content.dependence) is not None and rows:
-        words = f"Intervals and tests allow for rows that are near each other in {shorten(between.name, 40)}."
-        if between.groups is not None:
-            words = f"Intervals and tests count {counted(between.count or 0, 'group')} by {shorten(between.name, 40)}, "
-            words += f"not {counted(rows, 'row')}."
-        yield words, "dependence", "caution", {"groups": between.count, "rows": rows}
+        yield _allowed_for(between, rows), "dependence", "caution", {"groups": between.count, "rows": rows}
     few = {label: count for label, count in counts.items() if count < FEW_OF_A_CLASS}
     if few and len(counts) > 1 and sum(counts.values()) >= FEW_ROWS:  # else all of the test rows are few
         order = sorted(few, key=lambda label: (few[label], label))
@@ -268,6 +261,24 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
         words = f"Few test rows have {by_count(len(few), 'the class', 'the classes')} {named}, so "
         words += f"{by_count(len(few), 'its', 'their')} scores are rough."
         yield words, "rare", "caution", {"rows": few}
+
+
+def _allowed_for(between: Dependence, rows: int) -> str:
+    """Say which rows count as one."""
+    name = shorten(between.name, 40)
+    if between.groups is None:
+        return f"Intervals and tests allow for rows that are near each other in {name}."
+    return f"Intervals and tests count {counted(between.count or 0, 'group')} by {name}, not {counted(rows, 'row')}."
+
+
+def _accuracy_elsewhere(content: Assessment, accuracy: float, rows: int) -> tuple[float, float]:
+    """Return the 95 % interval of the accuracy on other rows."""
+    between, seen, wider = content.dependence, content.predictions, 1.0
+    if between is not None and seen is not None:
+        right = seen.guess.argmax(axis=1) == seen.codes
+        wider = between.widening(np.ones(rows), between.correlation(right.astype(np.float64)))
+    low, high = wilson(accuracy, rows / wider**2)
+    return float(low), float(high)
 
 
 def curves_of(content: Assessment, *, before: bool = False) -> list[Reliability]:

@@ -49,7 +49,8 @@ def test_cells_come_back_from_the_design_as_they_were():
 
 @pytest.mark.parametrize("given", [None, "background"])
 def test_only_cells_that_can_stand_there_are_drawn(given):
-    frame, seen = table(260), []
+    # A column without effect is tried on further values, which are not drawn.
+    frame, seen = table(260).drop(columns=["always", "member"]), []
     rows = frame if given is None else frame[:60].assign(age=frame["age"][:60] + 100)
     rows = rows.reset_index(drop=True)
 
@@ -70,8 +71,7 @@ def test_only_cells_that_can_stand_there_are_drawn(given):
         assert drawn[name].isna().any() == frame[name].isna().any()
     assert not drawn["income"].dropna().isin(frame["income"]).all()  # a number that fits, not another row's
     importance = explanation.to_frame().set_index("feature")["importance"]
-    assert importance["always"] == 0
-    assert importance["stock"] > 0
+    assert (importance > 0)[["age", "region", "dose", "stock"]].all()
 
 
 def test_levels_are_drawn_given_the_rest_and_their_determined_columns_are_named():

@@ -13,6 +13,7 @@ from sklearn.metrics import accuracy_score
 import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
 from permgrad.base.errors import InputError
+from permgrad.base.random import uniform
 
 QUIET = {"progress": False, "random_state": 3}
 REPEATS = 3
@@ -43,10 +44,15 @@ def chance(frame):
 CLASSES = {"class_names": ["early", "late"], "output_kind": "probabilities"}
 
 
-def edited(frame, names, key, repeat):
-    """Return the frame with columns of donors."""
+def edited(frame, names, key, repeat, weight=None):
+    """Return the frame with columns of donors, who lend in proportion to their weight."""
     rows = np.arange(len(frame))
     donors = donor_rows(3, key, repeat, rows, len(frame), shared=True)
+    if weight is not None:
+        places = uniform(3, ("donor", key, repeat), rows)
+        for row, place in enumerate(places):
+            others = np.delete(rows, row)
+            donors[row] = others[np.searchsorted(np.cumsum(weight[others]) / weight[others].sum(), place, side="right")]
     changed = frame.copy()
     for name in names:
         changed[name] = frame[name].take(donors).reset_index(drop=True)
@@ -67,7 +73,7 @@ def test_groups_and_weights_are_those_of_a_loop():
     )
     before = losses(frame, y)
     for place, name in enumerate(explanation.names):
-        each = [losses(edited(frame, groups[name], name, repeat), y) - before for repeat in range(REPEATS)]
+        each = [losses(edited(frame, groups[name], name, repeat, weight), y) - before for repeat in range(REPEATS)]
         assert explanation.values[place, 0] == pytest.approx(
             np.average(np.mean(each, axis=0), weights=weight), abs=1e-9
         )

@@ -42,10 +42,7 @@ def scores(work: Work) -> None:
         named = zip(model.classes, model.labels, strict=True)
         positive = next((label for name, label in named if name == model.positive), None)
         metrics |= {"positive": plain(positive), "never_predicted": missed}
-    if test.dependence is None and (np.diff(test.numbers) < 0).any():  # what is explained warns of rows in their order
-        order, table = np.argsort(test.numbers), test.table
-        columns = None if table is None else table.select_dtypes("number").fillna(0).to_numpy(dtype=np.float64)[order]
-        tell_of_signs(columns, predicted.codes[order], predicted.guess[order])
+    _tell_of_signs(work)
     guesses: dict[str, npt.NDArray[Any]] = {}
     with work.budget.clock.whole.part("baselines"):
         metrics["baselines"] = {} if work.fit_others is None else work.fit_others(guesses)
@@ -69,6 +66,18 @@ def scores(work: Work) -> None:
     work.put(metrics=metrics, **({} if test.dependence is None else {"dependence": test.dependence}))
     work.content.predictions, work.content.guesses = predicted, guesses
     work.content.positive = metrics.get("positive")
+
+
+def _tell_of_signs(work: Work) -> None:
+    """Warn of test rows that seem to depend on each other in the order of their file, if they stand in another.
+
+    Their own order is looked at where they are explained.
+    """
+    test, predicted = work.test, work.predictions
+    if test.dependence is None and (np.diff(test.numbers) < 0).any():
+        order, table = np.argsort(test.numbers), test.table
+        columns = None if table is None else table.select_dtypes("number").fillna(0).to_numpy(dtype=np.float64)[order]
+        tell_of_signs(columns, predicted.codes[order], predicted.guess[order])
 
 
 def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:

@@ -360,21 +360,12 @@ def read_y(
     if y is None:
         return None, None
     count = len(inputs[0])
-    one = (
-        len(picked) == 1 if isinstance(loss, str) else len(loss.levels) > 0 or (len(picked) == 1 and not loss.returned)
-    )
-    if subject.task == "regression" and subject.count > 1 and one:
-        values = as_target(y)
-        y = np.stack([values] * subject.count, axis=1) if values.ndim == 1 else y
-    if scored and subject.task == "regression" and loss in FITS["regression"]:
-        values = as_target(y)
-        if (
-            values.ndim == 2
-            and len(values) == count
-            and values.shape[1] != subject.count
-            and values.dtype.kind in "fiub"
-        ):
-            return values.astype(np.float64), None
+    quantiles = isinstance(loss, OtherLoss) and len(loss.levels) > 0
+    one = quantiles or (len(picked) == 1 and (isinstance(loss, str) or not loss.returned))
+    if subject.task == "regression" and subject.count > 1 and one and as_target(y).ndim == 1:
+        y = np.stack([as_target(y)] * subject.count, axis=1)
+    elif scored and loss in FITS["regression"] and (values := _of_scorers(subject, y, count)) is not None:
+        return values, None
     if loss == "cox":
         return risk_sets(outputs_of(subject, inputs), survival(subject, y, count)), None
     if not isinstance(loss, OtherLoss) or not loss.returned:
@@ -394,6 +385,15 @@ def read_y(
     few = [tensor[:_TRIED] for tensor in inputs]
     subject.loss_rows(outputs_of(subject, few), targets[: len(few[0])], loss)
     return targets, classes
+
+
+def _of_scorers(subject: Subject, y: Any, count: int) -> Floats | None:
+    """Return y if it is numbers in other columns than the output's, which only scorers can read."""
+    values = as_target(y)
+    fits = values.ndim == 2 and len(values) == count and values.dtype.kind in "fiub"
+    if subject.task != "regression" or not fits or values.shape[1] == subject.count:
+        return None
+    return values.astype(np.float64)
 
 
 def survival(subject: Subject, y: Any, count: int) -> Floats:

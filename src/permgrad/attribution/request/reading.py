@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import compress
 from typing import Any
 
@@ -70,12 +70,7 @@ def is_estimator(model: Any) -> bool:
 def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     """Check and resolve every argument."""
     arguments = with_columns(arguments)
-    if isinstance(arguments.model, nn.Module):
-        read, further, kind = _read_network, NETWORK_OPTIONS, "network"
-    elif is_estimator(arguments.model):
-        read, further, kind = _read_table, ESTIMATOR_OPTIONS, ""
-    else:
-        read, further, kind = _read_predictor, PREDICTOR_OPTIONS, "predictor"
+    read, further, kind = _reader(arguments.model)
     # In a class activation map, layer= is the layer that the method reads.
     of_rows = set(further) - set(chosen.options)
     settings = {key: value for key, value in arguments.options.items() if key in of_rows}
@@ -89,9 +84,7 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     for argument in compress(("scoring=", "sampling=", "ensure_top="), used):
         refuse_interactions(options, argument)
     rows = read(arguments, name, scope, settings)
-    row_offset = 0
-    if "row_offset" in settings:
-        row_offset = check_row_offset(settings["row_offset"], shared=rows["donors"] is rows["inputs"])
+    row_offset = check_row_offset(settings.get("row_offset", 0), shared=rows["donors"] is rows["inputs"])
     subject, count, weight = rows["subject"], len(rows["inputs"][0]), arguments.sample_weight
     loss = resolve_loss(subject, arguments.loss)
     if loss == "zero_one" and scope == "global" and arguments.y is not None and name != "report":
@@ -113,7 +106,7 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         y=y,
         classes=None if classes is y else classes,
         labels=None if classes is None else subject.labels_in(arguments.y, classes),
-        fields=np.asarray(arguments.y) if getattr(getattr(arguments.y, "dtype", None), "names", None) else None,
+        fields=_structured(arguments.y),
         positive=positive,
         positive_by_y=arguments.positive is None and classes is not None and subject.background_classes is None,
         loss=loss,
@@ -127,6 +120,20 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
             for name in ("output", "level", "scoring", "sampling", "batch_size", "progress")
         },
     )
+
+
+def _reader(model: Any) -> tuple[Callable[..., dict[str, Any]], tuple[str, ...], str]:
+    """Return what reads the arguments for a model, its own options, and what to call it beside them."""
+    if isinstance(model, nn.Module):
+        return _read_network, NETWORK_OPTIONS, "network"
+    if is_estimator(model):
+        return _read_table, ESTIMATOR_OPTIONS, ""
+    return _read_predictor, PREDICTOR_OPTIONS, "predictor"
+
+
+def _structured(y: Any) -> Any:
+    """Return y if its rows have named fields, as survival times have, else None."""
+    return np.asarray(y) if getattr(getattr(y, "dtype", None), "names", None) else None
 
 
 def _own_background(inputs: Tensors, donors: Tensors, scope: Scope, settings: Mapping[str, Any]) -> Tensors:
@@ -258,7 +265,19 @@ def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping
     donors = inputs if encoded is None else (torch.from_numpy(np.ascontiguousarray(encoded)),)
     if background is not None and not isinstance(background, EncodedBackground):
         donors = _own_background(inputs, donors, scope, settings)
-    level, groups, count = arguments.level, arguments.groups, len(encoder.encoded_names_)
+    return {
+        "subject": subject,
+        "inputs": inputs,
+        "donors": donors,
+        "space": _table_space(encoder, arguments.level, arguments.groups),
+        "background_kind": kind,
+        "raw": subject.table(arguments.inputs),
+    }
+
+
+def _table_space(encoder: Any, level: str, groups: Any) -> PlayerSpace:
+    """Return the players of an encoder's columns: the table, its columns, or groups of them."""
+    count = len(encoder.encoded_names_)
     players = {"table": np.arange(count)}
     if level != "modality":
         players = dict(encoder.features("column" if groups is not None and level == "group" else level))
@@ -273,14 +292,7 @@ def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping
     elif groups is not None:
         variables = {column: name for name, columns in encoder.variables_.items() for column in columns}
         space = space.grouped(groups, {column: variables.get(column, column) for column in space.names})
-    return {
-        "subject": subject,
-        "inputs": inputs,
-        "donors": donors,
-        "space": space,
-        "background_kind": kind,
-        "raw": subject.table(arguments.inputs),
-    }
+    return space
 
 
 def encode_background(model: Any, background: Any) -> Floats32:

@@ -363,8 +363,7 @@ def _declared_type(
     if kind == "date":
         return declared if guess.storage == "date" else _declared_date(declared, texts())
     if kind == "boolean":
-        # Training rows may lack a rare value. The other alone says as little as in a column that is not declared.
-        return guess if guess.n_levels == 1 else _declared_boolean(declared, texts)
+        return _declared_boolean(declared, guess, texts)
     if guess.storage != "number":
         raise InputError(
             f"Column {name!r} is declared numeric but is {guess.kind} ({guess.reason})",
@@ -383,9 +382,10 @@ def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
     return replace(read, reason=column.reason)
 
 
-def _declared_boolean(column: ColumnType, texts_of: Callable[[], list[str]]) -> ColumnType:
-    if column.storage == "pair":
-        return column
+def _declared_boolean(column: ColumnType, guess: ColumnType, texts_of: Callable[[], list[str]]) -> ColumnType:
+    # Training rows may lack a rare value. The other alone says as little as in a column that is not declared.
+    if guess.n_levels == 1 or column.storage == "pair":
+        return guess if guess.n_levels == 1 else column
     texts = texts_of()
     if len(texts) != 2:
         problem = f"Column {column.name!r} is declared boolean but holds {len(texts)} values"

@@ -207,7 +207,8 @@ def importance_lines(explanation: Explanation, *, chosen: bool) -> list[str]:
         order = np.argsort(-np.nan_to_num(glance.values[:, column], nan=-np.inf), kind="stable")
         lines += [f"output {output}:"] if chosen or (len(explanation.outputs) > 1 and output != "all") else []
         shown = order[:_MOST_FEATURES].tolist()
-        for place, name in zip(shown, labels_of([printable(names[place]) for place in shown], 36), strict=True):
+        labels = labels_of(list(map(printable, map(names.__getitem__, shown))), 36)
+        for place, name in zip(shown, labels, strict=True):
             beside = "" if signed is None else f"  {_written(signed[place, column], '+'):>11}"
             lines.append(f"  {name:<36}  {_written(values[place, column]):>10}{beside}")
     return lines

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -210,12 +210,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     stated = card.positive if card is not None and target == card.target else None
     positive = positive_label(rows.truths["train"], rows.task, request.positive, stated)
     with written.lines.named():
-        columns = train.drop(columns=target)
-        # What is left out may hold infinite values.
-        own = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
-        schema = (
-            infer_schema(columns, na_codes=own if left_out else codes, kinds=kinds) if columns.shape[1] else Schema(())
-        )
+        schema = _schema(train.drop(columns=target), codes, kinds, left_out)
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
@@ -263,6 +258,16 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
         kinds={name: kind for name, kind in kinds.items() if name in features},
         positive=positive,
     )
+
+
+def _schema(
+    columns: pd.DataFrame, codes: tuple[str | int | float, ...], kinds: Mapping[str, Any], left_out: Collection[str]
+) -> Schema:
+    """Return the kinds of the columns. What is left out may hold infinite values."""
+    if not columns.shape[1]:
+        return Schema(())
+    own = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
+    return infer_schema(columns, na_codes=own if left_out else codes, kinds=kinds)
 
 
 def _read(request: RunRequest, card: DataCard | None, codes: MissingCodes) -> tuple[Reading, Written]:
