@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -143,13 +144,19 @@ def reliance_sentence(content: Assessment) -> str:
         names = [f"{name} ({percent(share)})" for name, share in zip(names, lost, strict=True)]
         meaning = "In brackets: how much of its advantage over a constant it loses when the feature is shuffled."
         meaning += f" {BEYOND_ALL}" * any(share > 1 for share in lost)
-    unsure = [name for name in ranking[: ranking.index(leading[-1])] if name not in leading]
-    ranks = [str(ranking.index(name) + 1) for name in unsure[bool(largest) :]]
-    left_out = f"Ranks {listed(ranks, 5)} are left out, because their effects may be chance."
-    if len(ranks) == 1:
-        left_out = f"Rank {ranks[0]} is left out, because its effect may be chance."
+    above = ranking[bool(largest) : ranking.index(leading[-1])]
     relies = f"{'It clearly relies on' if largest else 'It relies most on'} {listed(names)}."
-    return " ".join(filter(None, [relies, meaning, largest, left_out if ranks else ""]))
+    left_out = _left_out_words([ranking.index(name) + 1 for name in above if name not in leading])
+    return " ".join(filter(None, [relies, meaning, largest, left_out]))
+
+
+def _left_out_words(ranks: Sequence[int]) -> str:
+    """Say which ranks are left out."""
+    if not ranks:
+        return ""
+    if len(ranks) == 1:
+        return f"Rank {ranks[0]} is left out, because its effect may be chance."
+    return f"Ranks {listed(list(map(str, ranks)), 5)} are left out, because their effects may be chance."
 
 
 def _largest_words(explanation: Explanation, place: int, whole: float | None) -> str:

@@ -370,10 +370,7 @@ def read_y(
         return risk_sets(outputs_of(subject, inputs), survival(subject, y, count)), None
     if not isinstance(loss, OtherLoss) or not loss.returned:
         encoded = subject.encode_target(y, count)
-        if loss in ("poisson", "poisson_log") and (encoded < 0).any():
-            raise InputError(
-                f"loss={loss!r} needs y of at least 0, got {encoded.min():g}", hint="Pass another loss.", code="PG036"
-            )
+        _check_least(encoded, loss)
         return encoded, encoded if subject.task == "classification" else None
     targets, classes = TargetRows(y, count), None
     if subject.task == "classification":
@@ -385,6 +382,13 @@ def read_y(
     few = [tensor[:_TRIED] for tensor in inputs]
     subject.loss_rows(outputs_of(subject, few), targets[: len(few[0])], loss)
     return targets, classes
+
+
+def _check_least(encoded: Array, loss: Any) -> None:
+    """Refuse numbers below 0 where the loss counts."""
+    if loss in ("poisson", "poisson_log") and (encoded < 0).any():
+        problem = f"loss={loss!r} needs y of at least 0, got {encoded.min():g}"
+        raise InputError(problem, hint="Pass another loss.", code="PG036")
 
 
 def _of_scorers(subject: Subject, y: Any, count: int) -> Floats | None:
