@@ -625,7 +625,8 @@ def _drift_sentence(one: Situation, words: str, faults: Faults) -> None:
             faults.percent("drift: share", text, float(np.mean(rows)), 0.01)
         else:
             names = re.split(r", | or ", match[5])
-            faults.percent("drift: share", text, float(column.isin(names).mean()))
+            cells = column.map("{:g}".format) if pd.api.types.is_numeric_dtype(column) else column
+            faults.percent("drift: share", text, float(cells.isin(names).mean()))
     gap = abs(_value(match[2]) - _value(match[3]))
     faults.claim("drift: the difference is small", gap >= 9)
 

@@ -28,7 +28,7 @@ _KINDS = {
     ("image",): "A network of the image of each row alone",
 }
 #: With fewer test rows all scores are rough. With fewer rows of a class, those of the class.
-FEW_ROWS, FEW_OF_A_CLASS = 100, 20
+FEW_ROWS, FEW_OF_A_CLASS, FEWEST_OF_A_CLASS = 100, 20, 5
 #: What the constant that ignores the features is called.
 CONSTANTS = {"regression": "always the mean", "classification": "always the most frequent class"}
 
@@ -48,9 +48,12 @@ def class_rows(content: Assessment) -> tuple[int | None, dict[str, int]]:
 def too_few_words(content: Assessment) -> str:
     """Say which test rows are too few to tell whether the model is better than a constant, where it may be."""
     (rows, counts), ahead = class_rows(content), content.constant.get("ahead") or {}
-    if content.learnt or not any(paired["ci_high"] > 0 for paired in ahead.values()):
-        return ""
     label = min(counts, key=lambda one: counts[one], default=None)
+    # Intervals are too short where a class has a few rows.
+    least = FEWEST_OF_A_CLASS if label is None else counts[label]
+    possible = least < FEWEST_OF_A_CLASS or any(paired["ci_high"] > 0 for paired in ahead.values())
+    if content.learnt or not ahead or not possible:
+        return ""
     if label is not None and counts[label] < FEW_OF_A_CLASS:
         return f"{counted(counts[label], 'test row')} of class {shorten(label, 40)}"
     return counted(rows, "test row") if rows is not None and rows < FEW_ROWS else ""
@@ -91,7 +94,7 @@ def lack_of_skill(content: Assessment, subject: str = "This model") -> str:
     for name in relations.keys() & ahead.keys():
         if ahead[name]["difference"] > 0:
             relations[name] = "not significantly better than"
-        elif ahead[name]["ci_high"] < 0:
+        elif ahead[name]["ci_high"] < 0 and not too_few_words(content):
             relations[name] = "worse than"
     if not judged["learnt"]:
         names = [first] if content.task == "regression" else dict.fromkeys([first, "log_loss"])
