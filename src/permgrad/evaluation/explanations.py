@@ -502,12 +502,8 @@ def evaluate(
 def _call(explanation: Explanation, y: Any, background: Any, options: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of the call of ``explain``, and refuse explanations that do not store all of them."""
     if not isinstance(explanation, Explanation):
-        wrong = type(explanation).__name__
-        raise InputError(
-            f"explanation must be a permgrad.Explanation, got {type(explanation).__module__}.{wrong}",
-            hint="Call pg.explain.",
-            code="PG001",
-        )
+        problem = f"explanation must be a permgrad.Explanation, got {type(explanation).__module__}."
+        raise InputError(problem + type(explanation).__name__, hint="Call pg.explain.", code="PG001")
     meta, local = explanation.meta, explanation.scope == "local"
     if explanation.method == MIXED:
         why = "each modality was explained by a different method"
