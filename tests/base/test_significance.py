@@ -8,7 +8,15 @@ import pytest
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.errors import InputError
-from permgrad.base.significance import adjusted, clearly, deserves_words, holm, over_splits
+from permgrad.base.significance import (
+    adjusted,
+    adjusted_within,
+    clearly,
+    deserves_words,
+    features_tested,
+    holm,
+    over_splits,
+)
 
 
 def rejected_step_by_step(p_values, level):
@@ -43,6 +51,66 @@ def test_each_output_and_each_row_is_a_family_of_its_own():
             own = p_values[row, :, output]
             known = np.isfinite(own)
             np.testing.assert_array_equal(together[row, known, output], holm(own[known]))
+
+
+def rejected_with_a_shared_level(p_values, families, level):
+    """One rejection at a time: each family that is not through has an equal share, and steps through its own tests."""
+    left = {family: [place for place, f in enumerate(families) if f == family] for family in families}
+    left = {f: [place for place in places if not np.isnan(p_values[place])] for f, places in left.items()}
+    rejected = np.zeros(len(p_values), dtype=bool)
+    while True:
+        left = {family: places for family, places in left.items() if places}
+        passing = [(f, k) for f, ks in left.items() for k in ks if p_values[k] <= level / len(left) / len(ks)]
+        if not passing:
+            return rejected
+        family, place = passing[0]
+        rejected[place] = True
+        left[family].remove(place)
+
+
+def test_families_share_the_level_and_pass_it_on():
+    rng = np.random.default_rng(2)
+    differs = 0
+    for _ in range(300):
+        p_values = rng.random(rng.integers(1, 12)) ** 4
+        p_values[rng.random(len(p_values)) < 0.15] = np.nan
+        families = rng.choice(["image", "table", "text"], len(p_values)).tolist()
+        found = adjusted_within(p_values[:, None], families)[:, 0]
+        assert (np.isnan(found) == np.isnan(p_values)).all()
+        for level in (0.01, 0.05, 0.3):
+            steps = rejected_with_a_shared_level(p_values, families, level)
+            np.testing.assert_array_equal(found <= level, steps)
+            differs += (steps != rejected_step_by_step(p_values, level)).any()
+        one, each = (adjusted_within(p_values[:, None], names) for names in (["a"] * len(found), range(len(found))))
+        np.testing.assert_array_equal(one[:, 0], holm(p_values))
+        np.testing.assert_array_equal(each[:, 0], holm(p_values))
+    assert differs > 20, "a precondition: the families matter"
+
+
+def test_any_false_feature_of_any_modality_stays_within_the_level():
+    rng, families = np.random.default_rng(3), ["image"] * 40 + ["table"] * 2 + ["text"] * 5
+    p_values = rng.random((20_000, len(families), 1))
+    p_values[:, [40, 42, 43, 44], 0] = 0.0  # true features, whose share is passed on
+    found = adjusted_within(p_values, families) < 0.05
+    false = np.delete(found[:, :, 0], [40, 42, 43, 44], axis=1).any(axis=1).mean()
+    assert 0.04 < false < 0.054
+    assert (np.delete(p_values, [40, 42, 43, 44], axis=1) < 0.05).any(axis=1).mean() > 0.8, "not so one by one"
+
+
+def test_many_features_of_an_image_do_not_hide_the_only_column_of_a_table():
+    p_values = np.full((70, 1), 0.5)
+    p_values[69] = 0.004
+    found = made(p_values, np.linspace(0.1, 1, 70)[:, None])
+    assert found.clearly_matter() == [], "a precondition: of 70 features of one table none passes"
+    found = dataclasses.replace(found, modality=("scan",) * 69 + ("clinical",))
+    assert found.clearly_matter() == ["x69"]
+    assert found.to_frame()["p_adjusted"].iloc[69] == 0.008, "half of the level"
+    assert features_tested(found.modality) == "70 features within 2 modalities"
+    assert features_tested(("scan", "clinical")) == "2 features"
+    local = dataclasses.replace(
+        found, values=np.stack([found.values] * 2), scope="local", p_values=np.stack([p_values] * 2)
+    )
+    assert local.p_adjusted[1, 69, 0] == 0.008
 
 
 def made(p_values, values=None, scope="global"):

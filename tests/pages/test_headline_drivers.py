@@ -42,6 +42,9 @@ def test_small_p_values_that_do_not_pass_are_nowhere_named():
     said = reliance_sentence(content)
     assert "No feature clearly matters: no p-value is below 5\u00a0% after Holm's correction for 8 features" in said
     assert "feature0" not in said
+    modalities = ("image",) * 5 + ("table",) * 3
+    split = dataclasses.replace(content, explanation=dataclasses.replace(content.explanation, modality=modalities))
+    assert "after Holm's correction for 8 features within 2 modalities." in reliance_sentence(split)
     assert ("0 of 8", "features that clearly matter") in [(fact.value, fact.label) for fact in facts(content)]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.arrays import Booleans, Floats
+from permgrad.base.errors import counted
 
-#: A feature clearly matters when its p-value, adjusted for all features, is below this and its estimate above 0.
+#: A feature clearly matters when its adjusted p-value is below this and its estimate above 0.
 LEVEL = 0.05
 #: It also has to be this share of what the model has learned, because less is shown as 0.0 %.
 LEAST_SHOWN = 0.001
@@ -35,6 +38,37 @@ def adjusted(p_values: npt.ArrayLike, left_out: int = 0) -> Floats:
 def holm(p_values: npt.ArrayLike) -> Floats:
     """Adjust the p-values of one list of tests ``(tests,)``, see ``adjusted``."""
     return adjusted(np.asarray(p_values, dtype=np.float64)[:, None])[:, 0]
+
+
+def adjusted_within(p_values: npt.ArrayLike, families: Sequence[str]) -> Floats:
+    """Adjust p-values ``(*, features, outputs)`` by Holm's steps within each family, each output separately.
+
+    Each of K families has 1/K of the level, and leaves it to the others once all of it has passed (Bretz, Maurer,
+    Brannath & Posch 2009). So the chance of any false feature stays within the level, and a single family, or families
+    of one feature each, are adjusted as by ``adjusted``.
+    """
+    own, labels = np.array(p_values, dtype=np.float64), np.asarray(families)
+    last = []  # the p-value at which all of a family has passed
+    for label in np.unique(labels):
+        own[..., labels == label, :] = adjusted(own[..., labels == label, :])
+        last.append(np.fmax.reduce(own[..., labels == label, :], axis=-2))
+    through = np.sort(adjusted(np.stack(last, axis=-2)), axis=-2)  # NaN last
+    waiting = np.isfinite(through).sum(axis=-2, keepdims=True)
+    result = np.minimum(own * waiting, 1.0)
+    for passed in range(1, len(last)):
+        result = np.fmin(result, np.maximum(through[..., passed - 1 : passed, :], own * (waiting - passed)))
+    return result
+
+
+def shares_level(modalities: Sequence[str]) -> bool:
+    """Whether the adjustment within the modalities of the tested features differs from that for all of them."""
+    return 1 < len(set(modalities)) < len(modalities)
+
+
+def features_tested(modalities: Sequence[str]) -> str:
+    """Count tested features, given the modality of each: "70 features", or "70 features within 2 modalities"."""
+    within = f" within {len(set(modalities))} modalities" if shares_level(modalities) else ""
+    return f"{counted(len(modalities), 'feature')}{within}"
 
 
 def t_quantile(quantile: float, freedom: npt.ArrayLike) -> Floats:

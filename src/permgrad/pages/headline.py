@@ -10,11 +10,12 @@ import numpy as np
 from permgrad.assess.branches import is_hybrid
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number, percent
+from permgrad.base.significance import features_tested
 from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.pages.sentences import baseline_label, best_baseline, known_classes, path_shares
 from permgrad.pages.units import BEYOND_ALL, advantage
 from permgrad.pages.views import Fact
-from permgrad.pages.words import clean, confidence_words, listed, shorten, texts_of
+from permgrad.pages.words import clean, confidence_words, listed, modalities_tested, shorten, texts_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -130,13 +131,13 @@ def reliance_sentence(content: Assessment) -> str:
         return f"{words} to predict {shorten(content.target, 60)}."
     if explanation is None:
         return ""
-    leading, p_values = explanation.clearly_matter()[:3], explanation.p_values
-    tests = 0 if p_values is None else int(np.isfinite(p_values[:, 0]).sum())
+    leading, tests = explanation.clearly_matter()[:3], modalities_tested(explanation)
     if not tests:
         return "It is unknown which features clearly matter, because this explanation has no p-values."
     whole, ranking = advantage(explanation.meta, content.metrics or {}), explanation.ranking()
     if not leading:
-        return f"No feature clearly matters: no p-value is below 5\u00a0% after Holm's correction for {tests} features."
+        count = features_tested(tests)
+        return f"No feature clearly matters: no p-value is below 5\u00a0% after Holm's correction for {count}."
     largest = "" if ranking[0] in leading else _largest_words(explanation, explanation.names.index(ranking[0]), whole)
     names, meaning = [shorten(name, 40) for name in leading], ""
     if whole is not None:
@@ -182,8 +183,7 @@ def facts(content: Assessment) -> list[Fact]:
     if best is not None:
         chosen.append(Fact(number(best[1]), f"{metric.label}, best baseline ({baseline_label(best[0])})"))
     explanation = content.explanation
-    p_values = None if explanation is None else explanation.p_values
-    if explanation is not None and p_values is not None and np.isfinite(p_values[:, 0]).any():
+    if explanation is not None and modalities_tested(explanation):
         clear = len(explanation.clearly_matter())
         chosen.append(Fact(f"{clear} of {len(explanation.names)}", "features that clearly matter"))
     if content.image_counts and (shares := path_shares(content.paths)):

@@ -19,6 +19,7 @@ from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import listed
 from permgrad.base.numerals import number, numbers
+from permgrad.base.significance import shares_level
 from permgrad.pages import choices, style
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._inputs import KINDS, Shown, outline, shown_channels, shown_input, shown_inputs, strongest
@@ -26,7 +27,7 @@ from permgrad.pages.plots.image import displayable
 from permgrad.pages.plots.rows import ends_of, names_with_values, stacks
 from permgrad.pages.plots.volume import SIDES, grey_volume, strongest_place
 from permgrad.pages.summary import circumstances, clear_names, clearly_words, headline, lists_of, ranked_lines
-from permgrad.pages.words import clean, quantity_of, value_text
+from permgrad.pages.words import clean, modalities_tested, quantity_of, value_text
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -121,10 +122,12 @@ def _global(explanation: Explanation, output: str | int | None) -> Iterator[Mark
             lines.append(_Line(f"{len(places) - len(order)} more not shown", (), ""))
         yield _bars(lines, marks=(0.0,))
     if clear is not None:
+        split = shares_level(modalities_tested(explanation, column)) and explanation.order.max() == 1
+        which = "within each modality and for their number" if split else "for all of them"
         positive = "the importance is above 0, and " if (explanation.order == 1).any() else ""
         yield _paragraph(
             f"{clearly_words(explanation, len(clear))} (bold): {positive}the p-value, "
-            "adjusted for all of them (Holm), is below 0.05.",
+            f"adjusted {which} (Holm), is below 0.05.",
             "pg-quiet",
         )
     if paths := choices.adding_parts(explanation, column):

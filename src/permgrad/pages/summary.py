@@ -15,9 +15,10 @@ from permgrad.attribution.explanation.statistics import FEWEST_UNITS
 from permgrad.attribution.replace.top import top_words
 from permgrad.base.errors import counted, listed
 from permgrad.base.numerals import number, numbers, percent
+from permgrad.base.significance import shares_level
 from permgrad.pages.choices import as_global, largest, pick_output
 from permgrad.pages.ranks import FEWEST_ROWS, order_words, shown_ranks, training_words
-from permgrad.pages.words import clean, confidence_words, labels_of, quantity_of, shorten, value_text
+from permgrad.pages.words import clean, confidence_words, labels_of, modalities_tested, quantity_of, shorten, value_text
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -61,7 +62,7 @@ def summary(explanation: Explanation, *, output: str | int | None = None, top_n:
         width = max((len(line.name) for line in ranked), default=0)
         for line in ranked:
             interval = f"  ({line.interval})" if line.interval else ""
-            doubt = "" if clear is None or line.clear else _doubt(shown, line)
+            doubt = "" if clear is None or line.clear else _doubt(shown, line, column)
             lines.append(f"  {line.name:{width}}  {line.text}{interval}{doubt}")
         if len(order) < len(places):
             lines.append(f"  and {len(places) - len(order)} more")
@@ -71,12 +72,17 @@ def summary(explanation: Explanation, *, output: str | int | None = None, top_n:
     return "\n".join(line.rstrip() for line in lines if line).replace("\u00a0", " ")
 
 
-def _doubt(explanation: Explanation, line: RankedLine) -> str:
+def _doubt(explanation: Explanation, line: RankedLine, column: int) -> str:
     """Say that a value may be 0, and if only because of the correction for all names."""
     pair = explanation.order[line.place] > 1
     words = f"  not clearly {'different from' if pair else 'above'} 0"
     if (line.low > 0 or (pair and line.high < 0)) and len(explanation.names) > 1:
-        words += f" after correction for {players_words(explanation)}"
+        tested, own = modalities_tested(explanation, column), explanation.modality[line.place]
+        what = players_words(explanation)
+        if shares_level(tested) and not pair:
+            count = counted(tested.count(own), "feature")
+            what = f"{count} of {shorten(own, 40)} and {len(set(tested))} modalities"
+        words += f" after correction for {what}"
     return words
 
 

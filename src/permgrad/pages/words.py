@@ -29,6 +29,13 @@ def clean(text: object) -> str:
     return _BLANKS.sub(" ", text_of(text)).strip() or "(blank)"
 
 
+def modalities_tested(explanation: Explanation, column: int = 0) -> list[str]:
+    """Return the modality of each name that has a p-value for an output."""
+    tests = explanation.p_values
+    known = [] if tests is None else np.isfinite(tests[:, column]).tolist()
+    return [modality for modality, tested in zip(explanation.modality, known, strict=False) if tested]
+
+
 def shorten(text: object, width: int = 26) -> str:
     """Shorten a long name in the middle, because names often differ at their ends."""
     label = clean(text)

@@ -55,6 +55,8 @@ def test_the_terminal_says_it_of_features_that_clearly_matter():
     passing = _feature_lines(top.assign(p_adjusted=[0.01, 0.2, 0.3]), pairs)
     assert "  a moves with z (correlation 0.8), so importance may be shared between them." in passing
     assert not [line for line in _feature_lines(top.assign(p_adjusted=0.2), pairs) if "moves with" in line]
+    several = _feature_lines(top.assign(p_adjusted=0.2, modality=["scan", "scan", "clinical"]), ())
+    assert any("Holm's correction for 3 features within 2 modalities." in line for line in several)
     assert _feature_lines(top.assign(p_adjusted=[0.01, 0.2, 0.3]), pairs, groups=Path("groups.json"))[-1] == (
         "  To explain related columns as one feature, pass --groups groups.json."
     )

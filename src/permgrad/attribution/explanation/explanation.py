@@ -24,7 +24,7 @@ from permgrad.base.checks import check_choice, check_flag, check_path, is_number
 from permgrad.base.errors import InputError, counted, shown, text_of, unknown
 from permgrad.base.frames import Library, as_library
 from permgrad.base.late import pd
-from permgrad.base.significance import adjusted
+from permgrad.base.significance import adjusted, adjusted_within
 
 if TYPE_CHECKING:
     from permgrad.pages.plots.accessor import PlotAccessor
@@ -49,7 +49,7 @@ class Explanation:
         std: standard errors, shaped like ``values``, or None where the method has none.
         low, high: ends of the confidence interval at ``meta["confidence"]``, shaped like ``values``.
         p_values: two-sided p-values of "the importance is 0": below 0.05 exactly when the 95 % interval excludes 0.
-            ``p_adjusted`` has them adjusted for all features.
+            ``p_adjusted`` has them adjusted for the number of features.
         correlation: how the errors of the names correlate, ``(outputs, names, names)``, for intervals of ranks. None:
             not stored (local values, or many names). Of interactions there is none.
         parts: named parts of the values, each shaped like ``values``. In the path game ``tabular`` and ``image`` add up
@@ -242,8 +242,7 @@ class Explanation:
     def summary(self, *, output: str | int | None = None, top_n: int = 5) -> str:
         """Return a few lines of plain text: what was explained, and the leading features with their intervals.
 
-        The p-values are adjusted for all features before a feature is reported to matter, as in ``clearly_matter``.
-        A local explanation is summarised by its mean absolute attributions.
+        What matters is ``clearly_matter()``. A local explanation is summarised by its mean absolute attributions.
 
         Args:
             output: name or position of the output. None: the first (for a row of two classes: the positive one).
@@ -272,23 +271,24 @@ class Explanation:
 
     @property
     def p_adjusted(self) -> Floats | None:
-        """The p-values adjusted by Holm's steps for all features of an output (and row), or None without p-values.
+        """The p-values of an output (and row), adjusted by Holm's steps within each modality, or None without p-values.
 
-        Undefined p-values stay NaN and are not counted as tests. Interactions are adjusted for all of their order,
-        also for those that screening left out.
+        K modalities share the level. Undefined p-values stay NaN and are not counted as tests. Interactions are
+        adjusted for all of their order, also for those that screening left out.
         """
         if self.p_values is None:
             return None
         left_out, result = int(self.meta.get("interactions", {}).get("left_out", 0)), np.empty_like(self.p_values)
         for order in np.unique(self.order):
             places = self.order == order
-            result[..., places, :] = adjusted(self.p_values[..., places, :], left_out if order > 1 else 0)
+            some, modalities = self.p_values[..., places, :], np.asarray(self.modality)[places].tolist()
+            result[..., places, :] = adjusted_within(some, modalities) if order == 1 else adjusted(some, left_out)
         return result
 
     def clearly_matter(self, output: str | int | None = None) -> list[str]:
         """Return the names that clearly matter to an output of a global explanation, by falling importance.
 
-        Their p-values pass Holm's steps over all features at 5 %, and they have at least 0.1 % of what the model has
+        Their p-values pass Holm's steps (``p_adjusted``) at 5 %, and they have at least 0.1 % of what the model has
         learned (or of all importances). Without p-values there are none. Of pairs (``of_order(2)``), sizes count.
 
         Args:

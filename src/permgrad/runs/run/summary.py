@@ -13,7 +13,7 @@ from permgrad.assess.branches import entries_of, is_hybrid
 from permgrad.base.errors import as_lines, by_count, option_of, printable
 from permgrad.base.folders import believed
 from permgrad.base.numerals import compact, number
-from permgrad.base.significance import clearly
+from permgrad.base.significance import clearly, features_tested
 from permgrad.evaluation.metrics import metrics as registry
 from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import no_share_words, path_words, related_words
@@ -154,7 +154,8 @@ def _feature_lines(
 ) -> list[str]:
     """List the leading features. ``groups``: a file of columns that move together. ``whole``: the model's advantage."""
     adjusted_p = top["p_adjusted"] if "p_adjusted" in top else top["importance"] * math.nan
-    clear, tests = clearly(top["importance"], adjusted_p, whole), int(adjusted_p.notna().sum())
+    clear, modalities = clearly(top["importance"], adjusted_p, whole), top.get("modality", adjusted_p * 0)
+    tests = features_tested(modalities[adjusted_p.notna()].tolist())
     whose = f"{len(top)} features" + ("" if learnt else ", of a model that is not clearly better than a constant")
     lost = "how much the loss grows" if whole is None else "how much of its advantage over a constant the model loses"
     lines = [f"Most important of {whose} ({lost} when one is shuffled, 95 % interval):"]
@@ -173,11 +174,11 @@ def _feature_lines(
         lines.append(f"{mark} {place:>2}. {names[place - 1]:<{width}}  {value:>8}  {interval:<22} {shares}".rstrip())
     if clear.any():
         lines.append(
-            f"  * clearly matters: p-value below 5 % after Holm's correction for {tests} features "
+            f"  * clearly matters: p-value below 5 % after Holm's correction for {tests} "
             f"({clear.sum()} {by_count(clear.sum(), 'does', 'do')})"
         )
-    elif tests:
-        lines.append(f"  None clearly matters: no p-value is below 5 % after Holm's correction for {tests} features.")
+    elif adjusted_p.notna().any():
+        lines.append(f"  None clearly matters: no p-value is below 5 % after Holm's correction for {tests}.")
     named = top["feature"].head(_SHOWN)[clear[:_SHOWN]].astype(str).tolist()
     labels = dict(zip(top["feature"], labels_of(top["feature"], 40), strict=True))
     if words := related_words(related, named, lambda name: labels.get(name, printable(name)[:40])):
