@@ -96,6 +96,46 @@ def test_a_dict_that_the_network_cannot_take_names_both_ways_that_were_tried():
         explain(Batch(), {"wide": None, "deep": [None]})
 
 
+class Listed(nn.Module):
+    """Takes a list of inputs as one argument, whose names Python does not know."""
+
+    def forward(self, x: list[Tensor]) -> Tensor:
+        wide, deep = x
+        return wide.sum(dim=1) + 2 * deep.square().sum(dim=1)
+
+
+class Starred(Listed):
+    """Takes inputs in order, and further ones by name, as wrappers do."""
+
+    def forward(self, *args: Tensor, **options: object) -> Tensor:
+        assert not options
+        return super().forward(list(args))
+
+
+@pytest.mark.parametrize("method", ["permutation", "integrated_gradients"])
+@pytest.mark.parametrize("net", [Listed(), Starred(), nn.Sequential(Listed())])
+def test_a_dict_names_the_inputs_of_a_network_that_takes_a_list(net, method):
+    given = {"method": method, "scope": "local"}
+    bare, named = explain(net, [TABLE, DEEP], **given), explain(net, {"labs": TABLE, "scan": DEEP}, **given)
+    assert all(name.endswith("]") for name in bare.modality), "a precondition: these have no names"
+    assert set(named.modality) == {"labs", "scan"}
+    assert np.abs(named.values).max() > 0.1
+    given["background"] = {"scan": DEEP[:5], "labs": TABLE[:5]}
+    more = explain(net, {"labs": TABLE, "scan": DEEP}, **given)
+    if method == "integrated_gradients":  # the other draws for each name
+        np.testing.assert_array_equal(named.values, bare.values)
+        twin = explain(net, [TABLE, DEEP], **given | {"background": [TABLE[:5], DEEP[:5]]})
+        np.testing.assert_array_equal(more.values, twin.values)
+        assert np.abs(more.values - named.values).max() > 0.1
+
+
+def test_a_dict_as_a_list_is_said_to_be_in_order_where_inputs_could_be_swapped():
+    with pytest.warns(pg.PermgradWarning, match=r"passed in order: labs as x\[0\], scan as x\[1\]"):
+        explain(Listed(), {"labs": DEEP, "scan": DEEP + 1})
+    with pytest.raises(pg.InputError, match=r"as one argument 'x' it raised .* as one list 'x' it raised Value"):
+        explain(Listed(), {"labs": DEEP, "scan": DEEP, "more": TABLE})
+
+
 class Optional(nn.Module):
     """Takes a second input and a factor where there are any."""
 

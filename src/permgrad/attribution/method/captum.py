@@ -229,7 +229,7 @@ def _call_order(subject: NetworkSubject) -> list[int]:
     """Return the inputs in the order of the forward's parameters, because Captum passes them by position."""
     form = subject.form
     named = list(inspect.signature(subject.module.forward).parameters) if form.passing == "keywords" else form.arguments
-    places = [] if form.passing == "whole" else [named.index(leaf.place[0]) for leaf in form.leaves]
+    places = [] if form.whole else [named.index(leaf.place[0]) for leaf in form.leaves]
     order = sorted(range(len(places)), key=places.__getitem__)
     if not places or [places[position] for position in order] != list(range(len(order))):
         raise InputError(

@@ -206,7 +206,7 @@ def cut_into_branches(
     ``followers`` are inputs without own players: they belong to the branch of the input that they join first.
     """
     form = subject.form
-    if subject.rewrites or len(inputs) < 2 or form.passing == "whole" or len(inputs) != len(form.leaves):
+    if subject.rewrites or len(inputs) < 2 or form.whole or len(inputs) != len(form.leaves):
         return None
     if any(len(leaf.place) > 1 for leaf in form.leaves):
         return None

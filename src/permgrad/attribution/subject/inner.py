@@ -361,7 +361,7 @@ def _cut(
     used = {str(node.target).lstrip("*") for node in passed if node.users}
     if not used:
         return suffix, ()
-    if outer.form.passing == "whole" or any(str(node.target).startswith("*") for node in passed):
+    if outer.form.whole or any(str(node.target).startswith("*") for node in passed):
         return suffix, tuple(range(len(outer.input_names)))
     names = placeholder_names(outer, [str(node.target) for node in passed])
     return suffix, tuple(position for position, name in enumerate(names) if name in used)

@@ -20,7 +20,7 @@ from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError
 from permgrad.base.late import is_frame, is_pandas, is_series, pd
 
-Passing = Literal["keywords", "positions", "whole"]
+Passing = Literal["keywords", "positions", "whole", "listed"]
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class InputForm:
     """How inputs are laid out for one network, so that other rows (a background) are read in the same way."""
 
     leaves: tuple[Leaf, ...]  # one for each tensor
-    passing: Passing  # as keywords, as positional arguments, or the user's whole structure as one argument
+    passing: Passing  # by name, by place, or as one argument: the whole structure, or a list of its values
     structure: Any  # the user's structure without its tensors. None in it is passed on as None
-    whole: str = ""  # name of the parameter that takes the complete structure, or empty
+    whole: str = ""  # name of the parameter that takes all as one argument, or empty
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,6 +62,8 @@ class InputForm:
             return function(**filled)
         if self.passing == "whole":
             return function(filled)
+        if self.passing == "listed":
+            return function(list(filled.values()))
         return function(*(filled.values() if isinstance(filled, dict) else filled))
 
     def read(self, inputs: Any, dtype: torch.dtype) -> tuple[Tensor, ...]:
@@ -102,7 +104,7 @@ def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tupl
     """Return the ways in which inputs may be meant by a network's forward, the likeliest first, and their tensors.
 
     The keys of a dict are names of the forward's parameters. If none is, the values are passed in order, or the dict
-    itself is passed to a forward that needs no other argument.
+    itself, or else a list of its values, is passed to a forward that needs no other argument.
     """
     parameters = _parameters(module)
     if inputs is not None and not _has_values(inputs):
@@ -129,7 +131,7 @@ def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tupl
         if way == "whole":
             hint = [f"{first}.{name}" for name in fields] or [f"{first}[{k}]" for k in range(count)]
         leaves, tensors, structure = _flatten(inputs, hint, dtype)
-        forms.append(InputForm(leaves, way, structure, first if way == "whole" else ""))
+        forms.append(InputForm(leaves, way, structure, first if way in ("whole", "listed") else ""))
     names = forms[0].names
     doubled = [name for name in names if names.count(name) > 1]
     if doubled:
@@ -237,17 +239,20 @@ def _ways_of_keys(parameters: Sequence[inspect.Parameter], keys: list[str], *, t
     """Return how a dict with these keys may be meant. Refuse one that the forward cannot be called with."""
     signature = inspect.Signature(parameters)
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    if _fits(signature, **dict.fromkeys(keys)):
-        return ["keywords"]
     names = {each.name: each.default is inspect.Parameter.empty for each in parameters if each.kind not in several}
     strange = [key for key in keys if key not in names]
     missing = [name for name, required in names.items() if required and name not in keys]
+    in_order = len(strange) == len(keys) and (not parameters or _fits(signature, *keys))
+    if _fits(signature, **dict.fromkeys(keys)):
+        return ["keywords", "positions"] if in_order else ["keywords"]
     ways: list[Passing] = []
     # The dict itself is the argument, unless it holds that.
     if takes_one and (missing or len(strange) == len(keys)):
         ways.append("whole")
-    if len(strange) == len(keys) and (not parameters or _fits(signature, *keys)):
+    if in_order:
         ways.append("positions")
+    if "whole" in ways and len(strange) == len(keys) > 1:
+        ways.append("listed")
     if not ways:
         fault = f"The keys of the inputs ({', '.join(keys)}) do not match the forward's parameters"
         fault, hint = f"{fault} ({', '.join(names) or 'none'})", "Rename the keys"
@@ -286,11 +291,13 @@ def _in_order_of(parameters: Sequence[inspect.Parameter], inputs: Mapping[Any, A
 def in_doubt(module: nn.Module, form: InputForm, tensors: Sequence[Tensor]) -> list[tuple[str, str]]:
     """Return keys that name no parameter of the forward, with those they are passed as, if that could be confused."""
     names = [each for each in _parameters(module) if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
-    by_key = form.passing == "positions" and isinstance(form.structure, dict) and len(names) > 1
-    if not by_key or set(_places_of(names, form.structure)) != {None}:
+    places = [each.name for each in names] if form.passing == "positions" and len(names) > 1 else []
+    if form.passing == "listed":
+        places = [f"{form.whole}[{place}]" for place in range(len(form.structure))]
+    if not places or not isinstance(form.structure, dict) or set(_places_of(names, form.structure)) != {None}:
         return []
     alike = len({tensor.shape[1:] for tensor in tensors}) < len(tensors)
-    return [(str(key), each.name) for key, each in zip(form.structure, names, strict=False)] if alike else []
+    return list(zip(map(str, form.structure), places, strict=False)) if alike else []
 
 
 # ---- the user's structure --------------------------------------------------------------------------------------------

@@ -222,7 +222,9 @@ class NetworkSubject(Subject):
             except ForwardError as error:
                 if self._width is not None:
                     raise
-                way = f"as one argument {form.whole!r} " if form.whole else "one after the other " * (len(forms) > 1)
+                ways = {"whole": f"as one argument {form.whole!r} ", "listed": f"as one list {form.whole!r} "}
+                ways |= {"positions": "one after the other ", "keywords": "by their names "}
+                way = ways[form.passing] if form.whole or len(forms) > 1 else ""
                 reasons.append(f"{way}it raised {error.words}")
                 first = first or error
         keys = "keys, " * isinstance(self.form.structure, dict)
