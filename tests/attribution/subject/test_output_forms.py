@@ -332,6 +332,27 @@ def test_outputs_are_a_row_of_numbers_for_each_row(shape, rows, expected):
     assert found.flatten().tolist() == output.flatten().tolist()
 
 
+def test_masks_as_y_are_refused_with_a_hint_that_works():
+    torch.manual_seed(0)
+    net, images = torch.nn.Conv2d(1, 3, 3, padding=1).eval(), torch.rand(6, 1, 6, 6)
+    masks, given = (images[:, 0] > 0.5).long(), {"method": "permutation", "random_state": 0, "progress": False}
+    for options in ({}, {"reduce": "mean"}):
+        with pytest.raises(pg.InputError, match=r"For masks as y, return maps\.flatten\(1\) and pass loss=function"):
+            pg.explain(net, images, masks, **given, **options)
+
+    def pixels(rows, y):
+        maps, truth = torch.as_tensor(rows).reshape(-1, 3, 6, 6), torch.as_tensor(y)
+        return torch.nn.functional.cross_entropy(maps, truth, reduction="none").mean((1, 2)).numpy()
+
+    flat = torch.nn.Sequential(net, torch.nn.Flatten())
+    quarters = np.kron(np.arange(4).reshape(2, 2), np.ones((3, 3), dtype=int))
+    found = pg.explain(flat, images, masks, loss=pixels, segments=quarters, **given)
+    grown = pg.explain(flat, images, masks, loss=lambda rows, y: 2 * pixels(rows, y), segments=quarters, **given)
+    assert found.values.shape == (4, 1)
+    assert np.abs(found.values).min() > 1e-6
+    np.testing.assert_allclose(grown.values, 2 * found.values, rtol=1e-5)
+
+
 def test_outputs_of_other_kinds():
     assert _flat(torch.tensor([1, 2]), 2, "out").dtype == torch.float32
     for wrong in (torch.ones(2, 2, dtype=torch.complex64), torch.ones(2, 2).to_sparse()):

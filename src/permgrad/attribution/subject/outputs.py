@@ -28,8 +28,8 @@ _ROUNDING = 1e-2
 _NO_FRACTIONS = 2.0**53
 #: Names under which networks return the output that matters, in the order in which they are looked for.
 _USUAL_HEADS = ("logits", "logit", "output", "out", "prediction", "predictions", "y", "probabilities")
-
-
+#: How masks as ``y`` are compared with maps.
+_MASKS = "For masks as y, return maps.flatten(1) and pass loss=function, called with these rows and y"
 #: How outputs that are maps ``(rows, K, …)`` become one number for each of K, over all places of the map.
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda places: places.mean(dim=2),
@@ -117,7 +117,7 @@ def _flat(output: Tensor, rows: int, name: str, reduce: str | None = None) -> Te
     elif output.ndim > 2 and output.numel() == len(output):
         flat = output.flatten(1)
     if flat.ndim != 2 or len(flat) != rows or flat.shape[1] == 0:
-        maps = ", or pass reduce='mean', 'max' or 'sum' to read its maps" * (output.ndim > 2)
+        maps = f", or pass reduce='mean', 'max' or 'sum' to read its maps. {_MASKS}" * (output.ndim > 2)
         raise InputError(
             f"{name} must have the shape (rows,) or (rows, outputs), got {tuple(output.shape)} for "
             f"{counted(rows, 'row')}",
@@ -339,7 +339,7 @@ class OutputForm:
         if values.ndim != 1:
             raise InputError(
                 f"y must have one class per row, got the shape {values.shape}",
-                hint="Pass an array (rows,)",
+                hint="Pass an array (rows,)" + f". {_MASKS}" * (values.ndim > 2),
                 code="PG007",
             )
         count = len(self.class_names)
