@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ROUGH = 20
 #: Below so many degrees of freedom at an end of the interval, few rows carry an effect.
 FEW_CARRY = 3.0
+_NAMED = 3
 
 
 class RankedLine(NamedTuple):
@@ -265,7 +266,10 @@ def rough_words(explanation: Explanation) -> str:
     carried = [explanation.names[place] for place in np.flatnonzero(freedom < FEW_CARRY)]
     if not carried:
         return ""
-    return f", rough for {listed([shorten(name, 40) for name in carried], 3)} (few rows carry the effect)"
+    which = listed([shorten(name, 40) for name in carried])
+    if len(carried) > _NAMED:
+        which = f"{len(carried)} of {len(explanation.names)}"
+    return f", rough for {which} (few rows carry the effect)"
 
 
 def units_words(meta: Mapping[str, object]) -> str:
