@@ -224,7 +224,7 @@ const Rows = (() => {
     const end = steps.reduce((sum, step) => sum + step.value, entry.base);
     const top = entry.steps[0];
     const words = `The strongest is ${top.feature}: it moves the ${whose} ${top.value >= 0 ? "up" : "down"} by ${write(Math.abs(top.value))}. ` +
-      `The steps add up from the baseline${about.baseline ? ` (${about.baseline})` : ""} to this row.${about.scale}`;
+      `The bars are ${about.method === "shapley" ? "Shapley values" : about.method} of the ${whose}. They add up from the baseline${about.baseline ? ` (${about.baseline})` : ""} to this row.${about.scale}`;
     return { start: entry.base, end, steps, label: whose, words };
   };
 
@@ -363,9 +363,7 @@ const Rows = (() => {
     const why = element("div", {});
     box.append(why);
     const computed = Boolean(source?.(why, row, rows));
-    if (computed) {
-      if (rows.parts.has(row)) box.append(element("details", {}, element("summary", {}, "Divided in another way: from the baseline, as in “Many rows at once”"), waterfall(rows, row, shown)));
-    } else {
+    if (!computed) {
       const outputs = rows.classes && rows.classes.length > 2 ? [...new Set([rows.best(row), rows.truth[row]])] : [];
       if (outputs.length > 1) {
         const select = Features.choice(outputs.map((k) => [String(k), rows.classes[k]]), () => choose(Number(select.value)), String(shown));
