@@ -316,7 +316,8 @@ def trainings(section: SectionView, _: Assessment, refits: Explanation) -> None:
         figures_of("between trainings", refits.part_std["between"][order, 0], number),
         figures_of(f"among the first {first}", [shares[name] for name in ranked], in_trainings),
     ]
-    caption = "Mean importance over trainings. Between trainings: its standard deviation. Bold: clearly matters."
+    caption = f"Mean importance over trainings: {quantity_of(refits)}. Between trainings: its standard "
+    caption += "deviation. Bold: clearly matters."
     section.table(table_of(caption, columns))
 
 
