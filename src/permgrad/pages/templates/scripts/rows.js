@@ -228,19 +228,20 @@ const Rows = (() => {
     return { start: entry.base, end, steps, label: whose, words };
   };
 
-  /** Shorten "name = value" with most of its letters for the name. */
-  const stepName = (/** @type {string} */ words, /** @type {number} */ width) => {
+  /** Shorten "name = value" with most of its letters for the name, which stays another than those beside it. */
+  const stepName = (/** @type {string} */ words, /** @type {number} */ width, /** @type {string[]} */ names, /** @type {number} */ place) => {
     const at = words.indexOf(" = ");
-    if (at < 0 || words.length <= width) return Charts.shorten(words, width);
+    if (at < 0 || words.length <= width) return at < 0 ? Charts.labels(names, width)[place] : words;
     const value = Charts.shorten(words.slice(at + 3), Math.max(Math.floor(width * 0.4), width - 3 - at));
-    return `${Charts.shorten(words.slice(0, at), width - 3 - value.length)} = ${value}`;
+    return `${Charts.labels(names, width - 3 - value.length)[place]} = ${value}`;
   };
 
   /** A waterfall as wide as there is room. @param {Steps} data */
   const drawSteps = (data) => {
     const width = Features.wide(620);
     const left = Math.min(210, width * 0.42);
-    const steps = data.steps.map((step) => ({ name: stepName(step.name, Math.min(28, Math.floor((left - 10) / 6.9))), value: step.value }));
+    const names = data.steps.map((step) => step.name.split(" = ")[0]);
+    const steps = data.steps.map((step, at) => ({ name: stepName(step.name, Math.min(28, Math.floor((left - 10) / 6.9)), names, at), value: step.value }));
     return Charts.waterfall({ startName: "baseline", endName: "this row", ...data, label: Charts.shorten(data.label, 44), steps }, { left, width, right: width < 500 ? 50 : 74 });
   };
 
