@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 import permgrad as pg
 from permgrad.cli import app
 from permgrad.pages.words import value_text
-from permgrad.runs.commands.explained import importance_lines
+from permgrad.runs.commands.explained import importance_lines, outcome_of
 
 NO_TARGET = "so the divergence from the model's own prediction is explained. Fill the column in"
 
