@@ -21,6 +21,7 @@ from permgrad.pages.html import render_page, render_report
 from permgrad.pages.page_data import packed
 from permgrad.pages.tab import TabView
 from permgrad.pages.views import SectionView
+from permgrad.pages.words import labels_of
 
 pytestmark = needs_browser
 NUMBERS = [0.0123456, 1.5, 12.0, 123.4, 1639.4, 12345.6, 123456.0, 1.37e10, -4.2e6, 2.3e-9, 0.0, 999.96, 999_960.0]
@@ -90,6 +91,42 @@ def test_functions_of_the_scripts(tmp_path):
     assert found["children"] == 0, "names are text"
     assert HOSTILE[1] in found["drawn"]
     assert found["stills"] == ["none", "block"], "a view that fails leaves what stands without it"
+
+
+LONG = [
+    "average_monthly_spending_of_household_in_summer_2023_on_food",
+    "average_monthly_spending_of_household_in_winter_2023_on_food",
+    "average_monthly_spending_of_household_in_winter_2023_on_food_all",
+    "age",
+]
+
+
+def test_long_names_stay_different_where_they_stand_together(tmp_path):
+    script = f"""
+      const names = {json.dumps(LONG)};
+      const steps = names.map((name, at) => ({{ name: `${{name}} = ${{at}}`, value: at + 1 }}));
+      const texts = (svg) => {{ document.body.append(svg); return [...svg.querySelectorAll("text")].map((one) => one.textContent); }};
+      const row = (name) => ({{ name, value: 1, low: 0, high: 2 }});
+      const frame = {{ width: 640, height: 300, left: 190, right: 12, top: 10, bottom: 40 }};
+      return {{ alone: names.map((name) => Charts.shorten(name)), labels: [18, 26, 40].map((width) => Charts.labels(names, width)),
+        equal: Charts.labels(["a", "a"]),
+        steps: texts(Rows.drawSteps({{ start: 0, end: 10, steps, label: "x" }})),
+        fall: texts(Charts.waterfall({{ start: 0, end: 10, startName: "s", endName: "e", steps: steps.map((one, at) => ({{ ...one, name: names[at] }})) }})),
+        heat: texts(Charts.heat({{ rows: names, columns: names, shade: names.map(() => [0, 0, 0, 0]), words: names.map(() => ["", "", "", ""]) }})),
+        axis: texts(Charts.axis(frame, Charts.band(names, [10, 260]), {{ side: "y", letters: 18 }})),
+        intervals: texts(Panels.intervals(names.map(row), {{ description: "", label: "x", write: Charts.write }})),
+        options: [...Panels.choice([...names.map((name) => "x".repeat(40) + name)], () => {{}}).options].map((one) => one.text) }};
+    """
+    content = with_together(report_content(NAMES[:6]))
+    found = visit(render_report(content), tmp_path, script).answer
+    assert len(set(found["alone"])) < len(LONG), "cut alone, two of them look alike"
+    assert found["labels"] == [labels_of(LONG, width) for width in (18, 26, 40)]
+    assert found["equal"] == ["a", "a"]
+    for place, count in (("steps", 4), ("fall", 4), ("heat", 8), ("axis", 4), ("intervals", 4)):
+        cut = [text.split(" = ")[0] for text in found[place] if text.startswith(("ave", "age"))]
+        assert len(cut) == count, (place, found[place])
+        assert all(len(set(half)) == 4 for half in (cut[:4], cut[-4:])), (place, cut)
+    assert len(set(found["options"])) == 4
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.52, 0.78), (0.701, 0.7031), (-1234567.0, 1234567.0), (3.0, 3.0)])

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from tests.pages.conftest import NAMES, global_explanation
 
-from permgrad.pages.units import advantage, error_without, in_shares
+from permgrad.assess.assessment import Assessment
+from permgrad.pages.tabs import trust
+from permgrad.pages.units import advantage, error_without, in_plain_units, in_shares
+from permgrad.pages.views import SectionView
 
 SQUARED = {"test": {"mse": 4.0}, "constant": {"mse": 10.0, "learnt": True}}
 
@@ -53,3 +56,23 @@ def test_the_error_without_a_feature_is_that_of_the_added_loss():
 )
 def test_no_share_where_losses_do_not_compare_or_nothing_was_learned(explanation, measured):
     assert advantage(explanation.meta, measured) is None
+
+
+@pytest.mark.parametrize(("measured", "factor"), [(SQUARED, 100 / 6), ({}, 1.0)])
+def test_refits_are_in_the_unit_of_the_page_which_is_named(measured, factor):
+    refits = explained("squared_error")
+    about = {"first": 2, "shares": dict.fromkeys(refits.names, 0.5)}
+    facts = {"fits": 8, "folds": 4, "rows": 90, "trained": [60, 70]}
+    meta = {**refits.meta, "unit": "y²", "refits": facts, "another_training": about}
+    spread = {"between": np.abs(refits.values) / 3}
+    refits = dataclasses.replace(refits, meta=meta, part_std=spread)
+    content = Assessment(title="t", target="y", task="regression", explanation=refits, refits=refits, metrics=measured)
+    shown = in_plain_units(content).refits
+    assert np.abs(refits.values).max() > 0
+    assert np.allclose(shown.values, factor * refits.values)
+    assert np.allclose(shown.part_std["between"], factor * spread["between"])
+    assert shown.clearly_matter() == refits.clearly_matter()
+    section = SectionView("trainings", "Would another training say the same?")
+    trust.trainings(section, content, shown)
+    unit = "share of the model's advantage (%)" if measured else "increase of the loss (y²)"
+    assert f"Mean importance over trainings: {unit}." in str(section.blocks)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,9 +17,9 @@ from verification import verify_what_if as what_if_check
 
 import permgrad as pg
 from permgrad.assess.encoder_form import cells_of, encoder_form
-from permgrad.assess.sections.what_if import rows_of
+from permgrad.assess.sections.what_if import changeable, rows_of
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.pages import whatif
+from permgrad.pages import report, whatif
 from permgrad.pages.html import render_page
 from permgrad.pages.page_data import page_data
 from permgrad.pages.tab import TabView
@@ -61,6 +63,52 @@ def test_weights_above_the_limit_and_other_models_are_left_out_with_the_reason(f
     monkeypatch.setattr(whatif, "MOST_BYTES", 1000)
     assert "take 0.2 MB" in whatif.what_if(model, some)["reason"]
     assert "form" in whatif.what_if(model, some, large=True)
+
+
+@pytest.mark.parametrize("wide", [4, 34])
+def test_a_row_is_divided_alike_on_paper_in_the_list_and_in_what_if(wide, monkeypatch):
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame(rng.normal(size=(300, wide)), columns=[f"n{k}" for k in range(wide)])
+    table["town"] = rng.choice(["Ulm", "Bonn", None], 300)
+    y = np.where(table["n0"] + (table["town"] == "Ulm") + rng.normal(size=300) > 0.3, "ill", "well")
+    model = pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0, progress=False)
+    model.fit(table[:200], y[:200])
+    kept = []
+    filled = report.with_what_if
+    monkeypatch.setattr(report, "with_what_if", lambda *args, **more: kept.append(filled(*args, **more)) or kept[-1])
+    page = pg.report(model, table[200:], y[200:], progress=False)
+    content, form = kept[0], json.loads(kept[0].what_if["form"])
+    assert len(form["players"]) == min(wide + 1, whatif.MOST_PLAYERS)
+    # On paper: the values of pg.explain by the same background, players and output.
+    shown = content.rows[0].explanation
+    assert shown.meta["unit"] == "probability"
+    assert sorted(shown.names) == sorted(name for name, _ in form["players"])
+    numbers = [content.explained.numbers[row.row] for row in content.rows]
+    if wide == 4:
+        wanted = what_if_check.explained(model, table.iloc[200:].iloc[numbers], form, whatif.WALKS[2])
+        assert np.abs(wanted.values).max() > 0.01
+        assert np.allclose(shown.values, wanted.values, atol=1e-6)
+    assert np.allclose(shown.base_values + shown.values.sum(axis=1), shown.predictions, atol=1e-5)
+    # On the screen: what was explained can be changed, and has no other parts.
+    assert set(content.explained.numbers) <= set(content.what_if["rows"].tolist())
+    assert rows.rows_data(content)["parts"] == []
+    assert "Shapley values from the baseline's probability of" in html.unescape(str(page.html))
+
+
+def test_rows_with_stored_parts_can_be_changed_before_others(fitted):
+    model, table = fitted
+    put = {}
+
+    def taken(places):
+        return SimpleNamespace(inputs=model.encode_rows(table.iloc[places]), numbers=100 + places)
+
+    everything = SimpleNamespace(numbers=100 + np.arange(80), take=taken)
+    noted = SimpleNamespace(numbers=[171, 109])
+    content = SimpleNamespace(explanation=SimpleNamespace(ranking=list), notable=noted)
+    work = SimpleNamespace(content=content, explained=everything, model=SimpleNamespace(model=model), put=put.update)
+    work.explained_places, work.drawn = np.array([30, 2]), np.array([50, 2, 40])
+    changeable(work)
+    assert put["changeable"].numbers.tolist() == [130, 102, 109, 171, 150, 140]
 
 
 def test_cells_are_numbers_texts_and_kinds_of_missing():

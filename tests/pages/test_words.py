@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from permgrad import Explanation
+from permgrad.assess.assessment import Assessment
 from permgrad.pages import words
+from permgrad.pages.headline import reliance_sentence
+from permgrad.pages.ranks import order_words
 
 
 @pytest.mark.parametrize(
@@ -16,7 +22,7 @@ from permgrad.pages import words
         (words.clean("\t"), "(blank)"),
         (words.shorten("MSinceMostRecentDelq", 26), "MSinceMostRecentDelq"),
         (words.shorten("NumTrades60Ever2DerogPubRecOfTheLastYear", 20), "NumTrades60…LastYear"),
-        (words.labels_of(["x" * 40 + "1" + "x" * 40, "x" * 40 + "2" + "x" * 40], 10), ["xxxxx…xx·1", "xxxxx…xx·2"]),
+        (words.labels_of(["x" * 40 + "1" + "x" * 40, "x" * 40 + "2" + "x" * 40], 10), ["xxxx…xx1x…", "xxxx…xx2x…"]),
         (words.listed(["a"]), "a"),
         (words.listed(["a", "b"]), "a and b"),
         (words.listed(["a", "b", "c"]), "a, b and c"),
@@ -48,3 +54,26 @@ def test_cells_of_the_users_table():
 def test_times():
     times = (0.04, 12.34, 184, 7265, None)
     assert [words.duration(seconds) for seconds in times] == ["0.04 s", "12 s", "3 min 4 s", "2 h 1 min", "–"]
+
+
+LONG = [f"average_monthly_spending_of_household_in_{season}_2023_on_food_and_drinks" for season in ("summer", "winter")]
+
+
+@pytest.mark.parametrize("say", ["headline", "ranks", "row"])
+def test_long_names_differ_in_sentences(say):
+    assert len({words.shorten(name, 40) for name in LONG}) == 1, "cut alone they look alike"
+    values = np.array([[3.0], [2.0], [0.01]])
+    facts = {"std": values * 0 + 0.1, "p_values": np.array([[1e-5], [1e-4], [0.9]])}
+    found = Explanation(values, (*LONG, "age"), ("table",) * 3, ("all",), "permutation", "global", **facts)
+    if say == "headline":
+        content = Assessment(title="t", target="y", task="regression", explanation=found)
+        said = reliance_sentence(content)
+    elif say == "ranks":
+        said = order_words(SimpleNamespace(names=found.names, sets=np.array([1, 1, 2])), 5)
+    else:
+        local = Explanation(values[None, :, :] , found.names, ("table",) * 3, ("all",), "shapley", "local",
+                            meta={"quantity": "output minus the base"})  # fmt: skip
+        said = local.summary()
+    assert "…" in said
+    assert "summ" in said
+    assert "wint" in said

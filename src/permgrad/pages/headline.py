@@ -15,7 +15,7 @@ from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.pages.sentences import baseline_label, best_baseline, known_classes, path_shares
 from permgrad.pages.units import BEYOND_ALL, advantage
 from permgrad.pages.views import Fact
-from permgrad.pages.words import clean, confidence_words, listed, modalities_tested, shorten, texts_of
+from permgrad.pages.words import clean, confidence_words, listed, modalities_tested, names_apart, shorten, texts_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -139,7 +139,7 @@ def reliance_sentence(content: Assessment) -> str:
         count = features_tested(tests)
         return f"No feature clearly matters: no p-value is below 5\u00a0% after Holm's correction for {count}."
     largest = "" if ranking[0] in leading else _largest_words(explanation, explanation.names.index(ranking[0]), whole)
-    names, meaning = [shorten(name, 40) for name in leading], ""
+    names, meaning = list(map(names_apart(explanation), leading)), ""
     if whole is not None:
         lost = [explanation.values[explanation.names.index(name), 0] / whole for name in leading]
         names = [f"{name} ({percent(share)})" for name, share in zip(names, lost, strict=True)]
@@ -165,7 +165,7 @@ def _largest_words(explanation: Explanation, place: int, whole: float | None) ->
     value, low, high = (float(numbers[place, 0]) for numbers in (explanation.values, *explanation.ci()))
     write = number if whole is None else (lambda effect: percent(effect / whole))
     ends = f", {confidence_words(explanation)} interval {write(low)} to {write(high)}" * bool(np.isfinite(low + high))
-    name = shorten(explanation.names[place], 40)
+    name = names_apart(explanation)(explanation.names[place])
     return f"The largest estimate is that of {name} ({write(value)}{ends}), but it may be chance."
 
 

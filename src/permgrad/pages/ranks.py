@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from permgrad.pages.words import listed, shorten
+from permgrad.pages.words import listed, names_apart
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -44,7 +44,7 @@ def rank_texts(ranks: Ranks) -> list[str]:
 
 def order_words(ranks: Ranks, most: int) -> str:
     """Write who can be told apart among the first: ``1 age; 2–4 income, bmi and dose; the rest``. Empty: nobody."""
-    texts: list[str] = []
+    texts, show = list[str](), names_apart(ranks)
     if (ranks.sets == 1).all():
         return ""
     for members in (np.flatnonzero(ranks.sets == number) for number in np.unique(ranks.sets)):
@@ -53,7 +53,7 @@ def order_words(ranks: Ranks, most: int) -> str:
             return "; ".join([*texts, "the rest"])
         if first > most:
             return "; ".join([*texts, "and so on"])
-        labels = (shorten(ranks.names[place], 40) for place in members)
+        labels = (show(ranks.names[place]) for place in members)
         # A name that is a number is not to be read as a rank.
         names = listed([f"“{label}”" if label.isdigit() else label for label in labels], 4)
         texts.append(f"{first if count == 1 else f'{first}–{last}'} {names}")

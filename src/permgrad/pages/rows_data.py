@@ -48,6 +48,9 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
     shares = listed.classes is not None
     truth = np.asarray(listed.truth)
     places = {int(number): place for place, number in enumerate(np.asarray(listed.numbers).tolist())}
+    # A row that the page divides itself, see ``whatif.js``, has no other division beside it.
+    divided = set(np.asarray((content.what_if or {}).get("rows", ())).tolist())
+    stored = {number: place for number, place in places.items() if number not in divided}
     data: dict[str, Any] = {
         "target": clean(content.target),
         "classes": None if listed.classes is None else [clean(name) for name in listed.classes],
@@ -60,7 +63,7 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
         "predicted": packed(np.asarray(listed.predicted) * 65535 + 0.5, "u2") if shares else packed(listed.predicted),
         "columns": columns_data(listed.table.iloc[:, content.by_rank(listed.table.columns)[:_COLUMNS]], listed.groups),
         "identifiers": [] if listed.identifiers is None else columns_data(listed.identifiers),
-        "parts": [part for local in listed.local if (part := _parts(local, listed, content, places)) is not None],
+        "parts": [part for local in listed.local if (part := _parts(local, listed, content, stored)) is not None],
     }
     if listed.called is not None:
         data["called"] = packed(listed.called, "u2")

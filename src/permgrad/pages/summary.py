@@ -18,7 +18,16 @@ from permgrad.base.numerals import number, numbers, percent
 from permgrad.base.significance import shares_level
 from permgrad.pages.choices import as_global, largest, pick_output
 from permgrad.pages.ranks import FEWEST_ROWS, order_words, shown_ranks, training_words
-from permgrad.pages.words import clean, confidence_words, labels_of, modalities_tested, quantity_of, shorten, value_text
+from permgrad.pages.words import (
+    clean,
+    confidence_words,
+    labels_of,
+    modalities_tested,
+    names_apart,
+    quantity_of,
+    shorten,
+    value_text,
+)
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -69,7 +78,7 @@ def summary(explanation: Explanation, *, output: str | int | None = None, top_n:
             lines.append(f"  and {len(places) - len(order)} more")
     lines.append(shown_class(explanation, column) if local else shares_words(shown))
     lines.append(order_sentence(shown, column, top_n))
-    lines.append(training_words(explanation, lambda name: shorten(name, 40)))
+    lines.append(training_words(explanation, names_apart(explanation)))
     return "\n".join(line.rstrip() for line in lines if line).replace("\u00a0", " ")
 
 
@@ -140,6 +149,7 @@ def shares_words(explanation: Explanation) -> str:
 def _one_row(explanation: Explanation, column: int, top_n: int) -> str:
     """Return the summary of one row: its values, and how far each moves the output."""
     values = np.asarray(explanation.values[0, :, column], dtype=np.float64)
+    show = names_apart(explanation)
     frame, moves = explanation.feature_values, str(explanation.meta.get("quantity")).startswith("output minus")
     lines = [_measured(explanation, column), circumstances(explanation), shown_class(explanation, column)]
     for title, places in lists_of(explanation):
@@ -147,7 +157,7 @@ def _one_row(explanation: Explanation, column: int, top_n: int) -> str:
         lines.append(f"{title}:" if title else "Largest:")
         for place, text in zip(order, numbers(np.abs(values[order])), strict=True):
             name = explanation.names[place]
-            label = shorten(name, 40)
+            label = show(name)
             if frame is not None and name in frame.columns:
                 label += f" = {value_text(frame[name].iloc[0])}"
             way = ("raises", "lowers")[int(values[place] < 0)] if values[place] else "does not change"
@@ -266,7 +276,7 @@ def rough_words(explanation: Explanation) -> str:
     carried = [explanation.names[place] for place in np.flatnonzero(freedom < FEW_CARRY)]
     if not carried:
         return ""
-    which = listed([shorten(name, 40) for name in carried])
+    which = listed(list(map(names_apart(explanation), carried)))
     if len(carried) > _NAMED:
         which = f"{len(carried)} of {len(explanation.names)}"
     return f", rough for {which} (few rows carry the effect)"

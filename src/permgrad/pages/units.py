@@ -95,9 +95,11 @@ def plain_units(explanation: Any) -> Any:
 def in_plain_units(content: Assessment) -> Assessment:
     """Return content whose explanations have units that every reader knows.
 
-    Pairs are in shares of the model's advantage where there are any, as the ranking of the page is.
+    Pairs and refits are in shares of the model's advantage where there are any, as the ranking of the page is.
     """
-    listed, together = content.listed, content.together
+    listed, together, refits = content.listed, content.together, plain_units(content.refits)
+    if refits is not None and (whole := advantage(refits.meta, content.metrics or {})) is not None:
+        refits = in_shares(refits, whole)
     if listed is not None:
         listed = replace(listed, local=[replace(one, explanation=plain_units(one.explanation)) for one in listed.local])
     if together is not None and together.pairs is not None:
@@ -106,7 +108,7 @@ def in_plain_units(content: Assessment) -> Assessment:
         together = replace(together, pairs=pairs if whole is None else in_shares(pairs, whole))
     rows = [replace(row, explanation=plain_units(row.explanation)) for row in content.rows]
     main, local = plain_units(content.explanation), plain_units(content.local)
-    return replace(content, explanation=main, local=local, rows=rows, listed=listed, together=together)
+    return replace(content, explanation=main, local=local, rows=rows, listed=listed, together=together, refits=refits)
 
 
 def output_words(explanation: Explanation, target: str, output: int) -> str:

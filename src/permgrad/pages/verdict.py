@@ -45,7 +45,7 @@ from permgrad.pages.sentences import (
     segment_words,
     unchecked_words,
 )
-from permgrad.pages.words import clean, listed, shorten, texts_of
+from permgrad.pages.words import clean, listed, names_apart, shorten, texts_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -197,7 +197,7 @@ def _features(content: Assessment) -> Iterator[Spoken]:
         yield words, "features", "features", facts
     stored = content.segments
     if stored and stored["tests"]:
-        words = segment_words(stored, 1, lambda name: shorten(name, 40))
+        words = segment_words(stored, 1, names_apart(content.explanation))
         if words:
             worse = worse_groups(stored)
             keys = ("feature", "group", "rows", "score", "rest")
@@ -334,12 +334,12 @@ def _scores(content: Assessment) -> Iterator[Spoken]:
 def _columns(content: Assessment) -> Iterator[Spoken]:
     """Name the column that differs most between training and test rows, and those that move with the first features."""
     compared = content.data.drift if content.data is not None else ()
-    if words := drift_words(compared, 1, lambda name: shorten(name, 40)):
+    if words := drift_words(compared, 1, names_apart(content.explanation)):
         clear = [one["column"] for one in compared if one["clear"]]
         yield words, "drift", "caution", {"columns": clear, "compared": len(compared)}
     if content.explanation is not None and content.learnt:
         leading = content.explanation.clearly_matter()[:3]
-        if words := related_words(content.related, leading, lambda name: shorten(name, 40), most=3):
+        if words := related_words(content.related, leading, names_apart(content.explanation), most=3):
             yield words, "related", "caution", {"pairs": list(content.related)}
 
 

@@ -10,24 +10,29 @@ the orders in which players join. The values of the page are those of
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from scipy.special import softmax
 
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.encoder_form import encoder_form
+from permgrad.assess.sections.rows import RowSection
 from permgrad.assess.sections.what_if import ChangeableRows
+from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation.orders import OTHERS
 from permgrad.attribution.method.shapley.sampled import shared_orders
+from permgrad.base.errors import keeping_warnings
 from permgrad.base.random import generator
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.models.estimators.calibration import class_logits
 from permgrad.models.estimators.kept_rows import rows_in
+from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.pages.network_form import Weights, network_form
 from permgrad.pages.page_data import packed
 from permgrad.pages.words import clean
@@ -60,7 +65,41 @@ def with_what_if(content: Assessment, model: Any, *, large: bool, keep_rows: boo
             content, what_if={"reason": "This model cannot run inside the page: only the networks of permgrad can."}
         )
     strongest = () if content.explanation is None else content.explanation.ranking()
-    return replace(content, what_if=what_if(model, content.changeable, strongest, large=large))
+    found = what_if(model, content.changeable, strongest, large=large)
+    return replace(content, what_if=found, rows=_divided_alike(content, model, found))
+
+
+def _divided_alike(content: Assessment, model: Any, found: Mapping[str, Any]) -> Sequence[RowSection]:
+    """Return the rows of the printed page divided as *What if* divides them: same output, players and background.
+
+    Rows with images stay as they are stored, and so do those of a page without *What if*.
+    """
+    rows, places = content.changeable, [row.row for row in content.rows]
+    if rows is None or content.explained is None or "form" not in found or getattr(model, "reads_images", False):
+        return content.rows
+    numbers = [content.explained.numbers[place] for place in places]
+    table = content.explained.explanation.feature_values
+    if table is None or not numbers or rows.numbers[places].tolist() != numbers:
+        return content.rows
+    encoder, form = model.preprocessor_, json.loads(found["form"])
+    columns, known = list(encoder.feature_names_in_), {name for name, _ in form["players"]}
+    background = background_rows(model, form["walks"][0])[0]
+    donors = pd.DataFrame(np.zeros((len(background), len(columns))), columns=columns)
+    options: dict[str, Any] = {}
+    if OTHERS in known:
+        rest = [name for name, held in encoder.features("feature").items() if len(held) and name not in known]
+        groups = {OTHERS: [column for name in rest for column in encoder.raw_columns_of(name)]}
+        options = {"level": "group", "groups": groups}
+    with keeping_warnings():
+        explanation = explain(
+            model, EncodedRows(table.iloc[places].reindex(columns=columns), encoder, rows.encoded[places]),
+            method="shapley", output="probability", background=EncodedRows(donors, encoder, background), exact=0,
+            tolerance=0, same_orders=True, max_permutations=2 * WALKS[2], random_state=SEED, progress=False, **options,
+        )  # fmt: skip
+    before = ", before calibration," if form["network"]["result"].get("calibration") else ""
+    typical = f"the mean prediction{before} of {len(background)} typical training rows"
+    explanation = replace(explanation, meta={**explanation.meta, "baseline": typical})
+    return [replace(row, explanation=explanation, row=place) for place, row in enumerate(content.rows)]
 
 
 def _without_rows(content: Assessment) -> Assessment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 import permgrad as pg
 from permgrad.cli import app
 from permgrad.pages.words import value_text
-from permgrad.runs.commands.explained import importance_lines
+from permgrad.runs.commands.explained import importance_lines, outcome_of
 
 NO_TARGET = "so the divergence from the model's own prediction is explained. Fill the column in"
 
@@ -201,3 +202,16 @@ def test_only_rows_that_are_asked_for_are_counted_among_those_left_out(tmp_path,
     _, errors = told(*words, "--out", tmp_path / "out")
     assert errors.startswith(f"warning: 1 of {len(ulm)} rows of {rows} has no target and is left out")
     assert pg.Explanation.load(tmp_path / "out").meta["rows_explained"] == len(ulm) - 1
+
+
+@pytest.mark.parametrize("method", ["permutation", "shapley"])
+def test_the_json_states_quantity_and_unit_as_the_terminal_does(method, tmp_path):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(30, 2)), columns=["soil", "slope"])
+    y = X["soil"].to_numpy() + 1.0
+    found = pg.explain(lambda rows: np.asarray(rows)[:, 0], X, y if method == "permutation" else None, method=method,
+                       task="regression", random_state=0, progress=False)  # fmt: skip
+    request = SimpleNamespace(row=None, method=method, classes=(), folder=tmp_path)
+    outcome = outcome_of(request, found)
+    assert outcome.facts["quantity"]
+    assert f"{method}: {outcome.facts['quantity']} ({outcome.facts['unit']})" in outcome.text

@@ -57,6 +57,13 @@ def test_a_class_named_all_is_not_all_rows(tmp_path):
     (tmp_path / "explanations" / "groups.json").write_text("{}")
     facts = summarise(tmp_path).facts
     assert [(row["feature"], row["importance"]) for row in facts["top_features"]] == [("b", 2.0), ("a", 1.0)]
+    assert facts["importance_unit"] == "increase of the log loss"
+    assert facts["advantage"] is None
+    losses = {"test": scores | {"log_loss": 0.25}, "constant": {"log_loss": 0.75, "learnt": True}}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics | {"validation": scores, "verdict": []} | losses))
+    outcome = summarise(tmp_path)
+    assert outcome.facts["advantage"] == 0.5, "the share on the page is importance / advantage"
+    assert "400.0 %" in outcome.text
 
 
 ALL_ROWS = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 
 from permgrad.assess.encoder_form import cells_of, encoder_form
@@ -79,9 +80,10 @@ def rows_of(model: Any, rows: EncodedRows, numbers: npt.ArrayLike, ranking: Sequ
 
 
 def changeable(work: Work) -> None:
-    """Fill ``changeable``: the rows shown, and drawn ones."""
-    main, drawn = work.content.explanation, work.drawn
+    """Fill ``changeable``: the rows explained, so that a row is divided in one way, and drawn ones."""
+    main, notable = work.content.explanation, work.content.notable
     assert main is not None
-    shown = work.explained_places[: len(work.content.chosen or ())]
-    rows = work.explained.take(np.concatenate([shown, drawn[~np.isin(drawn, shown)]])[:MOST_ROWS])
+    noted = np.flatnonzero(np.isin(work.explained.numbers, [] if notable is None else notable.numbers))
+    places = pd.unique(np.concatenate([work.explained_places, noted, work.drawn]))
+    rows = work.explained.take(places[:MOST_ROWS])
     work.put(changeable=rows_of(work.model.model, rows.inputs, rows.numbers, main.ranking()))

@@ -14,7 +14,7 @@ from permgrad.data.splitting import blank_words
 from permgrad.pages.sentences import MEASURES_OF_LEAKS, down, drift_words, drifted_words, unchecked_words
 from permgrad.pages.tab import Tab
 from permgrad.pages.views import SectionView, figures_of, frame_table, names, table_of
-from permgrad.pages.words import clean, p_text, shorten, value_text
+from permgrad.pages.words import clean, names_apart, p_text, shorten, value_text
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -81,7 +81,7 @@ def columns(section: SectionView, content: Assessment, stored: DataSection) -> N
     """How the values of each column are distributed in training and test rows, and how far they differ."""
     if not stored.described.get("columns"):
         return
-    words = drift_words(stored.drift, 3, lambda name: shorten(name, 40))
+    words = drift_words(stored.drift, 3, names_apart(content.explanation))
     if stored.drift and not words:
         words = "No column has clearly different values in the training and the test rows "
         words += f"({len(stored.drift):,} compared, with Holm's correction)."
@@ -143,11 +143,11 @@ def related(section: SectionView, content: Assessment) -> None:
     )
     same = [one for one in pairs if abs(one["strength"]) >= NEARLY_SAME]
     if same:
-        one = same[0]
+        one, show = same[0], names_apart(content.explanation)
         others = len(same) - 1
         more = f" {others} more {by_count(others, 'pair does', 'pairs do')} the same." if others else ""
         section.text(
-            f"{shorten(one['feature'], 40)} and {shorten(one['other'], 40)} nearly determine each other (strength "
+            f"{show(one['feature'])} and {show(one['other'])} nearly determine each other (strength "
             f"{number(one['strength'])}).{more}"
         )
     with section.live("related"):
@@ -178,7 +178,7 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
         entry |= {"name": clean(one["column"]), "typical": one["typical"]}
         if found is not None:
             entry |= {key: found[key] for key in ("size", "p_holm", "clear")}
-            entry["words"] = f"{drifted_words(found, lambda name: shorten(name, 40))}."
+            entry["words"] = f"{drifted_words(found, names_apart(content.explanation))}."
         described.append(entry)
     if not described and content.matrix is None:
         return None

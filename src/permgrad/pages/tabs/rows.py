@@ -34,12 +34,18 @@ def single_rows(section: SectionView, content: Assessment) -> None:
             output, label, words = _shown(content, row.explanation, row.output)
             section.figure(
                 plots.waterfall(row.explanation, row=row.row, output=output, title="", label=label),
-                f"From the baseline's {label} (bottom) to this row's (top), feature by feature.{words}",
+                f"{_name_of(row.explanation)} from the baseline's {label} (bottom) to this row's (top).{words}",
             )
             if row.heat is not None and content.image_counts:
                 section.figure(plots.activation(row.image, row.heat), clean(row.heat_title))
             for picture, caption in row_pictures(row):
                 section.figure(picture, clean(caption))
+
+
+def _name_of(explanation: Explanation) -> str:
+    """Return a method as the page names it: ``Integrated gradients``."""
+    name = clean(explanation.method).replace("_", " ").capitalize()
+    return "Shapley values" if name == "Shapley" else name
 
 
 def all_rows(section: SectionView, content: Assessment, local: Explanation) -> None:

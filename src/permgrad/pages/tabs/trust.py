@@ -21,7 +21,7 @@ from permgrad.pages.tab import Tab
 from permgrad.pages.units import advantage
 from permgrad.pages.verdict import LEAST_CALIBRATION_ERROR, TIMES_CHANCE, beyond_chance, curves_of, verdict
 from permgrad.pages.views import SectionView, as_count, figures_of, names, table_of
-from permgrad.pages.words import clean, confidence_words, listed, p_text, quantity_of, shorten, texts_of, unit_words
+from permgrad.pages.words import clean, confidence_words, listed, names_apart, p_text, quantity_of, texts_of, unit_words
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -74,7 +74,7 @@ def segments(section: SectionView, content: Assessment, stored: Mapping[str, Any
     sample = "" if rows == stored["all_rows"] else f" (a sample of {rows:,} of them)"
     measure = "the accuracy" if stored["score"] == "accuracy" else "the mean absolute error"
     section.text(
-        segment_words(stored, 3, lambda name: shorten(name, 40)) or (no_segment_words(stored) if tests else ""),
+        segment_words(stored, 3, names_apart(content.explanation)) or (no_segment_words(stored) if tests else ""),
         f"Every feature divides the test rows{sample} into groups: numbers in quarters, all else by value. Each group "
         f"is scored by {measure} and compared with all other rows.",
         "A group is clearly worse if its errors are at least 10\u00a0% larger, and chance is an unlikely reason: "
@@ -276,7 +276,7 @@ def order(section: SectionView, content: Assessment, explanation: Explanation) -
     if ranks is None:
         return
     first = [name for name, number in zip(ranks.names, ranks.sets, strict=True) if number == 1]
-    leading = listed([shorten(name, 40) for name in first], 5)
+    leading = listed(map(names_apart(explanation), first), 5)
     if len(first) == len(ranks.names):
         section.text("No feature is clearly more important than all others.")
     elif len(first) == 1:
@@ -296,7 +296,7 @@ def trainings(section: SectionView, _: Assessment, refits: Explanation) -> None:
     facts, shares = refits.meta["refits"], refits.meta["another_training"]["shares"]
     low_rows, most_rows = facts["trained"]
     section.text(
-        training_words(refits, lambda name: shorten(name, 40)),
+        training_words(refits, names_apart(refits)),
         f"The same training was repeated {facts['fits']} times, with other seeds, on {low_rows:,} to {most_rows:,} of "
         f"{facts['rows']:,} rows. Each time the importances were measured on rows that it had not seen. The intervals "
         "include the chance of training, rows and replacements.",
@@ -316,7 +316,8 @@ def trainings(section: SectionView, _: Assessment, refits: Explanation) -> None:
         figures_of("between trainings", refits.part_std["between"][order, 0], number),
         figures_of(f"among the first {first}", [shares[name] for name in ranked], in_trainings),
     ]
-    caption = "Mean importance over trainings. Between trainings: its standard deviation. Bold: clearly matters."
+    caption = f"Mean importance over trainings: {quantity_of(refits)}. Between trainings: its standard "
+    caption += "deviation. Bold: clearly matters."
     section.table(table_of(caption, columns))
 
 

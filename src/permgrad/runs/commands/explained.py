@@ -161,6 +161,7 @@ def outcome_of(
         lines.append(f"Baseline: {meta['baseline']}.")
     lines.append(f"Written: {request.folder}")
     facts: dict[str, Any] = {"folder": os.fspath(request.folder), "method": request.method, "scope": explanation.scope}
+    facts |= {"quantity": meta.get("quantity", "importance"), "unit": meta.get("unit")}
     if rows is not None:
         facts["rows"] = rows.head(1000).to_dict(orient="records")
     return Outcome({**facts, "importance": explanation.to_frame().to_dict(orient="records")[:1000]}, as_lines(lines))

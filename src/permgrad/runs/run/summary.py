@@ -83,12 +83,16 @@ def summarise(folder: Path, summary: Summary | None = None) -> Outcome:
         top = frame[frame["class"] == "all"].drop_duplicates("feature")
         top = top.sort_values("importance", ascending=False, kind="stable")
         report, verdict = folder / "report.html", metrics["verdict"]
+        loss = "squared_error" if metrics["task"] == "regression" else "cross_entropy"
+        whole = advantage({"loss": loss, "quantity": "increase of the loss"}, metrics)
         facts: dict[str, Any] = {
             "folder": os.fspath(folder),
             "report": os.fspath(report),
             "already_finished": already,
             **{name: metrics[name] for name in ("task", "rows", "test", "baselines", "verdict")},
             **{name: metrics[name] for name in ("positive", "never_predicted", "cuts") if name in metrics},
+            "importance_unit": f"increase of the {'squared error' if loss == 'squared_error' else 'log loss'}",
+            "advantage": whole,  # what the shares on the page are of, in the same unit
             "top_features": top.drop(columns=["class", "modality"]).head(10).to_dict(orient="records"),
             "branches": entries_of(branches),
         }
@@ -102,8 +106,6 @@ def summarise(folder: Path, summary: Summary | None = None) -> Outcome:
         learnt = all(one["facts"].get("learnt", True) for one in verdict)
         lines += _metric_lines(metrics)
         groups = folder / GROUPS if summary.groups else None
-        loss = "squared_error" if metrics["task"] == "regression" else "cross_entropy"
-        whole = advantage({"loss": loss, "quantity": "increase of the loss"}, metrics)
         lines += _feature_lines(top, summary.related, learnt=learnt, groups=groups, whole=whole)
         lines += _branch_lines(branches)
         if summary.refits is not None:

@@ -154,11 +154,27 @@ const Charts = (() => {
     return pen.measureText(words).width;
   };
 
-  /** Shorten a name until it fits into some pixels. @param {string} name @param {number} room */
-  const fitted = (name, room) => {
-    let words = name;
-    for (let letters = [...name].length - 1; letters > 3 && widthOf(words) > room; letters -= 1) words = shorten(name, letters);
-    return words;
+  /**
+   * Shorten names that are shown together, also until they fit into some pixels. Where two would look the same, they show
+   * where they differ, or get a number, as those of `permgrad.pages.words.labels_of`.
+   * @param {string[]} names @returns {string[]}
+   */
+  const labels = (names, width = 26, room = Infinity) => {
+    const short = names.map((name) => shorten(name, width));
+    const alike = (/** @type {string} */ label) => [...short.keys()].filter((at) => short[at] === label);
+    for (const label of new Set(short)) {
+      const places = alike(label), full = places.map((at) => [...names[at]]), head = Math.floor(width / 2);
+      const start = places.length > 1 ? full[0].findIndex((letter, at) => full.every((other) => at < other.length) && full.some((other) => other[at] !== letter)) : -1;
+      if (start > head) places.forEach((at, k) => {
+        const end = full[k].slice(start - 2), left = width - head;
+        short[at] = [...full[k].slice(0, head - 1), "…", ...(end.length <= left ? end : [...end.slice(0, left - 1), "…"])].join("");
+      });
+    }
+    const words = short.map((label, at) => {
+      const places = alike(label), mark = `·${places.indexOf(at) + 1}`;
+      return places.length > 1 && label !== names[at] ? [...label].slice(0, width - mark.length).join("") + mark : label;
+    });
+    return width > 4 && room < Infinity && words.some((one) => widthOf(one) > room) ? labels(names, width - 1, room) : words;
   };
 
   /**
@@ -183,16 +199,16 @@ const Charts = (() => {
    * Draw the axis below ("x") or at the left ("y") of a frame, with faint lines across.
    * @param {Frame} frame
    * @param {any} scale  made by `linear` or `band`
-   * @param {{side: "x"|"y", label?: string, count?: number, write?: (value: any) => string, grid?: boolean}} options
+   * @param {{side: "x"|"y", label?: string, count?: number, write?: (value: any) => string, grid?: boolean, letters?: number}} options
    */
   const axis = (frame, scale, options) => {
     const { side, label = "", count = 5, grid = true } = options;
     const named = scale.size !== undefined;
-    const say = options.write ?? (named ? (/** @type {string} */ name) => shorten(name) : write);
+    const say = options.write ?? write;
     const across = side === "x";
     const marks = named ? scale.domain : across ? apart(scale, count, say) : ticks(scale.domain, count);
     const [bottom, right] = [frame.height - frame.bottom, frame.width - frame.right];
-    const texts = named ? marks.map((mark) => say(mark)) : markTexts(marks, say);
+    const texts = named ? labels(marks, options.letters) : markTexts(marks, say);
     const group = node("g", { class: "axis", "aria-hidden": "true" });
     for (const [place, mark] of marks.entries()) {
       const at = scale(mark) + (named ? scale.size / 2 : 0);
@@ -328,6 +344,7 @@ const Charts = (() => {
       );
     };
     mark("start", data.start, data.startName);
+    const words = labels(data.steps.map((step) => step.name), 28, frame.left - 10);
     data.steps.forEach((step, at) => {
       const [from, to] = [x(sums[at]), x(sums[at + 1])];
       const top = y(names[at]);
@@ -338,7 +355,7 @@ const Charts = (() => {
           x: Math.min(from, to), y: top, width: Math.max(Math.abs(to - from), 0.8), height: y.size,
           fill: colour(up ? "positive" : "negative"),
         }, node("title", {}, `${step.name}: ${write(step.value)}`)),
-        text(frame.left - 8, top + y.size * 0.72, fitted(shorten(step.name, 28), frame.left - 10), { "text-anchor": "end" }),
+        text(frame.left - 8, top + y.size * 0.72, words[at], { "text-anchor": "end" }),
         text(Math.max(from, to) + 5, top + y.size * 0.72, (up ? "+" : "") + write(step.value), { fill: colour("ink") }),
       );
     });
@@ -357,11 +374,12 @@ const Charts = (() => {
     }, data.rows.map((row, at) => `${row}: ${data.columns.map((column, to) => `${column} ${data.words[at][to]}`).join(", ")}.`).join(" "));
     const x = band(data.columns.map((_, at) => `${at}`), [frame.left, frame.left + wide * data.columns.length], 0.04);
     const y = band(data.rows.map((_, at) => `${at}`), [frame.top, frame.height - frame.bottom], 0.06);
-    data.columns.forEach((name, to) => {
-      svg.append(text(0, 0, fitted(name, 84), { transform: `translate(${x(`${to}`) + x.size / 2} ${frame.top - 8}) rotate(-40)` }));
+    const [heads, sides] = [labels(data.columns, 40, 84), labels(data.rows, 40, frame.left - 10)];
+    heads.forEach((name, to) => {
+      svg.append(text(0, 0, name, { transform: `translate(${x(`${to}`) + x.size / 2} ${frame.top - 8}) rotate(-40)` }));
     });
     data.rows.forEach((row, at) => {
-      svg.append(text(frame.left - 8, y(`${at}`) + y.size * 0.64, fitted(row, frame.left - 10), { "text-anchor": "end" }));
+      svg.append(text(frame.left - 8, y(`${at}`) + y.size * 0.64, sides[at], { "text-anchor": "end" }));
       data.columns.forEach((column, to) => {
         const shade = Math.min(Math.max(data.shade[at][to] || 0, 0), 1);
         svg.append(
@@ -379,7 +397,7 @@ const Charts = (() => {
   };
 
   return {
-    node, colour, chart, linear, band, extent, ticks, write, percent, shorten, fitted, text, axis, path, line, area, bars,
+    node, colour, chart, linear, band, extent, ticks, write, percent, shorten, labels, text, axis, path, line, area, bars,
     histogram, dots, waterfall, heat,
   };
 })();

@@ -42,10 +42,10 @@ const Data = (() => {
     const x = linear([0, Math.max(...column.shares.flat(), 1e-9)], [left, width - frame.right]);
     const y = band(column.levels.map((/** @type {string} */ _, /** @type {number} */ at) => `${at}`), [frame.top, frame.height - frame.bottom]);
     svg.append(axis(frame, x, { side: "x", label: "share of rows", write: percent, count: 4 }));
-    column.levels.forEach((/** @type {string} */ name, /** @type {number} */ at) => {
+    Charts.labels(column.levels, Math.floor(left / 7.4)).forEach((name, at) => {
       const top = y(`${at}`);
       const half = y.size / 2;
-      svg.append(text(left - 8, top + half + 4, shorten(name, Math.floor(left / 7.4)), { "text-anchor": "end", fill: colour("ink") }));
+      svg.append(text(left - 8, top + half + 4, name, { "text-anchor": "end", fill: colour("ink") }));
       [0, 1].forEach((side) => {
         const share = column.shares[side][at];
         svg.append(

@@ -209,8 +209,9 @@ const Features = (() => {
     const bottom = frame.height - frame.bottom;
     const letters = card.numeric ? 12 : Math.max(4, Math.floor(x.size / 6.2));
     const shown = card.numeric ? [0, Math.floor((place.length - 1) / 2), place.length - 1] : place.map((_, at) => at);
+    const words = Charts.labels(card.label, letters);
     return [...new Set(shown)].map((at) =>
-      text(place[at], bottom + 17, shorten(card.label[at], letters), { "text-anchor": "middle" }));
+      text(place[at], bottom + 17, words[at], { "text-anchor": "middle" }));
   };
 
   /** What the mean curve says, in a sentence. */
@@ -247,9 +248,10 @@ const Features = (() => {
     const x = linear(extent(/** @type {number[]} */ (all.filter((value) => value !== null))), [frame.left, frame.width - frame.right]);
     const y = band(levels.map((_, at) => String(at)), [frame.top, frame.height - frame.bottom]);
     svg.append(axis(frame, x, { side: "x", count: width < 500 ? 4 : 5, write: (value) => say(data, value) }));
+    const words = Charts.labels(levels, Math.floor(left / 6.8));
     levels.forEach((level, at) => {
       const top = y(String(at));
-      svg.append(text(frame.left - 8, top + y.size / 2 + 4, shorten(level, Math.floor(left / 6.8)), { "text-anchor": "end" }));
+      svg.append(text(frame.left - 8, top + y.size / 2 + 4, words[at], { "text-anchor": "end" }));
       series.forEach((one, part) => {
         const entry = one.entries[at];
         const middle = top + (y.size * (part + 1)) / (series.length + 1);
@@ -307,7 +309,8 @@ const Features = (() => {
   /** A choice from names. @param {[string, string][]} options  value and name */
   const choice = (options, change = () => {}, chosen = "") => {
     const select = /** @type {HTMLSelectElement} */ (element("select", { change }));
-    for (const [value, name] of options) select.append(element("option", { value, selected: value === chosen }, shorten(name, 44)));
+    const words = Charts.labels(options.map(([, name]) => name), 44);
+    options.forEach(([value], at) => select.append(element("option", { value, selected: value === chosen }, words[at])));
     return select;
   };
 
@@ -329,10 +332,11 @@ const Features = (() => {
     const x = linear(extent(ends, [0]), [left, width - frame.right]);
     const y = band(rows.map((/** @type {any} */ one) => one.name), [frame.top, frame.height - frame.bottom]);
     svg.append(axis(frame, x, { side: "x", count: 3, label: data.share ? "% of the model's advantage" : shorten(data.quantity, 34) }), Charts.bars(rows, x, y));
-    for (const one of rows) {
+    const words = Charts.labels(places.map((/** @type {number} */ at) => list.name[at]), 60, left - 10);
+    for (const [at, one] of rows.entries()) {
       const middle = y(one.name) + y.size / 2 + 4;
       svg.append(
-        text(left - 8, middle, Charts.fitted(list.name[Number(one.name)], left - 10), { "text-anchor": "end", fill: colour("ink") }),
+        text(left - 8, middle, words[at], { "text-anchor": "end", fill: colour("ink") }),
         text(width, middle, write(one.value), { "text-anchor": "end" }));
     }
     box.append(Page.figure({
@@ -559,7 +563,7 @@ const Features = (() => {
     const { svg, frame } = Charts.chart({ width: wide(), height: 58 + 22 * bars.length, left: 130, right: 60 }, bars.map((bar) => `${bar.name} ${write(bar.value)}.`).join(" "));
     const x = linear(extent(bars.map((bar) => bar.value), [0]), [frame.left, frame.width - frame.right]);
     const y = band(bars.map((bar) => bar.name), [frame.top, frame.height - frame.bottom]);
-    svg.append(axis(frame, x, { side: "x", count: 4, label: data.share ? "% of the model's advantage" : shorten(data.quantity, 50) }), axis(frame, y, { side: "y", write: (name) => shorten(name, 18) }), Charts.bars(bars, x, y));
+    svg.append(axis(frame, x, { side: "x", count: 4, label: data.share ? "% of the model's advantage" : shorten(data.quantity, 50) }), axis(frame, y, { side: "y", letters: 18 }), Charts.bars(bars, x, y));
     const top = [...bars].sort((a, b) => b.value - a.value)[0];
     return Page.figure({
       anchor: `features/${card.place + 1}/classes`, drawing: svg,

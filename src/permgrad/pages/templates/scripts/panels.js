@@ -17,7 +17,7 @@ const Panels = (() => {
    */
   const choice = (names, chosen) => {
     const list = /** @type {HTMLSelectElement} */ (element("select", { change: () => chosen(Number(list.value)) }));
-    names.forEach((name, at) => list.append(element("option", { value: at }, Charts.shorten(name, 60))));
+    Charts.labels(names, 60).forEach((name, at) => list.append(element("option", { value: at }, name)));
     return list;
   };
 
@@ -103,10 +103,11 @@ const Panels = (() => {
         text(at, frame.top - 12, about.lineName ?? "", { "text-anchor": side }),
       );
     }
+    const words = Charts.labels(rows.map((row) => row.name), Math.floor(left / 7.4));
     rows.forEach((row, at) => {
       const middle = y(`${at}`) + y.size / 2;
       const hue = colour(row.marked ? "negative" : "tabular");
-      svg.append(text(left - 8, middle + 4, Charts.shorten(row.name, Math.floor(left / 7.4)), {
+      svg.append(text(left - 8, middle + 4, words[at], {
         "text-anchor": "end", fill: colour("ink"), "font-weight": row.marked ? 600 : null,
       }));
       if (row.low !== null && row.high !== null) {

@@ -224,23 +224,24 @@ const Rows = (() => {
     const end = steps.reduce((sum, step) => sum + step.value, entry.base);
     const top = entry.steps[0];
     const words = `The strongest is ${top.feature}: it moves the ${whose} ${top.value >= 0 ? "up" : "down"} by ${write(Math.abs(top.value))}. ` +
-      `The steps add up from the baseline${about.baseline ? ` (${about.baseline})` : ""} to this row.${about.scale}`;
+      `The bars are ${about.method === "shapley" ? "Shapley values" : about.method} of the ${whose}. They add up from the baseline${about.baseline ? ` (${about.baseline})` : ""} to this row.${about.scale}`;
     return { start: entry.base, end, steps, label: whose, words };
   };
 
-  /** Shorten "name = value" with most of its letters for the name. */
-  const stepName = (/** @type {string} */ words, /** @type {number} */ width) => {
+  /** Shorten "name = value" with most of its letters for the name, which stays another than those beside it. */
+  const stepName = (/** @type {string} */ words, /** @type {number} */ width, /** @type {string[]} */ names, /** @type {number} */ place) => {
     const at = words.indexOf(" = ");
-    if (at < 0 || words.length <= width) return Charts.shorten(words, width);
+    if (at < 0 || words.length <= width) return at < 0 ? Charts.labels(names, width)[place] : words;
     const value = Charts.shorten(words.slice(at + 3), Math.max(Math.floor(width * 0.4), width - 3 - at));
-    return `${Charts.shorten(words.slice(0, at), width - 3 - value.length)} = ${value}`;
+    return `${Charts.labels(names, width - 3 - value.length)[place]} = ${value}`;
   };
 
   /** A waterfall as wide as there is room. @param {Steps} data */
   const drawSteps = (data) => {
     const width = Features.wide(620);
     const left = Math.min(210, width * 0.42);
-    const steps = data.steps.map((step) => ({ name: stepName(step.name, Math.min(28, Math.floor((left - 10) / 6.9))), value: step.value }));
+    const names = data.steps.map((step) => step.name.split(" = ")[0]);
+    const steps = data.steps.map((step, at) => ({ name: stepName(step.name, Math.min(28, Math.floor((left - 10) / 6.9)), names, at), value: step.value }));
     return Charts.waterfall({ startName: "baseline", endName: "this row", ...data, label: Charts.shorten(data.label, 44), steps }, { left, width, right: width < 500 ? 50 : 74 });
   };
 
@@ -363,9 +364,7 @@ const Rows = (() => {
     const why = element("div", {});
     box.append(why);
     const computed = Boolean(source?.(why, row, rows));
-    if (computed) {
-      if (rows.parts.has(row)) box.append(element("details", {}, element("summary", {}, "Divided in another way: from the baseline, as in “Many rows at once”"), waterfall(rows, row, shown)));
-    } else {
+    if (!computed) {
       const outputs = rows.classes && rows.classes.length > 2 ? [...new Set([rows.best(row), rows.truth[row]])] : [];
       if (outputs.length > 1) {
         const select = Features.choice(outputs.map((k) => [String(k), rows.classes[k]]), () => choose(Number(select.value)), String(shown));

@@ -47,12 +47,13 @@ const Together = (() => {
     const { svg } = Charts.chart({ width: left + size * count + 60, height: top + size * count + 6 },
       `Interactions of ${names.length} features: ${clear} of ${data.all} pairs are clear. Strongest: ${named(data.pairs[0])} ${write(data.value[0])}.`);
     const most = Math.max(...data.value.map(Math.abs)) || 1;
-    names.slice(0, -1).forEach((/** @type {string} */ name, /** @type {number} */ at) => {
+    const [heads, sides] = [Charts.labels(names, 40, 76), Charts.labels(names, 40, left - 10)];
+    heads.slice(0, -1).forEach((name, at) => {
       const x = left + (at + 0.5) * size;
-      svg.append(text(0, 0, Charts.fitted(name, 76), { transform: `translate(${x} ${top + at * size - 8}) rotate(-40)` }));
+      svg.append(text(0, 0, name, { transform: `translate(${x} ${top + at * size - 8}) rotate(-40)` }));
     });
-    names.slice(1).forEach((/** @type {string} */ name, /** @type {number} */ at) => {
-      svg.append(text(left - 8, top + (at + 0.5) * size + 4, Charts.fitted(name, left - 10), { "text-anchor": "end" }));
+    sides.slice(1).forEach((name, at) => {
+      svg.append(text(left - 8, top + (at + 0.5) * size + 4, name, { "text-anchor": "end" }));
     });
     data.pairs.forEach((/** @type {string[]} */ pair, /** @type {number} */ at) => {
       const [column, row] = pair.map((name) => names.indexOf(name)).sort((a, b) => a - b);
@@ -199,10 +200,10 @@ const Together = (() => {
     if (first.numeric && !first.dates) svg.append(axis(frame, x, { side: "x", grid: false, count: frame.width < 500 ? 4 : 6, write: (value) => write(value, 4) }));
     else {
       const letters = Math.max(4, Math.floor((frame.width - frame.left) / shown(first).length / 7));
-      for (const at of shown(first)) svg.append(text(x(first.at[at]), frame.height - frame.bottom + 17, shorten(first.label[at], letters), { "text-anchor": at ? (first.numeric ? "end" : "middle") : (first.numeric ? "start" : "middle") }));
+      for (const at of shown(first)) svg.append(text(x(first.at[at]), frame.height - frame.bottom + 17, Charts.labels(first.label, letters)[at], { "text-anchor": at ? (first.numeric ? "end" : "middle") : (first.numeric ? "start" : "middle") }));
     }
     if (second.numeric && !second.dates) svg.append(axis(frame, y, { side: "y", grid: false, write: (value) => write(value, 4) }));
-    else for (const at of shown(second)) svg.append(text(frame.left - 7, y(second.at[at]) + 4, shorten(second.label[at], 10), { "text-anchor": "end" }));
+    else for (const at of shown(second)) svg.append(text(frame.left - 7, y(second.at[at]) + 4, Charts.labels(second.label, 10)[at], { "text-anchor": "end" }));
     svg.append(
       text((frame.left + frame.width - frame.right) / 2, frame.height - 8, shorten(effect.pair[0], 50), { "text-anchor": "middle", fill: colour("ink") }),
       text(0, 0, shorten(effect.pair[1], 40), { "text-anchor": "middle", fill: colour("ink"), transform: `translate(13 ${(frame.top + frame.height - frame.bottom) / 2}) rotate(-90)` }),
