@@ -191,8 +191,8 @@ def with_intervals(values: dict[str, float], p: float = 1e-9) -> Explanation:
 
 
 def test_a_feature_with_little_importance_gets_no_sentence():
-    """Number 4 for the model and 14 by raw association, beside 0.1 % of the importance, says nothing."""
-    values = {"a": 0.6, "b": 0.3, "c": 0.1, "d": 0.001}
+    """Number 4 for the model and 14 by raw association, beside 0.2 % of the importance, says nothing."""
+    values = {"a": 0.6, "b": 0.3, "c": 0.1, "d": 0.002}
     main = with_intervals(values)
     assert set(main.clearly_matter()) == set(values), "each is certain"
     assert told_features(main, 0) == {"a", "b", "c"}
@@ -253,7 +253,7 @@ def test_a_dominant_feature_is_hinted_at():
     hint = leakage_hint(main, {})
     assert hint["share"] == pytest.approx(5 / 7)
     assert hint["fix"].endswith("To run without it, add --drop a and another --out")
-    assert "71%" in hint["text"]
+    assert "71\u00a0%" in hint["text"]
     assert leakage_hint(ranked(dict.fromkeys("abcd", 1.0)), {}) is None
     assert leakage_hint(ranked({"a": 9.0, "b": 1.0}), {}) is None, "of two, one leads"
 
