@@ -28,7 +28,7 @@ from permgrad.pages.words import clean
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
-    from permgrad.assess.sections.rows import ListedSection, LocalRows
+    from permgrad.assess.sections.rows import ListedSection, LocalRows, SimilarRows
     from permgrad.attribution.explanation import Explanation
 
 #: Columns of listed rows. Letters of all their texts together, and of each at least and at most.
@@ -48,9 +48,7 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
     shares = listed.classes is not None
     truth = np.asarray(listed.truth)
     places = {int(number): place for place, number in enumerate(np.asarray(listed.numbers).tolist())}
-    # A row that the page divides itself, see ``whatif.js``, has no other division beside it.
-    divided = set(np.asarray((content.what_if or {}).get("rows", ())).tolist())
-    stored = {number: place for number, place in places.items() if number not in divided}
+    stored = _not_divided(places, content)
     data: dict[str, Any] = {
         "target": clean(content.target),
         "classes": None if listed.classes is None else [clean(name) for name in listed.classes],
@@ -72,19 +70,29 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
     if listed.inside is not None and scored:
         data["inside"], data["coverage"] = packed(listed.inside, "u1" if shares else "f4"), percent(scored["coverage"])
     if listed.similar is not None:
-        similar = listed.similar
-        data["similar"] = {
-            "searched": similar.searched,
-            "of": similar.of,
-            "near": packed(similar.near, "u2"),
-            "distance": packed(similar.distance),
-            "beside": packed(similar.beside, "u2"),
-            "besideDistance": packed(similar.beside_distance),
-            "numbers": np.asarray(similar.numbers),
-            "truth": packed(similar.truth, "u2" if shares else "f4"),
-            "columns": columns_data(similar.table.iloc[:, content.by_rank(similar.table.columns)]),
-        }
+        data["similar"] = _similar(listed.similar, content, "u2" if shares else "f4")
     return data
+
+
+def _not_divided(places: Mapping[int, int], content: Assessment) -> dict[int, int]:
+    """Leave out rows that the page divides itself, see ``whatif.js``: they have no other division beside it."""
+    divided = set(np.asarray((content.what_if or {}).get("rows", ())).tolist())
+    return {number: place for number, place in places.items() if number not in divided}
+
+
+def _similar(similar: SimilarRows, content: Assessment, kind: str) -> dict[str, Any]:
+    """Return rows like the listed ones. ``kind``: the type of their truth."""
+    return {
+        "searched": similar.searched,
+        "of": similar.of,
+        "near": packed(similar.near, "u2"),
+        "distance": packed(similar.distance),
+        "beside": packed(similar.beside, "u2"),
+        "besideDistance": packed(similar.beside_distance),
+        "numbers": np.asarray(similar.numbers),
+        "truth": packed(similar.truth, kind),
+        "columns": columns_data(similar.table.iloc[:, content.by_rank(similar.table.columns)]),
+    }
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------
