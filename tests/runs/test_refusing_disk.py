@@ -324,4 +324,10 @@ def test_files_follow_the_users_mask(explanation: pg.Explanation, tmp_path: Path
     finally:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in [*tmp_path.rglob("*")]}
-    assert modes == {"out": 0o750, "bar.png": 0o640, "values.npz": 0o640, "explanation.json": 0o640}
+    assert modes == {
+        "out": 0o750,
+        "bar.png": 0o640,
+        "values.npz": 0o640,
+        "explanation.json": 0o640,
+        "times.json": 0o640,
+    }

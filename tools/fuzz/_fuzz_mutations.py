@@ -167,7 +167,7 @@ def change_node(document: Any, draw: random.Random) -> Any:
         owner.extend([node] * draw.choice((1, 2, 30)))
     elif what == 1 and isinstance(owner, dict):
         owner[str(draw.choice(ODD))] = node
-    elif what == 2 and isinstance(node, (int, float)) and not isinstance(node, bool):
+    elif what == 2 and isinstance(node, (int, float)) and not isinstance(node, bool) and abs(node) < 1e300:
         owner[key] = draw.choice((node + 1, -node, node * 10, node * 1e6, node / 3, int(node) ^ 1))
     elif what == 3:
         owner[key] = nested(node, draw.choice((1, 2, 50, 500)))

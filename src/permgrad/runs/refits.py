@@ -211,6 +211,9 @@ class _Work:
             raise InputError(
                 f"X has {len(frame)} rows and y has {len(self.y)}", hint="Pass one target for each row.", code="PG007"
             )
+        if self.groups is not None and (shape := np.shape(self.groups)) != (len(self.y),):
+            problem = f"split_groups must have one entry for each of the {len(self.y)} rows, got shape {shape}"
+            raise InputError(problem, hint="Pass for example a column of ids.", code="PG007")
         constant = DummyRegressor() if self.classes is None else DummyClassifier()
         few = np.arange(min(len(frame), 50))
         # What a network of permgrad calls features is known once it is fitted.
@@ -337,11 +340,7 @@ def _related(X: Any, y: Any, refits: int, **given: Any) -> tuple[Any, Integers]:
 def _design(work: _Work, refits: int, split_groups: Any) -> RefitDesign:
     units = len(work.y)
     if split_groups is not None:
-        groups = np.asarray(split_groups)
-        if groups.shape != (len(work.y),):
-            problem = f"split_groups must have one entry for each of the {len(work.y)} rows, got shape {groups.shape}"
-            raise InputError(problem, hint="Pass for example a column of ids.", code="PG007")
-        units = len(np.unique(groups))
+        units = len(np.unique(np.asarray(split_groups)))
     check_enough(refits, units, work.classes, "rows" if split_groups is None else "groups")
     return draw_design(len(work.y), refits, work.seed, work.classes, split_groups)
 

@@ -74,7 +74,6 @@ def test_parts_that_do_not_fit_are_told(models, what):
         ({"other": np.zeros((2, 3), np.float32)}, np.zeros(2), r"a background of \['other'\] for inputs \['table'\]"),
         ({"table": np.zeros((2, 4), np.float32)}, np.zeros(2), r"float32 \(2, 4\) for 2 rows of \(3,\)"),
         ({"table": np.zeros((2, 3))}, np.zeros(2), r"float64 \(2, 3\) for 2 rows of \(3,\)"),
-        ({"table": np.zeros((0, 3), np.float32)}, np.zeros(0), "without rows, or with numbers that are not finite"),
         ({"table": np.full((2, 3), np.inf, np.float32)}, np.zeros(2), "or with numbers that are not finite"),
         ({"table": np.zeros((2, 3), np.float32)}, np.zeros((2, 1)), r"a background's target of shape \(2, 1\)"),
     ],

@@ -103,7 +103,7 @@ def test_an_explanation_is_that_of_the_table_in_memory(tmp_path: Path, run: Path
     said = call("explain", run, folder, "--out", tmp_path / "out", "--repeats", 3, "--seed", 7)
     assert said.startswith("150 rows in 3 parts.\npermgrad: increase of the loss (nats)\n  age ")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "_stream.json", "explanation.json", "values.npz", "importance.csv", "plots",
+        "_stream.json", "explanation.json", "values.npz", "importance.csv", "plots", "times.json",
     }  # fmt: skip
     assert (tmp_path / "out" / "plots" / "bar.png").is_file()
     found = pg.Explanation.load(tmp_path / "out")

@@ -29,7 +29,8 @@ def test_rows_of_images_keep_their_class_where_the_first_has_none(labels):
     place = rng.integers(1, 3, len(table))
     model = SimpleNamespace(
         module_=network, task="classification", classes_=classes, groups_={}, images_=[],
-        background=lambda: {"input": table[:20]}, inputs=lambda records: {"input": records.table.to_numpy()},
+        background=lambda: {"input": table[:20]},
+        background_={"input": table[:20]}, inputs=lambda records: {"input": records.table.to_numpy()},
     )  # fmt: skip
     records = SimpleNamespace(table=pd.DataFrame(table))
     found = explain_records(

@@ -51,7 +51,12 @@ def test_a_run_writes_the_files_of_the_contract(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     assert metrics["rows"] == {"train": 240, "validation": 80, "test": 80}
     assert metrics["test"]["accuracy"] > 0.8, "half are ill: guessing is right half of the time"
-    assert {path.name for path in (finished / "model").iterdir()} == {"model.json", "arrays.npz", "weights.safetensors"}
+    assert {path.name for path in (finished / "model").iterdir()} == {
+        "model.json",
+        "arrays.npz",
+        "weights.safetensors",
+        "times.json",
+    }
 
 
 def test_a_time_limit_cuts_training_and_explanation_and_says_so(finished, table, tmp_path):

@@ -14,7 +14,7 @@ from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.subject.calls import find_call
 from permgrad.attribution.subject.untouched import seeded
 from permgrad.base.arrays import Array
-from permgrad.base.errors import InputError, unknown
+from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.late import is_frame, pd
 
 #: Rows on which a model is tried without a column.
@@ -38,7 +38,7 @@ def with_columns(arguments: Arguments) -> Arguments:
             known = [each for one in tables for each in _names(one)]
             if known:
                 raise unknown(argument, name, known)
-            fact = f"{argument}={name!r} names a column, and the inputs have no names"
+            fact = f"{argument}={shown(name)} names a column, and the inputs have no names"
             raise InputError(fact, hint="Pass its values.", code="PG001")
         values = _values(table[name])
         if not _is_needed(arguments.model, table, name):

@@ -132,7 +132,7 @@ def _general_lines(slopes: Slopes, references: Tensors, scale: Tensor, most: int
 
     def fits(part: slice) -> bool:
         rows = slopes.rows(part, slopes.request.donors)
-        if not len(rows[0]):
+        if rows and not len(rows[0]):
             return True
         start = slopes.at_reference(rows, [tensor[:1] for tensor in references])
         if all(torch.equal(start[place], rows[place]) for place in slopes.free):

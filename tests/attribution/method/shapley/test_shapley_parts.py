@@ -211,7 +211,9 @@ def test_losses_take_as_many_samples_in_any_unit():
      ("given", 5, 7, 5), ("training", 500, 300, 300), ("given", 5, 5, 5)],
 )  # fmt: skip
 def test_all_rows_that_were_given_stand_in_else_a_hundred(kind, known, wanted, count):
-    request = SimpleNamespace(donors=[np.zeros((known, 2))], background_kind=kind, seed=0)
+    request = SimpleNamespace(
+        donors=[np.zeros((known, 2))], background_kind=kind, seed=0, sample_weight=None, shared=False
+    )
     found = choose_references(request, wanted)
     assert len(found) == len(set(found.tolist())) == count
     assert (np.diff(found) > 0).all()
