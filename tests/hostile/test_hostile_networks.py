@@ -84,6 +84,11 @@ def shift(net, x):
     ("function", "message"),
     [
         (shift, "A row's output must depend on that row alone, but the other rows of the batch change it"),
+        (lambda net, x: net.layer(x)[:, :1].expand(-1, min(len(x), 2)), r"got 1 for 1 row after 2 before\. Fix its"),
+        (
+            lambda net, x: {"a": net.layer(x)} if len(x) > 1 else {"b": net.layer(x)},
+            "got 'b' for 1 row after 'a' before",
+        ),
         (lambda net, x: net.layer(x) + 1j, "must be a dense tensor of real numbers, got complex64"),
         (lambda net, x: net.layer(x)[:, :0], r"got \(\d+, 0\) for \d+ row"),
         (

@@ -129,6 +129,18 @@ def test_flipped_and_missing_bytes_are_refused(stored, tmp_path, what):
     assert len(said) > 60
 
 
+@pytest.mark.parametrize("what", LOADERS)
+@pytest.mark.parametrize("content", [None, b"", b"\xff", b"[]", b'{"seconds": "soon"}', b'{"seconds": [1, null]}'])
+def test_times_are_no_part_of_what_is_stored(stored, tmp_path, what, content):
+    """They have no checksum, so whatever became of them, all else is read as it was."""
+    place = tmp_path / what
+    shutil.copytree(stored[0] / what, place)
+    assert (place / "times.json").exists()
+    (place / "times.json").unlink() if content is None else (place / "times.json").write_bytes(content)
+    load, name = LOADERS[what]
+    load(place)
+
+
 # ---- arrays ----------------------------------------------------------------------------------------------------------
 
 

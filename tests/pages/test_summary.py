@@ -133,7 +133,7 @@ def test_shares_of_inputs_and_the_class_that_y_chose():
         assert "is shown because" not in pg.explain(Net(), inputs, **options, **local).summary()
 
 
-@pytest.mark.parametrize("rows", [1, 2, 20, 21])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 20, 21])
 def test_few_rows_are_said_to_tell_little(rows):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(100, 3))
@@ -143,8 +143,9 @@ def test_few_rows_are_said_to_tell_little(rows):
     )
     text = explanation.summary()
     assert ("A single row has no intervals" in text) == (rows == 1)
-    assert ("clearly matter" in text) == (rows > 1)
-    assert ("order is not certain" in text or "Order at" in text) == (rows > 1)
-    assert ("Intervals: 95 %, rough with so few rows." in text) == (1 < rows <= 20)
-    assert ("Intervals: 95 %" in text) == (rows > 1)
+    assert ("Fewer than 4 rows have no intervals" in text) == (1 < rows < 4), "two or three rows tell no spread"
+    assert ("clearly matter" in text) == (rows > 3)
+    assert ("order is not certain" in text or "Order at" in text) == (rows > 3)
+    assert ("Intervals: 95 %, rough with so few rows." in text) == (3 < rows <= 20)
+    assert ("Intervals: 95 %" in text) == (rows > 3)
     assert "no better than a constant" not in text

@@ -45,11 +45,16 @@ def _probabilities(model):
     model.calibration_ = Calibration("prior", shift=(np.nan, 0.0))
 
 
+def _no_classes(model):
+    model.background_, model.background_target_ = model.background_[:0], model.background_target_[:0]
+
+
 SPOILED = {
     "encoded columns in another order": ("classifier", _order, "not in the order of their features"),
     "another number of features": ("classifier", _features, "or other features"),
     "a scale that is no number": ("regressor", _scale, "mean and scale that are not finite"),
     "a history of text": ("regressor", _history, "a history that does not hold numbers"),
+    "no row of any class": ("classifier", _no_classes, "a background that has no class"),
     "probabilities that are no numbers": (
         "classifier",
         _probabilities,
@@ -74,7 +79,7 @@ def test_parts_that_do_not_fit_are_told(models, what):
         ({"other": np.zeros((2, 3), np.float32)}, np.zeros(2), r"a background of \['other'\] for inputs \['table'\]"),
         ({"table": np.zeros((2, 4), np.float32)}, np.zeros(2), r"float32 \(2, 4\) for 2 rows of \(3,\)"),
         ({"table": np.zeros((2, 3))}, np.zeros(2), r"float64 \(2, 3\) for 2 rows of \(3,\)"),
-        ({"table": np.full((2, 3), np.inf, np.float32)}, np.zeros(2), "or with numbers that are not finite"),
+        ({"table": np.full((2, 3), np.inf, np.float32)}, np.zeros(2), "a background with numbers that are not finite"),
         ({"table": np.zeros((2, 3), np.float32)}, np.zeros((2, 1)), r"a background's target of shape \(2, 1\)"),
     ],
 )

@@ -131,14 +131,15 @@ def _general_lines(slopes: Slopes, references: Tensors, scale: Tensor, most: int
         return all(fits(slice(start, min(start + size, count))) for start in range(0, count, size))
 
     def fits(part: slice) -> bool:
-        rows = slopes.rows(part, slopes.request.donors)
-        if rows and not len(rows[0]):
-            return True
-        start = slopes.at_reference(rows, [tensor[:1] for tensor in references])
-        if all(torch.equal(start[place], rows[place]) for place in slopes.free):
-            # The background is the reference itself.
-            rows = slopes.rows(part)
-        return not len(rows[0]) or secants.complete(rows, scale)
+        # The rows explained are asked where the background is the reference itself.
+        for source in (slopes.request.donors, slopes.request.inputs):
+            if part.start >= len(source[0]):
+                return True
+            rows = slopes.rows(part, source)
+            start = slopes.at_reference(rows, [tensor[:1] for tensor in references])
+            if not all(torch.equal(start[place], rows[place]) for place in slopes.free):
+                break
+        return secants.complete(rows, scale)
 
     return secants if with_fewer(_PROBE_ROWS, suits) else GradientIntegral(slopes, references)
 

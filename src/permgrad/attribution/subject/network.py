@@ -59,6 +59,10 @@ class BatchError(InputError):
     """The network does not treat every batch of rows alike: no method can explain it."""
 
 
+class OtherOutputsError(BatchError):
+    """The network returned other outputs for these rows than for those before."""
+
+
 class ForwardError(BatchError):
     """The user's own code raised: its error is the cause."""
 
@@ -321,8 +325,9 @@ class NetworkSubject(Subject):
         if len(tensors[0]) > 1 or not self.in_pairs:
             try:
                 return self._called(tensors)
-            except InputError:
-                if len(tensors[0]) > 1:
+            except InputError as error:
+                # Other outputs for a single row are no row that it does not take.
+                if len(tensors[0]) > 1 or isinstance(error, OtherOutputsError):
                     raise
         output = self._called(in_company(tensors))[:1]
         self.in_pairs = True
@@ -348,7 +353,7 @@ class NetworkSubject(Subject):
         else:
             _check_width(output, self._width, rows)
             if picked != self.picked:
-                raise BatchError(
+                raise OtherOutputsError(
                     f"The network must return the same outputs for every batch, got {picked!r} for "
                     f"{counted(rows, 'row')} after {self.picked!r} before",
                     hint="Fix its forward, or pass head=",
@@ -415,7 +420,7 @@ def in_company(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def _check_width(output: Tensor, width: int, rows: int) -> None:
     if output.shape[1] != width:
-        raise BatchError(
+        raise OtherOutputsError(
             f"The network must return as many numbers for every batch, got {output.shape[1]} for "
             f"{counted(rows, 'row')} after {width} before",
             hint="Fix its forward, choose another of several outputs by head=, or wrap the network in a module that "

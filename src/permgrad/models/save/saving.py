@@ -349,13 +349,15 @@ def check_background(inputs: Mapping[str, Array], shapes: Mapping[str, tuple[int
     for name, rows in inputs.items():
         if rows.shape != ((1 - lean) * len(target), *shapes[name]) or rows.dtype not in (np.float32, np.uint8):
             raise ValueError(f"a background of {rows.dtype} {rows.shape} for {len(target)} rows of {shapes[name]}")
-        if not (len(target) or lean) or not np.isfinite(rows).all():
-            raise ValueError("a background without rows, or with numbers that are not finite")
+        if not np.isfinite(rows).all():
+            raise ValueError("a background with numbers that are not finite")
 
 
 def _check_classes(model: Any, outputs: int) -> None:
     """Refuse, with a ValueError, classes that are not one for each output. Two may share one."""
     classes, weights = model.classes_, model.class_weights_
+    if not len(model.background_target_):
+        raise ValueError("a background that has no class")
     if classes.ndim != 1 or len(classes) < 2 or outputs not in ((1, 2) if len(classes) == 2 else (len(classes),)):
         raise ValueError(f"classes of shape {classes.shape} for {outputs} outputs")
     if len(np.unique(classes.astype(str) if classes.dtype == object else classes)) < len(classes):
