@@ -178,6 +178,12 @@ def report(
         check_whole("interactions", interactions, "pass for example 10, or 0 for none", least=0)
         if interactions == 1:
             raise InputError("interactions=1 has no pairs", hint="Pass at least 2, or 0 for none.", code="PG002")
+    if "sample_weight" in options:
+        raise InputError(
+            "A report takes no sample_weight: its scores, tests and sentences count every row once",
+            hint="Call pg.explain(model, X, y, sample_weight=…) for weighted importances.",
+            code="PG004",
+        )
     target = None if path is None else check_path(path, overwrite=overwrite)
     if refits is not None:
         check_whole("refits", refits, "pass at least 5, for example 10", least=5)

@@ -141,7 +141,7 @@ def resolve_options(chosen: Method, method: str, options: dict[str, Any], *, hin
         if name not in chosen.options:
             choices = ", ".join(chosen.options)
             known = f"Leave it out. Its options are: {choices}." if choices else "Leave it out. It has no options."
-            near = did_you_mean(name, [*chosen.options, *sorted(parameters)], known)
+            near = did_you_mean(name, [*chosen.options, *sorted(parameters - {name})], known)
             raise InputError(
                 f"method={method!r} has no option {name!r} (got {name}={shown(value)})",
                 hint=f"{near}{hint}",
