@@ -137,8 +137,7 @@ def test_times_are_no_part_of_what_is_stored(stored, tmp_path, what, content):
     shutil.copytree(stored[0] / what, place)
     assert (place / "times.json").exists()
     (place / "times.json").unlink() if content is None else (place / "times.json").write_bytes(content)
-    load, name = LOADERS[what]
-    load(place)
+    LOADERS[what][0](place)
 
 
 # ---- arrays ----------------------------------------------------------------------------------------------------------

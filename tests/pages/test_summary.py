@@ -133,6 +133,21 @@ def test_shares_of_inputs_and_the_class_that_y_chose():
         assert "is shown because" not in pg.explain(Net(), inputs, **options, **local).summary()
 
 
+def test_weights_are_said_with_what_the_rows_are_worth():
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    options = {"task": "regression", "random_state": 0, "progress": False}
+
+    def said(weights):
+        return pg.explain(lambda table: table[:, 0], X, X[:, 0], sample_weight=weights, **options).summary()
+
+    even, uneven = said(np.full(200, 3.0)), said(np.where(np.arange(200) < 9, 100, 1e-6))
+    assert "200 rows explained, weighted (worth 200 rows of equal weight)." in even
+    assert "worth 9 rows of equal weight" in uneven
+    assert "rough with so few rows" in uneven
+    assert "rough with so few rows" not in even
+    assert "200 rows explained. " in said(None)
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 20, 21])
 def test_few_rows_are_said_to_tell_little(rows):
     rng = np.random.default_rng(0)

@@ -242,7 +242,9 @@ def circumstances(explanation: Explanation) -> str:
         parts.append(f"{refits['fits']} trainings on parts of {counted(refits['rows'], 'row')}")
     rows = meta.get("rows_summarised", meta.get("rows_explained"))
     if explanation.scope == "global" and isinstance(rows, int):
-        parts.append(f"{counted(rows, 'row')} explained")
+        equal = meta.get("equal_rows")
+        weighted = f", weighted (worth {equal:,.0f} rows of equal weight)" if isinstance(equal, float) else ""
+        parts.append(f"{counted(rows, 'row')} explained{weighted}")
     if meta.get("summary"):
         means = {"mean_abs": "means of absolute values", "mean": "means"}
         parts.append(f"Values are {means.get(meta['summary'], 'sums')} over the rows")
@@ -266,7 +268,7 @@ def circumstances(explanation: Explanation) -> str:
 
 def rough_words(explanation: Explanation) -> str:
     """Say that intervals are rough, with few rows or where few rows carry an effect, or nothing."""
-    if _rows(explanation) <= ROUGH:
+    if min(_rows(explanation), explanation.meta.get("equal_rows", math.inf)) <= ROUGH:
         return ", rough with so few rows"
     low, high = explanation.ci()
     if explanation.std is None:

@@ -36,6 +36,11 @@ def independent_facts(units: RowUnits | None, freedom: float = np.inf) -> dict[s
     return {"independent": facts}
 
 
+def _weight_facts(weights: Floats | None) -> dict[str, float]:
+    """Return how many rows of equal weight the rows are worth (Kish 1965)."""
+    return {} if weights is None else {"equal_rows": float(weights.sum() ** 2 / np.square(weights).sum())}
+
+
 def build(
     request: Request,
     method: str,
@@ -59,6 +64,7 @@ def build(
         "confidence": request.confidence,
         "task": subject.task,
         **independent_facts(request.units, freedom),
+        **_weight_facts(request.sample_weight),
     }
     if request.positive is not None:
         about["positive"] = request.positive
