@@ -287,3 +287,44 @@ def test_other_rows_and_another_background_are_refused():
     ):
         with pytest.raises(pg.InputError, match=f"was made with {what}"):
             pg.evaluate(explanation, model, inputs, background=background, **asked)
+
+
+# ---- rows that depend on each other ----------------------------------------------------------------------------------
+@pytest.mark.parametrize("argument", ["row_groups", "row_time"])
+@pytest.mark.parametrize("scope", ["global", "local"])
+def test_groups_and_times_lend_to_others_and_are_behind_the_errors(argument, scope):
+    """Rows of a group are one row repeated, so that errors must be those of the groups."""
+    few, code = np.random.default_rng(1).normal(size=(50, 4)), np.repeat(np.arange(50.0), 5)
+    rows, y = few[code.astype(int)], None if scope == "local" else linear(few)[code.astype(int)]
+    table = pd.DataFrame(rows, columns=list("abcd"))
+    named = {argument: "visit"}
+    wide = table.assign(visit=code)
+
+    def found(inputs, **related):
+        explanation = pg.explain(linear, inputs, y, scope=scope, task="regression", **QUIET, **related)
+        return explanation, lines(
+            pg.evaluate(explanation, linear, inputs, y, task="regression", n_repeats=4, **QUIET, **related)
+        )
+
+    explanation, by_values = found(table, **{argument: code})
+    plain = found(table)[1]
+    assert by_values["std"]["deletion"] > 1.5 * plain["std"]["deletion"], "250 rows tell what 50 groups tell"
+    pd.testing.assert_frame_equal(found(wide, **named)[1], by_values)
+    assert list(wide.columns) == [*"abcd", "visit"]
+    with pytest.raises(InputError, match=f"was made with {argument}=.* Pass the same {argument}="):
+        pg.evaluate(explanation, linear, table, y, **QUIET)
+    with pytest.raises(InputError, match=f"{argument} must be one of"):
+        pg.evaluate(explanation, linear, table, y, **{argument: "visits"}, **QUIET)
+
+
+def test_rows_of_a_group_do_not_lend_to_each_other():
+    """With all replaced, each row of the ten has the output of the fifty, and the other way around."""
+    code = np.repeat(np.arange(2), [10, 50])
+    rows = np.where(code[:, None] == 0, 0.0, [5.0, 1.0, 1.0, 1.0])
+    options = {"task": "regression", **QUIET}
+    own = pg.explain(linear, rows, scope="local", row_groups=code, **options)
+    found = pg.evaluate(own, linear, rows, row_groups=code, metrics="deletion", **options).estimates["deletion"]
+    first, last = linear(rows[[0, -1]])
+    assert abs(first - last) > 1
+    assert found.curve[1, 0] == pytest.approx((10 * first + 50 * last) / 60)
+    assert found.curve[1, -1] == pytest.approx((10 * last + 50 * first) / 60)

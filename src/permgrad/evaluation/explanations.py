@@ -25,11 +25,12 @@ from permgrad.attribution.explanation.statistics import mean_over_rows
 from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.replace.coalitions import Blend
-from permgrad.attribution.replace.donors import donor_rows
+from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.game import loss_value
 from permgrad.attribution.request import Request, methods
 from permgrad.attribution.request.arguments import Arguments, NoMethod
 from permgrad.attribution.request.reading import build_request
+from permgrad.attribution.request.related import with_columns
 from permgrad.attribution.request.result import digests_of
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_confidence, check_names, check_number, check_whole
@@ -47,6 +48,7 @@ from permgrad.evaluation.measures import (
     gini,
     infidelity,
     max_sensitivity,
+    moved_inputs,
     rank_agreement,
     removal_curves,
 )
@@ -184,10 +186,13 @@ class Tested:
         """The numbers that are judged, ``(rows, players)``."""
         return self.pick(self.explanation)
 
+    @cached_property
+    def _lenders(self) -> Lenders:
+        return Lenders.of(self.request)
+
     def donors(self, purpose: str, repeat: int) -> Integers:
         """Return a background row for each row."""
-        rows, count = np.arange(self.request.count), len(self.request.donors[0])
-        return donor_rows(self.seed, f"evaluate {purpose}", repeat, rows, count, shared=self.request.shared)
+        return self._lenders.draw(self.seed, f"evaluate {purpose}", repeat, np.arange(self.request.count))
 
     def measured(self, replaced: Booleans, donors: Integers) -> Floats:
         """Return the output (local) or the loss (global) of each row with players replaced, ``(rows,)``."""
@@ -239,8 +244,14 @@ class Tested:
         defined = np.isfinite(rows)
         if not defined.any():
             return float("nan"), float("nan")
-        weights = self.explanation.meta.get("sample_weight") if len(rows) == self.request.count else None
-        mean, std, _ = mean_over_rows(rows[defined], None if weights is None else np.asarray(weights)[defined])
+        weights, units = self.explanation.meta.get("sample_weight"), self.request.units
+        if len(rows) != self.request.count:
+            weights = units = None
+        mean, std, _ = mean_over_rows(
+            rows[defined],
+            None if weights is None else np.asarray(weights)[defined],
+            None if units is None else units.take(np.flatnonzero(defined)),
+        )
         return float(mean), float(std)
 
     def spread(self, draws: Floats) -> tuple[float, float, float]:
@@ -317,7 +328,7 @@ def _sensitivity(case: Tested) -> Estimate:
     """Move the real numbers of the inputs by up to ``radius`` standard deviations."""
     moved = []
     for draw in range(case.n_repeats):
-        inputs, count = _moved(case.inputs, generator(case.seed, "evaluate noise", draw), case.radius)
+        inputs, count = moved_inputs(case.inputs, generator(case.seed, "evaluate noise", draw), case.radius)
         if not count:
             what = "sensitivity needs inputs with real numbers, but they hold only whole numbers, text or dates"
             raise InputError(what, hint="Leave it out.", code="PG004")
@@ -362,35 +373,6 @@ def _complexity(case: Tested) -> Estimate:
     return Estimate(*case.mean(entropy(case.values)))
 
 
-# ---- slightly changed rows -------------------------------------------------------------------------------------------
-def _moved(inputs: Any, rng: np.random.Generator, radius: float) -> tuple[Any, int]:
-    """Return inputs with real numbers moved by at most ``radius`` of their standard deviation, and how many moved.
-
-    For tables it is each column's deviation. Integers, levels and words stay unchanged.
-    """
-    if isinstance(inputs, Mapping):
-        moved = {name: _moved(part, rng, radius) for name, part in inputs.items()}
-        return {name: part for name, (part, _) in moved.items()}, sum(count for _, count in moved.values())
-    if isinstance(inputs, (tuple, list)):
-        parts = [_moved(part, rng, radius) for part in inputs]
-        return type(inputs)(part for part, _ in parts), sum(count for _, count in parts)
-    if isinstance(inputs, pd.DataFrame):
-        table, count = inputs.copy(), 0
-        for place, kind in enumerate(inputs.dtypes):
-            if pd.api.types.is_float_dtype(kind):
-                column: Any = inputs.iloc[:, place]
-                table.isetitem(place, column + rng.uniform(-radius, radius, len(column)) * (column.std() or 0.0))
-                count += len(column)
-        return table, count
-    if isinstance(inputs, Tensor) and inputs.is_floating_point():
-        numbers, count = _moved(inputs.detach().double().cpu().numpy(), rng, radius)
-        return torch.as_tensor(numbers, dtype=inputs.dtype, device=inputs.device), count
-    if isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f":
-        scale = np.nanstd(inputs, axis=0 if inputs.ndim == 2 else None) if inputs.size else 0.0
-        return (inputs + rng.uniform(-radius, radius, inputs.shape) * scale).astype(inputs.dtype), inputs.size
-    return inputs, 0
-
-
 # ---- the call --------------------------------------------------------------------------------------------------------
 def evaluate(
     explanation: Explanation,
@@ -400,6 +382,8 @@ def evaluate(
     *,
     metrics: str | Iterable[str] | None = None,
     background: Any = None,
+    row_groups: Any = None,
+    row_time: Any = None,
     output: str | int | None = None,
     explain: Callable[[Any, Any], Explanation] | None = None,
     n_repeats: int = 10,
@@ -439,6 +423,8 @@ def evaluate(
         y: their targets, needed for explanations of the loss.
         metrics: one or several names. None: all that can be computed. ``Evaluation.left_out`` names the others.
         background: rows that replacement values are drawn from, the same as for ``explain``.
+        row_groups: which rows depend on each other, as for ``explain``.
+        row_time: the time of each row, as for ``explain``.
         output: judge this output, by name or position, for all rows.
         explain: ``(model, inputs) -> Explanation``, to explain again. None: the call stored in ``explanation.meta``.
         n_repeats: donors of each row, random orders, and changed inputs.
@@ -472,10 +458,14 @@ def evaluate(
     check_whole("n_repeats", n_repeats, "pass for example 10")
     check_number("radius", radius, "pass for example 0.1")
     check_confidence(confidence)
-    call = _call(explanation, y, background, options)
+    related = {"row_groups": row_groups, "row_time": row_time}
+    call = _call(explanation, y, background, related, options)
     explanation = explanation.of_order(1)
     with sparing(), full_float32():
-        request = _request(explanation, model, inputs, y, call)
+        # Columns that are named are read once, and leave the inputs.
+        arguments = with_columns(Arguments(model, inputs, y, **call, progress=False))
+        inputs, call = arguments.inputs, {name: getattr(arguments, name) for name in call}
+        request = _request(explanation, arguments)
         case = Tested(
             explanation=explanation, model=model, inputs=inputs, request=request, call=call,
             explain=explain or (lambda model, inputs: _again(explanation, model, inputs, y, call)),
@@ -499,7 +489,9 @@ def evaluate(
     return Evaluation(estimates, directions, left_out, {**about, "n_repeats": n_repeats, "confidence": confidence})
 
 
-def _call(explanation: Explanation, y: Any, background: Any, options: dict[str, Any]) -> dict[str, Any]:
+def _call(
+    explanation: Explanation, y: Any, background: Any, related: dict[str, Any], options: dict[str, Any]
+) -> dict[str, Any]:
     """Return the arguments of the call of ``explain``, and refuse explanations that do not store all of them."""
     if not isinstance(explanation, Explanation):
         problem = f"explanation must be a permgrad.Explanation, got {type(explanation).__module__}."
@@ -513,6 +505,9 @@ def _call(explanation: Explanation, y: Any, background: Any, options: dict[str, 
     if background is None and meta.get("background", {}).get("kind") == "given":
         used = f"a background of {counted(meta['background']['rows'], 'row')}"
         raise InputError(f"The explanation was made with {used}", hint="Pass the same background=.", code="PG005")
+    by = meta.get("independent", {}).get("by")
+    if by is not None and related.get(by) is None:
+        raise InputError(f"The explanation was made with {by}=", hint=f"Pass the same {by}=.", code="PG005")
     lost = [name for name in meta.get("options_not_kept", ()) if name not in options]
     if lost:
         used = f"{listed([f'{name}=' for name in lost])}, which it cannot store"
@@ -533,6 +528,7 @@ def _call(explanation: Explanation, y: Any, background: Any, options: dict[str, 
         "n_repeats": meta.get("n_repeats", 10),
         "random_state": meta.get("seed", 0),
         "options": asked,
+        **related,
     }
 
 
@@ -553,9 +549,8 @@ class _AnyOptions(NoMethod):
     options: ClassVar[Mapping[str, Any]] = {"**": None}
 
 
-def _request(explanation: Explanation, model: Any, inputs: Any, y: Any, call: dict[str, Any]) -> Request:
+def _request(explanation: Explanation, arguments: Arguments) -> Request:
     """Return the request of the explanation, with the explanation's players."""
-    arguments = Arguments(model, inputs, y, **call, progress=False)
     known = explanation.method in methods
     chosen, name = find_method(explanation.method) if known else (_AnyOptions(), explanation.method)
     request = build_request(replace(arguments, sampling="marginal"), chosen, name)

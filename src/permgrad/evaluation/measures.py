@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.random import forked_torch
@@ -146,3 +147,33 @@ def draw_weights_anew(module: Any, seed: int) -> None:
 def rank_agreement(first: Floats, second: Floats) -> Floats:
     """Return Spearman's correlation of the sizes of two explanations of each row, ``(rows,)``, NaN where constant."""
     return np.array([spearman(np.abs(one), np.abs(other)) for one, other in zip(first, second, strict=True)])
+
+
+def moved_inputs(inputs: Any, rng: np.random.Generator, radius: float) -> tuple[Any, int]:
+    """Return inputs with real numbers moved by at most ``radius`` of their standard deviation, and how many moved.
+
+    For tables it is each column's deviation. Integers, levels and words stay unchanged.
+    """
+    import torch
+
+    if isinstance(inputs, Mapping):
+        moved = {name: moved_inputs(part, rng, radius) for name, part in inputs.items()}
+        return {name: part for name, (part, _) in moved.items()}, sum(count for _, count in moved.values())
+    if isinstance(inputs, (tuple, list)):
+        parts = [moved_inputs(part, rng, radius) for part in inputs]
+        return type(inputs)(part for part, _ in parts), sum(count for _, count in parts)
+    if isinstance(inputs, pd.DataFrame):
+        table, count = inputs.copy(), 0
+        for place, kind in enumerate(inputs.dtypes):
+            if pd.api.types.is_float_dtype(kind):
+                column: Any = inputs.iloc[:, place]
+                table.isetitem(place, column + rng.uniform(-radius, radius, len(column)) * (column.std() or 0.0))
+                count += len(column)
+        return table, count
+    if isinstance(inputs, torch.Tensor) and inputs.is_floating_point():
+        numbers, count = moved_inputs(inputs.detach().double().cpu().numpy(), rng, radius)
+        return torch.as_tensor(numbers, dtype=inputs.dtype, device=inputs.device), count
+    if isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f":
+        scale = np.nanstd(inputs, axis=0 if inputs.ndim == 2 else None) if inputs.size else 0.0
+        return (inputs + rng.uniform(-radius, radius, inputs.shape) * scale).astype(inputs.dtype), inputs.size
+    return inputs, 0
