@@ -98,7 +98,7 @@ def expected_epochs(losses: Sequence[float], most: int, patience: int | None, co
     best = list(accumulate(losses, min))
     since, recent = done - 1 - losses.index(best[-1]), min(4, (done + 1) // 2)
     step = (best[-1 - recent] / max(best[-1], 1e-9) - 1) / recent
-    improving = done * max(1 - best[-1] / constant, 0.0) * math.sqrt(max(step, 0.0) / _LAST_STEP)
+    improving = done * max(1 - best[-1] / max(constant, 1e-9), 0.0) * math.sqrt(max(step, 0.0) / _LAST_STEP)
     improving = min(improving, USUAL_EPOCHS + 2 * done)
     if not since and done < _SURE:
         improving = (done * improving + (_SURE - done) * USUAL_EPOCHS) / _SURE
