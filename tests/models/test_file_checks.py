@@ -156,16 +156,6 @@ def strange_child(content):
     trees_of(content)[0]["right_children"][0] = 9_999
 
 
-@pytest.mark.parametrize("change", [cycle, no_feature, strange_child])
-def test_children_features_and_cycles_of_xgboost(change, tmp_path):
-    path = tmp_path / "model.json"
-    xgboost(path)
-    assert use(path) is not None
-    edited(path, change)
-    with pytest.raises(InputError, match=r"The model's file is damaged.*Save the model again"):
-        read_model_file(path)
-
-
 @pytest.mark.parametrize(
     ("field", "wrong"),
     [("left_child", "0"), ("right_child", "3000"), ("split_feature", "4"), ("threshold", "77"), ("num_leaves", "6")],
@@ -202,10 +192,16 @@ def no_levels(content):
     content["ctr_data"] = {}
 
 
-@pytest.mark.parametrize("change", [one_leaf_less, one_feature_less, no_levels])
-def test_a_leaf_or_a_feature_too_few_in_json_of_catboost(change, tmp_path):
+@pytest.mark.parametrize(
+    ("make", "change"),
+    [
+        *((xgboost, change) for change in (cycle, no_feature, strange_child)),
+        *((catboost, change) for change in (one_leaf_less, one_feature_less, no_levels)),
+    ],
+)
+def test_trees_in_json_that_contradict_themselves_are_refused(make, change, tmp_path):
     path = tmp_path / "model.json"
-    catboost(path)
+    make(path)
     assert use(path) is not None
     edited(path, change)
     with pytest.raises(InputError, match=r"The model's file is damaged.*Save the model again"):
