@@ -19,7 +19,6 @@ from permgrad.attribution.maps.drawn import Picture, Read, enlarged, weighted_ma
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiating, output_gradients
-from permgrad.attribution.subject.network import in_company
 from permgrad.attribution.subject.positions import (
     Cells,
     Follower,
@@ -30,6 +29,7 @@ from permgrad.attribution.subject.positions import (
     name_of,
     tensors_in,
 )
+from permgrad.attribution.subject.subject import twice
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted
 from permgrad.models.network.blocks import ACTIVATIONS
@@ -235,7 +235,7 @@ def image_calls(
         check_choice("layer", layer, [name for name in modules if name])
     rows = copied_rows(subject, request.inputs, slice(0, _PROBE_ROWS))
     # Two rows tell which dimension is theirs.
-    rows = rows if len(rows[0]) > 1 else tuple(in_company(rows))
+    rows = rows if len(rows[0]) > 1 else twice(rows)
     listener = _Listener()
     with torch.inference_mode(mode=False), torch.enable_grad():
         for place, shape in shapes.items():
@@ -436,8 +436,7 @@ class CalledMaps:
         """Return the maps, and their means over each player's positions. All channels of a pixel share its value."""
         request, options, places = self.request, self.options, list(self._places.values())
         subject: Any = request.subject
-        rows, asked = copied_rows(subject, request.inputs, part), part.stop - part.start
-        rows = tuple(in_company(rows)) if subject.in_pairs and asked == 1 else rows
+        rows, asked = subject.in_company(copied_rows(subject, request.inputs, part)), part.stop - part.start
         listener = _Listener({place.call for place in places})
         with torch.inference_mode(mode=False), torch.enable_grad():
             with listening(dict(subject.module.named_modules()), listener):

@@ -22,7 +22,7 @@ from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.subject.branches import placeholder_names
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.lookups import ALONE, Copying, Lookup, Site
-from permgrad.attribution.subject.network import NetworkSubject, in_company
+from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.positions import name_of
 from permgrad.attribution.subject.row_independence import check_order
 from permgrad.attribution.subject.tracing import OwnThreadTracer, erase_unused
@@ -88,8 +88,7 @@ class InnerSubject(NetworkSubject):
 
     def _look(self, inputs: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
         """Find with the first rows how layers are called and where to cut. Return what is explained."""
-        few = [tensor[:count] for tensor in inputs]
-        few = in_company(few) if self.in_pairs and count == 1 else few
+        few = self.in_company([tensor[:count] for tensor in inputs])
         with torch.no_grad(), self.open():
             seen, wanted = self._seen(few)
             calls = Counter(layer for layer, _ in seen)
@@ -158,8 +157,7 @@ class InnerSubject(NetworkSubject):
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the output, given what is explained and the inputs that are still needed."""
-        if self.in_pairs and len(tensors[0]) == 1:
-            return self.forward(in_company(tensors))[:1]
+        count, tensors = len(tensors[0]), self.in_company(tensors)
         activations, inputs = tensors[: self.calls], dict(zip(self.needed, tensors[self.calls :], strict=True))
         activations = [tensor.to(self.device, copy=tensor.device == self.device) for tensor in activations]
         names = self.outer.input_names
@@ -169,7 +167,7 @@ class InnerSubject(NetworkSubject):
             with self.theirs(tensors, self.input_names):
                 # The module itself would print to stderr what a part of the network raises.
                 returned = self.outer.form.call(partial(self._suffix.forward, **extra), values)
-            return self.taken(returned, len(tensors[0]))
+            return self.taken(returned, len(tensors[0]))[:count]
         put = dict(zip(self._sites or {}, activations, strict=True))
 
         def hear(site: Site, output: Any, numbers: Tensor | None) -> Any:
@@ -177,7 +175,7 @@ class InnerSubject(NetworkSubject):
 
         rows = [inputs[position] for position in range(len(names))]
         with self._listening(rows, hear):
-            return self.outer.forward(rows)
+            return self.outer.forward(rows)[:count]
 
     def _in_place(self, site: Site, output: Any, numbers: Tensor | None, values: Tensor) -> Tensor:
         """Return what a layer gives in a call, made of the values explained."""
@@ -193,11 +191,9 @@ class InnerSubject(NetworkSubject):
 
     def captured(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Return what is explained, one entry per row, and the network's output."""
-        if self.in_pairs and len(inputs[0]) == 1:
-            values, output = self.captured(in_company(inputs))
-            return [value[:1] for value in values], output[:1]
+        count, inputs = len(inputs[0]), self.in_company(inputs)
         seen, output = self._seen(inputs)
-        return self._of_rows(seen, inputs), output
+        return [value[:count] for value in self._of_rows(seen, inputs)], output[:count]
 
     def _of_rows(self, seen: Mapping[Site, tuple[Any, Tensor | None]], inputs: Sequence[Tensor]) -> list[Tensor]:
         """Return what is explained of what layers gave: their values, or a vector for each number looked up."""

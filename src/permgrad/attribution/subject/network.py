@@ -18,7 +18,7 @@ from permgrad.attribution.subject.lookups import Lookup, find_lookups
 from permgrad.attribution.subject.outputs import REDUCTIONS, kind_with, other_heads, pick_head, resolve_outputs
 from permgrad.attribution.subject.positions import Reader
 from permgrad.attribution.subject.row_independence import check_row_independence
-from permgrad.attribution.subject.subject import ANY_ROWS, Subject
+from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
 from permgrad.attribution.subject.untouched import as_written, check_initialised, kept, sums_of_weights
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, listed, warn_user
@@ -306,7 +306,7 @@ class NetworkSubject(Subject):
             with self.open(), as_written(self.module):
                 written = _WRITTEN if self.device.type == "cpu" else _WRITTEN_ACCELERATOR
                 needed = bytes_per_row(self.forward, row)
-                needed = bytes_per_row(self.forward, in_company(row)) // 2 if self.in_pairs else needed
+                needed = bytes_per_row(self.forward, twice(row)) // 2 if self.in_pairs else needed
                 self._most_rows = max(1, written // max(needed, 1))
         return min(self._most_rows, self._largest_batch)
 
@@ -322,14 +322,14 @@ class NetworkSubject(Subject):
         Copies go in: a network whose first layer works in place would write into the caller's rows. A network that does
         not take a single row gets it twice.
         """
-        if len(tensors[0]) > 1 or not self.in_pairs:
-            try:
-                return self._called(tensors)
-            except InputError as error:
-                # Other outputs for a single row are no row that it does not take.
-                if len(tensors[0]) > 1 or isinstance(error, OtherOutputsError):
-                    raise
-        output = self._called(in_company(tensors))[:1]
+        count = len(tensors[0])
+        try:
+            return self._called(self.in_company(tensors))[:count]
+        except InputError as error:
+            # Other outputs for a single row are no row that it does not take.
+            if count > 1 or self.in_pairs or isinstance(error, OtherOutputsError):
+                raise
+        output = self._called(twice(tensors))[:1]
         self.in_pairs = True
         return output
 
@@ -411,11 +411,6 @@ class NetworkSubject(Subject):
     def facts(self) -> dict[str, Any]:
         """Facts inferred about the network, for an explanation's ``meta``."""
         return {"head": self.picked, "output_kind": self.kind, "output_inferred": self.inferred, **self.noted}
-
-
-def in_company(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return rows twice, for a network that does not take a single one."""
-    return [torch.cat([tensor, tensor]) for tensor in tensors]
 
 
 def _check_width(output: Tensor, width: int, rows: int) -> None:

@@ -23,7 +23,7 @@ MOVING = frozenset({
     "split", "tensor_split", "split_with_sizes", "unsafe_chunk", "unsafe_split", "unbind", "select", "narrow",
     "index_select", "gather", "take_along_dim", "squeeze", "unsqueeze", "expand", "expand_as", "repeat", "tile",
     "repeat_interleave", "broadcast_to", "roll", "flip", "unfold", "pixel_shuffle", "pixel_unshuffle",
-    "channel_shuffle", "rot90", "pack_padded_sequence",
+    "channel_shuffle", "rot90", "pack_padded_sequence", "T", "mT", "H", "mH",
 })  # fmt: skip
 _JOINING = frozenset(("cat", "concat", "concatenate", "stack", "hstack", "vstack"))
 _COPYING = frozenset({
@@ -41,8 +41,10 @@ _SAME = 0.01
 
 
 def name_of(func: Any) -> str:
-    """Return a function's name without the signs of methods and of work in place."""
-    return str(getattr(func, "__name__", func if isinstance(func, str) else "")).partition(".")[0].strip("_")
+    """Return a function's name without the signs of methods and of work in place, and that of a property that moves."""
+    name = str(getattr(func, "__name__", func if isinstance(func, str) else ""))
+    read = getattr(getattr(func, "__self__", None), "__name__", "") if name == "__get__" else ""
+    return read if read in MOVING else name.partition(".")[0].strip("_")
 
 
 def hands_on(name: str) -> bool:
