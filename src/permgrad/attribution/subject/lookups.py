@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from permgrad.attribution.players.space import NOBODY
-from permgrad.attribution.subject.positions import MOVING, Follower, name_of, tensors_in
+from permgrad.attribution.subject.positions import Coordinates, Follower, Sources, name_of
 from permgrad.base.checks import is_whole
 
 #: A layer by name, and which of its calls.
@@ -52,20 +52,11 @@ class Lookup:
 class _Copies(Follower):
     """Knows which numbers are an input's own, moved or changed one by one."""
 
-    def follow(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], value: Any) -> None:
-        name = name_of(func)
-        if name in MOVING:
-            super().follow(func, args, kwargs, value)
-        elif name in ALONE and isinstance(value, Tensor):
-            seen = [self.of(tensor) for tensor in tensors_in(args, kwargs) if self.of(tensor)]
-            sizes = [tensor.shape for tensor in tensors_in(args, kwargs) if self.of(tensor)]
-            if any(size != value.shape for size in sizes):
-                return
-            places = {place for axes in seen for place in axes}
-            for place in places:
-                every = [axes[place] for axes in seen if place in axes]
-                if all(torch.equal(a, b) for axes in every[1:] for a, b in zip(axes, every[0], strict=True)):
-                    self.keep(value, {**self.of(value), place: tuple(axis.to(value.device) for axis in every[0])})
+    def handed_on(self, name: str, args: Sequence[Any], sources: Sources, result: Tensor) -> Coordinates | None:  # noqa: ARG002
+        """Return where each number of a result comes from, if it is made of that number alone."""
+        own = sources[0][1][0].to(result.device)
+        same = all(one.shape == result.shape and torch.equal(axes[0].to(own.device), own) for one, axes in sources)
+        return (own,) if name in ALONE and same else None
 
 
 class Copying(TorchFunctionMode):

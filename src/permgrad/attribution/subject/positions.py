@@ -16,6 +16,8 @@ from torch.utils import _pytree as pytree
 
 #: For one input: its coordinates, one tensor of the value's shape for each followed dimension (NaN: no coordinate).
 Coordinates = tuple[Tensor, ...]
+#: The followed tensors among a function's arguments, with their coordinates in one input.
+Sources = list[tuple[Tensor, Coordinates]]
 
 MOVING = frozenset({
     "reshape", "view", "view_as", "reshape_as", "flatten", "unflatten", "permute", "transpose", "swapaxes", "swapdims",
@@ -108,16 +110,30 @@ class Follower:
                 there: Sequence[Coordinates | None] = (
                     self._moved(func, args, kwargs, place, len(results))
                     if name in MOVING
-                    else [_handed_on(name, args, sources, result) for result in results]
+                    else [self.handed_on(name, args, sources, result) for result in results]
                 )
                 for axes_of, axes in zip(by_result, there, strict=False):
                     if axes is not None:
                         axes_of[place] = axes
-        numbers = any(not tensor.is_floating_point() and tensor.dtype != torch.bool for tensor in followed)
         for axes_of, result in zip(by_result, results, strict=True):
-            # Whole numbers made of real ones are indexes.
-            if axes_of and (numbers or result.dtype != torch.int64):
+            if axes_of:
                 self.keep(result, axes_of)
+
+    def handed_on(self, name: str, args: Sequence[Any], sources: Sources, result: Tensor) -> Coordinates | None:
+        """Return a result's coordinates, where it has a number for each of an argument's or is its map resampled."""
+        source, axes = sources[0]
+        if result.dtype == torch.int64 and all(
+            one.is_floating_point() or one.dtype == torch.bool for one, _ in sources
+        ):
+            return None  # whole numbers made of real ones are indexes
+        if name == "pad":
+            return tuple(_padded(axis, args[1]) for axis in axes) if len(args) > 1 else None
+        if name.startswith("conv") or "pool" in name or name in ("interpolate", "upsample", "fold", "grid_sample"):
+            return _resampled(axes, result) if source.ndim == result.ndim >= 3 else None
+        weights = name in _PRODUCTS and len(sources) == 1 and isinstance(args[-1], Tensor) and args[-1].ndim == 2
+        if name == "linear" or weights:
+            return _averaged(axes, source.ndim - 1, result) if source.shape[:-1] == result.shape[:-1] else None
+        return _of_same_shape(sources, result)
 
     def _moved(
         self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], place: int, results: int
@@ -148,22 +164,7 @@ class Follower:
         return [each if each[0].is_floating_point() else None for each in found]
 
 
-def _handed_on(
-    name: str, args: Sequence[Any], sources: list[tuple[Tensor, Coordinates]], result: Tensor
-) -> Coordinates | None:
-    """Return a result's coordinates, where it has a number for each of an argument's or is its map resampled."""
-    source, axes = sources[0]
-    if name == "pad":
-        return tuple(_padded(axis, args[1]) for axis in axes) if len(args) > 1 else None
-    if name.startswith("conv") or "pool" in name or name in ("interpolate", "upsample", "fold", "grid_sample"):
-        return _resampled(axes, result) if source.ndim == result.ndim >= 3 else None
-    weights = name in _PRODUCTS and len(sources) == 1 and isinstance(args[-1], Tensor) and args[-1].ndim == 2
-    if name == "linear" or weights:
-        return _averaged(axes, source.ndim - 1, result) if source.shape[:-1] == result.shape[:-1] else None
-    return _of_same_shape(sources, result)
-
-
-def _of_same_shape(sources: list[tuple[Tensor, Coordinates]], result: Tensor) -> Coordinates | None:
+def _of_same_shape(sources: Sources, result: Tensor) -> Coordinates | None:
     """Return the coordinates of an argument as large as the result, or as large but for one dimension."""
     fitting = [axes for tensor, axes in sources if tensor.shape == result.shape]
     if fitting:
