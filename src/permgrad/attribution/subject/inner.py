@@ -158,8 +158,8 @@ class InnerSubject(NetworkSubject):
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the output, given what is explained and the inputs that are still needed."""
         count, tensors = len(tensors[0]), self.in_company(tensors)
-        activations, inputs = tensors[: self.calls], dict(zip(self.needed, tensors[self.calls :], strict=True))
-        activations = [tensor.to(self.device, copy=tensor.device == self.device) for tensor in activations]
+        inputs = dict(zip(self.needed, tensors[self.calls :], strict=True))
+        activations = [one.to(self.device, copy=one.device == self.device) for one in tensors[: self.calls]]
         names = self.outer.input_names
         if self._suffix is not None:
             values = [inputs[k].to(self.device).clone() if k in inputs else None for k in range(len(names))]

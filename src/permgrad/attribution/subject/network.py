@@ -15,7 +15,17 @@ from torch.utils._pytree import tree_leaves
 from permgrad.attribution.subject.branches import BranchCut, cut_into_branches
 from permgrad.attribution.subject.inputs import InputForm, in_doubt, in_type_of, read_forms, shapes_in_words
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
-from permgrad.attribution.subject.outputs import REDUCTIONS, kind_with, other_heads, pick_head, resolve_outputs
+from permgrad.attribution.subject.outputs import (
+    PLACES,
+    REDUCTIONS,
+    as_target,
+    heads,
+    kind_with,
+    other_heads,
+    pick_head,
+    resolve_outputs,
+)
+from permgrad.attribution.subject.places import form_of_places
 from permgrad.attribution.subject.positions import Reader
 from permgrad.attribution.subject.row_independence import check_row_independence
 from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
@@ -95,7 +105,9 @@ class NetworkSubject(Subject):
     ) -> None:
         if reduce is not None:
             check_choice("reduce", reduce, REDUCTIONS)
-        self.reduce, self._largest_batch = reduce, ANY_ROWS if batch_size == "auto" else int(batch_size)
+        self._largest_batch = ANY_ROWS if batch_size == "auto" else int(batch_size)
+        masks = reduce is None and y is not None and as_target(y).ndim > 2
+        self.reduce = PLACES if masks else reduce
         self.module: Any = unwrap(module)
         check_initialised(self.module)
         parameter = next(
@@ -108,6 +120,7 @@ class NetworkSubject(Subject):
         self._casts: Casts = (None,) * len(tensors)
         self._width: int | None = None
         self._other_heads: list[str] = []
+        self._map_size: Sequence[int] = ()
         self._most_rows: int | None = None
         self.rewrites = False
         self._cuts: dict[frozenset[int], BranchCut | None] = {}
@@ -117,7 +130,11 @@ class NetworkSubject(Subject):
         self.real = tuple(tensor.is_floating_point() for tensor in self.inputs)
         self._folded: Callable[[Tensor], Tensor] | None = None
         self._looked = False
-        vars(self).update(vars(resolve_outputs(probe, y, kind=output_kind, task=task, class_names=class_names)))
+        described: dict[str, Any] = {"kind": output_kind, "task": task, "class_names": class_names}
+        self.place = form_of_places(probe, self._map_size, y, **described) if masks else None
+        if self.place is not None:
+            y, described = None, {"kind": "values", "task": "regression", "class_names": None}
+        vars(self).update(vars(resolve_outputs(probe, y, **described)))
 
     # ---- rows --------------------------------------------------------------------------------------------------------
 
@@ -350,6 +367,7 @@ class NetworkSubject(Subject):
             raise BatchError(error.problem, hint=error.hint, code=error.code) from None
         if self._width is None:
             self._other_heads = other_heads(returned, picked, rows, self.reduce) if self.head is None else []
+            self._map_size = (returned if picked is None else heads(returned)[picked]).shape[2:]
         else:
             _check_width(output, self._width, rows)
             if picked != self.picked:

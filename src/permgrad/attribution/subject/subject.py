@@ -47,6 +47,7 @@ class Subject(OutputForm):
     in_pairs: bool = False  # whether it takes no single row, as where a squeeze() removes the dimension of rows too
     tells_unused: bool = True  # whether inputs without any effect are worth a warning: the user built the network
 
+    place: OutputForm | None = None  # the meaning of its maps at one place, where they are compared with masks
     form: Any = None  # how a table or the inputs of a network are laid out (None: rows are encoded)
 
     input_names: tuple[str, ...]  # of the network's inputs, one for each tensor
