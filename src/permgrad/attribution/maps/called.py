@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -30,6 +27,7 @@ from permgrad.attribution.subject.positions import (
     tensors_in,
 )
 from permgrad.attribution.subject.subject import twice
+from permgrad.attribution.subject.tracing import Site, listening
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted
 from permgrad.models.network.blocks import ACTIVATIONS
@@ -93,19 +91,15 @@ class _Listener(TorchFunctionMode):
         self._last = Call("", 0)
         self._inside: list[tuple[str, int]] = []
         self._made: dict[tuple[int, int], _Heard] = {}
-        self._thread = get_ident()
 
-    def enter(self, name: str, *_: Any) -> None:
-        """Note that a layer is called. Calls of other threads are ignored."""
-        if get_ident() == self._thread:
-            self._inside.append((name, len(self.heard)))
+    def enter(self, site: Site) -> None:
+        """Note that a layer is called."""
+        self._inside.append((site[0], len(self.heard)))
 
-    def leave(self, name: str, _: nn.Module, arguments: tuple[Any, ...], value: Any) -> Any:
+    def leave(self, site: Site, arguments: tuple[Any, ...], _: Any, value: Any) -> Any:
         """Note the result of a layer. Return the result that the network continues with, or None for the same."""
-        if get_ident() != self._thread:
-            return None
         self._inside.pop()
-        self._last = call = self._numbered(Call(name, 0))
+        self._last = call = Call(*site)
         if self.wanted is not None:
             return self._handed_on(call, value)
         if isinstance(value, Tensor):
@@ -126,7 +120,8 @@ class _Listener(TorchFunctionMode):
         if not name or name in ("get", "set"):
             return func(*args, **options)  # properties of tensors, such as their shape
         call = replace(self._last, function=name)
-        call = replace(call, again=self._numbered(call).again)
+        self._counts[call] += 1
+        call = replace(call, again=self._counts[call] - 1)
         if self.wanted is not None:
             return self._handed_on(call, func(*args, **options))
         # Who made what goes in is asked before it is written into.
@@ -136,12 +131,6 @@ class _Listener(TorchFunctionMode):
     def maker(self, value: Tensor) -> _Heard | None:
         """Return what made a value."""
         return self._made.get((id(value), _version(value)))
-
-    def _numbered(self, call: Call) -> Call:
-        """Return the call with its number among those of its name."""
-        before = self._counts[call]
-        self._counts[call] += 1
-        return replace(call, again=before) if call.function else replace(call, number=before)
 
     def _handed_on(self, call: Call, value: Any) -> Any:
         if call not in (self.wanted or ()) or not isinstance(value, Tensor) or not value.is_floating_point():
@@ -181,23 +170,6 @@ class _Listener(TorchFunctionMode):
 def _version(value: Tensor) -> int:
     """Return how often a tensor was changed in place."""
     return 0 if value.is_inference() else int(value._version)  # noqa: SLF001 — torch has no other word for it
-
-
-@contextmanager
-def listening(layers: Mapping[str, nn.Module], listener: _Listener) -> Iterator[None]:
-    """Let a listener follow a network's layers and the functions that it calls. All hooks are removed afterwards."""
-    handles = []
-    try:
-        for name, layer in layers.items():
-            if isinstance(layer, torch.jit.ScriptModule):  # takes no hooks
-                continue
-            handles.append(layer.register_forward_pre_hook(partial(listener.enter, name)))
-            handles.append(layer.register_forward_hook(partial(listener.leave, name)))
-        with listener:
-            yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 # ---- which call belongs to which image -------------------------------------------------------------------------------
@@ -242,7 +214,7 @@ def image_calls(
             listener.follower.enter(rows[place], place, coordinates(rows[place], shape.dimensions))
             if rows[place].is_floating_point():
                 rows[place].requires_grad_()
-        with listening(modules, listener):
+        with listening(modules, listener.leave, listener.enter), listener:
             outputs = subject.forward(rows)
         if layer is None:
             read = _last_maps(listener, outputs, shapes, before_activation=before_activation)
@@ -439,7 +411,7 @@ class CalledMaps:
         rows, asked = subject.in_company(copied_rows(subject, request.inputs, part)), part.stop - part.start
         listener = _Listener({place.call for place in places})
         with torch.inference_mode(mode=False), torch.enable_grad():
-            with listening(dict(subject.module.named_modules()), listener):
+            with listening(dict(subject.module.named_modules()), listener.leave, listener.enter), listener:
                 outputs = subject.readout(subject.forward(rows), request.output)
             for place in places:
                 if place.call not in listener.values:

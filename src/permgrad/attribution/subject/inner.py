@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
-from threading import get_ident
 from typing import Any
 
 import torch
@@ -21,11 +20,11 @@ from permgrad.attribution.players.segments import build_space
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.subject.branches import placeholder_names
 from permgrad.attribution.subject.inputs import shapes_in_words
-from permgrad.attribution.subject.lookups import ALONE, Copying, Lookup, Site
+from permgrad.attribution.subject.lookups import ALONE, Copying, Lookup
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.positions import name_of
 from permgrad.attribution.subject.row_independence import check_order
-from permgrad.attribution.subject.tracing import OwnThreadTracer, erase_unused
+from permgrad.attribution.subject.tracing import OwnThreadTracer, Site, erase_unused, listening
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.models.batches import gathered, in_batches, with_fewer
 
@@ -240,25 +239,16 @@ class InnerSubject(NetworkSubject):
     @contextmanager
     def _listening(self, inputs: Sequence[Tensor], hear: Callable[[Site, Any, Tensor | None], Any]) -> Iterator[None]:
         """Pass each call's output to ``hear``, with the numbers it looked up, and replace it by the value returned."""
-        me, calls, lookups = get_ident(), Counter[str](), self._sites or {}
+        lookups = self._sites or {}
         copying = Copying(inputs) if any(lookups.values()) else None
 
-        def hook(layer: str, _module: nn.Module, args: Any, options: Any, output: Any) -> Any:
-            # Other threads may be calling the layer for themselves.
-            if get_ident() != me:
-                return None
-            site, numbers = (layer, calls[layer]), None
-            calls[layer] += 1
-            lookup = lookups.get(site)
+        def leave(site: Site, args: tuple[Any, ...], options: dict[str, Any], output: Any) -> Any:
+            lookup, numbers = lookups.get(site), None
             if copying is not None and lookup is not None:
                 numbers = copying.sources(args[0] if args else options.get("input")).get(lookup.place)
             return hear(site, output, numbers)
 
-        with ExitStack() as stack:
-            for layer, module in self.layers.items():
-                stack.callback(module.register_forward_hook(partial(hook, layer), with_kwargs=True).remove)
-            if copying is not None:
-                stack.enter_context(copying)
+        with listening(self.layers, leave), copying or nullcontext():
             yield
 
     def _same(self, captured: Sequence[Tensor], few: Sequence[Tensor], wanted: Tensor) -> bool:

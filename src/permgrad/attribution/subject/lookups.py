@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from threading import get_ident
 from typing import Any
 
 import torch
@@ -16,10 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 from permgrad.attribution.players.space import NOBODY
 from permgrad.attribution.subject.positions import Coordinates, Follower, Sources, name_of
+from permgrad.attribution.subject.tracing import Site, listening
 from permgrad.base.checks import is_whole
-
-#: A layer by name, and which of its calls.
-Site = tuple[str, int]
 
 #: Functions that make a new number of each number by itself.
 ALONE = frozenset({
@@ -86,10 +80,9 @@ class Copying(TorchFunctionMode):
 class _Watch(Copying):
     """Notes the calls of ``functional.embedding``, and the layers in which they happen."""
 
-    def __init__(self, network: nn.Module, rows: Sequence[Tensor]) -> None:
+    def __init__(self, network: nn.Module, layers: Mapping[str, nn.Embedding], rows: Sequence[Tensor]) -> None:
         super().__init__(rows)
-        self._network, self._rows = network, rows
-        self._calls, self._thread = Counter[str](), get_ident()
+        self._network, self._layers, self._rows = network, layers, rows
         self._site: Site | None = None
         self._layer: nn.Embedding | None = None
         self._shape: torch.Size | None = None
@@ -117,16 +110,12 @@ class _Watch(Copying):
             self._shape = ids.shape
             self.lookups.append(Lookup(self._site, place, read.unique(), pad))
 
-    def enter(self, layer: str, module: nn.Embedding, _args: Any) -> None:
+    def enter(self, site: Site) -> None:
         """Note that a layer is called."""
-        if get_ident() == self._thread:
-            self._site, self._layer = (layer, self._calls[layer]), module
-            self._calls[layer] += 1
+        self._site, self._layer = site, self._layers[site[0]]
 
-    def leave(self, _module: nn.Embedding, _args: Any, output: Any) -> None:
+    def leave(self, _site: Site, _args: Any, _options: Any, output: Any) -> None:
         """Note that the layer returned. Look-ups for places other than its output's get no site."""
-        if get_ident() != self._thread:
-            return
         for number, lookup in enumerate(self.lookups):
             if lookup.site == self._site and not (isinstance(output, Tensor) and output.shape[:-1] == self._shape):
                 self.lookups[number] = replace(lookup, site=None)
@@ -148,13 +137,9 @@ def find_lookups(subject: Any) -> list[Lookup]:
     largest = [tensor.reshape(count, -1).sum(dim=1).argmax().cpu()[None] for tensor in small]
     chosen = torch.cat([some, *largest]).unique()
     rows = [tensor[chosen.to(tensor.device)] for tensor in subject.inputs]
-    watch = _Watch(subject.module, rows)
-    with ExitStack() as stack:
-        for layer, module in modules.items():
-            stack.callback(module.register_forward_pre_hook(partial(watch.enter, layer)).remove)
-            stack.callback(module.register_forward_hook(watch.leave).remove)
-        with watch:
-            subject.forward(rows)
+    watch = _Watch(subject.module, modules, rows)
+    with listening(modules, watch.leave, watch.enter), watch:
+        subject.forward(rows)
     return watch.lookups
 
 
