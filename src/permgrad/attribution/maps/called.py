@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -184,6 +185,28 @@ class Place:
     shape: tuple[int, ...]
     copies: int = 1  # entries for each row, such as frames, and whether they come before the rows
     before: bool = False
+    views: tuple[tuple[Call, Cells], ...] = ()  # of the same function for each view of the image, if several
+    along: int | None = None  # the image's dimension along which these lie (None: on the same cells)
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """All calls whose maps are read."""
+        return tuple(call for call, _ in self.views) or (self.call,)
+
+    def taken(self, values: Sequence[Tensor], rows: int, at: int = 0) -> Tensor:
+        """Return the values of all calls, with rows at dimension ``at``, as one map."""
+        maps = [self.by_row(value, rows, at) for value in values]
+        if self.cells is None:
+            return maps[0]
+        taken = [
+            cells.take(one) for cells, one in zip([own for _, own in self.views] or [self.cells], maps, strict=True)
+        ]
+        return torch.cat(taken, dim=at + (1 if self.along is None else 2 + self.along))
+
+    def __str__(self) -> str:
+        """Return the name of the call, or of the function whose calls are read."""
+        alone = replace(self.call, number=0, again=0)
+        return str(self.call) if len(self.calls) == 1 else f"{alone} ({len(self.calls)} calls)"
 
     def by_row(self, value: Tensor, rows: int, at: int = 0) -> Tensor:
         """Return a value with the dimension ``at`` split into rows and copies, if there are several."""
@@ -227,12 +250,11 @@ def image_calls(
                 read = {place: _rectified(call, value, listener.heard) for place, (call, value) in read.items()}
         places = {}
         for place, (call, value) in read.items():
-            _check_alone(listener, value, place, subject.input_names[place])
             read_at = _place(listener, call, value, place, len(outputs))
-            size = tuple(value.shape[1:])
             if read_at.cells is not None:
-                size = (read_at.cells.take(read_at.by_row(value, len(outputs))).shape[1], *read_at.cells.size)
-            places[place] = replace(read_at, shape=size)
+                read_at = _with_views(listener, read_at, value, place, len(outputs), subject.input_names[place])
+            size = read_at.taken([value] * len(read_at.calls), len(outputs)).shape[1:]
+            places[place] = replace(read_at, shape=tuple(size))
     if not places:
         raise _nothing_to_read(request, list(shapes), layer)
     numbers = sum(heard.value.numel() for heard in listener.heard) + sum(row.numel() for row in rows)
@@ -252,25 +274,37 @@ def _place(listener: _Listener, call: Call, value: Tensor, place: int, rows: int
     return Place(call, None, ())
 
 
-def _check_alone(listener: _Listener, value: Tensor, place: int, name: str) -> None:
-    """Refuse a value of one view of an input, where the network runs its encoder once for each."""
-    own, before = dict[int, _Heard](), [listener.maker(value)]
+def _with_views(listener: _Listener, read: Place, value: Tensor, place: int, rows: int, name: str) -> Place:
+    """Return a place with all calls that read views of an input, where a network runs its encoder once for each.
+
+    Their maps lie one behind the other along a dimension of the image, or on the same cells.
+    """
+    own, before = set[int](), [listener.maker(value)]
     while before:
         heard = before.pop()
         if heard is not None and id(heard) not in own:
-            own[id(heard)] = heard
+            own.add(id(heard))
             before += heard.sources
-    made = [heard for heard in listener.heard if heard.function.startswith("conv") and not heard.call.function]
-    convolved = {(heard.call.layer, heard.value.shape) for heard in made if id(heard) in own}
-    for heard in made:
-        again = id(heard) not in own and (heard.call.layer, heard.value.shape) in convolved
-        if again and len(heard.value) >= _PROBE_ROWS and place in listener.follower.of(heard.value):
-            raise InputError(
-                f"The network runs layer {heard.call.layer!r} several times for {name!r}, as for each of several "
-                "views, and a class activation map would show the last one alone",
-                hint="Choose method='integrated_gradients', or pass all views through it at once",
-                code="PG034",
-            )
+    views, ends = dict[Call, Any](), dict[Call, list[tuple[float, float]]]()
+    for call, one in (*((heard.call, heard.value) for heard in listener.heard), *listener.returned, (read.call, value)):
+        maker, axes = listener.maker(one), listener.follower.of(one).get(place, ())
+        like = (call.layer, call.function, one.shape) == (read.call.layer, read.call.function, value.shape)
+        if call == read.call or (like and axes and maker is not None and id(maker) not in own):
+            views[call] = _place(listener, call, one, place, rows).cells
+            there = (axis[~axis.isnan()] for axis in axes)
+            ends[call] = [(round(float(line.min()), 2), round(float(line.max()), 2)) for line in there]
+    along = [dim for dim, lines in enumerate(zip(*ends.values(), strict=True)) if len(set(lines)) > 1]
+    ordered = sorted(views, key=lambda call: ends[call][along[0]] if along else 0)
+    pairs = itertools.pairwise(ends[call][along[0]] for call in ordered) if along else ()
+    sizes = {cells and cells.size for cells in views.values()}
+    if len(along) > 1 or any(one[1] >= other[0] for one, other in pairs) or len(sizes) > 1:
+        raise InputError(
+            f"The network runs layer {read.call.layer!r} for parts of {name!r} that overlap, or differ in several "
+            "directions, and a class activation map would show the last one alone",
+            hint="Choose method='integrated_gradients', or pass all parts through it at once",
+            code="PG034",
+        )
+    return replace(read, views=tuple((call, views[call]) for call in ordered), along=along[0] if along else None)
 
 
 def _last_maps(
@@ -392,7 +426,7 @@ class CalledMaps:
         self.pictures = []
         for place, read in self._places.items():
             name, empty = inputs[place], np.zeros((request.count, len(request.targets)), dtype=bool)
-            words = f"of {name!r} at layer {str(read.call)!r} are all zero, and so are their players' values"
+            words = f"of {name!r} at layer {str(read)!r} are all zero, and so are their players' values"
             self.pictures.append(Picture(f"maps:{name}", f"images:{name}", words, empty, options["maps"]))
         space = request.space
         segments = tuple(space.segments[place] for place in self._places)
@@ -409,18 +443,19 @@ class CalledMaps:
         request, options, places = self.request, self.options, list(self._places.values())
         subject: Any = request.subject
         rows, asked = subject.in_company(copied_rows(subject, request.inputs, part)), part.stop - part.start
-        listener = _Listener({place.call for place in places})
+        calls = [(place, call) for place in places for call in place.calls]
+        listener = _Listener({call for _, call in calls})
         with torch.inference_mode(mode=False), torch.enable_grad():
             with listening(dict(subject.module.named_modules()), listener.leave, listener.enter), listener:
                 outputs = subject.readout(subject.forward(rows), request.output)
-            for place in places:
-                if place.call not in listener.values:
+            for place, call in calls:
+                if call not in listener.values:
                     raise InputError(
-                        f"The network does not call {str(place.call)!r} for every batch of rows",
+                        f"The network does not call {str(call)!r} for every batch of rows",
                         hint="Pass layer= with the name of a layer that it always calls",
                         code="PG037",
                     )
-                value, count = listener.values[place.call], len(outputs)
+                value, count = listener.values[call], len(outputs)
                 if len(value) != place.copies * count or (place.cells is None and value.ndim not in (3, 4, 5)):
                     raise InputError(
                         "A class activation map needs a layer whose value is (rows, channels, height, width) or (rows, "
@@ -430,17 +465,18 @@ class CalledMaps:
                         "whose values are tokens, or choose method='integrated_gradients'",
                         code="PG037",
                     )
-            activations = [listener.values[place.call] for place in places]
+            activations = [listener.values[call] for _, call in calls]
             constant_sum = subject.sum_is_constant(request.output)
-            by_row = lambda one, number: places[number].by_row(one, len(outputs))  # noqa: E731
+            by_row = lambda one, number: calls[number][0].by_row(one, len(outputs))  # noqa: E731
             gradients = output_gradients(
                 outputs, request.targets, activations, constant_sum=constant_sum, by_row=by_row
             )
         maps, large, spread = [], [], []
-        for (number, place), *pair in zip(self._places.items(), activations, gradients, strict=True):
-            take, shape = place.cells.take if place.cells is not None else Tensor.detach, self._shapes[number]
-            value, gradient = (take(place.by_row(one.detach(), len(outputs), at)) for at, one in enumerate(pair))
+        pairs = iter(zip(activations, gradients, strict=True))
+        for number, place in self._places.items():
+            shape, own = self._shapes[number], zip(*itertools.islice(pairs, len(place.calls)), strict=True)
             with torch.no_grad():
+                value, gradient = (place.taken(each, len(outputs), at) for at, each in enumerate(own))
                 cells = weighted_maps(value, gradient, options["variant"], relu=options["relu"])
             maps.append(cells.float())
             wide = enlarged(maps[-1], shape.size, options["upsample"])
@@ -460,7 +496,7 @@ class CalledMaps:
         segments = self.request.space.segments
         without = [place for place, owners in enumerate(segments) if place not in self._places and (owners >= 0).any()]
         return {
-            "layer": {inputs[place]: str(read.call) for place, read in self._places.items()},
+            "layer": {inputs[place]: str(read) for place, read in self._places.items()},
             "layer_shape": {inputs[place]: list(read.shape) for place, read in self._places.items()},
             "without_map": [inputs[place] for place in without],
             "empty_maps": dict(zip(map(inputs.__getitem__, self._places), empty, strict=True)),
