@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from permgrad.attribution.players.space import NOBODY
-from permgrad.attribution.subject.positions import Coordinates, Follower, Sources, name_of
+from permgrad.attribution.subject.positions import Coordinates, Follower, Following, Sources
 from permgrad.attribution.subject.tracing import Site, listening
 from permgrad.base.checks import is_whole
 
@@ -53,24 +52,14 @@ class _Copies(Follower):
         return (own,) if name in ALONE and same else None
 
 
-class Copying(TorchFunctionMode):
+class Copying(Following):
     """Follows the numbers of a forward's inputs where they are moved (sorted, cut, packed) or changed one by one."""
 
     def __init__(self, rows: Sequence[Tensor]) -> None:
-        super().__init__()
-        self._follower = _Copies()
+        super().__init__(_Copies())
         for place, tensor in enumerate(rows):
             number = torch.arange(tensor.numel(), dtype=torch.float64, device=tensor.device)
             self._follower.enter(tensor, place, (number.reshape(tensor.shape),))
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Answer one call of torch, with the mode off meanwhile."""
-        options = kwargs or {}
-        value = func(*args, **options)
-        self._follower.follow(func, args, options, value)
-        return value
 
     def sources(self, value: Any) -> dict[int, Tensor]:
         """Return for each input that a tensor copies which of its numbers each one is, flat over rows (-1: none)."""
@@ -88,13 +77,10 @@ class _Watch(Copying):
         self._shape: torch.Size | None = None
         self.lookups: list[Lookup] = []
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        value = super().__torch_function__(func, types, args, kwargs)
-        if name_of(func) == "embedding" and isinstance(value, Tensor):
-            self._note(args[0] if args else (kwargs or {}).get("input"))
-        return value
+    def look(self, name: str, args: tuple[Any, ...], options: dict[str, Any], value: Any) -> None:
+        """Note a call that looks numbers of inputs up."""
+        if name == "embedding" and isinstance(value, Tensor):
+            self._note(args[0] if args else options.get("input"))
 
     def _note(self, ids: Any) -> None:
         # Ids that are masked come from the mask too, which has fewer values.

@@ -270,7 +270,28 @@ def _alike(axis: Tensor, dim: int) -> bool:
 # ---- what a network takes an input for -------------------------------------------------------------------------------
 
 
-class Reader(TorchFunctionMode):
+class Following(TorchFunctionMode):
+    """Follows inputs through a forward, and looks at each call before its results are followed."""
+
+    def __init__(self, follower: Follower) -> None:
+        super().__init__()
+        self._follower = follower
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Answer one call of torch, with the mode off meanwhile."""
+        options = kwargs or {}
+        value = func(*args, **options)
+        self.look(name_of(func), args, options, value)
+        self._follower.follow(func, args, options, value)
+        return value
+
+    def look(self, name: str, args: tuple[Any, ...], options: dict[str, Any], value: Any) -> None:
+        """Look at a call of the function ``name``."""
+
+
+class Reader(Following):
     """Records how a network reads its inputs, by the first function that mixes numbers.
 
     A convolution reads ``"series"``, ``"image"``, ``"volume"`` or ``"frames"`` ``(rows, frames, channels, …)``, a
@@ -279,36 +300,28 @@ class Reader(TorchFunctionMode):
     """
 
     def __init__(self, inputs: Mapping[int, Tensor]) -> None:
-        super().__init__()
+        super().__init__(Follower())
         self.readings: dict[int, str] = {}
-        self._follower = Follower()
         self._inputs = dict(inputs)
         for place, rows in inputs.items():
             self._follower.enter(rows, place, coordinates(rows, range(1, rows.ndim)))
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        options = kwargs or {}
-        value = func(*args, **options)
+    def look(self, name: str, args: tuple[Any, ...], options: dict[str, Any], value: Any) -> None:
+        """Record how a function reads inputs that are not read yet."""
         for tensor in tensors_in(args, options):
             for place, axes in self._follower.of(tensor).items():
-                if place not in self.readings:
-                    reading = self._reading(name_of(func), tensor, axes, self._inputs[place], value)
-                    if reading:
-                        self.readings[place] = reading
-        self._follower.follow(func, args, options, value)
-        return value
+                if place not in self.readings and (reading := _reading(name, tensor, axes, self._inputs[place], value)):
+                    self.readings[place] = reading
 
-    @staticmethod
-    def _reading(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor, value: Any) -> str:
-        if name in ("conv2d", "conv3d"):
-            return _reading_of_images(name, tensor, axes, rows)
-        if rows.ndim == 2:
-            # Numbers one by one along time, which are no channels.
-            across = {"conv1d": 1, **dict.fromkeys(_RECURRENT, tensor.ndim - 1)}.get(name, 0)
-            return "series" if across and tensor.ndim in (2, 3) and _alike(axes[0], across) else ""
-        return _reading_of_vectors(name, tensor, axes, rows, value) if rows.ndim == 3 else ""
+
+def _reading(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor, value: Any) -> str:
+    if name in ("conv2d", "conv3d"):
+        return _reading_of_images(name, tensor, axes, rows)
+    if rows.ndim == 2:
+        # Numbers one by one along time, which are no channels.
+        across = 1 if name == "conv1d" else tensor.ndim - 1 if name in _RECURRENT else 0
+        return "series" if across and tensor.ndim in (2, 3) and _alike(axes[0], across) else ""
+    return _reading_of_vectors(name, tensor, axes, rows, value) if rows.ndim == 3 else ""
 
 
 def _reading_of_images(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor) -> str:
