@@ -156,7 +156,7 @@ def leaders(start: Tensor, stop: Tensor, first: Tensor, last: Tensor) -> tuple[T
     lead = stop.gather(-1, last) - stop.gather(-1, first)
     led = start.gather(-1, first) - start.gather(-1, last)
     total = lead + led
-    share = torch.where(total > 0, lead / total, torch.ones_like(total))
+    share = torch.where(total > 0, lead / total, torch.ones_like(total)).nan_to_num(1.0)  # of an infinite lead
     return 1 - share, share
 
 
