@@ -161,6 +161,25 @@ def test_a_flipped_view_is_flipped_back() -> None:
         np.testing.assert_allclose(maps[1], wanted, atol=1e-6)
 
 
+def test_views_that_the_output_does_not_use_or_that_have_no_slopes_add_nothing() -> None:
+    def alone(encode: nn.Module, image: Tensor) -> Tensor:
+        return encode(image).mean(dim=(2, 3))
+
+    def teacher(encode: nn.Module, image: Tensor) -> Tensor:
+        with torch.no_grad():
+            offset = encode(image.flip(-1)).mean(dim=(2, 3))
+        return encode(image).mean(dim=(2, 3)) + offset
+
+    def unused(encode: nn.Module, image: Tensor) -> Tensor:
+        encode(image.flip(-1))
+        return encode(image).mean(dim=(2, 3))
+
+    image = _film(4, 1, 8, 8)
+    wanted = _of_views(alone, image).maps["maps:views"]
+    for run in (teacher, unused):
+        np.testing.assert_allclose(_of_views(run, image).maps["maps:views"], wanted, atol=1e-6)
+
+
 def test_parts_that_overlap_or_lie_in_two_directions_are_refused_and_the_hint_works() -> None:
     def overlapping(encode: nn.Module, image: Tensor) -> Tensor:
         return encode(image[..., :8]).mean(dim=(2, 3)) + encode(image[..., 4:]).mean(dim=(2, 3))

@@ -289,7 +289,7 @@ def _with_views(listener: _Listener, read: Place, value: Tensor, place: int, row
     for call, one in (*((heard.call, heard.value) for heard in listener.heard), *listener.returned, (read.call, value)):
         maker, axes = listener.maker(one), listener.follower.of(one).get(place, ())
         like = (call.layer, call.function, one.shape) == (read.call.layer, read.call.function, value.shape)
-        if call == read.call or (like and axes and maker is not None and id(maker) not in own):
+        if call == read.call or (like and one.requires_grad and axes and maker is not None and id(maker) not in own):
             views[call] = _place(listener, call, one, place, rows).cells
             there = (axis[~axis.isnan()] for axis in axes)
             ends[call] = [(round(float(line.min()), 2), round(float(line.max()), 2)) for line in there]
