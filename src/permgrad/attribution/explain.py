@@ -132,7 +132,8 @@ def explain(
             ``tokenizer``: of Hugging Face, or a function from text to ids. Words are then features, and a list of
             texts is an input.
             ``row_target``: explain one output of each row: ``"predicted"``, ``"true"`` or a class per row ``(rows,)``.
-            ``reduce``: how a model's maps ``(rows, K, …)`` become K outputs: ``"mean"``, ``"max"`` or ``"sum"``.
+            ``reduce``: how a model's maps ``(rows, K, …)`` become K outputs: ``"mean"``, ``"max"`` or ``"sum"``. A
+            network's maps are compared with masks ``(rows, …)`` as ``y`` place by place if it is left out.
 
     Returns:
         An ``Explanation``.

@@ -178,6 +178,8 @@ class OtherLoss:
         """Return the user's losses ``(rows,)``, checked."""
         try:
             made = self.function(outputs, y)
+        except InputError:
+            raise
         except Exception as error:
             raise InputError(
                 f"The loss raised {error_in_words(error).rstrip('.')}",

@@ -105,33 +105,93 @@ def test_other_rows_and_pieces_are_refused_and_the_hint_works(run: Callable[[Any
     assert _cam(run, film, method="integrated_gradients").values.shape[0] == 7
 
 
-def test_a_map_of_the_last_view_alone_is_refused_and_both_hints_work() -> None:
-    class Views(nn.Module):
-        def __init__(self, run: Callable[[Any, Tensor], Tensor]) -> None:
-            super().__init__()
-            torch.manual_seed(3)
-            self.encode, self.head = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()), nn.Linear(4, 2)
-            self.run = run
+class _Views(nn.Module):
+    def __init__(self, run: Callable[[Any, Tensor], Tensor], channels: int = 1) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.encode, self.head = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU()), nn.Linear(4, 2)
+        self.run = run
 
-        def forward(self, views: Tensor) -> Tensor:
-            return self.head(self.run(self.encode, views))
+    def forward(self, views: Tensor) -> Tensor:
+        return self.head(self.run(self.encode, views))
 
+
+def _of_views(run: Callable[[Any, Tensor], Tensor], views: Tensor, channels: int = 1, **options: Any) -> Any:
+    options = {"method": "gradcam", "output_kind": "logits", "progress": False, **options}
+    return pg.explain(_Views(run, channels).eval(), {"views": views}, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"layer": "encode.0"}, {"layer": "encode"}, {"variant": "hirescam"}])
+def test_maps_of_views_are_those_of_all_at_once(options: dict[str, Any]) -> None:
     def each(encode: nn.Module, views: Tensor) -> Tensor:
         return torch.stack([encode(view[:, None]).mean(dim=(2, 3)) for view in views.unbind(1)]).mean(dim=0)
 
     def at_once(encode: nn.Module, views: Tensor) -> Tensor:
         return encode(views.flatten(0, 1)[:, None]).unflatten(0, views.shape[:2]).mean(dim=(1, 3, 4))
 
-    views = _film(5, 3, 9, 9)
-    np.testing.assert_allclose(*(Views(run)(views).detach() for run in (each, at_once)), atol=1e-6)
-    options = {"output_kind": "logits", "progress": False}
-    for further in ({}, {"layer": "encode.0"}):
-        with pytest.raises(pg.InputError, match="would show the last one alone"):
-            pg.explain(Views(each).eval(), {"views": views}, method="gradcam", **further, **options)
-    assert (
-        pg.explain(Views(each).eval(), {"views": views}, method="integrated_gradients", **options).values.shape[0] == 5
-    )
-    assert pg.explain(Views(at_once).eval(), {"views": views}, method="gradcam", **options).maps["maps:views"].any()
+    def backwards(encode: nn.Module, film: Tensor) -> Tensor:
+        return torch.stack([encode(film[:, k]).mean(dim=(2, 3)) for k in (3, 2, 1, 0)]).mean(dim=0)
+
+    def all_frames(encode: nn.Module, film: Tensor) -> Tensor:
+        return encode(film.flatten(0, 1)).unflatten(0, film.shape[:2]).mean(dim=(1, 3, 4))
+
+    for one, whole, views, channels in (
+        (each, at_once, _film(5, 3, 9, 9), 1),
+        (backwards, all_frames, _film(5, 4, 2, 9, 9), 2),
+    ):
+        found, wanted = (_of_views(run, views, channels, **options) for run in (one, whole))
+        assert wanted.maps["maps:views"].any()
+        np.testing.assert_allclose(found.maps["maps:views"], wanted.maps["maps:views"], atol=1e-7)
+        np.testing.assert_allclose(found.values, wanted.values, atol=1e-7)
+        assert found.meta["layer"]["views"].endswith(f"({views.shape[1]} calls)")
+
+
+def test_a_flipped_view_is_flipped_back() -> None:
+    def both(encode: nn.Module, image: Tensor) -> Tensor:
+        return encode(image).mean(dim=(2, 3)) + encode(image.flip(-1)).mean(dim=(2, 3))
+
+    image, net = _film(4, 1, 8, 8), _Views(both).eval()
+    found = _of_views(both, image, variant="hirescam", relu=False, upsample="none").maps["maps:views"]
+    for row, maps in zip(image, found, strict=True):
+        wanted = torch.zeros(6, 6)
+        for view in (False, True):
+            cells = net.encode(row.flip(-1) if view else row).detach()
+            own = torch.einsum("c,chw->hw", net.head.weight[1].detach(), cells) / 36
+            wanted += own.flip(-1) if view else own
+        np.testing.assert_allclose(maps[1], wanted, atol=1e-6)
+
+
+def test_views_that_the_output_does_not_use_or_that_have_no_slopes_add_nothing() -> None:
+    def alone(encode: nn.Module, image: Tensor) -> Tensor:
+        return encode(image).mean(dim=(2, 3))
+
+    def teacher(encode: nn.Module, image: Tensor) -> Tensor:
+        with torch.no_grad():
+            offset = encode(image.flip(-1)).mean(dim=(2, 3))
+        return encode(image).mean(dim=(2, 3)) + offset
+
+    def unused(encode: nn.Module, image: Tensor) -> Tensor:
+        encode(image.flip(-1))
+        return encode(image).mean(dim=(2, 3))
+
+    image = _film(4, 1, 8, 8)
+    wanted = _of_views(alone, image).maps["maps:views"]
+    for run in (teacher, unused):
+        np.testing.assert_allclose(_of_views(run, image).maps["maps:views"], wanted, atol=1e-6)
+
+
+def test_parts_that_overlap_or_lie_in_two_directions_are_refused_and_the_hint_works() -> None:
+    def overlapping(encode: nn.Module, image: Tensor) -> Tensor:
+        return encode(image[..., :8]).mean(dim=(2, 3)) + encode(image[..., 4:]).mean(dim=(2, 3))
+
+    def tiles(encode: nn.Module, image: Tensor) -> Tensor:
+        return sum(encode(part).mean(dim=(2, 3)) for half in image.split(6, 2) for part in half.split(6, 3))
+
+    for run in (overlapping, tiles):
+        with pytest.raises(pg.InputError, match="would show the last one alone") as caught:
+            _of_views(run, _film(5, 1, 12, 12))
+        assert "method='integrated_gradients'" in str(caught.value)
+        assert _of_views(run, _film(5, 1, 12, 12), method="integrated_gradients").values.shape[0] == 5
 
 
 def test_a_layer_that_reads_its_own_result_again_keeps_its_last_map() -> None:

@@ -37,7 +37,9 @@ class _Reader(nn.Module):
         moved = codes.index_select(0, order)
         if self.way == "cut":
             moved = moved.narrow(1, 0, int(count.max()))
-        if self.way == "places first":
+        if self.way == "transposed":
+            vectors = self.codes(moved.T).mT.mT.transpose(0, 1)
+        elif self.way == "places first":
             vectors = self.codes(moved.t().contiguous()).transpose(0, 1)
         elif self.way == "only filled":
             filled = torch.arange(codes.shape[1]) < count[:, None]
@@ -59,13 +61,33 @@ def _codes() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("method", _GRADIENTS)
-@pytest.mark.parametrize("way", ["ascending", "cut", "places first", "only filled", "twice"])
+@pytest.mark.parametrize("way", ["ascending", "cut", "places first", "transposed", "only filled", "twice"])
 def test_slopes_of_codes_follow_their_rows_and_places(way: str, method: str) -> None:
     rows = _codes()
     torch.testing.assert_close(_Reader(way)(**rows), _Reader("plain")(**rows))
     wanted = _explained(_Reader("plain"), rows, method, batch_size=3)
     assert np.ptp(wanted, axis=0).max() > 0.01  # rows differ
     np.testing.assert_allclose(_explained(_Reader(way), rows, method, batch_size=3), wanted, atol=2e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 3}, {"baseline": "background"}])
+def test_secants_do_not_mix_rows_that_are_sorted_inside_by_what_is_explained(options: dict[str, Any]) -> None:
+    class Sorted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(2)
+            self.body, self.head, self.sorts = nn.Linear(5, 8), nn.Linear(8, 2), True
+
+        def forward(self, rows: Tensor) -> Tensor:
+            order = rows.mean(dim=1).argsort() if self.sorts else torch.arange(len(rows))
+            return self.head(torch.tanh(self.body(rows[order])))[order.argsort()]
+
+    net, rows = Sorted(), torch.randn(7, 5, generator=torch.Generator().manual_seed(4)) * 2
+    found = _explained(net, rows, "integrated_gradients", tolerance=1e-5, **options)
+    net.sorts = False
+    wanted = _explained(net, rows, "integrated_gradients", tolerance=1e-5, **options)
+    assert np.ptp(wanted, axis=0).max() > 0.1  # rows differ
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 def test_codes_that_are_changed_and_cut_off_are_refused() -> None:

@@ -332,25 +332,57 @@ def test_outputs_are_a_row_of_numbers_for_each_row(shape, rows, expected):
     assert found.flatten().tolist() == output.flatten().tolist()
 
 
-def test_masks_as_y_are_refused_with_a_hint_that_works():
+def _of_masks(net, images, y, **options):
+    quarters = np.kron(np.arange(4).reshape(2, 2), np.ones((3, 3), dtype=int))
+    given = {"method": "permutation", "random_state": 0, "progress": False, "segments": quarters}
+    return pg.explain(net.eval(), images, y, **{**given, **options})
+
+
+def _masked(classes):
     torch.manual_seed(0)
-    net, images = torch.nn.Conv2d(1, 3, 3, padding=1).eval(), torch.rand(6, 1, 6, 6)
-    masks, given = (images[:, 0] > 0.5).long(), {"method": "permutation", "random_state": 0, "progress": False}
-    for options in ({}, {"reduce": "mean"}):
-        with pytest.raises(pg.InputError, match=r"For masks as y, return maps\.flatten\(1\) and pass loss=function"):
-            pg.explain(net, images, masks, **given, **options)
+    images = torch.rand(6, 1, 6, 6)
+    masks = (images[:, 0] > 0.5).long() + (classes > 1) * (images[:, 0] > 0.8).long()
+    return torch.nn.Conv2d(1, classes, 3, padding=1), images, masks
+
+
+def test_masks_are_compared_with_maps_pixel_by_pixel_as_torch_compares_them():
+    net, images, masks = _masked(3)
+    flat, binary = torch.nn.Sequential(net, torch.nn.Flatten()), _masked(1)
 
     def pixels(rows, y):
-        maps, truth = torch.as_tensor(rows).reshape(-1, 3, 6, 6), torch.as_tensor(y)
+        maps, truth = torch.as_tensor(rows).reshape(-1, 3, 6, 6), torch.as_tensor(y).reshape(-1, 6, 6)
         return torch.nn.functional.cross_entropy(maps, truth, reduction="none").mean((1, 2)).numpy()
 
-    flat = torch.nn.Sequential(net, torch.nn.Flatten())
-    quarters = np.kron(np.arange(4).reshape(2, 2), np.ones((3, 3), dtype=int))
-    found = pg.explain(flat, images, masks, loss=pixels, segments=quarters, **given)
-    grown = pg.explain(flat, images, masks, loss=lambda rows, y: 2 * pixels(rows, y), segments=quarters, **given)
-    assert found.values.shape == (4, 1)
-    assert np.abs(found.values).min() > 1e-6
-    np.testing.assert_allclose(grown.values, 2 * found.values, rtol=1e-5)
+    def switches(rows, y):
+        maps, truth = torch.as_tensor(rows), torch.as_tensor(y).double().flatten(1)
+        return torch.nn.functional.binary_cross_entropy_with_logits(maps, truth, reduction="none").mean(1)
+
+    wanted = _of_masks(flat, images, masks, loss=pixels)
+    assert np.abs(wanted.values).min() > 1e-6
+    for y in (masks, masks.numpy(), masks[:, None]):
+        np.testing.assert_allclose(_of_masks(net, images, y).values, wanted.values, atol=1e-13)
+        np.testing.assert_allclose(_of_masks(net, images, y, loss="cross_entropy").values, wanted.values, atol=1e-13)
+        np.testing.assert_allclose(_of_masks(net, images, y, loss=pixels).values, wanted.values, atol=1e-13)
+    assert _of_masks(net, images, masks).outputs == ("all",)
+    chances = _of_masks(torch.nn.Sequential(net, torch.nn.Softmax(dim=1)), images, masks)
+    np.testing.assert_allclose(chances.values, wanted.values, atol=1e-6)
+    one, rows, y = binary
+    wanted = _of_masks(torch.nn.Sequential(one, torch.nn.Flatten()), rows, y, loss=switches)
+    np.testing.assert_allclose(_of_masks(one, rows, y[:, None].float()).values, wanted.values, atol=1e-13)
+    errors = _of_masks(one, rows, rows[:, 0], loss="absolute_error")  # such as depths
+    assert errors.meta["loss"] == "absolute_error, mean over places"
+
+
+def test_masks_that_do_not_fit_are_refused_with_a_hint_that_works():
+    net, images, masks = _masked(3)
+    for y, options in ((masks, {"reduce": "mean"}), (masks[:, :3], {}), (masks[:, :, :5], {})):
+        with pytest.raises(pg.InputError, match="Masks as y, of the size of the maps, are compared with them place by"):
+            _of_masks(net, images, y, **options)
+    with pytest.raises(pg.InputError, match=r"^y must hold class numbers from 0 to 2 or class names .* got 5"):
+        _of_masks(net, images, masks + 5)
+    for options in ({"method": "gradient"}, {"method": "shapley"}, {"scoring": "accuracy"}):
+        with pytest.raises(pg.InputError, match="or choose method='permutation' without scoring="):
+            _of_masks(net, images, masks, **options)
 
 
 def test_outputs_of_other_kinds():

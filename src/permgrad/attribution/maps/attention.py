@@ -13,7 +13,6 @@ from torch.overrides import TorchFunctionMode
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, output_gradients
 from permgrad.attribution.slopes.rescale import attention_map, in_sight
-from permgrad.attribution.subject.network import in_company
 from permgrad.attribution.subject.positions import Follower, coordinates, name_of
 from permgrad.attribution.subject.words import WordForm
 from permgrad.base.errors import InputError
@@ -210,8 +209,7 @@ class AttentionReader:
 
     def read(self, part: slice) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Return the outputs asked for ``(b, targets)``, all maps, and the slopes towards each."""
-        rows = copied_rows(self.subject, self.request.inputs, part)
-        rows = tuple(in_company(rows)) if self.subject.in_pairs and len(rows[0]) == 1 else rows
+        rows = self.subject.in_company(copied_rows(self.subject, self.request.inputs, part))
         count, asked = len(rows[0]), part.stop - part.start
         with torch.inference_mode(mode=False), torch.enable_grad():
             outputs, watch = self._watched(rows, Watch(count))

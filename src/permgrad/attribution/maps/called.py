@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,6 @@ from permgrad.attribution.maps.drawn import Picture, Read, enlarged, weighted_ma
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiating, output_gradients
-from permgrad.attribution.subject.network import in_company
 from permgrad.attribution.subject.positions import (
     Cells,
     Follower,
@@ -30,6 +27,8 @@ from permgrad.attribution.subject.positions import (
     name_of,
     tensors_in,
 )
+from permgrad.attribution.subject.subject import twice
+from permgrad.attribution.subject.tracing import Site, listening
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted
 from permgrad.models.network.blocks import ACTIVATIONS
@@ -93,19 +92,15 @@ class _Listener(TorchFunctionMode):
         self._last = Call("", 0)
         self._inside: list[tuple[str, int]] = []
         self._made: dict[tuple[int, int], _Heard] = {}
-        self._thread = get_ident()
 
-    def enter(self, name: str, *_: Any) -> None:
-        """Note that a layer is called. Calls of other threads are ignored."""
-        if get_ident() == self._thread:
-            self._inside.append((name, len(self.heard)))
+    def enter(self, site: Site) -> None:
+        """Note that a layer is called."""
+        self._inside.append((site[0], len(self.heard)))
 
-    def leave(self, name: str, _: nn.Module, arguments: tuple[Any, ...], value: Any) -> Any:
+    def leave(self, site: Site, arguments: tuple[Any, ...], _: Any, value: Any) -> Any:
         """Note the result of a layer. Return the result that the network continues with, or None for the same."""
-        if get_ident() != self._thread:
-            return None
         self._inside.pop()
-        self._last = call = self._numbered(Call(name, 0))
+        self._last = call = Call(*site)
         if self.wanted is not None:
             return self._handed_on(call, value)
         if isinstance(value, Tensor):
@@ -126,7 +121,8 @@ class _Listener(TorchFunctionMode):
         if not name or name in ("get", "set"):
             return func(*args, **options)  # properties of tensors, such as their shape
         call = replace(self._last, function=name)
-        call = replace(call, again=self._numbered(call).again)
+        self._counts[call] += 1
+        call = replace(call, again=self._counts[call] - 1)
         if self.wanted is not None:
             return self._handed_on(call, func(*args, **options))
         # Who made what goes in is asked before it is written into.
@@ -136,12 +132,6 @@ class _Listener(TorchFunctionMode):
     def maker(self, value: Tensor) -> _Heard | None:
         """Return what made a value."""
         return self._made.get((id(value), _version(value)))
-
-    def _numbered(self, call: Call) -> Call:
-        """Return the call with its number among those of its name."""
-        before = self._counts[call]
-        self._counts[call] += 1
-        return replace(call, again=before) if call.function else replace(call, number=before)
 
     def _handed_on(self, call: Call, value: Any) -> Any:
         if call not in (self.wanted or ()) or not isinstance(value, Tensor) or not value.is_floating_point():
@@ -183,23 +173,6 @@ def _version(value: Tensor) -> int:
     return 0 if value.is_inference() else int(value._version)  # noqa: SLF001 — torch has no other word for it
 
 
-@contextmanager
-def listening(layers: Mapping[str, nn.Module], listener: _Listener) -> Iterator[None]:
-    """Let a listener follow a network's layers and the functions that it calls. All hooks are removed afterwards."""
-    handles = []
-    try:
-        for name, layer in layers.items():
-            if isinstance(layer, torch.jit.ScriptModule):  # takes no hooks
-                continue
-            handles.append(layer.register_forward_pre_hook(partial(listener.enter, name)))
-            handles.append(layer.register_forward_hook(partial(listener.leave, name)))
-        with listener:
-            yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 # ---- which call belongs to which image -------------------------------------------------------------------------------
 
 
@@ -212,6 +185,28 @@ class Place:
     shape: tuple[int, ...]
     copies: int = 1  # entries for each row, such as frames, and whether they come before the rows
     before: bool = False
+    views: tuple[tuple[Call, Cells], ...] = ()  # of the same function for each view of the image, if several
+    along: int | None = None  # the image's dimension along which these lie (None: on the same cells)
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """All calls whose maps are read."""
+        return tuple(call for call, _ in self.views) or (self.call,)
+
+    def taken(self, values: Sequence[Tensor], rows: int, at: int = 0) -> Tensor:
+        """Return the values of all calls, with rows at dimension ``at``, as one map."""
+        maps = [self.by_row(value, rows, at) for value in values]
+        if self.cells is None:
+            return maps[0]
+        taken = [
+            cells.take(one) for cells, one in zip([own for _, own in self.views] or [self.cells], maps, strict=True)
+        ]
+        return torch.cat(taken, dim=at + (1 if self.along is None else 2 + self.along))
+
+    def __str__(self) -> str:
+        """Return the name of the call, or of the function whose calls are read."""
+        alone = replace(self.call, number=0, again=0)
+        return str(self.call) if len(self.calls) == 1 else f"{alone} ({len(self.calls)} calls)"
 
     def by_row(self, value: Tensor, rows: int, at: int = 0) -> Tensor:
         """Return a value with the dimension ``at`` split into rows and copies, if there are several."""
@@ -235,14 +230,14 @@ def image_calls(
         check_choice("layer", layer, [name for name in modules if name])
     rows = copied_rows(subject, request.inputs, slice(0, _PROBE_ROWS))
     # Two rows tell which dimension is theirs.
-    rows = rows if len(rows[0]) > 1 else tuple(in_company(rows))
+    rows = rows if len(rows[0]) > 1 else twice(rows)
     listener = _Listener()
     with torch.inference_mode(mode=False), torch.enable_grad():
         for place, shape in shapes.items():
             listener.follower.enter(rows[place], place, coordinates(rows[place], shape.dimensions))
             if rows[place].is_floating_point():
                 rows[place].requires_grad_()
-        with listening(modules, listener):
+        with listening(modules, listener.leave, listener.enter), listener:
             outputs = subject.forward(rows)
         if layer is None:
             read = _last_maps(listener, outputs, shapes, before_activation=before_activation)
@@ -255,12 +250,11 @@ def image_calls(
                 read = {place: _rectified(call, value, listener.heard) for place, (call, value) in read.items()}
         places = {}
         for place, (call, value) in read.items():
-            _check_alone(listener, value, place, subject.input_names[place])
             read_at = _place(listener, call, value, place, len(outputs))
-            size = tuple(value.shape[1:])
             if read_at.cells is not None:
-                size = (read_at.cells.take(read_at.by_row(value, len(outputs))).shape[1], *read_at.cells.size)
-            places[place] = replace(read_at, shape=size)
+                read_at = _with_views(listener, read_at, value, place, len(outputs), subject.input_names[place])
+            size = read_at.taken([value] * len(read_at.calls), len(outputs)).shape[1:]
+            places[place] = replace(read_at, shape=tuple(size))
     if not places:
         raise _nothing_to_read(request, list(shapes), layer)
     numbers = sum(heard.value.numel() for heard in listener.heard) + sum(row.numel() for row in rows)
@@ -280,25 +274,37 @@ def _place(listener: _Listener, call: Call, value: Tensor, place: int, rows: int
     return Place(call, None, ())
 
 
-def _check_alone(listener: _Listener, value: Tensor, place: int, name: str) -> None:
-    """Refuse a value of one view of an input, where the network runs its encoder once for each."""
-    own, before = dict[int, _Heard](), [listener.maker(value)]
+def _with_views(listener: _Listener, read: Place, value: Tensor, place: int, rows: int, name: str) -> Place:
+    """Return a place with all calls that read views of an input, where a network runs its encoder once for each.
+
+    Their maps lie one behind the other along a dimension of the image, or on the same cells.
+    """
+    own, before = set[int](), [listener.maker(value)]
     while before:
         heard = before.pop()
         if heard is not None and id(heard) not in own:
-            own[id(heard)] = heard
+            own.add(id(heard))
             before += heard.sources
-    made = [heard for heard in listener.heard if heard.function.startswith("conv") and not heard.call.function]
-    convolved = {(heard.call.layer, heard.value.shape) for heard in made if id(heard) in own}
-    for heard in made:
-        again = id(heard) not in own and (heard.call.layer, heard.value.shape) in convolved
-        if again and len(heard.value) >= _PROBE_ROWS and place in listener.follower.of(heard.value):
-            raise InputError(
-                f"The network runs layer {heard.call.layer!r} several times for {name!r}, as for each of several "
-                "views, and a class activation map would show the last one alone",
-                hint="Choose method='integrated_gradients', or pass all views through it at once",
-                code="PG034",
-            )
+    views, ends = dict[Call, Any](), dict[Call, list[tuple[float, float]]]()
+    for call, one in (*((heard.call, heard.value) for heard in listener.heard), *listener.returned, (read.call, value)):
+        maker, axes = listener.maker(one), listener.follower.of(one).get(place, ())
+        like = (call.layer, call.function, one.shape) == (read.call.layer, read.call.function, value.shape)
+        if call == read.call or (like and one.requires_grad and axes and maker is not None and id(maker) not in own):
+            views[call] = _place(listener, call, one, place, rows).cells
+            there = (axis[~axis.isnan()] for axis in axes)
+            ends[call] = [(round(float(line.min()), 2), round(float(line.max()), 2)) for line in there]
+    along = [dim for dim, lines in enumerate(zip(*ends.values(), strict=True)) if len(set(lines)) > 1]
+    ordered = sorted(views, key=lambda call: ends[call][along[0]] if along else 0)
+    pairs = itertools.pairwise(ends[call][along[0]] for call in ordered) if along else ()
+    sizes = {cells and cells.size for cells in views.values()}
+    if len(along) > 1 or any(one[1] >= other[0] for one, other in pairs) or len(sizes) > 1:
+        raise InputError(
+            f"The network runs layer {read.call.layer!r} for parts of {name!r} that overlap, or differ in several "
+            "directions, and a class activation map would show the last one alone",
+            hint="Choose method='integrated_gradients', or pass all parts through it at once",
+            code="PG034",
+        )
+    return replace(read, views=tuple((call, views[call]) for call in ordered), along=along[0] if along else None)
 
 
 def _last_maps(
@@ -420,7 +426,7 @@ class CalledMaps:
         self.pictures = []
         for place, read in self._places.items():
             name, empty = inputs[place], np.zeros((request.count, len(request.targets)), dtype=bool)
-            words = f"of {name!r} at layer {str(read.call)!r} are all zero, and so are their players' values"
+            words = f"of {name!r} at layer {str(read)!r} are all zero, and so are their players' values"
             self.pictures.append(Picture(f"maps:{name}", f"images:{name}", words, empty, options["maps"]))
         space = request.space
         segments = tuple(space.segments[place] for place in self._places)
@@ -436,20 +442,20 @@ class CalledMaps:
         """Return the maps, and their means over each player's positions. All channels of a pixel share its value."""
         request, options, places = self.request, self.options, list(self._places.values())
         subject: Any = request.subject
-        rows, asked = copied_rows(subject, request.inputs, part), part.stop - part.start
-        rows = tuple(in_company(rows)) if subject.in_pairs and asked == 1 else rows
-        listener = _Listener({place.call for place in places})
+        rows, asked = subject.in_company(copied_rows(subject, request.inputs, part)), part.stop - part.start
+        calls = [(place, call) for place in places for call in place.calls]
+        listener = _Listener({call for _, call in calls})
         with torch.inference_mode(mode=False), torch.enable_grad():
-            with listening(dict(subject.module.named_modules()), listener):
+            with listening(dict(subject.module.named_modules()), listener.leave, listener.enter), listener:
                 outputs = subject.readout(subject.forward(rows), request.output)
-            for place in places:
-                if place.call not in listener.values:
+            for place, call in calls:
+                if call not in listener.values:
                     raise InputError(
-                        f"The network does not call {str(place.call)!r} for every batch of rows",
+                        f"The network does not call {str(call)!r} for every batch of rows",
                         hint="Pass layer= with the name of a layer that it always calls",
                         code="PG037",
                     )
-                value, count = listener.values[place.call], len(outputs)
+                value, count = listener.values[call], len(outputs)
                 if len(value) != place.copies * count or (place.cells is None and value.ndim not in (3, 4, 5)):
                     raise InputError(
                         "A class activation map needs a layer whose value is (rows, channels, height, width) or (rows, "
@@ -459,17 +465,18 @@ class CalledMaps:
                         "whose values are tokens, or choose method='integrated_gradients'",
                         code="PG037",
                     )
-            activations = [listener.values[place.call] for place in places]
+            activations = [listener.values[call] for _, call in calls]
             constant_sum = subject.sum_is_constant(request.output)
-            by_row = lambda one, number: places[number].by_row(one, len(outputs))  # noqa: E731
+            by_row = lambda one, number: calls[number][0].by_row(one, len(outputs))  # noqa: E731
             gradients = output_gradients(
                 outputs, request.targets, activations, constant_sum=constant_sum, by_row=by_row
             )
         maps, large, spread = [], [], []
-        for (number, place), *pair in zip(self._places.items(), activations, gradients, strict=True):
-            take, shape = place.cells.take if place.cells is not None else Tensor.detach, self._shapes[number]
-            value, gradient = (take(place.by_row(one.detach(), len(outputs), at)) for at, one in enumerate(pair))
+        pairs = iter(zip(activations, gradients, strict=True))
+        for number, place in self._places.items():
+            shape, own = self._shapes[number], zip(*itertools.islice(pairs, len(place.calls)), strict=True)
             with torch.no_grad():
+                value, gradient = (place.taken(each, len(outputs), at) for at, each in enumerate(own))
                 cells = weighted_maps(value, gradient, options["variant"], relu=options["relu"])
             maps.append(cells.float())
             wide = enlarged(maps[-1], shape.size, options["upsample"])
@@ -489,7 +496,7 @@ class CalledMaps:
         segments = self.request.space.segments
         without = [place for place, owners in enumerate(segments) if place not in self._places and (owners >= 0).any()]
         return {
-            "layer": {inputs[place]: str(read.call) for place, read in self._places.items()},
+            "layer": {inputs[place]: str(read) for place, read in self._places.items()},
             "layer_shape": {inputs[place]: list(read.shape) for place, read in self._places.items()},
             "without_map": [inputs[place] for place in without],
             "empty_maps": dict(zip(map(inputs.__getitem__, self._places), empty, strict=True)),

@@ -12,7 +12,8 @@ from torch import Tensor
 from permgrad.attribution.request.registry import Method, with_options
 from permgrad.attribution.request.request import Request, Scope
 from permgrad.attribution.subject.inputs import shapes_in_words
-from permgrad.attribution.subject.outputs import as_target
+from permgrad.attribution.subject.outputs import OutputForm, as_target
+from permgrad.attribution.subject.places import loss_of_places
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
@@ -311,8 +312,10 @@ def resolve_positive(subject: Subject, positive: Any, y: Array | None) -> str | 
     return names[1 if codes is None else usual_positive(names, codes)]
 
 
-def resolve_loss(subject: Subject, loss: Any) -> str | OtherLoss:
+def resolve_loss(subject: Subject | OutputForm, loss: Any) -> str | OtherLoss:
     """Return the loss: the task's usual one for ``"auto"``. A loss of another task is refused."""
+    if isinstance(subject, Subject) and subject.place is not None and not callable(loss):
+        return read_loss(loss_of_places(subject.place, resolve_loss(subject.place, loss)))
     read, usual = read_loss(loss), read_loss(subject.usual_loss)
     name = "quantile"
     if not isinstance(read, OtherLoss):

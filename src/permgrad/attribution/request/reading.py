@@ -86,6 +86,10 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     rows = read(arguments, name, scope, settings)
     row_offset = check_row_offset(settings.get("row_offset", 0), shared=rows["donors"] is rows["inputs"])
     subject, count, weight = rows["subject"], len(rows["inputs"][0]), arguments.sample_weight
+    if subject.place is not None and (scope == "local" or arguments.scoring is not None):
+        problem = "Masks as y are compared with maps by a loss, which scoring= and local methods do not use"
+        hint = "Pass reduce='mean', 'max' or 'sum' and no y, or choose method='permutation' without scoring="
+        raise InputError(problem, hint=hint, code="PG006")
     loss = resolve_loss(subject, arguments.loss)
     if loss == "zero_one" and scope == "global" and arguments.y is not None and name != "report":
         rows["subject"] = subject = subject.deciding()

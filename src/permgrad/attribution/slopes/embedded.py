@@ -12,8 +12,9 @@ from torch import Tensor
 from permgrad.attribution.players.space import NOBODY
 from permgrad.attribution.request import Request
 from permgrad.attribution.subject.inner import InnerSubject
-from permgrad.attribution.subject.lookups import Lookup, Site
+from permgrad.attribution.subject.lookups import Lookup
 from permgrad.attribution.subject.subject import Subject
+from permgrad.attribution.subject.tracing import Site
 
 Tensors = tuple[Tensor, ...]
 

@@ -125,9 +125,10 @@ def _general_lines(slopes: Slopes, references: Tensors, scale: Tensor, most: int
     """Return the faster way for any network, found on background rows and never on the rows explained."""
     secants = SecantIntegral(slopes, references, most)
 
+    asked = slopes.request.batch_size
+
     def suits(count: int) -> bool:
-        asked = slopes.request.batch_size
-        size = count if asked == "auto" else min(count, int(asked))
+        size = count if asked == "auto" else max(1, min(count, int(asked) // 2))
         return all(fits(slice(start, min(start + size, count))) for start in range(0, count, size))
 
     def fits(part: slice) -> bool:
@@ -139,7 +140,11 @@ def _general_lines(slopes: Slopes, references: Tensors, scale: Tensor, most: int
             start = slopes.at_reference(rows, [tensor[:1] for tensor in references])
             if not all(torch.equal(start[place], rows[place]) for place in slopes.free):
                 break
-        return secants.complete(rows, scale)
+        if asked == 1:
+            return secants.complete(start, rows, scale)
+        # There and back: a network that sorts its rows takes the slopes of some for those of others.
+        there, back = (tuple(map(torch.cat, zip(*ends, strict=True))) for ends in ((start, rows), (rows, start)))
+        return secants.complete(there, back, scale)
 
     return secants if with_fewer(_PROBE_ROWS, suits) else GradientIntegral(slopes, references)
 

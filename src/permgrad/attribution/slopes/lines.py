@@ -86,13 +86,12 @@ class SecantIntegral(Lines):
         self.first = min(8 if self.count == 1 else 1, most)
         self.settled_from = 2 * self.first
 
-    def complete(self, rows: Tensors, scale: Tensor) -> bool:
-        """Return whether a single step from the first reference adds up, so that every function called has a rule."""
+    def complete(self, start: Tensors, stop: Tensors, scale: Tensor) -> bool:
+        """Return whether a single step adds up for each row, so that every function called has a rule."""
         slopes = self.slopes
-        start = slopes.at_reference(rows, [tensor[:1] for tensor in self.references])
-        _, after, attributions, matched = slopes.step(start, rows)
+        _, after, attributions, matched = slopes.step(start, stop)
         # To the network's own outputs, not to those computed on the walk.
-        change = slopes.outputs(rows) - slopes.outputs(start)
+        change = slopes.outputs(stop) - slopes.outputs(start)
         gap = ((attributions.sum(dim=(1, 2)) - change).abs() / scale).max()
         return matched and bool(gap <= max(_COMPLETE, 64 * torch.finfo(after.dtype).eps))
 

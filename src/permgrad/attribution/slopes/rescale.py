@@ -156,7 +156,7 @@ def leaders(start: Tensor, stop: Tensor, first: Tensor, last: Tensor) -> tuple[T
     lead = stop.gather(-1, last) - stop.gather(-1, first)
     led = start.gather(-1, first) - start.gather(-1, last)
     total = lead + led
-    share = torch.where(total > 0, lead / total, torch.ones_like(total))
+    share = torch.where(total > 0, lead / total, torch.ones_like(total)).nan_to_num(1.0)  # of an infinite lead
     return 1 - share, share
 
 
@@ -187,18 +187,8 @@ def tied_maximum(starts: Tensors, values: Tensor) -> Ruled:
     (output, last), (before, first) = leads(values), leads(starts[0])
     lead = output - torch.where(first > 0, first * values, 0).sum(dim=-1, keepdim=True)
     led = before - torch.where(last > 0, last * starts[0], 0).sum(dim=-1, keepdim=True)
-    share = torch.where(lead + led > 0, lead / (lead + led), 1)
+    share = torch.where(lead + led > 0, lead / (lead + led), 1).nan_to_num(1.0)  # of an infinite lead
     return output, lambda slopes: (slopes * (first * (1 - share) + last * share),)
-
-
-def larger(sign: int, starts: Tensors, first: Tensor, second: Tensor) -> Ruled:
-    """Return the larger (sign 1) or smaller (−1) of two, ``a + relu(b − a)``. Where they are equal they share alike."""
-    start, stop = sign * (starts[1] - starts[0]), sign * (second - first)
-    ends = torch.relu(start), torch.relu(stop)
-    half = torch.full_like(stop, 0.5)
-    share = secant((start, stop), ends, lambda middle: torch.heaviside(middle.nan_to_num(0.0), half), "straight")
-    output = torch.maximum(first, second) if sign > 0 else torch.minimum(first, second)
-    return output, lambda slopes: (slopes * (1 - share), slopes * share)
 
 
 # ---- meeting the functions that a network calls ----------------------------------------------------------------------
@@ -367,7 +357,7 @@ def _largest(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any
     call = dict(zip(("input", "dim", "keepdim"), args, strict=False)) | kwargs
     dim = call.get("dim")
     if isinstance(dim, Tensor) or "other" in call:
-        return _ANSWERS["maximum" if name == "max" else "minimum"](mode, func, args, kwargs)
+        return _larger(f"a{name}", mode, func, args, kwargs)
     if isinstance(dim, (list, tuple)) and len(dim) == 1:
         dim = dim[0]
     if not isinstance(dim, int) or not _varies(call["input"]):
@@ -388,12 +378,13 @@ def _largest(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any
     return pair((best, index))
 
 
-def _larger(sign: int, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
+def _larger(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
+    """Answer a function of two tensors as ``amax`` or ``amin`` of both."""
     if kwargs or len(args) != 2 or not (_varies(args[0]) and _varies(args[1])):
         return NotImplemented
     dtype = torch.result_type(*args)
-    wide = torch.broadcast_tensors(*(side.to(dtype) for side in args))
-    return mode.answer(lambda: func(*args), functools.partial(larger, sign), *wide)
+    both = torch.stack(torch.broadcast_tensors(*(side.to(dtype) for side in args)), dim=-1)
+    return _largest(name, mode, func, (both, -1), {})
 
 
 def _where(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
@@ -549,8 +540,8 @@ _ANSWERS: dict[str, Answer] = {
         for ending in ("", "_with_indices")
     },
     **{name: functools.partial(_largest, name) for name in ("max", "min", "amax", "amin")},
-    **dict.fromkeys(("maximum", "fmax"), functools.partial(_larger, 1)),
-    **dict.fromkeys(("minimum", "fmin"), functools.partial(_larger, -1)),
+    **dict.fromkeys(("maximum", "fmax"), functools.partial(_larger, "amax")),
+    **dict.fromkeys(("minimum", "fmin"), functools.partial(_larger, "amin")),
     "einsum": _einsum,
     "where": _where,
     "softmax": functools.partial(_softmax, False),

@@ -106,9 +106,9 @@ class BranchCut:
         """Return the embedding of rows of the inputs of one branch."""
         device = self.subject.device
         copies = [tensor.to(device, copy=tensor.device == device) for tensor in tensors]
-        if self.subject.in_pairs and len(copies[0]) == 1:
-            return tuple(one[:1] for one in self.branches[branch].forward(*(torch.cat([one, one]) for one in copies)))
-        return tuple(self.branches[branch].forward(*copies))
+        rows = self.subject.in_company(copies)
+        embedding = self.branches[branch].forward(*rows)
+        return tuple(one[:1] for one in embedding) if len(rows[0]) > len(copies[0]) else tuple(embedding)
 
     def of_inputs(self, branch: int, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Return those of the network's inputs that a branch takes."""
@@ -116,13 +116,11 @@ class BranchCut:
 
     def fuse(self, embeddings: Sequence[Embedding]) -> Tensor:
         """Return the network's output for embeddings of the same rows."""
-        flat = [tensor for embedding in embeddings for tensor in embedding]
-        if self.subject.in_pairs and len(flat[0]) == 1:
-            return self.fuse([tuple(torch.cat([one, one]) for one in flat)])[:1]
+        flat = self.subject.in_company([tensor for embedding in embeddings for tensor in embedding])
         returned = self.trunk.forward(*flat)
-        if isinstance(returned, Tensor) and returned.ndim == 2 and len(returned) == len(flat[0]):
-            return returned  # what was traced returns the same for every batch
-        return self.subject.taken(returned, len(flat[0]))
+        # What was traced returns the same for every batch.
+        plain = isinstance(returned, Tensor) and returned.ndim == 2 and len(returned) == len(flat[0])
+        return (returned if plain else self.subject.taken(returned, len(flat[0])))[: len(embeddings[0][0])]
 
     def remember(
         self, inputs: Sequence[Tensor], donors: Sequence[Tensor], run: Callable[[int, Callable[[slice], None]], None]

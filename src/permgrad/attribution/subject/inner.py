@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
-from threading import get_ident
 from typing import Any
 
 import torch
@@ -21,11 +20,11 @@ from permgrad.attribution.players.segments import build_space
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.subject.branches import placeholder_names
 from permgrad.attribution.subject.inputs import shapes_in_words
-from permgrad.attribution.subject.lookups import ALONE, Copying, Lookup, Site
-from permgrad.attribution.subject.network import NetworkSubject, in_company
+from permgrad.attribution.subject.lookups import ALONE, Copying, Lookup
+from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.positions import name_of
 from permgrad.attribution.subject.row_independence import check_order
-from permgrad.attribution.subject.tracing import OwnThreadTracer, erase_unused
+from permgrad.attribution.subject.tracing import OwnThreadTracer, Site, erase_unused, listening
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.models.batches import gathered, in_batches, with_fewer
 
@@ -88,8 +87,7 @@ class InnerSubject(NetworkSubject):
 
     def _look(self, inputs: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
         """Find with the first rows how layers are called and where to cut. Return what is explained."""
-        few = [tensor[:count] for tensor in inputs]
-        few = in_company(few) if self.in_pairs and count == 1 else few
+        few = self.in_company([tensor[:count] for tensor in inputs])
         with torch.no_grad(), self.open():
             seen, wanted = self._seen(few)
             calls = Counter(layer for layer, _ in seen)
@@ -158,10 +156,9 @@ class InnerSubject(NetworkSubject):
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the output, given what is explained and the inputs that are still needed."""
-        if self.in_pairs and len(tensors[0]) == 1:
-            return self.forward(in_company(tensors))[:1]
-        activations, inputs = tensors[: self.calls], dict(zip(self.needed, tensors[self.calls :], strict=True))
-        activations = [tensor.to(self.device, copy=tensor.device == self.device) for tensor in activations]
+        count, tensors = len(tensors[0]), self.in_company(tensors)
+        inputs = dict(zip(self.needed, tensors[self.calls :], strict=True))
+        activations = [one.to(self.device, copy=one.device == self.device) for one in tensors[: self.calls]]
         names = self.outer.input_names
         if self._suffix is not None:
             values = [inputs[k].to(self.device).clone() if k in inputs else None for k in range(len(names))]
@@ -169,7 +166,7 @@ class InnerSubject(NetworkSubject):
             with self.theirs(tensors, self.input_names):
                 # The module itself would print to stderr what a part of the network raises.
                 returned = self.outer.form.call(partial(self._suffix.forward, **extra), values)
-            return self.taken(returned, len(tensors[0]))
+            return self.taken(returned, len(tensors[0]))[:count]
         put = dict(zip(self._sites or {}, activations, strict=True))
 
         def hear(site: Site, output: Any, numbers: Tensor | None) -> Any:
@@ -177,7 +174,7 @@ class InnerSubject(NetworkSubject):
 
         rows = [inputs[position] for position in range(len(names))]
         with self._listening(rows, hear):
-            return self.outer.forward(rows)
+            return self.outer.forward(rows)[:count]
 
     def _in_place(self, site: Site, output: Any, numbers: Tensor | None, values: Tensor) -> Tensor:
         """Return what a layer gives in a call, made of the values explained."""
@@ -193,11 +190,9 @@ class InnerSubject(NetworkSubject):
 
     def captured(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Return what is explained, one entry per row, and the network's output."""
-        if self.in_pairs and len(inputs[0]) == 1:
-            values, output = self.captured(in_company(inputs))
-            return [value[:1] for value in values], output[:1]
+        count, inputs = len(inputs[0]), self.in_company(inputs)
         seen, output = self._seen(inputs)
-        return self._of_rows(seen, inputs), output
+        return [value[:count] for value in self._of_rows(seen, inputs)], output[:count]
 
     def _of_rows(self, seen: Mapping[Site, tuple[Any, Tensor | None]], inputs: Sequence[Tensor]) -> list[Tensor]:
         """Return what is explained of what layers gave: their values, or a vector for each number looked up."""
@@ -244,25 +239,16 @@ class InnerSubject(NetworkSubject):
     @contextmanager
     def _listening(self, inputs: Sequence[Tensor], hear: Callable[[Site, Any, Tensor | None], Any]) -> Iterator[None]:
         """Pass each call's output to ``hear``, with the numbers it looked up, and replace it by the value returned."""
-        me, calls, lookups = get_ident(), Counter[str](), self._sites or {}
+        lookups = self._sites or {}
         copying = Copying(inputs) if any(lookups.values()) else None
 
-        def hook(layer: str, _module: nn.Module, args: Any, options: Any, output: Any) -> Any:
-            # Other threads may be calling the layer for themselves.
-            if get_ident() != me:
-                return None
-            site, numbers = (layer, calls[layer]), None
-            calls[layer] += 1
-            lookup = lookups.get(site)
+        def leave(site: Site, args: tuple[Any, ...], options: dict[str, Any], output: Any) -> Any:
+            lookup, numbers = lookups.get(site), None
             if copying is not None and lookup is not None:
                 numbers = copying.sources(args[0] if args else options.get("input")).get(lookup.place)
             return hear(site, output, numbers)
 
-        with ExitStack() as stack:
-            for layer, module in self.layers.items():
-                stack.callback(module.register_forward_hook(partial(hook, layer), with_kwargs=True).remove)
-            if copying is not None:
-                stack.enter_context(copying)
+        with listening(self.layers, leave), copying or nullcontext():
             yield
 
     def _same(self, captured: Sequence[Tensor], few: Sequence[Tensor], wanted: Tensor) -> bool:

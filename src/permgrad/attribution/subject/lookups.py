@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
-from threading import get_ident
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from permgrad.attribution.players.space import NOBODY
-from permgrad.attribution.subject.positions import MOVING, Follower, name_of, tensors_in
+from permgrad.attribution.subject.positions import Coordinates, Follower, Following, Sources
+from permgrad.attribution.subject.tracing import Site, listening
 from permgrad.base.checks import is_whole
-
-#: A layer by name, and which of its calls.
-Site = tuple[str, int]
 
 #: Functions that make a new number of each number by itself.
 ALONE = frozenset({
@@ -52,40 +45,21 @@ class Lookup:
 class _Copies(Follower):
     """Knows which numbers are an input's own, moved or changed one by one."""
 
-    def follow(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], value: Any) -> None:
-        name = name_of(func)
-        if name in MOVING:
-            super().follow(func, args, kwargs, value)
-        elif name in ALONE and isinstance(value, Tensor):
-            seen = [self.of(tensor) for tensor in tensors_in(args, kwargs) if self.of(tensor)]
-            sizes = [tensor.shape for tensor in tensors_in(args, kwargs) if self.of(tensor)]
-            if any(size != value.shape for size in sizes):
-                return
-            places = {place for axes in seen for place in axes}
-            for place in places:
-                every = [axes[place] for axes in seen if place in axes]
-                if all(torch.equal(a, b) for axes in every[1:] for a, b in zip(axes, every[0], strict=True)):
-                    self.keep(value, {**self.of(value), place: tuple(axis.to(value.device) for axis in every[0])})
+    def handed_on(self, name: str, args: Sequence[Any], sources: Sources, result: Tensor) -> Coordinates | None:  # noqa: ARG002
+        """Return where each number of a result comes from, if it is made of that number alone."""
+        own = sources[0][1][0].to(result.device)
+        same = all(one.shape == result.shape and torch.equal(axes[0].to(own.device), own) for one, axes in sources)
+        return (own,) if name in ALONE and same else None
 
 
-class Copying(TorchFunctionMode):
+class Copying(Following):
     """Follows the numbers of a forward's inputs where they are moved (sorted, cut, packed) or changed one by one."""
 
     def __init__(self, rows: Sequence[Tensor]) -> None:
-        super().__init__()
-        self._follower = _Copies()
+        super().__init__(_Copies())
         for place, tensor in enumerate(rows):
             number = torch.arange(tensor.numel(), dtype=torch.float64, device=tensor.device)
             self._follower.enter(tensor, place, (number.reshape(tensor.shape),))
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Answer one call of torch, with the mode off meanwhile."""
-        options = kwargs or {}
-        value = func(*args, **options)
-        self._follower.follow(func, args, options, value)
-        return value
 
     def sources(self, value: Any) -> dict[int, Tensor]:
         """Return for each input that a tensor copies which of its numbers each one is, flat over rows (-1: none)."""
@@ -95,22 +69,18 @@ class Copying(TorchFunctionMode):
 class _Watch(Copying):
     """Notes the calls of ``functional.embedding``, and the layers in which they happen."""
 
-    def __init__(self, network: nn.Module, rows: Sequence[Tensor]) -> None:
+    def __init__(self, network: nn.Module, layers: Mapping[str, nn.Embedding], rows: Sequence[Tensor]) -> None:
         super().__init__(rows)
-        self._network, self._rows = network, rows
-        self._calls, self._thread = Counter[str](), get_ident()
+        self._network, self._layers, self._rows = network, layers, rows
         self._site: Site | None = None
         self._layer: nn.Embedding | None = None
         self._shape: torch.Size | None = None
         self.lookups: list[Lookup] = []
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        value = super().__torch_function__(func, types, args, kwargs)
-        if name_of(func) == "embedding" and isinstance(value, Tensor):
-            self._note(args[0] if args else (kwargs or {}).get("input"))
-        return value
+    def look(self, name: str, args: tuple[Any, ...], options: dict[str, Any], value: Any) -> None:
+        """Note a call that looks numbers of inputs up."""
+        if name == "embedding" and isinstance(value, Tensor):
+            self._note(args[0] if args else options.get("input"))
 
     def _note(self, ids: Any) -> None:
         # Ids that are masked come from the mask too, which has fewer values.
@@ -126,16 +96,12 @@ class _Watch(Copying):
             self._shape = ids.shape
             self.lookups.append(Lookup(self._site, place, read.unique(), pad))
 
-    def enter(self, layer: str, module: nn.Embedding, _args: Any) -> None:
+    def enter(self, site: Site) -> None:
         """Note that a layer is called."""
-        if get_ident() == self._thread:
-            self._site, self._layer = (layer, self._calls[layer]), module
-            self._calls[layer] += 1
+        self._site, self._layer = site, self._layers[site[0]]
 
-    def leave(self, _module: nn.Embedding, _args: Any, output: Any) -> None:
+    def leave(self, _site: Site, _args: Any, _options: Any, output: Any) -> None:
         """Note that the layer returned. Look-ups for places other than its output's get no site."""
-        if get_ident() != self._thread:
-            return
         for number, lookup in enumerate(self.lookups):
             if lookup.site == self._site and not (isinstance(output, Tensor) and output.shape[:-1] == self._shape):
                 self.lookups[number] = replace(lookup, site=None)
@@ -157,13 +123,9 @@ def find_lookups(subject: Any) -> list[Lookup]:
     largest = [tensor.reshape(count, -1).sum(dim=1).argmax().cpu()[None] for tensor in small]
     chosen = torch.cat([some, *largest]).unique()
     rows = [tensor[chosen.to(tensor.device)] for tensor in subject.inputs]
-    watch = _Watch(subject.module, rows)
-    with ExitStack() as stack:
-        for layer, module in modules.items():
-            stack.callback(module.register_forward_pre_hook(partial(watch.enter, layer)).remove)
-            stack.callback(module.register_forward_hook(watch.leave).remove)
-        with watch:
-            subject.forward(rows)
+    watch = _Watch(subject.module, modules, rows)
+    with listening(modules, watch.leave, watch.enter), watch:
+        subject.forward(rows)
     return watch.lookups
 
 

@@ -15,10 +15,20 @@ from torch.utils._pytree import tree_leaves
 from permgrad.attribution.subject.branches import BranchCut, cut_into_branches
 from permgrad.attribution.subject.inputs import InputForm, in_doubt, in_type_of, read_forms, shapes_in_words
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
-from permgrad.attribution.subject.outputs import REDUCTIONS, kind_with, other_heads, pick_head, resolve_outputs
+from permgrad.attribution.subject.outputs import (
+    PLACES,
+    REDUCTIONS,
+    as_target,
+    heads,
+    kind_with,
+    other_heads,
+    pick_head,
+    resolve_outputs,
+)
+from permgrad.attribution.subject.places import form_of_places
 from permgrad.attribution.subject.positions import Reader
 from permgrad.attribution.subject.row_independence import check_row_independence
-from permgrad.attribution.subject.subject import ANY_ROWS, Subject
+from permgrad.attribution.subject.subject import ANY_ROWS, Subject, twice
 from permgrad.attribution.subject.untouched import as_written, check_initialised, kept, sums_of_weights
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, listed, warn_user
@@ -95,7 +105,9 @@ class NetworkSubject(Subject):
     ) -> None:
         if reduce is not None:
             check_choice("reduce", reduce, REDUCTIONS)
-        self.reduce, self._largest_batch = reduce, ANY_ROWS if batch_size == "auto" else int(batch_size)
+        self._largest_batch = ANY_ROWS if batch_size == "auto" else int(batch_size)
+        masks = reduce is None and y is not None and as_target(y).ndim > 2
+        self.reduce = PLACES if masks else reduce
         self.module: Any = unwrap(module)
         check_initialised(self.module)
         parameter = next(
@@ -108,6 +120,7 @@ class NetworkSubject(Subject):
         self._casts: Casts = (None,) * len(tensors)
         self._width: int | None = None
         self._other_heads: list[str] = []
+        self._map_size: Sequence[int] = ()
         self._most_rows: int | None = None
         self.rewrites = False
         self._cuts: dict[frozenset[int], BranchCut | None] = {}
@@ -117,7 +130,11 @@ class NetworkSubject(Subject):
         self.real = tuple(tensor.is_floating_point() for tensor in self.inputs)
         self._folded: Callable[[Tensor], Tensor] | None = None
         self._looked = False
-        vars(self).update(vars(resolve_outputs(probe, y, kind=output_kind, task=task, class_names=class_names)))
+        described: dict[str, Any] = {"kind": output_kind, "task": task, "class_names": class_names}
+        self.place = form_of_places(probe, self._map_size, y, **described) if masks else None
+        if self.place is not None:
+            y, described = None, {"kind": "values", "task": "regression", "class_names": None}
+        vars(self).update(vars(resolve_outputs(probe, y, **described)))
 
     # ---- rows --------------------------------------------------------------------------------------------------------
 
@@ -306,7 +323,7 @@ class NetworkSubject(Subject):
             with self.open(), as_written(self.module):
                 written = _WRITTEN if self.device.type == "cpu" else _WRITTEN_ACCELERATOR
                 needed = bytes_per_row(self.forward, row)
-                needed = bytes_per_row(self.forward, in_company(row)) // 2 if self.in_pairs else needed
+                needed = bytes_per_row(self.forward, twice(row)) // 2 if self.in_pairs else needed
                 self._most_rows = max(1, written // max(needed, 1))
         return min(self._most_rows, self._largest_batch)
 
@@ -322,14 +339,14 @@ class NetworkSubject(Subject):
         Copies go in: a network whose first layer works in place would write into the caller's rows. A network that does
         not take a single row gets it twice.
         """
-        if len(tensors[0]) > 1 or not self.in_pairs:
-            try:
-                return self._called(tensors)
-            except InputError as error:
-                # Other outputs for a single row are no row that it does not take.
-                if len(tensors[0]) > 1 or isinstance(error, OtherOutputsError):
-                    raise
-        output = self._called(in_company(tensors))[:1]
+        count = len(tensors[0])
+        try:
+            return self._called(self.in_company(tensors))[:count]
+        except InputError as error:
+            # Other outputs for a single row are no row that it does not take.
+            if count > 1 or self.in_pairs or isinstance(error, OtherOutputsError):
+                raise
+        output = self._called(twice(tensors))[:1]
         self.in_pairs = True
         return output
 
@@ -350,6 +367,7 @@ class NetworkSubject(Subject):
             raise BatchError(error.problem, hint=error.hint, code=error.code) from None
         if self._width is None:
             self._other_heads = other_heads(returned, picked, rows, self.reduce) if self.head is None else []
+            self._map_size = (returned if picked is None else heads(returned)[picked]).shape[2:]
         else:
             _check_width(output, self._width, rows)
             if picked != self.picked:
@@ -411,11 +429,6 @@ class NetworkSubject(Subject):
     def facts(self) -> dict[str, Any]:
         """Facts inferred about the network, for an explanation's ``meta``."""
         return {"head": self.picked, "output_kind": self.kind, "output_inferred": self.inferred, **self.noted}
-
-
-def in_company(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return rows twice, for a network that does not take a single one."""
-    return [torch.cat([tensor, tensor]) for tensor in tensors]
 
 
 def _check_width(output: Tensor, width: int, rows: int) -> None:

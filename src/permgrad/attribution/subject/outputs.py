@@ -29,7 +29,9 @@ _NO_FRACTIONS = 2.0**53
 #: Names under which networks return the output that matters, in the order in which they are looked for.
 _USUAL_HEADS = ("logits", "logit", "output", "out", "prediction", "predictions", "y", "probabilities")
 #: How masks as ``y`` are compared with maps.
-_MASKS = "For masks as y, return maps.flatten(1) and pass loss=function, called with these rows and y"
+_MASKS = "Masks as y, of the size of the maps, are compared with them place by place where reduce= is left out"
+#: Instead of a reduction: all numbers of the maps, to be compared with masks.
+PLACES = "places"
 #: How outputs that are maps ``(rows, K, …)`` become one number for each of K, over all places of the map.
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda places: places.mean(dim=2),
@@ -50,7 +52,7 @@ def pick_head(
                 code="PG004",
             )
         return _flat(returned, rows, "The network's output", reduce), None
-    tensors = _heads(returned)
+    tensors = heads(returned)
     if head is not None:
         if head not in tensors:
             raise unknown("head", head, [str(name) for name in tensors])
@@ -71,11 +73,11 @@ def other_heads(returned: Any, picked: int | str | None, rows: int, reduce: str 
     """Return the outputs that ``pick_head`` could have picked as well, unless the picked one has a usual name."""
     if picked is None or picked in _USUAL_HEADS:
         return []
-    heads = _heads(returned).items()
-    return [str(name) for name, part in heads if name != picked and _may_be_explained(part, rows, reduce)]
+    parts = heads(returned).items()
+    return [str(name) for name, part in parts if name != picked and _may_be_explained(part, rows, reduce)]
 
 
-def _heads(returned: Any) -> dict[Any, Tensor]:
+def heads(returned: Any) -> dict[Any, Tensor]:
     """Return the tensors among several outputs, by their names or positions."""
     parts: dict[Any, Any] = dict(getattr(returned, "__dict__", {}))
     if isinstance(returned, Mapping):
@@ -111,11 +113,11 @@ def _flat(output: Tensor, rows: int, name: str, reduce: str | None = None) -> Te
         flat = output.reshape(1, -1)
     elif output.ndim == 1:
         flat = output[:, None]
+    elif output.ndim > 2 and (reduce == PLACES or (reduce is None and output.numel() == len(output))):
+        flat = output.flatten(1)
     elif output.ndim > 2 and reduce is not None:
         places = output.flatten(2)
         flat = REDUCTIONS[reduce](places if places.is_floating_point() else places.float())
-    elif output.ndim > 2 and output.numel() == len(output):
-        flat = output.flatten(1)
     if flat.ndim != 2 or len(flat) != rows or flat.shape[1] == 0:
         maps = f", or pass reduce='mean', 'max' or 'sum' to read its maps. {_MASKS}" * (output.ndim > 2)
         raise InputError(

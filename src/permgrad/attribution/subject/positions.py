@@ -16,6 +16,8 @@ from torch.utils import _pytree as pytree
 
 #: For one input: its coordinates, one tensor of the value's shape for each followed dimension (NaN: no coordinate).
 Coordinates = tuple[Tensor, ...]
+#: The followed tensors among a function's arguments, with their coordinates in one input.
+Sources = list[tuple[Tensor, Coordinates]]
 
 MOVING = frozenset({
     "reshape", "view", "view_as", "reshape_as", "flatten", "unflatten", "permute", "transpose", "swapaxes", "swapdims",
@@ -23,7 +25,7 @@ MOVING = frozenset({
     "split", "tensor_split", "split_with_sizes", "unsafe_chunk", "unsafe_split", "unbind", "select", "narrow",
     "index_select", "gather", "take_along_dim", "squeeze", "unsqueeze", "expand", "expand_as", "repeat", "tile",
     "repeat_interleave", "broadcast_to", "roll", "flip", "unfold", "pixel_shuffle", "pixel_unshuffle",
-    "channel_shuffle", "rot90", "pack_padded_sequence",
+    "channel_shuffle", "rot90", "pack_padded_sequence", "T", "mT", "H", "mH",
 })  # fmt: skip
 _JOINING = frozenset(("cat", "concat", "concatenate", "stack", "hstack", "vstack"))
 _COPYING = frozenset({
@@ -41,8 +43,10 @@ _SAME = 0.01
 
 
 def name_of(func: Any) -> str:
-    """Return a function's name without the signs of methods and of work in place."""
-    return str(getattr(func, "__name__", func if isinstance(func, str) else "")).partition(".")[0].strip("_")
+    """Return a function's name without the signs of methods and of work in place, and that of a property that moves."""
+    name = str(getattr(func, "__name__", func if isinstance(func, str) else ""))
+    read = getattr(getattr(func, "__self__", None), "__name__", "") if name == "__get__" else ""
+    return read if read in MOVING else name.partition(".")[0].strip("_")
 
 
 def hands_on(name: str) -> bool:
@@ -106,16 +110,30 @@ class Follower:
                 there: Sequence[Coordinates | None] = (
                     self._moved(func, args, kwargs, place, len(results))
                     if name in MOVING
-                    else [_handed_on(name, args, sources, result) for result in results]
+                    else [self.handed_on(name, args, sources, result) for result in results]
                 )
                 for axes_of, axes in zip(by_result, there, strict=False):
                     if axes is not None:
                         axes_of[place] = axes
-        numbers = any(not tensor.is_floating_point() and tensor.dtype != torch.bool for tensor in followed)
         for axes_of, result in zip(by_result, results, strict=True):
-            # Whole numbers made of real ones are indexes.
-            if axes_of and (numbers or result.dtype != torch.int64):
+            if axes_of:
                 self.keep(result, axes_of)
+
+    def handed_on(self, name: str, args: Sequence[Any], sources: Sources, result: Tensor) -> Coordinates | None:
+        """Return a result's coordinates, where it has a number for each of an argument's or is its map resampled."""
+        source, axes = sources[0]
+        if result.dtype == torch.int64 and all(
+            one.is_floating_point() or one.dtype == torch.bool for one, _ in sources
+        ):
+            return None  # whole numbers made of real ones are indexes
+        if name == "pad":
+            return tuple(_padded(axis, args[1]) for axis in axes) if len(args) > 1 else None
+        if name.startswith("conv") or "pool" in name or name in ("interpolate", "upsample", "fold", "grid_sample"):
+            return _resampled(axes, result) if source.ndim == result.ndim >= 3 else None
+        weights = name in _PRODUCTS and len(sources) == 1 and isinstance(args[-1], Tensor) and args[-1].ndim == 2
+        if name == "linear" or weights:
+            return _averaged(axes, source.ndim - 1, result) if source.shape[:-1] == result.shape[:-1] else None
+        return _of_same_shape(sources, result)
 
     def _moved(
         self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], place: int, results: int
@@ -146,22 +164,7 @@ class Follower:
         return [each if each[0].is_floating_point() else None for each in found]
 
 
-def _handed_on(
-    name: str, args: Sequence[Any], sources: list[tuple[Tensor, Coordinates]], result: Tensor
-) -> Coordinates | None:
-    """Return a result's coordinates, where it has a number for each of an argument's or is its map resampled."""
-    source, axes = sources[0]
-    if name == "pad":
-        return tuple(_padded(axis, args[1]) for axis in axes) if len(args) > 1 else None
-    if name.startswith("conv") or "pool" in name or name in ("interpolate", "upsample", "fold", "grid_sample"):
-        return _resampled(axes, result) if source.ndim == result.ndim >= 3 else None
-    weights = name in _PRODUCTS and len(sources) == 1 and isinstance(args[-1], Tensor) and args[-1].ndim == 2
-    if name == "linear" or weights:
-        return _averaged(axes, source.ndim - 1, result) if source.shape[:-1] == result.shape[:-1] else None
-    return _of_same_shape(sources, result)
-
-
-def _of_same_shape(sources: list[tuple[Tensor, Coordinates]], result: Tensor) -> Coordinates | None:
+def _of_same_shape(sources: Sources, result: Tensor) -> Coordinates | None:
     """Return the coordinates of an argument as large as the result, or as large but for one dimension."""
     fitting = [axes for tensor, axes in sources if tensor.shape == result.shape]
     if fitting:
@@ -267,7 +270,28 @@ def _alike(axis: Tensor, dim: int) -> bool:
 # ---- what a network takes an input for -------------------------------------------------------------------------------
 
 
-class Reader(TorchFunctionMode):
+class Following(TorchFunctionMode):
+    """Follows inputs through a forward, and looks at each call before its results are followed."""
+
+    def __init__(self, follower: Follower) -> None:
+        super().__init__()
+        self._follower = follower
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Answer one call of torch, with the mode off meanwhile."""
+        options = kwargs or {}
+        value = func(*args, **options)
+        self.look(name_of(func), args, options, value)
+        self._follower.follow(func, args, options, value)
+        return value
+
+    def look(self, name: str, args: tuple[Any, ...], options: dict[str, Any], value: Any) -> None:
+        """Look at a call of the function ``name``."""
+
+
+class Reader(Following):
     """Records how a network reads its inputs, by the first function that mixes numbers.
 
     A convolution reads ``"series"``, ``"image"``, ``"volume"`` or ``"frames"`` ``(rows, frames, channels, …)``, a
@@ -276,36 +300,28 @@ class Reader(TorchFunctionMode):
     """
 
     def __init__(self, inputs: Mapping[int, Tensor]) -> None:
-        super().__init__()
+        super().__init__(Follower())
         self.readings: dict[int, str] = {}
-        self._follower = Follower()
         self._inputs = dict(inputs)
         for place, rows in inputs.items():
             self._follower.enter(rows, place, coordinates(rows, range(1, rows.ndim)))
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        options = kwargs or {}
-        value = func(*args, **options)
+    def look(self, name: str, args: tuple[Any, ...], options: dict[str, Any], value: Any) -> None:
+        """Record how a function reads inputs that are not read yet."""
         for tensor in tensors_in(args, options):
             for place, axes in self._follower.of(tensor).items():
-                if place not in self.readings:
-                    reading = self._reading(name_of(func), tensor, axes, self._inputs[place], value)
-                    if reading:
-                        self.readings[place] = reading
-        self._follower.follow(func, args, options, value)
-        return value
+                if place not in self.readings and (reading := _reading(name, tensor, axes, self._inputs[place], value)):
+                    self.readings[place] = reading
 
-    @staticmethod
-    def _reading(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor, value: Any) -> str:
-        if name in ("conv2d", "conv3d"):
-            return _reading_of_images(name, tensor, axes, rows)
-        if rows.ndim == 2:
-            # Numbers one by one along time, which are no channels.
-            across = {"conv1d": 1, **dict.fromkeys(_RECURRENT, tensor.ndim - 1)}.get(name, 0)
-            return "series" if across and tensor.ndim in (2, 3) and _alike(axes[0], across) else ""
-        return _reading_of_vectors(name, tensor, axes, rows, value) if rows.ndim == 3 else ""
+
+def _reading(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor, value: Any) -> str:
+    if name in ("conv2d", "conv3d"):
+        return _reading_of_images(name, tensor, axes, rows)
+    if rows.ndim == 2:
+        # Numbers one by one along time, which are no channels.
+        across = 1 if name == "conv1d" else tensor.ndim - 1 if name in _RECURRENT else 0
+        return "series" if across and tensor.ndim in (2, 3) and _alike(axes[0], across) else ""
+    return _reading_of_vectors(name, tensor, axes, rows, value) if rows.ndim == 3 else ""
 
 
 def _reading_of_images(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor) -> str:

@@ -28,6 +28,7 @@ from permgrad.attribution.subject.untouched import seeded
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted, error_in_words, is_out_of_memory, listed, warn_user
+from permgrad.base.late import pd
 
 _PROBE_ROWS = 256
 #: Probabilities stay this far from 0 and 1, as in scikit-learn's log_loss: trees predict 0 for what they never saw.
@@ -187,8 +188,7 @@ class PredictorSubject(Subject):
         decided.call = replace(call, function=call.labels, classes=classes, one_hot=not several)
         decided.kind, decided.bounded, decided.column, decided.width = "probabilities", True, None, None
         with self.open():
-            parts = self.inputs[0][:_PROBE_ROWS].split(self.most_rows())
-            chosen = torch.cat([decided.forward([part]) for part in parts]) > 0.5
+            chosen = decided._first_outputs([self.inputs[0][:_PROBE_ROWS]]) > 0.5  # noqa: SLF001 — its own class
         if chosen.shape[1] != (self.count if several else len(classes)) or not (several or (chosen.sum(1) == 1).all()):
             return self  # numbers of another kind, such as positions of classes that have other names
         decided.width, decided.column = chosen.shape[1], None if several or self.count > 1 else 1
@@ -279,15 +279,11 @@ class PredictorSubject(Subject):
         return np.array(wide, dtype=np.float64)
 
     def _one_hot(self, labels: Array) -> Floats:
-        """Return 1 for the class of each label ``(rows, classes)``: as it is, else by its name."""
-        classes = np.asarray(self.call.classes)
-        found = np.asarray(labels[:, None] == classes)
-        if not found.any():
-            known, places = np.unique(labels, return_inverse=True)
-            names = {str(name): place for place, name in enumerate(classes.tolist())}
-            codes = np.array([label_place(label, names) for label in known.tolist()])
-            found = codes[places][:, None] == np.arange(len(classes))
-        return found.astype(np.float64)
+        """Return 1 for the class of each label ``(rows, classes)``, which is found by its name."""
+        names = {str(name): place for place, name in enumerate(self.call.classes or ())}
+        places, known = pd.factorize(labels, use_na_sentinel=False)
+        codes = np.array([label_place(label, names) for label in known.tolist()])
+        return np.asarray(codes[places][:, None] == np.arange(len(names)), dtype=np.float64)
 
     def returned(self, outputs: Tensor) -> Tensor:
         """Return what the predictor returns: both columns of two classes."""

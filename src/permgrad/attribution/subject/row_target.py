@@ -17,8 +17,7 @@ from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.space import NOBODY
-from permgrad.attribution.subject.lookups import Lookup
-from permgrad.attribution.subject.outputs import as_target
+from permgrad.attribution.subject.outputs import OutputForm, as_target, label_place
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Array, Indexes
 from permgrad.base.errors import InputError, did_you_mean, shown
@@ -98,7 +97,7 @@ def resolve_row_target(
 def _place(label: Any, places: dict[str, int], count: int) -> int:
     """Return the output with a name, else with a number, or −1."""
     whole = isinstance(label, (int, float)) and not isinstance(label, bool) and float(label).is_integer()
-    named = places.get(str(label), places.get(str(int(label)), NOBODY) if whole else NOBODY)
+    named = label_place(label, places)
     return int(label) if named == NOBODY and whole and 0 <= label < count else named
 
 
@@ -128,16 +127,20 @@ def each_row_by_itself(rows: dict[str, Any], row_target: Any, y: Array | None, o
     }
 
 
-class _RowTargetSubject(Subject):
-    """A subject with one output: for each row the one whose number is in the last input."""
+class _RowTargetSubject(OutputForm):
+    """A subject with one output: for each row the one whose number is in the last input. All else is the outer's."""
 
     def __init__(self, subject: Subject, name: str, output: str) -> None:
         vars(self).update(vars(subject))
         self.outer, self._output = subject, output
-        self.device, self.dtype = subject.device, subject.dtype
         self.input_names, self.real = (*subject.input_names, CARRIER), (*subject.real, True)
         self.kind, self.count, self.output_names = "values", 1, (name,)
         self.by_values = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what copying asks for
+            raise AttributeError(name)
+        return getattr(self.outer, name)
 
     def _taken(self, outputs: Tensor, numbers: Tensor) -> Tensor:
         """Return the output of each row, ``(b, 1)``."""
@@ -170,9 +173,6 @@ class _RowTargetSubject(Subject):
         is_carrier = position == len(self.input_names) - 1
         return torch.zeros(shape, dtype=torch.bool) if is_carrier else self.outer.on_a_scale(position, shape)
 
-    def design(self, background: Array) -> Any:
-        return self.outer.design(background)
-
     def branches(self, inputs: Sequence[Tensor], followers: frozenset[int]) -> Any:
         """Return the network cut into branches, which takes the output of each row."""
         cut = self.outer.branches(inputs[:-1], followers)
@@ -181,29 +181,6 @@ class _RowTargetSubject(Subject):
     def theirs(self, tensors: Sequence[Tensor], names: Sequence[str] | None = None) -> Any:
         outer: Any = self.outer
         return outer.theirs(tensors[:-1], names)
-
-    def lookups(self) -> Sequence[Lookup]:
-        return self.outer.lookups()
-
-    def check_network(self, method: str) -> None:
-        self.outer.check_network(method)
-
-    def check_slopes(self, method: str, places: Sequence[int]) -> None:
-        self.outer.check_slopes(method, places)
-
-    def open(self) -> Any:
-        return self.outer.open()
-
-    def most_rows(self) -> int:
-        return self.outer.most_rows()
-
-    @property
-    def makes_images(self) -> bool:
-        return self.outer.makes_images
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return self.outer.facts
 
 
 class _Cut:

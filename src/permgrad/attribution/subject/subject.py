@@ -47,6 +47,7 @@ class Subject(OutputForm):
     in_pairs: bool = False  # whether it takes no single row, as where a squeeze() removes the dimension of rows too
     tells_unused: bool = True  # whether inputs without any effect are worth a warning: the user built the network
 
+    place: OutputForm | None = None  # the meaning of its maps at one place, where they are compared with masks
     form: Any = None  # how a table or the inputs of a network are laid out (None: rows are encoded)
 
     input_names: tuple[str, ...]  # of the network's inputs, one for each tensor
@@ -103,6 +104,10 @@ class Subject(OutputForm):
         """Return the network's raw outputs, ``(b, K)``, differentiable. The tensors are never changed."""
         raise NotImplementedError
 
+    def in_company(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return rows as the network takes them: a single one twice where it does not take it alone."""
+        return twice(tensors) if self.in_pairs and len(tensors[0]) == 1 else tuple(tensors)
+
     def predict(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return what ``forward`` returns, up to rounding, without gradients and in the fastest way."""
         return self.forward(tensors)
@@ -123,6 +128,11 @@ class Subject(OutputForm):
     def __getstate__(self) -> dict[str, Any]:
         """Leave the folded network out of copies: it is made again on first use."""
         return {**self.__dict__, "_folded": None, "_looked": False}
+
+
+def twice(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return rows, and the same rows once more."""
+    return tuple(torch.cat([tensor, tensor]) for tensor in tensors)
 
 
 # ---- the row that stands for a background ----------------------------------------------------------------------------

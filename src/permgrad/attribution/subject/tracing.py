@@ -3,16 +3,56 @@
 from __future__ import annotations
 
 import linecache
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from operator import attrgetter
 from threading import get_ident
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from permgrad.base.threads import turn
 
+#: A layer by name, and which of its calls.
+Site = tuple[str, int]
+
 _one_traces = turn()
+
+
+@contextmanager
+def listening(
+    layers: Mapping[str, nn.Module],
+    leave: Callable[[Site, tuple[Any, ...], dict[str, Any], Any], Any],
+    enter: Callable[[Site], None] = lambda _: None,
+) -> Iterator[None]:
+    """Pass each call of layers by this thread to ``enter`` and, with arguments and output, to ``leave``.
+
+    What ``leave`` returns takes the place of the output, unless it is None. All hooks are removed afterwards.
+    """
+    me, calls, inside = get_ident(), Counter[str](), list[Site]()
+
+    def before(name: str, *_: Any) -> None:
+        if get_ident() == me:
+            inside.append((name, calls[name]))
+            calls[name] += 1
+            enter(inside[-1])
+
+    def after(name: str, _: nn.Module, args: tuple[Any, ...], options: dict[str, Any], output: Any) -> Any:
+        if get_ident() != me:
+            return None
+        while inside[-1][0] != name:  # it raised, and the network goes on
+            inside.pop()
+        return leave(inside.pop(), args, options, output)
+
+    with ExitStack() as stack:
+        for name, layer in layers.items():
+            if not isinstance(layer, torch.jit.ScriptModule):  # which takes no hooks
+                stack.callback(layer.register_forward_pre_hook(partial(before, name)).remove)
+                stack.callback(layer.register_forward_hook(partial(after, name), with_kwargs=True).remove)
+        yield
 
 
 class OwnThreadTracer(fx.Tracer):
