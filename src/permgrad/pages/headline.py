@@ -57,7 +57,7 @@ def too_few_words(content: Assessment) -> str:
     if content.learnt or not ahead or not possible:
         return ""
     if label is not None and counts[label] < FEW_OF_A_CLASS:
-        return f"{counted(counts[label], 'test row')} of class {shorten(label, 40)}"
+        return f"{counted(counts[label], 'test row')} of class {names_apart(counts)(label)}"
     return counted(rows, "test row") if rows is not None and rows < FEW_ROWS else ""
 
 
@@ -139,7 +139,7 @@ def reliance_sentence(content: Assessment) -> str:
         count = features_tested(tests)
         return f"No feature clearly matters: no p-value is below 5\u00a0% after Holm's correction for {count}."
     largest = "" if ranking[0] in leading else _largest_words(explanation, explanation.names.index(ranking[0]), whole)
-    names, meaning = list(map(names_apart(explanation), leading)), ""
+    names, meaning = list(map(names_apart(explanation.names), leading)), ""
     if whole is not None:
         lost = [explanation.values[explanation.names.index(name), 0] / whole for name in leading]
         names = [f"{name} ({percent(share)})" for name, share in zip(names, lost, strict=True)]
@@ -165,7 +165,7 @@ def _largest_words(explanation: Explanation, place: int, whole: float | None) ->
     value, low, high = (float(numbers[place, 0]) for numbers in (explanation.values, *explanation.ci()))
     write = number if whole is None else (lambda effect: percent(effect / whole))
     ends = f", {confidence_words(explanation)} interval {write(low)} to {write(high)}" * bool(np.isfinite(low + high))
-    name = names_apart(explanation)(explanation.names[place])
+    name = names_apart(explanation.names)(explanation.names[place])
     return f"The largest estimate is that of {name} ({write(value)}{ends}), but it may be chance."
 
 

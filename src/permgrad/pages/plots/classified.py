@@ -15,7 +15,7 @@ from permgrad.evaluation.calibration import reliability
 from permgrad.pages import style
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import PlotFigure, styled
-from permgrad.pages.words import labels_of, shorten, valued
+from permgrad.pages.words import clean, labels_of, valued
 
 
 @styled
@@ -58,7 +58,8 @@ def roc_curves(
     areas = {k: float(roc_auc_score(codes == k, table[:, k])) for k in wanted if 0 < np.sum(codes == k) < len(codes)}
     absent = [k for k in wanted if k not in areas][:3]
     shown = sorted(areas, key=areas.__getitem__)[:MOST_ROC_CURVES] if len(areas) > MOST_ROC_CURVES else list(areas)
-    names = {k: shorten(classes[k], 16) for k in [*shown, *absent]}
+    labels = labels_of(classes, 16)
+    names = {k: labels[k] for k in [*shown, *absent]}
     outside = len(classes) > 2
     # Arranged by hand, in inches: constrained layout would make room for the right legend on the left, at the labels.
     left, below, side, edge = 0.6, 0.5, 3.3, 0.1
@@ -85,7 +86,7 @@ def roc_curves(
             title="area under curve" if outside else "area",
             title_fontsize=style.SIZE_SMALL, alignment="left", handlelength=1.6,
         )  # fmt: skip
-    by_class = valued([shorten(classes[k], 30) for k in shown], [areas[k] for k in shown], "{:.3f}".format)
+    by_class = valued([classes[k] for k in shown], [areas[k] for k in shown], "{:.3f}".format)
     figure.description = f"ROC curves, area by class: {by_class}"
     return figure
 
@@ -114,7 +115,7 @@ def calibration(
     counts = np.array([np.sum(codes == k) for k in range(len(classes))])
     most = np.argsort(-counts, kind="stable")[:MOST_CALIBRATION_PANELS]
     shown = [positive] if len(classes) == 2 else sorted(most.tolist())
-    names = [shorten(classes[k], 24) for k in shown]
+    names = labels_of([classes[k] for k in shown], 24)
     if single := len(shown) == 1:
         figure = base.new_figure(3.9, 4.5)
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4.2, 1))
@@ -142,7 +143,7 @@ def calibration(
         (below if single else axes).bar(
             _HISTOGRAM[:-1], heights, width=0.9 * _HISTOGRAM[1], align="edge", color=style.NEUTRAL, linewidth=0, **look
         )
-        errors.append(f"{shorten(classes[k], 30)} {number(error, 2)}")
+        errors.append(f"{clean(classes[k])} {number(error, 2)}")
     figure.description = "Reliability curves, calibration error: " + ", ".join(errors)
     return figure
 

@@ -81,7 +81,7 @@ def columns(section: SectionView, content: Assessment, stored: DataSection) -> N
     """How the values of each column are distributed in training and test rows, and how far they differ."""
     if not stored.described.get("columns"):
         return
-    words = drift_words(stored.drift, 3, names_apart(content.explanation))
+    words = drift_words(stored.drift)
     if stored.drift and not words:
         words = "No column has clearly different values in the training and the test rows "
         words += f"({len(stored.drift):,} compared, with Holm's correction)."
@@ -143,7 +143,7 @@ def related(section: SectionView, content: Assessment) -> None:
     )
     same = [one for one in pairs if abs(one["strength"]) >= NEARLY_SAME]
     if same:
-        one, show = same[0], names_apart(content.explanation)
+        one, show = same[0], names_apart(pair[side] for pair in pairs for side in ("feature", "other"))
         others = len(same) - 1
         more = f" {others} more {by_count(others, 'pair does', 'pairs do')} the same." if others else ""
         section.text(
@@ -178,7 +178,7 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
         entry |= {"name": clean(one["column"]), "typical": one["typical"]}
         if found is not None:
             entry |= {key: found[key] for key in ("size", "p_holm", "clear")}
-            entry["words"] = f"{drifted_words(found, names_apart(content.explanation))}."
+            entry["words"] = f"{clean(one['column'])}: {drifted_words(found)}."
         described.append(entry)
     if not described and content.matrix is None:
         return None

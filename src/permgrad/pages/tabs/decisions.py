@@ -18,7 +18,7 @@ from permgrad.pages import plots
 from permgrad.pages.page_data import packed
 from permgrad.pages.tab import Tab
 from permgrad.pages.views import SectionView, as_count, figures_of, names, table_of
-from permgrad.pages.words import clean, shorten, texts_of
+from permgrad.pages.words import clean, names_apart, shorten, texts_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -46,7 +46,7 @@ def thresholds(section: SectionView, content: Assessment) -> None:
         return
     place = content.positive_place(classes)
     member, scores = truth == classes[place], table[:, place]
-    positive = shorten(classes[place], 40)
+    positive = names_apart(classes)(classes[place])
     section.text(
         f"A row is predicted as {positive} if its probability of {positive} is at least the threshold. A lower "
         "threshold finds more of them, with more false alarms. The right one depends on what each error costs."

@@ -20,7 +20,7 @@ from permgrad.pages.tabs.details import branches
 from permgrad.pages.tabs.together import nothing_together
 from permgrad.pages.units import BEYOND_ALL, advantage, error_without, in_shares
 from permgrad.pages.views import Mark, SectionView, TableView, as_count, figures_of, names, table_of
-from permgrad.pages.words import clean, confidence_words, names_apart, p_text, quantity_of, unit_words
+from permgrad.pages.words import clean, confidence_words, p_text, quantity_of, unit_words
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -60,7 +60,7 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
         section.text(f"The numbers are: {quantity_of(explanation)}.")
     section.text(unit_words(in_loss))
     if content.refits is not None:
-        section.text(training_words(content.refits, names_apart(explanation)))
+        section.text(training_words(content.refits))
     caption = f"Importance: {quantity_of(explanation)}. Whiskers are {confidence_words(explanation)} intervals."
     if not content.image_counts:  # the paths are in Details
         explanation = replace(explanation, parts={}, part_std={})

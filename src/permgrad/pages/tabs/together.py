@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from permgrad.pages import plots
 from permgrad.pages.page_data import packed
 from permgrad.pages.tab import Tab
 from permgrad.pages.views import SectionView, figures_of, names, table_of
-from permgrad.pages.words import clean, confidence_words, p_text, quantity_of, shorten
+from permgrad.pages.words import clean, confidence_words, names_apart, p_text, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -69,7 +70,7 @@ def leading_words(pairs: RankedPairs, kind: str, unit: str = "") -> str:
     """Return how many pairs are clear, and what the strongest one says."""
     count = int(pairs.clear.sum())
     place = int(np.flatnonzero(pairs.clear)[0])
-    pair = " and ".join(shorten(name, 40) for name in pairs.names[place])
+    pair = " and ".join(map(names_apart(chain(*pairs.names)), pairs.names[place]))
     ends = f"{number(pairs.low[place])} to {number(pairs.high[place])}{unit}"
     return (
         f"{counted(count, 'pair')} of {len(pairs.names):,} clearly "

@@ -74,7 +74,7 @@ def segments(section: SectionView, content: Assessment, stored: Mapping[str, Any
     sample = "" if rows == stored["all_rows"] else f" (a sample of {rows:,} of them)"
     measure = "the accuracy" if stored["score"] == "accuracy" else "the mean absolute error"
     section.text(
-        segment_words(stored, 3, names_apart(content.explanation)) or (no_segment_words(stored) if tests else ""),
+        segment_words(stored) or (no_segment_words(stored) if tests else ""),
         f"Every feature divides the test rows{sample} into groups: numbers in quarters, all else by value. Each group "
         f"is scored by {measure} and compared with all other rows.",
         "A group is clearly worse if its errors are at least 10\u00a0% larger, and chance is an unlikely reason: "
@@ -276,7 +276,7 @@ def order(section: SectionView, content: Assessment, explanation: Explanation) -
     if ranks is None:
         return
     first = [name for name, number in zip(ranks.names, ranks.sets, strict=True) if number == 1]
-    leading = listed(map(names_apart(explanation), first), 5)
+    leading = listed(map(names_apart(explanation.names), first), 5)
     if len(first) == len(ranks.names):
         section.text("No feature is clearly more important than all others.")
     elif len(first) == 1:
@@ -296,7 +296,7 @@ def trainings(section: SectionView, _: Assessment, refits: Explanation) -> None:
     facts, shares = refits.meta["refits"], refits.meta["another_training"]["shares"]
     low_rows, most_rows = facts["trained"]
     section.text(
-        training_words(refits, names_apart(refits)),
+        training_words(refits),
         f"The same training was repeated {facts['fits']} times, with other seeds, on {low_rows:,} to {most_rows:,} of "
         f"{facts['rows']:,} rows. Each time the importances were measured on rows that it had not seen. The intervals "
         "include the chance of training, rows and replacements.",
