@@ -24,6 +24,7 @@ from permgrad.pages.views import (
     as_count,
     built,
     figures_of,
+    intervals_of,
     metric_heading,
     names,
     table_of,
@@ -157,10 +158,9 @@ def _standing_table(section: SectionView, comparison: Comparison) -> None:
 def _difference(comparison: Comparison, frame: pd.DataFrame, heading: str) -> list[Column]:
     """Write differences with their intervals, or a dash if nothing was tested."""
     tested = frame["difference"].where(frame["ci_low"].notna())
-    low, high = ([score(comparison, end) for end in frame[name]] for name in ("ci_low", "ci_high"))
-    ends = [a if a == "–" else f"{a} to {b}" for a, b in zip(low, high, strict=True)]
-    written = [score(comparison, value) for value in tested]
-    return [figures_of(heading, frame["difference"], written), figures_of("95\u00a0% interval", frame["ci_low"], ends)]
+    write = partial(score, comparison)
+    written = list(map(write, tested))
+    return [figures_of(heading, frame["difference"], written), intervals_of(frame["ci_low"], frame["ci_high"], write)]
 
 
 # ---- what they rely on -----------------------------------------------------------------------------------------------

@@ -14,7 +14,17 @@ from permgrad.base.significance import LEVEL
 from permgrad.evaluation.metrics import metrics
 from permgrad.pages import plots
 from permgrad.pages.plots.models import known_shares
-from permgrad.pages.views import Column, Mark, SectionView, as_count, figures_of, metric_heading, names, table_of
+from permgrad.pages.views import (
+    Column,
+    Mark,
+    SectionView,
+    as_count,
+    figures_of,
+    intervals_of,
+    metric_heading,
+    names,
+    table_of,
+)
 from permgrad.pages.words import clean, duration, listed, names_apart, p_text
 
 if TYPE_CHECKING:
@@ -131,10 +141,8 @@ def _tested(models: SideBySide, frame: pd.DataFrame, *, sides: tuple[str, ...]) 
     """Return the columns of tested differences."""
     columns = [names((models.label(str(name)) for name in frame[side]), side) for side in sides]
     texts = numbers(frame["difference"].to_numpy(dtype=np.float64))
-    low, high = (numbers(frame[end].to_numpy(dtype=np.float64)) for end in ("ci_low", "ci_high"))
-    ends = [f"{a} to {b}" if np.isfinite(end) else "–" for a, b, end in zip(low, high, frame["ci_low"], strict=True)]
     columns.append(figures_of("better by", frame["difference"], texts))
-    columns.append(figures_of("95\u00a0% interval", frame["ci_low"], ends))
+    columns.append(intervals_of(frame["ci_low"], frame["ci_high"]))
     columns.append(figures_of("p, adjusted", frame["p_holm"], p_text))
     alike = "same class" if models.task == "classification" else "correlation"
     columns.append(figures_of(alike, frame["alike"], _same_class if models.task == "classification" else number))

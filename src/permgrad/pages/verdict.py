@@ -276,7 +276,7 @@ def _accuracy_elsewhere(content: Assessment, accuracy: float, rows: int) -> tupl
     """Return the 95 % interval of the accuracy on other rows."""
     between, seen, wider = content.dependence, content.predictions, 1.0
     if between is not None and seen is not None:
-        right = seen.guess.argmax(axis=1) == seen.codes
+        right = seen.decided == seen.codes
         wider = between.widening(np.ones(rows), between.correlation(right.astype(np.float64)))
     low, high = wilson(accuracy, rows / wider**2)
     return float(low), float(high)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from operator import itemgetter
@@ -19,7 +18,7 @@ from permgrad.pages.tab import Tab
 from permgrad.pages.tabs.details import branches
 from permgrad.pages.tabs.together import nothing_together
 from permgrad.pages.units import BEYOND_ALL, advantage, error_without, in_shares
-from permgrad.pages.views import Mark, SectionView, TableView, as_count, figures_of, names, table_of
+from permgrad.pages.views import Mark, SectionView, TableView, as_count, figures_of, intervals_of, names, table_of
 from permgrad.pages.words import clean, confidence_words, p_text, quantity_of, unit_words
 
 if TYPE_CHECKING:
@@ -122,8 +121,6 @@ def ranking_table(
     """
     order = [explanation.names.index(name) for name in explanation.ranking()]
     low, high = (end[order, 0] for end in explanation.ci())
-    ends = zip(low, numbers(low), numbers(high), strict=True)
-    intervals = [f"{a} to {b}" if math.isfinite(end) else "–" for end, a, b in ends]
     ranked, clear = [explanation.names[at] for at in order], explanation.clearly_matter()
     marks: list[Mark] = ["best" if name in clear else "" for name in ranked]
     values = {name: part[order, 0] for name, part in {"importance": explanation.values, **explanation.parts}.items()}
@@ -136,7 +133,7 @@ def ranking_table(
         names(ranked, explanation.level, marks),
         importance,
         *([] if without is None else [figures_of("RMSE without it", [without(v * whole / 100) for v in raw], number)]),
-        figures_of(f"{confidence_words(explanation)} interval", low, intervals),
+        intervals_of(low, high, level=confidence_words(explanation)),
         *(figures_of(name, [None] * len(order) if p is None else p[order, 0], p_text) for name, p in tests.items()),
         *parts,
     ]

@@ -20,7 +20,7 @@ from permgrad.pages.sentences import no_segment_words, reliability_words, segmen
 from permgrad.pages.tab import Tab
 from permgrad.pages.units import advantage
 from permgrad.pages.verdict import LEAST_CALIBRATION_ERROR, TIMES_CHANCE, beyond_chance, curves_of, verdict
-from permgrad.pages.views import SectionView, as_count, figures_of, names, table_of
+from permgrad.pages.views import SectionView, TableView, as_count, figures_of, intervals_of, names, table_of
 from permgrad.pages.words import clean, confidence_words, listed, names_apart, p_text, quantity_of, texts_of, unit_words
 
 if TYPE_CHECKING:
@@ -95,13 +95,12 @@ def segments(section: SectionView, content: Assessment, stored: Mapping[str, Any
             if not groups:
                 continue
             frame = pd.DataFrame(groups[:MOST_LINES])
-            ends = [f"{write(low)} to {write(high)}" for low, high in zip(frame["low"], frame["high"], strict=True)]
             columns = [
                 names(frame["feature"], "feature"),
                 names(frame["group"], "group", ["best" if worse else "" for worse in frame["worse"]]),
                 figures_of("rows", frame["rows"], as_count),
                 figures_of(label, frame["score"], write),
-                figures_of("95\u00a0% interval", frame["low"], ends),
+                intervals_of(frame["low"], frame["high"], write),
                 figures_of("other rows", frame["rest"], write),
                 figures_of("adjusted p", frame["p_holm"], p_text),
             ]
@@ -140,30 +139,24 @@ def intervals(section: SectionView, content: Assessment) -> None:
     section.text(words)
     if by_class := scored.get("by_class"):
         frame = pd.DataFrame([{"class": clean(name), **one} for name, one in by_class.items()])
-        low = frame.sort_values("covered", kind="stable")[:MOST_LINES]
-        ends = [f"{percent(a)} to {percent(b)}" for a, b in zip(low["low"], low["high"], strict=True)]
-        missed = low[low["high"] < scored["coverage"]]["class"].tolist()
-        if missed:
+        missed = frame[frame["high"] < scored["coverage"]].sort_values("covered", kind="stable")["class"]
+        if len(missed):
             section.text(
                 f"Among the rows of {listed(missed, 5)} they hold it less often. "
                 "In Python, model.predict_set(X, by_class=True) makes the share hold in each class."
             )
-        columns = [
-            names(low["class"], "class"),
-            figures_of("rows", low["rows"], as_count),
-            figures_of("inside", low["covered"], percent),
-            figures_of("95\u00a0% interval", low["low"], ends),
-        ]
-        section.table(table_of("How often the sets hold the class, by class.", columns), "By class")
+        caption = "How often the sets hold the class, by class."
+        section.table(_lowest(frame, ["class"], MOST_LINES, caption), "By class")
     # The groups of test rows in which the fewest intervals or sets hold the truth.
     features = (content.segments or {}).get("features", ())
     frame = pd.DataFrame([{"feature": one["feature"], **group} for one in features for group in one["groups"]])
     if "covered" not in frame:
         return
     frame = frame[frame["covered"].notna() & (frame["rows"] >= FEWEST_ROWS)]
+    frame = frame.assign(low=frame["covered_low"], high=frame["covered_high"])
     if frame.empty:
         return
-    below = int((frame["covered_high"] < scored["coverage"]).sum())
+    below = int((frame["high"] < scored["coverage"]).sum())
     call = "predict_interval" if "width" in scored else "predict_set"
     whole, share = counted(len(frame), "group"), "the 95\u00a0% interval of this share"
     first = f"In {below:,} of the {whole}, {share} is below" if below else f"In none of the {whole} is {share} below"
@@ -172,16 +165,20 @@ def intervals(section: SectionView, content: Assessment) -> None:
         f"such groups are expected. "
         f"In Python, model.{call}(X, groups=…) makes the share hold in each group of a column."
     )
-    low = frame.sort_values("covered", kind="stable")[:MOST_LOW]
-    ends = [f"{percent(a)} to {percent(b)}" for a, b in zip(low["covered_low"], low["covered_high"], strict=True)]
+    caption = f"Groups of test rows whose {what} hold the {of} least often."
+    section.table(_lowest(frame, ["feature", "group"], MOST_LOW, caption), "Lowest groups")
+
+
+def _lowest(frame: pd.DataFrame, named: list[str], most: int, caption: str) -> TableView:
+    """List the groups of rows whose truth is inside least often."""
+    low = frame.sort_values("covered", kind="stable")[:most]
     columns = [
-        names(low["feature"], "feature"),
-        names(low["group"], "group"),
+        *(names(low[name], name) for name in named),
         figures_of("rows", low["rows"], as_count),
         figures_of("inside", low["covered"], percent),
-        figures_of("95\u00a0% interval", low["covered_low"], ends),
+        intervals_of(low["low"], low["high"], percent),
     ]
-    section.table(table_of(f"Groups of test rows whose {what} hold the {of} least often.", columns), "Lowest groups")
+    return table_of(caption, columns)
 
 
 # ---- calibration -----------------------------------------------------------------------------------------------------
@@ -303,7 +300,6 @@ def trainings(section: SectionView, _: Assessment, refits: Explanation) -> None:
     )
     order = [refits.names.index(name) for name in refits.ranking()]
     low, high = (end[order, 0] for end in refits.ci())
-    ends = [f"{a} to {b}" for a, b in zip(numbers(low), numbers(high), strict=True)]
     ranked, first = [refits.names[place] for place in order], refits.meta["another_training"]["first"]
 
     def in_trainings(share: float | None) -> str:
@@ -312,7 +308,7 @@ def trainings(section: SectionView, _: Assessment, refits: Explanation) -> None:
     columns = [
         names(ranked, refits.level, ["best" if name in refits.clearly_matter() else "" for name in ranked]),
         figures_of("importance", refits.values[order, 0], numbers(refits.values[order, 0])),
-        figures_of(f"{confidence_words(refits)} interval", low, ends),
+        intervals_of(low, high, level=confidence_words(refits)),
         figures_of("between trainings", refits.part_std["between"][order, 0], number),
         figures_of(f"among the first {first}", [shares[name] for name in ranked], in_trainings),
     ]
