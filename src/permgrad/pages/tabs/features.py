@@ -210,5 +210,5 @@ TAB = Tab(
         ("classes", "Class by class", classes, "explanation"),
     ),
     data=features_data,
-    scripts=("features.js", "rows.js"),
+    scripts=("panels.js", "features.js", "rows.js"),
 )

@@ -7,11 +7,10 @@
 const Together = (() => {
   const { node, colour, linear, write, percent, shorten, text, axis } = Charts;
   const { element, figure } = Page;
-  const { wide, field, choice, redraw } = Panels;
+  const { wide, field, choice, pText, redraw } = Panels;
   const SHOWN = 10;
   const FEATURES = 12;
 
-  const pText = (/** @type {number|null} */ p) => (p === null ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3));
   const named = (/** @type {string[]} */ pair) => pair.join(" × ");
   const ends = (/** @type {any} */ data, /** @type {number} */ at) =>
     (data.low[at] === null ? "no interval" : `${write(data.low[at])} to ${write(data.high[at])}`);
