@@ -100,8 +100,8 @@ def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], *, in_python: bo
         return ""
     alone = [one for one in leaks if "formula" not in one and "class" not in one]
     words = [_not_alone_words(target, one) for one in leaks if one not in alone]
-    columns = [one["column"] for one in alone[:_LEAKS]]
-    columns += [name for one in leaks if one not in alone for name in one.get("columns", [one["column"]])]
+    of_alarm = [*alone[:_LEAKS], *(one for one in leaks if one not in alone)]
+    columns = list(dict.fromkeys(name for one in of_alarm for name in one.get("columns", [one["column"]])))
     if alone:
         shown = [f"{MEASURES_OF_LEAKS[one['metric']]} {down(one['score'])}" for one in alone[:_LEAKS]]
         names = listed([repr(one["column"]) for one in alone], _LEAKS)
