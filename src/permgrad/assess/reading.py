@@ -211,22 +211,16 @@ class ReadModel:
                 hint="Pass train=(X_train, y_train).",
                 code="PG001",
             )
-        rows = self._training_rows(*train[:2])
-        related = {
-            name: None if value is None else value if isinstance(value, str) else np.zeros(len(rows))
-            for name, value in self._related.items()
-        }
-        if len(train) == 3:
-            related = {name: None if value is None else train[2] for name, value in related.items()}
-        return replace(rows, dependence=_dependence(self.model.model, train[0], train[1], related)[1])
+        inputs, y, *values = train
+        given = {name: value for name, value in self._related.items() if value is not None}
+        # Without values, all training rows count as one group.
+        related = {name: value if isinstance(value, str) else np.zeros(len(y)) for name, value in given.items()}
+        inputs, dependence = _dependence(self.model.model, inputs, y, related)
+        if values:
+            dependence = _dependence(self.model.model, inputs, y, dict.fromkeys(given, values[0]))[1]
+        return replace(self._training_rows(inputs, y), dependence=dependence)
 
     def _training_rows(self, inputs: Any, y: Any) -> Rows:
-        inputs, _ = _dependence(
-            self.model.model,
-            inputs,
-            y,
-            {name: value for name, value in self._related.items() if isinstance(value, str)},
-        )
         if self.model.images:
             return _image_rows(self.model.model, inputs, y)
         subject = self.request.subject
@@ -276,11 +270,10 @@ def _dependence(model: Any, inputs: Any, y: Any, related: Mapping[str, Any]) -> 
     arguments = with_columns(Arguments(model, inputs, y, **related))
     units = read_units(arguments, len(y))
     assert units is not None
-    (argument, value) = next((name, value) for name, value in related.items() if value is not None)
+    argument, value = next(one for one in related.items() if one[1] is not None)
     name = value if isinstance(value, str) else str(getattr(value, "name", None) or argument)
-    if units.timed:
-        return arguments.inputs, Dependence(time=units.codes.astype(np.float64), name=name)
-    return arguments.inputs, Dependence(groups=units.codes, name=name)
+    codes = {"time": units.codes.astype(np.float64)} if units.timed else {"groups": units.codes}
+    return arguments.inputs, Dependence(**codes, name=name)
 
 
 def _image_rows(model: Any, records: Any, y: Any) -> Rows:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from permgrad.assess.branches import is_hybrid
-from permgrad.base.errors import counted
+from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, percent
 from permgrad.base.significance import features_tested
 from permgrad.evaluation.metrics import metrics, primary_metric
@@ -147,17 +146,12 @@ def reliance_sentence(content: Assessment) -> str:
         meaning += f" {BEYOND_ALL}" * any(share > 1 for share in lost)
     above = ranking[bool(largest) : ranking.index(leading[-1])]
     relies = f"{'It clearly relies on' if largest else 'It relies most on'} {listed(names)}."
-    left_out = _left_out_words([ranking.index(name) + 1 for name in above if name not in leading])
+    ranks, left_out = [str(ranking.index(name) + 1) for name in above if name not in leading], ""
+    if ranks:
+        are, effects = by_count(len(ranks), "is", "are"), by_count(len(ranks), "its effect", "their effects")
+        left_out = f"{by_count(len(ranks), 'Rank', 'Ranks')} {listed(ranks, 5)} {are} left out, because {effects} may "
+        left_out += "be chance."
     return " ".join(filter(None, [relies, meaning, largest, left_out]))
-
-
-def _left_out_words(ranks: Sequence[int]) -> str:
-    """Say which ranks are left out."""
-    if not ranks:
-        return ""
-    if len(ranks) == 1:
-        return f"Rank {ranks[0]} is left out, because its effect may be chance."
-    return f"Ranks {listed(list(map(str, ranks)), 5)} are left out, because their effects may be chance."
 
 
 def _largest_words(explanation: Explanation, place: int, whole: float | None) -> str:

@@ -394,8 +394,7 @@ const Features = (() => {
       more.textContent = `Show all ${places.length.toLocaleString("en-US")}`;
       more.hidden = shown === places.length;
     };
-    const save = element("button", { type: "button", class: "plain", click: () =>
-      Page.save("features.csv", new Blob([`\ufeff${Page.csv(table(data))}`], { type: "text/csv" })) }, "Save as CSV");
+    const save = element("button", { type: "button", class: "plain", click: () => Page.saveRows("features", table(data)) }, "Save as CSV");
     const controls = element("div", { class: "controls" }, field("Search", query), element("label", { class: "check" }, clear, element("span", {}, "only those that clearly matter")));
     if (list.outputs.length) controls.append(field("In the table: importance on", classes));
     if (data.share) controls.append(field("In the table: unit", units));

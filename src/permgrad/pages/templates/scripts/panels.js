@@ -13,10 +13,10 @@ const Panels = (() => {
 
   /**
    * A list to choose from. Its values are positions, or come before the names.
-   * @param {(string | [string, string])[]} options @param {(place: number) => void} chosen
+   * @param {(string | [string, string])[]} options @param {(place: number, value: string) => void} chosen
    */
   const choice = (options, chosen = () => {}, value = "") => {
-    const list = /** @type {HTMLSelectElement} */ (element("select", { change: () => chosen(list.selectedIndex) }));
+    const list = /** @type {HTMLSelectElement} */ (element("select", { change: () => chosen(list.selectedIndex, list.value) }));
     const pairs = options.map((one, at) => (typeof one === "string" ? [String(at), one] : one));
     const words = Charts.labels(pairs.map(([, name]) => name), 44);
     pairs.forEach(([own], at) => list.append(element("option", { value: own, selected: own === value }, words[at])));

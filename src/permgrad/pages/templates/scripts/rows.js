@@ -390,10 +390,13 @@ const Rows = (() => {
   /** The controls above the list. @param {any} rows @param {any} wish @param {() => void} draw */
   const controlsOf = (rows, wish, draw) => {
     const { choice, field } = Panels;
-    const change = (/** @type {string} */ key) => (/** @type {Event} */ event) => {
-      wish[key] = /** @type {HTMLInputElement} */ (event.target).value;
+    const change = (/** @type {string} */ key) => (/** @type {number} */ _, /** @type {string} */ value) => {
+      wish[key] = value;
       draw();
     };
+    const words = /** @type {HTMLInputElement} */ (element("input", {
+      type: "search", placeholder: "17, or a value, or name > 50", input: () => change("words")(0, words.value),
+    }));
     const names = (rows.classes ?? []).map((/** @type {string} */ name, /** @type {number} */ k) => [String(k), name]);
     /** @type {[string, string][]} */
     const kinds = rows.classes
@@ -417,7 +420,7 @@ const Rows = (() => {
       ? names.map(([k, name]) => [`output${k}`, `probability of ${name}`])
       : [["output0", "prediction"], ...(rows.inside ? [["width", "widest interval first"]] : [])])];
     const controls = element("div", { class: "controls" },
-      field("Search", element("input", { type: "search", placeholder: "17, or a value, or name > 50", input: change("words") })),
+      field("Search", words),
       field("Show", choice(kinds, change("show"))));
     if (rows.classes) {
       controls.append(field(rows.target, choice([["", "any"], ...names], change("truth"))), field("Predicted", choice([["", "any"], ...names], change("best"))));
@@ -493,7 +496,7 @@ const Rows = (() => {
       return true;
     };
     const heads = ["row", rows.target, "predicted", rows.classes ? "" : "error"];
-    const save = element("button", { type: "button", class: "plain", click: () => Page.save("rows.csv", new Blob([`\ufeff${Page.csv(file(rows, fits))}`], { type: "text/csv" })) }, "Save these rows as CSV");
+    const save = element("button", { type: "button", class: "plain", click: () => Page.saveRows("rows", file(rows, fits)) }, "Save these rows as CSV");
     box.append(controlsOf(rows, wish, draw), element("div", { class: "explorer" },
       element("div", { class: "chooser" },
         element("div", { class: "table", tabindex: "0", role: "group", "aria-label": "Test rows" }, element("table", {},

@@ -5,7 +5,7 @@
  * Links such as #together/2 choose the second pair with an effect.
  */
 const Together = (() => {
-  const { node, colour, linear, write, percent, shorten, text, axis } = Charts;
+  const { node, colour, linear, write, percent, text, axis } = Charts;
   const { element, figure } = Page;
   const { wide, field, choice, pText, redraw } = Panels;
   const SHOWN = 10;
@@ -203,9 +203,10 @@ const Together = (() => {
     }
     if (second.numeric && !second.dates) svg.append(axis(frame, y, { side: "y", grid: false, write: (value) => write(value, 4) }));
     else for (const at of shown(second)) svg.append(text(frame.left - 7, y(second.at[at]) + 4, Charts.labels(second.label, 10)[at], { "text-anchor": "end" }));
+    const sides = Charts.labels(effect.pair, 40);
     svg.append(
-      text((frame.left + frame.width - frame.right) / 2, frame.height - 8, shorten(effect.pair[0], 50), { "text-anchor": "middle", fill: colour("ink") }),
-      text(0, 0, shorten(effect.pair[1], 40), { "text-anchor": "middle", fill: colour("ink"), transform: `translate(13 ${(frame.top + frame.height - frame.bottom) / 2}) rotate(-90)` }),
+      text((frame.left + frame.width - frame.right) / 2, frame.height - 8, sides[0], { "text-anchor": "middle", fill: colour("ink") }),
+      text(0, 0, sides[1], { "text-anchor": "middle", fill: colour("ink"), transform: `translate(13 ${(frame.top + frame.height - frame.bottom) / 2}) rotate(-90)` }),
     );
     return svg;
   };
