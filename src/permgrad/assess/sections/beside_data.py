@@ -19,8 +19,7 @@ from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.log_odds import in_log_odds
 from permgrad.base.arrays import Floats, Integers
-from permgrad.base.errors import option_of
-from permgrad.base.numerals import compact, percent
+from permgrad.base.numerals import compact
 from permgrad.base.significance import LEAST_SHARE, deserves_words
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.levels import level_table, levels_of
@@ -205,9 +204,4 @@ def leakage_hint(main: Explanation, card_notes: Mapping[str, Sequence[str]]) -> 
     notes = list(card_notes.get(name, ()))
     if share <= DOMINANT and not (notes and name == main.ranking()[0]):
         return None
-    text = (
-        f"{name} has {percent(share)} of the importance of all {len(main.names)} features added up. If its value is "
-        "known only after the outcome, or is made from it, all figures here are too good for a forecast"
-    )
-    fix = f". To run without it, add {option_of('--drop', name)} and another --out"
-    return {"feature": name, "share": share, "text": text, "fix": fix, "notes": notes}
+    return {"feature": name, "share": share, "notes": notes}

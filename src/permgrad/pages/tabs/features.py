@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from permgrad.base.errors import option_of
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages import plots
 from permgrad.pages.cards_data import features_data
 from permgrad.pages.headline import too_few_words
 from permgrad.pages.ranks import RANKS, rank_texts, shown_ranks, training_words
+from permgrad.pages.sentences import dominant_words
 from permgrad.pages.tab import Tab
 from permgrad.pages.tabs.details import branches
 from permgrad.pages.tabs.together import nothing_together
@@ -176,10 +178,10 @@ def beside_the_data(section: SectionView, content: Assessment) -> None:
         "An attribution is what the model does with a value, given all others. It is not a cause. A raw mean also "
         "contains the effects of everything related to the feature. Where they disagree, both can be right.",
     )
-    hint = stored.get("leakage")
-    if hint:
-        fix = "" if content.in_python else hint.get("fix", "")
-        section.items([f"{hint['text']}{fix}.", *(f"From the data card: {note}" for note in hint["notes"])])
+    hint, explanation = stored.get("leakage"), content.explanation
+    if hint and explanation is not None:
+        drop = f" To run without it, add {option_of('--drop', hint['feature'])} and another --out."
+        section.text(dominant_words(hint, explanation.names) + drop * (not content.in_python))
     for place, entry in enumerate(stored["features"]):
         title = clean(entry["feature"])
         section.add("heading", title)
