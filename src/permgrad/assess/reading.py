@@ -27,7 +27,6 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed, shown
 from permgrad.base.frames import as_library
 from permgrad.base.random import generator
-from permgrad.data.read.dates import find_whole_format
 from permgrad.evaluation.cells import cells_of
 from permgrad.models.estimators.kept_rows import rows_in
 
@@ -41,13 +40,6 @@ _ARGUMENTS = (
 )
 #: Rows that replace features in attributions of single rows.
 _BACKGROUND = 200
-
-
-def _may_be_dates(column: pd.Series[Any]) -> bool:
-    if not pd.api.types.is_numeric_dtype(column):
-        return True
-    is_number = column.dtype.kind in "iuf"
-    return is_number and find_whole_format(column.to_numpy(dtype=np.float64, na_value=np.nan)) is not None
 
 
 # ---- models that permgrad did not train ------------------------------------------------------------------------------
@@ -110,7 +102,7 @@ class Foreign(EvaluatedModel):
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
         """Return the columns of dates, also those written as text or whole numbers, in seconds."""
-        cells = {name: cells_of(table[name], str(name)) for name in table.columns if _may_be_dates(table[name])}
+        cells = {name: cells_of(table[name], str(name)) for name in table.columns}
         return {name: one.values for name, one in cells.items() if one.kind == "date" and one.values is not None}
 
     @property

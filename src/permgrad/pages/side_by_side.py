@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.errors import by_count, counted
-from permgrad.base.numerals import number, numbers, percent
+from permgrad.base.numerals import fixed, number, numbers, percent
 from permgrad.base.significance import LEVEL
 from permgrad.evaluation.metrics import metrics
 from permgrad.pages import plots
@@ -18,6 +19,7 @@ from permgrad.pages.views import (
     Column,
     Mark,
     SectionView,
+    TableView,
     as_count,
     figures_of,
     intervals_of,
@@ -93,7 +95,15 @@ def standing(section: SectionView, models: SideBySide) -> None:
 
 def measured(section: SectionView, models: SideBySide) -> None:
     """The metrics of all models, and how far each is from the reference."""
-    section.table(_metrics_table(models))
+    marked: dict[str, Mark] = {models.reference: "own"}
+    section.table(
+        metrics_table(
+            [(models.label(name), models.measured[name], marked.get(name, "")) for name in models.names],
+            [models.seconds.get(name) for name in models.names],
+            "All metrics",
+            "the best of each column",
+        )
+    )
     frame, reference = models.against(), _labels(models)[models.reference]
     drawn = frame[frame["ci_low"].notna()]
     if len(drawn):
@@ -120,21 +130,28 @@ def measured(section: SectionView, models: SideBySide) -> None:
         section.table(table_of(caption, columns), f"All pairs ({len(models.pairs)})")
 
 
-def _metrics_table(models: SideBySide) -> Any:
-    order = models.names
-    marks: list[Mark] = ["own" if name == models.reference else "" for name in order]
-    columns = [names((models.label(name) for name in order), "model", marks)]
+#: Name, metrics, and the mark of the name: quiet for figures that are not of the test rows.
+Measured = tuple[str, Mapping[str, Any], Mark]
+
+
+def metrics_table(models: Sequence[Measured], seconds: Sequence[float | None], what: str, bold: str) -> TableView:
+    """List models by the metrics that the first one has, and by the seconds that fitting took, where any are known."""
+    labels, entries, marks = zip(*models, strict=True)
+    rival = np.array([mark != "quiet" for mark in marks])
+    columns = [names(labels, "model", marks)]
     for metric in metrics.values():
-        if metric.task != models.task or metric.name not in models.measured[order[0]]:
+        if metric.name not in entries[0]:
             continue
-        values = [models.measured[name].get(metric.name) for name in order]
-        defined = [value for value in values if value is not None]
-        best = {"higher": max, "lower": min}[metric.direction](defined, default=None)
-        which: list[Mark] = ["best" if value is not None and value == best else "" for value in values]
-        columns.append(figures_of(metric_heading(metric), values, marks=which))
-    if any(value is not None for value in models.seconds.values()):
-        columns.append(figures_of("time to fit", [models.seconds.get(name) for name in order], duration))
-    return table_of("All metrics. ↑ higher is better, ↓ lower is better. Bold: the best of each column.", columns)
+        values = pd.Series([entry.get(metric.name) for entry in entries], dtype=np.float64)
+        best = values[rival].max() if metric.direction == "higher" else values[rival].min()
+        leading: list[Mark] = np.where(rival & (values == best) & (rival.sum() > 1), "best", "").tolist()
+        write = number if metric.task == "regression" else fixed
+        # A share of variance has no unit that could make it small: 3e-8 is 0.
+        texts = [write(round(value, 4) if metric.name == "r2" else value) for value in values]
+        columns.append(figures_of(metric_heading(metric), values, texts, leading))
+    if any(value is not None for value in seconds):
+        columns.append(figures_of("time to fit", seconds, duration))
+    return table_of(f"{what}. ↑ higher is better, ↓ lower is better. Bold: {bold}.", columns)
 
 
 def _tested(models: SideBySide, frame: pd.DataFrame, *, sides: tuple[str, ...]) -> list[Column]:
