@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from permgrad.base.dependence import Dependence
+from permgrad.base.dependence import Dependence, mean_widening
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, percent
 from permgrad.base.random import generator
@@ -274,10 +274,8 @@ def _allowed_for(between: Dependence, rows: int) -> str:
 
 def _accuracy_elsewhere(content: Assessment, accuracy: float, rows: int) -> tuple[float, float]:
     """Return the 95 % interval of the accuracy on other rows."""
-    between, seen, wider = content.dependence, content.predictions, 1.0
-    if between is not None and seen is not None:
-        right = seen.decided == seen.codes
-        wider = between.widening(np.ones(rows), between.correlation(right.astype(np.float64)))
+    seen = content.predictions
+    wider = 1.0 if seen is None else mean_widening(content.dependence, (seen.decided == seen.codes).astype(np.float64))
     low, high = wilson(accuracy, rows / wider**2)
     return float(low), float(high)
 

@@ -60,7 +60,9 @@ def beside_data(work: Work) -> None:
     undated = work.undated
     assert undated is not None
     cut = {name: levels_of(blanked[name]) if name in undated else None for name in looked_at}
-    association = {name: explained_share(levels[0], outcome) for name, levels in cut.items() if levels is not None}
+    between, every = rows.dependence, np.ones(len(outcome), dtype=bool)
+    count = None if between is None else between.rows(every, between.correlation(outcome))
+    association = {name: explained_share(one[0], outcome, count) for name, one in cut.items() if one is not None}
     by_data = sorted(association, key=lambda name: -association[name][0])
     deserving = told_features(main, output)
     features = []
@@ -68,7 +70,7 @@ def beside_data(work: Work) -> None:
         levels = cut[name]
         if levels is None:
             continue
-        table = level_table(levels, outcome, columns.get(name), places)
+        table = level_table(levels, outcome, columns.get(name), places, between)
         rank_by_data, (share, p_value) = by_data.index(name) + 1, association[name]
         notes: list[str] = []
         if name in deserving:
@@ -121,10 +123,11 @@ def told_features(main: Explanation, output: int) -> set[str]:
     return {name for name in main.clearly_matter(output) if deserves_words(*facts[name])}
 
 
-def explained_share(codes: Integers, outcome: Floats) -> tuple[float, float]:
+def explained_share(codes: Integers, outcome: Floats, independent: float | None = None) -> tuple[float, float]:
     """Return the share of the outcome's variance that lies between levels (the correlation ratio η²).
 
-    The second number is the p-value of an F test of whether the outcome's mean differs between levels.
+    The second number is the p-value of an F test of whether the outcome's mean differs between levels, with as many
+    ``independent`` rows (None: all).
     """
     total = float(((outcome - outcome.mean()) ** 2).sum())
     if total == 0:
@@ -133,7 +136,7 @@ def explained_share(codes: Integers, outcome: Floats) -> tuple[float, float]:
     sums = np.bincount(codes, weights=outcome)
     means = sums / np.maximum(counts, 1)
     share = float((counts * (means - outcome.mean()) ** 2).sum() / total)
-    levels, rows = int((counts > 0).sum()), len(codes)
+    levels, rows = int((counts > 0).sum()), independent or len(codes)
     if levels < 2 or rows <= levels:
         return share, 1.0
     if share >= 1:

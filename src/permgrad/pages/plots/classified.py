@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.arrays import Booleans, Floats
+from permgrad.base.dependence import Dependence
 from permgrad.base.numerals import number
-from permgrad.evaluation.calibration import reliability
+from permgrad.evaluation.calibration import Reliability, reliability
 from permgrad.pages import style
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import PlotFigure, styled
@@ -104,10 +104,11 @@ def calibration(
     *,
     before: npt.ArrayLike | None = None,
     positive: int = 1,
+    dependence: Dependence | None = None,
 ) -> PlotFigure:
     """Draw a reliability curve with its 95 % band (of each class if there are more than two), and the probabilities.
 
-    A dashed line is ``before``, the probabilities before calibration.
+    A dashed line is ``before``, the probabilities before calibration. ``dependence``: which rows depend on each other.
     """
     codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(np.asarray(truth)))
     table = np.asarray(probabilities, dtype=np.float64)
@@ -135,7 +136,8 @@ def calibration(
     errors = []
     for k, axes in zip(shown, panels, strict=True):
         scores, older = np.clip(table[:, k], 0, 1), None if earlier is None else np.clip(earlier[:, k], 0, 1)
-        error = _reliability_curves(axes, codes == k, scores, older, single=single)
+        curve = reliability(codes == k, scores, dependence)
+        _reliability_curves(axes, curve, None if older is None else reliability(codes == k, older), single=single)
         # The distribution of probabilities: on separate axes, or low and pale behind the curves.
         heights, _ = np.histogram(scores[np.isfinite(scores)], bins=_HISTOGRAM)
         heights = heights if single else 0.16 * heights / max(int(heights.max()), 1)
@@ -143,17 +145,15 @@ def calibration(
         (below if single else axes).bar(
             _HISTOGRAM[:-1], heights, width=0.9 * _HISTOGRAM[1], align="edge", color=style.NEUTRAL, linewidth=0, **look
         )
-        errors.append(f"{clean(classes[k])} {number(error, 2)}")
+        errors.append(f"{clean(classes[k])} {number(curve.error, 2)}")
     figure.description = "Reliability curves, calibration error: " + ", ".join(errors)
     return figure
 
 
-def _reliability_curves(axes: Any, positive: Booleans, scores: Floats, before: Floats | None, *, single: bool) -> float:
-    """Draw the curves of one class and return its calibration error."""
-    curve = reliability(positive, scores)
+def _reliability_curves(axes: Any, curve: Reliability, older: Reliability | None, *, single: bool) -> None:
+    """Draw the curves of one class."""
     axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=0.9, zorder=1)
-    if before is not None:
-        older = reliability(positive, before)
+    if older is not None:
         axes.plot(
             older.predicted, older.observed, color=style.NEUTRAL, linestyle=style.LINE_STYLES[1], linewidth=1.2,
             label=f"before calibration, error {number(older.error, 2)}", zorder=2,
@@ -173,4 +173,3 @@ def _reliability_curves(axes: Any, positive: Booleans, scores: Floats, before: F
     base.note(axes, words, (0.97, 0.04 if single else 0.2), of="axes fraction", **look)
     if single:
         axes.legend(loc="upper left", handlelength=1.6, fontsize=style.SIZE_SMALL)
-    return curve.error

@@ -205,7 +205,7 @@ def calibration(section: SectionView, content: Assessment) -> None:
     some = " (the nine classes with the most rows)" if len(classes) > plots.MOST_CALIBRATION_PANELS else ""
     what = clean(classes[positive]) if len(classes) == 2 else f"each class versus the rest{some}"
     section.figure(
-        plots.calibration(truth, table, list(classes), before=before, positive=positive),
+        plots.calibration(truth, table, list(classes), before=before, positive=positive, dependence=content.dependence),
         f"Observed share of {what} by predicted probability, on test rows. On the diagonal, predicted probabilities "
         "are exactly right. Bars: number of rows by probability.",
     )
