@@ -102,6 +102,28 @@ def test_the_share_inside_sets_stands_on_paper_for_each_class_and_one_that_misse
     assert (cells[at : at + 3], cells[then : then + 3]) == (["rare", "12", "33"], ["usual", "388", "100"])
 
 
+@pytest.mark.parametrize(
+    ("leak", "said", "unsaid"),
+    [
+        (
+            {"formula": "'a' + 'b'", "columns": ["a", "b"], "metric": "equal"},
+            "A formula gives y from",
+            "alone predicts",
+        ),
+        ({"class": "ill", "metric": "balanced_accuracy"}, "tells rows of this class from all", "alone predicts"),
+        ({"metric": "r2"}, "Each of these columns alone predicts y nearly perfectly", "formula gives"),
+    ],
+)
+def test_what_is_said_of_columns_that_give_the_target_away_is_true_of_those_listed(leak, said, unsaid):
+    stored, section = (
+        DataSection(rows={}, leaks=[{"column": "a", "score": 1.0, "rows": 90, **leak}]),
+        SectionView("leaks", ""),
+    )
+    data.leaks(section, Assessment(title="t", target="y", task="regression"), stored)
+    assert said in section.blocks[0][1]
+    assert unsaid not in section.blocks[0][1]
+
+
 def doubts_of(content) -> list[str]:
     """The list of caveats."""
     section = SectionView("caveats", "All caveats")

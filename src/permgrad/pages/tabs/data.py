@@ -51,6 +51,18 @@ def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
     section.pairs(stored.card)
 
 
+#: How columns give the target away.
+_LEAKS = {
+    "alone": "Each of these columns alone predicts {target} nearly perfectly, on rows that its model has not seen: by "
+    "a lookup of equal or close values, by a straight line, by whether there is a value, or by a word of it.",
+    "class": "Whether a column with a class has a value tells rows of this class from all others.",
+    "formula": "A formula gives {target} from several columns.",
+}
+_OF_LEAKS = (
+    "Such a column may be made from the target, or known only afterwards. Then every score of this report is too good."
+)
+
+
 def leaks(section: SectionView, content: Assessment, stored: DataSection) -> None:
     """Which columns alone, or by a formula, predict the target nearly perfectly, if any was searched."""
     target = shorten(content.target, 40)
@@ -60,11 +72,9 @@ def leaks(section: SectionView, content: Assessment, stored: DataSection) -> Non
         elif stored.described.get("columns"):
             section.text(f"No column alone predicts {target} nearly perfectly.")
         return
+    kinds = {"formula" if "formula" in one else "class" if "class" in one else "alone" for one in stored.leaks}
     section.text(
-        f"Each of these columns alone predicts {target} nearly perfectly, on rows that its model has not seen: by a "
-        "lookup of equal or close values, by a straight line, by whether there is a value, or by a word of it. "
-        "Formulas give it from several columns. Such a column may be made from the target, or known only afterwards. "
-        "Then every score of this report is too good."
+        " ".join([*(words.format(target=target) for kind, words in _LEAKS.items() if kind in kinds), _OF_LEAKS])
     )
     columns = [
         names([one.get("formula", one["column"]) for one in stored.leaks], "column or formula"),
