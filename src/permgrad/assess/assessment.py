@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from permgrad.assess.predictions import Predictions
     from permgrad.assess.sections.cards import CardsSection
     from permgrad.assess.sections.data import DataSection
-    from permgrad.assess.sections.extra import ExtraSection
     from permgrad.assess.sections.gradients import GradientSection
     from permgrad.assess.sections.network import LayoutSection, NetworkSection, TrainingSection
     from permgrad.assess.sections.provenance import ProvenanceSection
@@ -60,7 +59,6 @@ class Assessment:
         what_if: what a page needs to predict a changed row.
         network, training, layout, provenance: what was trained, how, and by which command.
         models: several models on the same rows.
-        extra: additional sections.
         sentences: those of the verdict, where they are known already.
         keep_rows: whether the page may show single rows.
     """
@@ -103,7 +101,6 @@ class Assessment:
     layout: LayoutSection | None = None
     provenance: ProvenanceSection | None = None
     models: SideBySide | None = None
-    extra: Sequence[ExtraSection] = ()
     sentences: Sequence[dict[str, Any]] | None = None
     keep_rows: bool = True
 

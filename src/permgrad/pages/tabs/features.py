@@ -13,6 +13,7 @@ from permgrad.base.errors import option_of
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages import plots
 from permgrad.pages.cards_data import features_data
+from permgrad.pages.drawn_inputs import where
 from permgrad.pages.headline import too_few_words
 from permgrad.pages.ranks import RANKS, rank_texts, shown_ranks, training_words
 from permgrad.pages.sentences import dominant_words
@@ -210,6 +211,7 @@ TAB = Tab(
         ("one-by-one", "One feature at a time", one_by_one),
         ("paths", "Table or image", branches, "image_counts"),  # else see Details
         ("classes", "Class by class", classes, "explanation"),
+        ("where", "Where in the inputs", where, "explanation"),
     ),
     data=features_data,
     scripts=("panels.js", "features.js", "rows.js"),
