@@ -44,8 +44,8 @@ class Assessment:
         dependence: which of them depend on each other, where that is known.
         guesses: predictions of other models for the same rows, by name.
         segments: scores of groups of rows.
-        explanation: the ranking of the features. ``paper`` and ``compared`` are others by other methods, ``refits``
-            that of the training procedure.
+        explanation: the ranking of the features. ``paper`` is that of the published method, ``refits`` that of the
+            training procedure.
         branches: the weight of each path or input.
         related: pairs of features that move together. ``matrix``: how closely the strongest are related.
         residual_features: raw values of the strongest features of each test row, which residuals are drawn against.
@@ -77,7 +77,6 @@ class Assessment:
     segments: Mapping[str, Any] | None = None
     explanation: Explanation | None = None
     paper: Explanation | None = None
-    compared: Mapping[str, Explanation] = field(default_factory=dict)
     refits: Explanation | None = None
     branches: Mapping[str, Any] | None = None
     related: Sequence[Mapping[str, Any]] = ()

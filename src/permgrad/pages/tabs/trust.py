@@ -319,8 +319,7 @@ def trainings(section: SectionView, _: Assessment, refits: Explanation) -> None:
 
 def methods(section: SectionView, content: Assessment, explanation: Explanation) -> None:
     """How far other methods agree on the order of the features. Of local explanations it is that of their mean size."""
-    compared, local = dict(content.compared), content.local
-    compared |= {} if content.paper is None else {content.paper.method: content.paper}
+    compared, local = {} if content.paper is None else {content.paper.method: content.paper}, content.local
     if local is not None and local.method not in compared and set(local.names) == set(explanation.names):
         compared[local.method] = local.to_global("mean_abs")
     if not compared:
@@ -353,10 +352,7 @@ def methods(section: SectionView, content: Assessment, explanation: Explanation)
     section.items(lines)
     ranking = explanation.ranking()
     columns = [names(ranking, explanation.level)]
-    columns += [
-        figures_of("this report" if place == 0 else _METHODS.get(name, clean(name)), series.reindex(ranking), as_count)
-        for place, (name, series) in enumerate(ranks.items())
-    ]
+    columns += [figures_of(titles[name], series.reindex(ranking), as_count) for name, series in ranks.items()]
     section.table(table_of("Rank of each feature by method (1 is the most important).", columns), "Ranks")
 
 
