@@ -8,6 +8,7 @@ import pytest
 from sklearn import datasets
 
 from permgrad.evaluation.leaks import ALONE, columns_that_tell
+from permgrad.pages.sentences import leak_words
 
 
 def told(frame: pd.DataFrame, target: str, task: str, seed: int = 0) -> dict[str, float]:
@@ -169,6 +170,18 @@ def test_formulas_of_columns_are_named_although_no_column_tells_the_target_alone
     assert sorted(found["columns"]) == [name for name in sorted(frame) if repr(name) in formula]
     assert found["metric"] == "equal"
     assert found["score"] == pytest.approx(0.97, abs=0.011)
+
+
+def test_a_formula_is_named_also_where_one_of_its_columns_nearly_tells_the_target():
+    frame = parts().assign(a=lambda f: 20 * f["a"])
+    alone, formula = split(frame.assign(y=frame["a"] - frame["c"]), "y", "regression")
+    assert (alone["column"], alone["metric"]) == ("a", "r2")
+    assert (formula["formula"], formula["metric"], formula["score"]) == ("'a' − 'c'", "equal", 1)
+    said = leak_words("y", [alone, formula])
+    assert "'y' equals 'a' − 'c' in all" in said
+    assert "run again with --drop a --drop c and" in said
+    (copy,) = split(frame.assign(y=frame["a"].round()), "y", "regression")
+    assert "formula" not in copy
 
 
 def test_formulas_of_rounded_parts_are_nearly_right_and_noisy_ones_are_none():

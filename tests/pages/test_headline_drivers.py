@@ -139,7 +139,8 @@ def test_features_that_move_with_a_named_one_are_told_to_share_its_importance():
 
 def order_of(other, main) -> list[str]:
     """The order of the features by another method, from the ranks that the page shows."""
-    content = Assessment(title="t", target="y", task="classification", explanation=main, compared={"other": other})
+    other = dataclasses.replace(other, method="permgrad-paper")
+    content = Assessment(title="t", target="y", task="classification", explanation=main, paper=other)
     section = SectionView("methods", "Other methods on the same model")
     methods(section, content, main)
     ((_, table),) = (block for kind, block in section.blocks if kind == "fold")

@@ -14,7 +14,6 @@ from browsing import needs_browser, visit
 from tests.pages.conftest import HOSTILE, NAMES, global_explanation, report_content
 
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.sections.extra import ExtraSection
 from permgrad.assess.sections.network import NetworkSection
 from permgrad.base.errors import InputError
 from permgrad.pages import plots
@@ -78,9 +77,8 @@ def light_content(**changes) -> Assessment:
 @pytest.fixture(name="hostile", scope="module")
 def _hostile() -> str:
     content = report_content(HOSTILE, HOSTILE[:3], title=HOSTILE[1], target=HOSTILE[2])
-    section = ExtraSection(title=HOSTILE[1], text=HOSTILE)
     network = NetworkSection(preset=HOSTILE[1], options={HOSTILE[1]: HOSTILE[2]}, notes=HOSTILE)
-    return render_report(dataclasses.replace(content, extra=[section], network=network, warnings=HOSTILE))
+    return render_report(dataclasses.replace(content, network=network, warnings=HOSTILE))
 
 
 def test_the_answer_stands_first(page):

@@ -22,10 +22,11 @@ from torch import nn
 import permgrad as pg
 from permgrad.assess.reading import label_of
 from permgrad.base.errors import InputError
-from permgrad.pages.drawn_inputs import row_pictures, where_sections
+from permgrad.pages.drawn_inputs import row_pictures, where
 from permgrad.pages.html import render_report
 from permgrad.pages.report import Report
 from permgrad.pages.verdict import verdict
+from permgrad.pages.views import SectionView
 
 QUICK = DONORS | {"random_state": 0}
 
@@ -249,7 +250,8 @@ def test_a_network_of_an_image_and_a_table():
     assert made.data.columns["size"].tolist() == ["1 × 8 × 8", "3"]
     assert made.cards is None, "the image has no column to change"
     assert [len(row_pictures(row)) for row in made.rows] == [1] * len(made.rows)
-    assert [one.title for one in where_sections(made)] == ["Where in the images: image"]
+    where(section := SectionView("where", ""), made, made.explanation)
+    assert section.blocks[0] == ("heading", "Where in the images: image")
     assert made.together is not None
     inputs_of = made.together.modalities
     assert inputs_of.names == ("image", "clinical", "image × clinical")

@@ -1,4 +1,4 @@
-"""The tabs of the report: what is listed fits together, and additional sections go where they say."""
+"""The tabs of the report: what is listed fits together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from importlib import resources
 from tests.pages.conftest import NAMES, report_content
 
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.sections.extra import ExtraSection
 from permgrad.pages.html import render_page, render_report
 from permgrad.pages.tab import Tab, tab_view
 from permgrad.pages.tabs import TABS
@@ -24,14 +23,6 @@ def test_tabs_are_named_apart_from_sections_and_their_scripts_exist():
     assert shared == {"paths"}, "either in Features or in Details"
     folder = resources.files("permgrad.pages") / "templates" / "scripts"
     assert all((folder / name).is_file() for tab in TABS for name in tab.scripts)
-
-
-def test_an_additional_section_goes_to_its_tab():
-    content = report_content(NAMES[:3])
-    content.extra = [ExtraSection(title="More", text=("words",), tab="features")]
-    titles = {tab.name: [one.title for one in tab_view(tab, content).sections] for tab in TABS}
-    assert titles["features"][-1] == "More"
-    assert "More" not in titles["details"]
 
 
 def test_empty_sections_and_tabs_are_left_out_but_for_the_first():

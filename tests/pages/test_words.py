@@ -10,9 +10,15 @@ import pytest
 
 from permgrad import Explanation
 from permgrad.assess.assessment import Assessment
+from permgrad.attribution.explanation.orders import RankedPairs
+from permgrad.evaluation.side_by_side import side_by_side
 from permgrad.pages import words
 from permgrad.pages.headline import reliance_sentence
 from permgrad.pages.ranks import order_words
+from permgrad.pages.sentences import drift_words, related_words, segment_words
+from permgrad.pages.side_by_side import agreement_words, reliance, standing_words
+from permgrad.pages.tabs.together import leading_words
+from permgrad.pages.views import SectionView
 
 
 @pytest.mark.parametrize(
@@ -77,3 +83,61 @@ def test_long_names_differ_in_sentences(say):
     assert "…" in said
     assert "summ" in said
     assert "wint" in said
+
+
+def compared_models(say):
+    """Two models whose names differ in the middle, that rely on two such columns."""
+    truth, drawn = np.arange(60.0), np.random.default_rng(0)
+    guesses = {name: truth + 10 * drawn.normal(size=60) for name in LONG}
+    values, facts = np.array([[3.0], [2.0]]), {"std": np.full((2, 1), 0.1), "p_values": np.full((2, 1), 1e-5)}
+    found = Explanation(values, tuple(LONG), ("table",) * 2, ("all",), "permutation", "global", **facts)
+    models = side_by_side("regression", truth, guesses, seed=0, explanations=dict.fromkeys(LONG, found))
+    if say is not reliance:
+        return say(models)
+    section = SectionView("reliance", "")
+    reliance(section, models)
+    return str(section.blocks[0])
+
+
+def pairs():
+    numbers = np.array([2.0, 1.0])
+    return RankedPairs((tuple(LONG), (LONG[0], "age")), numbers, numbers, numbers, numbers / 1e5, numbers > 0)
+
+
+DRIFTED = {"clear": True, "sampled": False, "train": 0.2, "test": 0.5, "side": "among", "kind": "levels"}
+GROUP = {"worse": True, "score": 0.5, "low": 0.4, "high": 0.6, "rest": 0.9, "rows": 50, "p_holm": 0.001}
+RELATED = {"feature": "age", "kind": "correlation", "strength": 0.9}
+
+
+def grouped(groups):
+    features = [{"feature": feature, "groups": [{**GROUP, "group": level}]} for feature, level in groups]
+    return segment_words({"score": "accuracy", "rows": 200, "all_rows": 200, "tests": 4, "features": features})
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda: leading_words(pairs(), "loss"),
+        lambda: compared_models(standing_words),
+        lambda: compared_models(agreement_words),
+        lambda: compared_models(reliance),
+        lambda: drift_words([{**DRIFTED, "column": name, "levels": ["a"]} for name in LONG]),
+        lambda: drift_words([{**DRIFTED, "column": "season", "levels": LONG}]),
+        lambda: related_words([{**RELATED, "other": name} for name in LONG], ["age"]),
+        lambda: grouped([("x", name) for name in LONG]),
+        lambda: grouped([(name, "a") for name in LONG]),
+    ],
+)
+def test_names_said_together_stay_different(say):
+    said = say()
+    assert "…" in said
+    assert "summ" in said
+    assert "wint" in said
+
+
+def test_four_levels_are_all_named():
+    said = drift_words([{**DRIFTED, "column": "visits", "levels": ["1", "6", "5", "4"]}])
+    assert said.endswith("are 1, 6, 5 or 4.")
+    assert drift_words([{**DRIFTED, "column": "x", "levels": list("abcde")}]).endswith(
+        "are a, b, c or one of 2 others."
+    )

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from permgrad.assess.predictions import Predictions
     from permgrad.assess.sections.cards import CardsSection
     from permgrad.assess.sections.data import DataSection
-    from permgrad.assess.sections.extra import ExtraSection
     from permgrad.assess.sections.gradients import GradientSection
     from permgrad.assess.sections.network import LayoutSection, NetworkSection, TrainingSection
     from permgrad.assess.sections.provenance import ProvenanceSection
@@ -45,8 +44,8 @@ class Assessment:
         dependence: which of them depend on each other, where that is known.
         guesses: predictions of other models for the same rows, by name.
         segments: scores of groups of rows.
-        explanation: the ranking of the features. ``paper`` and ``compared`` are others by other methods, ``refits``
-            that of the training procedure.
+        explanation: the ranking of the features. ``paper`` is that of the published method, ``refits`` that of the
+            training procedure.
         branches: the weight of each path or input.
         related: pairs of features that move together. ``matrix``: how closely the strongest are related.
         residual_features: raw values of the strongest features of each test row, which residuals are drawn against.
@@ -60,7 +59,6 @@ class Assessment:
         what_if: what a page needs to predict a changed row.
         network, training, layout, provenance: what was trained, how, and by which command.
         models: several models on the same rows.
-        extra: additional sections.
         sentences: those of the verdict, where they are known already.
         keep_rows: whether the page may show single rows.
     """
@@ -79,7 +77,6 @@ class Assessment:
     segments: Mapping[str, Any] | None = None
     explanation: Explanation | None = None
     paper: Explanation | None = None
-    compared: Mapping[str, Explanation] = field(default_factory=dict)
     refits: Explanation | None = None
     branches: Mapping[str, Any] | None = None
     related: Sequence[Mapping[str, Any]] = ()
@@ -103,7 +100,6 @@ class Assessment:
     layout: LayoutSection | None = None
     provenance: ProvenanceSection | None = None
     models: SideBySide | None = None
-    extra: Sequence[ExtraSection] = ()
     sentences: Sequence[dict[str, Any]] | None = None
     keep_rows: bool = True
 

@@ -92,14 +92,18 @@ class EvaluatedModel:
         truth = self.truth(rows)
         return pd.Index(self.classes).get_indexer(pd.Index(truth)) if self.classes else truth
 
+    @property
+    def positive_label(self) -> Any:
+        """The positive class as in ``labels``, or None."""
+        pairs = zip(self.classes, self.labels, strict=True)
+        return next((label for name, label in pairs if name == self.positive), None)
+
     def measure(self, guess: Floats, rows: Rows, called: Array | None = None) -> dict[str, Any]:
         """Return every metric of predictions for rows, of the classes ``called`` (None: the most probable ones)."""
         truth = self.targets(rows)
         if self.task == "regression":
             return evaluate("regression", truth, predictions=guess)
-        pairs = zip(self.classes, self.labels, strict=True)
-        positive = next((label for name, label in pairs if name == self.positive), None)
-        options: dict[str, Any] = {"classes": self.labels, "positive": positive}
+        options: dict[str, Any] = {"classes": self.labels, "positive": self.positive_label}
         if self.labels_only:
             called = guess.argmax(axis=1)
         else:

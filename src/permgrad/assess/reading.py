@@ -27,7 +27,6 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed, shown
 from permgrad.base.frames import as_library
 from permgrad.base.random import generator
-from permgrad.data.read.dates import find_whole_format
 from permgrad.evaluation.cells import cells_of
 from permgrad.models.estimators.kept_rows import rows_in
 
@@ -41,13 +40,6 @@ _ARGUMENTS = (
 )
 #: Rows that replace features in attributions of single rows.
 _BACKGROUND = 200
-
-
-def _may_be_dates(column: pd.Series[Any]) -> bool:
-    if not pd.api.types.is_numeric_dtype(column):
-        return True
-    is_number = column.dtype.kind in "iuf"
-    return is_number and find_whole_format(column.to_numpy(dtype=np.float64, na_value=np.nan)) is not None
 
 
 # ---- models that permgrad did not train ------------------------------------------------------------------------------
@@ -110,7 +102,7 @@ class Foreign(EvaluatedModel):
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
         """Return the columns of dates, also those written as text or whole numbers, in seconds."""
-        cells = {name: cells_of(table[name], str(name)) for name in table.columns if _may_be_dates(table[name])}
+        cells = {name: cells_of(table[name], str(name)) for name in table.columns}
         return {name: one.values for name, one in cells.items() if one.kind == "date" and one.values is not None}
 
     @property
@@ -211,22 +203,16 @@ class ReadModel:
                 hint="Pass train=(X_train, y_train).",
                 code="PG001",
             )
-        rows = self._training_rows(*train[:2])
-        related = {
-            name: None if value is None else value if isinstance(value, str) else np.zeros(len(rows))
-            for name, value in self._related.items()
-        }
-        if len(train) == 3:
-            related = {name: None if value is None else train[2] for name, value in related.items()}
-        return replace(rows, dependence=_dependence(self.model.model, train[0], train[1], related)[1])
+        inputs, y, *values = train
+        given = {name: value for name, value in self._related.items() if value is not None}
+        # Without values, all training rows count as one group.
+        related = {name: value if isinstance(value, str) else np.zeros(len(y)) for name, value in given.items()}
+        inputs, dependence = _dependence(self.model.model, inputs, y, related)
+        if values:
+            dependence = _dependence(self.model.model, inputs, y, dict.fromkeys(given, values[0]))[1]
+        return replace(self._training_rows(inputs, y), dependence=dependence)
 
     def _training_rows(self, inputs: Any, y: Any) -> Rows:
-        inputs, _ = _dependence(
-            self.model.model,
-            inputs,
-            y,
-            {name: value for name, value in self._related.items() if isinstance(value, str)},
-        )
         if self.model.images:
             return _image_rows(self.model.model, inputs, y)
         subject = self.request.subject
@@ -276,11 +262,10 @@ def _dependence(model: Any, inputs: Any, y: Any, related: Mapping[str, Any]) -> 
     arguments = with_columns(Arguments(model, inputs, y, **related))
     units = read_units(arguments, len(y))
     assert units is not None
-    (argument, value) = next((name, value) for name, value in related.items() if value is not None)
+    argument, value = next(one for one in related.items() if one[1] is not None)
     name = value if isinstance(value, str) else str(getattr(value, "name", None) or argument)
-    if units.timed:
-        return arguments.inputs, Dependence(time=units.codes.astype(np.float64), name=name)
-    return arguments.inputs, Dependence(groups=units.codes, name=name)
+    codes = {"time": units.codes.astype(np.float64)} if units.timed else {"groups": units.codes}
+    return arguments.inputs, Dependence(**codes, name=name)
 
 
 def _image_rows(model: Any, records: Any, y: Any) -> Rows:

@@ -150,6 +150,21 @@ class Dependence:
         return True
 
 
+def mean_widening(between: Dependence | None, values: Floats) -> float:
+    """Return by how much the interval of a mean of ``(rows,)`` values is wider. NaN is left out, None is independent.
+
+    Examples:
+        >>> patients = Dependence(groups=np.repeat(np.arange(20), 5))
+        >>> mean_widening(None, np.ones(9)), round(mean_widening(patients, np.repeat(np.arange(20.0), 5)), 2)
+        (1.0, 2.39)
+    """
+    if between is None:
+        return 1.0
+    defined = np.isfinite(values)
+    among = between.take(np.flatnonzero(defined))
+    return among.widening(np.ones(int(defined.sum())), among.correlation(values[defined]))
+
+
 def _products(table: Floats) -> Floats:
     """Return the sums of products of ``(rows, columns)`` with themselves, so many rows later, ``(rows,)``."""
     size = 2 ** int(np.ceil(np.log2(2 * len(table))))

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.arrays import Array, Floats, Integers
-from permgrad.base.dependence import Dependence
+from permgrad.base.dependence import Dependence, mean_widening
 from permgrad.base.significance import NORMAL_95
 
 #: Largest number of bins, and the fewest rows and least sum of p (1 − p) that a bin should have.
@@ -52,7 +52,7 @@ def reliability(
     """
     truth = np.asarray(positive, dtype=np.float64).ravel()
     scores = np.asarray(probability, dtype=np.float64).ravel()
-    defined = np.isfinite(scores)
+    defined, wider = np.isfinite(scores), mean_widening(dependence, truth - np.clip(scores, 0, 1))
     truth, scores = truth[defined], np.clip(scores[defined], 0, 1)
     doubt = scores * (1 - scores)
     bins = max(1, min(MOST_BINS, len(scores) // FEWEST_ROWS, int(float(np.sum(doubt)) / LEAST_DOUBT)))
@@ -66,10 +66,6 @@ def reliability(
     rows = np.bincount(member)
     predicted = np.bincount(member, weights=scores) / rows
     observed = np.bincount(member, weights=truth) / rows
-    wider = 1.0
-    if dependence is not None:
-        among = dependence.take(np.flatnonzero(defined))
-        wider = among.widening(np.ones(len(scores)), among.correlation(truth - scores))
     low, high = wilson(observed, rows / wider**2)
     noise = np.bincount(member, weights=doubt)
     share = rows / len(scores)

@@ -93,21 +93,25 @@ def columns_that_tell(
             if (only := _of_one_class(cells.codes >= 0, y, len(names))) is not None:
                 facts = {"metric": "balanced_accuracy", "score": only[1], "rows": len(both)}
                 leaks.append({"column": name, "class": plain(names[only[0]]), **facts})
-            elif cells.values is not None:
-                numbers[name] = cells
-    leaks += _formulas(numbers, y, names)
+        if cells.values is not None:
+            numbers[name] = cells
+    told = {leak["column"] for leak in leaks}
+    formula = _formula({name: cells for name, cells in numbers.items() if name not in told}, y, names)
+    if formula is None and told:  # a column that alone gives nearly the target can be part of exactly the target
+        formula = _formula(numbers, y, names)
+    leaks += [] if formula is None or told.issuperset(formula["columns"]) else [formula]
     return sorted(leaks, key=lambda leak: ("formula" in leak, "class" in leak, -leak["score"]))
 
 
-def _formulas(numbers: Mapping[str, ColumnCells], y: Array, names: Array) -> list[dict[str, Any]]:
+def _formula(numbers: Mapping[str, ColumnCells], y: Array, names: Array) -> dict[str, Any] | None:
     """Return the formula of columns that gives the target, a number or classes that are numbers, if there is one."""
     labels = pd.to_numeric(pd.Series(names, dtype=object), errors="coerce").to_numpy(np.float64)
     if not numbers or len(names) == 2 or not np.isfinite(labels).all():
-        return []
+        return None
     x = np.column_stack([cells.values for cells in numbers.values() if cells.values is not None])
     dates = np.array([cells.kind == "date" for cells in numbers.values()])
     formula = made_of(list(numbers), x, (labels[y] if len(names) else y).astype(np.float64), dates)
-    return [] if formula is None else [{"column": formula["columns"][0], **formula}]
+    return None if formula is None else {"column": formula["columns"][0], **formula}
 
 
 def _of_one_class(present: Booleans, y: Array, classes: int) -> tuple[int, float] | None:

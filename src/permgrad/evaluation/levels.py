@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.arrays import Floats, Integers
+from permgrad.base.dependence import Dependence
 
 #: Each row's level, and the levels' names.
 Levels = tuple[Integers, list[str]]
@@ -55,13 +56,26 @@ def levels_of(values: pd.Series[Any], parts: int = PARTS, write: Callable[[float
     return codes.astype(np.int64), names
 
 
-def level_table(levels: Levels, outcome: Floats, attribution: Floats | None, places: Integers) -> list[dict[str, Any]]:
-    """Return for each level its rows, their mean outcome and their mean attribution, both with standard errors."""
+def level_table(
+    levels: Levels,
+    outcome: Floats,
+    attribution: Floats | None,
+    places: Integers,
+    dependence: Dependence | None = None,
+) -> list[dict[str, Any]]:
+    """Return for each level its rows, their mean outcome and their mean attribution, both with standard errors.
+
+    ``dependence``: which rows depend on each other.
+    """
     codes, names = levels
     explained = codes[places]
     counts, seen = (np.bincount(chosen, minlength=len(names)) for chosen in (codes, explained))
     pairs: list[list[tuple[float | None, float | None]]] = []
-    for values, member, rows in ((outcome, codes, counts), (attribution, explained, seen)):
+    of_places = None if dependence is None else dependence.take(places)
+    for values, member, rows, among in (
+        (outcome, codes, counts, dependence),
+        (attribution, explained, seen, of_places),
+    ):
         if values is None:
             pairs.append([(None, None)] * len(names))
             continue
@@ -69,6 +83,10 @@ def level_table(levels: Levels, outcome: Floats, attribution: Floats | None, pla
             means = np.bincount(member, weights=values, minlength=len(names)) / rows
             squares = np.bincount(member, weights=(values - means[member]) ** 2, minlength=len(names))
             errors = np.sqrt(squares / (rows - 1) / rows)
+        if among is not None:
+            related = among.correlation(values)
+            wider = [among.widening((member == code) + 0.0, related) for code in np.flatnonzero(rows)]
+            errors[rows > 0] *= wider
         lines = zip(means.tolist(), errors.tolist(), rows.tolist(), strict=True)
         pairs.append([(mean if count else None, error if count > 1 else None) for mean, error, count in lines])
     outcomes, attributions = pairs

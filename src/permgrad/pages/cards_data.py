@@ -79,7 +79,7 @@ def _cards(section: CardsSection, content: Assessment, places: dict[str, int], m
     """Return the cards by rank, with the curves of ``most`` rows, notes, and the features that each moves with."""
     notes = {one["feature"]: one.get("notes", []) for one in (content.reading or {}).get("features", ())}
     if (hint := (content.reading or {}).get("leakage")) is not None:
-        notes[hint["feature"]] = [dominant_words(hint, len(places)), *notes.get(hint["feature"], ())]
+        notes[hint["feature"]] = [dominant_words(hint, list(places)), *notes.get(hint["feature"], ())]
     cards = []
     of_groups = len(places)  # columns of groups are not in the list, and have the places after it
     for one in map(section.cards.__getitem__, content.by_rank(card["feature"] for card in section.cards)):

@@ -24,11 +24,12 @@ from permgrad.pages.views import (
     as_count,
     built,
     figures_of,
+    intervals_of,
     metric_heading,
     names,
     table_of,
 )
-from permgrad.pages.words import clean, duration, listed, p_text, shorten
+from permgrad.pages.words import clean, duration, listed, names_apart, p_text, shorten
 
 if TYPE_CHECKING:
     from permgrad.evaluation.comparison import Comparison
@@ -157,10 +158,9 @@ def _standing_table(section: SectionView, comparison: Comparison) -> None:
 def _difference(comparison: Comparison, frame: pd.DataFrame, heading: str) -> list[Column]:
     """Write differences with their intervals, or a dash if nothing was tested."""
     tested = frame["difference"].where(frame["ci_low"].notna())
-    low, high = ([score(comparison, end) for end in frame[name]] for name in ("ci_low", "ci_high"))
-    ends = [a if a == "–" else f"{a} to {b}" for a, b in zip(low, high, strict=True)]
-    written = [score(comparison, value) for value in tested]
-    return [figures_of(heading, frame["difference"], written), figures_of("95\u00a0% interval", frame["ci_low"], ends)]
+    write = partial(score, comparison)
+    written = list(map(write, tested))
+    return [figures_of(heading, frame["difference"], written), intervals_of(frame["ci_low"], frame["ci_high"], write)]
 
 
 # ---- what they rely on -----------------------------------------------------------------------------------------------
@@ -427,7 +427,7 @@ def reliance_sentences(comparison: Comparison) -> list[str]:
     member = np.min([comparison.strongest[name] for name in names], axis=0) > 0
     order = [i for i in np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable") if member[i]]
     if len(names) > 2 and order:
-        words = listed([shorten(comparison.features[i], 40) for i in order], _MOST_NAMED)
+        words = listed(map(names_apart(comparison.features), [comparison.features[i] for i in order]), _MOST_NAMED)
         lines.append(f"All {len(names)} models have {words} among their strongest features.")
     return [sentence for sentence in lines if sentence]
 
@@ -458,10 +458,10 @@ def _named(comparison: Comparison, first: str, second: str) -> list[str]:
     """Name the strongest features of two models, by their shares: those of both, and those of only one."""
     shares = comparison.shares()
     left, right = (comparison.strongest[name] > 0 for name in (first, second))
-    lists = []
+    lists, show = list[str](), names_apart(comparison.features)
     for member in (left & right, left & ~right, right & ~left):
         order = shares.loc[member, [first, second]].mean(axis=1).sort_values(ascending=False, kind="stable").index
-        lists.append(listed([shorten(str(name), 40) for name in order], _MOST_NAMED) if len(order) else "")
+        lists.append(listed(map(show, map(str, order)), _MOST_NAMED))
     return lists
 
 

@@ -10,11 +10,13 @@ from permgrad.pages import plots
 from permgrad.pages.choices import pick_output
 from permgrad.pages.plots._inputs import KINDS, shown_inputs
 from permgrad.pages.units import output_words
+from permgrad.pages.words import clean
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
-    from permgrad.assess.sections.extra import ExtraSection
     from permgrad.assess.sections.rows import RowSection
+    from permgrad.attribution.explanation import Explanation
+    from permgrad.pages.views import SectionView
 
 #: Sides of an input that is an image.
 _IMAGE = 2
@@ -42,26 +44,21 @@ def row_pictures(row: RowSection) -> list[tuple[Any, str]]:
     return pictures
 
 
-def where_sections(content: Assessment) -> list[ExtraSection]:
-    """Draw a ranking of segments on the mean of each input."""
-    main, found = content.explanation, []
-    for name, dimensions in {} if main is None else shown_inputs(main).items():
-        if main is None or f"images:{name}" not in main.maps:
+def where(section: SectionView, _: Assessment, main: Explanation) -> None:
+    """Where in its inputs the model finds what it relies on: a ranking of segments, drawn on the mean of each input."""
+    for name, dimensions in shown_inputs(main).items():
+        if f"images:{name}" not in main.maps:
             continue
+        title, drawn = f"Where in {name}", f"Mean of {name}, and the importance of each part."
         text = "The numbers of the ranking, drawn on the mean of the explained rows."
-        drawn, title = f"Mean of {name}, and the importance of each part.", f"Where in {name}"
         if dimensions == _IMAGE:
-            title, drawn = (
-                f"Where in the images: {name}",
-                f"Left: mean of the images in {name}. Right: importance of each patch.",
-            )
+            title = f"Where in the images: {name}"
+            drawn = f"Left: mean of the images in {name}. Right: importance of each patch."
             text = (
                 "The numbers of the ranking, drawn on the mean image of the explained rows. If one patch is shuffled, "
                 "its neighbours can make up for it. All patches together can therefore matter far more than the sum "
                 "suggests."
             )
-        from permgrad.assess.sections.extra import ExtraSection  # few pages have one
-
-        drawing = getattr(plots, KINDS[dimensions])(main, input=name, title="")
-        found.append(ExtraSection(title=title, text=(text,), drawing=drawing, drawing_text=drawn, tab="features"))
-    return found
+        section.add("heading", clean(title))
+        section.text(text)
+        section.figure(getattr(plots, KINDS[dimensions])(main, input=name, title=""), clean(drawn))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from permgrad.assess.branches import is_hybrid
-from permgrad.base.errors import counted
+from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, percent
 from permgrad.base.significance import features_tested
 from permgrad.evaluation.metrics import metrics, primary_metric
@@ -57,7 +56,7 @@ def too_few_words(content: Assessment) -> str:
     if content.learnt or not ahead or not possible:
         return ""
     if label is not None and counts[label] < FEW_OF_A_CLASS:
-        return f"{counted(counts[label], 'test row')} of class {shorten(label, 40)}"
+        return f"{counted(counts[label], 'test row')} of class {names_apart(counts)(label)}"
     return counted(rows, "test row") if rows is not None and rows < FEW_ROWS else ""
 
 
@@ -139,7 +138,7 @@ def reliance_sentence(content: Assessment) -> str:
         count = features_tested(tests)
         return f"No feature clearly matters: no p-value is below 5\u00a0% after Holm's correction for {count}."
     largest = "" if ranking[0] in leading else _largest_words(explanation, explanation.names.index(ranking[0]), whole)
-    names, meaning = list(map(names_apart(explanation), leading)), ""
+    names, meaning = list(map(names_apart(explanation.names), leading)), ""
     if whole is not None:
         lost = [explanation.values[explanation.names.index(name), 0] / whole for name in leading]
         names = [f"{name} ({percent(share)})" for name, share in zip(names, lost, strict=True)]
@@ -147,17 +146,12 @@ def reliance_sentence(content: Assessment) -> str:
         meaning += f" {BEYOND_ALL}" * any(share > 1 for share in lost)
     above = ranking[bool(largest) : ranking.index(leading[-1])]
     relies = f"{'It clearly relies on' if largest else 'It relies most on'} {listed(names)}."
-    left_out = _left_out_words([ranking.index(name) + 1 for name in above if name not in leading])
+    ranks, left_out = [str(ranking.index(name) + 1) for name in above if name not in leading], ""
+    if ranks:
+        are, effects = by_count(len(ranks), "is", "are"), by_count(len(ranks), "its effect", "their effects")
+        left_out = f"{by_count(len(ranks), 'Rank', 'Ranks')} {listed(ranks, 5)} {are} left out, because {effects} may "
+        left_out += "be chance."
     return " ".join(filter(None, [relies, meaning, largest, left_out]))
-
-
-def _left_out_words(ranks: Sequence[int]) -> str:
-    """Say which ranks are left out."""
-    if not ranks:
-        return ""
-    if len(ranks) == 1:
-        return f"Rank {ranks[0]} is left out, because its effect may be chance."
-    return f"Ranks {listed(list(map(str, ranks)), 5)} are left out, because their effects may be chance."
 
 
 def _largest_words(explanation: Explanation, place: int, whole: float | None) -> str:
@@ -165,7 +159,7 @@ def _largest_words(explanation: Explanation, place: int, whole: float | None) ->
     value, low, high = (float(numbers[place, 0]) for numbers in (explanation.values, *explanation.ci()))
     write = number if whole is None else (lambda effect: percent(effect / whole))
     ends = f", {confidence_words(explanation)} interval {write(low)} to {write(high)}" * bool(np.isfinite(low + high))
-    name = names_apart(explanation)(explanation.names[place])
+    name = names_apart(explanation.names)(explanation.names[place])
     return f"The largest estimate is that of {name} ({write(value)}{ends}), but it may be chance."
 
 

@@ -15,7 +15,6 @@ import jinja2
 
 from permgrad.pages import headline as first_words
 from permgrad.pages import style
-from permgrad.pages.drawn_inputs import where_sections
 from permgrad.pages.page_data import page_data
 from permgrad.pages.tab import TabView, tab_view
 from permgrad.pages.tabs import TABS
@@ -46,7 +45,6 @@ def render_report(content: Assessment, *, theme: str = "auto") -> str:
     """Return the report as HTML text."""
     sentences = verdict(content)
     content = in_plain_units(replace(content, sentences=sentences))
-    content = replace(content, extra=[*content.extra, *where_sections(content)])
     tabs = [tab_view(tab, content) for tab in TABS]
     learnt = all(one["facts"].get("learnt", True) for one in sentences)
     # Name, heading and sentences of each part of the verdict, without its first sentence.

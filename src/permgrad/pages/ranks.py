@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,7 +43,7 @@ def rank_texts(ranks: Ranks) -> list[str]:
 
 def order_words(ranks: Ranks, most: int) -> str:
     """Write who can be told apart among the first: ``1 age; 2–4 income, bmi and dose; the rest``. Empty: nobody."""
-    texts, show = list[str](), names_apart(ranks)
+    texts, show = list[str](), names_apart(ranks.names)
     if (ranks.sets == 1).all():
         return ""
     for members in (np.flatnonzero(ranks.sets == number) for number in np.unique(ranks.sets)):
@@ -60,7 +59,7 @@ def order_words(ranks: Ranks, most: int) -> str:
     return "; ".join(texts)
 
 
-def training_words(explanation: Explanation, show: Callable[[str], str] = str) -> str:
+def training_words(explanation: Explanation) -> str:
     """Say how often the leading features would lead in another training, of an explanation of refits. Else nothing."""
     facts = explanation.meta.get("another_training")
     if not facts:
@@ -69,7 +68,7 @@ def training_words(explanation: Explanation, show: Callable[[str], str] = str) -
     places = "come first" if first == 1 else f"be among the first {'two' if first == 2 else 'three'}"
     leading = [name for name in explanation.ranking() if name in facts["shares"]][:first]
     fits = int(explanation.meta["refits"]["fits"])
-    texts = [training_text(facts["shares"][name], fits) for name in leading]
+    show, texts = names_apart(explanation.names), [training_text(facts["shares"][name], fits) for name in leading]
     followers = [f"{show(name)} in {text}" for name, text in zip(leading[1:], texts[1:], strict=True)]
     said = listed([f"{show(leading[0])} would {places} in {texts[0]} of 100", *followers])
     return f"In another training {said} (by {fits} refits)."

@@ -48,7 +48,8 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
     shares = listed.classes is not None
     truth = np.asarray(listed.truth)
     places = {int(number): place for place, number in enumerate(np.asarray(listed.numbers).tolist())}
-    stored = _not_divided(places, content)
+    divided = set(np.asarray((content.what_if or {}).get("rows", ())).tolist())  # by the page itself, see whatif.js
+    stored = {number: place for number, place in places.items() if number not in divided}
     data: dict[str, Any] = {
         "target": clean(content.target),
         "classes": None if listed.classes is None else [clean(name) for name in listed.classes],
@@ -72,12 +73,6 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
     if listed.similar is not None:
         data["similar"] = _similar(listed.similar, content, "u2" if shares else "f4")
     return data
-
-
-def _not_divided(places: Mapping[int, int], content: Assessment) -> dict[int, int]:
-    """Leave out rows that the page divides itself, see ``whatif.js``: they have no other division beside it."""
-    divided = set(np.asarray((content.what_if or {}).get("rows", ())).tolist())
-    return {number: place for number, place in places.items() if number not in divided}
 
 
 def _similar(similar: SimilarRows, content: Assessment, kind: str) -> dict[str, Any]:

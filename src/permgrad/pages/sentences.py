@@ -16,7 +16,7 @@ from permgrad.data.read.dates import date_text
 from permgrad.evaluation.calibration import Reliability
 from permgrad.evaluation.metrics import Task, primary_metric
 from permgrad.evaluation.segments import worse_groups
-from permgrad.pages.words import clean, listed, shorten, value_text
+from permgrad.pages.words import clean, labels_of, listed, names_apart, shorten, value_text
 
 #: Below this share of the branch weights, class activation maps show only a small part of the prediction. On Covertype
 #: it is 3 to 5 % for preset default and 11 % for preset fast.
@@ -100,8 +100,8 @@ def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], *, in_python: bo
         return ""
     alone = [one for one in leaks if "formula" not in one and "class" not in one]
     words = [_not_alone_words(target, one) for one in leaks if one not in alone]
-    columns = [one["column"] for one in alone[:_LEAKS]]
-    columns += [name for one in leaks if one not in alone for name in one.get("columns", [one["column"]])]
+    of_alarm = [*alone[:_LEAKS], *(one for one in leaks if one not in alone)]
+    columns = list(dict.fromkeys(name for one in of_alarm for name in one.get("columns", [one["column"]])))
     if alone:
         shown = [f"{MEASURES_OF_LEAKS[one['metric']]} {down(one['score'])}" for one in alone[:_LEAKS]]
         names = listed([repr(one["column"]) for one in alone], _LEAKS)
@@ -138,10 +138,10 @@ def unchecked_words(target: str, needs: str) -> str:
     )
 
 
-def dominant_words(hint: Mapping[str, Any], features: int) -> str:
+def dominant_words(hint: Mapping[str, Any], features: Sequence[str]) -> str:
     """Return a sentence on a feature that may give the outcome away: notes of the data card, or its share."""
-    name, notes = shorten(hint["feature"], 40), [clean(note).rstrip(".") for note in hint["notes"]]
-    share = f"{name} has {percent(hint['share'])} of the importances of all {features} features added up"
+    name, notes = names_apart(features)(hint["feature"]), [clean(note).rstrip(".") for note in hint["notes"]]
+    share = f"{name} has {percent(hint['share'])} of the importances of all {len(features)} features added up"
     if notes:
         return (
             f"{'. '.join(f'{note[:1].upper()}{note[1:]}' if at else note for at, note in enumerate(notes))}. {share}."
@@ -233,14 +233,13 @@ def no_share_words(branches: Mapping[str, Any]) -> str:
 
 
 # ---- features that move together -------------------------------------------------------------------------------------
-def related_words(
-    pairs: Sequence[Mapping[str, Any]], names: Sequence[str], show: Callable[[str], str] = str, most: int = _MEMBERS
-) -> str:
+def related_words(pairs: Sequence[Mapping[str, Any]], names: Sequence[str], most: int = _MEMBERS) -> str:
     """Return a sentence on the features that each of the names is related to, or an empty text.
 
     Each pair is said once, with its own figure. ``most``: how many others of a feature are named.
     """
-    said, sentences = set[frozenset[str]](), []
+    show = names_apart(pair[side] for pair in pairs for side in ("feature", "other"))
+    said, sentences = set[frozenset[str]](), list[str]()
     for name in names:
         own = {frozenset((name, pair["other"])): pair for pair in pairs if pair["feature"] == name}
         others = [
@@ -257,7 +256,7 @@ def related_words(
 
 
 # ---- columns that differ between training and test rows --------------------------------------------------------------
-def drift_words(compared: Sequence[Mapping[str, Any]], most: int = 3, show: Callable[[str], str] = str) -> str:
+def drift_words(compared: Sequence[Mapping[str, Any]], most: int = 3) -> str:
     """Return a sentence on how many columns differ clearly between training and test rows, and one for the largest.
 
     ``compared`` is the ``drift`` of ``compare_parts``. Empty if no column differs clearly by enough.
@@ -269,28 +268,29 @@ def drift_words(compared: Sequence[Mapping[str, Any]], most: int = 3, show: Call
     words += f"{by_count(len(clear), 'has', 'have')} clearly different values in the training and the test rows"
     if len(clear) > most:
         words += f". {by_count(most, 'The largest difference', f'The {most} largest differences')}"
-    return f"{words}: {'. '.join(drifted_words(one, show) for one in clear[:most])}."
+    show = names_apart(one["column"] for one in compared)
+    return f"{words}: {'. '.join(': '.join([show(one['column']), drifted_words(one)]) for one in clear[:most])}."
 
 
-def drifted_words(one: Mapping[str, Any], show: Callable[[str], str] = str) -> str:
+def drifted_words(one: Mapping[str, Any]) -> str:
     """Say in words, without a full stop, where a column differs most between training and test rows."""
     about = "about " if one["sampled"] else ""
     shares = f"{about}{percent(one['test'])} of the test rows and {about}{percent(one['train'])} of the training rows"
     if one["side"] == "among":
-        names = [shorten(name, 30) for name in one["levels"]]
-        names = names if len(names) <= 3 else [*names[:3], f"one of {len(names) - 3} others"]
+        names = labels_of(one["levels"], 30)
+        names = names if len(names) <= 4 else [*names[:3], f"one of {len(names) - 3} others"]
         choice = " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-        return f"{show(one['column'])}: {shares} are {choice}"
+        return f"{shares} are {choice}"
     if one["side"] in ("missing", "present"):
-        return f"{show(one['column'])}: {shares} have {'no' if one['side'] == 'missing' else 'a'} value"
+        return f"{shares} have {'no' if one['side'] == 'missing' else 'a'} value"
     if one["kind"] == "date":
         side = one["side"].replace("at most", "up to").replace("above", "after")
-        return f"{show(one['column'])}: {shares} are {side} {date_text(one['value'])}"
-    return f"{show(one['column'])}: {shares} are {one['side']} {value_text(float(one['value']))}"
+        return f"{shares} are {side} {date_text(one['value'])}"
+    return f"{shares} are {one['side']} {value_text(float(one['value']))}"
 
 
 # ---- groups of rows --------------------------------------------------------------------------------------------------
-def segment_words(segments: Mapping[str, Any], most: int = 3, show: Callable[[str], str] = str) -> str:
+def segment_words(segments: Mapping[str, Any], most: int = 3) -> str:
     """Return a sentence on how many groups of test rows are clearly worse than the others, and one for the worst.
 
     ``segments`` is what ``permgrad.evaluation.segments.find_segments`` returns. Empty if no group is clearly worse.
@@ -303,7 +303,12 @@ def segment_words(segments: Mapping[str, Any], most: int = 3, show: Callable[[st
     words += f"{by_count(len(worse), 'is', 'are')} clearly worse than the other rows"
     if segments["rows"] < segments["all_rows"]:
         words += f" (in a sample of {segments['rows']:,} test rows)"
-    return " ".join([f"{words}.", *(group_words(group, segments["score"], show) for group in worse[:most])])
+    features = segments["features"]
+    shows = (
+        names_apart(one["feature"] for one in features),
+        names_apart(group["group"] for one in features for group in one["groups"]),
+    )
+    return " ".join([f"{words}.", *(_group_words(group, segments["score"], *shows) for group in worse[:most])])
 
 
 def no_segment_words(segments: Mapping[str, Any]) -> str:
@@ -314,11 +319,13 @@ def no_segment_words(segments: Mapping[str, Any]) -> str:
     return f"{tested} clearly worse than the other rows{sample}."
 
 
-def group_words(group: Mapping[str, Any], score: str, show: Callable[[str], str] = str) -> str:
+def _group_words(
+    group: Mapping[str, Any], score: str, feature: Callable[[object], str], level: Callable[[object], str]
+) -> str:
     """Compare the score of a group with that of the other rows."""
     write, label = (percent, "accuracy") if score == "accuracy" else (number, "the mean absolute error")
     interval = f"95\u00a0% interval {write(group['low'])} to {write(group['high'])}"
-    words = f"Where {show(group['feature'])} is {shorten(group['group'], 40)}, {label} is {write(group['score'])} "
+    words = f"Where {feature(group['feature'])} is {level(group['group'])}, {label} is {write(group['score'])} "
     words += f"({interval}, {counted(group['rows'], 'row')}), on the other rows {write(group['rest'])}."
     own, rest = (group.get(key) for key in ("commonest", "rest_commonest"))
     if own is not None and rest is not None and own <= rest - LESS_FREQUENT:

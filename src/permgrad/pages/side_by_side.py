@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,24 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.errors import by_count, counted
-from permgrad.base.numerals import number, numbers, percent
+from permgrad.base.numerals import fixed, number, numbers, percent
 from permgrad.base.significance import LEVEL
 from permgrad.evaluation.metrics import metrics
 from permgrad.pages import plots
 from permgrad.pages.plots.models import known_shares
-from permgrad.pages.views import Column, Mark, SectionView, as_count, figures_of, metric_heading, names, table_of
-from permgrad.pages.words import clean, duration, listed, p_text, shorten
+from permgrad.pages.views import (
+    Column,
+    Mark,
+    SectionView,
+    TableView,
+    as_count,
+    figures_of,
+    intervals_of,
+    metric_heading,
+    names,
+    table_of,
+)
+from permgrad.pages.words import clean, duration, listed, names_apart, p_text
 
 if TYPE_CHECKING:
     from permgrad.evaluation.side_by_side import SideBySide
@@ -44,8 +56,14 @@ def standing_words(models: SideBySide) -> str:
     return words
 
 
+def _labels(models: SideBySide) -> dict[str, str]:
+    """Return what models are called in sentences."""
+    show = names_apart(map(models.label, models.names))
+    return {name: show(models.label(name)) for name in models.names}
+
+
 def _named(models: SideBySide, chosen: Any) -> str:
-    return listed([shorten(models.label(str(name)), 40) for name in chosen], _NAMED)
+    return listed(map(_labels(models).__getitem__, chosen), _NAMED)
 
 
 def agreement_words(models: SideBySide) -> str:
@@ -53,7 +71,7 @@ def agreement_words(models: SideBySide) -> str:
     if len(models.names) < 2 or not len(models.pairs):
         return ""
     line = models.pairs.iloc[0]
-    one, other = (shorten(models.label(str(line[side])), 40) for side in ("first", "second"))
+    one, other = (_labels(models)[line[side]] for side in ("first", "second"))
     if not np.isfinite(line["alike"]):
         return ""
     if models.task == "regression":
@@ -61,9 +79,7 @@ def agreement_words(models: SideBySide) -> str:
     rows = round((1 - float(line["alike"])) * models.rows)
     if not rows:
         return f"In every row, {one} and {other} predict the same class."
-    right = [
-        f"{clean(name)} is right in {int(line[key]):,}" for name, key in ((one, "only_first"), (other, "only_second"))
-    ]
+    right = [f"{name} is right in {int(line[key]):,}" for name, key in ((one, "only_first"), (other, "only_second"))]
     return (
         f"In {counted(rows, 'row')} ({percent(rows / models.rows)}), {one} and {other} predict different classes: "
         f"{listed(right)}."
@@ -79,11 +95,18 @@ def standing(section: SectionView, models: SideBySide) -> None:
 
 def measured(section: SectionView, models: SideBySide) -> None:
     """The metrics of all models, and how far each is from the reference."""
-    section.table(_metrics_table(models))
-    frame = models.against()
+    marked: dict[str, Mark] = {models.reference: "own"}
+    section.table(
+        metrics_table(
+            [(models.label(name), models.measured[name], marked.get(name, "")) for name in models.names],
+            [models.seconds.get(name) for name in models.names],
+            "All metrics",
+            "the best of each column",
+        )
+    )
+    frame, reference = models.against(), _labels(models)[models.reference]
     drawn = frame[frame["ci_low"].notna()]
     if len(drawn):
-        reference = shorten(models.label(models.reference), 30)
         section.figure(
             plots.differences(
                 [models.label(str(name)) for name in drawn["model"]],
@@ -93,51 +116,50 @@ def measured(section: SectionView, models: SideBySide) -> None:
             f"How much better {reference} is than each other model, with 95\u00a0% intervals (paired bootstrap of the "
             "rows). Right of 0: it is better. Grey: the interval contains 0.",
         )
-        section.table(table_of(_caption(models, len(frame)), _tested(models, frame, sides=("model",))))
+        caption = f"{models.metric.label}: how much better {reference} is than each other model on the same rows. "
+        caption += f"p is adjusted for {counted(len(frame), 'comparison')} (Holm)."
+        section.table(table_of(caption, _tested(models, frame, sides=("model",))))
     if len(models.names) > 2:
         columns = _tested(models, models.pairs, sides=("first", "second"))
         if models.task == "classification":
             columns += [figures_of("only the first is right", models.pairs["only_first"], as_count)]
             columns += [figures_of("only the second is right", models.pairs["only_second"], as_count)]
-        reference, others = shorten(models.label(models.reference), 40), len(models.names) - 1
+        others = len(models.names) - 1
         caption = f"Every two models. p is adjusted for the {others} comparisons with {reference}, and for the "
         caption += f"{counted(len(models.pairs) - others, 'other pair')} (Holm)."
         section.table(table_of(caption, columns), f"All pairs ({len(models.pairs)})")
 
 
-def _caption(models: SideBySide, tests: int) -> str:
-    reference = shorten(models.label(models.reference), 40)
-    return (
-        f"{models.metric.label}: how much better {reference} is than each other model on the same rows. p is adjusted "
-        f"for {counted(tests, 'comparison')} (Holm)."
-    )
+#: Name, metrics, and the mark of the name: quiet for figures that are not of the test rows.
+Measured = tuple[str, Mapping[str, Any], Mark]
 
 
-def _metrics_table(models: SideBySide) -> Any:
-    order = models.names
-    marks: list[Mark] = ["own" if name == models.reference else "" for name in order]
-    columns = [names((models.label(name) for name in order), "model", marks)]
+def metrics_table(models: Sequence[Measured], seconds: Sequence[float | None], what: str, bold: str) -> TableView:
+    """List models by the metrics that the first one has, and by the seconds that fitting took, where any are known."""
+    labels, entries, marks = zip(*models, strict=True)
+    rival = np.array([mark != "quiet" for mark in marks])
+    columns = [names(labels, "model", marks)]
     for metric in metrics.values():
-        if metric.task != models.task or metric.name not in models.measured[order[0]]:
+        if metric.name not in entries[0]:
             continue
-        values = [models.measured[name].get(metric.name) for name in order]
-        defined = [value for value in values if value is not None]
-        best = {"higher": max, "lower": min}[metric.direction](defined, default=None)
-        which: list[Mark] = ["best" if value is not None and value == best else "" for value in values]
-        columns.append(figures_of(metric_heading(metric), values, marks=which))
-    if any(value is not None for value in models.seconds.values()):
-        columns.append(figures_of("time to fit", [models.seconds.get(name) for name in order], duration))
-    return table_of("All metrics. ↑ higher is better, ↓ lower is better. Bold: the best of each column.", columns)
+        values = pd.Series([entry.get(metric.name) for entry in entries], dtype=np.float64)
+        best = values[rival].max() if metric.direction == "higher" else values[rival].min()
+        leading: list[Mark] = np.where(rival & (values == best) & (rival.sum() > 1), "best", "").tolist()
+        write = number if metric.task == "regression" else fixed
+        # A share of variance has no unit that could make it small: 3e-8 is 0.
+        texts = [write(round(value, 4) if metric.name == "r2" else value) for value in values]
+        columns.append(figures_of(metric_heading(metric), values, texts, leading))
+    if any(value is not None for value in seconds):
+        columns.append(figures_of("time to fit", seconds, duration))
+    return table_of(f"{what}. ↑ higher is better, ↓ lower is better. Bold: {bold}.", columns)
 
 
 def _tested(models: SideBySide, frame: pd.DataFrame, *, sides: tuple[str, ...]) -> list[Column]:
     """Return the columns of tested differences."""
     columns = [names((models.label(str(name)) for name in frame[side]), side) for side in sides]
     texts = numbers(frame["difference"].to_numpy(dtype=np.float64))
-    low, high = (numbers(frame[end].to_numpy(dtype=np.float64)) for end in ("ci_low", "ci_high"))
-    ends = [f"{a} to {b}" if np.isfinite(end) else "–" for a, b, end in zip(low, high, frame["ci_low"], strict=True)]
     columns.append(figures_of("better by", frame["difference"], texts))
-    columns.append(figures_of("95\u00a0% interval", frame["ci_low"], ends))
+    columns.append(intervals_of(frame["ci_low"], frame["ci_high"]))
     columns.append(figures_of("p, adjusted", frame["p_holm"], p_text))
     alike = "same class" if models.task == "classification" else "correlation"
     columns.append(figures_of(alike, frame["alike"], _same_class if models.task == "classification" else number))
@@ -160,16 +182,15 @@ def reliance(section: SectionView, models: SideBySide) -> None:
         name: pd.Series(one.values[:, 0], index=one.names).reindex(features).to_numpy()
         for name, one in explained.items()
     }
-    labels = {name: models.label(name) for name in explained}
-    leading = {name: one.clearly_matter()[:3] for name, one in explained.items()}
-    lines = []
-    for name, three in leading.items():
-        relies = "relies most" if explained[name].ranking()[0] in three else "clearly relies"
-        words = f"{shorten(labels[name], 40)} {relies} on {listed(shorten(each, 40) for each in three)}."
-        lines.append(words if three else f"No feature clearly matters to {shorten(labels[name], 40)}.")
+    labels, show, lines = _labels(models), names_apart(features), []
+    for name, one in explained.items():
+        three = one.clearly_matter()[:3]
+        relies = "relies most" if one.ranking()[0] in three else "clearly relies"
+        words = f"{labels[name]} {relies} on {listed(map(show, three))}."
+        lines.append(words if three else f"No feature clearly matters to {labels[name]}.")
     section.items(lines)
     section.figure(
-        plots.reliance({labels[name]: array[None] for name, array in values.items()}, features),
+        plots.reliance({models.label(name): array[None] for name, array in values.items()}, features),
         "Each feature's share of the summed importances of a model. Importances of models differ in size, shares can "
         "be compared.",
     )
@@ -178,7 +199,7 @@ def reliance(section: SectionView, models: SideBySide) -> None:
     columns = [names((features[place] for place in order), "feature")]
     for name, array in values.items():
         ranks = pd.Series(array).rank(ascending=False, method="min").to_numpy()
-        columns.append(figures_of(clean(labels[name]), shares[name][order], percent))
+        columns.append(figures_of(clean(models.label(name)), shares[name][order], percent))
         columns.append(figures_of("rank", ranks[order], as_count, "quiet"))
     caption = "Share of the summed importances, and rank, of every feature in each model."
     caption += " –: the model does not have it." * any(np.isnan(each).any() for each in shares.values())

@@ -78,7 +78,7 @@ def summary(explanation: Explanation, *, output: str | int | None = None, top_n:
             lines.append(f"  and {len(places) - len(order)} more")
     lines.append(shown_class(explanation, column) if local else shares_words(shown))
     lines.append(order_sentence(shown, column, top_n))
-    lines.append(training_words(explanation, names_apart(explanation)))
+    lines.append(training_words(explanation))
     return "\n".join(line.rstrip() for line in lines if line).replace("\u00a0", " ")
 
 
@@ -149,7 +149,7 @@ def shares_words(explanation: Explanation) -> str:
 def _one_row(explanation: Explanation, column: int, top_n: int) -> str:
     """Return the summary of one row: its values, and how far each moves the output."""
     values = np.asarray(explanation.values[0, :, column], dtype=np.float64)
-    show = names_apart(explanation)
+    show = names_apart(explanation.names)
     frame, moves = explanation.feature_values, str(explanation.meta.get("quantity")).startswith("output minus")
     lines = [_measured(explanation, column), circumstances(explanation), shown_class(explanation, column)]
     for title, places in lists_of(explanation):
@@ -278,7 +278,7 @@ def rough_words(explanation: Explanation) -> str:
     carried = [explanation.names[place] for place in np.flatnonzero(freedom < FEW_CARRY)]
     if not carried:
         return ""
-    which = listed(list(map(names_apart(explanation), carried)))
+    which = listed(list(map(names_apart(explanation.names), carried)))
     if len(carried) > _NAMED:
         which = f"{len(carried)} of {len(explanation.names)}"
     return f", rough for {which} (few rows carry the effect)"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from permgrad.pages.views import SectionView
-from permgrad.pages.words import clean
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -56,7 +55,7 @@ class TabView:
 
 
 def tab_view(tab: Tab, content: Assessment) -> TabView:
-    """Build a tab of the sections that have content. Additional sections that name it come last."""
+    """Build a tab of the sections that have content."""
     sections: list[SectionView] = []
     for anchor, heading, fill, *needs in tab.sections:
         needed: Any = content
@@ -65,11 +64,6 @@ def tab_view(tab: Tab, content: Assessment) -> TabView:
         if needed is not None and (not isinstance(needed, Sized) or len(needed)):
             sections.append(section := SectionView(anchor, heading))
             fill(section, content, *[needed for _ in needs])
-    for place, one in enumerate(content.extra):
-        if one.tab == tab.name:
-            sections.append(section := SectionView(f"extra-{place}", clean(one.title)))
-            section.text(*map(clean, one.text))
-            section.figure(one.drawing, clean(one.drawing_text))
     title = tab.title if isinstance(tab.title, str) else tab.title(content)
     shown = [section for section in sections if section.blocks]
     return TabView(tab.name, title, shown, tab.data(content), tab.scripts)

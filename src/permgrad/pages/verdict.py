@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from permgrad.base.dependence import Dependence
+from permgrad.base.dependence import Dependence, mean_widening
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, percent
 from permgrad.base.random import generator
@@ -171,7 +171,7 @@ def _comparisons(content: Assessment) -> Iterator[Spoken]:
         # Accuracy hides a rare class. If it is never predicted, another sentence says so.
         if label in classes and counts[label] <= UNEVEN * sum(counts.values()) and called.any():
             right = int((called & (texts_of(scored.truth) == label)).sum())
-            found, precision, name = right / counts[label], right / int(called.sum()), shorten(label, 40)
+            found, precision, name = right / counts[label], right / int(called.sum()), names_apart(counts)(label)
             words = f"It finds {percent(found)} of the rows that are {name}, and {percent(precision)} of the rows that "
             at = "a threshold of 50\u00a0%" if scored.called is None else "the model's own threshold"
             words += f"it predicts as {name} are (at {at})."
@@ -197,7 +197,7 @@ def _features(content: Assessment) -> Iterator[Spoken]:
         yield words, "features", "features", facts
     stored = content.segments
     if stored and stored["tests"]:
-        words = segment_words(stored, 1, names_apart(content.explanation))
+        words = segment_words(stored, 1)
         if words:
             worse = worse_groups(stored)
             keys = ("feature", "group", "rows", "score", "rest")
@@ -213,7 +213,7 @@ def _giveaways(content: Assessment) -> Iterator[Spoken]:
     hint, explanation = (content.reading or {}).get("leakage"), content.explanation
     if hint and explanation is not None and content.learnt and (hint["notes"] or hint["share"] > DOMINANT):
         facts = {"feature": hint["feature"], "share": hint["share"], "noted": bool(hint["notes"])}
-        yield dominant_words(hint, len(explanation.names)), "dominant", "caution", facts
+        yield dominant_words(hint, explanation.names), "dominant", "caution", facts
     needs = "" if content.data is None else content.data.unchecked
     name = "r2" if content.task == "regression" else "balanced_accuracy"
     value = content.test.get(name)
@@ -232,7 +232,7 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
     test, (rows, counts) = content.test, class_rows(content)
     if unseen := test.get("unseen"):
         count = sum(unseen.values())
-        named = listed([shorten(name, 40) for name in list(unseen)[:5]]) + " and others" * (len(unseen) > 5)
+        named = listed(map(names_apart(unseen), list(unseen)[:5])) + " and others" * (len(unseen) > 5)
         words = f"{counted(count, 'test row')} {by_count(count, 'has', 'have')} a class of "
         words += f"{shorten(content.target, 60)} that no training row has ({named}): "
         words += f"{by_count(count, 'it counts', 'they count')} as wrong, and the log loss leaves "
@@ -257,7 +257,8 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
     few = {label: count for label, count in counts.items() if count < FEW_OF_A_CLASS}
     if few and len(counts) > 1 and sum(counts.values()) >= FEW_ROWS:  # else all of the test rows are few
         order = sorted(few, key=lambda label: (few[label], label))
-        named = listed([f"{shorten(label, 30)} ({few[label]})" for label in order], _NAMED)
+        show = names_apart(counts, 30)
+        named = listed([f"{show(label)} ({few[label]})" for label in order], _NAMED)
         words = f"Few test rows have {by_count(len(few), 'the class', 'the classes')} {named}, so "
         words += f"{by_count(len(few), 'its', 'their')} scores are rough."
         yield words, "rare", "caution", {"rows": few}
@@ -273,10 +274,8 @@ def _allowed_for(between: Dependence, rows: int) -> str:
 
 def _accuracy_elsewhere(content: Assessment, accuracy: float, rows: int) -> tuple[float, float]:
     """Return the 95 % interval of the accuracy on other rows."""
-    between, seen, wider = content.dependence, content.predictions, 1.0
-    if between is not None and seen is not None:
-        right = seen.guess.argmax(axis=1) == seen.codes
-        wider = between.widening(np.ones(rows), between.correlation(right.astype(np.float64)))
+    seen = content.predictions
+    wider = 1.0 if seen is None else mean_widening(content.dependence, (seen.decided == seen.codes).astype(np.float64))
     low, high = wilson(accuracy, rows / wider**2)
     return float(low), float(high)
 
@@ -334,12 +333,12 @@ def _scores(content: Assessment) -> Iterator[Spoken]:
 def _columns(content: Assessment) -> Iterator[Spoken]:
     """Name the column that differs most between training and test rows, and those that move with the first features."""
     compared = content.data.drift if content.data is not None else ()
-    if words := drift_words(compared, 1, names_apart(content.explanation)):
+    if words := drift_words(compared, 1):
         clear = [one["column"] for one in compared if one["clear"]]
         yield words, "drift", "caution", {"columns": clear, "compared": len(compared)}
     if content.explanation is not None and content.learnt:
         leading = content.explanation.clearly_matter()[:3]
-        if words := related_words(content.related, leading, names_apart(content.explanation), most=3):
+        if words := related_words(content.related, leading, most=3):
             yield words, "related", "caution", {"pairs": list(content.related)}
 
 

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 
 from permgrad.base.errors import InputError
 from permgrad.base.numerals import fixed, number
+from permgrad.base.numerals import numbers as number_texts
 from permgrad.pages import style
 from permgrad.pages.plots._base import PlotFigure
 from permgrad.pages.plots.points import points
@@ -300,6 +301,16 @@ def figures_of(
     marked = [marks] * len(array) if isinstance(marks, str) else marks
     numbers = [value if math.isfinite(value) else None for value in array]
     return heading, "number", list(map(Cell, texts, numbers, marked))
+
+
+def intervals_of(
+    low: Iterable[Any], high: Iterable[Any], write: Callable[[float], str] | None = None, level: str = "95\u00a0%"
+) -> Column:
+    """Return a column of intervals, None where undefined. ``write``: writes an end (None: as numbers of a column)."""
+    ends = [np.asarray(list(end), dtype=np.float64) for end in (low, high)]
+    texts = (number_texts(end) if write is None else map(write, end.tolist()) for end in ends)
+    written = zip(*texts, np.isfinite(ends[0]), strict=True)
+    return figures_of(f"{level} interval", ends[0], [f"{a} to {b}" if known else "–" for a, b, known in written])
 
 
 #: Writes a count.

@@ -64,11 +64,11 @@ def labels_of(names: Sequence[object], width: int = 26) -> list[str]:
     return result
 
 
-def names_apart(ranked: Any, width: int = 40) -> Callable[[str], str]:
-    """Return what cuts a name so that it differs from all other ``names`` of an explanation or ranks."""
-    names = [name for name in dict.fromkeys(getattr(ranked, "names", ())) if len(clean(name)) > width]
-    labels = dict(zip(names, labels_of(names, width), strict=True))
-    return lambda name: labels.get(name) or shorten(name, width)
+def names_apart(names: Iterable[object], width: int = 40) -> Callable[[object], str]:
+    """Return what cuts each of some names so that it differs from all others."""
+    long = [name for name in dict.fromkeys(names) if len(clean(name)) > width]
+    labels = dict(zip(long, labels_of(long, width), strict=True))
+    return lambda name: labels.get(name) or clean(name)
 
 
 def listed(words: Iterable[str], most: int | None = None) -> str:

@@ -89,6 +89,41 @@ def test_the_share_inside_intervals_stands_on_paper_with_its_lowest_groups():
     assert words in page
 
 
+def test_the_share_inside_sets_stands_on_paper_for_each_class_and_one_that_misses_it_is_named():
+    content, few = content_of("classification", ("usual", "rare")), 12
+    truth = np.repeat([1, 0], [few, ROWS - few])
+    inside = np.column_stack([np.ones(ROWS, dtype=bool), np.arange(ROWS) < few // 3])
+    content.metrics = {"intervals": score_intervals(truth, inside, 0.9, classes=("usual", "rare"))}
+    page = html.unescape(re.sub(r"<script.*?</script>", "", render_report(content), flags=re.DOTALL))
+    assert "They hold it for 98\u00a0% of the 400 test rows" in page
+    assert "Among the rows of rare they hold it less often." in page
+    cells = re.sub(r"<[^>]*>", " ", page.partition("How often the sets hold")[2]).split()
+    at, then = cells.index("rare"), cells.index("usual")
+    assert (cells[at : at + 3], cells[then : then + 3]) == (["rare", "12", "33"], ["usual", "388", "100"])
+
+
+@pytest.mark.parametrize(
+    ("leak", "said", "unsaid"),
+    [
+        (
+            {"formula": "'a' + 'b'", "columns": ["a", "b"], "metric": "equal"},
+            "A formula gives y from",
+            "alone predicts",
+        ),
+        ({"class": "ill", "metric": "balanced_accuracy"}, "tells rows of this class from all", "alone predicts"),
+        ({"metric": "r2"}, "Each of these columns alone predicts y nearly perfectly", "formula gives"),
+    ],
+)
+def test_what_is_said_of_columns_that_give_the_target_away_is_true_of_those_listed(leak, said, unsaid):
+    stored, section = (
+        DataSection(rows={}, leaks=[{"column": "a", "score": 1.0, "rows": 90, **leak}]),
+        SectionView("leaks", ""),
+    )
+    data.leaks(section, Assessment(title="t", target="y", task="regression"), stored)
+    assert said in section.blocks[0][1]
+    assert unsaid not in section.blocks[0][1]
+
+
 def doubts_of(content) -> list[str]:
     """The list of caveats."""
     section = SectionView("caveats", "All caveats")

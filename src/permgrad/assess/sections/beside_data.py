@@ -19,8 +19,7 @@ from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.log_odds import in_log_odds
 from permgrad.base.arrays import Floats, Integers
-from permgrad.base.errors import option_of
-from permgrad.base.numerals import compact, percent
+from permgrad.base.numerals import compact
 from permgrad.base.significance import LEAST_SHARE, deserves_words
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.levels import level_table, levels_of
@@ -61,7 +60,9 @@ def beside_data(work: Work) -> None:
     undated = work.undated
     assert undated is not None
     cut = {name: levels_of(blanked[name]) if name in undated else None for name in looked_at}
-    association = {name: explained_share(levels[0], outcome) for name, levels in cut.items() if levels is not None}
+    between, every = rows.dependence, np.ones(len(outcome), dtype=bool)
+    count = None if between is None else between.rows(every, between.correlation(outcome))
+    association = {name: explained_share(one[0], outcome, count) for name, one in cut.items() if one is not None}
     by_data = sorted(association, key=lambda name: -association[name][0])
     deserving = told_features(main, output)
     features = []
@@ -69,7 +70,7 @@ def beside_data(work: Work) -> None:
         levels = cut[name]
         if levels is None:
             continue
-        table = level_table(levels, outcome, columns.get(name), places)
+        table = level_table(levels, outcome, columns.get(name), places, between)
         rank_by_data, (share, p_value) = by_data.index(name) + 1, association[name]
         notes: list[str] = []
         if name in deserving:
@@ -122,10 +123,11 @@ def told_features(main: Explanation, output: int) -> set[str]:
     return {name for name in main.clearly_matter(output) if deserves_words(*facts[name])}
 
 
-def explained_share(codes: Integers, outcome: Floats) -> tuple[float, float]:
+def explained_share(codes: Integers, outcome: Floats, independent: float | None = None) -> tuple[float, float]:
     """Return the share of the outcome's variance that lies between levels (the correlation ratio η²).
 
-    The second number is the p-value of an F test of whether the outcome's mean differs between levels.
+    The second number is the p-value of an F test of whether the outcome's mean differs between levels, with as many
+    ``independent`` rows (None: all).
     """
     total = float(((outcome - outcome.mean()) ** 2).sum())
     if total == 0:
@@ -134,7 +136,7 @@ def explained_share(codes: Integers, outcome: Floats) -> tuple[float, float]:
     sums = np.bincount(codes, weights=outcome)
     means = sums / np.maximum(counts, 1)
     share = float((counts * (means - outcome.mean()) ** 2).sum() / total)
-    levels, rows = int((counts > 0).sum()), len(codes)
+    levels, rows = int((counts > 0).sum()), independent or len(codes)
     if levels < 2 or rows <= levels:
         return share, 1.0
     if share >= 1:
@@ -205,9 +207,4 @@ def leakage_hint(main: Explanation, card_notes: Mapping[str, Sequence[str]]) -> 
     notes = list(card_notes.get(name, ()))
     if share <= DOMINANT and not (notes and name == main.ranking()[0]):
         return None
-    text = (
-        f"{name} has {percent(share)} of the importance of all {len(main.names)} features added up. If its value is "
-        "known only after the outcome, or is made from it, all figures here are too good for a forecast"
-    )
-    fix = f". To run without it, add {option_of('--drop', name)} and another --out"
-    return {"feature": name, "share": share, "text": text, "fix": fix, "notes": notes}
+    return {"feature": name, "share": share, "notes": notes}

@@ -36,12 +36,11 @@ def scores(work: Work) -> None:
     counts["test"] = len(test)
     metrics["test"] = model.measure(predicted.guess, test, predicted.called)
     if model.classes:
-        held_pair = (model.targets(held), held_predicted.guess)
-        test_pair = (model.targets(test), predicted.guess)
-        missed = never_predicted(np.asarray(model.labels), held_pair, test_pair, predicted.called)
-        named = zip(model.classes, model.labels, strict=True)
-        positive = next((label for name, label in named if name == model.positive), None)
-        metrics |= {"positive": plain(positive), "never_predicted": missed}
+        first, second = (
+            (model.targets(rows), told.guess) for rows, told in ((held, held_predicted), (test, predicted))
+        )
+        missed = never_predicted(np.asarray(model.labels), first, second, predicted.called)
+        metrics |= {"positive": plain(model.positive_label), "never_predicted": missed}
     _tell_of_signs(work)
     guesses: dict[str, npt.NDArray[Any]] = {}
     with work.budget.clock.whole.part("baselines"):

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.arrays import Booleans, Floats
+from permgrad.base.dependence import Dependence
 from permgrad.base.numerals import number
-from permgrad.evaluation.calibration import reliability
+from permgrad.evaluation.calibration import Reliability, reliability
 from permgrad.pages import style
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import PlotFigure, styled
-from permgrad.pages.words import labels_of, shorten, valued
+from permgrad.pages.words import clean, labels_of, valued
 
 
 @styled
@@ -58,7 +58,8 @@ def roc_curves(
     areas = {k: float(roc_auc_score(codes == k, table[:, k])) for k in wanted if 0 < np.sum(codes == k) < len(codes)}
     absent = [k for k in wanted if k not in areas][:3]
     shown = sorted(areas, key=areas.__getitem__)[:MOST_ROC_CURVES] if len(areas) > MOST_ROC_CURVES else list(areas)
-    names = {k: shorten(classes[k], 16) for k in [*shown, *absent]}
+    labels = labels_of(classes, 16)
+    names = {k: labels[k] for k in [*shown, *absent]}
     outside = len(classes) > 2
     # Arranged by hand, in inches: constrained layout would make room for the right legend on the left, at the labels.
     left, below, side, edge = 0.6, 0.5, 3.3, 0.1
@@ -85,7 +86,7 @@ def roc_curves(
             title="area under curve" if outside else "area",
             title_fontsize=style.SIZE_SMALL, alignment="left", handlelength=1.6,
         )  # fmt: skip
-    by_class = valued([shorten(classes[k], 30) for k in shown], [areas[k] for k in shown], "{:.3f}".format)
+    by_class = valued([classes[k] for k in shown], [areas[k] for k in shown], "{:.3f}".format)
     figure.description = f"ROC curves, area by class: {by_class}"
     return figure
 
@@ -103,10 +104,11 @@ def calibration(
     *,
     before: npt.ArrayLike | None = None,
     positive: int = 1,
+    dependence: Dependence | None = None,
 ) -> PlotFigure:
     """Draw a reliability curve with its 95 % band (of each class if there are more than two), and the probabilities.
 
-    A dashed line is ``before``, the probabilities before calibration.
+    A dashed line is ``before``, the probabilities before calibration. ``dependence``: which rows depend on each other.
     """
     codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(np.asarray(truth)))
     table = np.asarray(probabilities, dtype=np.float64)
@@ -114,7 +116,7 @@ def calibration(
     counts = np.array([np.sum(codes == k) for k in range(len(classes))])
     most = np.argsort(-counts, kind="stable")[:MOST_CALIBRATION_PANELS]
     shown = [positive] if len(classes) == 2 else sorted(most.tolist())
-    names = [shorten(classes[k], 24) for k in shown]
+    names = labels_of([classes[k] for k in shown], 24)
     if single := len(shown) == 1:
         figure = base.new_figure(3.9, 4.5)
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4.2, 1))
@@ -134,7 +136,8 @@ def calibration(
     errors = []
     for k, axes in zip(shown, panels, strict=True):
         scores, older = np.clip(table[:, k], 0, 1), None if earlier is None else np.clip(earlier[:, k], 0, 1)
-        error = _reliability_curves(axes, codes == k, scores, older, single=single)
+        curve = reliability(codes == k, scores, dependence)
+        _reliability_curves(axes, curve, None if older is None else reliability(codes == k, older), single=single)
         # The distribution of probabilities: on separate axes, or low and pale behind the curves.
         heights, _ = np.histogram(scores[np.isfinite(scores)], bins=_HISTOGRAM)
         heights = heights if single else 0.16 * heights / max(int(heights.max()), 1)
@@ -142,17 +145,15 @@ def calibration(
         (below if single else axes).bar(
             _HISTOGRAM[:-1], heights, width=0.9 * _HISTOGRAM[1], align="edge", color=style.NEUTRAL, linewidth=0, **look
         )
-        errors.append(f"{shorten(classes[k], 30)} {number(error, 2)}")
+        errors.append(f"{clean(classes[k])} {number(curve.error, 2)}")
     figure.description = "Reliability curves, calibration error: " + ", ".join(errors)
     return figure
 
 
-def _reliability_curves(axes: Any, positive: Booleans, scores: Floats, before: Floats | None, *, single: bool) -> float:
-    """Draw the curves of one class and return its calibration error."""
-    curve = reliability(positive, scores)
+def _reliability_curves(axes: Any, curve: Reliability, older: Reliability | None, *, single: bool) -> None:
+    """Draw the curves of one class."""
     axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=0.9, zorder=1)
-    if before is not None:
-        older = reliability(positive, before)
+    if older is not None:
         axes.plot(
             older.predicted, older.observed, color=style.NEUTRAL, linestyle=style.LINE_STYLES[1], linewidth=1.2,
             label=f"before calibration, error {number(older.error, 2)}", zorder=2,
@@ -172,4 +173,3 @@ def _reliability_curves(axes: Any, positive: Booleans, scores: Floats, before: F
     base.note(axes, words, (0.97, 0.04 if single else 0.2), of="axes fraction", **look)
     if single:
         axes.legend(loc="upper left", handlelength=1.6, fontsize=style.SIZE_SMALL)
-    return curve.error

@@ -22,7 +22,7 @@ from permgrad.pages import choices, style
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import PlotFigure, styled
 from permgrad.pages.plots.points import DATES
-from permgrad.pages.words import clean, labels_of, quantity_of, shorten, valued
+from permgrad.pages.words import clean, labels_of, quantity_of, valued
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -235,7 +235,7 @@ def pair_effect(
     mean = np.asarray(effect["mean"], dtype=np.float64)
     beyond = beyond_each(mean, float(effect.get("rounding", 0.0)))[:, :, output]
     first, second = (clean(name) for name in effect["pair"])
-    default = f"{shorten(first, 30)} and {shorten(second, 30)}"
+    default, labels = " and ".join(labels_of((first, second), 30)), labels_of((first, second), 40)
     figure = base.new_figure(style.WIDTH + 0.6, 3.3, title, default)
     panels = figure.subplots(1, 2, sharey=True)
     most = float(np.abs(beyond).max()) or 1.0
@@ -251,8 +251,8 @@ def pair_effect(
         shades = style.colour_map(colours)
         # As one image: cells of their own would have gaps in a browser, and make a page heavy.
         axes.pcolormesh(edges[0], edges[1], table.T, cmap=shades, norm=scale, rasterized=True)
-        for name, side, axis in zip((first, second), "xy", effect["axes"], strict=True):
-            _axis(axes, side, axis, shorten(name, 40) if side == "x" or axes is panels[0] else "")
+        for name, side, axis in zip(labels, "xy", effect["axes"], strict=True):
+            _axis(axes, side, axis, name if side == "x" or axes is panels[0] else "")
         bar = base.colour_bar(
             axes, scale, shades, label, orientation="horizontal", location="top", fraction=0.06, pad=0.03
         )
@@ -278,9 +278,9 @@ def _axis(axes: Any, side: str, axis: Mapping[str, Any], label: str) -> None:
     if axis["numeric"]:
         getattr(axes, f"{side}axis").set_gid(DATES)
     places = range(len(axis["at"])) if not axis["numeric"] else (0, len(axis["at"]) - 1)
-    ticks, words = zip(*((axis["at"][place], shorten(axis["label"][place], 12)) for place in places), strict=True)
+    ticks, words = ([axis[key][place] for place in places] for key in ("at", "label"))
     look: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if side == "x" else {}
-    getattr(axes, f"set_{side}ticks")(ticks, words, **look)
+    getattr(axes, f"set_{side}ticks")(ticks, labels_of(words, 12), **look)
 
 
 def effect_words(effect: Mapping[str, Any], output: int = 0, say: Callable[[float], str] = number) -> str:

@@ -16,7 +16,7 @@ from permgrad.evaluation.ranking import importance_shares
 from permgrad.pages import choices, style
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import BESIDE_ROW, PlotFigure, note, one_panel, plain_axis, styled
-from permgrad.pages.words import clean, labels_of, shorten, valued
+from permgrad.pages.words import clean, labels_of, valued
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -244,8 +244,7 @@ def _place_labels(
     marks = {name: axes.transData.transform(place) for name, place in means.items()}
     taken = np.array([[*(mark - 3.6 * dot), *(mark + 3.6 * dot)] for mark in marks.values()])  # left, low, right, high
     offsets = np.array([(dx, dy) for dy in (0, 10, -10, 20, -20, 30, -30) for dx in (9, -9)], dtype=np.float64)
-    for name in named:
-        text = shorten(name, 28)
+    for name, text in zip(named, labels_of(named, 28), strict=True):
         width, half = 4.94 * len(text) * dot, 5.5 * dot
         ends = marks[name] + offsets * dot
         left = ends[:, 0] - np.where(offsets[:, 0] > 0, 0.0, width)

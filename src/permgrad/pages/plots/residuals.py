@@ -13,7 +13,7 @@ from permgrad.base.numerals import number
 from permgrad.pages import style
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import PlotFigure, padded, plain_axis, styled
-from permgrad.pages.words import clean, shorten, value_text
+from permgrad.pages.words import clean, labels_of, value_text
 
 MOST_POINTS = 4000
 #: Bins of the running median, fewest rows of a bin, and most levels of a category that are drawn.
@@ -69,9 +69,9 @@ def residuals_by_feature(features: pd.DataFrame, errors: npt.ArrayLike) -> PlotF
     error, count = error[defined], shown.shape[1]
     figure = base.new_figure(style.WIDTH if count > 1 else 3.9, 2.75)
     panels = np.atleast_1d(figure.subplots(1, count, sharey=True))
-    for axes, name in zip(panels, shown.columns, strict=True):
+    for axes, name, label in zip(panels, shown.columns, labels_of(list(shown.columns), 28), strict=True):
         _one_feature(axes, shown[name], error)
-        axes.set_xlabel(shorten(name, 28))
+        axes.set_xlabel(label)
         axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=1)
         axes.grid(axis="y")
     panels[0].set_ylabel("error")

@@ -226,7 +226,7 @@ def _slice(axes: Any, table: pd.DataFrame, name: str, *, log: bool, best: Any) -
         levels = sorted({str(value) for value in values}, key=_order)
         # Equal choices are moved apart a little, by trial, so that each can be seen.
         x = np.array([levels.index(str(value)) for value in values]) + (trials * 0.618034 % 1 - 0.5) * 0.36
-        axes.set_xticks(range(len(levels)), [shorten(level, 12) for level in levels])
+        axes.set_xticks(range(len(levels)), labels_of(levels, 12))
         axes.set_xlim(-0.6, len(levels) - 0.4)
     pruned, chosen, colours = state == "pruned", trials == best, style.colour_map("values")(shade.to_numpy())
     axes.scatter(x[pruned], losses[pruned], s=14, linewidths=0.9, facecolors="none", edgecolors=style.NEUTRAL)

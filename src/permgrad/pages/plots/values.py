@@ -53,20 +53,21 @@ def direction(
     labels, chosen = _lines_of(explanation, means[0].shape[1])
     label = clean(explanation.meta.get("direction_label", "mean prediction"))
     if len(chosen) == 1 and not labels[chosen[0]].startswith("output "):
-        label = f"mean, {shorten(labels[chosen[0]], 14)}"
+        label = f"mean, {labels_of(labels, 14)[chosen[0]]}"
     size = (2.5 if len(names) > 1 else 4.2, 1.75)
     figure, panels = base.small_panels(len(names), size, title, room=0.35)
     limits = base.padded(np.concatenate([mean[:, chosen].ravel() for mean in means]), 0.08)
-    for place, (axes, name, entry, mean) in enumerate(zip(panels, names, entries, means, strict=True)):
+    titles = labels_of(names, 24)
+    for place, (axes, name, entry, mean) in enumerate(zip(panels, titles, entries, means, strict=True)):
         _panel(axes, entry, mean, chosen)
-        axes.set_title(shorten(name, 24), fontsize=style.SIZE_LABEL, pad=5)
+        axes.set_title(name, fontsize=style.SIZE_LABEL, pad=5)
         axes.set_ylim(*limits)
         axes.grid(axis="y")
         plain_axis(axes, "y")
         if place % 3 == 0:
             axes.set_ylabel(label)
     if len(chosen) > 1:
-        words = [shorten(labels[k], 18) for k in chosen]
+        words = labels_of([labels[k] for k in chosen], 18)
         figure.legend(panels[0].lines[: len(chosen)], words, loc="outside upper left", ncols=len(chosen))
     changes = [mean[-1, chosen[0]] - mean[0, chosen[0]] for mean in means]
     figure.description = "Mean prediction by feature value, first to last: " + ", ".join(
@@ -129,7 +130,7 @@ def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) ->
     mean = mean if entry.get("whole") else mean[:MOST_LEVELS]
     for line, k in enumerate(chosen):
         axes.plot(mean[:, k], marker="o", markersize=4.5, linestyle="none", color=style.LINES[line]["color"])
-    words = [shorten(label, 14) for label in list(entry.get("label", entry["at"]))[: len(mean)]]
+    words = labels_of(list(entry.get("label", entry["at"]))[: len(mean)], 14)
     base.name_columns(axes, words, slanted=len(words) > 4 or sum(map(len, words)) > 16)
     axes.set_xlim(-0.6, len(words) - 0.4)
     left = int(entry.get("levels", len(entry["at"]))) - len(words)

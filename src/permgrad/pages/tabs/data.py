@@ -51,6 +51,18 @@ def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
     section.pairs(stored.card)
 
 
+#: How columns give the target away.
+_LEAKS = {
+    "alone": "Each of these columns alone predicts {target} nearly perfectly, on rows that its model has not seen: by "
+    "a lookup of equal or close values, by a straight line, by whether there is a value, or by a word of it.",
+    "class": "Whether a column with a class has a value tells rows of this class from all others.",
+    "formula": "A formula gives {target} from several columns.",
+}
+_OF_LEAKS = (
+    "Such a column may be made from the target, or known only afterwards. Then every score of this report is too good."
+)
+
+
 def leaks(section: SectionView, content: Assessment, stored: DataSection) -> None:
     """Which columns alone, or by a formula, predict the target nearly perfectly, if any was searched."""
     target = shorten(content.target, 40)
@@ -60,11 +72,9 @@ def leaks(section: SectionView, content: Assessment, stored: DataSection) -> Non
         elif stored.described.get("columns"):
             section.text(f"No column alone predicts {target} nearly perfectly.")
         return
+    kinds = {"formula" if "formula" in one else "class" if "class" in one else "alone" for one in stored.leaks}
     section.text(
-        f"Each of these columns alone predicts {target} nearly perfectly, on rows that its model has not seen: by a "
-        "lookup of equal or close values, by a straight line, by whether there is a value, or by a word of it. "
-        "Formulas give it from several columns. Such a column may be made from the target, or known only afterwards. "
-        "Then every score of this report is too good."
+        " ".join([*(words.format(target=target) for kind, words in _LEAKS.items() if kind in kinds), _OF_LEAKS])
     )
     columns = [
         names([one.get("formula", one["column"]) for one in stored.leaks], "column or formula"),
@@ -81,7 +91,7 @@ def columns(section: SectionView, content: Assessment, stored: DataSection) -> N
     """How the values of each column are distributed in training and test rows, and how far they differ."""
     if not stored.described.get("columns"):
         return
-    words = drift_words(stored.drift, 3, names_apart(content.explanation))
+    words = drift_words(stored.drift)
     if stored.drift and not words:
         words = "No column has clearly different values in the training and the test rows "
         words += f"({len(stored.drift):,} compared, with Holm's correction)."
@@ -143,7 +153,7 @@ def related(section: SectionView, content: Assessment) -> None:
     )
     same = [one for one in pairs if abs(one["strength"]) >= NEARLY_SAME]
     if same:
-        one, show = same[0], names_apart(content.explanation)
+        one, show = same[0], names_apart(pair[side] for pair in pairs for side in ("feature", "other"))
         others = len(same) - 1
         more = f" {others} more {by_count(others, 'pair does', 'pairs do')} the same." if others else ""
         section.text(
@@ -178,7 +188,7 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
         entry |= {"name": clean(one["column"]), "typical": one["typical"]}
         if found is not None:
             entry |= {key: found[key] for key in ("size", "p_holm", "clear")}
-            entry["words"] = f"{drifted_words(found, names_apart(content.explanation))}."
+            entry["words"] = f"{clean(one['column'])}: {drifted_words(found)}."
         described.append(entry)
     if not described and content.matrix is None:
         return None

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.arrays import Floats
+from permgrad.base.dependence import mean_widening
 from permgrad.base.numerals import fixed, number, percent
+from permgrad.base.significance import NORMAL_95
 from permgrad.evaluation.calibration import per_class
 from permgrad.evaluation.error_bands import covering, error_bands
 from permgrad.evaluation.thresholds import choose_threshold, metrics_at, operating_points
@@ -18,7 +20,7 @@ from permgrad.pages import plots
 from permgrad.pages.page_data import packed
 from permgrad.pages.tab import Tab
 from permgrad.pages.views import SectionView, as_count, figures_of, names, table_of
-from permgrad.pages.words import clean, shorten, texts_of
+from permgrad.pages.words import clean, names_apart, shorten, texts_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -46,7 +48,7 @@ def thresholds(section: SectionView, content: Assessment) -> None:
         return
     place = content.positive_place(classes)
     member, scores = truth == classes[place], table[:, place]
-    positive = shorten(classes[place], 40)
+    positive = names_apart(classes)(classes[place])
     section.text(
         f"A row is predicted as {positive} if its probability of {positive} is at least the threshold. A lower "
         "threshold finds more of them, with more false alarms. The right one depends on what each error costs."
@@ -185,7 +187,8 @@ def _residuals(section: SectionView, content: Assessment) -> None:
     error = truth - guess
     finite = error[np.isfinite(error)]
     if len(finite) > 1:
-        bias, doubt = float(finite.mean()), 1.96 * float(finite.std(ddof=1)) / math.sqrt(len(finite))
+        bias, wider = float(finite.mean()), mean_widening(content.dependence, error)
+        doubt = wider * NORMAL_95 * float(finite.std(ddof=1)) / math.sqrt(len(finite))
         words = f"On average predictions are too {'low' if bias > 0 else 'high'} by {number(abs(bias), 2)} "
         words += f"(± {number(doubt, 2)})."
         if abs(bias) <= doubt:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from operator import itemgetter
@@ -10,17 +9,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from permgrad.base.errors import option_of
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages import plots
 from permgrad.pages.cards_data import features_data
+from permgrad.pages.drawn_inputs import where
 from permgrad.pages.headline import too_few_words
 from permgrad.pages.ranks import RANKS, rank_texts, shown_ranks, training_words
+from permgrad.pages.sentences import dominant_words
 from permgrad.pages.tab import Tab
 from permgrad.pages.tabs.details import branches
 from permgrad.pages.tabs.together import nothing_together
 from permgrad.pages.units import BEYOND_ALL, advantage, error_without, in_shares
-from permgrad.pages.views import Mark, SectionView, TableView, as_count, figures_of, names, table_of
-from permgrad.pages.words import clean, confidence_words, names_apart, p_text, quantity_of, unit_words
+from permgrad.pages.views import Mark, SectionView, TableView, as_count, figures_of, intervals_of, names, table_of
+from permgrad.pages.words import clean, confidence_words, p_text, quantity_of, unit_words
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -60,7 +62,7 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
         section.text(f"The numbers are: {quantity_of(explanation)}.")
     section.text(unit_words(in_loss))
     if content.refits is not None:
-        section.text(training_words(content.refits, names_apart(explanation)))
+        section.text(training_words(content.refits))
     caption = f"Importance: {quantity_of(explanation)}. Whiskers are {confidence_words(explanation)} intervals."
     if not content.image_counts:  # the paths are in Details
         explanation = replace(explanation, parts={}, part_std={})
@@ -122,8 +124,6 @@ def ranking_table(
     """
     order = [explanation.names.index(name) for name in explanation.ranking()]
     low, high = (end[order, 0] for end in explanation.ci())
-    ends = zip(low, numbers(low), numbers(high), strict=True)
-    intervals = [f"{a} to {b}" if math.isfinite(end) else "–" for end, a, b in ends]
     ranked, clear = [explanation.names[at] for at in order], explanation.clearly_matter()
     marks: list[Mark] = ["best" if name in clear else "" for name in ranked]
     values = {name: part[order, 0] for name, part in {"importance": explanation.values, **explanation.parts}.items()}
@@ -136,7 +136,7 @@ def ranking_table(
         names(ranked, explanation.level, marks),
         importance,
         *([] if without is None else [figures_of("RMSE without it", [without(v * whole / 100) for v in raw], number)]),
-        figures_of(f"{confidence_words(explanation)} interval", low, intervals),
+        intervals_of(low, high, level=confidence_words(explanation)),
         *(figures_of(name, [None] * len(order) if p is None else p[order, 0], p_text) for name, p in tests.items()),
         *parts,
     ]
@@ -179,10 +179,10 @@ def beside_the_data(section: SectionView, content: Assessment) -> None:
         "An attribution is what the model does with a value, given all others. It is not a cause. A raw mean also "
         "contains the effects of everything related to the feature. Where they disagree, both can be right.",
     )
-    hint = stored.get("leakage")
-    if hint:
-        fix = "" if content.in_python else hint.get("fix", "")
-        section.items([f"{hint['text']}{fix}.", *(f"From the data card: {note}" for note in hint["notes"])])
+    hint, explanation = stored.get("leakage"), content.explanation
+    if hint and explanation is not None:
+        drop = f" To run without it, add {option_of('--drop', hint['feature'])} and another --out."
+        section.text(dominant_words(hint, explanation.names) + drop * (not content.in_python))
     for place, entry in enumerate(stored["features"]):
         title = clean(entry["feature"])
         section.add("heading", title)
@@ -211,7 +211,8 @@ TAB = Tab(
         ("one-by-one", "One feature at a time", one_by_one),
         ("paths", "Table or image", branches, "image_counts"),  # else see Details
         ("classes", "Class by class", classes, "explanation"),
+        ("where", "Where in the inputs", where, "explanation"),
     ),
     data=features_data,
-    scripts=("features.js", "rows.js"),
+    scripts=("panels.js", "features.js", "rows.js"),
 )

@@ -117,5 +117,5 @@ TAB = Tab(
         ("all-rows", "Many rows at once", all_rows, "local"),
     ),
     data=live_data,
-    scripts=("features.js", "rows.js", "layers.js", "network.js", "shares.js", "whatif.js"),
+    scripts=("panels.js", "features.js", "rows.js", "layers.js", "network.js", "shares.js", "whatif.js"),
 )

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from permgrad.base import errors
-from permgrad.base.numerals import fixed, number
+from permgrad.base.numerals import number
 from permgrad.evaluation.metrics import metrics
 from permgrad.pages.headline import CONSTANTS
 from permgrad.pages.sentences import baseline_label
+from permgrad.pages.side_by_side import Measured, metrics_table
 from permgrad.pages.tab import Tab
-from permgrad.pages.views import Mark, SectionView, TableView, figures_of, metric_heading, names, table_of
-from permgrad.pages.words import clean, duration, shorten
+from permgrad.pages.views import SectionView, TableView
+from permgrad.pages.words import clean, shorten
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -39,8 +37,6 @@ MEANINGS = {
     "mape": "Mean size of the errors as a share of the true value: 0.1 is 10\u00a0%.",
     "r2": "Share of the differences between rows that the model predicts. 0: no better than the mean.",
 }
-#: Name, metrics, and the mark of the name: quiet for figures that are not of the test rows.
-_Model = tuple[str, Mapping[str, Any], Mark]
 
 
 def scores(section: SectionView, content: Assessment) -> None:
@@ -84,30 +80,15 @@ def _metrics_table(content: Assessment) -> TableView | None:
     stored, test = content.metrics or {}, content.test
     if not test:
         return None
-    models: list[_Model] = [(f"this {content.noun}", test, "own")]
+    models: list[Measured] = [(f"this {content.noun}", test, "own")]
     if stored.get("validation"):
         models.append((f"this {content.noun}, validation rows", stored["validation"], "quiet"))
     models += [(baseline_label(name), entry, "") for name, entry in (stored.get("baselines") or {}).items()]
     models += [(CONSTANTS[content.task], content.constant, "")] if content.constant else []
-    labels, entries, marks = zip(*models, strict=True)
-    rival = np.array([mark != "quiet" for mark in marks])  # not of the validation rows
-    columns = [names(labels, "model", marks)]
-    for metric in metrics.values():
-        if metric.name not in test:
-            continue
-        values = pd.Series([entry.get(metric.name) for entry in entries], dtype=np.float64)
-        best = values[rival].max() if metric.direction == "higher" else values[rival].min()
-        leading: list[Mark] = np.where(rival & (values == best) & (rival.sum() > 1), "best", "").tolist()
-        write = number if metric.task == "regression" else fixed
-        # A share of variance has no unit that could make it small: 3e-8 is 0.
-        texts = [write(round(value, 4) if metric.name == "r2" else value) for value in values]
-        columns.append(figures_of(metric_heading(metric), values, texts, leading))
-    if any("fit_seconds" in entry for entry in entries):
-        seconds = [entry.get("fit_seconds") for entry in entries]
-        if seconds[0] is None and content.training is not None:
-            seconds[0] = content.training.seconds
-        columns.append(figures_of("time to fit", seconds, duration))
-    return table_of("Test metrics. ↑ higher is better, ↓ lower is better. Bold: the best on the test rows.", columns)
+    seconds = [entry.get("fit_seconds") for _, entry, _ in models]
+    if any(seconds) and seconds[0] is None and content.training is not None:
+        seconds[0] = content.training.seconds
+    return metrics_table(models, seconds, "Test metrics", "the best on the test rows")
 
 
 TAB = Tab(name="summary", title="Summary", sections=(("scores", "All scores", scores),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages import plots
 from permgrad.pages.page_data import packed
 from permgrad.pages.tab import Tab
-from permgrad.pages.views import SectionView, figures_of, names, table_of
-from permgrad.pages.words import clean, confidence_words, p_text, quantity_of, shorten
+from permgrad.pages.views import SectionView, figures_of, intervals_of, names, table_of
+from permgrad.pages.words import clean, confidence_words, names_apart, p_text, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -69,7 +70,7 @@ def leading_words(pairs: RankedPairs, kind: str, unit: str = "") -> str:
     """Return how many pairs are clear, and what the strongest one says."""
     count = int(pairs.clear.sum())
     place = int(np.flatnonzero(pairs.clear)[0])
-    pair = " and ".join(shorten(name, 40) for name in pairs.names[place])
+    pair = " and ".join(map(names_apart(chain(*pairs.names)), pairs.names[place]))
     ends = f"{number(pairs.low[place])} to {number(pairs.high[place])}{unit}"
     return (
         f"{counted(count, 'pair')} of {len(pairs.names):,} clearly "
@@ -106,12 +107,11 @@ def pairs(section: SectionView, content: Assessment, explanation: Explanation) -
 
 def _table(found: RankedPairs, explanation: Explanation) -> Any:
     most = slice(0, _LISTED)
-    ends = [f"{low} to {high}" for low, high in zip(numbers(found.low), numbers(found.high), strict=True)]
     words = [" × ".join(map(clean, pair)) for pair in found.names]
     columns = [
         names(words[most], "pair", ["best" if clear else "" for clear in found.clear[most]]),
         figures_of("interaction", found.values[most], numbers(found.values)[most]),
-        figures_of(f"{confidence_words(explanation)} interval", found.low[most], ends[most]),
+        intervals_of(found.low[most], found.high[most], level=confidence_words(explanation)),
         figures_of("adjusted\u00a0p", found.p_adjusted[most], p_text),
     ]
     few = "" if len(words) <= _LISTED else f" The first {_LISTED} of {len(words):,}."
@@ -148,12 +148,10 @@ def modalities(section: SectionView, _: Assessment, explanation: Explanation) ->
     section.text(clear)
     assert single.low is not None, "the loss over all rows has intervals"
     assert single.high is not None, "as above"
-    low, high = numbers(single.low[:, 0]), numbers(single.high[:, 0])
-    ends = list(map("{} to {}".format, low, high))
     columns = [
         names(single.names, "input"),
         figures_of("importance", single.values[:, 0]),
-        figures_of(f"{confidence_words(explanation)} interval", single.low[:, 0], ends),
+        intervals_of(single.low[:, 0], single.high[:, 0], level=confidence_words(explanation)),
         figures_of("alone", single.parts["alone"][:, 0]),
         figures_of("last", single.parts["last"][:, 0]),
     ]

@@ -20,7 +20,7 @@ from permgrad.pages.sentences import no_segment_words, reliability_words, segmen
 from permgrad.pages.tab import Tab
 from permgrad.pages.units import advantage
 from permgrad.pages.verdict import LEAST_CALIBRATION_ERROR, TIMES_CHANCE, beyond_chance, curves_of, verdict
-from permgrad.pages.views import SectionView, as_count, figures_of, names, table_of
+from permgrad.pages.views import SectionView, TableView, as_count, figures_of, intervals_of, names, table_of
 from permgrad.pages.words import clean, confidence_words, listed, names_apart, p_text, quantity_of, texts_of, unit_words
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def segments(section: SectionView, content: Assessment, stored: Mapping[str, Any
     sample = "" if rows == stored["all_rows"] else f" (a sample of {rows:,} of them)"
     measure = "the accuracy" if stored["score"] == "accuracy" else "the mean absolute error"
     section.text(
-        segment_words(stored, 3, names_apart(content.explanation)) or (no_segment_words(stored) if tests else ""),
+        segment_words(stored) or (no_segment_words(stored) if tests else ""),
         f"Every feature divides the test rows{sample} into groups: numbers in quarters, all else by value. Each group "
         f"is scored by {measure} and compared with all other rows.",
         "A group is clearly worse if its errors are at least 10\u00a0% larger, and chance is an unlikely reason: "
@@ -95,13 +95,12 @@ def segments(section: SectionView, content: Assessment, stored: Mapping[str, Any
             if not groups:
                 continue
             frame = pd.DataFrame(groups[:MOST_LINES])
-            ends = [f"{write(low)} to {write(high)}" for low, high in zip(frame["low"], frame["high"], strict=True)]
             columns = [
                 names(frame["feature"], "feature"),
                 names(frame["group"], "group", ["best" if worse else "" for worse in frame["worse"]]),
                 figures_of("rows", frame["rows"], as_count),
                 figures_of(label, frame["score"], write),
-                figures_of("95\u00a0% interval", frame["low"], ends),
+                intervals_of(frame["low"], frame["high"], write),
                 figures_of("other rows", frame["rest"], write),
                 figures_of("adjusted p", frame["p_holm"], p_text),
             ]
@@ -140,30 +139,24 @@ def intervals(section: SectionView, content: Assessment) -> None:
     section.text(words)
     if by_class := scored.get("by_class"):
         frame = pd.DataFrame([{"class": clean(name), **one} for name, one in by_class.items()])
-        low = frame.sort_values("covered", kind="stable")[:MOST_LINES]
-        ends = [f"{percent(a)} to {percent(b)}" for a, b in zip(low["low"], low["high"], strict=True)]
-        missed = low[low["high"] < scored["coverage"]]["class"].tolist()
-        if missed:
+        missed = frame[frame["high"] < scored["coverage"]].sort_values("covered", kind="stable")["class"]
+        if len(missed):
             section.text(
                 f"Among the rows of {listed(missed, 5)} they hold it less often. "
                 "In Python, model.predict_set(X, by_class=True) makes the share hold in each class."
             )
-        columns = [
-            names(low["class"], "class"),
-            figures_of("rows", low["rows"], as_count),
-            figures_of("inside", low["covered"], percent),
-            figures_of("95\u00a0% interval", low["low"], ends),
-        ]
-        section.table(table_of("How often the sets hold the class, by class.", columns), "By class")
+        caption = "How often the sets hold the class, by class."
+        section.table(_lowest(frame, ["class"], MOST_LINES, caption), "By class")
     # The groups of test rows in which the fewest intervals or sets hold the truth.
     features = (content.segments or {}).get("features", ())
     frame = pd.DataFrame([{"feature": one["feature"], **group} for one in features for group in one["groups"]])
     if "covered" not in frame:
         return
     frame = frame[frame["covered"].notna() & (frame["rows"] >= FEWEST_ROWS)]
+    frame = frame.assign(low=frame["covered_low"], high=frame["covered_high"])
     if frame.empty:
         return
-    below = int((frame["covered_high"] < scored["coverage"]).sum())
+    below = int((frame["high"] < scored["coverage"]).sum())
     call = "predict_interval" if "width" in scored else "predict_set"
     whole, share = counted(len(frame), "group"), "the 95\u00a0% interval of this share"
     first = f"In {below:,} of the {whole}, {share} is below" if below else f"In none of the {whole} is {share} below"
@@ -172,16 +165,20 @@ def intervals(section: SectionView, content: Assessment) -> None:
         f"such groups are expected. "
         f"In Python, model.{call}(X, groups=…) makes the share hold in each group of a column."
     )
-    low = frame.sort_values("covered", kind="stable")[:MOST_LOW]
-    ends = [f"{percent(a)} to {percent(b)}" for a, b in zip(low["covered_low"], low["covered_high"], strict=True)]
+    caption = f"Groups of test rows whose {what} hold the {of} least often."
+    section.table(_lowest(frame, ["feature", "group"], MOST_LOW, caption), "Lowest groups")
+
+
+def _lowest(frame: pd.DataFrame, named: list[str], most: int, caption: str) -> TableView:
+    """List the groups of rows whose truth is inside least often."""
+    low = frame.sort_values("covered", kind="stable")[:most]
     columns = [
-        names(low["feature"], "feature"),
-        names(low["group"], "group"),
+        *(names(low[name], name) for name in named),
         figures_of("rows", low["rows"], as_count),
         figures_of("inside", low["covered"], percent),
-        figures_of("95\u00a0% interval", low["covered_low"], ends),
+        intervals_of(low["low"], low["high"], percent),
     ]
-    section.table(table_of(f"Groups of test rows whose {what} hold the {of} least often.", columns), "Lowest groups")
+    return table_of(caption, columns)
 
 
 # ---- calibration -----------------------------------------------------------------------------------------------------
@@ -208,7 +205,7 @@ def calibration(section: SectionView, content: Assessment) -> None:
     some = " (the nine classes with the most rows)" if len(classes) > plots.MOST_CALIBRATION_PANELS else ""
     what = clean(classes[positive]) if len(classes) == 2 else f"each class versus the rest{some}"
     section.figure(
-        plots.calibration(truth, table, list(classes), before=before, positive=positive),
+        plots.calibration(truth, table, list(classes), before=before, positive=positive, dependence=content.dependence),
         f"Observed share of {what} by predicted probability, on test rows. On the diagonal, predicted probabilities "
         "are exactly right. Bars: number of rows by probability.",
     )
@@ -276,7 +273,7 @@ def order(section: SectionView, content: Assessment, explanation: Explanation) -
     if ranks is None:
         return
     first = [name for name, number in zip(ranks.names, ranks.sets, strict=True) if number == 1]
-    leading = listed(map(names_apart(explanation), first), 5)
+    leading = listed(map(names_apart(explanation.names), first), 5)
     if len(first) == len(ranks.names):
         section.text("No feature is clearly more important than all others.")
     elif len(first) == 1:
@@ -296,14 +293,13 @@ def trainings(section: SectionView, _: Assessment, refits: Explanation) -> None:
     facts, shares = refits.meta["refits"], refits.meta["another_training"]["shares"]
     low_rows, most_rows = facts["trained"]
     section.text(
-        training_words(refits, names_apart(refits)),
+        training_words(refits),
         f"The same training was repeated {facts['fits']} times, with other seeds, on {low_rows:,} to {most_rows:,} of "
         f"{facts['rows']:,} rows. Each time the importances were measured on rows that it had not seen. The intervals "
         "include the chance of training, rows and replacements.",
     )
     order = [refits.names.index(name) for name in refits.ranking()]
     low, high = (end[order, 0] for end in refits.ci())
-    ends = [f"{a} to {b}" for a, b in zip(numbers(low), numbers(high), strict=True)]
     ranked, first = [refits.names[place] for place in order], refits.meta["another_training"]["first"]
 
     def in_trainings(share: float | None) -> str:
@@ -312,7 +308,7 @@ def trainings(section: SectionView, _: Assessment, refits: Explanation) -> None:
     columns = [
         names(ranked, refits.level, ["best" if name in refits.clearly_matter() else "" for name in ranked]),
         figures_of("importance", refits.values[order, 0], numbers(refits.values[order, 0])),
-        figures_of(f"{confidence_words(refits)} interval", low, ends),
+        intervals_of(low, high, level=confidence_words(refits)),
         figures_of("between trainings", refits.part_std["between"][order, 0], number),
         figures_of(f"among the first {first}", [shares[name] for name in ranked], in_trainings),
     ]
@@ -323,8 +319,7 @@ def trainings(section: SectionView, _: Assessment, refits: Explanation) -> None:
 
 def methods(section: SectionView, content: Assessment, explanation: Explanation) -> None:
     """How far other methods agree on the order of the features. Of local explanations it is that of their mean size."""
-    compared, local = dict(content.compared), content.local
-    compared |= {} if content.paper is None else {content.paper.method: content.paper}
+    compared, local = {} if content.paper is None else {content.paper.method: content.paper}, content.local
     if local is not None and local.method not in compared and set(local.names) == set(explanation.names):
         compared[local.method] = local.to_global("mean_abs")
     if not compared:
@@ -357,10 +352,7 @@ def methods(section: SectionView, content: Assessment, explanation: Explanation)
     section.items(lines)
     ranking = explanation.ranking()
     columns = [names(ranking, explanation.level)]
-    columns += [
-        figures_of("this report" if place == 0 else _METHODS.get(name, clean(name)), series.reindex(ranking), as_count)
-        for place, (name, series) in enumerate(ranks.items())
-    ]
+    columns += [figures_of(titles[name], series.reindex(ranking), as_count) for name, series in ranks.items()]
     section.table(table_of("Rank of each feature by method (1 is the most important).", columns), "Ranks")
 
 

@@ -182,8 +182,7 @@ def _feature_lines(
     elif adjusted_p.notna().any():
         lines.append(f"  None clearly matters: no p-value is below 5 % after Holm's correction for {tests}.")
     named = top["feature"].head(_SHOWN)[clear[:_SHOWN]].astype(str).tolist()
-    labels = dict(zip(top["feature"], labels_of(top["feature"], 40), strict=True))
-    if words := related_words(related, named, lambda name: labels.get(name, printable(name)[:40])):
+    if words := related_words(related, named):
         lines.append(f"  {words}")
         lines += (
             [f"  To explain related columns as one feature, pass {option_of('--groups', groups)}."] if groups else []

@@ -42,7 +42,7 @@ const Data = (() => {
     const x = linear([0, Math.max(...column.shares.flat(), 1e-9)], [left, width - frame.right]);
     const y = band(column.levels.map((/** @type {string} */ _, /** @type {number} */ at) => `${at}`), [frame.top, frame.height - frame.bottom]);
     svg.append(axis(frame, x, { side: "x", label: "share of rows", write: percent, count: 4 }));
-    Charts.labels(column.levels, Math.floor(left / 7.4)).forEach((name, at) => {
+    Charts.labels(column.levels, 60, left - 10).forEach((name, at) => {
       const top = y(`${at}`);
       const half = y.size / 2;
       svg.append(text(left - 8, top + half + 4, name, { "text-anchor": "end", fill: colour("ink") }));

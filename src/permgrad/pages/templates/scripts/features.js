@@ -9,12 +9,10 @@
 const Features = (() => {
   const { node, colour, linear, band, extent, write, percent, shorten, text, axis, line, histogram } = Charts;
   const { element } = Page;
+  const { wide, field, choice, pText, legend } = Panels;
   const SHOWN = 60;
   /** Colours of series. */
   const COLOURS = 8;
-
-  /** The width of a chart: of its place on a narrow screen, so that its letters stay readable. */
-  const wide = (most = 640) => Math.min(most, Math.max(300, document.documentElement.clientWidth - 40));
 
   // ---- numbers ------------------------------------------------------------------------------------------------------
   /**
@@ -56,9 +54,6 @@ const Features = (() => {
       ]),
     ];
   };
-
-  /** Write a p-value. */
-  const pText = (/** @type {number|null} */ p) => (p === null ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3));
 
   /** Curves as numbers, `at(row, point, output)`. @param {any} packed */
   const curvesOf = (packed) => {
@@ -242,13 +237,13 @@ const Features = (() => {
     const levels = series[0].entries.map((entry) => entry.level);
     const high = 22 + 10 * (series.length - 1);
     const width = wide();
-    const left = Math.min(170, width * 0.34);
+    const left = Math.min(170, width * 0.38);
     const { svg, frame } = Charts.chart({ width, height: 56 + (high + 10) * levels.length, left, right: 90, bottom: 44 }, outcomeWords(data, series));
     const all = series.flatMap((one) => one.entries.flatMap((entry) => [entry.outcome, entry.low, entry.high, entry.predicted]));
     const x = linear(extent(/** @type {number[]} */ (all.filter((value) => value !== null))), [frame.left, frame.width - frame.right]);
     const y = band(levels.map((_, at) => String(at)), [frame.top, frame.height - frame.bottom]);
     svg.append(axis(frame, x, { side: "x", count: width < 500 ? 4 : 5, write: (value) => say(data, value) }));
-    const words = Charts.labels(levels, Math.floor(left / 6.8));
+    const words = Charts.labels(levels, 60, left - 10);
     levels.forEach((level, at) => {
       const top = y(String(at));
       svg.append(text(frame.left - 8, top + y.size / 2 + 4, words[at], { "text-anchor": "end" }));
@@ -301,17 +296,6 @@ const Features = (() => {
       svg.append(node("line", { x1: x(low), x2: x(high), y1: 8, y2: 8, stroke: colour("ink"), "stroke-width": 1.2 }));
     }
     return svg;
-  };
-
-  /** A labelled control. @param {string} words @param {HTMLElement} control */
-  const labelled = (words, control) => element("label", {}, element("span", {}, words), control);
-
-  /** A choice from names. @param {[string, string][]} options  value and name */
-  const choice = (options, change = () => {}, chosen = "") => {
-    const select = /** @type {HTMLSelectElement} */ (element("select", { change }));
-    const words = Charts.labels(options.map(([, name]) => name), 44);
-    options.forEach(([value], at) => select.append(element("option", { value, selected: value === chosen }, words[at])));
-    return select;
   };
 
   /** The strongest features as bars that fit a phone. A wide screen has room for the drawing. */
@@ -410,11 +394,10 @@ const Features = (() => {
       more.textContent = `Show all ${places.length.toLocaleString("en-US")}`;
       more.hidden = shown === places.length;
     };
-    const save = element("button", { type: "button", class: "plain", click: () =>
-      Page.save("features.csv", new Blob([`\ufeff${Page.csv(table(data))}`], { type: "text/csv" })) }, "Save as CSV");
-    const controls = element("div", { class: "controls" }, labelled("Search", query), element("label", { class: "check" }, clear, element("span", {}, "only those that clearly matter")));
-    if (list.outputs.length) controls.append(labelled("In the table: importance on", classes));
-    if (data.share) controls.append(labelled("In the table: unit", units));
+    const save = element("button", { type: "button", class: "plain", click: () => Page.saveRows("features", table(data)) }, "Save as CSV");
+    const controls = element("div", { class: "controls" }, field("Search", query), element("label", { class: "check" }, clear, element("span", {}, "only those that clearly matter")));
+    if (list.outputs.length) controls.append(field("In the table: importance on", classes));
+    if (data.share) controls.append(field("In the table: unit", units));
     const some = !data.cards.some((/** @type {any} */ card) => card.place < data.of) ? "" : data.cards.length < data.of ? ` The ${data.cards.length} strongest have a card: click a name.` : " Click a name for its card.";
     box.append(controls,
       element("div", { class: list.name.length > 30 ? "table tall" : "table", tabindex: "0", role: "group", "aria-label": "List of features" },
@@ -447,11 +430,12 @@ const Features = (() => {
       pick.value = String(state.at);
       place.replaceChildren(...cardOf({ ...data, output: state.output }, cards[state.at], state, rows));
     };
-    const controls = element("div", { class: "controls" }, labelled("Feature", pick),
-      element("button", { type: "button", click: step(-1), "aria-label": "Previous feature" }, "‹"),
-      element("button", { type: "button", click: step(1), "aria-label": "Next feature" }, "›"));
-    if ((data.classes ?? []).length > 1) controls.append(labelled("Class", outputs));
-    if (rows && rows.drawn.length) controls.append(labelled("Split by", split));
+    const controls = element("div", { class: "controls" }, field("Feature", pick),
+      element("span", {},
+        element("button", { type: "button", click: step(-1), "aria-label": "Previous feature" }, "‹"), " ",
+        element("button", { type: "button", click: step(1), "aria-label": "Next feature" }, "›")));
+    if ((data.classes ?? []).length > 1) controls.append(field("Class", outputs));
+    if (rows && rows.drawn.length) controls.append(field("Split by", split));
     const drawn = cards.some((/** @type {any} */ card) => card.curves?.shape[0]);
     if (drawn) controls.append(element("label", { class: "check" }, single, element("span", {}, "curves of single rows")));
     box.append(controls, place);
@@ -509,13 +493,6 @@ const Features = (() => {
     return parts;
   };
 
-  const legend = (/** @type {{name: string, colour: string}[]} */ series) =>
-    element("p", { class: "legend" }, ...series.map((one) => {
-      const mark = element("span", { class: "mark", "aria-hidden": "true" });
-      mark.style.background = colour(one.colour);
-      return element("span", {}, mark, one.name);
-    }));
-
   const effectFigure = (/** @type {any} */ data, /** @type {any} */ card, /** @type {any} */ state, /** @type {any} */ segment, /** @type {any} */ rows) => {
     const count = data.curveRows.length;
     /** @type {{name: string, rows: number[]}[]} */
@@ -538,7 +515,7 @@ const Features = (() => {
           [name, card.mean[point][state.output], ...heads.map((_, row) => Number(curves.at(row, point, state.output).toPrecision(6)))])];
       },
     });
-    if (parts.length) figure.prepend(legend(parts.map((part, at) => ({ name: part.name, colour: `series-${at}` }))));
+    if (parts.length) figure.prepend(legend(parts.map((part, at) => [part.name, `series-${at}`])));
     return figure;
   };
 
@@ -554,7 +531,7 @@ const Features = (() => {
         ...series.flatMap((one) => one.entries.map((entry) => [one.name, entry.level, entry.rows, entry.outcome, entry.low, entry.high, entry.predicted])),
       ],
     });
-    if (series.length > 1) figure.prepend(legend(series));
+    if (series.length > 1) figure.prepend(legend(series.map((one) => [one.name, one.colour])));
     return figure;
   };
 
@@ -580,5 +557,5 @@ const Features = (() => {
   };
 
   Page.tab("features", { live: { bars: drawBars, list: drawList, card: drawCard }, open });
-  return { bySegment, choice, curvesOf, groups, interval, labelled, pText, search, table, wide };
+  return { bySegment, curvesOf, groups, interval, search, table };
 })();

@@ -101,6 +101,9 @@ const Page = (() => {
     setTimeout(() => URL.revokeObjectURL(/** @type {HTMLAnchorElement} */ (link).href), 10000);
   };
 
+  /** Let the reader save rows as CSV. @param {string} name @param {any[][]} rows */
+  const saveRows = (name, rows) => save(`${name}.csv`, new Blob([`\ufeff${csv(rows)}`], { type: "text/csv" }));
+
   const LOOKS = [
     "fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "stroke-linejoin", "opacity",
     "font-family", "font-size", "font-weight", "text-anchor", "visibility", "display", "stop-color", "paint-order",
@@ -192,7 +195,7 @@ const Page = (() => {
     const rows = about.rows;
     if (rows) {
       bar.append(button("CSV", "Save the numbers of this figure (CSV)", () =>
-        save(`${name}.csv`, new Blob([`\ufeff${csv(rows())}`], { type: "text/csv" }))));
+        saveRows(name, rows())));
     }
     bar.append(say);
     figure.append(bar);
@@ -400,5 +403,5 @@ const Page = (() => {
     hint();
   };
 
-  return { address, breakable, csv, data, element, figure, go, png, save, select, standalone, start, tab, tools, unpack };
+  return { address, breakable, csv, data, element, figure, go, png, saveRows, select, standalone, start, tab, tools, unpack };
 })();

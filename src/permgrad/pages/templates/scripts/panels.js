@@ -12,14 +12,19 @@ const Panels = (() => {
   const field = (words, control) => element("label", {}, element("span", {}, words), control);
 
   /**
-   * A list to choose from, with positions as values.
-   * @param {string[]} names @param {(place: number) => void} chosen
+   * A list to choose from. Its values are positions, or come before the names.
+   * @param {(string | [string, string])[]} options @param {(place: number, value: string) => void} chosen
    */
-  const choice = (names, chosen) => {
-    const list = /** @type {HTMLSelectElement} */ (element("select", { change: () => chosen(Number(list.value)) }));
-    Charts.labels(names, 60).forEach((name, at) => list.append(element("option", { value: at }, name)));
+  const choice = (options, chosen = () => {}, value = "") => {
+    const list = /** @type {HTMLSelectElement} */ (element("select", { change: () => chosen(list.selectedIndex, list.value) }));
+    const pairs = options.map((one, at) => (typeof one === "string" ? [String(at), one] : one));
+    const words = Charts.labels(pairs.map(([, name]) => name), 44);
+    pairs.forEach(([own], at) => list.append(element("option", { value: own, selected: own === value }, words[at])));
     return list;
   };
+
+  /** Write a p-value. */
+  const pText = (/** @type {number|null} */ p) => (p === null ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3));
 
   /** A box for a number. @param {number} value @param {(value: number) => void} changed */
   const amount = (value, changed, attributes = {}) => {
@@ -77,7 +82,7 @@ const Panels = (() => {
   /** A legend of colours. @param {[string, string][]} entries  name and colour */
   const legend = (entries) =>
     element("p", { class: "legend" }, ...entries.map(([name, hue]) => {
-      const mark = element("span", { class: "mark" });
+      const mark = element("span", { class: "mark", "aria-hidden": "true" });
       mark.style.background = colour(hue);
       return element("span", {}, mark, name);
     }));
@@ -103,7 +108,7 @@ const Panels = (() => {
         text(at, frame.top - 12, about.lineName ?? "", { "text-anchor": side }),
       );
     }
-    const words = Charts.labels(rows.map((row) => row.name), Math.floor(left / 7.4));
+    const words = Charts.labels(rows.map((row) => row.name), 60, left - 10);
     rows.forEach((row, at) => {
       const middle = y(`${at}`) + y.size / 2;
       const hue = colour(row.marked ? "negative" : "tabular");
@@ -118,5 +123,5 @@ const Panels = (() => {
     return svg;
   };
 
-  return { wide, field, choice, amount, slider, table, facts, follow, redraw, legend, intervals };
+  return { wide, field, choice, pText, amount, slider, table, facts, follow, redraw, legend, intervals };
 })();

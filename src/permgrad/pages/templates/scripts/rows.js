@@ -238,7 +238,7 @@ const Rows = (() => {
 
   /** A waterfall as wide as there is room. @param {Steps} data */
   const drawSteps = (data) => {
-    const width = Features.wide(620);
+    const width = Panels.wide(620);
     const left = Math.min(210, width * 0.42);
     const names = data.steps.map((step) => step.name.split(" = ")[0]);
     const steps = data.steps.map((step, at) => ({ name: stepName(step.name, Math.min(28, Math.floor((left - 10) / 6.9)), names, at), value: step.value }));
@@ -318,7 +318,7 @@ const Rows = (() => {
     const slider = /** @type {HTMLInputElement} */ (element("input", { type: "range", min: 0, max: 100, value: 60, input: () => { over.style.opacity = String(Number(slider.value) / 100); } }));
     return element("figure", { class: "stack" },
       element("div", { class: "layers" }, element("img", { src: `data:image/png;base64,${one.image}`, alt: `Image ${one.name} of this row` }), over),
-      Features.labelled("Overlay", slider), element("figcaption", {}, `${one.name}, ${one.method}. ${one.words}`));
+      Panels.field("Overlay", slider), element("figcaption", {}, `${one.name}, ${one.method}. ${one.words}`));
   };
 
   /** The words of a row, each on the colour of its value. */
@@ -367,8 +367,8 @@ const Rows = (() => {
     if (!computed) {
       const outputs = rows.classes && rows.classes.length > 2 ? [...new Set([rows.best(row), rows.truth[row]])] : [];
       if (outputs.length > 1) {
-        const select = Features.choice(outputs.map((k) => [String(k), rows.classes[k]]), () => choose(Number(select.value)), String(shown));
-        why.append(element("div", { class: "controls" }, Features.labelled("Why class", select)));
+        const select = Panels.choice(outputs.map((k) => [String(k), rows.classes[k]]), () => choose(Number(select.value)), String(shown));
+        why.append(element("div", { class: "controls" }, Panels.field("Why class", select)));
       }
       why.append(waterfall(rows, row, shown));
     }
@@ -389,11 +389,14 @@ const Rows = (() => {
 
   /** The controls above the list. @param {any} rows @param {any} wish @param {() => void} draw */
   const controlsOf = (rows, wish, draw) => {
-    const { choice, labelled } = Features;
-    const change = (/** @type {string} */ key) => (/** @type {Event} */ event) => {
-      wish[key] = /** @type {HTMLInputElement} */ (event.target).value;
+    const { choice, field } = Panels;
+    const change = (/** @type {string} */ key) => (/** @type {number} */ _, /** @type {string} */ value) => {
+      wish[key] = value;
       draw();
     };
+    const words = /** @type {HTMLInputElement} */ (element("input", {
+      type: "search", placeholder: "17, or a value, or name > 50", input: () => change("words")(0, words.value),
+    }));
     const names = (rows.classes ?? []).map((/** @type {string} */ name, /** @type {number} */ k) => [String(k), name]);
     /** @type {[string, string][]} */
     const kinds = rows.classes
@@ -402,7 +405,7 @@ const Rows = (() => {
     const changeable = rows.numbers.filter((/** @type {number} */ number) => rows.changeable.has(number)).length;
     if (changeable && changeable < rows.all.length) kinds.push(["changeable", "can be changed"]);
     const group = element("select", { change: (/** @type {Event} */ event) => { wish.group = Number(/** @type {HTMLSelectElement} */ (event.target).value); draw(); } });
-    const groupLabel = labelled("Value", group);
+    const groupLabel = field("Value", group);
     groupLabel.hidden = true;
     const segment = choice([["", "all"], ...rows.columns.map((/** @type {any} */ column, /** @type {number} */ at) => [String(at), column.name])], () => {
       wish.column = segment.value === "" ? null : rows.columns[Number(segment.value)];
@@ -417,12 +420,12 @@ const Rows = (() => {
       ? names.map(([k, name]) => [`output${k}`, `probability of ${name}`])
       : [["output0", "prediction"], ...(rows.inside ? [["width", "widest interval first"]] : [])])];
     const controls = element("div", { class: "controls" },
-      labelled("Search", element("input", { type: "search", placeholder: "17, or a value, or name > 50", input: change("words") })),
-      labelled("Show", choice(kinds, change("show"))));
+      field("Search", words),
+      field("Show", choice(kinds, change("show"))));
     if (rows.classes) {
-      controls.append(labelled(rows.target, choice([["", "any"], ...names], change("truth"))), labelled("Predicted", choice([["", "any"], ...names], change("best"))));
+      controls.append(field(rows.target, choice([["", "any"], ...names], change("truth"))), field("Predicted", choice([["", "any"], ...names], change("best"))));
     }
-    controls.append(labelled("Segment", segment), groupLabel, labelled("Order", choice(sorts, change("sort"))));
+    controls.append(field("Segment", segment), groupLabel, field("Order", choice(sorts, change("sort"))));
     if (rows.all.some(rows.explained) && !rows.all.every(rows.explained)) {
       const explained = element("input", { type: "checkbox", change: (/** @type {Event} */ event) => { wish.explained = /** @type {HTMLInputElement} */ (event.target).checked; draw(); } });
       controls.append(element("label", { class: "check" }, explained, element("span", {}, "only explained")));
@@ -493,7 +496,7 @@ const Rows = (() => {
       return true;
     };
     const heads = ["row", rows.target, "predicted", rows.classes ? "" : "error"];
-    const save = element("button", { type: "button", class: "plain", click: () => Page.save("rows.csv", new Blob([`\ufeff${Page.csv(file(rows, fits))}`], { type: "text/csv" })) }, "Save these rows as CSV");
+    const save = element("button", { type: "button", class: "plain", click: () => Page.saveRows("rows", file(rows, fits)) }, "Save these rows as CSV");
     box.append(controlsOf(rows, wish, draw), element("div", { class: "explorer" },
       element("div", { class: "chooser" },
         element("div", { class: "table", tabindex: "0", role: "group", "aria-label": "Test rows" }, element("table", {},

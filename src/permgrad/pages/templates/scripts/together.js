@@ -5,13 +5,12 @@
  * Links such as #together/2 choose the second pair with an effect.
  */
 const Together = (() => {
-  const { node, colour, linear, write, percent, shorten, text, axis } = Charts;
+  const { node, colour, linear, write, percent, text, axis } = Charts;
   const { element, figure } = Page;
-  const { wide, field, choice, redraw } = Panels;
+  const { wide, field, choice, pText, redraw } = Panels;
   const SHOWN = 10;
   const FEATURES = 12;
 
-  const pText = (/** @type {number|null} */ p) => (p === null ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3));
   const named = (/** @type {string[]} */ pair) => pair.join(" × ");
   const ends = (/** @type {any} */ data, /** @type {number} */ at) =>
     (data.low[at] === null ? "no interval" : `${write(data.low[at])} to ${write(data.high[at])}`);
@@ -204,9 +203,10 @@ const Together = (() => {
     }
     if (second.numeric && !second.dates) svg.append(axis(frame, y, { side: "y", grid: false, write: (value) => write(value, 4) }));
     else for (const at of shown(second)) svg.append(text(frame.left - 7, y(second.at[at]) + 4, Charts.labels(second.label, 10)[at], { "text-anchor": "end" }));
+    const sides = Charts.labels(effect.pair, 40);
     svg.append(
-      text((frame.left + frame.width - frame.right) / 2, frame.height - 8, shorten(effect.pair[0], 50), { "text-anchor": "middle", fill: colour("ink") }),
-      text(0, 0, shorten(effect.pair[1], 40), { "text-anchor": "middle", fill: colour("ink"), transform: `translate(13 ${(frame.top + frame.height - frame.bottom) / 2}) rotate(-90)` }),
+      text((frame.left + frame.width - frame.right) / 2, frame.height - 8, sides[0], { "text-anchor": "middle", fill: colour("ink") }),
+      text(0, 0, sides[1], { "text-anchor": "middle", fill: colour("ink"), transform: `translate(13 ${(frame.top + frame.height - frame.bottom) / 2}) rotate(-90)` }),
     );
     return svg;
   };
