@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from permgrad.base.arrays import Array
+from permgrad.base.checks import is_number
 from permgrad.base.files import plain
 
 _SEAL = "seal"
@@ -171,9 +172,11 @@ def write_times(folder: Path, seconds: Any) -> None:
 
 
 def read_times(folder: Path) -> Any:
-    """Return the ``seconds`` in a folder, or None: without them all else can be used."""
+    """Return the ``seconds`` in a folder, a number or several. None: they are lost, and all else can be used."""
     with suppress(OSError, ValueError, TypeError, KeyError):
-        return parse_json((folder / TIMES).read_bytes())["seconds"]
+        seconds = parse_json((folder / TIMES).read_bytes())["seconds"]
+        if all(map(is_number, seconds if isinstance(seconds, list) else [seconds])):
+            return seconds
     return None
 
 

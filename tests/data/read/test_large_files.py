@@ -71,10 +71,14 @@ print(spent, *table.shape, table.iloc[-1, -1], table.memory_usage().sum())
 def _rows(kind: str) -> list[str]:
     draw = np.random.default_rng(2)
     if kind in ("narrow", "digits"):
-        cells = draw.choice(["red", "green", "no", "north", "A1"] if kind == "narrow" else list("0123456789"), (2000, 24))
+        cells = draw.choice(
+            ["red", "green", "no", "north", "A1"] if kind == "narrow" else list("0123456789"), (2000, 24)
+        )
         return [",".join([*row, "0.5"]) for row in cells.tolist()]
     if kind in ("numbers", "commas"):
-        rows = [(";" if kind == "commas" else ",").join(f"{x:.5g}" for x in row) for row in draw.normal(size=(2000, 24))]
+        rows = [
+            (";" if kind == "commas" else ",").join(f"{x:.5g}" for x in row) for row in draw.normal(size=(2000, 24))
+        ]
         return [row.replace(".", ",") for row in rows] if kind == "commas" else rows
     names = draw.choice(["Ulm, an der Donau" if kind == "quoted" else "a long name of a town", "Berlin on Spree"], 2000)
     sign = '"' * (kind == "quoted")

@@ -18,7 +18,7 @@ from permgrad.base.checks import check_confidence
 from permgrad.base.csv_files import csv_text, write_csv
 from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, warn_first, warn_user
 from permgrad.base.files import atomic_path, writing
-from permgrad.base.folders import json_hash
+from permgrad.base.folders import changed_files, json_hash, sums_of
 from permgrad.base.locks import hold_name
 from permgrad.base.progress import Progress
 from permgrad.data.encode.encoding import align_columns
@@ -193,11 +193,16 @@ def predict_stream(request: PredictRequest) -> Outcome:
     columns = list(dict.fromkeys([*_features(model), *identifiers]))
     most = max(256, min(_MOST_ROWS, _CELLS // max(1, len(columns), len(model.preprocessor_.encoded_names_))))
     notes: dict[str, int] = {}
-    with PREDICTED.work(target, facts, overwrite=request.overwrite), writable(target):
+    with PREDICTED.work(target, facts, overwrite=request.overwrite) as record, writable(target):
         files = {part: target / f"{part_name(part.number)}.parquet" for part in table.parts}
         key = json_hash(facts)
         facts_of = {part: {"key": key, "part": part.number} for part in table.parts}
-        todo = [part for part in table.parts if lines_in(files[part]) != (part.rows, facts_of[part])]
+        changed = changed_files(target, record)
+        todo = [
+            part
+            for part, file in files.items()
+            if file.name in changed or lines_in(file) != (part.rows, facts_of[part])
+        ]
         with Progress(sum(part.rows for part in todo), "predict") as bar:
             for part in todo:
 
@@ -214,6 +219,8 @@ def predict_stream(request: PredictRequest) -> Outcome:
                 for text in warned:
                     notes.setdefault(text, part.number)
                 bar.advance(part.rows)
+        if todo:
+            PREDICTED.write(target, facts, sums=sums_of(target, PREDICTED.names[1:]))
         warn_first(notes, f"In part {next(iter(notes.values()), 0)} of the table: ")
     result: dict[str, Any] = {"rows": table.rows, "out": str(target), "parts": len(table.parts), "computed": len(todo)}
     if hasattr(model, "classes_"):

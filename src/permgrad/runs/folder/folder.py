@@ -16,9 +16,17 @@ from typing import Any
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, by_count, listed
-from permgrad.base.files import file_hash, remove, sweep, to_disk, write_json_atomic, writing
-from permgrad.base.folders import FolderKind, configuration_hash, files_of, now
-from permgrad.base.stored import is_intact, parse_json
+from permgrad.base.files import file_hash, remove, sweep, write_json_atomic, writing
+from permgrad.base.folders import (
+    FolderKind,
+    changed_files,
+    configuration_hash,
+    files_of,
+    now,
+    settled_files,
+    sum_of,
+)
+from permgrad.base.stored import TIMES, is_intact, parse_json
 
 RECORD = "run.json"
 #: Folder for the state of an unfinished training. It is removed when the model stage is finished.
@@ -37,6 +45,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         "history.csv",
         "predictions.csv",
         "baseline_predictions.npz",
+        TIMES,
         CHECKPOINT,
         CACHE,
     ),
@@ -88,10 +97,9 @@ class RunFolder:
         spent = time.perf_counter() - started + earlier
         if name == "model":
             shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
-        files = files_of(self.path, STAGES[name])
+        files = settled_files(self.path, STAGES[name])
         self.record["stages"][name] = {"seconds": round(spent, 3), "finished_at": now(), "files": files}
         self.record["finished_stages"].append(name)
-        to_disk(sorted({place.parent for file in files for place in (self.path / file, (self.path / file).parent)}))
         note_files(self.path, self.record)
 
     def forget_from(self, stage: str | None) -> None:
@@ -117,12 +125,8 @@ def note_files(folder: Path, record: dict[str, Any], among: Iterable[str] = ()) 
     for stage in record["finished_stages"]:
         names, facts = _recorded_files(record, stage) or [], record["stages"][stage]
         wanted = [name for name in names if name in among] if among else names
-        facts["sums"] = {**facts.get("sums", {}), **{name: _sum_of(folder / name) for name in wanted}}
+        facts["sums"] = {**facts.get("sums", {}), **{name: sum_of(folder / name) for name in wanted}}
     write_json_atomic(folder / RECORD, record)
-
-
-def _sum_of(file: Path) -> str:
-    return file_hash(file) if file.is_file() else ""
 
 
 def _recorded_files(record: Mapping[str, Any], stage: str) -> list[str] | None:
@@ -146,8 +150,7 @@ def lost_files(folder: Path, record: Mapping[str, Any], *, changed: bool = True)
         if names is not None:
             # Unlike Path.exists this is False for a name that no file can have, and not an error.
             gone = [name for name in names if not os.path.exists(folder / name)]  # noqa: PTH110
-            sums = record["stages"][stage].get("sums", {})
-            differing = [name for name in names if name in sums and not gone and _sum_of(folder / name) != sums[name]]
+            differing = [] if gone else changed_files(folder, record["stages"][stage])
             files = gone or sorted(name for name in differing if changed or _refuses_change(folder / name))
             fact = "missing" if gone else fact
         if files:

@@ -33,6 +33,7 @@ from permgrad.base.files import (
 from permgrad.base.folders import (
     FolderKind,
     believed,
+    changed_files,
     configuration_hash,
     empty_files,
 )
@@ -293,7 +294,7 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
         model.train(prepared, checkpoint_folder=place / CHECKPOINT, on_epoch=watch)
     model.save(place / MODEL, overwrite=True, keep_rows=request.keep_rows)
     with writing(session.folder), atomic_path(place / HISTORY) as temporary:
-        write_csv(model.history_, temporary)
+        write_csv(model.history_.drop(columns="seconds"), temporary)
     value = float(model.history_["validation_loss"].iloc[model.best_epoch_ - 1])
     facts = {
         EPOCHS: len(model.history_),
@@ -411,7 +412,7 @@ def export_winner(session: TuneSession) -> Outcome:
     }
     with exclusive(folder / WORKERS / "export.guard"):
         record = STUDY.read(folder) or {}
-        if record.get("finished") == finished and (folder / PAGE).exists() and find_finished(folder):
+        if record.get("finished") == finished and not changed_files(folder, record) and find_finished(folder):
             return _outcome(session.request, session.space, record, already=False)
         for name in (TUNE_RECORD, TABLE, PRESET, PAGE):
             sweep(folder, name)  # unfinished files of an interrupted process
@@ -420,9 +421,8 @@ def export_winner(session: TuneSession) -> Outcome:
             write_json_atomic(folder / PRESET, best.user_attrs[PROPOSAL]["preset"])
         _run_stages(session, best)
         write_page(session)
-        record["finished"] = finished
         with writing(folder):
-            write_json_atomic(folder / TUNE_RECORD, record)
+            STUDY.finish(folder, record, finished, (TABLE, PRESET, PAGE))
         return _outcome(session.request, session.space, record, already=False)
 
 
