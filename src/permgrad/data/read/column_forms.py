@@ -225,10 +225,12 @@ def _take_out_missing(column: _Column, reading: Reading, has_hexadecimal: bool) 
         texts += [text for text in column.levels[1] if reading.na.kind_of(text, column.name) != PRESENT]
     elif is_filled:
         return {}
-    hit = pc.is_in(column.cells, pa.array(texts, pa.string()))
+    texts = [text.strip() for text in texts]
+    hit = pc.is_in(pc.utf8_trim_whitespace(column.cells), pa.array(texts, pa.string()))
     if not pc.any(hit).as_py():
         return {}
-    counts = {one["values"]: one["counts"] for one in column.cells.filter(hit).value_counts().to_pylist()}
+    trimmed = pc.utf8_trim_whitespace(column.cells.filter(hit))
+    counts = {one["values"]: one["counts"] for one in trimmed.value_counts().to_pylist()}
     column.cells = pc.if_else(hit, pa.scalar(None, pa.string()), column.cells)
     column.numbers = _cast(column.cells, has_hexadecimal)
     column.__dict__.pop("levels", None)
