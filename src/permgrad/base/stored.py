@@ -114,15 +114,6 @@ def check_archive(stream: BinaryIO) -> None:
             raise ValueError("its parts overlap")
 
 
-def is_whole_npz(path: Path) -> bool:
-    """Whether an npz file is one, of a size that is believed, and its parts have their checksums."""
-    try:
-        read_npz(path)
-    except (OSError, ValueError):
-        return False
-    return True
-
-
 def _check_sizes(parts: Collection[zipfile.ZipInfo], size: int) -> None:
     """Refuse an archive that unpacks to far more than it is, before anything is unpacked."""
     for part in parts:

@@ -23,7 +23,8 @@ DATE_FORMATS = (
     "ISO8601", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%d.%m.%y",
     "%m/%d/%y", "%d/%m/%y", "%m-%d-%y", "%d-%m-%y", "%y/%m/%d", "%y-%m-%d",
     "%d %b %Y", "%b %d %Y", "%Y %b %d", "%d %b %y", "%b %d %y", "%b %Y", "%Y %b", "%b %y",
-    "%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%Y M%m", "%Y Q%q", "Q%q %Y", "%qQ %Y", "Q%q %y", "%qQ %y", "%Y W%V", "%Y W%V %u",
+    "%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%Y M%m", "%Y Q%q", "Q%q %Y", "%qQ %Y", "Q%q %y", "%qQ %y", "%Y W%V",
+    "%Y W%V %u",
 )  # fmt: skip
 """Formats tried for text, in this order; on a tie the first wins, so 03/04/2020 is read month first.
 

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from permgrad.base.csv_files import write_csv
-from permgrad.base.errors import EnvironmentProblem, InputError, by_count
+from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, by_count
 from permgrad.base.files import (
     atomic_path,
     file_hash,
@@ -43,6 +43,7 @@ from permgrad.base.stored import parse_json
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.imaging import StoredLayout, layout_to_dict
 from permgrad.models.estimators.settings import choose_device
+from permgrad.models.save.saving import load
 from permgrad.pages.tuning import tuning_page
 from permgrad.runs.folder import folder as folders
 from permgrad.runs.folder.documents import METRICS, read_json, read_metrics
@@ -438,7 +439,9 @@ def _run_stages(session: TuneSession, best: Any) -> None:
 
     def adopt(work: stages.RunWork) -> None:
         source = folder / TRIALS / str(best.number) / MODEL
-        if not source.is_dir() or folders.is_damaged_model(source):
+        try:
+            load(source, device="cpu")
+        except PermgradError:
             fact = "is damaged" if source.is_dir() else "is on another machine"
             session.say(f"  the model of trial {best.number} {fact}; it is trained again here")
             stages.model_stage(work)
