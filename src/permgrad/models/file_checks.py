@@ -65,10 +65,8 @@ def check_lightgbm(content: bytes) -> None:
     if "tree_sizes" in head:
         sizes = _whole(head["tree_sizes"], 0, len(content), len(starts))
         _fit(np.array_equal(sizes[:-1], np.diff(starts)))
-    said = (
-        content.partition(b"\nparameters:")[2].partition(b"\nend of parameters")[0].decode(errors="replace").split("\n")
-    )
-    _fit(*(re.fullmatch(r"\[\w+: .*\]|\s*", line) for line in said))
+    settings = content.partition(b"\nparameters:")[2].partition(b"\nend of parameters")[0]
+    _fit(*(re.fullmatch(r"\[\w+: .*\]|\s*", line) for line in settings.decode(errors="replace").split("\n")))
     for start, end in zip(starts, [*starts[1:], len(content)], strict=True):
         _lightgbm_tree(_fields(content[start:end].partition(b"\n\n")[0]), features)
 
@@ -222,13 +220,10 @@ def check_catboost(content: Any, numbers: int | None = None) -> None:
             leaves += [node["value"]] * width
     _fit(numbers in (None, len(leaves)))
     most = {"split_index": sum(len(one.get("borders") or one.get("values") or []) for one in parts)}
-    most |= {f"{key}_feature_index": len(info.get(f"{name}_features", [])) for key, name in _FEATURES}
+    most |= {"float_feature_index": len(info.get("float_features", []))}
+    most |= {"cat_feature_index": len(info.get("categorical_features", []))}
     for name, count in most.items():
         _whole((split[name] for split in splits if name in split), 0, count - 1)
     _fit(content.get("ctr_data") or not info.get("ctrs"))
     for table in content.get("ctr_data", {}).values():
         _fit(len(table["hash_map"]) % _one(table["hash_stride"], 1) == 0)
-
-
-#: What CatBoost calls the columns of a split, and of the file.
-_FEATURES = (("float", "float"), ("cat", "categorical"))

@@ -86,11 +86,8 @@ def _coverage(request: PredictRequest, model: Any) -> float | None:
         raise InputError(problem, hint="Leave it out. Only models of a table alone have intervals.", code="PG004")
     if request.by_class and (request.coverage is None or not hasattr(model, "classes_")):
         problem = "--by-class is for sets of classes, which --coverage adds"
-        fix = (
-            "Add --coverage 0.9, for example."
-            if hasattr(model, "classes_")
-            else "Leave it out: this model predicts numbers."
-        )
+        add, leave_out = "Add --coverage 0.9, for example.", "Leave it out: this model predicts numbers."
+        fix = add if hasattr(model, "classes_") else leave_out
         raise InputError(problem, hint=fix, code="PG004")
     return None if request.coverage is None else check_confidence(request.coverage, "--coverage")
 
