@@ -259,3 +259,33 @@ def test_a_file_of_catboost_without_its_training_is_read(tmp_path):
     with pytest.raises(library.CatBoostError):
         model.get_all_params()  # the precondition
     assert objective_of(model)[0] == ""
+
+
+@pytest.mark.parametrize(
+    ("was", "now"), [(b"\nparameters:", b"\nparameter:"), (b"\nfeature_infos=", b"\nfeature_infos=\xb1 ")]
+)
+def test_a_text_of_lightgbm_that_is_no_text_or_has_no_beginning_of_its_settings(was, now, tmp_path):
+    path = tmp_path / "model.txt"
+    lightgbm(path)
+    content = path.read_bytes()
+    assert was in content
+    path.write_bytes(content.replace(was, now))
+    with pytest.raises(InputError, match="damaged|cannot be read as a model"):
+        read_model_file(path)
+
+
+def named_by_a_list(content):
+    content["features_info"]["float_features"][0]["feature_id"] = ["a"]
+
+
+def no_facts(content):
+    content["model_info"] = "../../x"
+
+
+@pytest.mark.parametrize("change", [named_by_a_list, no_facts])
+def test_names_and_facts_of_catboost_of_another_form(change, tmp_path):
+    path = tmp_path / "model.json"
+    catboost(path)
+    edited(path, change)
+    with pytest.raises(InputError, match="is damaged"):
+        read_model_file(path)

@@ -65,14 +65,15 @@ def check_lightgbm(content: bytes) -> None:
     if "tree_sizes" in head:
         sizes = _whole(head["tree_sizes"], 0, len(content), len(starts))
         _fit(np.array_equal(sizes[:-1], np.diff(starts)))
-    settings = content.partition(b"\nparameters:")[2].partition(b"\nend of parameters")[0]
-    _fit(*(re.fullmatch(r"\[\w+: .*\]|\s*", line) for line in settings.decode(errors="replace").split("\n")))
+    before, sign, settings = content.decode().partition("\nparameters:")
+    _fit(sign or "end of parameters" not in before)
+    _fit(*(re.fullmatch(r"\[\w+: .*\]|\s*", line) for line in settings.partition("\nend of")[0].split("\n")))
     for start, end in zip(starts, [*starts[1:], len(content)], strict=True):
         _lightgbm_tree(_fields(content[start:end].partition(b"\n\n")[0]), features)
 
 
 def _fields(text: bytes) -> dict[str, list[str]]:
-    lines = (line.partition("=") for line in text.decode(errors="replace").splitlines())
+    lines = (line.partition("=") for line in text.decode().splitlines())
     return {name: values.split() for name, sign, values in lines if sign}
 
 
@@ -201,7 +202,8 @@ def check_catboost(content: Any, numbers: int | None = None) -> None:
     info, width = content["features_info"], len(np.atleast_1d(content["scale_and_bias"][1]))
     parts = [one for part in info.values() if isinstance(part, list) for one in part]
     places = sorted(one["flat_feature_index"] for one in parts if "flat_feature_index" in one)
-    _fit(places == list(range(len(places))))
+    _fit(places == list(range(len(places))), all(isinstance(one.get("feature_id", ""), str) for one in parts))
+    _fit(isinstance(content.get("model_info", {}), dict))
     splits: list[Any] = []
     leaves, below = [], list(content.get("trees", []))
     for tree in content.get("oblivious_trees", []):
