@@ -270,7 +270,7 @@ def test_a_text_of_lightgbm_that_is_no_text_or_has_no_beginning_of_its_settings(
     content = path.read_bytes()
     assert was in content
     path.write_bytes(content.replace(was, now))
-    with pytest.raises(InputError, match="damaged|cannot be read as a model"):
+    with pytest.raises(InputError, match=r"damaged|cannot be read as a model"):
         read_model_file(path)
 
 
