@@ -36,6 +36,7 @@ FILES = {
     "metrics.json": "Metrics on validation and test rows, of a constant prediction and of the baselines. "
     "``verdict`` has the first sentences of the report.",
     "history.csv": "The learning curves.",
+    "times.json": "With baselines: how long each took to fit.",
     "predictions.csv": "The predictions for the test rows, with intervals or sets of classes.",
     "segments.json": "The scores of groups of test rows by every feature.",
     "baseline_predictions.npz": "With baselines: their predictions for the test rows, by name.",

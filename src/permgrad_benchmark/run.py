@@ -20,7 +20,7 @@ from permgrad import __version__
 from permgrad.base.checks import check_choice
 from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import InputError, counted, unknown
-from permgrad.base.files import write_json_atomic, write_text_atomic, writing
+from permgrad.base.files import write_text_atomic, writing
 from permgrad.base.folders import FolderKind, believed, now
 from permgrad.base.progress import readable
 from permgrad.base.registry import Registry
@@ -69,8 +69,7 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
     with FOLDER.open(folder, configuration, command=request.command, overwrite=request.overwrite) as record:
         _do_cells(folder, registry, cells, settings, say)
         _write_results(folder, registry, settings, record)
-        record["finished"] = now()
-        write_json_atomic(folder / RECORD, record)
+        FOLDER.finish(folder, record, now())
     return _outcome(folder)
 
 

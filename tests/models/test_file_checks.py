@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from permgrad.attribution.subject.objectives import objective_of
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.base.errors import InputError
 from permgrad.models.file_checks import read_ubj
@@ -234,3 +235,57 @@ def test_ubj_holds_what_json_holds(tmp_path):
     for one, other in zip(trees_of(binary), trees_of(text), strict=True):
         assert one["left_children"] == other["left_children"]
         np.testing.assert_allclose(one["split_conditions"], other["split_conditions"], rtol=1e-6, atol=1e-30)
+
+
+def test_a_feature_that_is_named_twice_is_refused(tmp_path):
+    xgboost(tmp_path / "model.json", kind="plain")
+    content = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
+    content["learner"]["feature_names"] = ["age", "age", "mass"]
+    (tmp_path / "model.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match="names a feature twice"):
+        table_for(read_model_file(tmp_path / "model.json"), data()[0])
+
+
+def test_a_file_of_catboost_without_its_training_is_read(tmp_path):
+    library = pytest.importorskip("catboost")
+    frame, y, _ = data()
+    options = {"iterations": 2, "depth": 2, "verbose": 0, "thread_count": 1, "allow_writing_files": False}
+    library.CatBoostClassifier(**options).fit(frame, y).save_model(str(tmp_path / "model.json"), format="json")
+    content = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
+    content["model_info"]["params"].pop("output_options", None)
+    content["model_info"].pop("output_options", None)
+    (tmp_path / "model.json").write_text(json.dumps(content), encoding="utf-8")
+    model = read_model_file(tmp_path / "model.json")
+    with pytest.raises(library.CatBoostError):
+        model.get_all_params()  # the precondition
+    assert objective_of(model)[0] == ""
+
+
+@pytest.mark.parametrize(
+    ("was", "now"), [(b"\nparameters:", b"\nparameter:"), (b"\nfeature_infos=", b"\nfeature_infos=\xb1 ")]
+)
+def test_a_text_of_lightgbm_that_is_no_text_or_has_no_beginning_of_its_settings(was, now, tmp_path):
+    path = tmp_path / "model.txt"
+    lightgbm(path)
+    content = path.read_bytes()
+    assert was in content
+    path.write_bytes(content.replace(was, now))
+    with pytest.raises(InputError, match=r"damaged|cannot be read as a model"):
+        read_model_file(path)
+
+
+def named_by_a_list(content):
+    content["features_info"]["float_features"][0]["feature_id"] = ["a"]
+
+
+def no_facts(content):
+    content["model_info"] = "../../x"
+
+
+@pytest.mark.parametrize("change", [named_by_a_list, no_facts])
+def test_names_and_facts_of_catboost_of_another_form(change, tmp_path):
+    path = tmp_path / "model.json"
+    catboost(path)
+    edited(path, change)
+    with pytest.raises(InputError, match="is damaged"):
+        read_model_file(path)

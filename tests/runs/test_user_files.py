@@ -404,6 +404,6 @@ def test_a_damaged_table_of_a_run_is_named_with_the_fix(place, name):
 
 def test_numbers_that_became_text_are_named(place):
     table_ = pd.read_csv("run/history.csv").astype(object)
-    table_.loc[0, "seconds"] = "long"
+    table_.loc[0, "epoch"] = "long"
     table_.to_csv("run/history.csv", index=False)
-    assert "run/history.csv is damaged: column 'seconds' is not numeric" in refused("report", "run")
+    assert "run/history.csv is damaged: column 'epoch' is not numeric" in refused("report", "run")

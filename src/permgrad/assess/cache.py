@@ -16,7 +16,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.files import atomic_path, file_hash, write_json_atomic
 from permgrad.base.folders import configuration_hash
-from permgrad.base.stored import parse_json
+from permgrad.base.stored import TIMES, parse_json
 from permgrad.data.read.cells import rows_hash
 
 _SUMS = "sums.json"
@@ -65,6 +65,7 @@ class Cache:
             # The folder may be read-only. The explanation is valid without the cache.
             with suppress(OSError), atomic_path(entry, folder=True) as temporary:
                 explanation.save(temporary, overwrite=True)
-                sums = {path.name: file_hash(path) for path in sorted(temporary.iterdir()) if path.is_file()}
+                files = [path for path in sorted(temporary.iterdir()) if path.is_file() and path.name != TIMES]
+                sums = {path.name: file_hash(path) for path in files}
                 write_json_atomic(temporary / _SUMS, sums)
         return explanation

@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from permgrad.base.errors import InputError, PermgradError, differences
-from permgrad.base.files import made_folder, plain, remove, sweep, what_lies_at, write_json_atomic, writing
+from permgrad.base.files import (
+    file_hash,
+    made_folder,
+    plain,
+    remove,
+    sweep,
+    to_disk,
+    what_lies_at,
+    write_json_atomic,
+    writing,
+)
 from permgrad.base.locks import LOCK, hold_folder
 from permgrad.base.stored import parse_json
 
@@ -95,7 +105,12 @@ class FolderKind:
         record = self.read(folder)
         if record is None or not record.get("finished") or not self.is_of(record, configuration):
             return None
-        return record if is_whole(folder, self.names, needed) else None
+        return record if is_whole(folder, self.names, needed) and not changed_files(folder, record) else None
+
+    def finish(self, folder: Path, record: dict[str, Any], finished: Any, names: Iterable[str] = ()) -> None:
+        """Write the record of finished work, with the checksums of all its files, or of those of some names."""
+        record |= {"finished": finished, "sums": sums_of(folder, names or self.names[1:])}
+        write_json_atomic(folder / self.names[0], record)
 
     # ---- who works there ---------------------------------------------------------------------------------------------
     def find(
@@ -194,7 +209,7 @@ class FolderKind:
                 sweep(folder)
                 if overwrite:
                     self.clear(folder)
-                remove(folder / name for name in empty_files(folder, self.names))
+                remove(folder / name for name in [*empty_files(folder, self.names), *changed_files(folder, found)])
                 started = {} if found is None else {"started": found["started"]}
                 record = self.new_record(configuration, command) | started | {"finished": None}
                 write_json_atomic(folder / self.names[0], record)
@@ -230,6 +245,29 @@ def empty_files(folder: Path, names: Iterable[str]) -> list[str]:
 def is_whole(folder: Path, names: Collection[str], needed: Collection[str] = ()) -> bool:
     """Whether the ``needed`` ones of some names (all) exist in a folder, and no file of these names is empty."""
     return all((folder / name).exists() for name in needed or names) and not empty_files(folder, names)
+
+
+def settled_files(folder: Path, names: Iterable[str]) -> list[str]:
+    """Return the files of some names, as ``files_of``. The system has written their names to the disk."""
+    files = files_of(folder, names)
+    to_disk(sorted({place.parent for file in files for place in (folder / file, (folder / file).parent)}))
+    return files
+
+
+def sums_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return the checksums of the files of some names, which are then on the disk."""
+    return {name: sum_of(folder / name) for name in settled_files(folder, names)}
+
+
+def sum_of(file: Path) -> str:
+    """Return the checksum of a file, or nothing of one that is missing."""
+    return file_hash(file) if file.is_file() else ""
+
+
+def changed_files(folder: Path, record: Mapping[str, Any] | None) -> list[str]:
+    """Return the files that differ from the checksums in a record, or are missing. Older records have no checksums."""
+    sums = (record or {}).get("sums", {})
+    return [name for name, known in sums.items() if sum_of(folder / name) != known]
 
 
 #: Errors that damaged content can cause while it is used.

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from permgrad.base.arrays import Array
+from permgrad.base.checks import is_number
 from permgrad.base.files import plain
 
 _SEAL = "seal"
@@ -113,15 +114,6 @@ def check_archive(stream: BinaryIO) -> None:
             raise ValueError("its parts overlap")
 
 
-def is_whole_npz(path: Path) -> bool:
-    """Whether an npz file is one, of a size that is believed, and its parts have their checksums."""
-    try:
-        read_npz(path)
-    except (OSError, ValueError):
-        return False
-    return True
-
-
 def _check_sizes(parts: Collection[zipfile.ZipInfo], size: int) -> None:
     """Refuse an archive that unpacks to far more than it is, before anything is unpacked."""
     for part in parts:
@@ -171,9 +163,11 @@ def write_times(folder: Path, seconds: Any) -> None:
 
 
 def read_times(folder: Path) -> Any:
-    """Return the ``seconds`` in a folder, or None: without them all else can be used."""
+    """Return the ``seconds`` in a folder, a number or several. None: they are lost, and all else can be used."""
     with suppress(OSError, ValueError, TypeError, KeyError):
-        return parse_json((folder / TIMES).read_bytes())["seconds"]
+        seconds = parse_json((folder / TIMES).read_bytes())["seconds"]
+        if all(map(is_number, seconds if isinstance(seconds, list) else [seconds])):
+            return seconds
     return None
 
 

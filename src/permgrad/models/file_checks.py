@@ -65,16 +65,15 @@ def check_lightgbm(content: bytes) -> None:
     if "tree_sizes" in head:
         sizes = _whole(head["tree_sizes"], 0, len(content), len(starts))
         _fit(np.array_equal(sizes[:-1], np.diff(starts)))
-    said = (
-        content.partition(b"\nparameters:")[2].partition(b"\nend of parameters")[0].decode(errors="replace").split("\n")
-    )
-    _fit(*(re.fullmatch(r"\[\w+: .*\]|\s*", line) for line in said))
+    before, sign, settings = content.decode().partition("\nparameters:")
+    _fit(sign or "end of parameters" not in before)
+    _fit(*(re.fullmatch(r"\[\w+: .*\]|\s*", line) for line in settings.partition("\nend of")[0].split("\n")))
     for start, end in zip(starts, [*starts[1:], len(content)], strict=True):
         _lightgbm_tree(_fields(content[start:end].partition(b"\n\n")[0]), features)
 
 
 def _fields(text: bytes) -> dict[str, list[str]]:
-    lines = (line.partition("=") for line in text.decode(errors="replace").splitlines())
+    lines = (line.partition("=") for line in text.decode().splitlines())
     return {name: values.split() for name, sign, values in lines if sign}
 
 
@@ -203,7 +202,8 @@ def check_catboost(content: Any, numbers: int | None = None) -> None:
     info, width = content["features_info"], len(np.atleast_1d(content["scale_and_bias"][1]))
     parts = [one for part in info.values() if isinstance(part, list) for one in part]
     places = sorted(one["flat_feature_index"] for one in parts if "flat_feature_index" in one)
-    _fit(places == list(range(len(places))))
+    _fit(places == list(range(len(places))), all(isinstance(one.get("feature_id", ""), str) for one in parts))
+    _fit(isinstance(content.get("model_info", {}), dict))
     splits: list[Any] = []
     leaves, below = [], list(content.get("trees", []))
     for tree in content.get("oblivious_trees", []):
@@ -222,13 +222,10 @@ def check_catboost(content: Any, numbers: int | None = None) -> None:
             leaves += [node["value"]] * width
     _fit(numbers in (None, len(leaves)))
     most = {"split_index": sum(len(one.get("borders") or one.get("values") or []) for one in parts)}
-    most |= {f"{key}_feature_index": len(info.get(f"{name}_features", [])) for key, name in _FEATURES}
+    most |= {"float_feature_index": len(info.get("float_features", []))}
+    most |= {"cat_feature_index": len(info.get("categorical_features", []))}
     for name, count in most.items():
         _whole((split[name] for split in splits if name in split), 0, count - 1)
     _fit(content.get("ctr_data") or not info.get("ctrs"))
     for table in content.get("ctr_data", {}).values():
         _fit(len(table["hash_map"]) % _one(table["hash_stride"], 1) == 0)
-
-
-#: What CatBoost calls the columns of a split, and of the file.
-_FEATURES = (("float", "float"), ("cat", "categorical"))

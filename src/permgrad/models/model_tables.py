@@ -141,6 +141,9 @@ def table_for(model: Any, table: pd.DataFrame, target: str | None = None) -> pd.
     frame = table.drop(columns=[target] if target in table.columns else [])
     words = [name for name in frame.columns if _holds_words(frame[name])]
     wanted = columns_of(model, words)
+    if len(set(wanted.names or ())) < len(wanted.names or ()):
+        problem = "The model's file names a feature twice"
+        raise InputError(problem, hint="Train it on columns of different names.", code="PG031")
     frame = _aligned(model, frame, wanted)
     if wanted.unplaced and any(name in words for name in frame.columns):
         raise InputError(

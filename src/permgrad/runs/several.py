@@ -13,6 +13,7 @@ import pandas as pd
 
 from permgrad.base.errors import InputError, counted, listed
 from permgrad.base.files import write_text_atomic, writing
+from permgrad.base.stored import read_times
 from permgrad.evaluation.side_by_side import SideBySide, side_by_side
 from permgrad.runs.folder import documents
 from permgrad.runs.folder.documents import read_table_of, saved_explanation
@@ -58,7 +59,10 @@ def read_run(folder: Path, record: Mapping[str, Any]) -> FinishedRun:
     data = documents.read_data(folder / documents.DATA)
     metrics = documents.read_metrics(folder / documents.METRICS, data["task"])
     predictions = documents.read_predictions(folder, data)
-    epochs = read_table_of(folder / "history.csv", "model", needs=("seconds",), numbers=("seconds",))
+    spent = read_times(folder / "model")
+    if spent is None:  # which older runs have in their table
+        spent = read_table_of(folder / "history.csv", "model", needs=("epoch",), numbers=())
+        spent = pd.to_numeric(spent.get("seconds", []), errors="coerce")
     return FinishedRun(
         folder,
         record,
@@ -66,7 +70,7 @@ def read_run(folder: Path, record: Mapping[str, Any]) -> FinishedRun:
         metrics,
         predictions,
         saved_explanation(folder, "permgrad"),
-        float(epochs["seconds"].sum()),
+        float(np.sum(spent)),
     )
 
 

@@ -155,3 +155,46 @@ def test_time_is_ordered_by_what_it_says(form):
     split = split_rows(len(cells), time=cells)
     moments = cells.index.to_numpy()
     assert moments[split.train].max() < moments[split.validation].min() < moments[split.test].min()
+
+
+@pytest.mark.parametrize(
+    ("form", "clock"),
+    [
+        ("%G-W%V-%u", 0),
+        ("%Y%m%dT101112", 36_672),
+        ("%d/%m/%Y 10:15:00,250", 36_900.25),
+        ("%d.%m.%Y 10:15 Uhr", 36_900),
+        ("%Y年%m月%d日", 0),
+    ],
+)
+def test_dates_of_other_programs_and_countries(form, clock):
+    column, values = read(DAYS.dt.strftime(form))
+    assert column.kind == "date"
+    np.testing.assert_array_equal(values, seconds(DAYS) + clock)
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected", "what"),
+    [
+        (["PT5M3S", "PT1H", "PT40S"], [303, 3600, 40], "durations"),
+        (["P2DT3H", "P1DT1M", "P1DT2S"], [183_600, 86_460, 86_402], "durations"),
+        (["1:23.456", "0:59.1", "75:00.0"], [83.456, 59.1, 4500], "durations"),
+        (["1h05", "12h30", "0h45"], [3900, 45_000, 2700], "durations"),
+        (["5m 3s", "12m 40s", "1m 1s"], [303, 760, 61], "durations"),
+        (["1:02:03,5", "0:00:01,5", "2:00:00"], [3723.5, 1.5, 7200], "times of day"),
+    ],
+)
+def test_durations_of_other_programs(texts, expected, what):
+    column, values = read(texts * 5)
+    assert (column.kind, column.reason) == ("numeric", f"{what} as text, in seconds")
+    assert values[:3] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("texts", [["P1D", "P2D", "P3D"], ["5 m", "3 m", "7 m"], ["1h5x", "2h7x", "3h8x"]])
+def test_codes_and_lengths_are_no_durations(texts):
+    assert infer_schema(pd.DataFrame({"code": texts * 5}))["code"].kind == "categorical"
+
+
+def test_a_word_among_durations_is_named():
+    column = infer_schema(pd.DataFrame({"took": [*(f"{place} min" for place in range(1, 40)), "unknown"]}))["took"]
+    assert "looks like times written in several ways, first odd cell 'unknown'" in column.reason

@@ -392,3 +392,10 @@ def test_codes_with_decimals_are_found_in_columns_of_float32():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert unused_codes(narrow, [1e300, -1e39, 3.4028235e38]) == ["1e+300", "-1e+39", "3.4028235e+38"]
+
+
+def test_a_blank_behind_a_word_for_missing_changes_nothing(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,x\nn/a ,y\n3,NULL \n", encoding="utf-8")
+    frame = read_table(tmp_path / "t.csv")
+    assert frame["a"].isna().tolist() == [False, True, False]
+    assert frame["b"].isna().tolist() == [False, False, True]

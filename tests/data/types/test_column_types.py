@@ -17,7 +17,7 @@ from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.dates import find_date_format
 from permgrad.data.types.column_notes import several_ways_said, tell_of_columns
 from permgrad.data.types.column_types import Schema, infer_schema, read_numbers, several_ways
-from permgrad.data.types.identifiers import codes_reason, is_running
+from permgrad.data.types.identifiers import codes_reason, is_running, maybe_missing
 
 
 def kind_of(values, name="a", **options):
@@ -374,3 +374,19 @@ def test_whole_numbers_that_may_be_codes():
     assert codes_reason("plot", plots) == "numbers, maybe codes: 400 different whole numbers in 400 rows"
     assert codes_reason("plot", np.round(plots / 1e7)) is None
     assert codes_reason("plot", plots / 7) is None
+
+
+@pytest.mark.parametrize(
+    ("cells", "codes"),
+    [
+        ([0, 1, 4, 2, 88, 99], [88, 99]),
+        ([31.5, 40.25, 12.0, -999.25], [-999.25]),
+        ([3, 5, 9, -32768], [-32768]),
+        ([20.5, 31.0, 25.5, 9999.99], [9999.99]),
+        ([3, 8, 5, 2147483647], [2147483647]),
+        ([77, 78, 85, 88, 91], []),
+        ([60.5, 75.0, 99.99, 98.0, 88.0], []),
+    ],
+)
+def test_codes_for_missing_of_surveys_and_devices(cells, codes):
+    assert maybe_missing(np.array(cells, dtype=float)) == codes

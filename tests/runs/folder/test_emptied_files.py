@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from permgrad.base.folders import files_of
 from permgrad.cli import app
 from permgrad.runs.folder import folder as folders
-from permgrad.runs.folder.folder import NAMES, STAGES, lost_files
+from permgrad.runs.folder.folder import NAMES, STAGES, losses
 from permgrad.runs.run import stages
 
 
@@ -116,8 +116,7 @@ def test_a_changed_file_is_seen_whatever_it_holds(whole: Path, tmp_path: Path, n
     (run / name).write_bytes(content[: len(content) // 2] if change is None else change)
     stage = next(stage for stage, names in recorded(run).items() if name in names)
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    lost = lost_files(run, record)
-    assert lost is not None
+    lost = next(losses(run, record))
     assert lost[:2] == (stage, f"{name} of stage {stage!r} is damaged")
     if stage == "report":  # the other stages take long to repeat
         again = command(whole.parent, run)
@@ -137,7 +136,7 @@ def test_a_page_that_is_written_again_is_no_damage(whole: Path, tmp_path: Path) 
     said = CliRunner().invoke(app, ["report", str(run)])
     assert said.exit_code == 0
     assert "segments.json of stage 'model' is damaged, or was changed" in said.stderr
-    assert lost_files(run, json.loads((run / "run.json").read_text(encoding="utf-8"))) is not None
+    assert next(losses(run, json.loads((run / "run.json").read_text(encoding="utf-8")))).is_readable
 
 
 def test_files_and_folders_are_on_the_disk_before_the_record_names_them(
@@ -187,3 +186,15 @@ def test_an_emptied_record_is_refused(whole: Path, tmp_path: Path) -> None:
     for result in (command(whole.parent, run), in_words(CliRunner().invoke(app, ["report", str(run)]))):
         assert result.exit_code == 2
         assert "run.json is damaged" in result.stderr
+
+
+def test_a_record_of_an_older_version_has_no_checksums_and_empty_files_are_seen(whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    for facts in record["stages"].values():
+        del facts["sums"]
+    assert list(losses(run, record)) == []
+    (run / "predictions.csv").write_bytes(b"")
+    (lost,) = losses(run, record)
+    assert (lost.words, lost.is_readable) == ("predictions.csv of stage 'model' is damaged", False)

@@ -71,6 +71,16 @@ def tuned(place):
     return place / "study"
 
 
+def test_a_changed_byte_of_a_finished_study_is_noticed(place, tuned):
+    assert "Nothing was changed" in call(*words(place, tuned))
+    for name in ("trials.csv", "preset.json", "tuning.html"):
+        content = (tuned / name).read_bytes()
+        (tuned / name).write_bytes(content.replace(b"e", b"3", 1))
+        assert "Nothing was changed" not in call(*words(place, tuned))
+        assert (tuned / name).read_bytes() == content, name
+    assert "Nothing was changed" in call(*words(place, tuned))
+
+
 # ---- what it leaves --------------------------------------------------------------------------------------------------
 def test_the_folder_holds_the_study_and_a_run(tuned):
     names = {path.name for path in tuned.iterdir()}

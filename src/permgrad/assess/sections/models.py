@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -50,9 +49,8 @@ def compared_models(work: Work, others: Sequence[tuple[EvaluatedModel, Rows]]) -
 
 def trained_models(content: Assessment, *, seed: int) -> SideBySide:
     """Return a run's network and its baselines side by side."""
-    predictions, metrics = content.predictions, content.metrics or {}
+    predictions = content.predictions
     assert predictions is not None
-    seconds: dict[str, Any] = {name: metrics["baselines"].get(name, {}).get("fit_seconds") for name in content.guesses}
     labels = {name: baselines.get(name).label if name in baselines else name for name in content.guesses}
     return side_by_side(
         content.task,
@@ -63,7 +61,6 @@ def trained_models(content: Assessment, *, seed: int) -> SideBySide:
         reference=NETWORK,
         seed=seed,
         dependence=content.dependence,
-        seconds={NETWORK: None if content.training is None else content.training.seconds, **seconds},
         shown={NETWORK: "this network", **labels},
         explanations={} if content.explanation is None else {NETWORK: content.explanation},
     )

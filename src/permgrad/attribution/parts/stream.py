@@ -37,7 +37,7 @@ from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, sweep
-from permgrad.base.folders import is_whole
+from permgrad.base.folders import changed_files, is_whole, sums_of
 from permgrad.base.progress import Progress
 from permgrad.base.stored import parse_json, read_npz
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
@@ -203,7 +203,8 @@ class StreamFolder:
         """Return whether an explanation is finished and all its files are still whole."""
         files = [self.folder / LOCAL / str(name) for name in record["files"]]
         there = record["finished"] and is_whole(self.folder, (*EXPLANATION, IMPORTANCE))
-        finished = there and all(lines_in(file) is not None for file in files)
+        there = there and all(lines_in(file) is not None for file in files)
+        finished = there and not changed_files(self.folder, record)
         if finished:
             # A process may have stopped after its last record and before it removed the sums.
             shutil.rmtree(self.folder / PARTS, ignore_errors=True)
@@ -251,7 +252,8 @@ class StreamFolder:
             # A worker that died may have left some.
             sweep(self.folder / LOCAL)
             files = sorted(file.name for file in (self.folder / LOCAL).glob("part-*.parquet"))
-            EXPLAINED.write(self.folder, self.plan.facts(), finished=True, files=files)
+            sums = sums_of(self.folder, (LOCAL, *EXPLANATION, IMPORTANCE))
+            EXPLAINED.write(self.folder, self.plan.facts(), finished=True, files=files, sums=sums)
             shutil.rmtree(self.folder / PARTS, ignore_errors=True)
 
     def _sums(self, number: int) -> Path:

@@ -48,7 +48,11 @@ def _lightgbm(model: Any) -> Objective | None:
 def _catboost(model: Any) -> Objective | None:
     if not hasattr(model, "get_all_params"):
         return None
-    name, _, behind = str(model.get_all_params().get("loss_function", "")).partition(":")
+    try:
+        said = model.get_all_params()
+    except Exception:  # noqa: BLE001 — catboost is optional, and a file may hold none of its training
+        said = {}
+    name, _, behind = str(said.get("loss_function", "")).partition(":")
     settings = dict(part.split("=", 1) for part in behind.split(";") if "=" in part)
     return name, _levels(settings.get("alpha", 0.5))
 

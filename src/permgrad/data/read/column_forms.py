@@ -39,6 +39,9 @@ _ZEROS = re.compile(r"\.0+$")
 _EXCHANGED = str.maketrans(",.", ".,")
 #: Cells of a column of thousands, written with points, that any reader of CSV takes for decimals.
 _DOTTED = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+")
+#: Numbers with decimal commas and points between thousands, and those among them that can be nothing else.
+_WITH_COMMA = r"^-?(?:\d+,?\d*|,\d+|[1-9]\d{0,2}(?:\.\d{3})+(?:,\d*)?)$"
+_SURELY_COMMA = r",(?:\d{0,2}|\d{4,})$"
 _TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
 #: Codes of digits are at least so long. Shorter ones with zeros in front are often hours and months.
 _SHORTEST_CODE = 3
@@ -95,13 +98,12 @@ class _Column:
     def forget(self, reading: Reading, *, is_final: bool = False) -> None:
         """Drop the cells, which are many, where no other column (``is_final``: and none that was asked) needs them."""
         self.numbers = None
-        if self.cells is not None and len(self.cells) > _PART_ROWS:
-            pa.default_memory_pool().release_unused()
         asked_for = {*reading.identifiers, *reading.categories, *reading.classes, *(() if is_final else reading.like)}
         if self.values is None or self.name in asked_for:
             return
         if pd.api.types.is_numeric_dtype(self.values.dtype):
-            if not is_final and self.values.dtype == np.float64 and not _prove_point(self.values):
+            is_open = self.values.dtype == np.float64 and self.sign is None and not is_final
+            if is_open and not _prove_point(self.values):
                 return
             if self.cells is not None:
                 _ = self.is_padded
@@ -158,6 +160,20 @@ def _plain_numbers(column: _Column) -> pd.Series[Any] | None:
     return pd.Series(numbers.to_numpy())
 
 
+def _comma_numbers(column: _Column, reading: Reading) -> pd.Series[Any] | None:
+    """Return the numbers of a column that prove their decimal comma, without looking at each text, or None."""
+    cells, words = column.cells, code_words(reading.codes, column.name)
+    if column.name in reading.units or not pc.all(pc.match_substring_regex(cells.slice(0, 100), _WITH_COMMA)).as_py():
+        return None
+    if not pc.all(pc.match_substring_regex(cells, _WITH_COMMA)).as_py():
+        return None
+    is_sure = pc.any(pc.match_substring_regex(cells, _SURELY_COMMA)).as_py()
+    if not is_sure or pc.any(pc.is_in(cells, pa.array(sorted(words), pa.string()))).as_py():
+        return None
+    texts = pc.replace_substring(pc.replace_substring(cells, ".", ""), ",", ".")
+    return pd.Series(pc.cast(texts, pa.float64()).to_numpy())
+
+
 # ---- deciding -------------------------------------------------------------------------------------------------------
 def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written:
     """Decide what each column of a table is, and return it so."""
@@ -186,7 +202,7 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
         if column.name in reading.classes and (pair := _alike(column, reading.codes)):
             alike[column.name] = pair
     return Written(
-        pd.DataFrame({column.name: column.values for column in columns}, index=pd.RangeIndex(table.rows)),
+        pd.DataFrame({column.name: column.values for column in columns}, index=pd.RangeIndex(table.rows), copy=False),
         decimals={column.name: column.sign for column in columns if column.sign is not None},
         units={column.name: column.unit for column in columns if column.unit is not None},
         texts=tuple(column.name for column in columns if column.is_text),
@@ -209,10 +225,12 @@ def _take_out_missing(column: _Column, reading: Reading, has_hexadecimal: bool) 
         texts += [text for text in column.levels[1] if reading.na.kind_of(text, column.name) != PRESENT]
     elif is_filled:
         return {}
-    hit = pc.is_in(column.cells, pa.array(texts, pa.string()))
+    texts = [text.strip() for text in texts]
+    hit = pc.is_in(pc.utf8_trim_whitespace(column.cells), pa.array(texts, pa.string()))
     if not pc.any(hit).as_py():
         return {}
-    counts = {one["values"]: one["counts"] for one in column.cells.filter(hit).value_counts().to_pylist()}
+    trimmed = pc.utf8_trim_whitespace(column.cells.filter(hit))
+    counts = {one["values"]: one["counts"] for one in trimmed.value_counts().to_pylist()}
     column.cells = pc.if_else(hit, pa.scalar(None, pa.string()), column.cells)
     column.numbers = _cast(column.cells, has_hexadecimal)
     column.__dict__.pop("levels", None)
@@ -232,6 +250,9 @@ def _read_texts(column: _Column, reading: Reading) -> None:
         return
     if column.numbers is None and _is_text(column, reading):
         column.values, column.is_text = column.as_written(), True
+        return
+    if column.numbers is None and (commas := _comma_numbers(column, reading)) is not None:
+        column.values, column.sign, column.proven = commas, ",", {","}
         return
     numbers = _plain_numbers(column)
     if numbers is not None:
@@ -266,7 +287,7 @@ def _settle_signs(columns: Sequence[_Column], reading: Reading, *, comma_parts: 
     proven = set[str]().union(*(column.proven for column in columns))
     has_commas = not comma_parts or "," in (*proven, reading.decimal)
     for column in columns:
-        if column.values is not None and column.values.dtype == np.float64:
+        if column.values is not None and column.values.dtype == np.float64 and column.sign is None:
             _look_at_points(column, has_commas or reading.like.get(column.name) == ",")
     proven = proven.union(*(column.proven for column in columns))
     sole = reading.decimal or (next(iter(proven)) if len(proven) == 1 else None)
@@ -278,7 +299,7 @@ def _settle_signs(columns: Sequence[_Column], reading: Reading, *, comma_parts: 
             _settle_points(column, sole or like, proven, reading.decimal)
         elif column.values is None:
             _settle_spoiled(column, like)
-        elif column.values.dtype != bool and pd.api.types.is_numeric_dtype(column.values.dtype):
+        elif column.sign is None and column.values.dtype != bool and pd.api.types.is_numeric_dtype(column.values.dtype):
             column.sign = "." if column.proven and reading.decimal is None else sole
         column.forget(reading, is_final=True)
 

@@ -24,6 +24,7 @@ DATE_FORMATS = (
     "%m/%d/%y", "%d/%m/%y", "%m-%d-%y", "%d-%m-%y", "%y/%m/%d", "%y-%m-%d",
     "%d %b %Y", "%b %d %Y", "%Y %b %d", "%d %b %y", "%b %d %y", "%b %Y", "%Y %b", "%b %y",
     "%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%Y M%m", "%Y Q%q", "Q%q %Y", "%qQ %Y", "Q%q %y", "%qQ %y", "%Y W%V",
+    "%Y W%V %u",
 )  # fmt: skip
 """Formats tried for text, in this order; on a tie the first wins, so 03/04/2020 is read month first.
 
@@ -45,8 +46,8 @@ _MONTH_NAMES = (
 )
 _MONTHS = {name: month for month, names in enumerate(_MONTH_NAMES, start=1) for name in names.split()}
 _CLOCK = re.compile(
-    r"[\s,]*(?:(?<=\d)[T:]|(?<![\d:]))(?P<clock>(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d+)?)?(?![\d:])"
-    r"(?:\s*[ap]\.?m\b\.?)?)\s*(?P<zone>Z\b|UTC|GMT|(?P<east>[+-])(?P<h>\d\d):?(?P<m>\d\d))?",
+    r"[\s,]*(?:(?<=\d)[T:]|(?<![\d:]))(?P<clock>(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:[.,]\d+)?)?(?![\d:])"
+    r"(?:\s*[ap]\.?m\b\.?)?)(?:\s*Uhr\b)?\s*(?P<zone>Z\b|UTC|GMT|(?P<east>[+-])(?P<h>\d\d):?(?P<m>\d\d))?",
     re.IGNORECASE,
 )
 #: What may stand beside the parts of a date: the day of the week, and 31st.
@@ -57,11 +58,19 @@ _UNITS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([wdhms])(?:eek|ay|our|r|in|inute|ec|econd)?s?(?![a-z])[\s,+]*", re.IGNORECASE)
 _LASTED = re.compile(
     rf"-?\s*(?:{_AMOUNT.pattern})*"
-    r"(?:(?P<h>\d+):(?P<m>[0-5]\d)(?::(?P<s>[0-5]\d(?:\.\d+)?))?(?:\s*(?P<half>[ap])\.?m\b\.?)?)?",
+    r"(?:(?P<h>\d+):(?P<m>[0-5]\d)(?::(?P<s>[0-5]\d(?:[.,]\d+)?))?(?:\s*(?P<half>[ap])\.?m\b\.?)?)?",
     re.IGNORECASE,
 )
+#: Durations of ISO 8601 (PT5M3S), minutes and seconds (1:23.4) and 1h05, and how they are written with units.
+_WITH_UNITS = (
+    (re.compile(r"P(?=[\dT])((?:\d+W)?(?:\d+D)?)(?:T(.+))?"), r"\1\2"),
+    (re.compile(r"(\d+):([0-5]\d)[.,](\d+)"), r"\1m \2.\3s"),
+    (re.compile(r"(\d+\s?h)\s?([0-5]\d)"), r"\1 \2m"),
+)
 #: What tells durations from lengths and codes: 5 m, 3D.
-_LASTS = re.compile(r":|\d\s*h|min|sec|day|week")
+_LASTS = re.compile(r":|\d\s*h|min|sec|day|week|\dm\s*\d+\s*s|^PT|^P\d+DT")
+#: What may stand behind the parts of a date in East Asia.
+_EASTERN = str.maketrans("年月년월", "----", "日일")
 
 
 # ---- which form ------------------------------------------------------------------------------------------------------
@@ -109,7 +118,7 @@ def date_ways(texts: Sequence[str]) -> list[list[str]]:
     ways = []
     for text in texts:
         signs, numbers, clock = _taken_apart(text.strip())
-        fitting = [form for form in _BY_SIGNS.get(signs, ()) if form not in _DIGITS or ":" in text]
+        fitting = [form for form in _BY_SIGNS.get(signs, ()) if form not in _DIGITS or not text.strip().isdecimal()]
         ways.append([form for form in fitting if not np.isnan(_start_of(form, numbers) + clock)])
     return ways
 
@@ -179,11 +188,14 @@ def duration_seconds(texts: Sequence[str]) -> Floats:
 
 
 def _lasted(text: str) -> float:
+    for form, with_units in _WITH_UNITS:
+        if found := form.fullmatch(text):
+            text = found.expand(with_units)
     match = _LASTED.fullmatch(text)
     amounts = {unit.lower(): float(amount) for amount, unit in _AMOUNT.findall(text)} if match else {}
     if match is None or not (amounts or match["h"]) or (match["half"] and not 1 <= int(match["h"]) <= 12):
         return np.nan
-    hours, minutes, rest = (float(match[part] or 0) for part in "hms")
+    hours, minutes, rest = (float((match[part] or "0").replace(",", ".")) for part in "hms")
     hours = hours % 12 + 12 * (match["half"] in "pP") if match["half"] else hours
     clock = 3600 * hours + 60 * minutes + rest
     seconds = sum(_UNITS[unit] * amount for unit, amount in amounts.items())
@@ -197,10 +209,23 @@ def are_durations(texts: Sequence[str]) -> bool:
     return is_read and any(map(_LASTS.search, texts))
 
 
+def duration_ways(texts: Sequence[str]) -> list[list[str]]:
+    """Return the format of each text that is a time of day or a duration, as ``date_ways``."""
+    if not any(map(_LASTS.search, texts)):
+        return [[] for _ in texts]
+    return [[DURATION] * bool(np.isfinite(seconds)) for seconds in duration_seconds(texts)]
+
+
+def is_clock(text: str) -> bool:
+    """Return whether a text is a time of day, as far as one tells: 10:30, not 1:23.4 or 90 min."""
+    return _CLOCK.fullmatch(text.strip()) is not None
+
+
 # ---- texts and formats -----------------------------------------------------------------------------------------------
 @lru_cache(maxsize=2**15)
 def _taken_apart(text: str) -> tuple[str, tuple[str, ...], float]:
     """Return how a text is written, the numbers of its date, and the seconds of its time of day (0: there is none)."""
+    text = re.sub(r"(?<=^\d{8})T(\d\d)(\d\d)(\d\d)(?!\d)", r"T\1:\2:\3", text.translate(_EASTERN))
     clock, seconds, numbers = _CLOCK.search(text) if ":" in text else None, 0.0, list[str]()
     if clock is not None:
         text = f"{text[: clock.start()]} {text[clock.end() :]}"
@@ -265,7 +290,11 @@ def _start_of(form: str, numbers: Sequence[str]) -> float:
     if not ("d" in parts or 1500 <= year <= 2200) or ("y" in parts and len(numbers[names.index("y")]) < 2):
         return np.nan
     try:
-        day = date.fromisocalendar(year, parts["V"], 1) if "V" in parts else date(year, month, parts.get("d", 1))
+        day = (
+            date.fromisocalendar(year, parts["V"], parts.get("u", 1))
+            if "V" in parts
+            else date(year, month, parts.get("d", 1))
+        )
         hour, minute, second = (parts.get(name, 0) for name in "HMS")
         return datetime(day.year, day.month, day.day, hour, minute, second, tzinfo=UTC).timestamp()
     except ValueError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from permgrad.base import startup
 from permgrad.base.checks import check_names, check_path
@@ -36,6 +38,8 @@ from permgrad.data.read.whole_numbers import as_stored, blank_numbers, masked
 
 #: Rows of a part that is a whole file.
 _ALL_ROWS = 2**31 - 1
+#: What a cell takes in memory: a number, or where a text begins.
+_CELL_BYTES = 8
 #: Files of so many bytes take a while, which is said.
 _LARGE = 100_000_000
 #: Endings of Excel files.
@@ -117,6 +121,26 @@ def read_written(path: str | os.PathLike[str], reading: Reading | None = None) -
     if not is_usual or _content(file, 4) == PARQUET:
         return _read_parquet(file, reading)
     _check_size(file)
+    with _lean_memory():
+        return _read_texts(file, reading)
+
+
+@contextmanager
+def _lean_memory() -> Iterator[None]:
+    """Let Arrow give memory back as soon as it is free. Its usual pool keeps what a column took until the end."""
+    usual = pa.default_memory_pool()
+    try:
+        pa.set_memory_pool(pa.jemalloc_memory_pool())
+    except NotImplementedError:  # on Windows
+        pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(usual)
+
+
+def _read_texts(file: Path, reading: Reading) -> Written:
+    """Return the table of a file of text, packed or not, or of a workbook."""
     content = _content(file)
     content = unzipped(content, file) if content[:2] == GZIP else content
     if not content or content.isspace():
@@ -222,15 +246,21 @@ def _check_file(file: Path) -> None:
 
 
 def _check_size(file: Path) -> None:
-    """Refuse a file of text that memory cannot hold three times, which reading takes. Say that a large one is read."""
+    """Refuse a file of text whose table memory cannot hold three times. Say that a large one is read.
+
+    Reading takes less than three times the file or, where its cells are short, little more than the table.
+    """
     size, head = file.stat().st_size, _content(file, 2**16)
     if head[:2] not in (GZIP, b"PK"):
+        delimiter = sniff_delimiter(head.decode("latin-1"))
+        cells = head.count(delimiter.encode()) + head.count(b"\n")
         folder = f"{file.with_suffix('')}-parquet"
-        form = f"d.CsvFileFormat(c.ParseOptions(delimiter={json.dumps(sniff_delimiter(head.decode('latin-1')))}))"
+        form = f"d.CsvFileFormat(c.ParseOptions(delimiter={json.dumps(delimiter)}))"
         source = f"d.dataset({json.dumps(str(file))}, format={form})"
         code = f'd.write_dataset({source}, {json.dumps(folder)}, format="parquet")'
         words = shlex.quote(f"import pyarrow.csv as c, pyarrow.dataset as d; {code}")
-        check_fits(size, str(file), repr(folder), f"Write it as Parquet with python -c {words}. ")
+        table = size * max(1.0, _CELL_BYTES * cells / max(len(head), 1))
+        check_fits(int(table), str(file), repr(folder), f"Write it as Parquet with python -c {words}. ")
     if size >= _LARGE:
         startup.announce(f"reading {file.name} ({size / 1e9:,.1f} GB)")
 

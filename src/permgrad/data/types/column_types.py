@@ -33,8 +33,10 @@ from permgrad.data.read.dates import (
     are_durations,
     date_ways,
     duration_seconds,
+    duration_ways,
     find_date_format,
     find_whole_format,
+    is_clock,
     is_moment,
     read_dates,
     series_seconds,
@@ -242,7 +244,7 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
     if found := _pair_type(base, texts) or _date_type(base, texts):
         return found
     if are_durations(texts):
-        is_day = all(0 <= seconds < 86_400 for seconds in duration_seconds(texts)) and ":" in texts[0]
+        is_day = is_clock(texts[0]) and all(0 <= seconds < 86_400 for seconds in duration_seconds(texts))
         reason = f"{'times of day' if is_day else 'durations'} as text, in seconds"
         return replace(base, kind="numeric", storage="number", reason=reason, date_format=DURATION)
     return _text_type(base, series, texts, counts)
@@ -301,7 +303,8 @@ def _numbers_in_one_way(texts: Sequence[str]) -> Booleans:
 def several_ways(texts: Sequence[str]) -> str | None:
     """Return a note if most of a column's different cells are numbers or dates in any notation, or None."""
     looked_at = list(texts[:_LOOKED_AT])
-    for what, ways_of_texts in (("numbers", _number_ways(looked_at)), ("dates", date_ways(looked_at))):
+    for what, ways_of in (("numbers", _number_ways), ("dates", date_ways), ("times", duration_ways)):
+        ways_of_texts = ways_of(looked_at)
         every = [way for ways in ways_of_texts for way in ways]
         if every and sum(map(bool, ways_of_texts)) >= _SHARE_SPELLED * len(ways_of_texts):
             usual = max(dict.fromkeys(every), key=every.count)

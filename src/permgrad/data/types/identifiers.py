@@ -36,7 +36,8 @@ _NEARLY_ALL, _FEWEST_NEARLY, _DIGITS = 0.95, 50, 5
 #: So many different values make codes a burden, and an order of them without meaning a pity.
 MANY_CODES = 1000
 #: Codes for missing that people write, and how many numbers at each end of a column may be such codes.
-_CODE_FOR_MISSING, _CODES_LOOKED_AT = re.compile(r"-[789]|-?9+[789]"), 6
+_CODE_FOR_MISSING = re.compile(r"-[789]|-?9+[789]|-?(77+|88+)|-999\.25|-?9999?\.99?|-32768|-?2147483647|-2147483648")
+_CODES_LOOKED_AT = 6
 _CODE_WORD = re.compile(
     r"(?:^|[_\W])(?:codes?|flights?|flt|parcels?|zip|zipcode|plz|postcode|postal|accounts?|acct|invoices?|tickets?|tracts?|"
     r"serial|sku|ean|isbn|upc|gtin|barcode|phone|tel|fips|naics|sic|route|train|store|product|article|vendor|supplier|"
@@ -84,8 +85,8 @@ def codes_reason(name: str, values: Floats) -> str | None:
     return reason if alike or is_dense else None
 
 
-def maybe_missing(values: Floats) -> list[int]:
-    """Return numbers of a column that may be codes for missing: -99, -8 or 99999999, apart from all others.
+def maybe_missing(values: Floats) -> list[int | float]:
+    """Return numbers of a column that may be codes for missing: -99, 88 or -999.25, apart from all others.
 
     Examples:
         >>> maybe_missing(np.array([31.0, 40.0, 99999999.0, 22.0, -9.0])), maybe_missing(np.array([95.0, 97.0, 99.0]))
@@ -93,7 +94,8 @@ def maybe_missing(values: Floats) -> list[int]:
     """
     levels = np.unique(values[np.isfinite(values)])
     ends = np.concatenate([levels[:_CODES_LOOKED_AT], levels[-_CODES_LOOKED_AT:]]).tolist()
-    codes = sorted({int(end) for end in ends if end == int(end) and _CODE_FOR_MISSING.fullmatch(str(int(end)))})
+    numbers = {int(end) if end == int(end) else end for end in ends}
+    codes = sorted(number for number in numbers if _CODE_FOR_MISSING.fullmatch(str(number)))
     others = np.setdiff1d(levels, codes)
     if len(others) < 2:
         return []

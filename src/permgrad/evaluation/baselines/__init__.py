@@ -6,6 +6,7 @@ they are named. A new baseline is one function and one line at the end of ``mode
 """
 
 from permgrad.evaluation.baselines.fitting import (
+    FIT_TIMES,
     ROUNDS,
     Baseline,
     BaselineRows,
@@ -20,6 +21,7 @@ from permgrad.evaluation.baselines.fitting import (
 from permgrad.evaluation.baselines.models import natural_table
 
 __all__ = [
+    "FIT_TIMES",
     "ROUNDS",
     "Baseline",
     "BaselineRows",

@@ -24,6 +24,8 @@ from permgrad.evaluation.metrics import Task, evaluate, metrics
 
 #: Largest number of boosting rounds with early stopping, and their number without validation rows.
 ROUNDS, ROUNDS_WITHOUT_VALIDATION = 1000, 200
+#: What is measured by the clock of a baseline's fit.
+FIT_TIMES = ("fit_seconds", "fit_processor_seconds")
 #: Boosting stops after this number of rounds without a better validation loss.
 PATIENCE = 50
 #: Rows that the time of a baseline is measured on: the share, the fewest and the most.
@@ -255,7 +257,7 @@ def run_baselines(
             bar.note(baseline.label)
             if not baseline.available():
                 names_of_task = (metric.name for metric in metrics.values() if metric.task == task)
-                empty: dict[str, Any] = dict.fromkeys([*names_of_task, "fit_seconds", "fit_processor_seconds"])
+                empty: dict[str, Any] = dict.fromkeys([*names_of_task, *FIT_TIMES])
                 result[baseline.name] = {**empty, "problem": two_sentences(*_missing(baseline))}
             else:
                 fitted = fit_baseline(
@@ -267,8 +269,7 @@ def run_baselines(
                 result[baseline.name] = {
                     **fitted.score(test.y, guess, positive),
                     "validation": None if validation is None else fitted.evaluate(validation, positive),
-                    "fit_seconds": fitted.seconds,
-                    "fit_processor_seconds": fitted.processor_seconds,
+                    **dict(zip(FIT_TIMES, (fitted.seconds, fitted.processor_seconds), strict=True)),
                 }
             bar.advance()
     return result

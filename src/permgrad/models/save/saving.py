@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from permgrad import __version__
 from permgrad.base.arrays import Array, Floats32
-from permgrad.base.checks import check_path, is_number
+from permgrad.base.checks import check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
 from permgrad.base.stored import is_intact, parse_json, read_npz, read_times
 from permgrad.base.threads import warning_filters
@@ -75,7 +75,7 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
     arrays = _read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
     if "history.seconds" not in arrays and "history.epoch" in arrays:  # which older models hold
         seconds, count = read_times(source), len(arrays["history.epoch"])
-        known = isinstance(seconds, list) and len(seconds) == count and all(map(is_number, seconds))
+        known = isinstance(seconds, list) and len(seconds) == count
         arrays["history.seconds"] = np.array(seconds if known else [np.nan] * count)
     if not is_intact(description):
         raise _damaged(source / DESCRIPTION, "its seal differs from its content")

@@ -18,7 +18,7 @@ from permgrad.base.checks import check_confidence
 from permgrad.base.csv_files import csv_text, write_csv
 from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, warn_first, warn_user
 from permgrad.base.files import atomic_path, writing
-from permgrad.base.folders import json_hash
+from permgrad.base.folders import changed_files, json_hash, sums_of
 from permgrad.base.locks import hold_name
 from permgrad.base.progress import Progress
 from permgrad.data.encode.encoding import align_columns
@@ -86,11 +86,8 @@ def _coverage(request: PredictRequest, model: Any) -> float | None:
         raise InputError(problem, hint="Leave it out. Only models of a table alone have intervals.", code="PG004")
     if request.by_class and (request.coverage is None or not hasattr(model, "classes_")):
         problem = "--by-class is for sets of classes, which --coverage adds"
-        fix = (
-            "Add --coverage 0.9, for example."
-            if hasattr(model, "classes_")
-            else "Leave it out: this model predicts numbers."
-        )
+        add, leave_out = "Add --coverage 0.9, for example.", "Leave it out: this model predicts numbers."
+        fix = add if hasattr(model, "classes_") else leave_out
         raise InputError(problem, hint=fix, code="PG004")
     return None if request.coverage is None else check_confidence(request.coverage, "--coverage")
 
@@ -193,11 +190,16 @@ def predict_stream(request: PredictRequest) -> Outcome:
     columns = list(dict.fromkeys([*_features(model), *identifiers]))
     most = max(256, min(_MOST_ROWS, _CELLS // max(1, len(columns), len(model.preprocessor_.encoded_names_))))
     notes: dict[str, int] = {}
-    with PREDICTED.work(target, facts, overwrite=request.overwrite), writable(target):
+    with PREDICTED.work(target, facts, overwrite=request.overwrite) as record, writable(target):
         files = {part: target / f"{part_name(part.number)}.parquet" for part in table.parts}
         key = json_hash(facts)
         facts_of = {part: {"key": key, "part": part.number} for part in table.parts}
-        todo = [part for part in table.parts if lines_in(files[part]) != (part.rows, facts_of[part])]
+        changed = changed_files(target, record)
+        todo = [
+            part
+            for part, file in files.items()
+            if file.name in changed or lines_in(file) != (part.rows, facts_of[part])
+        ]
         with Progress(sum(part.rows for part in todo), "predict") as bar:
             for part in todo:
 
@@ -214,6 +216,8 @@ def predict_stream(request: PredictRequest) -> Outcome:
                 for text in warned:
                     notes.setdefault(text, part.number)
                 bar.advance(part.rows)
+        if todo:
+            PREDICTED.write(target, facts, sums=sums_of(target, PREDICTED.names[1:]))
         warn_first(notes, f"In part {next(iter(notes.values()), 0)} of the table: ")
     result: dict[str, Any] = {"rows": table.rows, "out": str(target), "parts": len(table.parts), "computed": len(todo)}
     if hasattr(model, "classes_"):

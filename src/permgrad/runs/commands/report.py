@@ -14,7 +14,7 @@ from permgrad.base.folders import believed
 from permgrad.base.locks import hold_folder
 from permgrad.base.startup import loading
 from permgrad.runs.folder.documents import METRICS
-from permgrad.runs.folder.folder import RUN, STAGES, lost_files, note_files, read_record
+from permgrad.runs.folder.folder import RUN, STAGES, losses, note_files, read_record
 from permgrad.runs.requests import Outcome, ReportRequest
 from permgrad.runs.several import read_run, report_runs
 
@@ -46,13 +46,13 @@ def _finished_record(path: Path) -> dict[str, Any]:
     if missing:
         problem = f"Stage {missing[0]!r} is not finished in {path}"
         raise InputError(problem, hint=f"Resume with `{command_for(path, record)}`", code="PG055")
-    for changed in (False, True):
-        stage, words, _ = lost_files(path, record, changed=changed) or ("report", "", 0)
+    lost = [one for one in losses(path, record) if one.stage != "report"]
+    # What can be read is shown as it is now.
+    for one in sorted(lost, key=lambda one: one.is_readable)[:1]:
         fix = f"Write it again with `{command_for(path, record)}`"
-        if stage != "report" and changed:  # what can be read is shown as it is now
-            warn_user(f"In {path}, {words}, or was changed", fix)
-        elif stage != "report":
-            raise InputError(f"In {path}, {words}", hint=fix, code="PG052")
+        if not one.is_readable:
+            raise InputError(f"In {path}, {one.words}", hint=fix, code="PG052")
+        warn_user(f"In {path}, {one.words}, or was changed", fix)
     return record
 
 

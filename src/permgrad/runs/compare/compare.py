@@ -142,7 +142,9 @@ def _do_job(
         return _put_together(job, done, seconds=time.perf_counter() - started)
     comparison = _put_together(job, done, command=record["command"], started=record["started"])
     with writing(folder):
-        comparison.save(folder, record={**record, "metric_asked": job.asked, "finished": now()})
+        facts = {**record, "metric_asked": job.asked}
+        comparison.save(folder, record=facts)
+        FOLDER.finish(folder, {**facts, **comparison.to_dict()}, now())
     return comparison
 
 

@@ -12,13 +12,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, by_count, listed
-from permgrad.base.files import file_hash, remove, sweep, to_disk, write_json_atomic, writing
-from permgrad.base.folders import FolderKind, configuration_hash, files_of, now
-from permgrad.base.stored import is_intact, parse_json
+from permgrad.base.files import file_hash, remove, sweep, write_json_atomic, writing
+from permgrad.base.folders import (
+    FolderKind,
+    changed_files,
+    configuration_hash,
+    empty_files,
+    files_of,
+    now,
+    settled_files,
+    sum_of,
+)
+from permgrad.base.stored import TIMES
 
 RECORD = "run.json"
 #: Folder for the state of an unfinished training. It is removed when the model stage is finished.
@@ -37,6 +46,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         "history.csv",
         "predictions.csv",
         "baseline_predictions.npz",
+        TIMES,
         CHECKPOINT,
         CACHE,
     ),
@@ -88,10 +98,9 @@ class RunFolder:
         spent = time.perf_counter() - started + earlier
         if name == "model":
             shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
-        files = files_of(self.path, STAGES[name])
+        files = settled_files(self.path, STAGES[name])
         self.record["stages"][name] = {"seconds": round(spent, 3), "finished_at": now(), "files": files}
         self.record["finished_stages"].append(name)
-        to_disk(sorted({place.parent for file in files for place in (self.path / file, (self.path / file).parent)}))
         note_files(self.path, self.record)
 
     def forget_from(self, stage: str | None) -> None:
@@ -117,12 +126,8 @@ def note_files(folder: Path, record: dict[str, Any], among: Iterable[str] = ()) 
     for stage in record["finished_stages"]:
         names, facts = _recorded_files(record, stage) or [], record["stages"][stage]
         wanted = [name for name in names if name in among] if among else names
-        facts["sums"] = {**facts.get("sums", {}), **{name: _sum_of(folder / name) for name in wanted}}
+        facts["sums"] = {**facts.get("sums", {}), **{name: sum_of(folder / name) for name in wanted}}
     write_json_atomic(folder / RECORD, record)
-
-
-def _sum_of(file: Path) -> str:
-    return file_hash(file) if file.is_file() else ""
 
 
 def _recorded_files(record: Mapping[str, Any], stage: str) -> list[str] | None:
@@ -133,27 +138,34 @@ def _recorded_files(record: Mapping[str, Any], stage: str) -> list[str] | None:
 
 
 # ---- complete files --------------------------------------------------------------------------------------------------
-def lost_files(folder: Path, record: Mapping[str, Any], *, changed: bool = True) -> tuple[str, str, int] | None:
-    """Return the first finished stage with files that are missing or damaged, which these are, and how many, or None.
+class Lost(NamedTuple):
+    """A finished stage with files that are missing or changed, which ones in words, and how many ``files``.
 
-    Damage is found by checksums, without torch. Not ``changed``: only of files that could not be read.
+    ``is_readable``: all of them can be read as they are now.
     """
-    for stage in STAGES:
-        if stage not in record["finished_stages"]:
-            continue
-        names = _recorded_files(record, stage)
-        files, fact = [RECORD] if names is None else [], "damaged"
-        if names is not None:
-            # Unlike Path.exists this is False for a name that no file can have, and not an error.
-            gone = [name for name in names if not os.path.exists(folder / name)]  # noqa: PTH110
-            sums = record["stages"][stage].get("sums", {})
-            differing = [name for name in names if name in sums and not gone and _sum_of(folder / name) != sums[name]]
-            files = gone or sorted(name for name in differing if changed or _refuses_change(folder / name))
-            fact = "missing" if gone else fact
+
+    stage: str
+    words: str
+    files: int
+    is_readable: bool
+
+
+def losses(folder: Path, record: Mapping[str, Any]) -> Iterator[Lost]:
+    """Yield the finished stages with files that are missing or changed, in their order. Nothing needs torch."""
+    for stage in filter(record["finished_stages"].__contains__, STAGES):
+        names, facts = _recorded_files(record, stage), record["stages"].get(stage)
+        if names is None:
+            files, fact = [RECORD], "damaged"
+        # Unlike Path.exists this is False for a name that no file can have, and not an error.
+        elif files := [name for name in names if not os.path.exists(folder / name)]:  # noqa: PTH110
+            fact = "missing"
+        else:
+            files = changed_files(folder, facts) if "sums" in facts else empty_files(folder, names)
+            files, fact = sorted(files), "damaged"
         if files:
-            count = len(files)
-            return stage, f"{listed(files, 3)} of stage {stage!r} {by_count(count, 'is', 'are')} {fact}", count
-    return None
+            words = f"{listed(files, 3)} of stage {stage!r} {by_count(len(files), 'is', 'are')} {fact}"
+            is_lost = names is None or fact == "missing" or any(_refuses_change(folder / name) for name in files)
+            yield Lost(stage, words, len(files), not is_lost)
 
 
 def _refuses_change(file: Path) -> bool:
@@ -161,30 +173,10 @@ def _refuses_change(file: Path) -> bool:
     return not file.stat().st_size or file.suffix in (".npz", ".safetensors") or file.name in _SEALED
 
 
-def is_damaged_model(folder: Path) -> bool:
-    """Whether a model's folder holds damaged files, or lacks some."""
-    return not (folder / "model.json").is_file() or bool(_damaged_beside(folder / "model.json"))
-
-
-def _damaged_beside(path: Path) -> list[str]:
-    """Return the damaged ones among a sealed description and the files whose checksums it holds."""
-    try:
-        content = parse_json(path.read_bytes())
-    except ValueError:
-        return [path.name]
-    if not isinstance(content, dict) or not is_intact(content):
-        return [path.name]
-    sums = content.get("checksums")
-    if not isinstance(sums, dict):
-        return []
-    beside = path.parent
-    return [name for name in sums if not (beside / name).is_file() or file_hash(beside / name) != sums[name]]
-
-
 def whole_stages(folder: Path, record: Mapping[str, Any]) -> list[str]:
     """Return the finished stages with complete files, up to the first that has lost some."""
-    lost = lost_files(folder, record)
-    done = _ORDER if lost is None else _ORDER[: _ORDER.index(lost[0])]
+    lost = next(losses(folder, record), None)
+    done = _ORDER if lost is None else _ORDER[: _ORDER.index(lost.stage)]
     return [stage for stage in record["finished_stages"] if stage in done]
 
 
@@ -228,10 +220,9 @@ def open_run(
         if record is not None and first is not None:
             _refuse_added(folder, record, first)
         with writing(folder):
-            if first is None and (lost := lost_files(folder, run.record)) is not None:
-                first, words, count = lost
-                written = by_count(count, "it", "them")
-                run.lost = f"note: {words}. The stage that writes {written} is repeated, and all later ones."
+            if first is None and (lost := next(losses(folder, run.record), None)) is not None:
+                first, written = lost.stage, by_count(lost.files, "it", "them")
+                run.lost = f"note: {lost.words}. The stage that writes {written} is repeated, and all later ones."
             run.forget_from(first)
         yield run
 

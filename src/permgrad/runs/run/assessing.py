@@ -61,7 +61,7 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
     content.read(Store(folder))
     if (folder / MARK).is_file():
         read_first_format(content, folder)
-    epochs = ("epoch", "seconds")
+    epochs = ("epoch",)
     read_table_of(folder / "history.csv", "model", needs=epochs, numbers=epochs, rows=len(model.history_))
     classes = tuple(str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist())
     chances = [f"probability_{label}" for label in classes]

@@ -510,7 +510,7 @@ def _notes_on_codes(features: pd.DataFrame, types: Schema, kinds: Mapping[str, K
     names = [one.name for one in types if one.kind == "numeric" and is_native_number(features[one.name].dtype)]
     cells = {name: features[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in names}
     found = {name: maybe_missing(values) for name, values in cells.items() if name not in kinds}
-    said: dict[str, list[int]] = {}
+    said: dict[str, list[float]] = {}
     for code in sorted({code for codes in found.values() for code in codes}):
         holders = [name for name in names if (cells[name] == code).any()]
         for name in holders if all(code in found.get(name, ()) for name in holders) else ():

@@ -34,7 +34,7 @@ from permgrad.base.files import atomic_path, file_hash, plain, write_json_atomic
 from permgrad.base.folders import believed
 from permgrad.base.progress import readable
 from permgrad.base.random import derive_seed, generator, resolve_seed
-from permgrad.base.stored import parse_json
+from permgrad.base.stored import TIMES, parse_json
 from permgrad.base.versions import versions
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation.drift import compare_parts
@@ -205,7 +205,7 @@ class RunWork:
 
     def fit_baselines(self, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
         """Train baselines on the rows of the network. Some of them read categories as categories."""
-        from permgrad.evaluation.baselines import BaselineRows, baselines, natural_table, run_baselines
+        from permgrad.evaluation.baselines import FIT_TIMES, BaselineRows, baselines, natural_table, run_baselines
 
         inputs, names = self.inputs, self.request.wanted_baselines
         natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
@@ -218,7 +218,7 @@ class RunWork:
         parts = {
             part: BaselineRows(self.encoded[part].encoded, rows.y, natural[part]) for part, rows in inputs.parts.items()
         }
-        return run_baselines(
+        scores = run_baselines(
             inputs.task,
             parts,
             classes=getattr(self.model, "classes_", np.zeros(0)),
@@ -228,6 +228,9 @@ class RunWork:
             positive=inputs.positive,
             guesses=guesses,
         )
+        times = {name: {key: one.pop(key) for key in FIT_TIMES} for name, one in scores.items()}
+        write_json_atomic(self.folder.path / TIMES, {"baselines": times})
+        return scores
 
     def refit(self, refits: int) -> Explanation:
         """Repeat the training on parts of its rows. A run that was stopped resumes with the next part."""
@@ -505,7 +508,7 @@ def write_measures(work: RunWork) -> None:
     parts |= {} if predicted.inside is None else {"inside": predicted.inside}
     assert test.identifiers is not None
     listed_rows = prediction_table(test.numbers, test.identifiers, parts, work.model, truth=test.y)
-    for name, table in (("history.csv", work.model.history_), ("predictions.csv", listed_rows)):
+    for name, table in (("history.csv", work.model.history_.drop(columns="seconds")), ("predictions.csv", listed_rows)):
         with atomic_path(folder / name) as temporary:
             write_csv(table, temporary)
     if content.guesses:

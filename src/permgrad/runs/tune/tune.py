@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from permgrad.base.csv_files import write_csv
-from permgrad.base.errors import EnvironmentProblem, InputError, by_count
+from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, by_count
 from permgrad.base.files import (
     atomic_path,
     file_hash,
@@ -33,6 +33,7 @@ from permgrad.base.files import (
 from permgrad.base.folders import (
     FolderKind,
     believed,
+    changed_files,
     configuration_hash,
     empty_files,
 )
@@ -42,6 +43,7 @@ from permgrad.base.stored import parse_json
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.imaging import StoredLayout, layout_to_dict
 from permgrad.models.estimators.settings import choose_device
+from permgrad.models.save.saving import load
 from permgrad.pages.tuning import tuning_page
 from permgrad.runs.folder import folder as folders
 from permgrad.runs.folder.documents import METRICS, read_json, read_metrics
@@ -293,7 +295,7 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
         model.train(prepared, checkpoint_folder=place / CHECKPOINT, on_epoch=watch)
     model.save(place / MODEL, overwrite=True, keep_rows=request.keep_rows)
     with writing(session.folder), atomic_path(place / HISTORY) as temporary:
-        write_csv(model.history_, temporary)
+        write_csv(model.history_.drop(columns="seconds"), temporary)
     value = float(model.history_["validation_loss"].iloc[model.best_epoch_ - 1])
     facts = {
         EPOCHS: len(model.history_),
@@ -411,7 +413,7 @@ def export_winner(session: TuneSession) -> Outcome:
     }
     with exclusive(folder / WORKERS / "export.guard"):
         record = STUDY.read(folder) or {}
-        if record.get("finished") == finished and (folder / PAGE).exists() and find_finished(folder):
+        if record.get("finished") == finished and not changed_files(folder, record) and find_finished(folder):
             return _outcome(session.request, session.space, record, already=False)
         for name in (TUNE_RECORD, TABLE, PRESET, PAGE):
             sweep(folder, name)  # unfinished files of an interrupted process
@@ -420,9 +422,8 @@ def export_winner(session: TuneSession) -> Outcome:
             write_json_atomic(folder / PRESET, best.user_attrs[PROPOSAL]["preset"])
         _run_stages(session, best)
         write_page(session)
-        record["finished"] = finished
         with writing(folder):
-            write_json_atomic(folder / TUNE_RECORD, record)
+            STUDY.finish(folder, record, finished, (TABLE, PRESET, PAGE))
         return _outcome(session.request, session.space, record, already=False)
 
 
@@ -438,7 +439,9 @@ def _run_stages(session: TuneSession, best: Any) -> None:
 
     def adopt(work: stages.RunWork) -> None:
         source = folder / TRIALS / str(best.number) / MODEL
-        if not source.is_dir() or folders.is_damaged_model(source):
+        try:
+            load(source, device="cpu")
+        except PermgradError:
             fact = "is damaged" if source.is_dir() else "is on another machine"
             session.say(f"  the model of trial {best.number} {fact}; it is trained again here")
             stages.model_stage(work)
