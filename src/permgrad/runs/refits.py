@@ -30,11 +30,11 @@ from permgrad.attribution.replace.plays import loss_game, loss_games
 from permgrad.attribution.request import Request, methods, refuse_interactions
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request, is_estimator
-from permgrad.attribution.request.related import read_units
+from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_flag, check_path, check_whole
 from permgrad.base.csv_files import write_csv
-from permgrad.base.errors import InputError, PermgradError, error_in_words, keeping_warnings, shown, unknown, warn_first
+from permgrad.base.errors import InputError, PermgradError, error_in_words, keeping_warnings, shown, warn_first
 from permgrad.base.files import atomic_path, writing
 from permgrad.base.folders import FolderKind
 from permgrad.base.progress import Progress, ProgressMode
@@ -326,15 +326,10 @@ def check_enough(refits: int, units: int, classes: npt.NDArray[Any] | None, what
 # ---- all refits ------------------------------------------------------------------------------------------------------
 def _related(X: Any, y: Any, refits: int, **given: Any) -> tuple[Any, Integers]:
     """Return the table without a column that ``row_groups`` or ``row_time`` names, and the group of each row."""
-    frame = as_frame(X)
-    for argument, name in given.items():
-        if isinstance(name, str):
-            if name not in frame.columns:
-                raise unknown(argument, name, list(frame.columns))
-            given[argument], X = frame[name].to_numpy(), frame.drop(columns=name)
-    units = read_units(Arguments(None, X, y, **given), len(frame))
+    arguments = with_columns(Arguments(None, X, y, **given))
+    units = read_units(arguments, len(y))
     assert units is not None
-    return X, units.codes * min(4 * refits, units.count) // units.count if units.timed else units.codes
+    return arguments.inputs, units.codes * min(4 * refits, units.count) // units.count if units.timed else units.codes
 
 
 def _design(work: _Work, refits: int, split_groups: Any) -> RefitDesign:

@@ -20,14 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.attribution.explanation.statistics import (
-    RowUnits,
     freedom_of_ends,
+    independent,
     interval,
     spread,
     too_few,
     two_parts,
 )
 from permgrad.base.arrays import Array, Booleans, Floats
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
 from permgrad.base.significance import NORMAL_95
 
@@ -43,7 +44,7 @@ class PairMoments:
     shared: bool  # whether donor k and receiver k are the same row
     classes: int  # number of classes of receivers (1 where there are none)
     quantities: int  # number of effects kept side by side (for example total, tabular, image, interaction)
-    units: RowUnits | None = None  # which receivers depend on each other (None: none)
+    units: Dependence | None = None  # which receivers depend on each other (None: none)
     possible: float | Floats = 0.0  # size of effects that may be where none was seen (0: the output cannot change)
 
     def __post_init__(self) -> None:
@@ -184,8 +185,7 @@ def row_scores(moments: PairMoments, group: int | None) -> Floats:
 
 def unit_scores(moments: PairMoments, group: int | None) -> Floats:
     """Return ``row_scores`` as parts that are independent of each other: of rows, groups or waves along time."""
-    scores = row_scores(moments, group)
-    return scores if moments.units is None else moments.units.independent(scores)
+    return independent(row_scores(moments, group), moments.units)
 
 
 def scores_of(names: Sequence[str], moments: Mapping[str, Any], group: int | None) -> Floats | None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.statistics import FEWEST_UNITS, RowUnits, interval, spread, two_parts
+from permgrad.attribution.explanation.statistics import FEWEST_UNITS, interval, spread, two_parts
 from permgrad.attribution.replace.answers import Answers, needs_rows, shown_to
 from permgrad.attribution.replace.game import Game
 from permgrad.attribution.replace.plays import Effects, Play, Values, loss_game
@@ -28,6 +28,7 @@ from permgrad.attribution.request.result import build, by_quantity
 from permgrad.attribution.request.unsaid import tell_of_dependence
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed, shown, warn_user
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator
@@ -319,9 +320,9 @@ class Judge:
         of_donor = np.where(has_donor, self.donor_groups[np.maximum(donors, 0)], -1)
 
         units = self.request.units
-        in_time = RowUnits(np.arange(groups), timed=True) if units is not None and units.timed else None
+        in_time = Dependence(np.arange(groups), timed=True) if units is not None and units.timed else None
 
-        def variance(*memberships: Integers, units: RowUnits | None = None) -> tuple[Floats, Floats]:
+        def variance(*memberships: Integers, units: Dependence | None = None) -> tuple[Floats, Floats]:
             """Return the jackknife's variance over groups of pairs, ``(scorers, quantities)``, and its freedom."""
             left_out = []
             for group in range(max(int(membership.max()) for membership in memberships) + 1):
@@ -361,7 +362,7 @@ def deal_groups(
     seed: int,
     purpose: str,
     classes: npt.NDArray[np.integer] | None = None,
-    units: RowUnits | None = None,
+    units: Dependence | None = None,
 ) -> Integers:
     """Return the group of each row, ``(rows,)``: ``min(20, rows)`` groups whose sizes differ by 1 at most.
 
@@ -398,7 +399,7 @@ def _spread_classes(groups: Integers, classes: npt.NDArray[np.integer], order: I
             groups[[row, other]] = groups[[other, row]]
 
 
-def jackknife_variance(left_out: Floats, units: RowUnits | None = None) -> tuple[Floats, Floats]:
+def jackknife_variance(left_out: Floats, units: Dependence | None = None) -> tuple[Floats, Floats]:
     """Return the variance of a statistic, ``(*)``, from its values without each group, ``(groups, *)``.
 
     Then its degrees of freedom. Both are NaN where one of the values is undefined, and with fewer than four groups.

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from permgrad.attribution.explanation.statistics import RowUnits
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.subject.calls import find_call
 from permgrad.attribution.subject.untouched import seeded
 from permgrad.base.arrays import Array
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.late import is_frame, pd
 
@@ -24,7 +24,7 @@ _TRIED = 8
 def with_columns(arguments: Arguments) -> Arguments:
     """Return the arguments with values in place of the names of columns, which leave the inputs if no model needs them.
 
-    A column stays where the model names it, or fails without it. For a torch network it never stays.
+    A column stays where the model names it, or fails without it. Without a model, or for a network, it never stays.
     """
     for argument in ("row_groups", "row_time"):
         name = getattr(arguments, argument)
@@ -49,7 +49,7 @@ def with_columns(arguments: Arguments) -> Arguments:
     return arguments
 
 
-def read_units(arguments: Arguments, count: int) -> RowUnits | None:
+def read_units(arguments: Arguments, count: int) -> Dependence | None:
     """Return which of the rows depend on each other, or None."""
     if arguments.row_groups is None and arguments.row_time is None:
         return None
@@ -72,8 +72,8 @@ def read_units(arguments: Arguments, count: int) -> RowUnits | None:
             code="PG020",
         )
     if name == "row_groups":
-        return RowUnits(pd.factorize(cells)[0].astype(np.int64))
-    return RowUnits(np.unique(cells.to_numpy(), return_inverse=True)[1].astype(np.int64), timed=True)
+        return Dependence(pd.factorize(cells)[0].astype(np.int64))
+    return Dependence(np.unique(cells.to_numpy(), return_inverse=True)[1].astype(np.int64), timed=True)
 
 
 def _moments(cells: pd.Series[Any]) -> Any:
@@ -119,7 +119,7 @@ def _is_needed(model: Any, table: Any, name: str) -> bool:
     named = getattr(model, "feature_names_in_", None)
     if named is not None:
         return name in map(str, named)
-    if isinstance(model, nn.Module):
+    if model is None or isinstance(model, nn.Module):
         return False
     try:
         with seeded():

@@ -226,6 +226,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     tables = {part: table[features] for part, table in rows.tables.items()}
     records = with_images(request, rows.tables, tables, notes) if request.images else tables
     counts = notes_on_division(notes, request, rows, [*features, *request.images, target], reading.codes)
+    dependence = dependence_of(rows.tables, group, request.time)
     parts = {
         part: Rows(
             inputs=records[part],
@@ -233,7 +234,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
             numbers=table.index.to_numpy(dtype=np.int64),
             table=tables[part],
             identifiers=table[[name for name in request.identifier if name in table.columns]],
-            dependence=dependence_of(table, group, request.time),
+            dependence=dependence.get(part),
         )
         for part, table in rows.tables.items()
     }
