@@ -151,7 +151,8 @@ def explain_refits(
         X, split_groups = _related(X, y, count, row_groups=row_groups, row_time=row_time)
     work = _Work(estimator, X, np.asarray(y), arguments, seed, split_groups)
     work.check()
-    design = _design(work, count, split_groups)
+    what = "rows" if split_groups is None else "groups" if row_time is None else "times"
+    design = _design(work, count, split_groups, what)
     started = time.perf_counter()
     with ExitStack() as stack:
         if folder is not None:
@@ -332,11 +333,9 @@ def _related(X: Any, y: Any, refits: int, **given: Any) -> tuple[Any, Integers]:
     return arguments.inputs, units.codes * min(4 * refits, units.count) // units.count if units.timed else units.codes
 
 
-def _design(work: _Work, refits: int, split_groups: Any) -> RefitDesign:
-    units = len(work.y)
-    if split_groups is not None:
-        units = len(np.unique(np.asarray(split_groups)))
-    check_enough(refits, units, work.classes, "rows" if split_groups is None else "groups")
+def _design(work: _Work, refits: int, split_groups: Any, what: str) -> RefitDesign:
+    units = len(work.y) if split_groups is None else len(np.unique(np.asarray(split_groups)))
+    check_enough(refits, units, work.classes, what)
     return draw_design(len(work.y), refits, work.seed, work.classes, split_groups)
 
 

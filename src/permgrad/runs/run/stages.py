@@ -235,6 +235,8 @@ class RunWork:
 
         parts = [self.inputs.parts[part] for part in ("train", "validation")]
         self.say(f"  refits: {refits} trainings on parts of {sum(map(len, parts)):,} rows")
+        related = [part.dependence for part in parts if part.dependence is not None]
+        further = {related[0].argument[0]: np.concatenate([one.codes for one in related])} if related else {}
         return explain_refits(
             clone(self.model).set_params(layout=None, device=self.request.device),
             pd.concat([part.table for part in parts], ignore_index=True),
@@ -244,6 +246,7 @@ class RunWork:
             n_repeats=Budget().ranking_options(1, len(self.model.preprocessor_.features()), some=False)["n_repeats"],
             random_state=self.request.seed,
             out=self.folder.path / CACHE / "refits",
+            **further,
         )
 
 
