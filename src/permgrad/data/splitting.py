@@ -108,7 +108,7 @@ def _by_group(n: int, codes: Rows, seed: int, shares: tuple[float, ...]) -> Spli
 
 
 def dependence_of(tables: Mapping[str, pd.DataFrame], group: str | None, time: str | None) -> dict[str, Dependence]:
-    """Return which rows of each table depend on each other, by a column of groups, else of times, of those that have it.
+    """Return which rows of each table depend on each other, by a column of groups, else of times, where it has one.
 
     A group or time has the same number in all tables.
     """

@@ -122,3 +122,10 @@ def test_refits_of_a_run_divide_the_rows_as_the_run_does(tmp_path):
         run(table.drop(columns="day"), tmp_path / "groups", refits=10, group="farm")
     with pytest.raises(pg.InputError, match="120 times, got 10"):
         run(table.drop(columns="farm"), tmp_path / "times", refits=30, time="day")
+
+
+def test_the_intervals_of_a_run_know_the_groups_of_its_held_out_rows(tmp_path):
+    run(farms(7, 60, 10), tmp_path, group="farm")
+    model = pg.load(tmp_path / "out" / "model")
+    assert model.held_out_.dependence.count in range(10, 15)  # a fifth of the farms, with all of their rows
+    assert len(model.held_out_.scores) == 10 * model.held_out_.dependence.count

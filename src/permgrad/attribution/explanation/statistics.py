@@ -18,7 +18,7 @@ _LEAST_FREEDOM = 1.5
 
 
 def independent(scores: Floats, units: Dependence | None) -> Floats:
-    """Return parts of scores ``(players, rows or more)`` that are independent: of rows, of groups, or waves of times."""
+    """Return parts of scores ``(players, rows or more)`` that are independent: rows, sums of groups, or waves."""
     if units is None:
         return scores
     rows = len(units.codes)

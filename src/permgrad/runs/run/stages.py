@@ -409,8 +409,10 @@ def model_stage(work: RunWork) -> None:
     if plan.rows < len(y):
         chosen = _rows_in_time(work, y, plan.rows)
         ready = model.prepare(train.take(chosen), y[chosen], eval_set=eval_set)
+    between = parts["validation"].dependence
+    ready = replace(ready.with_epochs(plan.epochs), dependence=None if between is None else between.take(judging))
     with work.clock.whole.part("training"):
-        model.train(ready.with_epochs(plan.epochs), checkpoint_folder=checkpoint, on_epoch=watch)
+        model.train(ready, checkpoint_folder=checkpoint, on_epoch=watch)
     folder.record["facts"]["time"] = work.clock.facts()
     for image in getattr(model, "images_", ()):
         colours = "colour" if image.channels == 3 else "grey"
