@@ -121,6 +121,7 @@ def _over_receivers(moments: PairMoments) -> tuple[Array, ...]:
         rows = [np.bincount(group, weights=row, minlength=moments.classes) for row in np.atleast_2d(values)]
         return np.stack(rows, axis=1).astype(np.float64)
 
+    lent = [moments.of_donors(group) for group in range(moments.classes)]
     total, by_weight, counts = by_class(received), by_class(weight)[:, 0], by_class(np.ones(len(group)))[:, 0]
     centred = received - _mean(total, by_weight)[group].T * weight
     return (
@@ -132,8 +133,8 @@ def _over_receivers(moments: PairMoments) -> tuple[Array, ...]:
         by_class(centred**2),
         by_class(centred * weight),
         np.stack([by_class(centred ** (4 - k) * weight**k) for k in range(5)], axis=-1),
-        moments.donor_sum[:, :, donors],
-        moments.donor_weight[:, donors],
+        np.stack([sums for sums, _ in lent])[:, :, donors],
+        np.stack([weights for _, weights in lent])[:, donors],
         moments.square_sum,
         moments.square_cross,
         moments.weight_squares,
