@@ -140,18 +140,15 @@ class Dependence:
         size = special.ndtri(max(p_value, 1e-300) / 2)
         return float(t_two_sided(size / np.sqrt(effect), freedom))
 
-    def rows(self, member: Booleans, correlation: float) -> float:
-        """Return how many independent rows say as much on a mean as some of these."""
-        weights = member.astype(np.float64)
-        return float(weights.sum()) / self.design(weights, correlation)[0]
-
     def testable(self, member: Booleans, correlation: float) -> bool:
         """Return whether some rows, and all others, are of enough groups, or far enough apart in time."""
-        for part in (member, ~member):
-            found = self.rows(part, correlation) if self.timed else len(np.unique(self.codes[part]))
-            if found < FEWEST_GROUPS:
-                return False
-        return True
+
+        def found(part: Booleans) -> float:
+            if not self.timed:
+                return len(np.unique(self.codes[part]))
+            return float(part.sum()) / self.design(part.astype(np.float64), correlation)[0]
+
+        return min(map(found, (member, ~member))) >= FEWEST_GROUPS
 
 
 def mean_widening(between: Dependence | None, values: Floats) -> float:
@@ -195,17 +192,15 @@ def neighbours_alike(values: Floats, least: float = 0.1, tests: int = 1) -> floa
     ``tests``: how many such values are looked at. In 500 tables of independent rows, about one has such values.
     """
     table = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
-    table = table - table.mean(axis=0)
-    whole = float((table**2).sum())
-    if len(table) < _FEWEST_SEEN or not whole:
-        return None
     if table.shape[1] == 1:
         # By ranks, so that a single large value decides nothing.
         places = np.unique(table[:, 0], return_inverse=True)[1]
         counts = np.bincount(places)
         table = (np.cumsum(counts) - counts / 2)[places][:, None]
-        table = table - table.mean(axis=0)
-        whole = float((table**2).sum())
+    table = table - table.mean(axis=0)
+    whole = float((table**2).sum())
+    if len(table) < _FEWEST_SEEN or not whole:
+        return None
     related = float((table[1:] * table[:-1]).sum()) / whole
     from scipy import special  # as in significance
 

@@ -152,11 +152,11 @@ def explain_refits(
     work = _Work(estimator, X, np.asarray(y), arguments, seed, split_groups)
     work.check()
     what = "rows" if split_groups is None else "groups" if row_time is None else "times"
-    design = _design(work, count, split_groups, what)
+    design = _design(work, count, what)
     started = time.perf_counter()
     with ExitStack() as stack:
         if folder is not None:
-            same = work.configuration(count, split_groups, most_rows)
+            same = work.configuration(count, most_rows)
             command = "permgrad.explain_refits(estimator, X, y, ...)"
             stack.enter_context(FOLDER.open(folder, same, command=command, overwrite=overwrite))
         measured = np.arange(design.rows)
@@ -264,11 +264,11 @@ class _Work:
             ) from error
         return model  # not what fit returns, which an object of the user's own may leave out
 
-    def configuration(self, refits: int, split_groups: Any, most_rows: int) -> dict[str, Any]:
+    def configuration(self, refits: int, most_rows: int) -> dict[str, Any]:
         """Return everything that changes the result."""
         params = {name: _identity(value) for name, value in sorted(_params(self.estimator).items())}
         explained = {name: _identity(value) for name, value in self.arguments.items() if name != "progress"}
-        groups = {} if split_groups is None else {"split_groups": _identity(np.asarray(split_groups).tolist())}
+        groups = {} if self.groups is None else {"split_groups": _identity(np.asarray(self.groups).tolist())}
         return {
             "permgrad": __version__,
             "estimator": type(self.estimator).__qualname__,
@@ -333,10 +333,10 @@ def _related(X: Any, y: Any, refits: int, **given: Any) -> tuple[Any, Integers]:
     return arguments.inputs, units.codes * min(4 * refits, units.count) // units.count if units.timed else units.codes
 
 
-def _design(work: _Work, refits: int, split_groups: Any, what: str) -> RefitDesign:
-    units = len(work.y) if split_groups is None else len(np.unique(np.asarray(split_groups)))
+def _design(work: _Work, refits: int, what: str) -> RefitDesign:
+    units = len(work.y) if work.groups is None else len(np.unique(np.asarray(work.groups)))
     check_enough(refits, units, work.classes, what)
-    return draw_design(len(work.y), refits, work.seed, work.classes, split_groups)
+    return draw_design(len(work.y), refits, work.seed, work.classes, work.groups)
 
 
 def _do(

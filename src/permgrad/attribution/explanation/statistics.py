@@ -143,6 +143,17 @@ def two_parts(
     return variance, freedom + 1
 
 
+def with_donors(of_receivers: Floats, size: npt.ArrayLike, by_donor: Floats, noise: Floats) -> tuple[Floats, Floats]:
+    """Add the variance of donors that are a separate sample to that of the receivers, as ``two_parts``.
+
+    ``by_donor`` are the scores of donors ``(quantities, donors)``, whose squares hold the ``noise`` of single pairs.
+    """
+    donors, squares = by_donor.shape[1], (by_donor**2).sum(axis=1)
+    of_donors = np.maximum(squares * donors / max(donors - 1, 1) - noise, 0.0)
+    lent = freedom_of_ends(squares, (by_donor**3).sum(axis=1), (by_donor**4).sum(axis=1), donors)
+    return two_parts(of_receivers, size, of_donors, lent + 1)
+
+
 def error_correlation(scores: Floats, units: Dependence | None = None) -> Floats:
     """Return how errors correlate, ``(players, players)``, from ``row_scores`` ``(players, rows)``.
 

@@ -19,14 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.attribution.explanation.statistics import (
-    freedom_of_ends,
-    independent,
-    interval,
-    spread,
-    too_few,
-    two_parts,
-)
+from permgrad.attribution.explanation.statistics import independent, interval, spread, too_few, with_donors
 from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
@@ -181,11 +174,7 @@ class PairMoments:
             variance = np.maximum(score - noise, 0.1 * noise) * correction
             return mean, self._error(np.sqrt(variance) / total, freedom, quiet), freedom + 1
         of_receivers, correction, freedom = spread(by_receiver, weight, self.units)
-        # The donors are a separate sample.
-        squares = (by_donor**2).sum(axis=1)
-        of_donors = np.maximum(squares * self.donors / max(self.donors - 1, 1) - noise, 0.0)
-        size = freedom_of_ends(squares, (by_donor**3).sum(axis=1), (by_donor**4).sum(axis=1), self.donors) + 1
-        variance, effective = two_parts(of_receivers * correction, freedom + 1, of_donors, size)
+        variance, effective = with_donors(of_receivers * correction, freedom + 1, by_donor, noise)
         return mean, self._error(np.sqrt(variance) / total, freedom, quiet), effective
 
     def is_quiet(self, group: int | None = None) -> Booleans:

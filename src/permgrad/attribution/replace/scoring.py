@@ -235,21 +235,21 @@ class Judge:
         Where no score fell, 95 % intervals end at what three rows can do, unless no prediction ``can_change``.
         """
         answered = self._answers(play, pairs)
-        if self._is_unchanged(answered, pairs):
-            # Nothing is scored: two equal scores of other numbers of rows may differ by rounding.
-            shape = (len(self.scorers), len(combine))
-            std = np.broadcast_to(self._of_three_rows[:, None], shape) if can_change() else np.zeros(shape)
-            return np.zeros(shape), std, np.full((2, *shape), float(self.groups.max() + 1))
+        moved = bool((pairs[2] != self.base[pairs[0]][:, None]).any())
 
         def falls(places: Integers, *, left: bool) -> Floats:
             rows = pairs[0][places]
             before = self._scores(self.unchanged, rows, left=True) if left else self.base_scores
             return (before[:, None] - self._after(answered, places, left=left)) @ combine.T
 
-        mean, std, effective = self._estimate(pairs, falls)
-        moved = (pairs[2] != self.base[pairs[0]][:, None]).any()
-        if ((mean == 0) & (std == 0)).any() and (moved or can_change()):
-            std = np.where((mean == 0) & (std == 0), self._of_three_rows[:, None], std)
+        # Where all is as before, nothing is scored: equal scores of other numbers of rows may differ by rounding.
+        mean, std = np.zeros((2, len(self.scorers), len(combine)))
+        effective = np.full((2, *mean.shape), float(self.groups.max() + 1))
+        if moved or self._are_edited(answered, pairs):
+            mean, std, effective = self._estimate(pairs, falls)
+        still = (mean == 0) & (std == 0)
+        if still.any() and (moved or can_change()):
+            std = np.where(still, self._of_three_rows[:, None], std)
         return mean, std, effective
 
     @cached_property
@@ -286,22 +286,18 @@ class Judge:
     def _answers(self, play: Play, pairs: Pairs) -> list[Answers]:
         """Return the answers for the rows of each coalition."""
         receivers, donors, predictions = pairs
-        edited = getattr(self.game.back_end, "edited", None)
+        edited = getattr(self.game.back_end, "edited", lambda *_: self.request.inputs)
         return [
             Answers(self.request, predictions[:, at], receivers, partial(edited, play, at, receivers, donors))
-            if edited
-            else Answers(self.request, predictions[:, at], receivers, lambda: self.request.inputs)
             for at in range(predictions.shape[1])
         ]
 
-    def _is_unchanged(self, answered: list[Answers], pairs: Pairs) -> bool:
-        """Return whether no coalition changes what scorers see."""
-        if (pairs[2] != self.base[pairs[0]][:, None]).any():
-            return False
+    def _are_edited(self, answered: list[Answers], pairs: Pairs) -> bool:
+        """Return whether scorers see rows that a coalition changes."""
         if not self.unchanged.asks_model and not any(map(needs_rows, self.scorers.values())):
-            return True
+            return False
         rows = [tensor[torch.as_tensor(pairs[0])] for tensor in self.request.inputs]
-        return all(torch.equal(*pair) for one in answered for pair in zip(one.tensors, rows, strict=True))
+        return not all(torch.equal(*pair) for one in answered for pair in zip(one.tensors, rows, strict=True))
 
     def _after(self, answered: list[Answers], places: Integers, *, left: bool) -> Floats:
         """Return the scores of changed predictions, ``(scorers, coalitions)``."""

@@ -236,7 +236,8 @@ class RunWork:
         parts = [self.inputs.parts[part] for part in ("train", "validation")]
         self.say(f"  refits: {refits} trainings on parts of {sum(map(len, parts)):,} rows")
         related = [part.dependence for part in parts if part.dependence is not None]
-        further = {related[0].argument[0]: np.concatenate([one.codes for one in related])} if related else {}
+        further: dict[str, Any] = {}
+        further |= {related[0].argument[0]: np.concatenate([one.codes for one in related])} if related else {}
         return explain_refits(
             clone(self.model).set_params(layout=None, device=self.request.device),
             pd.concat([part.table for part in parts], ignore_index=True),
