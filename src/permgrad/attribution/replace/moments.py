@@ -103,7 +103,7 @@ class PairMoments:
         some = slice(*np.searchsorted(self.donor_cells, np.array(ends) * self.donors))
         who = self.donor_cells[some] % self.donors
         sums = [np.bincount(who, row[some], self.donors) for row in (*self.donor_sum, self.donor_weight)]
-        return np.stack(sums[:-1]), sums[-1]
+        return np.array(sums[:-1], dtype=np.float64), np.asarray(sums[-1], dtype=np.float64)
 
     def merge(self, other: PairMoments) -> PairMoments:
         """Add another partition's sums to these, in place, and return self."""

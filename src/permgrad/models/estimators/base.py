@@ -312,7 +312,7 @@ class HyNNBase(TrainedModel, BaseEstimator):
                 self.held_out_ = HeldOut(x, scores, codes=codes, dependence=between)
                 return
             samples.append((x, y.astype(np.float64), outputs[:, 0].astype(np.float64)))
-        self.held_out_ = HeldOut.of_numbers(*samples, between)
+        self.held_out_ = HeldOut.of_numbers(samples[0], samples[1], between)
 
     # ---- predicting --------------------------------------------------------------------------------------------------
     def encode_rows(self, X: Any) -> EncodedRows:
