@@ -118,6 +118,11 @@ def test_refits_of_a_run_divide_the_rows_as_the_run_does(tmp_path):
         result = pg.Explanation.load(tmp_path / name / "out" / "explanations" / "refits")
         # 26 of 32 farms, or 20 stretches: train and validation rows are of 80 % of them.
         assert result.meta["independent"] == {"by": "row_groups", "count": {"groups": 26, "times": 20}[name]}
+        # Each refit explains whole farms, or whole stretches of some 10 rows.
+        for refit in sorted((tmp_path / name / "out" / ".explanations" / "refits" / "refits").iterdir()):
+            rows = pg.Explanation.load(refit).maps["rows"]
+            lengths = np.diff(np.flatnonzero(np.diff(np.concatenate([[-9], rows, [9999]])) > 1))
+            assert (lengths % 8 == 0).all() if name == "groups" else lengths.min() >= 10
     with pytest.raises(pg.InputError, match="40 groups, got 26"):
         run(table.drop(columns="day"), tmp_path / "groups", refits=10, group="farm")
     with pytest.raises(pg.InputError, match="120 times, got 10"):
