@@ -15,7 +15,6 @@ from permgrad.attribution.subject.untouched import seeded
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.late import is_frame, pd
-from permgrad.data.splitting import moments
 
 #: Rows on which a model is tried without a column.
 _TRIED = 8
@@ -71,6 +70,8 @@ def read_units(arguments: Arguments, count: int) -> Dependence | None:
         )
     if name == "row_groups":
         return Dependence(pd.factorize(cells)[0].astype(np.int64))
+    from permgrad.data.splitting import moments  # loads what reads tables, which no network needs
+
     try:
         times = moments(cells, count)
     except InputError as error:
