@@ -140,22 +140,23 @@ class Dependence:
         size = special.ndtri(max(p_value, 1e-300) / 2)
         return float(t_two_sided(size / np.sqrt(effect), freedom))
 
+    def rows(self, member: Booleans, correlation: float) -> float:
+        """Return how many independent rows say as much on a mean as some of these."""
+        weights = member.astype(np.float64)
+        return float(weights.sum()) / self.design(weights, correlation)[0]
+
     def testable(self, member: Booleans, correlation: float) -> bool:
         """Return whether some rows, and all others, are of enough groups, or far enough apart in time."""
-
-        def found(part: Booleans) -> float:
-            if not self.timed:
-                return len(np.unique(self.codes[part]))
-            return float(part.sum()) / self.design(part.astype(np.float64), correlation)[0]
-
-        return min(map(found, (member, ~member))) >= FEWEST_GROUPS
+        parts = (member, ~member)
+        found = (self.rows(part, correlation) if self.timed else len(np.unique(self.codes[part])) for part in parts)
+        return min(found) >= FEWEST_GROUPS
 
 
 def mean_widening(between: Dependence | None, values: Floats) -> float:
     """Return by how much the interval of a mean of ``(rows,)`` values is wider. NaN is left out, None is independent.
 
     Examples:
-        >>> patients = Dependence(groups=np.repeat(np.arange(20), 5))
+        >>> patients = Dependence(np.repeat(np.arange(20), 5))
         >>> mean_widening(None, np.ones(9)), round(mean_widening(patients, np.repeat(np.arange(20.0), 5)), 2)
         (1.0, 2.39)
     """
