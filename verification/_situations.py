@@ -383,8 +383,9 @@ def content_of(one: Situation) -> Assessment:
         return evaluate("classification", one.truth, probabilities=guess, classes=known, positive=positive)
 
     ours = Predicted(codes, one.guess)
-    known_of = (one.groups, one.time)
-    between = None if one.groups is one.time else Dependence(*known_of, name="patient" if one.time is None else "day")
+    between = None if one.groups is None else Dependence(one.groups, name="patient")
+    if one.time is not None:
+        between = Dependence(np.unique(one.time, return_inverse=True)[1], timed=True, name="day")
     constant = Predicted(codes, constant_guess)
     compared = skill(one.task, ours, constant, seed=0, dependence=between)  # type: ignore[arg-type]
     metrics: dict[str, Any] = {

@@ -89,7 +89,7 @@ SECTIONS = {
         cells=np.array([[1.5, np.nan], [0.0, 2.0]]),
         missing=np.array([[0, 1], [0, 0]], dtype=np.uint8),
     ),
-    "Dependence": Dependence(groups=np.array([0, 0, 1]), name="patient"),
+    "Dependence": Dependence(np.array([0, 0, 1]), name="patient"),
     "GradientSection": GradientSection(
         table=pd.DataFrame({"name": ["a", "b=1"], "mean": [0.5, np.nan]}),
         facts={"rows": np.int64(3), "baselines": [{"baseline_name": "zeros", "completeness_gap": np.float32(0.5)}]},

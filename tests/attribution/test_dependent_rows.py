@@ -10,8 +10,9 @@ import pytest
 from scipy import stats
 
 import permgrad as pg
-from permgrad.attribution.explanation.statistics import RowUnits, mean_over_rows, spread
+from permgrad.attribution.explanation.statistics import mean_over_rows, spread
 from permgrad.attribution.replace.donors import Lenders
+from permgrad.base.dependence import Dependence
 
 SAMPLES = 60
 
@@ -80,7 +81,7 @@ def test_a_column_along_time_without_effect_keeps_its_level():
 def test_waves_of_independent_times_share_their_variance():
     scores = np.random.default_rng(0).normal(size=(1, 60))
     scores -= scores.mean()
-    variance, correction, freedom = spread(scores, np.ones(60), RowUnits(np.arange(60), timed=True))
+    variance, correction, freedom = spread(scores, np.ones(60), Dependence(np.arange(60), timed=True))
     slow = [np.sqrt(2) * np.cos(np.pi * k * (np.arange(60) + 0.5) / 60) @ scores[0] for k in range(1, 60)]
     waves = int(freedom[0, 0])
     assert 4 <= waves < 12
@@ -107,20 +108,20 @@ def request_of(weights=None, units=None, count=60):
 def test_donors_come_from_other_groups_and_times_and_by_weight():
     codes, rows = np.random.default_rng(0).integers(0, 6, 60), np.arange(60)
     weights = np.random.default_rng(1).exponential(size=60) * (codes != 2)
-    lenders = Lenders.of(request_of(weights, RowUnits(codes)))
+    lenders = Lenders.of(request_of(weights, Dependence(codes)))
     drawn = np.stack([lenders.draw(3, "x", repeat, rows) for repeat in range(3000)])
     assert (codes[drawn] != codes[rows]).all()
     assert (weights[drawn] > 0).all(), "rows without weight lend nothing"
     others = np.where(codes != codes[7], weights, 0.0)
     shares = np.bincount(drawn[:, 7], minlength=60) / len(drawn)
     np.testing.assert_allclose(shares, others / others.sum(), atol=0.02)
-    timed = Lenders.of(request_of(None, RowUnits(rows, timed=True)))
+    timed = Lenders.of(request_of(None, Dependence(rows, timed=True)))
     apart = np.abs(np.stack([timed.draw(3, "x", repeat, rows) for repeat in range(50)]) - rows)
     assert apart.min() == 7, "a tenth of the times lies between"
     even = Lenders.of(request_of(np.full(60, 2.0)))
     np.testing.assert_array_equal(even.draw(3, "x", 0, rows), Lenders(60, shared=True).draw(3, "x", 0, rows))
     with pytest.raises(pg.InputError, match="another group or time"):
-        Lenders.of(request_of(None, RowUnits(np.zeros(60, dtype=np.int64))))
+        Lenders.of(request_of(None, Dependence(np.zeros(60, dtype=np.int64))))
 
 
 class Named:
@@ -276,7 +277,7 @@ def test_ends_on_the_side_of_a_long_tail_are_wider_and_called_rough():
 def test_unequal_groups_have_as_many_degrees_as_their_share_leaves():
     values = np.random.default_rng(0).normal(size=(400, 1))
     codes = np.repeat(np.arange(21), [200, *[10] * 20])
-    mean, std, count = mean_over_rows(values, None, RowUnits(codes))
+    mean, std, count = mean_over_rows(values, None, Dependence(codes))
     assert count.max() == pytest.approx(1 / (0.5**2 + 20 * 0.025**2))
     sums = np.bincount(codes, values[:, 0] - mean[0])
     shares = np.bincount(codes) / 400

@@ -21,13 +21,13 @@ def wave(draw: np.random.Generator, rows: int, related: float) -> np.ndarray:
 def schools(draw: np.random.Generator) -> tuple[np.ndarray, Dependence]:
     """Return values of 30 schools with 4 to 20 pupils."""
     school = np.repeat(np.arange(30), draw.integers(4, 21, 30))
-    return draw.normal(size=30)[school] + draw.normal(size=len(school)), Dependence(groups=school)
+    return draw.normal(size=30)[school] + draw.normal(size=len(school)), Dependence(school)
 
 
 def months(draw: np.random.Generator) -> tuple[np.ndarray, Dependence]:
     """Return a series of 240 months, its rows in any order."""
     order = draw.permutation(240)
-    return wave(draw, 240, 0.8)[order], Dependence(time=order.astype(np.float64))
+    return wave(draw, 240, 0.8)[order], Dependence(order, timed=True)
 
 
 @pytest.mark.parametrize("make", [schools, months])
@@ -46,17 +46,17 @@ def test_means_of_dependent_rows_keep_their_level(make):
 def test_independent_rows_lose_little():
     draw = np.random.default_rng(0)
     values, even = draw.normal(size=1000), np.ones(1000)
-    for dependence in (Dependence(groups=np.repeat(np.arange(200), 5)), Dependence(time=np.arange(1000.0))):
+    for dependence in (Dependence(np.repeat(np.arange(200), 5)), Dependence(np.arange(1000), timed=True)):
         assert 1 <= dependence.widening(even, dependence.correlation(values)) < 1.25
-    alone = Dependence(groups=np.arange(1000))
+    alone = Dependence(np.arange(1000))
     assert alone.widening(even, alone.correlation(values)) == pytest.approx(1, abs=0.002)
 
 
 def test_two_parts_have_groups_of_their_own():
-    first, second = Dependence(groups=np.array([0, 0, 1])), Dependence(groups=np.array([0, 1]))
-    assert Dependence.of_both(first, second).groups.tolist() == [0, 0, 1, 2, 3]
+    first, second = Dependence(np.array([0, 0, 1])), Dependence(np.array([0, 1]))
+    assert Dependence.of_both(first, second).codes.tolist() == [0, 0, 1, 2, 3]
     assert Dependence.of_both(first, None) is None
-    assert first.take(np.array([2, 0])).groups.tolist() == [1, 0]
+    assert first.take(np.array([2, 0])).codes.tolist() == [1, 0]
 
 
 def test_neighbours_of_independent_rows_are_rarely_alike():

@@ -174,7 +174,7 @@ def test_a_large_difference_is_shown_although_rows_repeat_patients(each):
     rng = np.random.default_rng(0)
     patient = np.arange(400) // each
     truth, error = rng.normal(size=400 // each)[patient], rng.normal(size=400 // each)[patient]
-    known = Dependence(groups=patient)
+    known = Dependence(patient)
     found = skill(
         "regression", Predicted(truth, truth + 0.3 * error), Predicted(truth, np.zeros(400)), seed=0, dependence=known
     )

@@ -18,7 +18,7 @@ from permgrad.pages.tabs import decisions
 from permgrad.pages.views import SectionView
 
 PATIENTS, VISITS = 40, 5
-WHO = Dependence(groups=np.repeat(np.arange(PATIENTS), VISITS), name="patient")
+WHO = Dependence(np.repeat(np.arange(PATIENTS), VISITS), name="patient")
 
 
 def visits(values: np.ndarray) -> np.ndarray:

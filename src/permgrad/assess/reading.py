@@ -140,7 +140,7 @@ class ReadModel:
             raise InputError(
                 "report needs y: a page says how good the model is", hint="Pass the targets.", code="PG005"
             )
-        self._related = {name: options.get(name) for name in _RELATED}
+        self._related = {name: value for name in _RELATED if (value := options.get(name)) is not None}
         options = {name: value for name, value in options.items() if name not in _RELATED}
         inputs, dependence = _dependence(model, inputs, y, self._related)
         facts = {"name": name or label_of(model), "options": options, "seed": seed}
@@ -204,12 +204,11 @@ class ReadModel:
                 code="PG001",
             )
         inputs, y, *values = train
-        given = {name: value for name, value in self._related.items() if value is not None}
         # Without values, all training rows count as one group.
-        related = {name: value if isinstance(value, str) else np.zeros(len(y)) for name, value in given.items()}
+        related = {name: value if isinstance(value, str) else np.zeros(len(y)) for name, value in self._related.items()}
         inputs, dependence = _dependence(self.model.model, inputs, y, related)
         if values:
-            dependence = _dependence(self.model.model, inputs, y, dict.fromkeys(given, values[0]))[1]
+            dependence = _dependence(self.model.model, inputs, y, dict.fromkeys(related, values[0]))[1]
         return replace(self._training_rows(inputs, y), dependence=dependence)
 
     def _training_rows(self, inputs: Any, y: Any) -> Rows:
@@ -257,15 +256,14 @@ class ReadModel:
 
 def _dependence(model: Any, inputs: Any, y: Any, related: Mapping[str, Any]) -> tuple[Any, Dependence | None]:
     """Return inputs without a column that ``related`` names for a model that does not need it, and what it says."""
-    if all(value is None for value in related.values()):
+    if not related:
         return inputs, None
     arguments = with_columns(Arguments(model, inputs, y, **related))
     units = read_units(arguments, len(y))
     assert units is not None
-    argument, value = next(one for one in related.items() if one[1] is not None)
+    ((argument, value),) = related.items()
     name = value if isinstance(value, str) else str(getattr(value, "name", None) or argument)
-    codes = {"time": units.codes.astype(np.float64)} if units.timed else {"groups": units.codes}
-    return arguments.inputs, Dependence(**codes, name=name)
+    return arguments.inputs, replace(units, name=name)
 
 
 def _image_rows(model: Any, records: Any, y: Any) -> Rows:

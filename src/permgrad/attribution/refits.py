@@ -236,6 +236,9 @@ def combine(fits: Sequence[Explanation], design: RefitDesign, seed: int, facts: 
     sizes = [len(rows) for rows in design.trained]
     meta = {name: fact for name, fact in first.meta.items() if name not in ("repeats", "digests", "background")}
     measured = len(np.unique(np.concatenate([fit.maps[_ROWS] for fit in fits])))
+    if design.groups is not None:
+        counted = len(np.unique(np.concatenate([design.groups[fit.maps[_ROWS]] for fit in fits])))
+        meta["independent"] = {"by": "row_groups", "count": counted}
     meta |= {
         "seed": seed,
         "rows_explained": measured,

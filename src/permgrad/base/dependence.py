@@ -8,8 +8,10 @@ as many independent rows. Both are usually too wide, if anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,57 +31,59 @@ _FEW_LEVELS = 20
 
 @dataclass(frozen=True, eq=False)
 class Dependence:
-    """Which rows depend on each other: those of one group, or those near in time.
+    """Which rows depend on each other: those of one group or, ``timed``, neighbours in time.
 
     Attributes:
-        groups: the group of each row ``(rows,)`` as a code from 0, or None.
-        time: the time of each row ``(rows,)`` as a number, where there are no groups.
+        codes: the number of each row's group or time ``(rows,)``, from 0. Times are numbered in their order.
+        timed: whether they are times.
         name: the column's name, for people.
 
     Examples:
-        >>> patients = Dependence(groups=np.repeat(np.arange(20), 5))
+        >>> patients = Dependence(np.repeat(np.arange(20), 5))
         >>> values = np.repeat(np.random.default_rng(0).normal(size=20), 5)
         >>> round(patients.correlation(values), 2), round(patients.widening(np.ones(100), 1.0), 2)
         (1.0, 2.39)
     """
 
-    groups: Integers | None = None
-    time: Floats | None = None
+    codes: Integers
+    timed: bool = False
     name: str = ""
 
     @property
-    def argument(self) -> tuple[str, Array]:
+    def argument(self) -> tuple[str, Integers]:
         """The argument of ``permgrad.explain`` that says so, and its values."""
-        if self.groups is not None:
-            return "row_groups", self.groups
-        assert self.time is not None
-        return "row_time", self.time
+        return "row_time" if self.timed else "row_groups", self.codes
 
-    @property
-    def count(self) -> int | None:
-        """The number of groups, None for times."""
-        return None if self.groups is None else len(np.unique(self.groups))
+    @cached_property
+    def count(self) -> int:
+        """The number of groups or times."""
+        return len(np.unique(self.codes))
 
     @cached_property
     def _order(self) -> npt.NDArray[np.intp]:
-        assert self.time is not None
-        return np.argsort(self.time, kind="stable")
+        return np.argsort(self.codes, kind="stable")
 
     def take(self, places: npt.NDArray[np.integer]) -> Dependence:
-        """Return the dependence of some of the rows."""
-        groups, time = (None if each is None else each[places] for each in (self.groups, self.time))
-        return Dependence(groups, time, self.name)
+        """Return the dependence of some of the rows, numbered anew."""
+        return replace(self, codes=np.unique(self.codes[places], return_inverse=True)[1])
+
+    @classmethod
+    def of_rows(cls, facts: Mapping[str, Any]) -> Dependence | None:
+        """Return the dependence of rows that the ``meta`` of a local explanation tells, or None."""
+        name = next((name for name in ("row_groups", "row_time") if name in facts), None)
+        codes = () if name is None else np.unique(np.asarray(facts[name]), return_inverse=True)[1]
+        return None if name is None else cls(np.asarray(codes), timed=name == "row_time")
 
     @classmethod
     def of_both(cls, first: Dependence | None, second: Dependence | None) -> Dependence | None:
         """Return the dependence of two parts, whose groups differ, one after the other. None if one is not known."""
-        if first is None or second is None:
+        if first is None or second is None or first.timed != second.timed:
             return None
-        if first.groups is not None and second.groups is not None:
-            return cls(np.concatenate([first.groups, second.groups + first.groups.max() + 1]), name=first.name)
-        if first.time is not None and second.time is not None:
-            return cls(time=np.concatenate([first.time, second.time]), name=first.name)
-        return None
+        return replace(first, codes=np.concatenate([first.codes, second.codes + first.codes.max() + 1]))
+
+    def sums(self, scores: Floats) -> Floats:
+        """Return sums of scores ``(quantities, rows)`` within each group or time, ``(quantities, count)``."""
+        return np.stack([np.bincount(self.codes, row) for row in scores])
 
     def correlation(self, values: Floats, means: int = 1) -> float:
         """Return the correlation of ``(rows, *)`` values within groups, or from one row to the next, at least 0.
@@ -90,9 +94,9 @@ class Dependence:
         table = table - table.mean(axis=0)
         if len(table) < 3 or not (whole := float((table**2).sum())):
             return 0.0
-        if self.groups is None:
+        if self.timed:
             return _in_time(table[self._order], whole, means)
-        codes = np.unique(self.groups, return_inverse=True)[1]
+        codes = np.unique(self.codes, return_inverse=True)[1]
         sizes = np.bincount(codes)
         if len(sizes) < 2:
             return 1.0
@@ -109,16 +113,16 @@ class Dependence:
         """Return the design effect of a weighted sum over rows, at least 1, and its degrees of freedom."""
         sizes = np.abs(weights)
         effect = max(self._ratio(weights, correlation), 1.0)
-        if self.groups is not None:
-            sums = np.bincount(self.groups, sizes)
+        if not self.timed:
+            sums = np.bincount(self.codes, sizes)
             return effect, max(float(sums.sum() ** 2 / (sums**2).sum()) - 1, 1.0)
         rows = float(sizes.sum() ** 2 / (sizes**2).sum())
         return effect, max(rows / max(self._ratio(sizes, correlation), 1.0) - 1, 1.0)
 
     def _ratio(self, weights: Floats, correlation: float) -> float:
         squares = float((weights**2).sum())
-        if self.groups is not None:
-            sums = float((np.bincount(self.groups, weights) ** 2).sum())
+        if not self.timed:
+            sums = float((np.bincount(self.codes, weights) ** 2).sum())
             return 1 - correlation + correlation * sums / squares
         products = _products(weights[self._order][:, None])
         return 2 * float(products @ correlation ** np.arange(len(products))) / squares - 1
@@ -143,18 +147,16 @@ class Dependence:
 
     def testable(self, member: Booleans, correlation: float) -> bool:
         """Return whether some rows, and all others, are of enough groups, or far enough apart in time."""
-        for part in (member, ~member):
-            found = self.rows(part, correlation) if self.groups is None else len(np.unique(self.groups[part]))
-            if found < FEWEST_GROUPS:
-                return False
-        return True
+        parts = (member, ~member)
+        found = (self.rows(part, correlation) if self.timed else len(np.unique(self.codes[part])) for part in parts)
+        return min(found) >= FEWEST_GROUPS
 
 
 def mean_widening(between: Dependence | None, values: Floats) -> float:
     """Return by how much the interval of a mean of ``(rows,)`` values is wider. NaN is left out, None is independent.
 
     Examples:
-        >>> patients = Dependence(groups=np.repeat(np.arange(20), 5))
+        >>> patients = Dependence(np.repeat(np.arange(20), 5))
         >>> mean_widening(None, np.ones(9)), round(mean_widening(patients, np.repeat(np.arange(20.0), 5)), 2)
         (1.0, 2.39)
     """
@@ -191,17 +193,15 @@ def neighbours_alike(values: Floats, least: float = 0.1, tests: int = 1) -> floa
     ``tests``: how many such values are looked at. In 500 tables of independent rows, about one has such values.
     """
     table = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
-    table = table - table.mean(axis=0)
-    whole = float((table**2).sum())
-    if len(table) < _FEWEST_SEEN or not whole:
-        return None
     if table.shape[1] == 1:
         # By ranks, so that a single large value decides nothing.
         places = np.unique(table[:, 0], return_inverse=True)[1]
         counts = np.bincount(places)
         table = (np.cumsum(counts) - counts / 2)[places][:, None]
-        table = table - table.mean(axis=0)
-        whole = float((table**2).sum())
+    table = table - table.mean(axis=0)
+    whole = float((table**2).sum())
+    if len(table) < _FEWEST_SEEN or not whole:
+        return None
     related = float((table[1:] * table[:-1]).sum()) / whole
     from scipy import special  # as in significance
 

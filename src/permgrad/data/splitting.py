@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -106,12 +107,22 @@ def _by_group(n: int, codes: Rows, seed: int, shares: tuple[float, ...]) -> Spli
     return Split(train, validation, test, "grouped")
 
 
-def dependence_of(table: pd.DataFrame, group: str | None, time: str | None) -> Dependence | None:
-    """Return which rows depend on each other, by a column of groups, else of times. None: the table has neither."""
-    if group in table.columns:
-        codes = pd.factorize(table[group].to_numpy(), use_na_sentinel=False)[0]
-        return Dependence(codes.astype(np.int64), name=str(group)) if len(table) else None
-    return Dependence(time=moments(table[time], len(table)), name=str(time)) if time in table.columns else None
+def dependence_of(tables: Mapping[str, pd.DataFrame], group: str | None, time: str | None) -> dict[str, Dependence]:
+    """Return which rows of each table depend on each other, by a column of groups, else of times, where it has one.
+
+    A group or time has the same number in all tables.
+    """
+    name = time if group is None else group
+    columns = {part: table[name] for part, table in tables.items() if name in table.columns and len(table)}
+    if not columns:
+        return {}
+    column = pd.concat(columns.values())
+    if group is None:
+        codes = np.unique(moments(column, len(column)), return_inverse=True)[1]
+    else:
+        codes = pd.factorize(column.to_numpy(), use_na_sentinel=False)[0].astype(np.int64)
+    parts = np.split(codes, np.cumsum([len(one) for one in columns.values()])[:-1])
+    return {part: Dependence(one, group is None, str(name)) for part, one in zip(columns, parts, strict=True)}
 
 
 # ---- by time --------------------------------------------------------------------------------------------------------

@@ -110,14 +110,11 @@ def _of_numbers(cells: ColumnCells, count: int, dependence: Dependence | None) -
     below = [np.cumsum(side) / side.sum() for side in sides]
     gap = below[1] - below[0]
     at = int(np.argmax(np.abs(gap)))
-    sizes = np.array([count, len(codes) - count], dtype=np.float64)
-    if dependence is not None:
-        ranks = np.cumsum(np.bincount(places)) - np.bincount(places) / 2
-        sizes /= _design(dependence, ranks[places][:, None], count)
+    ranks = np.cumsum(np.bincount(places)) - np.bincount(places) / 2
+    sizes = _independent(dependence, ranks[places][:, None], count)
     root = math.sqrt(sizes.prod() / sizes.sum())
     p_value = float(special.kolmogorov((root + 0.12 + 0.11 / root) * abs(gap[at])))
-    if min(sizes) < FEWEST_GROUPS and dependence is not None:
-        p_value = 1.0
+    p_value = 1.0 if min(sizes) < FEWEST_GROUPS else p_value
     train, test = (float(side[at]) for side in below)
     if gap[at] < 0:
         train, test = 1 - train, 1 - test
@@ -149,11 +146,10 @@ def _of_levels(cells: ColumnCells, count: int, dependence: Dependence | None) ->
     if dependence is not None:
         # Rao & Scott (1981): divided by the design effect, of the rarer levels together as one.
         place = np.where(often, np.cumsum(often) - 1, often.sum())[codes]
-        effects = _design(dependence, np.eye(int(often.sum()) + 1)[place], count)
-        fewest = float((total / effects).min())
-        size *= float((total / effects).prod() / (total / effects).sum() / (total.prod() / total.sum()))
-        p_value = float(special.fdtrc(freedom, freedom * max(fewest - 1, 1), size / freedom))
-        p_value = 1.0 if fewest < FEWEST_GROUPS else p_value
+        sizes = _independent(dependence, np.eye(int(often.sum()) + 1)[place], count)
+        size *= float(sizes.prod() / sizes.sum() / (total.prod() / total.sum()))
+        p_value = float(special.fdtrc(freedom, freedom * max(min(sizes) - 1, 1), size / freedom))
+        p_value = 1.0 if min(sizes) < FEWEST_GROUPS else p_value
     # Rare levels are one, because by chance each of them is more frequent on one side.
     shares = pooled / total[:, None]
     labels = [name for name, is_often in zip(names, often, strict=True) if is_often]
@@ -165,9 +161,12 @@ def _of_levels(cells: ColumnCells, count: int, dependence: Dependence | None) ->
     return {"p_value": p_value, "train": train, "test": test, "side": "among", "value": None, "levels": texts}
 
 
-def _design(dependence: Dependence, values: Floats, count: int) -> Floats:
-    """Return the design effects of both sides, from how values ``(rows, *)`` are related within a side."""
+def _independent(dependence: Dependence | None, values: Floats, count: int) -> Floats:
+    """Return how many independent rows both sides have, from how values ``(rows, *)`` are related within a side."""
     sides = np.arange(len(values)) < count
+    sizes = np.array([sides.sum(), (~sides).sum()], dtype=np.float64)
+    if dependence is None:
+        return sizes
     centred = values - np.where(sides[:, None], values[sides].mean(axis=0), values[~sides].mean(axis=0))
     related = dependence.correlation(centred, means=2)
-    return np.array([dependence.design(side.astype(np.float64), related)[0] for side in (sides, ~sides)])
+    return sizes / [dependence.design(side.astype(np.float64), related)[0] for side in (sides, ~sides)]

@@ -253,7 +253,12 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
             facts |= {"accuracy": accuracy, "ci_low": low, "ci_high": high}
         yield f"{words}.", "few_rows", "caution", facts
     if (between := content.dependence) is not None and rows:
-        yield _allowed_for(between, rows), "dependence", "caution", {"groups": between.count, "rows": rows}
+        yield (
+            _allowed_for(between, rows),
+            "dependence",
+            "caution",
+            {"groups": None if between.timed else between.count, "rows": rows},
+        )
     few = {label: count for label, count in counts.items() if count < FEW_OF_A_CLASS}
     if few and len(counts) > 1 and sum(counts.values()) >= FEW_ROWS:  # else all of the test rows are few
         order = sorted(few, key=lambda label: (few[label], label))
@@ -267,9 +272,9 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
 def _allowed_for(between: Dependence, rows: int) -> str:
     """Say which rows count as one."""
     name = shorten(between.name, 40)
-    if between.groups is None:
+    if between.timed:
         return f"Intervals and tests allow for rows that are near each other in {name}."
-    return f"Intervals and tests count {counted(between.count or 0, 'group')} by {name}, not {counted(rows, 'row')}."
+    return f"Intervals and tests count {counted(between.count, 'group')} by {name}, not {counted(rows, 'row')}."
 
 
 def _accuracy_elsewhere(content: Assessment, accuracy: float, rows: int) -> tuple[float, float]:

@@ -30,11 +30,11 @@ from permgrad.attribution.replace.plays import loss_game, loss_games
 from permgrad.attribution.request import Request, methods, refuse_interactions
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request, is_estimator
-from permgrad.attribution.request.related import read_units
+from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_flag, check_path, check_whole
 from permgrad.base.csv_files import write_csv
-from permgrad.base.errors import InputError, PermgradError, error_in_words, keeping_warnings, shown, unknown, warn_first
+from permgrad.base.errors import InputError, PermgradError, error_in_words, keeping_warnings, shown, warn_first
 from permgrad.base.files import atomic_path, writing
 from permgrad.base.folders import FolderKind
 from permgrad.base.progress import Progress, ProgressMode
@@ -151,11 +151,12 @@ def explain_refits(
         X, split_groups = _related(X, y, count, row_groups=row_groups, row_time=row_time)
     work = _Work(estimator, X, np.asarray(y), arguments, seed, split_groups)
     work.check()
-    design = _design(work, count, split_groups)
+    what = "rows" if split_groups is None else "groups" if row_time is None else "times"
+    design = _design(work, count, what)
     started = time.perf_counter()
     with ExitStack() as stack:
         if folder is not None:
-            same = work.configuration(count, split_groups, most_rows)
+            same = work.configuration(count, most_rows)
             command = "permgrad.explain_refits(estimator, X, y, ...)"
             stack.enter_context(FOLDER.open(folder, same, command=command, overwrite=overwrite))
         measured = np.arange(design.rows)
@@ -263,11 +264,11 @@ class _Work:
             ) from error
         return model  # not what fit returns, which an object of the user's own may leave out
 
-    def configuration(self, refits: int, split_groups: Any, most_rows: int) -> dict[str, Any]:
+    def configuration(self, refits: int, most_rows: int) -> dict[str, Any]:
         """Return everything that changes the result."""
         params = {name: _identity(value) for name, value in sorted(_params(self.estimator).items())}
         explained = {name: _identity(value) for name, value in self.arguments.items() if name != "progress"}
-        groups = {} if split_groups is None else {"split_groups": _identity(np.asarray(split_groups).tolist())}
+        groups = {} if self.groups is None else {"split_groups": _identity(np.asarray(self.groups).tolist())}
         return {
             "permgrad": __version__,
             "estimator": type(self.estimator).__qualname__,
@@ -326,23 +327,16 @@ def check_enough(refits: int, units: int, classes: npt.NDArray[Any] | None, what
 # ---- all refits ------------------------------------------------------------------------------------------------------
 def _related(X: Any, y: Any, refits: int, **given: Any) -> tuple[Any, Integers]:
     """Return the table without a column that ``row_groups`` or ``row_time`` names, and the group of each row."""
-    frame = as_frame(X)
-    for argument, name in given.items():
-        if isinstance(name, str):
-            if name not in frame.columns:
-                raise unknown(argument, name, list(frame.columns))
-            given[argument], X = frame[name].to_numpy(), frame.drop(columns=name)
-    units = read_units(Arguments(None, X, y, **given), len(frame))
+    arguments = with_columns(Arguments(None, X, y, **given))
+    units = read_units(arguments, len(y))
     assert units is not None
-    return X, units.codes * min(4 * refits, units.count) // units.count if units.timed else units.codes
+    return arguments.inputs, units.codes * min(4 * refits, units.count) // units.count if units.timed else units.codes
 
 
-def _design(work: _Work, refits: int, split_groups: Any) -> RefitDesign:
-    units = len(work.y)
-    if split_groups is not None:
-        units = len(np.unique(np.asarray(split_groups)))
-    check_enough(refits, units, work.classes, "rows" if split_groups is None else "groups")
-    return draw_design(len(work.y), refits, work.seed, work.classes, split_groups)
+def _design(work: _Work, refits: int, what: str) -> RefitDesign:
+    units = len(work.y) if work.groups is None else len(np.unique(np.asarray(work.groups)))
+    check_enough(refits, units, work.classes, what)
+    return draw_design(len(work.y), refits, work.seed, work.classes, work.groups)
 
 
 def _do(

@@ -75,7 +75,7 @@ _GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...
 #: Options of a run that exclude each other, and what the hint adds.
 _EXCLUSIVE = (
     ("thorough", "time-limit", ""),
-    *(("refits", other, "") for other in ("image", "split-group", "time", "time-limit")),
+    *(("refits", other, "") for other in ("image", "time-limit")),
     ("split-group", "time", " (with --time, a group within one period stays together)"),
 )
 

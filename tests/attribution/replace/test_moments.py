@@ -279,3 +279,31 @@ def test_a_single_receiver_or_donor_adds_no_variance_and_no_freedom():
     assert (variance.tolist(), effective.tolist()) == ([2.0], [5.0])
     variance, effective = two_parts(np.array([2.0]), 5, np.array([0.0]), 1)
     assert (variance.tolist(), effective.tolist()) == ([2.0], [5.0])
+
+
+def test_many_classes_take_the_memory_of_their_pairs_and_give_the_same_numbers() -> None:
+    rng, rows, classes = np.random.default_rng(8), 3000, 500
+    label, effects = rng.integers(0, classes, rows), rng.normal(size=(rows, 1))
+    parts = []
+    for some in (np.arange(rows), np.arange(rows)[::-1]):
+        lent = rng.integers(0, rows, rows)
+        parts.append((some, lent, effects + rng.normal(size=(rows, 1)), label[some]))
+
+    def filled(pairs: list[tuple[np.ndarray, ...]], classes: int) -> PairMoments:
+        moments = PairMoments(rows, rows, shared=True, classes=classes, quantities=1)
+        for receivers, donors, values, group in pairs:
+            moments.add(receivers, donors, values, classes=group if classes > 1 else None)
+        return moments
+
+    many = filled(parts, classes)
+    assert sum(array.nbytes for array in many.to_arrays().values()) < 500_000  # all donors of all classes: 24 MB
+    for group in (0, 7, 499):
+        own = [tuple(each[part[3] == group] for each in part) for part in parts]
+        for found, expected in zip(many.estimate(group), filled(own, 1).estimate(), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-12)
+    for found, expected in zip(many.estimate(), filled(parts, 1).estimate(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    for order in (parts, parts[::-1]):
+        merged = filled(order[:1], classes).merge(filled(order[1:], classes))
+        again = PairMoments.from_arrays(merged.to_arrays())
+        np.testing.assert_allclose(again.estimate(7)[1], many.estimate(7)[1], rtol=1e-12)

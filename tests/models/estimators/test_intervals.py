@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 
 import permgrad as pg
 from permgrad import HyNNClassifier, HyNNRegressor, InputError
+from permgrad.base.dependence import Dependence
 from permgrad.models.estimators.intervals import HeldOut
 from permgrad.models.estimators.scale import Scale, fit_scale
 from permgrad.models.estimators.trees import NO_TREES, Trees, fit_trees
@@ -57,6 +59,39 @@ def test_of_exchangeable_rows_exactly_the_share_asked_for_is_inside(rows, covera
     share = math.ceil(coverage * rows - 1e-9) / rows
     assert np.mean(inside, axis=0).tolist() == pytest.approx([share, share])
     assert coverage <= share < coverage + 1 / rows
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_held_out_rows_that_depend_on_each_other_count_as_fewer(timed):
+    """New rows of other groups, or of another time, are inside as often as asked: 8 groups of 20 or 160 times."""
+    plainly, aware = [], []
+    for seed in range(300):
+        draw = np.random.default_rng(seed)
+        if timed:
+            errors = np.convolve(draw.normal(size=3000), 0.85 ** np.arange(60), mode="valid")
+            held, new, codes = errors[:160], errors[1000:], np.arange(160)
+        else:
+            held, new = (
+                0.85 * np.repeat(draw.normal(size=count), 20) + 0.5 * draw.normal(size=20 * count) for count in (8, 200)
+            )
+            codes = np.repeat(np.arange(8), 20)
+        x = np.zeros((160, 1), np.float32)
+        for known, inside in ((None, plainly), (Dependence(codes, timed), aware)):
+            low, high = HeldOut(x, held, FLAT, dependence=known).ends(x[:1], np.zeros(1), 0.9, NO_GROUP)[0]
+            inside.append(np.mean((low < new) & (new < high)))
+    assert np.mean(plainly) < 0.87
+    assert 0.88 < np.mean(aware) < 0.93
+
+
+def test_too_few_groups_for_a_share_are_said():
+    x, errors = np.zeros((60, 1), np.float32), np.repeat(np.random.default_rng(0).normal(size=6), 10)
+    held_out = HeldOut(x, errors, FLAT, dependence=Dependence(np.repeat(np.arange(6), 10)))
+    with pytest.warns(pg.PermgradWarning, match="say as much as 6 independent ones, fewer than the 19"):
+        ends = held_out.ends(x[:1], np.zeros(1), 0.9, NO_GROUP)[0]
+    assert ends.tolist() == [errors.min(), errors.max()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        held_out.ends(x[:1], np.zeros(1), 0.7, NO_GROUP)
 
 
 def test_groups_have_their_own_scores():
@@ -240,6 +275,8 @@ def test_held_out_rows_are_saved(regressor, classifier, tmp_path):
         {"held_out.x": np.zeros((300, 2), np.float32)},
         {"held_out.steps": np.zeros((99, 16))},
         {"held_out.edges": np.zeros((5, 3))},
+        {"held_out.row_groups": np.zeros(3, np.int64)},
+        {"held_out.row_time": np.full(300, -1)},
     ],
 )
 def test_parts_that_do_not_fit_are_refused(regressor, change):

@@ -106,3 +106,31 @@ def test_labels_of_the_training_rows_are_asked_for():
     labels = table["farm"][:300]
     with pytest.raises(pg.InputError, match="20 groups, got 15"):  # the hint is followed; there are few farms
         pg.report(model, X[300:], y[300:], train=(X[:300], y[:300], labels), **asked)
+
+
+def test_refits_of_a_run_divide_the_rows_as_the_run_does(tmp_path):
+    """With --split-group no group is trained on and explained by one refit; with --time no stretch of time is."""
+    table = farms(6, 32, 8)
+    table["day"] = np.arange(len(table)) // 2
+    for name, options in (("groups", {"group": "farm"}), ("times", {"time": "day"})):
+        (tmp_path / name).mkdir()
+        run(table.drop(columns="day" if name == "groups" else "farm"), tmp_path / name, refits=5, **options)
+        result = pg.Explanation.load(tmp_path / name / "out" / "explanations" / "refits")
+        # 26 of 32 farms, or 20 stretches: train and validation rows are of 80 % of them.
+        assert result.meta["independent"] == {"by": "row_groups", "count": {"groups": 26, "times": 20}[name]}
+        # Each refit explains whole farms, or whole stretches of some 10 rows.
+        for refit in sorted((tmp_path / name / "out" / ".explanations" / "refits" / "refits").iterdir()):
+            rows = pg.Explanation.load(refit).maps["rows"]
+            lengths = np.diff(np.flatnonzero(np.diff(np.concatenate([[-9], rows, [9999]])) > 1))
+            assert (lengths % 8 == 0).all() if name == "groups" else lengths.min() >= 10
+    with pytest.raises(pg.InputError, match="40 groups, got 26"):
+        run(table.drop(columns="day"), tmp_path / "groups", refits=10, group="farm")
+    with pytest.raises(pg.InputError, match="120 times, got 10"):
+        run(table.drop(columns="farm"), tmp_path / "times", refits=30, time="day")
+
+
+def test_the_intervals_of_a_run_know_the_groups_of_its_held_out_rows(tmp_path):
+    run(farms(7, 60, 10), tmp_path, group="farm")
+    model = pg.load(tmp_path / "out" / "model")
+    assert model.held_out_.dependence.count in range(10, 15)  # a fifth of the farms, with all of their rows
+    assert len(model.held_out_.scores) == 10 * model.held_out_.dependence.count

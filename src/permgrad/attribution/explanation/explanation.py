@@ -18,9 +18,10 @@ from permgrad.attribution.explanation.files import (
 )
 from permgrad.attribution.explanation.orders import no_order, not_installed, sizes_of, to_shapiq, without_common_unit
 from permgrad.attribution.explanation.ranks import MOST_TOGETHER, certain_ranks, clear_of
-from permgrad.attribution.explanation.statistics import RowUnits, error_correlation, interval, mean_over_rows
+from permgrad.attribution.explanation.statistics import error_correlation, interval, mean_over_rows
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_flag, check_path, is_number, is_whole
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, counted, shown, text_of, unknown
 from permgrad.base.frames import Library, as_library
 from permgrad.base.late import pd
@@ -428,7 +429,7 @@ class Explanation:
         # Features come first. Of pairs alone there are no features.
         rows, players = self.values.shape[0], int((self.order == min(self.order, default=1)).sum())
         per_row = np.abs(self.values) if how == "mean_abs" else self.values
-        weights, units = self.meta.get("sample_weight"), RowUnits.of_rows(self.meta)
+        weights, units = self.meta.get("sample_weight"), Dependence.of_rows(self.meta)
         values, std, size = mean_over_rows(per_row, weights, units)
         if how == "sum_l1":
             norm = np.abs(values[:players]).sum(axis=0, keepdims=True)

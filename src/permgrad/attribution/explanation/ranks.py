@@ -47,8 +47,12 @@ def shared_errors(players: int, outputs: Sequence[int], scores: Callable[[int | 
     """
     if players > MOST_TOGETHER or len(outputs) * players**2 > _STORED:
         return None
-    tables = [table for output in outputs if (table := scores(output - 1 if output else None)) is not None]
-    return np.stack([error_correlation(table) for table in tables]) if len(tables) == len(outputs) else None
+    correlations = []
+    for output in outputs:  # one after the other, because the scores of all take much memory
+        if (table := scores(output - 1 if output else None)) is None:
+            return None
+        correlations.append(error_correlation(table))
+    return np.stack(correlations)
 
 
 class Ranks(NamedTuple):

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.base.arrays import Floats, Integers
+from permgrad.base.arrays import Floats
+from permgrad.base.dependence import Dependence
 from permgrad.base.significance import t_quantile, t_two_sided
 
 #: Fewer independent rows, groups or times than this have no standard error and no interval.
@@ -21,43 +17,15 @@ _MOST_WAVES, _WAVES = 1.2, 0.7
 _LEAST_FREEDOM = 1.5
 
 
-@dataclass(frozen=True)
-class RowUnits:
-    """Which rows depend on each other: those of one group or, ``timed``, neighbours in time.
-
-    ``codes`` has the number of each row's group or time, ``(rows,)``, from 0. Times are numbered in their order.
-    """
-
-    codes: Integers
-    timed: bool = False
-
-    @cached_property
-    def count(self) -> int:
-        """Number of groups or times."""
-        return int(self.codes.max(initial=-1)) + 1
-
-    @classmethod
-    def of_rows(cls, facts: Mapping[str, Any]) -> RowUnits | None:
-        """Return the units of a local explanation, from its ``meta``, numbered anew, or None."""
-        name = next((name for name in ("row_groups", "row_time") if name in facts), None)
-        codes = () if name is None else np.unique(np.asarray(facts[name]), return_inverse=True)[1]
-        return None if name is None else cls(np.asarray(codes), timed=name == "row_time")
-
-    def take(self, rows: Integers) -> RowUnits:
-        """Return the units of some rows, numbered anew."""
-        return replace(self, codes=np.unique(self.codes[rows], return_inverse=True)[1])
-
-    def sums(self, scores: Floats) -> Floats:
-        """Return sums of scores ``(quantities, rows)`` within each unit, ``(quantities, units)``."""
-        return np.stack([np.bincount(self.codes, row, self.count) for row in scores])
-
-    def independent(self, scores: Floats) -> Floats:
-        """Return parts of scores ``(players, rows or more)`` that are independent: sums of groups, or waves."""
-        rows = len(self.codes)
-        parts = self.sums(scores[:, :rows])
-        if self.timed:
-            parts = _waves(parts)[:, : max(FEWEST_UNITS, int(_MOST_WAVES * self.count**0.5))]
-        return np.concatenate([parts, scores[:, rows:]], axis=1)
+def independent(scores: Floats, units: Dependence | None) -> Floats:
+    """Return parts of scores ``(players, rows or more)`` that are independent: rows, sums of groups, or waves."""
+    if units is None:
+        return scores
+    rows = len(units.codes)
+    parts = units.sums(scores[:, :rows])
+    if units.timed:
+        parts = _waves(parts)[:, : max(FEWEST_UNITS, int(_MOST_WAVES * units.count**0.5))]
+    return np.concatenate([parts, scores[:, rows:]], axis=1)
 
 
 def _waves(series: Floats) -> Floats:
@@ -91,7 +59,7 @@ def freedom_of_ends(squares: Floats, cubes: Floats, fourths: Floats, size: npt.A
 
 
 def spread(
-    scores: Floats, weight: Floats, units: RowUnits | None = None, *, lends: bool = False
+    scores: Floats, weight: Floats, units: Dependence | None = None, *, lends: bool = False
 ) -> tuple[Floats, float, Floats]:
     """Return the variance of the sums of scores ``(quantities, rows)`` of mean 0, and degrees of freedom ``(2, *)``.
 
@@ -121,7 +89,7 @@ def spread(
 
 
 def mean_over_rows(
-    values: Floats, weights: npt.ArrayLike | None = None, units: RowUnits | None = None
+    values: Floats, weights: npt.ArrayLike | None = None, units: Dependence | None = None
 ) -> tuple[Floats, Floats, Floats]:
     """Return the mean over rows ``(rows, *)``, its standard error and the effective number of rows ``(2, *)``.
 
@@ -142,7 +110,7 @@ def mean_over_rows(
     return mean, std.reshape(mean.shape), (freedom + 1).reshape(2, *mean.shape)
 
 
-def too_few(weight: Floats, units: RowUnits | None = None) -> bool:
+def too_few(weight: Floats, units: Dependence | None = None) -> bool:
     """Return whether rows of these weights are fewer than four, or belong to fewer than four units."""
     used = np.flatnonzero(weight > 0)
     count = len(used) if units is None else len(np.unique(units.codes[used]))
@@ -175,13 +143,24 @@ def two_parts(
     return variance, freedom + 1
 
 
-def error_correlation(scores: Floats, units: RowUnits | None = None) -> Floats:
+def with_donors(of_receivers: Floats, size: npt.ArrayLike, by_donor: Floats, noise: Floats) -> tuple[Floats, Floats]:
+    """Add the variance of donors that are a separate sample to that of the receivers, as ``two_parts``.
+
+    ``by_donor`` are the scores of donors ``(quantities, donors)``, whose squares hold the ``noise`` of single pairs.
+    """
+    donors, squares = by_donor.shape[1], (by_donor**2).sum(axis=1)
+    of_donors = np.maximum(squares * donors / max(donors - 1, 1) - noise, 0.0)
+    lent = freedom_of_ends(squares, (by_donor**3).sum(axis=1), (by_donor**4).sum(axis=1), donors)
+    return two_parts(of_receivers, size, of_donors, lent + 1)
+
+
+def error_correlation(scores: Floats, units: Dependence | None = None) -> Floats:
     """Return how errors correlate, ``(players, players)``, from ``row_scores`` ``(players, rows)``.
 
     Errors are related through the rows that players share. What a pair adds by itself is independent between players
     with separate donors, so their correlation is, if anything, too close to 0.
     """
-    scores = scores if units is None else units.independent(scores)
+    scores = independent(scores, units)
     norm = np.sqrt((scores**2).sum(axis=1, keepdims=True))
     scaled = np.divide(scores, norm, out=np.zeros_like(scores), where=norm > 0)
     correlation: Floats = scaled @ scaled.T

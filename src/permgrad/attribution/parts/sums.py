@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from permgrad.attribution.explanation.statistics import FEWEST_UNITS, freedom_of_ends, two_parts
+from permgrad.attribution.explanation.statistics import FEWEST_UNITS, freedom_of_ends, with_donors
 from permgrad.attribution.replace.game import scale_of_shares
 from permgrad.attribution.replace.moments import PairMoments
 from permgrad.base.arrays import Array, Floats, Integers
@@ -99,12 +99,8 @@ class SummedMoments:
         by_donor = one["donor_sum"] - mean[:, None] * one["donor_weight"]
         noise = np.maximum(one["square_sum"] - 2 * mean * one["square_cross"] + mean**2 * one["pair_weights"], 0.0)
         of_receivers = np.maximum(spread, 0.0) * size / (size - 1)
-        donors = by_donor.shape[1]
-        squares = (by_donor**2).sum(axis=1)
-        of_donors = np.maximum(squares * donors / max(donors - 1, 1) - noise, 0.0)
-        lent = freedom_of_ends(squares, (by_donor**3).sum(axis=1), (by_donor**4).sum(axis=1), donors) + 1
         received = freedom_of_ends(np.maximum(spread, 0.0), powers[:, 1], np.maximum(powers[:, 0], 0.0), size) + 1
-        variance, effective = two_parts(of_receivers, received, of_donors, lent)
+        variance, effective = with_donors(of_receivers, received, by_donor, noise)
         return mean, np.sqrt(variance) / weight, effective
 
 
@@ -121,6 +117,7 @@ def _over_receivers(moments: PairMoments) -> tuple[Array, ...]:
         rows = [np.bincount(group, weights=row, minlength=moments.classes) for row in np.atleast_2d(values)]
         return np.stack(rows, axis=1).astype(np.float64)
 
+    lent = [moments.of_donors(group) for group in range(moments.classes)]
     total, by_weight, counts = by_class(received), by_class(weight)[:, 0], by_class(np.ones(len(group)))[:, 0]
     centred = received - _mean(total, by_weight)[group].T * weight
     return (
@@ -132,8 +129,8 @@ def _over_receivers(moments: PairMoments) -> tuple[Array, ...]:
         by_class(centred**2),
         by_class(centred * weight),
         np.stack([by_class(centred ** (4 - k) * weight**k) for k in range(5)], axis=-1),
-        moments.donor_sum[:, :, donors],
-        moments.donor_weight[:, donors],
+        np.stack([sums for sums, _ in lent])[:, :, donors],
+        np.stack([weights for _, weights in lent])[:, donors],
         moments.square_sum,
         moments.square_cross,
         moments.weight_squares,

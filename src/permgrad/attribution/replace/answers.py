@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,13 +41,12 @@ class Answers:
         self.task = request.subject.task
         self.labels = request.labels
         self.model: Any = getattr(self.subject, "predictor", self.subject.model)
-        self._tensors: Sequence[Tensor] | None = None
         self._stored: dict[str, Array] = {}
-        call = getattr(self.subject, "call", None)
-        one_hot = call is not None and call.labels is not None and call.one_hot
+        call: Any = getattr(self.subject, "call", None)
+        labelled = getattr(call, "labels", None) is not None
+        one_hot = labelled and call.one_hot
         #: whether labels are those of the model's own ``predict``, which the game has not asked for
-        own = call is not None and call.labels is not None
-        self.asks_model = self.task != "regression" and own and not one_hot and not imagined
+        self.asks_model = self.task != "regression" and labelled and not one_hot and not imagined
         if imagined and self.task == "classification":
             self._stored["decision_function"] = predicted[:, 1] if predicted.shape[1] == 2 else predicted
         if self.task == "regression":
@@ -71,12 +71,10 @@ class Answers:
                 self._stored[method] = self.subject.asked(method, self.tensors)
         return self._stored[method]
 
-    @property
+    @cached_property
     def tensors(self) -> Sequence[Tensor]:
         """The rows as the subject reads them."""
-        if self._tensors is None:
-            self._tensors = self.edited()
-        return self._tensors
+        return self.edited()
 
     def rows(self, places: Integers) -> Any:
         """Return some rows in the user's form. Of an estimator of permgrad and of a network they are not edited."""

@@ -33,7 +33,7 @@ _ONE_BY_ONE = 8
 #: Pairs that are held at once.
 _CHUNK = 65_536
 #: Numbers of outputs at a time: fewer pairs of a model of many classes.
-_OUTPUTS = 2**22
+_OUTPUTS = 2**20
 #: Bytes, and batches, of the network's inputs that are laid out at once.
 _LAID_OUT_BYTES, _LAID_OUT_BATCHES = 2**20, 16
 #: Integers as wide as numbers of so many bytes.

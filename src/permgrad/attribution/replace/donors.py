@@ -5,7 +5,7 @@ The draw for one row does not depend on any other row, on the batch, the thread 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,16 +22,15 @@ _NEAR = 0.1
 class Lenders:
     """The rows that lend to each row: all others, or those of other groups and times, in proportion to their weight.
 
-    ``order`` holds the donors such that those who do not lend to a row lie between its ``start`` and ``stop``.
-    ``summed`` are the weights along it, ``(donors + 1,)``. None: all other rows, alike.
+    ``order`` holds the donors such that those who do not lend to a row lie between its ``ends`` ``(2, rows)``.
+    ``summed`` are the weights along it, ``(donors + 1,)``. Both are empty where all other rows lend alike.
     """
 
     donors: int
     shared: bool
-    order: Integers | None = None
-    start: Integers | None = None
-    stop: Integers | None = None
-    summed: Floats | None = None
+    order: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    ends: Integers = field(default_factory=lambda: np.zeros((2, 0), dtype=np.int64))
+    summed: Floats = field(default_factory=lambda: np.zeros(1))
 
     @classmethod
     def of(cls, request: Request) -> Lenders:
@@ -54,12 +53,12 @@ class Lenders:
                     code="PG038",
                 )
             summed = np.arange(donors + 1.0)
-        return cls(donors, shared, order, start, stop, summed)
+        return cls(donors, shared, order, np.stack([start, stop]), summed)
 
     @property
     def chosen(self) -> bool:
         """Whether some rows lend more than others, or not to all."""
-        return self.order is not None
+        return len(self.order) > 0
 
     def draw(self, seed: int, player: str, repeat: int, rows: Integers) -> Integers:
         """Return the donor of each row."""
@@ -69,12 +68,7 @@ class Lenders:
 
     def at(self, rows: Integers, chance: Floats) -> Integers:
         """Return the donors of rows ``(n,)`` at places ``(n, *)`` in [0, 1) along those who lend to them."""
-        assert self.order is not None
-        assert self.start is not None
-        assert self.stop is not None
-        assert self.summed is not None
-        shape = (-1, *[1] * (chance.ndim - 1))
-        low, high = (self.summed[each[rows]].reshape(shape) for each in (self.start, self.stop))
+        low, high = self.summed[self.ends[:, rows]].reshape(2, -1, *[1] * (chance.ndim - 1))
         place = chance * (self.summed[-1] - (high - low))
         place = place + np.where(place >= low, high - low, 0.0)
         found = np.searchsorted(self.summed, place, side="right") - 1

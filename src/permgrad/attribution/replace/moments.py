@@ -19,19 +19,15 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.attribution.explanation.statistics import (
-    RowUnits,
-    freedom_of_ends,
-    interval,
-    spread,
-    too_few,
-    two_parts,
-)
+from permgrad.attribution.explanation.statistics import independent, interval, spread, too_few, with_donors
 from permgrad.base.arrays import Array, Booleans, Floats
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
 from permgrad.base.significance import NORMAL_95
 
 NO_DONOR = -1
+#: With more classes, sums of donors are held for the classes that they lent to alone.
+_FEW_CLASSES = 16
 
 
 @dataclass
@@ -43,15 +39,17 @@ class PairMoments:
     shared: bool  # whether donor k and receiver k are the same row
     classes: int  # number of classes of receivers (1 where there are none)
     quantities: int  # number of effects kept side by side (for example total, tabular, image, interaction)
-    units: RowUnits | None = None  # which receivers depend on each other (None: none)
+    units: Dependence | None = None  # which receivers depend on each other (None: none)
     possible: float | Floats = 0.0  # size of effects that may be where none was seen (0: the output cannot change)
 
     def __post_init__(self) -> None:
         self.receiver_sum = np.zeros((self.quantities, self.receivers))
         self.receiver_weight = np.zeros(self.receivers)
         self.receiver_class = np.zeros(self.receivers, dtype=np.int64)
-        self.donor_sum = np.zeros((self.classes, self.quantities, self.donors))
-        self.donor_weight = np.zeros((self.classes, self.donors))
+        # Sums of a donor for one class. The number of such a cell is class · donors + donor.
+        self.donor_cells = np.arange(self.classes * self.donors if self.classes <= _FEW_CLASSES else 0)
+        self.donor_sum = np.zeros((self.quantities, len(self.donor_cells)))
+        self.donor_weight = np.zeros(len(self.donor_cells))
         self.square_sum = np.zeros((self.classes, self.quantities))
         self.square_cross = np.zeros((self.classes, self.quantities))
         self.weight_squares = np.zeros(self.classes)
@@ -71,20 +69,41 @@ class PairMoments:
         group = np.zeros(len(rows), dtype=np.int64) if classes is None else np.asarray(classes, dtype=np.int64)
         # Only pairs with a donor are counted twice in S, so only their noise is taken off again.
         lent: Any = slice(None) if (donors >= 0).all() else donors >= 0
-        group_lent, size = group[lent], self.classes * self.donors
-        flat = group_lent * self.donors + donors[lent]
+        group_lent = group[lent]
+        flat = self._places(group_lent * self.donors + donors[lent])
+        size = len(self.donor_cells)
         self.pairs += len(rows)
         self.receiver_class[rows] = group
         self.receiver_weight += np.bincount(rows, weight, self.receivers)
-        self.donor_weight += np.bincount(flat, weight[lent], size).reshape(self.classes, -1)
+        self.donor_weight += np.bincount(flat, weight[lent], size)
         self.weight_squares += np.bincount(group_lent, weight[lent] ** 2, self.classes)
         for quantity, effect in enumerate(effects.T):
             weighted = effect * weight
             borrowed = weighted[lent]
             self.receiver_sum[quantity] += np.bincount(rows, weighted, self.receivers)
-            self.donor_sum[:, quantity] += np.bincount(flat, borrowed, size).reshape(self.classes, -1)
+            self.donor_sum[quantity] += np.bincount(flat, borrowed, size)
             self.square_sum[:, quantity] += np.bincount(group_lent, borrowed**2, self.classes)
             self.square_cross[:, quantity] += np.bincount(group_lent, borrowed * weight[lent], self.classes)
+
+    def _places(self, cells: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+        """Return the places of cells in the sums of donors, which get those that they lack."""
+        if len(self.donor_cells) == self.classes * self.donors:
+            return cells
+        before, self.donor_cells = self.donor_cells, np.union1d(self.donor_cells, cells)
+        if len(before) < len(self.donor_cells):
+            for name in ("donor_sum", "donor_weight"):
+                sums = np.zeros((*getattr(self, name).shape[:-1], len(self.donor_cells)))
+                sums[..., np.searchsorted(self.donor_cells, before)] = getattr(self, name)
+                setattr(self, name, sums)
+        return np.searchsorted(self.donor_cells, cells)
+
+    def of_donors(self, group: int | None = None) -> tuple[Floats, Floats]:
+        """Return each donor's sums ``(quantities, donors)`` and weight ``(donors,)``, for all rows or one class."""
+        ends = (0, self.classes) if group is None else (group, group + 1)
+        some = slice(*np.searchsorted(self.donor_cells, np.array(ends) * self.donors))
+        who = self.donor_cells[some] % self.donors
+        sums = [np.bincount(who, row[some], self.donors) for row in (*self.donor_sum, self.donor_weight)]
+        return np.array(sums[:-1], dtype=np.float64), np.asarray(sums[-1], dtype=np.float64)
 
     def merge(self, other: PairMoments) -> PairMoments:
         """Add another partition's sums to these, in place, and return self."""
@@ -97,15 +116,18 @@ class PairMoments:
             )
         newly_seen = (self.receiver_weight == 0) & (other.receiver_weight > 0)
         self.receiver_class[newly_seen] = other.receiver_class[newly_seen]
+        places = self._places(other.donor_cells)
         for name in _SUMS:
-            getattr(self, name)[...] += getattr(other, name)
+            own: Any = places if name.startswith("donor") else slice(None)
+            getattr(self, name)[..., own] += getattr(other, name)
         self.pairs += other.pairs
         return self
 
     def to_arrays(self) -> dict[str, Array]:
         """Return everything as named arrays, to be stored or sent."""
         sizes = np.array([self.receivers, self.donors, int(self.shared), self.classes, self.quantities, self.pairs])
-        return {"sizes": sizes, "receiver_class": self.receiver_class, **{name: getattr(self, name) for name in _SUMS}}
+        names = ("receiver_class", "donor_cells", *_SUMS)
+        return {"sizes": sizes, **{name: getattr(self, name) for name in names}}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> PairMoments:
@@ -113,9 +135,8 @@ class PairMoments:
         receivers, donors, shared, classes, quantities, pairs = (int(size) for size in arrays["sizes"])
         moments = cls(receivers, donors, bool(shared), classes, quantities)
         moments.pairs = pairs
-        moments.receiver_class[...] = arrays["receiver_class"]
-        for name in _SUMS:
-            getattr(moments, name)[...] = arrays[name]
+        for name in ("receiver_class", "donor_cells", *_SUMS):
+            setattr(moments, name, np.array(arrays[name]))
         return moments
 
     def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
@@ -142,7 +163,8 @@ class PairMoments:
             certain = quiet & (np.asarray(self.possible) == 0)
             return mean, np.where(certain, 0.0, np.nan), np.ones((2, self.quantities))
         by_receiver = received - mean[:, None] * weight
-        by_donor = self.donor_sum[chosen].sum(axis=0) - mean[:, None] * self.donor_weight[chosen].sum(axis=0)
+        lent, of_lenders = self.of_donors(group)
+        by_donor = lent - mean[:, None] * of_lenders
         cross, squares = self.square_cross[chosen].sum(axis=0), self.weight_squares[chosen].sum()
         # Σ w² (h − θ)² over the pairs with a donor. Rounding may leave a trace below 0 where all effects are equal.
         noise = np.maximum(square_sum - 2 * mean * cross + mean**2 * squares, 0.0)
@@ -152,11 +174,7 @@ class PairMoments:
             variance = np.maximum(score - noise, 0.1 * noise) * correction
             return mean, self._error(np.sqrt(variance) / total, freedom, quiet), freedom + 1
         of_receivers, correction, freedom = spread(by_receiver, weight, self.units)
-        # The donors are a separate sample.
-        squares = (by_donor**2).sum(axis=1)
-        of_donors = np.maximum(squares * self.donors / max(self.donors - 1, 1) - noise, 0.0)
-        lent = freedom_of_ends(squares, (by_donor**3).sum(axis=1), (by_donor**4).sum(axis=1), self.donors) + 1
-        variance, effective = two_parts(of_receivers * correction, freedom + 1, of_donors, lent)
+        variance, effective = with_donors(of_receivers * correction, freedom + 1, by_donor, noise)
         return mean, self._error(np.sqrt(variance) / total, freedom, quiet), effective
 
     def is_quiet(self, group: int | None = None) -> Booleans:
@@ -174,18 +192,17 @@ def row_scores(moments: PairMoments, group: int | None) -> Floats:
     """Return each row's part in the errors, the S_i above, ``(quantities, rows)``. Separate donors follow the rows."""
     member = (moments.receiver_weight > 0) & (True if group is None else moments.receiver_class == group)
     weight = np.where(member, moments.receiver_weight, 0.0)
-    chosen = slice(None) if group is None else slice(group, group + 1)
     received = np.where(member, moments.receiver_sum, 0.0)
     mean = received.sum(axis=1, keepdims=True) / max(float(weight.sum()), np.finfo(np.float64).tiny)
-    lent = moments.donor_sum[chosen].sum(axis=0) - mean * moments.donor_weight[chosen].sum(axis=0)
+    sums, weights = moments.of_donors(group)
+    lent = sums - mean * weights
     of_receivers = received - mean * weight
     return of_receivers + lent if moments.shared else np.concatenate([of_receivers, lent], axis=1)
 
 
 def unit_scores(moments: PairMoments, group: int | None) -> Floats:
     """Return ``row_scores`` as parts that are independent of each other: of rows, groups or waves along time."""
-    scores = row_scores(moments, group)
-    return scores if moments.units is None else moments.units.independent(scores)
+    return independent(row_scores(moments, group), moments.units)
 
 
 def scores_of(names: Sequence[str], moments: Mapping[str, Any], group: int | None) -> Floats | None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.statistics import FEWEST_UNITS, RowUnits, interval, spread, two_parts
+from permgrad.attribution.explanation.statistics import FEWEST_UNITS, interval, spread, two_parts
 from permgrad.attribution.replace.answers import Answers, needs_rows, shown_to
 from permgrad.attribution.replace.game import Game
 from permgrad.attribution.replace.plays import Effects, Play, Values, loss_game
@@ -28,6 +28,7 @@ from permgrad.attribution.request.result import build, by_quantity
 from permgrad.attribution.request.unsaid import tell_of_dependence
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed, shown, warn_user
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator
@@ -234,21 +235,21 @@ class Judge:
         Where no score fell, 95 % intervals end at what three rows can do, unless no prediction ``can_change``.
         """
         answered = self._answers(play, pairs)
-        if self._is_unchanged(answered, pairs):
-            # Nothing is scored: two equal scores of other numbers of rows may differ by rounding.
-            shape = (len(self.scorers), len(combine))
-            std = np.broadcast_to(self._of_three_rows[:, None], shape) if can_change() else np.zeros(shape)
-            return np.zeros(shape), std, np.full((2, *shape), float(self.groups.max() + 1))
+        moved = bool((pairs[2] != self.base[pairs[0]][:, None]).any())
 
         def falls(places: Integers, *, left: bool) -> Floats:
             rows = pairs[0][places]
             before = self._scores(self.unchanged, rows, left=True) if left else self.base_scores
             return (before[:, None] - self._after(answered, places, left=left)) @ combine.T
 
-        mean, std, effective = self._estimate(pairs, falls)
-        moved = (pairs[2] != self.base[pairs[0]][:, None]).any()
-        if ((mean == 0) & (std == 0)).any() and (moved or can_change()):
-            std = np.where((mean == 0) & (std == 0), self._of_three_rows[:, None], std)
+        # Where all is as before, nothing is scored: equal scores of other numbers of rows may differ by rounding.
+        mean, std = np.zeros((2, len(self.scorers), len(combine)))
+        effective = np.full((2, *mean.shape), float(self.groups.max() + 1))
+        if moved or self._are_edited(answered, pairs):
+            mean, std, effective = self._estimate(pairs, falls)
+        still = (mean == 0) & (std == 0)
+        if still.any() and (moved or can_change()):
+            std = np.where(still, self._of_three_rows[:, None], std)
         return mean, std, effective
 
     @cached_property
@@ -285,22 +286,18 @@ class Judge:
     def _answers(self, play: Play, pairs: Pairs) -> list[Answers]:
         """Return the answers for the rows of each coalition."""
         receivers, donors, predictions = pairs
-        edited = getattr(self.game.back_end, "edited", None)
+        edited = getattr(self.game.back_end, "edited", lambda *_: self.request.inputs)
         return [
             Answers(self.request, predictions[:, at], receivers, partial(edited, play, at, receivers, donors))
-            if edited
-            else Answers(self.request, predictions[:, at], receivers, lambda: self.request.inputs)
             for at in range(predictions.shape[1])
         ]
 
-    def _is_unchanged(self, answered: list[Answers], pairs: Pairs) -> bool:
-        """Return whether no coalition changes what scorers see."""
-        if (pairs[2] != self.base[pairs[0]][:, None]).any():
-            return False
+    def _are_edited(self, answered: list[Answers], pairs: Pairs) -> bool:
+        """Return whether scorers see rows that a coalition changes."""
         if not self.unchanged.asks_model and not any(map(needs_rows, self.scorers.values())):
-            return True
+            return False
         rows = [tensor[torch.as_tensor(pairs[0])] for tensor in self.request.inputs]
-        return all(torch.equal(*pair) for one in answered for pair in zip(one.tensors, rows, strict=True))
+        return not all(torch.equal(*pair) for one in answered for pair in zip(one.tensors, rows, strict=True))
 
     def _after(self, answered: list[Answers], places: Integers, *, left: bool) -> Floats:
         """Return the scores of changed predictions, ``(scorers, coalitions)``."""
@@ -319,9 +316,9 @@ class Judge:
         of_donor = np.where(has_donor, self.donor_groups[np.maximum(donors, 0)], -1)
 
         units = self.request.units
-        in_time = RowUnits(np.arange(groups), timed=True) if units is not None and units.timed else None
+        in_time = Dependence(np.arange(groups), timed=True) if units is not None and units.timed else None
 
-        def variance(*memberships: Integers, units: RowUnits | None = None) -> tuple[Floats, Floats]:
+        def variance(*memberships: Integers, units: Dependence | None = None) -> tuple[Floats, Floats]:
             """Return the jackknife's variance over groups of pairs, ``(scorers, quantities)``, and its freedom."""
             left_out = []
             for group in range(max(int(membership.max()) for membership in memberships) + 1):
@@ -361,7 +358,7 @@ def deal_groups(
     seed: int,
     purpose: str,
     classes: npt.NDArray[np.integer] | None = None,
-    units: RowUnits | None = None,
+    units: Dependence | None = None,
 ) -> Integers:
     """Return the group of each row, ``(rows,)``: ``min(20, rows)`` groups whose sizes differ by 1 at most.
 
@@ -398,7 +395,7 @@ def _spread_classes(groups: Integers, classes: npt.NDArray[np.integer], order: I
             groups[[row, other]] = groups[[other, row]]
 
 
-def jackknife_variance(left_out: Floats, units: RowUnits | None = None) -> tuple[Floats, Floats]:
+def jackknife_variance(left_out: Floats, units: Dependence | None = None) -> tuple[Floats, Floats]:
     """Return the variance of a statistic, ``(*)``, from its values without each group, ``(groups, *)``.
 
     Then its degrees of freedom. Both are NaN where one of the values is undefined, and with fewer than four groups.

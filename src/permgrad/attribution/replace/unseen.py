@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -33,7 +34,6 @@ class Unseen:
 
     def __init__(self, request: Request, outputs: Callable[[], Tensor], value: Value) -> None:
         self.request, self.outputs, self.value = request, outputs, value
-        self._scale: float | None = None
         self._games: dict[bool, CoalitionGame] = {}
 
     def tell(self, player: str, moments: PairMoments) -> None:
@@ -43,16 +43,14 @@ class Unseen:
         if player in self.request.space.names and quiet and (quiet[0] is not None or self.can_change(player)):
             moments.possible = self.scale
 
-    @property
+    @cached_property
     def scale(self) -> float:
         """Mean size of the effects of those rows that have one where the output is another row's."""
-        if self._scale is None:
-            outputs, rows = self.outputs(), slice(0, self.request.count)
-            other = torch.from_numpy(generator(self.request.seed, "unseen").permutation(len(outputs)))
-            measured = (self.value(each, rows, outputs) for each in (outputs[other.to(outputs.device)], outputs))
-            sizes = np.abs(np.subtract(*measured))
-            self._scale = float(sizes[sizes > 0].mean()) if (sizes > 0).any() else 0.0
-        return self._scale
+        outputs, rows = self.outputs(), slice(0, self.request.count)
+        other = torch.from_numpy(generator(self.request.seed, "unseen").permutation(len(outputs)))
+        measured = (self.value(each, rows, outputs) for each in (outputs[other.to(outputs.device)], outputs))
+        sizes = np.abs(np.subtract(*measured))
+        return float(sizes[sizes > 0].mean()) if (sizes > 0).any() else 0.0
 
     def can_change(self, player: str) -> bool:
         """Whether any output changes with a player: in the rows, and for a table also in rows drawn beyond them."""

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from permgrad.attribution.explanation.statistics import RowUnits
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.subject.calls import find_call
 from permgrad.attribution.subject.untouched import seeded
-from permgrad.base.arrays import Array
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.late import is_frame, pd
 
@@ -24,7 +23,7 @@ _TRIED = 8
 def with_columns(arguments: Arguments) -> Arguments:
     """Return the arguments with values in place of the names of columns, which leave the inputs if no model needs them.
 
-    A column stays where the model names it, or fails without it. For a torch network it never stays.
+    A column stays where the model names it, or fails without it. Without a model, or for a network, it never stays.
     """
     for argument in ("row_groups", "row_time"):
         name = getattr(arguments, argument)
@@ -40,7 +39,7 @@ def with_columns(arguments: Arguments) -> Arguments:
                 raise unknown(argument, name, known)
             fact = f"{argument}={shown(name)} names a column, and the inputs have no names"
             raise InputError(fact, hint="Pass its values.", code="PG001")
-        values = _values(table[name])
+        values = np.asarray(table[name])
         if not _is_needed(arguments.model, table, name):
             inputs, background = (_left_out(each, name) for each in (arguments.inputs, arguments.background))
             arguments = replace(arguments, inputs=inputs, background=background)
@@ -49,21 +48,19 @@ def with_columns(arguments: Arguments) -> Arguments:
     return arguments
 
 
-def read_units(arguments: Arguments, count: int) -> RowUnits | None:
+def read_units(arguments: Arguments, count: int) -> Dependence | None:
     """Return which of the rows depend on each other, or None."""
     if arguments.row_groups is None and arguments.row_time is None:
         return None
     name = "row_time" if arguments.row_groups is None else "row_groups"
-    values = _values(getattr(arguments, name))
+    values = np.asarray(getattr(arguments, name))
     if values.shape != (count,):
         raise InputError(
             f"{name} must have one value per row: {name} has the shape {values.shape}, expected {(count,)}",
             hint="Pass the values of the same rows, or the name of a column.",
             code="PG007",
         )
-    cells: Any = pd.Series(values)
-    if name == "row_time":
-        cells = _moments(cells)
+    cells = pd.Series(values)
     if cells.isna().any():
         row = int(np.argmax(cells.isna()))
         raise InputError(
@@ -72,24 +69,18 @@ def read_units(arguments: Arguments, count: int) -> RowUnits | None:
             code="PG020",
         )
     if name == "row_groups":
-        return RowUnits(pd.factorize(cells)[0].astype(np.int64))
-    return RowUnits(np.unique(cells.to_numpy(), return_inverse=True)[1].astype(np.int64), timed=True)
+        return Dependence(pd.factorize(cells)[0].astype(np.int64))
+    from permgrad.data.splitting import moments  # loads what reads tables, which no network needs
 
-
-def _moments(cells: pd.Series[Any]) -> Any:
-    """Return times as numbers or dates, which can be ordered."""
-    if cells.dtype.kind in "fiuM":
-        return cells
-    for read in (pd.to_numeric, pd.to_datetime):
-        try:
-            return read(cells)
-        except (ValueError, TypeError):
-            continue
-    raise InputError(
-        f"row_time must hold numbers or dates, got {str(cells.iloc[0])!r}",
-        hint="Pass for example the number of each row in time.",
-        code="PG001",
-    )
+    try:
+        times = moments(cells, count)
+    except InputError as error:
+        raise InputError(
+            f"row_time must hold numbers or dates, got {str(cells.iloc[0])!r}",
+            hint="Pass for example the number of each row in time.",
+            code="PG001",
+        ) from error
+    return Dependence(np.unique(times, return_inverse=True)[1], timed=True)
 
 
 def _names(table: Any) -> list[str]:
@@ -98,20 +89,13 @@ def _names(table: Any) -> list[str]:
     return [str(name) for name in names] if is_frame(table) or hasattr(table, "to_pandas") else []
 
 
-def _values(column: Any) -> Array:
-    """Return a column of any library, or a list, as an array."""
-    return np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column)
-
-
 def _left_out(tables: Any, name: str) -> Any:
     """Return tables without a column."""
     if isinstance(tables, Mapping):
         return {key: _left_out(table, name) for key, table in tables.items()}
     if name not in _names(tables):
         return tables
-    if is_frame(tables):
-        return tables.drop(columns=name)
-    return tables.drop_columns([name]) if hasattr(tables, "drop_columns") else tables.drop(name)
+    return tables.drop(columns=name) if is_frame(tables) else tables.drop([name])
 
 
 def _is_needed(model: Any, table: Any, name: str) -> bool:
@@ -119,7 +103,7 @@ def _is_needed(model: Any, table: Any, name: str) -> bool:
     named = getattr(model, "feature_names_in_", None)
     if named is not None:
         return name in map(str, named)
-    if isinstance(model, nn.Module):
+    if model is None or isinstance(model, nn.Module):
         return False
     try:
         with seeded():

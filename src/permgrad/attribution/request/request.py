@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from permgrad.attribution.explanation.statistics import RowUnits
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.subject.row_target import RowTarget
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
+from permgrad.base.dependence import Dependence
 from permgrad.base.late import pd
 from permgrad.models.losses import OtherLoss
 
@@ -70,7 +70,7 @@ class Request:
     loss: str | OtherLoss = "auto"
     scoring: Any = None
     sample_weight: Floats | None = None
-    units: RowUnits | None = None
+    units: Dependence | None = None
     confidence: float = 0.95
     n_repeats: int = 10
     batch_size: int | Literal["auto"] = "auto"

@@ -14,23 +14,23 @@ import torch
 from permgrad import __version__
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.ranks import freedoms_of
-from permgrad.attribution.explanation.statistics import RowUnits
 from permgrad.attribution.request.request import Request
 from permgrad.attribution.subject.finite import LARGEST
 from permgrad.base.arrays import Array, Booleans, Floats, Indexes
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.late import pd
 from permgrad.models.losses import OtherLoss
 
 
-def independent_facts(units: RowUnits | None, freedom: float = np.inf) -> dict[str, Any]:
+def independent_facts(units: Dependence | None, freedom: float = np.inf) -> dict[str, Any]:
     """Return how many groups or times are behind the intervals, as a fact of an explanation, if rows have any.
 
     For times also the longest stretch over which some effect is related to itself, from the degrees of freedom.
     """
     if units is None:
         return {}
-    facts: dict[str, Any] = {"by": "row_time" if units.timed else "row_groups", "count": units.count}
+    facts: dict[str, Any] = {"by": units.argument[0], "count": units.count}
     if units.timed and 0 < freedom < np.inf:
         facts["related_times"] = max(1, round(units.count / freedom))
     return {"independent": facts}
@@ -80,7 +80,8 @@ def build(
             # Summaries over the rows use them.
             about["sample_weight"] = request.sample_weight.tolist()
         if request.units is not None:
-            about[about["independent"]["by"]] = request.units.codes.tolist()
+            name, codes = request.units.argument
+            about[name] = codes.tolist()
         named = {"unit": output_unit(request), "output": request.output, "output_columns": subject.count}
         facts = {"quantity": "", **named, **facts}
         fields.setdefault("feature_values", shown_values(request))

@@ -44,11 +44,11 @@ def _residuals(truth: Array, guess: Floats) -> Floats | None:
 
 def _signs(columns: Array | None, truth: Array, left: Floats | None, scores: Floats | None) -> str:
     """Say what shows that rows, in the order of the table, depend on each other, or nothing."""
-    table = truth.reshape(len(truth), -1)
-    table = table if columns is None else np.column_stack([columns, table])
+    targets = truth.reshape(len(truth), -1)
+    table = targets if columns is None else np.column_stack([columns, targets])
     if len(table) <= _MOST_ROWS and (count := repeated_rows(table)):
         return f"{counted(count, 'row')} of {len(table):,} {by_count(count, 'repeats', 'repeat')} another row"
-    if any(in_blocks(column) for column in table[:, -truth.reshape(len(truth), -1).shape[1] :].T):
+    if any(map(in_blocks, targets.T)):
         return ""
     sorted_by = [] if columns is None else [column for column in columns.T if in_blocks(column)]
     if not all(is_clock(column) for column in sorted_by):

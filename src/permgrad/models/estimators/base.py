@@ -298,18 +298,21 @@ class HyNNBase(TrainedModel, BaseEstimator):
             kept = torch.from_numpy(self.background_target_)
             learned = Rows(torch.from_numpy(self.background_), kept, weight=kept)
         samples: list[Sample] = []
+        between = prepared.dependence
         for rows, most in ((held, MOST_HELD), (learned, MOST_LEARNED)):
             count = min(most, max(CELLS // rows.x.shape[1], 1))
             chosen = np.sort(generator(self.seed_, "rows of errors").permutation(len(rows))[:count])
+            if rows is held and between is not None:
+                between = between.take(chosen)
             x, y = rows.x.cpu().numpy()[chosen], rows.y.cpu().numpy()[chosen]
             outputs = self.predict_encoded(x)
             if self.task == "classification":
                 codes = y.astype(np.int64)
                 scores = 1 - self.calibration_.probabilities(outputs)[np.arange(len(y)), codes]
-                self.held_out_ = HeldOut(x, scores, codes=codes)
+                self.held_out_ = HeldOut(x, scores, codes=codes, dependence=between)
                 return
             samples.append((x, y.astype(np.float64), outputs[:, 0].astype(np.float64)))
-        self.held_out_ = HeldOut.of_numbers(*samples)
+        self.held_out_ = HeldOut.of_numbers(samples[0], samples[1], between)
 
     # ---- predicting --------------------------------------------------------------------------------------------------
     def encode_rows(self, X: Any) -> EncodedRows:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 
 from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, counted, warn_user
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class HeldOut:
         scores: of numbers (truth − centre) / scale, standardised. Of classes 1 − the true one's probability.
         scale, trees: of numbers. Trees move the centre away from the prediction.
         codes: of classes the position of each row's class, int64 ``(rows,)``. None in models of earlier versions.
+        dependence: which rows depend on each other, where that is known.
     """
 
     x: Floats32
@@ -49,9 +51,10 @@ class HeldOut:
     scale: Scale | None = None
     trees: Trees | None = None
     codes: Integers | None = None
+    dependence: Dependence | None = None
 
     @classmethod
-    def of_numbers(cls, held: Sample, learned: Sample) -> Self:
+    def of_numbers(cls, held: Sample, learned: Sample, dependence: Dependence | None = None) -> Self:
         """Return the scores of held-out rows, with trees and a scale learned from training rows."""
         from permgrad.models.estimators.scale import Scale, fit_scale  # classes need neither
         from permgrad.models.estimators.trees import fit_trees
@@ -67,7 +70,7 @@ class HeldOut:
             # Errors of exactly 0 would make the scale of a row 0 as well.
             sizes = [each + 1e-3 * each.mean() for each in sizes]
             scale = fit_scale(columns, sizes[0], held_columns, sizes[1])
-        return cls(held_x, left / scale(held_columns), scale, trees)
+        return cls(held_x, left / scale(held_columns), scale, trees, dependence=dependence)
 
     def fewest(self, coverage: float) -> int:
         """Return how many held-out rows a coverage needs: sets end on one side, intervals on two."""
@@ -78,6 +81,8 @@ class HeldOut:
         arrays: dict[str, Array] = {"held_out.x": self.x, "held_out.scores": self.scores}
         if self.codes is not None:
             arrays["held_out.codes"] = self.codes
+        if self.dependence is not None:
+            arrays[f"held_out.{self.dependence.argument[0]}"] = self.dependence.codes
         if self.scale is not None:
             arrays |= {"held_out.edges": self.scale.edges, "held_out.steps": self.scale.steps}
         return arrays if self.trees is None else arrays | self.trees.arrays()
@@ -103,10 +108,12 @@ class HeldOut:
             columns, bins = scale.steps.shape
             if scale.edges.shape != (columns, bins - 1) or columns > encoded + 1:
                 raise ValueError(f"a scale of {scale.steps.shape} steps with {scale.edges.shape} edges")
-        codes = arrays.get("held_out.codes")
-        if codes is not None and (codes.dtype != np.int64 or codes.shape != scores.shape):
-            raise ValueError(f"classes of held-out rows {codes.dtype} {codes.shape} for {len(scores)} scores")
-        return cls(x, scores, scale, trees, codes)
+        codes, groups, times = (arrays.get(f"held_out.{name}") for name in ("codes", "row_groups", "row_time"))
+        for part in (codes, groups, times):
+            if part is not None and (part.dtype != np.int64 or part.shape != scores.shape or part.min(initial=0) < 0):
+                raise ValueError(f"classes or groups of rows {part.dtype} {part.shape} for {len(scores)} scores")
+        units = times if groups is None else groups
+        return cls(x, scores, scale, trees, codes, None if units is None else Dependence(units, timed=groups is None))
 
     def ends(self, encoded: Any, predicted: Floats, coverage: float, columns: Places) -> Floats:
         """Return the ends of intervals of standardised predictions ``(rows, 2)``."""
@@ -117,8 +124,9 @@ class HeldOut:
         """Return the same less the centres of the intervals, which their widths do not depend on."""
         assert self.scale is not None
         ends = np.empty((len(predicted), 2))
-        for rows, scores, outside in self._by_group(encoded, columns, coverage):
-            ends[rows] = scores[[outside // 2 - 1, len(scores) - (outside + 1) // 2]]
+        for rows, scores, outside, own in self._by_group(encoded, columns, coverage):
+            last = len(scores) - 1
+            ends[rows] = scores[[max(outside // 2 - own, 0), min(last + own - (outside + 1) // 2, last)]]
         return np.asarray(ends * self.scale(_columns(encoded, predicted))[:, None])
 
     def members(
@@ -137,8 +145,10 @@ class HeldOut:
             )
         inside, few = np.ones(probabilities.shape, dtype=bool), 0
         for code in range(probabilities.shape[1]):
+            member = np.flatnonzero(self.codes == code)
+            among = None if self.dependence is None else self.dependence.take(member)
             own = replace(
-                self, x=self.x[self.codes == code] if len(self.x) else self.x, scores=self.scores[self.codes == code]
+                self, x=self.x[member] if len(self.x) else self.x, scores=self.scores[member], dependence=among
             )
             if len(own.scores) < self.fewest(coverage):
                 few += 1
@@ -155,15 +165,16 @@ class HeldOut:
     def limits(self, encoded: Any, coverage: float, columns: Places) -> Floats:
         """Return the largest score of a class in the set of each row ``(rows, 1)``."""
         limits = np.empty((len(encoded), 1))
-        for rows, scores, outside in self._by_group(encoded, columns, coverage):
-            limits[rows] = scores[len(scores) - outside]
+        for rows, scores, outside, own in self._by_group(encoded, columns, coverage):
+            limits[rows] = scores[min(len(scores) - 1 + own - outside, len(scores) - 1)]
         return limits
 
-    def _by_group(self, encoded: Any, columns: Places, coverage: float) -> Iterator[tuple[Booleans, Floats, int]]:
-        """Yield which rows are in a group, its sorted scores, and how many of the gaps between them are left out.
+    def _by_group(self, encoded: Any, columns: Places, coverage: float) -> Iterator[tuple[Booleans, Floats, int, int]]:
+        """Yield which rows are in a group, its sorted scores, how many rows may be outside, and those of the new row.
 
         A group has the same values in its columns, or of many values the same quarter. Too few scores are replaced by
-        those of all held-out rows, with a warning. The truth is as likely in any gap, or beyond the scores, as in any.
+        those of all held-out rows, with a warning. A new row is one of so many that depend on each other (1: of none).
+        They are as likely anywhere among the scores as other such rows, and may all be beyond them.
         """
         least = self.fewest(coverage)
         if len(self.scores) < least:
@@ -198,9 +209,27 @@ class HeldOut:
                 "and may not hold in the group"
             )
         for code in np.unique(of_others):
-            scores = self.scores[of_held == code]
-            scores = np.sort(scores if len(scores) >= least else self.scores)
-            yield of_others == code, scores, len(scores) + 1 - math.ceil(coverage * (len(scores) + 1) - 1e-9)
+            chosen = np.flatnonzero(of_held == code)
+            chosen = chosen if len(chosen) >= least else np.arange(len(self.scores))
+            scores, own = np.sort(self.scores[chosen]), self._together(chosen, coverage)
+            count = len(scores) + own
+            if len(scores) < least * own:
+                warn_user(
+                    f"The {len(scores):,} held-out rows depend on each other and say as much as {len(scores) // own:,} "
+                    f"independent ones, fewer than the {least} that coverage={coverage:g} needs, so it may not hold"
+                )
+            yield of_others == code, scores, count - math.ceil(coverage * count - 1e-9), own
+
+    def _together(self, chosen: Integers, coverage: float) -> int:
+        """Return how many of the chosen held-out rows say as much as one independent row of what is outside."""
+        if self.dependence is None:
+            return 1
+        among, share, sides = self.dependence.take(chosen), 1 - coverage, [self.scores[chosen]]
+        if self.scale is not None:
+            share, sides = share / 2, [sides[0], -sides[0]]
+        outside = np.stack([side >= np.quantile(side, 1 - share) for side in sides], axis=1)
+        related = among.correlation(outside.astype(np.float64))
+        return math.ceil(among.design(np.ones(len(chosen)), related)[0] - 1e-9)
 
 
 def _columns(encoded: Any, predicted: Floats) -> Floats:

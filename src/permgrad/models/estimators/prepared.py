@@ -15,6 +15,7 @@ from torch import nn
 
 from permgrad.base.arrays import Floats, Floats32
 from permgrad.base.checks import check_path
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed, shown
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_notes import fused_columns
@@ -85,6 +86,7 @@ class Prepared:
         module: the network as it stands in the estimator's ``module_``.
         device, devices: where it is trained, and on how many devices.
         validation_weight: weights of the validation rows, ``(rows,)``, without those of their classes.
+        dependence: which validation rows depend on each other, where that is known.
     """
 
     job: TrainingJob
@@ -92,6 +94,7 @@ class Prepared:
     device: torch.device
     devices: int
     validation_weight: Floats
+    dependence: Dependence | None = None
 
     def with_epochs(self, most: int) -> Prepared:
         """Return the same training of at most so many epochs."""

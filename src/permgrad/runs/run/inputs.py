@@ -20,6 +20,7 @@ import pandas as pd
 from permgrad import __version__
 from permgrad.assess.rows import Rows
 from permgrad.base.csv_files import csv_header
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, did_you_mean, keeping_warnings, listed, option_of
 from permgrad.base.files import file_hash, near_file, why_missing
 from permgrad.data.encode.encoding import align_columns
@@ -226,6 +227,8 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     tables = {part: table[features] for part, table in rows.tables.items()}
     records = with_images(request, rows.tables, tables, notes) if request.images else tables
     counts = notes_on_division(notes, request, rows, [*features, *request.images, target], reading.codes)
+    dependence = dependence_of(rows.tables, group, request.time)
+    _check_refits(request, rows, dependence)
     parts = {
         part: Rows(
             inputs=records[part],
@@ -233,7 +236,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
             numbers=table.index.to_numpy(dtype=np.int64),
             table=tables[part],
             identifiers=table[[name for name in request.identifier if name in table.columns]],
-            dependence=dependence_of(table, group, request.time),
+            dependence=dependence.get(part),
         )
         for part, table in rows.tables.items()
     }
@@ -351,6 +354,26 @@ def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[s
             hint=fix,
             code="PG015",
         )
+
+
+def _check_refits(request: RunRequest, rows: SplitTable, dependence: Mapping[str, Dependence]) -> None:
+    """Refuse too few rows, groups or times for refits, which divide training and validation rows anew."""
+    if request.refits is None:
+        return
+    from permgrad.runs.refits import check_enough  # loads torch
+
+    known = [dependence[part] for part in ("train", "validation") if part in dependence]
+    refitted = np.concatenate([rows.truths[part] for part in ("train", "validation")])
+    units = np.concatenate([one.codes for one in known]) if known else np.arange(len(refitted))
+    if len(units) < len(refitted):
+        raise InputError(
+            f"--refits needs column {known[0].name!r} in the training and the validation rows",
+            hint="Add it to the file that lacks it.",
+            code="PG020",
+        )
+    what = "rows" if not known else "times" if known[0].timed else "groups"
+    classes = refitted if rows.task == "classification" else None
+    check_enough(request.refits, len(np.unique(units)), classes, what)
 
 
 def _match(

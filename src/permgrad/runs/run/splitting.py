@@ -178,11 +178,6 @@ def _check_truths(
     if len(classes) and len(held) and not np.isin(held, classes).any():
         problem = "No validation row has a class of the training rows"
         raise InputError(problem, hint="Pass another --validation file, or another --split-seed.", code="PG018")
-    if request.refits is not None:
-        from permgrad.runs.refits import check_enough  # loads torch
-
-        refitted = np.concatenate([learned, held])
-        check_enough(request.refits, len(refitted), refitted if task == "classification" else None)
 
 
 def _divide(

@@ -238,6 +238,9 @@ class RunWork:
 
         parts = [self.inputs.parts[part] for part in ("train", "validation")]
         self.say(f"  refits: {refits} trainings on parts of {sum(map(len, parts)):,} rows")
+        related = [part.dependence for part in parts if part.dependence is not None]
+        further: dict[str, Any] = {}
+        further |= {related[0].argument[0]: np.concatenate([one.codes for one in related])} if related else {}
         return explain_refits(
             clone(self.model).set_params(layout=None, device=self.request.device),
             pd.concat([part.table for part in parts], ignore_index=True),
@@ -247,6 +250,7 @@ class RunWork:
             n_repeats=Budget().ranking_options(1, len(self.model.preprocessor_.features()), some=False)["n_repeats"],
             random_state=self.request.seed,
             out=self.folder.path / CACHE / "refits",
+            **further,
         )
 
 
@@ -409,8 +413,10 @@ def model_stage(work: RunWork) -> None:
     if plan.rows < len(y):
         chosen = _rows_in_time(work, y, plan.rows)
         ready = model.prepare(train.take(chosen), y[chosen], eval_set=eval_set)
+    between = parts["validation"].dependence
+    ready = replace(ready.with_epochs(plan.epochs), dependence=None if between is None else between.take(judging))
     with work.clock.whole.part("training"):
-        model.train(ready.with_epochs(plan.epochs), checkpoint_folder=checkpoint, on_epoch=watch)
+        model.train(ready, checkpoint_folder=checkpoint, on_epoch=watch)
     folder.record["facts"]["time"] = work.clock.facts()
     for image in getattr(model, "images_", ()):
         colours = "colour" if image.channels == 3 else "grey"
