@@ -489,18 +489,16 @@ def evaluate(
     return Evaluation(estimates, directions, left_out, {**about, "n_repeats": n_repeats, "confidence": confidence})
 
 
-def _call(
-    explanation: Explanation, y: Any, background: Any, related: dict[str, Any], options: dict[str, Any]
-) -> dict[str, Any]:
-    """Return the arguments of the call of ``explain``, and refuse explanations that do not store all of them."""
+def _check_given(explanation: Explanation, y: Any, background: Any, related: dict[str, Any], options: Any) -> None:
+    """Refuse explanations that do not store all of the call of ``explain``, where the rest is not given."""
     if not isinstance(explanation, Explanation):
         problem = f"explanation must be a permgrad.Explanation, got {type(explanation).__module__}."
         raise InputError(problem + type(explanation).__name__, hint="Call pg.explain.", code="PG001")
-    meta, local = explanation.meta, explanation.scope == "local"
+    meta = explanation.meta
     if explanation.method == MIXED:
         why = "each modality was explained by a different method"
         raise InputError(f"evaluate needs one method, but {why}", hint="Evaluate one at a time.", code="PG004")
-    if not local and y is None and meta.get("loss", "divergence") != "divergence":
+    if explanation.scope == "global" and y is None and meta.get("loss", "divergence") != "divergence":
         raise InputError("The explanation measures the loss and needs y", hint="Pass its targets.", code="PG005")
     if background is None and meta.get("background", {}).get("kind") == "given":
         used = f"a background of {counted(meta['background']['rows'], 'row')}"
@@ -512,6 +510,12 @@ def _call(
     if lost:
         used = f"{listed([f'{name}=' for name in lost])}, which it cannot store"
         raise InputError(f"The explanation was made with {used}", hint="Pass it again.", code="PG005")
+
+
+def _call(explanation: Explanation, y: Any, background: Any, related: Any, options: Any) -> dict[str, Any]:
+    """Return the arguments of the call of ``explain``."""
+    _check_given(explanation, y, background, related, options)
+    meta, local = explanation.meta, explanation.scope == "local"
     kept = {name: tuple(one) if isinstance(one, list) else one for name, one in meta.get("options", {}).items()}
     kept |= {"interactions": 1} if "interactions" in kept else {}
     asked, loss = {**kept, **options}, meta.get("loss", "auto")

@@ -174,23 +174,8 @@ def report(
         raise InputError(f"title must be text, got {shown(title)}", hint="Leave it out for a default.", code="PG001")
     if most_rows is not None and most_rows != "auto":
         check_whole("most_rows", most_rows, "pass for example 1000, or None for all rows", least=2)
-    if interactions is not None:
-        check_whole("interactions", interactions, "pass for example 10, or 0 for none", least=0)
-        if interactions == 1:
-            raise InputError("interactions=1 has no pairs", hint="Pass at least 2, or 0 for none.", code="PG002")
-    if "sample_weight" in options:
-        raise InputError(
-            "A report takes no sample_weight: its scores, tests and sentences count every row once",
-            hint="Call pg.explain(model, X, y, sample_weight=…) for weighted importances.",
-            code="PG004",
-        )
+    _check_measured(interactions, refits, train, options)
     target = None if path is None else check_path(path, overwrite=overwrite)
-    if refits is not None:
-        check_whole("refits", refits, "pass at least 5, for example 10", least=5)
-        if train is None:
-            raise InputError(
-                "refits= trains on the training rows", hint="Pass train=(X_train, y_train) too.", code="PG005"
-            )
     seed = resolve_seed(random_state)
     named = _named(model)
     tell_of_other_order(X, y=y)
@@ -245,6 +230,26 @@ def report(
         )
     page = Report(render_report(content, theme=theme))
     return page if target is None else page.save(target, overwrite=overwrite)
+
+
+def _check_measured(interactions: Any, refits: Any, train: Any, options: Mapping[str, Any]) -> None:
+    """Refuse what cannot be measured, before any work."""
+    if interactions is not None:
+        check_whole("interactions", interactions, "pass for example 10, or 0 for none", least=0)
+        if interactions == 1:
+            raise InputError("interactions=1 has no pairs", hint="Pass at least 2, or 0 for none.", code="PG002")
+    if refits is not None:
+        check_whole("refits", refits, "pass at least 5, for example 10", least=5)
+        if train is None:
+            raise InputError(
+                "refits= trains on the training rows", hint="Pass train=(X_train, y_train) too.", code="PG005"
+            )
+    if "sample_weight" in options:
+        raise InputError(
+            "A report takes no sample_weight: its scores, tests and sentences count every row once",
+            hint="Call pg.explain(model, X, y, sample_weight=…) for weighted importances.",
+            code="PG004",
+        )
 
 
 def _give_background(models: Sequence[ReadModel], train: Any) -> None:

@@ -45,11 +45,13 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
     listed = content.listed
     if listed is None or not len(listed.numbers):
         return None
+    scored = (content.metrics or {}).get("intervals")
     shares = listed.classes is not None
     truth = np.asarray(listed.truth)
     places = {int(number): place for place, number in enumerate(np.asarray(listed.numbers).tolist())}
-    divided = set(np.asarray((content.what_if or {}).get("rows", ())).tolist())  # by the page itself, see whatif.js
-    stored = {number: place for number, place in places.items() if number not in divided}
+    # The others are divided by the page itself, see whatif.js.
+    divided = set(np.asarray((content.what_if or {}).get("rows", ())).tolist())
+    stored = dict(filter(lambda item: item[0] not in divided, places.items()))
     data: dict[str, Any] = {
         "target": clean(content.target),
         "classes": None if listed.classes is None else [clean(name) for name in listed.classes],
@@ -64,10 +66,8 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
         "identifiers": [] if listed.identifiers is None else columns_data(listed.identifiers),
         "parts": [part for local in listed.local if (part := _parts(local, listed, content, stored)) is not None],
     }
-    if listed.called is not None:
-        data["called"] = packed(listed.called, "u2")
+    data |= {} if listed.called is None else {"called": packed(listed.called, "u2")}
     data["pictures"], data["texts"] = _drawn(listed, content, places)
-    scored = (content.metrics or {}).get("intervals")
     if listed.inside is not None and scored:
         data["inside"], data["coverage"] = packed(listed.inside, "u1" if shares else "f4"), percent(scored["coverage"])
     if listed.similar is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -279,20 +279,11 @@ def _with_views(listener: _Listener, read: Place, value: Tensor, place: int, row
 
     Their maps lie one behind the other along a dimension of the image, or on the same cells.
     """
-    own, before = set[int](), [listener.maker(value)]
-    while before:
-        heard = before.pop()
-        if heard is not None and id(heard) not in own:
-            own.add(id(heard))
-            before += heard.sources
     views, ends = dict[Call, Any](), dict[Call, list[tuple[float, float]]]()
-    for call, one in (*((heard.call, heard.value) for heard in listener.heard), *listener.returned, (read.call, value)):
-        maker, axes = listener.maker(one), listener.follower.of(one).get(place, ())
-        like = (call.layer, call.function, one.shape) == (read.call.layer, read.call.function, value.shape)
-        if call == read.call or (like and one.requires_grad and axes and maker is not None and id(maker) not in own):
-            views[call] = _place(listener, call, one, place, rows).cells
-            there = (axis[~axis.isnan()] for axis in axes)
-            ends[call] = [(round(float(line.min()), 2), round(float(line.max()), 2)) for line in there]
+    for call, one in _views(listener, read.call, value, place):
+        views[call] = _place(listener, call, one, place, rows).cells
+        there = (axis[~axis.isnan()] for axis in listener.follower.of(one).get(place, ()))
+        ends[call] = [(round(float(line.min()), 2), round(float(line.max()), 2)) for line in there]
     along = [dim for dim, lines in enumerate(zip(*ends.values(), strict=True)) if len(set(lines)) > 1]
     ordered = sorted(views, key=lambda call: ends[call][along[0]] if along else 0)
     pairs = itertools.pairwise(ends[call][along[0]] for call in ordered) if along else ()
@@ -305,6 +296,21 @@ def _with_views(listener: _Listener, read: Place, value: Tensor, place: int, row
             code="PG034",
         )
     return replace(read, views=tuple((call, views[call]) for call in ordered), along=along[0] if along else None)
+
+
+def _views(listener: _Listener, read: Call, value: Tensor, place: int) -> Iterator[tuple[Call, Tensor]]:
+    """Yield a call that reads an input, and those like it that it is not made of."""
+    own, before = set[int](), [listener.maker(value)]
+    while before:
+        heard = before.pop()
+        if heard is not None and id(heard) not in own:
+            own.add(id(heard))
+            before += heard.sources
+    for call, one in (*((heard.call, heard.value) for heard in listener.heard), *listener.returned, (read, value)):
+        maker, axes = listener.maker(one), listener.follower.of(one).get(place, ())
+        like = (call.layer, call.function, one.shape) == (read.layer, read.function, value.shape)
+        if call == read or (like and one.requires_grad and axes and maker is not None and id(maker) not in own):
+            yield call, one
 
 
 def _last_maps(

@@ -76,20 +76,13 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     settings = {key: value for key, value in arguments.options.items() if key in of_rows}
     of_method = {key: value for key, value in arguments.options.items() if key not in of_rows}
     scope = resolve_scope(chosen, name, arguments.scope)
-    if {"ensure_top", "max_repeats"} & set(of_method):
-        check_top(of_method, name, scope, scores=arguments.scoring is not None)
     hint = f" A {kind} also takes: {', '.join(further)}." if kind else ""
-    options = resolve_options(chosen, name, of_method, hint=hint)
-    used = (arguments.scoring is not None, arguments.sampling != "marginal", options.get("ensure_top") is not None)
-    for argument in compress(("scoring=", "sampling=", "ensure_top="), used):
-        refuse_interactions(options, argument)
+    options = _options(arguments, chosen, name, scope, of_method, hint)
     rows = read(arguments, name, scope, settings)
     row_offset = check_row_offset(settings.get("row_offset", 0), shared=rows["donors"] is rows["inputs"])
     subject, count, weight = rows["subject"], len(rows["inputs"][0]), arguments.sample_weight
-    if subject.place is not None and (scope == "local" or arguments.scoring is not None):
-        problem = "Masks as y are compared with maps by a loss, which scoring= and local methods do not use"
-        hint = "Pass reduce='mean', 'max' or 'sum' and no y, or choose method='permutation' without scoring="
-        raise InputError(problem, hint=hint, code="PG006")
+    if subject.place is not None:
+        _check_masks(arguments, scope)
     loss = resolve_loss(subject, arguments.loss)
     if loss == "zero_one" and scope == "global" and arguments.y is not None and name != "report":
         rows["subject"] = subject = subject.deciding()
@@ -124,6 +117,27 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
             for name in ("output", "level", "scoring", "sampling", "batch_size", "progress")
         },
     )
+
+
+def _options(
+    arguments: Arguments, chosen: Method, name: str, scope: Scope, given: dict[str, Any], hint: str
+) -> dict[str, Any]:
+    """Return the method's options, and refuse those that do not go together."""
+    if {"ensure_top", "max_repeats"} & set(given):
+        check_top(given, name, scope, scores=arguments.scoring is not None)
+    options = resolve_options(chosen, name, given, hint=hint)
+    used = (arguments.scoring is not None, arguments.sampling != "marginal", options.get("ensure_top") is not None)
+    for argument in compress(("scoring=", "sampling=", "ensure_top="), used):
+        refuse_interactions(options, argument)
+    return options
+
+
+def _check_masks(arguments: Arguments, scope: Scope) -> None:
+    """Refuse masks as y where no loss is measured."""
+    if scope == "local" or arguments.scoring is not None:
+        problem = "Masks as y are compared with maps by a loss, which scoring= and local methods do not use"
+        hint = "Pass reduce='mean', 'max' or 'sum' and no y, or choose method='permutation' without scoring="
+        raise InputError(problem, hint=hint, code="PG006")
 
 
 def _reader(model: Any) -> tuple[Callable[..., dict[str, Any]], tuple[str, ...], str]:

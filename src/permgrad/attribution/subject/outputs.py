@@ -98,7 +98,7 @@ def _may_be_explained(part: Tensor, rows: int, reduce: str | None) -> bool:
     return shaped and len(part) == rows and part.is_floating_point()
 
 
-def _flat(output: Tensor, rows: int, name: str, reduce: str | None = None) -> Tensor:
+def _check_dense(output: Tensor, name: str) -> None:
     if output.is_complex() or output.is_nested or output.layout != torch.strided or output.is_quantized:
         shown = str(output.layout if output.layout != torch.strided else output.dtype).removeprefix("torch.")
         shown = "nested" if output.is_nested else shown
@@ -107,6 +107,10 @@ def _flat(output: Tensor, rows: int, name: str, reduce: str | None = None) -> Te
             hint="Wrap the network in a module that returns real numbers",
             code="PG032",
         )
+
+
+def _flat(output: Tensor, rows: int, name: str, reduce: str | None = None) -> Tensor:
+    _check_dense(output, name)
     flat = output
     if rows == 1 and output.ndim < 2:
         # A squeeze() takes the row dimension of a single row as well.

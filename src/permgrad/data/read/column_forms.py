@@ -287,8 +287,7 @@ def _settle_signs(columns: Sequence[_Column], reading: Reading, *, comma_parts: 
     proven = set[str]().union(*(column.proven for column in columns))
     has_commas = not comma_parts or "," in (*proven, reading.decimal)
     for column in columns:
-        if column.values is not None and column.values.dtype == np.float64 and column.sign is None:
-            _look_at_points(column, has_commas or reading.like.get(column.name) == ",")
+        _look_at_points(column, has_commas or reading.like.get(column.name) == ",")
     proven = proven.union(*(column.proven for column in columns))
     sole = reading.decimal or (next(iter(proven)) if len(proven) == 1 else None)
     for column in columns:
@@ -306,6 +305,8 @@ def _settle_signs(columns: Sequence[_Column], reading: Reading, *, comma_parts: 
 
 def _look_at_points(column: _Column, has_commas: bool) -> None:
     """Find out whether points, where the file may have decimal commas, are decimal: thousands are 1.500 as well."""
+    if column.values is None or column.values.dtype != np.float64 or column.sign is not None:
+        return
     if _prove_point(column.values):
         column.proven = {"."}
     elif has_commas:

@@ -108,10 +108,7 @@ class HeldOut:
             columns, bins = scale.steps.shape
             if scale.edges.shape != (columns, bins - 1) or columns > encoded + 1:
                 raise ValueError(f"a scale of {scale.steps.shape} steps with {scale.edges.shape} edges")
-        codes, groups, times = (arrays.get(f"held_out.{name}") for name in ("codes", "row_groups", "row_time"))
-        for part in (codes, groups, times):
-            if part is not None and (part.dtype != np.int64 or part.shape != scores.shape or part.min(initial=0) < 0):
-                raise ValueError(f"classes or groups of rows {part.dtype} {part.shape} for {len(scores)} scores")
+        codes, groups, times = (_codes(arrays, name, len(scores)) for name in ("codes", "row_groups", "row_time"))
         units = times if groups is None else groups
         return cls(x, scores, scale, trees, codes, None if units is None else Dependence(units, timed=groups is None))
 
@@ -235,3 +232,11 @@ class HeldOut:
 def _columns(encoded: Any, predicted: Floats) -> Floats:
     """Return what the scale reads ``(rows, encoded + 1)``: the encoded row and its prediction."""
     return np.column_stack([np.asarray(encoded, dtype=np.float64), predicted])
+
+
+def _codes(arrays: Mapping[str, Array], name: str, rows: int) -> Integers | None:
+    """Return a number of each held-out row, if a model holds them. ValueError: they are no such numbers."""
+    codes = arrays.get(f"held_out.{name}")
+    if codes is not None and (codes.dtype != np.int64 or codes.shape != (rows,) or codes.min(initial=0) < 0):
+        raise ValueError(f"classes or groups of rows {codes.dtype} {codes.shape} for {rows} scores")
+    return codes
