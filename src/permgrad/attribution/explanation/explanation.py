@@ -436,9 +436,8 @@ class Explanation:
             values = np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
             std = np.full(values.shape, np.nan)
         low, high, p_values = interval(values, std, size, float(self.meta.get("confidence", 0.95)))
-        if how == "mean_abs":
-            # A mean of absolute values is never below 0.
-            low = np.maximum(low, np.minimum(values, 0.0))
+        # A mean of absolute values is never below 0.
+        low = np.maximum(low, np.minimum(values, 0.0)) if how == "mean_abs" else low
         keep_parts, off = how == "mean", per_row - values
         if weights is not None:
             off *= np.asarray(weights, dtype=np.float64)[:, None, None]

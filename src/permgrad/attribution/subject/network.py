@@ -13,16 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from permgrad.attribution.subject.branches import BranchCut, cut_into_branches
+from permgrad.attribution.subject.heads import PLACES, REDUCTIONS, heads, other_heads, pick_head
 from permgrad.attribution.subject.inputs import InputForm, in_doubt, in_type_of, read_forms, shapes_in_words
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
 from permgrad.attribution.subject.outputs import (
-    PLACES,
-    REDUCTIONS,
     as_target,
-    heads,
     kind_with,
-    other_heads,
-    pick_head,
     resolve_outputs,
 )
 from permgrad.attribution.subject.places import form_of_places

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from permgrad.attribution.subject.heads import MASKS
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_class_names
-from permgrad.base.errors import InputError, by_count, counted, shown, unknown, warn_user
+from permgrad.base.errors import InputError, by_count, counted, shown, warn_user
 from permgrad.base.late import is_frame
 from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output
 
@@ -26,111 +27,6 @@ _SUM_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
 _ROUNDING = 1e-2
 #: From here on float64 numbers are all whole, and neighbours fall together.
 _NO_FRACTIONS = 2.0**53
-#: Names under which networks return the output that matters, in the order in which they are looked for.
-_USUAL_HEADS = ("logits", "logit", "output", "out", "prediction", "predictions", "y", "probabilities")
-#: How masks as ``y`` are compared with maps.
-_MASKS = "Masks as y, of the size of the maps, are compared with them place by place where reduce= is left out"
-#: Instead of a reduction: all numbers of the maps, to be compared with masks.
-PLACES = "places"
-#: How outputs that are maps ``(rows, K, …)`` become one number for each of K, over all places of the map.
-REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "mean": lambda places: places.mean(dim=2),
-    "max": lambda places: places.amax(dim=2),
-    "sum": lambda places: places.sum(dim=2),
-}
-
-
-def pick_head(
-    returned: Any, head: int | str | None, rows: int, reduce: str | None = None
-) -> tuple[Tensor, int | str | None]:
-    """Return the output to explain as ``(rows, K)``, and its name or position where the network returns several."""
-    if isinstance(returned, Tensor):
-        if head is not None:
-            raise InputError(
-                f"head={head!r} picks one of several outputs, but the network returns a single tensor",
-                hint="Leave head out",
-                code="PG004",
-            )
-        return _flat(returned, rows, "The network's output", reduce), None
-    tensors = heads(returned)
-    if head is not None:
-        if head not in tensors:
-            raise unknown("head", head, [str(name) for name in tensors])
-        return _flat(tensors[head], rows, f"Output {head!r}", reduce), head
-    usual = [name for name in _USUAL_HEADS if name in tensors]
-    for name in (*usual, *tensors):
-        if _may_be_explained(tensors[name], rows, reduce):
-            return _flat(tensors[name], rows, f"Output {name!r}", reduce), name
-    shapes = ", ".join(f"{name} {tuple(part.shape)}" for name, part in tensors.items())
-    raise InputError(
-        f"None of the network's outputs ({shapes or 'none is a tensor'}) has the shape (rows,) or (rows, outputs)",
-        hint="Wrap it in a module that returns such a tensor, or pass reduce= for maps (rows, outputs, …)",
-        code="PG032",
-    )
-
-
-def other_heads(returned: Any, picked: int | str | None, rows: int, reduce: str | None) -> list[str]:
-    """Return the outputs that ``pick_head`` could have picked as well, unless the picked one has a usual name."""
-    if picked is None or picked in _USUAL_HEADS:
-        return []
-    parts = heads(returned).items()
-    return [str(name) for name, part in parts if name != picked and _may_be_explained(part, rows, reduce)]
-
-
-def heads(returned: Any) -> dict[Any, Tensor]:
-    """Return the tensors among several outputs, by their names or positions."""
-    parts: dict[Any, Any] = dict(getattr(returned, "__dict__", {}))
-    if isinstance(returned, Mapping):
-        parts = dict(returned)
-    elif isinstance(returned, (tuple, list)):
-        parts = dict(zip(getattr(returned, "_fields", range(len(returned))), returned, strict=True))
-    elif not hasattr(returned, "__dict__"):
-        raise InputError(
-            f"The network must return a tensor, or a tuple or dict of tensors, got {type(returned).__name__}",
-            hint="Wrap it in a module that returns a tensor",
-            code="PG032",
-        )
-    return {name: part for name, part in parts.items() if isinstance(part, Tensor)}
-
-
-def _may_be_explained(part: Tensor, rows: int, reduce: str | None) -> bool:
-    shaped = part.ndim in (1, 2) or (part.ndim > 2 and reduce is not None)
-    return shaped and len(part) == rows and part.is_floating_point()
-
-
-def _check_dense(output: Tensor, name: str) -> None:
-    if output.is_complex() or output.is_nested or output.layout != torch.strided or output.is_quantized:
-        shown = str(output.layout if output.layout != torch.strided else output.dtype).removeprefix("torch.")
-        shown = "nested" if output.is_nested else shown
-        raise InputError(
-            f"{name} must be a dense tensor of real numbers, got {shown}",
-            hint="Wrap the network in a module that returns real numbers",
-            code="PG032",
-        )
-
-
-def _flat(output: Tensor, rows: int, name: str, reduce: str | None = None) -> Tensor:
-    _check_dense(output, name)
-    flat = output
-    if rows == 1 and output.ndim < 2:
-        # A squeeze() takes the row dimension of a single row as well.
-        flat = output.reshape(1, -1)
-    elif output.ndim == 1:
-        flat = output[:, None]
-    elif output.ndim > 2 and (reduce == PLACES or (reduce is None and output.numel() == len(output))):
-        flat = output.flatten(1)
-    elif output.ndim > 2 and reduce is not None:
-        places = output.flatten(2)
-        flat = REDUCTIONS[reduce](places if places.is_floating_point() else places.float())
-    if flat.ndim != 2 or len(flat) != rows or flat.shape[1] == 0:
-        maps = f", or pass reduce='mean', 'max' or 'sum' to read its maps. {_MASKS}" * (output.ndim > 2)
-        raise InputError(
-            f"{name} must have the shape (rows,) or (rows, outputs), got {tuple(output.shape)} for "
-            f"{counted(rows, 'row')}",
-            hint=f"Wrap the network in a module that returns one row of numbers for each row{maps}",
-            code="PG032",
-        )
-    return flat if flat.is_floating_point() else flat.float()
 
 
 @dataclass(eq=False)
@@ -345,7 +241,7 @@ class OutputForm:
         if values.ndim != 1:
             raise InputError(
                 f"y must have one class per row, got the shape {values.shape}",
-                hint="Pass an array (rows,)" + f". {_MASKS}" * (values.ndim > 2),
+                hint="Pass an array (rows,)" + f". {MASKS}" * (values.ndim > 2),
                 code="PG007",
             )
         count = len(self.class_names)

@@ -14,8 +14,8 @@ from torch import Tensor
 from permgrad.attribution.subject.calls import PredictCall, find_call, fitted_names
 from permgrad.attribution.subject.design import CellDesign
 from permgrad.attribution.subject.frames import FrameForm
+from permgrad.attribution.subject.heads import REDUCTIONS
 from permgrad.attribution.subject.outputs import (
-    REDUCTIONS,
     OutputForm,
     as_target,
     is_multilabel,
