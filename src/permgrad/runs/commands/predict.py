@@ -216,7 +216,7 @@ def predict_stream(request: PredictRequest) -> Outcome:
                 for text in warned:
                     notes.setdefault(text, part.number)
                 bar.advance(part.rows)
-        if todo:
+        if todo or not (record or {}).get("sums"):
             PREDICTED.write(target, facts, sums=sums_of(target, PREDICTED.names[1:]))
         warn_first(notes, f"In part {next(iter(notes.values()), 0)} of the table: ")
     result: dict[str, Any] = {"rows": table.rows, "out": str(target), "parts": len(table.parts), "computed": len(todo)}

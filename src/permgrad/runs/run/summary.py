@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from permgrad.base.errors import as_lines, by_count, option_of, printable
 from permgrad.base.folders import believed
 from permgrad.base.numerals import compact, number
 from permgrad.base.significance import clearly, features_tested
+from permgrad.base.stored import TIMES, parse_json
 from permgrad.evaluation.metrics import metrics as registry
 from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import no_share_words, path_words, related_words
@@ -73,6 +75,13 @@ class Summary:
         )
 
 
+def _fit_times(folder: Path) -> dict[str, dict[str, float]]:
+    """Return how long each baseline took to fit. Without these times all else is told."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return {name: dict(one) for name, one in dict(parse_json((folder / TIMES).read_bytes())["baselines"]).items()}
+    return {}
+
+
 def summarise(folder: Path, summary: Summary | None = None) -> Outcome:
     """Return the summary of a finished run, which is read from its folder if it was finished before."""
     already = summary is None
@@ -82,14 +91,15 @@ def summarise(folder: Path, summary: Summary | None = None) -> Outcome:
         # The first line of a feature is over all rows. A class may also be named "all".
         top = frame[frame["class"] == "all"].drop_duplicates("feature")
         top = top.sort_values("importance", ascending=False, kind="stable")
-        report, verdict = folder / "report.html", metrics["verdict"]
+        report, verdict, times = folder / "report.html", metrics["verdict"], _fit_times(folder)
         loss = "squared_error" if metrics["task"] == "regression" else "cross_entropy"
         whole = advantage({"loss": loss, "quantity": "increase of the loss"}, metrics)
         facts: dict[str, Any] = {
             "folder": os.fspath(folder),
             "report": os.fspath(report),
             "already_finished": already,
-            **{name: metrics[name] for name in ("task", "rows", "test", "baselines", "verdict")},
+            **{name: metrics[name] for name in ("task", "rows", "test", "verdict")},
+            "baselines": {name: {**one, **times.get(name, {})} for name, one in metrics["baselines"].items()},
             **{name: metrics[name] for name in ("positive", "never_predicted", "cuts") if name in metrics},
             "importance_unit": f"increase of the {'squared error' if loss == 'squared_error' else 'log loss'}",
             "advantage": whole,  # what the shares on the page are of, in the same unit
