@@ -8,15 +8,14 @@ import pytest
 import torch
 
 import permgrad as pg
+from permgrad.attribution.subject.heads import _flat, pick_head
 from permgrad.attribution.subject.outputs import (
     OutputForm,
-    _flat,
     _infer_kind,
     as_target,
     is_one_hot,
     label_place,
     output_range,
-    pick_head,
     resolve_outputs,
 )
 

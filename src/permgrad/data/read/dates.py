@@ -52,7 +52,7 @@ _CLOCK = re.compile(
 )
 #: What may stand beside the parts of a date: the day of the week, and 31st.
 _BESIDE = re.compile(
-    r"\b(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?\b\.?|(?<=\d)(?:st|nd|rd|th)\b", re.IGNORECASE
+    r"\b(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?\b\.?|(?<=\d)(?:st|[nr]d|th)\b", re.IGNORECASE
 )
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([wdhms])(?:eek|ay|our|r|in|inute|ec|econd)?s?(?![a-z])[\s,+]*", re.IGNORECASE)
