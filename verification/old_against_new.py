@@ -54,6 +54,7 @@ INTENDED = (
         r"(low|high|p_values?|p_adjusted)\b[^→]*: [^→]+ → ",
         "intervals know few rows, long tails and players that moved no drawn pair",
     ),
+    ("*", r"meta\.equal_rows is new", "a summary says what weighted rows are worth"),
     ("permgrad-tolerance", " → ", "intervals ask for more repeats"),
     ("network-permutation-layer", r"\bstd\b[^→]*: 0 → ", "a unit that moved no drawn pair is tried beyond its values"),
     ("explanations of old*", "network-permutation-layer/frame.csv", "p-values are corrected within their modality"),
