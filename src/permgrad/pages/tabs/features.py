@@ -14,7 +14,6 @@ from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages import plots
 from permgrad.pages.cards_data import features_data
 from permgrad.pages.drawn_inputs import where
-from permgrad.pages.headline import too_few_words
 from permgrad.pages.ranks import RANKS, rank_texts, shown_ranks, training_words
 from permgrad.pages.sentences import dominant_words
 from permgrad.pages.tab import Tab
@@ -40,8 +39,7 @@ _CLASSES = 4
 def ranking(section: SectionView, content: Assessment, explanation: Explanation) -> None:
     """The ranking with intervals."""
     if not content.learnt:
-        learned = "whatever it has learned" if too_few_words(content) else "without having learned anything"
-        section.title = f"What it uses, {learned}"
+        section.title = "What it uses, whatever it has learned"
     measured, in_loss = content.metrics or {}, explanation
     if (whole := advantage(explanation.meta, measured)) is not None:
         explanation = in_shares(explanation, whole)
