@@ -530,3 +530,14 @@ def test_what_mixes_rows_is_told_in_words_of_tables():
     generator = np.random.default_rng(0)
     with pytest.warns(UserWarning, match="The predictor gives a row different outputs each time"):
         pg.explain(lambda table: table["a"] + generator.normal(size=len(table)), rows(), **QUIET)
+
+
+def test_a_model_that_learned_one_class_is_told():
+    """As the first rows of a table that is sorted by its target leave it."""
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    y = np.where(np.arange(60) < 40, "p", "q")
+    model = RandomForestClassifier(5, random_state=0).fit(X[:40], y[:40])
+    with pytest.raises(
+        InputError, match=r"rows of one class only, 'p', and always predicts it\. Fit it on rows of sev"
+    ):
+        pg.explain(model, X, y, **QUIET)

@@ -92,6 +92,12 @@ class PredictorSubject(Subject):
         # Classes of several labels are numbers, where they are the labels at all.
         names = call.classes if class_names is None and (task or usual) != "multilabel" else class_names
         names = self._named_columns(y, names)
+        if class_names is None and call.classes is not None and len(call.classes) == 1:
+            raise InputError(
+                f"The model learned from rows of one class only, {str(call.classes[0])!r}, and always predicts it",
+                hint="Fit it on rows of several classes: are the training rows sorted by class?",
+                code="PG031",
+            )
         if task == "regression" and kind is None and call.kind is not None:
             raise InputError(
                 f"task='regression' does not suit a classifier, whose outputs are {call.kind}",
