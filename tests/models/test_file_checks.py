@@ -180,6 +180,18 @@ def test_children_features_and_cycles_of_lightgbm(field, wrong, tmp_path):
         read_model_file(path)
 
 
+def test_a_text_that_ends_within_a_tree_is_refused(tmp_path):
+    """LightGBM itself looks for the rest without end."""
+    path = tmp_path / "model.txt"
+    lightgbm(path)
+    assert use(path) is not None
+    content = path.read_bytes()
+    assert b"\ninternal_weight=" in content
+    path.write_bytes(content.replace(b"\ninternal_weight=", b"\nintern\0\0_weight="))
+    with pytest.raises(InputError, match=r"The model's file is damaged.*Save the model again"):
+        read_model_file(path)
+
+
 def one_leaf_less(content):
     content["oblivious_trees"][-1]["leaf_values"].pop()
 

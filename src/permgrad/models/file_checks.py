@@ -56,6 +56,7 @@ def _parts(ends: Integers, parts: int, last: int) -> None:
 # ---- LightGBM --------------------------------------------------------------------------------------------------------
 def check_lightgbm(content: bytes) -> None:
     """Refuse the text of a LightGBM file whose trees contradict themselves."""
+    _fit(b"\0" not in content)  # where a text ends for LightGBM, which looks for the rest of a tree without end
     starts = [match.start() for match in re.finditer(rb"^Tree=", content, re.MULTILINE)]
     head = _fields(content[: [*starts, len(content)][0]])
     features, classes = _one(head["max_feature_idx"]) + 1, _one(head["num_class"], 1)
