@@ -200,6 +200,10 @@ def one_feature_less(content):
     content["features_info"]["float_features"].pop(0)
 
 
+def a_text_for_two_numbers(content):
+    content["scale_and_bias"] = "[1,"
+
+
 def no_levels(content):
     assert content["features_info"]["ctrs"]
     content["ctr_data"] = {}
@@ -209,7 +213,7 @@ def no_levels(content):
     ("make", "change"),
     [
         *((xgboost, change) for change in (cycle, no_feature, strange_child)),
-        *((catboost, change) for change in (one_leaf_less, one_feature_less, no_levels)),
+        *((catboost, change) for change in (one_leaf_less, one_feature_less, a_text_for_two_numbers, no_levels)),
     ],
 )
 def test_trees_in_json_that_contradict_themselves_are_refused(make, change, tmp_path):

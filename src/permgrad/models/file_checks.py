@@ -200,7 +200,10 @@ def check_catboost(content: Any, numbers: int | None = None) -> None:
 
     ``numbers``: how many the leaves have in all, where the library knows it.
     """
-    info, width = content["features_info"], len(np.atleast_1d(content["scale_and_bias"][1]))
+    info, pair = content["features_info"], content["scale_and_bias"]
+    _fit(isinstance(pair, list), len(pair) == 2)
+    width = len(np.atleast_1d(pair[1]))
+    _floats([pair[0], *np.atleast_1d(pair[1])], 1 + width)
     parts = [one for part in info.values() if isinstance(part, list) for one in part]
     places = sorted(one["flat_feature_index"] for one in parts if "flat_feature_index" in one)
     _fit(places == list(range(len(places))), all(isinstance(one.get("feature_id", ""), str) for one in parts))
