@@ -6,6 +6,7 @@ import contextlib
 import copy
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -17,9 +18,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from permgrad.base.arrays import Array, Floats, Floats32
 from permgrad.base.checks import check_choice, check_confidence, check_names
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, PermgradError
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import generator, resolve_seed
+from permgrad.data.splitting import dependence_of
 from permgrad.data.types.column_notes import tell_of_columns, tell_of_other_order
 from permgrad.data.types.column_types import Schema
 from permgrad.data.weights import check_weights
@@ -105,6 +108,8 @@ class HyNNBase(TrainedModel, BaseEstimator):
         sample_weight: Any = None,
         eval_set: Any = None,
         *,
+        row_groups: npt.ArrayLike | None = None,
+        row_time: npt.ArrayLike | None = None,
         checkpoint_folder: str | os.PathLike[str] | None = None,
         on_epoch: EpochWatcher | None = None,
     ) -> Self:
@@ -116,6 +121,9 @@ class HyNNBase(TrainedModel, BaseEstimator):
             sample_weight: weight of each row's loss ``(rows,)``. Rows of weight 0 are left out.
             eval_set: ``(X, y)`` for early stopping and calibration in the place of ``validation_fraction``. Never
                 trained on.
+            row_groups: rows that depend on each other, such as those of one patient: a label per row ``(rows,)``.
+                ``validation_fraction`` holds whole groups out, and intervals and sets of predictions count groups.
+            row_time: the time of each row ``(rows,)``. The latest rows are held out.
             checkpoint_folder: folder for the state after each epoch. The same call resumes from it.
             on_epoch: called with each epoch's line of the history. True ends the training.
 
@@ -123,7 +131,7 @@ class HyNNBase(TrainedModel, BaseEstimator):
             InputError: Arguments or data cannot be used. All wrong arguments are listed at once.
         """
         check_hooks(checkpoint_folder, on_epoch)
-        prepared = self.prepare(X, y, sample_weight, eval_set)
+        prepared = self.prepare(X, y, sample_weight, eval_set, row_groups=row_groups, row_time=row_time)
         return self.train(prepared, checkpoint_folder=checkpoint_folder, on_epoch=on_epoch)
 
     def fit_stream(
@@ -206,7 +214,16 @@ class HyNNBase(TrainedModel, BaseEstimator):
             raise nothing_varies(frame, encoder)
         return EncodedRows(frame, encoder, encoded)
 
-    def prepare(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> Prepared:
+    def prepare(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        eval_set: Any = None,
+        *,
+        row_groups: npt.ArrayLike | None = None,
+        row_time: npt.ArrayLike | None = None,
+    ) -> Prepared:
         """Do all of ``fit`` that comes before the first step: check, fit encoder and layout, build the network.
 
         Until ``train`` is called, the model predicts nothing.
@@ -218,6 +235,8 @@ class HyNNBase(TrainedModel, BaseEstimator):
             y: target ``(rows,)``.
             sample_weight: weight of each row's loss ``(rows,)``.
             eval_set: as for ``fit``. Its rows may be ``EncodedRows`` of the same encoder.
+            row_groups: as for ``fit``.
+            row_time: as for ``fit``.
 
         Returns:
             What ``train`` takes. ``prepared.with_epochs(10)`` is the same training, at most so many epochs long.
@@ -248,7 +267,13 @@ class HyNNBase(TrainedModel, BaseEstimator):
             else:
                 inputs.number_target(target[weighty])
             fraction = settings.validation_fraction if eval_set is None else 0.0
-            divided = inputs.held_out(len(weighty), fraction, self.seed_, strata)
+            between = _dependence(row_groups, row_time, len(frame), eval_set)
+            if between is None:
+                divided = inputs.held_out(len(weighty), fraction, self.seed_, strata)
+            else:
+                between = between.take(weighty)
+                divided = inputs.held_out_units(between, fraction, self.seed_, strata)
+                between = between.take(divided[1])
             training, held = weighty[divided[0]], weighty[divided[1]]
 
             rows = X if isinstance(X, EncodedRows) else frame
@@ -278,7 +303,8 @@ class HyNNBase(TrainedModel, BaseEstimator):
                 plain = weights[held] / mean
                 validation = tensor_rows(self, x, inputs.code_target(self, target[held]), plain)
             training_rows = tensor_rows(self, train.encoded, coded, weights[training] / mean)
-            return build_network(self, settings, train.encoded, coded, training_rows, validation, plain)
+            made = build_network(self, settings, train.encoded, coded, training_rows, validation, plain)
+            return made if between is None else replace(made, dependence=between)
 
     def _learn_from_held_out(self, prepared: Prepared) -> None:
         """Learn how outputs become probabilities, and how large errors are."""
@@ -468,3 +494,23 @@ class HyNNBase(TrainedModel, BaseEstimator):
             state["module_"] = copy.deepcopy(module).cpu()
             state["renderer_"] = state["module_"].renderer
         return state
+
+
+def _dependence(row_groups: Any, row_time: Any, rows: int, eval_set: Any) -> Dependence | None:
+    """Return which training rows depend on each other, or None where nothing is passed."""
+    given = {name: one for name, one in (("row_groups", row_groups), ("row_time", row_time)) if one is not None}
+    if not given:
+        return None
+    name, values = next(iter(given.items()))
+    other = "row_time" if len(given) > 1 else "eval_set" if eval_set is not None else ""
+    if other:
+        raise InputError(f"{name} and {other} cannot be combined", hint="Leave one of them out.", code="PG006")
+    labels = np.asarray(values)
+    if labels.shape != (rows,):
+        raise InputError(
+            f"{name} must have one value per row: {name} has the shape {labels.shape}, expected {(rows,)}",
+            hint="Pass the values of the same rows.",
+            code="PG007",
+        )
+    by = (name, None) if name == "row_groups" else (None, name)
+    return dependence_of({"rows": pd.DataFrame({name: labels})}, *by)["rows"]

@@ -14,6 +14,7 @@ import pandas as pd
 
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_class_names, is_number
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, counted, shown, warn_user
 from permgrad.base.random import generator
 from permgrad.data.read.cells import check_characters
@@ -295,6 +296,27 @@ def class_weights(class_weight: Any, classes: Array, rows: Integers) -> Floats:
         problem = f"class_weight={class_weight!r} is 0 for every class of the training rows"
         raise InputError(problem, hint="Weigh a class, or leave class_weight out.", code="PG020")
     return weights
+
+
+def held_out_units(
+    units: Dependence, fraction: float, seed: int, indexes: Integers | None
+) -> tuple[Integers, Integers]:
+    """Return training and validation row numbers, sorted, whole groups drawn or the latest times.
+
+    Every class keeps a training row. No row is drawn if fewer than two would be left to train.
+    """
+    rows = len(units.codes)
+    order = np.arange(units.count)[::-1] if units.timed else generator(seed, "validation rows").permutation(units.count)
+    wanted, train, held = round(fraction * rows), np.arange(rows), np.zeros(0, dtype=np.int64)
+    for unit in order.tolist():
+        left = train[units.codes[train] != unit]
+        if len(held) >= wanted or len(left) < 2:
+            break
+        if indexes is None or len(np.unique(indexes[left])) == len(np.unique(indexes)):
+            train, held = left, np.setdiff1d(np.arange(rows), left)
+        elif units.timed:
+            break
+    return train, held
 
 
 def held_out(rows: int, fraction: float, seed: int, indexes: Integers | None) -> tuple[Integers, Integers]:
