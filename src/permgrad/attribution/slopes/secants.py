@@ -26,7 +26,7 @@ from permgrad.models.fast.folding import hooked, pair
 from permgrad.models.fast.image_chain import few_seen_windows
 from permgrad.models.network.blocks import Dropout
 from permgrad.models.network.branches import LevelEmbeddingLinear, PeriodicDenseEmbedding, embed_columns
-from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
+from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale, PooledScale
 from permgrad.models.network.network import HybridNetwork
 
 #: Numbers that the layers of a batch may hold: on a processor they should stay near its caches.
@@ -221,7 +221,7 @@ _RULES: list[tuple[tuple[type[nn.Module], ...], str, Callable[..., Tensor], Call
     (NOTHING, "affine", lambda _, slopes, __: slopes, None),
     # An embedded category is a product of two matrices: its `weight` is that product.
     ((nn.Linear, LevelEmbeddingLinear), "affine", lambda layer, slopes, _: slopes @ layer.weight.detach(), None),
-    ((MemberScale,), "affine", lambda layer, slopes, _: (slopes * layer.weight.detach()).sum(dim=-2), None),
+    ((MemberScale, PooledScale), "affine", lambda layer, slopes, _: (slopes * layer.weight.detach()).sum(dim=-2), None),
     ((MemberLinear,), "affine", lambda layer, slopes, _: layer.pull(slopes).detach(), None),
     (
         (MemberMean,),

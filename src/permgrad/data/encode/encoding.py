@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.arrays import Booleans, Integers
+from permgrad.base.arrays import Booleans, Floats32, Integers
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, unknown, warn_user
 from permgrad.base.files import plain
 from permgrad.data.encode.groups import check_blocks
 from permgrad.data.encode.planning import OTHER, Slot, date_wave, plan_slots
 from permgrad.data.encode.scaling import Scaling, ScalingMode
+from permgrad.data.encode.scores import Scores, Target
 from permgrad.data.encode.statistics import TableStatistics, calendar_parts, numeric_cells
 from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, as_frame
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
@@ -57,6 +58,8 @@ class TableEncoder:
     - Booleans are one column of 0 and 1, whatever the capitals of yes and no. A third word counts as missing.
     - Dates give time, year, and sine and cosine of month, weekday and hour. As text they may come in any form that
       leaves no doubt. Other text is refused where the training rows had none.
+    - Free text, and categories beyond ``max_levels``, get scores where ``learn`` is told the target: what a penalised
+      linear model of all columns says of the cell, one per output. See ``scores.Scores``.
     - Constants and identifiers are features with no encoded column.
 
     Args:
@@ -70,10 +73,11 @@ class TableEncoder:
     Attributes:
         feature_names_in_: raw columns, ``x0, x1, …`` for arrays. ``schema_`` has their types.
         encoded_names_, feature_of_, kinds_: of each encoded column the name, the index of its raw column, and
-            ``"numeric"``, ``"boolean"``, ``"level"``, ``"missing"`` or ``"date_part"``.
+            ``"numeric"``, ``"boolean"``, ``"level"``, ``"missing"``, ``"date_part"`` or ``"score"``.
         numeric_columns_: indexes of the encoded columns that are continuous.
         minimum_, maximum_: extremes of each encoded column over training rows, float32.
         groups_, variables_: the declared blocks, by name.
+        scores_: what ``learn`` fitted, of the columns that have scores.
 
     Examples:
         >>> table = pd.DataFrame({"age": [31.0, 40.0, None, 60.0], "town": ["Bonn", "Ulm", "Bonn", "Bonn"]})
@@ -124,6 +128,7 @@ class TableEncoder:
         check_whole("max_levels", self.max_levels, "the default is 50")
         self.codes_ = statistics.codes
         self.named_ = True
+        self.scores_ = Scores(0)
         self.scaling_ = Scaling.fit(self.numeric, statistics.numeric)
         self.schema_, slots, self.years_ = plan_slots(statistics, self.scaling_, int(self.max_levels))
         names = self.schema_.names
@@ -131,6 +136,45 @@ class TableEncoder:
         self.groups_ = check_blocks(self.groups, names, "group", self.variables_)
         self._set_slots(slots)
         return self
+
+    def learn(self, X: Any, target: Target) -> npt.NDArray[np.float32]:
+        """Learn scores of wide columns from training rows, and return these rows encoded.
+
+        Their scores come from models of other rows, see ``scores.Scores``: ``transform`` of the same rows gives others.
+        Columns without a score that helps are encoded as before.
+        """
+        frame = self._checked(X)
+        wide = self.wide_columns
+        narrow = np.array([self.feature_names_in_[slot.column] not in wide for slot in self.slots_], dtype=bool)
+        with surprises_told_once():
+            other = self.transform(X)[:, narrow]
+        self.scores_, crossed = Scores.fit({name: self._texts(frame, name) for name in wide}, other, target)
+        slots = [slot for slot in self.slots_ if slot.kind != "level" or self._name(slot) not in crossed]
+        for name, scores in crossed.items():
+            column, several = self.feature_names_in_.index(name), scores.shape[1] > 1
+            for k, (low, high) in enumerate(zip(scores.min(axis=0).tolist(), scores.max(axis=0).tolist(), strict=True)):
+                label = f"{name}=<score{f' {k}' if several else ''}>"
+                slots.append(Slot(column, label, "score", k, min(low, 0.0), max(high, 0.0)))
+        self._set_slots(sorted(slots, key=lambda slot: slot.column))
+        encoded = self.transform(X)
+        for name, targets in self._scored.items():
+            encoded[:, targets] = crossed[name]
+        return encoded
+
+    @property
+    def wide_columns(self) -> list[str]:
+        """Columns of text, and categories with so many levels that some share one."""
+        return [one.name for one in self.schema_ if one.kind == "text" or OTHER in self._levels.get(one.name, {})]
+
+    def _name(self, slot: Slot) -> str:
+        return self.feature_names_in_[slot.column]
+
+    def _texts(self, frame: pd.DataFrame, name: str) -> tuple[list[str], Integers]:
+        """Return a column's different texts, and which of them each row has. Blank cells and codes: −1."""
+        distinct = Distinct.of(frame[name], name)
+        is_text = np.array([self.codes_.kind_of(text, name) == PRESENT for text in distinct.texts], dtype=bool)
+        texts = [text for text, kept in zip(distinct.texts, is_text, strict=True) if kept]
+        return texts, distinct.spread(np.where(is_text, np.cumsum(is_text) - 1, -1), -1)
 
     def _set_slots(self, slots: list[Slot]) -> None:
         """Set what follows from the slots, and turn them into index arrays: encoding assigns whole matrices."""
@@ -153,10 +197,13 @@ class TableEncoder:
         pairs: dict[str, list[tuple[int, int, int]]] = {"value": [], "boolean": [], "missing": []}
         self._parts: dict[int, list[tuple[int, str]]] = {}
         self._levels: dict[str, dict[str | int, int]] = {}
+        self._scored: dict[str, list[int]] = {}
         for target, slot in enumerate(slots):
             name = self.feature_names_in_[slot.column]
             source = place.get(name)
-            if source is None:
+            if slot.kind == "score":
+                self._scored.setdefault(name, []).append(target)
+            elif source is None:
                 self._levels.setdefault(name, {})[OTHER if slot.detail is None else slot.detail] = target
             elif slot.kind in ("missing", "boolean"):
                 pairs[slot.kind].append((source, target, int(slot.detail or 0)))
@@ -195,6 +242,7 @@ class TableEncoder:
                 bad = np.zeros(len(distinct.texts), dtype=bool)
                 bad[distinct.index[unread & (distinct.index >= 0)]] = True
                 surprises[worded.name] = self._surprise(distinct, worded.name, bad, worded.kind)
+        self._write_scores(frame, out)
         for name, targets in self._levels.items():
             distinct = Distinct.of(frame[name], name)
             other = targets.get(OTHER, -1)
@@ -205,11 +253,17 @@ class TableEncoder:
             row_targets = distinct.spread(places, targets.get(BLANK, -1))
             rows = np.flatnonzero(row_targets >= 0)
             out[rows, row_targets[rows]] = 1.0
-            if (places < 0).any():
+            # Of scored columns only codes for missing have a place here, and no text is a surprise.
+            if (places < 0).any() and any(isinstance(key, str) for key in targets):
                 surprises[name] = self._surprise(distinct, name, places < 0)
         if any(surprises.values()):
             _tell({name: surprises[name] for name in self.feature_names_in_ if surprises.get(name)})
         return out
+
+    def _write_scores(self, frame: pd.DataFrame, out: Floats32) -> None:
+        for name, columns in self._scored.items():
+            texts, index = self._texts(frame, name)
+            out[:, columns] = np.append(self.scores_.of(name, texts), np.zeros((1, len(columns))), axis=0)[index]
 
     def check_cells(self, X: Any) -> None:
         """Refuse rows with a cell that ``transform`` would refuse."""
@@ -293,6 +347,7 @@ class TableEncoder:
             "schema": asdict(self.schema_),
             "scaling": plain(asdict(self.scaling_)),
             "slots": [list(astuple(slot)) for slot in self.slots_],
+            **({"scores": self.scores_.to_dict()} if self._scored else {}),
             "years": {name: list(ends) for name, ends in self.years_.items()},
         }
 
@@ -320,6 +375,7 @@ class TableEncoder:
                 {name: list(columns) for name, columns in content[key].items()} for key in ("variables", "groups")
             )
             made.years_ = {name: (int(ends[0]), int(ends[1])) for name, ends in content["years"].items()}
+            made.scores_ = Scores.from_dict(content.get("scores", {"outputs": 0, "columns": {}}))
             made._set_slots([Slot(*slot) for slot in content["slots"]])
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             problem = f"Part of a stored encoder is missing or damaged ({error!r})"

@@ -1,4 +1,4 @@
-"""What each column is: numeric, categorical, boolean, constant, identifier-like or a date, and why we think so."""
+"""What each column is: numbers, categories, yes or no, constant, identifier, date or free text, and why we think so."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from permgrad.data.types.identifiers import (
     row_numbers,
 )
 
-Kind: TypeAlias = Literal["numeric", "categorical", "boolean", "constant", "identifier", "date"]
+Kind: TypeAlias = Literal["numeric", "categorical", "boolean", "constant", "identifier", "date", "text"]
 Storage: TypeAlias = Literal["number", "date", "pair", "text"]
 
 _PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
@@ -59,12 +59,16 @@ _EVIDENT_PAIRS = (*_PAIRS, ("1", "0"))
 #: What the words of these pairs mean, whichever of them a column had in training.
 _TRUTH = {yes: 1.0 for yes, _ in _EVIDENT_PAIRS} | {no: 0.0 for _, no in _EVIDENT_PAIRS}
 _NEARLY_UNIQUE = 0.95
+#: Free text: so many of its cells differ, and so many have several words. Scripts without spaces have long words.
+_RARELY_REPEATED, _SHARE_OF_WORDS = 0.5, 0.5
+_SEVERAL_WORDS = re.compile(r"[^\W\d_]{2}\S*\s+(?:\S+\s+)*\S*?[^\W\d_]{2}|[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]{4}")
 #: Fewer different cells say little of how most of them are written. They may well be categories.
 _FEWEST_SPELLED = 10
 #: What the reason of a column says that is text only by its spelling, and that of dates that fit two forms.
 ODD_SPELLING, SWAPPED = "looks like ", "the day and the month could be swapped"
 WHOLE_DATES = "dates as whole numbers"
 _SHARE_SPELLED, _LOOKED_AT = 0.8, 2000
+_LONGEST_LOOKED_AT = 200
 #: What may stand around a number: a currency, a per cent sign, the brackets or the last minus of accountants.
 _UNIT = r"[€$£¥%]|EUR|USD|GBP|CHF"
 _AROUND = re.compile(rf"\(?\s*(?P<before>{_UNIT})?\s*(?P<number>[^()]*?)\s*(?P<after>{_UNIT}|-)?\s*\)?")
@@ -148,8 +152,9 @@ def infer_schema(
 
     The rules, in this order: what ``kinds`` declares. No value or one: constant. 0 and 1, booleans, yes/no: boolean.
     Numbers, also as text, times of day and durations (in seconds): numeric. Dates, also as text or whole numbers: date.
-    Nearly unique text: identifier, as is a rising or falling whole number that is named like one, or that counts the
-    rows by the frame's row numbers and is no year or time. The rest: categorical.
+    Text of several words that rarely repeats: text. Other nearly unique text: identifier, as is a rising or falling
+    whole number that is named like one, or that counts the rows by the frame's row numbers and is no year or time. The
+    rest: categorical.
     """
     frame = as_frame(X)
     codes = MissingCodes.of(na_codes)
@@ -284,9 +289,18 @@ def _text_type(base: ColumnType, series: pd.Series[Any], texts: Sequence[str], c
     if share_numbers >= 0.5 and not numbers.all():
         odd = texts[int(np.argmin(numbers))]
         reason = f"text; {share_numbers:.0%} are numbers, {odd!r} is not (if it means missing, declare it as a code)"
+    elif len(texts) >= max(FEWEST_FOR_IDENTIFIER, _RARELY_REPEATED * n_present) and _are_words(texts, counts):
+        kind, reason = "text", f"free text, {len(texts):,} different cells in {n_present:,} rows"
     elif n_present >= FEWEST_FOR_IDENTIFIER and len(texts) >= _NEARLY_UNIQUE * n_present:
         kind, reason = "identifier", f"text, {len(texts)} different values in {n_present} rows"
     return replace(base, kind=kind, reason=f"{reason}; {spelled}" if spelled else reason)
+
+
+def _are_words(texts: Sequence[str], counts: Integers) -> bool:
+    """Say whether most cells have several words."""
+    looked_at = texts[:_LOOKED_AT]
+    several = np.array([_SEVERAL_WORDS.search(text[:_LONGEST_LOOKED_AT]) is not None for text in looked_at], dtype=bool)
+    return float(counts[: len(looked_at)] @ several) >= _SHARE_OF_WORDS * float(counts[: len(looked_at)].sum())
 
 
 def _numbers_in_one_way(texts: Sequence[str]) -> Booleans:
@@ -352,7 +366,8 @@ def _declared_type(
         return _without_codes(Distinct.of(series, name), name, codes)[0]
 
     # The texts 007 and 7 are two categories, though one number.
-    spelled = kind == "categorical" and guess.storage == "number" and guessed is None and not is_moment(series)
+    as_text = kind in ("categorical", "text")
+    spelled = as_text and guess.storage == "number" and guessed is None and not is_moment(series)
     if spelled or (fused and kind != "numeric"):
         # As numbers they are fewer than they are.
         guess = replace(guess, n_levels=len(texts()))
@@ -361,7 +376,7 @@ def _declared_type(
     declared = replace(guess, kind=kind, reason=guess.reason if fused and kind == "numeric" else "declared")
     if guess.n_levels == 0 or kind in ("constant", "identifier"):
         return replace(declared, kind=kind if guess.n_levels else "constant")
-    if kind == "categorical":
+    if as_text:
         return replace(declared, storage="text", date_format=None, true_level=None, false_level=None)
     if kind == "date":
         return declared if guess.storage == "date" else _declared_date(declared, texts())

@@ -16,12 +16,13 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from permgrad.base.arrays import Array, Floats, Floats32
+from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.checks import check_choice, check_confidence, check_names
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, PermgradError
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import generator, resolve_seed
+from permgrad.data.encode.scores import Target
 from permgrad.data.splitting import dependence_of
 from permgrad.data.types.column_notes import tell_of_columns, tell_of_other_order
 from permgrad.data.types.column_types import Schema
@@ -185,7 +186,15 @@ class HyNNBase(TrainedModel, BaseEstimator):
             prepared = prepare_stream(self, path, target, validation, features, sample_weight, block_rows)
         return self.train(prepared, checkpoint_folder=checkpoint_folder, on_epoch=on_epoch)
 
-    def fit_encoder(self, X: Any, schema: Schema | None = None) -> EncodedRows:
+    def fit_encoder(
+        self,
+        X: Any,
+        schema: Schema | None = None,
+        *,
+        y: Any = None,
+        sample_weight: Any = None,
+        dependence: Dependence | None = None,
+    ) -> EncodedRows:
         """Fit the table's encoder as ``prepare`` does, and return the training rows with their encoding.
 
         For programs that need both before they train, for example to choose or to save a layout.
@@ -193,15 +202,40 @@ class HyNNBase(TrainedModel, BaseEstimator):
         Args:
             X: training rows ``(rows, features)``.
             schema: types of the columns, where they are known. None: found out.
+            y: target ``(rows,)``, from which scores of text and of categories with many levels are learned. None:
+                text is left out, and rare levels share one.
+            sample_weight: weight of each row ``(rows,)``.
+            dependence: which rows depend on each other.
 
         Raises:
             InputError: Arguments or rows cannot be used, or no column varies.
         """
         with untouched():
             settings = resolve_settings(self.get_params(deep=False), self.task)
-            return self._fit_encoder(inputs.as_frame(self, X, reset=True), settings, schema)
+            frame, target = inputs.as_frame(self, X, reset=True), None
+            self.seed_ = resolve_seed(self.random_state)
+            if y is not None:
+                weights = np.ones(len(frame)) if sample_weight is None else check_weights(sample_weight, len(frame))
+                coded = inputs.learn_target(self, inputs.one_column(y, estimator=self, rows=len(frame)), None)
+                target = self._target(coded, weights, None if dependence is None else dependence.codes)
+            return self._fit_encoder(frame, settings, schema, target)[0]
 
-    def _fit_encoder(self, frame: pd.DataFrame, settings: FitSettings, schema: Schema | None = None) -> EncodedRows:
+    def _target(self, coded: Array, weights: Floats, units: Integers | None) -> Target:
+        classes = len(self.classes_) if self.task == "classification" else 0
+        return Target(coded, classes, weights, self.seed_, units)
+
+    def _fit_encoder(
+        self,
+        frame: pd.DataFrame,
+        settings: FitSettings,
+        schema: Schema | None = None,
+        target: Target | None = None,
+        held: pd.DataFrame | None = None,
+    ) -> tuple[EncodedRows, Floats32 | None]:
+        """Fit the encoder on training rows. Scores of wide columns are learned from ``held`` rows, too, behind them.
+
+        Return the training rows and what the others are encoded as: the scores of all come from models of other rows.
+        """
         encoder = make_encoder(self, frame, settings)
         # A preset may read columns in another way than the types say.
         encoder.fit(frame, schema=schema if (encoder.kinds or {}) == (self.kinds or {}) else None)
@@ -209,10 +243,14 @@ class HyNNBase(TrainedModel, BaseEstimator):
             together = [*encoder.groups_.values(), *encoder.variables_.values()]
             tell_of_columns(frame, encoder.schema_, dict(self.kinds or {}), together=together)
         self.preprocessor_ = encoder
-        encoded = encoder.transform(frame)
-        if not encoded.shape[1]:
+        parts = [frame] if held is None else [frame, held]
+        if target is not None and encoder.wide_columns:
+            encoded = np.split(encoder.learn(pd.concat(parts), target), [len(frame)])
+        else:
+            encoded = [encoder.transform(part) for part in parts]
+        if not encoded[0].shape[1]:
             raise nothing_varies(frame, encoder)
-        return EncodedRows(frame, encoder, encoded)
+        return EncodedRows(frame, encoder, encoded[0]), None if held is None else encoded[1]
 
     def prepare(
         self,
@@ -267,44 +305,52 @@ class HyNNBase(TrainedModel, BaseEstimator):
             else:
                 inputs.number_target(target[weighty])
             fraction = settings.validation_fraction if eval_set is None else 0.0
-            between = _dependence(row_groups, row_time, len(frame), eval_set)
-            if between is None:
+            related = _dependence(row_groups, row_time, len(frame), eval_set)
+            between = None
+            if related is None:
                 divided = inputs.held_out(len(weighty), fraction, self.seed_, strata)
             else:
-                between = between.take(weighty)
-                divided = inputs.held_out_units(between, fraction, self.seed_, strata)
-                between = between.take(divided[1])
+                related = related.take(weighty)
+                divided = inputs.held_out_units(related, fraction, self.seed_, strata)
+                between = related.take(divided[1])
             training, held = weighty[divided[0]], weighty[divided[1]]
 
-            rows = X if isinstance(X, EncodedRows) else frame
-            train = rows if len(training) == len(rows) else rows.take(training)
-            if isinstance(train, EncodedRows):
-                self.preprocessor_ = train.encoder
-            else:
-                train = self._fit_encoder(train, settings)
             mean = weights[training].mean()
             coded = inputs.learn_target(self, target[training], settings.class_weight)
+            held_coded = inputs.code_target(self, target[held])
+            x: Any = None
+            if isinstance(X, EncodedRows):
+                self.preprocessor_, train = X.encoder, X if len(training) == len(X) else X.take(training)
+                x = X.take(held).encoded if len(held) else None
+            else:
+                both = np.concatenate([training, held])
+                codes = None if related is None else related.codes[np.concatenate(divided)]
+                known = self._target(np.concatenate([coded, held_coded]), weights[both] / mean, codes)
+                rows = frame if len(training) == len(frame) else frame.iloc[training]
+                train, x = self._fit_encoder(rows, settings, None, known, frame.iloc[held] if len(held) else None)
             validation, plain = None, np.zeros(0)
             if eval_set is not None:
-                if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
-                    raise InputError(
-                        f"eval_set must be a pair (X, y), got {type(eval_set).__name__}",
-                        hint="Pass eval_set=(X_validation, y_validation).",
-                        code="PG001",
-                    )
-                tell_of_other_order(eval_set[0], **{"eval_set's y": eval_set[1]})
-                judged = self.encode_rows(eval_set[0])
-                held_y = inputs.one_column(eval_set[1], estimator=self, rows=len(judged), what="eval_set's y")
-                plain = np.ones(len(judged))
-                validation = tensor_rows(self, judged.encoded, inputs.code_target(self, held_y), plain)
-            elif len(held):
-                taken = rows.take(held)
-                x = taken.encoded if isinstance(taken, EncodedRows) else self.preprocessor_.transform(taken)
+                validation = self._judged_rows(eval_set)
+                plain = np.ones(len(validation))
+            elif x is not None:
                 plain = weights[held] / mean
-                validation = tensor_rows(self, x, inputs.code_target(self, target[held]), plain)
+                validation = tensor_rows(self, x, held_coded, plain)
             training_rows = tensor_rows(self, train.encoded, coded, weights[training] / mean)
             made = build_network(self, settings, train.encoded, coded, training_rows, validation, plain)
             return made if between is None else replace(made, dependence=between)
+
+    def _judged_rows(self, eval_set: Any) -> Rows:
+        """Return the rows of an ``eval_set`` as tensors."""
+        if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
+            raise InputError(
+                f"eval_set must be a pair (X, y), got {type(eval_set).__name__}",
+                hint="Pass eval_set=(X_validation, y_validation).",
+                code="PG001",
+            )
+        tell_of_other_order(eval_set[0], **{"eval_set's y": eval_set[1]})
+        judged = self.encode_rows(eval_set[0])
+        held_y = inputs.one_column(eval_set[1], estimator=self, rows=len(judged), what="eval_set's y")
+        return tensor_rows(self, judged.encoded, inputs.code_target(self, held_y), np.ones(len(judged)))
 
     def _learn_from_held_out(self, prepared: Prepared) -> None:
         """Learn how outputs become probabilities, and how large errors are."""

@@ -62,7 +62,8 @@ def build_network(
     encoder, network, layout = model.preprocessor_, settings.network, settings.layout
     names, seed = list(encoder.encoded_names_), derive_seed(model.seed_, "layout") % 2**31
     outputs = len(model.classes_) if model.task == "classification" else 1
-    kinds, blocks = np.array(encoder.kinds_), encoder.features("column").values()
+    kinds, blocks = np.array(encoder.kinds_), list(encoder.features("column").values())
+    scored = [block[kinds[block] == "score"] for block in blocks]
     with sheltered(derive_seed(model.seed_, "weights")):
         model.renderer_ = None
         if "image" in settings.paths and is_foreign(layout):
@@ -81,6 +82,7 @@ def build_network(
             paths=settings.paths,
             numeric_columns=encoder.numeric_columns_,
             level_blocks=[block for block in blocks if (kinds[block] == "level").sum() >= _FEWEST_LEVELS],
+            score_blocks=[block.tolist() for block in scored if len(block)],
         )
     model.network_options_ = network.to_dict()
     draw_background(model, encoded, coded)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.models.network.blocks import ACTIVATIONS, Dropout, dense_stack, initialize_, normal_numbers
-from permgrad.models.network.members import MemberScale
+from permgrad.models.network.members import MemberScale, PooledScale
 
 if TYPE_CHECKING:
     from permgrad.models.network.options import NetworkOptions
@@ -58,20 +58,28 @@ class LevelEmbeddingLinear(nn.Linear):
 
     ``y = W [x_rest, x_block1 e_1, x_block2 e_2, …] + b`` (entity embeddings, Guo & Berkhahn 2016, arXiv 1604.06737) is
     linear in x: one layer, whose ``weight`` has rank ``size`` within a block, for whoever reads networks by layers.
+    ``pooled``: blocks of the same length whose columns are summed, first to first, before they enter.
     """
 
     order: Tensor
 
     def __init__(
-        self, in_features: int, out_features: int, blocks: Sequence[Sequence[int]], *, size: int, initializer: str
+        self,
+        in_features: int,
+        out_features: int,
+        blocks: Sequence[Sequence[int]],
+        *,
+        size: int,
+        initializer: str,
+        pooled: Sequence[Sequence[int]] = (),
     ) -> None:
         nn.Module.__init__(self)  # not Linear's own, whose weight is a parameter. Here it is composed
         self.in_features, self.out_features, self.size = in_features, out_features, size
-        embedded = [int(column) for block in blocks for column in block]
+        embedded = [int(column) for block in (*blocks, *pooled) for column in block]
         plain = sorted(set(range(in_features)) - set(embedded))
         self.register_buffer("order", torch.argsort(torch.tensor([*plain, *embedded])), persistent=False)
-        self.rest = len(plain)
-        mixing = nn.Linear(self.rest + size * len(blocks), out_features)
+        self.rest, self.sums, self.pools = len(plain), len(pooled[0]) if pooled else 0, len(pooled)
+        mixing = nn.Linear(self.rest + size * len(blocks) + self.sums, out_features)
         initialize_(mixing, initializer)
         self.mixing, self.bias = mixing.weight, mixing.bias
         self.tables = nn.ParameterList(
@@ -81,13 +89,13 @@ class LevelEmbeddingLinear(nn.Linear):
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """The layer's matrix ``(out_features, in_features)``, composed of mixing and tables."""
-        plain, *mixes = self.mixing.split([self.rest, *[self.size] * len(self.tables)], dim=1)
+        plain, *mixes, sums = self.mixing.split([self.rest, *[self.size] * len(self.tables), self.sums], dim=1)
         parts = [mix @ table.T for mix, table in zip(mixes, self.tables, strict=True)]
-        return torch.cat([plain, *parts], dim=1)[:, self.order]
+        return torch.cat([plain, *parts, *[sums] * self.pools], dim=1)[:, self.order]
 
 
 class TableBranch(nn.Module):
-    """Encoded rows to a vector: numeric columns and large categories are embedded, the rest enters as it is.
+    """Encoded rows to a vector: numbers and large categories are embedded, scores are summed, the rest enters as it is.
 
     Shape: ``(rows, encoded)`` to ``(rows, out_features)``. Of several members the vectors lie one behind the other.
     """
@@ -96,7 +104,12 @@ class TableBranch(nn.Module):
     other: Tensor
 
     def __init__(
-        self, encoded: int, options: NetworkOptions, numbers: Sequence[int], level_blocks: Sequence[Sequence[int]]
+        self,
+        encoded: int,
+        options: NetworkOptions,
+        numbers: Sequence[int],
+        level_blocks: Sequence[Sequence[int]],
+        score_blocks: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
         self.embedding: PeriodicDenseEmbedding | None = None
@@ -110,15 +123,17 @@ class TableBranch(nn.Module):
         self.register_buffer("numeric", torch.tensor(numeric, dtype=torch.long), persistent=False)
         self.register_buffer("other", torch.tensor(other, dtype=torch.long), persistent=False)
         layers, self.out_features = dense_stack(width, options.dense_units, options)
-        if options.level_embedding_size and level_blocks:
-            place = {column: column for column in range(encoded)}
+        blocks = [list(block) for block in level_blocks if options.level_embedding_size]
+        pooled = [list(block) for block in score_blocks]
+        if blocks or pooled:
             if self.embedding is not None:
                 place = {column: width - len(other) + at for at, column in enumerate(other)}
-            blocks = [[place[column] for column in block] for block in level_blocks]
+                blocks, pooled = ([[place[one] for one in block] for block in some] for some in (blocks, pooled))
             how: dict[str, Any] = {"size": options.level_embedding_size, "initializer": options.initializer}
-            layers[0] = LevelEmbeddingLinear(width, options.dense_units[0], blocks, **how)
+            layers[0] = LevelEmbeddingLinear(width, options.dense_units[0], blocks, pooled=pooled, **how)
         if options.members > 1:
-            layers = [MemberScale(options.members, width), *layers, nn.Flatten()]
+            scale = PooledScale(options.members, width, pooled) if pooled else MemberScale(options.members, width)
+            layers = [scale, *layers, nn.Flatten()]
             self.out_features *= options.members
         self.layers = nn.Sequential(*layers)
 

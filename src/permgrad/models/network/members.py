@@ -8,7 +8,7 @@ probabilities. Here logits are meant, so that every attribution that is exact fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,27 @@ class MemberScale(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Scale."""
         return values.unsqueeze(1) * self.weight
+
+
+class PooledScale(MemberScale):
+    """Columns that are summed behind it, the first of each block and so on, have one scale per member."""
+
+    place: Tensor
+
+    def __init__(self, members: int, width: int, pooled: Sequence[Sequence[int]]) -> None:
+        first = {column: pooled[0][k] for block in pooled for k, column in enumerate(block)}
+        shown = [first.get(column, column) for column in range(width)]
+        own = {column: at for at, column in enumerate(sorted(set(shown)))}
+        super().__init__(members, len(own))
+        drawn = self._parameters.pop("weight")
+        assert drawn is not None
+        self.own = drawn
+        self.register_buffer("place", torch.tensor([own[column] for column in shown]), persistent=False)
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """The scales ``(members, width)``, composed of each block's."""
+        return self.own[:, self.place]
 
 
 class MemberLinear(nn.Module):

@@ -24,8 +24,9 @@ class HybridNetwork(nn.Module):
     Either path may be left out. The parts are open: ``table_branch``, ``image_branch`` (a plain ``nn.Sequential`` that
     ends in a vector), ``head`` (an ``nn.Sequential`` that starts with a ``Linear`` on ``[tabular, image]``), and
     ``numeric_columns``, the encoded columns that are embedded as numbers (None: all). ``level_blocks``: for each
-    category with many levels its encoded columns, embedded if ``level_embedding_size`` is not 0. ``image_shape``: size
-    of the images ``(channels, height, width)`` where the ``renderer`` is set later.
+    category with many levels its encoded columns, embedded if ``level_embedding_size`` is not 0. ``score_blocks``: of
+    each column with scores its encoded columns, one per output, which the table branch sums. ``image_shape``: size of
+    the images ``(channels, height, width)`` where the ``renderer`` is set later.
 
     Examples:
         >>> net = HybridNetwork(5, 2, {"dense_units": [8]}, paths=("tabular",)).eval()
@@ -44,6 +45,7 @@ class HybridNetwork(nn.Module):
         paths: Sequence[str] = PATHS,
         numeric_columns: Sequence[int] | None = None,
         level_blocks: Sequence[Sequence[int]] = (),
+        score_blocks: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
         self.paths = check_paths(paths)
@@ -52,13 +54,15 @@ class HybridNetwork(nn.Module):
         self.encoded, self.outputs = int(encoded), int(outputs)
         self.numeric_columns = list(map(int, range(self.encoded) if numeric_columns is None else numeric_columns))
         self.level_blocks = [list(map(int, block)) for block in level_blocks]
+        self.score_blocks = [list(map(int, block)) for block in score_blocks]
         self.table_branch: TableBranch | None = None
         self.image_branch: nn.Sequential | None = None
         self.renderer: nn.Module | None = None
         #: width of each path's embedding
         self.widths: dict[str, int] = {}
         if "tabular" in self.paths:
-            self.table_branch = TableBranch(self.encoded, self.options, self.numeric_columns, self.level_blocks)
+            blocks = self.level_blocks, self.score_blocks
+            self.table_branch = TableBranch(self.encoded, self.options, self.numeric_columns, *blocks)
             self.widths["tabular"] = self.table_branch.out_features
         if "image" in self.paths:
             self.renderer = renderer

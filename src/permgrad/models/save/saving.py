@@ -270,7 +270,8 @@ def _rebuild_network(
     """Return the network with its weights. No memory is taken for one that is larger than they are."""
     options = NetworkOptions.from_mapping(content["options"])
     numeric, blocks = content["numeric_columns"], content.get("level_blocks", ())
-    for columns in (numeric, *blocks):
+    scores = content.get("score_blocks", ())
+    for columns in (numeric, *blocks, *scores):
         if columns is not None and not all(isinstance(column, int) and 0 <= column < encoded for column in columns):
             raise ValueError(f"columns {columns!r:.60} of {encoded}")
     if content["encoded"] != encoded:
@@ -282,7 +283,7 @@ def _rebuild_network(
         size = renderer.channels, renderer.height, renderer.width
     elif renderer is not None:
         size = renderer(torch.zeros(1, encoded)).shape[1:]
-    columns = {"numeric_columns": numeric, "level_blocks": blocks, "paths": content["paths"]}
+    columns = {"numeric_columns": numeric, "level_blocks": blocks, "score_blocks": scores, "paths": content["paths"]}
     outputs = int(content["outputs"])
     module = built(lambda: HybridNetwork(encoded, outputs, options, image_shape=size, **columns), weights)
     if "image" in module.paths:

@@ -139,6 +139,7 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
         "training_options": _pack(model.training_options_),
         "network": {
             **{name: getattr(module, name) for name in ("encoded", "outputs", "numeric_columns", "level_blocks")},
+            **({"score_blocks": module.score_blocks} if module.score_blocks else {}),
             "paths": list(module.paths),
             "options": module.options.to_dict(),
         },

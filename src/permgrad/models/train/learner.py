@@ -326,7 +326,7 @@ class Learner:
 
 def build_optimizer(network: nn.Module, options: TrainingOptions) -> Optimizer:
     """Return the optimizer over all trainable weights."""
-    scales = {id(layer.weight) for layer in network.modules() if isinstance(layer, MemberScale)}
+    scales = {id(one) for layer in network.modules() if isinstance(layer, MemberScale) for one in layer.parameters()}
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     parameters: list[dict[str, Any]] = [{"params": [weight for weight in trained if id(weight) not in scales]}]
     if scales:

@@ -119,7 +119,7 @@ class RunWork:
     def untrained(self) -> tuple[Any, EncodedRows]:
         """The model that is to be trained, and the training rows, by which its encoder is fitted."""
         model = make_estimator(self.request, self.inputs, None)
-        rows = model.fit_encoder(self.inputs.parts["train"].inputs, self.inputs.feature_types)
+        rows = fit_encoder(model, self.inputs)
         self.encoded["train"] = rows
         return model, rows
 
@@ -277,7 +277,7 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
     # Its warnings are shown when the step is really done.
     with untouched(), keeping_warnings():
         model = make_estimator(request, inputs, None)
-        train = model.fit_encoder(inputs.parts["train"].inputs, inputs.feature_types)
+        train = fit_encoder(model, inputs)
         held, _ = (model.encode_rows(inputs.parts[part].inputs) for part in PARTS[1:])
         places = np.flatnonzero(inputs.learned)
         eval_set = held.take(places), inputs.parts["validation"].y[places]
@@ -294,6 +294,14 @@ def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: 
     kind = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
     chosen: Any = request.preset if preset is None else preset
     return kind(preset=chosen, batch_size=request.batch_size, layout=layout, **options)
+
+
+def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
+    """Return the training rows encoded as an estimator of ``make_estimator`` fits its encoder on them."""
+    train = inputs.parts["train"]
+    known = {} if model.reads_images else {"y": train.y, "dependence": train.dependence}
+    rows: EncodedRows = model.fit_encoder(train.inputs, inputs.feature_types, **known)
+    return rows
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------

@@ -268,9 +268,7 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
         warm_up = min(max(epochs // 4, 1), LONGEST_WARM_UP)
         pruner = Pruner(claim.history, warm_up=warm_up, least=LEAST_COMPLETE)
     parts, known = inputs.parts, inputs.learned
-    rows = stages.make_estimator(request, inputs, None, preset=preset).fit_encoder(
-        parts["train"].inputs, inputs.feature_types
-    )
+    rows = stages.fit_encoder(stages.make_estimator(request, inputs, None, preset=preset), inputs)
     layout, _ = stages.place_columns(rows, preset, request.seed)
     # Loaded as from a run's folder, so that a run of the same preset and seed is bit for bit the same.
     stored = StoredLayout.from_dict(plain(layout_to_dict(layout)))

@@ -1,0 +1,154 @@
+"""How the texts of a wide column become sparse rows: one number per level, or per word and piece of a word.
+
+A design is one class and one registration. It is fitted on a column's different texts and how often each occurs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, Self
+
+import numpy as np
+from scipy import sparse
+
+from permgrad.base.arrays import Floats, Integers
+from permgrad.base.registry import Registry
+
+Matrix = Any
+"""A sparse matrix ``(texts, width)`` in rows, float32."""
+
+#: Entries of one vocabulary. The most frequent are kept.
+_MOST_ENTRIES = 50_000
+#: From this share of cells with several words on, words are read.
+_SHARE_OF_WORDS = 0.2
+#: Longer texts say enough by their words. Pieces of words of shorter ones are read as well.
+_LONG_TEXT = 300
+_WORD = r"(?u)\b\w+\b"
+
+
+class Design(Protocol):
+    """Texts as sparse rows. ``entries``: what the columns stand for. ``scale``: the strength that is tried first."""
+
+    entries: list[str]
+    scale: float
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], counts: Integers) -> Self | None:
+        """Return the design, or None where it says nothing about such texts."""
+
+    def matrix(self, texts: Sequence[str]) -> Matrix:
+        """Return rows ``(texts, entries)``."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able form."""
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Read back what ``to_dict`` wrote."""
+
+
+designs: Registry[type[Design]] = Registry("design")
+
+
+@designs.register("levels")
+class Levels:
+    """Each text that occurs twice or more is an entry of its own. Others are rows of zeros."""
+
+    scale = 1.0
+
+    def __init__(self, entries: Sequence[str]) -> None:
+        self.entries = list(entries)
+        self._place = {text: place for place, text in enumerate(self.entries)}
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], counts: Integers) -> Self | None:
+        """Keep the most frequent levels."""
+        repeated = np.flatnonzero(counts > 1)
+        order = sorted(repeated.tolist(), key=lambda i: (-counts[i], texts[i]))[:_MOST_ENTRIES]
+        return cls([texts[i] for i in order]) if order else None
+
+    def matrix(self, texts: Sequence[str]) -> Matrix:
+        """Return rows of one 1 each."""
+        places = np.array([self._place.get(text, -1) for text in texts], dtype=np.int64)
+        rows = np.flatnonzero(places >= 0)
+        ones, shape = np.ones(len(rows), dtype=np.float32), (len(texts), len(self.entries))
+        return sparse.csr_matrix((ones, (rows, places[rows])), shape=shape)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the levels."""
+        return {"entries": self.entries}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Read back the levels."""
+        return cls(content["entries"])
+
+
+@designs.register("words")
+class Words:
+    """Words and pairs of words, and of short texts pieces of words of two to five signs, weighted by tf-idf.
+
+    ``(1 + ln tf) · (1 + ln((1 + n) / (1 + df)))`` with the rows' norm 1, for words and pieces each (Salton & Buckley
+    1988). ``n`` and ``df`` count rows, so that a text of many rows counts as often.
+    """
+
+    scale = 2.0
+
+    def __init__(self, parts: Mapping[str, tuple[list[str], Floats]]) -> None:
+        self.parts = dict(parts)
+        self.entries = [entry for entries, _ in self.parts.values() for entry in entries]
+        self._counters = {part: _counter(part, entries) for part, (entries, _) in self.parts.items()}
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], counts: Integers) -> Self | None:
+        """Learn the vocabularies. None where few cells have several words."""
+        rows = max(int(counts.sum()), 1)
+        several = np.array([len(text.split(None, 1)) > 1 for text in texts], dtype=bool)
+        lengths = np.array([len(text) for text in texts])
+        if counts[several].sum() < _SHARE_OF_WORDS * rows:
+            return None
+        parts: dict[str, tuple[list[str], Floats]] = {}
+        for part in ("words", "pieces") if counts @ lengths <= _LONG_TEXT * rows else ("words",):
+            try:
+                counter = _counter(part, None)
+                found = counter.fit_transform(texts)
+            except ValueError:  # no text has a word
+                continue
+            spread = np.asarray(counts, dtype=np.float64) @ (found > 0)
+            # A piece of one text says nothing of others. A word weighs by its being rare there.
+            often = np.flatnonzero(np.asarray((found > 0).sum(axis=0)).ravel() >= (1 if part == "words" else 2))
+            entries = counter.get_feature_names_out()
+            kept = sorted(often.tolist(), key=lambda i: (-spread[i], entries[i]))[:_MOST_ENTRIES]
+            if kept:
+                rarity = np.log((1 + rows) / (1 + spread[kept])) + 1
+                parts[part] = ([str(entries[i]) for i in kept], rarity)
+        return cls(parts) if parts else None
+
+    def matrix(self, texts: Sequence[str]) -> Matrix:
+        """Return rows of norm 1, for words and pieces each."""
+        made = []
+        for part, (_, rarity) in self.parts.items():
+            found = self._counters[part].transform(texts).astype(np.float32)
+            found.data = (1 + np.log(found.data)).astype(np.float32)
+            found = found @ sparse.diags(rarity.astype(np.float32))
+            norm = np.sqrt(np.asarray(found.multiply(found).sum(axis=1)).ravel())
+            made.append(sparse.diags((1 / np.where(norm > 0, norm, 1)).astype(np.float32)) @ found)
+        return sparse.hstack(made, format="csr")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the vocabularies."""
+        return {part: {"entries": entries, "rarity": rarity.tolist()} for part, (entries, rarity) in self.parts.items()}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Read back the vocabularies."""
+        return cls({part: (list(one["entries"]), np.array(one["rarity"])) for part, one in content.items()})
+
+
+def _counter(part: str, entries: list[str] | None) -> Any:
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    how = {"ngram_range": (1, 2), "token_pattern": _WORD}
+    if part == "pieces":
+        how = {"ngram_range": (2, 5), "analyzer": "char_wb"}
+    return CountVectorizer(**how, vocabulary=None if entries is None else {one: i for i, one in enumerate(entries)})

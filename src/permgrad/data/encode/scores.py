@@ -1,0 +1,248 @@
+"""What a penalised linear model says of wide columns: one score per output for each cell, cross-fitted for training.
+
+A column of text, or of hundreds of levels, is too wide to enter a network cell by cell. One linear model of all
+columns together is fitted on the training rows, and what it adds to each output for a cell is the cell's *score*. A
+training row's scores come from a model that was fitted without it, so that a network learns how far scores are right.
+The penalty of each design of each column is chosen by the loss on rows left out: designs that do not help get no score,
+and levels are pulled towards the mean the more, the fewer rows they have, as by a mixed model (Henderson 1975).
+"""
+
+from __future__ import annotations
+
+import base64
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from scipy import sparse
+
+from permgrad.base.arrays import Array, Floats, Floats32, Integers
+from permgrad.base.random import generator
+from permgrad.data.encode.designs import Design, Matrix, designs
+
+#: Parts of which each is predicted by a model of the others, for numbers and for classes.
+_FOLDS, _CLASS_FOLDS = 10, 5
+#: Strength of the other columns, steps between tried strengths, and how often one may be moved.
+_OTHER, _STEP, _MOST_MOVES = 0.7, 2.0, 6
+#: Cells of the other columns up to which they take part. A smaller gain than this share of the loss is none.
+_MOST_CELLS, _LEAST_GAIN = 20_000_000, 0.002
+
+
+@dataclass(frozen=True)
+class Target:
+    """What scores are learned from: class indexes or standardised numbers ``y (rows,)``, and what goes with them.
+
+    ``classes``: how many, 0 for numbers. ``units (rows,)``: rows of one number are never on both sides of a division.
+    """
+
+    y: Array
+    classes: int
+    weights: Floats
+    seed: int
+    units: Integers | None = None
+
+    @property
+    def outputs(self) -> int:
+        """Scores per cell: one for numbers and two classes, else one per class."""
+        return self.classes if self.classes > 2 else 1
+
+    def folds(self) -> Integers:
+        """Return a fold for each row ``(rows,)``, drawn within classes."""
+        count = _CLASS_FOLDS if self.classes else _FOLDS
+        draw = generator(self.seed, "folds of scores")
+        if self.units is not None:
+            units, place = np.unique(self.units, return_inverse=True)
+            return np.asarray((draw.permutation(len(units)) % count)[place])
+        order = draw.permutation(len(self.y))
+        if self.classes:
+            order = order[np.argsort(self.y[order], kind="stable")]
+        folds = np.empty(len(order), dtype=np.int64)
+        folds[order] = np.arange(len(order)) % count
+        return folds
+
+
+@dataclass
+class Block:
+    """One design of one column: rows of its different texts, and which text each row has (−1: none)."""
+
+    name: str
+    kind: str
+    design: Design
+    matrix: Matrix
+    index: Integers
+    strength: float = 0.0
+
+    @property
+    def rows(self) -> Matrix:
+        """The design's rows for all rows of the table. A missing cell is a row of zeros."""
+        blank = sparse.csr_matrix((1, self.matrix.shape[1]), dtype=np.float32)
+        return sparse.vstack([self.matrix, blank], format="csr")[self.index]
+
+
+@dataclass
+class Scores:
+    """Fitted scores: of each column its designs with their weights ``(entries, outputs)``.
+
+    Examples:
+        >>> texts = ["a good film", "a bad film", "so good", "so bad"] * 10
+        >>> index, different = np.arange(40) % 4, texts[:4]
+        >>> target = Target(np.arange(40) % 2, 2, np.ones(40), seed=0)
+        >>> scores, crossed = Scores.fit({"review": (different, index)}, np.zeros((40, 0)), target)
+        >>> scores.of("review", ["good", "bad", "neither"])[:, 0].round(1).tolist()[2], crossed["review"].shape
+        (0.0, (40, 1))
+        >>> bool(scores.of("review", ["good"])[0, 0] < 0 < scores.of("review", ["bad"])[0, 0])
+        True
+    """
+
+    outputs: int
+    columns: dict[str, list[tuple[str, Design, Floats32]]] = field(default_factory=dict)
+
+    @classmethod
+    def fit(
+        cls, columns: Mapping[str, tuple[Sequence[str], Integers]], other: Array, target: Target
+    ) -> tuple[Self, dict[str, Floats32]]:
+        """Return fitted scores, and those of the training rows ``(rows, outputs)`` from models of other rows.
+
+        ``columns``: of each its different texts and which of them each row has (−1: missing). ``other (rows, …)``: the
+        other columns, encoded.
+        """
+        made, folds = cls(target.outputs), target.folds()
+        blocks = [block for name, (texts, index) in columns.items() for block in _blocks(name, texts, index)]
+        if other.size > _MOST_CELLS:
+            other = other[:, :0]
+        plain, wide = sparse.csr_matrix(other.astype(np.float32)), [block.rows for block in blocks]
+        joined = sparse.hstack([plain, *wide], format="csr") if blocks else plain
+        model = _Model(joined, [plain.shape[1], *(one.shape[1] for one in wide)], target)
+        strengths = model.choose([_OTHER, *(block.design.scale for block in blocks)], folds) if blocks else []
+        helping = [block for block, strength in zip(blocks, strengths[1:], strict=True) if strength > 0]
+        crossed = {block.name: np.zeros((len(target.y), target.outputs), dtype=np.float32) for block in helping}
+        if not helping:
+            return made, {}
+        ends = np.cumsum([0, plain.shape[1], *(one.shape[1] for one in wide)])
+        places = {id(block): slice(*ends[k + 1 : k + 3]) for k, block in enumerate(blocks)}
+        for fold in np.unique(folds):
+            weights = model.fit(strengths, folds != fold)
+            held = np.flatnonzero(folds == fold)
+            for block in helping:
+                crossed[block.name][held] += joined[held][:, places[id(block)]] @ weights[places[id(block)]]
+        weights = model.fit(strengths, np.ones(len(folds), dtype=bool))
+        # One unit for all columns: their sum over training rows has the deviation 1.
+        total = np.sum(list(crossed.values()), axis=0)
+        unit = np.where(total.std(axis=0) > 1e-9, total.std(axis=0), 1.0).astype(np.float32)
+        for block in helping:
+            made.columns.setdefault(block.name, []).append(
+                (block.kind, block.design, (weights[places[id(block)]] / unit).astype(np.float32))
+            )
+        return made, {name: scores / unit for name, scores in crossed.items()}
+
+    def of(self, name: str, texts: Sequence[str]) -> Floats32:
+        """Return the scores of cells ``(texts, outputs)``."""
+        parts = [design.matrix(texts) @ weights for _, design, weights in self.columns[name]]
+        return np.asarray(np.sum(parts, axis=0), dtype=np.float32)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able form. Weights are float32 as base64."""
+        columns = {
+            name: [
+                {"kind": kind, "design": design.to_dict(), "weights": base64.b64encode(weights.tobytes()).decode()}
+                for kind, design, weights in parts
+            ]
+            for name, parts in self.columns.items()
+        }
+        return {"outputs": self.outputs, "columns": columns}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Read back what ``to_dict`` wrote."""
+        made = cls(int(content["outputs"]))
+        for name, parts in content["columns"].items():
+            for part in parts:
+                design = designs.get(part["kind"]).from_dict(part["design"])
+                weights = np.frombuffer(base64.b64decode(part["weights"]), dtype=np.float32)
+                weights = weights.reshape(len(design.entries), made.outputs)
+                made.columns.setdefault(name, []).append((part["kind"], design, weights))
+        return made
+
+
+def _blocks(name: str, texts: Sequence[str], index: Integers) -> Iterator[Block]:
+    counts = np.bincount(index[index >= 0], minlength=len(texts))
+    for kind, maker in designs.items():
+        design = maker.fit(texts, counts)
+        if design is not None:
+            yield Block(name, kind, design, design.matrix(texts), index)
+
+
+class _Model:
+    """A linear model of blocks of columns, each multiplied by a strength before one penalty for all."""
+
+    def __init__(self, joined: Matrix, widths: Sequence[int], target: Target) -> None:
+        self.joined, self.widths, self.target = joined, list(widths), target
+
+    def fit(self, strengths: Sequence[float], rows: Array) -> Floats:
+        """Return weights ``(columns, outputs)`` on the blocks as they are."""
+        return self._solve(strengths, rows)[0]
+
+    def _solve(self, strengths: Sequence[float], rows: Array, steps: int = 200) -> tuple[Floats, Floats]:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression, Ridge
+
+        scale = np.repeat(np.asarray(strengths, dtype=np.float32), self.widths)
+        target, scaled = self.target, self.joined[rows] @ sparse.diags(scale)
+        model: Any = Ridge(1.0, solver="sparse_cg", tol=1e-5)
+        if target.classes:
+            model = LogisticRegression(C=1.0, max_iter=steps, tol=1e-3)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(scaled, target.y[rows], sample_weight=target.weights[rows])
+        weights, intercept = np.zeros((len(scale), target.outputs)), np.zeros(target.outputs)
+        found = np.atleast_2d(model.coef_)
+        # A class without a row among these has no weights. It keeps zeros, and an intercept that rules it out.
+        if target.classes > 2:
+            intercept[:] = -30.0
+            weights[:, model.classes_], intercept[model.classes_] = (found.T, model.intercept_)
+            if len(model.classes_) == 2:
+                weights[:, model.classes_] = found.T / 2 * [-1, 1]
+        else:
+            weights, intercept = found.T, np.atleast_1d(model.intercept_)
+        return weights * scale[:, None], np.asarray(intercept, dtype=np.float64)
+
+    def loss(self, strengths: Sequence[float], folds: Integers) -> float:
+        """Return the mean loss on the rows of the first folds, each predicted by a model of the other rows."""
+        target, total, weight = self.target, 0.0, 0.0
+        for fold in np.unique(folds)[:2]:
+            weights, intercept = self._solve(strengths, folds != fold, steps=60)
+            held = np.flatnonzero(folds == fold)
+            says, y, w = self.joined[held] @ weights + intercept, target.y[held], target.weights[held]
+            if not target.classes:
+                losses = (says[:, 0] - y) ** 2
+            else:
+                says = np.concatenate([np.zeros_like(says), says], axis=1) if target.classes == 2 else says
+                top = says.max(axis=1)
+                losses = np.log(np.exp(says - top[:, None]).sum(axis=1)) + top - says[np.arange(len(y)), y]
+            total, weight = total + float(w @ losses), weight + float(w.sum())
+        return total / max(weight, 1e-300)
+
+    def choose(self, strengths: Sequence[float], folds: Integers) -> list[float]:
+        """Return the strength of each block: moved while the loss falls, and 0 where the block does not help."""
+        best, at, needed = list(map(float, strengths)), self.loss(strengths, folds), set[int]()
+        for block in range(1, len(best)):
+            for step in (1 / _STEP, _STEP):
+                moved = False
+                for _ in range(_MOST_MOVES):
+                    tried = [*best[:block], best[block] * step, *best[block + 1 :]]
+                    loss = self.loss(tried, folds)
+                    if loss >= at * (1 - _LEAST_GAIN / 2):
+                        if step < 1 and loss > at * (1 + 2 * _LEAST_GAIN):
+                            needed.add(block)  # half of it is missed already
+                        break
+                    best, at, moved = tried, loss, True
+                if moved:
+                    break
+        for block in set(range(1, len(best))) - needed:
+            without = [*best[:block], 0.0, *best[block + 1 :]]
+            loss = self.loss(without, folds)
+            if loss <= at * (1 + _LEAST_GAIN):
+                best, at = without, loss
+        return best
