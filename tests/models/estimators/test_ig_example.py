@@ -297,7 +297,7 @@ def test_no_embedding_below_50_levels_or_in_the_published_networks():
         assert len(plain.preprocessor_.columns_of("town")) == 52, "50 levels, other, missing"
     hybrid = HyNNRegressor(preset="fast", **options).fit(X, y)
     assert isinstance(hybrid.module_.table_branch.layers[0], LevelEmbeddingLinear)
-    assert len(hybrid.preprocessor_.columns_of("town")) == 52, "each level takes a pixel"
+    assert len(hybrid.preprocessor_.columns_of("town")) == 2, "a score and missing: no level takes a pixel"
     asked = HyNNRegressor(preset="fast", branches=("tabular",), max_levels=60, **options).fit(X, y)
     assert len(asked.preprocessor_.columns_of("town")) == 62
     with pytest.raises(

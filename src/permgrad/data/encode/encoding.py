@@ -137,14 +137,17 @@ class TableEncoder:
         self._set_slots(slots)
         return self
 
-    def learn(self, X: Any, target: Target) -> npt.NDArray[np.float32]:
+    def learn(self, X: Any, target: Target, *, levels: bool = True) -> npt.NDArray[np.float32]:
         """Learn scores of wide columns from training rows, and return these rows encoded.
 
         Their scores come from models of other rows, see ``scores.Scores``: ``transform`` of the same rows gives others.
-        Columns without a score that helps are encoded as before.
+        Columns without a score that helps are encoded as before. So are all categories if not ``levels``.
         """
         frame = self._checked(X)
-        wide = self.wide_columns
+        pooled = [name for name, places in self._levels.items() if levels and OTHER in places]
+        wide = [one.name for one in self.schema_ if one.kind == "text" or one.name in pooled]
+        if not wide:
+            return self.transform(X)
         narrow = np.array([self.feature_names_in_[slot.column] not in wide for slot in self.slots_], dtype=bool)
         with surprises_told_once():
             other = self.transform(X)[:, narrow]
@@ -160,11 +163,6 @@ class TableEncoder:
         for name, targets in self._scored.items():
             encoded[:, targets] = crossed[name]
         return encoded
-
-    @property
-    def wide_columns(self) -> list[str]:
-        """Columns of text, and categories with so many levels that some share one."""
-        return [one.name for one in self.schema_ if one.kind == "text" or OTHER in self._levels.get(one.name, {})]
 
     def _name(self, slot: Slot) -> str:
         return self.feature_names_in_[slot.column]

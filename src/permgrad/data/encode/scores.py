@@ -26,8 +26,12 @@ from permgrad.data.encode.designs import Design, Matrix, designs
 _FOLDS, _CLASS_FOLDS = 10, 5
 #: Strength of the other columns, steps between tried strengths, and how often one may be moved.
 _OTHER, _STEP, _MOST_MOVES = 0.7, 2.0, 6
-#: Cells of the other columns up to which they take part. A smaller gain than this share of the loss is none.
-_MOST_CELLS, _LEAST_GAIN = 20_000_000, 0.002
+#: Cells of the other columns up to which they take part. In a large table, the least gain that counts, of the loss.
+_MOST_CELLS, _LEAST_GAIN = 20_000_000, 0.001
+#: Filled cells times outputs up to which strengths are chosen by all folds.
+_SMALL = 2_000_000
+#: Standard errors by which a design must help.
+_CLEAR = 1.645
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,16 @@ class Target:
     weights: Floats
     seed: int
     units: Integers | None = None
+
+    @classmethod
+    def of(
+        cls, y: Array, task: str, seed: int, *, weights: Floats | None = None, units: Integers | None = None
+    ) -> Target:
+        """Return the target of labels, or of numbers in their own units, ``(rows,)``."""
+        labels, coded = np.unique(y, return_inverse=True) if task == "classification" else (y[:0], np.asarray(y, float))
+        if not len(labels):
+            coded = (coded - coded.mean()) / (coded.std() or 1.0)
+        return cls(coded, len(labels), np.ones(len(y)) if weights is None else weights, seed, units)
 
     @property
     def outputs(self) -> int:
@@ -127,14 +141,18 @@ class Scores:
             held = np.flatnonzero(folds == fold)
             for block in helping:
                 crossed[block.name][held] += joined[held][:, places[id(block)]] @ weights[places[id(block)]]
+        # A cell of a level that only its own group has scores 0 in each of the divisions, as any new one will.
+        crossed = {name: scores for name, scores in crossed.items() if scores.any()}
         weights = model.fit(strengths, np.ones(len(folds), dtype=bool))
         # One unit for all columns: their sum over training rows has the deviation 1.
-        total = np.sum(list(crossed.values()), axis=0)
+        total = np.zeros((len(folds), target.outputs))
+        for scores in crossed.values():
+            total += scores
         unit = np.where(total.std(axis=0) > 1e-9, total.std(axis=0), 1.0).astype(np.float32)
         for block in helping:
-            made.columns.setdefault(block.name, []).append(
-                (block.kind, block.design, (weights[places[id(block)]] / unit).astype(np.float32))
-            )
+            if block.name in crossed:
+                found = (weights[places[id(block)]] / unit).astype(np.float32)
+                made.columns.setdefault(block.name, []).append((block.kind, block.design, found))
         return made, {name: scores / unit for name, scores in crossed.items()}
 
     def of(self, name: str, texts: Sequence[str]) -> Floats32:
@@ -179,6 +197,7 @@ class _Model:
 
     def __init__(self, joined: Matrix, widths: Sequence[int], target: Target) -> None:
         self.joined, self.widths, self.target = joined, list(widths), target
+        self._is_large = joined.nnz * target.outputs > _SMALL
 
     def fit(self, strengths: Sequence[float], rows: Array) -> Floats:
         """Return weights ``(columns, outputs)`` on the blocks as they are."""
@@ -208,10 +227,10 @@ class _Model:
             weights, intercept = found.T, np.atleast_1d(model.intercept_)
         return weights * scale[:, None], np.asarray(intercept, dtype=np.float64)
 
-    def loss(self, strengths: Sequence[float], folds: Integers) -> float:
-        """Return the mean loss on the rows of the first folds, each predicted by a model of the other rows."""
-        target, total, weight = self.target, 0.0, 0.0
-        for fold in np.unique(folds)[:2]:
+    def losses(self, strengths: Sequence[float], folds: Integers) -> Floats:
+        """Return the weighted losses of rows, each predicted by a model of others. Two folds of a large table do."""
+        target, found = self.target, list[Floats]()
+        for fold in np.unique(folds)[: 2 if self._is_large else None]:
             weights, intercept = self._solve(strengths, folds != fold, steps=60)
             held = np.flatnonzero(folds == fold)
             says, y, w = self.joined[held] @ weights + intercept, target.y[held], target.weights[held]
@@ -221,28 +240,35 @@ class _Model:
                 says = np.concatenate([np.zeros_like(says), says], axis=1) if target.classes == 2 else says
                 top = says.max(axis=1)
                 losses = np.log(np.exp(says - top[:, None]).sum(axis=1)) + top - says[np.arange(len(y)), y]
-            total, weight = total + float(w @ losses), weight + float(w.sum())
-        return total / max(weight, 1e-300)
+            found.append(w * losses)
+        return np.concatenate(found)
 
     def choose(self, strengths: Sequence[float], folds: Integers) -> list[float]:
         """Return the strength of each block: moved while the loss falls, and 0 where the block does not help."""
-        best, at, needed = list(map(float, strengths)), self.loss(strengths, folds), set[int]()
+        best, at, needed = list(map(float, strengths)), self.losses(strengths, folds), set[int]()
+        least = _LEAST_GAIN if self._is_large else 0.0
         for block in range(1, len(best)):
             for step in (1 / _STEP, _STEP):
                 moved = False
                 for _ in range(_MOST_MOVES):
                     tried = [*best[:block], best[block] * step, *best[block + 1 :]]
-                    loss = self.loss(tried, folds)
-                    if loss >= at * (1 - _LEAST_GAIN / 2):
-                        if step < 1 and loss > at * (1 + 2 * _LEAST_GAIN):
+                    losses = self.losses(tried, folds)
+                    if losses.sum() >= at.sum() * (1 - least):
+                        if step < 1 and _clearly(losses - at):
                             needed.add(block)  # half of it is missed already
                         break
-                    best, at, moved = tried, loss, True
+                    best, at, moved = tried, losses, True
                 if moved:
                     break
         for block in set(range(1, len(best))) - needed:
             without = [*best[:block], 0.0, *best[block + 1 :]]
-            loss = self.loss(without, folds)
-            if loss <= at * (1 + _LEAST_GAIN):
-                best, at = without, loss
+            losses = self.losses(without, folds)
+            if not _clearly(losses - at):
+                best, at = without, losses
         return best
+
+
+def _clearly(gains: Floats) -> bool:
+    """Whether the mean of gains is above 0 by more than chance, at a level of 5 % on one side."""
+    error = gains.std() / np.sqrt(max(len(gains), 1))
+    return bool(gains.mean() > _CLEAR * error) and bool(error > 0)

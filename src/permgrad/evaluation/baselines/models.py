@@ -127,7 +127,7 @@ def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
     """
     features = {name: np.asarray(columns) for name, columns in encoder.features("feature").items()}
     continuous = np.zeros(np.shape(encoded)[1], dtype=bool)
-    continuous[encoder.numeric_columns_] = True
+    continuous[[kind in ("numeric", "date_part", "score") for kind in encoder.kinds_]] = True
     made: dict[str, Any] = {}
     for name, columns in features.items():
         numbers, flags = columns[continuous[columns]], columns[~continuous[columns]]

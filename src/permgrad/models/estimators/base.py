@@ -16,7 +16,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from permgrad.base.arrays import Array, Floats, Floats32, Integers
+from permgrad.base.arrays import Array, Floats, Floats32
 from permgrad.base.checks import check_choice, check_confidence, check_names
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, PermgradError
@@ -215,14 +215,11 @@ class HyNNBase(TrainedModel, BaseEstimator):
             frame, target = inputs.as_frame(self, X, reset=True), None
             self.seed_ = resolve_seed(self.random_state)
             if y is not None:
-                weights = np.ones(len(frame)) if sample_weight is None else check_weights(sample_weight, len(frame))
-                coded = inputs.learn_target(self, inputs.one_column(y, estimator=self, rows=len(frame)), None)
-                target = self._target(coded, weights, None if dependence is None else dependence.codes)
+                known = {} if sample_weight is None else {"weights": check_weights(sample_weight, len(frame))}
+                units = None if dependence is None else dependence.codes
+                labels = inputs.one_column(y, estimator=self, rows=len(frame))
+                target = Target.of(labels, self.task, self.seed_, units=units, **known)
             return self._fit_encoder(frame, settings, schema, target)[0]
-
-    def _target(self, coded: Array, weights: Floats, units: Integers | None) -> Target:
-        classes = len(self.classes_) if self.task == "classification" else 0
-        return Target(coded, classes, weights, self.seed_, units)
 
     def _fit_encoder(
         self,
@@ -244,10 +241,13 @@ class HyNNBase(TrainedModel, BaseEstimator):
             tell_of_columns(frame, encoder.schema_, dict(self.kinds or {}), together=together)
         self.preprocessor_ = encoder
         parts = [frame] if held is None else [frame, held]
-        if target is not None and encoder.wide_columns:
-            encoded = np.split(encoder.learn(pd.concat(parts), target), [len(frame)])
-        else:
+        if target is None:
             encoded = [encoder.transform(part) for part in parts]
+        else:
+            # A published network reads categories as it was published.
+            rows = frame if held is None else pd.concat(parts)
+            learned = encoder.learn(rows, target, levels=settings.network.level_embedding_size > 0)
+            encoded = np.split(learned, [len(frame)])
         if not encoded[0].shape[1]:
             raise nothing_varies(frame, encoder)
         return EncodedRows(frame, encoder, encoded[0]), None if held is None else encoded[1]
@@ -324,8 +324,8 @@ class HyNNBase(TrainedModel, BaseEstimator):
                 x = X.take(held).encoded if len(held) else None
             else:
                 both = np.concatenate([training, held])
-                codes = None if related is None else related.codes[np.concatenate(divided)]
-                known = self._target(np.concatenate([coded, held_coded]), weights[both] / mean, codes)
+                units = None if related is None else related.codes[np.concatenate(divided)]
+                known = Target.of(target[both], self.task, self.seed_, weights=weights[both] / mean, units=units)
                 rows = frame if len(training) == len(frame) else frame.iloc[training]
                 train, x = self._fit_encoder(rows, settings, None, known, frame.iloc[held] if len(held) else None)
             validation, plain = None, np.zeros(0)

@@ -30,6 +30,7 @@ from permgrad.base.folders import FolderKind
 from permgrad.base.random import derive_seed, generator
 from permgrad.base.stored import parse_json
 from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.encode.scores import Target
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.baselines import BaselineRows, FittedBaseline, baselines, fit_baseline, natural_table
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
@@ -182,7 +183,9 @@ def _fit_baseline(model: Model, table: ComparedTable, fold: Fold, seed: int, thr
     natural = baselines.get(model.name).takes_natural
     numeric: Any = "standard" if natural else get_preset("default").numeric
     encoder = TableEncoder(numeric, **table.encoding)
-    encoder.fit(table.X.iloc[fold.train])
+    learned = encoder.fit(table.X.iloc[fold.train]).learn(
+        table.X.iloc[fold.train], Target.of(table.y[fold.train], table.task, seed)
+    )
 
     def encode(rows: pd.DataFrame) -> npt.NDArray[np.float32]:
         return np.ascontiguousarray(encoder.transform(rows), dtype=np.float32)
@@ -191,7 +194,7 @@ def _fit_baseline(model: Model, table: ComparedTable, fold: Fold, seed: int, thr
         return BaselineRows(encoded, y, natural_table(encoder, encoded) if natural else None)
 
     classes, stop = table.classes, _stopping_rows(table, fold)
-    train, stopping = (part_of(encode(table.X.iloc[rows]), table.y[rows]) for rows in (fold.train, stop))
+    train, stopping = part_of(learned, table.y[fold.train]), part_of(encode(table.X.iloc[stop]), table.y[stop])
     held = stopping if len(stop) else None
     fitted = fit_baseline(model.name, table.task, train, held, classes=classes, seed=seed, threads=threads)
 

@@ -37,6 +37,7 @@ from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.base.stored import TIMES, parse_json
 from permgrad.base.versions import versions
 from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.encode.scores import Target
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.related import related_columns
@@ -211,10 +212,13 @@ class RunWork:
         natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
         if any(baselines.get(name).takes_natural for name in names):
             encoder = TableEncoder("standard", **inputs.encoder_options)
-            encoder.fit(inputs.parts["train"].frame, schema=inputs.feature_types)
-            natural = {
-                part: natural_table(encoder, encoder.transform(rows.frame)) for part, rows in inputs.parts.items()
-            }
+            train = inputs.parts["train"]
+            encoder.fit(train.frame, schema=inputs.feature_types)
+            units = None if train.dependence is None else train.dependence.codes
+            target = Target.of(train.y, inputs.task, self.request.seed, units=units)
+            encoded = {"train": encoder.learn(train.frame, target)}
+            encoded |= {part: encoder.transform(inputs.parts[part].frame) for part in PARTS[1:]}
+            natural = {part: natural_table(encoder, rows) for part, rows in encoded.items()}
         parts = {
             part: BaselineRows(self.encoded[part].encoded, rows.y, natural[part]) for part, rows in inputs.parts.items()
         }

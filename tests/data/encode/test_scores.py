@@ -1,0 +1,184 @@
+"""Scores of wide columns: a ridge twin, no row's own target in its score, unseen cells 0, what does not help goes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad.data.encode.designs import Levels, Words, designs
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.encode.scores import Scores, Target
+
+LEVELS = 60
+
+
+def made(n=600, seed=0, spread=1.0, noise=0.5):
+    """A number, and a category of 60 levels, each with its own effect."""
+    rng = np.random.default_rng(seed)
+    level = rng.integers(0, LEVELS, n)
+    effects = rng.normal(0, spread, LEVELS)
+    x = rng.normal(size=n)
+    y = x + effects[level] + rng.normal(0, noise, n)
+    frame = pd.DataFrame({"x": x, "shop": [f"s{k:02d}" for k in level]})
+    return frame, y, effects
+
+
+def learned(frame, y, *, task="regression", max_levels=20, **options):
+    encoder = TableEncoder("standard", max_levels=max_levels).fit(frame)
+    return encoder, encoder.learn(frame, Target.of(np.asarray(y), task, 0, **options))
+
+
+def score(encoder, frame, k=0):
+    return encoder.transform(frame)[:, [i for i, kind in enumerate(encoder.kinds_) if kind == "score"][k]]
+
+
+def test_scores_are_those_of_a_ridge_with_a_penalty_for_each_block():
+    frame, y, _ = made()
+    encoder, _ = learned(frame, y)
+    ((kind, design, weights),) = encoder.scores_.columns["shop"]
+    assert kind == "levels"
+    z = (y - y.mean()) / y.std()
+    other = encoder.transform(frame)[:, [0]].astype(np.float64)
+    wide = design.matrix(frame["shop"].tolist()).toarray().astype(np.float64)
+    # The strength that was chosen is a power of two times the first, and all weights follow from it.
+    twins = []
+    for power in range(-6, 7):
+        strength = 2.0**power
+        X = np.hstack([0.7 * other, strength * wide])
+        centred = X - X.mean(axis=0)
+        w = np.linalg.solve(centred.T @ centred + np.eye(X.shape[1]), centred.T @ (z - z.mean()))
+        twins.append(strength * w[1:])
+    gaps = [np.abs(twin / twin.std() - weights[:, 0] / weights[:, 0].std()).max() for twin in twins]
+    assert min(gaps) < 1e-3
+    assert sorted(gaps)[1] > 0.01  # the twins differ, so that one of them fits says something
+
+
+def test_scores_find_the_effects_of_levels_and_pull_rare_ones_to_the_mean():
+    frame, y, effects = made(3000, noise=2.0)
+    encoder, _ = learned(frame, y)
+    cells = pd.DataFrame({"x": 0.0, "shop": [f"s{k:02d}" for k in range(LEVELS)]})
+    assert np.corrcoef(score(encoder, cells), effects)[0, 1] > 0.94
+    # One level with two rows and a huge mean is pulled far more than one with fifty.
+    rare = pd.DataFrame({"x": 0.0, "shop": ["rare"] * 2 + ["often"] * 50})
+    both, far = pd.concat([frame, rare]), np.concatenate([y, np.full(52, 4.0)])
+    encoder, _ = learned(both, far)
+    low, high = score(encoder, pd.DataFrame({"x": [0.0, 0.0], "shop": ["rare", "often"]}))
+    assert 0 < low < 0.6 * high
+
+
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_a_training_row_s_score_does_not_know_its_target(task):
+    frame, y, _ = made(400)
+    labels = y if task == "regression" else np.where(y > 0, "high", "low")
+    _, before = learned(frame, labels, task=task)
+    row = 17
+    changed = labels.copy()
+    changed[row] = changed[row] + 1e-9 if task == "regression" else {"high": "low", "low": "high"}[labels[row]]
+    target = Target.of(np.asarray(labels), task, 0)
+    folds = target.folds()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Target, "folds", lambda self: folds)  # a class that changes would change the folds
+        encoder = TableEncoder("standard", max_levels=20).fit(frame)
+        patch.setattr("permgrad.data.encode.scores._Model.choose", lambda self, strengths, folds: list(strengths))
+        first = encoder.learn(frame, target)
+        encoder = TableEncoder("standard", max_levels=20).fit(frame)
+        other = Target(target.y.copy(), target.classes, target.weights, 0)
+        other.y[row] = 1 - other.y[row] if task == "classification" else other.y[row] + 3.0
+        second = encoder.learn(frame, other)
+    place = encoder.kinds_.index("score")
+    held = np.flatnonzero(folds == folds[row])
+    # Up to the common unit, which all rows decide.
+    held = held[first[held, place] != 0]
+    ratio = second[held, place] / first[held, place]
+    assert np.allclose(ratio, np.median(ratio), rtol=1e-3)
+    elsewhere = np.flatnonzero((folds != folds[row]) & (frame["shop"] == frame["shop"][row]))
+    assert len(elsewhere)
+    assert np.abs(second[elsewhere, place] / first[elsewhere, place] / np.median(ratio) - 1).min() > 1e-3
+    assert before.shape == first.shape
+
+
+def test_unseen_and_missing_cells_score_zero():
+    frame, y, _ = made()
+    encoder, _ = learned(frame, y)
+    new = pd.DataFrame({"x": [0.0, 0.0], "shop": ["never seen", None]})
+    assert score(encoder, new).tolist() == [0.0, 0.0]
+
+
+def test_a_column_without_a_say_keeps_its_old_encoding():
+    frame, y, _ = made(spread=0.0)
+    encoder, encoded = learned(frame, y)
+    assert "score" not in encoder.kinds_
+    assert "shop=<other>" in encoder.encoded_names_
+    np.testing.assert_array_equal(encoded, encoder.transform(frame))
+
+
+def test_levels_say_nothing_where_rows_are_divided_by_them():
+    frame, y, _ = made(900)
+    units = pd.factorize(frame["shop"])[0]
+    encoder, _ = learned(frame, y, units=units)
+    assert "score" not in encoder.kinds_
+    assert "score" in learned(frame, y)[0].kinds_
+
+
+def test_scores_of_classes_are_one_per_class_and_add_up_to_log_odds():
+    frame, y, _ = made(900)
+    labels = np.digitize(y, np.quantile(y, [1 / 3, 2 / 3])).astype(str)
+    encoder, encoded = learned(frame, labels, task="classification")
+    assert encoder.encoded_names_[-3:] == ["shop=<score 0>", "shop=<score 1>", "shop=<score 2>"]
+    best = encoded[:, -3:].argmax(axis=1).astype(str)
+    assert (best == labels).mean() > 0.5
+
+
+def test_a_stored_encoder_gives_the_same_scores():
+    frame, y, _ = made()
+    mood = np.where(np.abs(y) > 0.7, "a very good day, ", "a rather bad day, ")
+    frame["remark"] = [f"{text}{number}" for number, text in enumerate(mood)]
+    y = y + 2 * (np.abs(y) > 0.7)
+    encoder, _ = learned(frame, y)
+    assert {kind for parts in encoder.scores_.columns.values() for kind, _, _ in parts} == {"levels", "words"}
+    again = TableEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
+    np.testing.assert_array_equal(again.transform(frame), encoder.transform(frame))
+
+
+def test_the_order_of_columns_and_a_constant_of_y_change_no_score():
+    frame, y, _ = made()
+    encoder, first = learned(frame, y)
+    turned, second = learned(frame[["shop", "x"]], 5 * y + 1000)
+    np.testing.assert_allclose(
+        second[:, turned.kinds_.index("score")], first[:, encoder.kinds_.index("score")], rtol=1e-3, atol=1e-5
+    )
+
+
+def test_words_are_weighted_as_by_scikit_learn():
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = ["the red car", "the blue car is fast", "a red red train", "slow", "", "ein Zug — rot!"]
+    design = Words.fit([*texts, "x" * 400 + " y"], np.array([1, 1, 1, 1, 1, 1, 1]))
+    twin = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", sublinear_tf=True)
+    expected = pd.DataFrame(
+        twin.fit([*texts, "x" * 400 + " y"]).transform(texts).toarray(), columns=twin.get_feature_names_out()
+    )
+    entries, _ = design.parts["words"]
+    found = design.matrix(texts)[:, : len(entries)].toarray()
+    np.testing.assert_allclose(found, expected[entries].to_numpy(), rtol=1e-5)
+    again = Words.from_dict(json.loads(json.dumps(design.to_dict())))
+    np.testing.assert_array_equal(again.matrix(texts).toarray(), design.matrix(texts).toarray())
+
+
+def test_designs_say_when_there_is_nothing_to_read():
+    assert Words.fit(["a1", "b2", "c3"], np.array([5, 5, 5])) is None
+    assert Levels.fit(["a1", "b2"], np.array([1, 1])) is None
+    assert list(designs) == ["levels", "words"]
+
+
+def test_scores_in_one_unit_have_a_sum_of_deviation_one():
+    frame, y, _ = made()
+    frame["second"] = ["t" + shop[1:] for shop in frame["shop"].sample(frac=1, random_state=1)]
+    columns = {name: (sorted(set(frame[name])), pd.factorize(frame[name], sort=True)[0]) for name in ("shop", "second")}
+    scores, crossed = Scores.fit(columns, frame[["x"]].to_numpy(), Target.of(y, "regression", 0))
+    assert set(crossed) == {"shop"}  # the other was shuffled
+    assert sum(crossed.values()).std() == pytest.approx(1, rel=1e-5)
+    assert scores.of("shop", ["nothing"]).tolist() == [[0.0]]
