@@ -13,6 +13,7 @@ import pytest
 from invoking import call
 
 import permgrad as pg
+from permgrad.base.numerals import number
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
 
@@ -89,10 +90,10 @@ def test_a_run_in_time_learns_the_weekday_follows_the_level_and_shows_errors_ove
     assert "Test rows by day. Above: riders, true and predicted." in page
     assert "in time later rows count as the latest training row" in page
     assert raised != 0
-    words = f"{'raised' if raised > 0 else 'lowered'} by {abs(raised):.3g} after training"
+    words = f"{'raised' if raised > 0 else 'lowered'} by {number(abs(raised))} after training"
     assert f"Predictions were {words}, which is their mean error on the validation" in page
     first, second = np.array_split((error**2).to_numpy(), 2)
-    assert f"is {np.sqrt(first.mean()):.3g}, in the later half {np.sqrt(second.mean()):.3g}." in page
+    assert f"is {number(np.sqrt(first.mean()))}, in the later half {number(np.sqrt(second.mean()))}." in page
     assert pg.load(out / "model").preprocessor_.parts_of("day")[-2:] == ["weekday", "weekend"]
 
 

@@ -79,8 +79,8 @@ class TableEncoder:
     Attributes:
         feature_names_in_: raw columns, ``x0, x1, …`` for arrays. ``schema_`` has their types.
         encoded_names_, feature_of_, kinds_: of each encoded column the name, the index of its raw column, and
-            ``"numeric"``, ``"boolean"``, ``"level"`` (0 or 1: a category, also of a date), ``"missing"``, ``"date_part"``
-            or ``"score"``.
+            ``"numeric"``, ``"boolean"``, ``"level"`` (of a category or a date), ``"missing"``, ``"date_part"`` or
+            ``"score"``.
         numeric_columns_: indexes of the encoded columns that are continuous.
         holidays_: the public holidays in days since 1970, rising.
         minimum_, maximum_: extremes of each encoded column over training rows, float32.

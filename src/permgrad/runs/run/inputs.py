@@ -213,9 +213,8 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     stated = card.positive if card is not None and target == card.target else None
     positive = positive_label(rows.truths["train"], rows.task, request.positive, stated)
     with written.lines.named():
-        if left_out.get(request.time or "") == TIME:
-            returns = _what_returns(request, rows, codes, left_out, notes)
-            kinds = kinds | {str(request.time): "calendar"} if returns else kinds
+        if left_out.get(str(request.time)) == TIME and _what_returns(request, rows, codes, left_out, notes):
+            kinds = kinds | {str(request.time): "calendar"}
         schema = _schema(train.drop(columns=target), codes, kinds, left_out)
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
@@ -341,15 +340,10 @@ def _roles(
 
 
 def _what_returns(
-    request: RunRequest,
-    rows: SplitTable,
-    codes: tuple[str | int | float, ...],
-    left_out: dict[str, str],
-    notes: list[str],
+    request: RunRequest, rows: SplitTable, codes: Sequence[Any], left_out: dict[str, str], notes: list[str]
 ) -> bool:
     """Note what of the time of the rows returns, such as the weekday, and return whether that is a feature."""
     time, train = str(request.time), rows.tables["train"]
-    # With files for both, nothing is split by time.
     if len(rows.files) == 2 or not all(time in table.columns for table in rows.files.values()):
         return False
     later = "the test rows are later than those of training"
