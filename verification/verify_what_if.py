@@ -1,4 +1,4 @@
-"""Does the page predict and explain a changed row as Python does? Edits of six models in Chromium.
+"""Does the page predict and explain a changed row as Python does? Edits of seven models in Chromium.
 
     python -m verification.verify_what_if              # 200 edits of each model
     python -m verification.verify_what_if --quick      # 20 edits of each. Nothing is written
@@ -179,6 +179,23 @@ def one_logit(epochs: int = 3) -> Case:
     return Case(model.fit(table, y), table)
 
 
+def dated(epochs: int = 3, holidays: str | None = None) -> Case:
+    """The table alone, two dates of three centuries: one with its time, of the other only what returns."""
+    rng = np.random.default_rng(8)
+    table = _table(rng, 1600, 5)
+    for name in ("seen", "due"):
+        table[name] = pd.Timestamp("1890-01-01") + pd.to_timedelta(
+            rng.integers(0, 210 * 365 * 24, len(table)), unit="h"
+        )
+    table.loc[rng.random(len(table)) < 0.1, "seen"] = pd.NaT
+    y = _signal(table, rng) + (table["due"].dt.dayofweek > 4) + (table["seen"].dt.month == 2) * 2.0
+    model = pg.HyNNRegressor(
+        branches=("tabular",), kinds={"due": "calendar"}, holidays=holidays, max_epochs=epochs, random_state=0,
+        progress=False,
+    )  # fmt: skip
+    return Case(model.fit(table, y), table)
+
+
 def photos(epochs: int = 4, folder: Path | None = None) -> Case:
     """Images and a table: the table is changed, the row's images stay."""
     rng = np.random.default_rng(7)
@@ -199,7 +216,7 @@ def photos(epochs: int = 4, folder: Path | None = None) -> Case:
 
 
 CASES: dict[str, Callable[..., Case]] = {
-    one.__name__: one for one in (members, mixed, levels, paper, pixels, one_logit, photos)
+    one.__name__: one for one in (members, mixed, levels, paper, pixels, one_logit, dated, photos)
 }
 
 
@@ -280,14 +297,18 @@ def page(content: dict[str, Any], edits: Edits, encoder: Any, later: list[int]) 
     cells = cells_of(encoder, edits.frame)
     changes = [{name: cells[name][at] for name in names if name in cells} for at, names in enumerate(edits.columns)]
     rows = list(zip(edits.places, changes, strict=True))
-    data = page_data({"content": content, "later": later, "rows": json.dumps(rows)})
+    return scripted(page_data({"content": content, "later": later, "rows": json.dumps(rows)}), _RUN)
+
+
+def scripted(data: str, script: str) -> str:
+    """Return a page of data and a script that reads them, with the scripts of a report."""
     scripts = "\n".join(
         (SCRIPTS / name).read_text(encoding="utf-8")
         for name in ("charts.js", "page.js", "layers.js", "network.js", "shares.js")
     )
     return (
         '<!doctype html><meta charset="utf-8"><title>edits</title><pre id="out"></pre><div id="figure"></div>'
-        f'<script type="application/json" id="edits">{data}</script><script>{scripts}{_RUN}</script>'
+        f'<script type="application/json" id="edits">{data}</script><script>{scripts}{script}</script>'
     )
 
 

@@ -6,7 +6,9 @@ import base64
 import html
 import json
 import re
+import sys
 import zlib
+from datetime import date
 from types import SimpleNamespace
 
 import numpy as np
@@ -170,6 +172,40 @@ def test_the_page_predicts_and_explains_as_python_does(name, tmp_path):
     assert outcome.largest_share > 0.005
     assert outcome.predictions <= 1e-5
     assert outcome.shares <= 1e-3
+
+
+@needs_browser
+def test_the_page_splits_dates_as_python_does(tmp_path, monkeypatch):
+    def country_holidays(country, subdiv, years):
+        return {date(year, month, 1): "" for year in years for month in range(1, 13)}
+
+    monkeypatch.setitem(sys.modules, "holidays", SimpleNamespace(country_holidays=country_holidays))
+    case = what_if_check.dated(2, holidays="US")
+    encoder = case.model.preprocessor_
+    assert {"seen=year", "seen=yearday sin", "seen=February", "due=day 31", "due=hour 23", "due=holiday"} <= set(
+        encoder.encoded_names_
+    )
+    outcome = what_if_check.check(case, 14, tmp_path)
+    assert outcome.moved > 0.005
+    assert outcome.predictions <= 1e-5
+    assert outcome.shares <= 1e-3
+    # Every encoded number of many dates, also before 1970, at midnight and in leap years.
+    moments = pd.date_range("1888-02-27 23:30", periods=1500, freq="53D").append(
+        pd.to_datetime(
+            ["1969-12-31 23:59:59", "1970-01-01", "2000-02-29", "2023-12-31 23:00", "2024-12-31"], format="ISO8601"
+        )
+    )
+    rows = case.rows.iloc[[0]].loc[np.zeros(len(moments), dtype=int)].assign(seen=moments, due=moments[::-1])
+    data = {"form": encoder_form(encoder), "cells": cells_of(encoder, rows), "encoded": len(encoder.kinds_)}
+    script = """
+    const data = JSON.parse(document.getElementById("edits").textContent);
+    const made = new Network.Encoder(data.form, data.encoded);
+    const rows = data.cells.n0.map((_, at) => Array.from(made.encode(
+      Object.fromEntries(Object.entries(data.cells).map(([name, cells]) => [name, cells[at]])))));
+    document.getElementById("out").textContent = JSON.stringify(rows);
+    """
+    found = np.array(what_if_check.browse(what_if_check.scripted(json.dumps(data), script), tmp_path))
+    np.testing.assert_allclose(found, encoder.transform(rows), atol=1e-6)
 
 
 STEPS = """

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from permgrad.data.encode.calendar import HELD
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.planning import Slot
 from permgrad.data.encode.scaling import Scaling
@@ -53,9 +54,14 @@ def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
                 form["knots"] = scaling.knots[:, place].tolist()
             else:
                 form |= {"center": float(scaling.center[place]), "factor": float(scaling.factor[place])}
-            form |= {"kind": kind, "value": value, "years": encoder.years_.get(column.name)}
             first = slots[0][1]
-            form["range"] = _range(scaling, place, first) if first.kind in ("numeric", "date_part") else None
+            form |= {"kind": kind, "value": value, "years": encoder.years_.get(column.name)}
+            if first.detail == HELD:
+                form["held"] = [first.minimum, first.maximum]
+            if "holiday" in value:
+                form["holidays"] = encoder.holidays_.tolist()
+            has_range = first.kind == "numeric" or first.detail == "time"
+            form["range"] = _range(scaling, place, first) if has_range else None
         columns.append(form)
     return {"scaling": scaling.mode, "columns": columns}
 

@@ -37,6 +37,7 @@ class Dependence:
         codes: the number of each row's group or time ``(rows,)``, from 0. Times are numbered in their order.
         timed: whether they are times.
         name: the column's name, for people.
+        times: the times themselves ``(rows,)``, numbers or ``datetime64``, where they are known.
 
     Examples:
         >>> patients = Dependence(np.repeat(np.arange(20), 5))
@@ -48,6 +49,7 @@ class Dependence:
     codes: Integers
     timed: bool = False
     name: str = ""
+    times: Array | None = None
 
     @property
     def argument(self) -> tuple[str, Integers]:
@@ -65,7 +67,8 @@ class Dependence:
 
     def take(self, places: npt.NDArray[np.integer]) -> Dependence:
         """Return the dependence of some of the rows, numbered anew."""
-        return replace(self, codes=np.unique(self.codes[places], return_inverse=True)[1])
+        codes = np.unique(self.codes[places], return_inverse=True)[1]
+        return replace(self, codes=codes, times=None if self.times is None else self.times[places])
 
     @classmethod
     def of_rows(cls, facts: Mapping[str, Any]) -> Dependence | None:
@@ -79,7 +82,8 @@ class Dependence:
         """Return the dependence of two parts, whose groups differ, one after the other. None if one is not known."""
         if first is None or second is None or first.timed != second.timed:
             return None
-        return replace(first, codes=np.concatenate([first.codes, second.codes + first.codes.max() + 1]))
+        codes = np.concatenate([first.codes, second.codes + first.codes.max() + 1])
+        return replace(first, codes=codes, times=None)
 
     def sums(self, scores: Floats) -> Floats:
         """Return sums of scores ``(quantities, rows)`` within each group or time, ``(quantities, count)``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -117,17 +117,31 @@ def dependence_of(tables: Mapping[str, pd.DataFrame], group: str | None, time: s
     if not columns:
         return {}
     column = pd.concat(columns.values())
-    if group is None:
-        codes = np.unique(moments(column, len(column)), return_inverse=True)[1]
-    else:
+    ends = np.cumsum([len(one) for one in columns.values()])[:-1]
+    if group is not None:
         codes = pd.factorize(column.to_numpy(), use_na_sentinel=False)[0].astype(np.int64)
-    parts = np.split(codes, np.cumsum([len(one) for one in columns.values()])[:-1])
-    return {part: Dependence(one, group is None, str(name)) for part, one in zip(columns, parts, strict=True)}
+        return {part: Dependence(one, name=group) for part, one in zip(columns, np.split(codes, ends), strict=True)}
+    between = in_time(column, str(time))
+    codes, times = np.split(between.codes, ends), np.split(np.asarray(between.times), ends)
+    return {
+        part: replace(between, codes=code, times=when) for part, code, when in zip(columns, codes, times, strict=True)
+    }
+
+
+def in_time(time: Any, name: str = "") -> Dependence:
+    """Return which rows are neighbours, by their times ``(rows,)``, numbers or dates."""
+    values, is_date = _read_times(time, len(time))
+    codes = np.unique(values, return_inverse=True)[1]
+    return Dependence(codes, True, name, np.floor(values).astype("datetime64[s]") if is_date else values)
 
 
 # ---- by time --------------------------------------------------------------------------------------------------------
 def moments(time: Any, n: int) -> Floats:
     """Return times ``(n,)``, numbers or dates, as numbers. Refuse others, and missing ones."""
+    return _read_times(time, n)[0]
+
+
+def _read_times(time: Any, n: int) -> tuple[Floats, bool]:
     series = pd.Series(time).reset_index(drop=True)
     frame = series.to_frame("time").replace([np.inf, -np.inf], np.nan)
     column = infer_schema(frame)["time"]
@@ -150,7 +164,7 @@ def moments(time: Any, n: int) -> Floats:
             hint=f"Drop {by_count(bad, 'this row', 'these rows')} or split at random.",
             code="PG018",
         )
-    return moments
+    return moments, column.storage == "date"
 
 
 def _by_time(n: int, moments: Floats, shares: tuple[float, ...]) -> Split:

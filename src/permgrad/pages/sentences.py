@@ -256,6 +256,20 @@ def related_words(pairs: Sequence[Mapping[str, Any]], names: Sequence[str], most
 
 
 # ---- columns that differ between training and test rows --------------------------------------------------------------
+def raised_words(raised: float) -> str:
+    """Say by how much predictions were raised after training.
+
+    Examples:
+        >>> raised_words(-0.5)[:49]
+        'predictions were lowered by 0.5 after training, w'
+    """
+    by = f"{'raised' if raised > 0 else 'lowered'} by {number(abs(raised))}"
+    return (
+        f"predictions were {by} after training, which is their mean error on the validation rows, later than the "
+        "training rows, less what chance may have made of it"
+    )
+
+
 def drift_words(compared: Sequence[Mapping[str, Any]], most: int = 3) -> str:
     """Return a sentence on how many columns differ clearly between training and test rows, and one for the largest.
 

@@ -39,7 +39,7 @@ DATABASE, STUDY_NAME, DEFAULT_SPACE = "study.db", "permgrad", "default"
 #: Seconds of a run without ``--time-limit``: with what is estimated wrong, about ten minutes.
 USUAL_LIMIT = 540.0
 #: Choices of ``--kind``. ``constant`` is not among them: use ``--drop`` for a column without effect.
-KINDS: tuple[Kind, ...] = ("numeric", "categorical", "boolean", "date", "identifier")
+KINDS: tuple[Kind, ...] = ("numeric", "categorical", "boolean", "date", "calendar", "identifier")
 
 
 # ---- several commands ------------------------------------------------------------------------------------------------
@@ -65,7 +65,10 @@ _TITLE = "Title of the report (default: the table's name)."
 _WHAT_IF = "Put the network into the report, so that rows can be changed there, also if it is larger than 4 MB."
 _ROWS = "Leave rows of the table out of the saved model and the report"
 _THEME = "Colours of the report; auto follows the reader's system."
-_KIND = "What a column is: numeric, categorical, boolean, date or identifier; may be given several times."
+_KIND = (
+    "What a column is: numeric, categorical, boolean, date, calendar (a date for later rows) or identifier; may "
+    "be given several times."
+)
 _SPLIT_GROUP = "Column whose equal values stay in one {}."
 _NOT_NA = "Texts that are categories though they usually mean missing, such as None,NA."
 _REFITS = "Train so many networks more, at least 5, on parts of the rows: shows what another training would say."
@@ -140,6 +143,11 @@ class SplitRequest(TableRequest):
     test: Path | None = option("Use this file as the test set.", None, "FILE")
     validation: Path | None = option("Use this file as the validation set.", None, "FILE")
     time: str | None = option("Column to split by: the latest rows become the test rows.", None, "COL")
+    holidays: str | None = option(
+        "Country whose public holidays are a part of dates, such as US or DE-BY (pip install 'permgrad[holidays]').",
+        None,
+        "CODE",
+    )
     split_seed: int = option("Seed of the split.", 42, least=0, most=2**32 - 1)
     keep_rows: bool = option(f"{_ROWS} (docs/security.md).", True, name="--no-rows")
 

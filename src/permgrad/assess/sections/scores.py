@@ -41,6 +41,8 @@ def scores(work: Work) -> None:
         )
         missed = never_predicted(np.asarray(model.labels), first, second, predicted.called)
         metrics |= {"positive": plain(model.positive_label), "never_predicted": missed}
+    if raised := getattr(getattr(model, "model", None), "raised_", 0.0):
+        metrics["raised"] = raised
     _tell_of_signs(work)
     guesses: dict[str, npt.NDArray[Any]] = {}
     with work.budget.clock.whole.part("baselines"):

@@ -204,8 +204,10 @@ class ConditionalSampler:
 
     def _fit_block(self, block: Indexes, predictors: list[int]) -> _Conditional:
         varying = np.ptp(self.background[:, block], axis=0) > 0 if len(block) else np.zeros(0, dtype=bool)
-        encoder, on_a_scale = self.preprocessor, ("numeric", "date_part")
-        continuous = [c for c in block[varying].tolist() if c in self._numeric or encoder.kinds_[c] in on_a_scale]
+        kinds, on_a_scale = self.preprocessor.kinds_, ["numeric", "date_part"]
+        if any(kinds[column] == "date_part" for column in block):
+            on_a_scale.append("level")  # the weekday of a date comes with its other parts
+        continuous = [c for c in block[varying].tolist() if c in self._numeric or kinds[c] in on_a_scale]
         if len(continuous) == 1 and len(np.unique(self.background[:, continuous[0]])) < DISTINCT:
             # A number of few values is drawn as one of them.
             continuous = []

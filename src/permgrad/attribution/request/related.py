@@ -70,17 +70,16 @@ def read_units(arguments: Arguments, count: int) -> Dependence | None:
         )
     if name == "row_groups":
         return Dependence(pd.factorize(cells)[0].astype(np.int64))
-    from permgrad.data.splitting import moments  # loads what reads tables, which no network needs
+    from permgrad.data.splitting import in_time  # loads what reads tables, which no network needs
 
     try:
-        times = moments(cells, count)
+        return in_time(cells)
     except InputError as error:
         raise InputError(
             f"row_time must hold numbers or dates, got {str(cells.iloc[0])!r}",
             hint="Pass for example the number of each row in time.",
             code="PG001",
         ) from error
-    return Dependence(np.unique(times, return_inverse=True)[1], timed=True)
 
 
 def _names(table: Any) -> list[str]:

@@ -16,11 +16,12 @@ from permgrad.base.arrays import Booleans, Floats32, Integers
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, unknown, warn_user
 from permgrad.base.files import plain
+from permgrad.data.encode.calendar import HELD, calendar_parts, date_part
 from permgrad.data.encode.groups import check_blocks
-from permgrad.data.encode.planning import OTHER, Slot, date_wave, plan_slots
+from permgrad.data.encode.planning import OTHER, Slot, plan_slots
 from permgrad.data.encode.scaling import Scaling, ScalingMode
 from permgrad.data.encode.scores import Scores, Target
-from permgrad.data.encode.statistics import TableStatistics, calendar_parts, numeric_cells
+from permgrad.data.encode.statistics import TableStatistics, numeric_cells
 from permgrad.data.read.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, as_frame
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 
@@ -56,8 +57,10 @@ class TableEncoder:
       ``max_levels`` the rare ones share a level "other", which also takes unseen ones. Without it an unseen level is
       all zeros.
     - Booleans are one column of 0 and 1, whatever the capitals of yes and no. A third word counts as missing.
-    - Dates give time, year, and sine and cosine of month, weekday and hour. As text they may come in any form that
-      leaves no doubt. Other text is refused where the training rows had none.
+    - Dates give time, year, month, day of the year and of the month, weekday, hour and weekend, as far as they vary in
+      training: months, weekdays, days and hours as a cycle (sine and cosine) and, with 20 training rows for each value,
+      as a category. As text they may come in any form that leaves no doubt. Other text is refused where the training
+      rows had none.
     - Free text, and categories beyond ``max_levels``, get scores where ``learn`` is told the target: what a penalised
       linear model of all columns says of the cell, one per output. See ``scores.Scores``.
     - Constants and identifiers are features with no encoded column.
@@ -68,13 +71,18 @@ class TableEncoder:
         na_codes: values that stand for missing: one, a list, or a mapping from column to list.
         groups: columns (or variables) that act as one at level "group", ``{"weather": ["wind", "rain"]}``.
         variables: columns that arrived one-hot encoded and are *one* variable, ``{"Soil": ["Soil1", "Soil2"]}``.
-        kinds: columns whose kind is known, ``{"postcode": "categorical"}``.
+        kinds: columns whose kind is known, ``{"postcode": "categorical"}``. ``"calendar"`` is a date for rows later
+            than those of training: without the year, and its time is at most that of the latest training row.
+        holidays: a country, ``"US"``, or a part of one, ``"DE-BY"``, whose public holidays are a part of dates, up to
+            20 years after the training rows. Needs the package ``holidays``.
 
     Attributes:
         feature_names_in_: raw columns, ``x0, x1, …`` for arrays. ``schema_`` has their types.
         encoded_names_, feature_of_, kinds_: of each encoded column the name, the index of its raw column, and
-            ``"numeric"``, ``"boolean"``, ``"level"``, ``"missing"``, ``"date_part"`` or ``"score"``.
+            ``"numeric"``, ``"boolean"``, ``"level"`` (of a category or a date), ``"missing"``, ``"date_part"`` or
+            ``"score"``.
         numeric_columns_: indexes of the encoded columns that are continuous.
+        holidays_: the public holidays in days since 1970, rising.
         minimum_, maximum_: extremes of each encoded column over training rows, float32.
         groups_, variables_: the declared blocks, by name.
         scores_: what ``learn`` fitted, of the columns that have scores.
@@ -97,6 +105,7 @@ class TableEncoder:
         *,
         variables: Mapping[str, Sequence[str]] | None = None,
         kinds: Mapping[str, Kind] | None = None,
+        holidays: str | None = None,
     ) -> None:
         self.numeric = numeric
         self.max_levels = max_levels
@@ -104,6 +113,7 @@ class TableEncoder:
         self.groups = groups
         self.variables = variables
         self.kinds = kinds
+        self.holidays = holidays
 
     # ---- fitting ----------------------------------------------------------------------------------------------------
     def fit(self, X: Any, y: Any = None, *, schema: Schema | None = None) -> TableEncoder:
@@ -130,7 +140,11 @@ class TableEncoder:
         self.named_ = True
         self.scores_ = Scores(0)
         self.scaling_ = Scaling.fit(self.numeric, statistics.numeric)
-        self.schema_, slots, self.years_ = plan_slots(statistics, self.scaling_, int(self.max_levels))
+        returning = [name for name, kind in (self.kinds or {}).items() if kind == "calendar"]
+        self.schema_, slots, dates = plan_slots(
+            statistics, self.scaling_, int(self.max_levels), returning=returning, country=self.holidays
+        )
+        self.years_, self.holidays_ = dates.years, dates.holidays
         names = self.schema_.names
         self.variables_ = check_blocks(self.variables, names, "variable")
         self.groups_ = check_blocks(self.groups, names, "group", self.variables_)
@@ -205,10 +219,13 @@ class TableEncoder:
                 self._levels.setdefault(name, {})[OTHER if slot.detail is None else slot.detail] = target
             elif slot.kind in ("missing", "boolean"):
                 pairs[slot.kind].append((source, target, int(slot.detail or 0)))
-            elif slot.kind == "numeric" or slot.detail == "time":
+            elif slot.kind == "numeric" or slot.detail in ("time", HELD):
                 pairs["value"].append((source, target, 0))
             else:
                 self._parts.setdefault(source, []).append((target, str(slot.detail)))
+        self._held = np.array(
+            [at for at, slot in enumerate(slots) if slot.detail == HELD and slot.kind == "date_part"], int
+        )
         self._pairs = {kind: np.array(rows, dtype=np.int64).reshape(-1, 3).T for kind, rows in pairs.items()}
 
     # ---- encoding ---------------------------------------------------------------------------------------------------
@@ -220,6 +237,7 @@ class TableEncoder:
         source, target, _ = self._pairs["value"]
         if len(source):
             out[:, target] = self.scaling_.apply(values)[:, source]
+        out[:, self._held] = np.clip(out[:, self._held], self.minimum_[self._held], self.maximum_[self._held])
         source, target, _ = self._pairs["boolean"]
         raw = values[:, source]
         # A number other than 0 and 1 at prediction time takes the nearer end.
@@ -228,10 +246,9 @@ class TableEncoder:
         out[:, target] = kinds[:, source] == kind
         for place, parts in self._parts.items():
             seconds = np.where(np.isnan(values[:, place]), self.scaling_.fill[place], values[:, place])
-            calendar, (first, last) = calendar_parts(seconds), self.years_.get(self._stored[place].name, (0, 1))
+            calendar, years = calendar_parts(seconds), self.years_.get(self._stored[place].name, (0, 1))
             for column, part in parts:
-                is_year = part == "year"
-                out[:, column] = (calendar[part] - first) / (last - first) if is_year else date_wave(part, calendar)
+                out[:, column] = date_part(part, calendar, years, self.holidays_)
         surprises = {}
         for place, worded in self._worded.items():
             unread = np.isnan(values[:, place])
@@ -325,6 +342,13 @@ class TableEncoder:
             raise unknown("feature", feature, [*self.feature_names_in_, *self.variables_, *self.groups_])
         return list(blocks[feature])
 
+    def parts_of(self, column: str) -> list[str]:
+        """Return which parts of a date are encoded, such as "weekday" and "day of the year"."""
+        slots = [self.slots_[place] for place in self.columns_of(column)]
+        parts = dict.fromkeys(str(slot.detail).split()[0] for slot in slots if slot.kind != "missing")
+        said = {HELD: "time", "yearday": "day of the year", "day": "day of the month", "holiday": "public holiday"}
+        return [said.get(part, part) for part in parts]
+
     def columns_of(self, feature: str) -> Places:
         """Return the encoded column indexes of a raw column, variable or group."""
         wanted = [self.feature_names_in_.index(name) for name in self.raw_columns_of(feature)]
@@ -347,6 +371,8 @@ class TableEncoder:
             "slots": [list(astuple(slot)) for slot in self.slots_],
             **({"scores": self.scores_.to_dict()} if self._scored else {}),
             "years": {name: list(ends) for name, ends in self.years_.items()},
+            "country": self.holidays,
+            "holidays": self.holidays_.tolist(),
         }
 
     @classmethod
@@ -364,6 +390,7 @@ class TableEncoder:
                 content["groups"] or None,
                 variables=content["variables"] or None,
                 kinds=content["kinds"] or None,
+                holidays=content.get("country"),
             )
             made.codes_ = MissingCodes.of(content["na_codes"])
             made.named_ = content["named"]
@@ -374,6 +401,7 @@ class TableEncoder:
             )
             made.years_ = {name: (int(ends[0]), int(ends[1])) for name, ends in content["years"].items()}
             made.scores_ = Scores.from_dict(content.get("scores", {"outputs": 0, "columns": {}}))
+            made.holidays_ = np.array(content.get("holidays", []), dtype=np.int64)
             made._set_slots([Slot(*slot) for slot in content["slots"]])
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             problem = f"Part of a stored encoder is missing or damaged ({error!r})"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from permgrad.base.arrays import Floats, Integers
+from permgrad.base.arrays import Integers
+from permgrad.data.encode.calendar import HELD, calendar_parts, is_cycle, part_name, public_holidays, returning_parts
 from permgrad.data.encode.scaling import Scaling
-from permgrad.data.encode.statistics import PERIODS, TableStatistics, calendar_parts
+from permgrad.data.encode.statistics import TableStatistics
 from permgrad.data.read.cells import BLANK
 from permgrad.data.types.column_types import ColumnType, Schema
 
@@ -23,7 +24,7 @@ class Slot:
     """One encoded column: index of its raw column, its name, and its extremes over training rows.
 
     Its ``kind`` is ``"numeric", "boolean", "level", "missing"`` or ``"date_part"``. ``detail`` the level's text, the
-    kind of missingness, or the part of the date.
+    kind of missingness, or the part of the date, such as ``"month sin"`` or, of kind "level", ``"month 0"``.
     """
 
     column: int
@@ -34,17 +35,29 @@ class Slot:
     maximum: float = 1.0
 
 
+@dataclass(frozen=True)
+class Dates:
+    """What the parts of dates are computed with: ``years`` of each column in training, and public ``holidays``."""
+
+    years: dict[str, tuple[int, int]]
+    holidays: Integers
+
+
 def plan_slots(
-    statistics: TableStatistics, scaling: Scaling, max_levels: int
-) -> tuple[Schema, list[Slot], dict[str, tuple[int, int]]]:
-    """Return the schema as all training rows have it, the encoded columns in order, and the years of each date."""
+    statistics: TableStatistics, scaling: Scaling, max_levels: int, *, returning: Collection[str], country: str | None
+) -> tuple[Schema, list[Slot], Dates]:
+    """Return the schema as all training rows have it, the encoded columns in order, and what dates need.
+
+    ``returning``: columns of dates without time and year. ``country``: whose public holidays are a part of dates.
+    """
     numeric = statistics.numeric
     place = {name: j for j, name in enumerate(statistics.numeric_names)}
     # What the smallest training value becomes, and the largest.
     lowest, highest = scaling.apply(np.stack([numeric.minimum, numeric.maximum]))
     columns: list[ColumnType] = []
     slots: list[Slot] = []
-    years: dict[str, tuple[int, int]] = {}
+    years = {name: _years(days) for name, days in statistics.days.items() if len(days)}
+    holidays = public_holidays(country, [year for ends in years.values() for year in ends])
     for i, first in enumerate(statistics.schema):
         column = _settled(first, statistics)
         name = column.name
@@ -65,33 +78,38 @@ def plan_slots(
                 if column.kind == "boolean":
                     slots.append(Slot(i, name, "boolean"))
                 elif column.kind == "date":
-                    slots.append(Slot(i, f"{name}=time", "date_part", "time", low, high))
-                    ends = calendar_parts(np.array([numeric.minimum[j], numeric.maximum[j]]))["year"].tolist()
-                    if ends[0] < ends[1]:
-                        years[name] = (ends[0], ends[1])
-                        slots.append(Slot(i, f"{name}=year", "date_part", "year"))
-                    slots += _wave_slots(i, name, statistics.calendar[name])
+                    slots += _date_slots(
+                        i, name, statistics, (low, high), returning=name in returning, years=years[name],
+                        holidays=holidays,
+                    )  # fmt: skip
                 else:
                     slots.append(Slot(i, name, "numeric", None, low, high))
         labels = ("", *(f" {label}" for label in statistics.codes.labels))
         kinds = np.flatnonzero(missing).tolist()
         slots += [Slot(i, f"{name}=<missing{labels[kind]}>", "missing", BLANK + kind) for kind in kinds]
-    return Schema(tuple(columns)), slots, years
+    return Schema(tuple(columns)), slots, Dates(years, holidays)
 
 
-def date_wave(part: str, calendar: Mapping[str, Integers]) -> Floats:
-    """Sine or cosine of a periodic part, ``"month sin"``: December and January are neighbours."""
-    period, function = part.split()
-    angle = 2.0 * np.pi * calendar[period] / PERIODS[period]
-    return np.asarray(np.sin(angle) if function == "sin" else np.cos(angle))
+def _date_slots(
+    i: int,
+    name: str,
+    statistics: TableStatistics,
+    ends: tuple[float, float],
+    *,
+    returning: bool,
+    years: tuple[int, int],
+    holidays: Integers,
+) -> Iterator[Slot]:
+    yield Slot(i, f"{name}=time", "date_part", HELD if returning else "time", *ends)
+    if not returning and years[0] < years[1]:
+        yield Slot(i, f"{name}=year", "date_part", "year")
+    for part, *extremes in returning_parts(statistics.calendar[name], statistics.days[name], holidays, whole=returning):
+        yield Slot(i, f"{name}={part_name(part)}", "date_part" if is_cycle(part) else "level", part, *extremes)
 
 
-def _wave_slots(i: int, name: str, calendar: Mapping[str, Integers]) -> Iterator[Slot]:
-    for period in PERIODS:
-        seen = np.flatnonzero(calendar[period])
-        for part in (f"{period} sin", f"{period} cos") if len(seen) > 1 else ():
-            values = date_wave(part, {period: seen})
-            yield Slot(i, f"{name}={part}", "date_part", part, float(values.min()), float(values.max()))
+def _years(days: Integers) -> tuple[int, int]:
+    first, last = calendar_parts(np.asarray(days[[0, -1]] * 86_400.0, dtype=np.float64))["year"].tolist()
+    return first, last
 
 
 def _settled(column: ColumnType, statistics: TableStatistics) -> ColumnType:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from permgrad.base.arrays import Floats, Integers
+from permgrad.base.arrays import Floats
 from permgrad.base.random import uniform
+from permgrad.data.encode.calendar import PERIODS, calendar_parts
 from permgrad.data.read.cells import (
     BLANK,
     PRESENT,
@@ -28,8 +29,6 @@ _MOST_SAMPLED_VALUES = 2**24
 _MOST_SAMPLED_ROWS = 100_000
 _FEWEST_SAMPLED_ROWS = 1_000
 _MOST_LEVELS = 65_536
-#: Periodic parts of a date, and how many values each has.
-PERIODS = {"month": 12, "weekday": 7, "hour": 24}
 
 
 def sample_size(n_columns: int) -> int:
@@ -141,20 +140,6 @@ class LevelCounts:
         return sorted(self.levels.items(), key=lambda item: (-item[1], item[0]))
 
 
-# ---- calendar -------------------------------------------------------------------------------------------------------
-def calendar_parts(seconds: Floats) -> dict[str, Integers]:
-    """Split finite seconds since 1970 into year, month (0–11), weekday (Monday 0) and hour."""
-    at_second = np.floor(seconds).astype(np.int64)
-    days = at_second // 86_400
-    dates = days.astype("datetime64[D]")
-    return {
-        "year": dates.astype("datetime64[Y]").astype(np.int64) + 1970,
-        "month": dates.astype("datetime64[M]").astype(np.int64) % 12,
-        "weekday": (days + 3) % 7,
-        "hour": (at_second % 86_400) // 3_600,
-    }
-
-
 # ---- the table ------------------------------------------------------------------------------------------------------
 class TableStatistics:
     """Statistics of all columns of a table with a schema, gathered in chunks."""
@@ -171,6 +156,7 @@ class TableStatistics:
         self.text = {name: LevelCounts(n_kinds) for name in texts}
         dates = [column.name for column in self.stored if column.storage == "date"]
         self.calendar = {name: {part: np.zeros(n, dtype=np.int64) for part, n in PERIODS.items()} for name in dates}
+        self.days = {name: np.zeros(0, dtype=np.int64) for name in dates}
 
     def update(self, X: Any, first_row: int | None = None) -> TableStatistics:
         """Add a chunk of rows, whose first has this number in the whole table. None: the next one."""
@@ -182,6 +168,7 @@ class TableStatistics:
             parts = calendar_parts(seconds[~np.isnan(seconds)])
             for part, size in PERIODS.items():
                 counts[part] += np.bincount(parts[part], minlength=size)
+            self.days[name] = np.union1d(self.days[name], parts["date"])
         for name, levels in self.text.items():
             levels.update(Distinct.of(frame[name], name), name, self.codes)
         self.rows += len(frame)

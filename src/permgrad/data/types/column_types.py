@@ -51,7 +51,8 @@ from permgrad.data.types.identifiers import (
     row_numbers,
 )
 
-Kind: TypeAlias = Literal["numeric", "categorical", "boolean", "constant", "identifier", "date", "text"]
+Kind: TypeAlias = Literal["numeric", "categorical", "boolean", "constant", "identifier", "date", "calendar", "text"]
+"""What a column is, or is declared to be: ``"calendar"`` is a date of which later ones will be predicted."""
 Storage: TypeAlias = Literal["number", "date", "pair", "text"]
 
 _PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
@@ -361,6 +362,7 @@ def _declared_type(
 ) -> ColumnType:
     guess = guessed if guessed is not None else _other_type(series, name, codes)
     fused = guess.reason.endswith(FUSED)
+    kind = "date" if kind == "calendar" else kind
 
     def texts() -> list[str]:
         return _without_codes(Distinct.of(series, name), name, codes)[0]

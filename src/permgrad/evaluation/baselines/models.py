@@ -123,7 +123,8 @@ def _mlp(job: Job) -> Any:
 def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
     """Turn encoded rows back into one column per number and one per category, for models that read categories.
 
-    Columns of a feature that are 0 or 1 become one category, from 0 for "none of these". Needs ``numeric="standard"``.
+    Columns of a feature that are 0 or 1 become one category, from 0 for "none of these", and those of a date one for
+    each part: weekday, month. Needs ``numeric="standard"``.
     """
     features = {name: np.asarray(columns) for name, columns in encoder.features("feature").items()}
     continuous = np.zeros(np.shape(encoded)[1], dtype=bool)
@@ -133,11 +134,15 @@ def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
         numbers, flags = columns[continuous[columns]], columns[~continuous[columns]]
         for column in numbers:
             made[encoder.encoded_names_[column]] = np.asarray(encoded)[:, column]
-        if len(flags):
-            raised = np.asarray(encoded)[:, flags] > 0.5
+        is_date = any(encoder.kinds_[column] == "date_part" for column in columns)
+        parts: dict[str, list[int]] = {}
+        for column in flags.tolist():
+            parts.setdefault(str(encoder.slots_[column].detail).split()[0] if is_date else "", []).append(column)
+        for part, places in parts.items():
+            raised = np.asarray(encoded)[:, places] > 0.5
             level = np.where(raised.any(axis=1), raised.argmax(axis=1) + 1, 0)
             # All levels are declared, so that rows that lack some of them have the same categories.
-            made[f"{name}=?"] = pd.Categorical(level, categories=range(len(flags) + 1))
+            made[f"{name}=?{part}"] = pd.Categorical(level, categories=range(len(places) + 1))
     return pd.DataFrame(made)
 
 

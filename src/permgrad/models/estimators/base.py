@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from permgrad.base.arrays import Array, Floats, Floats32
 from permgrad.base.checks import check_choice, check_confidence, check_names
-from permgrad.base.dependence import Dependence
+from permgrad.base.dependence import Dependence, mean_widening
 from permgrad.base.errors import InputError, PermgradError
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import generator, resolve_seed
@@ -269,7 +269,7 @@ class HyNNBase(TrainedModel, BaseEstimator):
         Args:
             X: training rows as for ``fit``, or the ``EncodedRows`` that ``fit_encoder`` returned, or some of them: the
                 model then takes over their encoder. ``na_codes``, ``groups``, ``variables``, ``kinds``,
-                ``max_levels`` and ``numeric`` are those of that encoder.
+                ``holidays``, ``max_levels`` and ``numeric`` are those of that encoder.
             y: target ``(rows,)``.
             sample_weight: weight of each row's loss ``(rows,)``.
             eval_set: as for ``fit``. Its rows may be ``EncodedRows`` of the same encoder.
@@ -366,6 +366,8 @@ class HyNNBase(TrainedModel, BaseEstimator):
         self.held_out_ = None
         if held is None or not len(held):
             return
+        if self.task == "regression" and prepared.dependence is not None and prepared.dependence.timed:
+            self.raised_ = self._raise_to(held, prepared.validation_weight, prepared.dependence)
         if not isinstance(learned, Rows):  # rows of files are not in memory, but some of them are, for explanations
             kept = torch.from_numpy(self.background_target_)
             learned = Rows(torch.from_numpy(self.background_), kept, weight=kept)
@@ -385,6 +387,19 @@ class HyNNBase(TrainedModel, BaseEstimator):
                 return
             samples.append((x, y.astype(np.float64), outputs[:, 0].astype(np.float64)))
         self.held_out_ = HeldOut.of_numbers(samples[0], samples[1], between)
+
+    def _raise_to(self, held: Rows, weights: Floats, between: Dependence) -> float:
+        """Raise predictions by their mean error on held-out rows that are later than those of training.
+
+        The level of many targets drifts, and the next rows are nearest to the latest. What chance may have made of the
+        mean is left out: it is multiplied by 1 − (standard error / mean)², at least 0. Returns it in units of y.
+        """
+        errors = held.y.numpy().astype(np.float64) - self.predict_encoded(held.x.numpy())[:, 0]
+        mean = float(np.average(errors, weights=weights))
+        doubt = mean_widening(between, errors) * float(errors.std()) / np.sqrt(len(errors))
+        shift = mean * max(0.0, 1.0 - (doubt / mean) ** 2) if mean else 0.0
+        self.module_.raise_outputs(shift)
+        return shift * self.target_scale_
 
     # ---- predicting --------------------------------------------------------------------------------------------------
     def encode_rows(self, X: Any) -> EncodedRows:

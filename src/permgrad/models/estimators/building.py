@@ -35,7 +35,7 @@ def make_encoder(model: Any, frame: pd.DataFrame, settings: FitSettings) -> Tabl
         schema = infer_schema(frame, na_codes=model.na_codes, kinds=model.kinds)
         pairs = [column.name for column in schema if column.kind == "boolean" and column.storage == "pair"]
         kinds = {**dict.fromkeys(pairs, "categorical"), **(model.kinds or {})}
-    arguments = {name: getattr(model, name) for name in ("na_codes", "groups", "variables")}
+    arguments = {name: getattr(model, name) for name in ("na_codes", "groups", "variables", "holidays")}
     return TableEncoder(numeric, settings.max_levels, kinds=kinds, **arguments)
 
 
@@ -64,6 +64,7 @@ def build_network(
     outputs = len(model.classes_) if model.task == "classification" else 1
     kinds, blocks = np.array(encoder.kinds_), list(encoder.features("column").values())
     scored = [block[kinds[block] == "score"] for block in blocks]
+    categories = [block for block in blocks if "date_part" not in kinds[block]]
     with sheltered(derive_seed(model.seed_, "weights")):
         model.renderer_ = None
         if "image" in settings.paths and is_foreign(layout):
@@ -81,7 +82,7 @@ def build_network(
             renderer=model.renderer_,
             paths=settings.paths,
             numeric_columns=encoder.numeric_columns_,
-            level_blocks=[block for block in blocks if (kinds[block] == "level").sum() >= _FEWEST_LEVELS],
+            level_blocks=[block for block in categories if (kinds[block] == "level").sum() >= _FEWEST_LEVELS],
             score_blocks=[block.tolist() for block in scored if len(block)],
         )
     model.network_options_ = network.to_dict()

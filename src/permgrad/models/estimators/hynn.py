@@ -56,6 +56,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         groups: columns that act as one in explanations at level "group", as ``TableEncoder`` takes them.
         variables: columns that arrived one-hot encoded and are one feature, as ``TableEncoder`` takes them.
         kinds: columns whose kind is known, as ``TableEncoder`` takes them.
+        holidays: a country, such as ``"US"``, whose public holidays are a part of dates, as ``TableEncoder`` takes it.
         max_levels: levels of a category that are distinguished. Rarer ones share one "other". None: 50, or 256 for
             networks that read the table only and embed large categories.
         calibration: how outputs become probabilities. None: as the network says, so class weights shift them.
@@ -141,6 +142,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         groups: Mapping[str, Any] | None = None,
         variables: Mapping[str, Any] | None = None,
         kinds: Mapping[str, Any] | None = None,
+        holidays: str | None = None,
         max_levels: int | None = None,
         calibration: str | None = None,
         precision: str | None = None,
@@ -242,6 +244,7 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
         groups: Mapping[str, Any] | None = None,
         variables: Mapping[str, Any] | None = None,
         kinds: Mapping[str, Any] | None = None,
+        holidays: str | None = None,
         max_levels: int | None = None,
         precision: str | None = None,
         devices: int | Literal["auto"] = 1,

@@ -112,6 +112,7 @@ _ARGUMENTS: tuple[ArgumentRule, ...] = (
         "class_weight", "'balanced', 'pos_weight' or a mapping of class to weight", "'balanced'",
         lambda weight: _is_mapping(weight) or (isinstance(weight, str) and weight in CLASS_WEIGHTS),
     ),
+    ArgumentRule("holidays", "a country's code", "'US'", lambda country: isinstance(country, str)),
     ArgumentRule("kinds", "a mapping of column to kind", "{'postcode': 'categorical'}", _is_mapping),
     ArgumentRule("groups", "a mapping of group to a list of columns", "{'size': ['width', 'height']}", is_blocks),
     ArgumentRule("variables", "a mapping of variable to a list of columns", "{'soil': ['sand', 'clay']}", is_blocks),

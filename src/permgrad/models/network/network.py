@@ -134,9 +134,17 @@ class HybridNetwork(nn.Module):
     @torch.no_grad()
     def divide_outputs(self, temperature: float) -> None:
         """Divide what the network says by a number, in the weights of its last layer."""
-        last = next(layer for layer in reversed(self.head) if isinstance(layer, (nn.Linear, MemberLinear)))
-        for numbers in (last.weight, last.bias):
+        for numbers in (self._last_layer.weight, self._last_layer.bias):
             numbers.div_(temperature)
+
+    @torch.no_grad()
+    def raise_outputs(self, shift: float) -> None:
+        """Add a number to what the network says, in the weights of its last layer."""
+        self._last_layer.bias.add_(shift)
+
+    @property
+    def _last_layer(self) -> nn.Linear | MemberLinear:
+        return next(layer for layer in reversed(self.head) if isinstance(layer, (nn.Linear, MemberLinear)))
 
     def image_layers(self) -> dict[str, nn.Module]:
         """Return the convolution layers by name, in order. Class activation maps are read at the last by default."""

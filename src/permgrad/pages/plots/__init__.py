@@ -16,7 +16,7 @@ from permgrad.pages.plots.image import activation, image, overlay
 from permgrad.pages.plots.interactions import effect_words, interactions, pair_effect
 from permgrad.pages.plots.modality import branches, modality, shares
 from permgrad.pages.plots.models import agreement_matrix, differences, reliance, scores, tradeoff
-from permgrad.pages.plots.residuals import residuals, residuals_by_feature
+from permgrad.pages.plots.residuals import over_time, residuals, residuals_by_feature
 from permgrad.pages.plots.rows import beeswarm, waterfall
 from permgrad.pages.plots.series import series
 from permgrad.pages.plots.text import text
@@ -45,6 +45,7 @@ __all__ = [
     "learning_curves",
     "levels",
     "modality",
+    "over_time",
     "overlay",
     "pair_effect",
     "reliance",

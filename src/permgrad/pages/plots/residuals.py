@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.arrays import Floats
+from permgrad.base.arrays import Array, Floats
 from permgrad.base.numerals import number
 from permgrad.pages import style
 from permgrad.pages.plots import _base as base
@@ -18,6 +19,8 @@ from permgrad.pages.words import clean, labels_of, value_text
 MOST_POINTS = 4000
 #: Bins of the running median, fewest rows of a bin, and most levels of a category that are drawn.
 _BINS, _FEWEST, _MOST_LEVELS = 12, 20, 10
+#: Stretches of time whose means are drawn.
+_STRETCHES = 24
 #: Features that have a panel.
 MOST_FEATURES = 3
 
@@ -78,6 +81,39 @@ def residuals_by_feature(features: pd.DataFrame, errors: npt.ArrayLike) -> PlotF
     panels[0].set_ylim(*padded(error))
     plain_axis(panels[0], "y")
     figure.description = "Errors by " + ", ".join(clean(name) for name in shown.columns)
+    return figure
+
+
+@styled
+def over_time(times: Array, panels: Mapping[str, tuple[Floats | None, Mapping[str, Floats]]]) -> PlotFigure:
+    """Draw quantities of rows by time (``datetime64`` or numbers), one panel below the other.
+
+    A panel has its name, a number for each row that is drawn as a point, or None, and lines by name, each of a number
+    for each row: the means of up to 24 stretches of time with equal numbers of rows.
+    """
+    dated = times.dtype.kind == "M"
+    x = times.astype("datetime64[s]").astype(np.float64) / 86_400 if dated else times.astype(np.float64)
+    bins = int(np.clip(len(x) // _FEWEST, 1, _STRETCHES))
+    edges = np.unique(np.quantile(x, np.linspace(0, 1, bins + 1)[1:-1]))
+    stretch = np.searchsorted(edges, x, side="right")
+    figure = base.new_figure(style.WIDTH, 0.6 + 1.55 * len(panels))
+    drawn = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0].tolist()
+    for axes, (name, (points, lines)) in zip(drawn, panels.items(), strict=True):
+        if points is not None:
+            _points(axes, x, points)
+        for colour, (line, values) in zip((style.INK, style.IMAGE), lines.items(), strict=False):
+            means = pd.DataFrame({"x": x, "y": values}).groupby(stretch).mean()
+            axes.plot(means["x"], means["y"], color=colour, linewidth=1.5, zorder=4, label=line)
+        axes.set_ylabel(name)
+        axes.grid(axis="y")
+        plain_axis(axes, "y")
+        if len(lines) > 1:
+            axes.legend(loc="best", handlelength=1.6, fontsize=style.SIZE_SMALL)
+    if dated:
+        drawn[-1].xaxis_date()
+    else:
+        plain_axis(drawn[-1])
+    figure.description = f"By time, of {len(x)} rows: {'; '.join(panels)}."
     return figure
 
 

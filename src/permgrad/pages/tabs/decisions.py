@@ -18,6 +18,7 @@ from permgrad.evaluation.error_bands import covering, error_bands
 from permgrad.evaluation.thresholds import choose_threshold, metrics_at, operating_points
 from permgrad.pages import plots
 from permgrad.pages.page_data import packed
+from permgrad.pages.sentences import raised_words
 from permgrad.pages.tab import Tab
 from permgrad.pages.views import SectionView, as_count, figures_of, names, table_of
 from permgrad.pages.words import clean, names_apart, shorten, texts_of
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 SHOWN_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 #: Classes whose thresholds can be tried, those with the most rows, and points of each.
 MOST_CLASSES, POINTS, POINTS_OF_MANY = 30, 300, 120
+#: Test rows from which errors over time are drawn.
+FEWEST_IN_TIME = 40
 
 
 # ---- thresholds and costs --------------------------------------------------------------------------------------------
@@ -159,6 +162,11 @@ def errors(section: SectionView, content: Assessment) -> None:
     for picture, caption in pictures:
         # Side by side, those of many classes would be too small to read.
         section.figure(picture, caption, beside=len(labels) <= 3)
+    if scored is not None and scored.probabilities is not None and len(scored.classes) == 2:
+        place, classes = content.positive_place(scored.classes), texts_of(scored.classes)
+        member = (texts_of(scored.truth) == classes[place]).astype(np.float64)
+        named = f"share of {names_apart(classes)(classes[place])}"
+        _over_time(section, content, member, np.asarray(scored.probabilities, dtype=np.float64)[:, place], named)
     if scored is not None and scored.probabilities is not None and len(scored.truth):
         section.add("heading", "Each class")
         truth, classes = texts_of(scored.truth), texts_of(scored.classes)
@@ -178,6 +186,35 @@ def errors(section: SectionView, content: Assessment) -> None:
         section.table(table_of(caption, columns))
 
 
+def _over_time(section: SectionView, content: Assessment, truth: Floats, guess: Floats, what: str) -> None:
+    """Add the target and the error by time, if the test rows have one. ``what``: the target, in words."""
+    between, defined = content.dependence, np.isfinite(truth) & np.isfinite(guess)
+    if between is None or between.times is None or len(between.times) != len(truth) or defined.sum() < FEWEST_IN_TIME:
+        return
+    times, truth, guess = between.times[defined], truth[defined], guess[defined]
+    order, numeric = np.argsort(times, kind="stable"), content.task == "regression"
+    halves = np.array_split(((truth - guess) ** 2)[order], 2)
+    first, second = (number(math.sqrt(half.mean()) if numeric else float(half.mean())) for half in halves)
+    score = "root mean squared error" if numeric else "mean squared error of the probability (Brier score)"
+    by = shorten(between.name, 40)
+    section.text(f"In the earlier half of the test rows by {by}, the {score} is {first}, in the later half {second}.")
+    if raised := (content.metrics or {}).get("raised"):
+        words = raised_words(raised)
+        section.text(f"{words[0].upper()}{words[1:]}.")
+    points = (truth, truth - guess) if numeric and content.keep_rows else (None, None)
+    section.figure(
+        plots.over_time(
+            times,
+            {
+                what: (points[0], {"truth": truth, "prediction": guess}),
+                "error": (points[1], {"mean error": truth - guess}),
+            },
+        ),
+        f"Test rows by {clean(between.name)}. Above: {what}, true and predicted. Below: the error (truth − "
+        "prediction). Lines are means of stretches of time with equal numbers of rows.",
+    )
+
+
 def _residuals(section: SectionView, content: Assessment) -> None:
     """Add predictions against true values, and the errors by the strongest features."""
     scored = content.predictions
@@ -194,6 +231,7 @@ def _residuals(section: SectionView, content: Assessment) -> None:
         if abs(bias) <= doubt:
             words = f"On average errors cancel ({number(bias, 2)} ± {number(doubt, 2)})."
         section.text(words)
+    _over_time(section, content, truth, guess, shorten(content.target, 40))
     if not content.keep_rows:  # each dot is a row
         return
     section.figure(

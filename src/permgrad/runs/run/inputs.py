@@ -23,7 +23,7 @@ from permgrad.base.csv_files import csv_header
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, did_you_mean, keeping_warnings, listed, option_of
 from permgrad.base.files import file_hash, near_file, why_missing
-from permgrad.data.encode.encoding import align_columns
+from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_blocks, propose_one_hot_blocks, read_groups
 from permgrad.data.encode.statistics import numeric_cells
 from permgrad.data.read.cells import MissingCodes, is_native_number
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from permgrad.data.datasets import DataCard
 
 #: Why a column is no feature, in the words of the table of columns.
-LIKE_AN_IDENTIFIER = "left out: like an identifier"
+LIKE_AN_IDENTIFIER, TIME = "left out: like an identifier", "left out: --time"
 #: Rows with one value of an identifier, and the share of test rows that share one with training rows, that are noted.
 _SEVERAL, _SHARED = 1.5, 0.05
 
@@ -91,13 +91,15 @@ class Inputs:
     units: dict[str, str]
     texts: list[str]
     kinds: dict[str, Kind]
+    holidays: str | None
     positive: Any
 
     @property
     def encoder_options(self) -> dict[str, Any]:
         """The options of columns for a table encoder, or for an estimator that makes one."""
         codes = list(self.na_codes) or None
-        return {"na_codes": codes, "variables": self.variables or None, "kinds": self.kinds or None}
+        options = {"na_codes": codes, "variables": self.variables or None, "kinds": self.kinds or None}
+        return options | ({} if self.holidays is None else {"holidays": self.holidays})
 
     @cached_property
     def learned(self) -> npt.NDArray[np.bool_]:
@@ -141,7 +143,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     optional: dict[str, Any] = {
         "not_na": sorted(set(separated(request.not_na))),
         "kind": dict(sorted(request.kinds.items())),
-        **{name: getattr(request, name) for name in ("sheet", "batch_size", "positive")},
+        **{name: getattr(request, name) for name in ("sheet", "batch_size", "positive", "holidays")},
         "cost": None if request.cost is None else list(request.cost),
         **(images_configuration(request) if request.images else {}),
         "time_limit": request.time_limit and request.seconds_at_most,
@@ -211,6 +213,8 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     stated = card.positive if card is not None and target == card.target else None
     positive = positive_label(rows.truths["train"], rows.task, request.positive, stated)
     with written.lines.named():
+        if left_out.get(str(request.time)) == TIME and _what_returns(request, rows, codes, left_out, notes):
+            kinds = kinds | {str(request.time): "calendar"}
         schema = _schema(train.drop(columns=target), codes, kinds, left_out)
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
@@ -259,6 +263,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
         units=dict(written.units),
         texts=[*written.texts, *(name for name in written.coded if kinds.get(name) == "categorical")],
         kinds={name: kind for name, kind in kinds.items() if name in features},
+        holidays=request.holidays,
         positive=positive,
     )
 
@@ -315,12 +320,12 @@ def _roles(
         ("id", "identifier: --id", request.identifier),
         ("image", "image: --image", request.images),
         ("group", "left out: --split-group", () if group is None else (group,)),
-        ("time", "left out: --time", () if request.time is None else (request.time,)),
+        ("time", TIME, () if request.time is None else (request.time,)),
     ):
         for name in names:
             if option != "id" or name != kept_group:
                 find_column(name, columns, option)
-            roles[name] = why
+            roles[name] = roles.get(name, why) if option == "time" else why
     if target in roles and target not in unused:
         problem = f"Column {target!r} is the target and also named by {roles[target].partition(': ')[2]}"
         raise InputError(problem, hint="Leave one of them out.", code="PG006")
@@ -332,6 +337,30 @@ def _roles(
             raise InputError(problem, hint="--kind is for features. Leave one of the two out.", code="PG006")
     named = [name for name, kind in request.kinds.items() if kind == "identifier" and name != target]
     return target, roles | dict.fromkeys(named, "left out: --kind identifier")
+
+
+def _what_returns(
+    request: RunRequest, rows: SplitTable, codes: Sequence[Any], left_out: dict[str, str], notes: list[str]
+) -> bool:
+    """Note what of the time of the rows returns, such as the weekday, and return whether that is a feature."""
+    time, train = str(request.time), rows.tables["train"]
+    if len(rows.files) == 2 or not all(time in table.columns for table in rows.files.values()):
+        return False
+    later = "the test rows are later than those of training"
+    column = infer_schema(train[[time]], na_codes=codes)[time]
+    encoder = TableEncoder(kinds={time: "calendar"}, na_codes=codes, holidays=request.holidays)
+    parts = () if column.storage != "date" else encoder.fit(train[[time]]).parts_of(time)[1:]
+    if not parts:
+        why = "nothing of it returns among them" if column.storage == "date" else "it is no date"
+        notes.append(f"{time!r} orders the rows. It is not a feature, because {later} and {why}.")
+        return False
+    del left_out[time]
+    notes.append(
+        f"{time!r} orders the rows. What returns of it is a feature: {listed(parts, 9)}. Left out is the year, and in "
+        f"time later rows count as the latest training row, because {later}. To leave out all of it, pass "
+        f"{option_of('--drop', time)}."
+    )
+    return True
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------

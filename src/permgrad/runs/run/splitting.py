@@ -198,10 +198,12 @@ def _divide(
             text = "72 % training, 8 % held out of training to choose thresholds, 20 % test"
             places = divide_as_published(len(frame), y, request.split_seed)
             return places, f"{text}; stratified, seed {request.split_seed}"
-    shares = (0.8, 0.1, 0.1) if files else (0.6, 0.2, 0.2)
+    # In time, the training rows next to the test rows tell the most of them.
+    usual = (0.6, 0.2, 0.2) if request.time is None else (0.7, 0.1, 0.2)
+    shares = (0.8, 0.1, 0.1) if files else usual
     split = split_rows(len(frame), y, task=task, seed=request.split_seed, fractions=shares, **by)
     places = {"train": split.train, "validation": split.validation, "test": split.test}
-    text = "60 % training, 20 % validation, 20 % test"
+    text = f"{usual[0] * 100:.0f} % training, {usual[1] * 100:.0f} % validation, 20 % test"
     if files:
         # Two parts are needed: both halves that were split off serve as the part without a file.
         wanted = "validation" if "test" in files else "test"

@@ -60,7 +60,7 @@ from permgrad.models.train.guard import untouched
 from permgrad.models.train.learner import EpochWatcher, mean_loss
 from permgrad.models.train.rows import Rows
 from permgrad.pages.ranks import training_words
-from permgrad.pages.sentences import leak_words
+from permgrad.pages.sentences import leak_words, raised_words
 from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS, read_data, read_json
 from permgrad.runs.folder.folder import CACHE, CHECKPOINT, RECORD, RunFolder
 from permgrad.runs.options import data_sets, separated
@@ -350,7 +350,10 @@ def data_stage(work: RunWork) -> None:
     targets = (inputs.target, train.y, test.y)
     both = Dependence.of_both(train.dependence, test.dependence)
     options: dict[str, Any] = {"targets": targets, "na_codes": inputs.na_codes, "dependence": both}
-    work.columns = plain(compare_parts(train.frame, test.frame, **options))
+    compared = compare_parts(train.frame, test.frame, **options)
+    # Test rows are later by the split.
+    compared["drift"] = [one for one in compared["drift"] if one["column"] != request.time]
+    work.columns = plain(compared)
     write_json_atomic(folder / DATA, work.data)
     write_json_atomic(folder / COLUMNS, work.columns)
     with atomic_path(folder / "split.npz") as temporary, temporary.open("wb") as stream:
@@ -429,6 +432,7 @@ def model_stage(work: RunWork) -> None:
     ready = replace(ready.with_epochs(plan.epochs), dependence=None if between is None else between.take(judging))
     with work.clock.whole.part("training"):
         model.train(ready, checkpoint_folder=checkpoint, on_epoch=watch)
+    _say_raised(work, model)
     folder.record["facts"]["time"] = work.clock.facts()
     for image in getattr(model, "images_", ()):
         colours = "colour" if image.channels == 3 else "grey"
@@ -442,6 +446,11 @@ def model_stage(work: RunWork) -> None:
     if count := int((~work.inputs.learned).sum()):
         rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
         work.say(f"note: {rows}; {by_count(count, 'it is', 'they are')} not used to stop the training")
+
+
+def _say_raised(work: RunWork, model: Any) -> None:
+    if raised := getattr(model, "raised_", 0.0):
+        work.say(f"  {raised_words(raised)}")
 
 
 def _rows_in_time(work: RunWork, y: npt.NDArray[Any], rows: int) -> npt.NDArray[np.int64]:

@@ -209,7 +209,8 @@ const Network = (() => {
         return;
       }
       for (const [part, place] of Object.entries(column.value)) {
-        row[place] = part === "value" || part === "time" ? this.scaled(column, value) : calendar(part, value, column.years);
+        if (part === "held") row[place] = Math.min(Math.max(this.scaled(column, value), column.held[0]), column.held[1]);
+        else row[place] = part === "value" || part === "time" ? this.scaled(column, value) : calendar(part, value, column);
       }
     }
 
@@ -225,14 +226,19 @@ const Network = (() => {
   /** Round halves to even, as NumPy. @param {number} value */
   const roundEven = (value) => (Math.abs(value % 1) === 0.5 ? 2 * Math.round(value / 2) : Math.round(value));
 
-  /** A part of a date. @param {string} part @param {number} seconds @param {[number, number]|null} years */
-  const calendar = (part, seconds, years) => {
-    const date = new Date(Math.floor(seconds) * 1000);
+  /** A part of a date. @param {string} part @param {number} seconds @param {any} column */
+  const calendar = (part, seconds, { years, holidays }) => {
+    const date = new Date(Math.floor(seconds) * 1000), days = Math.floor(seconds / 86400), weekday = (date.getUTCDay() + 6) % 7;
     if (part === "year") return years ? (date.getUTCFullYear() - years[0]) / (years[1] - years[0]) : 0;
-    const [period, wave] = part.split(" ");
-    const [place, length] = period === "month" ? [date.getUTCMonth(), 12] : period === "weekday" ? [(date.getUTCDay() + 6) % 7, 7] : [date.getUTCHours(), 24];
+    if (part === "weekend") return weekday > 4 ? 1 : 0;
+    if (part === "holiday") return holidays.includes(days) ? 1 : 0;
+    const [period, which] = part.split(" ");
+    /** @type {Record<string, [number, number]>} */
+    const places = { month: [date.getUTCMonth(), 12], day: [date.getUTCDate() - 1, 31], weekday: [weekday, 7], hour: [date.getUTCHours(), 24] };
+    const [place, length] = places[period] || [days - Math.floor(new Date(date).setUTCMonth(0, 1) / 86400000), 366];
+    if (which !== "sin" && which !== "cos") return place === Number(which) ? 1 : 0;
     const angle = (2 * Math.PI * place) / length;
-    return wave === "sin" ? Math.sin(angle) : Math.cos(angle);
+    return which === "sin" ? Math.sin(angle) : Math.cos(angle);
   };
 
   /** The normal score of a value among quantiles. @param {number} value @param {number[]} knots */

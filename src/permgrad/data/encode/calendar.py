@@ -1,0 +1,145 @@
+"""The parts of a date: what returns, such as weekday, season and hour, and what does not, which are time and year."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from permgrad.base.arrays import Floats, Integers
+from permgrad.base.errors import EnvironmentProblem, InputError
+
+#: Parts that return, and how many values each has.
+PERIODS = {"month": 12, "yearday": 366, "day": 31, "weekday": 7, "hour": 24}
+#: Names of the values of those that are also a category, numbered from 0.
+_VALUES: dict[str, Sequence[str]] = {
+    "month": [
+        *("January", "February", "March", "April", "May", "June"),
+        *("July", "August", "September", "October", "November", "December"),
+    ],
+    "day": [f"day {number}" for number in range(1, 32)],
+    "weekday": ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"],
+    "hour": [f"hour {number}" for number in range(24)],
+}
+#: Days after which a part has had all its values, and how many training rows each value of a category needs on average.
+_DAYS = {"month": 365, "yearday": 365, "day": 30, "weekday": 7, "weekend": 7, "holiday": 365, "hour": 1}
+_ROWS_OF_A_VALUE = 20
+_DAY = 86_400
+#: Public holidays are stored up to so many years after the training rows, within these years.
+_YEARS_AFTER, _YEARS = 20, (1900, 2100)
+
+
+#: The time since the start, at most that of the latest training row: what no model learned of later times is not asked.
+HELD = "held"
+
+
+def calendar_parts(seconds: Floats) -> dict[str, Integers]:
+    """Split finite seconds since 1970 into the date (days since 1970), year, and the values of ``PERIODS``, all from 0.
+
+    Examples:
+        >>> {part: int(value[0]) for part, value in calendar_parts(np.array([-1.0])).items()}
+        {'date': -1, 'year': 1969, 'month': 11, 'yearday': 364, 'day': 30, 'weekday': 2, 'hour': 23}
+    """
+    at_second = np.floor(seconds).astype(np.int64)
+    days = at_second // _DAY
+    dates = days.astype("datetime64[D]")
+    years, months = dates.astype("datetime64[Y]"), dates.astype("datetime64[M]")
+    return {
+        "date": days,
+        "year": years.astype(np.int64) + 1970,
+        "month": months.astype(np.int64) % 12,
+        "yearday": (dates - years.astype("datetime64[D]")).astype(np.int64),
+        "day": (dates - months.astype("datetime64[D]")).astype(np.int64),
+        "weekday": (days + 3) % 7,
+        "hour": (at_second % _DAY) // 3_600,
+    }
+
+
+def date_part(part: str, calendar: Mapping[str, Integers], years: tuple[int, int], holidays: Integers) -> Floats:
+    """Return a part of dates that are split by ``calendar_parts``.
+
+    ``"year"`` is 0 to 1 between the years of training. ``"month sin"`` and ``"month cos"`` are a cycle: December and
+    January are neighbours. ``"month 0"`` is 1 in January. ``"weekend"`` is 1 on Saturdays and Sundays, ``"holiday"`` on
+    the days in ``holidays``.
+    """
+    if part == "year":
+        return np.asarray((calendar["year"] - years[0]) / (years[1] - years[0]))
+    if part in ("weekend", "holiday"):
+        inside = calendar["weekday"] > 4 if part == "weekend" else np.isin(calendar["date"], holidays)
+        return inside.astype(np.float64)
+    period, which = part.split()
+    if which not in ("sin", "cos"):
+        return (calendar[period] == int(which)).astype(np.float64)
+    angle = 2.0 * np.pi * calendar[period] / PERIODS[period]
+    return np.asarray(np.sin(angle) if which == "sin" else np.cos(angle))
+
+
+def is_cycle(part: str) -> bool:
+    """Return whether a part is sine or cosine, and not 0 or 1."""
+    return part.endswith((" sin", " cos"))
+
+
+def part_name(part: str) -> str:
+    """Return a part for people: ``"Sunday"`` for ``"weekday 6"``."""
+    period, _, which = part.partition(" ")
+    return _VALUES[period][int(which)] if which.isdigit() else part
+
+
+def returning_parts(
+    counts: Mapping[str, Integers], days: Integers, holidays: Integers, *, whole: bool
+) -> Iterator[tuple[str, float, float]]:
+    """Yield the parts that vary in the training rows, with their extremes.
+
+    Args:
+        counts: how many rows have each value of ``PERIODS``.
+        days: the different dates, rising, in days since 1970.
+        holidays: public holidays, in the same form.
+        whole: whether a part is left out if the dates do not cover all its values once.
+    """
+    covered = [part for part in _DAYS if not whole or days[-1] - days[0] + 1 >= _DAYS[part]]
+    varied = {part: np.flatnonzero(counts[part]) for part in PERIODS if part in covered}
+    monthly = np.count_nonzero(counts["day"]) == 1
+    if monthly:
+        varied.pop("yearday", None)
+    for period, seen in varied.items():
+        for part in (f"{period} sin", f"{period} cos") if len(seen) > 1 else ():
+            values = date_part(part, {period: seen}, (0, 1), holidays)
+            yield part, float(values.min()), float(values.max())
+    for period, seen in varied.items():
+        is_category = period in _VALUES and not (monthly and period == "weekday")
+        if is_category and 1 < len(seen) <= counts[period].sum() / _ROWS_OF_A_VALUE:
+            yield from ((f"{period} {value}", 0.0, 1.0) for value in seen.tolist())
+    if monthly:
+        return
+    flags = {"weekend": (days + 3) % 7 > 4, "holiday": np.isin(days, holidays)}
+    yield from ((part, 0.0, 1.0) for part, set_ in flags.items() if part in covered and set_.any() and not set_.all())
+
+
+def public_holidays(country: str | None, years: Sequence[int]) -> Integers:
+    """Return a country's public holidays from the first of some years to 20 years after the last, rising.
+
+    They are days since 1970, from the package ``holidays``, which downloads nothing.
+
+    Args:
+        country: its code (ISO 3166), such as ``"US"``, or with a part of it, ``"DE-BY"``. None: no holidays.
+        years: those of the training rows. Before 1900 and after 2100 there are none.
+
+    Raises:
+        InputError: The package does not know the country.
+        EnvironmentProblem: The package is not installed.
+    """
+    if country is None or not years:
+        return np.zeros(0, dtype=np.int64)
+    try:
+        import holidays  # an extra
+    except ImportError as error:
+        problem = "Public holidays need the package holidays, which is not installed"
+        raise EnvironmentProblem(problem, hint="Run pip install 'permgrad[holidays]'.", code="PG060") from error
+    code, _, part = country.partition("-")
+    wanted = range(max(min(years), _YEARS[0]), min(max(years) + _YEARS_AFTER, _YEARS[1]) + 1)
+    try:
+        found = holidays.country_holidays(code.upper(), subdiv=part or None, years=wanted)
+    except NotImplementedError as error:
+        hint = "Pass a code of two letters such as US, or one with a part of the country such as DE-BY."
+        raise InputError(f"The public holidays of {country!r} are not known", hint=hint, code="PG001") from error
+    return np.sort(np.array([*found], dtype="datetime64[D]").astype(np.int64))
