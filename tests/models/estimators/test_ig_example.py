@@ -298,8 +298,9 @@ def test_no_embedding_below_50_levels_or_in_the_published_networks():
     hybrid = HyNNRegressor(preset="fast", **options).fit(X, y)
     assert isinstance(hybrid.module_.table_branch.layers[0], LevelEmbeddingLinear)
     assert len(hybrid.preprocessor_.columns_of("town")) == 2, "a score and missing: no level takes a pixel"
-    asked = HyNNRegressor(preset="fast", branches=("tabular",), max_levels=60, **options).fit(X, y)
-    assert len(asked.preprocessor_.columns_of("town")) == 62
+    for asked, columns in ((60, 2), (80, 81)):
+        model = HyNNRegressor(preset="fast", branches=("tabular",), max_levels=asked, **options).fit(X, y)
+        assert len(model.preprocessor_.columns_of("town")) == columns, "a score beyond so many levels"
     with pytest.raises(
         InputError,
         match=r"max_levels must be None or a whole number of at least 1, got 0. Pass for example max_levels=50",

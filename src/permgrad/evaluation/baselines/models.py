@@ -128,7 +128,8 @@ def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
     """
     features = {name: np.asarray(columns) for name, columns in encoder.features("feature").items()}
     continuous = np.zeros(np.shape(encoded)[1], dtype=bool)
-    continuous[[kind in ("numeric", "date_part", "score") for kind in encoder.kinds_]] = True
+    continuous[encoder.numeric_columns_] = True
+    continuous |= np.array(encoder.kinds_) == "score"
     made: dict[str, Any] = {}
     for name, columns in features.items():
         numbers, flags = columns[continuous[columns]], columns[~continuous[columns]]

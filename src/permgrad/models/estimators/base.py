@@ -363,7 +363,7 @@ class HyNNBase(TrainedModel, BaseEstimator):
                     outputs, y = self.predict_encoded(held.x.numpy()), held.y.numpy()
                 weights = prepared.validation_weight
                 self.calibration_ = fit_calibration(self.calibration, self.class_weights_, outputs, y, weights)
-        self.held_out_ = None
+        self.held_out_, self.raised_ = None, 0.0
         if held is None or not len(held):
             return
         if self.task == "regression" and prepared.dependence is not None and prepared.dependence.timed:

@@ -57,8 +57,9 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         variables: columns that arrived one-hot encoded and are one feature, as ``TableEncoder`` takes them.
         kinds: columns whose kind is known, as ``TableEncoder`` takes them.
         holidays: a country, such as ``"US"``, whose public holidays are a part of dates, as ``TableEncoder`` takes it.
-        max_levels: levels of a category that are distinguished. Rarer ones share one "other". None: 50, or 256 for
-            networks that read the table only and embed large categories.
+        max_levels: levels of a category that are columns of their own. A category with more has scores instead, see
+            ``TableEncoder``. In published networks, and in a stream, the rarer ones share one "other". None: 50, or 256
+            for networks that read the table only and embed large categories.
         calibration: how outputs become probabilities. None: as the network says, so class weights shift them.
             ``"prior"``: odds divided by the class weights, which undoes them. ``"temperature"``: the same, then
             sharpened or softened to fit the validation rows. ``"isotonic"``: a rising curve through the validation
