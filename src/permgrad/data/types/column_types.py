@@ -43,6 +43,7 @@ from permgrad.data.read.dates import (
 )
 from permgrad.data.read.whole_numbers import FUSED, fused_reason
 from permgrad.data.read.written_numbers import WAYS
+from permgrad.data.types.free_text import is_free_text
 from permgrad.data.types.identifiers import (
     FEWEST_FOR_IDENTIFIER,
     are_whole,
@@ -60,16 +61,12 @@ _EVIDENT_PAIRS = (*_PAIRS, ("1", "0"))
 #: What the words of these pairs mean, whichever of them a column had in training.
 _TRUTH = {yes: 1.0 for yes, _ in _EVIDENT_PAIRS} | {no: 0.0 for _, no in _EVIDENT_PAIRS}
 _NEARLY_UNIQUE = 0.95
-#: Free text: so many of its cells differ, and so many have several words. Scripts without spaces have long words.
-_RARELY_REPEATED, _SHARE_OF_WORDS = 0.5, 0.5
-_SEVERAL_WORDS = re.compile(r"[^\W\d_]{2}\S*\s+(?:\S+\s+)*\S*?[^\W\d_]{2}|[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]{4}")
 #: Fewer different cells say little of how most of them are written. They may well be categories.
 _FEWEST_SPELLED = 10
 #: What the reason of a column says that is text only by its spelling, and that of dates that fit two forms.
 ODD_SPELLING, SWAPPED = "looks like ", "the day and the month could be swapped"
 WHOLE_DATES = "dates as whole numbers"
 _SHARE_SPELLED, _LOOKED_AT = 0.8, 2000
-_LONGEST_LOOKED_AT = 200
 #: What may stand around a number: a currency, a per cent sign, the brackets or the last minus of accountants.
 _UNIT = r"[€$£¥%]|EUR|USD|GBP|CHF"
 _AROUND = re.compile(rf"\(?\s*(?P<before>{_UNIT})?\s*(?P<number>[^()]*?)\s*(?P<after>{_UNIT}|-)?\s*\)?")
@@ -279,29 +276,23 @@ def _date_type(base: ColumnType, texts: Sequence[str], *, declared: bool = False
 
 
 def _text_type(base: ColumnType, series: pd.Series[Any], texts: Sequence[str], counts: Integers) -> ColumnType:
-    """Tell identifiers from categories, and say when a text spoils a column of numbers."""
-    if isinstance(series.dtype, pd.CategoricalDtype):
+    """Tell free text and identifiers from categories, and say when a text spoils a column of numbers."""
+    spelled = several_ways(texts) if len(texts) >= _FEWEST_SPELLED else None
+    is_free = spelled is None and is_free_text(texts, counts, FEWEST_FOR_IDENTIFIER)
+    if isinstance(series.dtype, pd.CategoricalDtype) and not is_free:
         return replace(base, reason="categorical type")
     numbers = _numbers_in_one_way(texts)
     n_present = int(counts.sum())
     share_numbers = float(counts[numbers].sum() / max(n_present, 1))
-    spelled = several_ways(texts) if len(texts) >= _FEWEST_SPELLED else None
     kind, reason = base.kind, base.reason
     if share_numbers >= 0.5 and not numbers.all():
         odd = texts[int(np.argmin(numbers))]
         reason = f"text; {share_numbers:.0%} are numbers, {odd!r} is not (if it means missing, declare it as a code)"
-    elif len(texts) >= max(FEWEST_FOR_IDENTIFIER, _RARELY_REPEATED * n_present) and _are_words(texts, counts):
+    elif is_free:
         kind, reason = "text", f"free text, {len(texts):,} different cells in {n_present:,} rows"
     elif n_present >= FEWEST_FOR_IDENTIFIER and len(texts) >= _NEARLY_UNIQUE * n_present:
         kind, reason = "identifier", f"text, {len(texts)} different values in {n_present} rows"
     return replace(base, kind=kind, reason=f"{reason}; {spelled}" if spelled else reason)
-
-
-def _are_words(texts: Sequence[str], counts: Integers) -> bool:
-    """Say whether most cells have several words."""
-    looked_at = texts[:_LOOKED_AT]
-    several = np.array([_SEVERAL_WORDS.search(text[:_LONGEST_LOOKED_AT]) is not None for text in looked_at], dtype=bool)
-    return float(counts[: len(looked_at)] @ several) >= _SHARE_OF_WORDS * float(counts[: len(looked_at)].sum())
 
 
 def _numbers_in_one_way(texts: Sequence[str]) -> Booleans:
