@@ -403,7 +403,10 @@ class TableEncoder:
             made.scores_ = Scores.from_dict(content.get("scores", {"outputs": 0, "columns": {}}))
             made.holidays_ = np.array(content.get("holidays", []), dtype=np.int64)
             made._set_slots([Slot(*slot) for slot in content["slots"]])
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            scored = {name: len(columns) for name, columns in made._scored.items()}
+            if scored != dict.fromkeys(made.scores_.columns, made.scores_.outputs):
+                raise ValueError(f"scores of {sorted(made.scores_.columns)} for columns {scored}")
+        except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
             problem = f"Part of a stored encoder is missing or damaged ({error!r})"
             raise InputError(problem, hint="Save the model again.", code="PG052") from error
         return made

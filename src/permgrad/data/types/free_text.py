@@ -12,8 +12,14 @@ from permgrad.base.arrays import Integers
 #: Scripts whose words no space divides (Thai to Khmer, kana, Chinese), and pictures that each are a word.
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003134f"
 PICTURES = "\u2600-\u27bf\U0001f300-\U0001faff"
+#: Signs over, under and behind letters, which belong to their word though they are no letters: accents, vowels.
+MARKS = "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0903\u093a-\u094f\u0980-\u0dff"
+#: What is read of a cell, in signs.
+LONGEST_READ = 20_000
 #: A word of letters that is no part of a code: not "AB-12", "SW1A" or the capitals of a number plate.
-_WORD = re.compile(r"(?<!\w)(?<!\d[-/.])(?:[^\W\d_]{3,}|[^\W\d_A-Z]{2,})(?!\w|[-/.]\d)")
+_WORD = re.compile(
+    rf"(?<!\w)(?<!\d[-/.])(?:(?:[^\W\d_]|[{MARKS}]){{3,}}|(?:[^\W\d_A-Z]|[{MARKS}]){{2,}})(?!\w|[-/.]\d)"
+)
 _RUN = re.compile(rf"[{UNSPACED}]{{4}}|[{PICTURES}][\s\ufe0f\u200d]*[{PICTURES}]")
 #: A column of words has so many different ones, in so many of its different cells.
 _FEWEST_WORDS, _SHARE_OF_CELLS = 5, 0.5
