@@ -108,7 +108,7 @@ class Words:
         """Learn the vocabularies. None where few cells have several words."""
         lengths = np.array([len(text) for text in texts])
         places = np.arange(0, len(texts), 1 + int(lengths.sum()) // _MOST_LEARNED)
-        texts, counts, lengths = [texts[place] for place in places], counts[places], lengths[places]
+        texts, counts, lengths = [texts[place] for place in places.tolist()], counts[places], lengths[places]
         rows = max(int(counts.sum()), 1)
         if counts @ np.array([has_words(text) for text in texts], dtype=bool) < _SHARE_OF_WORDS * rows:
             return None

@@ -177,6 +177,11 @@ class Scores:
         parts = [design.matrix(texts) @ weights for _, design, weights in self.columns[name]]
         return np.asarray(np.sum(parts, axis=0), dtype=np.float32)
 
+    def check_columns(self, columns: Mapping[str, int]) -> None:
+        """Raise ``ValueError`` if other columns have scores, or one has another number of them."""
+        if dict(columns) != dict.fromkeys(self.columns, self.outputs):
+            raise ValueError(f"{self.outputs} scores of {list(self.columns)} for {dict(columns)}")
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form. Weights are float32 as base64."""
         columns = {

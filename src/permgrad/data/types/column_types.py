@@ -46,9 +46,11 @@ from permgrad.data.read.written_numbers import WAYS
 from permgrad.data.types.free_text import is_free_text
 from permgrad.data.types.identifiers import (
     FEWEST_FOR_IDENTIFIER,
+    NAMES,
     are_whole,
     codes_reason,
     kind_of_distinct,
+    names_reason,
     row_numbers,
 )
 
@@ -211,6 +213,13 @@ def _number_type(base: ColumnType, values: Floats, index: pd.Index[Any], *, bina
     kind, reason = base.kind, None
     if base.n_levels >= n_known:
         kind, reason = kind_of_distinct(base.name, values, row_numbers(index))
+    elif not base.reason.endswith(FUSED) and (reason := names_reason(base.name, values, row_numbers(index))):
+        is_name = reason.startswith(NAMES)
+        return (
+            replace(base, kind="categorical", storage="text", reason=reason)
+            if is_name
+            else replace(base, reason=reason)
+        )
     if reason is None and not base.reason.endswith(FUSED):
         reason = codes_reason(base.name, values)
     return replace(base, kind=kind, reason=reason or base.reason)

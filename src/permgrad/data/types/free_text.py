@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import numpy as np
-
 from permgrad.base.arrays import Integers
 
 #: Scripts whose words no space divides (Thai to Khmer, kana, Chinese), and pictures that each are a word.
