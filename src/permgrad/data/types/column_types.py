@@ -43,7 +43,7 @@ from permgrad.data.read.dates import (
 )
 from permgrad.data.read.whole_numbers import FUSED, fused_reason
 from permgrad.data.read.written_numbers import WAYS
-from permgrad.data.types.free_text import is_free_text
+from permgrad.data.types.free_text import LONGEST_READ, is_free_text
 from permgrad.data.types.identifiers import (
     FEWEST_FOR_IDENTIFIER,
     NAMES,
@@ -68,7 +68,7 @@ _FEWEST_SPELLED = 10
 #: What the reason of a column says that is text only by its spelling, and that of dates that fit two forms.
 ODD_SPELLING, SWAPPED = "looks like ", "the day and the month could be swapped"
 WHOLE_DATES = "dates as whole numbers"
-_SHARE_SPELLED, _LOOKED_AT = 0.8, 2000
+_SHARE_SPELLED, _LOOKED_AT, _LONGEST_SHORT = 0.8, 2000, 500
 #: What may stand around a number: a currency, a per cent sign, the brackets or the last minus of accountants.
 _UNIT = r"[€$£¥%]|EUR|USD|GBP|CHF"
 _AROUND = re.compile(rf"\(?\s*(?P<before>{_UNIT})?\s*(?P<number>[^()]*?)\s*(?P<after>{_UNIT}|-)?\s*\)?")
@@ -253,9 +253,10 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
         return _text_number_type(base, series, codes, fused_reason(texts))
     if base.n_levels <= 1:
         return _constant(base)
-    if found := _pair_type(base, texts) or _date_type(base, texts):
+    starts = [text[:_LONGEST_SHORT] for text in texts]  # no date or time is longer, and a text may have megabytes
+    if found := _pair_type(base, starts) or _date_type(base, starts):
         return found
-    if are_durations(texts):
+    if are_durations(starts):
         is_day = is_clock(texts[0]) and all(0 <= seconds < 86_400 for seconds in duration_seconds(texts))
         reason = f"{'times of day' if is_day else 'durations'} as text, in seconds"
         return replace(base, kind="numeric", storage="number", reason=reason, date_format=DURATION)
@@ -299,6 +300,7 @@ def _text_type(base: ColumnType, series: pd.Series[Any], texts: Sequence[str], c
         reason = f"text; {share_numbers:.0%} are numbers, {odd!r} is not (if it means missing, declare it as a code)"
     elif is_free:
         kind, reason = "text", f"free text, {len(texts):,} different cells in {n_present:,} rows"
+        reason += f"; the first {LONGEST_READ:,} signs of each are read" * (max(map(len, texts)) > LONGEST_READ)
     elif n_present >= FEWEST_FOR_IDENTIFIER and len(texts) >= _NEARLY_UNIQUE * n_present:
         kind, reason = "identifier", f"text, {len(texts)} different values in {n_present} rows"
     return replace(base, kind=kind, reason=f"{reason}; {spelled}" if spelled else reason)
@@ -317,7 +319,7 @@ def _numbers_in_one_way(texts: Sequence[str]) -> Booleans:
 
 def several_ways(texts: Sequence[str]) -> str | None:
     """Return a note if most of a column's different cells are numbers or dates in any notation, or None."""
-    looked_at = list(texts[:_LOOKED_AT])
+    looked_at = [text[:_LONGEST_SHORT] for text in texts[:_LOOKED_AT]]
     for what, ways_of in (("numbers", _number_ways), ("dates", date_ways), ("times", duration_ways)):
         ways_of_texts = ways_of(looked_at)
         every = [way for ways in ways_of_texts for way in ways]
@@ -361,6 +363,8 @@ def _declared_type(
     series: pd.Series[Any], name: str, kind: Kind, codes: MissingCodes, guessed: ColumnType | None
 ) -> ColumnType:
     guess = guessed if guessed is not None else _other_type(series, name, codes)
+    if guess.reason.startswith(NAMES):
+        guess = replace(guess, kind="numeric", storage="number", reason="numbers")
     fused = guess.reason.endswith(FUSED)
     kind = "date" if kind == "calendar" else kind
 
