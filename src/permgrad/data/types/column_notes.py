@@ -99,17 +99,15 @@ def _texts_said(schema: Schema, kinds: Mapping[str, Any], *, is_read: bool) -> I
 
 def scores_said(schema: Schema, scoreless: Collection[str], most: int) -> list[str]:
     """Return notes on columns of text or of more than ``most`` levels for which ``learn`` found no score that helps."""
-    why = "because on rows left out they add nothing to the other columns"
     texts = [name for name in scoreless if schema[name].kind == "text"]
-    pooled = [
-        f"{name} ({schema[name].n_levels - most:,} of {schema[name].n_levels:,})"
-        for name in scoreless
-        if name not in texts
-    ]
-    return [
-        *([f"free text that is not used, {why}: {listed(texts)}."] if texts else []),
-        *([f"rare levels that are one category, {why}: {listed(pooled)}."] if pooled else []),
-    ]
+    counts = {name: schema[name].n_levels for name in scoreless if name not in texts}
+    pooled = [f"{name} ({count - most:,} of {count:,})" for name, count in counts.items()]
+    why = "adds nothing on rows left out"
+    said = {
+        f"free text that is not used, because it {why}": texts,
+        f"rare levels that are one category, because telling them apart {why}": pooled,
+    }
+    return [f"{fact}: {listed(names)}." for fact, names in said.items() if names]
 
 
 def tell_of_scores(schema: Schema, scoreless: Collection[str], most: int) -> None:
