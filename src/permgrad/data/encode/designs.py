@@ -13,6 +13,7 @@ from scipy import sparse
 
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.registry import Registry
+from permgrad.data.types.free_text import MARKS, PICTURES, UNSPACED, has_words
 
 Matrix = Any
 """A sparse matrix ``(texts, width)`` in rows, float32."""
@@ -23,7 +24,10 @@ _MOST_ENTRIES = 50_000
 _SHARE_OF_WORDS = 0.2
 #: Longer texts say enough by their words. Pieces of words of shorter ones are read as well.
 _LONG_TEXT = 300
-_WORD = r"(?u)\b\w+\b"
+#: Signs that vocabularies are learned from. Of more, a part of the texts.
+_MOST_LEARNED = 20_000_000
+#: A word. In scripts without spaces each sign is one.
+_WORD = rf"[{UNSPACED}{PICTURES}]|(?:[^\W{UNSPACED}]|[{MARKS}])+"
 
 
 class Design(Protocol):
@@ -44,7 +48,7 @@ class Design(Protocol):
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Read back what ``to_dict`` wrote."""
+        """Read back what ``to_dict`` wrote. ``KeyError``, ``TypeError`` or ``ValueError``: something else."""
 
 
 designs: Registry[type[Design]] = Registry("design")
@@ -81,7 +85,7 @@ class Levels:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read back the levels."""
-        return cls(content["entries"])
+        return cls(_entries(content))
 
 
 @designs.register("words")
@@ -102,10 +106,11 @@ class Words:
     @classmethod
     def fit(cls, texts: Sequence[str], counts: Integers) -> Self | None:
         """Learn the vocabularies. None where few cells have several words."""
-        rows = max(int(counts.sum()), 1)
-        several = np.array([len(text.split(None, 1)) > 1 for text in texts], dtype=bool)
         lengths = np.array([len(text) for text in texts])
-        if counts[several].sum() < _SHARE_OF_WORDS * rows:
+        places = np.arange(0, len(texts), 1 + int(lengths.sum()) // _MOST_LEARNED)
+        texts, counts, lengths = [texts[place] for place in places.tolist()], counts[places], lengths[places]
+        rows = max(int(counts.sum()), 1)
+        if counts @ np.array([has_words(text) for text in texts], dtype=bool) < _SHARE_OF_WORDS * rows:
             return None
         parts: dict[str, tuple[list[str], Floats]] = {}
         for part in ("words", "pieces") if counts @ lengths <= _LONG_TEXT * rows else ("words",):
@@ -142,7 +147,21 @@ class Words:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read back the vocabularies."""
-        return cls({part: (list(one["entries"]), np.array(one["rarity"])) for part, one in content.items()})
+        parts = {}
+        for part, one in content.items():
+            entries, rarity = _entries(one), np.asarray(one["rarity"], dtype=np.float64)
+            if part not in ("words", "pieces") or rarity.shape != (len(entries),) or not np.isfinite(rarity).all():
+                raise ValueError(f"{part!r:.60} of {len(entries)} entries with weights {rarity.shape}")
+            parts[part] = entries, rarity
+        return cls(parts)
+
+
+def _entries(content: Mapping[str, Any]) -> list[str]:
+    entries = content["entries"]
+    is_list = isinstance(entries, list) and all(isinstance(entry, str) for entry in entries)
+    if not is_list or not entries or len(set(entries)) < len(entries):
+        raise ValueError(f"entries {entries!r:.60} are no list of different texts")
+    return list(entries)
 
 
 def _counter(part: str, entries: list[str] | None) -> Any:

@@ -85,7 +85,8 @@ class TableEncoder:
         holidays_: the public holidays in days since 1970, rising.
         minimum_, maximum_: extremes of each encoded column over training rows, float32.
         groups_, variables_: the declared blocks, by name.
-        scores_: what ``learn`` fitted, of the columns that have scores.
+        scores_: what ``learn`` fitted, of the columns that have scores. ``scoreless_``: wide columns for which it found
+            no score that helps. Not stored.
 
     Examples:
         >>> table = pd.DataFrame({"age": [31.0, 40.0, None, 60.0], "town": ["Bonn", "Ulm", "Bonn", "Bonn"]})
@@ -138,7 +139,7 @@ class TableEncoder:
         check_whole("max_levels", self.max_levels, "the default is 50")
         self.codes_ = statistics.codes
         self.named_ = True
-        self.scores_ = Scores(0)
+        self.scores_, self.scoreless_ = Scores(0), list[str]()
         self.scaling_ = Scaling.fit(self.numeric, statistics.numeric)
         returning = [name for name, kind in (self.kinds or {}).items() if kind == "calendar"]
         self.schema_, slots, dates = plan_slots(
@@ -166,6 +167,7 @@ class TableEncoder:
         with surprises_told_once():
             other = self.transform(X)[:, narrow]
         self.scores_, crossed = Scores.fit({name: self._texts(frame, name) for name in wide}, other, target)
+        self.scoreless_ = [name for name in wide if name not in crossed]
         slots = [slot for slot in self.slots_ if slot.kind != "level" or self._name(slot) not in crossed]
         for name, scores in crossed.items():
             column, several = self.feature_names_in_.index(name), scores.shape[1] > 1
@@ -403,7 +405,8 @@ class TableEncoder:
             made.scores_ = Scores.from_dict(content.get("scores", {"outputs": 0, "columns": {}}))
             made.holidays_ = np.array(content.get("holidays", []), dtype=np.int64)
             made._set_slots([Slot(*slot) for slot in content["slots"]])
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            made.scores_.check_columns({name: len(columns) for name, columns in made._scored.items()})
+        except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
             problem = f"Part of a stored encoder is missing or damaged ({error!r})"
             raise InputError(problem, hint="Save the model again.", code="PG052") from error
         return made

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -21,6 +21,7 @@ from scipy import sparse
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.random import generator
 from permgrad.data.encode.designs import Design, Matrix, designs
+from permgrad.data.types.free_text import LONGEST_READ
 
 #: Parts of which each is predicted by a model of the others, for numbers and for classes.
 _FOLDS, _CLASS_FOLDS = 10, 5
@@ -28,8 +29,11 @@ _FOLDS, _CLASS_FOLDS = 10, 5
 _OTHER, _STEP, _MOST_MOVES = 0.7, 2.0, 6
 #: Cells of the other columns up to which they take part. In a large table, the least gain that counts, of the loss.
 _MOST_CELLS, _LEAST_GAIN = 20_000_000, 0.001
-#: Filled cells times outputs up to which strengths are chosen by all folds.
-_SMALL = 2_000_000
+#: Filled cells times outputs up to which strengths are chosen by all folds, up to which such a model is fitted on all
+#: its rows, and up to which the last one is.
+_SMALL, _MOST_CHOOSING, _MOST_FITTED = 2_000_000, 40_000_000, 200_000_000
+#: More classes share so many outputs, see ``Target``.
+_MOST_OUTPUTS = 32
 #: Standard errors by which a design must help.
 _CLEAR = 1.645
 
@@ -39,6 +43,8 @@ class Target:
     """What scores are learned from: class indexes or standardised numbers ``y (rows,)``, and what goes with them.
 
     ``classes``: how many, 0 for numbers. ``units (rows,)``: rows of one number are never on both sides of a division.
+    More than 32 classes are predicted by 32 numbers, random signs of each class (Allwein et al. 2000), so that a column
+    does not get hundreds of scores.
     """
 
     y: Array
@@ -59,8 +65,15 @@ class Target:
 
     @property
     def outputs(self) -> int:
-        """Scores per cell: one for numbers and two classes, else one per class."""
-        return self.classes if self.classes > 2 else 1
+        """Scores per cell: one for numbers and two classes, else one per class, at most 32."""
+        return min(self.classes, _MOST_OUTPUTS) if self.classes > 2 else 1
+
+    def coded(self) -> Self:
+        """Return the same target with numbers ``(rows, 32)`` in the place of too many classes."""
+        if self.classes <= _MOST_OUTPUTS:
+            return self
+        signs = generator(self.seed, "signs of classes").integers(0, 2, (self.classes, _MOST_OUTPUTS)) * 2.0 - 1
+        return replace(self, y=signs[self.y], classes=0)
 
     def folds(self) -> Integers:
         """Return a fold for each row ``(rows,)``, drawn within classes."""
@@ -119,10 +132,13 @@ class Scores:
     ) -> tuple[Self, dict[str, Floats32]]:
         """Return fitted scores, and those of the training rows ``(rows, outputs)`` from models of other rows.
 
+        Of a text the first 20,000 signs are read. Of very many rows or words a random part is learned from.
+
         ``columns``: of each its different texts and which of them each row has (−1: missing). ``other (rows, …)``: the
         other columns, encoded.
         """
         made, folds = cls(target.outputs), target.folds()
+        columns = {name: ([text[:LONGEST_READ] for text in texts], index) for name, (texts, index) in columns.items()}
         blocks = [block for name, (texts, index) in columns.items() for block in _blocks(name, texts, index)]
         if other.size > _MOST_CELLS:
             other = other[:, :0]
@@ -157,8 +173,14 @@ class Scores:
 
     def of(self, name: str, texts: Sequence[str]) -> Floats32:
         """Return the scores of cells ``(texts, outputs)``."""
+        texts = [text[:LONGEST_READ] for text in texts]
         parts = [design.matrix(texts) @ weights for _, design, weights in self.columns[name]]
         return np.asarray(np.sum(parts, axis=0), dtype=np.float32)
+
+    def check_columns(self, columns: Mapping[str, int]) -> None:
+        """Raise ``ValueError`` if other columns have scores, or one has another number of them."""
+        if dict(columns) != dict.fromkeys(self.columns, self.outputs):
+            raise ValueError(f"{self.outputs} scores of {list(self.columns)} for {dict(columns)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form. Weights are float32 as base64."""
@@ -173,13 +195,15 @@ class Scores:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Read back what ``to_dict`` wrote."""
+        """Read back what ``to_dict`` wrote. ``KeyError``, ``TypeError`` or ``ValueError``: something else."""
         made = cls(int(content["outputs"]))
         for name, parts in content["columns"].items():
             for part in parts:
                 design = designs.get(part["kind"]).from_dict(part["design"])
-                weights = np.frombuffer(base64.b64decode(part["weights"]), dtype=np.float32)
+                weights = np.frombuffer(base64.b64decode(part["weights"], validate=True), dtype=np.float32)
                 weights = weights.reshape(len(design.entries), made.outputs)
+                if not np.isfinite(weights).all():
+                    raise ValueError(f"weights of {name!r:.60} are not finite")
                 made.columns.setdefault(name, []).append((part["kind"], design, weights))
         return made
 
@@ -196,26 +220,38 @@ class _Model:
     """A linear model of blocks of columns, each multiplied by a strength before one penalty for all."""
 
     def __init__(self, joined: Matrix, widths: Sequence[int], target: Target) -> None:
-        self.joined, self.widths, self.target = joined, list(widths), target
+        self.joined, self.widths, self.outputs, self.target = joined, list(widths), target.outputs, target.coded()
+        self.order = generator(target.seed, "rows of scores").permutation(len(target.y))
         self._is_large = joined.nnz * target.outputs > _SMALL
 
     def fit(self, strengths: Sequence[float], rows: Array) -> Floats:
         """Return weights ``(columns, outputs)`` on the blocks as they are."""
         return self._solve(strengths, rows)[0]
 
-    def _solve(self, strengths: Sequence[float], rows: Array, steps: int = 200) -> tuple[Floats, Floats]:
+    def _drawn(self, rows: Array, most: int) -> Integers:
+        """Return which of these rows a model is fitted on: those with a weight, and of too many a random part."""
+        cells = self.joined.nnz * self.outputs / max(len(self.order), 1)
+        weighty = self.order[rows[self.order] & (self.target.weights[self.order] > 0)]
+        return np.asarray(np.sort(weighty[: int(most / max(cells, 1))]))
+
+    def _solve(
+        self, strengths: Sequence[float], rows: Array, steps: int = 200, most: int = _MOST_FITTED
+    ) -> tuple[Floats, Floats]:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression, Ridge
 
         scale = np.repeat(np.asarray(strengths, dtype=np.float32), self.widths)
+        rows = self._drawn(rows, most)
         target, scaled = self.target, self.joined[rows] @ sparse.diags(scale)
+        weights, intercept = np.zeros((len(scale), self.outputs)), np.zeros(self.outputs)
+        if len(np.unique(target.y[rows])) < 2 and (target.classes or not len(rows)):
+            return weights, intercept  # of one class, or of no row, there is nothing to learn
         model: Any = Ridge(1.0, solver="sparse_cg", tol=1e-5)
         if target.classes:
             model = LogisticRegression(C=1.0, max_iter=steps, tol=1e-3)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(scaled, target.y[rows], sample_weight=target.weights[rows])
-        weights, intercept = np.zeros((len(scale), target.outputs)), np.zeros(target.outputs)
         found = np.atleast_2d(model.coef_)
         # A class without a row among these has no weights. It keeps zeros, and an intercept that rules it out.
         if target.classes > 2:
@@ -231,11 +267,11 @@ class _Model:
         """Return the weighted losses of rows, each predicted by a model of others. Two folds of a large table do."""
         target, found = self.target, list[Floats]()
         for fold in np.unique(folds)[: 2 if self._is_large else None]:
-            weights, intercept = self._solve(strengths, folds != fold, steps=60)
+            weights, intercept = self._solve(strengths, folds != fold, steps=60, most=_MOST_CHOOSING)
             held = np.flatnonzero(folds == fold)
             says, y, w = self.joined[held] @ weights + intercept, target.y[held], target.weights[held]
             if not target.classes:
-                losses = (says[:, 0] - y) ** 2
+                losses = ((says - y.reshape(says.shape)) ** 2).mean(axis=1)
             else:
                 says = np.concatenate([np.zeros_like(says), says], axis=1) if target.classes == 2 else says
                 top = says.max(axis=1)

@@ -15,7 +15,7 @@ from permgrad.base.late import is_frame, pd
 from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.types.column_types import ODD_SPELLING, SWAPPED, Schema
 from permgrad.data.types.duplicates import same_columns
-from permgrad.data.types.identifiers import SUSPECT
+from permgrad.data.types.identifiers import NAMES, SUSPECT
 
 #: Groups of columns, and columns of each, that a sentence names.
 _MOST = 5
@@ -46,6 +46,8 @@ def tell_of_columns(
     if _told.get():
         return
     sentences = [*_identifiers_said(schema, kinds, suspects), *several_ways_said(schema, kinds)]
+    sentences += _names_said(schema)
+    sentences += _texts_said(schema, kinds, is_read=suspects is None)
     sentences += fused_said(schema, "Declare kinds={{{0!r}: 'categorical'}}")
     if groups := same_columns(frame, schema, together):
         fix = f"Leave out all but one, or explain them together: pg.explain(..., groups={as_groups(groups)!r})"
@@ -70,6 +72,48 @@ def _identifiers_said(schema: Schema, kinds: Mapping[str, Any], suspects: Sequen
             f"Column {listed(running)} has a different number in each row and the name of an identifier, but is used. "
             f"If it is an identifier, leave it out, or declare kinds={{{running[0]!r}: 'identifier'}}."
         )
+
+
+def _names_said(schema: Schema) -> Iterator[str]:
+    """Yield a note on whole numbers that are categories, because they name things."""
+    if names := [column.name for column in schema if column.reason.startswith(NAMES)]:
+        yield (
+            f"Whole numbers are read as names of things, not as amounts: {listed(names)}. If that is wrong, declare "
+            f"kinds={{{names[0]!r}: 'numeric'}}."
+        )
+
+
+def _texts_said(schema: Schema, kinds: Mapping[str, Any], *, is_read: bool) -> Iterator[str]:
+    """Yield a note on columns of free text. ``is_read``: the model learns from their words."""
+    texts = [name for name in schema.of_kind("text") if name not in kinds or not is_read]
+    if not texts:
+        return
+    if not is_read:
+        yield f"Free text is left out of a table that is read in parts: {listed(texts)}. To use its words, call fit."
+        return
+    yield (
+        f"Columns of free text, from whose words the model learns: {listed(texts)}. To leave one out or read its cells "
+        f"as categories, declare kinds={{{texts[0]!r}: 'identifier'}} or kinds={{{texts[0]!r}: 'categorical'}}."
+    )
+
+
+def scores_said(schema: Schema, scoreless: Collection[str], most: int) -> list[str]:
+    """Return notes on columns of text or of more than ``most`` levels for which ``learn`` found no score that helps."""
+    texts = [name for name in scoreless if schema[name].kind == "text"]
+    counts = {name: schema[name].n_levels for name in scoreless if name not in texts}
+    pooled = [f"{name} ({count - most:,} of {count:,})" for name, count in counts.items()]
+    why = "adds nothing on rows left out"
+    said = {
+        f"free text that is not used, because it {why}": texts,
+        f"rare levels that are one category, because telling them apart {why}": pooled,
+    }
+    return [f"{fact}: {listed(names)}." for fact, names in said.items() if names]
+
+
+def tell_of_scores(schema: Schema, scoreless: Collection[str], most: int) -> None:
+    """Warn of the columns that ``scores_said`` names."""
+    for sentence in () if _told.get() else scores_said(schema, scoreless, most):
+        warn_user(sentence[0].upper() + sentence[1:])
 
 
 def several_ways_said(schema: Schema, kinds: Mapping[str, Any]) -> list[str]:

@@ -43,11 +43,14 @@ from permgrad.data.read.dates import (
 )
 from permgrad.data.read.whole_numbers import FUSED, fused_reason
 from permgrad.data.read.written_numbers import WAYS
+from permgrad.data.types.free_text import LONGEST_READ, is_free_text
 from permgrad.data.types.identifiers import (
     FEWEST_FOR_IDENTIFIER,
+    NAMES,
     are_whole,
     codes_reason,
     kind_of_distinct,
+    names_reason,
     row_numbers,
 )
 
@@ -60,16 +63,12 @@ _EVIDENT_PAIRS = (*_PAIRS, ("1", "0"))
 #: What the words of these pairs mean, whichever of them a column had in training.
 _TRUTH = {yes: 1.0 for yes, _ in _EVIDENT_PAIRS} | {no: 0.0 for _, no in _EVIDENT_PAIRS}
 _NEARLY_UNIQUE = 0.95
-#: Free text: so many of its cells differ, and so many have several words. Scripts without spaces have long words.
-_RARELY_REPEATED, _SHARE_OF_WORDS = 0.5, 0.5
-_SEVERAL_WORDS = re.compile(r"[^\W\d_]{2}\S*\s+(?:\S+\s+)*\S*?[^\W\d_]{2}|[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]{4}")
 #: Fewer different cells say little of how most of them are written. They may well be categories.
 _FEWEST_SPELLED = 10
 #: What the reason of a column says that is text only by its spelling, and that of dates that fit two forms.
 ODD_SPELLING, SWAPPED = "looks like ", "the day and the month could be swapped"
 WHOLE_DATES = "dates as whole numbers"
-_SHARE_SPELLED, _LOOKED_AT = 0.8, 2000
-_LONGEST_LOOKED_AT = 200
+_SHARE_SPELLED, _LOOKED_AT, _LONGEST_SHORT = 0.8, 2000, 500
 #: What may stand around a number: a currency, a per cent sign, the brackets or the last minus of accountants.
 _UNIT = r"[€$£¥%]|EUR|USD|GBP|CHF"
 _AROUND = re.compile(rf"\(?\s*(?P<before>{_UNIT})?\s*(?P<number>[^()]*?)\s*(?P<after>{_UNIT}|-)?\s*\)?")
@@ -214,6 +213,13 @@ def _number_type(base: ColumnType, values: Floats, index: pd.Index[Any], *, bina
     kind, reason = base.kind, None
     if base.n_levels >= n_known:
         kind, reason = kind_of_distinct(base.name, values, row_numbers(index))
+    elif not base.reason.endswith(FUSED) and (reason := names_reason(base.name, values, row_numbers(index))):
+        is_name = reason.startswith(NAMES)
+        return (
+            replace(base, kind="categorical", storage="text", reason=reason)
+            if is_name
+            else replace(base, reason=reason)
+        )
     if reason is None and not base.reason.endswith(FUSED):
         reason = codes_reason(base.name, values)
     return replace(base, kind=kind, reason=reason or base.reason)
@@ -247,9 +253,10 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
         return _text_number_type(base, series, codes, fused_reason(texts))
     if base.n_levels <= 1:
         return _constant(base)
-    if found := _pair_type(base, texts) or _date_type(base, texts):
+    starts = [text[:_LONGEST_SHORT] for text in texts]  # no date or time is longer, and a text may have megabytes
+    if found := _pair_type(base, starts) or _date_type(base, starts):
         return found
-    if are_durations(texts):
+    if are_durations(starts):
         is_day = is_clock(texts[0]) and all(0 <= seconds < 86_400 for seconds in duration_seconds(texts))
         reason = f"{'times of day' if is_day else 'durations'} as text, in seconds"
         return replace(base, kind="numeric", storage="number", reason=reason, date_format=DURATION)
@@ -279,29 +286,24 @@ def _date_type(base: ColumnType, texts: Sequence[str], *, declared: bool = False
 
 
 def _text_type(base: ColumnType, series: pd.Series[Any], texts: Sequence[str], counts: Integers) -> ColumnType:
-    """Tell identifiers from categories, and say when a text spoils a column of numbers."""
-    if isinstance(series.dtype, pd.CategoricalDtype):
+    """Tell free text and identifiers from categories, and say when a text spoils a column of numbers."""
+    spelled = several_ways(texts) if len(texts) >= _FEWEST_SPELLED else None
+    is_free = spelled is None and is_free_text(texts, counts, FEWEST_FOR_IDENTIFIER)
+    if isinstance(series.dtype, pd.CategoricalDtype) and not is_free:
         return replace(base, reason="categorical type")
     numbers = _numbers_in_one_way(texts)
     n_present = int(counts.sum())
     share_numbers = float(counts[numbers].sum() / max(n_present, 1))
-    spelled = several_ways(texts) if len(texts) >= _FEWEST_SPELLED else None
     kind, reason = base.kind, base.reason
     if share_numbers >= 0.5 and not numbers.all():
         odd = texts[int(np.argmin(numbers))]
         reason = f"text; {share_numbers:.0%} are numbers, {odd!r} is not (if it means missing, declare it as a code)"
-    elif len(texts) >= max(FEWEST_FOR_IDENTIFIER, _RARELY_REPEATED * n_present) and _are_words(texts, counts):
+    elif is_free:
         kind, reason = "text", f"free text, {len(texts):,} different cells in {n_present:,} rows"
+        reason += f"; the first {LONGEST_READ:,} signs of each are read" * (max(map(len, texts)) > LONGEST_READ)
     elif n_present >= FEWEST_FOR_IDENTIFIER and len(texts) >= _NEARLY_UNIQUE * n_present:
         kind, reason = "identifier", f"text, {len(texts)} different values in {n_present} rows"
     return replace(base, kind=kind, reason=f"{reason}; {spelled}" if spelled else reason)
-
-
-def _are_words(texts: Sequence[str], counts: Integers) -> bool:
-    """Say whether most cells have several words."""
-    looked_at = texts[:_LOOKED_AT]
-    several = np.array([_SEVERAL_WORDS.search(text[:_LONGEST_LOOKED_AT]) is not None for text in looked_at], dtype=bool)
-    return float(counts[: len(looked_at)] @ several) >= _SHARE_OF_WORDS * float(counts[: len(looked_at)].sum())
 
 
 def _numbers_in_one_way(texts: Sequence[str]) -> Booleans:
@@ -317,7 +319,7 @@ def _numbers_in_one_way(texts: Sequence[str]) -> Booleans:
 
 def several_ways(texts: Sequence[str]) -> str | None:
     """Return a note if most of a column's different cells are numbers or dates in any notation, or None."""
-    looked_at = list(texts[:_LOOKED_AT])
+    looked_at = [text[:_LONGEST_SHORT] for text in texts[:_LOOKED_AT]]
     for what, ways_of in (("numbers", _number_ways), ("dates", date_ways), ("times", duration_ways)):
         ways_of_texts = ways_of(looked_at)
         every = [way for ways in ways_of_texts for way in ways]
@@ -361,6 +363,8 @@ def _declared_type(
     series: pd.Series[Any], name: str, kind: Kind, codes: MissingCodes, guessed: ColumnType | None
 ) -> ColumnType:
     guess = guessed if guessed is not None else _other_type(series, name, codes)
+    if guess.reason.startswith(NAMES):
+        guess = replace(guess, kind="numeric", storage="number", reason="numbers")
     fused = guess.reason.endswith(FUSED)
     kind = "date" if kind == "calendar" else kind
 

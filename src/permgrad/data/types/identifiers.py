@@ -46,6 +46,25 @@ _CODE_WORD = re.compile(
 )
 
 
+#: Who or what has rows of its own, where the name says no more. Not amounts that one has, such as years of school.
+_THING_WORD = re.compile(
+    r"(?:subj(?:ect)?|participant|respondent|patient|person|individual|student|pupil|teacher|lecturer|classroom|hospital|"
+    r"clinic|doctor|physician|rater|interviewer|household|employee|worker|firm|company|customer|client|user|store|shop|"
+    r"vendor|supplier|merchant|restaurant|hotel|station|site|farm|herd|litter|animal|proband|kunde|filiale)"
+    r"(?:[_\W]?(?:nr|no|num|number|code))?",
+    re.IGNORECASE,
+)
+_ENDS_IN_ID, _GLUED_ID = re.compile(r"(?:^|[_\W])(?:id|ID|Id)$|[a-z]I[dD]$"), re.compile(r"[a-z]id$", re.IGNORECASE)
+#: How the reason of whole numbers begins that are categories.
+NAMES = "whole numbers that name things: "
+#: The same of those that may name things, and are numbers.
+MAYBE_NAMES = "numbers, maybe names: "
+#: Fewer numbers may be counts or ratings, with names that say less.
+_FEWEST_NAMED, _FEWEST_THINGS, _FEWEST_GLUED = 3, 6, 10
+#: How unequal blocks of rows may be, as variance over mean, of which a random part was drawn.
+_UNEQUAL = 0.6
+
+
 def row_numbers(index: pd.Index[Any]) -> Integers:
     """Return the numbers that a frame's index gives its rows, else 0, 1, …: rows that were drawn keep their numbers."""
     if index.dtype.kind in "iu" and index.is_unique:
@@ -83,6 +102,25 @@ def codes_reason(name: str, values: Floats) -> str | None:
     alike = low > 0 and high >= 10 ** (_DIGITS - 1) and len(str(int(high))) - len(str(int(low))) <= 1
     is_dense = different[-1] - different[0] < len(present) / _NEARLY_ALL
     return reason if alike or is_dense else None
+
+
+def names_reason(name: str, values: Floats, rows: Integers) -> str | None:
+    """Return why repeated whole numbers (NaN: missing) in ``rows`` name things, or may (``MAYBE_NAMES``), or None.
+
+    They do by their column's name. They may if each stands for one block of rows, the blocks are about equally long,
+    and the numbers rise from block to block in unequal steps: the subjects 308, 309, 310, 330, 331, …
+    """
+    present = values[np.argsort(rows)]
+    present = present[~np.isnan(present)]
+    levels, counts = np.unique(present, return_counts=True)
+    if len(levels) < _FEWEST_NAMED or len(present) < 2 * len(levels) or levels[0] < 0 or _TIME_WORD.search(name):
+        return None
+    found = f"{len(levels):,} different in {len(present):,} rows"
+    is_thing = len(levels) >= _FEWEST_THINGS and levels[0] > 0 and _THING_WORD.fullmatch(name)
+    if _ENDS_IN_ID.search(name) or is_thing or (len(levels) >= _FEWEST_GLUED and _GLUED_ID.search(name)):
+        return f"{NAMES}{found}"
+    in_blocks = len(levels) >= _FEWEST_GLUED and (np.diff(present) >= 0).all() and len(np.unique(np.diff(levels))) > 2
+    return f"{MAYBE_NAMES}in blocks, {found}" if in_blocks and counts.var() <= _UNEQUAL * counts.mean() else None
 
 
 def maybe_missing(values: Floats) -> list[int | float]:

@@ -24,7 +24,7 @@ from permgrad.base.progress import ProgressMode
 from permgrad.base.random import generator, resolve_seed
 from permgrad.data.encode.scores import Target
 from permgrad.data.splitting import dependence_of
-from permgrad.data.types.column_notes import tell_of_columns, tell_of_other_order
+from permgrad.data.types.column_notes import tell_of_columns, tell_of_other_order, tell_of_scores
 from permgrad.data.types.column_types import Schema
 from permgrad.data.weights import check_weights
 from permgrad.models.batches import in_batches, sparing
@@ -248,6 +248,8 @@ class HyNNBase(TrainedModel, BaseEstimator):
             rows = frame if held is None else pd.concat(parts)
             learned = encoder.learn(rows, target, levels=settings.network.level_embedding_size > 0)
             encoded = np.split(learned, [len(frame)])
+            if schema is None:
+                tell_of_scores(encoder.schema_, encoder.scoreless_, encoder.max_levels)
         if not encoded[0].shape[1]:
             raise nothing_varies(frame, encoder)
         return EncodedRows(frame, encoder, encoded[0]), None if held is None else encoded[1]

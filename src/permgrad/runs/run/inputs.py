@@ -5,9 +5,8 @@ All input is checked here, before the run's folder is touched.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,27 +20,32 @@ from permgrad import __version__
 from permgrad.assess.rows import Rows
 from permgrad.base.csv_files import csv_header
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import InputError, by_count, did_you_mean, keeping_warnings, listed, option_of
+from permgrad.base.errors import InputError, by_count, did_you_mean, listed, option_of, two_sentences
 from permgrad.base.files import file_hash, near_file, why_missing
 from permgrad.data.encode.encoding import TableEncoder, align_columns
-from permgrad.data.encode.groups import check_blocks, propose_one_hot_blocks, read_groups
+from permgrad.data.encode.groups import check_blocks, read_groups
 from permgrad.data.encode.statistics import numeric_cells
-from permgrad.data.read.cells import MissingCodes, is_native_number
+from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.reading import Reading, Written, missing_said
-from permgrad.data.read.table import blank_codes, is_parquet_folder, read_written, unused_codes
+from permgrad.data.read.table import blank_codes, is_parquet_folder, read_written
 from permgrad.data.read.whole_numbers import FUSED
-from permgrad.data.read.written_numbers import unit_said, units_said
+from permgrad.data.read.written_numbers import unit_said
 from permgrad.data.splitting import dependence_of
-from permgrad.data.types.column_notes import as_groups, duplicates_said, fused_columns, fused_said, several_ways_said
+from permgrad.data.types.column_notes import fused_columns
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
-from permgrad.data.types.duplicates import same_columns
-from permgrad.data.types.identifiers import CODES, MANY_CODES, SUSPECT, maybe_missing, names_things
 from permgrad.runs.folder.folder import folder_hash
 from permgrad.runs.options import data_sets, separated, table_name
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.images import images_configuration, with_images
+from permgrad.runs.run.noting import (
+    LIKE_AN_IDENTIFIER,
+    notes_on_blocks,
+    notes_on_cells,
+    notes_on_codes,
+    notes_on_columns,
+    notes_on_repeats,
+)
 from permgrad.runs.run.splitting import (
-    AS_TEXT,
     SplitTable,
     Task,
     find_column,
@@ -55,9 +59,7 @@ if TYPE_CHECKING:
     from permgrad.data.datasets import DataCard
 
 #: Why a column is no feature, in the words of the table of columns.
-LIKE_AN_IDENTIFIER, TIME = "left out: like an identifier", "left out: --time"
-#: Rows with one value of an identifier, and the share of test rows that share one with training rows, that are noted.
-_SEVERAL, _SHARED = 1.5, 0.05
+TIME, _SPLIT_GROUP = "left out: --time", "left out: --split-group"
 
 
 @dataclass
@@ -216,18 +218,19 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
         if left_out.get(str(request.time)) == TIME and _what_returns(request, rows, codes, left_out, notes):
             kinds = kinds | {str(request.time): "calendar"}
         schema = _schema(train.drop(columns=target), codes, kinds, left_out)
+    notes += _words_of_groups(request, schema, group, left_out)
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
     types = Schema(tuple(schema[name] for name in features))
     _match(request, rows, types, target, group, reading.codes)
     variables = _variables(request, card, features)
-    notes += _notes_on_cells(request, target, rows, written, schema, left_out)
-    notes += _notes_on_columns(request, card, written, schema, left_out)
-    notes += _notes_on_codes(blank_codes(train[features], codes), types, kinds)
-    notes += _notes_on_blocks(train[features], types, variables, request)
+    notes += notes_on_cells(request, target, rows, written, schema, left_out)
+    notes += notes_on_columns(request, card, written, schema, left_out)
+    notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
+    notes += notes_on_blocks(train[features], types, variables, request)
     if group is None and request.time is None:
-        notes += _notes_on_repeats(left_out, rows)
+        notes += notes_on_repeats(left_out, rows)
     tables = {part: table[features] for part, table in rows.tables.items()}
     records = with_images(request, rows.tables, tables, notes) if request.images else tables
     counts = notes_on_division(notes, request, rows, [*features, *request.images, target], reading.codes)
@@ -319,7 +322,7 @@ def _roles(
         ("drop", "left out: --drop", request.drop),
         ("id", "identifier: --id", request.identifier),
         ("image", "image: --image", request.images),
-        ("group", "left out: --split-group", () if group is None else (group,)),
+        ("group", _SPLIT_GROUP, () if group is None else (group,)),
         ("time", TIME, () if request.time is None else (request.time,)),
     ):
         for name in names:
@@ -332,7 +335,7 @@ def _roles(
     roles.pop(target, None)
     for name, kind in request.kinds.items():
         find_column(name, columns, "--kind")
-        if name in roles:
+        if name in roles and (roles[name], kind) != (_SPLIT_GROUP, "text"):
             problem = f"--kind {name}={kind} does not apply to {name!r}, which is {roles[name]}"
             raise InputError(problem, hint="--kind is for features. Leave one of the two out.", code="PG006")
     named = [name for name, kind in request.kinds.items() if kind == "identifier" and name != target]
@@ -364,6 +367,15 @@ def _what_returns(
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------
+def _words_of_groups(request: RunRequest, schema: Schema, group: str | None, left_out: dict[str, str]) -> list[str]:
+    """Keep a column of groups as a feature where it is free text. Return the note that says so."""
+    if group is None or left_out.get(group) != _SPLIT_GROUP or group in request.drop or schema[group].kind != "text":
+        return []
+    del left_out[group]
+    fact = f"{group!r} divides the rows and is free text: its words are a feature, which group it names is not"
+    return [two_sentences(fact, f"Pass {option_of('--drop', group)} as well to leave its words out.")]
+
+
 def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[str, str], target: str) -> None:
     if not features:
         reasons = "; ".join(f"{name!r} is {why}" for name, why in list(left_out.items())[:3])
@@ -447,154 +459,3 @@ def _variables(request: RunRequest, card: DataCard | None, features: Sequence[st
     except InputError as error:
         raise InputError(f"{error.message.rstrip('.')} (in {request.groups})", code=error.code) from None
     return groups
-
-
-# ---- notes on columns ------------------------------------------------------------------------------------------------
-def _notes_on_cells(
-    request: RunRequest, target: str, rows: SplitTable, written: Written, schema: Schema, left_out: Mapping[str, str]
-) -> list[str]:
-    """Note codes for missing values that never occur, how cells are written, and columns that look like identifiers."""
-    notes = []
-    if na_codes := separated(request.na):
-        first, *further = [unused_codes(table, na_codes) for table in (written.frame, *rows.files.values())]
-        unused = [code for code in first if all(code in codes for codes in further)]
-        notes += [f"--na codes that never occur: {listed(unused, show=repr)}. Check --na."] if unused else []
-    alike = written.alike.get(target) if rows.task == "classification" else None
-    if alike is not None:
-        notes.append(
-            f"classes of {target!r} that differ only in leading zeros, such as {alike[0]!r} and {alike[1]!r}, are read "
-            f"as one number. If they differ, {AS_TEXT}."
-        )
-    elif target in written.padded:
-        notes.append(
-            f"the target {target!r} has leading zeros like a code, but is read as numbers. If it holds codes, "
-            f"{AS_TEXT}."
-        )
-    kinds = {name: kind for name, kind in request.kinds.items() if name != target}
-    notes += units_said(written.units, {**left_out, **kinds})
-    if identifiers := [name for name, why in left_out.items() if why == LIKE_AN_IDENTIFIER]:
-        usual = "numeric" if schema[identifiers[0]].storage == "number" else "categorical"
-        fix = "" if request.identifier else "keep them in the predictions with --id, or "
-        fix += f"use one as a feature with {option_of('--kind', identifiers[0])}={usual}"
-        notes.append(f"left out because they look like identifiers: {listed(identifiers)}. {fix[0].upper()}{fix[1:]}.")
-    decided = {name: why for name, why in left_out.items() if why != LIKE_AN_IDENTIFIER}
-    # The order of the rows hangs on how its dates are read.
-    decided |= {} if request.time is None else {request.time: "date"}
-    notes += several_ways_said(schema, decided)
-    return notes + fused_said(schema, "say {1}=categorical", left_out)
-
-
-def _notes_on_columns(
-    request: RunRequest, card: DataCard | None, written: Written, schema: Schema, left_out: Mapping[str, str]
-) -> list[str]:
-    """Note columns that may not be what they are taken for, and those without effect."""
-    decided = {*left_out, *request.kinds}
-    undecided = [column for column in schema if column.name not in decided]
-    numbers = [column for column in undecided if column.kind == "numeric"]
-    levels = {
-        column.name: f"{column.name} ({column.n_levels:,})"
-        for column in undecided
-        if column.kind == "categorical" and column.n_levels >= MANY_CODES
-    }
-    # Columns that are constant only as float64 are already noted.
-    constant = [name for name in schema.of_kind("constant") if name not in {*left_out, *fused_columns(schema)}]
-    notes: list[tuple[Sequence[str], Callable[[str], str], str]] = [
-        (
-            [column.name for column in schema if column.reason == SUSPECT and column.name not in left_out],
-            str,
-            (
-                "used as features, though named like identifiers and different in every row: {}. "
-                "Leave them out with --id or --drop, or confirm with {kind}=numeric."
-            ),
-        ),
-        (
-            [column.name for column in numbers if column.reason.startswith(CODES)],
-            str,
-            (
-                "used as amounts, though nearly unique or named like codes: {}. Pass {kind}=categorical for a code, "
-                "{id} if it only names rows, or {kind}=numeric for an amount."
-            ),
-        ),
-        (
-            list(levels),
-            levels.__getitem__,
-            (
-                "categories with thousands of values: {}. Pass {id} if it only names rows, or "
-                "{kind}=categorical to use it as it is."
-            ),
-        ),
-        (
-            [name for name in written.padded if name in {column.name for column in numbers}],
-            str,
-            "read as numbers despite leading zeros: {}. If they are codes, pass {kind}=categorical.",
-        ),
-        (constant, str, "constant in the training rows, hence without effect: {}"),
-        ([] if card is None else card.not_features, str, "not features by the data card: {}"),
-    ]
-    return [
-        sentence.format(listed(names, show=show), **{flag: option_of(f"--{flag}", names[0]) for flag in ("kind", "id")})
-        for names, show, sentence in notes
-        if names
-    ]
-
-
-def _notes_on_repeats(left_out: Mapping[str, str], rows: SplitTable) -> list[str]:
-    """Note the first column that was left out because it names rows, and whose values occur several times."""
-    train, test = rows.tables["train"], rows.tables["test"]
-    for name, why in left_out.items():
-        if not (name in train and ("identifier" in why or (why.endswith("--drop") and names_things(name)))):
-            continue
-        known = train[name].dropna()
-        values = known.unique()
-        each, shared = len(known) / max(len(values), 1), int(test[name].isin(values).sum()) if name in test else 0
-        if len(values) > 1 and (each >= _SEVERAL or shared >= max(_SEVERAL, _SHARED * len(test))):
-            also = f", and {shared:,} of {len(test):,} test rows have one of the training rows" if shared else ""
-            words = (
-                f"{name!r} names {each:.2g} rows with each value{also}, so rows may depend on each other, and scores "
-            )
-            option = option_of("--split-group", name)
-            return [f"{words}and intervals be too good. Pass {option} if rows with one value belong together."]
-    return []
-
-
-def _notes_on_codes(features: pd.DataFrame, types: Schema, kinds: Mapping[str, Kind]) -> list[str]:
-    """Propose codes for missing that no other column holds as a number."""
-    names = [one.name for one in types if one.kind == "numeric" and is_native_number(features[one.name].dtype)]
-    cells = {name: features[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in names}
-    found = {name: maybe_missing(values) for name, values in cells.items() if name not in kinds}
-    said: dict[str, list[float]] = {}
-    for code in sorted({code for codes in found.values() for code in codes}):
-        holders = [name for name in names if (cells[name] == code).any()]
-        for name in holders if all(code in found.get(name, ()) for name in holders) else ():
-            said.setdefault(name, []).append(code)
-    if not said:
-        return []
-    codes = ",".join(map(str, sorted({code for codes in said.values() for code in codes})))
-    columns = [f"{name} ({', '.join(map(str, codes))})" for name, codes in said.items()]
-    return [f"maybe codes for missing cells: {listed(columns)}. If so, pass --na={codes}."]
-
-
-def _notes_on_blocks(
-    features: pd.DataFrame, types: Schema, variables: Mapping[str, Sequence[str]], request: RunRequest
-) -> list[str]:
-    """Note columns that look like one-hot blocks, and columns that duplicate each other."""
-    notes = []
-    declared = {column for columns in variables.values() for column in columns}
-    blocks: dict[str, list[str]] = {}
-    if request.groups is None:
-        with keeping_warnings():
-            blocks = propose_one_hot_blocks(features[[name for name in features.columns if name not in declared]])
-    if blocks:
-        shown = "; ".join(f"{name}: {listed(columns)}" for name, columns in list(blocks.items())[:5])
-        notes.append(
-            f"these columns look like one-hot blocks, each of one variable: {shown}. To treat each as one feature, "
-            'list them in a JSON file {"name": ["column", ...]} and pass it with --groups.'
-        )
-    # Columns of one group may duplicate each other.
-    if groups := same_columns(features, types, [*variables.values(), *blocks.values()]):
-        fix = (
-            "drop all but one with --drop, or treat them as one feature: put them in a JSON file "
-            f"{json.dumps(as_groups(groups), ensure_ascii=False)} and pass it with --groups"
-        )
-        notes.append(duplicates_said(groups, fix))
-    return notes

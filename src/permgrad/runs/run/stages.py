@@ -38,6 +38,7 @@ from permgrad.base.stored import TIMES, parse_json
 from permgrad.base.versions import versions
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
+from permgrad.data.types.column_notes import scores_said
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.related import related_columns
@@ -309,6 +310,14 @@ def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
+def _notes_on_scores(work: RunWork) -> list[str]:
+    """Note text, and rare levels, that the encoder does not use. Other tables are encoded where that is needed."""
+    if work.request.images or not any(one.kind in ("text", "categorical") for one in work.inputs.feature_types):
+        return []
+    encoder = work.untrained[0].preprocessor_
+    return scores_said(encoder.schema_, encoder.scoreless_, encoder.max_levels)
+
+
 def data_stage(work: RunWork) -> None:
     """Write the types of the columns and the split."""
     inputs, folder, request = work.inputs, work.folder.path, work.request
@@ -319,7 +328,8 @@ def data_stage(work: RunWork) -> None:
         classes = pd.Series(np.concatenate([rows.y for rows in inputs.parts.values()])).value_counts()
         named = [f"{name} ({count:,})" for name, count in classes.items()]
         work.say(f"  classes of {inputs.target!r}: {listed(named, 8)}")
-    for note in inputs.notes:
+    notes = [*inputs.notes, *_notes_on_scores(work)]
+    for note in notes:
         work.say(f"note: {note}")
     train, held, test = (inputs.parts[part] for part in PARTS)
     others = pd.concat([held.frame, test.frame]), np.concatenate([held.y, test.y])
@@ -329,7 +339,8 @@ def data_stage(work: RunWork) -> None:
     same = "target", "task", "task_reason", "split", "shared_rows", "blank_rows", "alike_rows", "variables", "units"
     content: dict[str, Any] = {
         "table": inputs.name,
-        **{name: getattr(inputs, name) for name in (*same, "decimals", "texts", "notes")},
+        **{name: getattr(inputs, name) for name in (*same, "decimals", "texts")},
+        "notes": notes,
         "rows": {part: len(inputs.parts[part]) for part in PARTS},
         "columns": columns,
         "identifiers": list(request.identifier),

@@ -1,0 +1,210 @@
+"""What a run says of the columns of its table before it learns from them: one sentence for each kind of finding."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from permgrad.base.errors import keeping_warnings, listed, option_of
+from permgrad.data.encode.groups import propose_one_hot_blocks
+from permgrad.data.read.cells import is_native_number
+from permgrad.data.read.reading import Written
+from permgrad.data.read.table import unused_codes
+from permgrad.data.read.written_numbers import units_said
+from permgrad.data.types.column_notes import as_groups, duplicates_said, fused_columns, fused_said, several_ways_said
+from permgrad.data.types.column_types import ColumnType, Kind, Schema
+from permgrad.data.types.duplicates import same_columns
+from permgrad.data.types.identifiers import CODES, MANY_CODES, MAYBE_NAMES, NAMES, SUSPECT, maybe_missing, names_things
+from permgrad.runs.options import separated
+from permgrad.runs.requests import RunRequest
+from permgrad.runs.run.splitting import AS_TEXT, SplitTable
+
+if TYPE_CHECKING:
+    from permgrad.data.datasets import DataCard
+
+#: Why a column is no feature, in the words of the table of columns.
+LIKE_AN_IDENTIFIER = "left out: like an identifier"
+#: Rows with one value of an identifier, and the share of test rows that share one with training rows, that are noted.
+_SEVERAL, _SHARED = 1.5, 0.05
+#: Columns, how each is named, and the sentence.
+_Note: TypeAlias = tuple[Sequence[str], Callable[[str], str], str]
+
+
+def notes_on_cells(
+    request: RunRequest, target: str, rows: SplitTable, written: Written, schema: Schema, left_out: Mapping[str, str]
+) -> list[str]:
+    """Note codes for missing values that never occur, how cells are written, and columns that look like identifiers."""
+    notes = []
+    if na_codes := separated(request.na):
+        first, *further = [unused_codes(table, na_codes) for table in (written.frame, *rows.files.values())]
+        unused = [code for code in first if all(code in codes for codes in further)]
+        notes += [f"--na codes that never occur: {listed(unused, show=repr)}. Check --na."] if unused else []
+    alike = written.alike.get(target) if rows.task == "classification" else None
+    if alike is not None:
+        notes.append(
+            f"classes of {target!r} that differ only in leading zeros, such as {alike[0]!r} and {alike[1]!r}, are read "
+            f"as one number. If they differ, {AS_TEXT}."
+        )
+    elif target in written.padded:
+        notes.append(
+            f"the target {target!r} has leading zeros like a code, but is read as numbers. If it holds codes, "
+            f"{AS_TEXT}."
+        )
+    kinds = {name: kind for name, kind in request.kinds.items() if name != target}
+    notes += units_said(written.units, {**left_out, **kinds})
+    if identifiers := [name for name, why in left_out.items() if why == LIKE_AN_IDENTIFIER]:
+        usual = "numeric" if schema[identifiers[0]].storage == "number" else "categorical"
+        fix = "" if request.identifier else "keep them in the predictions with --id, or "
+        fix += f"use one as a feature with {option_of('--kind', identifiers[0])}={usual}"
+        notes.append(f"left out because they look like identifiers: {listed(identifiers)}. {fix[0].upper()}{fix[1:]}.")
+    decided = {name: why for name, why in left_out.items() if why != LIKE_AN_IDENTIFIER}
+    # The order of the rows hangs on how its dates are read.
+    decided |= {} if request.time is None else {request.time: "date"}
+    notes += several_ways_said(schema, decided)
+    return notes + fused_said(schema, "say {1}=categorical", left_out)
+
+
+def notes_on_columns(
+    request: RunRequest, card: DataCard | None, written: Written, schema: Schema, left_out: Mapping[str, str]
+) -> list[str]:
+    """Note columns that may not be what they are taken for, and those without effect."""
+    decided = {*left_out, *request.kinds}
+    undecided = [column for column in schema if column.name not in decided]
+    numbers = [column for column in undecided if column.kind == "numeric"]
+    levels = {
+        column.name: f"{column.name} ({column.n_levels:,})"
+        for column in undecided
+        if column.kind == "categorical" and column.n_levels >= MANY_CODES
+    }
+    # Columns that are constant only as float64 are already noted.
+    constant = [name for name in schema.of_kind("constant") if name not in {*left_out, *fused_columns(schema)}]
+    notes: list[_Note] = [
+        *_kinds_found(undecided, request.group),
+        (
+            [column.name for column in schema if column.reason == SUSPECT and column.name not in left_out],
+            str,
+            (
+                "used as features, though named like identifiers and different in every row: {}. "
+                "Leave them out with --id or --drop, or confirm with {kind}=numeric."
+            ),
+        ),
+        (
+            [column.name for column in numbers if column.reason.startswith(CODES)],
+            str,
+            (
+                "used as amounts, though nearly unique or named like codes: {}. Pass {kind}=categorical for a code, "
+                "{id} if it only names rows, or {kind}=numeric for an amount."
+            ),
+        ),
+        (
+            list(levels),
+            levels.__getitem__,
+            (
+                "categories with thousands of values: {}. Pass {id} if it only names rows, or "
+                "{kind}=categorical to use it as it is."
+            ),
+        ),
+        (
+            [name for name in written.padded if name in {column.name for column in numbers}],
+            str,
+            "read as numbers despite leading zeros: {}. If they are codes, pass {kind}=categorical.",
+        ),
+        (constant, str, "constant in the training rows, hence without effect: {}"),
+        ([] if card is None else card.not_features, str, "not features by the data card: {}"),
+    ]
+    return [
+        sentence.format(listed(names, show=show), **{flag: option_of(f"--{flag}", names[0]) for flag in ("kind", "id")})
+        for names, show, sentence in notes
+        if names
+    ]
+
+
+def _kinds_found(undecided: Sequence[ColumnType], group: str | None) -> list[_Note]:
+    """Say which columns are names of things, though whole numbers, and which are free text."""
+    begun = {start: [one.name for one in undecided if one.reason.startswith(start)] for start in (NAMES, MAYBE_NAMES)}
+    return [
+        (
+            begun[NAMES],
+            str,
+            "whole numbers read as names of things, not as amounts: {}. Pass {kind}=numeric if they are amounts.",
+        ),
+        (
+            begun[MAYBE_NAMES],
+            str,
+            "used as amounts, though each has its own block of rows: {}. Pass {kind}=categorical if they name things.",
+        ),
+        (
+            [one.name for one in undecided if one.kind == "text" and one.name != group],
+            str,
+            (
+                "free text, from whose words the model learns: {}. Pass {kind}=identifier to leave a column out, or "
+                "{kind}=categorical to read its cells as categories."
+            ),
+        ),
+    ]
+
+
+def notes_on_repeats(left_out: Mapping[str, str], rows: SplitTable) -> list[str]:
+    """Note the first column that was left out because it names rows, and whose values occur several times."""
+    train, test = rows.tables["train"], rows.tables["test"]
+    for name, why in left_out.items():
+        if not (name in train and ("identifier" in why or (why.endswith("--drop") and names_things(name)))):
+            continue
+        known = train[name].dropna()
+        values = known.unique()
+        each, shared = len(known) / max(len(values), 1), int(test[name].isin(values).sum()) if name in test else 0
+        if len(values) > 1 and (each >= _SEVERAL or shared >= max(_SEVERAL, _SHARED * len(test))):
+            also = f", and {shared:,} of {len(test):,} test rows have one of the training rows" if shared else ""
+            words = (
+                f"{name!r} names {each:.2g} rows with each value{also}, so rows may depend on each other, and scores "
+            )
+            option = option_of("--split-group", name)
+            return [f"{words}and intervals be too good. Pass {option} if rows with one value belong together."]
+    return []
+
+
+def notes_on_codes(features: pd.DataFrame, types: Schema, kinds: Mapping[str, Kind]) -> list[str]:
+    """Propose codes for missing that no other column holds as a number."""
+    names = [one.name for one in types if one.kind == "numeric" and is_native_number(features[one.name].dtype)]
+    cells = {name: features[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in names}
+    found = {name: maybe_missing(values) for name, values in cells.items() if name not in kinds}
+    said: dict[str, list[float]] = {}
+    for code in sorted({code for codes in found.values() for code in codes}):
+        holders = [name for name in names if (cells[name] == code).any()]
+        for name in holders if all(code in found.get(name, ()) for name in holders) else ():
+            said.setdefault(name, []).append(code)
+    if not said:
+        return []
+    codes = ",".join(map(str, sorted({code for codes in said.values() for code in codes})))
+    columns = [f"{name} ({', '.join(map(str, codes))})" for name, codes in said.items()]
+    return [f"maybe codes for missing cells: {listed(columns)}. If so, pass --na={codes}."]
+
+
+def notes_on_blocks(
+    features: pd.DataFrame, types: Schema, variables: Mapping[str, Sequence[str]], request: RunRequest
+) -> list[str]:
+    """Note columns that look like one-hot blocks, and columns that duplicate each other."""
+    notes = []
+    declared = {column for columns in variables.values() for column in columns}
+    blocks: dict[str, list[str]] = {}
+    if request.groups is None:
+        with keeping_warnings():
+            blocks = propose_one_hot_blocks(features[[name for name in features.columns if name not in declared]])
+    if blocks:
+        shown = "; ".join(f"{name}: {listed(columns)}" for name, columns in list(blocks.items())[:5])
+        notes.append(
+            f"these columns look like one-hot blocks, each of one variable: {shown}. To treat each as one feature, "
+            'list them in a JSON file {"name": ["column", ...]} and pass it with --groups.'
+        )
+    # Columns of one group may duplicate each other.
+    if groups := same_columns(features, types, [*variables.values(), *blocks.values()]):
+        fix = (
+            "drop all but one with --drop, or treat them as one feature: put them in a JSON file "
+            f"{json.dumps(as_groups(groups), ensure_ascii=False)} and pass it with --groups"
+        )
+        notes.append(duplicates_said(groups, fix))
+    return notes

@@ -1,0 +1,153 @@
+"""Tables with free text: what a run says of it, groups whose names are words, and text that does not help."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad import HyNNClassifier, HyNNRegressor
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.runs.compare.plan import CompareRequest
+from permgrad.runs.requests import RunRequest
+from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.run import run_table
+
+COLOURS, NOUNS = ["red", "blue", "green", "brown", "white"], ["dragon", "wizard", "beast", "knight", "golem", "elf"]
+NOISE = ["often", "seldom", "always", "never", "quickly", "slowly", "nearly", "almost", "perhaps", "surely"]
+
+
+def cards(rows: int = 300) -> pd.DataFrame:
+    """Cards of two rows each, whose colour mostly tells the class, with remarks that tell nothing."""
+    rng = np.random.default_rng(0)
+    colour, noun = rng.integers(0, 5, rows // 2), rng.integers(0, 6, rows // 2)
+    names = [
+        f"{COLOURS[c]} {NOUNS[n]} of {''.join(rng.choice(list('bcdfgk'), 5))}"
+        for c, n in zip(colour, noun, strict=True)
+    ]
+    frame = pd.DataFrame({"name": np.repeat(names, 2), "cost": rng.integers(0, 9, rows)})
+    frame["remark"] = [" ".join(rng.choice(NOISE, 7)) for _ in range(rows)]
+    is_spell = (np.repeat(colour, 2) < 2) ^ (rng.random(rows) < 0.08)
+    return frame.assign(kind=np.where(is_spell, "spell", "minion"))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cards().to_csv("cards.csv", index=False)
+    return tmp_path
+
+
+def request(**options) -> RunRequest:
+    return RunRequest(table="cards.csv", target=("kind",), **options)
+
+
+def test_the_words_of_a_group_are_a_feature(here):
+    inputs = load_inputs(request(group="name"))
+    assert list(inputs.parts["train"].frame.columns) == ["name", "cost", "remark"]
+    assert inputs.left_out == {}
+    (said,) = [note for note in inputs.notes if "'name'" in note]
+    assert said == (
+        "'name' divides the rows and is free text: its words are a feature, which group it names is not. Pass --drop "
+        "name as well to leave its words out."
+    )
+    parts = [set(rows.frame["name"]) for rows in inputs.parts.values()]
+    assert not parts[0] & parts[1]
+    assert not parts[0] & parts[2]
+    # Its cells as such say nothing of rows of other groups: only its words get scores.
+    train = inputs.parts["train"]
+    model = HyNNClassifier(random_state=0)
+    model.fit_encoder(train.inputs, inputs.feature_types, y=train.y, dependence=train.dependence)
+    assert [kind for kind, *_ in model.preprocessor_.scores_.columns["name"]] == ["words"]
+    later = inputs.parts["test"]
+    scores = model.preprocessor_.scores_.of("name", later.frame["name"].tolist())[:, 0]
+    assert abs(np.corrcoef(scores, later.y == "spell")[0, 1]) > 0.6
+
+
+def test_a_group_is_left_out_where_it_is_no_text_or_is_named_otherwise(here):
+    for options in ({"drop": ("name",)}, {"kind": ("name=text",), "group": "cost"}):
+        inputs = load_inputs(request(**{"group": "name"} | options))
+        group = options.get("group", "name")
+        assert group not in inputs.parts["train"].frame.columns
+        assert inputs.left_out[group].startswith("left out: --split-group")
+    assert "name" in load_inputs(request(group="name", kind=("name=text",))).parts["train"].frame
+    frame = cards()
+    frame.assign(name=[f"c{name.__hash__() % 999}" for name in frame["name"]]).to_csv("cards.csv", index=False)
+    assert "name" in load_inputs(request(group="name")).left_out
+
+
+def test_a_comparison_uses_the_words_of_a_group(here):
+    compared = CompareRequest(table="cards.csv", target=("kind",), group="name").run_request()
+    inputs = load_inputs(compared, kept_group="name", undivided=True)
+    assert "name" in inputs.parts["train"].frame.columns
+    assert list(inputs.parts["train"].identifiers) == ["name"]
+
+
+def test_free_text_is_said_with_what_to_type_instead(here):
+    inputs = load_inputs(request())
+    assert (
+        "free text, from whose words the model learns: name, remark. Pass --kind name=identifier to leave a column "
+        "out, or --kind name=categorical to read its cells as categories."
+    ) in inputs.notes
+    assert not [
+        note for note in load_inputs(request(kind=("name=text", "remark=identifier"))).notes if "free text" in note
+    ]
+    with pytest.warns(UserWarning, match=r"Columns of free text, .*: name, remark\. .*kinds=\{'name': 'identifier'\}"):
+        HyNNClassifier().fit_encoder(cards().drop(columns="kind"))
+
+
+def test_text_that_does_not_help_is_said_to_be_unused():
+    frame = cards()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = HyNNClassifier(random_state=0)
+        model.fit_encoder(frame.drop(columns="kind"), y=frame["kind"])
+    said = [str(one.message) for one in caught if "not used" in str(one.message)]
+    assert said == ["Free text that is not used, because it adds nothing on rows left out: remark."]
+    assert set(model.preprocessor_.scores_.columns) == {"name"}
+    # Rare levels that share one are counted.
+    rng = np.random.default_rng(0)
+    levels = pd.DataFrame({"x": rng.normal(size=900), "shop": [f"s{i}" for i in rng.integers(0, 90, 900)]})
+    with pytest.warns(UserWarning, match=r"Rare levels that are one category, .*: shop \(40 of 90\)"):
+        HyNNRegressor(random_state=0).fit_encoder(levels, y=levels["x"])
+
+
+def test_a_run_says_on_its_page_what_is_not_used(here):
+    said: list[str] = []
+    run_table(request(preset="fast", time_limit="5s", group="name", out=here / "run", seed=0), say=said.append)
+    note = "free text that is not used, because it adds nothing on rows left out: remark."
+    assert note in json.loads((here / "run" / "data.json").read_text())["notes"]
+    assert f"note: {note}" in said
+
+
+def test_numbers_that_name_things_are_said(here):
+    frame = cards().assign(shop_id=np.repeat(np.arange(1, 31), 10))
+    frame.to_csv("cards.csv", index=False)
+    inputs = load_inputs(request(kind=("name=text", "remark=text")))
+    assert (
+        "whole numbers read as names of things, not as amounts: shop_id. Pass --kind shop_id=numeric if they are "
+        "amounts."
+    ) in inputs.notes
+    assert load_inputs(request(kind=("shop_id=numeric",))).schema["shop_id"].kind == "numeric"
+    with pytest.warns(UserWarning, match=r"read as names of things, .*: shop_id\. .*kinds=\{'shop_id': 'numeric'\}"):
+        HyNNClassifier().fit_encoder(frame.drop(columns="kind"))
+    encoder = TableEncoder().fit(frame[["shop_id"]])
+    assert encoder.encoded_names_[:1] == ["shop_id=1"]
+    # The same shop is the same level, whatever the type of its column later on.
+    for later in ([7], [7.0, np.nan], ["7"]):
+        assert encoder.transform(pd.DataFrame({"shop_id": later}))[0, encoder.encoded_names_.index("shop_id=7")] == 1
+
+
+def test_text_is_left_out_of_a_stream_and_that_is_said(tmp_path):
+    frame = cards()
+    frame.to_parquet(tmp_path / "cards.parquet")
+    with pytest.warns(
+        UserWarning, match=r"Free text is left out of a table that is read in parts: name, remark\. .*fit"
+    ):
+        model = HyNNClassifier(preset="fast", random_state=0, max_epochs=1).fit_stream(
+            tmp_path / "cards.parquet", target="kind"
+        )
+    assert model.preprocessor_.encoded_names_ == ["cost"]
