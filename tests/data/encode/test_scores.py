@@ -182,3 +182,10 @@ def test_scores_in_one_unit_have_a_sum_of_deviation_one():
     assert set(crossed) == {"shop"}  # the other was shuffled
     assert sum(crossed.values()).std() == pytest.approx(1, rel=1e-5)
     assert scores.of("shop", ["nothing"]).tolist() == [[0.0]]
+
+
+def test_noise_beside_columns_that_tell_all_has_no_score():
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"x": rng.normal(size=600), "shop": [f"s{k:02d}" for k in rng.integers(0, LEVELS, 600)]})
+    encoder, _ = learned(frame, np.where(frame["x"] > 0, "up", "down"), task="classification")
+    assert "score" not in encoder.kinds_

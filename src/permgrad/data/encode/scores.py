@@ -34,8 +34,8 @@ _MOST_CELLS, _LEAST_GAIN = 20_000_000, 0.001
 _SMALL, _MOST_CHOOSING, _MOST_FITTED = 2_000_000, 40_000_000, 200_000_000
 #: More classes share so many outputs, see ``Target``.
 _MOST_OUTPUTS = 32
-#: Standard errors by which a design must help.
-_CLEAR = 1.645
+#: Standard errors by which a design must help, and the share of a constant's loss.
+_CLEAR, _LEAST_HELP = 1.645, 0.002
 
 
 @dataclass(frozen=True)
@@ -283,6 +283,8 @@ class _Model:
         """Return the strength of each block: moved while the loss falls, and 0 where the block does not help."""
         best, at, needed = list(map(float, strengths)), self.losses(strengths, folds), set[int]()
         least = _LEAST_GAIN if self._is_large else 0.0
+        # Where the rest tells nearly all, any gain may be certain and none matters.
+        floor = _LEAST_HELP * float(self.losses([0.0] * len(best), folds).mean())
         for block in range(1, len(best)):
             for step in (1 / _STEP, _STEP):
                 moved = False
@@ -290,7 +292,7 @@ class _Model:
                     tried = [*best[:block], best[block] * step, *best[block + 1 :]]
                     losses = self.losses(tried, folds)
                     if losses.sum() >= at.sum() * (1 - least):
-                        if step < 1 and _clearly(losses - at):
+                        if step < 1 and _clearly(losses - at, floor):
                             needed.add(block)  # half of it is missed already
                         break
                     best, at, moved = tried, losses, True
@@ -299,12 +301,12 @@ class _Model:
         for block in set(range(1, len(best))) - needed:
             without = [*best[:block], 0.0, *best[block + 1 :]]
             losses = self.losses(without, folds)
-            if not _clearly(losses - at):
+            if not _clearly(losses - at, floor):
                 best, at = without, losses
         return best
 
 
-def _clearly(gains: Floats) -> bool:
-    """Whether the mean of gains is above 0 by more than chance, at a level of 5 % on one side."""
+def _clearly(gains: Floats, floor: float) -> bool:
+    """Whether the mean of gains is above a floor, and above 0 by more than chance, at a level of 5 % on one side."""
     error = gains.std() / np.sqrt(max(len(gains), 1))
-    return bool(gains.mean() > _CLEAR * error) and bool(error > 0)
+    return bool(gains.mean() > max(_CLEAR * error, floor)) and bool(error > 0)
