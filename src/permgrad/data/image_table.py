@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ import pandas as pd
 from permgrad.base.arrays import Array
 from permgrad.base.checks import check_path, is_whole
 from permgrad.base.errors import InputError, by_count, listed, shown, warn_user
+from permgrad.data.read.image_cells import source_of
 
 #: Longest side of an image that nobody gave a size: enough for shapes, and training stays minutes on a processor.
 LONGEST_SIDE = 64
@@ -25,13 +27,15 @@ MOST_PIXELS = 89_478_485
 #: Formats that Pillow may try, by its names. The readers of others are rarely used, and many of its holes are in them.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF")
 #: Image modes of Pillow without colour.
-_GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L"})
+GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L"})
 #: Formats of several pictures of which the first is the whole: a photograph with its preview, a picture and its layers.
 _WHOLE_FIRST = frozenset({"MPO"})
 #: What real numbers may lie outside 0 … 1, in which rescaled images end up by rounding.
 _ROUNDING = 1e-6
 #: The brightest of 0 … 255 where an image is likely to have fewer levels than its file: 12 bits written as 16.
 _DARK = 16
+#: What is around an image that is brought into a frame of other proportions.
+_GREY = 127
 _MOST_NAMED = 4
 #: Training images that size and mode are read from. The headers of more say nothing new.
 _LOOKED_AT = 2000
@@ -78,15 +82,15 @@ class ImageColumn:
         modes: set[str] = set()
 
         def look(file: Path) -> None:
-            with _opened(file) as image:
+            with opened_image(file) as image:
                 shapes.append((image.height, image.width))
                 modes.add(image.mode)
 
-        _each(name, looked_at, look, len(files))
+        each_image(name, looked_at, look, len(files))
         sides = np.median(np.array(shapes, dtype=np.float64), axis=0)
         usual = (sides * min(1.0, LONGEST_SIDE / sides.max())).tolist()
         height, width = (max(_FEWEST_PIXELS, round(side)) if size is None else size for side in usual)
-        channels = 1 if modes <= _GREY_MODES else 3
+        channels = 1 if modes <= GREY_MODES else 3
         pixels = cls(name, height, width, channels, (), ()).read(files)
         if any(map(_is_deep, modes)) and (top := int(pixels.max(initial=0))) <= _DARK:
             warn_user(
@@ -106,9 +110,9 @@ class ImageColumn:
         pixels = np.empty((len(places), self.channels, self.height, self.width), dtype=np.uint8)
 
         def read_one(file: Path) -> None:
-            pixels[places[file]] = _read(file, self.channels, self.height, self.width)
+            pixels[places[file]] = read_image(file, self.channels, self.height, self.width)
 
-        _each(self.name, list(places), read_one, len(files))
+        each_image(self.name, list(places), read_one, len(files))
         return pixels if len(places) == len(files) else pixels[[places[file] for file in files]]
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,7 +176,12 @@ def locate_images(cells: pd.Series[Any], folder: str | os.PathLike[str], table: 
 
 def check_images(name: str, files: Sequence[Path]) -> None:
     """Decode every file once, so that one that cannot be used is found before hours of work and not after."""
-    _each(name, files, lambda file: _read(file, 1, 1, 1), len(files))
+    each_image(name, files, lambda file: read_image(file, 1, 1, 1), len(files))
+
+
+def check_image_cells(name: str, cells: Sequence[str]) -> None:
+    """Decode the image of every cell of a column once, as ``check_images`` does."""
+    each_image(name, cells, lambda cell: read_image(source_of(cell), 1, 1, 1), len(cells))
 
 
 def shared_images(train: Sequence[Path], test: Sequence[Path]) -> int:
@@ -196,8 +205,8 @@ def pages_said(name: str, files: Sequence[Path]) -> list[str]:
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
-def _each(name: str, files: Sequence[Path], look: Callable[[Path], object], count: int) -> None:
-    """Check each file. Raise for the first rule that is broken, naming a few files."""
+def each_image(name: str, files: Sequence[Any], look: Callable[[Any], object], count: int) -> None:
+    """Look at each file, or cell, of a column. Raise for the first rule that is broken, naming a few files."""
     faults: dict[str, list[str]] = {rule: [] for rule in _RULES}
     for file in files:
         try:
@@ -222,14 +231,23 @@ def _each(name: str, files: Sequence[Path], look: Callable[[Path], object], coun
             )
 
 
-def _opened(file: Path) -> Any:
-    """Open an image. Programs (PostScript) and images that are too large are refused by their header."""
+def opened_image(source: Any) -> Any:
+    """Open an image: a path, encoded bytes, an array, or a PIL image, which is copied.
+
+    Programs (PostScript) and images that are too large are refused by their header.
+    """
     from PIL import Image
 
-    with Path(file).open("rb") as stream:
-        if stream.read(4) in (b"%!PS", b"\xc5\xd0\xd3\xc6"):
-            raise ValueError("it is PostScript, a program and not an image: save it as PNG")
-    image = Image.open(file, formats=FORMATS)
+    if isinstance(source, np.ndarray):
+        plain = source[..., 0] if source.ndim == 3 and source.shape[2] == 1 else source
+        image = Image.fromarray(_eight_bits(plain) if plain.ndim == 3 and plain.dtype != np.uint8 else plain)
+    elif isinstance(source, Image.Image):
+        image = source.copy()
+    else:
+        with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as stream:
+            if stream.read(4) in (b"%!PS", b"\xc5\xd0\xd3\xc6"):
+                raise ValueError("it is PostScript, a program and not an image: save it as PNG")
+        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     if image.width * image.height > MOST_PIXELS:
         image.close()
         size = f"{image.width:,} × {image.height:,}"
@@ -253,16 +271,21 @@ def _has_pages(file: Path) -> bool:
         return False
 
 
-def _read(file: Path, channels: int, height: int, width: int) -> Pixels:
+def read_image(source: Any, channels: int, height: int, width: int, *, framed: bool = False) -> Pixels:
+    """Return an image ``(channels, height, width)``. ``framed``: in its own proportions, with grey around it."""
     from PIL import Image, ImageOps
 
     mode = "RGB" if channels == 3 else "L"
-    with _opened(file) as image:
+    with opened_image(source) as image:
         # In place: a second copy of a large image is as large.
         ImageOps.exif_transpose(image, in_place=True)
         brought = Image.fromarray(_eight_bits(np.asarray(image))) if _is_deep(image.mode) else image
+        if "transparency" in brought.info:  # Pillow warns of what palettes lose
+            brought = brought.convert("RGBA")
         brought = brought if brought.mode == mode else brought.convert(mode)
-        if brought.size != (width, height):
+        if framed:
+            brought = ImageOps.pad(brought, (width, height), Image.Resampling.BILINEAR, (_GREY,) * channels)
+        elif brought.size != (width, height):
             brought = brought.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
         array = np.asarray(brought, dtype=np.uint8)
     return array[None] if channels == 1 else np.moveaxis(array, -1, 0)

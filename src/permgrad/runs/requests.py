@@ -39,7 +39,7 @@ DATABASE, STUDY_NAME, DEFAULT_SPACE = "study.db", "permgrad", "default"
 #: Seconds of a run without ``--time-limit``: with what is estimated wrong, about ten minutes.
 USUAL_LIMIT = 540.0
 #: Choices of ``--kind``. ``constant`` is not among them: use ``--drop`` for a column without effect.
-KINDS: tuple[Kind, ...] = ("numeric", "categorical", "boolean", "date", "calendar", "text", "identifier")
+KINDS: tuple[Kind, ...] = ("numeric", "categorical", "boolean", "date", "calendar", "text", "image", "identifier")
 
 
 # ---- several commands ------------------------------------------------------------------------------------------------

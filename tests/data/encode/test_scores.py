@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad.data.encode.designs import Levels, Words, designs
+from permgrad.data.encode.designs import Levels, Vectors, Words, designs
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Scores, Target
 
@@ -171,7 +171,27 @@ def test_words_are_weighted_as_by_scikit_learn():
 def test_designs_say_when_there_is_nothing_to_read():
     assert Words.fit(["a1", "b2", "c3"], np.array([5, 5, 5])) is None
     assert Levels.fit(["a1", "b2"], np.array([1, 1])) is None
-    assert list(designs) == ["levels", "words"]
+    assert Vectors.fit(np.ones((3, 4), np.float32), np.array([5, 5, 5])) is None
+    assert list(designs) == ["levels", "words", "vectors"]
+
+
+@pytest.mark.parametrize("width", [3, 300])
+def test_vectors_are_standardised_and_their_scores_do_not_depend_on_other_rows(width):
+    rng = np.random.default_rng(0)
+    vectors = (5 + 40 * rng.normal(size=(400, width))).astype(np.float32)
+    vectors[:, 1] = 7  # which does not vary
+    made = Vectors.fit(vectors, np.ones(400, dtype=np.int64))
+    rows = made.matrix(vectors).toarray()
+    assert rows.shape == (400, min(width, 256))
+    assert np.abs(rows.mean(axis=0)).max() < 1e-4
+    assert (rows**2).sum(axis=1).mean() == pytest.approx(1, abs=0.02)  # the leading components have nearly all
+    assert np.array_equal(made.matrix(vectors[7:8]).toarray(), rows[7:8])
+    again = Vectors.from_dict(json.loads(json.dumps(made.to_dict())))
+    assert np.array_equal(again.matrix(vectors).toarray(), rows)
+    y = vectors[:, 0] + rng.normal(size=400)
+    scores, crossed = Scores.fit({"scan": (vectors, np.arange(400))}, np.zeros((400, 0)), Target.of(y, "regression", 0))
+    assert np.corrcoef(crossed["scan"][:, 0], y)[0, 1] > (0.95 if width == 3 else 0.3)
+    assert np.array_equal(scores.of("scan", vectors[9:10]), scores.of("scan", vectors)[9:10])
 
 
 def test_scores_in_one_unit_have_a_sum_of_deviation_one():

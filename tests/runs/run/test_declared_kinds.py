@@ -69,7 +69,7 @@ def test_what_cannot_be_is_refused_before_any_file_is_read():
         ): "kind of column 'ward' must be one of 'numeric', .* got 'category'. Did you mean 'categorical'.",
         (
             "ward=constant",
-        ): "must be one of 'numeric', 'categorical', 'boolean', 'date', 'calendar', 'text', 'identifier', got",
+        ): "must be one of 'numeric', 'categorical', 'boolean', 'date', 'calendar', 'text', 'image', 'identifier', got",
         ("a=date", "a=numeric"): "Column 'a' has two kinds: --kind a=date and --kind a=numeric. Leave one of them out",
     }.items():
         with pytest.raises(InputError, match=message):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.data.encode.encoding import TableEncoder
@@ -520,6 +522,28 @@ def test_columns_of_text_are_text_in_tables_that_hold_numbers_alone(here, form):
     own = load_inputs(RunRequest(**options, test=Path("few.csv"))).parts["test"]
     assert own.y.tolist() == few["code"].tolist()
     np.testing.assert_array_equal(encoder.transform(own.frame[rows.columns]), encoder.transform(few[rows.columns]))
+
+
+def test_images_of_a_column_are_found_in_the_tables_folder_and_checked_before_there_is_work(here, monkeypatch):
+    rows = table()
+    rows["photo"] = [f"photos/{i}.png" for i in range(200)]
+    (here / "photos").mkdir()
+    for i, name in enumerate(rows["photo"]):
+        Image.fromarray(np.full((5, 5), i, np.uint8)).save(here / name)
+    rows.loc[3, "photo"] = None
+    rows.to_csv("table.csv", index=False)
+    monkeypatch.chdir("/")
+    request = RunRequest(table=str(here / "table.csv"), target=("y",))
+    inputs = load_inputs(request)
+    assert inputs.feature_types["photo"].kind == "image"
+    assert inputs.parts["test"].frame["photo"].iloc[0].startswith("photos/")
+    (here / "photos" / "7.png").write_bytes(b"no image")
+    (here / "photos" / "9.png").unlink()
+    with pytest.raises(
+        InputError, match=r"2 of 199 image files in column .photo. cannot be read .*7\.png: not an image"
+    ):
+        load_inputs(request)
+    assert "photo" not in load_inputs(replace(request, drop=("photo",))).feature_types.names
 
 
 def test_tables_of_images_are_read_with_the_columns_of_text(here):

@@ -1,17 +1,18 @@
-"""How the texts of a wide column become sparse rows: one number per level, or per word and piece of a word.
+"""How the cells of a wide column become rows of numbers: of a text one per level or word, of an image its vector.
 
-A design is one class and one registration. It is fitted on a column's different texts and how often each occurs.
+A design is one class and one registration. It is fitted on a column's different cells and how often each occurs.
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from scipy import sparse
 
-from permgrad.base.arrays import Floats, Integers
+from permgrad.base.arrays import Floats, Floats32, Integers
 from permgrad.base.registry import Registry
 from permgrad.data.types.free_text import MARKS, PICTURES, UNSPACED, has_words
 
@@ -20,6 +21,8 @@ Matrix = Any
 
 #: Entries of one vocabulary. The most frequent are kept.
 _MOST_ENTRIES = 50_000
+#: Components of vectors that enter. More cost time alone.
+_MOST_COMPONENTS = 256
 #: From this share of cells with several words on, words are read.
 _SHARE_OF_WORDS = 0.2
 #: Longer texts say enough by their words. Pieces of words of shorter ones are read as well.
@@ -30,17 +33,25 @@ _MOST_LEARNED = 20_000_000
 _WORD = rf"[{UNSPACED}{PICTURES}]|(?:[^\W{UNSPACED}]|[{MARKS}])+"
 
 
+Cells = Any
+"""The different cells of a column: texts, or of images their vectors ``(cells, width)``, float32."""
+
+
 class Design(Protocol):
-    """Texts as sparse rows. ``entries``: what the columns stand for. ``scale``: the strength that is tried first."""
+    """Cells as sparse rows.
+
+    ``entries``: what the columns stand for. ``scale``: the strength that is tried first. ``reads``: which cells.
+    """
 
     entries: list[str]
     scale: float
+    reads: Literal["texts", "vectors"]
 
     @classmethod
-    def fit(cls, texts: Sequence[str], counts: Integers) -> Self | None:
-        """Return the design, or None where it says nothing about such texts."""
+    def fit(cls, texts: Cells, counts: Integers) -> Self | None:
+        """Return the design, or None where it says nothing about such cells."""
 
-    def matrix(self, texts: Sequence[str]) -> Matrix:
+    def matrix(self, texts: Cells) -> Matrix:
         """Return rows ``(texts, entries)``."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,6 +62,16 @@ class Design(Protocol):
         """Read back what ``to_dict`` wrote. ``KeyError``, ``TypeError`` or ``ValueError``: something else."""
 
 
+class ImageVectors(Protocol):
+    """What turns the images of a table's columns into vectors."""
+
+    def learn(self, name: str, cells: Sequence[str], index: Integers, target: Any) -> Floats32:
+        """Learn how a column is read, and return vectors ``(cells, width)`` for training rows, which ``index`` has."""
+
+    def vectors(self, name: str, cells: Sequence[str]) -> Floats32:
+        """Return the vectors of cells ``(cells, width)``."""
+
+
 designs: Registry[type[Design]] = Registry("design")
 
 
@@ -58,7 +79,8 @@ designs: Registry[type[Design]] = Registry("design")
 class Levels:
     """Each text that occurs twice or more is an entry of its own. Others are rows of zeros."""
 
-    scale = 1.0
+    scale: float = 1.0
+    reads: Literal["texts", "vectors"] = "texts"
 
     def __init__(self, entries: Sequence[str]) -> None:
         self.entries = list(entries)
@@ -96,7 +118,8 @@ class Words:
     1988). ``n`` and ``df`` count rows, so that a text of many rows counts as often.
     """
 
-    scale = 2.0
+    scale: float = 2.0
+    reads: Literal["texts", "vectors"] = "texts"
 
     def __init__(self, parts: Mapping[str, tuple[list[str], Floats]]) -> None:
         self.parts = dict(parts)
@@ -162,6 +185,50 @@ def _entries(content: Mapping[str, Any]) -> list[str]:
     if not is_list or not entries or len(set(entries)) < len(entries):
         raise ValueError(f"entries {entries!r:.60} are no list of different texts")
     return list(entries)
+
+
+@designs.register("vectors")
+class Vectors:
+    """Vectors, standardised, turned to their leading principal components, and of a norm near 1."""
+
+    scale: float = 1.0
+    reads: Literal["texts", "vectors"] = "vectors"
+
+    def __init__(self, mean: Floats32, turn: Floats32) -> None:
+        self.mean, self.turn = mean, turn
+        self.entries = [str(place) for place in range(turn.shape[1])]
+
+    @classmethod
+    def fit(cls, texts: Floats32, counts: Integers) -> Self | None:
+        """Learn mean, spread and components. None where nothing varies."""
+        share, vectors = counts / max(counts.sum(), 1), texts.astype(np.float64)
+        mean = share @ vectors
+        spread = np.sqrt(share @ (vectors - mean) ** 2)
+        varies = spread > 1e-9
+        if not varies.any():
+            return None
+        factor = np.where(varies, 1 / np.where(varies, spread, 1), 0) / np.sqrt(varies.sum())
+        turn = np.diag(factor)
+        if len(mean) > _MOST_COMPONENTS:
+            standardised = (vectors - mean) * factor
+            directions = np.linalg.eigh((standardised.T * share) @ standardised)[1]
+            turn = factor[:, None] * directions[:, : -_MOST_COMPONENTS - 1 : -1]
+        return cls(mean.astype(np.float32), turn.astype(np.float32))
+
+    def matrix(self, texts: Floats32) -> Matrix:
+        """Return the components."""
+        # Row by row: the product of dense matrices rounds differently for another number of rows.
+        return sparse.csr_matrix(sparse.csr_matrix(texts - self.mean) @ self.turn)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return means and components, float32 as base64."""
+        return {name: base64.b64encode(getattr(self, name).tobytes()).decode() for name in ("mean", "turn")}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Read back means and components."""
+        mean, turn = (np.frombuffer(base64.b64decode(content[name]), dtype=np.float32) for name in ("mean", "turn"))
+        return cls(mean, turn.reshape(len(mean), -1))
 
 
 def _counter(part: str, entries: list[str] | None) -> Any:

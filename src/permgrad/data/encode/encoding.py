@@ -17,6 +17,7 @@ from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, unknown, warn_user
 from permgrad.base.files import plain
 from permgrad.data.encode.calendar import HELD, calendar_parts, date_part
+from permgrad.data.encode.designs import Cells, ImageVectors
 from permgrad.data.encode.groups import check_blocks
 from permgrad.data.encode.planning import OTHER, Slot, plan_slots
 from permgrad.data.encode.scaling import Scaling, ScalingMode
@@ -61,8 +62,9 @@ class TableEncoder:
       training: months, weekdays, days and hours as a cycle (sine and cosine) and, with 20 training rows for each value,
       as a category. As text they may come in any form that leaves no doubt. Other text is refused where the training
       rows had none.
-    - Free text, and categories beyond ``max_levels``, get scores where ``learn`` is told the target: what a penalised
-      linear model of all columns says of the cell, one per output. See ``scores.Scores``.
+    - Free text, images, and categories beyond ``max_levels``, get scores where ``learn`` is told the target: what a
+      penalised linear model of all columns says of the cell, one per output. See ``scores.Scores``. Images are turned
+      into vectors by ``images_``, which the estimators set.
     - Constants and identifiers are features with no encoded column.
 
     Args:
@@ -87,6 +89,7 @@ class TableEncoder:
         groups_, variables_: the declared blocks, by name.
         scores_: what ``learn`` fitted, of the columns that have scores. ``scoreless_``: wide columns for which it found
             no score that helps. Not stored.
+        images_: what turns images into vectors. None: images are left out.
 
     Examples:
         >>> table = pd.DataFrame({"age": [31.0, 40.0, None, 60.0], "town": ["Bonn", "Ulm", "Bonn", "Bonn"]})
@@ -115,6 +118,7 @@ class TableEncoder:
         self.variables = variables
         self.kinds = kinds
         self.holidays = holidays
+        self.images_: ImageVectors | None = None
 
     # ---- fitting ----------------------------------------------------------------------------------------------------
     def fit(self, X: Any, y: Any = None, *, schema: Schema | None = None) -> TableEncoder:
@@ -160,13 +164,15 @@ class TableEncoder:
         """
         frame = self._checked(X)
         pooled = [name for name, places in self._levels.items() if levels and OTHER in places]
-        wide = [one.name for one in self.schema_ if one.kind == "text" or one.name in pooled]
+        read = ("text",) if self.images_ is None else ("text", "image")
+        wide = [one.name for one in self.schema_ if one.kind in read or one.name in pooled]
         if not wide:
-            return self.transform(X)
+            return self._encode(frame)
         narrow = np.array([self.feature_names_in_[slot.column] not in wide for slot in self.slots_], dtype=bool)
         with surprises_told_once():
             other = self.transform(X)[:, narrow]
-        self.scores_, crossed = Scores.fit({name: self._texts(frame, name) for name in wide}, other, target)
+        columns = {name: self._cells(frame, name, target) for name in wide}
+        self.scores_, crossed = Scores.fit(columns, other, target)
         self.scoreless_ = [name for name in wide if name not in crossed]
         slots = [slot for slot in self.slots_ if slot.kind != "level" or self._name(slot) not in crossed]
         for name, scores in crossed.items():
@@ -175,10 +181,7 @@ class TableEncoder:
                 label = f"{name}=<score{f' {k}' if several else ''}>"
                 slots.append(Slot(column, label, "score", k, min(low, 0.0), max(high, 0.0)))
         self._set_slots(sorted(slots, key=lambda slot: slot.column))
-        encoded = self.transform(X)
-        for name, targets in self._scored.items():
-            encoded[:, targets] = crossed[name]
-        return encoded
+        return self._encode(frame, crossed)
 
     def _name(self, slot: Slot) -> str:
         return self.feature_names_in_[slot.column]
@@ -189,6 +192,17 @@ class TableEncoder:
         is_text = np.array([self.codes_.kind_of(text, name) == PRESENT for text in distinct.texts], dtype=bool)
         texts = [text for text, kept in zip(distinct.texts, is_text, strict=True) if kept]
         return texts, distinct.spread(np.where(is_text, np.cumsum(is_text) - 1, -1), -1)
+
+    def _cells(self, frame: pd.DataFrame, name: str, target: Target | None = None) -> tuple[Cells, Integers]:
+        """Return a column's different texts, or the vectors of its images, and which of them each row has."""
+        texts, index = self._texts(frame, name)
+        if self.schema_[name].kind != "image" or not texts:
+            return texts, index
+        if self.images_ is None:
+            raise InputError("This encoder has nothing that reads images", hint="Use its model.", code="PG030")
+        if target is not None:
+            return self.images_.learn(name, texts, index, target), index
+        return self.images_.vectors(name, texts), index
 
     def _set_slots(self, slots: list[Slot]) -> None:
         """Set what follows from the slots, and turn them into index arrays: encoding assigns whole matrices."""
@@ -233,7 +247,10 @@ class TableEncoder:
     # ---- encoding ---------------------------------------------------------------------------------------------------
     def transform(self, X: Any) -> npt.NDArray[np.float32]:
         """Encode rows as float32 ``(rows, encoded)`` without NaN. Unseen categories give a warning."""
-        frame = self._checked(X)
+        return self._encode(self._checked(X))
+
+    def _encode(self, frame: pd.DataFrame, crossed: Mapping[str, Floats32] | None = None) -> Floats32:
+        """Encode rows. ``crossed``: the scores of training rows, which come from models of other rows."""
         values, kinds = numeric_cells(frame, self._stored, self.codes_)
         out = np.zeros((len(frame), len(self.slots_)), dtype=np.float32)
         source, target, _ = self._pairs["value"]
@@ -259,7 +276,7 @@ class TableEncoder:
                 bad = np.zeros(len(distinct.texts), dtype=bool)
                 bad[distinct.index[unread & (distinct.index >= 0)]] = True
                 surprises[worded.name] = self._surprise(distinct, worded.name, bad, worded.kind)
-        self._write_scores(frame, out)
+        self._write_scores(frame, out, crossed)
         for name, targets in self._levels.items():
             distinct = Distinct.of(frame[name], name)
             other = targets.get(OTHER, -1)
@@ -277,10 +294,14 @@ class TableEncoder:
             _tell({name: surprises[name] for name in self.feature_names_in_ if surprises.get(name)})
         return out
 
-    def _write_scores(self, frame: pd.DataFrame, out: Floats32) -> None:
+    def _write_scores(self, frame: pd.DataFrame, out: Floats32, crossed: Mapping[str, Floats32] | None) -> None:
         for name, columns in self._scored.items():
-            texts, index = self._texts(frame, name)
-            out[:, columns] = np.append(self.scores_.of(name, texts), np.zeros((1, len(columns))), axis=0)[index]
+            if crossed is None:
+                cells, index = self._cells(frame, name)
+                scores = self.scores_.of(name, cells) if len(cells) else out[:0, columns]
+                out[:, columns] = np.append(scores, np.zeros((1, len(columns))), axis=0)[index]
+            else:
+                out[:, columns] = crossed[name]
 
     def check_cells(self, X: Any) -> None:
         """Refuse rows with a cell that ``transform`` would refuse."""

@@ -66,7 +66,7 @@ def plan_slots(
             continue
         if column.storage == "text":
             counts = statistics.text[name]
-            ordered = [] if column.kind == "text" else [text for text, _ in counts.by_frequency()]
+            ordered = [] if column.kind in ("text", "image") else [text for text, _ in counts.by_frequency()]
             slots += [Slot(i, f"{name}={text}", "level", text) for text in ordered[:max_levels]]
             if ordered and (len(ordered) > max_levels or not counts.complete):
                 slots.append(Slot(i, f"{name}=<other>", "level"))

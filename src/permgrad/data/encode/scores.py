@@ -20,7 +20,7 @@ from scipy import sparse
 
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.random import generator
-from permgrad.data.encode.designs import Design, Matrix, designs
+from permgrad.data.encode.designs import Cells, Design, Matrix, designs
 from permgrad.data.types.free_text import LONGEST_READ
 
 #: Parts of which each is predicted by a model of the others, for numbers and for classes.
@@ -92,7 +92,7 @@ class Target:
 
 @dataclass
 class Block:
-    """One design of one column: rows of its different texts, and which text each row has (−1: none)."""
+    """One design of one column: rows of its different cells, and which of them each row has (−1: none)."""
 
     name: str
     kind: str
@@ -128,18 +128,17 @@ class Scores:
 
     @classmethod
     def fit(
-        cls, columns: Mapping[str, tuple[Sequence[str], Integers]], other: Array, target: Target
+        cls, columns: Mapping[str, tuple[Cells, Integers]], other: Array, target: Target
     ) -> tuple[Self, dict[str, Floats32]]:
         """Return fitted scores, and those of the training rows ``(rows, outputs)`` from models of other rows.
 
         Of a text the first 20,000 signs are read. Of very many rows or words a random part is learned from.
 
-        ``columns``: of each its different texts and which of them each row has (−1: missing). ``other (rows, …)``: the
+        ``columns``: of each its different cells and which of them each row has (−1: missing). ``other (rows, …)``: the
         other columns, encoded.
         """
         made, folds = cls(target.outputs), target.folds()
-        columns = {name: ([text[:LONGEST_READ] for text in texts], index) for name, (texts, index) in columns.items()}
-        blocks = [block for name, (texts, index) in columns.items() for block in _blocks(name, texts, index)]
+        blocks = [block for name, (cells, index) in columns.items() for block in _blocks(name, _read(cells), index)]
         if other.size > _MOST_CELLS:
             other = other[:, :0]
         plain, wide = sparse.csr_matrix(other.astype(np.float32)), [block.rows for block in blocks]
@@ -171,10 +170,9 @@ class Scores:
                 made.columns.setdefault(block.name, []).append((block.kind, block.design, found))
         return made, {name: scores / unit for name, scores in crossed.items()}
 
-    def of(self, name: str, texts: Sequence[str]) -> Floats32:
-        """Return the scores of cells ``(texts, outputs)``."""
-        texts = [text[:LONGEST_READ] for text in texts]
-        parts = [design.matrix(texts) @ weights for _, design, weights in self.columns[name]]
+    def of(self, name: str, cells: Cells) -> Floats32:
+        """Return the scores of cells ``(cells, outputs)``."""
+        parts = [design.matrix(_read(cells)) @ weights for _, design, weights in self.columns[name]]
         return np.asarray(np.sum(parts, axis=0), dtype=np.float32)
 
     def check_columns(self, columns: Mapping[str, int]) -> None:
@@ -208,12 +206,17 @@ class Scores:
         return made
 
 
-def _blocks(name: str, texts: Sequence[str], index: Integers) -> Iterator[Block]:
-    counts = np.bincount(index[index >= 0], minlength=len(texts))
+def _read(cells: Cells) -> Cells:
+    return cells if isinstance(cells, np.ndarray) else [text[:LONGEST_READ] for text in cells]
+
+
+def _blocks(name: str, cells: Cells, index: Integers) -> Iterator[Block]:
+    counts = np.bincount(index[index >= 0], minlength=len(cells))
+    reads = "vectors" if isinstance(cells, np.ndarray) else "texts"
     for kind, maker in designs.items():
-        design = maker.fit(texts, counts)
+        design = maker.fit(cells, counts) if maker.reads == reads else None
         if design is not None:
-            yield Block(name, kind, design, design.matrix(texts), index)
+            yield Block(name, kind, design, design.matrix(cells), index)
 
 
 class _Model:

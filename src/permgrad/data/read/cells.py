@@ -21,6 +21,7 @@ import numpy.typing as npt
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError, by_count, listed, shown
 from permgrad.base.late import is_frame, is_series, pd
+from permgrad.data.read.image_cells import ImageCell, with_image_cells
 
 Code: TypeAlias = str | int | float
 CodesArgument: TypeAlias = Code | Sequence[Code] | Mapping[str, Sequence[Code] | Code] | None
@@ -54,7 +55,7 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
         if lacks:
             problem = f"The table has 0 {unit} (shape={frame.shape}) while a minimum of 1 is required"
             raise InputError(problem, hint=f"Pass at least one {what}.", code="PG013")
-    return frame
+    return with_image_cells(frame)
 
 
 def check_characters(texts: Iterable[object], what: str) -> None:
@@ -120,7 +121,7 @@ def canonical(value: Any) -> str:
         return value.isoformat()
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    return str(value)
+    return value if isinstance(value, ImageCell) else str(value)
 
 
 def as_float32(code: float) -> float:

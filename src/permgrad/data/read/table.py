@@ -32,6 +32,7 @@ from permgrad.data.read.cells import (
 )
 from permgrad.data.read.column_forms import read_columns
 from permgrad.data.read.csv_table import parse_csv, sniff_delimiter
+from permgrad.data.read.image_cells import with_image_cells
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading, Written, check_not_na, missing_said
 from permgrad.data.read.text_files import GZIP, PARQUET, SUFFIXES, check_fits, is_workbook, read_text, unzipped
 from permgrad.data.read.whole_numbers import as_stored, blank_numbers, masked
@@ -119,10 +120,12 @@ def read_written(path: str | os.PathLike[str], reading: Reading | None = None) -
             f"{str(file)!r} has no sheets", hint="Leave the sheet out, or name an .xlsx file.", code="PG004"
         )
     if not is_usual or _content(file, 4) == PARQUET:
-        return _read_parquet(file, reading)
-    _check_size(file)
-    with _lean_memory():
-        return _read_texts(file, reading)
+        written = _read_parquet(file, reading)
+    else:
+        _check_size(file)
+        with _lean_memory():
+            written = _read_texts(file, reading)
+    return Written(with_image_cells(written.frame, file.parent), *written[1:])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What each column is: numbers, categories, yes or no, constant, identifier, date or free text, and why we think so."""
+"""What each column is: numbers, categories, yes or no, constant, identifier, date, free text or image, and why."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ from permgrad.data.read.dates import (
     read_dates,
     series_seconds,
 )
+from permgrad.data.read.image_cells import is_image
 from permgrad.data.read.whole_numbers import FUSED, fused_reason
 from permgrad.data.read.written_numbers import WAYS
 from permgrad.data.types.free_text import LONGEST_READ, is_free_text
@@ -54,7 +55,9 @@ from permgrad.data.types.identifiers import (
     row_numbers,
 )
 
-Kind: TypeAlias = Literal["numeric", "categorical", "boolean", "constant", "identifier", "date", "calendar", "text"]
+Kind: TypeAlias = Literal[
+    "numeric", "categorical", "boolean", "constant", "identifier", "date", "calendar", "text", "image"
+]
 """What a column is, or is declared to be: ``"calendar"`` is a date of which later ones will be predicted."""
 Storage: TypeAlias = Literal["number", "date", "pair", "text"]
 
@@ -62,7 +65,7 @@ _PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"
 _EVIDENT_PAIRS = (*_PAIRS, ("1", "0"))
 #: What the words of these pairs mean, whichever of them a column had in training.
 _TRUTH = {yes: 1.0 for yes, _ in _EVIDENT_PAIRS} | {no: 0.0 for _, no in _EVIDENT_PAIRS}
-_NEARLY_UNIQUE = 0.95
+_NEARLY_UNIQUE, _SHARE_OF_IMAGES = 0.95, 0.9
 #: Fewer different cells say little of how most of them are written. They may well be categories.
 _FEWEST_SPELLED = 10
 #: What the reason of a column says that is text only by its spelling, and that of dates that fit two forms.
@@ -152,9 +155,9 @@ def infer_schema(
 
     The rules, in this order: what ``kinds`` declares. No value or one: constant. 0 and 1, booleans, yes/no: boolean.
     Numbers, also as text, times of day and durations (in seconds): numeric. Dates, also as text or whole numbers: date.
-    Text of several words that rarely repeats: text. Other nearly unique text: identifier, as is a rising or falling
-    whole number that is named like one, or that counts the rows by the frame's row numbers and is no year or time. The
-    rest: categorical.
+    Images, and paths of image files that exist: image. Text of several words that rarely repeats: text. Other nearly
+    unique text: identifier, as is a rising or falling whole number that is named like one, or that counts the rows by
+    the frame's row numbers and is no year or time. The rest: categorical.
     """
     frame = as_frame(X)
     codes = MissingCodes.of(na_codes)
@@ -295,7 +298,9 @@ def _text_type(base: ColumnType, series: pd.Series[Any], texts: Sequence[str], c
     n_present = int(counts.sum())
     share_numbers = float(counts[numbers].sum() / max(n_present, 1))
     kind, reason = base.kind, base.reason
-    if share_numbers >= 0.5 and not numbers.all():
+    if _are_images(texts):
+        kind, reason = "image", f"images, {len(texts):,} different ones in {n_present:,} rows"
+    elif share_numbers >= 0.5 and not numbers.all():
         odd = texts[int(np.argmin(numbers))]
         reason = f"text; {share_numbers:.0%} are numbers, {odd!r} is not (if it means missing, declare it as a code)"
     elif is_free:
@@ -304,6 +309,14 @@ def _text_type(base: ColumnType, series: pd.Series[Any], texts: Sequence[str], c
     elif n_present >= FEWEST_FOR_IDENTIFIER and len(texts) >= _NEARLY_UNIQUE * n_present:
         kind, reason = "identifier", f"text, {len(texts)} different values in {n_present} rows"
     return replace(base, kind=kind, reason=f"{reason}; {spelled}" if spelled else reason)
+
+
+def _are_images(texts: Sequence[str]) -> bool:
+    """Say whether nearly all of the cells, of which a few are looked at first, are images or files of images."""
+    few = texts[:_FEWEST_SPELLED]
+    return all(
+        sum(map(is_image, some)) >= _SHARE_OF_IMAGES * len(some) for some in (few, texts[:_LOOKED_AT]) if len(some)
+    )
 
 
 def _numbers_in_one_way(texts: Sequence[str]) -> Booleans:
@@ -372,7 +385,7 @@ def _declared_type(
         return _without_codes(Distinct.of(series, name), name, codes)[0]
 
     # The texts 007 and 7 are two categories, though one number.
-    as_text = kind in ("categorical", "text")
+    as_text = kind in ("categorical", "text", "image")
     spelled = as_text and guess.storage == "number" and guessed is None and not is_moment(series)
     if spelled or (fused and kind != "numeric"):
         # As numbers they are fewer than they are.

@@ -18,6 +18,7 @@ from permgrad.models.estimators.calibration import check_calibration
 from permgrad.models.estimators.kept_rows import draw_background
 from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.estimators.settings import FitSettings
+from permgrad.models.images.features import ImageFeatures
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import TrainingJob
@@ -36,7 +37,9 @@ def make_encoder(model: Any, frame: pd.DataFrame, settings: FitSettings) -> Tabl
         pairs = [column.name for column in schema if column.kind == "boolean" and column.storage == "pair"]
         kinds = {**dict.fromkeys(pairs, "categorical"), **(model.kinds or {})}
     arguments = {name: getattr(model, name) for name in ("na_codes", "groups", "variables", "holidays")}
-    return TableEncoder(numeric, settings.max_levels, kinds=kinds, **arguments)
+    encoder = TableEncoder(numeric, settings.max_levels, kinds=kinds, **arguments)
+    encoder.images_ = ImageFeatures(model.image_encoder, settings.device)
+    return encoder
 
 
 def tensor_rows(model: Any, encoded: Array, coded: Array, weights: Floats) -> Rows:

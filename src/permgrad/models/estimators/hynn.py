@@ -68,6 +68,11 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
             ``"auto"``, which is float32. None: the preset's. Predictions and explanations are float32 always.
         devices: how many devices of the kind ``device`` share each training step, in separate processes.
             ``"auto"``: all GPUs, or one processor. Predictions and explanations use one.
+        image_encoder: what turns images into vectors: ``"efficientnet-lite0"`` (extra ``vision``), a
+            ``torch.nn.Module``, which is copied and not trained, or a function, from images ``(n, 3, height, width)``,
+            float32 in 0 … 1, to vectors ``(n, width)`` or maps ``(n, channels, height, width)``. None: the one that is
+            installed. Without, or below 64 pixels, networks are trained on the images of a column with 1,000 different
+            ones, and fewer are described by colours and edges.
 
     Attributes:
         classes_ (array): labels, sorted.
@@ -148,6 +153,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         calibration: str | None = None,
         precision: str | None = None,
         devices: int | Literal["auto"] = 1,
+        image_encoder: Any = None,
     ) -> None:
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
 
@@ -249,6 +255,7 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
         max_levels: int | None = None,
         precision: str | None = None,
         devices: int | Literal["auto"] = 1,
+        image_encoder: Any = None,
     ) -> None:
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
 

@@ -18,6 +18,7 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, counted, shown, warn_user
 from permgrad.base.random import generator
 from permgrad.data.read.cells import check_characters
+from permgrad.data.read.image_cells import with_image_cells
 
 #: Weights of classes scale the loss and are not brought to a mean of 1. Beyond these the optimiser's steps suffer.
 LEAST_OF_CLASS, MOST_OF_CLASS = 1e-6, 1e6
@@ -40,6 +41,7 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
     is_frame, least_rows = isinstance(X, pd.DataFrame), 2 if reset else 1
     if is_frame:
         _check_frame(X, least_rows)
+        X = with_image_cells(X)
     else:
         plain = _plain_rows(X)
     try:

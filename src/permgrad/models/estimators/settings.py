@@ -19,6 +19,7 @@ from permgrad.data.read.cells import MissingCodes
 from permgrad.imaging.layout import is_foreign, layouts, make_layout
 from permgrad.models.devices import PRECISIONS
 from permgrad.models.estimators.presets import CLASS_WEIGHTS, Preset, get_preset
+from permgrad.models.images.encoders import image_encoders
 from permgrad.models.network.network import check_paths
 from permgrad.models.network.options import NetworkOptions, check_network
 from permgrad.models.train.learner import OPTIMIZERS, TrainingOptions
@@ -116,6 +117,10 @@ _ARGUMENTS: tuple[ArgumentRule, ...] = (
     ArgumentRule("kinds", "a mapping of column to kind", "{'postcode': 'categorical'}", _is_mapping),
     ArgumentRule("groups", "a mapping of group to a list of columns", "{'size': ['width', 'height']}", is_blocks),
     ArgumentRule("variables", "a mapping of variable to a list of columns", "{'soil': ['sand', 'clay']}", is_blocks),
+    ArgumentRule(
+        "image_encoder", f"{' or '.join(map(repr, image_encoders))}, a torch.nn.Module or a callable", "None",
+        lambda encoder: encoder in image_encoders if isinstance(encoder, str) else callable(encoder),
+    ),
     _NUMERIC,
     ArgumentRule("calibration", choices=CALIBRATIONS),
 )  # fmt: skip
@@ -147,6 +152,10 @@ def argument_faults(arguments: Mapping[str, Any], task: str) -> list[InputError]
             check_layout(arguments["layout"])
     with collecting(faults):
         MissingCodes.of(arguments.get("na_codes"))
+    encoder, layout = arguments.get("image_encoder"), arguments.get("layout")
+    if callable(encoder) and layout is not None and not isinstance(layout, str) and is_foreign(layout):
+        problem = "A layout of foreign code and an image_encoder of your own cannot be combined"
+        faults.append(InputError(problem, hint="pg.load takes one of them. Use a named one.", code="PG006"))
     return faults
 
 

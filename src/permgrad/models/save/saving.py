@@ -31,6 +31,7 @@ from permgrad.models.estimators.intervals import HeldOut
 from permgrad.models.estimators.kept_rows import rows_in
 from permgrad.models.estimators.presets import preset_from_dict
 from permgrad.models.estimators.settings import choose_device
+from permgrad.models.images.features import ImageFeatures
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
 from permgrad.models.save.writing import ARRAYS, DESCRIPTION, FORMAT_NAME, FORMAT_VERSION, IMAGE_TABLE, WEIGHTS
@@ -51,7 +52,8 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
 
     Args:
         folder: the model's folder.
-        images: the callable ``X -> images`` or TINTOlib method that the model was fitted with. Code is never stored.
+        images: the callable ``X -> images`` or TINTOlib method, or the ``image_encoder`` of the user's own, that the
+            model was fitted with. Code is never stored.
         device: where the network goes: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
 
     Raises:
@@ -80,7 +82,8 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
     if not is_intact(description):
         raise _damaged(source / DESCRIPTION, "its seal differs from its content")
     drawn = description.get("renderer")
-    if images is not None and not (isinstance(drawn, Mapping) and drawn.get("kind") == "foreign"):
+    is_drawn = isinstance(drawn, Mapping) and drawn.get("kind") == "foreign"
+    if images is not None and not (is_drawn or _has_own_encoder(description)):
         raise InputError(
             f"images is only for models fitted with a foreign image callable or method, got {shown(images)}",
             hint="Call pg.load(folder).",
@@ -92,6 +95,8 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
         else:
             model = _rebuild(description, arrays, weights, images)
         model.module_ = model.module_.to(chosen).eval()
+        if isinstance(model.preprocessor_.images_, ImageFeatures):
+            model.preprocessor_.images_.to(chosen)
         try_out(model)
     except InputError:
         raise
@@ -103,6 +108,11 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
             code="PG052",
         ) from error
     return model
+
+
+def _has_own_encoder(description: Mapping[str, Any]) -> bool:
+    columns = description.get("images_of_columns")
+    return isinstance(columns, Mapping) and any(one["encoder"] == "own" for one in columns.values())
 
 
 def _unpack(value: Any) -> Any:
@@ -223,6 +233,10 @@ def _rebuild(
     model: Any = kinds[description["estimator"]](**{name: _unpack(value) for name, value in parameters.items()})
     model.layout = layout
     _restore(model, description, arrays)
+    own = images if _has_own_encoder(description) else None
+    columns = description.get("images_of_columns", {})
+    model.image_encoder = model.image_encoder if own is None else own
+    model.preprocessor_.images_ = ImageFeatures.from_dict(columns, weights, built, model.image_encoder)
     model.module_ = _rebuild_network(description["network"], len(model.preprocessor_.encoded_names_), renderer, weights)
     model.renderer_ = renderer
     model.network_options_ = model.module_.options.to_dict()

@@ -22,6 +22,7 @@ from permgrad.base.files import atomic_path, json_text, plain, writing
 from permgrad.base.stored import TIMES, parse_json, sealed, write_times
 from permgrad.models.estimators.kept_rows import without_rows
 from permgrad.models.estimators.presets import Preset
+from permgrad.models.images.features import ImageFeatures
 
 FORMAT_NAME, FORMAT_VERSION = "permgrad model", 2
 #: The estimator of networks of images and a table. All others are hybrid networks.
@@ -65,6 +66,8 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False,
         description |= _of_hybrid(model)
     # The renderer is described in words and numbers.
     state = {name: value for name, value in model.module_.state_dict().items() if not name.startswith("renderer.")}
+    if isinstance(features := model.preprocessor_.images_, ImageFeatures) and features.columns:
+        description["images_of_columns"], state = features.to_dict(), {**state, **features.weights()}
     weights = weights_to_bytes({name: value.detach().cpu().contiguous() for name, value in state.items()})
 
     arrays = {"background": model.background_}
@@ -123,6 +126,8 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
     for name, value in model.get_params(deep=False).items():
         if name == "random_state" and not isinstance(value, (int, np.integer, type(None))):
             parameters[name] = model.seed_
+        elif name == "image_encoder" and callable(value):
+            parameters[name] = None
         elif name == "layout" and not isinstance(value, (str, type(None))):
             parameters[name] = {"fitted": True}
         elif isinstance(value, (torch.device, os.PathLike)):

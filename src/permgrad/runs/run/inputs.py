@@ -25,7 +25,7 @@ from permgrad.base.files import file_hash, near_file, why_missing
 from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_blocks, read_groups
 from permgrad.data.encode.statistics import numeric_cells
-from permgrad.data.read.cells import MissingCodes
+from permgrad.data.read.cells import Distinct, MissingCodes
 from permgrad.data.read.reading import Reading, Written, missing_said
 from permgrad.data.read.table import blank_codes, is_parquet_folder, read_written
 from permgrad.data.read.whole_numbers import FUSED
@@ -224,6 +224,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     _check_features(schema, features, left_out, target)
     types = Schema(tuple(schema[name] for name in features))
     _match(request, rows, types, target, group, reading.codes)
+    _check_images(rows, types, reading.codes)
     variables = _variables(request, card, features)
     notes += notes_on_cells(request, target, rows, written, schema, left_out)
     notes += notes_on_columns(request, card, written, schema, left_out)
@@ -395,6 +396,15 @@ def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[s
             hint=fix,
             code="PG015",
         )
+
+
+def _check_images(rows: SplitTable, types: Schema, codes: MissingCodes) -> None:
+    """Refuse images that cannot be read before there is work."""
+    for name in types.of_kind("image"):
+        from permgrad.data.image_table import check_image_cells  # few tables have images
+
+        cells = pd.concat([blank_codes(table[[name]], codes)[name] for table in rows.tables.values()])
+        check_image_cells(name, Distinct.of(cells, name).texts)
 
 
 def _check_refits(request: RunRequest, rows: SplitTable, dependence: Mapping[str, Dependence]) -> None:

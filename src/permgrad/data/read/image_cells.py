@@ -1,0 +1,106 @@
+"""Cells that are images: encoded bytes, arrays, PIL images, and names of files with the folder that they lie in."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from permgrad.base.late import pd
+
+#: Endings of files that may be images, and what encoded images begin with.
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2", ".avif")
+_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"P5", b"P6", b"\0\0\0")
+
+
+class ImageCell(str):
+    """A cell that is an image: a text that tells it from other images, read as any text, and where its pixels are.
+
+    ``source`` is a path, encoded bytes, a uint8 or uint16 array ``(height, width)`` or ``(height, width, channels)``,
+    or a PIL image.
+
+    Examples:
+        >>> frame = pd.DataFrame({"photo": [np.zeros((8, 8), np.uint8), None]})
+        >>> cells = with_image_cells(frame)["photo"]
+        >>> cells[0][:6], cells[0].source.shape, cells[1] is None
+        ('image ', (8, 8), True)
+    """
+
+    __slots__ = ("source",)
+    source: Any
+
+    def __new__(cls, text: str, source: Any = None) -> Self:
+        """Make the text of an image."""
+        made = super().__new__(cls, text)
+        made.source = source
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep where the pixels are."""
+        return ImageCell, (str(self), self.source)
+
+
+def source_of(cell: str) -> Any:
+    """Return where the pixels of a cell are. A text is a path, from the working directory or absolute."""
+    return cell.source if isinstance(cell, ImageCell) else Path(cell.strip())
+
+
+def is_image(cell: str) -> bool:
+    """Say whether a cell is an image, or the path of a file that exists and has the ending of one."""
+    if isinstance(cell, ImageCell) and not isinstance(cell.source, Path):
+        return True
+    # Not Path.is_file, which raises for names that are too long to be one.
+    return cell.strip().lower().endswith(_SUFFIXES) and os.path.isfile(source_of(cell))  # noqa: PTH113
+
+
+def with_image_cells(frame: pd.DataFrame, folder: Path | None = None) -> pd.DataFrame:
+    """Return the frame with images among its cells as ``ImageCell``. The frame itself if it has none.
+
+    ``folder``: that of the table, in which files are that its cells name. None: texts stay as they are.
+    """
+    columns: dict[Any, Any] = {}
+    for name, dtype in frame.dtypes.items():
+        if dtype.kind == "O" and not isinstance(dtype, pd.CategoricalDtype):
+            cells = frame[name].array
+            first = next((cell for cell in cells if not (cell is None or cell is pd.NA or _is_nan(cell))), None)
+            if folder is None and _is_image(first):
+                made = [_as_cell(cell) if _is_image(cell) else cell for cell in cells]
+            elif folder is not None and isinstance(first, str) and first.strip().lower().endswith(_SUFFIXES):
+                made = [ImageCell(cell, folder / cell.strip()) if isinstance(cell, str) else cell for cell in cells]
+            else:
+                continue
+            # As objects: a column of strings would keep their text alone.
+            columns[name] = pd.Series(made, index=frame.index, dtype=object)
+    frame = frame.copy(deep=False) if columns else frame
+    for name, cells in columns.items():
+        frame[name] = cells
+    return frame
+
+
+def _is_nan(cell: Any) -> bool:
+    return isinstance(cell, float) and math.isnan(cell)
+
+
+def _is_image(cell: Any) -> bool:
+    if isinstance(cell, bytes):
+        return cell.startswith(_MAGIC)
+    if isinstance(cell, np.ndarray):
+        flat = cell.ndim == 2 or (cell.ndim == 3 and cell.shape[2] in (1, 3, 4))
+        return cell.dtype in (np.uint8, np.uint16) and flat and cell.size > 0
+    pil = sys.modules.get("PIL.Image")
+    return pil is not None and isinstance(cell, pil.Image)
+
+
+def _as_cell(cell: Any) -> ImageCell:
+    """Return the cell with a text of its pixels' hash. Those of a PIL image and of an array are hashed alike."""
+    if isinstance(cell, bytes):
+        return ImageCell(f"image {hashlib.blake2b(cell, digest_size=12).hexdigest()}", cell)
+    pixels = np.asarray(cell.convert("RGBA") if getattr(cell, "mode", "") in ("P", "PA") else cell)
+    total = hashlib.blake2b(f"{pixels.dtype.str} {pixels.shape}".encode(), digest_size=12)
+    total.update(pixels.tobytes())
+    return ImageCell(f"image {total.hexdigest()}", cell)

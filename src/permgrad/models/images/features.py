@@ -1,0 +1,246 @@
+"""The vectors of the images in a table's columns, each different image read and encoded once, in batches."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from permgrad.base.arrays import Floats32, Integers
+from permgrad.base.errors import InputError
+from permgrad.base.random import derive_seed
+from permgrad.data.encode.scores import Target
+from permgrad.data.image_table import GREY_MODES, check_image_cells, each_image, opened_image, read_image
+from permgrad.data.read.image_cells import source_of
+from permgrad.models.images.encoders import image_encoders, load_encoder, own_encoder, statistics, vectors_of
+from permgrad.models.images.residual import ResidualNetwork, as_scores, divide, train_residual
+from permgrad.models.train.guard import sheltered
+
+#: Images encoded at once, filled up so that a vector does not depend on how many there are, and in memory at once.
+_BATCH, _READ = 32, 256
+#: Longest side for an encoder, and the one that small images are brought to. Longest side for a network of our own.
+_LONGEST, _SHORTEST, _OWN_LONGEST, _LEAST = 384, 128, 64, 8
+#: Different images from which on a network is trained on them, and their bytes. More images are made smaller.
+_FEWEST, _MOST_BYTES = 1000, 400_000_000
+#: Images whose headers tell the size of a column, and numbers that are remembered, of which each takes four bytes.
+_LOOKED_AT, _REMEMBERED = 2000, 50_000_000
+_SIZES = ("height", "width", "channels", "classes")
+
+
+@dataclasses.dataclass
+class ImageColumn:
+    """How the images of a column are read, and what describes them.
+
+    ``encoder`` is the name of an encoder, ``"own"`` (the user's), ``"residual"`` (trained on them) or ``"statistics"``.
+    """
+
+    height: int
+    width: int
+    channels: int
+    classes: int
+    encoder: str
+    networks: list[nn.Module] = dataclasses.field(default_factory=list)
+
+
+class ImageFeatures:
+    """What a model knows of the images in its columns: it turns each into a vector.
+
+    Args:
+        encoder: what ``image_encoder`` of the estimators is.
+        device: where networks run.
+
+    Examples:
+        >>> from permgrad.data.read.image_cells import ImageCell
+        >>> grey = [ImageCell(str(k), np.full((16, 16), 40 * k, np.uint8)) for k in range(3)]
+        >>> features = ImageFeatures(lambda images: images.mean(dim=(2, 3)))
+        >>> target = Target(np.arange(3) % 2, 2, np.ones(3), seed=0)
+        >>> (255 * features.learn("photo", grey, np.arange(3), target)[1]).round().tolist()
+        [40.0, 40.0, 40.0]
+        >>> features.vectors("photo", grey[:2]).shape
+        (2, 3)
+    """
+
+    def __init__(self, encoder: Any = None, device: torch.device | None = None) -> None:
+        self.encoder, self.device = encoder, device or torch.device("cpu")
+        self.columns: dict[str, ImageColumn] = {}
+        self._own = None if isinstance(encoder, str) else own_encoder(encoder, self.device)
+        self._loaded: dict[str, Any] = {}
+        self._known: dict[tuple[Any, ...], Floats32] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be made again."""
+        return {**self.__dict__, "_loaded": {}, "_known": {}}
+
+    def learn(self, name: str, cells: Sequence[str], index: Integers, target: Target) -> Floats32:
+        """Learn how a column is read, and return vectors ``(cells, width)`` from what has not seen their rows.
+
+        ``index (rows,)`` says which cell each row of the target has (−1: none).
+
+        Raises:
+            InputError: Images cannot be read, or the encoder returns no vectors.
+        """
+        self.columns[name] = column = self._looked_at(name, cells, target.classes)
+        if column.encoder != "residual":
+            return self.vectors(name, cells)
+        parts, pixels, rows = (
+            divide(len(cells), index, target),
+            self._pixels(name, cells, cells),
+            np.flatnonzero(index >= 0),
+        )
+        out = np.zeros((len(cells), target.outputs), dtype=np.float32)
+        for part in range(3):
+            with sheltered(derive_seed(target.seed, "images", part)):
+                others = rows[parts[index[rows]] != part]
+                column.networks.append(train_residual(pixels, index, target, others, part, self.device))
+            unseen = np.flatnonzero(parts == part)
+            alone = dataclasses.replace(column, networks=column.networks[-1:])
+            out[unseen] = self._run(pixels[torch.from_numpy(unseen)], self._encoder(alone))
+        return out
+
+    def vectors(self, name: str, cells: Sequence[str]) -> Floats32:
+        """Return the vectors of cells ``(cells, width)``.
+
+        Raises:
+            InputError: Images cannot be read, or the encoder returns no vectors.
+            EnvironmentProblem: The encoder is not installed.
+        """
+        if sum(one.size for one in self._known.values()) > _REMEMBERED:
+            self._known = {}
+        keys, known = [(name, cell, *_stamp(source_of(cell))) for cell in cells], dict(self._known)
+        new, encoder = [place for place, key in enumerate(keys) if key not in known], self._encoder(self.columns[name])
+        for start in range(0, len(new), _READ):
+            places = new[start : start + _READ]
+            pixels = self._pixels(name, [cells[place] for place in places], cells)
+            known.update(zip([keys[place] for place in places], self._run(pixels, encoder), strict=True))
+        self._known = known
+        return np.stack([known[key] for key in keys])
+
+    # ---- reading -----------------------------------------------------------------------------------------------------
+    def _looked_at(self, name: str, cells: Sequence[str], classes: int) -> ImageColumn:
+        """Return how a column is read: by the median height and width of its images, and whether any has colour."""
+        sizes: list[tuple[int, int]] = []
+        modes: set[str] = set()
+
+        def look(cell: str) -> None:
+            with opened_image(source_of(cell)) as image:
+                sizes.append((image.height, image.width))
+                modes.add(image.mode)
+
+        each_image(name, cells[:: max(1, len(cells) // _LOOKED_AT)], look, len(cells))
+        sides, encoder = np.median(np.array(sizes, dtype=np.float64), axis=0), self.encoder
+        if encoder is None and (len(cells) < _FEWEST or sides.max() >= _OWN_LONGEST):
+            # Small images, of which there are many, are not what networks of photos know.
+            encoder = next((one for one, named in image_encoders.items() if named.is_installed), None)
+        if encoder is not None:
+            channels, factor = 3, min(max(1.0, _SHORTEST / sides.max()), _LONGEST / sides.max())
+            encoder = encoder if isinstance(encoder, str) else "own"
+        else:
+            encoder = "residual" if len(cells) >= _FEWEST else "statistics"
+            channels, factor = 1 if modes <= GREY_MODES else 3, min(_OWN_LONGEST / sides.max(), 1.0)
+            factor *= min(1.0, float(_MOST_BYTES / (len(cells) * channels * (sides * factor).prod())) ** 0.5)
+        height, width = (max(_LEAST, round(side)) for side in (sides * factor).tolist())
+        return ImageColumn(height, width, channels, classes, encoder)
+
+    def _pixels(self, name: str, cells: Sequence[str], every: Sequence[str]) -> Tensor:
+        column = self.columns[name]
+        size = column.channels, column.height, column.width
+        pixels, places = np.zeros((len(cells), *size), dtype=np.uint8), {cell: k for k, cell in enumerate(cells)}
+
+        def read(cell: str) -> None:
+            pixels[places[cell]] = read_image(source_of(cell), *size, framed=True)
+
+        try:
+            each_image(name, cells, read, len(cells))
+        except InputError:  # which names those of a batch: all are to be named
+            check_image_cells(name, every)
+            raise
+        return torch.from_numpy(pixels)
+
+    # ---- encoding ----------------------------------------------------------------------------------------------------
+    def _encoder(self, column: ImageColumn) -> Callable[[Tensor], Any]:
+        name, networks = column.encoder, column.networks
+        if name == "statistics":
+            return statistics
+        if name == "residual":
+            return lambda images: torch.stack([as_scores(one(images), column.classes) for one in networks]).mean(dim=0)
+        if name != "own":
+            if name not in self._loaded:
+                with sheltered(0):
+                    self._loaded[name] = load_encoder(name).to(self.device)
+            return self._loaded[name]
+        if self._own is None:
+            problem = "A model with an image_encoder of the user's own needs it on loading"
+            raise InputError(problem, hint="Call pg.load(folder, images=encoder).", code="PG005")
+        return self._own
+
+    def _run(self, pixels: Tensor, encoder: Callable[[Tensor], Any]) -> Floats32:
+        """Return the vectors of images, batch by batch. The last one is filled up."""
+        done = []
+        with sheltered(0), torch.no_grad():
+            for some in pixels.split(_BATCH):
+                full = torch.cat([some, some[-1:].expand(_BATCH - len(some), -1, -1, -1)])
+                done.append(vectors_of(encoder, full.to(self.device).float() / 255)[: len(some)])
+        return np.concatenate(done)
+
+    # ---- storage -----------------------------------------------------------------------------------------------------
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able form of all but weights."""
+        return {
+            name: {size: getattr(one, size) for size in (*_SIZES, "encoder")} | {"networks": len(one.networks)}
+            for name, one in self.columns.items()
+        }
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights of networks that were trained here, by names that begin with ``images.``."""
+        networks = {
+            f"images.{place}.{part}": network
+            for place, column in enumerate(self.columns.values())
+            for part, network in enumerate(column.networks)
+        }
+        return {f"{at}.{name}": one for at, network in networks.items() for name, one in network.state_dict().items()}
+
+    @classmethod
+    def from_dict(
+        cls, content: Mapping[str, Any], weights: dict[str, Tensor], build: Callable[..., Any], encoder: Any = None
+    ) -> ImageFeatures:
+        """Read back what ``to_dict`` and ``weights`` wrote, and take the weights out of others.
+
+        ``build`` makes a network from a function without arguments and its weights. ``encoder``: the user's own.
+        """
+        made = cls(encoder)
+        for place, (name, one) in enumerate(content.items()):
+            height, width, channels, classes = (int(one[size]) for size in _SIZES)
+            column = ImageColumn(height, width, channels, classes, str(one["encoder"]))
+            side, count = max(height, width), int(one["networks"])
+            kinds = ("own", "residual", "statistics", *image_encoders)
+            if column.encoder not in kinds or (column.encoder == "residual") != (count == 3) or count not in (0, 3):
+                raise ValueError(f"images described by {column.encoder!r:.40} and {count} networks")
+            if not 1 <= min(height, width) <= side <= _LONGEST or channels not in (1, 3):
+                raise ValueError(f"images of {channels} × {height} × {width}")
+            for part in range(count):
+                start = f"images.{place}.{part}."
+                some = {key.removeprefix(start): weights.pop(key) for key in list(weights) if key.startswith(start)}
+                sizes = channels, side, max(classes, 1)
+                column.networks.append(build(lambda sizes=sizes: ResidualNetwork(*sizes), some).eval())
+            made.columns[str(name)] = column
+        return made
+
+    def to(self, device: torch.device) -> None:
+        """Bring all networks to a device."""
+        self.device, self._loaded = device, {}
+        own = [self._own] if isinstance(self._own, nn.Module) else []
+        for network in (*own, *(one for column in self.columns.values() for one in column.networks)):
+            network.to(device)
+
+
+def _stamp(source: Any) -> tuple[int, ...]:
+    """Return what tells whether a file has changed."""
+    if not isinstance(source, os.PathLike) or not os.path.exists(source):  # noqa: PTH110 — a path may be too long
+        return ()
+    found = os.stat(source)  # noqa: PTH116 — likewise
+    return found.st_mtime_ns, found.st_size
