@@ -298,6 +298,15 @@ def test_a_model_with_an_encoder_of_the_users_own_needs_it(photos, tmp_path):
         pg.load(tmp_path / "model").predict(frame)
 
 
+def test_images_that_say_nothing_are_named():
+    rng = np.random.default_rng(4)
+    noise = pd.Series([rng.integers(0, 255, (8, 8), np.uint8) for _ in range(150)], dtype=object)
+    frame = pd.DataFrame({"dose": rng.normal(size=150), "photo": noise})
+    with pytest.warns(pg.PermgradWarning, match="^Images that are not used, because what describes them adds nothing"):
+        model = pg.HyNNRegressor(**QUICK).fit(frame, frame["dose"])
+    assert model.preprocessor_.encoded_names_ == ["dose"]
+
+
 def test_an_image_is_explained_as_one_feature(photos, model):
     frame, y = photos
     result = pg.explain(model, frame[120:], y[120:], random_state=0)

@@ -85,6 +85,8 @@ def _names_said(schema: Schema) -> Iterator[str]:
 
 def _texts_said(schema: Schema, kinds: Mapping[str, Any], *, is_read: bool) -> Iterator[str]:
     """Yield a note on columns of free text. ``is_read``: the model learns from their words."""
+    if not is_read and (images := schema.of_kind("image")):
+        yield f"Images are left out of a table that is read in parts: {listed(images)}. To use them, call fit."
     texts = [name for name in schema.of_kind("text") if name not in kinds or not is_read]
     if not texts:
         return
@@ -99,12 +101,13 @@ def _texts_said(schema: Schema, kinds: Mapping[str, Any], *, is_read: bool) -> I
 
 def scores_said(schema: Schema, scoreless: Collection[str], most: int) -> list[str]:
     """Return notes on columns of text or of more than ``most`` levels for which ``learn`` found no score that helps."""
-    texts = [name for name in scoreless if schema[name].kind == "text"]
-    counts = {name: schema[name].n_levels for name in scoreless if name not in texts}
+    texts, images = ([name for name in scoreless if schema[name].kind == kind] for kind in ("text", "image"))
+    counts = {name: schema[name].n_levels for name in scoreless if name not in (*texts, *images)}
     pooled = [f"{name} ({count - most:,} of {count:,})" for name, count in counts.items()]
     why = "adds nothing on rows left out"
     said = {
         f"free text that is not used, because it {why}": texts,
+        f"images that are not used, because what describes them {why}": images,
         f"rare levels that are one category, because telling them apart {why}": pooled,
     }
     return [f"{fact}: {listed(names)}." for fact, names in said.items() if names]
