@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,15 @@ from permgrad.assess.budget import image_curves
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.wide import level_effects, word_effects
+from permgrad.base.errors import InputError
+from permgrad.base.significance import LEVEL
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.cards import Predict, Sample, feature_cards
 
 #: Rows whose values and outcomes a card shows. Of more, as many are drawn.
 MOST_ROWS = 20_000
+_EFFECTS = {"effect": "effect", "low": "ci_low", "high": "ci_high"}
 
 
 @storable
@@ -47,6 +52,8 @@ def cards(work: Work) -> None:
     most = len(sample.raw) if not model.images else image_curves(model.pixels, sample.raw.shape[1])
     curve_rows = np.arange(min(most, len(sample.raw)))
     found, curves = feature_cards(sample, columns_by_rank(main, sample.raw), curve_rows, predict)
+    for card in found:
+        card |= effects_of(work, card["feature"], sample.outputs)
     count = max((len(each) for each in curves.values()), default=0)
     work.put(
         cards=CardsSection(
@@ -76,6 +83,7 @@ def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
         numbers=work.model.dates(raw),
         outputs=outputs,
         dependence=rows.dependence,
+        texts=work.texts,
     )
     predict = partial(work.model.predict_changed, rows)
     return sample, predict, [seen.classes[place] for place in outputs] if seen.classes else None
@@ -88,3 +96,34 @@ def columns_by_rank(main: Explanation, table: pd.DataFrame) -> list[str]:
     groups = main.groups or {}
     names = [column for name in main.ranking() for column in groups.get(name, (name,))]
     return [name for name in dict.fromkeys(names) if name in table.columns]
+
+
+def effects_of(work: Work, name: str, outputs: Sequence[int] | EllipsisType) -> dict[str, Any]:
+    """Return what the words of a text do, or the levels of a category of many, if the model scores them.
+
+    ``effects`` are entries with ``level, rows`` and, for each output, ``effect, low, high, clear``. ``words`` says
+    which of both they are, ``pooled`` how many further levels occur once.
+    """
+    encoder, rows = work.model.encoder, work.explained.take(work.drawn[:MOST_ROWS])
+    if encoder is None or name not in encoder.scores_.columns:
+        return {}
+    text, seed = name in work.texts, work.budget.seed
+    try:
+        if text:
+            related = {} if rows.dependence is None else dict([rows.dependence.argument])
+            table = word_effects(work.model.model, rows.inputs, name, **related, random_state=seed)
+        else:
+            table = level_effects(work.model.model, rows.inputs, work.model.targets(rows), name, random_state=seed)
+    except InputError:  # pieces of words alone, or no level twice
+        return {}
+    frames = [frame.set_index(frame.columns[0]) for _, frame in table.groupby("output", sort=False)]
+    frames = frames if isinstance(outputs, EllipsisType) else [frames[at] for at in outputs]
+    parts = [frame.loc[frames[0].index] for frame in frames]
+    clear = [part["p_adjusted"] < LEVEL if text else (part["ci_low"] > 0) | (part["ci_high"] < 0) for part in parts]
+    columns = {key: [part[at].tolist() for part in parts] for key, at in _EFFECTS.items()}
+    columns["clear"] = [one.tolist() for one in clear]
+    entries = [
+        {"level": level, "rows": int(count), **{key: [one[at] for one in each] for key, each in columns.items()}}
+        for at, (level, count) in enumerate(parts[0]["rows"].items())
+    ] if parts else []
+    return {"effects": entries, "words": text, **table.attrs}

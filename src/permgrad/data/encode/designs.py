@@ -5,6 +5,7 @@ A design is one class and one registration. It is fitted on a column's different
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self
 
@@ -28,6 +29,7 @@ _LONG_TEXT = 300
 _MOST_LEARNED = 20_000_000
 #: A word. In scripts without spaces each sign is one.
 _WORD = rf"[{UNSPACED}{PICTURES}]|(?:[^\W{UNSPACED}]|[{MARKS}])+"
+_spans = re.compile(_WORD)
 
 
 class Design(Protocol):
@@ -56,12 +58,15 @@ designs: Registry[type[Design]] = Registry("design")
 
 @designs.register("levels")
 class Levels:
-    """Each text that occurs twice or more is an entry of its own. Others are rows of zeros."""
+    """Each text that occurs twice or more is an entry of its own. Others are rows of zeros.
+
+    ``counts``: training rows of each entry. ``pooled``: how many texts are none, because they occur once.
+    """
 
     scale = 1.0
 
-    def __init__(self, entries: Sequence[str]) -> None:
-        self.entries = list(entries)
+    def __init__(self, entries: Sequence[str], counts: Sequence[int], pooled: int) -> None:
+        self.entries, self.counts, self.pooled = list(entries), list(counts), pooled
         self._place = {text: place for place, text in enumerate(self.entries)}
 
     @classmethod
@@ -69,7 +74,7 @@ class Levels:
         """Keep the most frequent levels."""
         repeated = np.flatnonzero(counts > 1)
         order = sorted(repeated.tolist(), key=lambda i: (-counts[i], texts[i]))[:_MOST_ENTRIES]
-        return cls([texts[i] for i in order]) if order else None
+        return cls([texts[i] for i in order], counts[order].tolist(), len(texts) - len(order)) if order else None
 
     def matrix(self, texts: Sequence[str]) -> Matrix:
         """Return rows of one 1 each."""
@@ -80,12 +85,12 @@ class Levels:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the levels."""
-        return {"entries": self.entries}
+        return {"entries": self.entries, "counts": self.counts, "pooled": self.pooled}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read back the levels."""
-        return cls(_entries(content))
+        return cls(_entries(content), content["counts"], int(content["pooled"]))
 
 
 @designs.register("words")
@@ -171,3 +176,24 @@ def _counter(part: str, entries: list[str] | None) -> Any:
     if part == "pieces":
         how = {"ngram_range": (2, 5), "analyzer": "char_wb"}
     return CountVectorizer(**how, vocabulary=None if entries is None else {one: i for i, one in enumerate(entries)})
+
+
+def words_in(text: str) -> list[tuple[int, int]]:
+    """Return where the words of a text begin and end.
+
+    Examples:
+        >>> words_in("a (very) good film")
+        [(0, 1), (3, 7), (9, 13), (14, 18)]
+    """
+    return [found.span() for found in _spans.finditer(text)]
+
+
+def without(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """Return a text with a space in the place of some of its parts, which follow each other.
+
+    Examples:
+        >>> without("a (very) good film", [(3, 7), (14, 18)])
+        'a ( ) good  '
+    """
+    ends = [0, *(end for _, end in spans)]
+    return " ".join(text[end:begin] for end, begin in zip(ends, [*(begin for begin, _ in spans), None], strict=True))

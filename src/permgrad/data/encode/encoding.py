@@ -166,7 +166,7 @@ class TableEncoder:
         narrow = np.array([self.feature_names_in_[slot.column] not in wide for slot in self.slots_], dtype=bool)
         with surprises_told_once():
             other = self.transform(X)[:, narrow]
-        self.scores_, crossed = Scores.fit({name: self._texts(frame, name) for name in wide}, other, target)
+        self.scores_, crossed = Scores.fit({name: self.texts_of(frame, name) for name in wide}, other, target)
         self.scoreless_ = [name for name in wide if name not in crossed]
         slots = [slot for slot in self.slots_ if slot.kind != "level" or self._name(slot) not in crossed]
         for name, scores in crossed.items():
@@ -183,7 +183,7 @@ class TableEncoder:
     def _name(self, slot: Slot) -> str:
         return self.feature_names_in_[slot.column]
 
-    def _texts(self, frame: pd.DataFrame, name: str) -> tuple[list[str], Integers]:
+    def texts_of(self, frame: pd.DataFrame, name: str) -> tuple[list[str], Integers]:
         """Return a column's different texts, and which of them each row has. Blank cells and codes: −1."""
         distinct = Distinct.of(frame[name], name)
         is_text = np.array([self.codes_.kind_of(text, name) == PRESENT for text in distinct.texts], dtype=bool)
@@ -279,7 +279,7 @@ class TableEncoder:
 
     def _write_scores(self, frame: pd.DataFrame, out: Floats32) -> None:
         for name, columns in self._scored.items():
-            texts, index = self._texts(frame, name)
+            texts, index = self.texts_of(frame, name)
             out[:, columns] = np.append(self.scores_.of(name, texts), np.zeros((1, len(columns))), axis=0)[index]
 
     def check_cells(self, X: Any) -> None:
