@@ -12,12 +12,15 @@ import numpy as np
 import pandas as pd
 
 from permgrad.data.encode.calendar import HELD
+from permgrad.data.encode.designs import Levels
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.planning import Slot
 from permgrad.data.encode.scaling import Scaling
 from permgrad.data.encode.statistics import numeric_cells
 from permgrad.data.read.cells import BLANK, PRESENT, Distinct, as_float32
 
+#: Scores of levels that a page can set.
+MOST_SCORES = 20_000
 #: Scaled extremes beyond which smooth clipping has lost the number that they were.
 _FAR = 1e5
 
@@ -42,6 +45,8 @@ def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
             levels = {slot.detail: at for at, slot in slots if slot.kind == "level"}
             other = levels.pop(None, None)
             form |= {"kind": "category", "levels": [list(level) for level in levels.items()], "other": other}
+            if column.name in encoder.scores_.columns:
+                form |= _scores(encoder, column.name, slots, free=column.kind == "text")
         else:
             form |= {"fill": float(scaling.fill[place])}
             value = {slot.detail or "value": at for at, slot in slots if slot.kind not in ("missing", "boolean")}
@@ -64,6 +69,18 @@ def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
             form["range"] = _range(scaling, place, first) if has_range else None
         columns.append(form)
     return {"scaling": scaling.mode, "columns": columns}
+
+
+def _scores(encoder: TableEncoder, name: str, slots: list[tuple[int, Slot]], *, free: bool) -> dict[str, Any]:
+    """Return the places of a column's scores, with those of its most frequent levels. Those of a text are its row's."""
+    places = [at for at, slot in slots if slot.kind == "score"]
+    levels: list[str] = []
+    if not free:
+        designs = (design for _, design, _ in encoder.scores_.columns[name] if isinstance(design, Levels))
+        levels = next((design.entries[: MOST_SCORES // len(places)] for design in designs), [])
+    scores = encoder.scores_.of(name, levels) if levels else np.zeros((0, len(places)), dtype=np.float32)
+    pairs = [[level, row] for level, row in zip(levels, scores.tolist(), strict=True)]
+    return {"kind": "text" if free else "category", "levels": pairs, "scores": places}
 
 
 def _range(scaling: Scaling, place: int, slot: Slot) -> list[float] | None:

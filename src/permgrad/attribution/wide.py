@@ -148,7 +148,7 @@ def level_effects(
 
     Returns:
         ``level, output, effect, ci_low, ci_high, rows`` of the levels whose scores are largest, by output and falling
-        effect. Probabilities are those before calibration. ``rows`` are training rows. ``attrs`` has ``levels``, those
+        effect. Probabilities are those before calibration. ``rows`` are training rows. ``attrs`` has ``scored``, those
         with an effect of their own, and ``pooled``, those seen once. Intervals are at 95 %.
 
     Raises:
@@ -185,7 +185,7 @@ def level_effects(
         frame["rows"] = seen.astype(np.int64)
         frames.append(frame.sort_values("effect", ascending=False, kind="stable"))
     result = pd.concat(frames, ignore_index=True)
-    result.attrs = {"levels": count, "pooled": levels.pooled}
+    result.attrs = {"scored": count, "pooled": levels.pooled}
     return result
 
 

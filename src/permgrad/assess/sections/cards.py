@@ -122,8 +122,12 @@ def effects_of(work: Work, name: str, outputs: Sequence[int] | EllipsisType) -> 
     clear = [part["p_adjusted"] < LEVEL if text else (part["ci_low"] > 0) | (part["ci_high"] < 0) for part in parts]
     columns = {key: [part[at].tolist() for part in parts] for key, at in _EFFECTS.items()}
     columns["clear"] = [one.tolist() for one in clear]
-    entries = [
-        {"level": level, "rows": int(count), **{key: [one[at] for one in each] for key, each in columns.items()}}
-        for at, (level, count) in enumerate(parts[0]["rows"].items())
-    ] if parts else []
+    entries = (
+        [
+            {"level": level, "rows": int(count), **{key: [one[at] for one in each] for key, each in columns.items()}}
+            for at, (level, count) in enumerate(parts[0]["rows"].items())
+        ]
+        if parts
+        else []
+    )
     return {"effects": entries, "words": text, **table.attrs}

@@ -233,16 +233,16 @@ const Features = (() => {
 
   /**
    * Outcomes and predictions by value, with intervals, one line for each level.
-   * @param {any} data @param {Series[]} series @param {string} [words] what is said of it
+   * @param {any} data @param {Series[]} series @param {string} [words] what is said of it @param {number[]} [from] values that the axis has
    */
-  const outcomeChart = (data, series, words = outcomeWords(data, series)) => {
+  const outcomeChart = (data, series, words = outcomeWords(data, series), from = []) => {
     const levels = series[0].entries.map((entry) => entry.level);
     const high = 22 + 10 * (series.length - 1);
     const width = wide();
     const left = Math.min(170, width * 0.38);
     const { svg, frame } = Charts.chart({ width, height: 56 + (high + 10) * levels.length, left, right: 90, bottom: 44 }, words);
     const all = series.flatMap((one) => one.entries.flatMap((entry) => [entry.outcome, entry.low, entry.high, entry.predicted]));
-    const x = linear(extent(/** @type {number[]} */ (all.filter((value) => value !== null))), [frame.left, frame.width - frame.right]);
+    const x = linear(extent(/** @type {number[]} */ (all.filter((value) => value !== null)), from), [frame.left, frame.width - frame.right]);
     const y = band(levels.map((_, at) => String(at)), [frame.top, frame.height - frame.bottom]);
     svg.append(axis(frame, x, { side: "x", count: width < 500 ? 4 : 5, write: (value) => say(data, value) }));
     const names = Charts.labels(levels, 60, left - 10);
@@ -502,7 +502,8 @@ const Features = (() => {
     const what = data.classes ? `the probability of ${data.classes[out]}` : data.target;
     const sure = card.effects.filter((/** @type {any} */ entry) => entry.clear[out]);
     const looked = `${card.effects.length} ${card.words ? "words and pairs of words that stand in at least 10 test rows" : "levels"}`;
-    if (card.words && (!sure.length || data.list.clear[card.place] === false)) return [element("p", {}, `${looked} were looked at. None clearly changes ${what}.`)];
+    if (card.words && data.list.clear[card.place] === false) return [element("p", {}, "The words of a text that does not clearly matter are not listed.")];
+    if (card.words && !sure.length) return [element("p", {}, `${looked} were looked at. None clearly changes ${what}.`)];
     const order = [...(card.words ? sure : card.effects)].sort((a, b) => b.effect[out] - a.effect[out]);
     const shown = order.length > 2 * ENDS ? [...order.slice(0, ENDS), ...order.slice(-ENDS)] : order;
     const entries = shown.map((entry) => ({
@@ -512,12 +513,12 @@ const Features = (() => {
     const said = `${top.level} (${say(data, top.effect[out])})${last === top ? "" : `, and lowest for ${last.level} (${say(data, last.effect[out])})`}`;
     const caption = card.words
       ? `What a word does to ${what}: the mean prediction with it minus that without it, over test rows that have it. It is highest for ${said}. ` +
-        `${looked} were looked at, ${sure.length} clearly matter (adjusted p below 0.05)${order.length > shown.length ? `, and the ${shown.length} at the ends are shown` : ""}. Lines: 95\u00a0% intervals of the mean.`
+        `${looked} were looked at. Those with an adjusted p below 0.05 are shown (${sure.length}${order.length > shown.length ? `, of which the ${shown.length} at both ends` : ""}). Lines: 95\u00a0% intervals of the mean.`
       : `What a level does to ${what}: the mean prediction with it minus that with a level never seen. It is highest for ${said}. ` +
-        `${shown.length} of ${card.levels.toLocaleString("en-US")} levels that occur at least twice are shown, with their number of training rows` +
+        `${shown.length} of ${card.scored.toLocaleString("en-US")} levels that occur at least twice are shown, with their number of training rows` +
         `${card.pooled ? `; ${card.pooled.toLocaleString("en-US")} that occur once count as never seen` : ""}. Lines: 95\u00a0% intervals, as of a mixed model: the fewer rows, the nearer to 0 and the wider.`;
     return [Page.figure({
-      anchor: `features/${card.place + 1}/${card.words ? "words" : "levels"}`, drawing: outcomeChart(data, [{ name: "all", colour: "tabular", entries }], caption), caption,
+      anchor: `features/${card.place + 1}/${card.words ? "words" : "levels"}`, drawing: outcomeChart(data, [{ name: "all", colour: "tabular", entries }], caption, [0]), caption,
       rows: () => [[card.words ? "word" : "level", "rows", "effect", "interval from", "interval to"], ...order.map((entry) =>
         [entry.level, entry.rows, entry.effect[out], entry.low[out], entry.high[out]])],
     })];
