@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import EllipsisType
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from permgrad.evaluation.cards import Predict, Sample, feature_cards
 
 #: Rows whose values and outcomes a card shows. Of more, as many are drawn.
 MOST_ROWS = 20_000
-_EFFECTS = {"effect": "effect", "low": "ci_low", "high": "ci_high"}
 
 
 @storable
@@ -53,7 +51,7 @@ def cards(work: Work) -> None:
     curve_rows = np.arange(min(most, len(sample.raw)))
     found, curves = feature_cards(sample, columns_by_rank(main, sample.raw), curve_rows, predict)
     for card in found:
-        card |= effects_of(work, card["feature"], sample.outputs)
+        card.update(effects_of(work, card["feature"], classes))
     count = max((len(each) for each in curves.values()), default=0)
     work.put(
         cards=CardsSection(
@@ -98,7 +96,7 @@ def columns_by_rank(main: Explanation, table: pd.DataFrame) -> list[str]:
     return [name for name in dict.fromkeys(names) if name in table.columns]
 
 
-def effects_of(work: Work, name: str, outputs: Sequence[int] | EllipsisType) -> dict[str, Any]:
+def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str, Any]:
     """Return what the words of a text do, or the levels of a category of many, if the model scores them.
 
     ``effects`` are entries with ``level, rows`` and, for each output, ``effect, low, high, clear``. ``words`` says
@@ -108,26 +106,22 @@ def effects_of(work: Work, name: str, outputs: Sequence[int] | EllipsisType) -> 
     if encoder is None or name not in encoder.scores_.columns:
         return {}
     text, seed = name in work.texts, work.budget.seed
+    related: dict[str, Any] = {} if rows.dependence is None else dict([rows.dependence.argument])
     try:
         if text:
-            related = {} if rows.dependence is None else dict([rows.dependence.argument])
             table = word_effects(work.model.model, rows.inputs, name, **related, random_state=seed)
+            table["clear"] = table["p_adjusted"] < LEVEL
         else:
             table = level_effects(work.model.model, rows.inputs, work.model.targets(rows), name, random_state=seed)
+            table["clear"] = (table["ci_low"] > 0) | (table["ci_high"] < 0)
     except InputError:  # pieces of words alone, or no level twice
         return {}
-    frames = [frame.set_index(frame.columns[0]) for _, frame in table.groupby("output", sort=False)]
-    frames = frames if isinstance(outputs, EllipsisType) else [frames[at] for at in outputs]
-    parts = [frame.loc[frames[0].index] for frame in frames]
-    clear = [part["p_adjusted"] < LEVEL if text else (part["ci_low"] > 0) | (part["ci_high"] < 0) for part in parts]
-    columns = {key: [part[at].tolist() for part in parts] for key, at in _EFFECTS.items()}
-    columns["clear"] = [one.tolist() for one in clear]
-    entries = (
-        [
-            {"level": level, "rows": int(count), **{key: [one[at] for one in each] for key, each in columns.items()}}
-            for at, (level, count) in enumerate(parts[0]["rows"].items())
-        ]
-        if parts
-        else []
-    )
-    return {"effects": entries, "words": text, **table.attrs}
+    entries: dict[str, dict[str, Any]] = {}
+    for line in table.rename(columns={table.columns[0]: "level", "ci_low": "low", "ci_high": "high"}).to_dict(
+        "records"
+    ):
+        if classes is None or line["output"] in classes:
+            entry = entries.setdefault(line["level"], {"level": line["level"], "rows": line["rows"]})
+            for key in ("effect", "low", "high", "clear"):
+                entry.setdefault(key, []).append(line[key])
+    return {"effects": list(entries.values()), "words": text, **{str(key): fact for key, fact in table.attrs.items()}}

@@ -179,21 +179,26 @@ def _counter(part: str, entries: list[str] | None) -> Any:
 
 
 def words_in(text: str) -> list[tuple[int, int]]:
-    """Return where the words of a text begin and end.
-
-    Examples:
-        >>> words_in("a (very) good film")
-        [(0, 1), (3, 7), (9, 13), (14, 18)]
-    """
+    """Return where the words of a text begin and end."""
     return [found.span() for found in _spans.finditer(text)]
+
+
+def spans_of(text: str, entry: str) -> list[tuple[int, int]]:
+    """Return where a word, or a pair of words, stands in a text."""
+    spans, wanted, found = words_in(text), entry.split(" "), list[tuple[int, int]]()
+    words = [text[begin:end].lower() for begin, end in spans]
+    for at in range(len(words) - len(wanted) + 1):
+        if words[at : at + len(wanted)] == wanted and (not found or spans[at][0] >= found[-1][1]):
+            found.append((spans[at][0], spans[at + len(wanted) - 1][1]))
+    return found
 
 
 def without(text: str, spans: Sequence[tuple[int, int]]) -> str:
     """Return a text with a space in the place of some of its parts, which follow each other.
 
     Examples:
-        >>> without("a (very) good film", [(3, 7), (14, 18)])
-        'a ( ) good  '
+        >>> without("a (very) Good film", spans_of("a (very) Good film", "good film"))
+        'a (very)  '
     """
     ends = [0, *(end for _, end in spans)]
     return " ".join(text[end:begin] for end, begin in zip(ends, [*(begin for begin, _ in spans), None], strict=True))
