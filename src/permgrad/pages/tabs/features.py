@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,6 +34,8 @@ _USABLE, _DRAWN = 30, 25
 _BESIDE = 3
 #: Classes whose mean probabilities are printed.
 _CLASSES = 4
+#: Words, or levels, that are printed at each end.
+_WORDS = 5
 
 
 def ranking(section: SectionView, content: Assessment, explanation: Explanation) -> None:
@@ -93,6 +95,10 @@ def one_by_one(section: SectionView, content: Assessment) -> None:
         beside_the_data(section, content)
         if not directed and not (content.reading or {}).get("features") and content.cards is not None:
             _on_paper(section, content.cards)
+        if content.cards is not None:
+            matter = [] if explanation is None else explanation.clearly_matter()
+            for card in (card for card in content.cards.cards if card["feature"] in matter):
+                section.table(effects_table(card, content.cards.classes))
 
 
 def _on_paper(section: SectionView, stored: CardsSection) -> None:
@@ -111,6 +117,36 @@ def _on_paper(section: SectionView, stored: CardsSection) -> None:
         caption = f"The mean {what} if only {clean(card['feature'])} is set to a value, and all else stays as it is."
         caption += f" The {_CLASSES} classes that change most." * (len(labels) > _CLASSES)
         section.table(table_of(caption, [names(values, "value"), *columns], sortable=False))
+
+
+def effects_table(card: Mapping[str, Any], classes: Sequence[str] | None) -> TableView | None:
+    """List the words, or levels, with the largest effects either way, of many classes those that raise them."""
+    lines = []
+    for at, name in enumerate(classes or ["prediction"]):
+        clear = [one for one in card.get("effects", ()) if one["clear"][at] or not card["words"]]
+        order = sorted(clear, key=lambda one: -one["effect"][at])
+        both = [*order[:_WORDS], *order[_WORDS:][-_WORDS:]] if len(classes or ()) < _CLASSES else order[:_WORDS]
+        lines += [
+            [name, one["level"], one["rows"], *(one[key][at] for key in ("effect", "low", "high"))] for one in both
+        ]
+    if not lines:
+        return None
+    outputs, entries, rows, effects, low, high = zip(*lines, strict=True)
+    what = "word" if card["words"] else "level"
+    than = "without it, over test rows that have it" if card["words"] else "with one never seen. Rows are training rows"
+    write: Callable[[float], str] = number if classes is None else percent
+    return table_of(
+        f"{clean(card['feature'])}: the mean {'prediction' if classes is None else 'probability'} with a {what} minus "
+        f"that {than}.",
+        [
+            *([] if classes is None else [names(outputs, "class")]),
+            names(entries, what),
+            figures_of("effect", effects, write),
+            intervals_of(low, high, write),
+            figures_of("rows", rows, as_count),
+        ],
+        sortable=False,
+    )
 
 
 def ranking_table(
