@@ -87,26 +87,20 @@ def word_effects(
     units, effects, chosen = read_units(read, len(scored.encoded)), [], scored.chosen_words()
     for word, rows in chosen:
         places = np.sort(rows[generator(seed, f"rows of {word}").permutation(len(rows))[:_MOST_ROWS]])
-        less = {
-            at: without(text, spans_of(text, word))
-            for at, text in enumerate(scored.texts)
-            if at in scored.index[places]
-        }
-        scores = scored.encoder.scores_.of(column, [less[at] for at in scored.index[places].tolist()])
+        cells, place = np.unique(scored.index[places], return_inverse=True)
+        less = [without(text, spans_of(text, word)) for text in (scored.texts[at] for at in cells.tolist())]
+        scores = scored.encoder.scores_.of(column, less)[place]
         changes = np.subtract(scored.predict(scored.encoded[places]), scored.predict(scored.changed(places, scores)))
         mean, std, size = mean_over_rows(changes, units=None if units is None else units.take(places))
         effects.append((mean, std, *interval(mean, std, size, confidence)))
     names = ["effect", "std_error", "ci_low", "ci_high", "p_value"]
     table = np.array(effects).reshape(len(chosen), len(names), len(scored.outputs))
     table = np.insert(table, len(names), adjusted(table[:, -1]), axis=1)
-    return scored.frame(
-        "word", [word for word, _ in chosen], [*names, "p_adjusted"], table, [len(r) for _, r in chosen]
-    )
+    words, counts = [word for word, _ in chosen], [len(rows) for _, rows in chosen]
+    return scored.frame("word", words, [*names, "p_adjusted"], table, counts)
 
 
-def level_effects(
-    model: Any, X: Any, y: npt.ArrayLike | None, column: str, *, random_state: Any = None
-) -> pd.DataFrame:
+def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, random_state: Any = None) -> pd.DataFrame:
     """Return what levels of a category do: the mean output with a level minus that with one never seen.
 
     The level is set in a few rows of ``X``. As in a mixed model, its true effect has the variance

@@ -117,9 +117,8 @@ def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str
     except InputError:  # pieces of words alone, or no level twice
         return {}
     entries: dict[str, dict[str, Any]] = {}
-    for line in table.rename(columns={table.columns[0]: "level", "ci_low": "low", "ci_high": "high"}).to_dict(
-        "records"
-    ):
+    table = table.rename(columns={table.columns[0]: "level", "ci_low": "low", "ci_high": "high"})
+    for line in table.to_dict("records"):
         if classes is None or line["output"] in classes:
             entry = entries.setdefault(line["level"], {"level": line["level"], "rows": line["rows"]})
             for key in ("effect", "low", "high", "clear"):

@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from permgrad.base.errors import option_of
 from permgrad.base.numerals import number, numbers, percent
@@ -20,7 +21,17 @@ from permgrad.pages.tab import Tab
 from permgrad.pages.tabs.details import branches
 from permgrad.pages.tabs.together import nothing_together
 from permgrad.pages.units import BEYOND_ALL, advantage, error_without, in_shares
-from permgrad.pages.views import Mark, SectionView, TableView, as_count, figures_of, intervals_of, names, table_of
+from permgrad.pages.views import (
+    Mark,
+    SectionView,
+    TableView,
+    as_count,
+    figures_of,
+    frame_table,
+    intervals_of,
+    names,
+    table_of,
+)
 from permgrad.pages.words import clean, confidence_words, p_text, quantity_of, unit_words
 
 if TYPE_CHECKING:
@@ -79,7 +90,11 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
 
 def one_by_one(section: SectionView, content: Assessment) -> None:
     """How predictions change with each feature, and what its values go along with in the data."""
-    explanation = content.explanation
+    explanation, stored = content.explanation, content.cards
+    texts = [card["feature"] for card in (() if stored is None else stored.cards) if card.get("words")]
+    if explanation is not None and texts:  # texts are no places on an axis
+        shown = {name: curve for name, curve in (explanation.direction or {}).items() if name not in texts}
+        explanation = replace(explanation, direction=shown)
     directed = explanation is not None and bool(explanation.direction)
     if not (directed or (content.reading or {}).get("features") or content.cards):
         return
@@ -95,10 +110,9 @@ def one_by_one(section: SectionView, content: Assessment) -> None:
         beside_the_data(section, content)
         if not directed and not (content.reading or {}).get("features") and content.cards is not None:
             _on_paper(section, content.cards)
-        if content.cards is not None:
-            matter = [] if explanation is None else explanation.clearly_matter()
-            for card in (card for card in content.cards.cards if card["feature"] in matter):
-                section.table(effects_table(card, content.cards.classes))
+        if stored is not None and explanation is not None:
+            for card in (card for card in stored.cards if card["feature"] in explanation.clearly_matter()):
+                section.table(effects_table(card, stored.classes))
 
 
 def _on_paper(section: SectionView, stored: CardsSection) -> None:
@@ -119,34 +133,23 @@ def _on_paper(section: SectionView, stored: CardsSection) -> None:
         section.table(table_of(caption, [names(values, "value"), *columns], sortable=False))
 
 
-def effects_table(card: Mapping[str, Any], classes: Sequence[str] | None) -> TableView | None:
+def effects_table(card: Mapping[str, Any], classes: Sequence[str] | None) -> TableView:
     """List the words, or levels, with the largest effects either way, of many classes those that raise them."""
     lines = []
-    for at, name in enumerate(classes or ["prediction"]):
+    for at, name in enumerate(classes or [""]):
         clear = [one for one in card.get("effects", ()) if one["clear"][at] or not card["words"]]
         order = sorted(clear, key=lambda one: -one["effect"][at])
-        both = [*order[:_WORDS], *order[_WORDS:][-_WORDS:]] if len(classes or ()) < _CLASSES else order[:_WORDS]
+        ends = [*order[:_WORDS], *(order[_WORDS:][-_WORDS:] if len(classes or ()) < _CLASSES else ())]
         lines += [
-            [name, one["level"], one["rows"], *(one[key][at] for key in ("effect", "low", "high"))] for one in both
+            [name, one["level"], *(one[key][at] for key in ("effect", "low", "high")), one["rows"]] for one in ends
         ]
-    if not lines:
-        return None
-    outputs, entries, rows, effects, low, high = zip(*lines, strict=True)
-    what = "word" if card["words"] else "level"
-    than = "without it, over test rows that have it" if card["words"] else "with one never seen. Rows are training rows"
-    write: Callable[[float], str] = number if classes is None else percent
-    return table_of(
-        f"{clean(card['feature'])}: the mean {'prediction' if classes is None else 'probability'} with a {what} minus "
-        f"that {than}.",
-        [
-            *([] if classes is None else [names(outputs, "class")]),
-            names(entries, what),
-            figures_of("effect", effects, write),
-            intervals_of(low, high, write),
-            figures_of("rows", rows, as_count),
-        ],
-        sortable=False,
+    what, rows = ("word", "test rows that have it") if card.get("words") else ("level", "training rows")
+    frame = pd.DataFrame(lines, columns=["class", what, "effect", "interval from", "to", "rows"])
+    caption = (
+        f"{clean(card['feature'])}: the mean {'probability' if classes else 'prediction'} with a {what} minus that "
     )
+    caption += f"{'without it' if what == 'word' else 'with a level never seen'}, with 95\u00a0% intervals and {rows}."
+    return frame_table(frame if classes else frame.drop(columns="class"), caption)
 
 
 def ranking_table(
