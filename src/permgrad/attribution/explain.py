@@ -162,16 +162,16 @@ def explain(
         raise InputError(
             f"background must be rows like inputs, got {shown(background)}", hint="Pass a table.", code="PG038"
         )
+    if level == "part":
+        from permgrad.attribution.wide import explain_parts
+
+        return explain_parts(arguments)
     if isinstance(inputs, (str, os.PathLike)) and not isinstance(model, nn.Module):
         from permgrad.attribution.parts.stream import explain_stream
 
         known = ("model", "inputs", "y", "options")
         further = {name: value for name, value in vars(arguments).items() if name not in known}
         return explain_stream(model, inputs, y, **arguments.options, **further)
-    if level == "part":
-        from permgrad.attribution.wide import explain_parts
-
-        return explain_parts(arguments)
     tell_of_other_order(inputs, y=y, sample_weight=sample_weight, row_groups=row_groups, row_time=row_time)
     if (count := arguments.options.pop("rows", None)) is not None:
         return _explain_some(arguments, check_whole("rows", count, "pass how many to explain"))

@@ -476,7 +476,7 @@ const Features = (() => {
     }
     const feature = rows?.columns.find((/** @type {any} */ column) => column.name === card.name);
     const chosen = state.split === "" ? null : rows?.columns[Number(state.split)];
-    const segment = chosen && feature && chosen !== feature ? chosen : null;
+    const segment = card.outcome && chosen && feature && chosen !== feature ? chosen : null;
     if (card.effects) parts.push(...effectsFigure(data, card, state));
     if (card.curves) parts.push(effectFigure(data, card, state, segment, rows));
     const series = segment
