@@ -90,7 +90,7 @@ class Levels:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read back the levels."""
-        return cls(_entries(content), content["counts"], int(content["pooled"]))
+        return cls(_entries(content), list(map(int, content["counts"])), int(content["pooled"]))
 
 
 @designs.register("words")
