@@ -136,12 +136,15 @@ def mixed(epochs: int = 3) -> Case:
 
 
 def levels(epochs: int = 3) -> Case:
-    """A regression with a category of 60 levels, which is embedded; layer normalisation."""
+    """A regression with scores: of a text, and of a category of more than 60 levels; layer normalisation."""
     rng = np.random.default_rng(3)
     table = _mixed(rng, 1500, levels=70)
+    words = np.array(["red", "old", "<b>", "small", "cheap", "round"])
+    table["note"] = [" ".join(rng.permutation(words)[:3]) + f" {row}" for row in range(len(table))]
+    extra = table["note"].str.contains("red") + table["colour"].str[-1:].fillna("0").astype(int) / 9
     network = {"normalization": "layer", "fusion_units": (64, 32)}
     model = pg.HyNNRegressor(max_epochs=epochs, max_levels=60, network=network, random_state=0, progress=False)
-    return Case(model.fit(table, 5000 * _signal(table, rng) + 1e5), table)
+    return Case(model.fit(table, 5000 * (_signal(table, rng) + 2 * extra) + 1e5), table)
 
 
 def paper(epochs: int = 2) -> Case:
@@ -269,7 +272,7 @@ def _other_value(case: Case, name: str, rng: np.random.Generator) -> Any:
     draw = rng.random()
     if column.dtype.kind == "b":
         return bool(draw < 0.5)
-    if draw < 0.15 and column.dtype.kind in "fOM":
+    if (draw < 0.15 and column.dtype.kind in "fOM") or name == "note":  # a text can only be left out
         return pd.NaT if column.dtype.kind == "M" else None
     if draw < 0.25 and column.dtype == object and name != "member":
         return "never seen"

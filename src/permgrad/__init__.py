@@ -39,6 +39,7 @@ _PUBLIC = {
     "Records": "permgrad.models.estimators.image_table",
     "related_columns": "permgrad.evaluation.related",
     "TableTransformer": "permgrad.data.encode.transformer",
+    "word_effects": "permgrad.attribution.wide",
     "InputError": "permgrad.base.errors",
     "EnvironmentProblem": "permgrad.base.errors",
     "PermgradError": "permgrad.base.errors",
@@ -77,6 +78,7 @@ __all__ = [
     "related_columns",
     "report",
     "save_for_hub",
+    "word_effects",
 ]
 
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
     from permgrad.attribution.missing import missing
     from permgrad.attribution.parts.stream import explain_stream
+    from permgrad.attribution.wide import word_effects
     from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning
     from permgrad.data.datasets import load_dataset
     from permgrad.data.encode.transformer import TableTransformer

@@ -115,3 +115,11 @@ def test_sentences_name_the_rows():
     assert "of the training rows are after 2020-" in words
     assert "dose: " in words
     assert compare_parts(train[:9], train[9:])["drift"] == [], "too few rows"
+
+
+def test_of_texts_that_hardly_repeat_no_level_is_listed_or_typical():
+    texts = [f"a text of row {row}" for row in range(60)] + [None, None]
+    train, test = pd.DataFrame({"text": texts, "x": range(62)}), pd.DataFrame({"text": texts[30:], "x": range(32)})
+    text, number = compare_parts(train, test)["columns"]
+    assert text == {"column": "text", "kind": "levels", "missing": [2 / 62, 2 / 32]}
+    assert "shares" in number

@@ -12,19 +12,23 @@ import numpy as np
 import pandas as pd
 
 from permgrad.data.encode.calendar import HELD
+from permgrad.data.encode.designs import Levels
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.planning import Slot
 from permgrad.data.encode.scaling import Scaling
 from permgrad.data.encode.statistics import numeric_cells
 from permgrad.data.read.cells import BLANK, PRESENT, Distinct, as_float32
+from permgrad.data.types.column_types import ColumnType
 
+#: Scores of levels that a page can set.
+MOST_SCORES = 20_000
 #: Scaled extremes beyond which smooth clipping has lost the number that they were.
 _FAR = 1e5
 
 
 def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
     """Return how each raw column becomes encoded columns. Columns that the network does not see are left out."""
-    scaling, stored = encoder.scaling_, {column.name: place for place, column in enumerate(encoder.schema_.stored)}
+    stored = {column.name: place for place, column in enumerate(encoder.schema_.stored)}
     columns: list[dict[str, Any]] = []
     for position, column in enumerate(encoder.schema_):
         slots = [(place, slot) for place, slot in enumerate(encoder.slots_) if slot.column == position]
@@ -42,28 +46,48 @@ def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
             levels = {slot.detail: at for at, slot in slots if slot.kind == "level"}
             other = levels.pop(None, None)
             form |= {"kind": "category", "levels": [list(level) for level in levels.items()], "other": other}
+            if column.name in encoder.scores_.columns:
+                form |= _scores(encoder, column.name, slots, free=column.kind in ("text", "image"))
         else:
-            form |= {"fill": float(scaling.fill[place])}
-            value = {slot.detail or "value": at for at, slot in slots if slot.kind not in ("missing", "boolean")}
-            kind = "date" if column.kind == "date" else "number"
-            if column.kind == "boolean":
-                kind = "boolean"
-                value = {"value": slots[0][0]} if slots[0][1].kind == "boolean" else {}
-                form["words"] = [column.false_level, column.true_level] if column.true_level else None
-            elif len(scaling.knots):
-                form["knots"] = scaling.knots[:, place].tolist()
-            else:
-                form |= {"center": float(scaling.center[place]), "factor": float(scaling.factor[place])}
-            first = slots[0][1]
-            form |= {"kind": kind, "value": value, "years": encoder.years_.get(column.name)}
-            if first.detail == HELD:
-                form["held"] = [first.minimum, first.maximum]
-            if "holiday" in value:
-                form["holidays"] = encoder.holidays_.tolist()
-            has_range = first.kind == "numeric" or first.detail == "time"
-            form["range"] = _range(scaling, place, first) if has_range else None
+            form |= _of_numbers(encoder, column, slots, place)
         columns.append(form)
-    return {"scaling": scaling.mode, "columns": columns}
+    return {"scaling": encoder.scaling_.mode, "columns": columns}
+
+
+def _of_numbers(encoder: TableEncoder, column: ColumnType, slots: list[tuple[int, Slot]], place: int) -> dict[str, Any]:
+    """Return what a column of numbers, of dates, or of yes and no adds to its form."""
+    scaling = encoder.scaling_
+    form: dict[str, Any] = {"fill": float(scaling.fill[place])}
+    value = {slot.detail or "value": at for at, slot in slots if slot.kind not in ("missing", "boolean")}
+    kind = "date" if column.kind == "date" else "number"
+    if column.kind == "boolean":
+        kind = "boolean"
+        value = {"value": slots[0][0]} if slots[0][1].kind == "boolean" else {}
+        form["words"] = [column.false_level, column.true_level] if column.true_level else None
+    elif len(scaling.knots):
+        form["knots"] = scaling.knots[:, place].tolist()
+    else:
+        form |= {"center": float(scaling.center[place]), "factor": float(scaling.factor[place])}
+    first = slots[0][1]
+    form |= {"kind": kind, "value": value, "years": encoder.years_.get(column.name)}
+    if first.detail == HELD:
+        form["held"] = [first.minimum, first.maximum]
+    if "holiday" in value:
+        form["holidays"] = encoder.holidays_.tolist()
+    has_range = first.kind == "numeric" or first.detail == "time"
+    return {**form, "range": _range(scaling, place, first) if has_range else None}
+
+
+def _scores(encoder: TableEncoder, name: str, slots: list[tuple[int, Slot]], *, free: bool) -> dict[str, Any]:
+    """Return the places of a column's scores, with those of its most frequent levels. Those of a text are its row's."""
+    places = [at for at, slot in slots if slot.kind == "score"]
+    levels: list[str] = []
+    if not free:
+        designs = (design for _, design, _ in encoder.scores_.columns[name] if isinstance(design, Levels))
+        levels = next((design.entries[: MOST_SCORES // len(places)] for design in designs), [])
+    scores = encoder.scores_.of(name, levels) if levels else np.zeros((0, len(places)), dtype=np.float32)
+    pairs = [[level, row] for level, row in zip(levels, scores.tolist(), strict=True)]
+    return {"kind": "text" if free else "category", "levels": pairs, "scores": places}
 
 
 def _range(scaling: Scaling, place: int, slot: Slot) -> list[float] | None:

@@ -21,6 +21,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.base.errors import by_count, counted
 from permgrad.base.random import generator
 from permgrad.data.read.table import blank_codes
+from permgrad.data.types.column_types import infer_schema
 
 
 @dataclass
@@ -113,6 +114,18 @@ class Work:
         else:
             dates = set() if self.test.table is None else set(self.model.dates(self.test.table))
         return blank_codes(rows.table, self.model.na_codes).drop(columns=[name for name in rows.table if name in dates])
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The columns of free text and of images. Their cells are no levels to count, to compare or to set."""
+        encoder, table = self.model.encoder, self.test.table
+        if encoder is not None:
+            schema = encoder.schema_
+        elif table is not None:
+            schema = infer_schema(table, na_codes=list(self.model.na_codes))
+        else:
+            return []
+        return [*schema.of_kind("text"), *schema.of_kind("image")]
 
 
 #: What a section needs of a model or its rows. A new capability is one line.

@@ -38,7 +38,7 @@ def explain(
     scope: Literal["auto", "global", "local"] = "auto",
     target: int | str | Iterable[int | str] | None = None,
     output: Literal["logit", "probability"] = "logit",
-    level: Literal["column", "feature", "group", "modality"] = "feature",
+    level: Literal["column", "feature", "group", "modality", "part"] = "feature",
     groups: Mapping[str, Iterable[str]] | None = None,
     background: Any = None,
     sampling: Literal["marginal", "conditional"] = "marginal",
@@ -77,7 +77,8 @@ def explain(
         output: ``"logit"`` or ``"probability"`` of a classifier, for methods that explain the output (regression: y's
             units).
         level: ``"feature"`` (a one-hot block is one feature, and an image's features are its segments), ``"column"``
-            (raw columns), ``"group"`` or ``"modality"``.
+            (raw columns), ``"group"`` or ``"modality"``. ``"part"``: of one row of an estimator, the words of its texts
+            beside its other features (Shapley values; those of a text's words add up to that of the text).
         groups: columns that are replaced together: group name to feature names. Implies ``level="group"``. Only
             ``level="group"`` or ``"feature"`` may be passed with it.
         background: rows that donors or baselines are drawn from, in the form of ``inputs``. Default: the rows explained
@@ -161,6 +162,10 @@ def explain(
         raise InputError(
             f"background must be rows like inputs, got {shown(background)}", hint="Pass a table.", code="PG038"
         )
+    if level == "part":
+        from permgrad.attribution.wide import explain_parts
+
+        return explain_parts(arguments)
     if isinstance(inputs, (str, os.PathLike)) and not isinstance(model, nn.Module):
         from permgrad.attribution.parts.stream import explain_stream
 

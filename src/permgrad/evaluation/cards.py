@@ -37,7 +37,7 @@ class Sample:
     ``raw``: the rows as the model reads them. ``table``: the same, with declared codes missing. ``outcome`` and
     ``predicted`` ``(rows, outputs)``: for each class whether a row has it, and its probability, or the target.
     ``numbers``: columns of dates as numbers. ``outputs``: positions of the outputs in predictions (``...``: all).
-    ``dependence``: which rows depend on each other.
+    ``dependence``: which rows depend on each other. ``texts``: columns of free text, whose cells are no levels.
     """
 
     raw: pd.DataFrame
@@ -47,6 +47,7 @@ class Sample:
     numbers: Mapping[str, Floats]
     outputs: Sequence[int] | EllipsisType = ...
     dependence: Dependence | None = None
+    texts: Sequence[str] = ()
 
 
 def feature_cards(
@@ -70,6 +71,9 @@ def feature_cards(
         if levels is not None and dates is not None:
             levels = levels[0], _dated(column, dates, levels)
         card["values"] = distribution(column, dates)
+        if name in sample.texts:
+            card["values"] = {"missing": card["values"]["missing"]}
+            continue
         card["outcome"] = (
             [] if levels is None else outcome_table(levels, sample.outcome, sample.predicted, sample.dependence)
         )

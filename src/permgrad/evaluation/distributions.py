@@ -46,6 +46,8 @@ def describe_column(cells: ColumnCells, name: str, count: int) -> dict[str, Any]
             medians.append(float(np.median(numbers)) if len(numbers) else None)
         return facts | {"edges": edges.tolist(), "shares": shares, "typical": medians}
     rows = np.stack([np.bincount(side[side >= 0], minlength=len(cells.names)) for side in sides])
+    if len(cells.names) > max(LEVELS, 0.5 * rows.sum()):
+        return facts  # texts that hardly repeat: none is typical
     order = np.argsort(-rows.sum(axis=0), kind="stable")
     shown = order if len(order) <= LEVELS else order[: LEVELS - 1]
     others = order[len(shown) :]

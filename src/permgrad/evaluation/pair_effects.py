@@ -30,7 +30,8 @@ def pair_effects(
     ``dots``: both features' places ``(rows,)`` of some rows, NaN where missing or not on the axis; and ``rounding``:
     differences up to it are rounding of the predictions.
     """
-    usable = [pair for pair in pairs if all(name in sample.table.columns for name in pair)][:MOST_PAIRS]
+    known = set(sample.table.columns) - set(sample.texts)
+    usable = [pair for pair in pairs if known.issuperset(pair)][:MOST_PAIRS]
     rows = rows[: max(5, min(MOST_ROWS, _MOST_PREDICTIONS // (VALUES**2 * max(len(usable), 1))))]
     effects = (_effect(sample, pair, rows, predict) for pair in usable)
     return [one for one in effects if one is not None]

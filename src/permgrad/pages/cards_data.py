@@ -89,6 +89,8 @@ def _cards(section: CardsSection, content: Assessment, places: dict[str, int], m
         of_groups += feature not in places
         if "label" in card:
             card["label"] = [clean(text) for text in card["label"]]
+        if "effects" in card:
+            card["effects"] = [entry | {"level": clean(entry["level"])} for entry in card["effects"]]
         if "outcome" in card:
             card["outcome"] = [entry | {"level": clean(entry["level"])} for entry in card["outcome"]]
         if feature in section.curves:

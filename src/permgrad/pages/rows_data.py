@@ -68,6 +68,7 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
     }
     data |= {} if listed.called is None else {"called": packed(listed.called, "u2")}
     data["pictures"], data["texts"] = _drawn(listed, content, places)
+    data["texts"] += _texts(listed, content, places)
     if listed.inside is not None and scored:
         data["inside"], data["coverage"] = packed(listed.inside, "u1" if shares else "f4"), percent(scored["coverage"])
     if listed.similar is not None:
@@ -203,6 +204,23 @@ def _drawn(
             words, values = words_of(explanation, place, output)
             texts.append({"row": row, "words": words[:_WORDS], "values": values[:_WORDS], "more": len(words) - _WORDS})
     return pictures, texts
+
+
+def _texts(listed: ListedSection, content: Assessment, places: Mapping[int, int]) -> list[dict[str, Any]]:
+    """Return the words of rows' texts with their parts of the prediction, as *What if* divides it."""
+    texts = []
+    for number, explanation in (content.what_if or {}).get("words", ()):
+        if number not in places:
+            continue
+        output, scale = _outputs(explanation, listed, content, places[number])[0], 1 if listed.classes is None else 100
+        unit = f"the probability of {explanation.outputs[output]} (percentage points)"
+        about = clean(f"the prediction of {content.target}" if listed.classes is None else unit)
+        for name in explanation.meta["by_input"]:
+            words, values = words_of(explanation, 0, output, name)
+            shown = {"words": [clean(word) for word in words], "values": values * scale, "more": 0}
+            shown["error"] = scale * float(np.max(explanation.std[0, :, output]))
+            texts.append({"row": places[number], "name": clean(name), "about": about, **shown})
+    return texts
 
 
 def _picture(explanation: Explanation, name: str, place: int, output: int) -> dict[str, Any] | None:

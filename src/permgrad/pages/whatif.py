@@ -25,6 +25,7 @@ from permgrad.assess.encoder_form import encoder_form
 from permgrad.assess.sections.rows import RowSection
 from permgrad.assess.sections.what_if import ChangeableRows
 from permgrad.attribution.explain import explain
+from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.orders import OTHERS
 from permgrad.attribution.method.shapley.sampled import shared_orders
 from permgrad.base.errors import keeping_warnings
@@ -45,6 +46,8 @@ MOST_PLAYERS = 30
 SEED = 0
 #: Walks after which values are shown, behind one for each background row. They are rounds of ``method="shapley"``.
 WALKS = (24, 48, 96, 192)
+#: Rows whose words are told apart.
+MOST_TEXTS = 20
 #: How many background rows there may be: divisors of 24, the walks of a round.
 _BACKGROUND = (8, 6, 4, 3, 2)
 #: Multiplications that one edit may take before values are shown, and sets of background rows that are compared.
@@ -66,6 +69,8 @@ def with_what_if(content: Assessment, model: Any, *, large: bool, keep_rows: boo
         )
     strongest = () if content.explanation is None else content.explanation.ranking()
     found = what_if(model, content.changeable, strongest, large=large)
+    if "form" in found:
+        found["words"] = _words(content, model, found)
     return replace(content, what_if=found, rows=_divided_alike(content, model, found))
 
 
@@ -100,6 +105,31 @@ def _divided_alike(content: Assessment, model: Any, found: Mapping[str, Any]) ->
     typical = f"the mean prediction{before} of {len(background)} typical training rows"
     explanation = replace(explanation, meta={**explanation.meta, "baseline": typical})
     return [replace(row, explanation=explanation, row=place) for place, row in enumerate(content.rows)]
+
+
+def _words(content: Assessment, model: Any, found: Mapping[str, Any]) -> list[tuple[int, Explanation]]:
+    """Return the words of the texts of some rows, which share what *What if* gives to each text, by rows' numbers."""
+    encoder, rows, listed = model.preprocessor_, content.changeable, content.listed
+    texts = [name for name in encoder.schema_.of_kind("text") if name in encoder.scores_.columns]
+    if rows is None or listed is None or not texts:
+        return []
+    columns = list(encoder.feature_names_in_)
+    background = background_rows(model, json.loads(found["form"])["walks"][0])[0]
+    donors = EncodedRows(pd.DataFrame(np.zeros((len(background), len(columns))), columns=columns), encoder, background)
+    place = {number: at for at, number in enumerate(rows.numbers.tolist())}
+    table = listed.table.reindex(columns=columns).set_axis(np.asarray(listed.numbers).tolist())
+    printed = [] if content.explained is None else content.explained.numbers[: len(content.rows)]
+    shown = [number for number in dict.fromkeys([*printed, *sorted(table.index)]) if number in place]
+    words = []
+    for number in [number for number in shown if number in table.index][:MOST_TEXTS]:
+        row = EncodedRows(table.loc[[number]], encoder, rows.encoded[[place[number]]])
+        with keeping_warnings():
+            explanation = explain(
+                model, row, level="part", method="shapley", output="probability", background=donors, exact=0,
+                tolerance=0, max_permutations=2 * WALKS[2], random_state=SEED, progress=False,
+            )  # fmt: skip
+        words.append((number, explanation))
+    return words
 
 
 def _without_rows(content: Assessment) -> Assessment:

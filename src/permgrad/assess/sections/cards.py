@@ -15,6 +15,9 @@ from permgrad.assess.budget import image_curves
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.wide import level_effects, word_effects
+from permgrad.base.errors import InputError
+from permgrad.base.significance import LEVEL
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.cards import Predict, Sample, feature_cards
 
@@ -47,6 +50,8 @@ def cards(work: Work) -> None:
     most = len(sample.raw) if not model.images else image_curves(model.pixels, sample.raw.shape[1])
     curve_rows = np.arange(min(most, len(sample.raw)))
     found, curves = feature_cards(sample, columns_by_rank(main, sample.raw), curve_rows, predict)
+    for card in found:
+        card.update(effects_of(work, card["feature"], classes))
     count = max((len(each) for each in curves.values()), default=0)
     work.put(
         cards=CardsSection(
@@ -76,6 +81,7 @@ def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
         numbers=work.model.dates(raw),
         outputs=outputs,
         dependence=rows.dependence,
+        texts=work.texts,
     )
     predict = partial(work.model.predict_changed, rows)
     return sample, predict, [seen.classes[place] for place in outputs] if seen.classes else None
@@ -88,3 +94,33 @@ def columns_by_rank(main: Explanation, table: pd.DataFrame) -> list[str]:
     groups = main.groups or {}
     names = [column for name in main.ranking() for column in groups.get(name, (name,))]
     return [name for name in dict.fromkeys(names) if name in table.columns]
+
+
+def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str, Any]:
+    """Return what the words of a text do, or the levels of a category of many, if the model scores them.
+
+    ``effects`` are entries with ``level, rows`` and, for each output, ``effect, low, high, clear``. ``words`` says
+    which of both they are, ``pooled`` how many further levels occur once.
+    """
+    encoder, rows = work.model.encoder, work.explained.take(work.drawn[:MOST_ROWS])
+    if encoder is None or name not in encoder.scores_.columns:
+        return {}
+    text, seed = name in work.texts, work.budget.seed
+    related: dict[str, Any] = {} if rows.dependence is None else dict([rows.dependence.argument])
+    try:
+        if text:
+            table = word_effects(work.model.model, rows.inputs, name, **related, random_state=seed)
+            table["clear"] = table["p_adjusted"] < LEVEL
+        else:
+            table = level_effects(work.model.model, rows.inputs, work.model.targets(rows), name, random_state=seed)
+            table["clear"] = (table["ci_low"] > 0) | (table["ci_high"] < 0)
+    except InputError:  # pieces of words alone, or no level twice
+        return {}
+    entries: dict[str, dict[str, Any]] = {}
+    table = table.rename(columns={table.columns[0]: "level", "ci_low": "low", "ci_high": "high"})
+    for line in table.to_dict("records"):
+        if classes is None or line["output"] in classes:
+            entry = entries.setdefault(line["level"], {"level": line["level"], "rows": line["rows"]})
+            for key in ("effect", "low", "high", "clear"):
+                entry.setdefault(key, []).append(line[key])
+    return {"effects": list(entries.values()), "words": text, **{str(key): fact for key, fact in table.attrs.items()}}

@@ -24,7 +24,7 @@ from permgrad.data.types.positive import find_positive, usual_positive
 from permgrad.models.losses import FITS, TELLING, OtherLoss, TargetRows, losses, read_loss, risk_sets
 
 SAMPLINGS = ("marginal", "conditional")
-LEVELS = ("column", "feature", "group", "modality")
+LEVELS = ("column", "feature", "group", "modality", "part")
 #: Rows on which a callable loss is tried out before any work starts.
 _TRIED = 256
 #: Methods that draw until an order is certain, and methods that draw conditionally.

@@ -6,6 +6,7 @@ A design is one class and one registration. It is fitted on a column's different
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, Self
 
@@ -31,6 +32,7 @@ _LONG_TEXT = 300
 _MOST_LEARNED = 20_000_000
 #: A word. In scripts without spaces each sign is one.
 _WORD = rf"[{UNSPACED}{PICTURES}]|(?:[^\W{UNSPACED}]|[{MARKS}])+"
+_spans = re.compile(_WORD)
 
 
 Cells = Any
@@ -77,13 +79,16 @@ designs: Registry[type[Design]] = Registry("design")
 
 @designs.register("levels")
 class Levels:
-    """Each text that occurs twice or more is an entry of its own. Others are rows of zeros."""
+    """Each text that occurs twice or more is an entry of its own. Others are rows of zeros.
+
+    ``counts``: training rows of each entry. ``pooled``: how many texts are none, because they occur once.
+    """
 
     scale: float = 1.0
     reads: Literal["texts", "vectors"] = "texts"
 
-    def __init__(self, entries: Sequence[str]) -> None:
-        self.entries = list(entries)
+    def __init__(self, entries: Sequence[str], counts: Sequence[int], pooled: int) -> None:
+        self.entries, self.counts, self.pooled = list(entries), list(counts), pooled
         self._place = {text: place for place, text in enumerate(self.entries)}
 
     @classmethod
@@ -91,7 +96,7 @@ class Levels:
         """Keep the most frequent levels."""
         repeated = np.flatnonzero(counts > 1)
         order = sorted(repeated.tolist(), key=lambda i: (-counts[i], texts[i]))[:_MOST_ENTRIES]
-        return cls([texts[i] for i in order]) if order else None
+        return cls([texts[i] for i in order], counts[order].tolist(), len(texts) - len(order)) if order else None
 
     def matrix(self, texts: Sequence[str]) -> Matrix:
         """Return rows of one 1 each."""
@@ -102,12 +107,12 @@ class Levels:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the levels."""
-        return {"entries": self.entries}
+        return {"entries": self.entries, "counts": self.counts, "pooled": self.pooled}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read back the levels."""
-        return cls(_entries(content))
+        return cls(_entries(content), list(map(int, content["counts"])), int(content["pooled"]))
 
 
 @designs.register("words")
@@ -238,3 +243,29 @@ def _counter(part: str, entries: list[str] | None) -> Any:
     if part == "pieces":
         how = {"ngram_range": (2, 5), "analyzer": "char_wb"}
     return CountVectorizer(**how, vocabulary=None if entries is None else {one: i for i, one in enumerate(entries)})
+
+
+def words_in(text: str) -> list[tuple[int, int]]:
+    """Return where the words of a text begin and end."""
+    return [found.span() for found in _spans.finditer(text)]
+
+
+def spans_of(text: str, entry: str) -> list[tuple[int, int]]:
+    """Return where a word, or a pair of words, stands in a text."""
+    spans, wanted, found = words_in(text), entry.split(" "), list[tuple[int, int]]()
+    words = [text[begin:end].lower() for begin, end in spans]
+    for at in range(len(words) - len(wanted) + 1):
+        if words[at : at + len(wanted)] == wanted and (not found or spans[at][0] >= found[-1][1]):
+            found.append((spans[at][0], spans[at + len(wanted) - 1][1]))
+    return found
+
+
+def without(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """Return a text with a space in the place of some of its parts, which follow each other.
+
+    Examples:
+        >>> without("a (very) Good film", spans_of("a (very) Good film", "good film"))
+        'a (very)  '
+    """
+    ends = [0, *(end for _, end in spans)]
+    return " ".join(text[end:begin] for end, begin in zip(ends, [*(begin for begin, _ in spans), None], strict=True))

@@ -186,7 +186,7 @@ class TableEncoder:
     def _name(self, slot: Slot) -> str:
         return self.feature_names_in_[slot.column]
 
-    def _texts(self, frame: pd.DataFrame, name: str) -> tuple[list[str], Integers]:
+    def texts_of(self, frame: pd.DataFrame, name: str) -> tuple[list[str], Integers]:
         """Return a column's different texts, and which of them each row has. Blank cells and codes: −1."""
         distinct = Distinct.of(frame[name], name)
         is_text = np.array([self.codes_.kind_of(text, name) == PRESENT for text in distinct.texts], dtype=bool)
@@ -195,7 +195,7 @@ class TableEncoder:
 
     def _cells(self, frame: pd.DataFrame, name: str, target: Target | None = None) -> tuple[Cells, Integers]:
         """Return a column's different texts, or the vectors of its images, and which of them each row has."""
-        texts, index = self._texts(frame, name)
+        texts, index = self.texts_of(frame, name)
         if self.schema_[name].kind != "image" or not texts:
             return texts, index
         if self.images_ is None:

@@ -90,10 +90,11 @@ def text(
     return figure
 
 
-def words_of(explanation: Explanation, row: int, column: int) -> tuple[list[str], Floats]:
-    """Return the words of a row and their values."""
+def words_of(explanation: Explanation, row: int, column: int, of: str | None = None) -> tuple[list[str], Floats]:
+    """Return the words of a row and their values, ``of`` one input or of all."""
     metas = [explanation.meta, *explanation.meta.get("by_input", {}).values()]
     inputs = [meta["tokens"]["input"] for meta in metas if isinstance(meta.get("tokens"), dict)]
+    inputs = [name for name in inputs if of in (None, name)]
     frame = explanation.feature_values
     shown = [
         (place, frame[name].iloc[row])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from permgrad.base.errors import option_of
 from permgrad.base.numerals import number, numbers, percent
@@ -20,7 +21,17 @@ from permgrad.pages.tab import Tab
 from permgrad.pages.tabs.details import branches
 from permgrad.pages.tabs.together import nothing_together
 from permgrad.pages.units import BEYOND_ALL, advantage, error_without, in_shares
-from permgrad.pages.views import Mark, SectionView, TableView, as_count, figures_of, intervals_of, names, table_of
+from permgrad.pages.views import (
+    Mark,
+    SectionView,
+    TableView,
+    as_count,
+    figures_of,
+    frame_table,
+    intervals_of,
+    names,
+    table_of,
+)
 from permgrad.pages.words import clean, confidence_words, p_text, quantity_of, unit_words
 
 if TYPE_CHECKING:
@@ -34,6 +45,8 @@ _USABLE, _DRAWN = 30, 25
 _BESIDE = 3
 #: Classes whose mean probabilities are printed.
 _CLASSES = 4
+#: Words, or levels, that are printed at each end.
+_WORDS = 5
 
 
 def ranking(section: SectionView, content: Assessment, explanation: Explanation) -> None:
@@ -77,7 +90,11 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
 
 def one_by_one(section: SectionView, content: Assessment) -> None:
     """How predictions change with each feature, and what its values go along with in the data."""
-    explanation = content.explanation
+    explanation, stored = content.explanation, content.cards
+    texts = [card["feature"] for card in (() if stored is None else stored.cards) if card.get("words")]
+    if explanation is not None and texts:  # texts are no places on an axis
+        shown = {name: curve for name, curve in (explanation.direction or {}).items() if name not in texts}
+        explanation = replace(explanation, direction=shown)
     directed = explanation is not None and bool(explanation.direction)
     if not (directed or (content.reading or {}).get("features") or content.cards):
         return
@@ -93,6 +110,9 @@ def one_by_one(section: SectionView, content: Assessment) -> None:
         beside_the_data(section, content)
         if not directed and not (content.reading or {}).get("features") and content.cards is not None:
             _on_paper(section, content.cards)
+        if stored is not None and explanation is not None:
+            for card in (card for card in stored.cards if card["feature"] in explanation.clearly_matter()):
+                section.table(effects_table(card, stored.classes))
 
 
 def _on_paper(section: SectionView, stored: CardsSection) -> None:
@@ -111,6 +131,25 @@ def _on_paper(section: SectionView, stored: CardsSection) -> None:
         caption = f"The mean {what} if only {clean(card['feature'])} is set to a value, and all else stays as it is."
         caption += f" The {_CLASSES} classes that change most." * (len(labels) > _CLASSES)
         section.table(table_of(caption, [names(values, "value"), *columns], sortable=False))
+
+
+def effects_table(card: Mapping[str, Any], classes: Sequence[str] | None) -> TableView:
+    """List the words, or levels, with the largest effects either way, of many classes those that raise them."""
+    lines = []
+    for at, name in enumerate(classes or [""]):
+        clear = [one for one in card.get("effects", ()) if one["clear"][at] or not card["words"]]
+        order = sorted(clear, key=lambda one: -one["effect"][at])
+        ends = [*order[:_WORDS], *(order[_WORDS:][-_WORDS:] if len(classes or ()) < _CLASSES else ())]
+        lines += [
+            [name, one["level"], *(one[key][at] for key in ("effect", "low", "high")), one["rows"]] for one in ends
+        ]
+    what, rows = ("word", "test rows that have it") if card.get("words") else ("level", "training rows")
+    frame = pd.DataFrame(lines, columns=["class", what, "effect", "interval from", "to", "rows"])
+    caption = (
+        f"{clean(card['feature'])}: the mean {'probability' if classes else 'prediction'} with a {what} minus that "
+    )
+    caption += f"{'without it' if what == 'word' else 'with a level never seen'}, with 95\u00a0% intervals and {rows}."
+    return frame_table(frame if classes else frame.drop(columns="class"), caption)
 
 
 def ranking_table(

@@ -25,6 +25,11 @@ def single_rows(section: SectionView, content: Assessment) -> None:
     """Single rows: a few on paper, every listed one on the screen."""
     if not content.rows and content.listed is None:
         return
+    of_words = dict((content.what_if or {}).get("words", ()))
+    if of_words:
+        some = ", ".join(map(str, sorted(of_words)))
+        section.text(f"What each word of a text does is shown for {len(of_words)} rows: {some}.")
+    numbers = [] if content.explained is None else content.explained.numbers
     if content.image_counts and any(row.heat is not None for row in content.rows):
         section.text(map_words(content.paths))
     with section.live("explorer"):
@@ -36,6 +41,9 @@ def single_rows(section: SectionView, content: Assessment) -> None:
                 plots.waterfall(row.explanation, row=row.row, output=output, title="", label=label),
                 f"{_name_of(row.explanation)} from the baseline's {label} (bottom) to this row's (top).{words}",
             )
+            if row.row < len(numbers) and (parts := of_words.get(numbers[row.row])) is not None:
+                caption = f"Words of the texts: their parts of the {label}. Blue moves it up, orange down."
+                section.figure(plots.text(parts, output=output, title=""), caption)
             if row.heat is not None and content.image_counts:
                 section.figure(plots.activation(row.image, row.heat), clean(row.heat_title))
             for picture, caption in row_pictures(row):
@@ -102,7 +110,8 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     if content.what_if is None:
         return data
     classes = [] if content.predictions is None else content.predictions.classes
-    shown = {**content.what_if, "positive": content.positive_place(classes) if len(classes) == 2 else None}
+    stored = {key: value for key, value in content.what_if.items() if key != "words"}  # they are among the rows
+    shown = {**stored, "positive": content.positive_place(classes) if len(classes) == 2 else None}
     if (columns := shown.get("columns")) is not None:
         shown["columns"] = [columns[at] for at in content.by_rank(column["name"] for column in columns)]
     return {**(data or {}), "whatIf": shown}

@@ -44,7 +44,7 @@ _MOST_NAMES = 20_000
 #: Orders per row before the error is checked.
 _LEAST = 100
 #: Default number of background rows that replace players.
-_REFERENCES_LOCAL, _REFERENCES_GLOBAL = 100, 50
+REFERENCES, _REFERENCES_GLOBAL = 100, 50
 
 
 @methods.register("shapley")
@@ -177,7 +177,7 @@ def choose_references(request: Request, wanted: int | None) -> Integers:
     """Return the background rows that replace players, in rising order: all the user passed, else up to 100."""
     background = len(request.donors[0])
     if wanted is None:
-        wanted = background if request.background_kind == "given" else _REFERENCES_LOCAL
+        wanted = background if request.background_kind == "given" else REFERENCES
     weights = request.sample_weight
     if request.shared and weights is not None and (weights != weights[0]).any():
         # Evenly along the weights, so that heavy rows occur more often.

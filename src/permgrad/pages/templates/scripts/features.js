@@ -13,6 +13,8 @@ const Features = (() => {
   const SHOWN = 60;
   /** Colours of series. */
   const COLOURS = 8;
+  /** Words, or levels, that are shown at each end. */
+  const ENDS = 10;
 
   // ---- numbers ------------------------------------------------------------------------------------------------------
   /**
@@ -231,22 +233,22 @@ const Features = (() => {
 
   /**
    * Outcomes and predictions by value, with intervals, one line for each level.
-   * @param {any} data @param {Series[]} series
+   * @param {any} data @param {Series[]} series @param {string} [words] what is said of it @param {number[]} [from] values that the axis has
    */
-  const outcomeChart = (data, series) => {
+  const outcomeChart = (data, series, words = outcomeWords(data, series), from = []) => {
     const levels = series[0].entries.map((entry) => entry.level);
     const high = 22 + 10 * (series.length - 1);
     const width = wide();
     const left = Math.min(170, width * 0.38);
-    const { svg, frame } = Charts.chart({ width, height: 56 + (high + 10) * levels.length, left, right: 90, bottom: 44 }, outcomeWords(data, series));
+    const { svg, frame } = Charts.chart({ width, height: 56 + (high + 10) * levels.length, left, right: 90, bottom: 44 }, words);
     const all = series.flatMap((one) => one.entries.flatMap((entry) => [entry.outcome, entry.low, entry.high, entry.predicted]));
-    const x = linear(extent(/** @type {number[]} */ (all.filter((value) => value !== null))), [frame.left, frame.width - frame.right]);
+    const x = linear(extent(/** @type {number[]} */ (all.filter((value) => value !== null)), from), [frame.left, frame.width - frame.right]);
     const y = band(levels.map((_, at) => String(at)), [frame.top, frame.height - frame.bottom]);
     svg.append(axis(frame, x, { side: "x", count: width < 500 ? 4 : 5, write: (value) => say(data, value) }));
-    const words = Charts.labels(levels, 60, left - 10);
+    const names = Charts.labels(levels, 60, left - 10);
     levels.forEach((level, at) => {
       const top = y(String(at));
-      svg.append(text(frame.left - 8, top + y.size / 2 + 4, words[at], { "text-anchor": "end" }));
+      svg.append(text(frame.left - 8, top + y.size / 2 + 4, names[at], { "text-anchor": "end" }));
       series.forEach((one, part) => {
         const entry = one.entries[at];
         const middle = top + (y.size * (part + 1)) / (series.length + 1);
@@ -254,7 +256,7 @@ const Features = (() => {
           svg.append(text(frame.width - frame.right + 10, middle + 4, `${entry.rows.toLocaleString("en-US")} rows`));
         }
         if (entry.outcome === null) return;
-        const words = `${level}${series.length > 1 ? `, ${one.name}` : ""}: ${say(data, entry.outcome)} of ${entry.rows} rows, predicted ${say(data, entry.predicted)}`;
+        const words = `${level}${series.length > 1 ? `, ${one.name}` : ""}: ${say(data, entry.outcome)} of ${entry.rows} rows${entry.predicted === null ? "" : `, predicted ${say(data, entry.predicted)}`}`;
         const group = node("g", {}, node("title", {}, words));
         if (entry.low !== null && entry.high !== null) {
           group.append(node("line", { x1: x(entry.low), x2: x(entry.high), y1: middle, y2: middle, stroke: colour(one.colour), "stroke-width": 1.6 }));
@@ -474,7 +476,8 @@ const Features = (() => {
     }
     const feature = rows?.columns.find((/** @type {any} */ column) => column.name === card.name);
     const chosen = state.split === "" ? null : rows?.columns[Number(state.split)];
-    const segment = chosen && feature && chosen !== feature ? chosen : null;
+    const segment = card.outcome && chosen && feature && chosen !== feature ? chosen : null;
+    if (card.effects) parts.push(...effectsFigure(data, card, state));
     if (card.curves) parts.push(effectFigure(data, card, state, segment, rows));
     const series = segment
       ? bySegment(rows, feature, segment, rows.classes && data.classes ? rows.classes.indexOf(data.classes[state.output]) : 0)
@@ -491,6 +494,34 @@ const Features = (() => {
     if (card.notes.length) parts.push(element("ul", {}, ...card.notes.map((/** @type {string} */ note) => element("li", {}, note))));
     if (card.related.length) parts.push(element("p", {}, `Related features: ${card.related.join(", ")}. Importance may be shared between them.`));
     return parts;
+  };
+
+  /** What the words of a text do, or the levels of a category of many: the largest and the smallest. */
+  const effectsFigure = (/** @type {any} */ data, /** @type {any} */ card, /** @type {any} */ state) => {
+    const out = state.output;
+    const what = data.classes ? `the probability of ${data.classes[out]}` : data.target;
+    const sure = card.effects.filter((/** @type {any} */ entry) => entry.clear[out]);
+    const looked = `${card.effects.length} ${card.words ? "words and pairs of words that stand in at least 10 test rows" : "levels"}`;
+    if (card.words && data.list.clear[card.place] === false) return [element("p", {}, "The words of a text that does not clearly matter are not listed.")];
+    if (card.words && !sure.length) return [element("p", {}, `${looked} were looked at. None clearly changes ${what}.`)];
+    const order = [...(card.words ? sure : card.effects)].sort((a, b) => b.effect[out] - a.effect[out]);
+    const shown = order.length > 2 * ENDS ? [...order.slice(0, ENDS), ...order.slice(-ENDS)] : order;
+    const entries = shown.map((entry) => ({
+      level: entry.level, rows: entry.rows, outcome: entry.effect[out], low: entry.low[out], high: entry.high[out], predicted: null,
+    }));
+    const [top, last] = [shown[0], shown[shown.length - 1]];
+    const said = `${top.level} (${say(data, top.effect[out])})${last === top ? "" : `, and lowest for ${last.level} (${say(data, last.effect[out])})`}`;
+    const caption = card.words
+      ? `What a word does to ${what}: the mean prediction with it minus that without it, over test rows that have it. It is highest for ${said}. ` +
+        `${looked} were looked at. Those with an adjusted p below 0.05 are shown (${sure.length}${order.length > shown.length ? `, of which the ${shown.length} at both ends` : ""}). Lines: 95\u00a0% intervals of the mean.`
+      : `What a level does to ${what}: the mean prediction with it minus that with a level never seen. It is highest for ${said}. ` +
+        `${shown.length} of ${card.scored.toLocaleString("en-US")} levels that occur at least twice are shown, with their number of training rows` +
+        `${card.pooled ? `; ${card.pooled.toLocaleString("en-US")} that occur once count as never seen` : ""}. Lines: 95\u00a0% intervals, as of a mixed model: the fewer rows, the nearer to 0 and the wider.`;
+    return [Page.figure({
+      anchor: `features/${card.place + 1}/${card.words ? "words" : "levels"}`, drawing: outcomeChart(data, [{ name: "all", colour: "tabular", entries }], caption, [0]), caption,
+      rows: () => [[card.words ? "word" : "level", "rows", "effect", "interval from", "interval to"], ...order.map((entry) =>
+        [entry.level, entry.rows, entry.effect[out], entry.low[out], entry.high[out]])],
+    })];
   };
 
   const effectFigure = (/** @type {any} */ data, /** @type {any} */ card, /** @type {any} */ state, /** @type {any} */ segment, /** @type {any} */ rows) => {

@@ -194,6 +194,12 @@ const Network = (() => {
     write(row, column, cell) {
       const missing = this.missing(column, cell);
       for (const place of Object.values(column.missing)) row[place] = 0;
+      if (column.scores) {
+        const scores = column.levels.find((/** @type {[string, number[]]} */ [text]) => text === cell)?.[1];
+        column.scores.forEach((/** @type {number} */ place, /** @type {number} */ k) => (row[place] = missing ? 0 : scores?.[k] ?? 0));
+        if (missing && column.missing[missing] !== undefined) row[column.missing[missing]] = 1;
+        return;
+      }
       if (column.kind === "category") {
         for (const [, place] of column.levels) row[place] = 0;
         if (column.other !== null) row[column.other] = 0;

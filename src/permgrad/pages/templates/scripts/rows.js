@@ -322,7 +322,7 @@ const Rows = (() => {
   };
 
   /** The words of a row, each on the colour of its value. */
-  const shaded = (/** @type {{words: string[], values: number[], more: number}} */ text) => {
+  const shaded = (/** @type {{words: string[], values: number[], more: number, name?: string, about?: string, error?: any}} */ text) => {
     const top = Math.max(...text.values.map(Math.abs), 1e-12);
     const spans = text.words.flatMap((word, at) => {
       const span = element("span", { title: write(text.values[at]) }, word);
@@ -331,6 +331,11 @@ const Rows = (() => {
       return [span, " "];
     });
     const more = text.more > 0 ? ` ${text.more} more words are not shown.` : "";
+    if (text.name) {
+      const sum = write([...text.values].reduce((a, b) => a + b, 0));
+      return element("figure", {}, element("h4", {}, text.name), element("p", { class: "shaded" }, ...spans), element("figcaption", {},
+        `Words on the colour of their part of ${text.about}: blue moves it up, orange down. Point at a word for its part. They add up to ${sum}, what the text does against those of typical rows. Largest standard error of a word: ${write(text.error, 2)}.`));
+    }
     return element("figure", {}, element("p", { class: "shaded" }, ...spans), element("figcaption", {}, `Words on the colour of their part: blue moves the output up, orange down.${more}`));
   };
 

@@ -37,7 +37,7 @@ const WhatIf = (() => {
     const kind = column.kinds ? column.kinds[place] : 0;
     if (kind) return [kind];
     const value = column.values[place];
-    if (column.form.kind === "category") return column.form.levels[value]?.[0] ?? OTHER;
+    if (column.form.levels) return column.form.levels[value]?.[0] ?? OTHER;
     return column.form.kind === "number" ? Number(value.toPrecision(7)) : value;
   };
 
@@ -47,10 +47,18 @@ const WhatIf = (() => {
   /** What a cell says. @param {any} form @param {any} cell @returns {string} */
   const words = (form, cell) => {
     if (Array.isArray(cell)) return missingWords(form, cell[0]);
-    if (cell === OTHER) return "another level";
+    if (cell === OTHER) return form.kind === "text" ? "its text" : "another level";
     if (form.kind === "boolean") return form.words ? form.words[cell] : cell ? "yes" : "no";
     if (form.kind === "date") return dateText(cell).replace("T", " ");
     return typeof cell === "number" ? String(cell) : cell;
+  };
+
+  /** A text, or a level that the page cannot set, as the list of rows has it. @param {any} column @param {number} number */
+  const writtenIn = (column, number) => {
+    const rows = Rows.read(Page.data("rows"));
+    const listed = rows?.columns.find((/** @type {any} */ one) => one.name === column.label);
+    const row = rows ? rows.numbers.indexOf(number) : -1;
+    return listed && row >= 0 ? Charts.shorten(listed.text(row), 24) : words(column.form, OTHER);
   };
 
   /** A note on a value that no training row comes near, or an empty text. @param {any} form @param {any} cell */
@@ -82,7 +90,7 @@ const WhatIf = (() => {
    */
   const inputOf = (column, cell, id, changed) => {
     const form = column.form;
-    if (form.kind === "category" || form.kind === "boolean") return choice(form, cell, id, changed);
+    if (form.levels || form.kind === "boolean") return choice(form, cell, id, changed);
     const input = /** @type {HTMLInputElement} */ (Page.element("input", {
       id, type: form.kind === "date" ? (dates(form) ? "datetime-local" : "date") : "number", step: "any", autocomplete: "off",
       placeholder: "missing", "aria-describedby": `${id}-was`,
@@ -114,12 +122,12 @@ const WhatIf = (() => {
   const choice = (form, cell, id, changed) => {
     /** @type {any[]} */
     const cells = form.kind === "boolean" ? [0, 1] : form.levels.map((/** @type {any[]} */ [text]) => text);
-    if (form.kind === "category") cells.push(OTHER);
+    if (form.kind === "category" || (form.kind === "text" && cell === OTHER)) cells.push(OTHER);
     const kinds = new Set([1, ...Object.keys(form.missing).map(Number), ...(Array.isArray(cell) ? cell : [])]);
     for (const kind of [...kinds].sort((a, b) => a - b)) cells.push([kind]);
     const input = /** @type {HTMLSelectElement} */ (Page.element("select", { id, "aria-describedby": `${id}-was` }));
     cells.forEach((each, at) => {
-      const text = each === OTHER ? (form.other === null ? "a level never seen" : "another level") : words(form, each);
+      const text = each === OTHER && form.kind === "category" && form.other === null ? "a level never seen" : words(form, each);
       input.append(Page.element("option", { value: at }, text));
     });
     const show = (/** @type {any} */ value) => {
@@ -261,7 +269,9 @@ const WhatIf = (() => {
       const row = { ...changes };
       const told = (/** @type {string} */ player) => {
         const column = model.columns.find((/** @type {any} */ one) => one.name === player);
-        return column ? `${column.label} = ${words(column.form, player in row ? row[player] : cellOf(column, place))}` : player;
+        if (!column) return player;
+        const cell = player in row ? row[player] : cellOf(column, place);
+        return `${column.label} = ${cell === OTHER && !(player in row) ? writtenIn(column, content.rows[place]) : words(column.form, cell)}`;
       };
       const steps = Rows.strongest(model.players.map((/** @type {string} */ player, /** @type {number} */ p) => ({
         name: told(player), value: scale * found.values[p * outputs + output],

@@ -1,0 +1,96 @@
+"""The page of a model that reads texts and a category of many levels."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from browsing import data_of, needs_browser, visit
+
+import permgrad as pg
+
+WORDS = np.array(["alpha", "<b>bold</b>", "<script>", "gamma", "delta", "omega", "sigma"])
+
+
+@pytest.fixture(name="page", scope="module")
+def _page(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    level = rng.choice(80, 900)
+    text = [" ".join(rng.permutation(WORDS)[:4]) + f" \x1b[31m red {'long ' * 40}{row}" for row in range(900)]
+    table = pd.DataFrame({"<i>text": text, "person": [f"<u>p{one}" for one in level], "x": rng.normal(size=900)})
+    planted = 2 * table["<i>text"].str.contains("alpha") + rng.normal(size=80)[level]
+    y = planted + table["x"] + 0.3 * rng.normal(size=900)
+    model = pg.HyNNRegressor(preset="fast", random_state=0, progress=False).fit(table[:600], y[:600])
+    assert set(model.preprocessor_.scores_.columns) == {"<i>text", "person"}
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    pg.report(model, table[600:], y[600:], path=path, random_state=0, progress=False)
+    return path.read_text(encoding="utf-8")
+
+
+def test_cards_have_words_with_their_effects_and_levels_with_their_training_rows(page):
+    cards = {card["name"]: card for card in data_of(page)["features"]["cards"]}
+    of_text, of_person = cards["<i>text"], cards["person"]
+    assert not {"curves", "outcome", "mean"} & set(of_text)  # texts are no places on an axis
+    words = {entry["level"]: entry for entry in of_text["effects"]}
+    assert max(words, key=lambda word: words[word]["effect"][0]) == "alpha"
+    assert words["alpha"]["low"][0] < words["alpha"]["effect"][0] < words["alpha"]["high"][0]
+    assert words["alpha"]["clear"] == [True]
+    assert "b" in words  # <b> is a word to the model, and text to the page
+    assert 60 < len(of_person["effects"]) <= of_person["scored"]
+    assert sum(entry["rows"] for entry in of_person["effects"]) <= 600
+    assert of_person["levels"] > 10  # of the curve of the most frequent ones
+
+
+def test_words_of_rows_add_up_to_the_texts_part(page):
+    rows = data_of(page)["rows"]
+    assert len(rows["texts"]) == 20
+    assert "words" not in rows["whatIf"]
+    for text in rows["texts"]:
+        assert text["name"] == "<i>text"
+        assert len(text["words"]) == len(text["values"]) <= 60
+        assert "alpha" not in text["words"] or text["values"][text["words"].index("alpha")] > 0.3
+
+
+def test_every_text_is_escaped_and_cut(page):
+    assert "\x1b" not in page
+    static = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r"<(i>text|u>p|b>bold)", static)
+    assert "&lt;i&gt;text" in static
+    levels = [level for column in data_of(page)["rows"]["columns"] for level in column.get("levels", ())]
+    assert max(map(len, levels)) <= 80
+    assert "long " * 20 not in static
+
+
+@needs_browser
+def test_the_page_shows_them(page, tmp_path):
+    steps = """
+    const said = [];
+    location.hash = "#features/1/x";
+    await new Promise((done) => setTimeout(done, 300));
+    const names = Page.data("features").list.name;
+    for (const name of ["<i>text", "person"]) {
+      Page.go("features", String(names.indexOf(name) + 1));
+      await new Promise((done) => setTimeout(done, 300));
+      said.push(document.querySelector(".card").textContent);
+    }
+    const content = Page.data("rows").whatIf, box = document.createElement("div");
+    document.body.append(box);
+    WhatIf.show(box, content.rows.indexOf(Page.data("rows").numbers[Page.data("rows").texts[0].row]));
+    said.push(box.querySelector("figcaption, .what-if-figure").textContent);
+    const labels = Object.fromEntries([...box.querySelectorAll(".what-if-line")].map((line) =>
+      [line.querySelector("label").textContent, line.querySelector("select, input").textContent]));
+    said.push(labels, document.querySelectorAll(".card b, .card u, .card i, .what-if u").length);
+    return said;
+    """
+    of_text, of_person, parts, inputs, strange = visit(page, tmp_path, steps).quiet()
+    assert "What a word does to" in of_text
+    assert "It is highest for alpha" in of_text
+    assert "that with a level never seen" in of_person
+    assert "training rows" in of_person
+    assert "another level" not in parts
+    assert inputs["<i>text"].startswith("its text")
+    assert "a level never seen" in inputs["person"]
+    assert "<u>p1" in inputs["person"]
+    assert strange == 0
