@@ -59,7 +59,8 @@ def beside_data(work: Work) -> None:
     looked_at = ranking if len(ranking) <= MOST_RANKED else ranking[:FEATURES]
     undated = work.undated
     assert undated is not None
-    cut = {name: levels_of(blanked[name]) if name in undated and name not in work.texts else None for name in looked_at}
+    countable = undated.columns.drop(work.texts, errors="ignore")
+    cut = {name: levels_of(blanked[name]) if name in countable else None for name in looked_at}
     between, every = rows.dependence, np.ones(len(outcome), dtype=bool)
     count = None if between is None else between.rows(every, between.correlation(outcome))
     association = {name: explained_share(one[0], outcome, count) for name, one in cut.items() if one is not None}

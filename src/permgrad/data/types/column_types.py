@@ -375,9 +375,7 @@ def _text_number_type(base: ColumnType, series: pd.Series[Any], codes: MissingCo
 def _declared_type(
     series: pd.Series[Any], name: str, kind: Kind, codes: MissingCodes, guessed: ColumnType | None
 ) -> ColumnType:
-    guess = guessed if guessed is not None else _other_type(series, name, codes)
-    if guess.reason.startswith(NAMES):
-        guess = replace(guess, kind="numeric", storage="number", reason="numbers")
+    guess = _as_numbers(guessed if guessed is not None else _other_type(series, name, codes), kind)
     fused = guess.reason.endswith(FUSED)
     kind = "date" if kind == "calendar" else kind
 
@@ -390,8 +388,6 @@ def _declared_type(
     if spelled or (fused and kind != "numeric"):
         # As numbers they are fewer than they are.
         guess = replace(guess, n_levels=len(texts()))
-    if kind == "numeric" and guess.reason.startswith(WHOLE_DATES):
-        guess = replace(guess, storage="number", date_format=None)
     declared = replace(guess, kind=kind, reason=guess.reason if fused and kind == "numeric" else "declared")
     if guess.n_levels == 0 or kind in ("constant", "identifier"):
         return replace(declared, kind=kind if guess.n_levels else "constant")
@@ -408,6 +404,15 @@ def _declared_type(
             code="PG014",
         )
     return declared
+
+
+def _as_numbers(guess: ColumnType, kind: Kind) -> ColumnType:
+    """Return whole numbers that were taken for names, or are declared to be no dates, as the numbers that they are."""
+    if guess.reason.startswith(NAMES):
+        return replace(guess, kind="numeric", storage="number", reason="numbers")
+    if kind == "numeric" and guess.reason.startswith(WHOLE_DATES):
+        return replace(guess, storage="number", date_format=None)
+    return guess
 
 
 def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:

@@ -90,11 +90,7 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
 
 def one_by_one(section: SectionView, content: Assessment) -> None:
     """How predictions change with each feature, and what its values go along with in the data."""
-    explanation, stored = content.explanation, content.cards
-    texts = [card["feature"] for card in (() if stored is None else stored.cards) if card.get("words")]
-    if explanation is not None and texts:  # texts are no places on an axis
-        shown = {name: curve for name, curve in (explanation.direction or {}).items() if name not in texts}
-        explanation = replace(explanation, direction=shown)
+    explanation, stored = _without_texts(content), content.cards
     directed = explanation is not None and bool(explanation.direction)
     if not (directed or (content.reading or {}).get("features") or content.cards):
         return
@@ -113,6 +109,16 @@ def one_by_one(section: SectionView, content: Assessment) -> None:
         if stored is not None and explanation is not None:
             for card in (card for card in stored.cards if card["feature"] in explanation.clearly_matter()):
                 section.table(effects_table(card, stored.classes))
+
+
+def _without_texts(content: Assessment) -> Explanation | None:
+    """Return the explanation without the directions of texts, which are no places on an axis."""
+    explanation, stored = content.explanation, content.cards
+    texts = [card["feature"] for card in (() if stored is None else stored.cards) if card.get("words")]
+    if explanation is None or not texts:
+        return explanation
+    shown = {name: curve for name, curve in (explanation.direction or {}).items() if name not in texts}
+    return replace(explanation, direction=shown)
 
 
 def _on_paper(section: SectionView, stored: CardsSection) -> None:
