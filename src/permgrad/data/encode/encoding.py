@@ -239,9 +239,7 @@ class TableEncoder:
                 pairs["value"].append((source, target, 0))
             else:
                 self._parts.setdefault(source, []).append((target, str(slot.detail)))
-        self._held = np.array(
-            [at for at, slot in enumerate(slots) if slot.detail == HELD and slot.kind == "date_part"], int
-        )
+        self._held = _held_places(slots)
         self._pairs = {kind: np.array(rows, dtype=np.int64).reshape(-1, 3).T for kind, rows in pairs.items()}
 
     # ---- encoding ---------------------------------------------------------------------------------------------------
@@ -431,6 +429,11 @@ class TableEncoder:
             problem = f"Part of a stored encoder is missing or damaged ({error!r})"
             raise InputError(problem, hint="Save the model again.", code="PG052") from error
         return made
+
+
+def _held_places(slots: Sequence[Slot]) -> Integers:
+    """Return the places of times that later rows keep at their end."""
+    return np.array([at for at, slot in enumerate(slots) if slot.detail == HELD and slot.kind == "date_part"], int)
 
 
 def _tell(surprises: Mapping[str, str]) -> None:

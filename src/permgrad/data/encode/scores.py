@@ -99,7 +99,7 @@ class Block:
     design: Design
     matrix: Matrix
     index: Integers
-    strength: float = 0.0
+    place: slice = field(default_factory=lambda: slice(0))
 
     @property
     def rows(self) -> Matrix:
@@ -146,16 +146,11 @@ class Scores:
         model = _Model(joined, [plain.shape[1], *(one.shape[1] for one in wide)], target)
         strengths = model.choose([_OTHER, *(block.design.scale for block in blocks)], folds) if blocks else []
         helping = [block for block, strength in zip(blocks, strengths[1:], strict=True) if strength > 0]
-        crossed = {block.name: np.zeros((len(target.y), target.outputs), dtype=np.float32) for block in helping}
         if not helping:
             return made, {}
-        ends = np.cumsum([0, plain.shape[1], *(one.shape[1] for one in wide)])
-        places = {id(block): slice(*ends[k + 1 : k + 3]) for k, block in enumerate(blocks)}
-        for fold in np.unique(folds):
-            weights = model.fit(strengths, folds != fold)
-            held = np.flatnonzero(folds == fold)
-            for block in helping:
-                crossed[block.name][held] += joined[held][:, places[id(block)]] @ weights[places[id(block)]]
+        for block, end in zip(blocks, np.cumsum([plain.shape[1], *(one.shape[1] for one in wide)])[1:], strict=True):
+            block.place = slice(int(end) - block.matrix.shape[1], int(end))
+        crossed = model.crossed(strengths, folds, helping)
         # A cell of a level that only its own group has scores 0 in each of the divisions, as any new one will.
         crossed = {name: scores for name, scores in crossed.items() if scores.any()}
         weights = model.fit(strengths, np.ones(len(folds), dtype=bool))
@@ -166,7 +161,7 @@ class Scores:
         unit = np.where(total.std(axis=0) > 1e-9, total.std(axis=0), 1.0).astype(np.float32)
         for block in helping:
             if block.name in crossed:
-                found = (weights[places[id(block)]] / unit).astype(np.float32)
+                found = (weights[block.place] / unit).astype(np.float32)
                 made.columns.setdefault(block.name, []).append((block.kind, block.design, found))
         return made, {name: scores / unit for name, scores in crossed.items()}
 
@@ -230,6 +225,15 @@ class _Model:
     def fit(self, strengths: Sequence[float], rows: Array) -> Floats:
         """Return weights ``(columns, outputs)`` on the blocks as they are."""
         return self._solve(strengths, rows)[0]
+
+    def crossed(self, strengths: Sequence[float], folds: Integers, blocks: Sequence[Block]) -> dict[str, Floats32]:
+        """Return what some blocks add for each row, by column ``(rows, outputs)``: of the model of the other folds."""
+        made = {block.name: np.zeros((len(folds), self.outputs), dtype=np.float32) for block in blocks}
+        for fold in np.unique(folds):
+            weights, held = self.fit(strengths, folds != fold), np.flatnonzero(folds == fold)
+            for block in blocks:
+                made[block.name][held] += self.joined[held][:, block.place] @ weights[block.place]
+        return made
 
     def _drawn(self, rows: Array, most: int) -> Integers:
         """Return which of these rows a model is fitted on: those with a weight, and of too many a random part."""

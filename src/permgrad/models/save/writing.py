@@ -64,11 +64,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False,
         description |= plain(content)
     else:
         description |= _of_hybrid(model)
-    # The renderer is described in words and numbers.
-    state = {name: value for name, value in model.module_.state_dict().items() if not name.startswith("renderer.")}
-    if isinstance(features := model.preprocessor_.images_, ImageFeatures) and features.columns:
-        description["images_of_columns"], state = features.to_dict(), {**state, **features.weights()}
-    weights = weights_to_bytes({name: value.detach().cpu().contiguous() for name, value in state.items()})
+    weights = _weights_of(model, description)
 
     arrays = {"background": model.background_}
     if images:
@@ -95,6 +91,15 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False,
         description["checksums"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         text = json_text(sealed(description), indent=1)
         (temporary / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+
+
+def _weights_of(model: Any, description: dict[str, Any]) -> bytes:
+    """Return the weights of a model's network, and of those that read its images, which are described beside them."""
+    # The renderer is described in words and numbers.
+    state = {name: value for name, value in model.module_.state_dict().items() if not name.startswith("renderer.")}
+    if isinstance(features := model.preprocessor_.images_, ImageFeatures) and features.columns:
+        description["images_of_columns"], state = features.to_dict(), {**state, **features.weights()}
+    return weights_to_bytes({name: value.detach().cpu().contiguous() for name, value in state.items()})
 
 
 def _check_target(target: Path, *, overwrite: bool) -> None:

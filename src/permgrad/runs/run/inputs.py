@@ -215,7 +215,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     stated = card.positive if card is not None and target == card.target else None
     positive = positive_label(rows.truths["train"], rows.task, request.positive, stated)
     with written.lines.named():
-        if left_out.get(str(request.time)) == TIME and _what_returns(request, rows, codes, left_out, notes):
+        if _what_returns(request, rows, codes, left_out, notes):
             kinds = kinds | {str(request.time): "calendar"}
         schema = _schema(train.drop(columns=target), codes, kinds, left_out)
     notes += _words_of_groups(request, schema, group, left_out)
@@ -348,7 +348,8 @@ def _what_returns(
 ) -> bool:
     """Note what of the time of the rows returns, such as the weekday, and return whether that is a feature."""
     time, train = str(request.time), rows.tables["train"]
-    if len(rows.files) == 2 or not all(time in table.columns for table in rows.files.values()):
+    is_anywhere = len(rows.files) < 2 and all(time in table.columns for table in rows.files.values())
+    if left_out.get(time) != TIME or not is_anywhere:
         return False
     later = "the test rows are later than those of training"
     column = infer_schema(train[[time]], na_codes=codes)[time]
