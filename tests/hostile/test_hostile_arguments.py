@@ -32,7 +32,8 @@ LITTLE: dict[str, dict[str, Any]] = {
 
 
 def meant(name: str) -> tuple[str, ...]:
-    return ("word",) * (name in WORDS) + ("number of 401 digits",) * (name in LONG)
+    taken = ("word",) * (name in WORDS) + ("number of 401 digits",) * (name in LONG)
+    return taken + ("network",) * (name == "image_encoder")
 
 
 def parameters(function: Any, *without: str) -> list[str]:

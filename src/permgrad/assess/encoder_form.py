@@ -47,7 +47,9 @@ def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
             other = levels.pop(None, None)
             form |= {"kind": "category", "levels": [list(level) for level in levels.items()], "other": other}
             if column.name in encoder.scores_.columns:
-                form |= _scores(encoder, column.name, slots, free=column.kind in ("text", "image"))
+                # What is more than a table of levels stays as the row has it.
+                free = {kind for kind, _, _ in encoder.scores_.columns[column.name]} != {"levels"}
+                form |= _scores(encoder, column.name, slots, free=free or column.kind in ("text", "image"))
         else:
             form |= _of_numbers(encoder, column, slots, place)
         columns.append(form)

@@ -261,7 +261,7 @@ def raised_words(raised: float) -> str:
 
     Examples:
         >>> raised_words(-0.5)[:49]
-        'predictions were lowered by 0.5 after training, w'
+        'predictions were lowered by 0.500 after training,'
     """
     by = f"{'raised' if raised > 0 else 'lowered'} by {number(abs(raised))}"
     return (

@@ -35,7 +35,15 @@ def test_each_part_is_encoded_once(tmp_path, monkeypatch, images):
             encoded.update([tuple(rows)])
         return transform(self, X)
 
+    learn = TableEncoder.learn
+
+    def learned(self, X, target, **options):
+        if self.numeric != "standard":
+            encoded.update([tuple(zip(X["dose"].astype(float).tolist(), X["town"], strict=True))])
+        return learn(self, X, target, **options)
+
     monkeypatch.setattr(TableEncoder, "transform", counted)
+    monkeypatch.setattr(TableEncoder, "learn", learned)
     monkeypatch.setattr(ImageColumn, "read", lambda self, files: (read.update(files), read_images(self, files))[1])
     words = ("--image", "scan") if images else ()
     out = tmp_path / "run"

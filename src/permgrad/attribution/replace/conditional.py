@@ -285,6 +285,11 @@ class PlainColumns:
         """Every column is drawn as a number."""
         return np.arange(self.count)
 
+    @property
+    def kinds_(self) -> list[str]:
+        """Every column is a number."""
+        return ["numeric"] * self.count
+
     def features(self, level: str) -> dict[str, Indexes]:  # noqa: ARG002 — the encoder's form
         """Return each column as its own feature."""
         return {str(column): np.array([column]) for column in range(self.count)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -113,6 +115,11 @@ def returning_parts(
         return
     flags = {"weekend": (days + 3) % 7 > 4, "holiday": np.isin(days, holidays)}
     yield from ((part, 0.0, 1.0) for part, set_ in flags.items() if part in covered and set_.any() and not set_.all())
+
+
+def is_country(code: Any) -> bool:
+    """Whether a value may be the code of a country, or of a part of one: ``"US"``, ``"DE-BY"``."""
+    return isinstance(code, str) and re.fullmatch(r"[A-Za-z]{2,3}(-\w{1,6})?", code) is not None
 
 
 def public_holidays(country: str | None, years: Sequence[int]) -> Integers:

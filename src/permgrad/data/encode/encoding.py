@@ -14,9 +14,9 @@ import pandas as pd
 
 from permgrad.base.arrays import Booleans, Floats32, Integers
 from permgrad.base.checks import check_choice, check_whole
-from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, unknown, warn_user
+from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, shown, unknown, warn_user
 from permgrad.base.files import plain
-from permgrad.data.encode.calendar import HELD, calendar_parts, date_part
+from permgrad.data.encode.calendar import HELD, calendar_parts, date_part, is_country
 from permgrad.data.encode.designs import Cells, ImageVectors
 from permgrad.data.encode.groups import check_blocks
 from permgrad.data.encode.planning import OTHER, Slot, plan_slots
@@ -141,6 +141,9 @@ class TableEncoder:
     def update(self, statistics: TableStatistics) -> TableEncoder:
         """Fit from statistics of all training rows, gathered in chunks or by several workers."""
         check_whole("max_levels", self.max_levels, "the default is 50")
+        if self.holidays is not None and not is_country(self.holidays):
+            problem = f"holidays must be a country's code, got {shown(self.holidays)}"
+            raise InputError(problem, hint="Pass for example holidays='US'.", code="PG001")
         self.codes_ = statistics.codes
         self.named_ = True
         self.scores_, self.scoreless_ = Scores(0), list[str]()

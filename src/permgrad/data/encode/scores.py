@@ -119,7 +119,7 @@ class Scores:
         >>> scores, crossed = Scores.fit({"review": (different, index)}, np.zeros((40, 0)), target)
         >>> scores.of("review", ["good", "bad", "neither"])[:, 0].round(1).tolist()[2], crossed["review"].shape
         (0.0, (40, 1))
-        >>> bool(scores.of("review", ["good"])[0, 0] < 0 < scores.of("review", ["bad"])[0, 0])
+        >>> bool(scores.of("review", ["so good"])[0, 0] < 0 < scores.of("review", ["so bad"])[0, 0])
         True
     """
 

@@ -48,7 +48,7 @@ _CODE_WORD = re.compile(
 
 #: Who or what has rows of its own, where the name says no more. Not amounts that one has, such as years of school.
 _THING_WORD = re.compile(
-    r"(?:subj(?:ect)?|participant|respondent|patient|person|individual|student|pupil|teacher|lecturer|classroom|hospital|"
+    r"(?:subject|subj|participant|respondent|patient|person|individual|student|pupil|teacher|lecturer|classroom|hospital|"
     r"clinic|doctor|physician|rater|interviewer|household|employee|worker|firm|company|customer|client|user|store|shop|"
     r"vendor|supplier|merchant|restaurant|hotel|station|site|farm|herd|litter|animal|proband|kunde|filiale)"
     r"(?:[_\W]?(?:nr|no|num|number|code))?",
