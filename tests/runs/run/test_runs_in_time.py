@@ -115,7 +115,9 @@ def test_holidays_need_a_country_that_is_known(tmp_path, monkeypatch):
         raise NotImplementedError
 
     monkeypatch.setitem(sys.modules, "holidays", SimpleNamespace(country_holidays=none))
-    with pytest.raises(pg.InputError, match="The public holidays of 'Mars' are not known"):
+    with pytest.raises(pg.InputError, match="The public holidays of 'XX' are not known"):
+        load(riders(), tmp_path, time="day", holidays="XX")
+    with pytest.raises(pg.InputError, match="holidays must be a country's code, got 'Mars'"):
         load(riders(), tmp_path, time="day", holidays="Mars")
     with pytest.raises(pg.InputError, match=r"holidays must be None or a country's code, got 3"):
         pg.HyNNRegressor(holidays=3).fit(riders()[["day", "rain"]], riders()["riders"])
