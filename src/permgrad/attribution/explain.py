@@ -165,7 +165,7 @@ def explain(
     if level == "part":
         from permgrad.attribution.wide import explain_parts
 
-        return explain_parts(arguments)
+        return explain_parts(arguments, explain)
     if isinstance(inputs, (str, os.PathLike)) and not isinstance(model, nn.Module):
         from permgrad.attribution.parts.stream import explain_stream
 

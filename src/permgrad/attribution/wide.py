@@ -6,6 +6,7 @@ again, and the network predicts. Outputs are those that other explanations expla
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval, mean_over_rows
 from permgrad.attribution.method.shapley.method import REFERENCES
@@ -142,8 +142,10 @@ def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, rand
     return result
 
 
-def explain_parts(arguments: Arguments) -> Explanation:
+def explain_parts(arguments: Arguments, explain: Callable[..., Explanation]) -> Explanation:
     """Explain one row whose players are the words of its texts beside its other features: ``level="part"``.
+
+    ``explain`` is ``permgrad.explain``.
 
     The predictor of the row takes a table of numbers: −1 keeps the row's own word or cell, else it is the number of
     the background row in its place. A word that is replaced leaves its share of the text to that row's text.

@@ -167,7 +167,8 @@ class Scores:
 
     def of(self, name: str, cells: Cells) -> Floats32:
         """Return the scores of cells ``(cells, outputs)``."""
-        parts = [design.matrix(_read(cells)) @ weights for _, design, weights in self.columns[name]]
+        cells = _read(cells)
+        parts = [design.matrix(cells) @ weights for _, design, weights in self.columns[name]]
         return np.asarray(np.sum(parts, axis=0), dtype=np.float32)
 
     def check_columns(self, columns: Mapping[str, int]) -> None:
@@ -231,8 +232,9 @@ class _Model:
         made = {block.name: np.zeros((len(folds), self.outputs), dtype=np.float32) for block in blocks}
         for fold in np.unique(folds):
             weights, held = self.fit(strengths, folds != fold), np.flatnonzero(folds == fold)
+            rows = self.joined[held]
             for block in blocks:
-                made[block.name][held] += self.joined[held][:, block.place] @ weights[block.place]
+                made[block.name][held] += rows[:, block.place] @ weights[block.place]
         return made
 
     def _drawn(self, rows: Array, most: int) -> Integers:
