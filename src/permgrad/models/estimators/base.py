@@ -240,19 +240,18 @@ class HyNNBase(TrainedModel, BaseEstimator):
             together = [*encoder.groups_.values(), *encoder.variables_.values()]
             tell_of_columns(frame, encoder.schema_, dict(self.kinds or {}), together=together)
         self.preprocessor_ = encoder
-        parts = [frame] if held is None else [frame, held]
+        rows = frame if held is None else pd.concat([frame, held])
         if target is None:
-            encoded = [encoder.transform(part) for part in parts]
+            encoded = encoder.transform(rows)
         else:
             # A published network reads categories as it was published.
-            rows = frame if held is None else pd.concat(parts)
-            learned = encoder.learn(rows, target, levels=settings.network.level_embedding_size > 0)
-            encoded = np.split(learned, [len(frame)])
+            encoded = encoder.learn(rows, target, levels=settings.network.level_embedding_size > 0)
             if schema is None:
                 tell_of_scores(encoder.schema_, encoder.scoreless_, encoder.max_levels)
-        if not encoded[0].shape[1]:
+        if not encoded.shape[1]:
             raise nothing_varies(frame, encoder)
-        return EncodedRows(frame, encoder, encoded[0]), None if held is None else encoded[1]
+        known = EncodedRows(frame, encoder, encoded[: len(frame)])
+        return known, None if held is None else encoded[len(frame) :]
 
     def prepare(
         self,
