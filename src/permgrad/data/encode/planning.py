@@ -24,7 +24,8 @@ class Slot:
     """One encoded column: index of its raw column, its name, and its extremes over training rows.
 
     Its ``kind`` is ``"numeric", "boolean", "level", "missing", "date_part"`` or ``"score"``. ``detail`` the level's
-    text, the kind of missingness, the output of a score, or the part of the date, such as ``"month sin"`` or, of kind "level", ``"month 0"``.
+    text, the kind of missingness, the output of a score, or the part of the date, such as ``"month sin"`` or, of kind
+    "level", ``"month 0"``.
     """
 
     column: int
