@@ -33,7 +33,7 @@ import pandas as pd
 from PIL import Image
 
 import permgrad as pg
-from permgrad.assess.encoder_form import cells_of
+from permgrad.assess.encoder_form import cells_of, encoder_form
 from permgrad.assess.sections.what_if import rows_of
 from permgrad.imaging.tinto import TintoLayout
 from permgrad.models.estimators.image_table import ImageTableModel, Records
@@ -245,6 +245,9 @@ def make_edits(case: Case, edits: int, seed: int = 0) -> Edits:
     """Change one feature after the other of a row, then of another row."""
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(case.rows), -(-edits // _EDITS_OF_ROW), replace=False)
+    columns_read = encoder_form(case.model.preprocessor_)["columns"]
+    # A page cannot read a text: it sets levels that it knows, or none.
+    known = {form["name"]: {level for level, _ in form["levels"]} for form in columns_read if form["kind"] == "text"}
     table = case.rows.iloc[rows].reset_index(drop=True)
     lines, places, columns = [], [], []
     for number in range(edits):
@@ -253,7 +256,8 @@ def make_edits(case: Case, edits: int, seed: int = 0) -> Edits:
             current, changed = table.astype(object).iloc[place].copy(), list[str]()
         else:
             name = str(rng.choice(table.columns))
-            current[name] = _other_value(case, name, rng)
+            value = _other_value(case, name, rng)
+            current[name] = value if name not in known or value in known[name] else None
             changed = list(dict.fromkeys([*changed, name]))
         lines.append(current.copy())
         places.append(place)
@@ -272,7 +276,7 @@ def _other_value(case: Case, name: str, rng: np.random.Generator) -> Any:
     draw = rng.random()
     if column.dtype.kind == "b":
         return bool(draw < 0.5)
-    if (draw < 0.15 and column.dtype.kind in "fOM") or name == "note":  # a text can only be left out
+    if draw < 0.15 and column.dtype.kind in "fOM":
         return pd.NaT if column.dtype.kind == "M" else None
     if draw < 0.25 and column.dtype == object and name != "member":
         return "never seen"

@@ -47,9 +47,7 @@ def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
             other = levels.pop(None, None)
             form |= {"kind": "category", "levels": [list(level) for level in levels.items()], "other": other}
             if column.name in encoder.scores_.columns:
-                # What is more than a table of levels stays as the row has it.
-                free = {kind for kind, _, _ in encoder.scores_.columns[column.name]} != {"levels"}
-                form |= _scores(encoder, column.name, slots, free=free or column.kind in ("text", "image"))
+                form |= _scores(encoder, column, slots)
         else:
             form |= _of_numbers(encoder, column, slots, place)
         columns.append(form)
@@ -80,16 +78,19 @@ def _of_numbers(encoder: TableEncoder, column: ColumnType, slots: list[tuple[int
     return {**form, "range": _range(scaling, place, first) if has_range else None}
 
 
-def _scores(encoder: TableEncoder, name: str, slots: list[tuple[int, Slot]], *, free: bool) -> dict[str, Any]:
-    """Return the places of a column's scores, with those of its most frequent levels. Those of a text are its row's."""
+def _scores(encoder: TableEncoder, column: ColumnType, slots: list[tuple[int, Slot]]) -> dict[str, Any]:
+    """Return the places of a column's scores, with those of its most frequent levels, which a page can set.
+
+    Kind "text": a cell that is none of these levels is read as well, so it keeps the scores that its row has.
+    """
     places = [at for at, slot in slots if slot.kind == "score"]
-    levels: list[str] = []
-    if not free:
-        designs = (design for _, design, _ in encoder.scores_.columns[name] if isinstance(design, Levels))
-        levels = next((design.entries[: MOST_SCORES // len(places)] for design in designs), [])
-    scores = encoder.scores_.of(name, levels) if levels else np.zeros((0, len(places)), dtype=np.float32)
+    designs = {kind: design for kind, design, _ in encoder.scores_.columns[column.name]}
+    known, levels = designs.get("levels"), list[str]()
+    if isinstance(known, Levels) and column.kind not in ("text", "image"):
+        levels = known.entries[: MOST_SCORES // len(places)]
+    scores = encoder.scores_.of(column.name, levels) if levels else np.zeros((0, len(places)), dtype=np.float32)
     pairs = [[level, row] for level, row in zip(levels, scores.tolist(), strict=True)]
-    return {"kind": "text" if free else "category", "levels": pairs, "scores": places}
+    return {"kind": "category" if set(designs) == {"levels"} and levels else "text", "levels": pairs, "scores": places}
 
 
 def _range(scaling: Scaling, place: int, slot: Slot) -> list[float] | None:
