@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 #: Kinds of networks by their branches.
 _KINDS = {
     ("image", "tabular"): "A hybrid network (table and image)",
-    ("images", "table"): "A network of images and a table",
     ("tabular",): "A network of the table alone",
     ("image",): "A network of the image of each row alone",
 }

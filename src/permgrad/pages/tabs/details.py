@@ -63,7 +63,6 @@ def network(section: SectionView, content: Assessment) -> None:
     if trained is not None:
         words = [f"Preset {clean(trained.preset)}", f"branches: {', '.join(map(clean, trained.branches))}"]
         section.text("; ".join([*words, f"{trained.parameters:,} trainable parameters."]))
-        section.items(trained.notes)
         section.figure(trained.drawing, "", "Drawing of the network's branches and shapes.")
         if trained.summary is not None:
             section.table(frame_table(trained.summary, "Layers, output shapes and parameters."), "Layers")
