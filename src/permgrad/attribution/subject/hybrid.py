@@ -18,7 +18,7 @@ from permgrad.models.fast.replacement import evaluation_mode
 from permgrad.models.network.network import HybridNetwork
 
 #: Encoded columns of these kinds lie on a scale. All others switch between levels.
-_ON_A_SCALE = ("numeric", "date_part")
+_ON_A_SCALE = ("numeric", "date_part", "score")
 
 
 class HybridSubject(Subject):
