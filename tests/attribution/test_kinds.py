@@ -143,3 +143,34 @@ def test_a_typical_text_has_the_median_score(fitted):
     assert len(scores) == 2
     assert rows[0][:, scores].std(dim=0).min() > 0
     np.testing.assert_allclose(subject.typical(rows)[0][0, scores], rows[0][:, scores].median(dim=0).values)
+
+
+def test_a_missing_text_or_photo_is_an_empty_cell_and_a_missing_table_another_rows(fitted):
+    table, y = made(7, 250)
+    found = pg.missing(fitted, table, y, **QUIET)
+    frame = found.to_frame().set_index("present")
+    empty = {"table + text + photo": [], "table + photo": ["note"], "table + text": ["scan"], "table": ["note", "scan"]}
+    for present, names in empty.items():
+        losses = (fitted.predict(table.assign(**dict.fromkeys(names))) - y) ** 2
+        assert frame.loc[present, "loss"] == pytest.approx(losses.mean(), rel=1e-4)
+        assert frame.loc[present, "std"] == pytest.approx(losses.std(ddof=1) / np.sqrt(250), rel=0.05)
+    losses = {donor: ((fitted.predict(table.assign(x=table["x"][donor], z=table["z"][donor])) - y) ** 2).mean()
+              for donor in range(0, 250, 10)}  # fmt: skip
+    assert np.ptp(list(losses.values())) > 1
+    assert frame.loc["text + photo", "loss"] == pytest.approx(np.mean(list(losses.values())), rel=0.25)
+    assert frame["loss"].idxmin() == "table + text + photo"
+    assert frame["loss"].idxmax() == "nothing"
+
+
+def test_missing_holds_the_table_and_takes_scores_and_groups(fitted):
+    table, y = made(8, 120)
+    held = pg.missing(fitted, table, y, hold=("table",), scoring="r2", **QUIET)
+    assert held.names == ("text + photo", "text", "photo", "only table")
+    frame = held.to_frame()
+    blank = table.assign(note=None, scan=None)
+    assert frame["r2"].iloc[-1] == pytest.approx(fitted.score(blank, y), abs=1e-4)
+    grouped = pg.missing(fitted, table, y, groups={"words and x": ["note", "x"]}, **QUIET)
+    assert set(grouped.modalities) == {"words and x", "table", "photo"}
+    plain = pg.HyNNRegressor(**FAST, max_epochs=2).fit(table[["x", "z"]], y)
+    with pytest.raises(pg.InputError, match="'table' is the only one"):
+        pg.missing(plain, table[["x", "z"]], y, **QUIET)

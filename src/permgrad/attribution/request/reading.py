@@ -32,7 +32,7 @@ from permgrad.attribution.request.arguments import (
 from permgrad.attribution.request.registry import Method, refuse_interactions
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.request.request import Request, Scope
-from permgrad.attribution.subject.hybrid import HybridSubject
+from permgrad.attribution.subject.hybrid import KINDS, HybridSubject
 from permgrad.attribution.subject.inner import at_layer
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.network import NetworkSubject
@@ -57,8 +57,6 @@ NETWORK_OPTIONS: tuple[str, ...] = (
 #: Options that describe any other predictor, and those that describe a fitted estimator of permgrad.
 PREDICTOR_OPTIONS = ("output_kind", "task", "class_names", "reduce", "row_target", "row_offset")
 ESTIMATOR_OPTIONS = ("row_target", "row_offset")
-#: Kinds of columns that are a modality of their own.
-_KINDS = {"text": "text", "image": "photo"}
 #: At least this many explained rows serve as their own background.
 _OWN_BACKGROUND = 200
 
@@ -298,10 +296,10 @@ def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping
 def _table_space(encoder: Any, level: str, groups: Any) -> PlayerSpace:
     """Return the players of an encoder's columns: columns, groups of them, or the kinds: table, text and photo."""
     count = len(encoder.encoded_names_)
-    kinds = [_KINDS.get(one.kind, "table") for one in encoder.schema_]
+    kinds = [KINDS.get(one.kind, "table") for one in encoder.schema_]
     if level == "modality":
         of = np.array(kinds)[encoder.feature_of_]
-        found = {kind: np.flatnonzero(of == kind) for kind in ("table", *_KINDS.values())}
+        found = {kind: np.flatnonzero(of == kind) for kind in ("table", *KINDS.values())}
         players = {kind: places for kind, places in found.items() if len(places)} or {"table": np.arange(count)}
         modality = tuple(players)
     else:
