@@ -24,7 +24,7 @@ MOST_STRONGEST = 3
 def ranking(work: Work) -> None:
     """Fill ``explanation`` and all that follows from it, ``paper`` and ``branches``.
 
-    Branches are the weights of the paths, also as published.
+    Branches are the weights of the paths, also as published, or of the kinds of columns, if texts or photos count.
     """
     started = time.monotonic()
     places, options = first_ranking(work)
@@ -34,13 +34,18 @@ def ranking(work: Work) -> None:
     if model.encoder is None:
         return
     branches = {**(main.branches or {}), "paper": None}
+    if len(set(main.modality)) > 1 and main.level == "feature":
+        rows = explained if places is None else explained.take(places)
+        alone = {"level": "modality", "groups": None, "sampling": "marginal", "n_repeats": options.get("n_repeats", 10)}
+        branches = {**(model.explain(rows, rows.y, method="permgrad", scope="global", **alone).branches or branches)}
     if {"tabular", "image"} <= set(model.paths):
         # The method computes each row anew for each feature, so that few rows do.
         some = np.arange(len(explained)) if work.budget.clock.thorough else draw_rows(work, PAPER_ROWS)
         rows = explained.take(some)
         paper = model.explain(rows, rows.y, method="permgrad-paper")
         work.put(paper=paper)
-        branches["paper"] = paper.branches
+        if "paper" in branches:
+            branches["paper"] = paper.branches
     work.put(branches=branches)
 
 

@@ -216,7 +216,12 @@ class RunWork:
             target = Target.of(train.y, inputs.task, self.request.seed, units=units)
             encoded = {"train": encoder.learn(train.frame, target)}
             encoded |= {part: encoder.transform(inputs.parts[part].frame) for part in PARTS[1:]}
-            natural = {part: natural_table(encoder, rows) for part, rows in encoded.items()}
+            # What images say is taken from the network's encoding. Reading them again would take long.
+            known = self.model.preprocessor_
+            photos = np.flatnonzero([known.schema_.columns[at].kind == "image" for at in known.feature_of_]).tolist()
+            for part, rows in encoded.items():
+                seen = {known.encoded_names_[at]: self.encoded[part].encoded[:, at] for at in photos}
+                natural[part] = natural_table(encoder, rows).assign(**seen)
         parts = {
             part: BaselineRows(self.encoded[part].encoded, rows.y, natural[part]) for part, rows in inputs.parts.items()
         }
