@@ -75,9 +75,7 @@ def main() -> None:
     found = {
         "classifier": classifier.predict_proba(rows).tolist(),
         "regressor": regressor.predict(rows[["age", "town"]]).tolist(),
-        "photos": pictured.predict_proba(
-            rows[["age", "town"]].assign(scan=[place / name for name in names])
-        ).tolist(),
+        "photos": pictured.predict_proba(rows[["age", "town"]].assign(scan=[place / name for name in names])).tolist(),
         "explanation": explanation.to_frame()["importance"].tolist(),
     }
     (place / "expected.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
