@@ -5,8 +5,8 @@ At each release, with the released version installed and not the working tree:
     python tests/compatibility/make_fixture.py
 
 writes ``tests/compatibility/<version>/``: a classifier on both paths, a regression of several members, a classifier
-of images and a table, an explanation, a run without its page, the rows they are asked about and what they answered. Commit
-the folder (about 100 kB); never write it again: that is what the version wrote.
+of images and a table, an explanation, a run without its page, the rows they are asked about and what they answered.
+Commit the folder (about 100 kB); never write it again: that is what the version wrote.
 """
 
 from __future__ import annotations
