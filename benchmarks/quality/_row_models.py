@@ -130,10 +130,24 @@ def permgrad_on(kind: str, *, drop: Sequence[str] = ()) -> Callable[[Task], np.n
             found = [frame[names] for frame in found]
             if not any(name in looked.starts for name in names):
                 encoder = {}
-            model = trained(found[0])
+            try:
+                model = trained(found[0])
+            except InputError as error:
+                if kind == "all":
+                    raise
+                task.said["how"] = f"nothing to learn from, so the training rows' mean ({error})"
+                return _mean(task)
         return model.predict_proba(found[1]) if task.classes else model.predict(found[1])
 
     return fit
+
+
+def _mean(task: Task) -> np.ndarray:
+    """Return the shares of the classes, or the mean, for each test row."""
+    if task.classes:
+        shares = np.unique(task.y, return_counts=True)[1] / len(task.y)
+        return np.tile(shares, (len(task.test), 1))
+    return np.full(len(task.test), task.y.mean())
 
 
 # ---- linear models --------------------------------------------------------------------------------------------------

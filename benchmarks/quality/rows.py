@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+import permgrad
 from benchmarks.quality import _row_record as record
 from benchmarks.quality._cells import CACHE, Cells
 from benchmarks.quality._row_models import CONTESTANTS, Task, predictions
@@ -93,14 +94,15 @@ def measure(model: str, name: str, split: int, data: Path, tiny: bool = False) -
     else:
         found = evaluate("regression", truth, predictions=says)
         losses = (says - truth) ** 2
-    names = ["permgrad", "numpy", "scikit-learn", "torch"]
+    names = ["numpy", "scikit-learn", "torch"]
     names += [CONTESTANTS[model].package] if CONTESTANTS[model].package != "sklearn" else []
+    versions = {"python": platform.python_version(), "permgrad": permgrad.__version__}
     return {
         "model": model, "set": name, "split": split,
         "metrics": {"test": {key: found[key] for key in KEPT if found.get(key) is not None}},
         **times, "rows": {"train": len(train), "test": len(test)}, "said": task.said, "fingerprint": "",
         "matmul": "highest",
-        "versions": {"python": platform.python_version(), **{own: metadata.version(own) for own in names}},
+        "versions": versions | {own: metadata.version(own) for own in names},
         "date": dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
         "losses": [round(float(loss), 4) for loss in losses],
         "groups": np.unique(task.test[one.group].to_numpy(), return_inverse=True)[1].tolist() if one.group else None,
