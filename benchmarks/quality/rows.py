@@ -56,7 +56,9 @@ LONG = {
 }
 
 
-def wanted(sets: list[str], models: list[str], data: Path, tiny: bool) -> list[tuple[str, str, int]]:
+def wanted(
+    sets: list[str], models: list[str], data: Path, *, tiny: bool = False, first: int | None = None
+) -> list[tuple[str, str, int]]:
     """Return the cells of sets and models, in the order in which they are measured."""
     made = []
     for name in sets:
@@ -67,7 +69,7 @@ def wanted(sets: list[str], models: list[str], data: Path, tiny: bool) -> list[t
                 continue
             rank = 0 if model in FIRST else 1 if model in SECOND or name == "cards" else 2
             effort = LONG.get(name, 20) * (1 if model in ("permgrad", "text", "photo", "table", "catboost") else 0.3)
-            made += [(rank, -effort, split, (model, name, split)) for split in range(count)]
+            made += [(rank, -effort, split, (model, name, split)) for split in range(count)[:first]]
     return [cell for *_, cell in sorted(made)]
 
 
@@ -154,6 +156,7 @@ def main() -> int:
     parser.add_argument("--known", type=Path, nargs="*", default=[], help="files of further finished cells")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--models", nargs="+", default=list(CONTESTANTS), choices=CONTESTANTS)
+    parser.add_argument("--splits", type=int, metavar="N", help="only the first N splits of each set")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1e9, help="stop after so many seconds")
     parser.add_argument("--tiny", action="store_true", help=f"{TINY} rows of each set, to see that all run; no record")
@@ -171,7 +174,7 @@ def main() -> int:
         return 0
     given.cells.parent.mkdir(parents=True, exist_ok=True)
     cells = _read(given.cells, *given.known)
-    failed = run(cells, wanted(given.sets, given.models, given.data, given.tiny), given)
+    failed = run(cells, wanted(given.sets, given.models, given.data, tiny=given.tiny, first=given.splits), given)
     return record.write(cells, keep=not (given.no_record or given.tiny)) or int(failed > 0)
 
 
