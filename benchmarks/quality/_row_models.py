@@ -157,7 +157,7 @@ def calendar(frame: pd.DataFrame) -> pd.DataFrame:
     for name in frame.columns:
         if pd.api.types.is_datetime64_any_dtype(frame[name]):
             when = made.pop(name).dt
-            made[f"{name}: year"], made[f"{name}: day of the year"] = when.year, when.dayofyear
+            made[f"{name}: year"], made[f"{name}: day of the year"] = when.year, when.day_of_year
             made[f"{name}: hour"], made[f"{name}: days"] = (
                 when.hour,
                 (when.normalize() - pd.Timestamp(2000, 1, 1)).dt.days,
