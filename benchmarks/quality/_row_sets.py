@@ -132,8 +132,8 @@ def _some(frame: pd.DataFrame, rows: int) -> pd.DataFrame:
 
 
 def _names(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """Return a frame in which whole numbers that are names are text, as in their source they are factors."""
-    return frame.assign(**{name: frame[name].astype(str) for name in columns})
+    """Return a frame in which whole numbers that are names say so, as in their source they are factors."""
+    return frame.assign(**{name: name + " " + frame[name].astype(str) for name in columns})
 
 
 def _clone(folder: Path | None, name: str) -> Path:
@@ -184,6 +184,7 @@ def _houses(folder: Path | None) -> pd.DataFrame:
     lines = [line.split() for line in (photos / "HousesInfo.txt").read_text().splitlines() if line.strip()]
     frame = pd.DataFrame(lines, columns=names)
     numbers = frame.drop(columns="zipcode").apply(pd.to_numeric)
+    frame = _names(frame, "zipcode")
     frame = numbers.assign(zipcode=frame["zipcode"], log_price=np.log(numbers["price"])).drop(columns="price")
     for room in ("frontal", "kitchen", "bedroom", "bathroom"):
         frame[room] = [str(photos / f"{number}_{room}.jpg") for number in range(1, len(frame) + 1)]
