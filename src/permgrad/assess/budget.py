@@ -121,7 +121,7 @@ class Budget:
         """
         clock = self.clock
         if self.images:
-            from permgrad.attribution.image_rows import PATCHES  # loads torch
+            from permgrad.models.images.features import PATCHES  # loads torch
 
             # A pair takes about as long as a training step on a row, with its part of the other explanations.
             players = features + PATCHES**2 * self.images

@@ -11,13 +11,11 @@ from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.arrays import Array
 from permgrad.models.estimators.kept_rows import rows_in
+from permgrad.models.images.features import PATCHES
 
 if TYPE_CHECKING:
     from permgrad.models.estimators.image_table import ImageTableModel, Records
     from permgrad.models.estimators.prepared import EncodedRows
-
-#: Patches on each side of an image that explanations name: few enough for a list with the table's columns.
-PATCHES = 4
 
 
 def explain_records(
