@@ -20,8 +20,8 @@ import shutil
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,6 @@ import permgrad as pg
 from permgrad.assess.encoder_form import cells_of, encoder_form
 from permgrad.assess.sections.what_if import rows_of
 from permgrad.imaging.tinto import TintoLayout
-from permgrad.models.estimators.image_table import ImageTableModel, Records
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.pages import whatif
 from permgrad.pages.page_data import page_data
@@ -49,10 +48,7 @@ _RUN = """
 const data = JSON.parse(document.getElementById("edits").textContent);
 const made = Shares.make(data.content);
 const results = [];
-let shown = -1;
 JSON.parse(data.rows).forEach(([place, changes], at) => {
-  if (place !== shown) made.fix(place);
-  shown = place;
   const start = performance.now();
   const result = made.explain(made.encode(place, changes), made.walks[data.later.includes(at) ? 2 : 0]);
   const outputs = result.base.length;
@@ -78,13 +74,6 @@ class Case:
 
     model: Any
     rows: pd.DataFrame
-    images: dict[str, list[Path]] = field(default_factory=dict)
-
-    def take(self, table: pd.DataFrame, places: Sequence[int]) -> Any:
-        """Return rows for the model: a table, or a table with the images of some of the case's rows."""
-        if not self.images:
-            return table
-        return Records({name: [files[at] for at in places] for name, files in self.images.items()}, table)
 
 
 def _table(rng: np.random.Generator, rows: int, numbers: int) -> pd.DataFrame:
@@ -200,22 +189,19 @@ def dated(epochs: int = 3, holidays: str | None = None) -> Case:
 
 
 def photos(epochs: int = 4, folder: Path | None = None) -> Case:
-    """Images and a table: the table is changed, the row's images stay."""
+    """Images and a table: an image of a row stays, or is taken away."""
     rng = np.random.default_rng(7)
     table = _mixed(rng, 300, 5).drop(columns="when")
     folder = Path(tempfile.mkdtemp(prefix="permgrad-what-if-")) if folder is None else folder
     side = rng.integers(0, 2, len(table))
-    files = []
+    table["photo"] = [str(folder / f"{row}.png") for row in range(len(table))]
     for row, right in enumerate(side):
         pixels = rng.integers(0, 60, (12, 12, 3), np.uint8)
         pixels[4:8, 1 + 6 * right : 5 + 6 * right, 0] = 250
-        files.append(folder / f"{row}.png")
-        Image.fromarray(pixels).save(files[-1])
+        Image.fromarray(pixels).save(folder / f"{row}.png")
     y = np.where(_signal(table, rng) + 2 * side - 1 > 0, "ill", "well").astype(object)
-    rows = Records({"photo": files}, table, y)
-    training = {"max_epochs": epochs, "batch_size": 16}
-    model = ImageTableModel("classification", preset="fast", random_state=0, training=training, progress=False)
-    return Case(model.fit(rows.take(np.arange(200)), rows.take(np.arange(200, 300))), table, {"photo": files})
+    model = pg.HyNNClassifier(preset="fast", max_epochs=epochs, batch_size=16, random_state=0, progress=False)
+    return Case(model.fit(table[:200], y[:200]), table)
 
 
 CASES: dict[str, Callable[..., Case]] = {
@@ -231,14 +217,9 @@ class Edits:
     """Listed rows, and changed rows ``frame``, each by the place of its listed row and the columns changed in it."""
 
     listed: pd.DataFrame
-    rows: list[int]
     frame: pd.DataFrame
     places: list[int]
     columns: list[list[str]]
-
-    def among(self, numbers: Sequence[int] | None = None) -> list[int]:
-        """Return the rows of the case that changed rows come from."""
-        return [self.rows[self.places[at]] for at in (range(len(self.places)) if numbers is None else numbers)]
 
 
 def make_edits(case: Case, edits: int, seed: int = 0) -> Edits:
@@ -268,7 +249,7 @@ def make_edits(case: Case, edits: int, seed: int = 0) -> Edits:
             frame[name] = frame[name].astype(float)
         elif kind.kind == "M":
             frame[name] = pd.to_datetime(frame[name])
-    return Edits(table, rows.tolist(), frame, places, columns)
+    return Edits(table, frame, places, columns)
 
 
 def _other_value(case: Case, name: str, rng: np.random.Generator) -> Any:
@@ -347,14 +328,6 @@ def background_of(model: Any, count: int) -> EncodedRows:
 def explained(model: Any, rows: Any, form: dict[str, Any], walks: int) -> pg.Explanation:
     """Return the explanation in Python whose values the page should have."""
     options: dict[str, Any] = {"background": background_of(model, form["walks"][0])}
-    if isinstance(model, ImageTableModel):
-        chosen = options["background"].encoded
-        inputs, donors = model.inputs(rows), model.background()
-        donors = {name: np.asarray(value)[: len(chosen)] for name, value in donors.items()}
-        donors[model.table_input] = pd.DataFrame(chosen, columns=inputs[model.table_input].columns)
-        held = [name for name in inputs if name != model.table_input]
-        options = {"background": donors, "hold": held, "level": "group", "groups": model.groups_}
-        model, rows = model.module_, inputs
     return pg.explain(
         model, rows, method="shapley", output="probability", exact=0, tolerance=0, same_orders=True,
         max_permutations=2 * walks, random_state=whatif.SEED, progress=False, **options,
@@ -367,17 +340,16 @@ def check(case: Case, edits: int, folder: Path) -> Outcome:
     later = list(range(3, edits, max(7, edits // 5)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        listed = model.encode_rows(case.take(made.listed, made.rows))
+        listed = model.encode_rows(made.listed)
         content = whatif.what_if(model, rows_of(model, listed, np.arange(len(listed))))
         assert "form" in content, content
         results = browse(page(content, made, model.preprocessor_, later), folder)
         classes = hasattr(model, "classes_")
-        changed = case.take(made.frame, made.among())
-        wanted = model.predict_proba(changed) if classes else model.predict(changed)[:, None]
+        wanted = model.predict_proba(made.frame) if classes else model.predict(made.frame)[:, None]
         form = json.loads(content["form"])
         off = []
         for places in ([at for at in range(edits) if at not in later], later):
-            rows = case.take(made.frame.iloc[places], made.among(places))
+            rows = made.frame.iloc[places]
             off.append(_difference(results, places, explained(model, rows, form, results[places[0]]["walks"]), form))
     predicted = np.array([result["predicted"] for result in results])
     scale = 1.0 if classes else max(1.0, float(np.abs(wanted).max()))

@@ -156,7 +156,6 @@ const WhatIf = (() => {
       return true;
     }
     loaded(content);
-    model.fix(place);
     panel(box, place, content);
     return true;
   };
