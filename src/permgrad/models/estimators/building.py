@@ -31,11 +31,13 @@ _FEWEST_LEVELS = 50
 def make_encoder(model: Any, frame: pd.DataFrame, settings: FitSettings) -> TableEncoder:
     """Return an encoder with the estimator's arguments. ``frame`` shows what its columns are."""
     kinds, numeric = model.kinds, cast("Any", settings.numeric)
-    if settings.pairs_as_levels:
-        # A column of yes and no that is text is a category like any other.
+    if settings.pairs_as_levels or settings.left_out:
         schema = infer_schema(frame, na_codes=model.na_codes, kinds=model.kinds)
-        pairs = [column.name for column in schema if column.kind == "boolean" and column.storage == "pair"]
-        kinds = {**dict.fromkeys(pairs, "categorical"), **(model.kinds or {})}
+        # A column of yes and no that is text is a category like any other.
+        pairs = [one.name for one in schema if one.kind == "boolean" and one.storage == "pair"]
+        kinds = {**dict.fromkeys(pairs if settings.pairs_as_levels else [], "categorical"), **(model.kinds or {})}
+        own = {one.name: one.kind if one.kind in ("text", "image") else "table" for one in schema}
+        kinds |= {name: "identifier" for name, kind in own.items() if kind in settings.left_out}
     arguments = {name: getattr(model, name) for name in ("na_codes", "groups", "variables", "holidays")}
     encoder = TableEncoder(numeric, settings.max_levels, kinds=kinds, **arguments)
     encoder.images_ = ImageFeatures(model.image_encoder, settings.device)
