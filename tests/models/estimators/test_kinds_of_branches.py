@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import permgrad as pg
 
@@ -78,3 +79,33 @@ def test_a_kind_that_no_column_has():
 def test_wrong_names(branches, message):
     with pytest.raises(pg.InputError, match=message):
         pg.HyNNClassifier(branches=branches, **QUICK).fit(MIXED, Y)
+
+
+def test_scores_have_no_pixel(tmp_path):
+    model = pg.HyNNClassifier(**QUICK).fit(MIXED, Y)
+    kinds = np.array(model.preprocessor_.kinds_)
+    assert (kinds == "score").sum() == 2
+    assert ((model.renderer_.positions >= 0).all(axis=1) == (kinds != "score")).all()
+    encoded = torch.from_numpy(model.encode(MIXED[:4]))
+    other = encoded.clone()
+    other[:, kinds == "score"] += 1
+    assert torch.equal(model.module_.embed("image", encoded), model.module_.embed("image", other))
+    assert not torch.equal(model.module_.embed("tabular", encoded), model.module_.embed("tabular", other))
+    model.save(tmp_path / "model")
+    assert (pg.load(tmp_path / "model").predict_proba(MIXED) == model.predict_proba(MIXED)).all()
+    game = pg.explain(model, MIXED[:60], Y[:60], random_state=0, n_repeats=2)
+    frame = game.to_frame()
+    paths = frame[frame["class"] == "all"].set_index("feature")
+    assert paths.loc["review", "importance"] > 0
+    assert paths.loc["review", "image"] == paths.loc["review", "interaction"] == 0
+    assert paths.loc["dose", "image"] != 0
+
+
+def test_an_image_of_nothing_is_dropped():
+    X = MIXED[["review", "photo"]]
+    model = pg.HyNNClassifier(branches=("tabular", "image"), **QUICK).fit(X, Y)
+    assert model.module_.paths == ("tabular",)
+    # Without a path of its own, the table is drawn as it was.
+    drawn = pg.HyNNClassifier(branches=("image",), **{**QUICK, "max_epochs": 30}).fit(X, Y)
+    assert (drawn.renderer_.positions >= 0).all()
+    assert drawn.score(X, Y) > 0.7
