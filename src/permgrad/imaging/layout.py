@@ -85,7 +85,8 @@ class Layout(Protocol):
     """What the renderer needs to know, and how it is learned: any object with these members can be ``layout=``.
 
     ``positions (encoded columns, 2)``: row and column of each encoded column's pixel, (−1, −1) of a column that has
-    none. ``pixels``: side of the square grid. ``overlap``: what a pixel shows where columns meet. ``blur`` (a `Blur` or None) may be left out.
+    none. ``pixels``: side of the square grid. ``overlap``: what a pixel shows where columns meet. ``blur`` (a `Blur` or
+    None) may be left out.
     """
 
     positions: Positions

@@ -98,7 +98,7 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
             name=content["name"],
             pixels=content["pixels"],
             table=positions,
-            text="Each encoded column of the table but scores has a pixel; the value of the column is the brightness of "
-            "its pixel.",
+            text="Each encoded column of the table has a pixel, except scores. The value of the column is the "
+            "brightness of its pixel.",
         )
     return sections

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,16 @@ from permgrad.data.read.image_cells import source_of
 from permgrad.models.images.encoders import image_encoders, load_encoder, own_encoder, statistics, vectors_of
 from permgrad.models.images.residual import ResidualNetwork, as_scores, divide, train_residual
 from permgrad.models.train.guard import sheltered
+from permgrad.models.vectors import VectorCache
 
-#: Images encoded at once, filled up so that a vector does not depend on how many there are, and in memory at once.
-_BATCH, _READ = 32, 256
+#: Images encoded at once, filled up so that a vector does not depend on how many there are.
+_BATCH = 32
 #: Longest side for an encoder, and the one that small images are brought to. Longest side for a network of our own.
 _LONGEST, _SHORTEST, _OWN_LONGEST, _LEAST = 384, 128, 64, 8
 #: Different images from which on a network is trained on them, and their bytes. More images are made smaller.
 _FEWEST, _MOST_BYTES = 1000, 400_000_000
-#: Images whose headers tell the size of a column, and numbers that are remembered, of which each takes four bytes.
-_LOOKED_AT, _REMEMBERED = 2000, 50_000_000
+#: Images whose headers tell the size of a column.
+_LOOKED_AT = 2000
 _SIZES = ("height", "width", "channels", "classes")
 
 
@@ -70,11 +72,11 @@ class ImageFeatures:
         self.columns: dict[str, ImageColumn] = {}
         self._own = None if isinstance(encoder, str) else own_encoder(encoder, self.device)
         self._loaded: dict[str, Any] = {}
-        self._known: dict[tuple[Any, ...], Floats32] = {}
+        self._cache = VectorCache()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what can be made again."""
-        return {**self.__dict__, "_loaded": {}, "_known": {}}
+        return {**self.__dict__, "_loaded": {}, "_cache": VectorCache()}
 
     def learn(self, name: str, cells: Sequence[str], index: Integers, target: Target) -> Floats32:
         """Learn how a column is read, and return vectors ``(cells, width)`` from what has not seen their rows.
@@ -109,16 +111,16 @@ class ImageFeatures:
             InputError: Images cannot be read, or the encoder returns no vectors.
             EnvironmentProblem: The encoder is not installed.
         """
-        if sum(one.size for one in self._known.values()) > _REMEMBERED:
-            self._known = {}
-        keys, known = [(name, cell, *_stamp(source_of(cell))) for cell in cells], dict(self._known)
-        new, encoder = [place for place, key in enumerate(keys) if key not in known], self._encoder(self.columns[name])
-        for start in range(0, len(new), _READ):
-            places = new[start : start + _READ]
-            pixels = self._pixels(name, [cells[place] for place in places], cells)
-            known.update(zip([keys[place] for place in places], self._run(pixels, encoder), strict=True))
-        self._known = known
-        return np.stack([known[key] for key in keys])
+        column = self.columns[name]
+        encoder, named = self._encoder(column), None
+        if column.encoder in image_encoders:  # those of others, and networks trained here, have no name that says all
+            named = f"{column.encoder} {column.channels} {column.height} {column.width}"
+
+        def encode(places: Integers) -> Floats32:
+            return self._run(self._pixels(name, [cells[place] for place in places.tolist()], cells), encoder)
+
+        keys = [(name, cell, *_stamp(source_of(cell))) for cell in cells]
+        return self._cache.vectors(keys, encode, named, lambda place: _content(cells[place]))
 
     # ---- reading -----------------------------------------------------------------------------------------------------
     def _looked_at(self, name: str, cells: Sequence[str], classes: int) -> ImageColumn:
@@ -236,6 +238,12 @@ class ImageFeatures:
         own = [self._own] if isinstance(self._own, nn.Module) else []
         for network in (*own, *(one for column in self.columns.values() for one in column.networks)):
             network.to(device)
+
+
+def _content(cell: str) -> bytes:
+    """Return what tells an image from others: the bytes of its file, or the text that has the hash of its pixels."""
+    source = source_of(cell)
+    return source.read_bytes() if isinstance(source, Path) and source.is_file() else cell.encode()
 
 
 def _stamp(source: Any) -> tuple[int, ...]:

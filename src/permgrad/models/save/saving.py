@@ -35,6 +35,7 @@ from permgrad.models.images.features import ImageFeatures
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
 from permgrad.models.save.writing import ARRAYS, DESCRIPTION, FORMAT_NAME, FORMAT_VERSION, IMAGE_TABLE, WEIGHTS
+from permgrad.models.texts import TextFeatures
 from permgrad.models.train.guard import sheltered
 
 if TYPE_CHECKING:
@@ -47,18 +48,19 @@ Module = TypeVar("Module", bound=nn.Module)
 _READING_ERRORS = (KeyError, TypeError, IndexError, AttributeError, ValueError, RuntimeError, OverflowError)
 
 
-def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "auto") -> Any:
+def load(folder: str | os.PathLike[str], *, images: Any = None, texts: Any = None, device: Any = "auto") -> Any:
     """Read a fitted estimator (or ``ImageTableModel``) that ``save`` wrote. Its predictions are the same.
 
     Args:
         folder: the model's folder.
         images: the callable ``X -> images`` or TINTOlib method, or the ``image_encoder`` of the user's own, that the
             model was fitted with. Code is never stored.
+        texts: the ``text_encoder`` of the user's own.
         device: where the network goes: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
 
     Raises:
         InputError: The folder is not a model. A file is missing, damaged, holds a pickle, or is of a newer version. The
-            model needs ``images`` or does not use them. The device cannot be used.
+            model needs ``images`` or ``texts``, or does not use them. The device cannot be used.
 
     Examples:
         >>> import tempfile
@@ -89,12 +91,18 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
             hint="Call pg.load(folder).",
             code="PG004",
         )
+    if texts is not None and not description.get("own_text_encoder"):
+        problem = f"texts is only for models fitted with a text_encoder of the user's own, got {shown(texts)}"
+        raise InputError(problem, hint="Call pg.load(folder).", code="PG004")
     try:
         if description.get("estimator") == IMAGE_TABLE:
             model = _rebuild_images(description, arrays, weights)
         else:
             model = _rebuild(description, arrays, weights, images)
         model.module_ = model.module_.to(chosen).eval()
+        if texts is not None:
+            model.text_encoder = texts
+        model.preprocessor_.read_texts_with(TextFeatures(getattr(model, "text_encoder", None), chosen))
         if isinstance(model.preprocessor_.images_, ImageFeatures):
             model.preprocessor_.images_.to(chosen)
         try_out(model)

@@ -44,10 +44,10 @@ from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.related import related_columns
 from permgrad.imaging.layout import StoredLayout, check_layout, fit_layout, has_pixel, layout_to_dict, make_layout
 from permgrad.imaging.picture import layout_svg
+from permgrad.models.estimators.building import pictured
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.inputs import code_target
 from permgrad.models.estimators.kept_rows import draw_background, rows_in
-from permgrad.models.estimators.building import pictured
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
 from permgrad.models.estimators.presets import Preset, get_preset
 from permgrad.models.estimators.settings import (
@@ -297,6 +297,7 @@ def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: 
         from permgrad.models.estimators.image_table import ImageTableModel  # as above
 
         return ImageTableModel(inputs.task, preset=request.preset, image_size=request.image_size, **options)
+    options |= {"text_encoder": request.text_encoder, "image_encoder": request.image_encoder}
     kind = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
     chosen: Any = request.preset if preset is None else preset
     return kind(preset=chosen, batch_size=request.batch_size, layout=layout, **options)
