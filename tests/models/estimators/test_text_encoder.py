@@ -73,7 +73,10 @@ def test_words_of_a_text_with_vectors_have_effects(fitted):
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
-        ("all-minilm", "text_encoder must be None, 'all-minilm-l6-v2', a folder with a Hugging Face model or a callable"),
+        (
+            "all-minilm",
+            "text_encoder must be None, 'all-minilm-l6-v2', a folder with a Hugging Face model or a callable",
+        ),
         (3, "text_encoder must be None"),
         (lambda texts: [[1.0]], "text_encoder must return finite vectors"),
         (lambda texts: [[float("nan")] for _ in texts], "text_encoder must return finite vectors"),

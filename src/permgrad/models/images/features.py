@@ -193,7 +193,8 @@ class ImageFeatures:
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form of all but weights."""
         return {
-            name: {size: getattr(one, size) for size in (*_SIZES, "encoder")} | {"networks": len(one.networks)}
+            name: {size: getattr(one, size) for size in (*_SIZES, "encoder")}
+            | {"networks": len(one.networks), "strides": [getattr(network, "stride", 1) for network in one.networks]}
             for name, one in self.columns.items()
         }
 
@@ -224,10 +225,12 @@ class ImageFeatures:
                 raise ValueError(f"images described by {column.encoder!r:.40} and {count} networks")
             if not 1 <= min(height, width) <= side <= _LONGEST or channels not in (1, 3):
                 raise ValueError(f"images of {channels} × {height} × {width}")
+            # Without strides it is an older model, which halved sides of more than 40 pixels.
+            strides = one.get("strides", [2 if side > 40 else 1] * count)
             for part in range(count):
                 start = f"images.{place}.{part}."
                 some = {key.removeprefix(start): weights.pop(key) for key in list(weights) if key.startswith(start)}
-                sizes = channels, side, max(classes, 1)
+                sizes = channels, side, max(classes, 1), int(strides[part])
                 column.networks.append(build(lambda sizes=sizes: ResidualNetwork(*sizes), some).eval())
             made.columns[str(name)] = column
         return made

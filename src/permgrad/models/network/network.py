@@ -17,7 +17,7 @@ from permgrad.models.network.options import NetworkOptions
 
 PATHS: tuple[str, ...] = ("tabular", "image")
 #: Share of training rows that lack a kind of columns.
-ABSENT = 0.1
+ABSENT = 0.15
 
 
 class HybridNetwork(nn.Module):
