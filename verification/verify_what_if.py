@@ -1,4 +1,4 @@
-"""Does the page predict and explain a changed row as Python does? Edits of seven models in Chromium.
+"""Does the page predict and explain a changed row as Python does? Edits of nine models in Chromium.
 
     python -m verification.verify_what_if              # 200 edits of each model
     python -m verification.verify_what_if --quick      # 20 edits of each. Nothing is written
@@ -35,6 +35,7 @@ from PIL import Image
 import permgrad as pg
 from permgrad.assess.encoder_form import cells_of, encoder_form
 from permgrad.assess.sections.what_if import rows_of
+from permgrad.data.encode.designs import text_parts, without
 from permgrad.imaging.tinto import TintoLayout
 from permgrad.models.estimators.image_table import ImageTableModel, Records
 from permgrad.models.estimators.prepared import EncodedRows
@@ -147,6 +148,39 @@ def levels(epochs: int = 3) -> Case:
     return Case(model.fit(table, 5000 * (_signal(table, rng) + 2 * extra) + 1e5), table)
 
 
+def words(epochs: int = 3) -> Case:
+    """Words are taken out of two texts: short ones with accents, marks and repeated words, long ones; three classes."""
+    rng = np.random.default_rng(9)
+    table = _mixed(rng, 1500, 5)
+    some = np.array(
+        [
+            "red",
+            "red",
+            "old",
+            "ÉTÉ",
+            "don't",
+            "<b>",
+            "small,",
+            "(cheap)",
+            "中文字",
+            "Straße",
+            "İstanbul",
+            "ΟΔΟΣ",
+            "co-op",
+            "x_1",
+        ]
+    )
+    table["note"] = [" ".join(rng.permutation(some)[: rng.integers(2, 9)]) + "\t!" for _ in range(len(table))]
+    table.loc[rng.random(len(table)) < 0.1, "note"] = None
+    some = [f"{one}{end}" for one in "abcde" for end in ("n the", "lso", "nd", "ll", "way")]
+    ends, tales = rng.choice(["well", "ill"], len(table)), rng.choice(some, (len(table), 70))
+    table["story"] = [f"{' '.join(tale)}; all is {ends[row]}. {row}" for row, tale in enumerate(tales)]
+    extra = 2.0 * (ends == "well") + 3 * table["note"].str.contains("red|中").fillna(False).astype(float)
+    y = np.digitize(_signal(table, rng) + extra, [1.5, 3.5])
+    kinds = {"note": "text", "story": "text"}
+    return Case(pg.HyNNClassifier(max_epochs=epochs, kinds=kinds, random_state=0, progress=False).fit(table, y), table)
+
+
 def paper(epochs: int = 2) -> Case:
     """The published network: TINTO's images of three channels, batch normalisation; isotonic calibration."""
     rng = np.random.default_rng(4)
@@ -219,7 +253,7 @@ def photos(epochs: int = 4, folder: Path | None = None) -> Case:
 
 
 CASES: dict[str, Callable[..., Case]] = {
-    one.__name__: one for one in (members, mixed, levels, paper, pixels, one_logit, dated, photos)
+    one.__name__: one for one in (members, mixed, levels, words, paper, pixels, one_logit, dated, photos)
 }
 
 
@@ -228,13 +262,17 @@ CASES: dict[str, Callable[..., Case]] = {
 
 @dataclass(frozen=True)
 class Edits:
-    """Listed rows, and changed rows ``frame``, each by the place of its listed row and the columns changed in it."""
+    """Listed rows, and changed rows ``frame``, each by the place of its listed row and the columns changed in it.
+
+    ``cells``: of each changed row those that the page has in another form than the frame.
+    """
 
     listed: pd.DataFrame
     rows: list[int]
     frame: pd.DataFrame
     places: list[int]
     columns: list[list[str]]
+    cells: list[dict[str, Any]]
 
     def among(self, numbers: Sequence[int] | None = None) -> list[int]:
         """Return the rows of the case that changed rows come from."""
@@ -246,29 +284,44 @@ def make_edits(case: Case, edits: int, seed: int = 0) -> Edits:
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(case.rows), -(-edits // _EDITS_OF_ROW), replace=False)
     columns_read = encoder_form(case.model.preprocessor_)["columns"]
-    # A page cannot read a text: it sets levels that it knows, or none.
+    # A page cannot read a text: it sets levels that it knows, or none, or takes words out of the row's text.
     known = {form["name"]: {level for level, _ in form["levels"]} for form in columns_read if form["kind"] == "text"}
+    free = case.model.preprocessor_.schema_.of_kind("text")
     table = case.rows.iloc[rows].reset_index(drop=True)
-    lines, places, columns = [], [], []
+    lines, places, columns, cells = [], [], [], []
     for number in range(edits):
         place, step = divmod(number, _EDITS_OF_ROW)
         if step == 0:
-            current, changed = table.astype(object).iloc[place].copy(), list[str]()
+            current, changed, part = table.astype(object).iloc[place].copy(), list[str](), dict[str, Any]()
         else:
             name = str(rng.choice(table.columns))
             value = _other_value(case, name, rng)
             current[name] = value if name not in known or value in known[name] else None
+            part.pop(name, None)
+            if name in free and rng.random() < 0.8:
+                current[name], part[name] = _without_some(table[name].iloc[place], rng)
             changed = list(dict.fromkeys([*changed, name]))
         lines.append(current.copy())
         places.append(place)
         columns.append(list(changed))
+        cells.append(dict(part))
     frame = pd.DataFrame(lines).reset_index(drop=True)
     for name, kind in case.rows.dtypes.items():
         if kind.kind == "f":
             frame[name] = frame[name].astype(float)
         elif kind.kind == "M":
             frame[name] = pd.to_datetime(frame[name])
-    return Edits(table, rows.tolist(), frame, places, columns)
+    return Edits(table, rows.tolist(), frame, places, columns, cells)
+
+
+def _without_some(text: str, rng: np.random.Generator) -> tuple[str, dict[str, Any]]:
+    """Return a text without some of its words, and which they are."""
+    parts, end, spans = text_parts(text), 0, []
+    for part in parts:
+        spans.append((end, end + len("".join(part))))
+        end = spans[-1][1]
+    gone = np.flatnonzero(rng.random(len(parts) // 2) < rng.choice([0.2, 0.5, 1.0])).tolist()
+    return without(text, [spans[2 * at + 1] for at in gone]), {"without": gone}
 
 
 def _other_value(case: Case, name: str, rng: np.random.Generator) -> Any:
@@ -302,7 +355,10 @@ class Outcome:
 def page(content: dict[str, Any], edits: Edits, encoder: Any, later: list[int]) -> str:
     """Return a page that makes the edits and writes what comes out."""
     cells = cells_of(encoder, edits.frame)
-    changes = [{name: cells[name][at] for name in names if name in cells} for at, names in enumerate(edits.columns)]
+    changes = [
+        {name: edits.cells[at].get(name, cells[name][at]) for name in names if name in cells}
+        for at, names in enumerate(edits.columns)
+    ]
     rows = list(zip(edits.places, changes, strict=True))
     return scripted(page_data({"content": content, "later": later, "rows": json.dumps(rows)}), _RUN)
 

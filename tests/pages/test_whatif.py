@@ -164,7 +164,7 @@ def test_an_extreme_that_clipping_has_rounded_away_is_no_range():
 
 
 @needs_browser
-@pytest.mark.parametrize("name", ["mixed", "levels", "photos"])
+@pytest.mark.parametrize("name", ["mixed", "levels", "words", "photos"])
 def test_the_page_predicts_and_explains_as_python_does(name, tmp_path):
     more = {"folder": tmp_path} if name == "photos" else {}
     outcome = what_if_check.check(what_if_check.CASES[name](1, **more), 14, tmp_path)

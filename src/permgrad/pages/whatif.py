@@ -36,6 +36,7 @@ from permgrad.models.estimators.kept_rows import rows_in
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.pages.network_form import Weights, network_form
 from permgrad.pages.page_data import packed
+from permgrad.pages.text_form import text_forms
 from permgrad.pages.words import clean
 
 #: Bytes of weights, as text, above which they are left out unless asked for.
@@ -196,6 +197,7 @@ def what_if(model: Any, rows: ChangeableRows, ranking: Sequence[str] = (), *, la
         "background": packed(background),
         "orders": packed(shared_orders(SEED, len(groups), WALKS[-1]), "u2"),
         **_listed(rows, encoder),
+        **({} if rows.texts is None else {"texts": text_forms(encoder, rows.texts)}),
     }
 
 

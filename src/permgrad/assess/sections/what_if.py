@@ -38,6 +38,7 @@ class ChangeableRows:
         cells: what these columns hold, ``(rows, columns)``: numbers, seconds, 0 and 1, or the position of a level.
         missing: the kind of missing of each of these cells, 0 where there is a value.
         fixed: of a network that also reads images, what they become, ``(rows, units)``. The images do not change.
+        texts: the columns of free text that have scores.
     """
 
     numbers: npt.NDArray[np.int64]
@@ -46,6 +47,7 @@ class ChangeableRows:
     cells: npt.NDArray[np.float64]
     missing: npt.NDArray[np.uint8]
     fixed: npt.NDArray[np.float32] | None = None
+    texts: pd.DataFrame | None = None
 
 
 def rows_of(model: Any, rows: EncodedRows, numbers: npt.ArrayLike, ranking: Sequence[str] = ()) -> ChangeableRows:
@@ -75,8 +77,10 @@ def rows_of(model: Any, rows: EncodedRows, numbers: npt.ArrayLike, ranking: Sequ
                 kinds[row, at] = cell[0]
             else:
                 values[row, at] = levels.get(cell, len(levels)) if isinstance(cell, str) else cell
-    shown = np.asarray(numbers)[:most]
-    return ChangeableRows(shown, rows.encoded, np.array(columns, dtype=np.int64), values, kinds, fixed)
+    shown, texts = np.asarray(numbers)[:most], None
+    if free := [name for name in encoder.schema_.of_kind("text") if name in encoder.scores_.columns]:
+        texts = rows.table[free].reset_index(drop=True)
+    return ChangeableRows(shown, rows.encoded, np.array(columns, dtype=np.int64), values, kinds, fixed, texts)
 
 
 def changeable(work: Work) -> None:

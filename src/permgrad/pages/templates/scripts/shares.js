@@ -2,7 +2,7 @@
 
 /** Predictions of changed rows, divided among their features by Shapley values. */
 const Shares = (() => {
-  const { Encoder, Predictor } = Network;
+  const { Encoder, Predictor, Texts } = Network;
   /** Rows that are predicted at once. */
   const BATCH = 48;
 
@@ -283,20 +283,25 @@ const Shares = (() => {
     const places = Array.from({ length: network.encoded }, (_, column) => column);
     const seen = new Set(numeric), other = places.filter((column) => !seen.has(column));
     const fixed = content.fixed && Page.unpack(content.fixed);
+    /** Columns of text: their texts, or null where the page cannot read them. @type {Map<string, any>} */
+    const texts = new Map(Object.entries(content.texts ?? {}).map(([name, one]) =>
+      [name, one && new Texts(one, encoder.columns.get(name).scores.length)]));
+    /** A cell without some of its words as the encoder takes it. @param {string} name @param {number} place @param {any} cell @returns {Cell} */
+    const read = (name, place, cell) => (cell?.without ? texts.get(name).without(place, cell.without) : cell);
     return {
-      network, encoder, shares, range: form.range, result: form.network.result, rows: content.rows,
+      network, encoder, shares, texts, range: form.range, result: form.network.result, rows: content.rows,
       /** Walks after which values may be shown. @type {number[]} */
       walks: form.walks,
       /** Names of the players, in the order of values. @type {string[]} */
       players: form.players.map((/** @type {[string, number[]]} */ [name]) => name),
-      /** A listed row as the network sees it, with some of its cells changed. @param {number} place @param {Record<string, Cell>} changes */
+      /** A listed row as the network sees it, with some of its cells changed. @param {number} place @param {Record<string, any>} changes */
       encode: (place, changes) => {
         const row = new Float32Array(network.encoded);
         numeric.forEach((/** @type {number} */ column, /** @type {number} */ at) => (row[column] = numbers[place * numeric.length + at]));
         other.forEach((column, at) => (row[column] = flags[place * other.length + at]));
         for (const [name, cell] of Object.entries(changes)) {
           const column = encoder.columns.get(name);
-          if (column) encoder.write(row, column, cell);
+          if (column) encoder.write(row, column, read(name, place, cell));
         }
         return row;
       },

@@ -47,7 +47,8 @@ const WhatIf = (() => {
   /** What a cell says. @param {any} form @param {any} cell @returns {string} */
   const words = (form, cell) => {
     if (Array.isArray(cell)) return missingWords(form, cell[0]);
-    if (cell === OTHER) return form.kind === "text" ? "its text" : "another level";
+    if (cell.without) return `its text without ${cell.words} word${cell.words > 1 ? "s" : ""}`;
+    if (cell === OTHER) return form.kind === "category" ? "another level" : `its ${form.kind}`;
     if (form.kind === "boolean") return form.words ? form.words[cell] : cell ? "yes" : "no";
     if (form.kind === "date") return dateText(cell).replace("T", " ");
     return typeof cell === "number" ? String(cell) : cell;
@@ -122,7 +123,7 @@ const WhatIf = (() => {
   const choice = (form, cell, id, changed) => {
     /** @type {any[]} */
     const cells = form.kind === "boolean" ? [0, 1] : form.levels.map((/** @type {any[]} */ [text]) => text);
-    if (form.kind === "category" || (form.kind === "text" && cell === OTHER)) cells.push(OTHER);
+    if (form.kind === "category" || cell === OTHER) cells.push(OTHER);
     const kinds = new Set([1, ...Object.keys(form.missing).map(Number), ...(Array.isArray(cell) ? cell : [])]);
     for (const kind of [...kinds].sort((a, b) => a - b)) cells.push([kind]);
     const input = /** @type {HTMLSelectElement} */ (Page.element("select", { id, "aria-describedby": `${id}-was` }));
@@ -136,6 +137,41 @@ const WhatIf = (() => {
     show(cell);
     input.addEventListener("change", () => changed(cells[Number(input.value)]));
     return { input, show };
+  };
+
+  /**
+   * The words of a text, each of which can be taken out and put back.
+   * @param {any} column @param {number} place @param {(cell: any) => void} changed
+   */
+  const wordsOf = (column, place, changed) => {
+    const texts = model.texts.get(column.name), parts = texts?.parts.get(place);
+    if (!parts) {
+      const why = texts ? `Words can be taken out in ${texts.parts.size} other rows.` : "Words cannot be taken out: this page cannot read what is left.";
+      return { box: Page.element("p", { class: "quiet" }, why), show: () => {} };
+    }
+    /** @type {Set<number>} */
+    const gone = new Set();
+    const box = Page.element("p", { class: "what-if-words", role: "group", "aria-label": `Words of ${column.label}` });
+    /** @type {HTMLElement[]} */
+    const buttons = [];
+    const mark = () => buttons.forEach((button, at) => button.setAttribute("aria-pressed", String(gone.has(at))));
+    parts.forEach((/** @type {any} */ part, /** @type {number} */ at) => {
+      if (at % 2 === 0) return box.append(part);
+      const word = buttons.length;
+      buttons.push(Page.element("button", { type: "button", title: "Take out, or put back", click: () => {
+        if (!gone.delete(word)) gone.add(word);
+        mark();
+        const count = [...gone].reduce((sum, one) => sum + (parts[2 * one + 1].length + 1) / 2, 0);
+        changed(gone.size ? { without: [...gone], words: count } : OTHER);
+      } }, part.join("")));
+      return box.append(buttons[word]);
+    });
+    mark();
+    return { box, show: (/** @type {any} */ cell) => {
+      gone.clear();
+      for (const at of cell.without ?? []) gone.add(at);
+      mark();
+    } };
   };
 
   // ---- the panel ----------------------------------------------------------------------------------------------------
@@ -178,13 +214,13 @@ const WhatIf = (() => {
     const inputs = Page.element("div", { class: "what-if-inputs" });
     const reset = Page.element("button", { type: "button", disabled: true, click: () => undo() }, "Reset all");
     const more = Page.element("details", {}, Page.element("summary", {}, ""));
-    /** @type {Map<string, {show: (cell: any) => void, mark: () => void, cell: any}>} */
+    /** @type {Map<string, {show: () => void, mark: () => void, cell: any}>} */
     const controls = new Map();
 
     const undo = () => {
       for (const [name, control] of controls) {
         delete changes[name];
-        control.show(control.cell);
+        control.show();
         control.mark();
       }
       update();
@@ -202,21 +238,23 @@ const WhatIf = (() => {
         const note = changed && Array.isArray(now) ? `Now ${missingWords(column.form, now[0])}.` : outside(column.form, now);
         was.textContent = (changed ? `was ${words(column.form, cell)}${note && ". "}` : "") + note;
       };
-      const made = inputOf(column, cell, id, (/** @type {any} */ now) => {
+      const set = (/** @type {any} */ now) => {
         if (String(now) === String(cell) && Array.isArray(now) === Array.isArray(cell)) delete changes[column.name];
         else changes[column.name] = now;
         mark();
         update();
-      });
+      };
+      const made = inputOf(column, cell, id, (/** @type {any} */ now) => { inside?.show(now); set(now); });
+      const inside = cell === OTHER && model.texts.has(column.name) ? wordsOf(column, place, (now) => { made.show(cell); set(now); }) : null;
+      const restore = () => { made.show(cell); inside?.show(cell); };
       back.addEventListener("click", () => {
-        delete changes[column.name];
-        made.show(cell);
-        mark();
+        restore();
         made.input.focus();
-        update();
+        set(cell);
       });
-      const line = Page.element("div", { class: "what-if-line" }, Page.element("label", { for: id }, ...Page.breakable(column.label)), made.input, back, was);
-      controls.set(column.name, { show: made.show, mark, cell });
+      const line = Page.element("div", { class: inside ? "what-if-line wide" : "what-if-line" },
+        Page.element("label", { for: id }, ...Page.breakable(column.label)), made.input, back, was, inside ? inside.box : "");
+      controls.set(column.name, { show: restore, mark, cell });
       mark();
       (at < FIRST ? inputs : more).append(line);
     });
