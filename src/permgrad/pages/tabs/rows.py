@@ -29,6 +29,10 @@ def single_rows(section: SectionView, content: Assessment) -> None:
     if of_words:
         some = ", ".join(map(str, sorted(of_words)))
         section.text(f"What each word of a text does is shown for {len(of_words)} rows: {some}.")
+    of_patches = sorted({number for column in content.photos for number in column.part_numbers})
+    if of_patches:
+        some = ", ".join(map(str, of_patches))
+        section.text(f"What each patch of an image does is shown for {len(of_patches)} rows: {some}.")
     numbers = [] if content.explained is None else content.explained.numbers
     if content.image_counts and any(row.heat is not None for row in content.rows):
         section.text(map_words(content.paths))
@@ -126,5 +130,5 @@ TAB = Tab(
         ("all-rows", "Many rows at once", all_rows, "local"),
     ),
     data=live_data,
-    scripts=("panels.js", "features.js", "rows.js", "layers.js", "network.js", "shares.js", "whatif.js"),
+    scripts=("panels.js", "photos.js", "features.js", "rows.js", "layers.js", "network.js", "shares.js", "whatif.js"),
 )

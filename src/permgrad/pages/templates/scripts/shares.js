@@ -286,10 +286,18 @@ const Shares = (() => {
     /** Columns of text: their texts, or null where the page cannot read them. @type {Map<string, any>} */
     const texts = new Map(Object.entries(content.texts ?? {}).map(([name, one]) =>
       [name, one && new Texts(one, encoder.columns.get(name).scores.length)]));
-    /** A cell without some of its words as the encoder takes it. @param {string} name @param {number} place @param {any} cell @returns {Cell} */
-    const read = (name, place, cell) => (cell?.without ? texts.get(name).without(place, cell.without) : cell);
+    /** Columns of images: rows, and their scores with one of 4 × 4 patches covered. @type {Map<string, any>} */
+    const photos = new Map(Object.entries(content.photos ?? {}).map(([name, one]) => [name, { rows: one.rows, scores: Page.unpack(one.scores) }]));
+    /** A cell without some of its words, or with a patch covered, as the encoder takes it. @param {string} name @param {number} place @param {any} cell @returns {Cell} */
+    const read = (name, place, cell) => {
+      if (cell?.without) return texts.get(name).without(place, cell.without);
+      if (cell?.covered === undefined) return cell;
+      const { rows, scores } = photos.get(name), wide = encoder.columns.get(name).scores.length;
+      const at = (rows.indexOf(place) * 16 + cell.covered) * wide;
+      return { text: "image", scores: scores.subarray(at, at + wide) };
+    };
     return {
-      network, encoder, shares, texts, range: form.range, result: form.network.result, rows: content.rows,
+      network, encoder, shares, texts, photos, range: form.range, result: form.network.result, rows: content.rows,
       /** Walks after which values may be shown. @type {number[]} */
       walks: form.walks,
       /** Names of the players, in the order of values. @type {string[]} */

@@ -47,7 +47,8 @@ const WhatIf = (() => {
   /** What a cell says. @param {any} form @param {any} cell @returns {string} */
   const words = (form, cell) => {
     if (Array.isArray(cell)) return missingWords(form, cell[0]);
-    if (cell.without) return `its text without ${cell.words} word${cell.words > 1 ? "s" : ""}`;
+    if (cell.covered !== undefined) return "a patch covered";
+    if (cell.without) return `${cell.words} word${cell.words > 1 ? "s" : ""} out`;
     if (cell === OTHER) return form.kind === "category" ? "another level" : `its ${form.kind}`;
     if (form.kind === "boolean") return form.words ? form.words[cell] : cell ? "yes" : "no";
     if (form.kind === "date") return dateText(cell).replace("T", " ");
@@ -174,6 +175,32 @@ const WhatIf = (() => {
     } };
   };
 
+  /**
+   * The patches of a row's image, of which one can be covered.
+   * @param {any} column @param {number} place @param {number} number @param {(cell: any) => void} changed
+   */
+  const patchesOf = (column, place, number, changed) => {
+    const rows = Rows.read(Page.data("rows")), row = rows ? rows.numbers.indexOf(number) : -1;
+    const image = row < 0 ? "" : rows.columns.find((/** @type {any} */ one) => one.name === column.label)?.photo(row);
+    const known = model.photos.get(column.name)?.rows ?? [];
+    if (!image || !known.includes(place)) {
+      return { box: Page.element("p", { class: "quiet" }, known.length ? `Its patches can be covered in ${known.length} other rows.` : "What covering its patches does was not computed."), show: () => {} };
+    }
+    /** @type {HTMLElement[]} */
+    const patches = [];
+    const mark = (/** @type {number} */ covered) => patches.forEach((patch, at) => patch.setAttribute("aria-pressed", String(at === covered)));
+    const box = Photos.patched(image, `${column.label} of this row`, (at) => {
+      patches.push(Page.element("button", { type: "button", title: `Cover ${Photos.placeOf(at)}, or uncover it`, "aria-label": Photos.placeOf(at), click: () => {
+        const covers = patches[at].getAttribute("aria-pressed") !== "true";
+        mark(covers ? at : -1);
+        changed(covers ? { covered: at } : OTHER);
+      } }));
+      return patches[at];
+    });
+    mark(-1);
+    return { box, show: (/** @type {any} */ cell) => mark(cell.covered ?? -1) };
+  };
+
   // ---- the panel ----------------------------------------------------------------------------------------------------
 
   /**
@@ -235,6 +262,10 @@ const WhatIf = (() => {
         line.classList.toggle("changed", changed);
         back.toggleAttribute("hidden", !changed);
         const now = changed ? changes[column.name] : cell;
+        if (changed && (now.without || now.covered !== undefined)) {
+          was.textContent = `Now ${now.without ? words(column.form, now) : `${Photos.placeOf(now.covered)} covered`}.`;
+          return;
+        }
         const note = changed && Array.isArray(now) ? `Now ${missingWords(column.form, now[0])}.` : outside(column.form, now);
         was.textContent = (changed ? `was ${words(column.form, cell)}${note && ". "}` : "") + note;
       };
@@ -245,7 +276,9 @@ const WhatIf = (() => {
         update();
       };
       const made = inputOf(column, cell, id, (/** @type {any} */ now) => { inside?.show(now); set(now); });
-      const inside = cell === OTHER && model.texts.has(column.name) ? wordsOf(column, place, (now) => { made.show(cell); set(now); }) : null;
+      const part = (/** @type {any} */ now) => { made.show(cell); set(now); };
+      const inside = cell !== OTHER ? null : column.form.kind === "image" ? patchesOf(column, place, content.rows[place], part)
+        : model.texts.has(column.name) ? wordsOf(column, place, part) : null;
       const restore = () => { made.show(cell); inside?.show(cell); };
       back.addEventListener("click", () => {
         restore();
