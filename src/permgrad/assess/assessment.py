@@ -140,12 +140,19 @@ class Assessment:
     def image_counts(self) -> bool:
         """Whether the image of a row carries at least 5 % of the model: then paths and maps are worth a place.
 
-        Images that users provide always do, and so does the only path of a network.
+        Images that users provide always do, and so does the only path of a network. Where whole kinds of columns are
+        weighed, the paths are those of the explanation.
         """
-        entries = entries_of(self.paths)
-        if not is_hybrid(self.paths) or "tabular" not in entries:
+        known = self.explanation.branches if self.explanation is not None and not is_hybrid(self.paths) else self.paths
+        entries = entries_of(known or {})
+        if not is_hybrid(entries) or "tabular" not in entries:
             return True
         return value_of(entries.get("image"), "share") >= LEAST_SHOWN
+
+    @property
+    def paths_count(self) -> bool:
+        """Whether shares of paths are worth a place. Those of inputs, and of kinds of columns, always are."""
+        return self.image_counts or not is_hybrid(self.paths)
 
     def positive_place(self, classes: Sequence[Any]) -> int:
         """Return the position of the positive one of two classes: by default the second."""

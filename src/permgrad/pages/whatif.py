@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 from scipy.special import softmax
 
 from permgrad.assess.assessment import Assessment
@@ -79,10 +78,10 @@ def with_what_if(content: Assessment, model: Any, *, large: bool, keep_rows: boo
 def _divided_alike(content: Assessment, model: Any, found: Mapping[str, Any]) -> Sequence[RowSection]:
     """Return the rows of the printed page divided as *What if* divides them: same output, players and background.
 
-    Rows with images stay as they are stored, and so do those of a page without *What if*.
+    Those of a page without *What if* stay as they are stored.
     """
     rows, places = content.changeable, [row.row for row in content.rows]
-    if rows is None or content.explained is None or "form" not in found or getattr(model, "reads_images", False):
+    if rows is None or content.explained is None or "form" not in found:
         return content.rows
     numbers = [content.explained.numbers[place] for place in places]
     table = content.explained.explanation.feature_values
@@ -238,7 +237,6 @@ def _listed(rows: ChangeableRows, encoder: TableEncoder) -> dict[str, Any]:
         "numbers": packed(rows.encoded[:, numeric]),
         "flags": packed(rows.encoded[:, ~numeric], "u1"),
         "columns": columns,
-        **({} if rows.fixed is None else {"fixed": packed(rows.fixed)}),
     }
 
 
@@ -255,15 +253,8 @@ def _covered(rows: ChangeableRows, photos: Sequence[PhotoColumn]) -> dict[str, A
 
 def background_rows(model: Any, count: int) -> tuple[npt.NDArray[np.float32], list[float]]:
     """Return encoded rows whose mean prediction is close to that of all background rows, and the outputs' range."""
-    if getattr(model, "reads_images", False):
-        encoded = np.asarray(model.background_[model.table_input], dtype=np.float32)
-        inputs = model.background()
-        tensors = [torch.from_numpy(np.asarray(value, dtype=np.float32)) for value in inputs.values()]
-        with torch.inference_mode():
-            outputs = model.module_(*tensors).numpy()
-    else:
-        encoded = model.background_
-        outputs = model.predict_encoded(encoded)
+    encoded = model.background_
+    outputs = model.predict_encoded(encoded)
     if hasattr(model, "classes_"):
         explained = softmax(class_logits(outputs), axis=1)
     else:

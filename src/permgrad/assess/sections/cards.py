@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.assess.budget import image_curves
 from permgrad.assess.sections.photos import photo_columns, places_of
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
@@ -45,12 +44,10 @@ class CardsSection:
 
 def cards(work: Work) -> None:
     """Fill ``cards``. The first of the drawn rows have curves."""
-    main, model = work.content.explanation, work.model
+    main = work.content.explanation
     assert main is not None
     sample, predict, classes = card_sample(work)
-    most = len(sample.raw) if not model.images else image_curves(model.pixels, sample.raw.shape[1])
-    curve_rows = np.arange(min(most, len(sample.raw)))
-    found, curves = feature_cards(sample, columns_by_rank(main, sample.raw), curve_rows, predict)
+    found, curves = feature_cards(sample, columns_by_rank(main, sample.raw), np.arange(len(sample.raw)), predict)
     for card in found:
         card.update(effects_of(work, card["feature"], classes))
     count = max((len(each) for each in curves.values()), default=0)

@@ -80,7 +80,7 @@ def photos(work: Work) -> None:
     for at in range(min(len(rows), _COVERED)):
         for name, one in found.items():
             if in_time() and one["index"][at] >= 0:
-                scores = _covered(work, name, one["texts"][one["index"][at]])
+                scores = covered_scores(work.model.encoder, name, one["texts"][one["index"][at]])
                 one["covered"].append((int(rows.numbers[at]), scores))
     work.put(photos=[_column(work, name, one) for name, one in found.items()])
 
@@ -105,9 +105,8 @@ def _divide(work: Work, row: Any, found: Mapping[str, Any]) -> None:
             one["error"].append(explanation.std[0, at].max(axis=0))
 
 
-def _covered(work: Work, name: str, cell: str) -> Floats32:
+def covered_scores(encoder: Any, name: str, cell: str) -> Floats32:
     """Return the scores of an image ``(patches, scores)`` with one patch covered."""
-    encoder: Any = work.model.encoder
     return encoder.scores_.of(name, encoder.images_.covered(name, cell, ~np.eye(PATCHES**2, dtype=bool)))
 
 

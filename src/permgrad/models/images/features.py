@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.base.arrays import Floats32, Integers
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, warn_user
 from permgrad.base.random import derive_seed
 from permgrad.data.encode.scores import Target
-from permgrad.data.image_table import GREY_MODES, check_image_cells, each_image, opened_image, read_image
-from permgrad.data.read.image_cells import source_of
+from permgrad.data.image_table import GREY_MODES, check_image_cells, each_image, is_deep, opened_image, read_image
+from permgrad.data.read.image_cells import source_of, stamp_of
 from permgrad.models.images.encoders import image_encoders, load_encoder, own_encoder, statistics, vectors_of
 from permgrad.models.images.residual import ResidualNetwork, as_scores, divide, train_residual
 from permgrad.models.train.guard import sheltered
@@ -29,6 +28,8 @@ _LONGEST, _SHORTEST, _OWN_LONGEST, _LEAST = 384, 128, 64, 8
 _FEWEST, _MOST_BYTES = 1000, 400_000_000
 #: Images whose headers tell the size of a column, and numbers that are remembered, of which each takes four bytes.
 _LOOKED_AT, _REMEMBERED = 2000, 50_000_000
+#: The brightest of 0 … 255 where images are likely to have fewer levels than their files: 12 bits written as 16.
+_DARK = 16
 _SIZES = ("height", "width", "channels", "classes")
 
 
@@ -111,7 +112,7 @@ class ImageFeatures:
         """
         if sum(one.size for one in self._known.values()) > _REMEMBERED:
             self._known = {}
-        keys, known = [(name, cell, *_stamp(source_of(cell))) for cell in cells], dict(self._known)
+        keys, known = [(name, cell, *stamp_of(cell)) for cell in cells], dict(self._known)
         new, encoder = [place for place, key in enumerate(keys) if key not in known], self._encoder(self.columns[name])
         for start in range(0, len(new), _READ):
             places = new[start : start + _READ]
@@ -125,13 +126,22 @@ class ImageFeatures:
         """Return how a column is read: by the median height and width of its images, and whether any has colour."""
         sizes: list[tuple[int, int]] = []
         modes: set[str] = set()
+        levels: list[int] = []
 
         def look(cell: str) -> None:
             with opened_image(source_of(cell)) as image:
                 sizes.append((image.height, image.width))
                 modes.add(image.mode)
+            if is_deep(image.mode):
+                levels.append(int(read_image(source_of(cell), 1, *sizes[-1]).max()))
 
         each_image(name, cells[:: max(1, len(cells) // _LOOKED_AT)], look, len(cells))
+        if len(levels) == len(sizes) and max(levels) <= _DARK:
+            warn_user(
+                f"The training images of column {name!r} reach level {max(levels)} of 255 at most, after scaling from "
+                "0 … 65,535 (integers) or 0 … 1 (real numbers)",
+                "Rescale all images of the column by one factor.",
+            )
         sides, encoder = np.median(np.array(sizes, dtype=np.float64), axis=0), self.encoder
         if encoder is None and (len(cells) < _FEWEST or sides.max() >= _OWN_LONGEST):
             # Small images, of which there are many, are not what networks of photos know.
@@ -236,11 +246,3 @@ class ImageFeatures:
         own = [self._own] if isinstance(self._own, nn.Module) else []
         for network in (*own, *(one for column in self.columns.values() for one in column.networks)):
             network.to(device)
-
-
-def _stamp(source: Any) -> tuple[int, ...]:
-    """Return what tells whether a file has changed."""
-    if not isinstance(source, os.PathLike) or not os.path.exists(source):  # noqa: PTH110 — a path may be too long
-        return ()
-    found = os.stat(source)  # noqa: PTH116 — likewise
-    return found.st_mtime_ns, found.st_size

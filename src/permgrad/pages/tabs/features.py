@@ -266,7 +266,7 @@ TAB = Tab(
     sections=(
         ("drivers", "What it relies on", ranking, "explanation"),
         ("one-by-one", "One feature at a time", one_by_one),
-        ("paths", "Table or image", branches, "image_counts"),  # else see Details
+        ("paths", "Table or image", branches, "paths_count"),  # else see Details
         ("classes", "Class by class", classes, "explanation"),
         ("where", "Where in the inputs", where, "explanation"),
     ),

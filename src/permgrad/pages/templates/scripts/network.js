@@ -38,9 +38,7 @@ const Network = (() => {
       this.images = form.image ? new Images(form.image, take, whole) : null;
       this.imageLayers = dense ? readLayers(form.image.layers.slice(1), take, 1) : [];
       // Without a dense layer behind the convolutions, they enter the head directly.
-      this.imageShare = last && (dense || !form.image) ? new Dense(last.weight, last.units, null) : null;
-      /** What the images of an image-and-table model say of the row. @type {Float32Array|null} */
-      this.fixed = form.fixed ? new Float32Array(form.fixed) : null;
+      this.imageShare = last && dense ? new Dense(last.weight, last.units, null) : null;
     }
 
     /**
@@ -56,19 +54,15 @@ const Network = (() => {
         joined = this.tableShare(rows, all);
       }
       const wide = members * units;
-      let step = wide;
       /** @type {Float32Array|null} */
       let share = null;
       if (image) {
         share = image;
         for (const layer of this.imageLayers) share = layer(share, count);
         if (this.imageShare) share = this.imageShare.apply(share, count);
-      } else if (this.fixed && this.imageShare) {
-        share = this.imageShare.apply(this.fixed, 1);
-        step = 0;
       }
       for (let row = 0; row < count; row++) {
-        for (let i = 0; i < wide; i++) joined[row * wide + i] += bias[i] + (share ? share[row * step + i] : 0);
+        for (let i = 0; i < wide; i++) joined[row * wide + i] += bias[i] + (share ? share[row * wide + i] : 0);
       }
       let rows = joined;
       for (const layer of this.headLayers) rows = layer(rows, all);
@@ -77,8 +71,6 @@ const Network = (() => {
       for (let row = 0; row < all; row++) {
         for (let out = 0; out < outputs; out++) result[Math.floor(row / members) * outputs + out] += rows[row * outputs + out] / members;
       }
-      const [scale, centre] = this.form.units ?? [1, 0];
-      for (let i = 0; i < result.length; i++) result[i] = result[i] * scale + centre;
       return result;
     }
 

@@ -112,14 +112,6 @@ const Shares = (() => {
       return w === walks;
     }
 
-    /** Forget the row, as when images that are fixed change. */
-    forget() {
-      this.row = null;
-      this.paths = [];
-      this.held = [];
-      this.empty = this.donors.map((donor) => this.read(donor));
-    }
-
     /** Queue the steps of a walk that are not known. @param {number} w @param {number[]|null} edited */
     walk(w, edited) {
       const n = this.count, values = this.row.full.values.length, b = w % this.donors.length;
@@ -282,7 +274,6 @@ const Shares = (() => {
     const numeric = Page.unpack(content.numeric), numbers = Page.unpack(content.numbers), flags = Page.unpack(content.flags);
     const places = Array.from({ length: network.encoded }, (_, column) => column);
     const seen = new Set(numeric), other = places.filter((column) => !seen.has(column));
-    const fixed = content.fixed && Page.unpack(content.fixed);
     /** Columns of text: their texts, or null where the page cannot read them. @type {Map<string, any>} */
     const texts = new Map(Object.entries(content.texts ?? {}).map(([name, one]) =>
       [name, one && new Texts(one, encoder.columns.get(name).scores.length)]));
@@ -312,13 +303,6 @@ const Shares = (() => {
           if (column) encoder.write(row, column, read(name, place, cell));
         }
         return row;
-      },
-      /** Take a listed row's images, if the network reads images. @param {number} place */
-      fix: (place) => {
-        if (!fixed) return;
-        const wide = network.form.fixed;
-        network.fixed = fixed.subarray(place * wide, (place + 1) * wide);
-        shares.forget();
       },
       /** Compute for about so many milliseconds what explaining takes, and return whether all is there. @param {Float32Array} row @param {number} walks @param {number} time */
       ready: (row, walks, time) => {

@@ -219,7 +219,6 @@ const WhatIf = (() => {
       return true;
     }
     loaded(content);
-    model.fix(place);
     panel(box, place, content);
     return true;
   };
