@@ -173,7 +173,7 @@ class TableEncoder:
             return self._encode(frame)
         narrow = np.array([self.feature_names_in_[slot.column] not in wide for slot in self.slots_], dtype=bool)
         with surprises_told_once():
-            other = self.transform(X)[:, narrow]
+            other = self._encode(frame)[:, narrow]
         columns = {name: self._cells(frame, name, target) for name in wide}
         self.scores_, crossed = Scores.fit(columns, other, target)
         self.scoreless_ = [name for name in wide if name not in crossed]
