@@ -33,6 +33,7 @@ _PUBLIC = {
     "methods": "permgrad.methods",
     "missing": "permgrad.attribution.missing",
     "report": "permgrad.pages.report",
+    "place_effects": "permgrad.attribution.wide",
     "read_model_file": "permgrad.models.model_files",
     "read_table": "permgrad.data.read.table",
     "related_columns": "permgrad.evaluation.related",
@@ -68,6 +69,7 @@ __all__ = [
     "log_to_wandb",
     "methods",
     "missing",
+    "place_effects",
     "push_to_hub",
     "read_model_file",
     "read_table",
@@ -83,7 +85,7 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
     from permgrad.attribution.missing import missing
     from permgrad.attribution.parts.stream import explain_stream
-    from permgrad.attribution.wide import word_effects
+    from permgrad.attribution.wide import place_effects, word_effects
     from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning
     from permgrad.data.datasets import load_dataset
     from permgrad.data.encode.transformer import TableTransformer

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from permgrad.base.arrays import Floats32, Integers
+from permgrad.base.arrays import Booleans, Floats32, Integers
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.random import derive_seed
 from permgrad.data.encode.scores import Target
@@ -30,6 +30,8 @@ _FEWEST, _MOST_BYTES = 1000, 400_000_000
 _LOOKED_AT, _REMEMBERED = 2000, 50_000_000
 #: The brightest of 0 … 255 where images are likely to have fewer levels than their files: 12 bits written as 16.
 _DARK = 16
+#: Patches on each side of an image that explanations name: few enough for a list with the table's columns.
+PATCHES = 4
 _SIZES = ("height", "width", "channels", "classes")
 
 
@@ -90,7 +92,7 @@ class ImageFeatures:
             return self.vectors(name, cells)
         parts, pixels, rows = (
             divide(len(cells), index, target),
-            self._pixels(name, cells, cells),
+            self.pixels(name, cells),
             np.flatnonzero(index >= 0),
         )
         out = np.zeros((len(cells), target.outputs), dtype=np.float32)
@@ -116,10 +118,22 @@ class ImageFeatures:
         new, encoder = [place for place, key in enumerate(keys) if key not in known], self._encoder(self.columns[name])
         for start in range(0, len(new), _READ):
             places = new[start : start + _READ]
-            pixels = self._pixels(name, [cells[place] for place in places], cells)
+            pixels = self.pixels(name, [cells[place] for place in places], cells)
             known.update(zip([keys[place] for place in places], self._run(pixels, encoder), strict=True))
         self._known = known
         return np.stack([known[key] for key in keys])
+
+    def covered(self, name: str, cell: str, kept: Booleans) -> Floats32:
+        """Return the vectors ``(n, width)`` of one image with some patches covered by the image's mean colour.
+
+        ``kept (n, 16)``: which of the 4 × 4 patches are seen, row by row.
+        """
+        pixels, column = self.pixels(name, [cell]), self.columns[name]
+        plain = read_image(source_of(cell), column.channels, column.height, column.width)  # without a frame
+        colour = torch.from_numpy(plain.mean(axis=(1, 2)).round().astype(np.uint8)).reshape(1, -1, 1, 1)
+        grid, encoder = patch_grid(column.height, column.width), self._encoder(column)
+        seen = [torch.from_numpy(some[:, None][..., grid]) for some in np.split(kept, range(_READ, len(kept), _READ))]
+        return np.concatenate([self._run(torch.where(some, pixels, colour), encoder) for some in seen])
 
     # ---- reading -----------------------------------------------------------------------------------------------------
     def _looked_at(self, name: str, cells: Sequence[str], classes: int) -> ImageColumn:
@@ -156,7 +170,11 @@ class ImageFeatures:
         height, width = (max(_LEAST, round(side)) for side in (sides * factor).tolist())
         return ImageColumn(height, width, channels, classes, encoder)
 
-    def _pixels(self, name: str, cells: Sequence[str], every: Sequence[str]) -> Tensor:
+    def pixels(self, name: str, cells: Sequence[str], every: Sequence[str] | None = None) -> Tensor:
+        """Return images as encoders see them, uint8 ``(cells, channels, height, width)``.
+
+        If one cannot be read, the error names those among ``every`` (None: ``cells``).
+        """
         column = self.columns[name]
         size = column.channels, column.height, column.width
         pixels, places = np.zeros((len(cells), *size), dtype=np.uint8), {cell: k for k, cell in enumerate(cells)}
@@ -167,7 +185,7 @@ class ImageFeatures:
         try:
             each_image(name, cells, read, len(cells))
         except InputError:  # which names those of a batch: all are to be named
-            check_image_cells(name, every)
+            check_image_cells(name, cells if every is None else every)
             raise
         return torch.from_numpy(pixels)
 
@@ -246,3 +264,9 @@ class ImageFeatures:
         own = [self._own] if isinstance(self._own, nn.Module) else []
         for network in (*own, *(one for column in self.columns.values() for one in column.networks)):
             network.to(device)
+
+
+def patch_grid(height: int, width: int) -> Integers:
+    """Return the patch of each pixel, row by row, ``(height, width)``."""
+    down, across = (np.arange(side) * PATCHES // side for side in (height, width))
+    return np.add.outer(down * PATCHES, across)

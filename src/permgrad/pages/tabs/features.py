@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from permgrad.assess.sections.photos import PATCHES
 from permgrad.base.errors import option_of
 from permgrad.base.numerals import number, numbers, percent
+from permgrad.models.images.features import PATCHES
 from permgrad.pages import plots
 from permgrad.pages.cards_data import features_data
 from permgrad.pages.drawn_inputs import where

@@ -99,14 +99,14 @@ def what_if(section: SectionView, content: Assessment, stored: Mapping[str, Any]
         return
     count, listed = len(stored["rows"]), 0 if content.listed is None else len(content.listed.numbers)
     which = "They are listed by “can be changed” under “Show”. " if 0 < count < listed else ""
-    parts = [words for key, words in (("texts", "Click a word of a text to take it out."),
-                                      ("photos", "Click a patch of an image to cover it.")) if stored.get(key)]  # fmt: skip
+    more = "Click a word of a text to take it out. " * bool(stored.get("texts"))
+    more += "Click a patch of an image to cover it." * bool(stored.get("photos"))
     section.text(
         "Choose a row above, open “What if?” and change its values. You see at once how the prediction changes, and "
         f"what it comes from. {count:,} of the test rows can be changed. {which}This needs JavaScript. The trained "
         "network is inside this page, so nothing leaves your computer. All other values stay as they are, also where "
         "values usually change together.",
-        *([" ".join(parts)] if parts else []),
+        more,
     )
 
 
