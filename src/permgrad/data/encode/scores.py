@@ -289,7 +289,7 @@ class _Model:
         return np.concatenate(found)
 
     def choose(self, strengths: Sequence[float], folds: Integers) -> list[float]:
-        """Return the strength of each block: moved while the loss falls, and 0 where the block does not help."""
+        """Return the strength of each block: moved while the loss falls, and 0 where it does not help beside others."""
         best, at, needed = list(map(float, strengths)), self.losses(strengths, folds), set[int]()
         least = _LEAST_GAIN if self._is_large else 0.0
         # Where the rest tells nearly all, any gain may be certain and none matters.
@@ -309,6 +309,8 @@ class _Model:
                     break
         for block in set(range(1, len(best))) - needed:
             without = [*best[:block], 0.0, *best[block + 1 :]]
+            if not self.widths[0] and not any(without[1:]):
+                continue  # there would be nothing to learn from
             losses = self.losses(without, folds)
             if not _clearly(losses - at, floor):
                 best, at = without, losses
