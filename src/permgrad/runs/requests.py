@@ -491,7 +491,8 @@ class DemoRequest:
     """The options of ``permgrad demo``."""
 
     images: bool = option("Use a table with images, which are drawn first.", False)
-    out: Path | None = option("Folder of the run (default: permgrad-runs/demo, or demo-images).", None, "DIR")
+    rows: bool = option("Use a table whose rows have a text, a photo and a date each, which is drawn first.", False)
+    out: Path | None = option("Folder of the run (default: permgrad-runs/demo, demo-images or -rows).", None, "DIR")
     threads: int | None = option(_THREADS, None)
     overwrite: bool = option("Replace what is there.", False)
     open_page: bool = option(_OPEN, False, name="--open")
@@ -499,7 +500,8 @@ class DemoRequest:
     @property
     def folder(self) -> Path:
         """The folder to write."""
-        return self.out or Path("permgrad-runs", "demo-images" if self.images else "demo")
+        kind = "-images" if self.images else "-rows" if self.rows else ""
+        return self.out or Path("permgrad-runs", f"demo{kind}")
 
 
 # ---- benchmark ---------------------------------------------------------------------------------------------

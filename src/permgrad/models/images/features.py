@@ -134,7 +134,8 @@ class ImageFeatures:
         plain = read_image(source_of(cell), column.channels, column.height, column.width)  # without a frame
         colour = torch.from_numpy(plain.mean(axis=(1, 2)).round().astype(np.uint8)).reshape(1, -1, 1, 1)
         grid, encoder = patch_grid(column.height, column.width), self._encoder(column)
-        seen = [torch.from_numpy(some[:, None][..., grid]) for some in np.split(kept, range(AT_ONCE, len(kept), AT_ONCE))]
+        some = np.split(kept, range(AT_ONCE, len(kept), AT_ONCE))
+        seen = [torch.from_numpy(patches[:, None][..., grid]) for patches in some]
         return np.concatenate([self._run(torch.where(some, pixels, colour), encoder) for some in seen])
 
     # ---- reading -----------------------------------------------------------------------------------------------------
