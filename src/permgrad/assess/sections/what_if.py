@@ -36,6 +36,7 @@ class ChangeableRows:
         columns: positions of the raw columns that have inputs, the strongest first.
         cells: what these columns hold, ``(rows, columns)``: numbers, seconds, 0 and 1, or the position of a level.
         missing: the kind of missing of each of these cells, 0 where there is a value.
+        texts: the columns of free text that have scores.
     """
 
     numbers: npt.NDArray[np.int64]
@@ -43,6 +44,7 @@ class ChangeableRows:
     columns: npt.NDArray[np.int64]
     cells: npt.NDArray[np.float64]
     missing: npt.NDArray[np.uint8]
+    texts: pd.DataFrame | None = None
 
 
 def rows_of(model: Any, rows: EncodedRows, numbers: npt.ArrayLike, ranking: Sequence[str] = ()) -> ChangeableRows:
@@ -68,8 +70,10 @@ def rows_of(model: Any, rows: EncodedRows, numbers: npt.ArrayLike, ranking: Sequ
                 kinds[row, at] = cell[0]
             else:
                 values[row, at] = levels.get(cell, len(levels)) if isinstance(cell, str) else cell
-    shown = np.asarray(numbers)[:most]
-    return ChangeableRows(shown, rows.encoded, np.array(columns, dtype=np.int64), values, kinds)
+    shown, texts = np.asarray(numbers)[:most], None
+    if free := [name for name in encoder.schema_.of_kind("text") if name in encoder.scores_.columns]:
+        texts = rows.table[free].reset_index(drop=True)
+    return ChangeableRows(shown, rows.encoded, np.array(columns, dtype=np.int64), values, kinds, texts)
 
 
 def changeable(work: Work) -> None:
