@@ -90,7 +90,7 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, texts: Any = Non
         if description.get("estimator") == IMAGE_TABLE:
             from permgrad.models.save.image_table import ImageTableModel  # few meet one
 
-            model = ImageTableModel(description["task"], description["images"])
+            model: Any = ImageTableModel(description["task"], description["images"])
             _restore(model, description, arrays)
             model.rebuild(description, arrays, weights)
         else:
