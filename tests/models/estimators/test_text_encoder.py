@@ -148,7 +148,7 @@ def test_a_folder_without_its_weights_is_named(folder, tmp_path):
         TextFeatures(tmp_path).vectors(["a"])
     safetensors = pytest.importorskip("safetensors.torch")
     safetensors.save_file({}, tmp_path / "model.safetensors")
-    with pytest.raises(pg.InputError, match="model.safetensors has no embeddings"):
+    with pytest.raises(pg.InputError, match=r"model\.safetensors has no embeddings"):
         TextFeatures(tmp_path).vectors(["a"])
 
 
