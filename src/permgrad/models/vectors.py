@@ -15,7 +15,7 @@ from permgrad.base.files import atomic_path
 from permgrad.base.stored import read_npz
 
 #: Cells encoded between two files, and numbers that are remembered, of which each takes four bytes.
-_AT_ONCE, _REMEMBERED = 256, 50_000_000
+AT_ONCE, _REMEMBERED = 256, 50_000_000
 _folder: ContextVar[Path | None] = ContextVar("permgrad_folder_of_vectors", default=None)
 
 
@@ -67,8 +67,8 @@ class VectorCache:
             stored = self._read(folder, str(encoder))
             known |= {keys[place]: stored[name] for place, name in names.items() if name in stored}
             new = [place for place in new if keys[place] not in known]
-        for start in range(0, len(new), _AT_ONCE):
-            places = new[start : start + _AT_ONCE]
+        for start in range(0, len(new), AT_ONCE):
+            places = new[start : start + AT_ONCE]
             vectors = encode(np.array(places))
             known.update(zip([keys[place] for place in places], vectors, strict=True))
             if folder is not None:

@@ -175,7 +175,7 @@ class TableEncoder:
             return self._encode(frame)
         narrow = np.array([self.feature_names_in_[slot.column] not in wide for slot in self.slots_], dtype=bool)
         with surprises_told_once():
-            other = self.transform(X)[:, narrow]
+            other = self._encode(frame)[:, narrow]
         columns = {name: self._cells(frame, name, target) for name in wide}
         vectors, texts = dict[str, Floats32](), self.texts_
         if texts is not None and texts.encoder is not None:

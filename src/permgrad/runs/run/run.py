@@ -45,10 +45,12 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     settings = configuration(request)
     refuse_input(request.folder, request.files, names=NAMES)
     again = request.from_stage is not None or request.overwrite
-    if not again and find_finished(request.folder, settings) is not None:
+    # Which columns hold images, and what these show, is known once the table is read.
+    has_images = "image content" in dict((read_record(request.folder) or {}).get("configuration") or {})
+    if not again and not has_images and find_finished(request.folder, settings) is not None:
         return summarise(request.folder)
     refuse_early(request)
-    if request.preset.endswith(".json") or request.device not in ("auto", "cpu") or request.images:
+    if request.preset.endswith(".json") or request.device not in ("auto", "cpu"):
         with loading():
             from permgrad.runs.run.stages import check_options  # loads torch, which only these need so early
         check_options(request)
@@ -56,6 +58,9 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     # Before torch is loaded: a column that does not exist is refused within a second.
     inputs = load_inputs(request)
     reading = time.perf_counter() - started
+    settings |= inputs.images
+    if not again and inputs.images and find_finished(request.folder, settings) is not None:
+        return summarise(request.folder)
     with loading():
         from permgrad.runs.run import stages
     stages.check_options(request, inputs.task)
