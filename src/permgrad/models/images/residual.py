@@ -14,7 +14,7 @@ from permgrad.base.random import derive_seed, generator
 from permgrad.data.encode.scores import Target
 
 #: Channels of the stages, after each of which height and width are halved. A longer side is halved at the start: of 28
-#: pixels in a third of the time, and no worse.
+#: pixels in a third of the time.
 _STAGES, _LONG_SIDE = (16, 32, 64), 20
 #: Steps of one training lie between these numbers of epochs. Images are moved by up to a tenth of their side.
 _BATCH, _LOOKS, _FEWEST_EPOCHS, _MOST_EPOCHS, _MOVED = 64, 60_000, 6, 20, 0.1
