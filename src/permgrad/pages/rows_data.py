@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -119,6 +120,7 @@ def columns_data(
             entry["codes"] = packed(np.where(codes < 0, len(levels), codes), "u2")
             if photos and name in photos:
                 entry["photos"] = [photos[name].get(str(level), "") for level in levels]
+                entry["levels"] = [re.sub(r"^(image \w{6})\w{18}$", r"\1", level) for level in entry["levels"]]
         if groups and str(name) in groups:
             codes, names = groups[str(name)]
             entry["groups"] = {"names": [clean(word) for word in names], "codes": packed(codes, "u2")}
