@@ -100,8 +100,8 @@ def main() -> int:
     found["table alone"] = {name: alone[name] for name in ("accuracy", "log loss", "best baseline")}
     text = (
         f"Known: {', '.join(INFORMATIVE)} and the image carry the label; {', '.join(NOISE)} do not.\n\n"
-        f"Test rows {found['rows']['test']}: accuracy {found['accuracy']:.3f}, log loss {found['log loss']:.3f}; without "
-        f"the images {alone['accuracy']:.3f} and {alone['log loss']:.3f}. Accuracy of the best baseline "
+        f"Test rows {found['rows']['test']}: accuracy {found['accuracy']:.3f}, log loss {found['log loss']:.3f}; "
+        f"without the images {alone['accuracy']:.3f} and {alone['log loss']:.3f}. Accuracy of the best baseline "
         f"{found['best baseline']:.3f}, without the images {alone['best baseline']:.3f}. Shares "
         + ", ".join(f"{name} {share:.0%}" for name, share in found["shares"].items())
         + ".\n\n"

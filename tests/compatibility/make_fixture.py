@@ -5,8 +5,8 @@ At each release, with the released version installed and not the working tree:
     python tests/compatibility/make_fixture.py
 
 writes ``tests/compatibility/<version>/``: a classifier on both paths, a regression of several members, a classifier
-of images and a table, an explanation, a run without its page, the rows they are asked about and what they answered. Commit
-the folder (about 100 kB); never write it again: that is what the version wrote.
+of images and a table, an explanation, a run without its page, the rows they are asked about and what they answered.
+Commit the folder (about 100 kB); never write it again: that is what the version wrote.
 """
 
 from __future__ import annotations
@@ -75,9 +75,7 @@ def main() -> None:
     found = {
         "classifier": classifier.predict_proba(rows).tolist(),
         "regressor": regressor.predict(rows[["age", "town"]]).tolist(),
-        "photos": pictured.predict_proba(
-            rows[["age", "town"]].assign(scan=[place / name for name in names])
-        ).tolist(),
+        "photos": pictured.predict_proba(rows[["age", "town"]].assign(scan=[place / name for name in names])).tolist(),
         "explanation": explanation.to_frame()["importance"].tolist(),
     }
     (place / "expected.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

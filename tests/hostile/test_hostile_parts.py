@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from hostile_arguments import check_argument, working_in
-from PIL import Image
 
 from permgrad import imaging, tuning
 from permgrad.attribution.parts.engines import RayEngine
 from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.image_table import locate_images
 from permgrad.evaluation import metrics, thresholds
 
 NAMES = list("abcd")

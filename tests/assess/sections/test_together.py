@@ -17,8 +17,6 @@ from permgrad.assess.budget import PREDICTION, Budget, Clock
 from permgrad.assess.sections import together
 from permgrad.assess.store import Store
 from permgrad.attribution.explanation.orders import OTHERS, pairs_of
-from permgrad.base.errors import InputError
-from permgrad.runs.requests import RunRequest
 
 
 @pytest.fixture(scope="module")

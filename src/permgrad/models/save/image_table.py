@@ -37,22 +37,14 @@ class _Standardise(nn.Module):
         return (images - self.mean) / self.spread  # type: ignore[operator]
 
 
-class _Images(nn.Module):
-    def __init__(self, columns: Sequence[Mapping[str, Any]], units: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.columns = nn.ModuleList(_convolutions(column, units) for column in columns)
-
-    def forward(self, *images: Tensor) -> Tensor:
-        return torch.cat([encode(image) for encode, image in zip(self.columns, images, strict=True)], dim=1)
-
-
 class _Network(nn.Module):
     """One tensor ``(rows, channels, height, width)`` in 0 … 1 for each image column, then the encoded table."""
 
     def __init__(self, columns: Sequence[Mapping[str, Any]], encoded: int, outputs: int, units: Any) -> None:
         super().__init__()
         fused = len(columns) * units["image_units"] + units["table_units"][-1]
-        self.image_branch = _Images(columns, units)
+        encoders = nn.ModuleList(_convolutions(column, units) for column in columns)
+        self.image_branch = nn.ModuleDict({"columns": encoders})
         self.table_branch = _dense(encoded, units["table_units"])
         self.head = nn.Sequential(*_dense(fused, units["head_units"]), nn.Linear(units["head_units"][-1], outputs))
         self.register_buffer("centre", torch.zeros(()))
@@ -60,8 +52,9 @@ class _Network(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return logits, or predictions in the target's units ``(rows, outputs)``."""
-        branches = torch.cat([self.image_branch(*inputs[:-1]), self.table_branch(inputs[-1])], dim=1)
-        return self.head(branches) * self.scale + self.centre
+        columns: Any = self.image_branch["columns"]
+        pairs = zip((*columns, self.table_branch), inputs, strict=True)
+        return self.head(torch.cat([branch(one) for branch, one in pairs], dim=1)) * self.scale + self.centre
 
 
 def _convolutions(column: Mapping[str, Any], units: Mapping[str, Any]) -> nn.Sequential:

@@ -35,8 +35,8 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
         "Here a complete path is shuffled: its embedding of a row is replaced by that of another row. The bar is the "
         "path's fair share (its Shapley value) of the loss that both cause together."
         if hybrid
-        else "Here a complete input is shuffled: all columns of one kind, such as a row's photos, are replaced by "
-        "those of another row. The bar is the input's fair share (its Shapley value) of the loss that all cause together.",
+        else "Here a complete input is shuffled: all columns of a kind, such as a row's photos, are replaced by those "
+        "of another row. The bar is the input's fair share (its Shapley value) of the loss that all cause together.",
         f"There are no shares: {why}." if why else "",
         f"{words} Shares are left out, because one of them would lie outside 0 to 100\u00a0%." if words else "",
     )

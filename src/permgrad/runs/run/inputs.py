@@ -59,6 +59,8 @@ if TYPE_CHECKING:
 
 #: Why a column is no feature, in the words of the table of columns.
 TIME, _SPLIT_GROUP = "left out: --time", "left out: --split-group"
+#: Kinds of columns of groups that stay features, and what is read of them.
+_READ = {"text": ("is free text", "words"), "image": ("holds images", "images")}
 
 
 @dataclass
@@ -341,7 +343,7 @@ def _roles(
     roles.pop(target, None)
     for name, kind in request.kinds.items():
         find_column(name, columns, "--kind")
-        if name in roles and (roles[name], kind) != (_SPLIT_GROUP, "text"):
+        if name in roles and not (roles[name] == _SPLIT_GROUP and kind in _READ):
             problem = f"--kind {name}={kind} does not apply to {name!r}, which is {roles[name]}"
             raise InputError(problem, hint="--kind is for features. Leave one of the two out.", code="PG006")
     named = [name for name, kind in request.kinds.items() if kind == "identifier" and name != target]
@@ -375,12 +377,13 @@ def _what_returns(
 
 # ---- columns ---------------------------------------------------------------------------------------------------------
 def _words_of_groups(request: RunRequest, schema: Schema, group: str | None, left_out: dict[str, str]) -> list[str]:
-    """Keep a column of groups as a feature where it is free text. Return the note that says so."""
-    if group is None or left_out.get(group) != _SPLIT_GROUP or group in request.drop or schema[group].kind != "text":
+    """Keep a column of groups as a feature where it holds free text or images. Return the note that says so."""
+    if group is None or left_out.get(group) != _SPLIT_GROUP or group in request.drop or schema[group].kind not in _READ:
         return []
     del left_out[group]
-    fact = f"{group!r} divides the rows and is free text: its words are a feature, which group it names is not"
-    return [two_sentences(fact, f"Pass {option_of('--drop', group)} as well to leave its words out.")]
+    is_what, content = _READ[schema[group].kind]
+    fact = f"{group!r} divides the rows and {is_what}: its {content} are a feature, which group it names is not"
+    return [two_sentences(fact, f"Pass {option_of('--drop', group)} as well to leave its {content} out.")]
 
 
 def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[str, str], target: str) -> None:
