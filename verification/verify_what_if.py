@@ -438,9 +438,8 @@ def _photos(encoder: Any, frame: pd.DataFrame) -> list[PhotoColumn]:
     made = []
     for name in (one for one in encoder.schema_.of_kind("image") if one in encoder.scores_.columns):
         rows = np.flatnonzero(frame[name].notna()).tolist()
-        scores = np.stack([covered_scores(encoder, name, frame[name].iloc[row]) for row in rows])
-        nothing = {"small": {}, "part_numbers": [], "parts": np.zeros(0), "error": np.zeros(0)}
-        made.append(PhotoColumn(name=name, numbers=rows, covered=scores, **nothing))
+        scores = {str(row): covered_scores(encoder, name, frame[name].iloc[row]) for row in rows}
+        made.append(PhotoColumn(name=name, covered=scores))
     return made
 
 

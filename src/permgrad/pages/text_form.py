@@ -22,7 +22,8 @@ def text_forms(encoder: TableEncoder, frame: pd.DataFrame) -> dict[str, Any]:
     """Return what scores the texts of rows without some of their words, by column: see ``Texts`` in network.js.
 
     ``rows`` have a text, its parts (``designs.text_parts``), and all ``entries`` that can be left in it, each with its
-    rarity and its weights. ``mean`` is that of scores. As many rows as take a million signs. ``None``: the page cannot read such texts.
+    rarity and its weights, as many rows as take a million signs. ``mean`` is that of scores. ``None``: the page cannot
+    read such texts.
     """
     forms: dict[str, Any] = {}
     room = MOST_SIGNS
