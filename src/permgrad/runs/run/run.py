@@ -11,7 +11,9 @@ from functools import partial
 from permgrad.assess.budget import Clock
 from permgrad.base.startup import loading
 from permgrad.data.encode.encoding import surprises_told_once
+from permgrad.models.vectors import vectors_kept_in
 from permgrad.runs.folder.folder import (
+    FEATURES,
     NAMES,
     RUN,
     STAGES,
@@ -65,8 +67,10 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     # Only after the table is checked: a wrong target must not lead to the advice to overwrite another run.
     if not request.overwrite:
         RUN.find(request.folder, settings)
+    kept = partial(vectors_kept_in, request.folder / FEATURES if request.keep_rows else None)
     if replaces_a_model(request):
-        stages.dry_run(request, inputs)
+        with kept():
+            stages.dry_run(request, inputs)
     say(headline(inputs))
     tell = partial(_tell, clock, say)
     with (
@@ -79,6 +83,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
             from_stage=request.from_stage,
         ) as folder,
         surprises_told_once(),
+        kept(),
     ):
         # A resumed run computes with as many threads as before, so that its result is the same.
         use_threads(request.threads or folder.record["facts"].get("threads"))
