@@ -285,7 +285,7 @@ def make_edits(case: Case, edits: int, seed: int = 0) -> Edits:
             value = _other_value(case, name, rng)
             current[name] = value if name not in known or value in known[name] else None
             part.pop(name, None)
-            if name in known and table[name].iloc[place] is not None and rng.random() < 0.8:
+            if name in known and pd.notna(table[name].iloc[place]) and rng.random() < 0.8:
                 if schema[name].kind == "text":
                     current[name], part[name] = _without_some(table[name].iloc[place], rng)
                 elif schema[name].kind == "image":
