@@ -285,7 +285,7 @@ def make_edits(case: Case, edits: int, seed: int = 0) -> Edits:
             value = _other_value(case, name, rng)
             current[name] = value if name not in known or value in known[name] else None
             part.pop(name, None)
-            if name in known and table[name].iloc[place] is not None and rng.random() < 0.8:
+            if name in known and pd.notna(table[name].iloc[place]) and rng.random() < 0.8:
                 if schema[name].kind == "text":
                     current[name], part[name] = _without_some(table[name].iloc[place], rng)
                 elif schema[name].kind == "image":
@@ -438,9 +438,8 @@ def _photos(encoder: Any, frame: pd.DataFrame) -> list[PhotoColumn]:
     made = []
     for name in (one for one in encoder.schema_.of_kind("image") if one in encoder.scores_.columns):
         rows = np.flatnonzero(frame[name].notna()).tolist()
-        scores = np.stack([covered_scores(encoder, name, frame[name].iloc[row]) for row in rows])
-        nothing = {"small": {}, "part_numbers": [], "parts": np.zeros(0), "error": np.zeros(0)}
-        made.append(PhotoColumn(name=name, numbers=rows, covered=scores, **nothing))
+        scores = {str(row): covered_scores(encoder, name, frame[name].iloc[row]) for row in rows}
+        made.append(PhotoColumn(name=name, covered=scores))
     return made
 
 

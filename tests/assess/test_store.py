@@ -101,11 +101,8 @@ SECTIONS = {
     "PhotoColumn": PhotoColumn(
         name="scan",
         small={"scans/1.png": "abc=", "\0": ""},
-        numbers=[3, 1],
-        covered=np.ones((2, 16, 3), dtype=np.float32),
-        part_numbers=[],
-        parts=np.zeros((0, 16, 1)),
-        error=np.zeros(0),
+        covered={"3": np.ones((16, 3), dtype=np.float32)},
+        parts={"1": np.zeros((17, 2))},
     ),
     "SimilarRows": listed_section().similar,
     "TogetherSection": TogetherSection(

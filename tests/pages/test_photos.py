@@ -163,3 +163,40 @@ def test_the_page_shows_them(page, fitted, tmp_path, width):
     assert re.fullmatch(r"Its patches can be covered in (39|40) other rows\.", other)
     assert "The mean image of <b>scan." in caption
     assert "Strongest: row 2, column 3" in caption
+
+
+@needs_browser
+def test_examples_are_those_of_the_class_chosen(tmp_path):
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 3, 240)
+    scans = [rng.integers(0, 80, (16, 16 + 8 * (row % 2), 3), np.uint8) for row in range(240)]
+    for scan, colour in zip(scans, kind, strict=True):
+        scan[4:8, 8:12, colour] = 240
+    table = pd.DataFrame({"scan": pd.Series(scans, dtype=object), "x": rng.normal(size=240)})
+    y = np.array(["red", "green", "blue"])[kind]
+    model = pg.HyNNClassifier(preset="fast", random_state=0, progress=False).fit(table[:160], y[:160])
+    page = str(pg.report(model, table[160:], y[160:], random_state=0, progress=False).html)
+    steps = """
+    location.hash = "#features/1";
+    await new Promise((done) => setTimeout(done, 300));
+    const { list, classes } = Page.data("features"), said = [classes];
+    Page.go("features", String(list.name.indexOf("scan") + 1));
+    await new Promise((done) => setTimeout(done, 300));
+    const say = () => said.push(document.querySelector(".card .photo figcaption").textContent);
+    say();
+    const choice = [...document.querySelectorAll("select")].find((one) => one.options[2]?.textContent === classes[2]);
+    choice.value = "2";
+    choice.dispatchEvent(new Event("change"));
+    say();
+    said.push(document.querySelectorAll(".card .photo img").length);
+    return said;
+    """
+    classes, first, third, count = visit(page, tmp_path, steps).quiet()
+    assert classes == ["blue", "green", "red"]
+    assert first == "The images of scan that speak most for blue, among test rows."
+    assert third == "The images of scan that speak most for red, among test rows."
+    assert count == 6
+    (card,) = (one for one in data_of(page)["features"]["cards"] if one["name"] == "scan")
+    for place, name in enumerate(classes):
+        pixels = [np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))) for one in card["examples"][place]["high"]]
+        assert [one.mean(axis=(0, 1)).argmax() for one in pixels] == [["red", "green", "blue"].index(name)] * 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -119,6 +120,7 @@ def columns_data(
             entry["codes"] = packed(np.where(codes < 0, len(levels), codes), "u2")
             if photos and name in photos:
                 entry["photos"] = [photos[name].get(str(level), "") for level in levels]
+                entry["levels"] = [re.sub(r"^(image \w{6})\w{18}$", r"\1", level) for level in entry["levels"]]
         if groups and str(name) in groups:
             codes, names = groups[str(name)]
             entry["groups"] = {"names": [clean(word) for word in names], "codes": packed(codes, "u2")}
@@ -242,11 +244,17 @@ def _unit(outputs: Sequence[str], listed: ListedSection, content: Assessment, pl
 def _patches(listed: ListedSection, content: Assessment, places: Mapping[int, int]) -> Iterator[dict[str, Any]]:
     """Return the patches of rows' images with their parts of the prediction."""
     for column in content.photos:
-        for number, parts, error in zip(column.part_numbers, column.parts, column.error, strict=True):
-            if number in places:
-                output, scale, about = _unit(listed.classes or ["prediction"], listed, content, places[number])
-                shown = {"row": places[number], "name": clean(column.name), "about": about}
-                yield {**shown, "values": parts[:, output] * scale, "error": error[output] * scale}
+        for number, parts in column.parts.items():
+            if (row := places.get(int(number))) is not None:
+                output, scale, about = _unit(listed.classes or ["prediction"], listed, content, row)
+                values = np.asarray(parts)[:, output] * scale
+                yield {
+                    "row": row,
+                    "name": clean(column.name),
+                    "about": about,
+                    "values": values[:-1],
+                    "error": values[-1],
+                }
 
 
 def _picture(explanation: Explanation, name: str, place: int, output: int) -> dict[str, Any] | None:

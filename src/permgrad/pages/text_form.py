@@ -21,8 +21,9 @@ MOST_SIGNS = 1_000_000
 def text_forms(encoder: TableEncoder, frame: pd.DataFrame) -> dict[str, Any]:
     """Return what scores the texts of rows without some of their words, by column: see ``Texts`` in network.js.
 
-    ``rows`` have a text, its ``parts`` (``designs.text_parts``), and all ``entries`` that can be left in it, each with
-    its rarity and its weights. As many rows as take a million signs. ``None``: the page cannot read such texts.
+    ``rows`` have a text, its parts (``designs.text_parts``), and all ``entries`` that can be left in it, each with its
+    rarity and its weights, as many rows as take a million signs. ``mean`` is that of scores. ``None``: the page cannot
+    read such texts.
     """
     forms: dict[str, Any] = {}
     room = MOST_SIGNS
@@ -55,7 +56,8 @@ def text_forms(encoder: TableEncoder, frame: pd.DataFrame) -> dict[str, Any]:
             texts.append([re.sub(r"\s", " ", part) if isinstance(part, str) else part for part in parts])
             for part, some in new.items():
                 used[part] |= dict.fromkeys(some)
-        forms[name] = {"rows": rows, "texts": texts} | {
+        mean = packed(encoder.scores_.means.get(name, np.zeros(wide - 1)))
+        forms[name] = {"rows": rows, "texts": texts, "mean": mean} | {
             part: {"entries": list(some), "numbers": packed(numbers[[places[part][one] for one in some]])}
             for part, some in used.items()
         }

@@ -242,12 +242,11 @@ def _listed(rows: ChangeableRows, encoder: TableEncoder) -> dict[str, Any]:
 
 def _covered(rows: ChangeableRows, photos: Sequence[PhotoColumn]) -> dict[str, Any]:
     """Return the scores of rows' images with one patch covered, by column, with the places of the rows."""
-    place = {number: at for at, number in enumerate(rows.numbers.tolist())}
+    place = {str(number): at for at, number in enumerate(rows.numbers.tolist())}
     found = {}
     for column in photos:
-        kept = [at for at, number in enumerate(column.numbers) if number in place]
-        shown = [place[column.numbers[at]] for at in kept]
-        found[column.name] = {"rows": shown, "scores": packed(column.covered[kept])}
+        kept = {place[number]: scores for number, scores in column.covered.items() if number in place}
+        found[column.name] = {"rows": list(kept), "scores": packed(np.array([*kept.values()]))}
     return found
 
 

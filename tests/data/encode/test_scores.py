@@ -221,3 +221,24 @@ def test_a_text_alone_keeps_its_score_also_where_it_does_not_clearly_help():
     alone, encoded = learned(texts, y)
     assert alone.scoreless_ == []
     assert encoded.shape == (200, 1)
+
+
+def test_scores_are_differences_from_the_mean_also_where_any_text_adds_much():
+    rng, words = np.random.default_rng(45), np.array(["alpha", "beta", "gamma", "delta", "omega", "sigma", "kappa"])
+    texts = [" ".join(rng.permutation(words)[: rng.integers(3, 6)]) for _ in range(900)]
+    has = np.array(["alpha" in text for text in texts])
+    y = 2.0 * has + 0.3 * rng.normal(size=900)
+    different, index = np.unique(texts, return_inverse=True)
+    target = Target((y - y.mean()) / y.std(), 0, np.ones(900), seed=0)
+    scores, crossed = Scores.fit({"text": (different.tolist(), index)}, np.zeros((900, 0)), target)
+    raw = np.sum([design.matrix(texts) @ weights for _, design, weights in scores.columns["text"]], axis=0)
+    assert abs(raw.mean()) > 3 * raw.std(), "without its mean a score says little"
+    found = scores.of("text", texts)[:, 0]
+    assert abs(found.mean()) < 1e-3
+    folds = target.folds()
+    means = [crossed["text"][folds == fold].mean() for fold in np.unique(folds)]
+    assert np.std(means) < 0.3 * crossed["text"].std()
+    assert np.corrcoef(crossed["text"][:, 0], y)[0, 1] > np.corrcoef(found, y)[0, 1] - 0.05
+    assert (scores.of("text", ["", "unknown"]) == 0).all()
+    again = Scores.from_dict(scores.to_dict())
+    np.testing.assert_array_equal(again.of("text", texts[:20]), scores.of("text", texts[:20]))

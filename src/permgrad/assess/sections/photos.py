@@ -6,11 +6,10 @@ import base64
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from permgrad.assess.budget import REPORT, SHOWN_ROWS
@@ -18,9 +17,8 @@ from permgrad.assess.rows import Rows
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explain import explain
-from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.wide import place_effects
-from permgrad.base.arrays import Array, Floats, Floats32
+from permgrad.base.arrays import Array, Floats32
 from permgrad.base.errors import keeping_warnings
 from permgrad.data.image_table import opened_image, read_image
 from permgrad.data.read.image_cells import source_of
@@ -39,20 +37,17 @@ _MEAN_OF, _EXAMPLES = 200, 3
 @storable
 @dataclass(kw_only=True)
 class PhotoColumn:
-    """Images of listed rows, as the model reads them, in 4 × 4 patches, row by row.
+    """Images of listed rows, in 4 × 4 patches, row by row. Rows are known by their numbers as text.
 
-    ``small``: JPEGs in base64 by cell. ``covered`` ``(rows, patches, scores)``: the scores of the images of rows with
-    ``numbers`` if one patch is covered. ``parts`` ``(rows, patches, outputs)``: what each patch adds to the outputs of
-    rows with ``part_numbers``, with the largest standard ``error`` of each.
+    ``small``: JPEGs in base64 by cell. ``covered``: scores ``(patches, scores)`` of a row's image with one patch
+    covered. ``parts`` ``(patches + 1, outputs)``: what the patches add to a row's outputs, and the largest standard
+    error of one of them.
     """
 
     name: str
-    small: Mapping[str, str]
-    numbers: Sequence[int]
-    covered: npt.NDArray[np.floating]
-    part_numbers: Sequence[int]
-    parts: npt.NDArray[np.floating]
-    error: npt.NDArray[np.floating]
+    small: dict[str, str] = field(default_factory=dict)
+    covered: dict[str, Array] = field(default_factory=dict)
+    parts: dict[str, Array] = field(default_factory=dict)
 
 
 def photo_columns(work: Work) -> list[str]:
@@ -63,91 +58,59 @@ def photo_columns(work: Work) -> list[str]:
 
 def photos(work: Work) -> None:
     """Fill ``photos``: the images of listed rows, those of explained rows first."""
-    names, listed = photo_columns(work), work.content.listed
-    if not names or listed is None:
+    found, listed = [PhotoColumn(name=name) for name in photo_columns(work)], work.content.listed
+    if not found or listed is None:
         return
     place = {number: at for at, number in enumerate(work.explained.numbers.tolist())}
     shown = [place[number] for number in listed.numbers.tolist()]
     places = np.array(list(dict.fromkeys([*work.explained_places.tolist(), *work.drawn.tolist(), *shown])))
-    rows, in_time = work.explained.take(places[np.isin(places, shown)]), _limit(work, _SECONDS)
-    columns = [_Images(work, rows, name) for name in names]
-    for at in range(min(len(rows), SHOWN_ROWS)):
-        if in_time() and any(column.cell(at) is not None for column in columns):
-            explanation = _divided(work, rows.take(np.array([at])))
-            for column in columns:
-                column.add_parts(at, explanation)
-    for at in range(min(len(rows), _COVERED)):
-        for column in columns:
-            if in_time():
-                column.add_covered(at)
-    work.put(photos=[column.put_together() for column in columns])
+    rows, in_time = work.explained.take(places[np.isin(places, shown)]), _limit(work)
+    cells = [_cells(work, rows, column.name) for column in found]
+    for at, number in enumerate(map(str, rows.numbers.tolist())):
+        here = [(column, one[at]) for column, one in zip(found, cells, strict=True) if one[at]]
+        if at < SHOWN_ROWS and here and in_time():
+            _add_parts(work, rows.take(np.array([at])), number, found)
+        for column, cell in here:
+            if at < _COVERED and in_time():
+                column.covered[number] = covered_scores(work.model.encoder, column.name, cell)
+            if cell not in column.small and sum(map(len, column.small.values())) < _SIGNS:
+                column.small[str(cell)] = picture(_small(work.model.encoder, column.name, cell))
+    work.put(photos=found)
 
 
-def _limit(work: Work, seconds: float) -> Callable[[], bool]:
+def _limit(work: Work) -> Callable[[], bool]:
     """Return what says whether there is time left for more."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + _SECONDS
     return lambda: time.monotonic() < end and work.budget.clock.left() > REPORT
 
 
-def _divided(work: Work, row: Rows) -> Explanation:
+def _cells(work: Work, rows: Rows, name: str) -> list[str]:
+    """Return the image of each row, or an empty text."""
+    encoder: Any = work.model.encoder
+    texts, index = encoder.texts_of(rows.inputs.table, name)
+    return [texts[at] if at >= 0 else "" for at in index.tolist()]
+
+
+def _add_parts(work: Work, row: Rows, number: str, found: Sequence[PhotoColumn]) -> None:
     """Divide a row's prediction among the patches of its images and all else."""
     with keeping_warnings():
-        return explain(
+        explanation = explain(
             work.model.model, row.inputs, level="part", method="shapley", output="probability", progress=False,
             random_state=work.budget.seed, exact=0, tolerance=0, max_permutations=_ORDERS,
         )  # fmt: skip
+    for column in found:
+        at = [place for place, whose in enumerate(explanation.modality) if whose == column.name]
+        if len(at) == PATCHES**2 and explanation.std is not None:
+            error = explanation.std[0, at].max(axis=0, keepdims=True)
+            column.parts[number] = np.concatenate([explanation.values[0, at], error])
 
 
-class _Images:
-    """The images of a column in some rows, and what is computed of each."""
-
-    def __init__(self, work: Work, rows: Rows, name: str) -> None:
-        encoder: Any = work.model.encoder
-        self.encoder, self.name, self.numbers = encoder, name, rows.numbers.tolist()
-        self.texts, self.index = encoder.texts_of(rows.inputs.table, name)
-        self.covered: dict[int, Floats32] = {}
-        self.parts: dict[int, tuple[Floats, Floats]] = {}
-
-    def cell(self, at: int) -> str | None:
-        """Return the image of a row, or None."""
-        return None if self.index[at] < 0 else self.texts[self.index[at]]
-
-    def add_parts(self, at: int, explanation: Explanation) -> None:
-        """Add what the patches of a row's image add to its prediction."""
-        places = [place for place, whose in enumerate(explanation.modality) if whose == self.name]
-        if len(places) == PATCHES**2 and explanation.std is not None:
-            parts = explanation.values[0, places], explanation.std[0, places].max(axis=0)
-            self.parts[self.numbers[at]] = parts
-
-    def add_covered(self, at: int) -> None:
-        """Add the scores of a row's image with each patch covered."""
-        if (cell := self.cell(at)) is not None:
-            self.covered[self.numbers[at]] = covered_scores(self.encoder, self.name, cell)
-
-    def small(self, cell: str) -> Array:
-        """Return an image in the frame in which the model sees it ``(height, width, channels)``, not too large."""
-        column = self.encoder.images_.columns[self.name]
-        factor = min(1.0, _PIXELS / max(column.height, column.width))
-        height, width = (max(1, round(side * factor)) for side in (column.height, column.width))
-        return np.moveaxis(read_image(source_of(cell), column.channels, height, width, framed=True), 0, -1)
-
-    def put_together(self) -> PhotoColumn:
-        """Return all of it, with as many small images as there is room for."""
-        small, room = dict[str, str](), _SIGNS
-        for cell in map(self.cell, range(len(self.numbers))):
-            if cell is not None and cell not in small and room > 0:
-                small[str(cell)] = made = picture(self.small(cell))
-                room -= len(made)
-        nothing = np.zeros((0, PATCHES**2, 1))
-        return PhotoColumn(
-            name=self.name,
-            small=small,
-            numbers=list(self.covered),
-            covered=np.stack(list(self.covered.values())) if self.covered else nothing,
-            part_numbers=list(self.parts),
-            parts=np.stack([parts for parts, _ in self.parts.values()]) if self.parts else nothing,
-            error=np.array([error for _, error in self.parts.values()]),
-        )
+def _small(encoder: Any, name: str, cell: str) -> Array:
+    """Return an image in the frame in which the model sees it ``(height, width, channels)``, not too large."""
+    column = encoder.images_.columns[name]
+    factor = min(1.0, _PIXELS / max(column.height, column.width))
+    height, width = (max(1, round(side * factor)) for side in (column.height, column.width))
+    return np.moveaxis(read_image(source_of(cell), column.channels, height, width, framed=True), 0, -1)
 
 
 def covered_scores(encoder: Any, name: str, cell: str) -> Floats32:
@@ -171,26 +134,24 @@ def places_of(work: Work, rows: Rows, name: str, related: Mapping[str, Any]) -> 
     Where all have one size, the ``table`` of ``place_effects`` and the mean image, ``picture``. Else ``examples``: of
     each class, or of large numbers, the images that speak most and least for it.
     """
-    column = _Images(work, rows, name)
-    first = np.unique(column.index, return_index=True)[1]
-    first = np.sort(first[column.index[first] >= 0])[:_MEAN_OF]
-    cells = [column.texts[at] for at in column.index[first].tolist()]
-    sizes = set()
-    for cell in cells:
-        with opened_image(source_of(cell)) as image:
+    encoder: Any = work.model.encoder
+    classes, cells = work.model.classes, _cells(work, rows, name)
+    first = {cell: at for at, cell in reversed([*enumerate(cells)]) if cell}
+    chosen, sizes = sorted(first.values())[:_MEAN_OF], set()
+    for at in chosen:
+        with opened_image(source_of(cells[at])) as image:
             sizes.add(image.size)
-    if len(sizes) == 1 and _limit(work, _SECONDS)():
-        mean = np.mean([column.small(cell) for cell in cells], axis=0, dtype=np.float64)
+    if len(sizes) == 1 and _limit(work)():
+        mean = np.mean([_small(encoder, name, cells[at]) for at in chosen], axis=0, dtype=np.float64)
         table = place_effects(work.model.model, rows.inputs, name, **related, random_state=work.budget.seed)
         return {"table": table, "picture": picture(np.asarray(mean.round(), dtype=np.uint8))}
-    encoder, classes = column.encoder, work.model.classes
     places = [at for at in encoder.columns_of(name) if encoder.kinds_[at] == "score"]
     names = (classes[1:] if len(classes) == 2 else classes) or (f"a high {work.content.target}",)
     examples = []
     # More than 32 classes share scores.
     for k, whose in enumerate(names if len(names) == len(places) else ()):
-        order = np.argsort(rows.inputs.encoded[first, places[k]], kind="stable")
+        order = sorted(chosen, key=lambda at: rows.inputs.encoded[at, places[k]])
         ends = {"low": order[:_EXAMPLES], "high": order[::-1][:_EXAMPLES]}
-        drawn = {end: [picture(column.small(cells[at])) for at in some] for end, some in ends.items()}
+        drawn = {end: [picture(_small(encoder, name, cells[at])) for at in some] for end, some in ends.items()}
         examples.append({"name": whose, **drawn})
     return {"examples": examples}

@@ -116,7 +116,9 @@ class Block:
 
 @dataclass
 class Scores:
-    """Fitted scores: of each column its designs with their weights ``(entries, outputs)``.
+    """Fitted scores: of each column its designs with their weights ``(entries, outputs)``, and their means.
+
+    Scores are differences from the mean. A missing cell has score 0, and so has one with nothing that is known.
 
     Examples:
         >>> texts = ["a good film", "a bad film", "so good", "so bad"] * 10
@@ -131,6 +133,7 @@ class Scores:
 
     outputs: int
     columns: dict[str, list[tuple[str, Design, Floats32]]] = field(default_factory=dict)
+    means: dict[str, Floats32] = field(default_factory=dict)
     #: turns texts into the vectors that are read beside their words
     vectors: Callable[[Sequence[str]], Floats32] | None = None
 
@@ -167,7 +170,7 @@ class Scores:
             return made, {}
         for block, end in zip(blocks, np.cumsum([plain.shape[1], *(one.shape[1] for one in wide)])[1:], strict=True):
             block.place = slice(int(end) - block.matrix.shape[1], int(end))
-        crossed = model.crossed(strengths, folds, helping)
+        crossed, centres = model.crossed(strengths, folds, helping)
         # A cell of a level that only its own group has scores 0 in each of the divisions, as any new one will.
         crossed = {name: scores for name, scores in crossed.items() if scores.any()}
         weights = model.fit(strengths, np.ones(len(folds), dtype=bool))
@@ -176,17 +179,20 @@ class Scores:
         for scores in crossed.values():
             total += scores
         unit = np.where(total.std(axis=0) > 1e-9, total.std(axis=0), 1.0).astype(np.float32)
-        for block in helping:
+        for block, centre in zip(helping, centres, strict=True):
             if block.name in crossed:
                 found = (weights[block.place] / unit).astype(np.float32)
+                made.means[block.name] = np.asarray(made.means.get(block.name, 0) + centre @ found, dtype=np.float32)
                 made.columns.setdefault(block.name, []).append((block.kind, block.design, found))
         return made, {name: scores / unit for name, scores in crossed.items()}
 
     def of(self, name: str, cells: Cells) -> Floats32:
         """Return the scores of cells ``(cells, outputs)``."""
         cells = _read(cells)
-        parts = [design.matrix(self._as_read(cells, design)) @ weights for _, design, weights in self.columns[name]]
-        return np.asarray(np.sum(parts, axis=0), dtype=np.float32)
+        parts = [(design.matrix(self._as_read(cells, design)), weights) for _, design, weights in self.columns[name]]
+        known = np.sum([np.diff(found.indptr) for found, _ in parts], axis=0)[:, None] > 0
+        mean = known * self.means.get(name, np.zeros(self.outputs, dtype=np.float32))
+        return np.asarray(np.sum([found @ weights for found, weights in parts], axis=0) - mean, dtype=np.float32)
 
     def _as_read(self, cells: Cells, design: Design) -> Cells:
         if design.reads == "texts" or isinstance(cells, np.ndarray):
@@ -209,12 +215,17 @@ class Scores:
             ]
             for name, parts in self.columns.items()
         }
-        return {"outputs": self.outputs, "columns": columns}
+        means = {name: mean.tolist() for name, mean in self.means.items()}
+        return {"outputs": self.outputs, "columns": columns, "means": means}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read back what ``to_dict`` wrote. ``KeyError``, ``TypeError`` or ``ValueError``: something else."""
         made = cls(int(content["outputs"]))
+        for name, mean in content.get("means", {}).items():
+            made.means[name] = np.asarray(mean, dtype=np.float32)
+            if made.means[name].shape != (made.outputs,) or not np.isfinite(made.means[name]).all():
+                raise ValueError(f"means of {name!r:.60} are not {made.outputs} numbers")
         for name, parts in content["columns"].items():
             for part in parts:
                 design = designs.get(part["kind"]).from_dict(part["design"])
@@ -251,15 +262,28 @@ class _Model:
         """Return weights ``(columns, outputs)`` on the blocks as they are."""
         return self._solve(strengths, rows)[0]
 
-    def crossed(self, strengths: Sequence[float], folds: Integers, blocks: Sequence[Block]) -> dict[str, Floats32]:
-        """Return what some blocks add for each row, by column ``(rows, outputs)``: of the model of the other folds."""
+    def crossed(
+        self, strengths: Sequence[float], folds: Integers, blocks: Sequence[Block]
+    ) -> tuple[dict[str, Floats32], list[Floats]]:
+        """Return what some blocks add for each row, by column ``(rows, outputs)``: of the model of the other folds.
+
+        It is the difference from the mean, as the means of models differ where a text of any words adds much. Each
+        block's mean row is returned, too.
+        """
         made = {block.name: np.zeros((len(folds), self.outputs), dtype=np.float32) for block in blocks}
+        known = {name: np.zeros((len(folds), 1), dtype=bool) for name in made}
+        for block in blocks:
+            known[block.name] |= np.diff(self.joined[:, block.place].indptr)[:, None] > 0
+        centres = [
+            np.asarray(self.joined[known[block.name][:, 0]][:, block.place].mean(axis=0)).ravel() for block in blocks
+        ]
         for fold in np.unique(folds):
             weights, held = self.fit(strengths, folds != fold), np.flatnonzero(folds == fold)
             rows = self.joined[held]
-            for block in blocks:
-                made[block.name][held] += rows[:, block.place] @ weights[block.place]
-        return made
+            for block, centre in zip(blocks, centres, strict=True):
+                found = weights[block.place]
+                made[block.name][held] += rows[:, block.place] @ found - known[block.name][held] * (centre @ found)
+        return made, centres
 
     def _drawn(self, rows: Array, most: int) -> Integers:
         """Return which of these rows a model is fitted on: those with a weight, and of too many a random part."""

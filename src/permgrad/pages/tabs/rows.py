@@ -29,7 +29,7 @@ def single_rows(section: SectionView, content: Assessment) -> None:
     if of_words:
         some = ", ".join(map(str, sorted(of_words)))
         section.text(f"What each word of a text does is shown for {len(of_words)} rows: {some}.")
-    of_patches = sorted({number for column in content.photos for number in column.part_numbers})
+    of_patches = sorted({int(number) for column in content.photos for number in column.parts})
     if of_patches:
         some = ", ".join(map(str, of_patches))
         section.text(f"What each patch of an image does is shown for {len(of_patches)} rows: {some}.")

@@ -479,7 +479,7 @@ const Features = (() => {
     const segment = card.outcome && chosen && feature && chosen !== feature ? chosen : null;
     if (card.picture) parts.push(Photos.places(data, card, state.output, (value) => say(data, value)));
     else if (card.effects) parts.push(...effectsFigure(data, card, state));
-    if (card.examples) parts.push(...Photos.examples(card));
+    if (card.examples?.length) parts.push(Photos.examples(card, state.output));
     if (card.curves) parts.push(effectFigure(data, card, state, segment, rows));
     const series = segment
       ? bySegment(rows, feature, segment, rows.classes && data.classes ? rows.classes.indexOf(data.classes[state.output]) : 0)

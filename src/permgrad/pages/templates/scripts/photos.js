@@ -49,12 +49,13 @@ const Photos = (() => {
       `Strongest: ${placeOf(best)} with ${words(best)}. ${effects.filter((one) => one.clear[output]).length} of 16 places have an adjusted p below 0.05. Point at a place for its effect.`));
   };
 
-  /** The images with the smallest and the largest scores. @param {any} card */
-  const examples = (card) => card.examples.map((/** @type {{name: string, low: string[], high: string[]}} */ { name, low, high }) => {
+  /** The images with the smallest and the largest scores for a class. @param {any} card @param {number} output */
+  const examples = (card, output) => {
+    const { name, low, high } = card.examples[output] ?? card.examples[0];
     const some = (/** @type {string[]} */ images) => element("div", { class: "beside" }, ...images.map((image) => patched(image, "")));
     return element("figure", { class: "photo" }, some(high), element("figcaption", {}, `The images of ${card.name} that speak most for ${name}, among test rows.`),
-      some(low), element("figcaption", {}, `And those that speak least for it.`));
-  });
+      some(low), element("figcaption", {}, "And those that speak least for it."));
+  };
 
   return { examples, ofRow, patched, placeOf, places };
 })();
