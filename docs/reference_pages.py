@@ -20,7 +20,6 @@ from permgrad.base.error_codes import CODES
 from permgrad.cli import app
 from permgrad.data.datasets import get_card, list_datasets
 from permgrad.evaluation.metrics import metrics
-from permgrad.models.estimators.image_table import image_presets
 from permgrad.models.estimators.presets import presets
 from permgrad.runs.folder.folder import STAGES
 
@@ -165,9 +164,7 @@ def presets_page() -> str:
     settings = {name: flat(presets.get(name).to_dict()) for name in presets}
     every = list(dict.fromkeys(one for known in settings.values() for one in known))
     rows = [(f"``{one}``", *(code(known[one]) if one in known else "" for known in settings.values())) for one in every]
-    text += table(("setting", *settings), rows)
-    names = ", ".join(f"``{name}``" for name in image_presets)
-    return text + f"\nNetworks of images and a table (``--image``) have the presets {names}.\n"
+    return text + table(("setting", *settings), rows)
 
 
 def plots_page() -> str:

@@ -21,14 +21,12 @@ from permgrad.attribution.request.result import digests_of
 from permgrad.attribution.wide import outputs_of, score_places
 from permgrad.base.arrays import Array, Booleans, Floats, Floats32
 from permgrad.base.errors import InputError
-from permgrad.data.encode.designs import Cells, without, words_in
+from permgrad.data.encode.designs import MOST_PARTS, Cells, without, words_in
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.estimators.kept_rows import kept_rows
 from permgrad.models.images.features import PATCHES, patch_grid
 
-#: Words of one text that are told apart. Those of longer texts are taken together with their neighbours.
-_MOST_PARTS = 60
 #: As ``exact`` of Shapley values, where there are patches: each other column would double hundreds of coalitions.
 _EXACT = 8
 
@@ -58,7 +56,13 @@ def explain_parts(arguments: Arguments) -> Explanation:
     if any(cell.blocks for cell in row.cells):
         options = {"exact": _EXACT, **options}
     options = {**options, **form, "structure": "owen"}
-    about = {"model": row, "inputs": own, "background": background, "scope": "local", "level": "feature"}
+    about: dict[str, Any] = {
+        "model": row,
+        "inputs": own,
+        "background": background,
+        "scope": "local",
+        "level": "feature",
+    }
     with sparing(), full_float32():
         request = build_request(replace(arguments, **about, options=options), methods.get("shapley")(), "shapley")
         # Each column is a block, and in it each quarter of an image.
@@ -110,7 +114,7 @@ class _Words(_Cell):
     """The words of a text. ``shown``: each as it is written."""
 
     def __init__(self, encoder: Any, name: str, text: str, spans: list[tuple[int, int]]) -> None:
-        stretches = np.array_split(np.array(spans), min(len(spans), _MOST_PARTS))
+        stretches = np.array_split(np.array(spans), min(len(spans), MOST_PARTS))
         super().__init__(encoder, name, len(stretches))
         self.text, self.spans = text, [some.tolist() for some in stretches]
         self.shown = [text[some[0][0] : some[-1][1]] for some in self.spans]

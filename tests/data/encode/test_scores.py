@@ -211,6 +211,18 @@ def test_noise_beside_columns_that_tell_all_has_no_score():
     assert "score" not in encoder.kinds_
 
 
+def test_a_text_alone_keeps_its_score_also_where_it_does_not_clearly_help():
+    rng = np.random.default_rng(0)
+    words = np.array(["red", "blue", "old", "new", "big", "fast", "slow", "cheap", "round", "small"])
+    texts = pd.DataFrame({"note": [" ".join(rng.permutation(words)[:4]) + f" item {k}" for k in range(200)]})
+    y = rng.normal(size=200)
+    beside, _ = learned(texts.assign(x=rng.normal(size=200)), y)
+    assert beside.scoreless_ == ["note"]  # noise: beside another column it has no score
+    alone, encoded = learned(texts, y)
+    assert alone.scoreless_ == []
+    assert encoded.shape == (200, 1)
+
+
 def test_scores_are_differences_from_the_mean_also_where_any_text_adds_much():
     rng, words = np.random.default_rng(45), np.array(["alpha", "beta", "gamma", "delta", "omega", "sigma", "kappa"])
     texts = [" ".join(rng.permutation(words)[: rng.integers(3, 6)]) for _ in range(900)]

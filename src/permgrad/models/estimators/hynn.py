@@ -23,8 +23,11 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
     ``permgrad.evaluation.thresholds.choose_threshold`` the cut. Ranking (ROC-AUC) needs none of them.
 
     Args:
-        branches: ``("tabular", "image")``, or either one alone. None: the preset's, which is both but for
-            ``"ig-example"``, a plain network on the table.
+        branches: ``"tabular"``, ``"image"`` (of the row), or both: how a row is read. Texts and photos are then read as
+            well, as far as the table has any. If ``"text"`` or ``"photo"`` is among the names, exactly the columns of
+            the named kinds are read: ``("text",)`` trains on texts alone, ``("tabular", "text")`` leaves photos out.
+            For the table alone, leave columns out by name, ``kinds={"review": "identifier"}``. None: the preset's,
+            which is ``("tabular", "image")`` but for ``"ig-example"``, a plain network on the table.
         layout: where each encoded column sits: ``"assignment"`` (preset ``default``), ``"tinto"`` (preset ``paper``),
             ``"random"``, an object with the layout protocol, a fitted TINTOlib method, or a callable ``X -> images``.
         pixels: side of the square image. It grows if the encoded columns need more room.
@@ -73,6 +76,9 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
             float32 in 0 … 1, to vectors ``(n, width)`` or maps ``(n, channels, height, width)``. None: the one that is
             installed. Without, or below 64 pixels, networks are trained on the images of a column with 1,000 different
             ones, and fewer are described by colours and edges.
+        text_encoder: what turns texts into vectors that are read beside their words: ``"all-minilm-l6-v2"`` (extra
+            ``text``), a folder with a Hugging Face model (``config.json``, ``model.safetensors``, ``tokenizer.json``),
+            or a function from a list of texts to vectors ``(texts, width)``. None: words alone.
 
     Attributes:
         classes_ (array): labels, sorted.
@@ -154,6 +160,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         precision: str | None = None,
         devices: int | Literal["auto"] = 1,
         image_encoder: Any = None,
+        text_encoder: Any = None,
     ) -> None:
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
 
@@ -256,6 +263,7 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
         precision: str | None = None,
         devices: int | Literal["auto"] = 1,
         image_encoder: Any = None,
+        text_encoder: Any = None,
     ) -> None:
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
 
