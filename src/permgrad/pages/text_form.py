@@ -22,7 +22,8 @@ def text_forms(encoder: TableEncoder, frame: pd.DataFrame) -> dict[str, Any]:
     """Return what scores the texts of rows without some of their words, by column: see ``Texts`` in network.js.
 
     ``rows`` have a text, its ``parts`` (``designs.text_parts``), and all ``entries`` that can be left in it, each with
-    its rarity and its weights. As many rows as take a million signs. ``None``: the page cannot read such texts.
+    its rarity and its weights. ``mean`` is subtracted from scores of texts with any entry. As many rows as take a
+    million signs. ``None``: the page cannot read such texts.
     """
     forms: dict[str, Any] = {}
     room = MOST_SIGNS
@@ -55,7 +56,8 @@ def text_forms(encoder: TableEncoder, frame: pd.DataFrame) -> dict[str, Any]:
             texts.append([re.sub(r"\s", " ", part) if isinstance(part, str) else part for part in parts])
             for part, some in new.items():
                 used[part] |= dict.fromkeys(some)
-        forms[name] = {"rows": rows, "texts": texts} | {
+        mean = encoder.scores_.means.get(name, np.zeros(encoder.scores_.outputs))
+        forms[name] = {"rows": rows, "texts": texts, "mean": mean.tolist()} | {
             part: {"entries": list(some), "numbers": packed(numbers[[places[part][one] for one in some]])}
             for part, some in used.items()
         }

@@ -280,6 +280,7 @@ const Network = (() => {
     /** @param {any} form  what `text_forms` returns for the column @param {number} outputs */
     constructor(form, outputs) {
       this.outputs = outputs;
+      this.mean = form.mean;
       /** What a text consists of, by place of its row: what is before a word, the word, what is between, … @type {Map<number, any[]>} */
       this.parts = new Map(form.rows.map((/** @type {number} */ row, /** @type {number} */ at) => [row, form.texts[at]]));
       this.vocabularies = ["words", "pieces"].filter((part) => form[part]).map((part) => ({
@@ -301,6 +302,7 @@ const Network = (() => {
       /** @type {Record<string, string[]>} */
       const found = { words: [...words, ...words.slice(1).map((word, k) => `${words[k]} ${word}`)], pieces: pieces(text) };
       const scores = new Float64Array(this.outputs), wide = 1 + this.outputs;
+      let known = false;
       for (const { part, numbers, at } of this.vocabularies) {
         const counts = new Map(), sums = new Float64Array(this.outputs);
         for (const entry of found[part]) if (at.has(entry)) counts.set(at.get(entry), (counts.get(at.get(entry)) ?? 0) + 1);
@@ -311,7 +313,9 @@ const Network = (() => {
           for (let k = 0; k < this.outputs; k++) sums[k] += weight * numbers[place * wide + 1 + k];
         }
         if (squares > 0) sums.forEach((sum, k) => (scores[k] += sum / Math.sqrt(squares)));
+        known ||= squares > 0;
       }
+      if (known) scores.forEach((_, k) => (scores[k] -= this.mean[k]));
       return { text, scores };
     }
   }
