@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self, get_args, runtime_che
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.base.arrays import Array, Floats, Integers
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.checks import as_numbers, check_choice, check_names, check_number, check_whole, is_whole
 from permgrad.base.errors import InputError, by_count, shown, unknown
 from permgrad.base.random import resolve_seed
@@ -87,9 +87,9 @@ class Blur:
 class Layout(Protocol):
     """What the renderer needs to know, and how it is learned: any object with these members can be ``layout=``.
 
-    ``positions (encoded columns, 2)``: row and column of each encoded column's pixel. ``pixels``: side of the square
-    grid. ``overlap``: what a pixel shows where columns meet. ``blur`` (a `Blur` or None) and ``shape``, height and
-    width of a grid that is no square, may be left out.
+    ``positions (encoded columns, 2)``: row and column of each encoded column's pixel, (−1, −1) of a column that has
+    none. ``pixels``: side of the square grid. ``overlap``: what a pixel shows where columns meet. ``blur`` (a `Blur` or
+    None) and ``shape``, height and width of a grid that is no square, may be left out.
     """
 
     positions: Positions
@@ -177,7 +177,7 @@ class PlacedLayout:
     @property
     def collisions(self) -> int:
         """The number of columns that share their pixel with another column."""
-        _, counts = np.unique(self.positions, axis=0, return_counts=True)
+        _, counts = np.unique(self.positions[has_pixel(self.positions)], axis=0, return_counts=True)
         return int(counts[counts > 1].sum())
 
     def to_dict(self) -> dict[str, Any]:
@@ -288,9 +288,23 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
     return copy.deepcopy(name_or_object)
 
 
-def fit_layout(layout: Layout, encoded: Array, names: Sequence[str] | None, random_state: Any) -> Layout:
-    """Fit a layout and check what came out, so that somebody else's mistake is named here and not in the network."""
+def fit_layout(
+    layout: Layout, encoded: Array, names: Sequence[str] | None, random_state: Any, *, placed: Booleans | None = None
+) -> Layout:
+    """Fit a layout and check what came out, so that somebody else's mistake is named here and not in the network.
+
+    ``placed (encoded columns,)``: which columns get a pixel. None: all. A layout that is known already says itself.
+    """
     seed = resolve_seed(random_state)
+    if placed is not None and not placed.all() and not isinstance(layout, StoredLayout):
+        positions = np.full((len(placed), 2), -1)
+        if placed.any():
+            some = None if names is None else [name for name, kept in zip(names, placed, strict=True) if kept]
+            layout = fit_layout(layout, np.asarray(encoded)[:, placed], some, seed)
+            positions[placed] = layout.positions
+        made = check_layout(layout)
+        made.positions = positions
+        return made
     if names is not None:
         names = list(check_names("names", names, "pass the encoder's encoded_names_"))
     if not callable(getattr(layout, "fit", None)):
@@ -349,6 +363,11 @@ def check_shape(shape: Any) -> tuple[int, int]:
     return int(numbers[0]), int(numbers[1])
 
 
+def has_pixel(positions: Positions) -> Booleans:
+    """Return for each encoded column whether it has a pixel ``(encoded columns,)``."""
+    return np.asarray((positions != -1).any(axis=1))
+
+
 def check_positions(positions: Any, shape: Sequence[int], columns: int | None = None) -> Positions:
     """Return positions as int64 (columns, 2) inside the grid."""
     try:
@@ -370,8 +389,9 @@ def check_positions(positions: Any, shape: Sequence[int], columns: int | None = 
             hint="Fit it on these columns.",
             code="PG007",
         )
-    if len(integers) and (integers.min() < 0 or bool((integers >= list(shape)).any())):
+    inside = integers[has_pixel(integers)]
+    if inside.size and (inside.min() < 0 or bool((inside >= list(shape)).any())):
         most = max(shape) - 1
-        problem = f"positions must be from 0 to pixels − 1 = {most}, got {integers.min()} to {integers.max()}"
+        problem = f"positions must be from 0 to pixels − 1 = {most}, got {inside.min()} to {inside.max()}"
         raise InputError(problem, hint="Give the layout more pixels.", code="PG002")
     return integers

@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 
 from permgrad.base.checks import check_names
 from permgrad.base.errors import InputError, shown
-from permgrad.imaging.layout import Positions, check_layout
+from permgrad.imaging.layout import Positions, check_layout, has_pixel
 
 _LEGEND_ENTRIES, _LEGEND_CHARACTERS = 192, 48
 _NUMBERED_PIXELS = 1200
@@ -54,13 +54,16 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
     """
     layout = getattr(layout, "layout", layout)
     checked = check_layout(layout)
-    positions, pixels = checked.positions, checked.pixels
+    positions, pixels, placed = checked.positions, checked.pixels, has_pixel(checked.positions)
     if not len(positions):
         raise InputError(
             f"{type(layout).__name__} is not fitted: it has no positions", hint="Call fit first.", code="PG030"
         )
     if title is not None and not isinstance(title, str):
         raise InputError(f"title must be text, got {shown(title)}", hint="Pass text, or leave it out.", code="PG001")
+    if names is not None and len(names) == len(placed):
+        names = [one for one, kept in zip(names, placed, strict=True) if kept]
+    positions = positions[placed]
     name = str(getattr(layout, "name", "") or type(layout).__name__)
     heading = f"{name} layout: {len(positions)} columns on {pixels} × {pixels} pixels"
     _, counts = np.unique(positions, axis=0, return_counts=True)

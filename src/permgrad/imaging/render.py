@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import as_numbers, check_flag, check_number, check_whole
 from permgrad.base.errors import InputError
-from permgrad.imaging.layout import Layout, StoredLayout, check_layout, layout_to_dict
+from permgrad.imaging.layout import Layout, StoredLayout, check_layout, has_pixel, layout_to_dict
 
 Box = tuple[int, int, int, int]
 """A half-open box of pixels: first row, row behind the last, first column, column behind the last."""
@@ -113,10 +113,10 @@ class Renderer(nn.Module):
         self._reach = self.blur.radius if self.blur else 0
         self._kernel = self.blur.kernel() if self.blur else np.ones((1, 1))
         #: the columns that are seen, in order: each may overwrite those before it on its pixel
-        self._visible = np.arange(len(positions))
+        self._visible = np.flatnonzero(has_pixel(positions))
         if self.overlap == "last" and self.blur is None:
-            _, first_from_behind = np.unique(self._flat[::-1], return_index=True)
-            self._visible = np.sort(len(positions) - 1 - first_from_behind)
+            _, first_from_behind = np.unique(self._flat[self._visible][::-1], return_index=True)
+            self._visible = np.sort(self._visible[len(self._visible) - 1 - first_from_behind])
         self._plans: dict[tuple[Any, ...], _Plan] = {}
 
     # ---- drawing -----------------------------------------------------------------------------------------------------

@@ -92,12 +92,13 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
         names, content = list(model.preprocessor_.encoded_names_), layout_to_dict(layout)
         positions = pd.DataFrame(content["positions"], columns=["row", "column"])
         positions.insert(0, "encoded column", names)
+        positions = positions[positions["row"] >= 0]
         sections["layout"] = LayoutSection(
             drawing=layout_svg(layout, names) if drawing is None else drawing,
             name=content["name"],
             pixels=content["pixels"],
             table=positions,
-            text="Each encoded column of the table has a pixel; the value of the column is the brightness of its "
-            "pixel.",
+            text="Each encoded column of the table but scores has a pixel; the value of the column is the brightness of "
+            "its pixel.",
         )
     return sections

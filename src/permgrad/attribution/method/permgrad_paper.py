@@ -106,6 +106,7 @@ def _read_maps(request: Request, layer: CamLayer, options: Mapping[str, Any], pr
         progress.advance(part.stop - part.start)
 
     in_batches(len(request.encoded), maps_at_once(request), one_batch)
+    totals[positions[:, 0] < 0] = 0  # columns without a pixel
     return totals / len(request.encoded), empty
 
 

@@ -238,7 +238,7 @@ class HyNNBase(TrainedModel, BaseEstimator):
         encoder.fit(frame, schema=schema if (encoder.kinds or {}) == (self.kinds or {}) else None)
         if schema is None:  # who knows the types has told of them
             together = [*encoder.groups_.values(), *encoder.variables_.values()]
-            tell_of_columns(frame, encoder.schema_, dict(self.kinds or {}), together=together)
+            tell_of_columns(frame, encoder.schema_, dict(encoder.kinds or {}), together=together)
         self.preprocessor_ = encoder
         rows = frame if held is None else pd.concat([frame, held])
         if target is None:

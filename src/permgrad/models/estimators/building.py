@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import torch
 
-from permgrad.base.arrays import Array, Floats, Floats32
+from permgrad.base.arrays import Array, Booleans, Floats, Floats32
 from permgrad.base.random import derive_seed
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_types import infer_schema
@@ -31,11 +32,13 @@ _FEWEST_LEVELS = 50
 def make_encoder(model: Any, frame: pd.DataFrame, settings: FitSettings) -> TableEncoder:
     """Return an encoder with the estimator's arguments. ``frame`` shows what its columns are."""
     kinds, numeric = model.kinds, cast("Any", settings.numeric)
-    if settings.pairs_as_levels:
-        # A column of yes and no that is text is a category like any other.
+    if settings.pairs_as_levels or settings.left_out:
         schema = infer_schema(frame, na_codes=model.na_codes, kinds=model.kinds)
-        pairs = [column.name for column in schema if column.kind == "boolean" and column.storage == "pair"]
-        kinds = {**dict.fromkeys(pairs, "categorical"), **(model.kinds or {})}
+        # A column of yes and no that is text is a category like any other.
+        pairs = [one.name for one in schema if one.kind == "boolean" and one.storage == "pair"]
+        kinds = {**dict.fromkeys(pairs if settings.pairs_as_levels else [], "categorical"), **(model.kinds or {})}
+        own = {one.name: one.kind if one.kind in ("text", "image") else "table" for one in schema}
+        kinds |= {name: "identifier" for name, kind in own.items() if kind in settings.left_out}
     arguments = {name: getattr(model, name) for name in ("na_codes", "groups", "variables", "holidays")}
     encoder = TableEncoder(numeric, settings.max_levels, kinds=kinds, **arguments)
     encoder.images_ = ImageFeatures(model.image_encoder, settings.device)
@@ -49,6 +52,16 @@ def tensor_rows(model: Any, encoded: Array, coded: Array, weights: Floats) -> Ro
         weights = weights * model.class_weights_[coded]
     y = y.long() if model.task == "classification" else y.float()
     return Rows(torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32)), y, torch.from_numpy(weights).float())
+
+
+def pictured(encoder: TableEncoder, paths: Sequence[str]) -> Booleans:
+    """Return which encoded columns get a pixel in the image of a row ``(encoded,)``.
+
+    Scores are beside each other in no sense that a convolution could use. Where the table has no path of its own, they
+    have one all the same.
+    """
+    kinds = np.array(encoder.kinds_)
+    return np.asarray(kinds != "score") if "tabular" in paths else np.ones(len(kinds), dtype=bool)
 
 
 def build_network(
@@ -66,16 +79,18 @@ def build_network(
     names, seed = list(encoder.encoded_names_), derive_seed(model.seed_, "layout") % 2**31
     outputs = len(model.classes_) if model.task == "classification" else 1
     kinds, blocks = np.array(encoder.kinds_), list(encoder.features("column").values())
+    placed = pictured(encoder, settings.paths)
+    paths = tuple(path for path in settings.paths if path != "image" or placed.any())
     scored = [block[kinds[block] == "score"] for block in blocks]
     categories = [block for block in blocks if "date_part" not in kinds[block]]
     with sheltered(derive_seed(model.seed_, "weights")):
         model.renderer_ = None
-        if "image" in settings.paths and is_foreign(layout):
+        if "image" in paths and is_foreign(layout):
             from permgrad.imaging.foreign import ForeignRenderer  # few models have one
 
             model.renderer_ = ForeignRenderer(layout, None if callable(layout) else names)
-        elif "image" in settings.paths:
-            fitted = fit_layout(make_layout(layout, int(model.pixels), seed), encoded, names, seed)
+        elif "image" in paths:
+            fitted = fit_layout(make_layout(layout, int(model.pixels), seed), encoded, names, seed, placed=placed)
             low, high = encoder.minimum_, encoder.maximum_
             model.renderer_ = Renderer(fitted, low, high, network.image_channels, network.image_scale)
         model.module_ = HybridNetwork(
@@ -83,7 +98,7 @@ def build_network(
             1 if network.single_logit and outputs == 2 else outputs,
             network,
             renderer=model.renderer_,
-            paths=settings.paths,
+            paths=paths,
             numeric_columns=encoder.numeric_columns_,
             level_blocks=[block for block in categories if (kinds[block] == "level").sum() >= _FEWEST_LEVELS],
             score_blocks=[block.tolist() for block in scored if len(block)],

@@ -23,8 +23,11 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
     ``permgrad.evaluation.thresholds.choose_threshold`` the cut. Ranking (ROC-AUC) needs none of them.
 
     Args:
-        branches: ``("tabular", "image")``, or either one alone. None: the preset's, which is both but for
-            ``"ig-example"``, a plain network on the table.
+        branches: ``"tabular"``, ``"image"`` (of the row), or both: how a row is read. Texts and photos are then read as
+            well, as far as the table has any. If ``"text"`` or ``"photo"`` is among the names, exactly the columns of
+            the named kinds are read: ``("text",)`` trains on texts alone, ``("tabular", "text")`` leaves photos out.
+            For the table alone, leave columns out by name, ``kinds={"review": "identifier"}``. None: the preset's,
+            which is ``("tabular", "image")`` but for ``"ig-example"``, a plain network on the table.
         layout: where each encoded column sits: ``"assignment"`` (preset ``default``), ``"tinto"`` (preset ``paper``),
             ``"random"``, an object with the layout protocol, a fitted TINTOlib method, or a callable ``X -> images``.
         pixels: side of the square image. It grows if the encoded columns need more room.

@@ -7,12 +7,12 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from permgrad.base.checks import MOST, is_number, is_whole
+from permgrad.base.checks import MOST, check_choice, is_number, is_whole
 from permgrad.base.errors import InputError, did_you_mean, shown, unknown
 from permgrad.data.encode.calendar import is_country
 from permgrad.data.encode.groups import is_blocks
@@ -21,7 +21,7 @@ from permgrad.imaging.layout import is_foreign, layouts, make_layout
 from permgrad.models.devices import PRECISIONS
 from permgrad.models.estimators.presets import CLASS_WEIGHTS, Preset, get_preset
 from permgrad.models.images.encoders import image_encoders
-from permgrad.models.network.network import check_paths
+from permgrad.models.network.network import PATHS
 from permgrad.models.network.options import NetworkOptions, check_network
 from permgrad.models.train.learner import OPTIMIZERS, TrainingOptions
 from permgrad.models.train.schedules import schedules
@@ -30,6 +30,8 @@ NUMERIC_ENCODINGS = ("robust", "standard", "minmax", "quantile")
 TASK_LOSSES = {"classification": ("cross_entropy",), "regression": ("squared_error",)}
 CALIBRATIONS = ("prior", "temperature", "isotonic")
 
+#: Branches that name kinds of columns, each with the kind as types of columns have it.
+KINDS_OF_BRANCHES = {"text": "text", "photo": "image"}
 MOST_LEVELS, MOST_EMBEDDED_LEVELS = 50, 256
 #: Of an automatic batch size.
 _SMALLEST_BATCH, _LARGEST_BATCH, _ROWS_PER_BATCH = 32, 256, 64
@@ -194,6 +196,8 @@ class FitSettings:
     validation_fraction: float = 0.1
     pairs_as_levels: bool = False
     max_levels: int = 50
+    #: kinds of columns that ``branches`` leaves out: "text", "image", and "table" for all others
+    left_out: frozenset[str] = frozenset()
 
     def training_for(self, rows: int) -> TrainingOptions:
         """Return the training options for a number of training rows: an automatic batch size is settled."""
@@ -202,6 +206,31 @@ class FitSettings:
         # A power of two near a 64th of the rows: enough steps per epoch for few rows, speed for many.
         power = 2 ** round(math.log2(max(rows, 1) / _ROWS_PER_BATCH))
         return dataclasses.replace(self.training, batch_size=int(min(max(power, _SMALLEST_BATCH), _LARGEST_BATCH)))
+
+
+def check_branches(branches: Any) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the network's paths in their order, and the kinds of columns that are left out.
+
+    Examples:
+        >>> check_branches(("tabular", "image"))
+        (('tabular', 'image'), frozenset())
+        >>> check_branches(["text"])[0], sorted(check_branches(["text"])[1])
+        (('tabular',), ['image', 'table'])
+    """
+    names = tuple(branches) if isinstance(branches, Iterable) and not isinstance(branches, str) else (branches,)
+    for name in names:
+        check_choice("branches", name, (*PATHS, *KINDS_OF_BRANCHES))
+    if not names or len(set(names)) != len(names):
+        raise InputError(
+            f"branches must name one or more of 'tabular', 'image', 'text' and 'photo', each once, got {names!r}",
+            hint="Pass for example branches=('tabular', 'image').",
+            code="PG003",
+        )
+    paths = tuple(path for path in PATHS if path in names)
+    if len(paths) == len(names):
+        return paths, frozenset()
+    left_out = {kind for name, kind in KINDS_OF_BRANCHES.items() if name not in names}
+    return paths or PATHS[:1], frozenset(left_out if paths else {*left_out, "table"})
 
 
 def joined(faults: Sequence[InputError], what: str = "arguments") -> InputError:
@@ -214,9 +243,11 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     """Check all arguments of an estimator together, and then what its preset says beside them."""
     faults: list[InputError] = []
     paths: tuple[str, ...] = ()
+    left_out: frozenset[str] = frozenset()
     preset: Preset | None = None
     with collecting(faults):
-        paths = () if arguments.get("branches") is None else check_paths(arguments["branches"])
+        if arguments.get("branches") is not None:
+            paths, left_out = check_branches(arguments["branches"])
     with collecting(faults):
         preset = get_preset(arguments["preset"])
     network, network_faults = check_network(arguments.get("network"))
@@ -269,6 +300,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         validation_fraction=float(passed.get("validation_fraction", preset.validation_fraction)),
         pairs_as_levels=preset.pairs_as_levels,
         max_levels=int(passed.get("max_levels", most)),
+        left_out=left_out,
     )
 
 

@@ -42,11 +42,12 @@ from permgrad.data.types.column_notes import scores_said
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.related import related_columns
-from permgrad.imaging.layout import StoredLayout, check_layout, fit_layout, layout_to_dict, make_layout
+from permgrad.imaging.layout import StoredLayout, check_layout, fit_layout, has_pixel, layout_to_dict, make_layout
 from permgrad.imaging.picture import layout_svg
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.inputs import code_target
 from permgrad.models.estimators.kept_rows import draw_background, rows_in
+from permgrad.models.estimators.building import pictured
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
 from permgrad.models.estimators.presets import Preset, get_preset
 from permgrad.models.estimators.settings import (
@@ -394,7 +395,8 @@ def layout_stage(work: RunWork) -> None:
     if layout.pixels > 20:
         work.say(f"note: the image has {layout.pixels} × {layout.pixels} pixels, to hold {len(names)} columns")
     work.layout = check_layout(layout)
-    write_text_atomic(work.folder.path / "layout.svg", layout_svg(layout, names))
+    if has_pixel(layout.positions).any():  # not so where all columns are texts
+        write_text_atomic(work.folder.path / "layout.svg", layout_svg(layout, names))
     write_json_atomic(work.folder.path / "layout.json", {**layout_to_dict(layout), "columns": names})
 
 
@@ -403,7 +405,9 @@ def place_columns(rows: EncodedRows, preset: Preset, seed: int) -> tuple[Any, li
     # The seed that the estimator would use, so that a run equals a fit in Python with the same random_state.
     layout_seed = derive_seed(resolve_seed(seed), "layout") % 2**31
     names = list(rows.encoder.encoded_names_)
-    return fit_layout(make_layout(preset.layout, 20, layout_seed), rows.encoded, names, layout_seed), names
+    placed = pictured(rows.encoder, preset.branches)
+    layout = make_layout(preset.layout, 20, layout_seed)
+    return fit_layout(layout, rows.encoded, names, layout_seed, placed=placed), names
 
 
 # ---- model -----------------------------------------------------------------------------------------------------------

@@ -366,6 +366,7 @@ const Layers = (() => {
       drawn.fill(0);
       counts.fill(0);
       for (let column = 0; column < this.place.length; column++) {
+        if (this.place[column] < 0) continue; // it has no pixel
         let value = (row[column] - this.minimum[column]) * this.factor[column];
         if (this.top !== null) value = Math.min(Math.max(value, 0), this.top);
         const at = this.place[column];

@@ -1,0 +1,111 @@
+"""Which kinds of columns a model reads, by ``branches=``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import permgrad as pg
+
+QUICK = {"preset": "fast", "max_epochs": 3, "random_state": 0, "progress": False}
+RNG = np.random.default_rng(0)
+Y = RNG.integers(0, 2, 160)
+SAID = np.where(RNG.random(160) < 0.2, 1 - Y, Y)
+MIXED = pd.DataFrame(
+    {
+        "dose": RNG.normal(size=160) + 0.3 * Y,
+        "ward": RNG.choice(["north", "south", "west"], 160),
+        "review": [
+            f"the soup was {RNG.choice(['good', 'fine'] if one else ['bad', 'poor'])} in room {RNG.integers(90)}"
+            for one in SAID
+        ],
+        "photo": [np.full((12, 12), 60 + 60 * one + RNG.integers(90), np.uint8) for one in Y],
+    }
+)
+TABLE, TEXT, PHOTO = {"dose", "ward"}, {"review"}, {"photo"}
+
+
+@pytest.mark.parametrize(
+    ("branches", "paths", "read"),
+    [
+        (None, ("tabular", "image"), TABLE | TEXT | PHOTO),
+        (("tabular",), ("tabular",), TABLE | TEXT | PHOTO),
+        (("text",), ("tabular",), TEXT),
+        (("photo",), ("tabular",), PHOTO),
+        (("photo", "text"), ("tabular",), TEXT | PHOTO),
+        (("tabular", "text"), ("tabular",), TABLE | TEXT),
+        (("image", "photo", "tabular"), ("tabular", "image"), TABLE | PHOTO),
+    ],
+)
+def test_named_kinds_are_read(branches, paths, read):
+    model = pg.HyNNClassifier(branches=branches, **QUICK).fit(MIXED, Y)
+    assert model.module_.paths == paths
+    encoder = model.preprocessor_
+    assert {name for name, columns in encoder.features("column").items() if len(columns)} == read
+    # A column that is not read changes nothing.
+    other = MIXED.assign(**{name: MIXED[name].to_numpy()[::-1] for name in MIXED if name not in read})
+    assert (model.predict_proba(other) == model.predict_proba(MIXED)).all()
+
+
+def test_the_table_alone():
+    kinds = dict.fromkeys(TEXT | PHOTO, "identifier")
+    model = pg.HyNNClassifier(branches=("tabular",), kinds=kinds, **QUICK).fit(MIXED, Y)
+    assert {name for name, columns in model.preprocessor_.features("column").items() if len(columns)} == TABLE
+
+
+def test_models_of_some_kinds_are_saved(tmp_path):
+    model = pg.HyNNClassifier(branches=("tabular", "text"), **QUICK).fit(MIXED, Y)
+    model.save(tmp_path / "model")
+    loaded = pg.load(tmp_path / "model")
+    assert (loaded.predict_proba(MIXED) == model.predict_proba(MIXED)).all()
+    assert loaded.branches == ("tabular", "text")
+
+
+def test_a_kind_that_no_column_has():
+    with pytest.raises(pg.InputError, match="X must have a column that varies"):
+        pg.HyNNClassifier(branches=("text",), **QUICK).fit(MIXED[["dose", "ward"]], Y)
+
+
+@pytest.mark.parametrize(
+    ("branches", "message"),
+    [
+        (("tabular", "words"), "branches must be one of 'tabular', 'image', 'text', 'photo', got 'words'"),
+        ((), r"branches must name one or more of 'tabular', 'image', 'text' and 'photo', each once, got \(\)"),
+        (("text", "text"), r"each once, got \('text', 'text'\)"),
+    ],
+)
+def test_wrong_names(branches, message):
+    with pytest.raises(pg.InputError, match=message):
+        pg.HyNNClassifier(branches=branches, **QUICK).fit(MIXED, Y)
+
+
+def test_scores_have_no_pixel(tmp_path):
+    model = pg.HyNNClassifier(**QUICK).fit(MIXED, Y)
+    kinds = np.array(model.preprocessor_.kinds_)
+    assert (kinds == "score").sum() == 2
+    assert ((model.renderer_.positions >= 0).all(axis=1) == (kinds != "score")).all()
+    encoded = torch.from_numpy(model.encode(MIXED[:4]))
+    other = encoded.clone()
+    other[:, kinds == "score"] += 1
+    assert torch.equal(model.module_.embed("image", encoded), model.module_.embed("image", other))
+    assert not torch.equal(model.module_.embed("tabular", encoded), model.module_.embed("tabular", other))
+    model.save(tmp_path / "model")
+    assert (pg.load(tmp_path / "model").predict_proba(MIXED) == model.predict_proba(MIXED)).all()
+    game = pg.explain(model, MIXED[:60], Y[:60], random_state=0, n_repeats=2)
+    frame = game.to_frame()
+    paths = frame[frame["class"] == "all"].set_index("feature")
+    assert paths.loc["review", "importance"] > 0
+    assert paths.loc["review", "image"] == paths.loc["review", "interaction"] == 0
+    assert paths.loc["dose", "image"] != 0
+
+
+def test_an_image_of_nothing_is_dropped():
+    X = MIXED[["review", "photo"]]
+    model = pg.HyNNClassifier(branches=("tabular", "image"), **QUICK).fit(X, Y)
+    assert model.module_.paths == ("tabular",)
+    # Without a path of its own, the table is drawn as it was.
+    drawn = pg.HyNNClassifier(branches=("image",), **{**QUICK, "max_epochs": 30}).fit(X, Y)
+    assert (drawn.renderer_.positions >= 0).all()
+    assert drawn.score(X, Y) > 0.7
