@@ -259,6 +259,10 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
         >>> make_layout("assignment", 20, 0).fit(rows).positions.shape
         (4, 2)
     """
+    if isinstance(name_or_object, (tuple, list)):
+        from permgrad.imaging.path import GridLayout  # made of what is defined here
+
+        return GridLayout(name_or_object)
     if isinstance(name_or_object, str):
         maker = layouts.get(name_or_object)
         taken = [key for key in inspect.signature(maker).parameters if key not in ("pixels", "random_state")]
