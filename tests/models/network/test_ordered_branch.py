@@ -91,7 +91,9 @@ def test_folded_and_replaced_rows_are_predicted_as_by_the_network(shape: tuple[i
         values = torch.rand(len(rows), len(columns), dtype=rows.dtype)
         edited = rows.clone()
         edited[:, columns] = values
-        found = engine.replace(block, 0, len(rows), columns, values, [frozenset({"tabular", "image"}), frozenset({"image"})])
+        found = engine.replace(
+            block, 0, len(rows), columns, values, [frozenset({"tabular", "image"}), frozenset({"image"})]
+        )
         torch.testing.assert_close(found[frozenset({"tabular", "image"})], network(edited), rtol=1e-9, atol=1e-9)
         parts = {"tabular": network.embed("tabular", rows), "image": network.embed("image", edited)}
         torch.testing.assert_close(found[frozenset({"image"})], network.fuse(parts), rtol=1e-9, atol=1e-9)

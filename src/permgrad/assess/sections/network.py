@@ -51,7 +51,9 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
     """Return ``network``, ``training`` and ``layout`` of a model that has them. ``drawing``: the layout as SVG."""
     if not hasattr(model, "history_"):
         return {}
-    module, notes = model.module_, []
+    module, order = model.module_, getattr(model, "order_", None)
+    said = "" if order is None else order.sentence(model.task)
+    notes = [f"{said[0].upper()}{said[1:]}."] if said else []
     if hasattr(model, "draw_network"):
         branches, options, picture = tuple(module.paths), model.network_options_, draw_network(module)
         columns = ["part", "layer", "shape per row", "parameters"]
@@ -98,7 +100,6 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
             name=content["name"],
             pixels=content["pixels"],
             table=positions,
-            text="Each encoded column of the table but scores has a pixel; the value of the column is the brightness of "
-            "its pixel.",
+            text="The value of an encoded column is the brightness of its pixel. Columns that are not listed have none.",
         )
     return sections

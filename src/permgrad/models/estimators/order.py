@@ -1,15 +1,14 @@
 """Whether the columns of a table have an order that a convolution can use, tested on training rows before training.
 
-Two steps, the second only if the first finds something. The columns are put in a row on some rows, and neighbours must be
-more alike on *others* than neighbours of shuffled columns. Then a quick model of fixed random kernels (ROCKET, Dempster et
-al. 2020, arXiv 1910.13051) must predict held-out rows better in this order than in random ones, and than trees without
-any order. Columns that are alike because they share factors pass the first step, not the second.
+Two steps, the second only if the first finds something. The columns are put in a row on some rows, and neighbours must
+be more alike on *others* than neighbours of shuffled columns. Then a quick model of fixed random kernels (ROCKET,
+Dempster et al. 2020, arXiv 1910.13051) must predict held-out rows better in this order than in random ones, and than
+trees without any order. Columns that are alike because they share factors pass the first step, not the second.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +46,8 @@ class Order:
 
     found: bool
     columns: int
-    alike: float = math.nan
-    alike_by_chance: float = math.nan
+    alike: float | None = None
+    alike_by_chance: float | None = None
     gain: float | None = None
     p_value: float = 1.0
 
@@ -193,8 +192,3 @@ def _tree_errors(table: Floats, target: _Target, learned: Integers, held: Intege
         return target.errors(trees.predict(table[held])[:, None], held)
     trees = ExtraTreesClassifier(**options).fit(table[learned], target.codes[learned])
     return (trees.predict(table[held]) != target.codes[held]).astype(np.float64)
-
-
-def depth_of(shape: Sequence[int]) -> int:
-    """Return how many blocks of convolution and pooling an ordered picture is read by: about 10 places are left."""
-    return max(3, min(6, round(math.log2(max(shape) / 13)))) if max(shape) > 13 else 3

@@ -155,6 +155,8 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
         },
         "renderer": None if model.renderer_ is None else model.renderer_.to_dict(),
     }
+    if model.order_ is not None:
+        content["order"] = dataclasses.asdict(model.order_)
     if hasattr(model, "classes_"):
         content["classes_are_objects"] = bool(np.asarray(model.classes_).dtype == object)
         content["calibration"] = model.calibration_.to_dict()
