@@ -65,8 +65,8 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
         names = [one for one, kept in zip(names, placed, strict=True) if kept]
     positions = positions[placed]
     name = str(getattr(layout, "name", "") or type(layout).__name__)
-    size = " × ".join(map(str, checked.shape))
-    heading = f"{name} layout: {len(positions)} columns on {size} pixels"
+    extent = " × ".join(map(str, checked.shape))
+    heading = f"{name} layout: {len(positions)} columns on {extent} pixels"
     _, counts = np.unique(positions, axis=0, return_counts=True)
     shared, hidden = int(counts[counts > 1].sum()), len(positions) - len(counts)
     heading += f", {shared} share a pixel" if shared else ""
@@ -96,7 +96,7 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
     inset.imshow(used, cmap=ListedColormap([_EMPTY_COLOUR, "#8fa9c2"]), vmin=0, vmax=1, interpolation="nearest")
     inset.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor="#c0562f", linewidth=1.0))
     inset.set(xticks=[], yticks=[])
-    inset.set_title(f"whole picture, {size}", fontsize=7.5, color=_EDGE_COLOUR, loc="left", pad=3)
+    inset.set_title(f"whole picture, {extent}", fontsize=7.5, color=_EDGE_COLOUR, loc="left", pad=3)
     inset.spines[:].set_edgecolor(_SPINE_COLOUR)
     place = (margin / width, 0.25 / height, inches / width, (height - 1.85) / height)
     _draw_legend(figure.add_axes(place), lines, columns, size, inches)

@@ -1,4 +1,4 @@
-"""The image branch that pools over places, for curves and pictures: a chain like any other, so all that reads it is exact."""
+"""The image branch that pools over places, for curves and pictures: an ordinary chain, as all that read it see it."""
 
 from __future__ import annotations
 

@@ -100,6 +100,6 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
             name=content["name"],
             pixels=content["pixels"],
             table=positions,
-            text="The value of an encoded column is the brightness of its pixel. Columns that are not listed have none.",
+            text="The value of an encoded column is the brightness of its pixel. All others have none.",
         )
     return sections

@@ -14,7 +14,7 @@ from permgrad.base.arrays import Array, Booleans, Floats, Floats32
 from permgrad.base.random import derive_seed
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_types import infer_schema
-from permgrad.imaging.layout import Layout, check_layout, fit_layout, is_foreign, make_layout
+from permgrad.imaging.layout import StoredLayout, check_layout, fit_layout, is_foreign, make_layout
 from permgrad.imaging.path import is_ordered
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.calibration import check_calibration
@@ -67,7 +67,9 @@ def pictured(encoder: TableEncoder, paths: Sequence[str]) -> Booleans:
     return np.asarray(kinds != "score") if "tabular" in paths else np.ones(len(kinds), dtype=bool)
 
 
-def place_columns(model: Any, settings: FitSettings, encoded: Array, y: Array) -> tuple[FitSettings, Layout | None]:
+def place_columns(
+    model: Any, settings: FitSettings, encoded: Array, y: Array
+) -> tuple[FitSettings, StoredLayout | None]:
     """Return the settings for these training rows, and the fitted layout. None: their image is not drawn here.
 
     Where the settings seek an order, an image is drawn only if there is one. ``model.order_`` says what was found.
@@ -86,9 +88,9 @@ def place_columns(model: Any, settings: FitSettings, encoded: Array, y: Array) -
     if "image" not in paths or is_foreign(layout):
         return settings, None
     names, made = list(encoder.encoded_names_), make_layout(layout, int(model.pixels), seed)
-    fitted = fit_layout(made, encoded, names, seed, placed=placed)
+    fitted = check_layout(fit_layout(made, encoded, names, seed, placed=placed))
     if is_ordered(fitted) and get_preset(model.preset).seeks_order:
-        settings = settings.for_order(check_layout(fitted).shape)
+        settings = settings.for_order(fitted.shape)
     return settings, fitted
 
 

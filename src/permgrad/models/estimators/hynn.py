@@ -29,8 +29,9 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
             For the table alone, leave columns out by name, ``kinds={"review": "identifier"}``. None: the preset's,
             which is ``("tabular", "image")`` but for ``"ig-example"``, a plain network on the table.
         layout: where each encoded column sits: ``"assignment"`` (preset ``default``), ``"tinto"`` (preset ``paper``),
-            ``"random"``, ``"path"`` (similar columns in one row), ``"given"`` (as they stand, or by the numbers in their
-            names), a grid ``(height, width)`` of the columns as they stand, an object with the layout protocol, a fitted TINTOlib method, or a callable ``X -> images``.
+            ``"random"``, ``"path"`` (similar columns in one row), ``"given"`` (as they stand, or by the numbers in
+            their names), a grid ``(height, width)`` of the columns as they stand, an object with the layout protocol, a
+            fitted TINTOlib method, or a callable ``X -> images``.
         pixels: side of the square image. It grows if the encoded columns need more room.
         preset: ``"default"``, ``"fast"``, ``"paper"``, ``"ig-example"`` (the published network for UCI Bank Marketing,
             one logit, a weighted loss), ``"ig-example-published"`` (the same with its published, longer schedule),
