@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from permgrad.models.estimators.image_table import ImageTableModel, Records
 from PIL import Image
 
 import permgrad as pg
 from permgrad.data.image_table import locate_images
-from permgrad.models.estimators.image_table import ImageTableModel, Records
 
 PICTURES = Path(__file__).resolve().parent / "pictures"
 HEIGHT, GAP = 1000, 24

@@ -13,6 +13,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import typer
+from permgrad.models.estimators.image_table import image_presets
 
 import permgrad
 from permgrad.attribution import methods
@@ -20,7 +21,6 @@ from permgrad.base.error_codes import CODES
 from permgrad.cli import app
 from permgrad.data.datasets import get_card, list_datasets
 from permgrad.evaluation.metrics import metrics
-from permgrad.models.estimators.image_table import image_presets
 from permgrad.models.estimators.presets import presets
 from permgrad.runs.folder.folder import STAGES
 

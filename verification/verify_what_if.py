@@ -1,4 +1,4 @@
-"""Does the page predict and explain a changed row as Python does? Edits of seven models in Chromium.
+"""Does the page predict and explain a changed row as Python does? Edits of nine models in Chromium.
 
     python -m verification.verify_what_if              # 200 edits of each model
     python -m verification.verify_what_if --quick      # 20 edits of each. Nothing is written
@@ -20,8 +20,8 @@ import shutil
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,16 @@ from verification._verification import RESULTS, Record, markdown_table  # sets t
 # isort: split
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 import permgrad as pg
 from permgrad.assess.encoder_form import cells_of, encoder_form
+from permgrad.assess.sections.photos import PATCHES, PhotoColumn, covered_scores
 from permgrad.assess.sections.what_if import rows_of
+from permgrad.data.encode.designs import text_parts, without
+from permgrad.data.image_table import read_image
+from permgrad.data.read.cells import as_frame
+from permgrad.data.read.image_cells import ImageCell
 from permgrad.imaging.tinto import TintoLayout
-from permgrad.models.estimators.image_table import ImageTableModel, Records
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.pages import whatif
 from permgrad.pages.page_data import page_data
@@ -49,10 +52,7 @@ _RUN = """
 const data = JSON.parse(document.getElementById("edits").textContent);
 const made = Shares.make(data.content);
 const results = [];
-let shown = -1;
 JSON.parse(data.rows).forEach(([place, changes], at) => {
-  if (place !== shown) made.fix(place);
-  shown = place;
   const start = performance.now();
   const result = made.explain(made.encode(place, changes), made.walks[data.later.includes(at) ? 2 : 0]);
   const outputs = result.base.length;
@@ -78,13 +78,6 @@ class Case:
 
     model: Any
     rows: pd.DataFrame
-    images: dict[str, list[Path]] = field(default_factory=dict)
-
-    def take(self, table: pd.DataFrame, places: Sequence[int]) -> Any:
-        """Return rows for the model: a table, or a table with the images of some of the case's rows."""
-        if not self.images:
-            return table
-        return Records({name: [files[at] for at in places] for name, files in self.images.items()}, table)
 
 
 def _table(rng: np.random.Generator, rows: int, numbers: int) -> pd.DataFrame:
@@ -147,6 +140,39 @@ def levels(epochs: int = 3) -> Case:
     return Case(model.fit(table, 5000 * (_signal(table, rng) + 2 * extra) + 1e5), table)
 
 
+def words(epochs: int = 3) -> Case:
+    """Words are taken out of two texts: short ones with accents, marks and repeated words, long ones; three classes."""
+    rng = np.random.default_rng(9)
+    table = _mixed(rng, 1500, 5)
+    some = np.array(
+        [
+            "red",
+            "red",
+            "old",
+            "ÉTÉ",
+            "don't",
+            "<b>",
+            "small,",
+            "(cheap)",
+            "中文字",
+            "Straße",
+            "İstanbul",
+            "ΟΔΟΣ",
+            "co-op",
+            "x_1",
+        ]
+    )
+    table["note"] = [" ".join(rng.permutation(some)[: rng.integers(2, 9)]) + "\t!" for _ in range(len(table))]
+    table.loc[rng.random(len(table)) < 0.1, "note"] = None
+    some = [f"{one}{end}" for one in "abcde" for end in ("n the", "lso", "nd", "ll", "way")]
+    ends, tales = rng.choice(["well", "ill"], len(table)), rng.choice(some, (len(table), 70))
+    table["story"] = [f"{' '.join(tale)}; all is {ends[row]}. {row}" for row, tale in enumerate(tales)]
+    extra = 2.0 * (ends == "well") + 3 * table["note"].str.contains("red|中").fillna(False).astype(float)
+    y = np.digitize(_signal(table, rng) + extra, [1.5, 3.5])
+    kinds = {"note": "text", "story": "text"}
+    return Case(pg.HyNNClassifier(max_epochs=epochs, kinds=kinds, random_state=0, progress=False).fit(table, y), table)
+
+
 def paper(epochs: int = 2) -> Case:
     """The published network: TINTO's images of three channels, batch normalisation; isotonic calibration."""
     rng = np.random.default_rng(4)
@@ -199,27 +225,23 @@ def dated(epochs: int = 3, holidays: str | None = None) -> Case:
     return Case(model.fit(table, y), table)
 
 
-def photos(epochs: int = 4, folder: Path | None = None) -> Case:
-    """Images and a table: the table is changed, the row's images stay."""
+def photos(epochs: int = 4) -> Case:
+    """Patches of photos of two sizes are covered, beside a table: the page has the scores of what is left."""
     rng = np.random.default_rng(7)
-    table = _mixed(rng, 300, 5).drop(columns="when")
-    folder = Path(tempfile.mkdtemp(prefix="permgrad-what-if-")) if folder is None else folder
+    table = _mixed(rng, 400, 5).drop(columns="when")
     side = rng.integers(0, 2, len(table))
-    files = []
-    for row, right in enumerate(side):
-        pixels = rng.integers(0, 60, (12, 12, 3), np.uint8)
-        pixels[4:8, 1 + 6 * right : 5 + 6 * right, 0] = 250
-        files.append(folder / f"{row}.png")
-        Image.fromarray(pixels).save(files[-1])
-    y = np.where(_signal(table, rng) + 2 * side - 1 > 0, "ill", "well").astype(object)
-    rows = Records({"photo": files}, table, y)
-    training = {"max_epochs": epochs, "batch_size": 16}
-    model = ImageTableModel("classification", preset="fast", random_state=0, training=training, progress=False)
-    return Case(model.fit(rows.take(np.arange(200)), rows.take(np.arange(200, 300))), table, {"photo": files})
+    scans = [rng.integers(0, 60, (12, 12 + 4 * (row % 3 == 0), 3), np.uint8) for row in range(len(table))]
+    for scan, right in zip(scans, side, strict=True):
+        scan[4:8, 1 + 6 * right : 5 + 6 * right, 0] = 250
+    table["scan"] = pd.Series(scans, dtype=object).where(rng.random(len(table)) > 0.1, None)
+    y = np.where(_signal(table, rng) + 3 * side - 1.5 > 0, "ill", "well")
+    table = as_frame(table)  # as images, which can be compared
+    model = pg.HyNNClassifier(max_epochs=epochs, random_state=0, progress=False).fit(table, y)
+    return Case(model, table)
 
 
 CASES: dict[str, Callable[..., Case]] = {
-    one.__name__: one for one in (members, mixed, levels, paper, pixels, one_logit, dated, photos)
+    one.__name__: one for one in (members, mixed, levels, words, paper, pixels, one_logit, dated, photos)
 }
 
 
@@ -228,17 +250,16 @@ CASES: dict[str, Callable[..., Case]] = {
 
 @dataclass(frozen=True)
 class Edits:
-    """Listed rows, and changed rows ``frame``, each by the place of its listed row and the columns changed in it."""
+    """Listed rows, and changed rows ``frame``, each by the place of its listed row and the columns changed in it.
+
+    ``cells``: of each changed row those that the page has in another form than the frame.
+    """
 
     listed: pd.DataFrame
-    rows: list[int]
     frame: pd.DataFrame
     places: list[int]
     columns: list[list[str]]
-
-    def among(self, numbers: Sequence[int] | None = None) -> list[int]:
-        """Return the rows of the case that changed rows come from."""
-        return [self.rows[self.places[at]] for at in (range(len(self.places)) if numbers is None else numbers)]
+    cells: list[dict[str, Any]]
 
 
 def make_edits(case: Case, edits: int, seed: int = 0) -> Edits:
@@ -246,29 +267,53 @@ def make_edits(case: Case, edits: int, seed: int = 0) -> Edits:
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(case.rows), -(-edits // _EDITS_OF_ROW), replace=False)
     columns_read = encoder_form(case.model.preprocessor_)["columns"]
-    # A page cannot read a text: it sets levels that it knows, or none.
-    known = {form["name"]: {level for level, _ in form["levels"]} for form in columns_read if form["kind"] == "text"}
+    # A page cannot read a text or an image: it sets levels that it knows, or none, takes words out, or covers a patch.
+    known = {
+        form["name"]: {level for level, _ in form.get("levels", ())}
+        for form in columns_read
+        if "scores" in form and form["kind"] != "category"
+    }
+    schema = case.model.preprocessor_.schema_
     table = case.rows.iloc[rows].reset_index(drop=True)
-    lines, places, columns = [], [], []
+    lines, places, columns, cells = [], [], [], []
     for number in range(edits):
         place, step = divmod(number, _EDITS_OF_ROW)
         if step == 0:
-            current, changed = table.astype(object).iloc[place].copy(), list[str]()
+            current, changed, part = table.astype(object).iloc[place].copy(), list[str](), dict[str, Any]()
         else:
             name = str(rng.choice(table.columns))
             value = _other_value(case, name, rng)
             current[name] = value if name not in known or value in known[name] else None
+            part.pop(name, None)
+            if name in known and table[name].iloc[place] is not None and rng.random() < 0.8:
+                if schema[name].kind == "text":
+                    current[name], part[name] = _without_some(table[name].iloc[place], rng)
+                elif schema[name].kind == "image":
+                    current[name], part[name] = table[name].iloc[place], {"covered": int(rng.integers(PATCHES**2))}
             changed = list(dict.fromkeys([*changed, name]))
         lines.append(current.copy())
         places.append(place)
         columns.append(list(changed))
+        cells.append(dict(part))
     frame = pd.DataFrame(lines).reset_index(drop=True)
     for name, kind in case.rows.dtypes.items():
         if kind.kind == "f":
             frame[name] = frame[name].astype(float)
         elif kind.kind == "M":
             frame[name] = pd.to_datetime(frame[name])
-    return Edits(table, rows.tolist(), frame, places, columns)
+    for name in schema.of_kind("image"):
+        frame[name] = pd.Series([line[name] for line in lines], dtype=object)  # strings would lose the pixels
+    return Edits(table, frame, places, columns, cells)
+
+
+def _without_some(text: str, rng: np.random.Generator) -> tuple[str, dict[str, Any]]:
+    """Return a text without some of its words, and which they are."""
+    parts, end, spans = text_parts(text), 0, []
+    for part in parts:
+        spans.append((end, end + len("".join(part))))
+        end = spans[-1][1]
+    gone = np.flatnonzero(rng.random(len(parts) // 2) < rng.choice([0.2, 0.5, 1.0])).tolist() or [0]
+    return without(text, [spans[2 * at + 1] for at in gone]), {"without": gone}
 
 
 def _other_value(case: Case, name: str, rng: np.random.Generator) -> Any:
@@ -302,7 +347,10 @@ class Outcome:
 def page(content: dict[str, Any], edits: Edits, encoder: Any, later: list[int]) -> str:
     """Return a page that makes the edits and writes what comes out."""
     cells = cells_of(encoder, edits.frame)
-    changes = [{name: cells[name][at] for name in names if name in cells} for at, names in enumerate(edits.columns)]
+    changes = [
+        {name: edits.cells[at].get(name, cells[name][at]) for name in names if name in cells}
+        for at, names in enumerate(edits.columns)
+    ]
     rows = list(zip(edits.places, changes, strict=True))
     return scripted(page_data({"content": content, "later": later, "rows": json.dumps(rows)}), _RUN)
 
@@ -346,18 +394,10 @@ def background_of(model: Any, count: int) -> EncodedRows:
 
 def explained(model: Any, rows: Any, form: dict[str, Any], walks: int) -> pg.Explanation:
     """Return the explanation in Python whose values the page should have."""
-    options: dict[str, Any] = {"background": background_of(model, form["walks"][0])}
-    if isinstance(model, ImageTableModel):
-        chosen = options["background"].encoded
-        inputs, donors = model.inputs(rows), model.background()
-        donors = {name: np.asarray(value)[: len(chosen)] for name, value in donors.items()}
-        donors[model.table_input] = pd.DataFrame(chosen, columns=inputs[model.table_input].columns)
-        held = [name for name in inputs if name != model.table_input]
-        options = {"background": donors, "hold": held, "level": "group", "groups": model.groups_}
-        model, rows = model.module_, inputs
+    background = background_of(model, form["walks"][0])
     return pg.explain(
         model, rows, method="shapley", output="probability", exact=0, tolerance=0, same_orders=True,
-        max_permutations=2 * walks, random_state=whatif.SEED, progress=False, **options,
+        max_permutations=2 * walks, random_state=whatif.SEED, progress=False, background=background,
     )  # fmt: skip
 
 
@@ -367,18 +407,20 @@ def check(case: Case, edits: int, folder: Path) -> Outcome:
     later = list(range(3, edits, max(7, edits // 5)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        listed = model.encode_rows(case.take(made.listed, made.rows))
-        content = whatif.what_if(model, rows_of(model, listed, np.arange(len(listed))))
+        listed = model.encode_rows(made.listed)
+        content = whatif.what_if(
+            model, rows_of(model, listed, np.arange(len(listed))), photos=_photos(model.preprocessor_, made.listed)
+        )
         assert "form" in content, content
         results = browse(page(content, made, model.preprocessor_, later), folder)
         classes = hasattr(model, "classes_")
-        changed = case.take(made.frame, made.among())
+        changed = _changed(model, made)
         wanted = model.predict_proba(changed) if classes else model.predict(changed)[:, None]
         form = json.loads(content["form"])
-        off = []
-        for places in ([at for at in range(edits) if at not in later], later):
-            rows = case.take(made.frame.iloc[places], made.among(places))
-            off.append(_difference(results, places, explained(model, rows, form, results[places[0]]["walks"]), form))
+        off = [
+            _difference(results, at, explained(model, changed.take(at), form, results[at[0]]["walks"]), form)
+            for at in ([at for at in range(edits) if at not in later], later)
+        ]
     predicted = np.array([result["predicted"] for result in results])
     scale = 1.0 if classes else max(1.0, float(np.abs(wanted).max()))
     times = [result["ms"] for at, result in enumerate(results) if at not in later and at % _EDITS_OF_ROW]
@@ -389,6 +431,40 @@ def check(case: Case, edits: int, folder: Path) -> Outcome:
         max(pair[1] for pair in off),
         float(np.abs(np.diff(wanted, axis=0)).max()) / scale,
     )
+
+
+def _photos(encoder: Any, frame: pd.DataFrame) -> list[PhotoColumn]:
+    """Return what a page has of the images of rows: their scores with each patch covered."""
+    made = []
+    for name in (one for one in encoder.schema_.of_kind("image") if one in encoder.scores_.columns):
+        rows = np.flatnonzero(frame[name].notna()).tolist()
+        scores = np.stack([covered_scores(encoder, name, frame[name].iloc[row]) for row in rows])
+        nothing = {"small": {}, "part_numbers": [], "parts": np.zeros(0), "error": np.zeros(0)}
+        made.append(PhotoColumn(name=name, numbers=rows, covered=scores, **nothing))
+    return made
+
+
+def _changed(model: Any, edits: Edits) -> EncodedRows:
+    """Return the changed rows. Of images with a patch covered the pixels are covered before they are read."""
+    encoder, rows = model.preprocessor_, model.encode_rows(edits.frame)
+    for at, cells in enumerate(edits.cells):
+        for name, cell in cells.items():
+            if "covered" in cell:
+                columns = [place for place in encoder.columns_of(name) if encoder.kinds_[place] == "score"]
+                pixels = _covered_pixels(encoder.images_.columns[name], edits.frame[name].iloc[at], cell["covered"])
+                vectors = encoder.images_.vectors(name, [ImageCell(f"covered {at}", pixels)])
+                rows.encoded[at, columns] = encoder.scores_.of(name, vectors)
+    return rows
+
+
+def _covered_pixels(column: Any, cell: Any, patch: int) -> np.ndarray:
+    """Return an image in the frame of its column, with one of 4 × 4 patches in its mean colour."""
+    size = column.channels, column.height, column.width
+    pixels = np.moveaxis(read_image(cell.source, *size, framed=True), 0, -1).copy()
+    colour = read_image(cell.source, *size).mean(axis=(1, 2)).round()
+    down, across = (np.arange(side) * PATCHES // side for side in pixels.shape[:2])
+    pixels[np.ix_(down == patch // PATCHES, across == patch % PATCHES)] = colour.astype(np.uint8)
+    return pixels
 
 
 def _difference(

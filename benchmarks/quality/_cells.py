@@ -112,11 +112,13 @@ class Cells:
         folder: the cache.
         found: (model, set, split) to the cell.
         read_bytes: size of the list of cells when it was last read.
+        file: the list of cells in the folder.
     """
 
     folder: Path
     found: dict[tuple[str, str, int], dict[str, Any]] = dataclasses.field(default_factory=dict)
     read_bytes: int = 0
+    file: str = "cells.jsonl"
 
     @classmethod
     def read(cls, folder: Path, record: Path | None = None) -> Cells:
@@ -130,7 +132,7 @@ class Cells:
 
     def update(self) -> None:
         """Read the lines that were added since, by this process or by another one on the same folder."""
-        lines = self.folder / "cells.jsonl"
+        lines = self.folder / self.file
         if not lines.exists() or lines.stat().st_size == self.read_bytes:
             return
         content = lines.read_bytes()
@@ -142,14 +144,15 @@ class Cells:
                 continue  # the line that was being written when the machine went down
             self.found[cell["model"], cell["set"], cell["split"]] = cell
 
-    def add(self, cell: dict[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
-        """Keep the predictions, then the line that says they are there."""
-        at = self.predictions(cell["model"], cell["set"], cell["split"])
-        at.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(at) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, **predictions)
+    def add(self, cell: dict[str, Any], predictions: Mapping[str, np.ndarray] | None = None) -> None:
+        """Keep the predictions, if there are any, then the line that says they are there."""
+        if predictions is not None:
+            at = self.predictions(cell["model"], cell["set"], cell["split"])
+            at.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(at) as temporary, open(temporary, "wb") as file:
+                np.savez_compressed(file, **predictions)
         # One write in append mode: lines of two processes do not mix. A line cut off before is closed first.
-        lines = self.folder / "cells.jsonl"
+        lines = self.folder / self.file
         cut = lines.exists() and lines.stat().st_size > 0 and not lines.read_bytes().endswith(b"\n")
         with lines.open("ab") as file:
             file.write((("\n" if cut else "") + json.dumps(cell) + "\n").encode())

@@ -29,14 +29,13 @@ _PUBLIC = {
     "explain_stream": "permgrad.attribution.parts.stream",
     "Explanation": "permgrad.attribution.explanation",
     "load_dataset": "permgrad.data.datasets",
-    "ImageTableModel": "permgrad.models.estimators.image_table",
     "locate_images": "permgrad.data.image_table",
     "methods": "permgrad.methods",
     "missing": "permgrad.attribution.missing",
     "report": "permgrad.pages.report",
+    "place_effects": "permgrad.attribution.wide",
     "read_model_file": "permgrad.models.model_files",
     "read_table": "permgrad.data.read.table",
-    "Records": "permgrad.models.estimators.image_table",
     "related_columns": "permgrad.evaluation.related",
     "TableTransformer": "permgrad.data.encode.transformer",
     "word_effects": "permgrad.attribution.wide",
@@ -51,11 +50,9 @@ __all__ = [
     "Explanation",
     "HyNNClassifier",
     "HyNNRegressor",
-    "ImageTableModel",
     "InputError",
     "PermgradError",
     "PermgradWarning",
-    "Records",
     "TableTransformer",
     "__version__",
     "compare",
@@ -72,6 +69,7 @@ __all__ = [
     "log_to_wandb",
     "methods",
     "missing",
+    "place_effects",
     "push_to_hub",
     "read_model_file",
     "read_table",
@@ -87,7 +85,7 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
     from permgrad.attribution.missing import missing
     from permgrad.attribution.parts.stream import explain_stream
-    from permgrad.attribution.wide import word_effects
+    from permgrad.attribution.wide import place_effects, word_effects
     from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning
     from permgrad.data.datasets import load_dataset
     from permgrad.data.encode.transformer import TableTransformer
@@ -100,7 +98,6 @@ if TYPE_CHECKING:
     from permgrad.integrations.onnx_files import export_onnx
     from permgrad.integrations.wandb_runs import log_to_wandb
     from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-    from permgrad.models.estimators.image_table import ImageTableModel, Records
     from permgrad.models.model_files import read_model_file
     from permgrad.models.save.saving import load
     from permgrad.pages.report import report

@@ -12,7 +12,6 @@ import torch
 from permgrad.assess.reading import ReadModel
 from permgrad.assess.rows import Rows, taken
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.models.estimators.image_table import Records
 from permgrad.models.estimators.prepared import EncodedRows
 
 PLACES = np.array([3, 1, 1])
@@ -72,7 +71,7 @@ def test_lists_of_texts_are_rows():
     assert taken({"text": texts, "number": NUMBERS}, PLACES, 5)["text"] == ["three", "one", "one"]
 
 
-def test_encoded_rows_and_records_take_their_own():
+def test_encoded_rows_take_their_own():
     table = pd.DataFrame({"a": NUMBERS[:, 0]})
     encoder = TableEncoder("minmax").fit(table)
     encoded = EncodedRows(table, encoder, encoder.transform(table))
@@ -80,10 +79,6 @@ def test_encoded_rows_and_records_take_their_own():
     assert some.table["a"].tolist() == [6.0, 2.0, 2.0]
     assert some.encoded.tolist() == encoded.encoded[PLACES].tolist()
     assert some.encoder is encoded.encoder, "they are not encoded again"
-    records = Records({"scan": [f"{place}.png" for place in range(5)]}, table, np.arange(5))
-    some = rows_of(inputs=records).take(PLACES).inputs
-    assert some.images == {"scan": ["3.png", "1.png", "1.png"]}
-    assert (some.table["a"].tolist(), some.y.tolist()) == ([6.0, 2.0, 2.0], [3, 1, 1])
 
 
 def test_all_parts_of_rows_are_taken():

@@ -22,6 +22,7 @@ import permgrad as pg
 from permgrad.assess import sections  # noqa: F401 — registers what can be stored
 from permgrad.assess.sections.cards import CardsSection
 from permgrad.assess.sections.gradients import GradientSection
+from permgrad.assess.sections.photos import PhotoColumn
 from permgrad.assess.sections.rows import ListedSection, LocalRows, SimilarRows
 from permgrad.assess.sections.together import TogetherSection
 from permgrad.assess.sections.what_if import ChangeableRows
@@ -88,6 +89,7 @@ SECTIONS = {
         columns=np.array([1, 0]),
         cells=np.array([[1.5, np.nan], [0.0, 2.0]]),
         missing=np.array([[0, 1], [0, 0]], dtype=np.uint8),
+        texts=pd.DataFrame({"note": ["a \0 b", None]}),
     ),
     "Dependence": Dependence(np.array([0, 0, 1]), name="patient"),
     "GradientSection": GradientSection(
@@ -96,6 +98,15 @@ SECTIONS = {
     ),
     "ListedSection": listed_section(),
     "LocalRows": LocalRows(explanation=make_local(), numbers=(3, 1, 4, 1)),
+    "PhotoColumn": PhotoColumn(
+        name="scan",
+        small={"scans/1.png": "abc=", "\0": ""},
+        numbers=[3, 1],
+        covered=np.ones((2, 16, 3), dtype=np.float32),
+        part_numbers=[],
+        parts=np.zeros((0, 16, 1)),
+        error=np.zeros(0),
+    ),
     "SimilarRows": listed_section().similar,
     "TogetherSection": TogetherSection(
         pairs=make_global(),

@@ -4,9 +4,9 @@ At each release, with the released version installed and not the working tree:
 
     python tests/compatibility/make_fixture.py
 
-writes ``tests/compatibility/<version>/``: a classifier on both paths, a regression of several members, a network of
-images and a table, an explanation, a run without its page, the rows they are asked about and what they answered. Commit
-the folder (about 100 kB); never write it again: that is what the version wrote.
+writes ``tests/compatibility/<version>/``: a classifier on both paths, a regression of several members, a classifier
+of images and a table, an explanation, a run without its page, the rows they are asked about and what they answered.
+Commit the folder (about 100 kB); never write it again: that is what the version wrote.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import numpy as np
 import pandas as pd
 
 import permgrad as pg
-from permgrad.models.estimators.image_table import ImageTableModel, Records
 
 SMALL = {"dense_units": [4], "conv_filters": [2], "fusion_units": [4]}
 HERE = Path(__file__).parent
@@ -68,21 +67,15 @@ def main() -> None:
     explanation.save(place / "explanation")
 
     names = write_images(place / "images", 4)
-    frame = train.iloc[:12][["age", "town"]]
-    files = [place / names[number % 4] for number in range(12)]
-    options = {"filters": (2,), "cells": 1, "image_units": 3, "table_units": (3,), "head_units": (3,)}
-    pictured = ImageTableModel(preset="fast", network=options, training={"max_epochs": 2}, background_size=3,
-                               random_state=0, progress=False)  # fmt: skip
-    pictured.fit(Records({"scan": files}, frame, ill[:12]), Records({"scan": files}, frame, ill[:12]))
-    pictured.save(place / "image-table")
+    seen = train[["age", "town"]].assign(scan=[place / names[int(one == "ill")] for one in ill])
+    pictured = pg.HyNNClassifier(preset="fast", network=SMALL, branches=("tabular",), **shared).fit(seen, ill)
+    pictured.save(place / "photos")
 
     rows.assign(scan=names).to_csv(place / "rows.csv", index=False)
     found = {
         "classifier": classifier.predict_proba(rows).tolist(),
         "regressor": regressor.predict(rows[["age", "town"]]).tolist(),
-        "image-table": pictured.predict_proba(
-            Records({"scan": [place / name for name in names]}, rows[["age", "town"]])
-        ).tolist(),
+        "photos": pictured.predict_proba(rows[["age", "town"]].assign(scan=[place / name for name in names])).tolist(),
         "explanation": explanation.to_frame()["importance"].tolist(),
     }
     (place / "expected.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

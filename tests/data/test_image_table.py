@@ -12,13 +12,22 @@ import pytest
 from PIL import Image
 
 from permgrad.base.errors import InputError, PermgradWarning
-from permgrad.data.image_table import FORMATS, ImageColumn, check_images, locate_images, pages_said, shared_images
+from permgrad.data.encode.scores import Target
+from permgrad.data.image_table import FORMATS, check_image_cells, each_image, locate_images, pages_said, read_image
+from permgrad.models.images.features import ImageFeatures
 
 
 def write(folder: Path, name: str, array: np.ndarray, mode: str | None = None) -> Path:
     image = Image.fromarray(array)
     (image.convert(mode) if mode else image).save(folder / name)
     return folder / name
+
+
+def read(files: list[Path], channels: int = 1, height: int = 12, width: int = 12) -> np.ndarray:
+    """Read files of column ``scan`` in one shape."""
+    pixels: dict[Path, np.ndarray] = {}
+    each_image("scan", files, lambda file: pixels.update({file: read_image(file, channels, height, width)}), len(files))
+    return np.stack([pixels[file] for file in files])
 
 
 @pytest.fixture(name="ramp")
@@ -31,8 +40,7 @@ def _ramp() -> np.ndarray:
 def test_every_mode_becomes_grey_or_colour(tmp_path, ramp, mode, channels):
     ending = "tif" if mode == "CMYK" else "png"
     file = write(tmp_path, f"a.{ending}", ramp, mode)
-    column = ImageColumn("scan", 20, 30, channels, (0.5,) * channels, (0.2,) * channels)
-    pixels = column.read([file])
+    pixels = read([file], channels, 20, 30)
     assert pixels.shape == (1, channels, 20, 30)
     assert pixels.dtype == np.uint8
     if mode == "1":
@@ -44,7 +52,7 @@ def test_every_mode_becomes_grey_or_colour(tmp_path, ramp, mode, channels):
 def test_sixteen_bits_keep_their_scale_over_images(tmp_path):
     dark, bright = np.full((12, 12), 1000, np.uint16), np.full((12, 12), 65535, np.uint16)
     files = [write(tmp_path, "dark.png", dark), write(tmp_path, "bright.png", bright)]
-    pixels = ImageColumn("scan", 12, 12, 1, (0.5,), (0.2,)).read(files)
+    pixels = read(files)
     assert int(pixels[0].max()) == round(1000 / 65535 * 255)
     assert int(pixels[1].min()) == 255, "images are not stretched to their own range"
 
@@ -54,20 +62,19 @@ def test_levels_of_formats_without_a_range(tmp_path, kind, top):
     levels = (np.linspace(0, 1, 144).reshape(12, 12) * top).astype(kind)
     dark = (levels / 300).astype(kind)
     files = [write(tmp_path, "levels.tiff", levels), write(tmp_path, "dark.tiff", dark)]
-    pixels = ImageColumn("scan", 12, 12, 1, (0.5,), (0.2,)).read(files)
+    pixels = read(files)
     assert int(pixels[0].max()) == 255
     assert abs(float(pixels[0].mean()) - 127.5) < 1
     assert int(pixels[1].max()) == 1, "images of one storage type have one scale, whatever the brightest pixel is"
 
 
 def test_real_numbers_may_miss_their_range_by_rounding_and_must_be_finite(tmp_path):
-    column = ImageColumn("scan", 12, 12, 1, (0.5,), (0.2,))
     levels = np.full((12, 12), np.float32(1) + np.float32(2e-7))
     levels[0, 0] = -1e-8
-    assert set(np.unique(column.read([write(tmp_path, "rounded.tiff", levels)]))) == {0, 255}
+    assert set(np.unique(read([write(tmp_path, "rounded.tiff", levels)]))) == {0, 255}
     levels[3, 3] = np.nan
     with pytest.raises(InputError, match="pixels that are not finite"):
-        column.read([write(tmp_path, "broken.tiff", levels)])
+        read([write(tmp_path, "broken.tiff", levels)])
 
 
 def test_levels_without_a_scale_are_refused_by_name(tmp_path):
@@ -75,10 +82,9 @@ def test_levels_without_a_scale_are_refused_by_name(tmp_path):
     good = write(tmp_path, "good.tif", ramp.astype(np.float32))
     scan = write(tmp_path, "scan.tif", (ramp * 2000 - 1000).astype(np.float32))
     bright = write(tmp_path, "bright.tif", (ramp * 1.5).astype(np.float32))
-    column = ImageColumn("scan", 12, 12, 1, (0.5,), (0.2,))
-    for read in (column.read, partial(check_images, "scan"), partial(ImageColumn.fit, "scan")):
+    for look in (read, partial(check_image_cells, "scan")):
         with pytest.raises(InputError) as error:
-            read([good, scan, bright])
+            look(list(map(str, [good, scan, bright])))
         assert error.value.message == (
             f"2 of 3 image files in column 'scan' hold real numbers outside 0 … 1 ({scan}: -1000.0 … "
             f"1000.0; {bright}: 0.0 … 1.5). Rescale all images of the column to 0 … 1 in the same way, or save them "
@@ -87,7 +93,7 @@ def test_levels_without_a_scale_are_refused_by_name(tmp_path):
     for levels, fact in (((ramp * 2000 - 1000), "-1,000 … 1,000"), (ramp * 65536, "0 … 65,536")):
         file = write(tmp_path, "integers.tif", levels.astype(np.int32))
         with pytest.raises(InputError) as error:
-            column.read([good, file])
+            read([good, file])
         assert error.value.message == (
             f"1 of 2 image files in column 'scan' hold integers outside 0 … 65,535 ({file}: {fact}). "
             "Rescale all images of the column to 0 … 65,535 in the same way, or save them with 8 or 16 bits."
@@ -97,14 +103,17 @@ def test_levels_without_a_scale_are_refused_by_name(tmp_path):
 def test_a_column_that_keeps_few_of_its_levels_is_told_of(tmp_path):
     levels = np.linspace(0, 4095, 144).reshape(12, 12).astype(np.uint16)
     twelve = write(tmp_path, "twelve.png", levels)
+    full = write(tmp_path, "full.png", levels * 16)
+    mask = write(tmp_path, "mask.png", (levels > 9).astype(np.uint8))  # it loses nothing
+    target = Target(np.arange(2.0), 0, np.ones(2), seed=0)
     with pytest.warns(
         PermgradWarning, match="The training images of column 'scan' reach level 16 of 255 at most, .* Rescale all"
     ):
-        ImageColumn.fit("scan", [twelve])
+        ImageFeatures().learn("scan", [str(twelve)], np.zeros(2, dtype=int), target)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ImageColumn.fit("scan", [twelve, write(tmp_path, "full.png", levels * 16)])
-        ImageColumn.fit("mask", [write(tmp_path, "mask.png", (levels > 9).astype(np.uint8))])  # it loses nothing
+        ImageFeatures().learn("scan", [str(twelve), str(full)], np.arange(2), target)
+        ImageFeatures().learn("scan", [str(mask)], np.zeros(2, dtype=int), target)
 
 
 def test_files_of_several_pages_are_told_of(tmp_path, ramp):
@@ -122,29 +131,8 @@ def test_files_of_several_pages_are_told_of(tmp_path, ramp):
         f"2 of 7 image files of column 'scan' have several frames or pages ({str(several[0])!r}, …): the first of each "
         "is read and the others are not"
     )
-    pixels = ImageColumn("scan", 20, 30, 1, (0.5,), (0.2,)).read(several)
+    pixels = read(several, 1, 20, 30)
     np.testing.assert_allclose(pixels[:, 0].astype(int), np.stack([ramp, ramp]), atol=3)
-
-
-def test_size_channels_mean_and_spread_come_from_the_files_given(tmp_path, ramp):
-    grey = [write(tmp_path, f"{k}.png", ramp) for k in range(3)]
-    column, pixels = ImageColumn.fit("scan", grey)
-    assert (column.height, column.width, column.channels) == (20, 30, 1)
-    assert column.mean[0] == pytest.approx(pixels.mean() / 255)
-    assert column.spread[0] == pytest.approx(pixels.std() / 255)
-    assert ImageColumn.from_dict(column.to_dict()) == column
-    colour = write(tmp_path, "c.png", np.stack([ramp, ramp // 2, ramp // 3], axis=-1))
-    assert ImageColumn.fit("scan", [*grey, colour])[0].channels == 3
-    large = write(tmp_path, "large.png", np.tile(ramp, (10, 10)))
-    column, _ = ImageColumn.fit("scan", [large])
-    assert (column.height, column.width) == (43, 64), "the longer side is at most 64, the shape stays"
-    column, _ = ImageColumn.fit("scan", [large], size=32)
-    assert (column.height, column.width) == (32, 32)
-
-
-def test_an_image_that_varies_nowhere_has_no_spread_to_divide_by(tmp_path):
-    file = write(tmp_path, "flat.png", np.full((9, 9), 7, np.uint8))
-    assert ImageColumn.fit("scan", [file, file])[0].spread == (1.0,)
 
 
 def test_turned_photographs_stand_upright(tmp_path):
@@ -154,7 +142,7 @@ def test_turned_photographs_stand_upright(tmp_path):
     marks = image.getexif()
     marks[0x0112] = 6  # to be turned by a quarter clockwise
     image.save(tmp_path / "photo.png", exif=marks)
-    pixels = ImageColumn("photo", 8, 16, 3, (0.5,) * 3, (0.2,) * 3).read([tmp_path / "photo.png"])
+    pixels = read([tmp_path / "photo.png"], 3, 8, 16)
     assert pixels[0, 0, :, -4:].min() == 255
     assert pixels[0, 0, :, :-4].max() == 0
 
@@ -164,16 +152,19 @@ def test_faults_name_their_files(tmp_path, ramp):
     (tmp_path / "text.png").write_text("no image")
     noise = write(tmp_path, "noise.png", np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8))
     (tmp_path / "cut.png").write_bytes(noise.read_bytes()[:600])
-    column = ImageColumn("scan", 20, 30, 1, (0.5,), (0.2,))
     with pytest.raises(InputError) as error:
-        column.read([good, tmp_path / "text.png", tmp_path / "cut.png"])
+        read([good, tmp_path / "text.png", tmp_path / "cut.png"])
     said = str(error.value)
     assert said.startswith("2 of 3 image files in column 'scan' cannot be read (")
     assert f"{tmp_path / 'text.png'}: not an image that Pillow can read" in said
     assert "cut.png" in said
     assert "good.png" not in said
-    with pytest.raises(InputError, match="The size of images must be from 8 to 4,096 pixels, got 4"):
-        ImageColumn.fit("scan", [good], size=4)
+    with pytest.raises(InputError) as error:
+        check_image_cells("scan", [str(good), str(tmp_path / "gone.png"), str(tmp_path / "text.png")])
+    assert error.value.message == (
+        f"1 of 3 image files in column 'scan' cannot be found ({tmp_path / 'gone.png'}). Paths start from the table's "
+        "folder, those of a frame made in Python from the working directory."
+    )
 
 
 def test_paths_are_taken_from_the_tables_folder(tmp_path, ramp):
@@ -199,10 +190,6 @@ def test_paths_are_taken_from_the_tables_folder(tmp_path, ramp):
     )
 
 
-def test_images_in_both_parts_are_counted():
-    assert shared_images([Path("a"), Path("a"), Path("b")], [Path("a"), Path("a"), Path("c")]) == 2
-
-
 @pytest.mark.parametrize("kind", [*FORMATS, "MPO"])
 def test_every_named_format_is_read(tmp_path, ramp, kind):
     from PIL import features
@@ -210,8 +197,7 @@ def test_every_named_format_is_read(tmp_path, ramp, kind):
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow was built without it")
     Image.fromarray(ramp).save(tmp_path / "scan", format=kind)
-    column = ImageColumn("scan", *ramp.shape, 1, (0.5,), (0.2,))
-    pixels = column.read([tmp_path / "scan"])
+    pixels = read([tmp_path / "scan"], 1, *ramp.shape)
     assert pixels.shape == (1, 1, *ramp.shape)
     assert pixels.std() > 10
 
@@ -223,11 +209,11 @@ def test_other_formats_are_not_tried(tmp_path, ramp, kind):
     with Image.open(file) as image:
         assert image.format == kind, "the precondition: Pillow would read it"
     with pytest.raises(InputError, match=r"not an image that Pillow can read as one of PNG, JPEG, TIFF") as error:
-        check_images("scan", [file])
+        check_image_cells("scan", [str(file)])
     assert "Replace them or leave their rows out" in str(error.value)
     with Image.open(file) as image:
         image.save(file.with_suffix(".png"))
-    check_images("scan", [file.with_suffix(".png")])
+    check_image_cells("scan", [str(file.with_suffix(".png"))])
 
 
 def test_every_place_that_opens_an_image_names_its_formats():

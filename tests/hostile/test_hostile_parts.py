@@ -11,14 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from hostile_arguments import check_argument, working_in
-from PIL import Image
 
 from permgrad import imaging, tuning
 from permgrad.attribution.parts.engines import RayEngine
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.image_table import locate_images
 from permgrad.evaluation import metrics, thresholds
-from permgrad.models.estimators.image_table import ImageTableModel, Records
 
 NAMES = list("abcd")
 ROWS = np.random.default_rng(0).normal(size=(40, 4))
@@ -103,23 +101,4 @@ def test_parts(part: str, name: str, tmp_path: Any) -> None:
     takes = ("word",) * (name in WORDS) + ("number of 401 digits",) * (name in LONG)
     with working_in(tmp_path):
         ends = check_argument(lambda own: function(**{**usual, name: own}), takes=takes)
-    assert "refused" in ends.values()
-
-
-@pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
-    folder, rng = tmp_path_factory.mktemp("scans"), np.random.default_rng(0)
-    for row in range(12):
-        Image.fromarray(rng.integers(0, 120, (8, 8), np.uint8)).save(folder / f"{row}.png")
-    cells = pd.Series([f"{row}.png" for row in range(12)], name="scan")
-    return Records({"scan": locate_images(cells, folder)}, TABLE[["a"]].iloc[:12], np.array(["no", "yes"] * 6))
-
-
-@pytest.mark.parametrize("name", list(inspect.signature(ImageTableModel).parameters))
-def test_models_of_images_and_tables(records: Records, name: str) -> None:
-    usual = {"task": "classification", "preset": "fast", "training": {"max_epochs": 1}, "progress": False}
-    takes = ("word",) * (name in WORDS) + ("number of 401 digits",) * (name in LONG)
-    ends = check_argument(
-        lambda own: ImageTableModel(**{**usual, "random_state": 0, name: own}).fit(records, records), takes=takes
-    )
     assert "refused" in ends.values()

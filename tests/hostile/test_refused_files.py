@@ -679,13 +679,19 @@ def png(width, height):
     ],
 )
 def test_images_that_are_programs_or_huge_are_refused(tmp_path, content, said):
-    from permgrad.data.image_table import ImageColumn, check_images
+    from permgrad.data.image_table import check_image_cells
 
     (tmp_path / "a.png").write_bytes(content)
-    for read in (check_images, ImageColumn.fit):
-        with pytest.raises(pg.InputError, match="1 of 1 image files in column 'scan' cannot be read") as error:
-            read("scan", [tmp_path / "a.png"])
-        assert said in str(error.value)
+    with pytest.raises(pg.InputError, match="1 of 1 image files in column 'scan' cannot be read") as error:
+        check_image_cells("scan", [str(tmp_path / "a.png")])
+    assert said in str(error.value)
+    paths = [tmp_path / f"{row}.png" for row in range(9)]
+    for path in paths:
+        path.write_bytes(content)
+    frame = pd.DataFrame({"dose": np.arange(9.0), "scan": list(map(str, paths))})
+    with pytest.raises(pg.InputError, match="cannot be read") as error:
+        pg.HyNNRegressor(preset="fast", kinds={"scan": "image"}).fit(frame, np.arange(9.0))
+    assert said in str(error.value)
 
 
 def test_grey_levels_are_brought_to_eight_bits_as_before():

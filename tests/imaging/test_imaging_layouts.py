@@ -23,6 +23,7 @@ from permgrad.imaging import (
     make_layout,
 )
 from permgrad.imaging.assignment import RandomLayout, block_cells, improve_by_swaps, neighbourhood
+from permgrad.imaging.path import ORDERED
 from permgrad.imaging.tinto import TintoLayout
 
 make_layout("random")  # fills the registry
@@ -276,7 +277,8 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
         (
             lambda: make_layout("asignment"),
             (
-                "layout must be one of 'assignment', 'random', 'path', 'given', 'tinto', got 'asignment'. Did you mean 'assignment'?"
+                "layout must be one of 'assignment', 'random', 'path', 'given', 'tinto', got 'asignment'. "
+                "Did you mean 'assignment'?"
             ),
         ),
         (
@@ -290,8 +292,8 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
         (
             lambda: make_layout(3),
             (
-                "layout must be one of 'assignment', 'random', 'path', 'given', 'tinto', or an object with fit(encoded, names, "
-                "random_state) that sets positions, pixels and overlap, got 3. The protocol is in "
+                "layout must be one of 'assignment', 'random', 'path', 'given', 'tinto', or an object with "
+                "fit(encoded, names, random_state) that sets positions, pixels and overlap, got 3. The protocol is in "
                 "docs/adding-a-layout.md."
             ),
         ),

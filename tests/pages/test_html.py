@@ -77,7 +77,7 @@ def light_content(**changes) -> Assessment:
 @pytest.fixture(name="hostile", scope="module")
 def _hostile() -> str:
     content = report_content(HOSTILE, HOSTILE[:3], title=HOSTILE[1], target=HOSTILE[2])
-    network = NetworkSection(preset=HOSTILE[1], options={HOSTILE[1]: HOSTILE[2]}, notes=HOSTILE)
+    network = NetworkSection(preset=HOSTILE[1], options={HOSTILE[1]: HOSTILE[2]})
     return render_report(dataclasses.replace(content, network=network, warnings=HOSTILE))
 
 

@@ -61,10 +61,7 @@ def test_the_page_of_a_run_in_python(tmp_path, monkeypatch, images):
 
     def rows(part: str) -> tuple[Any, Any]:
         some = written.iloc[split[part]]
-        features: Any = some.drop(columns=[target, *["scan"] * images])
-        if images:
-            features = pg.Records({"scan": pg.locate_images(some["scan"], tmp_path)}, features)
-        return features, some[target]
+        return some.drop(columns=target), some[target]
 
     page = pg.report(model, *rows("test"), train=rows("train"), random_state=0, progress=False).html
     of_run = Path("run/report.html").read_text()

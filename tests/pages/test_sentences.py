@@ -74,7 +74,7 @@ def test_the_interaction_of_paths():
         entry = {"importance": 0.2, "ci_low": 0.1, "ci_high": 0.3, "share": 0.5}
         section = SectionView("branches", "Path by path")
         stored |= dict.fromkeys(("tabular", "image"), entry)
-        branches(section, Assessment(title="t", target="y", task="regression", branches=stored), image_counts=True)
+        branches(section, Assessment(title="t", target="y", task="regression", branches=stored), is_shown=True)
         texts = [text for kind, text in section.blocks if kind == "text"]
         assert texts[0].startswith("Here a complete path is shuffled")
         return "".join(texts[1:])
@@ -88,7 +88,7 @@ def test_the_interaction_of_paths():
 
 
 def test_kinds_of_networks():
-    kinds = (("tabular", "image"), ("image",), ("table", "images"), ())
+    kinds = (("tabular", "image"), ("image",), ())
     content = Assessment(title="t", target="y", task="regression")
     said = []
     for paths in kinds:
@@ -97,6 +97,8 @@ def test_kinds_of_networks():
     assert said == [
         "A hybrid network (table and image)",
         "A network of the image of each row alone",
-        "A network of images and a table",
         "A network",
     ]
+    for names, words in ((("table", "photo"), "a table and images"), (("text", "table"), "texts and a table")):
+        content.branches = {name: {"importance": 1.0, "share": 0.5} for name in names}
+        assert headline(content) == f"A network of {words} predicts y."

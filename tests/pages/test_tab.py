@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from importlib import resources
 
 from tests.pages.conftest import NAMES, report_content
@@ -56,3 +57,19 @@ def test_paths_and_maps_are_in_details_if_the_image_hardly_counts():
         panel = page[page.index(f'data-tab="{tab}"') :].split("data-tab=")[1]
         assert '<section id="paths"' in panel
         assert ('<section id="maps"' in page) == (share < 0.05)
+
+
+def test_shares_of_kinds_of_columns_are_always_among_the_features():
+    content = report_content(NAMES[:3])
+    paths = {**content.paths, "image": {**content.paths["image"], "share": 0.01}}
+    content.explanation = replace(content.explanation, branches=paths)
+    content.branches = {name: {**content.paths["image"], "share": 0.5} for name in ("table", "photo")}
+    assert not content.image_counts
+    page = render_report(content)
+    features, details = (
+        page[page.index(f'data-tab="{tab}"') :].split("data-tab=")[1] for tab in ("features", "details")
+    )
+    assert "Input by input" in features
+    assert "such as a row's photos" in features.replace("&#39;", "'")
+    assert '<section id="paths"' not in details
+    assert '<section id="maps"' in details

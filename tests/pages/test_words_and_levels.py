@@ -94,3 +94,46 @@ def test_the_page_shows_them(page, tmp_path):
     assert "a level never seen" in inputs["person"]
     assert "<u>p1" in inputs["person"]
     assert strange == 0
+
+
+@needs_browser
+def test_words_are_taken_out_and_put_back(page, tmp_path):
+    steps = """
+    const rows = Page.data("rows"), box = document.createElement("div"), said = [];
+    document.body.append(box);
+    const chosen = rows.texts.find((one) => one.words.includes("alpha")).row;
+    WhatIf.show(box, rows.whatIf.rows.indexOf(rows.numbers[chosen]));
+    const shown = () => box.querySelector(".what-if-result strong").textContent.split(": ")[1];
+    const result = () => Number(shown().replace("−", "-"));
+    const line = box.querySelector(".what-if-line.wide"), note = () => line.querySelector("[id$=-was]").textContent;
+    const words = [...line.querySelectorAll(".what-if-words button")];
+    const out = () => words.filter((one) => one.getAttribute("aria-pressed") === "true").length;
+    const say = () => said.push([result(), note(), out()]);
+    say();
+    words.find((one) => one.textContent === "alpha").click();
+    say();
+    words.find((one) => one.textContent !== "alpha").click();
+    say();
+    const list = line.querySelector("select");
+    list.selectedIndex = list.options.length - 1;
+    list.dispatchEvent(new Event("change"));
+    say();
+    words.find((one) => one.textContent === "alpha").click();
+    say();
+    line.querySelector("button.back").click();
+    say();
+    return [said, line.querySelector(".what-if-words").textContent, list.selectedIndex,
+      line.querySelectorAll("b, script").length];
+    """
+    said, text, place, strange = visit(page, tmp_path, steps).quiet()
+    whole, less, both, missing, again, back = said
+    assert whole[1:] == ["", 0]
+    assert less[0] < whole[0] - 0.5  # alpha adds 2
+    assert less[1:] == ["Now 1 word out.", 1]
+    assert both[1:] == ["Now 2 words out.", 2]
+    assert missing[1:] == ["was its text. Now missing.", 0]
+    assert again == less
+    assert back == whole
+    assert place == 0
+    assert strange == 0
+    assert "<b>bold</b>" in text or "<script>" in text

@@ -205,64 +205,48 @@ def write_images(folder: Path, rows: int) -> pd.DataFrame:
     frame = table(rows)[["a", "b"]].assign(scan=[f"{number}.png" for number in range(rows)])
     for number in range(rows):
         shape = (9, 8, 3) if number % 2 else (9, 8)
-        Image.fromarray(draw.integers(0, 256, shape, dtype=np.uint8)).save(folder / f"{number}.png")
+        top = 120 + 136 * (number % 2)
+        Image.fromarray(draw.integers(0, top, shape, dtype=np.uint8)).save(folder / f"{number}.png")
     return frame
 
 
-def image_rows(folder: Path, frame: pd.DataFrame, y: Any = None) -> Any:
-    """Return rows as the model of images and a table takes them."""
-    from permgrad.data.image_table import locate_images
-    from permgrad.models.estimators.image_table import Records
-
-    return Records({"scan": locate_images(frame["scan"], folder)}, frame[["a", "b"]], y)
-
-
 def make_image_models(place: Path) -> list[Files]:
-    """Save a classifier and a regression of images and a table."""
-    from permgrad.models.estimators.image_table import ImageTableModel
+    """Save a classifier and a regression that read images, and return them with the one that 0.1 saved."""
+    import permgrad as pg
 
     folder = place / "images"
     folder.mkdir()
     frame = write_images(folder, 16)
-    found = []
-    for task, y in (("classification", outcome(frame)), ("regression", frame["a"].to_numpy())):
-        options = {"conv_filters": (2,), "dense_units": (4,), "fusion_units": (4,)}
-        model = ImageTableModel(task, preset="fast", network=known_options(options), training={"max_epochs": 1},
-                                background_size=8, random_state=0, progress=False)  # fmt: skip
-        model.fit(image_rows(folder, frame.iloc[:12], y[:12]), image_rows(folder, frame.iloc[12:], y[12:]))
-        model.save(place / task)
-        found.append(content_of(place / task))
+    frame["scan"] = [str(folder / name) for name in frame["scan"]]
+    found = [content_of(Path(__file__).parents[2] / "tests" / "compatibility" / "0.1.0" / "image-table")]
+    options = {"preset": "fast", "network": {"conv_filters": [2], "dense_units": [4], "fusion_units": [4]}}
+    bright = np.arange(16) % 2
+    for kind, y in ((pg.HyNNClassifier, bright), (pg.HyNNRegressor, bright + 0.01 * np.arange(16))):
+        model = kind(**options, max_epochs=1, background_size=8, random_state=0, progress=False).fit(frame, y)
+        model.save(place / kind.__name__)
+        found.append(content_of(place / kind.__name__))
     return found
 
 
-def known_options(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Return those of the options that networks of images and a table have."""
-    import dataclasses
-
-    from permgrad.models.network.multimodal import ImageTableOptions
-
-    names = {field.name for field in dataclasses.fields(ImageTableOptions)}
-    return {name: value for name, value in wanted.items() if name in names}
-
-
 def use_image_model(folder: Path, rows: Any) -> None:
-    """Load a model of images and a table, and predict rows."""
+    """Load a model of images and a table, predict rows, and explain them."""
     import permgrad as pg
 
     model = pg.load(folder)
-    if hasattr(model, "images_"):
-        model.predict(rows)
-        pg.explain(
-            model.module_, model.inputs(rows), method="permutation", n_repeats=1, random_state=0, progress=False,
-            background=model.background(),
-        ).to_frame()  # fmt: skip
+    options = {"method": "permutation", "n_repeats": 1, "random_state": 0, "progress": False}
+    rows = rows.assign(age=50.0, town="Ulm")[list(model.feature_names_in_)]
+    model.predict(rows)
+    if hasattr(model, "save"):
+        pg.explain(model, rows, **options).to_frame()
         model.save(folder / "again")
+    else:
+        pg.explain(model.module_, model.inputs(rows), background=model.background(), **options).to_frame()
 
 
 def prepare_images(place: Path) -> Any:
     """Return two rows with images."""
     frame = write_images(place, 2)
-    return image_rows(place, frame)
+    return frame.assign(scan=[str(place / name) for name in frame["scan"]])
 
 
 enrol(Reader("image-model", make_image_models, use_image_model, seal_model, prepare_images))
@@ -703,14 +687,14 @@ def make_image_tables(place: Path) -> list[Files]:
 
 def use_image_table(folder: Path, _: Any) -> None:
     """Read a table and the images that it names."""
-    from permgrad.data.image_table import ImageColumn, check_images, locate_images
+    from permgrad.data.image_table import check_image_cells, locate_images, pages_said
     from permgrad.data.read.table import read_table
 
     frame = read_table(folder / "table.csv")
     if "scan" in frame:
         files = locate_images(frame["scan"], folder, "table.csv")[:50]
-        check_images("scan", files)
-        ImageColumn.fit("scan", files)
+        check_image_cells("scan", list(map(str, files)))
+        pages_said("scan", files)
 
 
 enrol(Reader("images", make_image_tables, use_image_table))

@@ -55,16 +55,15 @@ def completed(content: Assessment, model: Any, *, seed: int, preset: str = "", l
     if explained is None:
         return content
     local = explained.explanation
-    images = bool(getattr(model, "images_", ()))
-    rows = [_row(content, place, facts, images=images) for place, facts in enumerate(content.chosen or ())]
+    rows = [_row(content, place, facts) for place, facts in enumerate(content.chosen or ())]
     if listed_rows is not None:
         local_rows = [explained, *([] if content.notable is None else [content.notable])]
         listed_rows = replace(listed_rows, local=local_rows, maps=maps)
     few = listed_rows is None and len(local.values) <= FEW_ROWS
-    return replace(content, rows=rows, listed=listed_rows, local=None if images or few else local)
+    return replace(content, rows=rows, listed=listed_rows, local=None if few else local)
 
 
-def _row(content: Assessment, place: int, facts: Mapping[str, Any], *, images: bool) -> RowSection:
+def _row(content: Assessment, place: int, facts: Mapping[str, Any]) -> RowSection:
     """Return a chosen row with its map."""
     assert content.explained is not None
     local, drawn = content.explained.explanation, None if content.maps is None else content.maps.explanation
@@ -88,5 +87,5 @@ def _row(content: Assessment, place: int, facts: Mapping[str, Any], *, images: b
         heat=heat,
         heat_title=heat_title,
         text=text,
-        maps=drawn if images else None,
+        maps=None if drawn is None or "cam" in drawn.maps else drawn,
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from permgrad.assess.sections.data import DataSection
     from permgrad.assess.sections.gradients import GradientSection
     from permgrad.assess.sections.network import LayoutSection, NetworkSection, TrainingSection
+    from permgrad.assess.sections.photos import PhotoColumn
     from permgrad.assess.sections.provenance import ProvenanceSection
     from permgrad.assess.sections.rows import ListedSection, LocalRows, RowSection
     from permgrad.assess.sections.together import TogetherSection
@@ -55,7 +56,7 @@ class Assessment:
         local, rows: what a page shows of them: a beeswarm, and the chosen rows one by one.
         reading: raw data of the strongest features beside their attributions.
         gradients: integrated gradients summed up over all test rows.
-        cards, listed, together, changeable: see the files of ``sections/``.
+        cards, listed, photos, together, changeable: see the files of ``sections/``.
         what_if: what a page needs to predict a changed row.
         network, training, layout, provenance: what was trained, how, and by which command.
         models: several models on the same rows.
@@ -92,6 +93,7 @@ class Assessment:
     gradients: GradientSection | None = None
     cards: CardsSection | None = None
     listed: ListedSection | None = None
+    photos: Sequence[PhotoColumn] = ()
     together: TogetherSection | None = None
     changeable: ChangeableRows | None = None
     what_if: Mapping[str, Any] | None = None
@@ -138,12 +140,19 @@ class Assessment:
     def image_counts(self) -> bool:
         """Whether the image of a row carries at least 5 % of the model: then paths and maps are worth a place.
 
-        Images that users provide always do, and so does the only path of a network.
+        Images that users provide always do, and so does the only path of a network. Where whole kinds of columns are
+        weighed, the paths are those of the explanation.
         """
-        entries = entries_of(self.paths)
-        if not is_hybrid(self.paths) or "tabular" not in entries:
+        known = self.explanation.branches if self.explanation is not None and not is_hybrid(self.paths) else self.paths
+        entries = entries_of(known or {})
+        if not is_hybrid(entries) or "tabular" not in entries:
             return True
         return value_of(entries.get("image"), "share") >= LEAST_SHOWN
+
+    @property
+    def paths_count(self) -> bool:
+        """Whether shares of paths are worth a place. Those of inputs, and of kinds of columns, always are."""
+        return self.image_counts or not is_hybrid(self.paths)
 
     def positive_place(self, classes: Sequence[Any]) -> int:
         """Return the position of the positive one of two classes: by default the second."""
@@ -192,6 +201,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "gradients": ("explanations/gradients",),
     "cards": ("explanations/cards",),
     "listed": ("explanations/listed",),
+    "photos": ("explanations/photos",),
     "together": ("explanations/together", "interactions"),
     "changeable": ("explanations/what_if",),
 }

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from permgrad.base.progress import Whole, readable
-from permgrad.evaluation.cards import POINTS
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -22,30 +21,23 @@ SHOWN_ROWS = 4
 SWARM_ROWS, FEWEST_SWARM_ROWS, _SWARM_NUMBERS = 200, 20, 4000
 #: Rows of a network that reads no table: each costs more, and no list shows them.
 FEW_ROWS = 12
-#: Donors per row and feature, the same for images, and the largest number of image rows that are explained: an image
-#: costs far more than a row of a table.
-#: With many rows fewer donors do: three instead of ten widen intervals on HELOC by 10 % (four by 8 %), in a third of
-#: the time.
+#: Donors per row and feature. With many rows fewer do: three instead of ten widen intervals on HELOC by 10 % (four by
+#: 8 %), in a third of the time.
 REPEATS, REPEATS_OF_MANY_ROWS = 10, 3
-IMAGE_REPEATS, MOST_IMAGE_ROWS = 5, 300
 #: Rows of the first ranking of a test set of more than ``AT_ONCE`` rows. Donors are repeated until half the width of an
 #: interval is this share of the loss of a constant prediction, and more rows are explained where it is still ``WIDE``.
 FIRST_ROWS, AT_ONCE, TOLERANCE, WIDE = 1000, 3000, 0.005, 0.01
 #: Rows that a second ranking takes in the plan, before intervals tell how many it needs: (1.96 / ``WIDE``)², for a
 #: feature whose effect on a row varies by the loss of a constant prediction.
 REFINED_ROWS = 38_000
-#: Rows of a ranking for which there is no time, and the same with images.
-FEWEST_ROWS, FEWEST_IMAGE_ROWS = 200, 30
+#: Rows of a ranking for which there is no time.
+FEWEST_ROWS = 200
 #: Rows that are explained as published.
 PAPER_ROWS = 100
 #: Seconds of a refinement before which a first report is written, and seconds to write one.
 EARLY_REPORT, REPORT = 15.0, 3.0
 #: Up to this many features each one's direction is traced. Beyond, that would take longer than the ranking.
 MOST_DIRECTIONS = 2000
-#: Rows with images whose curves are computed, and the pixels that are read for them: each costs far more.
-_IMAGE_CURVES, _CURVE_PIXELS = 30, 2**23
-#: Rows with images that are explained one by one, and their pixels.
-_IMAGE_ROWS, _IMAGE_PIXELS = 24, 2**17
 #: What work takes in units of a training step on one row: a replaced pair, a row explained by gradients, a prediction.
 PAIR, GRADIENT_ROW, PREDICTION = 0.09, 60.0, 0.35
 
@@ -90,7 +82,6 @@ class Budget:
     Attributes:
         clock: the time left.
         seed: seed of every draw.
-        images: how many images each row has. They cost far more than a table.
         most_rows: rows whose features are replaced, at most. None: all. ``"auto"``: as many as narrow intervals need.
         method: method of the ranking.
         ensure_top: how many of the first features must have a certain order.
@@ -103,7 +94,6 @@ class Budget:
 
     clock: Clock = field(default_factory=Clock)
     seed: int = 0
-    images: int = 0
     most_rows: int | Literal["auto"] | None = "auto"
     method: str = "permgrad"
     ensure_top: int | None = None
@@ -120,12 +110,6 @@ class Budget:
         The second are with the first report before it.
         """
         clock = self.clock
-        if self.images:
-            from permgrad.attribution.image_rows import PATCHES  # loads torch
-
-            # A pair takes about as long as a training step on a row, with its part of the other explanations.
-            players = features + PATCHES**2 * self.images
-            return clock.per_row * min(rows, MOST_IMAGE_ROWS) * players * IMAGE_REPEATS, 0.0
         first = rows if clock.thorough or rows <= AT_ONCE else FIRST_ROWS
         published = first if clock.thorough else min(rows, PAPER_ROWS)
         swarm = min(rows, self.swarm_rows(classes)) * max(1, classes * SWARM_ROWS // _SWARM_NUMBERS)
@@ -157,21 +141,19 @@ class Budget:
     def ranking_options(self, rows: int, features: int, *, some: bool) -> dict[str, Any]:
         """Return the options of a ranking of a permgrad network, of all ``rows`` or ``some``. Report what limits it."""
         many = rows > FIRST_ROWS and not self.clock.thorough
-        options: dict[str, Any] = {"n_repeats": IMAGE_REPEATS}
-        if not self.images:
-            repeats = REPEATS if features <= 1000 else max(2, REPEATS * 1000 // features)
-            options = {
-                "n_repeats": min(repeats, REPEATS_OF_MANY_ROWS if many else REPEATS),
-                "direction": features <= MOST_DIRECTIONS,
-            }
-            wide = "note: the table is wide, so"
-            if repeats < REPEATS:
-                self.say(f"{wide} each row has {repeats} donors instead of {REPEATS}; intervals widen a little")
-            if not options["direction"]:
-                self.say(f"{wide} directions are not computed (more than {MOST_DIRECTIONS:,} features)")
+        repeats = REPEATS if features <= 1000 else max(2, REPEATS * 1000 // features)
+        options: dict[str, Any] = {
+            "n_repeats": min(repeats, REPEATS_OF_MANY_ROWS if many else REPEATS),
+            "direction": features <= MOST_DIRECTIONS,
+        }
+        wide = "note: the table is wide, so"
+        if repeats < REPEATS:
+            self.say(f"{wide} each row has {repeats} donors instead of {REPEATS}; intervals widen a little")
+        if not options["direction"]:
+            self.say(f"{wide} directions are not computed (more than {MOST_DIRECTIONS:,} features)")
         if self.ensure_top is not None:
             options["ensure_top"] = self.ensure_top
-        elif some or (many and not self.images):
+        elif some or many:
             options["tolerance"] = TOLERANCE
         return options
 
@@ -204,13 +186,3 @@ class Budget:
     def swarm_rows(self, classes: int) -> int:
         """Return how many rows the beeswarm has for so many classes (0: regression)."""
         return max(FEWEST_SWARM_ROWS, min(SWARM_ROWS, _SWARM_NUMBERS // max(classes, 1)))
-
-
-def image_curves(pixels: int, columns: int) -> int:
-    """Return of how many rows with so many pixels the curves of as many columns are computed."""
-    return max(5, min(_IMAGE_CURVES, _CURVE_PIXELS // max(pixels * columns * POINTS, 1)))
-
-
-def image_rows(pixels: int) -> int:
-    """Return how many rows with so many pixels are explained one by one: fewer if images are large."""
-    return max(4, min(_IMAGE_ROWS, _IMAGE_PIXELS // pixels))

@@ -81,7 +81,7 @@ def _of_numbers(encoder: TableEncoder, column: ColumnType, slots: list[tuple[int
 def _scores(encoder: TableEncoder, column: ColumnType, slots: list[tuple[int, Slot]]) -> dict[str, Any]:
     """Return the places of a column's scores, with those of its most frequent levels, which a page can set.
 
-    Kind "text": a cell that is none of these levels is read as well, so it keeps the scores that its row has.
+    Kinds "text" and "image": a cell that is none of these levels is read as well, so it keeps its row's scores.
     """
     places = [at for at, slot in slots if slot.kind == "score"]
     designs = {kind: design for kind, design, _ in encoder.scores_.columns[column.name]}
@@ -90,7 +90,8 @@ def _scores(encoder: TableEncoder, column: ColumnType, slots: list[tuple[int, Sl
         levels = known.entries[: MOST_SCORES // len(places)]
     scores = encoder.scores_.of(column.name, levels) if levels else np.zeros((0, len(places)), dtype=np.float32)
     pairs = [[level, row] for level, row in zip(levels, scores.tolist(), strict=True)]
-    return {"kind": "category" if set(designs) == {"levels"} and levels else "text", "levels": pairs, "scores": places}
+    kind = "image" if column.kind == "image" else "text"
+    return {"kind": "category" if set(designs) == {"levels"} and levels else kind, "levels": pairs, "scores": places}
 
 
 def _range(scaling: Scaling, place: int, slot: Slot) -> list[float] | None:

@@ -44,7 +44,8 @@ def read_first_format(content: Assessment, folder: Path) -> None:
         together.pop("information", None)
         content.together = TogetherSection(**together, pairs=_explanation(store / "interactions"))
     if (store / "what_if.npz").is_file():
-        content.changeable = ChangeableRows(**read_npz(store / "what_if.npz"))
+        changeable: dict[str, Any] = {**read_npz(store / "what_if.npz")}
+        content.changeable = ChangeableRows(**changeable)
     if (store / "strongest.csv").is_file():
         names = (
             read_csv(store / "strongest.csv", header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].tolist()

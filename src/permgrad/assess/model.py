@@ -14,7 +14,6 @@ from permgrad.assess.predictions import COVERAGE, Predictions, before_calibratio
 from permgrad.assess.rows import Rows
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.image_rows import explain_records
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError, keeping_warnings
 from permgrad.data.encode.encoding import TableEncoder
@@ -50,7 +49,6 @@ class EvaluatedModel:
         encoder: the encoder of its table, with the codes of missing cells ``na_codes``.
         width: the number of features of that table.
         paths: the branches that read the table of a row.
-        images, pixels: how many images each row has, and the number of their pixels.
         draws_maps: activation maps can be drawn.
         has_slopes: its outputs have gradients.
         has_one_logit: a plain network of two classes with one logit, which is explained by its gradients first.
@@ -71,8 +69,6 @@ class EvaluatedModel:
     na_codes: Sequence[Any] = ()
     width: int = 0
     paths: tuple[str, ...] = ()
-    images: int = 0
-    pixels: int = 0
     draws_maps: bool = False
     has_slopes: bool = False
     has_one_logit: bool = False
@@ -127,8 +123,6 @@ class EvaluatedModel:
         if rows.dependence is not None and options.get("scope") != "local":
             name, values = rows.dependence.argument
             options[name] = values.tolist()
-        if self.images:
-            return explain_records(self.model, rows.inputs, y, **options)
         if self.encoder is None or options["method"] == "gradcam":
             return explain(self.model, rows.inputs, y, **options)
         return self.cache.explain(explain, self.model, rows.inputs, y, **options)
@@ -136,7 +130,7 @@ class EvaluatedModel:
     def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any) -> Explanation:
         """Return attributions of single rows: integrated gradients, or Shapley values where there is no gradient."""
         if self.has_slopes:
-            slopes = {} if self.images or self.encoder is None else {"tolerance": tolerance}
+            slopes = {} if self.encoder is None else {"tolerance": tolerance}
             with keeping_warnings():
                 try:
                     return self.explain(rows, method="integrated_gradients", scope="local", **slopes, **options)
@@ -156,13 +150,13 @@ class EvaluatedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Network(EvaluatedModel):
-    """A network that permgrad trained: with its encoder, its training, its paths, its images."""
+    """A network that permgrad trained: with its encoder, its training, its paths."""
 
     @classmethod
     def of(cls, model: Any, **facts: Any) -> Network:
-        """Return a fitted ``HyNNClassifier``, ``HyNNRegressor`` or ``ImageTableModel``."""
+        """Return a fitted ``HyNNClassifier`` or ``HyNNRegressor``."""
         labels = model.classes_.tolist() if hasattr(model, "classes_") else []
-        names, images = tuple(map(str, labels)), getattr(model, "images_", ())
+        names = tuple(map(str, labels))
         paths = tuple(getattr(model.module_, "paths", ()))
         if len(names) == 2 and facts.get("positive") is None:
             # The one that the user names, else the rarer one in the training rows that the model keeps.
@@ -178,11 +172,9 @@ class Network(EvaluatedModel):
             labels=labels,
             encoder=model.preprocessor_,
             na_codes=[] if model.na_codes is None else model.na_codes,
-            width=len(model.groups_ if images else model.preprocessor_.features()),
+            width=len(model.preprocessor_.features()),
             paths=paths,
-            images=len(images),
-            pixels=sum(int(image.height * image.width * image.channels) for image in images),
-            draws_maps=bool(images) or ("image" in paths and getattr(renderer, "differentiable", True)),
+            draws_maps="image" in paths and getattr(renderer, "differentiable", True),
             has_slopes=True,
             has_one_logit=bool(options.get("single_logit")) and paths == ("tabular",) and len(names) == 2,
             **{"name": type(model).__name__, **facts},
@@ -204,10 +196,9 @@ class Network(EvaluatedModel):
             before_calibration=before_calibration(getattr(self.model, "calibration_", None), guess),
         )
 
-    def predict_changed(self, rows: Rows, places: Integers, table: pd.DataFrame) -> Floats:
-        """Return predictions ``(places, outputs)`` for the rows at places, whose table was changed. Images stay."""
-        changed = rows.take(places).inputs.with_table(table) if self.images else table
-        guess = self.model.predict_proba(changed) if self.classes else self.model.predict(changed)
+    def predict_changed(self, rows: Rows, places: Integers, table: pd.DataFrame) -> Floats:  # noqa: ARG002
+        """Return predictions ``(places, outputs)`` for the rows at places, whose table was changed."""
+        guess = self.model.predict_proba(table) if self.classes else self.model.predict(table)
         return np.asarray(guess) if self.classes else np.asarray(guess)[:, None]
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
@@ -215,8 +206,3 @@ class Network(EvaluatedModel):
         assert self.encoder is not None
         columns = [column for column in self.encoder.schema_ if column.kind == "date" and column.name in table]
         return {column.name: read_numbers(table[column.name], column, self.encoder.codes_)[0] for column in columns}
-
-    @property
-    def several_inputs(self) -> bool:
-        """Whether it reads images, always beside a table."""
-        return self.images > 0

@@ -27,6 +27,7 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed, shown
 from permgrad.base.frames import as_library
 from permgrad.base.random import generator
+from permgrad.data.read.image_cells import with_image_cells
 from permgrad.evaluation.cells import cells_of
 from permgrad.models.estimators.kept_rows import rows_in
 
@@ -144,10 +145,6 @@ class ReadModel:
         options = {name: value for name, value in options.items() if name not in _RELATED}
         inputs, dependence = _dependence(model, inputs, y, self._related)
         facts = {"name": name or label_of(model), "options": options, "seed": seed}
-        if getattr(model, "reads_images", False):
-            self.rows = replace(_image_rows(model, inputs, y), dependence=dependence)
-            self.model: EvaluatedModel = Network.of(model, **facts)
-            return
         named = {key: value for key, value in options.items() if key in _ARGUMENTS}
         further = {key: value for key, value in options.items() if key not in named}
         arguments = Arguments(model, inputs, y, **named, random_state=seed, options=further)
@@ -162,7 +159,7 @@ class ReadModel:
             if options.get("background") is None and not rows_in(model)[0]:  # saved without its rows
                 facts["options"] = {**options, "background": _drawn(rows, seed).frame}
             positive = self.request.positive if len(self.request.subject.class_names) == 2 else None
-            self.model = Network.of(model, positive=positive, **facts)
+            self.model: EvaluatedModel = Network.of(model, positive=positive, **facts)
         else:
             self.model = _foreign(
                 self.request,
@@ -175,7 +172,7 @@ class ReadModel:
         """Return rows as a table, or None if the model reads something else."""
         subject = self.request.subject
         if isinstance(raw, pd.DataFrame):
-            return raw.reset_index(drop=True)
+            return with_image_cells(raw.reset_index(drop=True))
         if not self._is_network:
             table: pd.DataFrame = subject.form.frame(tensors[0])
             return table
@@ -212,8 +209,6 @@ class ReadModel:
         return replace(self._training_rows(inputs, y), dependence=dependence)
 
     def _training_rows(self, inputs: Any, y: Any) -> Rows:
-        if self.model.images:
-            return _image_rows(self.model.model, inputs, y)
         subject = self.request.subject
         tensors = subject.read(inputs)
         count = len(tensors[0])
@@ -224,7 +219,7 @@ class ReadModel:
             table = (
                 inputs[names] if isinstance(inputs, pd.DataFrame) else pd.DataFrame(np.asarray(inputs), columns=names)
             )
-            table = table.reset_index(drop=True)
+            table = with_image_cells(table.reset_index(drop=True))
             return Rows(inputs=subject.model.encode_rows(table), y=y, numbers=numbers, table=table)
         assert isinstance(self.model, Foreign)
         codes = codes if self.model.output is None else codes[:, self.model.output]
@@ -264,28 +259,6 @@ def _dependence(model: Any, inputs: Any, y: Any, related: Mapping[str, Any]) -> 
     ((argument, value),) = related.items()
     name = value if isinstance(value, str) else str(getattr(value, "name", None) or argument)
     return arguments.inputs, replace(units, name=name)
-
-
-def _image_rows(model: Any, records: Any, y: Any) -> Rows:
-    """Return rows with images, which are read once."""
-    from permgrad.models.estimators.image_table import Records  # no other model needs it
-
-    if not isinstance(records, Records):
-        raise InputError(
-            f"This model reads images and a table, got {type(records).__name__}",
-            hint="Pass permgrad.Records(images, table).",
-            code="PG001",
-        )
-    targets = np.asarray(y)
-    if targets.shape != (len(records),):
-        raise InputError(
-            f"y must have one target for each of the {len(records)} rows, got shape {targets.shape}",
-            hint="Pass one target per row.",
-            code="PG007",
-        )
-    table = records.table.reset_index(drop=True)
-    rows = model.encode_rows(Records(records.images, table))
-    return Rows(inputs=rows, y=y, numbers=np.arange(len(records)), table=table)
 
 
 def _labels(rows: Any, table: pd.DataFrame | None) -> pd.DataFrame | None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.assess.assessment import PLACES, Assessment
-from permgrad.assess.budget import FEWEST_IMAGE_ROWS, MOST_IMAGE_ROWS, Budget
+from permgrad.assess.budget import Budget
 from permgrad.assess.model import EvaluatedModel
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Places, Rows
@@ -69,20 +69,13 @@ class Work:
 
     @cached_property
     def places(self) -> Places:
-        """Which test rows are explained: those of classes that the model knows, and of images not too many."""
+        """Which test rows are explained: those of classes that the model knows."""
         codes, budget = self.predictions.codes, self.budget
         places = np.flatnonzero(codes >= 0) if self.model.classes else np.arange(len(self.test))
         if unknown := len(self.test) - len(places):
             rows = f"{counted(unknown, 'test row')} {by_count(unknown, 'has', 'have')} a class that no training row has"
             budget.say(f"note: {rows}; {by_count(unknown, 'it is', 'they are')} not explained")
-        if not self.model.images:
-            return places
-        wanted = min(len(places), MOST_IMAGE_ROWS)
-        most = budget.in_time(wanted, FEWEST_IMAGE_ROWS, self.model.width, len(self.model.classes), len(self.test))
-        if len(places) <= most:
-            return places
-        budget.say(f"note: {most} of {len(places):,} test rows are explained, drawn at random")
-        return np.sort(generator(budget.seed, "explained rows").permutation(places)[:most])
+        return places
 
     @cached_property
     def explained(self) -> Rows:

@@ -15,6 +15,7 @@ from torch import nn
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.method.mixed import explain_mixed
+from permgrad.attribution.parts_of_a_row import explain_parts
 from permgrad.attribution.request import refuse_interactions
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
@@ -77,8 +78,9 @@ def explain(
         output: ``"logit"`` or ``"probability"`` of a classifier, for methods that explain the output (regression: y's
             units).
         level: ``"feature"`` (a one-hot block is one feature, and an image's features are its segments), ``"column"``
-            (raw columns), ``"group"`` or ``"modality"``. ``"part"``: of one row of an estimator, the words of its texts
-            beside its other features (Shapley values; those of a text's words add up to that of the text).
+            (raw columns), ``"group"`` or ``"modality"`` (a network's inputs, an estimator's table, texts and images).
+            ``"part"``: of one row of an estimator, the words of its texts and the patches of its images beside its
+            other features (Shapley values; parts add up to their column).
         groups: columns that are replaced together: group name to feature names. Implies ``level="group"``. Only
             ``level="group"`` or ``"feature"`` may be passed with it.
         background: rows that donors or baselines are drawn from, in the form of ``inputs``. Default: the rows explained
@@ -163,9 +165,7 @@ def explain(
             f"background must be rows like inputs, got {shown(background)}", hint="Pass a table.", code="PG038"
         )
     if level == "part":
-        from permgrad.attribution.wide import explain_parts
-
-        return explain_parts(arguments, explain)
+        return explain_parts(arguments)
     if isinstance(inputs, (str, os.PathLike)) and not isinstance(model, nn.Module):
         from permgrad.attribution.parts.stream import explain_stream
 

@@ -162,12 +162,15 @@ def missing(
     """Measure the loss and scores of a model for every subset of its modalities.
 
     Missing modalities are replaced by those of one background row, so they fit each other but not the rest of the row.
+    Texts and images of an estimator's table are missing as in a row without them: they become empty cells. The other
+    columns are the modality ``table``, which is replaced by that of a background row.
     The loss of a subset is the mean over rows and donors, and its interval covers the randomness of both
     (``PairMoments``). What each modality adds alone, last and together with another is
     ``pg.explain(..., level="modality", interactions=2)``.
 
     Args:
-        model: a torch network of several inputs, or any other model with ``groups=``.
+        model: a torch network of several inputs, an estimator that reads texts or images beside other columns, or any
+            other model with ``groups=``.
         inputs: the rows, as for ``pg.explain``.
         y: their targets.
         hold: modalities that are always present, such as masks and lengths.
@@ -266,6 +269,8 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str],
 
     game = Game(request, value, joint=True)
     game.measure = Values
+    # Who lends is drawn among all rows, and a missing text or image is nobody's.
+    game.back_end.request = replace(request, donors=request.subject.lacking(request.donors))
     outputs = game.back_end.outputs()
     tell_of_dependence(request, outputs)
     base = value(outputs, slice(0, count), outputs)

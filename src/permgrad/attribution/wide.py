@@ -1,39 +1,35 @@
-"""What single words of a text, and single levels of a category of many levels, do to predictions.
+"""What single words of a text, places of an image, and levels of a category of many, do to predictions on average.
 
-Such columns reach a network as scores (``data/encode/scores.py``). A word is taken out of its text, the text is scored
-again, and the network predicts. Outputs are those that other explanations explain: before calibration.
+Such columns reach a network as scores (``data/encode/scores.py``). A word is taken out of its text, or a patch of an
+image is covered, the cell is scored again, and the network predicts. Outputs are those that other explanations explain:
+before calibration.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval, mean_over_rows
-from permgrad.attribution.method.shapley.method import REFERENCES
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.base.arrays import Floats, Floats32, Integers
-from permgrad.base.checks import check_choice, check_confidence
+from permgrad.base.checks import check_choice, check_confidence, check_whole
 from permgrad.base.errors import InputError, unknown
 from permgrad.base.random import generator, resolve_seed
 from permgrad.base.significance import NORMAL_95, adjusted
-from permgrad.data.encode.designs import spans_of, without, words_in
+from permgrad.data.encode.designs import spans_of, without
 from permgrad.models.estimators.calibration import class_logits
-from permgrad.models.estimators.kept_rows import kept_rows
+from permgrad.models.images.features import PATCHES
 
 #: Rows that a word stands in at least, and of which at most its effect is the mean. Words and pairs for all outputs.
 FEWEST_ROWS, _MOST_ROWS, _MOST_WORDS = 10, 200, 40
 #: Levels whose effects are looked at, and rows in which each is set.
 _MOST_LEVELS, _LEVEL_ROWS = 400, 25
-#: Words of one text that are told apart. Those of longer texts are taken together with their neighbours.
-_MOST_PARTS = 60
 
 
 def word_effects(
@@ -80,24 +76,78 @@ def word_effects(
         >>> pg.word_effects(model, X[300:], "text", random_state=0)["word"].iloc[0]
         'red'
     """
-    check_choice("output", output, ("logit", "probability"))
-    check_confidence(confidence)
-    read = with_columns(Arguments(model=model, inputs=X, row_groups=row_groups, row_time=row_time))
-    scored, seed = _Scored(model, read.inputs, column, "words", output), resolve_seed(random_state)
-    units, effects, chosen = read_units(read, len(scored.encoded)), [], scored.chosen_words()
+    work = _Work(model, X, column, "words", output, row_groups, row_time, confidence, random_state)
+    scored, chosen, changed = work.scored, work.scored.chosen_words(), []
     for word, rows in chosen:
-        places = np.sort(rows[generator(seed, f"rows of {word}").permutation(len(rows))[:_MOST_ROWS]])
+        places = work.drawn(rows, f"rows of {word}", _MOST_ROWS)
         cells, place = np.unique(scored.index[places], return_inverse=True)
         less = [without(text, spans_of(text, word)) for text in (scored.texts[at] for at in cells.tolist())]
-        scores = scored.encoder.scores_.of(column, less)[place]
-        changes = np.subtract(scored.predict(scored.encoded[places]), scored.predict(scored.changed(places, scores)))
-        mean, std, size = mean_over_rows(changes, units=None if units is None else units.take(places))
-        effects.append((mean, std, *interval(mean, std, size, confidence)))
-    names = ["effect", "std_error", "ci_low", "ci_high", "p_value"]
-    table = np.array(effects).reshape(len(chosen), len(names), len(scored.outputs))
-    table = np.insert(table, len(names), adjusted(table[:, -1]), axis=1)
-    words, counts = [word for word, _ in chosen], [len(rows) for _, rows in chosen]
-    return scored.frame("word", words, [*names, "p_adjusted"], table, counts)
+        changed.append((places, scored.encoder.scores_.of(column, less)[place]))
+    return work.effects("word", [word for word, _ in chosen], changed, [len(rows) for _, rows in chosen])
+
+
+def place_effects(
+    model: Any,
+    X: Any,
+    column: str,
+    *,
+    output: str = "probability",
+    rows: int = 40,
+    row_groups: Any = None,
+    row_time: Any = None,
+    confidence: float = 0.95,
+    random_state: Any = None,
+) -> pd.DataFrame:
+    """Return what the places of an image column do on average: the output minus that with a patch covered.
+
+    Each of the 4 × 4 patches of an image is covered by the image's mean colour, and all else stays as it is. This says
+    something where images are aligned, so that a patch shows the same in all of them.
+
+    Args:
+        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor`` that reads the images.
+        X: rows that it was not fitted on, ``(rows, columns)``.
+        column: the column of images.
+        output: ``"probability"`` or ``"logit"`` of a classifier, before calibration (regression: y's units).
+        rows: how many rows with an image are drawn at most. Each takes 16 encodings.
+        row_groups: rows that depend on each other, as in ``pg.explain``.
+        row_time: the same in time.
+        confidence: confidence level of the intervals.
+        random_state: seed of the rows drawn.
+
+    Returns:
+        ``place, output, effect, std_error, ci_low, ci_high, p_value, p_adjusted, rows``, by output and falling effect.
+        ``place`` counts patches row by row, from 0 in the upper left corner. ``p_adjusted`` is Holm's for all patches,
+        each output separately.
+
+    Raises:
+        InputError: the model has no scores of images of that column, or an argument cannot be used.
+
+    Examples:
+        >>> import permgrad as pg
+        >>> rng = np.random.default_rng(0)
+        >>> bright = rng.random(200)
+        >>> scans = [rng.integers(0, 60, (16, 16)).astype(np.uint8) for _ in bright]
+        >>> for scan, level in zip(scans, bright, strict=True):
+        ...     scan[4:8, 8:12] = int(250 * level)
+        >>> X, y = pd.DataFrame({"scan": scans}), 2 * bright
+        >>> thumbnail = lambda images: torch.nn.functional.avg_pool2d(images.mean(1), images.shape[-1] // 4).flatten(1)
+        >>> model = pg.HyNNRegressor(preset="fast", image_encoder=thumbnail, random_state=0).fit(X[:150], y[:150])
+        >>> found = pg.place_effects(model, X[150:], "scan", random_state=0)
+        >>> int(found["place"][found["effect"].abs().idxmax()])
+        6
+    """
+    check_whole("rows", rows, "the default is 40")
+    work = _Work(model, X, column, "vectors", output, row_groups, row_time, confidence, random_state)
+    scored, count = work.scored, PATCHES**2
+    places = work.drawn(np.flatnonzero(scored.index >= 0), "rows of places", rows)
+    if not len(places):
+        raise InputError(f"No row has an image in {column!r}", hint="Pass other rows.", code="PG013")
+    cells, place = np.unique(scored.index[places], return_inverse=True)
+    images, others = scored.encoder.images_, ~np.eye(count, dtype=bool)
+    vectors = [images.covered(column, scored.texts[at], others) for at in cells.tolist()]
+    scores = scored.encoder.scores_.of(column, np.concatenate(vectors)).reshape(len(cells), count, -1)[place]
+    changed = [(places, scores[:, patch]) for patch in range(count)]
+    return work.effects("place", range(count), changed, [len(places)] * count)
 
 
 def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, random_state: Any = None) -> pd.DataFrame:
@@ -142,39 +192,39 @@ def level_effects(model: Any, X: Any, y: npt.ArrayLike | None, column: str, rand
     return result
 
 
-def explain_parts(arguments: Arguments, explain: Callable[..., Explanation]) -> Explanation:
-    """Explain one row whose players are the words of its texts beside its other features: ``level="part"``.
+class _Work:
+    """One call of ``word_effects`` or ``place_effects``."""
 
-    ``explain`` is ``permgrad.explain``.
+    def __init__(
+        self, model: Any, X: Any, column: str, kind: str, output: str, row_groups: Any, row_time: Any,
+        confidence: float, random_state: Any,
+    ) -> None:  # fmt: skip
+        check_choice("output", output, ("logit", "probability"))
+        check_confidence(confidence)
+        read = with_columns(Arguments(model=model, inputs=X, row_groups=row_groups, row_time=row_time))
+        self.scored = _Scored(model, read.inputs, column, kind, output)
+        self.units = read_units(read, len(self.scored.encoded))
+        self.confidence, self.seed = confidence, resolve_seed(random_state)
 
-    The predictor of the row takes a table of numbers: −1 keeps the row's own word or cell, else it is the number of
-    the background row in its place. A word that is replaced leaves its share of the text to that row's text.
-    """
-    if arguments.method != "shapley":
-        what = f"level='part' needs method='shapley', got {arguments.method!r}"
-        raise InputError(what, hint="Pass method='shapley'.", code="PG006")
-    model, options = arguments.model, arguments.options
-    parts = _Parts(model, arguments.inputs, arguments.background)
-    kept = np.full((1, len(parts.names)), -1.0)
-    donors = np.repeat(np.arange(float(len(parts.donors)))[:, None], len(parts.names), axis=1)
-    own, background = (pd.DataFrame(numbers, columns=parts.names) for numbers in (kept, donors))
-    if arguments.background is None:
-        options = {"references": REFERENCES, **options}  # as many of the rows kept as at other levels
-    form: dict[str, Any] = {"task": "regression"}
-    if hasattr(model, "classes_"):
-        form = {"output_kind": "logits", "class_names": [str(label) for label in model.classes_.tolist()]}
-    given = {**vars(arguments), "model": parts, "inputs": own, "background": background, "scope": "local"}
-    given |= {**options, **form, "level": "feature", "structure": "owen", "groups": parts.words}
-    del given["options"]
-    explanation = explain(**given)
-    column_of = {word: name for name, words in parts.words.items() for word in words}
-    return replace(
-        explanation,
-        level="part",
-        modality=tuple(column_of.get(name, "table") for name in explanation.names),
-        feature_values=parts.cells,
-        meta={**explanation.meta, "by_input": {name: {"tokens": {"input": name}} for name in parts.words}},
-    )
+    def drawn(self, rows: Integers, purpose: str, most: int) -> Integers:
+        """Return at most so many of some rows, in rising order."""
+        return np.sort(rows[generator(self.seed, purpose).permutation(len(rows))[:most]])
+
+    def effects(
+        self, what: str, names: Sequence[Any], changed: Sequence[tuple[Integers, Floats32]], rows: list[int]
+    ) -> pd.DataFrame:
+        """Return the mean of outputs minus those with other scores of the column, which ``changed`` has for rows."""
+        found = []
+        for places, scores in changed:
+            before, after = self.scored.encoded[places], self.scored.changed(places, scores)
+            changes = np.subtract(self.scored.predict(before), self.scored.predict(after))
+            units = None if self.units is None else self.units.take(places)
+            mean, std, size = mean_over_rows(changes, units=units)
+            found.append((mean, std, *interval(mean, std, size, self.confidence)))
+        numbers = ["effect", "std_error", "ci_low", "ci_high", "p_value"]
+        table = np.array(found).reshape(len(names), len(numbers), len(self.scored.outputs))
+        table = np.insert(table, len(numbers), adjusted(table[:, -1]), axis=1)
+        return self.scored.frame(what, list(names), [*numbers, "p_adjusted"], table, rows)
 
 
 class _Scored:
@@ -191,14 +241,15 @@ class _Scored:
         scores = self.encoder.scores_.columns.get(column, ())
         designs = [(design, weights) for each, design, weights in scores if each == kind]
         if not designs or (kind == "words" and "words" not in designs[0][0].parts):
+            kind = {"vectors": "images"}.get(kind, kind)
             raise InputError(f"The model reads no {kind} of {column!r}", hint="Name another column.", code="PG004")
         rows, self.design = model.encode_rows(X), designs[0]
         self.encoded, (self.texts, self.index) = rows.encoded, self.encoder.texts_of(rows.table, column)
-        self.places = _score_places(self.encoder, column)
+        self.places = score_places(self.encoder, column)
         self.outputs = [str(label) for label in model.classes_] if hasattr(model, "classes_") else ["prediction"]
 
     def predict(self, encoded: Floats32) -> Floats:
-        return _outputs_of(self.model, encoded, self.output)
+        return outputs_of(self.model, encoded, self.output)
 
     def changed(self, rows: Integers, scores: Floats32) -> Floats32:
         encoded = self.encoded[rows]
@@ -221,7 +272,7 @@ class _Scored:
         chosen = [j for j in dict.fromkeys(first.ravel().tolist()) if strength[j].any()]
         return [(entries[j], np.flatnonzero(np.isin(self.index, found[:, j].nonzero()[0]))) for j in chosen]
 
-    def frame(self, what: str, of: list[str], names: list[str], table: Floats, rows: list[int]) -> pd.DataFrame:
+    def frame(self, what: str, of: list[Any], names: list[str], table: Floats, rows: list[int]) -> pd.DataFrame:
         """Return a table ``(entries, names, outputs)`` as a frame, by output and falling effect."""
         frames = [pd.DataFrame(table[:, :, k], columns=names).assign(rows=rows) for k in range(len(self.outputs))]
         for frame, name in zip(frames, self.outputs, strict=True):
@@ -231,57 +282,12 @@ class _Scored:
         return pd.concat(sorted_, ignore_index=True)
 
 
-class _Parts:
-    """One row as a predictor of which of its words and features are its own, for ``explain_parts``."""
-
-    def __init__(self, model: Any, X: Any, background: Any) -> None:
-        encoder = getattr(model, "preprocessor_", None)
-        if encoder is None or not encoder.scores_.columns or len(X) != 1:
-            problem = "level='part' explains one row of a HyNNClassifier or HyNNRegressor that reads texts"
-            raise InputError(problem, hint="Pass a single row, for example X[:1].", code="PG006")
-        rows = model.encode_rows(X)
-        self.model, self.encoder, self.own = model, encoder, rows.encoded
-        self.donors = kept_rows(model) if background is None else model.encode_rows(background).encoded
-        self.texts: dict[str, tuple[str, list[list[tuple[int, int]]]]] = {}
-        self.words: dict[str, list[str]] = {}
-        self.features, cells = {}, dict[str, Any]()
-        free = [name for name in encoder.schema_.of_kind("text") if name in encoder.scores_.columns]
-        for name, columns in encoder.features("feature").items():
-            texts = encoder.texts_of(rows.table, name)[0] if name in free else []
-            if spans := words_in(texts[0]) if texts else []:
-                parts = [part.tolist() for part in np.array_split(np.array(spans), min(len(spans), _MOST_PARTS))]
-                self.texts[name], self.words[name] = (texts[0], parts), [f"{name}[{k}]" for k in range(len(parts))]
-                cells |= {f"{name}[{k}]": texts[0][part[0][0] : part[-1][1]] for k, part in enumerate(parts)}
-            elif len(columns):
-                self.features[name], cells[name] = columns, rows.table[name].iloc[0] if name in rows.table else None
-        self.names, self.cells = list(cells), pd.DataFrame(cells, index=[0])
-
-    def __call__(self, table: pd.DataFrame) -> Floats:
-        """Return logits, or numbers, of rows made of own and other cells."""
-        encoded = np.repeat(self.own, len(table), axis=0)
-        for name, columns in self.features.items():
-            donors = table[name].to_numpy(dtype=np.int64)
-            taken = np.flatnonzero(donors >= 0)
-            encoded[np.ix_(taken, columns)] = self.donors[np.ix_(donors[taken], columns)]
-        for name, (text, parts) in self.texts.items():
-            chosen, columns = table[self.words[name]].to_numpy(dtype=np.int64), self.encoder.columns_of(name)
-            kept, place = np.unique(chosen < 0, axis=0, return_inverse=True)
-            gone = [[span for k in np.flatnonzero(~one).tolist() for span in parts[k]] for one in kept]
-            encoded[:, columns] *= (chosen < 0).mean(axis=1, keepdims=True)
-            scores = self.encoder.scores_.of(name, [without(text, spans) for spans in gone])
-            scores[~kept.any(axis=1)] = 0  # what is left of a text without words is nobody's
-            encoded[:, _score_places(self.encoder, name)] = scores[place.ravel()]
-            for donors in chosen.T:
-                taken = np.flatnonzero(donors >= 0)
-                encoded[np.ix_(taken, columns)] += self.donors[np.ix_(donors[taken], columns)] / len(parts)
-        return _outputs_of(self.model, encoded, "logit")
-
-
-def _score_places(encoder: Any, column: str) -> Integers:
+def score_places(encoder: Any, column: str) -> Integers:
+    """Return the encoded columns that hold the scores of a column."""
     return np.array([at for at in encoder.columns_of(column) if encoder.kinds_[at] == "score"], dtype=np.int64)
 
 
-def _outputs_of(model: Any, encoded: Floats32, output: str) -> Floats:
+def outputs_of(model: Any, encoded: Floats32, output: str) -> Floats:
     """Return what explanations explain of encoded rows: logits or probabilities before calibration, or numbers."""
     outputs = model.predict_encoded(encoded)
     if not hasattr(model, "classes_"):

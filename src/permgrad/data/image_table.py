@@ -1,11 +1,10 @@
-"""A table whose rows name image files: finding them, reading them into arrays of one size, and their faults."""
+"""Images that a table names or holds: finding them, reading them into arrays of one size, and their faults."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.arrays import Array
-from permgrad.base.checks import check_path, is_whole
-from permgrad.base.errors import InputError, by_count, listed, shown, warn_user
+from permgrad.base.checks import check_path
+from permgrad.base.errors import InputError, by_count, listed, shown
 from permgrad.data.read.image_cells import source_of
 
-#: Longest side of an image that nobody gave a size: enough for shapes, and training stays minutes on a processor.
-LONGEST_SIDE = 64
-#: Sides of the square that images are brought to, in pixels.
-_FEWEST_PIXELS, _MOST_SIDE = 8, 4096
 #: Pixels of one image. Where Pillow begins to warn, a process takes nearly 1 GB to read it.
 MOST_PIXELS = 89_478_485
 #: Formats that Pillow may try, by its names. The readers of others are rarely used, and many of its holes are in them.
@@ -32,17 +27,17 @@ GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L"})
 _WHOLE_FIRST = frozenset({"MPO"})
 #: What real numbers may lie outside 0 … 1, in which rescaled images end up by rounding.
 _ROUNDING = 1e-6
-#: The brightest of 0 … 255 where an image is likely to have fewer levels than its file: 12 bits written as 16.
-_DARK = 16
 #: What is around an image that is brought into a frame of other proportions.
 _GREY = 127
 _MOST_NAMED = 4
-#: Training images that size and mode are read from. The headers of more say nothing new.
-_LOOKED_AT = 2000
 
 Pixels = npt.NDArray[np.uint8]
 #: Rule, what files do that break it, and how to mend them.
 _RULES = {
+    "missing": (
+        "cannot be found",
+        "Paths start from the table's folder, those of a frame made in Python from the working directory.",
+    ),
     "whole": ("cannot be read", "Replace them or leave their rows out."),
     "real": (
         "hold real numbers outside 0 … 1",
@@ -57,77 +52,6 @@ _RULES = {
 
 class _LevelsError(ValueError):
     """Grey levels lie outside what their storage type stands for: the rule, and the fact."""
-
-
-@dataclass(frozen=True)
-class ImageColumn:
-    """A column of image paths, fitted: size, channels (1 or 3), and of each the mean and spread of pixels in 0 … 1."""
-
-    name: str
-    height: int
-    width: int
-    channels: int
-    mean: tuple[float, ...]
-    spread: tuple[float, ...]
-
-    @classmethod
-    def fit(cls, name: str, files: Sequence[Path], *, size: int | None = None) -> tuple[ImageColumn, Pixels]:
-        """Choose size (None: the median, at most 64) and channels from training images, and read them, see ``read``."""
-        if size is not None and not (is_whole(size) and _FEWEST_PIXELS <= size <= _MOST_SIDE):
-            problem = f"The size of images must be from {_FEWEST_PIXELS} to {_MOST_SIDE:,} pixels, got {shown(size)}"
-            raise InputError(problem, hint="Pass for example size=64.", code="PG002")
-        distinct = list(dict.fromkeys(files))
-        looked_at = distinct[:: max(1, len(distinct) // _LOOKED_AT)]
-        shapes: list[tuple[int, int]] = []
-        modes: set[str] = set()
-
-        def look(file: Path) -> None:
-            with opened_image(file) as image:
-                shapes.append((image.height, image.width))
-                modes.add(image.mode)
-
-        each_image(name, looked_at, look, len(files))
-        sides = np.median(np.array(shapes, dtype=np.float64), axis=0)
-        usual = (sides * min(1.0, LONGEST_SIDE / sides.max())).tolist()
-        height, width = (max(_FEWEST_PIXELS, round(side)) if size is None else size for side in usual)
-        channels = 1 if modes <= GREY_MODES else 3
-        pixels = cls(name, height, width, channels, (), ()).read(files)
-        if any(map(_is_deep, modes)) and (top := int(pixels.max(initial=0))) <= _DARK:
-            warn_user(
-                f"The training images of column {name!r} reach level {top} of 255 at most, after scaling from "
-                "0 … 65,535 (integers) or 0 … 1 (real numbers)",
-                "Rescale all images of the column by one factor.",
-            )
-        by_channel = [pixels[:, channel] for channel in range(channels)]
-        mean = tuple(float(values.mean(dtype=np.float64)) / 255 for values in by_channel)
-        # Images that are all alike have no spread. Dividing by 1 leaves them as they are.
-        spread = tuple(float(values.std(dtype=np.float64)) / 255 or 1.0 for values in by_channel)
-        return cls(name, height, width, channels, mean, spread), pixels
-
-    def read(self, files: Sequence[Path]) -> Pixels:
-        """Read images in this column's size and channels: uint8 ``(rows, channels, height, width)``."""
-        places = {file: place for place, file in enumerate(dict.fromkeys(files))}
-        pixels = np.empty((len(places), self.channels, self.height, self.width), dtype=np.uint8)
-
-        def read_one(file: Path) -> None:
-            pixels[places[file]] = read_image(file, self.channels, self.height, self.width)
-
-        each_image(self.name, list(places), read_one, len(files))
-        return pixels if len(places) == len(files) else pixels[[places[file] for file in files]]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-able form."""
-        return {**asdict(self), "mean": list(self.mean), "spread": list(self.spread)}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> ImageColumn:
-        """Read back what ``to_dict`` wrote."""
-        sizes = (int(content["height"]), int(content["width"]), int(content["channels"]))
-        mean, spread = (tuple(float(value) for value in content[key]) for key in ("mean", "spread"))
-        if min(sizes) < 1 or sizes[2] not in (1, 3) or not len(mean) == len(spread) == sizes[2]:
-            problem = f"The stored image column is incomplete or damaged: {dict(content)}"
-            raise InputError(problem, hint="Save the model again.", code="PG052")
-        return cls(str(content["name"]), *sizes, mean, spread)
 
 
 def locate_images(cells: pd.Series[Any], folder: str | os.PathLike[str], table: str = "the table") -> list[Path]:
@@ -174,20 +98,9 @@ def locate_images(cells: pd.Series[Any], folder: str | os.PathLike[str], table: 
     return files
 
 
-def check_images(name: str, files: Sequence[Path]) -> None:
-    """Decode every file once, so that one that cannot be used is found before hours of work and not after."""
-    each_image(name, files, lambda file: read_image(file, 1, 1, 1), len(files))
-
-
 def check_image_cells(name: str, cells: Sequence[str]) -> None:
-    """Decode the image of every cell of a column once, as ``check_images`` does."""
+    """Decode the image of every cell once, so that one that cannot be used is found before hours of work."""
     each_image(name, cells, lambda cell: read_image(source_of(cell), 1, 1, 1), len(cells))
-
-
-def shared_images(train: Sequence[Path], test: Sequence[Path]) -> int:
-    """Count test rows whose image file a training row shows as well: figures on them are too good."""
-    seen = set(train)
-    return sum(file in seen for file in test)
 
 
 def pages_said(name: str, files: Sequence[Path]) -> list[str]:
@@ -214,6 +127,8 @@ def each_image(name: str, files: Sequence[Any], look: Callable[[Any], object], c
         except _LevelsError as error:
             rule, fact = error.args
             faults[rule].append(f"{os.fspath(file)}: {fact}")
+        except FileNotFoundError as error:
+            faults["missing"].append(str(error.filename))
         except Exception as error:  # noqa: BLE001 — decoders raise almost anything on damaged files
             text = " ".join(str(error).split()) or type(error).__name__
             unknown = f"not an image that Pillow can read as one of {', '.join(FORMATS)}"
@@ -255,7 +170,7 @@ def opened_image(source: Any) -> Any:
     return image
 
 
-def _is_deep(mode: str) -> bool:
+def is_deep(mode: str) -> bool:
     """Whether images of a mode have grey levels of more than 8 bits."""
     return mode in ("I", "F") or mode.startswith("I;16")
 
@@ -279,7 +194,7 @@ def read_image(source: Any, channels: int, height: int, width: int, *, framed: b
     with opened_image(source) as image:
         # In place: a second copy of a large image is as large.
         ImageOps.exif_transpose(image, in_place=True)
-        brought = Image.fromarray(_eight_bits(np.asarray(image))) if _is_deep(image.mode) else image
+        brought = Image.fromarray(_eight_bits(np.asarray(image))) if is_deep(image.mode) else image
         if "transparency" in brought.info:  # Pillow warns of what palettes lose
             brought = brought.convert("RGBA")
         brought = brought if brought.mode == mode else brought.convert(mode)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from permgrad.assess.branches import is_hybrid
+from permgrad.assess.branches import entries_of, is_hybrid
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, percent
 from permgrad.base.significance import features_tested
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 #: Kinds of networks by their branches.
 _KINDS = {
     ("image", "tabular"): "A hybrid network (table and image)",
-    ("images", "table"): "A network of images and a table",
     ("tabular",): "A network of the table alone",
     ("image",): "A network of the image of each row alone",
 }
+#: Kinds of columns, where several are weighed.
+_INPUTS = {"table": "a table", "text": "texts", "photo": "images"}
 #: With fewer test rows all scores are rough. With fewer rows of a class, those of the class.
 FEW_ROWS, FEW_OF_A_CLASS, FEWEST_OF_A_CLASS = 100, 20, 5
 #: What the constant that ignores the features is called.
@@ -65,7 +66,8 @@ def headline(content: Assessment) -> str:
     if not content.learnt:
         return lack_of_skill(content, "The model")
     branches = content.network.branches if content.network else ()
-    subject = _KINDS.get(tuple(sorted(branches)), "A network")
+    inputs = [_INPUTS[name] for name in entries_of(content.paths) if name in _INPUTS]
+    subject = f"A network of {listed(inputs)}" if inputs else _KINDS.get(tuple(sorted(branches)), "A network")
     subject = f"The model {shorten(content.subject, 60)}" if content.subject else subject
     metric = primary_metric(content.task, known_classes(content.test))
     value, target = content.test.get(metric.name), shorten(content.target, 60)
@@ -180,7 +182,7 @@ def facts(content: Assessment) -> list[Fact]:
     if explanation is not None and modalities_tested(explanation):
         clear = len(explanation.clearly_matter())
         chosen.append(Fact(f"{clear} of {len(explanation.names)}", "features that clearly matter"))
-    if content.image_counts and (shares := path_shares(content.paths)):
+    if content.paths_count and (shares := path_shares(content.paths)):
         label = " and ".join(clean(name) for name in shares)
         what = "path" if is_hybrid(content.paths) else "as whole inputs"
         chosen.append(Fact(" · ".join(percent(share) for share in shares.values()), f"{label} {what}"))

@@ -50,41 +50,34 @@ def network_form(model: Any, weights: Weights) -> dict[str, Any]:
     Raises:
         NotImplementedError: The network has a part that the script does not know. The text names it, as a clause.
     """
-    reads_images, module = getattr(model, "reads_images", False), getattr(model, "module_", None)
-    if reads_images:
-        from permgrad.models.network.multimodal import ImageTableNetwork  # no other model needs it
-
-        if type(module) is not ImageTableNetwork:
-            raise NotImplementedError("only the networks of permgrad can predict inside a page")
-        form = _image_table(module, weights)
-    elif isinstance(model, (HyNNClassifier, HyNNRegressor)) and type(module) is HybridNetwork:
-        form = {"encoded": module.encoded, "outputs": module.outputs, "members": module.members}
-        form["table"] = branch = module.table_branch
-        if branch is not None:
-            if type(branch) is not TableBranch:
-                raise NotImplementedError("its table branch is not permgrad's")
-            layers: list[Any] = list(branch.layers)
-            scale = layers.pop(0) if isinstance(layers[0], MemberScale) else None
-            embedding, described, other = branch.embedding, None, list(range(layers[0].in_features))
-            if embedding is not None:
-                parts = ("frequency", "phase", "weight", "bias")
-                described = {"columns": branch.numeric.tolist(), "size": embedding.size}
-                described |= {name: add(weights, getattr(embedding, name)) for name in parts}
-                other = branch.other.tolist()
-            form["table"] = {
-                "embedding": described,
-                "other": other,
-                "scale": None if scale is None else add(weights, scale.weight),
-                "layers": _layers(layers, weights),
-            }
-        form["image"] = None if module.image_branch is None else _image(module, weights)
-        form["head"] = _head(list(module.head), {path: module.widths[path] for path in module.paths}, weights)
-    else:
+    module = getattr(model, "module_", None)
+    if not isinstance(model, (HyNNClassifier, HyNNRegressor)) or type(module) is not HybridNetwork:
         raise NotImplementedError("only the networks of permgrad can predict inside a page")
+    form: dict[str, Any] = {"encoded": module.encoded, "outputs": module.outputs, "members": module.members}
+    form["table"] = branch = module.table_branch
+    if branch is not None:
+        if type(branch) is not TableBranch:
+            raise NotImplementedError("its table branch is not permgrad's")
+        layers: list[Any] = list(branch.layers)
+        scale = layers.pop(0) if isinstance(layers[0], MemberScale) else None
+        embedding, described, other = branch.embedding, None, list(range(layers[0].in_features))
+        if embedding is not None:
+            parts = ("frequency", "phase", "weight", "bias")
+            described = {"columns": branch.numeric.tolist(), "size": embedding.size}
+            described |= {name: add(weights, getattr(embedding, name)) for name in parts}
+            other = branch.other.tolist()
+        form["table"] = {
+            "embedding": described,
+            "other": other,
+            "scale": None if scale is None else add(weights, scale.weight),
+            "layers": _layers(layers, weights),
+        }
+    form["image"] = None if module.image_branch is None else _image(module, weights)
+    form["head"] = _head(list(module.head), {path: module.widths[path] for path in module.paths}, weights)
     classes, calibration = getattr(model, "classes_", None), getattr(model, "calibration_", None)
-    if classes is None:  # a network of images and a table returns y's units
-        mean, scale = (0.0, 1.0) if reads_images else (float(model.target_mean_), float(model.target_scale_))
-        form["result"] = {"task": "regression", "mean": mean, "scale": scale}
+    if classes is None:
+        units = {"mean": float(model.target_mean_), "scale": float(model.target_scale_)}
+        form["result"] = {"task": "regression", **units}
     else:
         form["result"] = {
             "task": "classification",
@@ -92,25 +85,6 @@ def network_form(model: Any, weights: Weights) -> dict[str, Any]:
             "calibration": None if calibration is None or calibration.method is None else calibration.to_dict(),
         }
     return form
-
-
-def _image_table(module: Any, weights: Weights) -> dict[str, Any]:
-    """Describe a network of images and a table. What the images say comes with each row, see ``fixed``."""
-    layers = _layers(list(module.table_branch), weights)
-    first: Any = module.table_branch[0]
-    head: Any = module.head
-    last = [layer for layer in module.table_branch if isinstance(layer, nn.Linear)][-1]
-    fixed = head[0].in_features - last.out_features
-    return {
-        "encoded": first.in_features,
-        "outputs": head[-1].out_features,
-        "members": 1,
-        "table": {"embedding": None, "other": list(range(first.in_features)), "scale": None, "layers": layers},
-        "image": None,
-        "fixed": fixed,
-        "head": _head(list(head), {"image": fixed, "tabular": last.out_features}, weights),
-        "units": [float(module.scale), float(module.centre)],
-    }
 
 
 def _layers(layers: list[Any], weights: Weights) -> list[dict[str, Any]]:

@@ -195,7 +195,6 @@ def report(
         )
         budget = Budget(
             seed=seed,
-            images=first.model.images,
             most_rows=most_rows,
             method=method,
             interactions=interactions,
@@ -254,7 +253,7 @@ def _check_measured(interactions: Any, refits: Any, train: Any, options: Mapping
 
 def _give_background(models: Sequence[ReadModel], train: Any) -> None:
     """Let a single row take its replacement values from the training rows."""
-    if train is not None and len(models[0].rows) == 1 and not models[0].model.images:
+    if train is not None and len(models[0].rows) == 1:
         for one in models:
             one.model = replace(one.model, options={"background": train[0], **one.model.options})
 

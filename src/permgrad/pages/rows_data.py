@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -62,13 +62,18 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
         "random": packed(np.asarray(listed.random), "u1"),
         "truth": packed(truth, "u2" if shares else "f4"),
         "predicted": packed(np.asarray(listed.predicted) * 65535 + 0.5, "u2") if shares else packed(listed.predicted),
-        "columns": columns_data(listed.table.iloc[:, content.by_rank(listed.table.columns)[:_COLUMNS]], listed.groups),
+        "columns": columns_data(
+            listed.table.iloc[:, content.by_rank(listed.table.columns)[:_COLUMNS]],
+            listed.groups,
+            {one.name: one.small for one in content.photos},
+        ),
         "identifiers": [] if listed.identifiers is None else columns_data(listed.identifiers),
         "parts": [part for local in listed.local if (part := _parts(local, listed, content, stored)) is not None],
     }
     data |= {} if listed.called is None else {"called": packed(listed.called, "u2")}
     data["pictures"], data["texts"] = _drawn(listed, content, places)
     data["texts"] += _texts(listed, content, places)
+    data["patches"] = list(_patches(listed, content, places))
     if listed.inside is not None and scored:
         data["inside"], data["coverage"] = packed(listed.inside, "u1" if shares else "f4"), percent(scored["coverage"])
     if listed.similar is not None:
@@ -92,10 +97,13 @@ def _similar(similar: SimilarRows, content: Assessment, kind: str) -> dict[str, 
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------
-def columns_data(table: pd.DataFrame, groups: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def columns_data(
+    table: pd.DataFrame, groups: Mapping[str, Any] | None = None, photos: Mapping[str, Mapping[str, str]] | None = None
+) -> list[dict[str, Any]]:
     """Return columns with their names: ``values`` of numbers, or ``codes`` of ``levels`` (the last: missing).
 
-    ``groups`` are those of the tab Trust: the code of each row and the names, by column.
+    ``groups`` are those of the tab Trust: the code of each row and the names, by column. ``photos``: small images of
+    levels, by column.
     """
     count = max(sum(not pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes), 1)
     columns: list[dict[str, Any]] = []
@@ -109,6 +117,8 @@ def columns_data(table: pd.DataFrame, groups: Mapping[str, Any] | None = None) -
             most = min(_MOST, max(_LEAST, _LETTERS // count // max(len(levels), 1)))
             entry["levels"] = [clean(written(level))[:most] for level in levels]
             entry["codes"] = packed(np.where(codes < 0, len(levels), codes), "u2")
+            if photos and name in photos:
+                entry["photos"] = [photos[name].get(str(level), "") for level in levels]
         if groups and str(name) in groups:
             codes, names = groups[str(name)]
             entry["groups"] = {"names": [clean(word) for word in names], "codes": packed(codes, "u2")}
@@ -138,7 +148,7 @@ def _parts(
         (place, places[number], output)
         for place, number in enumerate(map(int, local.numbers))
         if number in places
-        for output in _outputs(explanation, listed, content, places[number])
+        for output in _outputs(explanation.outputs, listed, content, places[number])
     ]
     if not pairs or explanation.base_values is None:
         return None
@@ -160,15 +170,15 @@ def _parts(
     }
 
 
-def _outputs(explanation: Explanation, listed: ListedSection, content: Assessment, place: int) -> list[int]:
+def _outputs(outputs: Sequence[str], listed: ListedSection, content: Assessment, place: int) -> list[int]:
     """Return the outputs shown of a row: the positive one of two classes, of more the predicted and the true one."""
-    if listed.classes is None or len(explanation.outputs) < 2:
+    if listed.classes is None or len(outputs) < 2:
         return [0]
     if len(listed.classes) == 2:
-        return [content.positive_place(explanation.outputs)]
+        return [content.positive_place(outputs)]
     best = int(np.argmax(listed.predicted[place]) if listed.called is None else listed.called[place])
     names = [listed.classes[code] for code in dict.fromkeys([best, int(listed.truth[place])])]
-    return [explanation.outputs.index(name) for name in names if name in explanation.outputs]
+    return [outputs.index(name) for name in names if name in outputs]
 
 
 # ---- pictures and words ----------------------------------------------------------------------------------------------
@@ -188,7 +198,7 @@ def _drawn(
         if row is None:
             continue
         explanation, maps = local.explanation, local.explanation.maps
-        output = _outputs(explanation, listed, content, row)[0]
+        output = _outputs(explanation.outputs, listed, content, row)[0]
         inputs = [key.partition(":")[2] for key in maps if key.startswith("images:") and maps[key].ndim in (3, 4)]
         inputs = [name for name in inputs if {f"segments:{name}", f"maps:{name}"} & set(maps)]
         drawn_row = content.image_counts and {"cam", "images"} <= set(maps)  # the row as an image has no name
@@ -212,15 +222,31 @@ def _texts(listed: ListedSection, content: Assessment, places: Mapping[int, int]
     for number, explanation in (content.what_if or {}).get("words", ()):
         if number not in places:
             continue
-        output, scale = _outputs(explanation, listed, content, places[number])[0], 1 if listed.classes is None else 100
-        unit = f"the probability of {explanation.outputs[output]} (percentage points)"
-        about = clean(f"the prediction of {content.target}" if listed.classes is None else unit)
+        output, scale, about = _unit(explanation.outputs, listed, content, places[number])
         for name in explanation.meta["by_input"]:
             words, values = words_of(explanation, 0, output, name)
             shown = {"words": [clean(word) for word in words], "values": values * scale, "more": 0}
             shown["error"] = scale * float(np.max(explanation.std[0, :, output]))
             texts.append({"row": places[number], "name": clean(name), "about": about, **shown})
     return texts
+
+
+def _unit(outputs: Sequence[str], listed: ListedSection, content: Assessment, place: int) -> tuple[int, float, str]:
+    """Return the output that words and patches of a row speak of, what they are multiplied by, and its name."""
+    output = _outputs(outputs, listed, content, place)[0]
+    if listed.classes is None:
+        return output, 1.0, clean(f"the prediction of {content.target}")
+    return output, 100.0, clean(f"the probability of {outputs[output]} (percentage points)")
+
+
+def _patches(listed: ListedSection, content: Assessment, places: Mapping[int, int]) -> Iterator[dict[str, Any]]:
+    """Return the patches of rows' images with their parts of the prediction."""
+    for column in content.photos:
+        for number, parts, error in zip(column.part_numbers, column.parts, column.error, strict=True):
+            if number in places:
+                output, scale, about = _unit(listed.classes or ["prediction"], listed, content, places[number])
+                shown = {"row": places[number], "name": clean(column.name), "about": about}
+                yield {**shown, "values": parts[:, output] * scale, "error": error[output] * scale}
 
 
 def _picture(explanation: Explanation, name: str, place: int, output: int) -> dict[str, Any] | None:

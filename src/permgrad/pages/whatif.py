@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 from scipy.special import softmax
 
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.encoder_form import encoder_form
+from permgrad.assess.sections.photos import PhotoColumn
 from permgrad.assess.sections.rows import RowSection
 from permgrad.assess.sections.what_if import ChangeableRows
 from permgrad.attribution.explain import explain
@@ -36,6 +36,7 @@ from permgrad.models.estimators.kept_rows import rows_in
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.pages.network_form import Weights, network_form
 from permgrad.pages.page_data import packed
+from permgrad.pages.text_form import text_forms
 from permgrad.pages.words import clean
 
 #: Bytes of weights, as text, above which they are left out unless asked for.
@@ -68,7 +69,7 @@ def with_what_if(content: Assessment, model: Any, *, large: bool, keep_rows: boo
             content, what_if={"reason": "This model cannot run inside the page: only the networks of permgrad can."}
         )
     strongest = () if content.explanation is None else content.explanation.ranking()
-    found = what_if(model, content.changeable, strongest, large=large)
+    found = what_if(model, content.changeable, strongest, large=large, photos=content.photos)
     if "form" in found:
         found["words"] = _words(content, model, found)
     return replace(content, what_if=found, rows=_divided_alike(content, model, found))
@@ -77,10 +78,10 @@ def with_what_if(content: Assessment, model: Any, *, large: bool, keep_rows: boo
 def _divided_alike(content: Assessment, model: Any, found: Mapping[str, Any]) -> Sequence[RowSection]:
     """Return the rows of the printed page divided as *What if* divides them: same output, players and background.
 
-    Rows with images stay as they are stored, and so do those of a page without *What if*.
+    Those of a page without *What if* stay as they are stored.
     """
     rows, places = content.changeable, [row.row for row in content.rows]
-    if rows is None or content.explained is None or "form" not in found or getattr(model, "reads_images", False):
+    if rows is None or content.explained is None or "form" not in found:
         return content.rows
     numbers = [content.explained.numbers[place] for place in places]
     table = content.explained.explanation.feature_values
@@ -118,6 +119,7 @@ def _words(content: Assessment, model: Any, found: Mapping[str, Any]) -> list[tu
     donors = EncodedRows(pd.DataFrame(np.zeros((len(background), len(columns))), columns=columns), encoder, background)
     place = {number: at for at, number in enumerate(rows.numbers.tolist())}
     table = listed.table.reindex(columns=columns).set_axis(np.asarray(listed.numbers).tolist())
+    table[encoder.schema_.of_kind("image")] = None  # their files may be gone, and the rows are encoded
     printed = [] if content.explained is None else content.explained.numbers[: len(content.rows)]
     shown = [number for number in dict.fromkeys([*printed, *sorted(table.index)]) if number in place]
     words = []
@@ -137,15 +139,24 @@ def _without_rows(content: Assessment) -> Assessment:
     cards, together, said = content.cards, content.together, bool(content.listed is not None or content.rows)
     words = "This page was written without rows (--no-rows, keep_rows=False in Python), so it shows no single ones."
     changed: dict[str, Any] = dict.fromkeys(("chosen", "explained", "notable", "maps", "local", "listed", "changeable"))
-    changed |= {"rows": (), "residual_features": None, "what_if": {"reason": words} if said else None}
+    changed |= {"rows": (), "photos": (), "residual_features": None, "what_if": {"reason": words} if said else None}
     if cards is not None:
-        changed["cards"] = replace(cards, curves={name: curves[:0] for name, curves in cards.curves.items()})
+        shown = [{**card, "examples": None} if "examples" in card else card for card in cards.cards]
+        curves = {name: curves[:0] for name, curves in cards.curves.items()}
+        changed["cards"] = replace(cards, cards=shown, curves=curves)
     if together is not None:
         changed["together"] = replace(together, effects=[{**one, "dots": [[], []]} for one in together.effects])
     return replace(content, **changed, keep_rows=False)
 
 
-def what_if(model: Any, rows: ChangeableRows, ranking: Sequence[str] = (), *, large: bool = False) -> dict[str, Any]:
+def what_if(
+    model: Any,
+    rows: ChangeableRows,
+    ranking: Sequence[str] = (),
+    *,
+    large: bool = False,
+    photos: Sequence[PhotoColumn] = (),
+) -> dict[str, Any]:
     """Return what the page needs to run a fitted model, or ``{"reason": ...}`` if it cannot or should not.
 
     Args:
@@ -153,6 +164,7 @@ def what_if(model: Any, rows: ChangeableRows, ranking: Sequence[str] = (), *, la
         rows: the rows that readers may change.
         ranking: features, the most important first. The first 30 have their own share of a prediction.
         large: whether weights of more than 4 MB are included.
+        photos: scores of images with a patch covered.
     """
     weights: Weights = []
     try:
@@ -196,6 +208,8 @@ def what_if(model: Any, rows: ChangeableRows, ranking: Sequence[str] = (), *, la
         "background": packed(background),
         "orders": packed(shared_orders(SEED, len(groups), WALKS[-1]), "u2"),
         **_listed(rows, encoder),
+        **({} if rows.texts is None else {"texts": text_forms(encoder, rows.texts)}),
+        **({"photos": _covered(rows, photos)} if photos else {}),
     }
 
 
@@ -223,21 +237,24 @@ def _listed(rows: ChangeableRows, encoder: TableEncoder) -> dict[str, Any]:
         "numbers": packed(rows.encoded[:, numeric]),
         "flags": packed(rows.encoded[:, ~numeric], "u1"),
         "columns": columns,
-        **({} if rows.fixed is None else {"fixed": packed(rows.fixed)}),
     }
+
+
+def _covered(rows: ChangeableRows, photos: Sequence[PhotoColumn]) -> dict[str, Any]:
+    """Return the scores of rows' images with one patch covered, by column, with the places of the rows."""
+    place = {number: at for at, number in enumerate(rows.numbers.tolist())}
+    found = {}
+    for column in photos:
+        kept = [at for at, number in enumerate(column.numbers) if number in place]
+        shown = [place[column.numbers[at]] for at in kept]
+        found[column.name] = {"rows": shown, "scores": packed(column.covered[kept])}
+    return found
 
 
 def background_rows(model: Any, count: int) -> tuple[npt.NDArray[np.float32], list[float]]:
     """Return encoded rows whose mean prediction is close to that of all background rows, and the outputs' range."""
-    if getattr(model, "reads_images", False):
-        encoded = np.asarray(model.background_[model.table_input], dtype=np.float32)
-        inputs = model.background()
-        tensors = [torch.from_numpy(np.asarray(value, dtype=np.float32)) for value in inputs.values()]
-        with torch.inference_mode():
-            outputs = model.module_(*tensors).numpy()
-    else:
-        encoded = model.background_
-        outputs = model.predict_encoded(encoded)
+    encoded = model.background_
+    outputs = model.predict_encoded(encoded)
     if hasattr(model, "classes_"):
         explained = softmax(class_logits(outputs), axis=1)
     else:

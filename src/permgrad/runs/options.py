@@ -34,7 +34,7 @@ METRICS = (
 )
 #: Options that are listed last, in this order.
 _LAST = (
-    *("seed", "split_seed", "image_size", "time_limit", "thorough", "device", "threads", "interactions", "cost"),
+    *("seed", "split_seed", "time_limit", "thorough", "device", "threads", "interactions", "cost"),
     *("baselines", "named_baselines", "trials", "storage", "study", "space", "pruning", "keep_rows"),
     *("from_stage", "overwrite", "open_page"),
 )

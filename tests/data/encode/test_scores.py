@@ -209,3 +209,15 @@ def test_noise_beside_columns_that_tell_all_has_no_score():
     frame = pd.DataFrame({"x": rng.normal(size=600), "shop": [f"s{k:02d}" for k in rng.integers(0, LEVELS, 600)]})
     encoder, _ = learned(frame, np.where(frame["x"] > 0, "up", "down"), task="classification")
     assert "score" not in encoder.kinds_
+
+
+def test_a_text_alone_keeps_its_score_also_where_it_does_not_clearly_help():
+    rng = np.random.default_rng(0)
+    words = np.array(["red", "blue", "old", "new", "big", "fast", "slow", "cheap", "round", "small"])
+    texts = pd.DataFrame({"note": [" ".join(rng.permutation(words)[:4]) + f" item {k}" for k in range(200)]})
+    y = rng.normal(size=200)
+    beside, _ = learned(texts.assign(x=rng.normal(size=200)), y)
+    assert beside.scoreless_ == ["note"]  # noise: beside another column it has no score
+    alone, encoded = learned(texts, y)
+    assert alone.scoreless_ == []
+    assert encoded.shape == (200, 1)

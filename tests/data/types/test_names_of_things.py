@@ -17,7 +17,7 @@ SHOPS = RNG.integers(1, 41, 400)
 THINGS = {
     "Subject": np.repeat(SUBJECTS, 10),
     "shop": SHOPS, "Store": SHOPS, "store_nr": SHOPS, "patient_no": SHOPS, "participant": SHOPS, "firm": SHOPS,
-    "site": SHOPS,
+    "site": SHOPS, "zipcode": SHOPS * 7 + 85_001, "PLZ": SHOPS * 11, "zip code": SHOPS * 7 + 1_001,
     "id": SHOPS, "ID": SHOPS, "school_id": SHOPS, "userId": SHOPS, "StoreID": SHOPS % 3 + 1, "childid": SHOPS,
     "person": np.where(np.arange(400) == 7, np.nan, SHOPS), "student": RNG.integers(1, 2973, 20_000),
 }  # fmt: skip
@@ -28,7 +28,7 @@ AMOUNTS = {
     "visits": RNG.poisson(3, 400), "bid": RNG.integers(1, 6, 400), "paid": RNG.integers(1, 9, 400),
     "hospital": RNG.poisson(1, 400), "doctor": RNG.poisson(1, 400), "number": SHOPS, "rooms": RNG.integers(1, 12, 400),
     "patients": SHOPS, "n_patient": SHOPS, "school": RNG.integers(6, 18, 400), "row": SHOPS, "trial": SHOPS,
-    "id_age": SHOPS, "income": RNG.integers(1, 500, 400) * 100, "grid": RNG.integers(1, 6, 400),
+    "id_age": SHOPS, "zip_share": SHOPS, "income": RNG.integers(1, 500, 400) * 100, "grid": RNG.integers(1, 6, 400),
     "day": np.repeat(SUBJECTS, 10),
     "household": RNG.integers(1, 6, 400), "partyid": RNG.integers(0, 8, 400), "balance id": SHOPS - 20,
 }  # fmt: skip

@@ -60,8 +60,9 @@ FEATURES = ["a", "b", "c", "colour", "steps"]
         (pg.HyNNClassifier, "label", {"preset": "paper", "network": {"conv_filters": (4, 8)}}),
         (pg.HyNNClassifier, "label", {"preset": "ig-example", "network": None, "calibration": "temperature"}),
         (pg.HyNNRegressor, "number", {"numeric": "quantile"}),
-        # Without embedded levels rare ones share one, in a stream and elsewhere. With them they have scores elsewhere.
+        # Without embedded levels rare ones share one. With them they have scores.
         (pg.HyNNRegressor, "steps", {"max_levels": 2, "network": {"level_embedding_size": 0}}),
+        (pg.HyNNRegressor, "steps", {"max_levels": 2, "preset": "default", "network": {}, "max_epochs": 1}),
     ],
 )
 def test_one_block_is_fit_bit_for_bit(tmp_path, kind, target, options):

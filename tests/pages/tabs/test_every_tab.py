@@ -81,7 +81,7 @@ def page_of_strings():
         matrix=other.matrix,
         what_if=whatif.what_if(model, rows_of(model, model.encode_rows(table), names)),
         models=side_by_side("classification", scored.truth, guesses, classes=LABELS, reference=STRINGS[2], seed=0),
-        network=NetworkSection(preset=STRINGS[6], options={STRINGS[7]: STRINGS[9]}, notes=STRINGS),
+        network=NetworkSection(preset=STRINGS[6], options={STRINGS[7]: STRINGS[9]}),
         warnings=STRINGS,
         provenance=dataclasses.replace(content.provenance, command=STRINGS[3]),
     )

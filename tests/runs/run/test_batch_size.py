@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
-from permgrad.base.errors import InputError
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import configuration, load_inputs
 from permgrad.runs.run.stages import make_estimator
@@ -29,9 +24,3 @@ def test_the_command_shown_repeats_it():
     assert RunRequest(table="puma", preset="paper", batch_size=32).command == (
         "permgrad run puma --preset paper --batch-size 32"
     )
-
-
-def test_runs_with_images_refuse_it():
-    request = RunRequest(table=str(Path("table.csv")), images=("picture",), batch_size=32)
-    with pytest.raises(InputError, match="--batch-size does not apply to runs with --image"):
-        request.check()

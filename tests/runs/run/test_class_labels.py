@@ -3,44 +3,17 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from torch import nn
 
 import permgrad as pg
-from permgrad.attribution.image_rows import explain_records
 from permgrad.base.errors import InputError
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.summary import summarise
-
-
-@pytest.mark.parametrize("labels", [[1, 2, 3], [0, 1, 2], ["1", "2", "3"], ["a", "b", "c"], [1.0, 2.0, 3.0]])
-def test_rows_of_images_keep_their_class_where_the_first_has_none(labels):
-    classes = np.array(labels)
-    rng = np.random.default_rng(0)
-    table = rng.normal(size=(40, 3)).astype(np.float32)
-    network = nn.Linear(3, 3)
-    network.weight.data, network.bias.data = 3 * torch.eye(3), torch.zeros(3)
-    place = rng.integers(1, 3, len(table))
-    model = SimpleNamespace(
-        module_=network, task="classification", classes_=classes, groups_={}, images_=[],
-        background=lambda: {"input": table[:20]},
-        background_={"input": table[:20]}, inputs=lambda records: {"input": records.table.to_numpy()},
-    )  # fmt: skip
-    records = SimpleNamespace(table=pd.DataFrame(table))
-    found = explain_records(
-        model, records, classes[place], level="modality", n_repeats=3, random_state=0, progress=False
-    )
-    assert found.outputs == ("all", *map(str, labels))
-    assert np.isnan(found.values[0]).tolist() == [False, True, False, False]
-    # Whose loss it is: the mean over all rows is that over the rows of both classes.
-    shares = np.bincount(place, minlength=3)[1:] / len(place)
-    assert found.values[0, 0] == pytest.approx(found.values[0, 2:] @ shares)
 
 
 def test_a_class_named_all_is_not_all_rows(tmp_path):

@@ -11,7 +11,7 @@ from invoking import call
 from PIL import Image
 
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.image_table import ImageColumn
+from permgrad.models.images import features
 
 
 @pytest.mark.parametrize("images", [False, True])
@@ -21,11 +21,12 @@ def test_each_part_is_encoded_once(tmp_path, monkeypatch, images):
     frame["target"] = np.where(frame["dose"] + rng.normal(size=200) > 0, "ill", "well")
     if images:
         frame["scan"] = [f"{row}.png" for row in range(200)]
-        for row in range(200):
-            Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8)).save(tmp_path / f"{row}.png")
+        for row, one in enumerate(frame["target"]):
+            top = 250 if one == "ill" else 150
+            Image.fromarray(rng.integers(0, top, (8, 8), dtype=np.uint8)).save(tmp_path / f"{row}.png")
     frame.to_csv(tmp_path / "table.csv", index=False)
     encoded, read = Counter(), Counter()
-    transform, read_images = TableEncoder.transform, ImageColumn.read
+    transform, read_image = TableEncoder.transform, features.read_image
     written = set(zip(frame["dose"].tolist(), frame["town"], strict=True))
 
     def counted(self, X):
@@ -44,7 +45,12 @@ def test_each_part_is_encoded_once(tmp_path, monkeypatch, images):
 
     monkeypatch.setattr(TableEncoder, "transform", counted)
     monkeypatch.setattr(TableEncoder, "learn", learned)
-    monkeypatch.setattr(ImageColumn, "read", lambda self, files: (read.update(files), read_images(self, files))[1])
+
+    def counting(source, *size, **options):
+        read.update([source])
+        return read_image(source, *size, **options)
+
+    monkeypatch.setattr(features, "read_image", counting)
     words = ("--image", "scan") if images else ()
     out = tmp_path / "run"
     call("run", tmp_path / "table.csv", "--target", "target", "--preset", "fast", "--baselines", *words, "--out", out)

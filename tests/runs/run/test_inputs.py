@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from PIL import Image
 
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.read.image_cells import source_of
+from permgrad.data.types.column_types import Schema
 from permgrad.runs.folder.folder import RUN, open_run
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import configuration, load_inputs
@@ -455,7 +458,7 @@ def test_a_code_in_a_german_table_is_known_in_training_and_prediction(here):
     assert (inputs.schema["size"].kind, inputs.decimals) == ("numeric", {"size": ",", "y": ","})
     assert {part.frame["size"].str.contains(",").sum() for part in inputs.parts.values()} == {0}
     Path("new.csv").write_text("size;y\n3,5;1\nk.A.;2\n")
-    model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["size"]))
+    model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["size"], schema_=Schema(())))
     data = {"decimals": inputs.decimals, "na_codes": ["k.A."], "target": "y"}
     assert read_rows(model, data, Path("new.csv"))[0]["size"].tolist() == ["3.5", "k.A."]
     Path("test.csv").write_text("size;y\n3,5;2,5\nk.A.;3,5\n")
@@ -476,7 +479,7 @@ def test_thousands_of_a_german_table_are_read_alike_in_training_and_prediction(h
         assert (part.y == price[part.numbers]).all()
     assert inputs.decimals == {"area": ",", "price": ",", "rent": ","}
     Path("new.csv").write_text("area;rent\n1;1.235\n")
-    model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["area", "rent"]))
+    model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["area", "rent"], schema_=Schema(())))
     with pytest.warns(PermgradWarning, match="Column 'rent' may hold thousands or decimals"):
         assert read_rows(model, {"decimals": inputs.decimals}, Path("new.csv"))[0]["rent"].tolist() == [1235]
     Path("test.csv").write_text("area;rent;price\n1;1.235;3.456\n2;1.500;4.321\n")
@@ -510,7 +513,7 @@ def test_columns_of_text_are_text_in_tables_that_hold_numbers_alone(here, form):
     few.to_csv("few.csv", index=False)
     assert len(few) > 5
     assert not any(pd.api.types.is_string_dtype(pd.read_csv("few.csv")[name]) for name in CODED), "cells do not tell"
-    model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["age", *CODED[1:]]))
+    model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["age", *CODED[1:]], schema_=Schema(())))
     data = {"texts": inputs.texts, "na_codes": ["?"], "target": "code"}
     rows, whole = read_rows(model, data, Path("few.csv"))
     encoder = TableEncoder(**inputs.encoder_options).fit(inputs.parts["train"].frame)
@@ -540,23 +543,45 @@ def test_images_of_a_column_are_found_in_the_tables_folder_and_checked_before_th
     (here / "photos" / "7.png").write_bytes(b"no image")
     (here / "photos" / "9.png").unlink()
     with pytest.raises(
-        InputError, match=r"2 of 199 image files in column .photo. cannot be read .*7\.png: not an image"
+        InputError, match=r"1 of 199 image files in column .photo. cannot be found .*9\.png\). Paths start from"
+    ):
+        load_inputs(request)
+    shutil.copy(here / "photos" / "8.png", here / "photos" / "9.png")
+    with pytest.raises(
+        InputError, match=r"1 of 199 image files in column .photo. cannot be read .*7\.png: not an image"
     ):
         load_inputs(request)
     assert "photo" not in load_inputs(replace(request, drop=("photo",))).feature_types.names
 
 
 def test_tables_of_images_are_read_with_the_columns_of_text(here):
-    from PIL import Image
-
-    from permgrad.models.estimators.image_table import ImageTableModel
-
     Image.new("L", (4, 4)).save("one.png")
     Path("rows.csv").write_text("code,scan\n01,one.png\n02,one.png\n")
-    model = ImageTableModel()
-    model.preprocessor_ = SimpleNamespace(feature_names_in_=["code"])
-    model.images_ = (SimpleNamespace(name="scan"),)
+    kinds = {"code": "categorical", "scan": "image"}
+    frame = pd.DataFrame({"code": ["01", "02"] * 20, "scan": ["one.png"] * 40})
+    model = SimpleNamespace(preprocessor_=TableEncoder(kinds=kinds).fit(frame))
     table = Path("rows.csv").resolve()
-    records, whole = read_rows(model, {"texts": ["code", "scan", "gone"]}, table)
-    assert records.table["code"].tolist() == whole["code"].tolist() == ["01", "02"]
+    rows, whole = read_rows(model, {"texts": ["code", "scan", "gone"]}, table)
+    assert rows["code"].tolist() == whole["code"].tolist() == ["01", "02"]
+    assert source_of(rows["scan"][0]) == table.parent / "one.png"
     assert read_rows(model, {}, table)[1]["code"].tolist() == [1, 2], "as in runs of former versions"
+
+
+def test_declared_images_may_have_names_without_an_ending_and_are_in_the_tables_folder(here, monkeypatch):
+    rows = table()
+    rows["photo"] = [f"photo-{i}" for i in range(200)]
+    for i, name in enumerate(rows["photo"]):
+        Image.fromarray(np.full((5, 5), i, np.uint8)).save(here / name, "PNG")
+    rows.to_csv("table.csv", index=False)
+    monkeypatch.chdir("/")
+    request = RunRequest(table=str(here / "table.csv"), target=("y",), images=("photo",))
+    inputs = load_inputs(request)
+    assert inputs.feature_types["photo"].kind == "image"
+    assert inputs.images["images"] == ["photo"]
+    same = load_inputs(replace(request, images=(), kind=("photo=image",)))
+    assert same.images == inputs.images
+    shutil.copy(here / "photo-3", here / "photo-4")
+    assert load_inputs(request).images != inputs.images, "another picture is another configuration"
+    assert load_inputs(replace(request, images=())).images == {}
+    with pytest.raises(InputError, match="Column 'photo' has two kinds: --kind photo=text and --kind photo=image"):
+        load_inputs(replace(request, kind=("photo=text",)))

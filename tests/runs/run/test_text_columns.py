@@ -11,6 +11,7 @@ import pytest
 
 from permgrad import HyNNClassifier, HyNNRegressor
 from permgrad.data.encode.encoding import TableEncoder
+from permgrad.models.stream import streaming, streaming_scan
 from permgrad.runs.compare.plan import CompareRequest
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
@@ -141,13 +142,32 @@ def test_numbers_that_name_things_are_said(here):
         assert encoder.transform(pd.DataFrame({"shop_id": later}))[0, encoder.encoded_names_.index("shop_id=7")] == 1
 
 
-def test_text_is_left_out_of_a_stream_and_that_is_said(tmp_path):
-    frame = cards()
-    frame.to_parquet(tmp_path / "cards.parquet")
-    with pytest.warns(
-        UserWarning, match=r"Free text is left out of a table that is read in parts: name, remark\. .*fit"
-    ):
-        model = HyNNClassifier(preset="fast", random_state=0, max_epochs=1).fit_stream(
-            tmp_path / "cards.parquet", target="kind"
-        )
-    assert model.preprocessor_.encoded_names_ == ["cost"]
+def test_a_stream_learns_words_from_a_sample_whose_scores_come_from_other_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(streaming_scan, "_SAMPLED_ROWS", 120)
+    rng = np.random.default_rng(0)
+    words = np.array(["red", "blue", "old", "new", "big", "fast", "slow", "cheap", "round", "small"])
+    frame = pd.DataFrame({"text": [" ".join(rng.permutation(words)[:4]) + f" item {k}" for k in range(400)]})
+    frame["y"] = 2.0 * frame["text"].str.contains("red") + rng.normal(size=400)
+    frame.to_parquet(tmp_path / "rows.parquet")
+    made = []
+    monkeypatch.setattr(TableEncoder, "learn", kept(TableEncoder.learn, made))
+    model = HyNNRegressor(preset="fast", random_state=0, max_epochs=2, background_size=50, progress=False)
+    prepared = streaming.prepare_stream(model, tmp_path / "rows.parquet", "y", None, None, None, None)
+    (sample,) = made
+    assert model.preprocessor_.encoded_names_ == ["text=<score>"]
+    assert len(sample) == 120 < len(prepared.job.train_rows)
+    read = np.concatenate([rows.x.numpy() for rows in prepared.job.train_rows.batches(64, 0, 0)])[:, 0]
+    whole = model.preprocessor_.transform(frame[["text"]])[:, 0]
+    # Rows of the sample have their crossed scores, all others those of the whole fit.
+    assert np.isin(sample[:, 0], read).all()
+    assert np.isin(read, [*whole, *sample[:, 0]]).all()
+    assert np.isin(sample[:, 0], whole).mean() < 0.5
+    with pytest.warns(UserWarning, match="Columns of free text, from whose words the model learns: text"):
+        model.fit_stream(tmp_path / "rows.parquet", target="y")
+    known, unknown = model.predict(pd.DataFrame({"text": ["red item", "blue item"]}))
+    assert known > unknown + 0.3
+
+
+def kept(function, made):
+    """Return the function, whose results are kept."""
+    return lambda *args, **options: made.append(function(*args, **options)) or made[-1]

@@ -40,7 +40,7 @@ def beside_data(work: Work) -> None:
     """Fill ``reading``: what the raw data say of the most important features, beside what the model does with them."""
     main, rows, attributions = work.content.explanation, work.explained, _attributions(work)
     assert main is not None
-    if work.model.images or main.level != "feature" or attributions is None:
+    if main.level != "feature" or attributions is None:
         return
     names, values, places, source, place = attributions
     label = source.outputs[place]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.assess.budget import image_curves
+from permgrad.assess.sections.photos import photo_columns, places_of
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
@@ -44,12 +44,10 @@ class CardsSection:
 
 def cards(work: Work) -> None:
     """Fill ``cards``. The first of the drawn rows have curves."""
-    main, model = work.content.explanation, work.model
+    main = work.content.explanation
     assert main is not None
     sample, predict, classes = card_sample(work)
-    most = len(sample.raw) if not model.images else image_curves(model.pixels, sample.raw.shape[1])
-    curve_rows = np.arange(min(most, len(sample.raw)))
-    found, curves = feature_cards(sample, columns_by_rank(main, sample.raw), curve_rows, predict)
+    found, curves = feature_cards(sample, columns_by_rank(main, sample.raw), np.arange(len(sample.raw)), predict)
     for card in found:
         card.update(effects_of(work, card["feature"], classes))
     count = max((len(each) for each in curves.values()), default=0)
@@ -97,18 +95,23 @@ def columns_by_rank(main: Explanation, table: pd.DataFrame) -> list[str]:
 
 
 def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str, Any]:
-    """Return what the words of a text do, or the levels of a category of many, if the model scores them.
+    """Return what the words of a text do, the places of images, or the levels of a category of many, if it has scores.
 
     ``effects`` are entries with ``level, rows`` and, for each output, ``effect, low, high, clear``. ``words`` says
-    which of both they are, ``pooled`` how many further levels occur once.
+    whether they are those of words, ``picture`` is there for places, ``pooled`` how many further levels occur once.
     """
     encoder, rows = work.model.encoder, work.explained.take(work.drawn[:MOST_ROWS])
     if encoder is None or name not in encoder.scores_.columns:
         return {}
-    text, seed = name in work.texts, work.budget.seed
+    text, seed, further = name in work.texts, work.budget.seed, dict[str, Any]()
     related: dict[str, Any] = {} if rows.dependence is None else dict([rows.dependence.argument])
     try:
-        if text:
+        if name in photo_columns(work):
+            further = places_of(work, rows, name, related)
+            if (table := further.pop("table", None)) is None:
+                return further
+            text, table["clear"] = False, table["p_adjusted"] < LEVEL
+        elif text:
             table = word_effects(work.model.model, rows.inputs, name, **related, random_state=seed)
             table["clear"] = table["p_adjusted"] < LEVEL
         else:
@@ -123,4 +126,9 @@ def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str
             entry = entries.setdefault(line["level"], {"level": line["level"], "rows": line["rows"]})
             for key in ("effect", "low", "high", "clear"):
                 entry.setdefault(key, []).append(line[key])
-    return {"effects": list(entries.values()), "words": text, **{str(key): fact for key, fact in table.attrs.items()}}
+    return {
+        "effects": list(entries.values()),
+        "words": text,
+        **further,
+        **{str(key): fact for key, fact in table.attrs.items()},
+    }

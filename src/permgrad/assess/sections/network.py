@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -23,7 +23,6 @@ class NetworkSection:
     drawing: Any = None
     summary: pd.DataFrame | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    notes: Sequence[str] = ()
 
 
 @dataclass(kw_only=True)
@@ -49,36 +48,20 @@ class LayoutSection:
 
 def network_sections(model: Any, *, preset: str = "", drawing: str | None = None) -> dict[str, Any]:
     """Return ``network``, ``training`` and ``layout`` of a model that has them. ``drawing``: the layout as SVG."""
-    if not hasattr(model, "history_"):
+    if not hasattr(model, "draw_network"):
         return {}
-    module, order = model.module_, getattr(model, "order_", None)
+    module, order = model.module_, model.order_
     said = "" if order is None else order.sentence(model.task)
-    notes = [f"{said[0].upper()}{said[1:]}."] if said else []
-    if hasattr(model, "draw_network"):
-        branches, options, picture = tuple(module.paths), model.network_options_, draw_network(module)
-        columns = ["part", "layer", "shape per row", "parameters"]
-        layers = [(row.part, row.layer, " × ".join(map(str, row.shape)), row.parameters) for row in layer_rows(module)]
-    else:
-        branches, options, picture = ("images", "table"), asdict(module.options), None
-        columns = ["part", "name", "layer", "parameters"]
-        layers = [
-            (name.partition(".")[0], name.partition(".")[2] or name, repr(layer), sum(p.numel() for p in weights))
-            for name, layer in module.named_modules()
-            if name and not list(layer.children()) and (weights := list(layer.parameters()))
-        ]
-        notes = [
-            f"Images of column {image.name}: {image.height} × {image.width} pixels, "
-            f"{'red, green and blue' if image.channels == 3 else 'grey'}."
-            for image in model.images_
-        ]
+    columns = ["part", "layer", "shape per row", "parameters"]
+    layers = [(row.part, row.layer, " × ".join(map(str, row.shape)), row.parameters) for row in layer_rows(module)]
     network = NetworkSection(
         preset=preset or (model.preset if isinstance(model.preset, str) else ""),
-        branches=branches,
+        branches=tuple(module.paths),
         parameters=sum(parameter.numel() for parameter in module.parameters()),
-        drawing=picture,
+        drawing=draw_network(module),
         summary=pd.DataFrame(layers, columns=columns),
-        options={**options, **model.training_options_},
-        notes=notes,
+        options={**model.network_options_, **model.training_options_},
+        notes=[f"{said[0].upper()}{said[1:]}."] if said else [],
     )
     loss = str(model.training_options_.get("loss", "loss"))
     units = {"cross_entropy": "cross-entropy, nats", "squared_error": "squared error of the standardised target"}

@@ -24,7 +24,7 @@ MOST_STRONGEST = 3
 def ranking(work: Work) -> None:
     """Fill ``explanation`` and all that follows from it, ``paper`` and ``branches``.
 
-    Branches are the weights of the paths, also as published, or those of the inputs of a network with images.
+    Branches are the weights of the paths, also as published, or of the kinds of columns, if texts or photos count.
     """
     started = time.monotonic()
     places, options = first_ranking(work)
@@ -33,17 +33,19 @@ def ranking(work: Work) -> None:
     explained, model = work.explained, work.model
     if model.encoder is None:
         return
-    if model.images:
-        work.put(branches=_inputs_importance(model.explain(explained, explained.y, level="modality")))
-        return
     branches = {**(main.branches or {}), "paper": None}
+    if len(set(main.modality)) > 1 and main.level == "feature":
+        rows = explained if places is None else explained.take(places)
+        alone = {"level": "modality", "groups": None, "sampling": "marginal", "n_repeats": options.get("n_repeats", 10)}
+        branches = {**(model.explain(rows, rows.y, method="permgrad", scope="global", **alone).branches or branches)}
     if {"tabular", "image"} <= set(model.paths):
         # The method computes each row anew for each feature, so that few rows do.
         some = np.arange(len(explained)) if work.budget.clock.thorough else draw_rows(work, PAPER_ROWS)
         rows = explained.take(some)
         paper = model.explain(rows, rows.y, method="permgrad-paper")
         work.put(paper=paper)
-        branches["paper"] = paper.branches
+        if "paper" in branches:
+            branches["paper"] = paper.branches
     work.put(branches=branches)
 
 
@@ -83,7 +85,7 @@ def first_ranking(work: Work) -> tuple[Places | None, dict[str, Any]]:
     rows, budget, model = len(work.explained), work.budget, work.model
     most, places = budget.most_rows, None
     if most == "auto" and model.encoder is not None:
-        if not (model.images or budget.clock.thorough):
+        if not budget.clock.thorough:
             first = rows if rows <= AT_ONCE else FIRST_ROWS
             first = budget.in_time(first, FEWEST_ROWS, model.width, len(model.classes), len(work.test))
             places = None if first == rows else draw_rows(work, first)
@@ -106,15 +108,3 @@ def draw_rows(work: Work, count: int) -> Places:
     if work.model.classes:
         drawn = np.union1d(drawn, np.unique(work.seen.codes, return_index=True)[1])
     return np.sort(drawn)
-
-
-def _inputs_importance(modalities: Explanation) -> dict[str, Any]:
-    """Return the importance of whole inputs: importance, interval, share, alone, last."""
-    if modalities.branches:
-        return dict(modalities.branches)
-    low, high = modalities.ci()
-    entries: dict[str, Any] = {}
-    for place, name in enumerate(modalities.names):
-        entries[name] = {"importance": modalities.values[place, 0], "ci_low": low[place, 0], "ci_high": high[place, 0]}
-        entries[name] |= {part: values[place, 0] for part, values in modalities.parts.items()}
-    return entries

@@ -18,5 +18,6 @@ def refinement(work: Work) -> None:
         return
     with budget.clock.whole.part("refinement"):
         main = rank(work, draw_rows(work, wanted), options)
-    work.put(branches={**(main.branches or {}), "paper": (work.content.branches or {}).get("paper")})
+    if "paper" in (stored := work.content.branches or {}):  # of kinds of columns they stay
+        work.put(branches={**(main.branches or {}), "paper": stored["paper"]})
     beside_data(work)

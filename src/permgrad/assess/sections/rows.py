@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.assess.budget import FEW_ROWS, SHOWN_ROWS, image_rows
+from permgrad.assess.budget import FEW_ROWS, SHOWN_ROWS
 from permgrad.assess.model import TOLERANCE_OF_NOTABLE
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Rows
@@ -115,11 +115,8 @@ def single_rows(work: Work) -> None:
     seen, drawn, numbers = work.seen, work.drawn, work.explained.numbers
     chosen = choose_rows(seen)
     shown = np.array(list(chosen), dtype=np.int64)
-    if work.model.images:
-        further = drawn[~np.isin(drawn, shown)][: image_rows(work.model.pixels) - len(shown)]
-    else:
-        most = work.budget.swarm_rows(len(seen.classes)) if work.test.table is not None else FEW_ROWS
-        further = np.setdiff1d(drawn[:most], shown)
+    most = work.budget.swarm_rows(len(seen.classes)) if work.test.table is not None else FEW_ROWS
+    further = np.setdiff1d(drawn[:most], shown)
     work.explained_places = np.concatenate([shown, np.sort(further)])
     described = []
     for place, why in chosen.items():
@@ -139,13 +136,10 @@ def single_rows(work: Work) -> None:
 
 
 def maps(work: Work) -> None:
-    """Fill ``maps``: activation maps of the rows shown, with images of all rows explained."""
-    places = work.explained_places
-    places = places if work.model.images else places[: len(work.content.chosen or ())]
-    options = {} if work.model.images else {"variant": MAPS}
-    rows = work.explained.take(places)
+    """Fill ``maps``: activation maps of the rows shown."""
+    rows = work.explained.take(work.explained_places[: len(work.content.chosen or ())])
     with keeping_warnings():  # maps of classes that a row does not have are often empty
-        drawn = work.model.explain(rows, method="gradcam", **options)
+        drawn = work.model.explain(rows, method="gradcam", variant=MAPS)
     work.put(maps=LocalRows(explanation=drawn, numbers=rows.numbers.tolist()))
 
 
@@ -181,7 +175,7 @@ def listed(work: Work) -> None:
     unsure = listing.notable_rows(seen.guess, seen.codes, seen.called)
     places, random = listing.choose_listed(work.drawn, [*explained[:SHOWN_ROWS], *unsure])
     further = np.array([place for place in unsure if place not in set(explained)], dtype=np.int64)
-    if not work.model.images and len(further):
+    if len(further):
         taken = rows.take(further)
         attributions = work.model.attribute(taken, tolerance=TOLERANCE_OF_NOTABLE)
         work.put(notable=LocalRows(explanation=attributions, numbers=taken.numbers.tolist()))

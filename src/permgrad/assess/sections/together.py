@@ -1,4 +1,4 @@
-"""What features and inputs do together: pairs of the most important features, or what images and a table tell."""
+"""What features and inputs do together: pairs of the most important features, or what inputs tell."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def together(work: Work) -> None:
     """Fill ``together``, if there are enough rows and there is time."""
     main, drawn, clock, wanted = work.content.explanation, work.drawn, work.budget.clock, work.budget.interactions
     assert main is not None
-    if work.test.table is None or work.model.images:
+    if work.test.table is None:
         rows = work.explained.take(np.sort(drawn))
         if wanted != 0 and work.model.several_inputs:
             work.put(together=TogetherSection(modalities=_modalities(work, rows)))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 
 from permgrad.assess.encoder_form import cells_of, encoder_form
 from permgrad.assess.store import storable
@@ -37,7 +36,7 @@ class ChangeableRows:
         columns: positions of the raw columns that have inputs, the strongest first.
         cells: what these columns hold, ``(rows, columns)``: numbers, seconds, 0 and 1, or the position of a level.
         missing: the kind of missing of each of these cells, 0 where there is a value.
-        fixed: of a network that also reads images, what they become, ``(rows, units)``. The images do not change.
+        texts: the columns of free text that have scores.
     """
 
     numbers: npt.NDArray[np.int64]
@@ -45,7 +44,7 @@ class ChangeableRows:
     columns: npt.NDArray[np.int64]
     cells: npt.NDArray[np.float64]
     missing: npt.NDArray[np.uint8]
-    fixed: npt.NDArray[np.float32] | None = None
+    texts: pd.DataFrame | None = None
 
 
 def rows_of(model: Any, rows: EncodedRows, numbers: npt.ArrayLike, ranking: Sequence[str] = ()) -> ChangeableRows:
@@ -55,11 +54,7 @@ def rows_of(model: Any, rows: EncodedRows, numbers: npt.ArrayLike, ranking: Sequ
     """
     encoder = model.preprocessor_
     most = min(len(rows), max(_LEAST_ROWS, _ROW_NUMBERS // max(len(encoder.slots_), 1)))
-    rows, fixed = rows.take(np.arange(most)), None
-    if rows.images:
-        tensors = [torch.from_numpy(np.asarray(value, dtype=np.float32)) for value in model.inputs(rows).values()]
-        with torch.inference_mode():
-            fixed = model.module_.image_branch(*tensors[:-1]).numpy()
+    rows = rows.take(np.arange(most))
     names, features = encoder.feature_names_in_, encoder.features("feature")
     place = {name: at for at, name in enumerate(names)}
     ordered = [place[column] for name in ranking if name in features for column in encoder.raw_columns_of(name)]
@@ -75,8 +70,10 @@ def rows_of(model: Any, rows: EncodedRows, numbers: npt.ArrayLike, ranking: Sequ
                 kinds[row, at] = cell[0]
             else:
                 values[row, at] = levels.get(cell, len(levels)) if isinstance(cell, str) else cell
-    shown = np.asarray(numbers)[:most]
-    return ChangeableRows(shown, rows.encoded, np.array(columns, dtype=np.int64), values, kinds, fixed)
+    shown, texts = np.asarray(numbers)[:most], None
+    if free := [name for name in encoder.schema_.of_kind("text") if name in encoder.scores_.columns]:
+        texts = rows.table[free].reset_index(drop=True)
+    return ChangeableRows(shown, rows.encoded, np.array(columns, dtype=np.int64), values, kinds, texts)
 
 
 def changeable(work: Work) -> None:

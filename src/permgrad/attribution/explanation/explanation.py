@@ -42,7 +42,7 @@ class Explanation:
         values: importance or attribution, ``(features, outputs)`` if ``scope`` is global, ``(rows, features, outputs)``
             if local. ``meta["quantity"]`` names the quantity and ``meta["unit"]`` its unit.
         names: the players (features, groups or modalities), in the order of ``values``.
-        modality: the modality of each name. It is ``"table"`` on hybrid networks.
+        modality: of each name a network's input, or the kind of an estimator's columns (table, text or photo).
         outputs: ``("all", *classes)`` for loss methods on classifiers (class k: rows with y = k), ``("all",)`` for
             regression, the classes for methods that explain the output.
         method: the method's registered name.

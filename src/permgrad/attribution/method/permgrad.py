@@ -17,15 +17,16 @@ from permgrad.attribution.replace.plays import (
     single_plays,
     with_total,
 )
-from permgrad.attribution.request import PairedMethod, Request, Scope, methods
+from permgrad.attribution.request import PairedMethod, Request, Scope, methods, refuse_conditional
 
 
 @methods.register("permgrad")
 class PermGrad(PairedMethod):
     """The path game, with intervals and p-values, per class and overall.
 
-    For any other network, modalities take the role of paths. ``level="modality"`` gives the exact Shapley value of the
-    game of replacing whole modalities (sampled above 12), and each modality's effect ``alone`` and ``last``. Other
+    ``level="modality"`` gives the exact Shapley value of the game of replacing whole modalities (sampled above 12), and
+    each modality's effect ``alone`` and ``last``: the inputs of a network, or the kinds of columns of an estimator
+    (``table``, ``text``, ``photo``, each in all paths). For any other network, modalities take the role of paths. Other
     levels give the total effect of each player, and ``others_replaced``, its effect while all other modalities are
     replaced as well. With one modality this is plain permutation.
 
@@ -84,9 +85,11 @@ class PermGrad(PairedMethod):
     @staticmethod
     def game(request: Request) -> tuple[Request, Plays]:
         """Return the request to play and its plays."""
-        if request.subject.paths:
-            return request, path_plays(request.space, request.subject.paths)
+        paths = request.subject.paths
         if request.level == "modality" and len(request.space) > 1:
-            return request, shapley_plays(request.space, request.seed)
+            refuse_conditional(request, "level='modality'", "replaces several kinds of columns at once", "leave it out")
+            return request, shapley_plays(request.space, request.seed, paths)
+        if paths:
+            return request, path_plays(request.space, paths)
         several = len(set(request.space.modality)) > 1 and request.scoring is None
         return request, plays_beside_others(request.space) if several else single_plays(request.space)

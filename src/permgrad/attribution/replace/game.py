@@ -228,7 +228,7 @@ def _played(request: Request, plays: Plays, label: str) -> Played:
     """Play the loss game in this process, in one piece."""
     tolerance: Any = request.options.get("tolerance")
     scale = loss_scale(request)
-    game = Game(request, loss_value(request), plays.fixed)
+    game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
     outputs = game.back_end.outputs()
     collector = MomentCollector(game, *receiver_classes(request, outputs), len(plays.names))
 
@@ -307,7 +307,7 @@ def play_rows(
         sums[rows, place[player]] += turned
         squares[rows, place[player]] += turned**2
 
-    game = Game(request, minus, plays.fixed)
+    game = Game(request, minus, plays.fixed, joint=plays.joint)
     outputs = game.back_end.outputs()
     with Progress(len(plays.plays) * repeats * request.count, label, request.progress) as progress:
         progress.rows = request.count

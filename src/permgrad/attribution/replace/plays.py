@@ -60,6 +60,11 @@ class Plays:
     facts: dict[str, Any] = field(default_factory=dict)  # for the explanation's ``meta``
 
     @property
+    def joint(self) -> bool:
+        """Whether some players are replaced beside others that are not."""
+        return any(bool((play.mask != play.mask[:, :1]).any()) for play in self.plays)
+
+    @property
     def coalitions(self) -> int:
         """Predictions for each pair of a row and a donor."""
         return len(self.plays[0].mask) if self.plays else 0
@@ -164,7 +169,7 @@ def plays_beside_others(space: PlayerSpace) -> Plays:
     return Plays(("total", "others_replaced"), tuple(plays))
 
 
-def shapley_plays(space: PlayerSpace, seed: int) -> Plays:
+def shapley_plays(space: PlayerSpace, seed: int, paths: Sequence[str] = ()) -> Plays:
     """Return the game of all players at once: the Shapley value of S ↦ Δ_S, and each player's effect alone and last.
 
     φ_j = Σ_S |S|! (n − |S| − 1)! / n! (Δ_{S ∪ j} − Δ_S), exact up to ``EXACT_PLAYERS`` players, and the mean over
@@ -197,7 +202,8 @@ def shapley_plays(space: PlayerSpace, seed: int) -> Plays:
         )
         for player in range(count)
     )
-    play = Play("modalities", space.names, np.arange(count), coalitions[..., None], combine, steps=steps)
+    mask = np.repeat(coalitions[..., None], max(len(paths), 1), axis=2)
+    play = Play("modalities", space.names, np.arange(count), mask, combine, steps=steps)
     return Plays(("total", "alone", "last"), (play,))
 
 

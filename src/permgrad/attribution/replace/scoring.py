@@ -123,7 +123,9 @@ def explain_scores(request: Request, method: str) -> Explanation:
     request, plays = chosen.game(request)
     if only_labels(scorers):
         request = replace(request, subject=request.subject.deciding())
-    game = Game(request, lambda outputs, _rows, _base: request.subject.predicted(outputs), plays.fixed)
+    game = Game(
+        request, lambda outputs, _rows, _base: request.subject.predicted(outputs), plays.fixed, joint=plays.joint
+    )
     game.measure = Effects if game.engine is not None else Values
     outputs = game.back_end.outputs()
     tell_of_dependence(request, outputs)

@@ -32,7 +32,7 @@ from permgrad.attribution.request.arguments import (
 from permgrad.attribution.request.registry import Method, refuse_interactions
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.request.request import Request, Scope
-from permgrad.attribution.subject.hybrid import HybridSubject
+from permgrad.attribution.subject.hybrid import KINDS, HybridSubject
 from permgrad.attribution.subject.inner import at_layer
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.network import NetworkSubject
@@ -294,17 +294,25 @@ def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping
 
 
 def _table_space(encoder: Any, level: str, groups: Any) -> PlayerSpace:
-    """Return the players of an encoder's columns: the table, its columns, or groups of them."""
+    """Return the players of an encoder's columns: columns, groups of them, or the kinds: table, text and photo."""
     count = len(encoder.encoded_names_)
-    players = {"table": np.arange(count)}
-    if level != "modality":
+    kinds = [KINDS.get(one.kind, "table") for one in encoder.schema_]
+    if level == "modality":
+        of = np.array(kinds)[encoder.feature_of_]
+        found = {kind: np.flatnonzero(of == kind) for kind in ("table", *KINDS.values())}
+        players = {kind: places for kind, places in found.items() if len(places)} or {"table": np.arange(count)}
+        modality = tuple(players)
+    else:
         players = dict(encoder.features("column" if groups is not None and level == "group" else level))
+        kind_of = dict(zip(encoder.feature_names_in_, kinds, strict=True))
+        each = ([kind_of[column] for column in encoder.raw_columns_of(name)] for name in players)
+        modality = tuple("+".join(dict.fromkeys(some)) for some in each)
     owner = torch.full((count,), NOBODY, dtype=torch.int64)
     for index, columns in enumerate(players.values()):
         owner[torch.as_tensor(columns, dtype=torch.int64)] = index
     members = getattr(encoder, "groups_", {}) if level == "group" and groups is None else {}
     declared = {name: list(columns) for name, columns in members.items()}
-    space = PlayerSpace(tuple(players), ("table",) * len(players), ("table",), (owner,), declared)
+    space = PlayerSpace(tuple(players), modality, ("table",), (owner,), declared)
     if groups is not None and level == "feature":
         space = space.in_blocks(groups)
     elif groups is not None:

@@ -17,8 +17,10 @@ from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.fast.replacement import evaluation_mode
 from permgrad.models.network.network import HybridNetwork
 
+#: The modality of a column by its kind, where it is not the table.
+KINDS = {"text": "text", "image": "photo"}
 #: Encoded columns of these kinds lie on a scale. All others switch between levels.
-_ON_A_SCALE = ("numeric", "date_part")
+_ON_A_SCALE = ("numeric", "date_part", "score")
 
 
 class HybridSubject(Subject):
@@ -89,6 +91,15 @@ class HybridSubject(Subject):
                 patterns, counts = np.unique(table[:, levels], axis=0, return_counts=True)
                 row[levels] = patterns[int(np.argmax(counts))]
         return (torch.from_numpy(row)[None],)
+
+    def lacking(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return encoded rows without their texts and images, as rows are encoded that have none."""
+        encoder, lacking = self.preprocessor, rows[0].clone()
+        kinds = [column.kind for column in encoder.schema_]
+        places = [at for at, column in enumerate(encoder.feature_of_.tolist()) if kinds[column] in KINDS]
+        blank = encoder.transform(pd.DataFrame({name: [None] for name in encoder.feature_names_in_}))
+        lacking[:, places] = torch.from_numpy(blank[:, places])
+        return (lacking,)
 
     def check_slopes(self, method: str, places: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
         """Refuse images that are drawn without a gradient."""

@@ -72,6 +72,10 @@ class Subject(OutputForm):
         """Return the typical row of a background: medians of numbers, most frequent levels, ``(1, *)`` each."""
         return tuple(typical_row(tensor) for tensor in rows)
 
+    def lacking(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return background rows without what a row may lack: nothing, but for an estimator's texts and images."""
+        return tuple(rows)
+
     def design(self, background: Array) -> CellDesign | None:  # noqa: ARG002 — of a table without encoder
         """Return how cells are encoded for conditional draws, or None if inputs are numbers already."""
         return None

@@ -6,6 +6,7 @@ A design is one class and one registration. It is fitted on a column's different
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, Self
@@ -30,6 +31,8 @@ _SHARE_OF_WORDS = 0.2
 _LONG_TEXT = 300
 #: Signs that vocabularies are learned from. Of more, a part of the texts.
 _MOST_LEARNED = 20_000_000
+#: Words of one text that are told apart. Those of longer texts are taken together with their neighbours.
+MOST_PARTS = 60
 #: A word. In scripts without spaces each sign is one.
 _WORD = rf"[{UNSPACED}{PICTURES}]|(?:[^\W{UNSPACED}]|[{MARKS}])+"
 _spans = re.compile(_WORD)
@@ -62,6 +65,15 @@ class Design(Protocol):
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read back what ``to_dict`` wrote. ``KeyError``, ``TypeError`` or ``ValueError``: something else."""
+
+
+class TextVectors(Protocol):
+    """What turns texts into vectors that are read beside their words."""
+
+    encoder: Any
+
+    def vectors(self, texts: Sequence[str]) -> Floats32:
+        """Return the vectors of texts ``(texts, width)``."""
 
 
 class ImageVectors(Protocol):
@@ -248,6 +260,23 @@ def _counter(part: str, entries: list[str] | None) -> Any:
 def words_in(text: str) -> list[tuple[int, int]]:
     """Return where the words of a text begin and end."""
     return [found.span() for found in _spans.finditer(text)]
+
+
+def text_parts(text: str) -> list[str | list[str]]:
+    """Return a text as what is before its first word, that word, what is between, the next one, … in turns.
+
+    A word is a list of itself. Of more than 60 words it is several in a row with what is between them: ``[a, " ", b]``.
+
+    Examples:
+        >>> text_parts("a (very) Good film")
+        ['', ['a'], ' (', ['very'], ') ', ['Good'], ' ', ['film'], '']
+    """
+    spans, parts, end = words_in(text), list[str | list[str]](), 0
+    for run in np.array_split(np.array(spans), min(len(spans), MOST_PARTS)) if spans else ():
+        ends = run.ravel().tolist()
+        parts += [text[end : ends[0]], [text[low:high] for low, high in itertools.pairwise(ends)]]
+        end = ends[-1]
+    return [*parts, text[end:]]
 
 
 def spans_of(text: str, entry: str) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, shown, unknown, warn_user
 from permgrad.base.files import plain
 from permgrad.data.encode.calendar import HELD, calendar_parts, date_part, is_country
-from permgrad.data.encode.designs import Cells, ImageVectors
+from permgrad.data.encode.designs import Cells, ImageVectors, TextVectors
 from permgrad.data.encode.groups import check_blocks
 from permgrad.data.encode.planning import OTHER, Slot, plan_slots
 from permgrad.data.encode.scaling import Scaling, ScalingMode
@@ -90,6 +90,7 @@ class TableEncoder:
         scores_: what ``learn`` fitted, of the columns that have scores. ``scoreless_``: wide columns for which it found
             no score that helps. Not stored.
         images_: what turns images into vectors. None: images are left out.
+        texts_: what turns texts into vectors beside their words. None: words alone are read.
 
     Examples:
         >>> table = pd.DataFrame({"age": [31.0, 40.0, None, 60.0], "town": ["Bonn", "Ulm", "Bonn", "Bonn"]})
@@ -119,6 +120,7 @@ class TableEncoder:
         self.kinds = kinds
         self.holidays = holidays
         self.images_: ImageVectors | None = None
+        self.texts_: TextVectors | None = None
 
     # ---- fitting ----------------------------------------------------------------------------------------------------
     def fit(self, X: Any, y: Any = None, *, schema: Schema | None = None) -> TableEncoder:
@@ -173,9 +175,14 @@ class TableEncoder:
             return self._encode(frame)
         narrow = np.array([self.feature_names_in_[slot.column] not in wide for slot in self.slots_], dtype=bool)
         with surprises_told_once():
-            other = self.transform(X)[:, narrow]
+            other = self._encode(frame)[:, narrow]
         columns = {name: self._cells(frame, name, target) for name in wide}
-        self.scores_, crossed = Scores.fit(columns, other, target)
+        vectors, texts = dict[str, Floats32](), self.texts_
+        if texts is not None and texts.encoder is not None:
+            known = {name: columns[name][0] for name in wide if self.schema_[name].kind == "text"}
+            vectors = {name: texts.vectors(cells) for name, cells in known.items() if cells}
+        self.scores_, crossed = Scores.fit(columns, other, target, vectors)
+        self.read_texts_with(texts)
         self.scoreless_ = [name for name in wide if name not in crossed]
         slots = [slot for slot in self.slots_ if slot.kind != "level" or self._name(slot) not in crossed]
         for name, scores in crossed.items():
@@ -185,6 +192,10 @@ class TableEncoder:
                 slots.append(Slot(column, label, "score", k, min(low, 0.0), max(high, 0.0)))
         self._set_slots(sorted(slots, key=lambda slot: slot.column))
         return self._encode(frame, crossed)
+
+    def read_texts_with(self, texts: TextVectors | None) -> None:
+        """Set what turns texts into vectors."""
+        self.texts_, self.scores_.vectors = texts, None if texts is None else texts.vectors
 
     def _name(self, slot: Slot) -> str:
         return self.feature_names_in_[slot.column]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ import numpy as np
 from scipy import sparse
 
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
+from permgrad.base.errors import InputError
 from permgrad.base.random import generator
 from permgrad.data.encode.designs import Cells, Design, Matrix, designs
 from permgrad.data.types.free_text import LONGEST_READ
@@ -67,6 +68,11 @@ class Target:
     def outputs(self) -> int:
         """Scores per cell: one for numbers and two classes, else one per class, at most 32."""
         return min(self.classes, _MOST_OUTPUTS) if self.classes > 2 else 1
+
+    def first(self, rows: int) -> Self:
+        """Return the target of the first rows."""
+        units = None if self.units is None else self.units[:rows]
+        return replace(self, y=self.y[:rows], weights=self.weights[:rows], units=units)
 
     def coded(self) -> Self:
         """Return the same target with numbers ``(rows, 32)`` in the place of too many classes."""
@@ -125,20 +131,27 @@ class Scores:
 
     outputs: int
     columns: dict[str, list[tuple[str, Design, Floats32]]] = field(default_factory=dict)
+    #: turns texts into the vectors that are read beside their words
+    vectors: Callable[[Sequence[str]], Floats32] | None = None
 
     @classmethod
     def fit(
-        cls, columns: Mapping[str, tuple[Cells, Integers]], other: Array, target: Target
+        cls,
+        columns: Mapping[str, tuple[Cells, Integers]],
+        other: Array,
+        target: Target,
+        vectors: Mapping[str, Floats32] | None = None,
     ) -> tuple[Self, dict[str, Floats32]]:
         """Return fitted scores, and those of the training rows ``(rows, outputs)`` from models of other rows.
 
         Of a text the first 20,000 signs are read. Of very many rows or words a random part is learned from.
 
         ``columns``: of each its different cells and which of them each row has (−1: missing). ``other (rows, …)``: the
-        other columns, encoded.
+        other columns, encoded. ``vectors``: those of the cells of some columns of text.
         """
         made, folds = cls(target.outputs), target.folds()
         blocks = [block for name, (cells, index) in columns.items() for block in _blocks(name, _read(cells), index)]
+        blocks += [block for name, cells in (vectors or {}).items() for block in _blocks(name, cells, columns[name][1])]
         if other.size > _MOST_CELLS:
             other = other[:, :0]
         plain, wide = sparse.csr_matrix(other.astype(np.float32)), [block.rows for block in blocks]
@@ -168,8 +181,15 @@ class Scores:
     def of(self, name: str, cells: Cells) -> Floats32:
         """Return the scores of cells ``(cells, outputs)``."""
         cells = _read(cells)
-        parts = [design.matrix(cells) @ weights for _, design, weights in self.columns[name]]
+        parts = [design.matrix(self._as_read(cells, design)) @ weights for _, design, weights in self.columns[name]]
         return np.asarray(np.sum(parts, axis=0), dtype=np.float32)
+
+    def _as_read(self, cells: Cells, design: Design) -> Cells:
+        if design.reads == "texts" or isinstance(cells, np.ndarray):
+            return cells
+        if self.vectors is None:
+            raise InputError("Nothing here turns texts into vectors", hint="Use the model.", code="PG030")
+        return self.vectors(cells)
 
     def check_columns(self, columns: Mapping[str, int]) -> None:
         """Raise ``ValueError`` if other columns have scores, or one has another number of them."""
@@ -289,7 +309,7 @@ class _Model:
         return np.concatenate(found)
 
     def choose(self, strengths: Sequence[float], folds: Integers) -> list[float]:
-        """Return the strength of each block: moved while the loss falls, and 0 where the block does not help."""
+        """Return the strength of each block: moved while the loss falls, and 0 where it does not help beside others."""
         best, at, needed = list(map(float, strengths)), self.losses(strengths, folds), set[int]()
         least = _LEAST_GAIN if self._is_large else 0.0
         # Where the rest tells nearly all, any gain may be certain and none matters.
@@ -309,6 +329,8 @@ class _Model:
                     break
         for block in set(range(1, len(best))) - needed:
             without = [*best[:block], 0.0, *best[block + 1 :]]
+            if not self.widths[0] and not any(without[1:]):
+                continue  # there would be nothing to learn from
             losses = self.losses(without, folds)
             if not _clearly(losses - at, floor):
                 best, at = without, losses

@@ -34,6 +34,7 @@ from permgrad.base.errors import (
 )
 from permgrad.base.files import file_hash, why_missing
 from permgrad.data.read.cells import CellError
+from permgrad.data.read.image_cells import with_image_cells
 from permgrad.data.read.parquet import (
     DAMAGE,
     ColumnLayout,
@@ -273,8 +274,7 @@ class PartitionedTable:
             if name in wanted:
                 start = begin + (first - file_start) * step
                 made[name] = range(start, start + table.num_rows * step, step)
-        result: pd.DataFrame = frame.assign(**made)[wanted].reset_index(drop=True)
-        return result
+        return with_image_cells(frame.assign(**made)[wanted].reset_index(drop=True), Path(self.path).parent)
 
 
 # ---- opening ---------------------------------------------------------------------------------------------------------

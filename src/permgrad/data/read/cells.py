@@ -21,7 +21,7 @@ import numpy.typing as npt
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError, by_count, listed, shown
 from permgrad.base.late import is_frame, is_series, pd
-from permgrad.data.read.image_cells import ImageCell, with_image_cells
+from permgrad.data.read.image_cells import ImageCell, stamp_of, with_image_cells
 
 Code: TypeAlias = str | int | float
 CodesArgument: TypeAlias = Code | Sequence[Code] | Mapping[str, Sequence[Code] | Code] | None
@@ -370,8 +370,11 @@ def refuse_infinite(matrix: Floats, names: Sequence[str], index: pd.Index[Any], 
 def rows_hash(X: pd.DataFrame, y: npt.NDArray[Any] | None = None) -> str:
     """Return the SHA-256 of a table's column names and values in order, without row labels, and of targets."""
     total = hashlib.sha256()
-    for name, values in [*X.items(), *([] if y is None else [("\0target", pd.Series(np.asarray(y)))])]:
-        total.update(f"{name}\0{values.dtype}\0".encode("utf-8", "surrogatepass"))
+    for name, column in [*X.items(), *([] if y is None else [("\0target", pd.Series(np.asarray(y)))])]:
+        total.update(f"{name}\0{column.dtype}\0".encode("utf-8", "surrogatepass"))
+        values = column
+        if column.dtype == object and any(isinstance(cell, ImageCell) for cell in column):  # a file may change
+            values = column.map(lambda cell: f"{cell} {stamp_of(cell)}" if isinstance(cell, ImageCell) else cell)
         try:
             codes = pd.util.hash_pandas_object(values, index=False)
         except TypeError:  # objects of mixed kinds

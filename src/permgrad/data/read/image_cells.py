@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Self
 
@@ -47,7 +48,16 @@ class ImageCell(str):
 
 def source_of(cell: str) -> Any:
     """Return where the pixels of a cell are. A text is a path, from the working directory or absolute."""
-    return cell.source if isinstance(cell, ImageCell) else Path(cell.strip())
+    return cell.source if isinstance(cell, ImageCell) else Path(str(cell).strip())
+
+
+def stamp_of(cell: str) -> tuple[int, ...]:
+    """Return what tells whether the file of a cell has changed."""
+    source = source_of(cell)
+    if not isinstance(source, os.PathLike) or not os.path.exists(source):  # noqa: PTH110 — a path may be too long
+        return ()
+    found = os.stat(source)  # noqa: PTH116 — likewise
+    return found.st_mtime_ns, found.st_size
 
 
 def is_image(cell: str) -> bool:
@@ -55,13 +65,18 @@ def is_image(cell: str) -> bool:
     if isinstance(cell, ImageCell) and not isinstance(cell.source, Path):
         return True
     # Not Path.is_file, which raises for names that are too long to be one.
-    return cell.strip().lower().endswith(_SUFFIXES) and os.path.isfile(source_of(cell))  # noqa: PTH113
+    return _is_named(cell) and os.path.isfile(source_of(cell))  # noqa: PTH113
 
 
-def with_image_cells(frame: pd.DataFrame, folder: Path | None = None) -> pd.DataFrame:
+def _is_named(cell: str) -> bool:
+    return cell.strip().lower().endswith(_SUFFIXES)
+
+
+def with_image_cells(frame: pd.DataFrame, folder: Path | None = None, declared: Collection[str] = ()) -> pd.DataFrame:
     """Return the frame with images among its cells as ``ImageCell``. The frame itself if it has none.
 
-    ``folder``: that of the table, in which files are that its cells name. None: texts stay as they are.
+    ``folder``: that of the table, in which files are that its cells name. None: texts stay as they are. ``declared``
+    are columns of images, also where names of files have no usual ending.
     """
     columns: dict[Any, Any] = {}
     for name, dtype in frame.dtypes.items():
@@ -70,7 +85,7 @@ def with_image_cells(frame: pd.DataFrame, folder: Path | None = None) -> pd.Data
             first = next((cell for cell in cells if not (cell is None or cell is pd.NA or _is_nan(cell))), None)
             if folder is None and _is_image(first):
                 made = [_as_cell(cell) if _is_image(cell) else cell for cell in cells]
-            elif folder is not None and isinstance(first, str) and first.strip().lower().endswith(_SUFFIXES):
+            elif folder is not None and isinstance(first, str) and (name in declared or _is_named(first)):
                 made = [ImageCell(cell, folder / cell.strip()) if isinstance(cell, str) else cell for cell in cells]
             else:
                 continue

@@ -45,8 +45,9 @@ class Reading:
     are texts that are kept, though they usually mean missing. Columns in ``text`` are kept as text, and must be there,
     as are those that were ``texts`` in the table learned from. ``like`` and ``units`` are its decimal signs and
     units. ``decimal`` is the sign that the user named. In ``classes`` 01 and 1 may differ, and no name stands twice.
-    ``categories`` and ``identifiers`` stay text where numbers would lose something. Of columns without a name those
-    ``named`` by their place are not left out. ``sheet`` is that of an Excel file. None: the first.
+    ``categories`` and ``identifiers`` stay text where numbers would lose something. ``images`` hold names of files. Of
+    columns without a name those ``named`` by their place are not left out. ``sheet`` is that of an Excel file. None:
+    the first.
     """
 
     na: MissingCodes = field(default_factory=MissingCodes)
@@ -60,6 +61,7 @@ class Reading:
     classes: Collection[str] = ()
     categories: Collection[str] = ()
     identifiers: Collection[str] = ()
+    images: Collection[str] = ()
     named: Collection[str] = ()
     sheet: str | None = None
 

@@ -125,7 +125,7 @@ def read_written(path: str | os.PathLike[str], reading: Reading | None = None) -
         _check_size(file)
         with _lean_memory():
             written = _read_texts(file, reading)
-    return Written(with_image_cells(written.frame, file.parent), *written[1:])
+    return Written(with_image_cells(written.frame, file.parent, reading.images), *written[1:])
 
 
 @contextmanager

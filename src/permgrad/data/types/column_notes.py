@@ -47,7 +47,11 @@ def tell_of_columns(
         return
     sentences = [*_identifiers_said(schema, kinds, suspects), *several_ways_said(schema, kinds)]
     sentences += _names_said(schema)
-    sentences += _texts_said(schema, kinds, is_read=suspects is None)
+    sentences += _texts_said(schema, kinds)
+    if suspects is not None and (images := schema.of_kind("image")):
+        sentences.append(
+            f"Images are left out of a table that is read in parts: {listed(images)}. To use them, call fit."
+        )
     sentences += fused_said(schema, "Declare kinds={{{0!r}: 'categorical'}}")
     if groups := same_columns(frame, schema, together):
         fix = f"Leave out all but one, or explain them together: pg.explain(..., groups={as_groups(groups)!r})"
@@ -83,20 +87,14 @@ def _names_said(schema: Schema) -> Iterator[str]:
         )
 
 
-def _texts_said(schema: Schema, kinds: Mapping[str, Any], *, is_read: bool) -> Iterator[str]:
-    """Yield a note on columns of free text. ``is_read``: the model learns from their words."""
-    if not is_read and (images := schema.of_kind("image")):
-        yield f"Images are left out of a table that is read in parts: {listed(images)}. To use them, call fit."
-    texts = [name for name in schema.of_kind("text") if name not in kinds or not is_read]
-    if not texts:
-        return
-    if not is_read:
-        yield f"Free text is left out of a table that is read in parts: {listed(texts)}. To use its words, call fit."
-        return
-    yield (
-        f"Columns of free text, from whose words the model learns: {listed(texts)}. To leave one out or read its cells "
-        f"as categories, declare kinds={{{texts[0]!r}: 'identifier'}} or kinds={{{texts[0]!r}: 'categorical'}}."
-    )
+def _texts_said(schema: Schema, kinds: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a note on columns of free text."""
+    if texts := [name for name in schema.of_kind("text") if name not in kinds]:
+        first = texts[0]
+        yield (
+            f"Columns of free text, from whose words the model learns: {listed(texts)}. To leave one out or read its "
+            f"cells as categories, declare kinds={{{first!r}: 'identifier'}} or kinds={{{first!r}: 'categorical'}}."
+        )
 
 
 def scores_said(schema: Schema, scoreless: Collection[str], most: int) -> list[str]:

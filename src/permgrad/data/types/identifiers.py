@@ -50,7 +50,8 @@ _CODE_WORD = re.compile(
 _THING_WORD = re.compile(
     r"(?:subject|subj|participant|respondent|patient|person|individual|student|pupil|teacher|lecturer|classroom|hospital|"
     r"clinic|doctor|physician|rater|interviewer|household|employee|worker|firm|company|customer|client|user|store|shop|"
-    r"vendor|supplier|merchant|restaurant|hotel|station|site|farm|herd|litter|animal|proband|kunde|filiale)"
+    r"vendor|supplier|merchant|restaurant|hotel|station|site|farm|herd|litter|animal|proband|kunde|filiale|"
+    r"zip|zipcode|postcode|postalcode|postal|plz|postleitzahl)"
     r"(?:[_\W]?(?:nr|no|num|number|code))?",
     re.IGNORECASE,
 )

@@ -228,10 +228,13 @@ class HyNNBase(TrainedModel, BaseEstimator):
         schema: Schema | None = None,
         target: Target | None = None,
         held: pd.DataFrame | None = None,
+        *,
+        later: bool = False,
     ) -> tuple[EncodedRows, Floats32 | None]:
         """Fit the encoder on training rows. Scores of wide columns are learned from ``held`` rows, too, behind them.
 
         Return the training rows and what the others are encoded as: the scores of all come from models of other rows.
+        Not so if those are ``later``: scores that know labels of their time would flatter them.
         """
         encoder = make_encoder(self, frame, settings)
         # A preset may read columns in another way than the types say.
@@ -240,18 +243,20 @@ class HyNNBase(TrainedModel, BaseEstimator):
             together = [*encoder.groups_.values(), *encoder.variables_.values()]
             tell_of_columns(frame, encoder.schema_, dict(encoder.kinds or {}), together=together)
         self.preprocessor_ = encoder
-        rows = frame if held is None else pd.concat([frame, held])
+        rows = frame if held is None or later else pd.concat([frame, held])
         if target is None:
             encoded = encoder.transform(rows)
         else:
             # A published network reads categories as it was published.
-            encoded = encoder.learn(rows, target, levels=settings.network.level_embedding_size > 0)
+            encoded = encoder.learn(rows, target.first(len(rows)), levels=settings.network.level_embedding_size > 0)
             if schema is None:
                 tell_of_scores(encoder.schema_, encoder.scoreless_, encoder.max_levels)
         if not encoded.shape[1]:
             raise nothing_varies(frame, encoder)
         known = EncodedRows(frame, encoder, encoded[: len(frame)])
-        return known, None if held is None else encoded[len(frame) :]
+        if held is None:
+            return known, None
+        return known, encoder.transform(held) if later else encoded[len(frame) :]
 
     def prepare(
         self,
@@ -328,7 +333,8 @@ class HyNNBase(TrainedModel, BaseEstimator):
                 units = None if related is None else related.codes[np.concatenate(divided)]
                 known = Target.of(target[both], self.task, self.seed_, weights=weights[both] / mean, units=units)
                 rows = frame if len(training) == len(frame) else frame.iloc[training]
-                train, x = self._fit_encoder(rows, settings, None, known, frame.iloc[held] if len(held) else None)
+                beside, later = frame.iloc[held] if len(held) else None, related is not None and related.timed
+                train, x = self._fit_encoder(rows, settings, None, known, beside, later=later)
             validation, plain = None, np.zeros(0)
             if eval_set is not None:
                 validation = self._judged_rows(eval_set)

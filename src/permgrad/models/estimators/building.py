@@ -24,6 +24,7 @@ from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.settings import FitSettings
 from permgrad.models.images.features import ImageFeatures
 from permgrad.models.network.network import HybridNetwork
+from permgrad.models.texts import TextFeatures
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import TrainingJob
 from permgrad.models.train.rows import Rows, TrainingRows
@@ -45,6 +46,7 @@ def make_encoder(model: Any, frame: pd.DataFrame, settings: FitSettings) -> Tabl
     arguments = {name: getattr(model, name) for name in ("na_codes", "groups", "variables", "holidays")}
     encoder = TableEncoder(numeric, settings.max_levels, kinds=kinds, **arguments)
     encoder.images_ = ImageFeatures(model.image_encoder, settings.device)
+    encoder.texts_ = TextFeatures(model.text_encoder, settings.device)
     return encoder
 
 
@@ -111,6 +113,10 @@ def build_network(
     outputs = len(model.classes_) if model.task == "classification" else 1
     kinds, blocks = np.array(encoder.kinds_), list(encoder.features("column").values())
     scored = [block[kinds[block] == "score"] for block in blocks]
+    absent = [
+        [int(place) for block, one in zip(scored, encoder.schema_, strict=True) if one.kind == kind for place in block]
+        for kind in ("text", "image")
+    ]
     categories = [block for block in blocks if "date_part" not in kinds[block]]
     with sheltered(derive_seed(model.seed_, "weights")):
         model.renderer_ = None
@@ -130,6 +136,7 @@ def build_network(
             numeric_columns=encoder.numeric_columns_,
             level_blocks=[block for block in categories if (kinds[block] == "level").sum() >= _FEWEST_LEVELS],
             score_blocks=[block.tolist() for block in scored if len(block)],
+            absent_blocks=[block for block in absent if block],
         )
     model.network_options_ = network.to_dict()
     draw_background(model, encoded, coded)

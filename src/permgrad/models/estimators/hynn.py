@@ -78,6 +78,9 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
             float32 in 0 … 1, to vectors ``(n, width)`` or maps ``(n, channels, height, width)``. None: the one that is
             installed. Without, or below 64 pixels, networks are trained on the images of a column with 1,000 different
             ones, and fewer are described by colours and edges.
+        text_encoder: what turns texts into vectors that are read beside their words: ``"all-minilm-l6-v2"`` (extra
+            ``text``), a folder with a Hugging Face model (``config.json``, ``model.safetensors``, ``tokenizer.json``),
+            or a function from a list of texts to vectors ``(texts, width)``. None: words alone.
         image: whether rows are drawn as images, too. ``"auto"``: with preset ``"default"``, only if the order of the
             columns tells something, as of a curve, which is tested on training rows, see ``order_``. A ``layout`` or
             ``branches`` that you pass, and other presets, are followed as they are. ``"always"``: as the preset's
@@ -164,6 +167,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         precision: str | None = None,
         devices: int | Literal["auto"] = 1,
         image_encoder: Any = None,
+        text_encoder: Any = None,
         image: Literal["auto", "always", "never"] = "auto",
     ) -> None:
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
@@ -267,6 +271,7 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
         precision: str | None = None,
         devices: int | Literal["auto"] = 1,
         image_encoder: Any = None,
+        text_encoder: Any = None,
         image: Literal["auto", "always", "never"] = "auto",
     ) -> None:
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})

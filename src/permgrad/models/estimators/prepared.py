@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import nn
@@ -26,7 +23,7 @@ from permgrad.models.train.training import train
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EncodedRows:
-    """Rows with what a model's encoder makes of them, so that a table is encoded once and an image is read once.
+    """Rows with what a model's encoder makes of them, so that they are encoded once.
 
     Estimators of permgrad take them in the place of a frame, and so does ``permgrad.explain``. ``encode_rows`` of a
     model returns them.
@@ -35,7 +32,6 @@ class EncodedRows:
         table: the rows as they were passed, ``(rows, features)``.
         encoder: what encoded them. A model with another encoder encodes the table again.
         encoded: float32 ``(rows, encoded)``.
-        images: of rows with images the pixels of each image column, uint8 ``(rows, channels, height, width)``.
 
     Examples:
         >>> table = pd.DataFrame({"age": [31.0, 40.0, 60.0]})
@@ -48,19 +44,13 @@ class EncodedRows:
     table: pd.DataFrame
     encoder: TableEncoder
     encoded: Floats32
-    images: Mapping[str, npt.NDArray[np.uint8]] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.table)
 
     def take(self, places: Any) -> EncodedRows:
         """Return the rows at some places, which are not encoded again."""
-        images = {name: pixels[places] for name, pixels in self.images.items()}
-        return EncodedRows(self.table.iloc[places], self.encoder, self.encoded[places], images)
-
-    def with_table(self, table: pd.DataFrame) -> EncodedRows:
-        """Return rows with the same images and another table."""
-        return EncodedRows(table, self.encoder, self.encoder.transform(table), self.images)
+        return EncodedRows(self.table.iloc[places], self.encoder, self.encoded[places])
 
 
 def nothing_varies(frame: pd.DataFrame, encoder: TableEncoder) -> InputError:
@@ -117,8 +107,6 @@ def check_hooks(checkpoint_folder: Any, on_epoch: Any) -> None:
 class TrainedModel:
     """What all models of permgrad share: ``prepare`` returns what ``train`` takes."""
 
-    #: whether rows have images beside the table
-    reads_images: ClassVar[bool] = False
     module_: Any
     history_: pd.DataFrame
     best_epoch_: int

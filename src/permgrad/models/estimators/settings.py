@@ -23,6 +23,7 @@ from permgrad.models.estimators.presets import CLASS_WEIGHTS, Preset, get_preset
 from permgrad.models.images.encoders import image_encoders
 from permgrad.models.network.network import PATHS
 from permgrad.models.network.options import NetworkOptions, check_network
+from permgrad.models.texts import is_text_encoder, text_encoders
 from permgrad.models.train.learner import OPTIMIZERS, TrainingOptions
 from permgrad.models.train.schedules import schedules
 
@@ -130,6 +131,10 @@ _ARGUMENTS: tuple[ArgumentRule, ...] = (
     ArgumentRule(
         "image_encoder", f"{' or '.join(map(repr, image_encoders))}, a torch.nn.Module or a callable", "None",
         lambda encoder: encoder in image_encoders if isinstance(encoder, str) else callable(encoder),
+    ),
+    ArgumentRule(
+        "text_encoder", f"{' or '.join(map(repr, text_encoders))}, a folder with a Hugging Face model or a callable",
+        "'all-minilm-l6-v2'", is_text_encoder,
     ),
     _NUMERIC,
     ArgumentRule("calibration", choices=CALIBRATIONS),

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from permgrad.base.arrays import Floats32, Integers
-from permgrad.base.errors import InputError
+from permgrad.base.arrays import Booleans, Floats32, Integers
+from permgrad.base.errors import InputError, warn_user
 from permgrad.base.random import derive_seed
 from permgrad.data.encode.scores import Target
-from permgrad.data.image_table import GREY_MODES, check_image_cells, each_image, opened_image, read_image
-from permgrad.data.read.image_cells import source_of
+from permgrad.data.image_table import GREY_MODES, check_image_cells, each_image, is_deep, opened_image, read_image
+from permgrad.data.read.image_cells import source_of, stamp_of
 from permgrad.models.images.encoders import image_encoders, load_encoder, own_encoder, statistics, vectors_of
 from permgrad.models.images.residual import ResidualNetwork, as_scores, divide, train_residual
 from permgrad.models.train.guard import sheltered
+from permgrad.models.vectors import AT_ONCE, VectorCache
 
-#: Images encoded at once, filled up so that a vector does not depend on how many there are, and in memory at once.
-_BATCH, _READ = 32, 256
+#: Images encoded at once, filled up so that a vector does not depend on how many there are.
+_BATCH = 32
 #: Longest side for an encoder, and the one that small images are brought to. Longest side for a network of our own.
 _LONGEST, _SHORTEST, _OWN_LONGEST, _LEAST = 384, 128, 64, 8
 #: Different images from which on a network is trained on them, and their bytes. More images are made smaller.
 _FEWEST, _MOST_BYTES = 1000, 400_000_000
-#: Images whose headers tell the size of a column, and numbers that are remembered, of which each takes four bytes.
-_LOOKED_AT, _REMEMBERED = 2000, 50_000_000
+#: Images whose headers tell the size of a column.
+_LOOKED_AT = 2000
+#: The brightest of 0 … 255 where images are likely to have fewer levels than their files: 12 bits written as 16.
+_DARK = 16
+#: Patches on each side of an image that explanations name: few enough for a list with the table's columns.
+PATCHES = 4
 _SIZES = ("height", "width", "channels", "classes")
 
 
@@ -70,11 +75,11 @@ class ImageFeatures:
         self.columns: dict[str, ImageColumn] = {}
         self._own = None if isinstance(encoder, str) else own_encoder(encoder, self.device)
         self._loaded: dict[str, Any] = {}
-        self._known: dict[tuple[Any, ...], Floats32] = {}
+        self._cache = VectorCache()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what can be made again."""
-        return {**self.__dict__, "_loaded": {}, "_known": {}}
+        return {**self.__dict__, "_loaded": {}, "_cache": VectorCache()}
 
     def learn(self, name: str, cells: Sequence[str], index: Integers, target: Target) -> Floats32:
         """Learn how a column is read, and return vectors ``(cells, width)`` from what has not seen their rows.
@@ -89,7 +94,7 @@ class ImageFeatures:
             return self.vectors(name, cells)
         parts, pixels, rows = (
             divide(len(cells), index, target),
-            self._pixels(name, cells, cells),
+            self.pixels(name, cells),
             np.flatnonzero(index >= 0),
         )
         out = np.zeros((len(cells), target.outputs), dtype=np.float32)
@@ -109,29 +114,51 @@ class ImageFeatures:
             InputError: Images cannot be read, or the encoder returns no vectors.
             EnvironmentProblem: The encoder is not installed.
         """
-        if sum(one.size for one in self._known.values()) > _REMEMBERED:
-            self._known = {}
-        keys, known = [(name, cell, *_stamp(source_of(cell))) for cell in cells], dict(self._known)
-        new, encoder = [place for place, key in enumerate(keys) if key not in known], self._encoder(self.columns[name])
-        for start in range(0, len(new), _READ):
-            places = new[start : start + _READ]
-            pixels = self._pixels(name, [cells[place] for place in places], cells)
-            known.update(zip([keys[place] for place in places], self._run(pixels, encoder), strict=True))
-        self._known = known
-        return np.stack([known[key] for key in keys])
+        column = self.columns[name]
+        encoder, named = self._encoder(column), None
+        if column.encoder in image_encoders:  # those of others, and networks trained here, have no name that says all
+            named = f"{column.encoder} {column.channels} {column.height} {column.width}"
+
+        def encode(places: Integers) -> Floats32:
+            return self._run(self.pixels(name, [cells[place] for place in places.tolist()], cells), encoder)
+
+        keys = [(name, cell, *stamp_of(cell)) for cell in cells]
+        return self._cache.vectors(keys, encode, named, lambda place: _content(cells[place]))
+
+    def covered(self, name: str, cell: str, kept: Booleans) -> Floats32:
+        """Return the vectors ``(n, width)`` of one image with some patches covered by the image's mean colour.
+
+        ``kept (n, 16)``: which of the 4 × 4 patches are seen, row by row.
+        """
+        pixels, column = self.pixels(name, [cell]), self.columns[name]
+        plain = read_image(source_of(cell), column.channels, column.height, column.width)  # without a frame
+        colour = torch.from_numpy(plain.mean(axis=(1, 2)).round().astype(np.uint8)).reshape(1, -1, 1, 1)
+        grid, encoder = patch_grid(column.height, column.width), self._encoder(column)
+        some = np.split(kept, range(AT_ONCE, len(kept), AT_ONCE))
+        seen = [torch.from_numpy(patches[:, None][..., grid]) for patches in some]
+        return np.concatenate([self._run(torch.where(some, pixels, colour), encoder) for some in seen])
 
     # ---- reading -----------------------------------------------------------------------------------------------------
     def _looked_at(self, name: str, cells: Sequence[str], classes: int) -> ImageColumn:
         """Return how a column is read: by the median height and width of its images, and whether any has colour."""
         sizes: list[tuple[int, int]] = []
         modes: set[str] = set()
+        levels: list[int] = []
 
         def look(cell: str) -> None:
             with opened_image(source_of(cell)) as image:
                 sizes.append((image.height, image.width))
                 modes.add(image.mode)
+            if is_deep(image.mode):
+                levels.append(int(read_image(source_of(cell), 1, *sizes[-1]).max()))
 
         each_image(name, cells[:: max(1, len(cells) // _LOOKED_AT)], look, len(cells))
+        if len(levels) == len(sizes) and max(levels) <= _DARK:
+            warn_user(
+                f"The training images of column {name!r} reach level {max(levels)} of 255 at most, after scaling from "
+                "0 … 65,535 (integers) or 0 … 1 (real numbers)",
+                "Rescale all images of the column by one factor.",
+            )
         sides, encoder = np.median(np.array(sizes, dtype=np.float64), axis=0), self.encoder
         if encoder is None and (len(cells) < _FEWEST or sides.max() >= _OWN_LONGEST):
             # Small images, of which there are many, are not what networks of photos know.
@@ -146,7 +173,11 @@ class ImageFeatures:
         height, width = (max(_LEAST, round(side)) for side in (sides * factor).tolist())
         return ImageColumn(height, width, channels, classes, encoder)
 
-    def _pixels(self, name: str, cells: Sequence[str], every: Sequence[str]) -> Tensor:
+    def pixels(self, name: str, cells: Sequence[str], every: Sequence[str] | None = None) -> Tensor:
+        """Return images as encoders see them, uint8 ``(cells, channels, height, width)``.
+
+        If one cannot be read, the error names those among ``every`` (None: ``cells``).
+        """
         column = self.columns[name]
         size = column.channels, column.height, column.width
         pixels, places = np.zeros((len(cells), *size), dtype=np.uint8), {cell: k for k, cell in enumerate(cells)}
@@ -157,7 +188,7 @@ class ImageFeatures:
         try:
             each_image(name, cells, read, len(cells))
         except InputError:  # which names those of a batch: all are to be named
-            check_image_cells(name, every)
+            check_image_cells(name, cells if every is None else every)
             raise
         return torch.from_numpy(pixels)
 
@@ -191,7 +222,8 @@ class ImageFeatures:
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form of all but weights."""
         return {
-            name: {size: getattr(one, size) for size in (*_SIZES, "encoder")} | {"networks": len(one.networks)}
+            name: {size: getattr(one, size) for size in (*_SIZES, "encoder")}
+            | {"networks": len(one.networks), "strides": [getattr(network, "stride", 1) for network in one.networks]}
             for name, one in self.columns.items()
         }
 
@@ -222,10 +254,12 @@ class ImageFeatures:
                 raise ValueError(f"images described by {column.encoder!r:.40} and {count} networks")
             if not 1 <= min(height, width) <= side <= _LONGEST or channels not in (1, 3):
                 raise ValueError(f"images of {channels} × {height} × {width}")
+            # Without strides it is an older model, which halved sides of more than 40 pixels.
+            strides = one.get("strides", [2 if side > 40 else 1] * count)
             for part in range(count):
                 start = f"images.{place}.{part}."
                 some = {key.removeprefix(start): weights.pop(key) for key in list(weights) if key.startswith(start)}
-                sizes = channels, side, max(classes, 1)
+                sizes = channels, side, max(classes, 1), int(strides[part])
                 column.networks.append(build(lambda sizes=sizes: ResidualNetwork(*sizes), some).eval())
             made.columns[str(name)] = column
         return made
@@ -238,9 +272,13 @@ class ImageFeatures:
             network.to(device)
 
 
-def _stamp(source: Any) -> tuple[int, ...]:
-    """Return what tells whether a file has changed."""
-    if not isinstance(source, os.PathLike) or not os.path.exists(source):  # noqa: PTH110 — a path may be too long
-        return ()
-    found = os.stat(source)  # noqa: PTH116 — likewise
-    return found.st_mtime_ns, found.st_size
+def patch_grid(height: int, width: int) -> Integers:
+    """Return the patch of each pixel, row by row, ``(height, width)``."""
+    down, across = (np.arange(side) * PATCHES // side for side in (height, width))
+    return np.add.outer(down * PATCHES, across)
+
+
+def _content(cell: str) -> bytes:
+    """Return what tells an image from others: the bytes of its file, or the text that has the hash of its pixels."""
+    source = source_of(cell)
+    return source.read_bytes() if isinstance(source, Path) and source.is_file() else cell.encode()

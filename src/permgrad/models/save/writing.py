@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +18,24 @@ from safetensors.torch import save as weights_to_bytes
 from permgrad import __version__
 from permgrad.base.checks import check_flag, check_path
 from permgrad.base.errors import InputError
-from permgrad.base.files import atomic_path, json_text, plain, writing
+from permgrad.base.files import atomic_path, json_text, writing
 from permgrad.base.stored import TIMES, parse_json, sealed, write_times
 from permgrad.models.estimators.kept_rows import without_rows
 from permgrad.models.estimators.presets import Preset
 from permgrad.models.images.features import ImageFeatures
+from permgrad.models.texts import TextFeatures
 
 FORMAT_NAME, FORMAT_VERSION = "permgrad model", 2
-#: The estimator of networks of images and a table. All others are hybrid networks.
-IMAGE_TABLE = "ImageTableModel"
 DESCRIPTION, ARRAYS, WEIGHTS = "model.json", "arrays.npz", "weights.safetensors"
 
 
 def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False, keep_rows: bool = True) -> None:
-    """Write a fitted estimator or ``ImageTableModel``. The folder appears complete or not at all."""
+    """Write a fitted estimator. The folder appears complete or not at all."""
     target = check_path("folder", folder)
     check_flag("overwrite", overwrite)
     check_flag("keep_rows", keep_rows)
     model = model if keep_rows else without_rows(model)
     _check_target(target, overwrite=overwrite)
-    images = type(model).__name__ == IMAGE_TABLE
     description: dict[str, Any] = {
         "format": FORMAT_NAME,
         "version": FORMAT_VERSION,
@@ -52,25 +50,10 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False,
         description["class_weights"] = model.class_weights_.tolist()
     if hasattr(model, "target_mean_"):
         description["target"] = {"mean": model.target_mean_, "scale": model.target_scale_}
-    if images:
-        content: dict[str, Any] = {
-            "task": model.task,
-            "preset": model.preset,
-            "training_options": model.training_options_,
-            "network": dataclasses.asdict(model.module_.options),
-            "images": [column.to_dict() for column in model.images_],
-            "background": list(model.background_),
-        }
-        description |= plain(content)
-    else:
-        description |= _of_hybrid(model)
+    description |= _of_hybrid(model)
     weights = _weights_of(model, description)
 
-    arrays = {"background": model.background_}
-    if images:
-        # Names of columns may hold any sign. Their places in the description stand for them.
-        arrays = {f"background.{place}": array for place, array in enumerate(model.background_.values())}
-    arrays["background_target"] = np.asarray(model.background_target_)
+    arrays = {"background": model.background_, "background_target": np.asarray(model.background_target_)}
     if getattr(model, "held_out_", None) is not None:
         arrays |= model.held_out_.arrays()
     if hasattr(model, "classes_"):
@@ -79,12 +62,11 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False,
     arrays |= {f"history.{name}": measured[name].to_numpy() for name in measured.columns}
     # Text in an array of objects would need pickle. Text of a fixed width does not.
     arrays = {name: values.astype(str) if values.dtype == object else values for name, values in arrays.items()}
-    store = np.savez_compressed if images else np.savez
 
     with writing(target, "choose another folder"), atomic_path(target, folder=True) as temporary:
         (temporary / WEIGHTS).write_bytes(weights)
         with (temporary / ARRAYS).open("wb") as file:
-            store(file, **arrays)
+            np.savez(file, **arrays)
         if "seconds" in model.history_:
             write_times(temporary, model.history_["seconds"].to_numpy())
         files = {name: (temporary / name).read_bytes() for name in (WEIGHTS, ARRAYS)}
@@ -99,6 +81,8 @@ def _weights_of(model: Any, description: dict[str, Any]) -> bytes:
     state = {name: value for name, value in model.module_.state_dict().items() if not name.startswith("renderer.")}
     if isinstance(features := model.preprocessor_.images_, ImageFeatures) and features.columns:
         description["images_of_columns"], state = features.to_dict(), {**state, **features.weights()}
+    if isinstance(texts := model.preprocessor_.texts_, TextFeatures) and callable(texts.encoder):
+        description["own_text_encoder"] = True
     return weights_to_bytes({name: value.detach().cpu().contiguous() for name, value in state.items()})
 
 
@@ -131,7 +115,7 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
     for name, value in model.get_params(deep=False).items():
         if name == "random_state" and not isinstance(value, (int, np.integer, type(None))):
             parameters[name] = model.seed_
-        elif name == "image_encoder" and callable(value):
+        elif name in ("image_encoder", "text_encoder") and callable(value):
             parameters[name] = None
         elif name == "layout" and not isinstance(value, (str, type(None))):
             parameters[name] = {"fitted": True}
@@ -156,7 +140,7 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
         "renderer": None if model.renderer_ is None else model.renderer_.to_dict(),
     }
     if model.order_ is not None:
-        content["order"] = dataclasses.asdict(model.order_)
+        content["order"] = asdict(model.order_)
     if hasattr(model, "classes_"):
         content["classes_are_objects"] = bool(np.asarray(model.classes_).dtype == object)
         content["calibration"] = model.calibration_.to_dict()

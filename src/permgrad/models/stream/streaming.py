@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from permgrad.base.arrays import Array
+from permgrad.base.arrays import Array, Floats32, Integers
 from permgrad.base.checks import check_names, check_whole
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, generator, resolve_seed
+from permgrad.data.encode.scores import Target
 from permgrad.data.parts.known_rows import RowBatch, find_known
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
+from permgrad.data.types.column_notes import tell_of_scores
 from permgrad.models.estimators import inputs
 from permgrad.models.estimators.building import build_network, make_encoder, tensor_rows
 from permgrad.models.estimators.prepared import Prepared, nothing_varies
@@ -73,10 +75,19 @@ def prepare_stream(
     model.seed_ = seed
     _learn_target(model, scanned, settings)
     model.preprocessor_ = encoder.update(scanned.statistics)
-    encoded = model.preprocessor_.transform(source.features_of(scanned.sample))
+    mean_weight, values = scanned.weight / scanned.rows, source.values_of(scanned.sample, model)
+    weights = source.weights_of(scanned.sample) / mean_weight
+    encoder.images_ = None  # they would be read again in every epoch
+    # As ``fit`` does with all rows: what is too wide to enter cell by cell has scores, here learned from the sample.
+    encoded = encoder.learn(
+        source.features_of(scanned.sample),
+        Target.of(values, model.task, seed, weights=weights),
+        levels=settings.network.level_embedding_size > 0,
+    )
+    tell_of_scores(encoder.schema_, encoder.scoreless_, encoder.max_levels)
     if not encoded.shape[1]:
-        raise nothing_varies(typed.frame, model.preprocessor_)
-    coder, held = _Coder(model, scanned.weight / scanned.rows), scanned.held
+        raise nothing_varies(typed.frame, encoder)
+    coder, held = _Coder(model, mean_weight, scanned.sample.numbers, encoded), scanned.held
     if judging is not source:
         pieces = [one for part in judging.table.parts for _, one in judging.batches(part) if len(one)]
         if not pieces:
@@ -98,7 +109,7 @@ def prepare_stream(
         # Differs where the rows, or their order, would.
         identity=f"{derive_seed(0, source.describe(), block):016x}",
     )
-    targets = inputs.code_target(model, source.values_of(scanned.sample, model))
+    targets = inputs.code_target(model, values)
     return build_network(model, settings, encoded, targets, rows, judged, held_weights)
 
 
@@ -207,14 +218,25 @@ def _check_classes(model: Any, labels: Array, *, drawn: bool) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Coder:
-    """Turns rows of a table into rows for training. Picklable as far as the encoder is."""
+    """Turns rows of a table into rows for training. Picklable as far as the encoder is.
+
+    ``learned`` are the numbers of the rows that scores were learned from, rising, and ``encoded`` what they are encoded
+    as: their scores come from models of other rows.
+    """
 
     model: HyNNBase
     mean_weight: float
+    learned: Integers
+    encoded: Floats32
 
     def read(self, source: StreamSource, part: Part) -> Iterator[Rows]:
         """Yield a part's training rows."""
-        return (self.rows(source, training) for training, _ in source.batches(part) if len(training))
+        for training, _ in source.batches(part):
+            if len(training):
+                rows = self.rows(source, training)
+                _, at, place = np.intersect1d(training.numbers, self.learned, assume_unique=True, return_indices=True)
+                rows.x[torch.from_numpy(at)] = torch.from_numpy(self.encoded[place])
+                yield rows
 
     def rows(self, source: StreamSource, batch: RowBatch) -> Rows:
         """Return rows with their encoding, target and weight."""

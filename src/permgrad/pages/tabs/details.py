@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from permgrad.assess.sections.provenance import ProvenanceSection
 
 
-def branches(section: SectionView, content: Assessment, image_counts: bool) -> None:
+def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
     """How much each path of the network matters as a whole."""
     stored = content.paths
-    if not image_counts or not entries_of(stored):
+    if not is_shown or not entries_of(stored):
         return
     hybrid = is_hybrid(stored)
     section.title = section.title if hybrid else "Input by input"
@@ -35,7 +35,7 @@ def branches(section: SectionView, content: Assessment, image_counts: bool) -> N
         "Here a complete path is shuffled: its embedding of a row is replaced by that of another row. The bar is the "
         "path's fair share (its Shapley value) of the loss that both cause together."
         if hybrid
-        else "Here a complete input is shuffled: a row's images of one column, or its table, are replaced by those "
+        else "Here a complete input is shuffled: all columns of a kind, such as a row's photos, are replaced by those "
         "of another row. The bar is the input's fair share (its Shapley value) of the loss that all cause together.",
         f"There are no shares: {why}." if why else "",
         f"{words} Shares are left out, because one of them would lie outside 0 to 100\u00a0%." if words else "",
@@ -63,7 +63,6 @@ def network(section: SectionView, content: Assessment) -> None:
     if trained is not None:
         words = [f"Preset {clean(trained.preset)}", f"branches: {', '.join(map(clean, trained.branches))}"]
         section.text("; ".join([*words, f"{trained.parameters:,} trainable parameters."]))
-        section.items(trained.notes)
         section.figure(trained.drawing, "", "Drawing of the network's branches and shapes.")
         if trained.summary is not None:
             section.table(frame_table(trained.summary, "Layers, output shapes and parameters."), "Layers")
@@ -158,7 +157,7 @@ def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> N
 
 def paths(section: SectionView, content: Assessment) -> None:
     """The paths of a network whose image hardly counts."""
-    branches(section, content, not content.image_counts)
+    branches(section, content, not content.paths_count)
 
 
 def maps(section: SectionView, content: Assessment) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from permgrad.base.errors import option_of
 from permgrad.base.numerals import number, numbers, percent
+from permgrad.models.images.features import PATCHES
 from permgrad.pages import plots
 from permgrad.pages.cards_data import features_data
 from permgrad.pages.drawn_inputs import where
@@ -147,15 +148,28 @@ def effects_table(card: Mapping[str, Any], classes: Sequence[str] | None) -> Tab
         order = sorted(clear, key=lambda one: -one["effect"][at])
         ends = [*order[:_WORDS], *(order[_WORDS:][-_WORDS:] if len(classes or ()) < _CLASSES else ())]
         lines += [
-            [name, one["level"], *(one[key][at] for key in ("effect", "low", "high")), one["rows"]] for one in ends
+            [
+                name,
+                _place(one["level"]) if "picture" in card else one["level"],
+                *(one[key][at] for key in ("effect", "low", "high")),
+                one["rows"],
+            ]
+            for one in ends
         ]
     what, rows = ("word", "test rows that have it") if card.get("words") else ("level", "training rows")
+    if "picture" in card:
+        what, rows = "place", "test rows"
     frame = pd.DataFrame(lines, columns=["class", what, "effect", "interval from", "to", "rows"])
     caption = (
         f"{clean(card['feature'])}: the mean {'probability' if classes else 'prediction'} with a {what} minus that "
     )
-    caption += f"{'without it' if what == 'word' else 'with a level never seen'}, with 95\u00a0% intervals and {rows}."
+    less = {"word": "without it", "place": "with it covered", "level": "with a level never seen"}[what]
+    caption += f"{less}, with 95\u00a0% intervals and {rows}."
     return frame_table(frame if classes else frame.drop(columns="class"), caption)
+
+
+def _place(patch: int) -> str:
+    return f"row {patch // PATCHES + 1}, column {patch % PATCHES + 1}"
 
 
 def ranking_table(
@@ -252,10 +266,10 @@ TAB = Tab(
     sections=(
         ("drivers", "What it relies on", ranking, "explanation"),
         ("one-by-one", "One feature at a time", one_by_one),
-        ("paths", "Table or image", branches, "image_counts"),  # else see Details
+        ("paths", "Table or image", branches, "paths_count"),  # else see Details
         ("classes", "Class by class", classes, "explanation"),
         ("where", "Where in the inputs", where, "explanation"),
     ),
     data=features_data,
-    scripts=("panels.js", "features.js", "rows.js"),
+    scripts=("panels.js", "photos.js", "features.js", "rows.js"),
 )

@@ -29,6 +29,10 @@ def single_rows(section: SectionView, content: Assessment) -> None:
     if of_words:
         some = ", ".join(map(str, sorted(of_words)))
         section.text(f"What each word of a text does is shown for {len(of_words)} rows: {some}.")
+    of_patches = sorted({number for column in content.photos for number in column.part_numbers})
+    if of_patches:
+        some = ", ".join(map(str, of_patches))
+        section.text(f"What each patch of an image does is shown for {len(of_patches)} rows: {some}.")
     numbers = [] if content.explained is None else content.explained.numbers
     if content.image_counts and any(row.heat is not None for row in content.rows):
         section.text(map_words(content.paths))
@@ -95,11 +99,14 @@ def what_if(section: SectionView, content: Assessment, stored: Mapping[str, Any]
         return
     count, listed = len(stored["rows"]), 0 if content.listed is None else len(content.listed.numbers)
     which = "They are listed by “can be changed” under “Show”. " if 0 < count < listed else ""
+    more = "Click a word of a text to take it out. " * bool(stored.get("texts"))
+    more += "Click a patch of an image to cover it." * bool(stored.get("photos"))
     section.text(
         "Choose a row above, open “What if?” and change its values. You see at once how the prediction changes, and "
         f"what it comes from. {count:,} of the test rows can be changed. {which}This needs JavaScript. The trained "
         "network is inside this page, so nothing leaves your computer. All other values stay as they are, also where "
-        "values usually change together."
+        "values usually change together.",
+        more,
     )
 
 
@@ -126,5 +133,5 @@ TAB = Tab(
         ("all-rows", "Many rows at once", all_rows, "local"),
     ),
     data=live_data,
-    scripts=("panels.js", "features.js", "rows.js", "layers.js", "network.js", "shares.js", "whatif.js"),
+    scripts=("panels.js", "photos.js", "features.js", "rows.js", "layers.js", "network.js", "shares.js", "whatif.js"),
 )

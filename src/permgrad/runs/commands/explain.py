@@ -231,7 +231,7 @@ def _explain_in_memory(
     rows, numbers = read.rows.take(explained), read.numbers[explained]
     y = None if truth is None else truth[explained]
     if not streamed and not isinstance(read.model, FileModel):
-        check_cells(read.model.preprocessor_, predicting.table_of(rows), request.source, request.sheet)
+        check_cells(read.model.preprocessor_, rows, request.source, request.sheet)
     explanation = _computed(request, read, rows, y if measured else None, engine, scope)
     if explanation.scope == "global":
         return explanation, None
@@ -285,20 +285,13 @@ def _computed(
     if isinstance(read.model, FileModel):
         options |= {"background": _drawn(read.rows, request.seed)} if few else {}
         return explain(read.model.predictor, rows, y, **options, **read.model.options)
-    if not rows_in(read.model)[0] and not hasattr(read.model, "images_"):  # saved without rows
-        drawn = _drawn(predicting.table_of(read.rows), request.seed) if few or y is None else None
+    # Saved without rows, or by 0.1 with rows that are images and an encoded table.
+    if not rows_in(read.model)[0] or isinstance(read.model.background_, dict):
+        drawn = _drawn(read.rows, request.seed) if few or y is None else None
         return explain(read.model, rows, y, engine=engine, background=drawn, **options)
-    if not hasattr(read.model, "images_"):
-        # The engine changes the result only by rounding, so it is not part of the cache entry.
-        compute = partial(explain, engine=engine)
-        return cache_of(request.model_folder).explain(compute, read.model, rows, y, **options)
-    if request.engine != "local":
-        raise InputError(
-            f"--engine {request.engine} does not apply to a model that reads images", hint="Leave it out.", code="PG004"
-        )
-    from permgrad.attribution.image_rows import explain_records
-
-    return explain_records(read.model, rows, y, **options)
+    # The engine changes the result only by rounding, so it is not part of the cache entry.
+    compute = partial(explain, engine=engine)
+    return cache_of(request.model_folder).explain(compute, read.model, rows, y, **options)
 
 
 def _drawn(rows: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -83,8 +83,6 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
     """Return the plots that suit an explanation."""
     plot, local = explanation.plot, explanation.scope == "local"
     one = local and len(explanation.values) == 1
-    if image_inputs(explanation):
-        return _network_plots(explanation, one=one)
     if one:
         figures = {"image": plot.image()} if "cam" in explanation.maps else {}
         if not stacks(explanation):
@@ -103,29 +101,6 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
     if len(explanation.outputs) > 2:
         figures["classes"] = plot.classes()
     return figures | ({"direction": plot.direction()} if explanation.direction else {})
-
-
-def _network_plots(explanation: Explanation, *, one: bool) -> dict[str, Any]:
-    """Return the plots of a network with images: each input on a separate axis, and maps over images."""
-    plot, local = explanation.plot, explanation.scope == "local"
-    figures = {} if explanation.level == "modality" else {"features": plot.features()}
-    if one and stacks(explanation):
-        figures["waterfall"] = plot.waterfall(title=f"{explanation.method}, one row")
-    elif local and explanation.additive:
-        figures["beeswarm"] = plot.beeswarm()
-    output = _shown_column(explanation) if one else None
-    over_images = explanation if one or not local else explanation.to_global("mean")
-    title = f"{explanation.method}, one row, {explanation.outputs[output or 0]}" if one else None
-    for name in image_inputs(over_images):
-        file = f"image-{''.join(sign if sign.isalnum() else '_' for sign in name)}"
-        figures[file] = over_images.plot.image(input=name, output=output, title=title)
-    return figures
-
-
-def image_inputs(explanation: Explanation) -> list[str]:
-    """Return the image inputs over which an explanation can be drawn."""
-    names = [key.partition(":")[2] for key in explanation.maps if key.startswith(("maps:", "segments:"))]
-    return [name for name in dict.fromkeys(names) if name]
 
 
 def _shown_column(explanation: Explanation) -> int:

@@ -70,7 +70,7 @@ def _predicted(request: PredictRequest, model: Any, data: dict[str, Any]) -> tup
     """Return the predictions of a table as they are written, and facts about them."""
     predicting.use_threads(request.threads)
     rows, cells = predicting.read_rows(model, data | {"sheet": request.sheet}, request.table)
-    check_cells(model.preprocessor_, predicting.table_of(rows), request.table, request.sheet)
+    check_cells(model.preprocessor_, rows, request.table, request.sheet)
     identifiers = cells[[name for name in data.get("identifiers", ()) if name in cells.columns]]
     facts: dict[str, Any] = {"rows": len(rows)}
     if hasattr(model, "classes_"):
@@ -81,9 +81,6 @@ def _predicted(request: PredictRequest, model: Any, data: dict[str, Any]) -> tup
 
 def _coverage(request: PredictRequest, model: Any) -> float | None:
     """Return the coverage of the intervals or sets that were asked for."""
-    if request.coverage is not None and hasattr(model, "images_"):
-        problem = "--coverage does not apply to a model that reads images"
-        raise InputError(problem, hint="Leave it out. Only models of a table alone have intervals.", code="PG004")
     if request.by_class and (request.coverage is None or not hasattr(model, "classes_")):
         problem = "--by-class is for sets of classes, which --coverage adds"
         add, leave_out = "Add --coverage 0.9, for example.", "Leave it out: this model predicts numbers."
@@ -93,7 +90,7 @@ def _coverage(request: PredictRequest, model: Any) -> float | None:
 
 
 def _by_class(request: PredictRequest) -> dict[str, bool]:
-    """Return the option of sets by class, if it was asked for. Models that read images do not have it."""
+    """Return the option of sets by class, if it was asked for."""
     return {"by_class": True} if request.by_class else {}
 
 
@@ -152,9 +149,6 @@ def open_streamed(folder: Path, table: Path, y: str | None = None) -> tuple[Any,
     """Return the model, its run's facts on the data (``y``: another target column), and the table."""
     opened = open_partitioned(table)
     model, data = predicting.open_model(folder)
-    if hasattr(model, "images_"):
-        problem = f"A model that reads images cannot read {table} in parts"
-        raise InputError(problem, hint="Pass one file, with --no-stream.", code="PG004")
     data = with_target(model, data, y)
     silent, features = set(predicting.known_columns(data)), _features(model)
     shown = [name for name in opened.columns if name in features or name not in silent]

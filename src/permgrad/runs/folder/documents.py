@@ -70,6 +70,7 @@ def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()
         texts=frozenset(data.get("texts", ())),
         codes=MissingCodes.of(data.get("na_codes", ())),
         identifiers=data.get("identifiers", ()),
+        images=[column["name"] for column in data.get("columns", ()) if column.get("kind") == "image"],
         named=[*features, *(column["name"] for column in data.get("columns", ()))],
         not_na=data.get("not_na", ()),
         units=data.get("units", {}),
@@ -81,7 +82,7 @@ def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()
 def check_cells(encoder: TableEncoder, rows: pd.DataFrame, table: Path, sheet: str | None = None) -> None:
     """Refuse a cell that a model cannot read, and name its line in the file."""
     try:
-        encoder.check_cells(rows)
+        encoder.check_cells(rows[list(encoder.feature_names_in_)])
     except CellError as error:
         if not table.is_file():
             raise

@@ -34,6 +34,8 @@ RECORD = "run.json"
 CHECKPOINT = ".checkpoint"
 #: Cached explanations, see ``cache``. They stay when a run is explained again, and are removed with their model.
 CACHE = ".explanations"
+#: Vectors of texts and images by named encoders. They belong to no stage: other runs in the folder use them again.
+FEATURES = "features"
 
 #: Stages in their order, each with the names that it writes into the folder.
 STAGES: dict[str, tuple[str, ...]] = {

@@ -25,7 +25,7 @@ from permgrad.base.files import file_hash, near_file, why_missing
 from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_blocks, read_groups
 from permgrad.data.encode.statistics import numeric_cells
-from permgrad.data.read.cells import Distinct, MissingCodes
+from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.reading import Reading, Written, missing_said
 from permgrad.data.read.table import blank_codes, is_parquet_folder, read_written
 from permgrad.data.read.whole_numbers import FUSED
@@ -36,7 +36,6 @@ from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.runs.folder.folder import folder_hash
 from permgrad.runs.options import data_sets, separated, table_name
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.images import images_configuration, with_images
 from permgrad.runs.run.noting import (
     LIKE_AN_IDENTIFIER,
     notes_on_blocks,
@@ -60,6 +59,8 @@ if TYPE_CHECKING:
 
 #: Why a column is no feature, in the words of the table of columns.
 TIME, _SPLIT_GROUP = "left out: --time", "left out: --split-group"
+#: Kinds of columns of groups that stay features, and what is read of them.
+_READ = {"text": ("is free text", "words"), "image": ("holds images", "images")}
 
 
 @dataclass
@@ -70,7 +71,8 @@ class Inputs:
     ``left_out`` gives the reason why a column is not a feature, ``variables`` the columns that act as one feature.
     ``shared_rows`` counts test rows equal to a training row in every column of the file, ``blank_rows`` those of them
     without a value in any feature, and ``alike_rows`` those equal in every feature and the target. Tables to predict on
-    are read by the same ``decimals``, ``units`` and ``texts``. ``positive``: the positive class of two.
+    are read by the same ``decimals``, ``units`` and ``texts``. ``positive``: the positive class of two. ``images`` is
+    what the configuration holds of the images.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Inputs:
     kinds: dict[str, Kind]
     holidays: str | None
     positive: Any
+    images: dict[str, Any]
 
     @property
     def encoder_options(self) -> dict[str, Any]:
@@ -128,6 +131,10 @@ class Inputs:
         return Schema(tuple(shown)), lines
 
 
+#: Arguments of the encoder of a table that are options of the command.
+_ENCODING = ("holidays", "text_encoder", "image_encoder")
+
+
 # ---- which table -----------------------------------------------------------------------------------------------------
 def configuration(request: RunRequest) -> dict[str, Any]:
     """Return everything that changes the result of a run, with hashes of files instead of their names."""
@@ -145,16 +152,15 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     optional: dict[str, Any] = {
         "not_na": sorted(set(separated(request.not_na))),
         "kind": dict(sorted(request.kinds.items())),
-        **{name: getattr(request, name) for name in ("sheet", "batch_size", "positive", "holidays")},
+        **{name: getattr(request, name) for name in ("sheet", "batch_size", "positive", *_ENCODING)},
         "cost": None if request.cost is None else list(request.cost),
-        **(images_configuration(request) if request.images else {}),
         "time_limit": request.time_limit and request.seconds_at_most,
         "thorough": request.thorough or None,
         "keep_rows": None if request.keep_rows else False,
         **{name: getattr(request, name) for name in ("ensure_top", "interactions", "refits")},
         "named_baselines": sorted(set(request.named_baselines)),
     }
-    content |= {name: value for name, value in optional.items() if value not in (None, [], {}) or name == "image_size"}
+    content |= {name: value for name, value in optional.items() if value not in (None, [], {})}
     return content | {"baselines": request.baselines, "seed": request.seed, "split_seed": request.split_seed}
 
 
@@ -183,7 +189,7 @@ def refuse_early(request: RunRequest, **how: Any) -> None:
     if not Path(request.table).exists():
         content_of(request.table)
     single = [name for name in (request.group, request.time) if name is not None]
-    columns = {*request.target, *request.drop, *request.identifier, *request.images, *request.kinds, *single}
+    columns = {*request.target, *request.drop, *request.identifier, *request.kinds, *single}
     names = csv_header(request.table)
     # Whether the first line is read right is decided where all of the table is.
     if names and (not request.target or columns - set(names)):
@@ -224,7 +230,6 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     _check_features(schema, features, left_out, target)
     types = Schema(tuple(schema[name] for name in features))
     _match(request, rows, types, target, group, reading.codes)
-    _check_images(rows, types, reading.codes)
     variables = _variables(request, card, features)
     notes += notes_on_cells(request, target, rows, written, schema, left_out)
     notes += notes_on_columns(request, card, written, schema, left_out)
@@ -233,13 +238,18 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     if group is None and request.time is None:
         notes += notes_on_repeats(left_out, rows)
     tables = {part: table[features] for part, table in rows.tables.items()}
-    records = with_images(request, rows.tables, tables, notes) if request.images else tables
-    counts = notes_on_division(notes, request, rows, [*features, *request.images, target], reading.codes)
+    images: dict[str, Any] = {}
+    if names := types.of_kind("image"):
+        from permgrad.runs.run.images import check_images  # few tables have images
+
+        blanked = {part: blank_codes(table[names], reading.codes) for part, table in tables.items()}
+        images = check_images(names, blanked, notes)
+    counts = notes_on_division(notes, request, rows, [*features, target], reading.codes)
     dependence = dependence_of(rows.tables, group, request.time)
     _check_refits(request, rows, dependence)
     parts = {
         part: Rows(
-            inputs=records[part],
+            inputs=tables[part],
             y=rows.truths[part],
             numbers=table.index.to_numpy(dtype=np.int64),
             table=tables[part],
@@ -269,6 +279,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
         kinds={name: kind for name, kind in kinds.items() if name in features},
         holidays=request.holidays,
         positive=positive,
+        images=images,
     )
 
 
@@ -292,7 +303,8 @@ def _read(request: RunRequest, card: DataCard | None, codes: MissingCodes) -> tu
         # A time column is read as a number also if it names rows.
         identifiers=[name for name in request.identifier if name != request.time],
         # Columns that an option names are read also if they only name rows.
-        named=(*request.target, *request.drop, *request.identifier, *request.kinds, *request.images, *single),
+        named=(*request.target, *request.drop, *request.identifier, *request.kinds, *single),
+        images=[name for name, kind in request.kinds.items() if kind == "image"],
         not_na=separated(request.not_na),
         sheet=request.sheet,
     )
@@ -322,7 +334,6 @@ def _roles(
     for option, why, names in (
         ("drop", "left out: --drop", request.drop),
         ("id", "identifier: --id", request.identifier),
-        ("image", "image: --image", request.images),
         ("group", _SPLIT_GROUP, () if group is None else (group,)),
         ("time", TIME, () if request.time is None else (request.time,)),
     ):
@@ -336,7 +347,7 @@ def _roles(
     roles.pop(target, None)
     for name, kind in request.kinds.items():
         find_column(name, columns, "--kind")
-        if name in roles and (roles[name], kind) != (_SPLIT_GROUP, "text"):
+        if name in roles and not (roles[name] == _SPLIT_GROUP and kind in _READ):
             problem = f"--kind {name}={kind} does not apply to {name!r}, which is {roles[name]}"
             raise InputError(problem, hint="--kind is for features. Leave one of the two out.", code="PG006")
     named = [name for name, kind in request.kinds.items() if kind == "identifier" and name != target]
@@ -370,12 +381,13 @@ def _what_returns(
 
 # ---- columns ---------------------------------------------------------------------------------------------------------
 def _words_of_groups(request: RunRequest, schema: Schema, group: str | None, left_out: dict[str, str]) -> list[str]:
-    """Keep a column of groups as a feature where it is free text. Return the note that says so."""
-    if group is None or left_out.get(group) != _SPLIT_GROUP or group in request.drop or schema[group].kind != "text":
+    """Keep a column of groups as a feature where it holds free text or images. Return the note that says so."""
+    if group is None or left_out.get(group) != _SPLIT_GROUP or group in request.drop or schema[group].kind not in _READ:
         return []
     del left_out[group]
-    fact = f"{group!r} divides the rows and is free text: its words are a feature, which group it names is not"
-    return [two_sentences(fact, f"Pass {option_of('--drop', group)} as well to leave its words out.")]
+    is_what, content = _READ[schema[group].kind]
+    fact = f"{group!r} divides the rows and {is_what}: its {content} are a feature, which group it names is not"
+    return [two_sentences(fact, f"Pass {option_of('--drop', group)} as well to leave its {content} out.")]
 
 
 def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[str, str], target: str) -> None:
@@ -397,15 +409,6 @@ def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[s
             hint=fix,
             code="PG015",
         )
-
-
-def _check_images(rows: SplitTable, types: Schema, codes: MissingCodes) -> None:
-    """Refuse images that cannot be read before there is work."""
-    for name in types.of_kind("image"):
-        from permgrad.data.image_table import check_image_cells  # few tables have images
-
-        cells = pd.concat([blank_codes(table[[name]], codes)[name] for table in rows.tables.values()])
-        check_image_cells(name, Distinct.of(cells, name).texts)
 
 
 def _check_refits(request: RunRequest, rows: SplitTable, dependence: Mapping[str, Dependence]) -> None:
@@ -440,7 +443,7 @@ def _match(
 
     Refuse files that lack one of them, and cells that cannot be encoded with the types of the training rows.
     """
-    needed = [*columns.names, *request.images, target]
+    needed = [*columns.names, target]
     optional = [*request.identifier, *(name for name in (group, request.time) if name is not None)]
     trained = set(rows.tables["train"].columns)
     for part, table in rows.files.items():

@@ -17,6 +17,8 @@ from permgrad.base.folders import believed
 from permgrad.base.startup import loading
 from permgrad.base.stored import read_npz
 from permgrad.data.encode.encoding import align_columns
+from permgrad.data.read.cells import Distinct
+from permgrad.data.read.image_cells import source_of
 from permgrad.data.read.table import sheet_of
 from permgrad.data.read.whole_numbers import without_points
 from permgrad.runs.folder.documents import DATA, read_data, read_like
@@ -134,32 +136,23 @@ def own_test_rows(folder: Path) -> tuple[Path, npt.NDArray[np.int64], str | None
     return Path(table), rows, sheet_of(table, record["configuration"].get("sheet"))
 
 
-def read_rows(model: Any, data: Mapping[str, Any], path: Path) -> tuple[Any, pd.DataFrame]:
-    """Return a table's rows in the form of the model, and the complete table.
+def read_rows(model: Any, data: Mapping[str, Any], path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the columns of a table that a model reads, and the complete table.
 
     Columns that the model does not use are left out with a warning, except the run's target and identifiers.
     """
-    features = [str(name) for name in model.preprocessor_.feature_names_in_]
+    # A model of 0.1 that reads images has more columns than its encoder.
+    features = [str(name) for name in getattr(model, "feature_names_in_", model.preprocessor_.feature_names_in_)]
     table = read_like(path, data, features)
-    pictures = [column.name for column in getattr(model, "images_", ())]
-    wanted = [*features, *pictures]
-    silent = [name for name in known_columns(data) if name in table.columns and name not in wanted]
-    aligned = align_columns(table.drop(columns=silent), wanted)
-    if not pictures:
-        return aligned, table
-    from permgrad.data.image_table import locate_images, pages_said
-    from permgrad.models.estimators.image_table import Records
+    silent = [name for name in known_columns(data) if name in table.columns and name not in features]
+    aligned = align_columns(table.drop(columns=silent), features)
+    for name in model.preprocessor_.schema_.of_kind("image"):
+        from permgrad.data.image_table import pages_said  # few tables have images
 
-    files = {name: locate_images(aligned[name], path.parent, str(path)) for name in pictures}
-    for name in pictures:
-        for note in pages_said(name, files[name]):
+        sources = map(source_of, Distinct.of(aligned[name], name).texts)
+        for note in pages_said(name, [source for source in sources if isinstance(source, Path)]):
             warn_user(note)
-    return Records(files, aligned[features]), table
-
-
-def table_of(rows: Any) -> pd.DataFrame:
-    """Return the table of rows in the form of a model."""
-    return rows if isinstance(rows, pd.DataFrame) else rows.table
+    return aligned, table
 
 
 def known_columns(data: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,9 @@ from functools import partial
 from permgrad.assess.budget import Clock
 from permgrad.base.startup import loading
 from permgrad.data.encode.encoding import surprises_told_once
+from permgrad.models.vectors import vectors_kept_in
 from permgrad.runs.folder.folder import (
+    FEATURES,
     NAMES,
     RUN,
     STAGES,
@@ -43,10 +45,12 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     settings = configuration(request)
     refuse_input(request.folder, request.files, names=NAMES)
     again = request.from_stage is not None or request.overwrite
-    if not again and find_finished(request.folder, settings) is not None:
+    # Which columns hold images, and what these show, is known once the table is read.
+    has_images = "image content" in dict((read_record(request.folder) or {}).get("configuration") or {})
+    if not again and not has_images and find_finished(request.folder, settings) is not None:
         return summarise(request.folder)
     refuse_early(request)
-    if request.preset.endswith(".json") or request.device not in ("auto", "cpu") or request.images:
+    if request.preset.endswith(".json") or request.device not in ("auto", "cpu"):
         with loading():
             from permgrad.runs.run.stages import check_options  # loads torch, which only these need so early
         check_options(request)
@@ -54,14 +58,19 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     # Before torch is loaded: a column that does not exist is refused within a second.
     inputs = load_inputs(request)
     reading = time.perf_counter() - started
+    settings |= inputs.images
+    if not again and inputs.images and find_finished(request.folder, settings) is not None:
+        return summarise(request.folder)
     with loading():
         from permgrad.runs.run import stages
     stages.check_options(request, inputs.task)
     # Only after the table is checked: a wrong target must not lead to the advice to overwrite another run.
     if not request.overwrite:
         RUN.find(request.folder, settings)
+    kept = partial(vectors_kept_in, request.folder / FEATURES if request.keep_rows else None)
     if replaces_a_model(request):
-        stages.dry_run(request, inputs)
+        with kept():
+            stages.dry_run(request, inputs)
     say(headline(inputs))
     tell = partial(_tell, clock, say)
     with (
@@ -74,6 +83,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
             from_stage=request.from_stage,
         ) as folder,
         surprises_told_once(),
+        kept(),
     ):
         # A resumed run computes with as many threads as before, so that its result is the same.
         use_threads(request.threads or folder.record["facts"].get("threads"))

@@ -138,10 +138,7 @@ class RunWork:
             if (planned := int(self.folder.record["facts"]["training"]["rows"])) < len(train):
                 chosen = _rows_in_time(self, train.y, planned)
                 encoded, train = encoded.take(chosen), train.take(chosen)
-            if self.request.images:
-                draw_background(model, {**encoded.images, model.table_input: encoded.encoded}, train.y)
-            else:
-                draw_background(model, encoded.encoded, code_target(model, train.y))
+            draw_background(model, encoded.encoded, code_target(model, train.y))
         return model
 
     @cached_property
@@ -163,7 +160,7 @@ class RunWork:
         notes: dict[str, list[str]] = {}
         for note in () if inputs.card is None else inputs.card.notes:
             notes.setdefault(note.split(" ")[0], []).append(note)
-        for part, rows in inputs.parts.items():  # a table is encoded once, and an image is read once
+        for part, rows in inputs.parts.items():  # it is encoded once
             known = self.encoded.get(part)
             if known is None or known.encoder is not self.model.preprocessor_:
                 self.encoded[part] = self.model.encode_rows(rows.inputs if known is None else known)
@@ -187,7 +184,7 @@ class RunWork:
         options = {
             name: getattr(self.request, name) for name in ("seed", "ensure_top", "interactions", "refits", "cost")
         }
-        return Budget(clock=self.clock, images=len(self.request.images), say=self.say, early=self.write_page, **options)
+        return Budget(clock=self.clock, say=self.say, early=self.write_page, **options)
 
     def write_page(self) -> Path:
         """Write the report of what there is so far, in the look asked for now, else that of the record."""
@@ -222,7 +219,12 @@ class RunWork:
             target = Target.of(train.y, inputs.task, self.request.seed, units=units)
             encoded = {"train": encoder.learn(train.frame, target)}
             encoded |= {part: encoder.transform(inputs.parts[part].frame) for part in PARTS[1:]}
-            natural = {part: natural_table(encoder, rows) for part, rows in encoded.items()}
+            # What images say is taken from the network's encoding. Reading them again would take long.
+            known = self.model.preprocessor_
+            photos = np.flatnonzero([known.schema_.columns[at].kind == "image" for at in known.feature_of_]).tolist()
+            for part, rows in encoded.items():
+                seen = {known.encoded_names_[at]: self.encoded[part].encoded[:, at] for at in photos}
+                natural[part] = natural_table(encoder, rows).assign(**seen)
         parts = {
             part: BaselineRows(self.encoded[part].encoded, rows.y, natural[part]) for part, rows in inputs.parts.items()
         }
@@ -267,12 +269,6 @@ class RunWork:
 # ---- before the stages -----------------------------------------------------------------------------------------------
 def check_options(request: RunRequest, task: str | None = None) -> None:
     """Refuse a preset, a batch size or a device that cannot be used. ``task``: None before the table is read."""
-    if request.images:
-        from permgrad.models.estimators.image_table import image_presets  # a table alone needs none of it
-
-        image_presets.get(request.preset)
-        choose_device(request.device)
-        return
     # Whether the preset's loss suits the task is checked once that is known.
     loss = TASK_LOSSES["classification"][0] if task is None else None
     arguments = {name: getattr(request, name) for name in ("preset", "batch_size", "device")}
@@ -297,10 +293,7 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
 def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: Preset | None = None) -> Any:
     """Return the unfitted estimator of a run, or of another ``preset`` than the request names."""
     options: dict[str, Any] = {"random_state": request.seed, "device": request.device, **inputs.encoder_options}
-    if request.images:
-        from permgrad.models.estimators.image_table import ImageTableModel  # as above
-
-        return ImageTableModel(inputs.task, preset=request.preset, image_size=request.image_size, **options)
+    options |= {"text_encoder": request.text_encoder, "image_encoder": request.image_encoder}
     kind = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
     chosen: Any = request.preset if preset is None else preset
     image: Any = request.row_image
@@ -310,15 +303,14 @@ def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: 
 def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
     """Return the training rows encoded as an estimator of ``make_estimator`` fits its encoder on them."""
     train = inputs.parts["train"]
-    known = {} if model.reads_images else {"y": train.y, "dependence": train.dependence}
-    rows: EncodedRows = model.fit_encoder(train.inputs, inputs.feature_types, **known)
+    rows: EncodedRows = model.fit_encoder(train.inputs, inputs.feature_types, y=train.y, dependence=train.dependence)
     return rows
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
 def _notes_on_scores(work: RunWork) -> list[str]:
     """Note text, and rare levels, that the encoder does not use. Other tables are encoded where that is needed."""
-    if work.request.images or not any(one.kind in ("text", "categorical") for one in work.inputs.feature_types):
+    if not any(one.kind in ("text", "categorical") for one in work.inputs.feature_types):
         return []
     encoder = work.untrained[0].preprocessor_
     return scores_said(encoder.schema_, encoder.scoreless_, encoder.max_levels)
@@ -391,11 +383,7 @@ def data_stage(work: RunWork) -> None:
 
 # ---- layout ----------------------------------------------------------------------------------------------------------
 def layout_stage(work: RunWork) -> None:
-    """Place the encoded columns on the pixel grid, and draw the grid. Tables with images need no layout."""
-    if work.request.images:
-        files = {name: len(set(paths)) for name, paths in work.inputs.parts["train"].inputs.images.items()}
-        work.say("  images are given: " + ", ".join(f"{name} ({n:,} training files)" for name, n in files.items()))
-        return
+    """Place the encoded columns on the pixel grid, and draw the grid, if their image is drawn."""
     model, rows = work.untrained
     settings = resolve_settings(model.get_params(deep=False), model.task)
     _, layout = place_columns(model, settings, rows.encoded, work.inputs.parts["train"].y)
@@ -422,11 +410,10 @@ def model_stage(work: RunWork) -> None:
     request, folder, parts, checkpoint = work.request, work.folder, work.inputs.parts, work.folder.path / CHECKPOINT
     checkpoint.mkdir(exist_ok=True)
     model, train = work.untrained
-    if not request.images:
-        with believed(folder.path):
-            placed = work.placed or parse_json((folder.path / "layout.json").read_bytes())
-            layout = StoredLayout.from_dict(placed) if "positions" in placed else None
-        model.set_params(layout=layout, **({"image": "never"} if layout is None else {}))
+    with believed(folder.path):
+        placed = work.placed or parse_json((folder.path / "layout.json").read_bytes())
+        layout = StoredLayout.from_dict(placed) if "positions" in placed else None
+    model.set_params(layout=layout, **({"image": "never"} if layout is None else {}))
     for part in PARTS[1:]:
         work.encoded[part] = model.encode_rows(parts[part].inputs)
     done, stored = 0, checkpoint / CHECKPOINT_NAME
@@ -442,8 +429,7 @@ def model_stage(work: RunWork) -> None:
         judging = judging[np.sort(generator(request.seed, "rows that judge").permutation(len(judging))[:MOST_HELD])]
     eval_set = work.encoded["validation"].take(judging), parts["validation"].y[judging]
     ready = model.prepare(train, y, eval_set=eval_set)
-    if not request.images:
-        model.order_ = Order(**placed["order"]) if placed.get("order") else None
+    model.order_ = Order(**placed["order"]) if placed.get("order") else None
     plan, watch = _plan(work, ready, len(train.encoder.features()), done, others)
     if plan.rows < len(y):
         chosen = _rows_in_time(work, y, plan.rows)
@@ -454,12 +440,6 @@ def model_stage(work: RunWork) -> None:
         model.train(ready, checkpoint_folder=checkpoint, on_epoch=watch)
     _say_raised(work, model)
     folder.record["facts"]["time"] = work.clock.facts()
-    for image in getattr(model, "images_", ()):
-        colours = "colour" if image.channels == 3 else "grey"
-        work.say(f"  images of {image.name!r}: {image.height} × {image.width} pixels, {colours}")
-    if request.images and request.wanted_baselines:
-        # Compared with models of the table alone, this shows what the images add.
-        work.say("  baselines use the table only")
     work.model = model
     model.save(folder.path / "model", overwrite=True, keep_rows=request.keep_rows)
     write_measures(work)
@@ -493,7 +473,7 @@ def _plan(work: RunWork, ready: Prepared, features: int, done: int, others: floa
     reserved = explanation + REPORT + (others if work.request.time_limit is not None else 0.0)
     plan = TrainingPlan(**facts["training"]) if done and "training" in facts else None
     if plan is None:
-        usual = work.request.preset == "default" and not (clock.thorough or work.request.images)
+        usual = work.request.preset == "default" and not clock.thorough
         seconds = max(clock.left() - reserved, 0.1 * clock.left())
         plan = plan_training(ready.job.options, rows, measured, seconds, most_seen=ROWS_SEEN if usual else math.inf)
         facts["training"] = asdict(plan)

@@ -112,7 +112,10 @@ class OnRows:
         inputs = (torch.from_numpy(np.array(self.encoded)),)
         donors = inputs if self.background is None else (torch.from_numpy(np.array(self.background)),)
         request = replace(self.request, subject=subject, inputs=inputs, donors=donors, raw=self.raw)
-        return request, None if self.plays is None else Game(request, loss_value(request), self.plays.fixed)
+        plays = self.plays
+        if plays is None:
+            return request, None
+        return request, Game(request, loss_value(request), plays.fixed, joint=plays.joint)
 
     def _explained(self, request: Request, rows: slice) -> Explanation:
         y, weight, offset = request.y, request.sample_weight, request.row_offset
@@ -159,7 +162,7 @@ def _run(engine: Engine, work: OnRows, mode: Any) -> list[Any]:
 
 def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> Played:
     """Play a loss game for all players in parts, as ``play_losses`` does in one piece."""
-    game = Game(request, loss_value(request), plays.fixed)
+    game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
     moments: dict[str, PairMoments] = {}
     # Merged in the order of the rows, so that the last digits do not depend on who was first.
     for result in _run(engine, OnRows(request, label, plays), request.progress):

@@ -477,7 +477,9 @@ const Features = (() => {
     const feature = rows?.columns.find((/** @type {any} */ column) => column.name === card.name);
     const chosen = state.split === "" ? null : rows?.columns[Number(state.split)];
     const segment = card.outcome && chosen && feature && chosen !== feature ? chosen : null;
-    if (card.effects) parts.push(...effectsFigure(data, card, state));
+    if (card.picture) parts.push(Photos.places(data, card, state.output, (value) => say(data, value)));
+    else if (card.effects) parts.push(...effectsFigure(data, card, state));
+    if (card.examples) parts.push(...Photos.examples(card));
     if (card.curves) parts.push(effectFigure(data, card, state, segment, rows));
     const series = segment
       ? bySegment(rows, feature, segment, rows.classes && data.classes ? rows.classes.indexOf(data.classes[state.output]) : 0)

@@ -3,7 +3,7 @@
 /**
  * The trained network in the page: cells are encoded and predicted as Python does.
  *
- * @typedef {number|string|[number]} Cell  a number, a text, or the kind of missing
+ * @typedef {number|string|[number]|{text: string, scores: ArrayLike<number>}} Cell  a number, a text, the kind of missing, or what is read with other scores
  */
 const Network = (() => {
   const { Dense, Entry, Images, ofMembers, readLayers, scaled } = Layers;
@@ -38,9 +38,7 @@ const Network = (() => {
       this.images = form.image ? new Images(form.image, take, whole) : null;
       this.imageLayers = dense ? readLayers(form.image.layers.slice(1), take, 1) : [];
       // Without a dense layer behind the convolutions, they enter the head directly.
-      this.imageShare = last && (dense || !form.image) ? new Dense(last.weight, last.units, null) : null;
-      /** What the images of an image-and-table model say of the row. @type {Float32Array|null} */
-      this.fixed = form.fixed ? new Float32Array(form.fixed) : null;
+      this.imageShare = last && dense ? new Dense(last.weight, last.units, null) : null;
     }
 
     /**
@@ -56,19 +54,15 @@ const Network = (() => {
         joined = this.tableShare(rows, all);
       }
       const wide = members * units;
-      let step = wide;
       /** @type {Float32Array|null} */
       let share = null;
       if (image) {
         share = image;
         for (const layer of this.imageLayers) share = layer(share, count);
         if (this.imageShare) share = this.imageShare.apply(share, count);
-      } else if (this.fixed && this.imageShare) {
-        share = this.imageShare.apply(this.fixed, 1);
-        step = 0;
       }
       for (let row = 0; row < count; row++) {
-        for (let i = 0; i < wide; i++) joined[row * wide + i] += bias[i] + (share ? share[row * step + i] : 0);
+        for (let i = 0; i < wide; i++) joined[row * wide + i] += bias[i] + (share ? share[row * wide + i] : 0);
       }
       let rows = joined;
       for (const layer of this.headLayers) rows = layer(rows, all);
@@ -77,8 +71,6 @@ const Network = (() => {
       for (let row = 0; row < all; row++) {
         for (let out = 0; out < outputs; out++) result[Math.floor(row / members) * outputs + out] += rows[row * outputs + out] / members;
       }
-      const [scale, centre] = this.form.units ?? [1, 0];
-      for (let i = 0; i < result.length; i++) result[i] = result[i] * scale + centre;
       return result;
     }
 
@@ -183,6 +175,7 @@ const Network = (() => {
     /** The kind of missing that a cell stands for, or 0. @param {any} column @param {Cell|undefined} cell */
     missing(column, cell) {
       if (Array.isArray(cell)) return cell[0];
+      if (typeof cell === "object") cell = cell.text.trim();
       if (cell === undefined || cell === "" || (typeof cell === "number" && Number.isNaN(cell))) return 1;
       for (const [kind, label, numbers] of column.codes) {
         if (typeof cell === "number" ? numbers.includes(cell) : cell.trim() === label) return kind;
@@ -195,7 +188,7 @@ const Network = (() => {
       const missing = this.missing(column, cell);
       for (const place of Object.values(column.missing)) row[place] = 0;
       if (column.scores) {
-        const scores = column.levels.find((/** @type {[string, number[]]} */ [text]) => text === cell)?.[1];
+        const scores = /** @type {any} */ (cell)?.scores ?? column.levels.find((/** @type {[string, number[]]} */ [text]) => text === cell)?.[1];
         column.scores.forEach((/** @type {number} */ place, /** @type {number} */ k) => (row[place] = missing ? 0 : scores?.[k] ?? 0));
         if (missing && column.missing[missing] !== undefined) row[column.missing[missing]] = 1;
         return;
@@ -280,5 +273,58 @@ const Network = (() => {
     return q < 0 ? -tail : tail;
   };
 
-  return { Encoder, Predictor, probit };
+  // ---- texts --------------------------------------------------------------------------------------------------------
+
+  /** The texts of a column without some of their words, scored as Python scores them (`Words` in designs.py). */
+  class Texts {
+    /** @param {any} form  what `text_forms` returns for the column @param {number} outputs */
+    constructor(form, outputs) {
+      this.outputs = outputs;
+      /** What a text consists of, by place of its row: what is before a word, the word, what is between, … @type {Map<number, any[]>} */
+      this.parts = new Map(form.rows.map((/** @type {number} */ row, /** @type {number} */ at) => [row, form.texts[at]]));
+      this.vocabularies = ["words", "pieces"].filter((part) => form[part]).map((part) => ({
+        part, numbers: Page.unpack(form[part].numbers),
+        at: new Map(form[part].entries.map((/** @type {string} */ entry, /** @type {number} */ at) => [entry, at])),
+      }));
+    }
+
+    /** What is left of a row's text without some of its words, and its scores. As a whole it was no level. @param {number} row @param {number[]} gone */
+    without(row, gone) {
+      /** @type {string[]} */
+      const words = [];
+      const text = (this.parts.get(row) ?? []).map((part, at) => {
+        if (at % 2 === 0) return part;
+        if (gone.includes((at - 1) / 2)) return " ";
+        words.push(...part.filter((/** @type {string} */ _, /** @type {number} */ k) => k % 2 === 0).map((/** @type {string} */ word) => word.toLowerCase()));
+        return part.join("");
+      }).join("");
+      /** @type {Record<string, string[]>} */
+      const found = { words: [...words, ...words.slice(1).map((word, k) => `${words[k]} ${word}`)], pieces: pieces(text) };
+      const scores = new Float64Array(this.outputs), wide = 1 + this.outputs;
+      for (const { part, numbers, at } of this.vocabularies) {
+        const counts = new Map(), sums = new Float64Array(this.outputs);
+        for (const entry of found[part]) if (at.has(entry)) counts.set(at.get(entry), (counts.get(at.get(entry)) ?? 0) + 1);
+        let squares = 0;
+        for (const [place, count] of counts) {
+          const weight = (1 + Math.log(count)) * numbers[place * wide];
+          squares += weight ** 2;
+          for (let k = 0; k < this.outputs; k++) sums[k] += weight * numbers[place * wide + 1 + k];
+        }
+        if (squares > 0) sums.forEach((sum, k) => (scores[k] += sum / Math.sqrt(squares)));
+      }
+      return { text, scores };
+    }
+  }
+
+  /** The pieces of two to five signs of the words of a text, with a space before and behind each. @param {string} text */
+  const pieces = (text) => text.toLowerCase().split(" ").filter(Boolean).flatMap((word) => {
+    const signs = Array.from(` ${word} `), found = [];
+    for (let size = 2; size <= 5; size++) {
+      for (let at = 0; at === 0 || at + size <= signs.length; at++) found.push(signs.slice(at, at + size).join(""));
+      if (size >= signs.length) break;
+    }
+    return found;
+  });
+
+  return { Encoder, Predictor, Texts, probit };
 })();

