@@ -23,6 +23,7 @@ class NetworkSection:
     drawing: Any = None
     summary: pd.DataFrame | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    order: str = ""
 
 
 @dataclass(kw_only=True)
@@ -61,7 +62,7 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
         drawing=draw_network(module),
         summary=pd.DataFrame(layers, columns=columns),
         options={**model.network_options_, **model.training_options_},
-        notes=[f"{said[0].upper()}{said[1:]}."] if said else [],
+        order=f"{said[0].upper()}{said[1:]}." if said else "",
     )
     loss = str(model.training_options_.get("loss", "loss"))
     units = {"cross_entropy": "cross-entropy, nats", "squared_error": "squared error of the standardised target"}
