@@ -314,8 +314,8 @@ const Layers = (() => {
       const channels = this.blocks[this.blocks.length - 1].outputs;
       this.units = first.units;
       // Flattened by channel in Python, by cell here.
-      this.matrix = new Float32Array(first.weight.length);
       const cells = size[0] * size[1], { means } = form;
+      this.matrix = new Float32Array(first.units * cells * channels);
       for (let unit = 0; unit < first.units; unit++) {
         for (let c = 0; c < channels; c++) {
           for (let cell = 0; cell < cells; cell++) {
