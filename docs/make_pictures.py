@@ -1,4 +1,4 @@
-"""Makes the picture of README: a page of a report, and the explanation of an image with a table: ``make pictures``.
+"""Makes the picture of README: a page of a report, and the explanation of a row with an image: ``make pictures``.
 
 Both are pages that permgrad writes, and Chromium takes them. ``--quick`` trains less.
 """
@@ -6,7 +6,6 @@ Both are pages that permgrad writes, and Chromium takes them. ``--quick`` trains
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import shutil
 import subprocess
 import sys
@@ -15,11 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from permgrad.models.estimators.image_table import ImageTableModel, Records
 from PIL import Image
 
 import permgrad as pg
-from permgrad.data.image_table import locate_images
 
 PICTURES = Path(__file__).resolve().parent / "pictures"
 HEIGHT, GAP = 1000, 24
@@ -38,8 +35,8 @@ def scans(rng: np.random.Generator, spots: np.ndarray) -> np.ndarray:
     return (255 * images.clip(0, 1)).astype(np.uint8)
 
 
-def records(folder: Path, count: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Write scans and ``records.csv``; return the table, and where a scan has a spot. The age does not matter."""
+def records(folder: Path, count: int) -> np.ndarray:
+    """Write scans and ``records.csv``; return where a scan has a spot. The age does not matter."""
     rng = np.random.default_rng(0)
     spots = rng.integers(0, 2, count)
     for row, image in enumerate(scans(rng, spots)):
@@ -49,35 +46,27 @@ def records(folder: Path, count: int) -> tuple[pd.DataFrame, np.ndarray]:
     risk = 2.4 * spots + 0.05 * table["crp"] + 0.8 * (table["cough"] == "yes") + 0.4 * rng.normal(size=count)
     table["outcome"] = np.where(risk > np.median(risk), "pneumonia", "healthy")
     table.to_csv(folder / "records.csv", index=False)
-    return table, spots
+    return spots
 
 
-def patient(folder: Path, table: pd.DataFrame, spots: np.ndarray, orders: int) -> str:
+def patient(folder: Path, spots: np.ndarray, orders: int) -> str:
     """Return HTML of the explanation of one patient with a spot."""
-    columns = table[["crp", "age", "cough"]]
-    rows = Records({"scan": locate_images(table["scan"], folder)}, columns, table["outcome"].to_numpy())
-    held_out = len(table) - 60
-    training, test = rows.take(np.arange(held_out)), rows.take(np.arange(held_out, len(table)))
-    model = ImageTableModel(preset="fast", random_state=0, progress=False).fit(training, test)
-    one = int(np.flatnonzero((spots[held_out:] == 1) & (test.y == "pneumonia"))[0])
+    table = pg.read_table(folder / "records.csv")
+    outcome, held_out = table.pop("outcome").to_numpy(), len(table) - 60
+    model = pg.HyNNClassifier(preset="fast", random_state=0, progress=False).fit(table[:held_out], outcome[:held_out])
+    ill = (spots == 1) & (outcome == "pneumonia") & (np.arange(len(table)) >= held_out)
+    one = int(np.flatnonzero(ill)[0])
     explanation = pg.explain(
-        model.module_,
-        {name: values[one : one + 1] for name, values in model.inputs(test).items()},
+        model,
+        table[one : one + 1],
+        level="part",
         method="shapley",
-        background=model.background(),
-        class_names=list(model.classes_),
-        target=list(model.classes_).index("pneumonia"),
-        segments=("grid", 8),
-        groups=model.groups_,
-        task="classification",
+        target="pneumonia",
         max_permutations=orders,
         random_state=0,
         progress=False,
     )
-    # The network reads numbers on one scale: the table's values are what a reader knows.
-    raw = columns.iloc[[held_out + one]].reset_index(drop=True)
-    known = explanation.feature_values.assign(**{name: raw[name] for name in raw})
-    return dataclasses.replace(explanation, feature_values=known).to_html(row=0)
+    return explanation.to_html(row=0)
 
 
 def shot(page: Path, width: int, picture: Path) -> Image.Image:
@@ -99,7 +88,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        table, spots = records(folder, 200 if arguments.quick else 800)
+        spots = records(folder, 200 if arguments.quick else 800)
         run = folder / "run"
         command = [sys.executable, "-m", "permgrad", "run", str(folder / "records.csv"), "--target", "outcome"]
         subprocess.run([*command, "--image", "scan", "--out", str(run)], check=True)  # noqa: S603 — fixed words
@@ -108,7 +97,7 @@ def main() -> None:
         parts = [
             f"<meta charset=utf-8><style>{style}</style>",
             "<h2>Why does the network see pneumonia in this patient?</h2>",
-            f"<div class=card>{patient(folder, table, spots, 50 if arguments.quick else 400)}</div>",
+            f"<div class=card>{patient(folder, spots, 50 if arguments.quick else 400)}</div>",
             "<h2>What does the network rely on?</h2>",
             ranking,
         ]

@@ -13,7 +13,6 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import typer
-from permgrad.models.estimators.image_table import image_presets
 
 import permgrad
 from permgrad.attribution import methods
@@ -165,9 +164,7 @@ def presets_page() -> str:
     settings = {name: flat(presets.get(name).to_dict()) for name in presets}
     every = list(dict.fromkeys(one for known in settings.values() for one in known))
     rows = [(f"``{one}``", *(code(known[one]) if one in known else "" for known in settings.values())) for one in every]
-    text += table(("setting", *settings), rows)
-    names = ", ".join(f"``{name}``" for name in image_presets)
-    return text + f"\nNetworks of images and a table (``--image``) have the presets {names}.\n"
+    return text + table(("setting", *settings), rows)
 
 
 def plots_page() -> str:

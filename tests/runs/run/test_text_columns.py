@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad import HyNNClassifier, HyNNRegressor
+from permgrad import HyNNClassifier, HyNNRegressor, load
 from permgrad.data.encode.encoding import TableEncoder
+from permgrad.models import texts
 from permgrad.models.stream import streaming, streaming_scan
 from permgrad.runs.compare.plan import CompareRequest
 from permgrad.runs.requests import RunRequest
@@ -171,3 +175,35 @@ def test_a_stream_learns_words_from_a_sample_whose_scores_come_from_other_rows(t
 def kept(function, made):
     """Return the function, whose results are kept."""
     return lambda *args, **options: made.append(function(*args, **options)) or made[-1]
+
+
+def test_vectors_are_kept_in_the_folder_of_a_run(here, monkeypatch):
+    read = []
+
+    class Reader:
+        model = SimpleNamespace(to=lambda _: None)
+
+        def __call__(self, cells):
+            read.extend(cells)
+            return [[cell.count(colour) for colour in COLOURS] for cell in cells]
+
+    monkeypatch.setattr(texts, "load_text_encoder", lambda _: Reader())
+    table = cards().drop(columns="remark")
+    table["name"] += [f" {k}" for k in range(len(table))]
+    table.to_csv("cards.csv", index=False)
+    options = {"table": "cards.csv", "target": ("kind",), "preset": "fast", "text_encoder": "all-minilm-l6-v2"}
+    options |= {"out": Path("run"), "time_limit": "20s"}
+    run_table(RunRequest(**options), say=lambda _: None)
+    assert set(table["name"]) < set(read)  # and texts without some of their words
+    assert len(read) == len(set(read))
+    assert list(Path("run/features").glob("*.npz"))
+    record = json.loads(Path("run/run.json").read_text())
+    assert "all-minilm-l6-v2" in json.dumps(record["configuration"])
+    # Other settings, and nothing is remembered by the new model: none of the texts is encoded again.
+    read.clear()
+    run_table(RunRequest(**{**options, "seed": 1, "overwrite": True}), say=lambda _: None)
+    assert not set(table["name"]) & set(read)
+    shutil.rmtree("run/features")
+    assert len(load("run/model").predict(table.drop(columns="kind")[:5])) == 5
+    run_table(RunRequest(**{**options, "out": Path("other"), "keep_rows": False}), say=lambda _: None)
+    assert not Path("other/features").exists()

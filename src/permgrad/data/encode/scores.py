@@ -151,13 +151,17 @@ class Scores:
         """
         made, folds = cls(target.outputs), target.folds()
         blocks = [block for name, (cells, index) in columns.items() for block in _blocks(name, _read(cells), index)]
-        blocks += [block for name, cells in (vectors or {}).items() for block in _blocks(name, cells, columns[name][1])]
+        added = [block for name, cells in (vectors or {}).items() for block in _blocks(name, cells, columns[name][1])]
+        blocks += added
         if other.size > _MOST_CELLS:
             other = other[:, :0]
         plain, wide = sparse.csr_matrix(other.astype(np.float32)), [block.rows for block in blocks]
         joined = sparse.hstack([plain, *wide], format="csr") if blocks else plain
         model = _Model(joined, [plain.shape[1], *(one.shape[1] for one in wide)], target)
-        strengths = model.choose([_OTHER, *(block.design.scale for block in blocks)], folds) if blocks else []
+        scales = [_OTHER, *(block.design.scale for block in blocks[: len(blocks) - len(added)]), *[0.0] * len(added)]
+        strengths = model.choose(scales, folds) if blocks else []
+        if added:  # what is settled without the vectors of texts stays
+            strengths = model.add(strengths, [block.design.scale for block in added], folds)
         helping = [block for block, strength in zip(blocks, strengths[1:], strict=True) if strength > 0]
         if not helping:
             return made, {}
@@ -334,6 +338,22 @@ class _Model:
             losses = self.losses(without, folds)
             if not _clearly(losses - at, floor):
                 best, at = without, losses
+        return best
+
+    def add(self, strengths: Sequence[float], scales: Sequence[float], folds: Integers) -> list[float]:
+        """Return the strengths with those of the last blocks, one for each of ``scales``, where these help clearly."""
+        best, at = list(strengths), self.losses(strengths, folds)
+        floor = _LEAST_HELP * float(self.losses([0.0] * len(best), folds).mean())
+        for block, scale in enumerate(scales, start=len(best) - len(scales)):
+            found, chosen = at, best
+            for move in range(_MOST_MOVES):
+                tried = [*best[:block], scale * _STEP**move, *best[block + 1 :]]
+                losses = self.losses(tried, folds)
+                if losses.sum() >= found.sum():
+                    break
+                found, chosen = losses, tried
+            if _clearly(at - found, floor):
+                best, at = chosen, found
         return best
 
 

@@ -91,17 +91,16 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, texts: Any = Non
         if description.get("estimator") == IMAGE_TABLE:
             from permgrad.models.save.image_table import ImageTableModel  # few meet one
 
-            model = ImageTableModel(description["task"], description["images"])
+            model: Any = ImageTableModel(description["task"], description["images"])
             _restore(model, description, arrays)
             model.rebuild(description, arrays, weights)
         else:
-            model = _rebuild(description, arrays, weights, images)
+            model = _rebuild(description, arrays, weights, images, texts)
         model.module_ = model.module_.to(chosen).eval()
-        if texts is not None:
-            model.text_encoder = texts
-        model.preprocessor_.read_texts_with(TextFeatures(getattr(model, "text_encoder", None), chosen))
         if isinstance(model.preprocessor_.images_, ImageFeatures):
             model.preprocessor_.images_.to(chosen)
+        if isinstance(model.preprocessor_.texts_, TextFeatures):
+            model.preprocessor_.texts_.to(chosen)
         try_out(model)
     except InputError:
         raise
@@ -222,7 +221,7 @@ def _restore(model: Any, description: Mapping[str, Any], arrays: Mapping[str, Ar
 
 
 def _rebuild(
-    description: Mapping[str, Any], arrays: Mapping[str, Array], weights: dict[str, Tensor], images: Any
+    description: Mapping[str, Any], arrays: Mapping[str, Array], weights: dict[str, Tensor], images: Any, texts: Any
 ) -> Any:
     kinds: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in (HyNNClassifier, HyNNRegressor)}
     from permgrad.imaging.foreign import renderer_from_dict
@@ -241,6 +240,8 @@ def _rebuild(
     own = images if _has_own_encoder(description) else None
     columns = description.get("images_of_columns", {})
     model.image_encoder = model.image_encoder if own is None else own
+    model.text_encoder = model.text_encoder if texts is None else texts
+    model.preprocessor_.read_texts_with(TextFeatures(model.text_encoder))
     model.preprocessor_.images_ = ImageFeatures.from_dict(columns, weights, built, model.image_encoder)
     model.module_ = _rebuild_network(description["network"], len(model.preprocessor_.encoded_names_), renderer, weights)
     model.renderer_ = renderer

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 TIME, _SPLIT_GROUP = "left out: --time", "left out: --split-group"
 #: Kinds of columns of groups that stay features, and what is read of them.
 _READ = {"text": ("is free text", "words"), "image": ("holds images", "images")}
+_KEPT = {(_SPLIT_GROUP, kind) for kind in _READ}
 
 
 @dataclass
@@ -238,12 +239,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     if group is None and request.time is None:
         notes += notes_on_repeats(left_out, rows)
     tables = {part: table[features] for part, table in rows.tables.items()}
-    images: dict[str, Any] = {}
-    if names := types.of_kind("image"):
-        from permgrad.runs.run.images import check_images  # few tables have images
-
-        blanked = {part: blank_codes(table[names], reading.codes) for part, table in tables.items()}
-        images = check_images(names, blanked, notes)
+    images = _images(types, tables, reading.codes, notes)
     counts = notes_on_division(notes, request, rows, [*features, target], reading.codes)
     dependence = dependence_of(rows.tables, group, request.time)
     _check_refits(request, rows, dependence)
@@ -347,7 +343,7 @@ def _roles(
     roles.pop(target, None)
     for name, kind in request.kinds.items():
         find_column(name, columns, "--kind")
-        if name in roles and not (roles[name] == _SPLIT_GROUP and kind in _READ):
+        if name in roles and (roles[name], kind) not in _KEPT:
             problem = f"--kind {name}={kind} does not apply to {name!r}, which is {roles[name]}"
             raise InputError(problem, hint="--kind is for features. Leave one of the two out.", code="PG006")
     named = [name for name, kind in request.kinds.items() if kind == "identifier" and name != target]
@@ -409,6 +405,15 @@ def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[s
             hint=fix,
             code="PG015",
         )
+
+
+def _images(types: Schema, tables: Mapping[str, pd.DataFrame], codes: MissingCodes, notes: list[str]) -> dict[str, Any]:
+    """Refuse images that cannot be read before there is work. Return what the configuration holds of the others."""
+    if not (names := types.of_kind("image")):
+        return {}
+    from permgrad.runs.run.images import check_images  # few tables have images
+
+    return check_images(names, {part: blank_codes(table[names], codes) for part, table in tables.items()}, notes)
 
 
 def _check_refits(request: RunRequest, rows: SplitTable, dependence: Mapping[str, Dependence]) -> None:
