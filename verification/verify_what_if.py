@@ -113,7 +113,16 @@ def members(epochs: int = 8) -> Case:
     rng = np.random.default_rng(1)
     table = _table(rng, 1500, 25)
     y = np.where(_signal(table, rng) > 0, "good", "bad")
-    return Case(pg.HyNNClassifier(max_epochs=epochs, random_state=0, progress=False).fit(table, y), table)
+    model = pg.HyNNClassifier(image="always", max_epochs=epochs, random_state=0, progress=False)
+    return Case(model.fit(table, y), table)
+
+
+def curve(epochs: int = 3) -> Case:
+    """The network for ordered columns: convolutions along a row of 25 pixels, normalised, their mean over places."""
+    rng = np.random.default_rng(5)
+    table = pd.DataFrame(np.cumsum(rng.normal(size=(600, 25)), axis=1), columns=[f"t{at}" for at in range(25)])
+    model = pg.HyNNRegressor(layout="given", max_epochs=epochs, random_state=0, progress=False)
+    return Case(model.fit(table, table.to_numpy().max(axis=1)), table)
 
 
 def mixed(epochs: int = 3) -> Case:
@@ -241,7 +250,7 @@ def photos(epochs: int = 4) -> Case:
 
 
 CASES: dict[str, Callable[..., Case]] = {
-    one.__name__: one for one in (members, mixed, levels, words, paper, pixels, one_logit, dated, photos)
+    one.__name__: one for one in (members, curve, mixed, levels, words, paper, pixels, one_logit, dated, photos)
 }
 
 

@@ -40,28 +40,28 @@ def test_neighbours_are_one_step_away_straight_or_across(reach):
 def test_a_sample_of_rows_is_standardised_and_no_row_is_taken_twice():
     rows = 2500
     table = np.stack([np.arange(rows), np.arange(rows) % 7, np.full(rows, 3.0)], axis=1).astype(float)
-    found = assignment._standardised_sample(table, 5)
+    found = assignment.standardised_sample(table, 5)
     assert len(found) == 2000, "precondition: fewer rows than there are"
     assert len(np.unique(found[:, 0])) == 2000
     assert (np.diff(found[:, 0]) > 0).all(), "in their order"
     np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose((found**2).sum(axis=0), [1, 1, 0], atol=1e-12)
-    assert np.array_equal(found, assignment._standardised_sample(table, 5))
-    assert not np.array_equal(found, assignment._standardised_sample(table, 6))
-    whole = assignment._standardised_sample(table[:2000], 5)
+    assert np.array_equal(found, assignment.standardised_sample(table, 5))
+    assert not np.array_equal(found, assignment.standardised_sample(table, 6))
+    whole = assignment.standardised_sample(table[:2000], 5)
     np.testing.assert_allclose(np.diff(whole[:, 0]), np.diff(whole[:, 0])[0], rtol=1e-6, err_msg="no row left out")
 
 
 def test_wide_tables_are_sampled_down_to_fifty_rows_and_no_further(monkeypatch):
     monkeypatch.setattr(assignment, "_SAMPLED_VALUES", 600)
     table = np.random.default_rng(0).normal(size=(70, 20))
-    assert len(assignment._standardised_sample(table, 0)) == 50, "30 rows would have 600 values"
-    assert len(assignment._standardised_sample(table[:, :10], 0)) == 60
-    assert len(assignment._standardised_sample(table[:60, :10], 0)) == 60
+    assert len(assignment.standardised_sample(table, 0)) == 50, "30 rows would have 600 values"
+    assert len(assignment.standardised_sample(table[:, :10], 0)) == 60
+    assert len(assignment.standardised_sample(table[:60, :10], 0)) == 60
 
 
 def similarities(table):
-    standardised = assignment._standardised_sample(table, 0)
+    standardised = assignment.standardised_sample(table, 0)
     return np.abs(standardised.T @ standardised) - np.eye(table.shape[1])
 
 
@@ -92,14 +92,14 @@ def test_loadings_of_many_columns_are_those_of_a_whole_decomposition():
     rng = np.random.default_rng(0)
     factors = rng.normal(size=(80, 3)) * [4, 2, 1]
     table = factors @ rng.normal(size=(3, 30)) * np.where(np.arange(30) % 3, 1, -1)
-    standardised = assignment._standardised_sample(table, 0)
+    standardised = assignment.standardised_sample(table, 0)
     _, _, first = np.linalg.svd(standardised, full_matrices=False)
     assert 5 < (first[0] < 0).sum() < 25, "precondition: some columns are turned"
     turned = (standardised * np.where(first[0] < 0, -1.0, 1.0)).T
     left, strength, _ = np.linalg.svd(turned - turned.mean(axis=0), full_matrices=False)
     expected = left[:, :2] * strength[:2]
     expected *= np.where(expected[np.abs(expected).argmax(axis=0), [0, 1]] < 0, -1, 1)
-    np.testing.assert_allclose(assignment._principal_plane(standardised, 0), expected, atol=1e-6)
+    np.testing.assert_allclose(assignment.principal_plane(standardised, 0), expected, atol=1e-6)
 
 
 # --- giving cells -----------------------------------------------------------------------------------------------------

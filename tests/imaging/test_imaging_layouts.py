@@ -23,6 +23,7 @@ from permgrad.imaging import (
     make_layout,
 )
 from permgrad.imaging.assignment import RandomLayout, block_cells, improve_by_swaps, neighbourhood
+from permgrad.imaging.path import ORDERED
 from permgrad.imaging.tinto import TintoLayout
 
 make_layout("random")  # fills the registry
@@ -53,7 +54,9 @@ def test_positions_are_on_the_grid(name, shape):
     assert layout.positions.shape == (shape[1], 2)
     assert layout.positions.dtype == np.int64
     assert layout.positions.min() >= 0
-    assert layout.positions.max() < layout.pixels == 20
+    assert bool((layout.positions < layout.shape).all())
+    assert layout.shape == ((1, shape[1]) if name in ORDERED else (20, 20))
+    assert layout.pixels == max(layout.shape)
     assert not layout.grown
 
 
@@ -109,7 +112,7 @@ def test_the_random_layout_differs_between_seeds_and_uses_the_same_block():
     assert {tuple(cell) for cell in first} <= allowed
 
 
-@pytest.mark.parametrize("name", WITHOUT_SHARING)
+@pytest.mark.parametrize("name", [name for name in WITHOUT_SHARING if name not in ORDERED])
 @pytest.mark.parametrize(
     ("columns", "pixels", "side"), [(401, 20, 21), (5, 2, 3), (4, 2, 2), (2, 1, 2), (1700, 20, 42)]
 )
@@ -273,7 +276,10 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
     [
         (
             lambda: make_layout("asignment"),
-            ("layout must be one of 'assignment', 'random', 'tinto', got 'asignment'. Did you mean 'assignment'?"),
+            (
+                "layout must be one of 'assignment', 'random', 'path', 'given', 'tinto', got 'asignment'. "
+                "Did you mean 'assignment'?"
+            ),
         ),
         (
             lambda: make_layout("random", 20, 0, spacing=2),
@@ -286,8 +292,8 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
         (
             lambda: make_layout(3),
             (
-                "layout must be one of 'assignment', 'random', 'tinto', or an object with fit(encoded, names, "
-                "random_state) that sets positions, pixels and overlap, got 3. The protocol is in "
+                "layout must be one of 'assignment', 'random', 'path', 'given', 'tinto', or an object with "
+                "fit(encoded, names, random_state) that sets positions, pixels and overlap, got 3. The protocol is in "
                 "docs/adding-a-layout.md."
             ),
         ),

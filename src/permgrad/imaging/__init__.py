@@ -17,6 +17,7 @@ from permgrad.imaging.layout import (
     layouts,
     make_layout,
 )
+from permgrad.imaging.path import GivenLayout, GridLayout, PathLayout
 from permgrad.imaging.tinto import TintoLayout
 
 if TYPE_CHECKING:
@@ -34,8 +35,11 @@ __all__ = [
     "AssignmentLayout",
     "Blur",
     "ForeignRenderer",
+    "GivenLayout",
+    "GridLayout",
     "Layout",
     "Overlap",
+    "PathLayout",
     "PlacedLayout",
     "RandomLayout",
     "Renderer",

@@ -55,11 +55,11 @@ class AssignmentLayout(PlacedLayout):
         return (math.isqrt(columns - 1)) * self.spacing + 1
 
     def _place(self, encoded: Floats, seed: int) -> Positions:
-        standardised = _standardised_sample(encoded, seed)
+        standardised = standardised_sample(encoded, seed)
         columns = encoded.shape[1]
         cells = block_cells(columns, self.pixels, self.spacing)
         if columns > EXACT_COLUMNS:
-            return cells[_split_by_rank(_principal_plane(standardised, seed), cells)]
+            return cells[_split_by_rank(principal_plane(standardised, seed), cells)]
         # Absolute correlations: both signs tell a network the same.
         similarity = np.minimum(np.abs(standardised.T @ standardised), 1.0)
         np.fill_diagonal(similarity, 0.0)
@@ -95,7 +95,7 @@ def block_cells(columns: int, pixels: int, spacing: int = 1) -> Positions:
     return np.stack([top + rows * spacing, left + places * spacing], axis=1).astype(np.int64)
 
 
-def _standardised_sample(encoded: Floats, seed: int) -> Floats:
+def standardised_sample(encoded: Floats, seed: int) -> Floats:
     """Return a sample of rows with columns of mean 0 and length 1. A constant column becomes 0."""
     rows, columns = encoded.shape
     most = min(_SAMPLED_ROWS, max(50, _SAMPLED_VALUES // columns))
@@ -125,7 +125,7 @@ def _scaled_plane(similarity: Floats) -> Floats:
     return _with_fixed_signs(plane)
 
 
-def _principal_plane(standardised: Floats, seed: int) -> Floats:
+def principal_plane(standardised: Floats, seed: int) -> Floats:
     """Put many columns on a plane by their loadings, signs aligned, without a matrix of all pairs."""
     from sklearn.utils.extmath import randomized_svd
 

@@ -29,6 +29,9 @@ Positions = Integers
 MAXIMUM_PIXELS = 4096
 """Wider pictures than this are a slip of the keyboard, not a wish: one row would take 64 MiB."""
 
+MOST_PLACES = 2**16
+"""Of a side of a grid that is no square."""
+
 
 @dataclass(frozen=True)
 class Blur:
@@ -86,7 +89,7 @@ class Layout(Protocol):
 
     ``positions (encoded columns, 2)``: row and column of each encoded column's pixel, (−1, −1) of a column that has
     none. ``pixels``: side of the square grid. ``overlap``: what a pixel shows where columns meet. ``blur`` (a `Blur` or
-    None) may be left out.
+    None) and ``shape``, height and width of a grid that is no square, may be left out.
     """
 
     positions: Positions
@@ -121,12 +124,14 @@ class PlacedLayout:
         self.overlap: Overlap = "last"
         self.blur: Blur | None = None
         self.grown = False
+        #: height and width of the grid
+        self.shape = self.pixels, self.pixels
         self.positions: Positions = np.zeros((0, 2), dtype=np.int64)
 
     def fit(self, encoded: Array, names: Sequence[str] | None = None, random_state: Any = None) -> Self:
         """Place the encoded columns of training rows (rows, encoded columns). NaN counts as the column's mean.
 
-        Of ``names`` only the number is checked. ``random_state`` None takes the one given when the layout was made.
+        ``random_state`` None takes the one given when the layout was made.
         """
         table = as_numbers("encoded", encoded, "pass the encoded training rows")
         if table.ndim != 2 or 0 in table.shape:
@@ -153,8 +158,14 @@ class PlacedLayout:
             needed = self._pixels_needed(columns)
             self.grown = needed > self.pixels
             self.pixels = max(self.pixels, needed)
-        self.positions = check_positions(self._place(table, seed), self.pixels, columns)
+            self.shape = self._grid(columns)
+        self.names = None if names is None else list(names)
+        self.positions = check_positions(self._place(table, seed), self.shape, columns)
         return self
+
+    def _grid(self, columns: int) -> tuple[int, int]:  # noqa: ARG002 — of a square that is large enough
+        """Return height and width of the grid."""
+        return self.pixels, self.pixels
 
     def _pixels_needed(self, columns: int) -> int:
         """Return the smallest side of a grid with a pixel for each column."""
@@ -196,8 +207,12 @@ class StoredLayout(PlacedLayout):
         overlap: Overlap = "last",
         blur: Blur | None = None,
         name: str = "stored",
+        shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__(pixels)
+        if shape is not None:
+            self.shape = check_shape(shape)
+            self.pixels = max(self.shape)
         check_choice("overlap", overlap, get_args(Overlap))
         if blur is not None and not isinstance(blur, Blur):
             raise InputError(
@@ -209,7 +224,7 @@ class StoredLayout(PlacedLayout):
             )
         self.overlap, self.blur = overlap, blur
         self.name = name  # type: ignore[misc]  # the name of the layout that was stored, so not the class's
-        self.positions = check_positions(positions, self.pixels)
+        self.positions = check_positions(positions, self.shape)
 
     def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
         if encoded.shape[1] != len(self.positions):
@@ -228,7 +243,8 @@ class StoredLayout(PlacedLayout):
         blur = content.get("blur")
         positions = np.asarray(content["positions"], dtype=np.int64).reshape(-1, 2)
         rules = content["overlap"], Blur(**blur) if blur else None
-        layout = cls(positions, content["pixels"], *rules, name=content.get("name", "stored"))
+        shape = content.get("shape")
+        layout = cls(positions, content["pixels"], *rules, name=content.get("name", "stored"), shape=shape)
         layout.grown = bool(content.get("grown", False))
         return layout
 
@@ -243,6 +259,10 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
         >>> make_layout("assignment", 20, 0).fit(rows).positions.shape
         (4, 2)
     """
+    if isinstance(name_or_object, (tuple, list)):
+        from permgrad.imaging.path import GridLayout  # made of what is defined here
+
+        return GridLayout(name_or_object)
     if isinstance(name_or_object, str):
         maker = layouts.get(name_or_object)
         taken = [key for key in inspect.signature(maker).parameters if key not in ("pixels", "random_state")]
@@ -298,7 +318,7 @@ def fit_layout(
     returned = layout.fit(encoded, names, seed)
     fitted = layout if returned is None else returned
     checked = check_layout(fitted)
-    check_positions(checked.positions, checked.pixels, np.shape(encoded)[1])
+    check_positions(checked.positions, checked.shape, np.shape(encoded)[1])
     return fitted
 
 
@@ -318,14 +338,15 @@ def check_layout(layout: Any) -> StoredLayout:
         problem = f"{type(layout).__name__} has no {', '.join(missing)} after fit"
         raise InputError(problem, hint="Set positions, pixels and overlap in its fit.", code="PG001")
     rules = layout.overlap, getattr(layout, "blur", None), str(getattr(layout, "name", "stored"))
-    copied = StoredLayout(layout.positions, layout.pixels, *rules)
+    copied = StoredLayout(layout.positions, layout.pixels, *rules, shape=getattr(layout, "shape", None))
     copied.grown = bool(getattr(layout, "grown", False))
     return copied
 
 
 def layout_to_dict(layout: Layout) -> dict[str, Any]:
-    """Return any fitted layout as plain numbers and lists: positions, pixels, overlap, blur, name, grown."""
+    """Return any fitted layout as plain numbers and lists: positions, pixels, overlap, blur, name, grown, shape."""
     checked = check_layout(layout)
+    square = checked.shape == (checked.pixels, checked.pixels)
     return {
         "name": str(getattr(layout, "name", "") or type(layout).__name__),
         "pixels": checked.pixels,
@@ -333,7 +354,17 @@ def layout_to_dict(layout: Layout) -> dict[str, Any]:
         "blur": asdict(checked.blur) if checked.blur else None,
         "grown": checked.grown,
         "positions": checked.positions.tolist(),
+        **({} if square else {"shape": list(checked.shape)}),
     }
+
+
+def check_shape(shape: Any) -> tuple[int, int]:
+    """Return height and width of a grid."""
+    numbers = list(shape) if isinstance(shape, (tuple, list)) else []
+    if len(numbers) != 2 or not all(is_whole(side) and 1 <= side <= MOST_PLACES for side in numbers):
+        problem = f"A grid must have a height and a width from 1 to {MOST_PLACES}, got {shown(shape)}"
+        raise InputError(problem, hint="Pass for example layout=(8, 8).", code="PG002")
+    return int(numbers[0]), int(numbers[1])
 
 
 def has_pixel(positions: Positions) -> Booleans:
@@ -341,7 +372,7 @@ def has_pixel(positions: Positions) -> Booleans:
     return np.asarray((positions != -1).any(axis=1))
 
 
-def check_positions(positions: Any, pixels: int, columns: int | None = None) -> Positions:
+def check_positions(positions: Any, shape: Sequence[int], columns: int | None = None) -> Positions:
     """Return positions as int64 (columns, 2) inside the grid."""
     try:
         array = np.asarray(positions)
@@ -363,7 +394,8 @@ def check_positions(positions: Any, pixels: int, columns: int | None = None) -> 
             code="PG007",
         )
     inside = integers[has_pixel(integers)]
-    if inside.size and (inside.min() < 0 or inside.max() >= pixels):
-        problem = f"positions must be from 0 to pixels − 1 = {pixels - 1}, got {inside.min()} to {inside.max()}"
+    if inside.size and (inside.min() < 0 or bool((inside >= list(shape)).any())):
+        most = max(shape) - 1
+        problem = f"positions must be from 0 to pixels − 1 = {most}, got {inside.min()} to {inside.max()}"
         raise InputError(problem, hint="Give the layout more pixels.", code="PG002")
     return integers

@@ -65,7 +65,8 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
         names = [one for one, kept in zip(names, placed, strict=True) if kept]
     positions = positions[placed]
     name = str(getattr(layout, "name", "") or type(layout).__name__)
-    heading = f"{name} layout: {len(positions)} columns on {pixels} × {pixels} pixels"
+    extent = " × ".join(map(str, checked.shape))
+    heading = f"{name} layout: {len(positions)} columns on {extent} pixels"
     _, counts = np.unique(positions, axis=0, return_counts=True)
     shared, hidden = int(counts[counts > 1].sum()), len(positions) - len(counts)
     heading += f", {shared} share a pixel" if shared else ""
@@ -90,12 +91,12 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
     _draw_cells(axes, entries, (top, left, side))
     axes.set_title(title or heading, loc="left", fontsize=11, color=_INK, pad=10)
     inset = figure.add_axes((margin / width, (height - 1.45) / height, 1.05 / width, 1.05 / height))
-    used = np.zeros((pixels, pixels))
+    used = np.zeros(checked.shape)
     used[positions[:, 0], positions[:, 1]] = 1
     inset.imshow(used, cmap=ListedColormap([_EMPTY_COLOUR, "#8fa9c2"]), vmin=0, vmax=1, interpolation="nearest")
     inset.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor="#c0562f", linewidth=1.0))
     inset.set(xticks=[], yticks=[])
-    inset.set_title(f"whole picture, {pixels} × {pixels}", fontsize=7.5, color=_EDGE_COLOUR, loc="left", pad=3)
+    inset.set_title(f"whole picture, {extent}", fontsize=7.5, color=_EDGE_COLOUR, loc="left", pad=3)
     inset.spines[:].set_edgecolor(_SPINE_COLOUR)
     place = (margin / width, 0.25 / height, inches / width, (height - 1.85) / height)
     _draw_legend(figure.add_axes(place), lines, columns, size, inches)

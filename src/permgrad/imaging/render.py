@@ -50,7 +50,7 @@ class Renderer(nn.Module):
     *above zero* there, or the maximum of these and zero.
 
     Shape:
-        input ``(n, encoded)``, output ``(n, channels, pixels, pixels)``.
+        input ``(n, encoded)``, output ``(n, channels, height, width)``.
 
     Args:
         layout: A fitted layout. Only its positions, pixels, overlap and blur are kept.
@@ -80,9 +80,8 @@ class Renderer(nn.Module):
     ) -> None:
         super().__init__()
         self.layout = check_layout(layout)
-        positions, pixels = self.layout.positions, self.layout.pixels
+        positions, (self.height, self.width) = self.layout.positions, self.layout.shape
         self.positions, self.overlap, self.blur = positions, self.layout.overlap, self.layout.blur
-        self.height = self.width = pixels
         ranges = []
         for name, values in (("minimum", minimum), ("maximum", maximum)):
             numbers = as_numbers(name, values, f"pass the encoder's {name}_")
@@ -110,7 +109,7 @@ class Renderer(nn.Module):
         # The same bound as MinMaxScaler's: narrower columns count as constant.
         spread = np.where(spread < 10 * np.finfo(np.float64).eps, 1.0, spread)
         self._slope = 1.0 / spread
-        self._flat = positions[:, 0] * pixels + positions[:, 1]
+        self._flat = positions[:, 0] * self.width + positions[:, 1]
         self._reach = self.blur.radius if self.blur else 0
         self._kernel = self.blur.kernel() if self.blur else np.ones((1, 1))
         #: the columns that are seen, in order: each may overwrite those before it on its pixel
@@ -194,7 +193,7 @@ class Renderer(nn.Module):
         if not chosen.size:
             return (0, 0, 0, 0)
         low = np.maximum(self.positions[chosen].min(axis=0) - self._reach, 0)
-        high = np.minimum(self.positions[chosen].max(axis=0) + self._reach + 1, self.height)
+        high = np.minimum(self.positions[chosen].max(axis=0) + self._reach + 1, (self.height, self.width))
         return int(low[0]), int(high[0]), int(low[1]), int(high[1])
 
     def pixels_of(self, columns: Iterable[int] | int) -> list[tuple[int, int]]:

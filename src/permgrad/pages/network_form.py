@@ -7,6 +7,7 @@ learned embeddings of categories become their matrix.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -145,13 +146,14 @@ def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
     layers: list[Any] = list(module.image_branch or [])
     flat = next(place for place, layer in enumerate(layers) if isinstance(layer, nn.Flatten))
     blocks: list[dict[str, Any]] = []
+    means = 0
     for layer in layers[:flat]:
         if is_plain(layer, nn.Conv2d):
             weight = layer.weight
             if not blocks:  # the channels of the picture are equal
                 weight = weight.sum(dim=1, keepdim=True)
             blocks.append(
-                {"weight": add(weights, weight), "bias": add(weights, layer.bias), "activation": "", "pool": 1}
+                {"weight": add(weights, weight), "bias": add(weights, layer.bias), "activation": "", "pool": [1, 1]}
             )
         elif type(layer) in _NAMES:
             blocks[-1]["activation"] = _NAMES[type(layer)]
@@ -159,13 +161,16 @@ def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
             affine = Affine(layer)
             blocks[-1] |= {"scale": add(weights, affine.scale), "shift": add(weights, affine.shift)}
         elif isinstance(layer, nn.MaxPool2d):
-            blocks[-1]["pool"] = pair(layer.kernel_size)[0]
+            blocks[-1]["pool"] = list(pair(layer.kernel_size))
+        elif is_plain(layer, nn.AvgPool2d) and layer is layers[flat - 1]:
+            means = math.prod(pair(layer.kernel_size))  # of all places: the last layer before the dense ones
         elif not isinstance(layer, _NOTHING):
             raise NotImplementedError(f"its image branch has a layer of the kind {type(layer).__name__}")
     positions = renderer.positions
     minimum, factor = renderer.ranges(range(len(positions)), torch.zeros(0))
     return {
-        "pixels": renderer.height,
+        "pixels": [renderer.height, renderer.width],
+        "means": means,
         "minimum": add(weights, minimum),
         "factor": add(weights, factor),
         "top": renderer.scale if renderer.clip else None,

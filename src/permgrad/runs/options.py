@@ -17,6 +17,7 @@ TASKS = ("auto", "classification", "regression")
 THEMES = ("auto", "light", "dark")
 #: Names of methods, presets and so on, known without importing them. Words in capitals stand for any text.
 DATA_SETS = ("bank", "breast_cancer", "covertype", "dengue", "diabetes", "gas", "heloc", "puma")
+ROW_IMAGES = ("auto", "always", "never")
 PRESETS = ("default", "fast", "paper", "ig-example", "ig-example-published", "FILE.json")
 BASELINES = (
     *("random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "histogram_boosting", "linear", "mlp"),

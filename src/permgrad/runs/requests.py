@@ -20,6 +20,7 @@ from permgrad.runs.options import (
     METHODS,
     METRICS,
     PRESETS,
+    ROW_IMAGES,
     TASKS,
     THEMES,
     CommandRequest,
@@ -171,6 +172,12 @@ class RunRequest(SplitRequest):
         "Column of images, the same as --kind COL=image; may be given several times.", (), "COL", name="--image"
     )
     preset: str = option("Network and training.", "default", choices=PRESETS)
+    row_image: str = option(
+        "Draw each row as an image, too: auto (preset default: where the order of the columns tells something), always"
+        " or never.",
+        "auto",
+        choices=ROW_IMAGES,
+    )
     batch_size: int | None = option("Rows per training step (default: the preset's).", None, "ROWS", least=2)
     baselines: bool = option("Also train trees, a linear model and a plain MLP, for comparison.", False)
     named_baselines: Names = option(

@@ -21,7 +21,7 @@ from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.slopes.gradients import output_gradients
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.imaging import ForeignRenderer
-from permgrad.imaging.assignment import _standardised_sample
+from permgrad.imaging.assignment import standardised_sample
 
 
 @pytest.mark.parametrize("sign", [1, 0.3, -1, 0])
@@ -106,7 +106,7 @@ def test_foreign_pictures_depend_on_every_column():
 def test_units_leave_standardised_columns_as_they_are(unit):
     table = np.random.default_rng(0).normal(size=(40, 3))
     scaled = table * np.array([1.0, unit, 1.0])
-    np.testing.assert_allclose(_standardised_sample(scaled, 0), _standardised_sample(table, 0), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(standardised_sample(scaled, 0), standardised_sample(table, 0), rtol=1e-9, atol=1e-12)
 
 
 class HeldError(Exception):

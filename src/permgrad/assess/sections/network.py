@@ -23,6 +23,7 @@ class NetworkSection:
     drawing: Any = None
     summary: pd.DataFrame | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    order: str = ""
 
 
 @dataclass(kw_only=True)
@@ -50,7 +51,8 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
     """Return ``network``, ``training`` and ``layout`` of a model that has them. ``drawing``: the layout as SVG."""
     if not hasattr(model, "draw_network"):
         return {}
-    module = model.module_
+    module, order = model.module_, model.order_
+    said = "" if order is None else order.sentence(model.task)
     columns = ["part", "layer", "shape per row", "parameters"]
     layers = [(row.part, row.layer, " × ".join(map(str, row.shape)), row.parameters) for row in layer_rows(module)]
     network = NetworkSection(
@@ -60,6 +62,7 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
         drawing=draw_network(module),
         summary=pd.DataFrame(layers, columns=columns),
         options={**model.network_options_, **model.training_options_},
+        order=f"{said[0].upper()}{said[1:]}." if said else "",
     )
     loss = str(model.training_options_.get("loss", "loss"))
     units = {"cross_entropy": "cross-entropy, nats", "squared_error": "squared error of the standardised target"}
@@ -81,7 +84,6 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
             name=content["name"],
             pixels=content["pixels"],
             table=positions,
-            text="Each encoded column of the table has a pixel, except scores. The value of the column is the "
-            "brightness of its pixel.",
+            text="The value of an encoded column is the brightness of its pixel. All others have none.",
         )
     return sections

@@ -133,11 +133,11 @@ def _maximum_pooling(layer: nn.MaxPool2d, slopes: Tensor, start: Tensor, stop: T
 
     ``max(a, b) = a + relu(b − a)``, so a match has the rectifier's secant: the share of the stretch in which b leads.
     """
-    window = pair(layer.kernel_size)[0]
+    windows = pair(layer.kernel_size)
     # Pixels behind the last whole window are not seen.
-    size = [length // window * window for length in start.shape[2:]]
+    size = [length // window * window for length, window in zip(start.shape[2:], windows, strict=True)]
     best, shares = [values[:, :, : size[0], : size[1]] for values in (start, stop)], []
-    for dim in (2, 3):
+    for dim, window in zip((2, 3), windows, strict=True):
         # The best at both ends, and for each place of the window the share of the stretch in which it leads.
         lines = [(slice(None),) * dim + (slice(at, None, window),) for at in range(window)]
         (first, *places) = [[values[line] for values in best] for line in lines]
@@ -153,9 +153,9 @@ def _maximum_pooling(layer: nn.MaxPool2d, slopes: Tensor, start: Tensor, stop: T
     wide = slopes.new_zeros(len(start), slopes.shape[1], *start.shape[1:])
     seen = wide[:, :, :, : size[0], : size[1]]
     for row, share in enumerate(shares[0]):
-        line = seen[:, :, :, row::window]
+        line = seen[:, :, :, row :: windows[0]]
         for column, part in enumerate(shares[1]):
-            line[..., column::window] = slopes * part[:, None] * share[:, None, ..., column::window]
+            line[..., column :: windows[1]] = slopes * part[:, None] * share[:, None, ..., column :: windows[1]]
     return wide
 
 
@@ -209,11 +209,10 @@ def rule_of(module: Any) -> Rule | None:
 
 
 def _is_plain_pooling(module: Any) -> bool:
-    """Return whether a layer takes the largest of square windows that lie side by side."""
+    """Return whether a layer takes the largest of windows that lie side by side."""
     window, stride = pair(module.kernel_size), pair(module.stride)
-    side_by_side = window == stride and window[0] == window[1]
     plain = not any(pair(module.padding)) and pair(module.dilation) == (1, 1)
-    return side_by_side and plain and not module.return_indices and not module.ceil_mode
+    return window == stride and plain and not module.return_indices and not module.ceil_mode
 
 
 #: Types of layers, the kind of their rule, how slopes go back, and which of them have the rule (None: all).
@@ -247,6 +246,7 @@ _RULES: list[tuple[tuple[type[nn.Module], ...], str, Callable[..., Tensor], Call
     ((nn.LayerNorm,), "functions", _by_functions, lambda module: len(module.normalized_shape) == 1),
     ((nn.GroupNorm,), "functions", _by_functions, lambda module: module.num_groups == 1),
     ((nn.MaxPool2d,), "maximum", _maximum_pooling, _is_plain_pooling),
+    ((nn.AvgPool2d,), "affine", adjoint, None),
 ]
 
 

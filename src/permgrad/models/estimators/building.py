@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -13,11 +14,13 @@ from permgrad.base.arrays import Array, Booleans, Floats, Floats32
 from permgrad.base.random import derive_seed
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_types import infer_schema
-from permgrad.imaging.layout import fit_layout, is_foreign, make_layout
+from permgrad.imaging.layout import StoredLayout, check_layout, fit_layout, is_foreign, make_layout
+from permgrad.imaging.path import is_ordered
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.calibration import check_calibration
 from permgrad.models.estimators.kept_rows import draw_background
 from permgrad.models.estimators.prepared import Prepared
+from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.settings import FitSettings
 from permgrad.models.images.features import ImageFeatures
 from permgrad.models.network.network import HybridNetwork
@@ -66,6 +69,33 @@ def pictured(encoder: TableEncoder, paths: Sequence[str]) -> Booleans:
     return np.asarray(kinds != "score") if "tabular" in paths else np.ones(len(kinds), dtype=bool)
 
 
+def place_columns(
+    model: Any, settings: FitSettings, encoded: Array, y: Array
+) -> tuple[FitSettings, StoredLayout | None]:
+    """Return the settings for these training rows, and the fitted layout. None: their image is not drawn here.
+
+    Where the settings seek an order, an image is drawn only if there is one. ``model.order_`` says what was found.
+    """
+    encoder, seed, paths = model.preprocessor_, derive_seed(model.seed_, "layout") % 2**31, settings.paths
+    placed, layout, model.order_ = pictured(encoder, paths), settings.layout, None
+    if settings.seeks_order:
+        from permgrad.models.estimators.order import find_order
+
+        numbers = np.array(encoder.numeric_columns_, dtype=np.int64)
+        model.order_ = find_order(np.asarray(encoded)[:, numbers], y, model.task, model.seed_)
+        placed, layout = np.isin(np.arange(len(placed)), numbers), "path"
+    if (settings.seeks_order and not model.order_.found) or not placed.any():
+        paths = tuple(path for path in paths if path != "image")
+    settings = dataclasses.replace(settings, paths=paths, layout=layout)
+    if "image" not in paths or is_foreign(layout):
+        return settings, None
+    names, made = list(encoder.encoded_names_), make_layout(layout, int(model.pixels), seed)
+    fitted = check_layout(fit_layout(made, encoded, names, seed, placed=placed))
+    if is_ordered(fitted) and get_preset(model.preset).seeks_order:
+        settings = settings.for_order(fitted.shape)
+    return settings, fitted
+
+
 def build_network(
     model: Any,
     settings: FitSettings,
@@ -77,12 +107,11 @@ def build_network(
 ) -> Prepared:
     """Fit the layout on encoded training rows, or a sample of them, and build the network."""
     model.__dict__.pop("history_", None)  # what an earlier training left no longer belongs to the network
+    settings, fitted = place_columns(model, settings, encoded, coded)
     encoder, network, layout = model.preprocessor_, settings.network, settings.layout
-    names, seed = list(encoder.encoded_names_), derive_seed(model.seed_, "layout") % 2**31
+    names = list(encoder.encoded_names_)
     outputs = len(model.classes_) if model.task == "classification" else 1
     kinds, blocks = np.array(encoder.kinds_), list(encoder.features("column").values())
-    placed = pictured(encoder, settings.paths)
-    paths = tuple(path for path in settings.paths if path != "image" or placed.any())
     scored = [block[kinds[block] == "score"] for block in blocks]
     absent = [
         [int(place) for block, one in zip(scored, encoder.schema_, strict=True) if one.kind == kind for place in block]
@@ -91,12 +120,11 @@ def build_network(
     categories = [block for block in blocks if "date_part" not in kinds[block]]
     with sheltered(derive_seed(model.seed_, "weights")):
         model.renderer_ = None
-        if "image" in paths and is_foreign(layout):
+        if "image" in settings.paths and is_foreign(layout):
             from permgrad.imaging.foreign import ForeignRenderer  # few models have one
 
             model.renderer_ = ForeignRenderer(layout, None if callable(layout) else names)
-        elif "image" in paths:
-            fitted = fit_layout(make_layout(layout, int(model.pixels), seed), encoded, names, seed, placed=placed)
+        elif fitted is not None:
             low, high = encoder.minimum_, encoder.maximum_
             model.renderer_ = Renderer(fitted, low, high, network.image_channels, network.image_scale)
         model.module_ = HybridNetwork(
@@ -104,7 +132,7 @@ def build_network(
             1 if network.single_logit and outputs == 2 else outputs,
             network,
             renderer=model.renderer_,
-            paths=paths,
+            paths=settings.paths,
             numeric_columns=encoder.numeric_columns_,
             level_blocks=[block for block in categories if (kinds[block] == "level").sum() >= _FEWEST_LEVELS],
             score_blocks=[block.tolist() for block in scored if len(block)],

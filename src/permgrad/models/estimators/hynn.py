@@ -29,7 +29,9 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
             For the table alone, leave columns out by name, ``kinds={"review": "identifier"}``. None: the preset's,
             which is ``("tabular", "image")`` but for ``"ig-example"``, a plain network on the table.
         layout: where each encoded column sits: ``"assignment"`` (preset ``default``), ``"tinto"`` (preset ``paper``),
-            ``"random"``, an object with the layout protocol, a fitted TINTOlib method, or a callable ``X -> images``.
+            ``"random"``, ``"path"`` (similar columns in one row), ``"given"`` (as they stand, or by the numbers in
+            their names), a grid ``(height, width)`` of the columns as they stand, an object with the layout protocol, a
+            fitted TINTOlib method, or a callable ``X -> images``.
         pixels: side of the square image. It grows if the encoded columns need more room.
         preset: ``"default"``, ``"fast"``, ``"paper"``, ``"ig-example"`` (the published network for UCI Bank Marketing,
             one logit, a weighted loss), ``"ig-example-published"`` (the same with its published, longer schedule),
@@ -79,6 +81,10 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         text_encoder: what turns texts into vectors that are read beside their words: ``"all-minilm-l6-v2"`` (extra
             ``text``), a folder with a Hugging Face model (``config.json``, ``model.safetensors``, ``tokenizer.json``),
             or a function from a list of texts to vectors ``(texts, width)``. None: words alone.
+        image: whether rows are drawn as images, too. ``"auto"``: with preset ``"default"``, only if the order of the
+            columns tells something, as of a curve, which is tested on training rows, see ``order_``. A ``layout`` or
+            ``branches`` that you pass, and other presets, are followed as they are. ``"always"``: as the preset's
+            branches say. ``"never"``: the table only.
 
     Attributes:
         classes_ (array): labels, sorted.
@@ -87,6 +93,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         module_ (HybridNetwork): the network in eval mode.
         preprocessor_ (TableEncoder): the table's encoder.
         renderer_ (Renderer): draws the images. None without the image branch.
+        order_ (Order): what the test for an order of the columns found. None where it was not asked.
         history_ (DataFrame): epoch, train_loss, validation_loss, learning_rate, seconds.
         best_epoch_ (int): the epoch whose weights were kept.
         background_, background_target_ (arrays): encoded training rows kept for explanations, and their class indexes.
@@ -161,6 +168,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         devices: int | Literal["auto"] = 1,
         image_encoder: Any = None,
         text_encoder: Any = None,
+        image: Literal["auto", "always", "never"] = "auto",
     ) -> None:
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
 
@@ -264,6 +272,7 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
         devices: int | Literal["auto"] = 1,
         image_encoder: Any = None,
         text_encoder: Any = None,
+        image: Literal["auto", "always", "never"] = "auto",
     ) -> None:
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
 

@@ -33,6 +33,7 @@ class Preset:
             that grows with the rows, 32 to 256.
         validation_fraction: share of the rows held out of training when nobody brings validation rows.
         pairs_as_levels: whether a column of yes and no is one-hot like any other category, instead of one 0/1 column.
+        seeks_order: whether ``image="auto"`` draws images only of columns in whose order something can be read.
     """
 
     layout: str
@@ -43,6 +44,7 @@ class Preset:
     class_weight: str | None = None
     validation_fraction: float = 0.1
     pairs_as_levels: bool = False
+    seeks_order: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a preset file holds, complete, so that no base preset shows through."""
@@ -102,6 +104,7 @@ DEFAULT = presets.register("default")(
             "label_smoothing": 0.1,
             "refinement": True,
         },
+        seeks_order=True,
     )
 )
 
@@ -192,6 +195,7 @@ _ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "validation_fraction": (lambda value: is_number(value) and 0 <= value < 1, "be a number from 0 to below 1"),
     "pairs_as_levels": (lambda value: isinstance(value, bool), "be true or false"),
+    "seeks_order": (lambda value: isinstance(value, bool), "be true or false"),
 }
 
 

@@ -23,7 +23,7 @@ _NOTHING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 #: What torch's layers compute, as it was when this was loaded: who patches a class wants to be called.
 _FORWARDS: dict[type[nn.Module], Any] = {
     kind: kind.forward
-    for kind in (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.SiLU, nn.MaxPool2d)
+    for kind in (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.SiLU, nn.MaxPool2d, nn.AvgPool2d)
 }
 #: Activations, which act on each number alone.
 POINTWISE = (

@@ -151,8 +151,12 @@ def image_branch(shape: tuple[int, int, int], options: NetworkOptions) -> tuple[
     """Return the network, one chain of layers, for images ``(channels, height, width)``, and its output's width."""
     channels, height, width = shape
     layers: list[nn.Module] = []
+    means = options.image_readout == "mean"
     for number, filters in enumerate(options.conv_filters):
-        convolution = nn.Conv2d(channels, filters, options.kernel_size, padding=options.kernel_size // 2)
+        # A curve has no rows above and below that a square kernel could read.
+        kernel = [options.kernel_size if side > 1 or not means else 1 for side in (height, width)]
+        reach = (kernel[0] // 2, kernel[1] // 2)
+        convolution = nn.Conv2d(channels, filters, (kernel[0], kernel[1]), padding=reach)
         initialize_(convolution, options.initializer)
         # Channels next to each other in memory: on processors the convolutions run twice as fast.
         convolution.weight.data = convolution.weight.data.contiguous(memory_format=torch.channels_last)
@@ -163,13 +167,15 @@ def image_branch(shape: tuple[int, int, int], options: NetworkOptions) -> tuple[
             # One group over all channels and pixels: layer normalisation for maps.
             layers.append(nn.GroupNorm(1, filters))
         window = options.pooling[min(number, len(options.pooling) - 1)]
-        if min(height, width) < window:
-            window = 1
-        if window > 1:
-            layers.append(nn.MaxPool2d(window))
+        high, wide = (window if window <= (side if means else min(height, width)) else 1 for side in (height, width))
+        if high > 1 or wide > 1:
+            layers.append(nn.MaxPool2d(high if high == wide else (high, wide)))
         if options.dropout:
             layers.append(Dropout(options.dropout))
-        channels, height, width = filters, height // window, width // window
+        channels, height, width = filters, height // high, width // wide
+    if means:
+        layers.append(nn.AvgPool2d((height, width)))
+        height = width = 1
     layers.append(nn.Flatten())
     dense, out_features = dense_stack(channels * height * width, options.image_units, options)
     return nn.Sequential(*layers, *dense), out_features

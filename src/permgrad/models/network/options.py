@@ -13,6 +13,7 @@ from permgrad.models.network.blocks import ACTIVATIONS, INITIALIZERS, NORMALIZAT
 #: Of one layer. A square layer of so many would take terabytes.
 MOST_UNITS = 1_000_000
 NUMERIC_EMBEDDINGS: tuple[str, ...] = ("none", "periodic")
+IMAGE_READOUTS: tuple[str, ...] = ("flat", "mean")
 
 
 def _option(default: Any, words: str, holds: Callable[[Any], bool], choices: Sequence[str] = ()) -> Any:
@@ -56,6 +57,8 @@ class NetworkOptions:
         initializer: how weights are drawn. ``"torch"`` keeps torch's own way.
         normalization, conv_normalization: of dense and of convolution blocks.
         kernel_size: of the convolutions, an odd number of pixels.
+        image_readout: what the dense layers read of the last map: ``"flat"``, every place of it, or ``"mean"``, each
+            channel's mean over places. Windows of the latter are cut to pictures with less height or width.
         pooling: max-pooling window of each convolution block, 1 for none. The last entry also holds for further blocks.
         numeric_embedding: ``"none"`` or ``"periodic"``, how continuous columns enter the table branch.
         embedding_size, embedding_frequencies: numbers and cosines per embedded column.
@@ -88,6 +91,7 @@ class NetworkOptions:
         3, "an odd whole number of at least 1", lambda value: is_whole(value) and value >= 1 and value % 2 == 1
     )
     pooling: tuple[int, ...] = _sizes((2,))
+    image_readout: str = _choice("flat", IMAGE_READOUTS)
     numeric_embedding: str = _choice("none", NUMERIC_EMBEDDINGS)
     embedding_size: int = _whole(4, least=2)
     embedding_frequencies: int = _whole(16)

@@ -25,6 +25,7 @@ from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.calibration import Calibration
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.intervals import HeldOut
+from permgrad.models.estimators.order import Order
 from permgrad.models.estimators.presets import preset_from_dict
 from permgrad.models.estimators.settings import choose_device
 from permgrad.models.images.features import ImageFeatures
@@ -244,6 +245,7 @@ def _rebuild(
     model.preprocessor_.images_ = ImageFeatures.from_dict(columns, weights, built, model.image_encoder)
     model.module_ = _rebuild_network(description["network"], len(model.preprocessor_.encoded_names_), renderer, weights)
     model.renderer_ = renderer
+    model.order_ = Order(**description["order"]) if "order" in description else None
     model.network_options_ = model.module_.options.to_dict()
     model.training_options_ = dict(_unpack(description["training_options"]))
     model.n_features_in_ = int(description["n_features_in"])

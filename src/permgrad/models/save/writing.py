@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,8 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
         },
         "renderer": None if model.renderer_ is None else model.renderer_.to_dict(),
     }
+    if model.order_ is not None:
+        content["order"] = asdict(model.order_)
     if hasattr(model, "classes_"):
         content["classes_are_objects"] = bool(np.asarray(model.classes_).dtype == object)
         content["calibration"] = model.calibration_.to_dict()

@@ -62,7 +62,7 @@ def network(section: SectionView, content: Assessment) -> None:
     trained, training = content.network, content.training
     if trained is not None:
         words = [f"Preset {clean(trained.preset)}", f"branches: {', '.join(map(clean, trained.branches))}"]
-        section.text("; ".join([*words, f"{trained.parameters:,} trainable parameters."]))
+        section.text("; ".join([*words, f"{trained.parameters:,} trainable parameters."]), trained.order)
         section.figure(trained.drawing, "", "Drawing of the network's branches and shapes.")
         if trained.summary is not None:
             section.table(frame_table(trained.summary, "Layers, output shapes and parameters."), "Layers")

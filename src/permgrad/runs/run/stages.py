@@ -33,7 +33,7 @@ from permgrad.base.errors import EnvironmentProblem, InputError, by_count, count
 from permgrad.base.files import atomic_path, file_hash, plain, write_json_atomic, write_text_atomic
 from permgrad.base.folders import believed
 from permgrad.base.progress import readable
-from permgrad.base.random import derive_seed, generator, resolve_seed
+from permgrad.base.random import generator
 from permgrad.base.stored import TIMES, parse_json
 from permgrad.base.versions import versions
 from permgrad.data.encode.encoding import TableEncoder
@@ -42,14 +42,16 @@ from permgrad.data.types.column_notes import scores_said
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.related import related_columns
-from permgrad.imaging.layout import StoredLayout, check_layout, fit_layout, has_pixel, layout_to_dict, make_layout
+from permgrad.imaging.layout import StoredLayout, layout_to_dict
+from permgrad.imaging.path import is_ordered
 from permgrad.imaging.picture import layout_svg
-from permgrad.models.estimators.building import pictured
+from permgrad.models.estimators.building import place_columns
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.inputs import code_target
 from permgrad.models.estimators.kept_rows import draw_background, rows_in
+from permgrad.models.estimators.order import Order
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
-from permgrad.models.estimators.presets import Preset, get_preset
+from permgrad.models.estimators.presets import Preset
 from permgrad.models.estimators.settings import (
     TASK_LOSSES,
     choose_device,
@@ -91,7 +93,7 @@ MOST_RELATED = 1000
 class RunWork:
     """What stages pass on in memory. What is missing is read from the folder or computed again.
 
-    ``encoded``: the rows of each part of the split. ``layout``, ``data``, ``columns`` and ``groups`` are what the files
+    ``encoded``: the rows of each part of the split. ``placed``, ``data``, ``columns`` and ``groups`` are what the files
     of these names hold.
     """
 
@@ -100,7 +102,7 @@ class RunWork:
     folder: RunFolder
     say: Say
     clock: Clock = field(default_factory=Clock)
-    layout: StoredLayout | None = None
+    placed: dict[str, Any] = field(default_factory=dict)
     encoded: dict[str, EncodedRows] = field(default_factory=dict)
 
     @cached_property
@@ -250,7 +252,9 @@ class RunWork:
         further: dict[str, Any] = {}
         further |= {related[0].argument[0]: np.concatenate([one.codes for one in related])} if related else {}
         return explain_refits(
-            clone(self.model).set_params(layout=None, device=self.request.device),
+            clone(self.model).set_params(
+                layout="path" if is_ordered(self.model.layout) else None, device=self.request.device
+            ),
             pd.concat([part.table for part in parts], ignore_index=True),
             np.concatenate([part.y for part in parts]),
             refits=refits,
@@ -292,7 +296,8 @@ def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: 
     options |= {"text_encoder": request.text_encoder, "image_encoder": request.image_encoder}
     kind = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
     chosen: Any = request.preset if preset is None else preset
-    return kind(preset=chosen, batch_size=request.batch_size, layout=layout, **options)
+    image: Any = request.row_image
+    return kind(preset=chosen, batch_size=request.batch_size, layout=layout, image=image, **options)
 
 
 def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
@@ -378,24 +383,22 @@ def data_stage(work: RunWork) -> None:
 
 # ---- layout ----------------------------------------------------------------------------------------------------------
 def layout_stage(work: RunWork) -> None:
-    """Place the encoded columns on the pixel grid, and draw the grid."""
-    layout, names = place_columns(work.untrained[1], get_preset(work.request.preset), work.request.seed)
-    if layout.pixels > 20:
-        work.say(f"note: the image has {layout.pixels} × {layout.pixels} pixels, to hold {len(names)} columns")
-    work.layout = check_layout(layout)
-    if has_pixel(layout.positions).any():  # not so where all columns are texts
+    """Place the encoded columns on the pixel grid, and draw the grid, if their image is drawn."""
+    model, rows = work.untrained
+    settings = resolve_settings(model.get_params(deep=False), model.task)
+    _, layout = place_columns(model, settings, rows.encoded, work.inputs.parts["train"].y)
+    names, order = list(rows.encoder.encoded_names_), model.order_
+    content: dict[str, Any] = {"order": None if order is None else asdict(order)}
+    if order is not None:
+        work.say(f"  {order.sentence(model.task)}")
+    if layout is not None:
+        high, wide = layout.shape
+        if layout.pixels > 20:
+            work.say(f"note: the image has {high} × {wide} pixels, to hold {len(names)} columns")
         write_text_atomic(work.folder.path / "layout.svg", layout_svg(layout, names))
-    write_json_atomic(work.folder.path / "layout.json", {**layout_to_dict(layout), "columns": names})
-
-
-def place_columns(rows: EncodedRows, preset: Preset, seed: int) -> tuple[Any, list[str]]:
-    """Return the fitted layout of the columns of encoded training rows, and their names."""
-    # The seed that the estimator would use, so that a run equals a fit in Python with the same random_state.
-    layout_seed = derive_seed(resolve_seed(seed), "layout") % 2**31
-    names = list(rows.encoder.encoded_names_)
-    placed = pictured(rows.encoder, preset.branches)
-    layout = make_layout(preset.layout, 20, layout_seed)
-    return fit_layout(layout, rows.encoded, names, layout_seed, placed=placed), names
+        content |= {**layout_to_dict(layout), "columns": names}
+    write_json_atomic(work.folder.path / "layout.json", content)
+    work.placed = content
 
 
 # ---- model -----------------------------------------------------------------------------------------------------------
@@ -407,10 +410,10 @@ def model_stage(work: RunWork) -> None:
     request, folder, parts, checkpoint = work.request, work.folder, work.inputs.parts, work.folder.path / CHECKPOINT
     checkpoint.mkdir(exist_ok=True)
     model, train = work.untrained
-    if work.layout is None:
-        with believed(folder.path):
-            work.layout = StoredLayout.from_dict(parse_json((folder.path / "layout.json").read_bytes()))
-    model.layout = work.layout
+    with believed(folder.path):
+        placed = work.placed or parse_json((folder.path / "layout.json").read_bytes())
+        layout = StoredLayout.from_dict(placed) if "positions" in placed else None
+    model.set_params(layout=layout, **({"image": "never"} if layout is None else {}))
     for part in PARTS[1:]:
         work.encoded[part] = model.encode_rows(parts[part].inputs)
     done, stored = 0, checkpoint / CHECKPOINT_NAME
@@ -426,6 +429,7 @@ def model_stage(work: RunWork) -> None:
         judging = judging[np.sort(generator(request.seed, "rows that judge").permutation(len(judging))[:MOST_HELD])]
     eval_set = work.encoded["validation"].take(judging), parts["validation"].y[judging]
     ready = model.prepare(train, y, eval_set=eval_set)
+    model.order_ = Order(**placed["order"]) if placed.get("order") else None
     plan, watch = _plan(work, ready, len(train.encoder.features()), done, others)
     if plan.rows < len(y):
         chosen = _rows_in_time(work, y, plan.rows)

@@ -178,6 +178,7 @@ def _feature_lines(
     for place, row in enumerate(top.head(_SHOWN).to_dict(orient="records"), start=1):
         # The share of an effect that may be zero means nothing.
         paths = [name for name in _PATHS if name in row and min(row["ci_low"], row["importance"]) > 0]
+        paths = paths if len(paths) == len(_PATHS) else []  # of one path, it is all
         shares = ", ".join(f"{name} {row[name] / row['importance']:z.0%}" for name in paths)
         below |= "-" in shares
         numbers = [row[name] for name in ("importance", "ci_low", "ci_high")]

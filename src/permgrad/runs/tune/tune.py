@@ -23,7 +23,6 @@ from permgrad.base.files import (
     atomic_path,
     file_hash,
     made_folder,
-    plain,
     remove,
     sweep,
     write_json_atomic,
@@ -41,7 +40,6 @@ from permgrad.base.locks import exclusive
 from permgrad.base.progress import Progress, readable
 from permgrad.base.stored import parse_json
 from permgrad.data.types.column_notes import told_of_columns
-from permgrad.imaging import StoredLayout, layout_to_dict
 from permgrad.models.estimators.settings import choose_device
 from permgrad.models.save.saving import load
 from permgrad.pages.tuning import tuning_page
@@ -268,11 +266,8 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
         warm_up = min(max(epochs // 4, 1), LONGEST_WARM_UP)
         pruner = Pruner(claim.history, warm_up=warm_up, least=LEAST_COMPLETE)
     parts, known = inputs.parts, inputs.learned
-    rows = stages.fit_encoder(stages.make_estimator(request, inputs, None, preset=preset), inputs)
-    layout, _ = stages.place_columns(rows, preset, request.seed)
-    # Loaded as from a run's folder, so that a run of the same preset and seed is bit for bit the same.
-    stored = StoredLayout.from_dict(plain(layout_to_dict(layout)))
-    model = stages.make_estimator(request, inputs, stored, preset=preset)
+    model = stages.make_estimator(request, inputs, None, preset=preset)
+    rows = stages.fit_encoder(model, inputs)
     model.set_params(progress=False)
     losses, pruned = dict[int, float](), False
     best = session.study.best()

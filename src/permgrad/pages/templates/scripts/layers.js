@@ -282,28 +282,30 @@ const Layers = (() => {
   class Images {
     /** @param {any} form @param {(place: Place) => Float32Array} take @param {{weight: Float32Array, units: number, bias: Float32Array|null}} first */
     constructor(form, take, first) {
-      this.side = form.pixels;
+      const [high, wide] = form.pixels;
+      this.high = high;
+      this.wide = wide;
       this.overlap = form.overlap;
       this.top = form.top;
       this.place = form.place;
       this.minimum = take(form.minimum);
       this.factor = take(form.factor);
       this.kernel = form.kernel && { side: form.kernel.shape[0], numbers: take(form.kernel) };
-      let size = this.side;
+      let size = [high, wide];
       this.blocks = form.blocks.map((/** @type {any} */ block) => {
-        const [outputs, inputs, kernel] = block.weight.shape;
+        const [outputs, inputs, ...kernel] = block.weight.shape, window = kernel[0] * kernel[1], { pool } = block;
         const weight = take(block.weight);
         // Of one cell and one pixel of the kernel, all outputs lie side by side.
         const ordered = new Float32Array(weight.length);
         for (let o = 0; o < outputs; o++) {
           for (let i = 0; i < inputs; i++) {
-            for (let k = 0; k < kernel * kernel; k++) ordered[(k * inputs + i) * outputs + o] = weight[(o * inputs + i) * kernel * kernel + k];
+            for (let k = 0; k < window; k++) ordered[(k * inputs + i) * outputs + o] = weight[(o * inputs + i) * window + k];
           }
         }
         const made = {
-          size, after: Math.floor(size / block.pool), pool: block.pool, inputs, outputs, kernel, weight: ordered, bias: take(block.bias),
+          size, after: size.map((side, axis) => Math.floor(side / pool[axis])), pool, inputs, outputs, kernel, weight: ordered, bias: take(block.bias),
           rule: ACTIVATIONS[block.activation], scale: block.scale ? take(block.scale) : null, shift: block.shift ? take(block.shift) : null,
-          stamp: new Int32Array(size * size),
+          stamp: new Int32Array(size[0] * size[1]),
         };
         size = made.after;
         return made;
@@ -312,29 +314,30 @@ const Layers = (() => {
       const channels = this.blocks[this.blocks.length - 1].outputs;
       this.units = first.units;
       // Flattened by channel in Python, by cell here.
-      this.matrix = new Float32Array(first.weight.length);
-      const cells = size * size;
+      const cells = size[0] * size[1], { means } = form;
+      this.matrix = new Float32Array(first.units * cells * channels);
       for (let unit = 0; unit < first.units; unit++) {
         for (let c = 0; c < channels; c++) {
           for (let cell = 0; cell < cells; cell++) {
-            this.matrix[(cell * channels + c) * first.units + unit] = first.weight[unit * cells * channels + c * cells + cell];
+            const weight = means ? first.weight[unit * channels + c] / means : first.weight[unit * cells * channels + c * cells + cell];
+            this.matrix[(cell * channels + c) * first.units + unit] = weight;
           }
         }
       }
       this.blank = this.dark(first.bias);
-      this.drawn = new Float64Array(this.side * this.side);
-      this.counts = new Float64Array(this.side * this.side);
+      this.drawn = new Float64Array(high * wide);
+      this.counts = new Float64Array(high * wide);
     }
 
     /** The picture without any light. @param {Float32Array|null} bias @returns {Picture} */
     dark(bias) {
       const maps = this.blocks.map((block) => ({
-        sums: new Float64Array(block.size * block.size * block.outputs).map((_, i) => block.bias[i % block.outputs]),
-        pooled: new Float64Array(block.after * block.after * block.outputs),
+        sums: new Float64Array(block.size[0] * block.size[1] * block.outputs).map((_, i) => block.bias[i % block.outputs]),
+        pooled: new Float64Array(block.after[0] * block.after[1] * block.outputs),
       }));
       const entered = new Float64Array(this.units).map((_, unit) => (bias ? bias[unit] : 0));
-      const picture = { pixels: new Float64Array(this.side * this.side), maps, entered };
-      const everywhere = new Set(Array.from({ length: this.blocks[0].size ** 2 }, (_, cell) => cell));
+      const picture = { pixels: new Float64Array(this.high * this.wide), maps, entered };
+      const everywhere = new Set(Array.from({ length: this.high * this.wide }, (_, cell) => cell));
       let touched = everywhere;
       this.blocks.forEach((block, at) => {
         const changed = this.pool(picture, at, touched);
@@ -361,7 +364,7 @@ const Layers = (() => {
 
     /** Draw an encoded row, as the renderer in Python. @param {Float32Array} row */
     draw(row) {
-      const { side, drawn, counts, kernel, overlap } = this;
+      const { high, wide, drawn, counts, kernel, overlap } = this;
       const largest = overlap === "maximum";
       drawn.fill(0);
       counts.fill(0);
@@ -377,13 +380,13 @@ const Layers = (() => {
           counts[at] += 1;
           continue;
         }
-        const reach = (kernel.side - 1) / 2, y = Math.floor(at / side), x = at % side;
+        const reach = (kernel.side - 1) / 2, y = Math.floor(at / wide), x = at % wide;
         for (let dy = -reach; dy <= reach; dy++) {
-          if (y + dy < 0 || y + dy >= side) continue;
+          if (y + dy < 0 || y + dy >= high) continue;
           for (let dx = -reach; dx <= reach; dx++) {
             const weight = kernel.numbers[(dy + reach) * kernel.side + dx + reach];
-            if (!(weight > 0) || x + dx < 0 || x + dx >= side) continue;
-            const pixel = (y + dy) * side + x + dx;
+            if (!(weight > 0) || x + dx < 0 || x + dx >= wide) continue;
+            const pixel = (y + dy) * wide + x + dx;
             if (largest) drawn[pixel] = Math.max(drawn[pixel], value * weight);
             else drawn[pixel] += value * weight;
             if (value > 0) counts[pixel] += 1;
@@ -415,21 +418,22 @@ const Layers = (() => {
 
     /** Add the change of one cell to all sums that read it. @param {Float64Array} sums @param {any} block @param {number} cell @param {ArrayLike<number>} change @param {Set<number>} touched */
     spread(sums, block, cell, change, touched) {
-      const { size, kernel, inputs, outputs, weight } = block, reach = (kernel - 1) / 2;
-      const y = Math.floor(cell / size), x = cell % size;
-      for (let dy = -reach; dy <= reach; dy++) {
+      const { size: [high, wide], kernel, inputs, outputs, weight } = block;
+      const [tall, broad] = kernel.map((/** @type {number} */ side) => (side - 1) / 2);
+      const y = Math.floor(cell / wide), x = cell % wide;
+      for (let dy = -tall; dy <= tall; dy++) {
         const row = y - dy;
-        if (row < 0 || row >= size) continue;
-        for (let dx = -reach; dx <= reach; dx++) {
+        if (row < 0 || row >= high) continue;
+        for (let dx = -broad; dx <= broad; dx++) {
           const column = x - dx;
-          if (column < 0 || column >= size) continue;
-          const to = (row * size + column) * outputs, from = ((dy + reach) * kernel + dx + reach) * inputs * outputs;
+          if (column < 0 || column >= wide) continue;
+          const to = (row * wide + column) * outputs, from = ((dy + tall) * kernel[1] + dx + broad) * inputs * outputs;
           for (let i = 0; i < inputs; i++) {
             const moved = change[i];
             if (moved === 0) continue;
             for (let o = 0; o < outputs; o++) sums[to + o] += moved * weight[from + i * outputs + o];
           }
-          touched.add(row * size + column);
+          touched.add(row * wide + column);
         }
       }
     }
@@ -442,17 +446,17 @@ const Layers = (() => {
       /** @type {[number, Float64Array][]} */
       const changed = [];
       for (const cell of touched) {
-        const y = Math.floor(Math.floor(cell / size) / pool), x = Math.floor((cell % size) / pool);
-        const small = y * after + x;
-        if (y >= after || x >= after || stamp[small] === this.stamp) continue;
+        const y = Math.floor(Math.floor(cell / size[1]) / pool[0]), x = Math.floor((cell % size[1]) / pool[1]);
+        const small = y * after[1] + x;
+        if (y >= after[0] || x >= after[1] || stamp[small] === this.stamp) continue;
         stamp[small] = this.stamp;
         const change = new Float64Array(outputs);
         let any = false;
         for (let o = 0; o < outputs; o++) {
           let best = -Infinity;
-          for (let dy = 0; dy < pool; dy++) {
-            for (let dx = 0; dx < pool; dx++) {
-              let value = rule(sums[((y * pool + dy) * size + x * pool + dx) * outputs + o]);
+          for (let dy = 0; dy < pool[0]; dy++) {
+            for (let dx = 0; dx < pool[1]; dx++) {
+              let value = rule(sums[((y * pool[0] + dy) * size[1] + x * pool[1] + dx) * outputs + o]);
               if (scale && shift) value = value * scale[o] + shift[o];
               if (value > best) best = value;
             }

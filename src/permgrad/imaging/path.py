@@ -1,0 +1,208 @@
+"""Layouts of columns that have an order: a curve whose order is lost, one that is given, and a grid of known size."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from permgrad.base.arrays import Floats, Integers
+from permgrad.base.errors import InputError
+from permgrad.imaging.assignment import standardised_sample
+from permgrad.imaging.layout import PlacedLayout, Positions, check_shape, layouts
+
+#: Of more columns no matrix of all pairs is made: they stand in the order of their loadings.
+_MOST_COLUMNS = 4096
+#: Pairs of columns between which a piece of the path may be turned, looked at together.
+_PIECES = 100_000
+_MOST_PASSES, _LEAST_GAIN = 100, 1e-9
+#: Columns that a column may be joined to at first.
+_NEAREST = 10
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_SIDES = 2  # of a grid
+
+
+class _OrderedLayout(PlacedLayout):
+    """Base of layouts with one place for each column, in one row of the grid if they are a curve."""
+
+    def _pixels_needed(self, columns: int) -> int:  # noqa: ARG002 — the grid is as large as there are columns
+        return 1
+
+    def _set(self, positions: Positions, shape: tuple[int, int]) -> Positions:
+        self.shape, self.pixels = shape, max(shape)
+        return positions
+
+    def _in_a_row(self, order: Integers) -> Positions:
+        positions = np.zeros((len(order), 2), dtype=np.int64)
+        positions[order, 1] = np.arange(len(order))
+        return self._set(positions, (1, len(order)))
+
+
+@layouts.register("path")
+class PathLayout(_OrderedLayout):
+    """Puts the columns in a row, each beside those that it resembles: finds the order of a curve that was shuffled.
+
+    The similarity of two columns is the absolute correlation. The order is that of the Fiedler vector of its normalised
+    Laplacian (spectral seriation, Atkins et al. 1998), then pieces are turned while that makes neighbours more alike.
+
+    Examples:
+        >>> place, rng = np.arange(12), np.random.default_rng(0)
+        >>> curves = np.cumsum(rng.normal(size=(200, 12)), axis=1)
+        >>> shuffled = rng.permutation(12)
+        >>> layout = PathLayout().fit(curves[:, shuffled])
+        >>> layout.shape, bool((np.abs(np.diff(shuffled[layout.positions[:, 1].argsort()])) == 1).all())
+        ((1, 12), True)
+    """
+
+    name: ClassVar[str] = "path"
+
+    def _place(self, encoded: Floats, seed: int) -> Positions:
+        return self._in_a_row(path_order(encoded, seed))
+
+
+@layouts.register("given")
+class GivenLayout(_OrderedLayout):
+    """Leaves the columns in their order, or in that of the numbers in their names: ``850nm``, ``t01``, ``px_3_17``.
+
+    Two numbers in each name are a row and a column of a grid.
+
+    Examples:
+        >>> GivenLayout().fit(np.eye(3), ["900nm", "850nm", "1000nm"]).positions.tolist()
+        [[0, 1], [0, 0], [0, 2]]
+        >>> GivenLayout().fit(np.eye(4), ["px_0_0", "px_0_1", "px_1_0", "px_1_1"]).shape
+        (2, 2)
+    """
+
+    name: ClassVar[str] = "given"
+
+    def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
+        numbers = [list(map(float, _NUMBER.findall(name))) for name in self.names or ()]
+        columns, counts = encoded.shape[1], {len(found) for found in numbers}
+        if counts == {1} and len({found[0] for found in numbers}) == columns:
+            return self._in_a_row(np.argsort([found[0] for found in numbers], kind="stable"))
+        if counts == {_SIDES} and len(set(map(tuple, numbers))) == columns:
+            (rows, high), (places, wide) = (_ranks([found[side] for found in numbers]) for side in range(_SIDES))
+            if high * wide <= 2 * columns:  # otherwise they are no grid
+                return self._set(np.stack([rows, places], axis=1), (high, wide))
+        return self._in_a_row(np.arange(columns))
+
+
+class GridLayout(_OrderedLayout):
+    """Puts the columns as they stand on a grid of known height and width, row by row: ``layout=(8, 8)``.
+
+    Examples:
+        >>> GridLayout((2, 3)).fit(np.eye(6)).positions.tolist()[:4]
+        [[0, 0], [0, 1], [0, 2], [1, 0]]
+    """
+
+    name: ClassVar[str] = "grid"
+
+    def __init__(self, size: Sequence[int]) -> None:
+        self.size = check_shape(size)
+        super().__init__(1)
+
+    def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
+        (high, wide), columns = self.size, encoded.shape[1]
+        if columns > high * wide:
+            problem = f"A grid of {high} × {wide} has {high * wide} places, but there are {columns} encoded columns"
+            raise InputError(problem, hint="Pass a larger grid, or layout='given'.", code="PG007")
+        return self._set(np.stack(np.divmod(np.arange(columns), wide), axis=1), self.size)
+
+
+#: Layouts whose neighbours stand for neighbours of a curve or a picture.
+ORDERED = ("path", "given", "grid")
+
+
+def is_ordered(layout: Any) -> bool:
+    """Return whether a layout, as estimators take it, says that columns have an order."""
+    return isinstance(layout, (tuple, list)) or (layout if isinstance(layout, str) else _name(layout)) in ORDERED
+
+
+def _name(layout: Any) -> Any:
+    return getattr(layout, "name", None)
+
+
+def _ranks(numbers: Sequence[float]) -> tuple[Integers, int]:
+    values, ranks = np.unique(numbers, return_inverse=True)
+    return ranks.astype(np.int64), len(values)
+
+
+def path_order(encoded: Floats, seed: int) -> Integers:
+    """Return columns in an order in which neighbours are alike."""
+    standardised = standardised_sample(encoded, seed)
+    columns = standardised.shape[1]
+    if columns < 3:
+        return np.arange(columns)
+    if columns > _MOST_COLUMNS:
+        from permgrad.imaging.assignment import principal_plane
+
+        return np.argsort(np.round(principal_plane(standardised, seed)[:, 0], 9), kind="stable")
+    similarity = np.minimum(np.abs(standardised.T @ standardised), 1.0)
+    np.fill_diagonal(similarity, 0.0)
+    return turn_pieces(similarity, _seriated(similarity))
+
+
+def _seriated(similarity: Floats) -> Integers:
+    """Return the order of chains of columns that are each other's most alike, chains in the Fiedler vector's order."""
+    from scipy.linalg import eigh
+
+    weights = similarity**2
+    root = np.sqrt(weights.sum(axis=0) + 1e-9)
+    last = len(weights) - 1
+    # The second largest of the normalised matrix is the second smallest of its Laplacian.
+    _, vectors = eigh(weights / root[:, None] / root, subset_by_index=[last - 1, last])
+    fiedler = np.round(vectors[:, 0] / root, 9)
+    # The sign of an eigenvector is arbitrary: the first column stands in the first half.
+    place = np.argsort(np.argsort(fiedler if fiedler[0] <= np.median(fiedler) else -fiedler, kind="stable"))
+    chains = [chain if place[chain[0]] <= place[chain[-1]] else chain[::-1] for chain in _chains(similarity)]
+    chains.sort(key=lambda chain: float(place[chain].mean()))
+    return np.concatenate(chains)
+
+
+def _chains(similarity: Floats) -> list[Integers]:
+    """Join columns to chains, those most alike first, each to at most two others of its most alike."""
+    count = len(similarity)
+    nearest = np.argsort(-np.round(similarity, 9), axis=1, kind="stable")[:, :_NEAREST]
+    first, second = np.repeat(np.arange(count), nearest.shape[1]), nearest.ravel()
+    ranked = np.argsort(-np.round(similarity[first, second], 9), kind="stable")
+    chain_of = {column: [column] for column in range(count)}  # of both ends of each chain
+    inner: set[int] = set()
+    for one, other in zip(first[ranked].tolist(), second[ranked].tolist(), strict=True):
+        if one in inner or other in inner or chain_of[one] is chain_of[other]:
+            continue
+        left, right = chain_of[one], chain_of[other]
+        left = left if left[-1] == one else left[::-1]
+        right = right if right[0] == other else right[::-1]
+        inner |= {column for column, chain in ((one, left), (other, right)) if len(chain) > 1}
+        joined = left + right
+        chain_of[joined[0]] = chain_of[joined[-1]] = joined
+    ends = [column for column in range(count) if column not in inner]
+    return [np.array(chain) for column in ends if (chain := chain_of[column])[0] == column]
+
+
+def turn_pieces(similarity: Floats, order: Integers) -> Integers:
+    """Turn pieces of a path whose turning makes neighbours more alike, until none does (2-opt)."""
+    count = len(order)
+    longest = min(count - 1, max(2, _PIECES // count))
+    padded = np.zeros((count + 1, count + 1))  # beyond both ends there is a column that resembles nobody
+    padded[:count, :count] = similarity
+    start, length = np.arange(count)[:, None], np.arange(longest + 1)
+    stop = np.minimum(start + length, count)
+    for _ in range(_MOST_PASSES):
+        around = np.concatenate([order, [count]])  # its place −1 is that column, too
+        first, last = around[start], around[np.minimum(stop, count - 1)]
+        before, behind = around[start - 1], around[np.minimum(stop + 1, count)]
+        gain = padded[before, last] + padded[first, behind] - padded[before, first] - padded[last, behind]
+        gain[stop >= count] = 0.0
+        more, best = gain.argmax(axis=1), gain.max(axis=1)
+        order, taken = order.copy(), np.zeros(count + 2, dtype=bool)
+        for at in np.argsort(-best, kind="stable")[: int((best > _LEAST_GAIN).sum())].tolist():
+            end = at + int(more[at])
+            if not taken[at : end + 3].any():  # with a neighbour on each side, one place on
+                taken[at : end + 3] = True
+                order[at : end + 1] = order[at : end + 1][::-1]
+        if not taken.any():
+            break
+    return order

@@ -1,0 +1,114 @@
+"""The order test, and what ``image=`` makes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import permgrad as pg
+from permgrad.base.errors import InputError
+from permgrad.models.estimators.order import find_order
+
+_FEW: dict[str, Any] = {"max_epochs": 2, "random_state": 0, "progress": False}
+
+
+def _bumps(rows: int, columns: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return curves with a wide or a narrow bump somewhere, shuffled, and which of the two: no column tells."""
+    rng, place = np.random.default_rng(seed), np.arange(columns)
+    wide, centre = rng.integers(0, 2, rows), rng.uniform(6, columns - 6, rows)
+    width = np.where(wide == 1, 3.0, 1.5)[:, None]
+    bumps = np.exp(-0.5 * ((place - centre[:, None]) / width) ** 2) * rng.choice([-1, 1], (rows, 1))
+    drift = np.cumsum(rng.normal(size=(rows, columns)), axis=1) * 0.02
+    return (bumps + drift)[:, np.random.default_rng(9).permutation(columns)], wide
+
+
+def _factors(rows: int, columns: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    table = rng.normal(size=(rows, 3)) @ rng.normal(size=(3, columns)) + 0.5 * rng.normal(size=(rows, columns))
+    return table, table[:, 0] * table[:, 1] + table[:, 2] + rng.normal(size=rows)
+
+
+def test_an_order_that_helps_is_found_also_when_the_columns_are_shuffled() -> None:
+    curves, wide = _bumps(900, 40)
+    order = find_order(curves, wide, "classification", 0)
+    assert order.found
+    assert order.gain is not None
+    assert order.gain > 0.01
+    assert order.p_value < 0.001
+    assert order == find_order(curves, wide, "classification", 0)
+    assert "form a curve" in order.sentence("classification")
+    assert find_order(curves, wide + 0.05 * curves[:, 0], "regression", 0).found
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_factors_blocks_and_noise_have_no_order(task: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    factors, y = _factors(500, 30, seed)
+    blocks = rng.normal(size=(500, 4))[:, rng.integers(0, 4, 30)] + 0.4 * rng.normal(size=(500, 30))
+    likeness = []
+    for table in (factors, blocks, rng.normal(size=(500, 30))):
+        target = y if task == "regression" else (y > np.median(y)).astype(int)
+        order = find_order(table, target, task, seed)
+        assert not order.found
+        assert "no order among these 30 columns" in order.sentence(task)
+        likeness.append(order.alike)
+    assert likeness[1] > 0.5 > 0.2 > likeness[2], "blocks pass the first step, noise does not"
+
+
+def test_a_curve_whose_order_tells_nothing_of_the_target_is_a_table() -> None:
+    curves = np.cumsum(np.random.default_rng(0).normal(size=(400, 20)), axis=1)
+    order = find_order(curves, curves[:, 3], "regression", 0)
+    assert order.alike > 0.8, "it is a curve"
+    assert not order.found
+
+
+def test_few_columns_and_few_rows_are_not_tested() -> None:
+    assert find_order(np.zeros((500, 5)), np.zeros(500), "regression", 0).alike is None
+    assert find_order(np.zeros((20, 50)), np.zeros(20), "regression", 0).alike is None
+    constant = find_order(np.zeros((200, 20)), np.zeros(200), "regression", 0)
+    assert not constant.found
+
+
+def test_an_ordinary_table_gets_no_image_unless_it_is_asked_for() -> None:
+    table, y = _factors(200, 14, 0)
+    by_default = pg.HyNNRegressor(**_FEW).fit(table, y)
+    assert by_default.module_.paths == ("tabular",)
+    assert by_default.order_.found is False
+    assert by_default.renderer_ is None
+    never = pg.HyNNRegressor(image="never", **_FEW).fit(table, y)
+    assert np.array_equal(by_default.predict(table), never.predict(table))
+    assert never.order_ is None
+    both = ("tabular", "image")
+    for asked in ({"image": "always"}, {"branches": both}, {"layout": "random"}, {"preset": "fast"}):
+        model = pg.HyNNRegressor(**_FEW, **asked).fit(table, y)
+        assert model.module_.paths == both
+        assert model.order_ is None
+        assert model.network_options_["image_readout"] == "flat"
+
+
+def test_a_curve_gets_an_image_which_is_saved(tmp_path: Any) -> None:
+    curves, wide = _bumps(600, 40)
+    table = pd.DataFrame(curves, columns=[f"c{at}" for at in range(40)]).assign(site=["a", "b", "c"] * 200)
+    model = pg.HyNNClassifier(**_FEW).fit(table, wide)
+    assert model.order_.found
+    assert model.renderer_.layout.shape == (1, 40)
+    assert (model.renderer_.positions == -1).all(axis=1).sum() == 3, "categories have no place on a curve"
+    assert model.network_options_["conv_filters"] == [32, 64, 128]
+    model.save(tmp_path / "model")
+    loaded = pg.load(tmp_path / "model")
+    assert loaded.order_ == model.order_
+    assert np.array_equal(loaded.predict_proba(table), model.predict_proba(table))
+    own = pg.HyNNClassifier(layout="path", network={"conv_filters": (4,)}, **_FEW).fit(table[["c0", "c1", "c2"]], wide)
+    assert own.network_options_["conv_filters"] == [4]
+
+
+def test_wrong_values_are_refused() -> None:
+    table, y = _factors(60, 5, 0)
+    with pytest.raises(InputError, match="sometimes"):
+        pg.HyNNRegressor(image="sometimes", **_FEW).fit(table, y)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="leave nothing to learn from"):
+        pg.HyNNRegressor(image="never", branches=("image",), **_FEW).fit(table, y)

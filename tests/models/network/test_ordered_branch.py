@@ -1,0 +1,120 @@
+"""The image branch that pools over places, for curves and pictures: an ordinary chain, as all that read it see it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import permgrad as pg
+from permgrad.imaging import Renderer, StoredLayout
+from permgrad.models.fast.inference import FoldedNetwork
+from permgrad.models.fast.replacement import ReplacementEngine
+from permgrad.models.network.network import HybridNetwork
+
+_SHAPES = [(1, 13), (5, 4)]
+
+
+def _network(shape: tuple[int, int], **options: Any) -> tuple[HybridNetwork, torch.Tensor]:
+    """Return a network in float64 whose statistics of batches are not those that it begins with, and rows."""
+    torch.manual_seed(0)
+    columns = shape[0] * shape[1]
+    places = np.stack(np.divmod(np.random.default_rng(0).permutation(columns), shape[1]), axis=1)
+    renderer = Renderer(StoredLayout(places, shape=shape), np.full(columns, -1.0), np.ones(columns))
+    chosen = {
+        "dense_units": (8,), "fusion_units": (6,), "conv_filters": (4, 6, 5), "kernel_size": 5, "normalization": "none",
+        "activation": "silu", "image_readout": "mean", "image_units": (7,), **options,
+    }  # fmt: skip
+    network = HybridNetwork(columns, 3, chosen, renderer=renderer).double()
+    rows = torch.rand(40, columns, dtype=torch.float64) * 2 - 1
+    with torch.no_grad():
+        for _ in range(3):
+            network.train()(rows)
+    return network.eval(), rows
+
+
+def _slow(network: HybridNetwork, rows: torch.Tensor) -> torch.Tensor:
+    """Compute the branch's last map and its means by hand, place by place."""
+    renderer: Any = network.renderer
+    maps = renderer(rows).numpy()
+    layers: list[Any] = list(network.image_branch or [])
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()  # type: ignore[union-attr]
+            (high, wide), (_, _, tall, broad) = layer.padding, weight.shape
+            padded = np.pad(maps, ((0, 0), (0, 0), (high, high), (wide, wide)))
+            out = np.zeros((len(maps), len(weight), *maps.shape[2:]))
+            for y in range(maps.shape[2]):
+                for x in range(maps.shape[3]):
+                    patch = padded[:, :, y : y + tall, x : x + broad]
+                    out[:, :, y, x] = np.einsum("nchw,ochw->no", patch, weight) + bias
+            maps = out
+        elif isinstance(layer, nn.MaxPool2d):
+            high, wide = (layer.kernel_size,) * 2 if isinstance(layer.kernel_size, int) else layer.kernel_size
+            size = maps.shape[2] // high, maps.shape[3] // wide
+            cut = maps[:, :, : size[0] * high, : size[1] * wide]
+            maps = cut.reshape(*maps.shape[:2], size[0], high, size[1], wide).max(axis=(3, 5))
+        elif isinstance(layer, nn.AvgPool2d):
+            return torch.from_numpy(maps.mean(axis=(2, 3)))
+        else:
+            maps = layer(torch.from_numpy(maps)).detach().numpy()
+    raise AssertionError("the branch has no mean over places")
+
+
+@pytest.mark.parametrize("shape", _SHAPES)
+def test_the_branch_is_the_mean_over_the_places_of_its_last_map(shape: tuple[int, int]) -> None:
+    network, rows = _network(shape)
+    branch: Any = network.image_branch
+    end = next(at for at, layer in enumerate(branch) if isinstance(layer, nn.Flatten))
+    with torch.no_grad():
+        found = branch[: end + 1](network.renderer(rows))  # type: ignore[misc]
+    assert found.std(dim=0).min() > 1e-4, "the rows differ"
+    torch.testing.assert_close(found, _slow(network, rows), rtol=1e-9, atol=1e-9)
+    assert found.shape == (40, 5)
+    if shape[0] == 1:
+        assert [layer.kernel_size for layer in branch if isinstance(layer, nn.Conv2d)] == [(1, 5)] * 3
+
+
+@pytest.mark.parametrize("activation", ["silu", "relu"])
+@pytest.mark.parametrize("shape", _SHAPES)
+@torch.no_grad()
+def test_folded_and_replaced_rows_are_predicted_as_by_the_network(shape: tuple[int, int], activation: str) -> None:
+    network, rows = _network(shape, conv_normalization="batch", activation=activation)
+    torch.testing.assert_close(FoldedNetwork(network)(rows), network(rows), rtol=1e-9, atol=1e-9)
+    engine = ReplacementEngine(network)
+    assert engine._chain is not None, "the branch is followed, not only called"
+    block = engine.prepare(rows)
+    for columns in ([0], [3, 7], list(range(8))):
+        values = torch.rand(len(rows), len(columns), dtype=rows.dtype)
+        edited = rows.clone()
+        edited[:, columns] = values
+        found = engine.replace(
+            block, 0, len(rows), columns, values, [frozenset({"tabular", "image"}), frozenset({"image"})]
+        )
+        torch.testing.assert_close(found[frozenset({"tabular", "image"})], network(edited), rtol=1e-9, atol=1e-9)
+        parts = {"tabular": network.embed("tabular", rows), "image": network.embed("image", edited)}
+        torch.testing.assert_close(found[frozenset({"image"})], network.fuse(parts), rtol=1e-9, atol=1e-9)
+        assert (network(edited) - network(rows)).abs().max() > 1e-4, "the replacement changes something"
+
+
+@pytest.mark.parametrize("layout", ["given", (3, 4)])
+def test_integrals_of_an_ordered_model_add_up(layout: Any) -> None:
+    rng = np.random.default_rng(0)
+    curves = np.cumsum(rng.normal(size=(200, 12)), axis=1)
+    model = pg.HyNNRegressor(layout=layout, max_epochs=3, random_state=0, progress=False).fit(curves, curves[:, 3] ** 2)
+    assert model.module_.options.image_readout == "mean"
+    found = pg.explain(model, curves[:20], method="integrated_gradients", random_state=0, progress=False)
+    assert found.meta["rule"] == "secants of each layer" if "rule" in found.meta else True
+    total = found.values.sum(axis=1)[:, 0]
+    assert np.abs(total).max() > 1e-3
+    assert found.meta["completeness_gap"] < 1e-4
+
+
+def test_what_pools_by_windows_is_as_it_was() -> None:
+    torch.manual_seed(0)
+    options = {"conv_filters": (4, 6), "dense_units": (4,), "fusion_units": ()}
+    network = HybridNetwork(9, 2, options, image_shape=(1, 1, 9))  # foreign pictures of one row are not pooled
+    assert not any(isinstance(layer, (nn.MaxPool2d, nn.AvgPool2d)) for layer in network.image_branch or [])
