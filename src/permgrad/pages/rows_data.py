@@ -46,7 +46,6 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
     listed = content.listed
     if listed is None or not len(listed.numbers):
         return None
-    scored = (content.metrics or {}).get("intervals")
     shares = listed.classes is not None
     truth = np.asarray(listed.truth)
     places = {int(number): place for place, number in enumerate(np.asarray(listed.numbers).tolist())}
@@ -56,7 +55,7 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
     data: dict[str, Any] = {
         "target": clean(content.target),
         "classes": None if listed.classes is None else [clean(name) for name in listed.classes],
-        "positive": content.positive_place(listed.classes) if listed.classes and len(listed.classes) == 2 else None,
+        "positive": content.positive_place(listed.classes or ()) if len(listed.classes or ()) == 2 else None,
         "of": listed.rows,
         "outputs": int(np.shape(listed.predicted)[1]),
         "numbers": np.asarray(listed.numbers),
@@ -72,14 +71,20 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
         "parts": [part for local in listed.local if (part := _parts(local, listed, content, stored)) is not None],
     }
     data |= {} if listed.called is None else {"called": packed(listed.called, "u2")}
-    data["pictures"], data["texts"] = _drawn(listed, content, places)
-    data["texts"] += _texts(listed, content, places)
-    data["patches"] = list(_patches(listed, content, places))
+    data |= _contents(listed, content, places)
+    scored, code, kind = (content.metrics or {}).get("intervals"), *(("u1", "u2") if shares else ("f4", "f4"))
     if listed.inside is not None and scored:
-        data["inside"], data["coverage"] = packed(listed.inside, "u1" if shares else "f4"), percent(scored["coverage"])
+        data["inside"], data["coverage"] = packed(listed.inside, code), percent(scored["coverage"])
     if listed.similar is not None:
-        data["similar"] = _similar(listed.similar, content, "u2" if shares else "f4")
+        data["similar"] = _similar(listed.similar, content, kind)
     return data
+
+
+def _contents(listed: ListedSection, content: Assessment, places: Mapping[int, int]) -> dict[str, Any]:
+    """Return what is inside cells: pictures, words and patches, each with its part of the prediction."""
+    pictures, texts = _drawn(listed, content, places)
+    texts += _texts(listed, content, places)
+    return {"pictures": pictures, "texts": texts, "patches": list(_patches(listed, content, places))}
 
 
 def _similar(similar: SimilarRows, content: Assessment, kind: str) -> dict[str, Any]:

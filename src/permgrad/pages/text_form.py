@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -28,40 +29,45 @@ def text_forms(encoder: TableEncoder, frame: pd.DataFrame) -> dict[str, Any]:
     forms: dict[str, Any] = {}
     room = MOST_SIGNS
     for name in (one for one in frame if one in encoder.scores_.columns):
-        designs = {kind: (design, weights) for kind, design, weights in encoder.scores_.columns[name]}
-        known, weights = designs.get("words", (None, None))
-        if not isinstance(known, Words) or weights is None or not set(designs) <= {"words", "levels"}:
-            forms[name] = None
-            continue
-        wide = 1 + encoder.scores_.outputs
-        ends = np.cumsum([len(entries) for entries, _ in known.parts.values()])
-        numbers = np.column_stack([np.concatenate([rarity for _, rarity in known.parts.values()]), weights])
-        places = {
-            part: dict(zip(entries, range(end - len(entries), end), strict=True))
-            for (part, (entries, _)), end in zip(known.parts.items(), ends.tolist(), strict=True)
-        }
-        used: dict[str, dict[str, None]] = {part: {} for part in places}
-        rows, texts = list[int](), list[list[Any]]()
-        distinct, index = encoder.texts_of(frame, name)
-        for row in np.flatnonzero(index >= 0).tolist():
-            text = distinct[index[row]]
-            parts = text_parts(text)
-            left = {part: [one for one in _entries[part](parts) if one in places[part]] for part in places}
-            new = {part: [entry for entry in left[part] if entry not in used[part]] for part in places}
-            signs = len(text) + 3 * len(parts) + sum(len(entry) + 5 * wide for some in new.values() for entry in some)
-            if not _reads_alike(text) or signs > room:
-                continue
+        forms[name], room = _form_of(encoder, frame, name, room)
+    return forms
+
+
+def _form_of(encoder: TableEncoder, frame: pd.DataFrame, name: str, room: int) -> tuple[dict[str, Any] | None, int]:
+    """Return the form of one column's texts, and how much room is left."""
+    designs = {kind: (design, weights) for kind, design, weights in encoder.scores_.columns[name]}
+    known, weights = designs.get("words", (None, None))
+    if not isinstance(known, Words) or weights is None or not set(designs) <= {"words", "levels"}:
+        return None, room
+    wide = 1 + encoder.scores_.outputs
+    numbers = np.column_stack([np.concatenate([rarity for _, rarity in known.parts.values()]), weights])
+    places, end = dict[str, dict[str, int]](), 0
+    for part, (vocabulary, _) in known.parts.items():
+        places[part] = {entry: end + at for at, entry in enumerate(vocabulary)}
+        end += len(vocabulary)
+    used: dict[str, dict[str, None]] = {part: {} for part in places}
+    rows, texts = list[int](), list[list[Any]]()
+    distinct, index = encoder.texts_of(frame, name)
+    for row in np.flatnonzero(index >= 0).tolist():
+        text = distinct[index[row]]
+        parts = text_parts(text)
+        new = {part: _new_entries(_entries[part](parts), places[part], used[part]) for part in places}
+        signs = len(text) + 3 * len(parts) + sum(len(entry) + 5 * wide for some in new.values() for entry in some)
+        if _reads_alike(text) and signs <= room:
             room -= signs
             rows.append(row)
             texts.append([re.sub(r"\s", " ", part) if isinstance(part, str) else part for part in parts])
             for part, some in new.items():
                 used[part] |= dict.fromkeys(some)
-        mean = packed(encoder.scores_.means.get(name, np.zeros(wide - 1)))
-        forms[name] = {"rows": rows, "texts": texts, "mean": mean} | {
-            part: {"entries": list(some), "numbers": packed(numbers[[places[part][one] for one in some]])}
-            for part, some in used.items()
-        }
-    return forms
+    form = {"rows": rows, "texts": texts, "mean": packed(encoder.scores_.means.get(name, np.zeros(wide - 1)))}
+    for part, entries in used.items():
+        form[part] = {"entries": list(entries), "numbers": packed(numbers[[places[part][one] for one in entries]])}
+    return form, room
+
+
+def _new_entries(found: list[str], known: Collection[str], used: Collection[str]) -> list[str]:
+    """Return the entries of a vocabulary among those found that are not used yet."""
+    return [entry for entry in found if entry in known and entry not in used]
 
 
 def _reads_alike(text: str) -> bool:

@@ -296,17 +296,7 @@ def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping
 def _table_space(encoder: Any, level: str, groups: Any) -> PlayerSpace:
     """Return the players of an encoder's columns: columns, groups of them, or the kinds: table, text and photo."""
     count = len(encoder.encoded_names_)
-    kinds = [KINDS.get(one.kind, "table") for one in encoder.schema_]
-    if level == "modality":
-        of = np.array(kinds)[encoder.feature_of_]
-        found = {kind: np.flatnonzero(of == kind) for kind in ("table", *KINDS.values())}
-        players = {kind: places for kind, places in found.items() if len(places)} or {"table": np.arange(count)}
-        modality = tuple(players)
-    else:
-        players = dict(encoder.features("column" if groups is not None and level == "group" else level))
-        kind_of = dict(zip(encoder.feature_names_in_, kinds, strict=True))
-        each = ([kind_of[column] for column in encoder.raw_columns_of(name)] for name in players)
-        modality = tuple("+".join(dict.fromkeys(some)) for some in each)
+    players, modality = _table_players(encoder, "column" if groups is not None and level == "group" else level)
     owner = torch.full((count,), NOBODY, dtype=torch.int64)
     for index, columns in enumerate(players.values()):
         owner[torch.as_tensor(columns, dtype=torch.int64)] = index
@@ -319,6 +309,20 @@ def _table_space(encoder: Any, level: str, groups: Any) -> PlayerSpace:
         variables = {column: name for name, columns in encoder.variables_.items() for column in columns}
         space = space.grouped(groups, {column: variables.get(column, column) for column in space.names})
     return space
+
+
+def _table_players(encoder: Any, level: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the encoded columns of each player, and the modality of each."""
+    kinds = [KINDS.get(one.kind, "table") for one in encoder.schema_]
+    if level == "modality":
+        of = np.array(kinds)[encoder.feature_of_]
+        found = {kind: np.flatnonzero(of == kind) for kind in ("table", *KINDS.values())}
+        found = {kind: places for kind, places in found.items() if len(places)} or {"table": np.arange(0)}
+        return found, tuple(found)
+    players = dict(encoder.features(level))
+    kind_of = dict(zip(encoder.feature_names_in_, kinds, strict=True))
+    each = ([kind_of[column] for column in encoder.raw_columns_of(name)] for name in players)
+    return players, tuple("+".join(dict.fromkeys(some)) for some in each)
 
 
 def encode_background(model: Any, background: Any) -> Floats32:

@@ -92,6 +92,19 @@ class PredictorSubject(Subject):
         # Classes of several labels are numbers, where they are the labels at all.
         names = call.classes if class_names is None and (task or usual) != "multilabel" else class_names
         names = self._named_columns(y, names)
+        self._refuse(kind, task, class_names)
+        form = resolve_outputs(outputs, y, kind=kind or call.kind, task=task or usual, class_names=names)
+        if form.task == "classification" and form.kind == "probabilities" and form.count == 2:
+            # The second of two classes says it all, and its logit is the score that boosters call raw.
+            self.column = 1
+            form = replace(form, count=1, output_names=form.class_names)
+        self.bounded = form.task != "regression" and form.kind == "probabilities"
+        numbered = class_names is not None or call.classes is None
+        return replace(form, inferred=kind is None and call.kind is None, numbered=numbered)
+
+    def _refuse(self, kind: str | None, task: str | None, class_names: Any) -> None:
+        """Refuse a classifier that learned one class, and one that is called a regression."""
+        call = self.call
         if class_names is None and call.classes is not None and len(call.classes) == 1:
             raise InputError(
                 f"The model learned from rows of one class only, {str(call.classes[0])!r}, and always predicts it",
@@ -104,14 +117,6 @@ class PredictorSubject(Subject):
                 hint="Leave task out",
                 code="PG006",
             )
-        form = resolve_outputs(outputs, y, kind=kind or call.kind, task=task or usual, class_names=names)
-        if form.task == "classification" and form.kind == "probabilities" and form.count == 2:
-            # The second of two classes says it all, and its logit is the score that boosters call raw.
-            self.column = 1
-            form = replace(form, count=1, output_names=form.class_names)
-        self.bounded = form.task != "regression" and form.kind == "probabilities"
-        numbered = class_names is not None or call.classes is None
-        return replace(form, inferred=kind is None and call.kind is None, numbered=numbered)
 
     def _named_columns(self, y: Any, names: Any) -> Any:
         """Return the names of the outputs: of a returned frame those of its columns, where these are the classes."""

@@ -156,20 +156,17 @@ class Scores:
         blocks = [block for name, (cells, index) in columns.items() for block in _blocks(name, _read(cells), index)]
         added = [block for name, cells in (vectors or {}).items() for block in _blocks(name, cells, columns[name][1])]
         blocks += added
-        if other.size > _MOST_CELLS:
-            other = other[:, :0]
-        plain, wide = sparse.csr_matrix(other.astype(np.float32)), [block.rows for block in blocks]
-        joined = sparse.hstack([plain, *wide], format="csr") if blocks else plain
-        model = _Model(joined, [plain.shape[1], *(one.shape[1] for one in wide)], target)
-        scales = [_OTHER, *(block.design.scale for block in blocks[: len(blocks) - len(added)]), *[0.0] * len(added)]
-        strengths = model.choose(scales, folds) if blocks else []
+        if not blocks:
+            return made, {}
+        model = _Model.of(blocks, other[:, :0] if other.size > _MOST_CELLS else other, target)
+        scales = [block.design.scale for block in blocks]
+        first = len(blocks) - len(added)
+        strengths = model.choose([_OTHER, *scales[:first], *[0.0] * len(added)], folds)
         if added:  # what is settled without the vectors of texts stays
-            strengths = model.add(strengths, [block.design.scale for block in added], folds)
+            strengths = model.add(strengths, scales[first:], folds)
         helping = [block for block, strength in zip(blocks, strengths[1:], strict=True) if strength > 0]
         if not helping:
             return made, {}
-        for block, end in zip(blocks, np.cumsum([plain.shape[1], *(one.shape[1] for one in wide)])[1:], strict=True):
-            block.place = slice(int(end) - block.matrix.shape[1], int(end))
         crossed, centres = model.crossed(strengths, folds, helping)
         # A cell of a level that only its own group has scores 0 in each of the divisions, as any new one will.
         crossed = {name: scores for name, scores in crossed.items() if scores.any()}
@@ -257,6 +254,15 @@ class _Model:
         self.joined, self.widths, self.outputs, self.target = joined, list(widths), target.outputs, target.coded()
         self.order = generator(target.seed, "rows of scores").permutation(len(target.y))
         self._is_large = joined.nnz * target.outputs > _SMALL
+
+    @classmethod
+    def of(cls, blocks: Sequence[Block], other: Array, target: Target) -> Self:
+        """Return the model of other columns ``(rows, …)`` and, behind them, blocks, which learn their place in it."""
+        parts = [sparse.csr_matrix(other.astype(np.float32)), *(block.rows for block in blocks)]
+        widths = [part.shape[1] for part in parts]
+        for block, end in zip(blocks, np.cumsum(widths)[1:].tolist(), strict=True):
+            block.place = slice(end - block.matrix.shape[1], end)
+        return cls(sparse.hstack(parts, format="csr"), widths, target)
 
     def fit(self, strengths: Sequence[float], rows: Array) -> Floats:
         """Return weights ``(columns, outputs)`` on the blocks as they are."""

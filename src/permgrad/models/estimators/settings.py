@@ -307,12 +307,8 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     if faults:
         raise joined(faults, "settings")
 
-    if training.get("patience") is not None:
-        training["patience"] = None if math.isinf(training["patience"]) else int(training["patience"])
     training.setdefault("loss", TASK_LOSSES[task][0])
     automatic = training.get("batch_size") == "auto"
-    if automatic:
-        del training["batch_size"]
     seeks = preset.seeks_order and not paths and "layout" not in passed and passed.get("image", "auto") == "auto"
     paths = _paths_with(passed.get("image", "auto"), paths or preset.branches)
     drawn = "image" in paths and not seeks
@@ -323,7 +319,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         layout=passed.get("layout", preset.layout),
         numeric=passed.get("numeric", preset.numeric),
         network=options,
-        training=TrainingOptions(**training),
+        training=_training_options(training),
         automatic_batch=automatic,
         device=device,
         devices=devices,
@@ -335,6 +331,14 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         fixed=frozenset(network) | (passed.keys() & {"patience"}),
         left_out=left_out,
     )
+
+
+def _training_options(training: Mapping[str, Any]) -> TrainingOptions:
+    """Return the options of a training, without a size of batches that follows from the rows."""
+    options = {name: value for name, value in training.items() if (name, value) != ("batch_size", "auto")}
+    if options.get("patience") is not None:
+        options["patience"] = None if math.isinf(options["patience"]) else int(options["patience"])
+    return TrainingOptions(**options)
 
 
 def _paths_with(image: str, paths: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from permgrad.assess.budget import Clock
 from permgrad.base.startup import loading
@@ -91,15 +92,20 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
             say(folder.lost)
         work = stages.RunWork(request, inputs, folder, tell, clock)
         for number, (name, stage) in enumerate(stages.STAGE_WORK.items(), start=1):
-            if name in folder.record["finished_stages"]:
-                tell(f"[{number}/{len(STAGES)}] {name}: finished before")
-                continue
-            tell(f"[{number}/{len(STAGES)}] {name}")
-            # The table is read before there is a folder to write to.
-            with folder.stage(name, reading if name == "data" else 0.0):
-                stage(work)
-            tell(f"  {name} took {folder.record['stages'][name]['seconds']:.1f} s")
+            _do(f"[{number}/{len(STAGES)}] {name}", name, partial(stage, work), work, reading)
     return summarise(request.folder, work.summary)
+
+
+def _do(title: str, name: str, stage: Callable[[], None], work: Any, reading: float) -> None:
+    """Do a stage that is not finished. ``reading``: seconds that the table took before there was a folder."""
+    folder, tell = work.folder, work.say
+    if name in folder.record["finished_stages"]:
+        tell(f"{title}: finished before")
+        return
+    tell(title)
+    with folder.stage(name, reading if name == "data" else 0.0):
+        stage()
+    tell(f"  {name} took {folder.record['stages'][name]['seconds']:.1f} s")
 
 
 def _tell(clock: Clock, say: Say, text: str) -> None:
