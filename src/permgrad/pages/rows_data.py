@@ -47,6 +47,7 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
     if listed is None or not len(listed.numbers):
         return None
     shares = listed.classes is not None
+    code, kind = ("u1", "u2") if shares else ("f4", "f4")
     truth = np.asarray(listed.truth)
     places = {int(number): place for place, number in enumerate(np.asarray(listed.numbers).tolist())}
     # The others are divided by the page itself, see whatif.js.
@@ -60,7 +61,7 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
         "outputs": int(np.shape(listed.predicted)[1]),
         "numbers": np.asarray(listed.numbers),
         "random": packed(np.asarray(listed.random), "u1"),
-        "truth": packed(truth, "u2" if shares else "f4"),
+        "truth": packed(truth, kind),
         "predicted": packed(np.asarray(listed.predicted) * 65535 + 0.5, "u2") if shares else packed(listed.predicted),
         "columns": columns_data(
             listed.table.iloc[:, content.by_rank(listed.table.columns)[:_COLUMNS]],
@@ -72,7 +73,7 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
     }
     data |= {} if listed.called is None else {"called": packed(listed.called, "u2")}
     data |= _contents(listed, content, places)
-    scored, code, kind = (content.metrics or {}).get("intervals"), *(("u1", "u2") if shares else ("f4", "f4"))
+    scored = (content.metrics or {}).get("intervals")
     if listed.inside is not None and scored:
         data["inside"], data["coverage"] = packed(listed.inside, code), percent(scored["coverage"])
     if listed.similar is not None:
