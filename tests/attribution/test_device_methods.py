@@ -87,7 +87,8 @@ def fitted():
     X = pd.DataFrame(rng.normal(size=(300, 3)), columns=["a", "b", "c"])
     X["colour"] = rng.choice(["red", "green", "blue"], 300)
     y = (X["a"] + (X["colour"] == "red") * 2 + X["b"] * X["c"] > 0).to_numpy()
-    return pg.HyNNClassifier(max_epochs=3, random_state=0, progress=False, device="cpu").fit(X, y), X[:40], y[:40]
+    model = pg.HyNNClassifier(max_epochs=3, image="always", random_state=0, progress=False, device="cpu")
+    return model.fit(X, y), X[:40], y[:40]
 
 
 def explained(model, inputs, y, name, scope):

@@ -33,7 +33,7 @@ LITTLE: dict[str, dict[str, Any]] = {
 
 def meant(name: str) -> tuple[str, ...]:
     taken = ("word",) * (name in WORDS) + ("number of 401 digits",) * (name in LONG)
-    return taken + ("network",) * (name == "image_encoder")
+    return taken + ("network",) * (name in ("image_encoder", "text_encoder"))
 
 
 def parameters(function: Any, *without: str) -> list[str]:
@@ -46,7 +46,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Any:
     rng = np.random.default_rng(0)
     table = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc")).assign(d=rng.choice(list("xyz"), 60))
     y = (table["a"] > 0).astype(int)
-    model = pg.HyNNClassifier(max_epochs=1, random_state=0, progress=False).fit(table, y)
+    model = pg.HyNNClassifier(max_epochs=1, image="always", random_state=0, progress=False).fit(table, y)
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     convolution = nn.Sequential(

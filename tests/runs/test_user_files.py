@@ -364,10 +364,11 @@ def test_a_report_is_not_made_of_half_a_file(place, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["<svg>\n<g/>\n", "</svg>"])
 def test_half_a_drawing_is_refused(place, part):
-    path = Path("run", "layout.svg")
+    call("run", "table.csv", "--target", "outcome", "--id", "case", "--preset", "fast", "--out", "drawn")
+    path = Path("drawn", "layout.svg")
     assert path.read_text().rstrip().endswith("</svg>")
     path.write_text(part)
-    said = refused("report", "run")
+    said = refused("report", "drawn")
     assert "layout.svg is damaged: the drawing is incomplete" in said
     assert said.endswith(". Run again with --from layout. [PG052]")
 

@@ -84,7 +84,11 @@ def hybrid() -> Cases:
     X, numbers, labels = table()
     kinds: dict[str, tuple[Any, np.ndarray, dict[str, Any]]] = {
         "paper": (pg.HyNNClassifier, labels, {"preset": "paper", "network": {"conv_filters": (4, 8)}}),
-        "default": (pg.HyNNClassifier, labels, {"network": {"conv_filters": (4, 8), "members": 2}}),
+        "default": (
+            pg.HyNNClassifier,
+            labels,
+            {"image": "always", "network": {"conv_filters": (4, 8), "members": 2}},
+        ),
         "regression": (pg.HyNNRegressor, numbers, {"preset": "ig-example", "loss": None}),
     }
     for kind, (estimator, y, options) in kinds.items():

@@ -15,7 +15,6 @@ from torch import nn
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.method.mixed import explain_mixed
-from permgrad.attribution.parts_of_a_row import explain_parts
 from permgrad.attribution.request import refuse_interactions
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
@@ -165,6 +164,8 @@ def explain(
             f"background must be rows like inputs, got {shown(background)}", hint="Pass a table.", code="PG038"
         )
     if level == "part":
+        from permgrad.attribution.parts_of_a_row import explain_parts  # loads pandas
+
         return explain_parts(arguments)
     if isinstance(inputs, (str, os.PathLike)) and not isinstance(model, nn.Module):
         from permgrad.attribution.parts.stream import explain_stream

@@ -123,7 +123,7 @@ def place_effects(
         InputError: the model has no scores of images of that column, or an argument cannot be used.
 
     Examples:
-        >>> import permgrad as pg
+        >>> import torch, permgrad as pg
         >>> rng = np.random.default_rng(0)
         >>> bright = rng.random(200)
         >>> scans = [rng.integers(0, 60, (16, 16)).astype(np.uint8) for _ in bright]

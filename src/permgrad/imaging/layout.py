@@ -300,6 +300,9 @@ def fit_layout(
     ``placed (encoded columns,)``: which columns get a pixel. None: all. A layout that is known already says itself.
     """
     seed = resolve_seed(random_state)
+    if placed is not None and (not isinstance(placed, np.ndarray) or placed.dtype != bool or placed.ndim != 1):
+        problem = f"placed must be an array of True or False for each encoded column, got {shown(placed)}"
+        raise InputError(problem, hint="Leave it out.", code="PG001")
     if placed is not None and not placed.all() and not isinstance(layout, StoredLayout):
         positions = np.full((len(placed), 2), -1)
         if placed.any():

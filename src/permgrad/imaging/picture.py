@@ -61,6 +61,7 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
         )
     if title is not None and not isinstance(title, str):
         raise InputError(f"title must be text, got {shown(title)}", hint="Pass text, or leave it out.", code="PG001")
+    names = None if names is None else check_names("names", names, "pass the encoder's encoded_names_")
     if names is not None and len(names) == len(placed):
         names = [one for one, kept in zip(names, placed, strict=True) if kept]
     positions = positions[placed]

@@ -311,9 +311,8 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     automatic = training.get("batch_size") == "auto"
     seeks = preset.seeks_order and not paths and "layout" not in passed and passed.get("image", "auto") == "auto"
     paths = _paths_with(passed.get("image", "auto"), paths or preset.branches)
-    drawn = "image" in paths and not seeks
     # More levels of a category are distinguished if they are embedded. In an image each takes a pixel.
-    most = MOST_EMBEDDED_LEVELS if options.level_embedding_size and not drawn else MOST_LEVELS
+    most = MOST_EMBEDDED_LEVELS if options.level_embedding_size and "image" not in paths else MOST_LEVELS
     return FitSettings(
         paths=paths,
         layout=passed.get("layout", preset.layout),

@@ -160,7 +160,8 @@ def fit_network(
         y_train = generator(seed, "benchmark", "shuffled").permutation(y_train)
     case_seed = seed if network_seed is None else network_seed
     kind = HyNNClassifier if truth.task == "classification" else HyNNRegressor
-    model = kind(max_epochs=sizes.epochs, device="cpu", random_state=case_seed, progress=False)
+    # With both paths, which some methods need.
+    model = kind(max_epochs=sizes.epochs, image="always", device="cpu", random_state=case_seed, progress=False)
     target = y_train.astype(np.int64) if truth.task == "classification" else y_train
     model.fit(X_train, target)
     return TabularCase(
