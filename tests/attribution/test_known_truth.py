@@ -20,7 +20,7 @@ def test_every_relevant_effect_counts(name):
 @pytest.mark.slow
 def test_a_trained_network_tells_the_truth():
     name = "friedman1"
-    model = verify.fit(name, seed=0, rows=4000, preset="default", max_epochs=12)
+    model = verify.fit(name, seed=0, rows=4000, preset="default", image="always", max_epochs=12)
     assert verify.r_squared(model, name, 0, 2000) > 0.97
     judged = verify.judge(model, name, 0, 3000, "permgrad")
     assert judged["top_k"] == 1.0
