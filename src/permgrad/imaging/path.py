@@ -10,7 +10,7 @@ import numpy as np
 
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.errors import InputError
-from permgrad.imaging.assignment import standardised_sample
+from permgrad.imaging.assignment import principal_plane, standardised_sample
 from permgrad.imaging.layout import PlacedLayout, Positions, check_shape, layouts
 
 #: Of more columns no matrix of all pairs is made: they stand in the order of their loadings.
@@ -136,8 +136,6 @@ def path_order(encoded: Floats, seed: int) -> Integers:
     if columns < 3:
         return np.arange(columns)
     if columns > _MOST_COLUMNS:
-        from permgrad.imaging.assignment import principal_plane
-
         return np.argsort(np.round(principal_plane(standardised, seed)[:, 0], 9), kind="stable")
     similarity = np.minimum(np.abs(standardised.T @ standardised), 1.0)
     np.fill_diagonal(similarity, 0.0)
