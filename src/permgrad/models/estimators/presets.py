@@ -78,6 +78,7 @@ FAST = presets.register("fast")(
         numeric="robust",
         network=dataclasses.replace(_PLAIN, dense_units=(64, 64), fusion_units=(64,), dropout=0.0),
         training={**_STEPWISE, "max_epochs": 20, "learning_rate": 2e-3, "weight_decay": 1e-4, "patience": 5},
+        seeks_order=True,
     )
 )
 
