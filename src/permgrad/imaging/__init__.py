@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from permgrad.imaging.assignment import AssignmentLayout, RandomLayout
 from permgrad.imaging.layout import (
     Blur,
+    GridLayout,
     Layout,
     Overlap,
     PlacedLayout,
@@ -17,7 +18,7 @@ from permgrad.imaging.layout import (
     layouts,
     make_layout,
 )
-from permgrad.imaging.path import GivenLayout, GridLayout, PathLayout
+from permgrad.imaging.path import GivenLayout, PathLayout
 from permgrad.imaging.tinto import TintoLayout
 
 if TYPE_CHECKING:

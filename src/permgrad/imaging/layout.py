@@ -158,14 +158,10 @@ class PlacedLayout:
             needed = self._pixels_needed(columns)
             self.grown = needed > self.pixels
             self.pixels = max(self.pixels, needed)
-            self.shape = self._grid(columns)
+            self.shape = self.pixels, self.pixels
         self.names = None if names is None else list(names)
         self.positions = check_positions(self._place(table, seed), self.shape, columns)
         return self
-
-    def _grid(self, columns: int) -> tuple[int, int]:  # noqa: ARG002 — of a square that is large enough
-        """Return height and width of the grid."""
-        return self.pixels, self.pixels
 
     def _pixels_needed(self, columns: int) -> int:
         """Return the smallest side of a grid with a pixel for each column."""
@@ -249,6 +245,30 @@ class StoredLayout(PlacedLayout):
         return layout
 
 
+class GridLayout(PlacedLayout):
+    """Puts the columns as they stand on a grid of known height and width, row by row: ``layout=(8, 8)``.
+
+    Examples:
+        >>> GridLayout((2, 3)).fit(np.eye(6)).positions.tolist()[:4]
+        [[0, 0], [0, 1], [0, 2], [1, 0]]
+    """
+
+    name: ClassVar[str] = "grid"
+    shares: ClassVar[bool] = True  # it never grows, and refuses more columns than it has places
+
+    def __init__(self, size: Sequence[int]) -> None:
+        super().__init__(1)
+        self.shape = check_shape(size)
+        self.pixels = max(self.shape)
+
+    def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
+        (high, wide), columns = self.shape, encoded.shape[1]
+        if columns > high * wide:
+            problem = f"A grid of {high} × {wide} has {high * wide} places, but there are {columns} encoded columns"
+            raise InputError(problem, hint="Pass a larger grid, or layout='given'.", code="PG007")
+        return np.stack(np.divmod(np.arange(columns), wide), axis=1)
+
+
 def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None, **options: Any) -> Layout:
     """Make an unfitted layout from a registered name and its options, or copy one that the user made.
 
@@ -260,8 +280,6 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
         (4, 2)
     """
     if isinstance(name_or_object, (tuple, list)):
-        from permgrad.imaging.path import GridLayout  # made of what is defined here
-
         return GridLayout(name_or_object)
     if isinstance(name_or_object, str):
         maker = layouts.get(name_or_object)

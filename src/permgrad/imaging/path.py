@@ -1,4 +1,4 @@
-"""Layouts of columns that have an order: a curve whose order is lost, one that is given, and a grid of known size."""
+"""Layouts of columns that have an order: a curve whose order is lost, and one that is given."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from permgrad.base.arrays import Floats, Integers
-from permgrad.base.errors import InputError
 from permgrad.imaging.assignment import principal_plane, standardised_sample
-from permgrad.imaging.layout import PlacedLayout, Positions, check_shape, layouts
+from permgrad.imaging.layout import PlacedLayout, Positions, layouts
 
 #: Of more columns no matrix of all pairs is made: they stand in the order of their loadings.
 _MOST_COLUMNS = 4096
@@ -89,39 +88,10 @@ class GivenLayout(_OrderedLayout):
         return self._in_a_row(np.arange(columns))
 
 
-class GridLayout(_OrderedLayout):
-    """Puts the columns as they stand on a grid of known height and width, row by row: ``layout=(8, 8)``.
-
-    Examples:
-        >>> GridLayout((2, 3)).fit(np.eye(6)).positions.tolist()[:4]
-        [[0, 0], [0, 1], [0, 2], [1, 0]]
-    """
-
-    name: ClassVar[str] = "grid"
-
-    def __init__(self, size: Sequence[int]) -> None:
-        self.size = check_shape(size)
-        super().__init__(1)
-
-    def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
-        (high, wide), columns = self.size, encoded.shape[1]
-        if columns > high * wide:
-            problem = f"A grid of {high} × {wide} has {high * wide} places, but there are {columns} encoded columns"
-            raise InputError(problem, hint="Pass a larger grid, or layout='given'.", code="PG007")
-        return self._set(np.stack(np.divmod(np.arange(columns), wide), axis=1), self.size)
-
-
-#: Layouts whose neighbours stand for neighbours of a curve or a picture.
-ORDERED = ("path", "given", "grid")
-
-
 def is_ordered(layout: Any) -> bool:
     """Return whether a layout, as estimators take it, says that columns have an order."""
-    return isinstance(layout, (tuple, list)) or (layout if isinstance(layout, str) else _name(layout)) in ORDERED
-
-
-def _name(layout: Any) -> Any:
-    return getattr(layout, "name", None)
+    name = layout if isinstance(layout, str) else getattr(layout, "name", None)
+    return isinstance(layout, (tuple, list)) or name in ("path", "given", "grid")
 
 
 def _ranks(numbers: Sequence[float]) -> tuple[Integers, int]:

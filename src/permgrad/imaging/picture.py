@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 
 from permgrad.base.checks import check_names
 from permgrad.base.errors import InputError, shown
-from permgrad.imaging.layout import Positions, check_layout, has_pixel
+from permgrad.imaging.layout import Positions, StoredLayout, check_layout, has_pixel
 
 _LEGEND_ENTRIES, _LEGEND_CHARACTERS = 192, 48
 _NUMBERED_PIXELS = 1200
@@ -54,8 +54,8 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
     """
     layout = getattr(layout, "layout", layout)
     checked = check_layout(layout)
-    positions, pixels, placed = checked.positions, checked.pixels, has_pixel(checked.positions)
-    if not len(positions):
+    placed = has_pixel(checked.positions)
+    if not len(placed):
         raise InputError(
             f"{type(layout).__name__} is not fitted: it has no positions", hint="Call fit first.", code="PG030"
         )
@@ -64,25 +64,13 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
     names = None if names is None else check_names("names", names, "pass the encoder's encoded_names_")
     if names is not None and len(names) == len(placed):
         names = [one for one, kept in zip(names, placed, strict=True) if kept]
-    positions = positions[placed]
-    name = str(getattr(layout, "name", "") or type(layout).__name__)
-    extent = " × ".join(map(str, checked.shape))
-    heading = f"{name} layout: {len(positions)} columns on {extent} pixels"
-    _, counts = np.unique(positions, axis=0, return_counts=True)
-    shared, hidden = int(counts[counts > 1].sum()), len(positions) - len(counts)
-    heading += f", {shared} share a pixel" if shared else ""
-    heading += f" ({hidden} overwritten)" if hidden and checked.overlap == "last" and checked.blur is None else ""
+    positions = checked.positions[placed]
     # The square part of the grid to show: what is in use and a margin of one pixel.
-    low, high = np.maximum(positions.min(axis=0) - 1, 0), np.minimum(positions.max(axis=0) + 2, pixels)
+    low, high = np.maximum(positions.min(axis=0) - 1, 0), np.minimum(positions.max(axis=0) + 2, checked.pixels)
     side = int((high - low).max())
-    top, left = np.clip((low + high - side) // 2, 0, pixels - side).tolist()
+    top, left = np.clip((low + high - side) // 2, 0, checked.pixels - side).tolist()
     entries = _entries(positions, names)
-    # The legend has one line for each column of a shared pixel, the mark on the first.
-    lines = [(mark if at == 0 else "", name) for *_, mark, shown in entries for at, name in enumerate(shown)]
-    if len(lines) > _LEGEND_ENTRIES:
-        left_out = len(lines) - _LEGEND_ENTRIES + 1
-        lines = [*lines[: _LEGEND_ENTRIES - 1], ("", f"… and {left_out} more")]
-    lines = [(mark, short_label(name, _LEGEND_CHARACTERS)) for mark, name in lines]
+    lines = _legend_lines(entries)
     columns = min(4, math.ceil(len(lines) / 34))
     size = 8.0 if math.ceil(len(lines) / columns) <= 36 else 6.3  # of its type, in points
     inches = columns * max((max(len(name) for _, name in lines) + 9) * size * 0.57 / 72, 1.3)
@@ -90,6 +78,7 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
     figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
     axes = figure.add_axes((0.35 / width, 0.3 / height, _SIDE / width, _SIDE / height))
     _draw_cells(axes, entries, (top, left, side))
+    heading = _heading(str(getattr(layout, "name", "") or type(layout).__name__), checked, positions)
     axes.set_title(title or heading, loc="left", fontsize=11, color=_INK, pad=10)
     inset = figure.add_axes((margin / width, (height - 1.45) / height, 1.05 / width, 1.05 / height))
     used = np.zeros(checked.shape)
@@ -97,11 +86,33 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
     inset.imshow(used, cmap=ListedColormap([_EMPTY_COLOUR, "#8fa9c2"]), vmin=0, vmax=1, interpolation="nearest")
     inset.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor="#c0562f", linewidth=1.0))
     inset.set(xticks=[], yticks=[])
-    inset.set_title(f"whole picture, {extent}", fontsize=7.5, color=_EDGE_COLOUR, loc="left", pad=3)
+    inset.set_title(f"whole picture, {_extent(checked)}", fontsize=7.5, color=_EDGE_COLOUR, loc="left", pad=3)
     inset.spines[:].set_edgecolor(_SPINE_COLOUR)
     place = (margin / width, 0.25 / height, inches / width, (height - 1.85) / height)
     _draw_legend(figure.add_axes(place), lines, columns, size, inches)
     return figure
+
+
+def _extent(layout: StoredLayout) -> str:
+    return " × ".join(map(str, layout.shape))
+
+
+def _heading(name: str, layout: StoredLayout, positions: Positions) -> str:
+    """Return what stands above a picture: how many columns there are, and how many are not alone or not seen."""
+    _, counts = np.unique(positions, axis=0, return_counts=True)
+    shared, hidden = int(counts[counts > 1].sum()), len(positions) - len(counts)
+    heading = f"{name} layout: {len(positions)} columns on {_extent(layout)} pixels"
+    heading += f", {shared} share a pixel" if shared else ""
+    return heading + (f" ({hidden} overwritten)" if hidden and layout.overlap == "last" and layout.blur is None else "")
+
+
+def _legend_lines(entries: list[_Entry]) -> list[tuple[str, str]]:
+    """Return one line for each column of a pixel, the pixel's mark on the first."""
+    lines = [(mark if at == 0 else "", name) for *_, mark, names in entries for at, name in enumerate(names)]
+    if len(lines) > _LEGEND_ENTRIES:
+        left_out = len(lines) - _LEGEND_ENTRIES + 1
+        lines = [*lines[: _LEGEND_ENTRIES - 1], ("", f"… and {left_out} more")]
+    return [(mark, short_label(name, _LEGEND_CHARACTERS)) for mark, name in lines]
 
 
 def short_label(name: str, width: int) -> str:
