@@ -45,7 +45,9 @@ def table() -> tuple[pd.DataFrame, pd.Series]:
 def fit(preset: str, rows: int, epochs: int) -> Any:
     """Return a classifier trained on the first rows."""
     frame, y = table()
-    model = pg.HyNNClassifier(preset=preset, max_epochs=epochs, random_state=0, progress=False, device="cpu")
+    model = pg.HyNNClassifier(
+        preset=preset, image="always", max_epochs=epochs, random_state=0, progress=False, device="cpu"
+    )
     return model.fit(frame[:rows], y[:rows])
 
 

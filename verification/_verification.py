@@ -25,7 +25,9 @@ def small_model(task: str, **settings: object) -> pg.HyNNClassifier | pg.HyNNReg
     """Return an unfitted estimator whose explanation of 1,000 rows takes tens of milliseconds."""
     torch.set_num_threads(1)
     kind = pg.HyNNRegressor if task == "regression" else pg.HyNNClassifier
-    return kind(preset="fast", pixels=6, network=SMALL_NETWORK, device="cpu", progress=False, **settings)
+    return kind(
+        preset="fast", image="always", pixels=6, network=SMALL_NETWORK, device="cpu", progress=False, **settings
+    )
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -80,8 +80,8 @@ class Both(nn.Module):
 
 def save_model(place: Path) -> None:
     """Train a hybrid network on the table and save it."""
-    model = pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0, progress=False).fit(*table(400))
-    model.save(place)
+    model = pg.HyNNClassifier(preset="fast", image="always", max_epochs=2, random_state=0, progress=False)
+    model.fit(*table(400)).save(place)
 
 
 def make_calls(model: pg.HyNNClassifier, place: Path) -> dict[str, Call]:

@@ -217,8 +217,8 @@ def configurations() -> dict[str, dict[str, Any]]:
     """Return what is varied: presets, layouts with and without collisions and blur, single branches."""
     few = {"max_epochs": 3}
     return {
-        "default": few,
-        "fast": few,
+        "default": {**few, "image": "always"},
+        "fast": {**few, "image": "always"},
         "fast, random layout": {**few, "preset": "fast", "layout": "random"},
         "paper": {**few, "preset": "paper", "learning_rate": 1e-3},
         "paper, 5 pixels": {**few, "preset": "paper", "pixels": 5},
@@ -227,7 +227,7 @@ def configurations() -> dict[str, dict[str, Any]]:
         "default, table alone": {**few, "branches": ("tabular",)},
         "default, image alone": {**few, "branches": ("image",)},
         "fast, pooling 3 of 11 pixels": {
-            **few, "preset": "fast", "pixels": 11,
+            **few, "preset": "fast", "image": "always", "pixels": 11,
             "network": {"pooling": [3, 1], "kernel_size": 5, "image_units": [8], "conv_normalization": "batch"},
         },
         "fast, somebody else's pictures": {**few, "preset": "fast", "layout": shifted_squares},
@@ -276,7 +276,7 @@ def compare_on_data(name: str, preset: str, rows: int) -> dict[str, Any]:
     split = split_rows(len(table), y, task=data.task)
     estimator = pg.HyNNRegressor if data.task == "regression" else pg.HyNNClassifier
     model = estimator(
-        preset=preset, max_epochs=3, random_state=0, progress=False,
+        preset=preset, image="always", max_epochs=3, random_state=0, progress=False,
         na_codes=data.card.na_codes or None, variables=data.card.variables or None,
     )  # fmt: skip
     train, test = split.train[: 4 * rows], split.test[:rows]
@@ -311,7 +311,7 @@ def hand_set(table_slopes: Iterable[float], image_slopes: Iterable[float]) -> pg
         "normalization": "none", "conv_normalization": "none",
     }  # fmt: skip
     model = pg.HyNNRegressor(
-        preset="fast", network=network, numeric="standard", max_epochs=1, random_state=0, progress=False
+        preset="fast", image="always", network=network, numeric="standard", max_epochs=1, random_state=0, progress=False
     )
     model.fit(X, X.sum(axis=1))
     module, renderer = model.module_, model.renderer_

@@ -93,7 +93,8 @@ class Bench:
         """Return an estimator fitted on the device and brought to the processor; made once."""
         if preset not in self._models:
             X, y = table(4000)
-            model = pg.HyNNClassifier(preset=preset, max_epochs=3, random_state=0, progress=False, device=self.device)
+            options = {"max_epochs": 3, "random_state": 0, "progress": False, "device": self.device}
+            model = pg.HyNNClassifier(preset=preset, image="always", **options)
             model.fit(X, y)
             model.module_.to("cpu")
             self._models[preset] = model
@@ -195,8 +196,9 @@ def training(bench: Bench) -> Iterator[Row]:
         for name, device, precision in sides:
             # The first of two epochs pays for what is made once.
             model = pg.HyNNClassifier(
-                preset=preset, max_epochs=2, device=device, precision=precision, random_state=0, progress=False
-            ).fit(X, y)
+                preset=preset, image="always", max_epochs=2, device=device, precision=precision, random_state=0,
+                progress=False,
+            ).fit(X, y)  # fmt: skip
             history = model.history_
             measured[name] = {
                 "preset": preset,
@@ -441,7 +443,9 @@ def repeatable(bench: Bench) -> Iterator[Row]:
     """Whether the same seed gives the same weights twice on the device, and the same explanation."""
     X, y = table(1000)
     models = [
-        pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0, device=bench.device, progress=False).fit(X, y)
+        pg.HyNNClassifier(
+            preset="fast", image="always", max_epochs=2, random_state=0, device=bench.device, progress=False
+        ).fit(X, y)
         for _ in range(2)
     ]
     pairs = zip(models[0].module_.state_dict().values(), models[1].module_.state_dict().values(), strict=True)

@@ -90,7 +90,7 @@ questions, comparison = read_record("image_question"), read_record("comparison")
 def puma(record):
     cells = [cell for cell in record["cells"] if cell["set"] == "puma"]
     scores = pd.Series([cell["metrics"]["test"]["rmse"] for cell in cells], [cell["model"] for cell in cells])
-    words = {"default": "table and image", "tabular_only": "table", "image_only": "image"}
+    words = {"default": "table and image", "hybrid": "table and image", "tabular_only": "table", "image_only": "image"}
     words |= {"hybrid_random": "table and image, columns at random pixels"}
     return scores.rename(words).groupby(level=0).agg(["mean", "std"]).sort_values("mean").round(3)
 

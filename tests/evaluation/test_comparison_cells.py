@@ -147,12 +147,12 @@ def test_the_image_question_counts_sides(tmp_path):
         {
             "tabular_only": {"heloc": list(high)},
             "image_only": {"heloc": list(high - 0.05 + STEPS[::-1] / 5)},
-            "default": {"heloc": list(high + 0.01 + STEPS[::-1] / 5)},
+            "hybrid": {"heloc": list(high + 0.01 + STEPS[::-1] / 5)},
         },
         tmp_path,
     )
     tests = image_question.tests(found, ["heloc"], SPLITS, of_gaps=False)
-    assert {entry["form"]: entry["difference"] > 0 for entry in tests} == {"image_only": False, "default": True}
+    assert {entry["form"]: entry["difference"] > 0 for entry in tests} == {"image_only": False, "hybrid": True}
     answer = image_question.answer(tests, image_question.tests(found, ["heloc"], SPLITS, of_gaps=True))
     assert "image alone: better than the table alone on no set, worse on heloc" in answer
     assert "table and image: better than the table alone on heloc, worse on no set; a smaller" in answer

@@ -173,8 +173,8 @@ class RunRequest(SplitRequest):
     )
     preset: str = option("Network and training.", "default", choices=PRESETS)
     row_image: str = option(
-        "Draw each row as an image, too: auto (preset default: where the order of the columns tells something), always"
-        " or never.",
+        "Draw each row as an image, too: auto (presets default and fast: where the order of the columns tells"
+        " something), always or never.",
         "auto",
         choices=ROW_IMAGES,
     )

@@ -28,7 +28,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
             the named kinds are read: ``("text",)`` trains on texts alone, ``("tabular", "text")`` leaves photos out.
             For the table alone, leave columns out by name, ``kinds={"review": "identifier"}``. None: the preset's,
             which is ``("tabular", "image")`` but for ``"ig-example"``, a plain network on the table.
-        layout: where each encoded column sits: ``"assignment"`` (preset ``default``), ``"tinto"`` (preset ``paper``),
+        layout: where each encoded column sits: ``"assignment"`` (most presets), ``"tinto"`` (preset ``paper``),
             ``"random"``, ``"path"`` (similar columns in one row), ``"given"`` (as they stand, or by the numbers in
             their names), a grid ``(height, width)`` of the columns as they stand, an object with the layout protocol, a
             fitted TINTOlib method, or a callable ``X -> images``.
@@ -81,10 +81,10 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         text_encoder: what turns texts into vectors that are read beside their words: ``"all-minilm-l6-v2"`` (extra
             ``text``), a folder with a Hugging Face model (``config.json``, ``model.safetensors``, ``tokenizer.json``),
             or a function from a list of texts to vectors ``(texts, width)``. None: words alone.
-        image: whether rows are drawn as images, too. ``"auto"``: with preset ``"default"``, only if the order of the
-            columns tells something, as of a curve, which is tested on training rows, see ``order_``. A ``layout`` or
-            ``branches`` that you pass, and other presets, are followed as they are. ``"always"``: as the preset's
-            branches say. ``"never"``: the table only.
+        image: whether rows are drawn as images, too. ``"auto"``: with presets ``"default"`` and ``"fast"``, only if the
+            order of the columns tells something, as of a curve, which is tested on training rows, see ``order_``. A
+            ``layout`` or ``branches`` that you pass, and other presets, are followed as they are. ``"always"``: as the
+            preset's branches say. ``"never"``: the table only.
 
     Attributes:
         classes_ (array): labels, sorted.
