@@ -53,7 +53,9 @@ def fitted(request) -> tuple[Any, np.ndarray]:
     network = {"dropout": 0.3, "normalization": "batch", "conv_normalization": "batch"}
     if request.param == "members":
         network |= {"normalization": "none", "members": 3}
-    model = estimator(preset="fast", network=network, max_epochs=3, random_state=0, progress=False).fit(X, y)
+    model = estimator(preset="fast", image="always", network=network, max_epochs=3, random_state=0, progress=False).fit(
+        X, y
+    )
     return model, y[:ROWS]
 
 

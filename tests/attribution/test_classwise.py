@@ -16,7 +16,7 @@ import permgrad as pg
 @pytest.mark.data
 @pytest.mark.skipif(not os.environ.get("PERMGRAD_DATA"), reason="PERMGRAD_DATA names no folder with Covertype")
 def test_classes_of_covertype():
-    lines = verify.examine_both(0, 3000, 60, preset="fast", max_epochs=14, class_weight="balanced")
+    lines = verify.examine_both(0, 3000, 60, preset="fast", image="always", max_epochs=14, class_weight="balanced")
     true, noise = lines
     assert true["balanced accuracy"] > 0.55 > noise["balanced accuracy"]
     assert true["pairs"]
@@ -29,7 +29,9 @@ def two_worlds():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(1500, 4)), columns=["left", "right", "idle", "other"])
     y = np.where(X["left"] > 0.3, "A", np.where(X["right"] > 0, "B", "C"))
-    model = pg.HyNNClassifier(preset="fast", max_epochs=12, random_state=0, progress=False).fit(X[:1000], y[:1000])
+    model = pg.HyNNClassifier(preset="fast", image="always", max_epochs=12, random_state=0, progress=False).fit(
+        X[:1000], y[:1000]
+    )
     assert model.score(X[1000:], y[1000:]) > 0.9
     return model, X[1000:].reset_index(drop=True), y[1000:]
 

@@ -60,7 +60,7 @@ def case(request) -> tuple[str, Any, Any, Any, Any]:
     estimator: Any = pg.HyNNRegressor
     if request.param == "classification":
         estimator, y = pg.HyNNClassifier, np.where(y > 0, "up", "down")
-    model = estimator(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, y)
+    model = estimator(preset="fast", image="always", max_epochs=1, random_state=0, progress=False).fit(X, y)
     return request.param, model, X[:ROWS], np.asarray(y)[:ROWS], X[-BACKGROUND:]
 
 

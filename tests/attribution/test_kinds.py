@@ -65,7 +65,7 @@ def test_features_have_the_kind_of_their_columns(fitted):
     groups = {"both": ["x", "note"]}
     joined = pg.explain(fitted, table, y, groups=groups, method="permutation", **QUIET)
     assert dict(zip(joined.names, joined.modality, strict=True))["both"] == "table+text"
-    plain = pg.HyNNRegressor(**FAST, max_epochs=2).fit(table[["x", "z"]], y)
+    plain = pg.HyNNRegressor(**FAST, image="always", max_epochs=2).fit(table[["x", "z"]], y)
     assert set(pg.explain(plain, table[["x", "z"]], y, **QUIET).modality) == {"table"}
 
 
@@ -128,7 +128,7 @@ def test_scores_and_rows_take_kinds(fitted):
 
 def test_one_kind_is_played_by_paths_and_conditional_draws_are_refused(fitted):
     table, y = made(5, 120)
-    plain = pg.HyNNRegressor(**FAST, max_epochs=2).fit(table[["x", "z"]], y)
+    plain = pg.HyNNRegressor(**FAST, image="always", max_epochs=2).fit(table[["x", "z"]], y)
     found = pg.explain(plain, table[["x", "z"]], y, level="modality", **QUIET)
     assert found.names == ("table",)
     assert {"tabular", "image"} <= set(found.parts)
@@ -171,6 +171,6 @@ def test_missing_holds_the_table_and_takes_scores_and_groups(fitted):
     assert frame["r2"].iloc[-1] == pytest.approx(fitted.score(blank, y), abs=1e-4)
     grouped = pg.missing(fitted, table, y, groups={"words and x": ["note", "x"]}, **QUIET)
     assert set(grouped.modalities) == {"words and x", "table", "photo"}
-    plain = pg.HyNNRegressor(**FAST, max_epochs=2).fit(table[["x", "z"]], y)
+    plain = pg.HyNNRegressor(**FAST, image="always", max_epochs=2).fit(table[["x", "z"]], y)
     with pytest.raises(pg.InputError, match="'table' is the only one"):
         pg.missing(plain, table[["x", "z"]], y, **QUIET)

@@ -31,7 +31,9 @@ TEST = X[ROWS:].reset_index(drop=True)
 @pytest.fixture(scope="module", params=["classification", "regression"])
 def fitted(request):
     estimator, y = (pg.HyNNClassifier, LABELS) if request.param == "classification" else (pg.HyNNRegressor, NUMBERS)
-    model = estimator(preset="fast", max_epochs=4, random_state=0, progress=False).fit(X[:ROWS], y[:ROWS])
+    model = estimator(preset="fast", image="always", max_epochs=4, random_state=0, progress=False).fit(
+        X[:ROWS], y[:ROWS]
+    )
     return model, y[ROWS:]
 
 
@@ -75,7 +77,7 @@ def test_the_same_seed_gives_the_same_model(preset):
 
 def test_a_generator_as_seed_advances():
     def one(random_state) -> np.ndarray:
-        model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=random_state, progress=False)
+        model = pg.HyNNRegressor(preset="fast", image="always", max_epochs=1, random_state=random_state, progress=False)
         return model.fit(X[:100], NUMBERS[:100]).predict(X[:50])
 
     generator, twin = np.random.default_rng(3), np.random.default_rng(3)

@@ -55,7 +55,14 @@ X, LABELS = table()
 def model() -> Any:
     # Dropout and batch normalisation would show in the numbers if a thread switched them on for another one.
     network = {"dropout": 0.3, "normalization": "batch", "conv_normalization": "batch"}
-    settings = {"preset": "fast", "network": network, "max_epochs": 1, "random_state": 0, "progress": False}
+    settings = {
+        "preset": "fast",
+        "image": "always",
+        "network": network,
+        "max_epochs": 1,
+        "random_state": 0,
+        "progress": False,
+    }
     return pg.HyNNClassifier(**settings).fit(X, LABELS)
 
 
@@ -391,7 +398,9 @@ def test_inside_a_running_event_loop(model: Any) -> None:
     async def cell() -> np.ndarray:
         found = pg.explain(model, X[:ROWS], n_repeats=2, random_state=0, progress=True)
         assert found.plot.bar()._repr_png_().startswith(b"\x89PNG")
-        fitted = pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, LABELS)
+        fitted = pg.HyNNClassifier(preset="fast", image="always", max_epochs=1, random_state=0, progress=False).fit(
+            X, LABELS
+        )
         assert fitted.predict(X[:3]).shape == (3,)
         # Beside a cell that still runs in a thread.
         await asyncio.to_thread(pg.explain, model, X[:ROWS], method="gradient")

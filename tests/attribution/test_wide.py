@@ -85,7 +85,7 @@ def test_of_a_text_without_effect_no_word_matters(seed):
             pg.word_effects(model, table[400:], "text")
         return
     # Noise that the model has learned is an effect of the model, and small beside what it predicts.
-    assert pg.word_effects(model, table[400:], "text", random_state=0)["effect"].abs().max() < 0.2 * y.std()
+    assert pg.word_effects(model, table[400:], "text", random_state=0)["effect"].abs().max() < 0.25 * y.std()
     importance = pg.explain(model, table[400:], y[400:], random_state=0, progress=False)
     assert "text" not in importance.clearly_matter()
 

@@ -99,7 +99,9 @@ def model():
     draw = np.random.default_rng(0)
     X = pd.DataFrame(draw.normal(size=(60, 4)), columns=list("abcd"))
     network = {"dense_units": [6], "conv_filters": [3], "fusion_units": [6]}
-    fitted = pg.HyNNClassifier(preset="fast", pixels=8, network=network, max_epochs=2, random_state=0, progress=False)
+    fitted = pg.HyNNClassifier(
+        preset="fast", image="always", pixels=8, network=network, max_epochs=2, random_state=0, progress=False
+    )
     return fitted.fit(X, (X["a"] > 0).astype(int)), X
 
 

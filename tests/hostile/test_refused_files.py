@@ -129,7 +129,9 @@ def stored(tmp_path_factory):
     draw = np.random.default_rng(0)
     X = pd.DataFrame({"a": draw.normal(size=40), "b": draw.choice(["x", "y"], 40)})
     network = {"dense_units": [4], "conv_filters": [2], "fusion_units": [4]}
-    model = pg.HyNNClassifier(preset="fast", network=network, max_epochs=1, progress=False, random_state=0)
+    model = pg.HyNNClassifier(
+        preset="fast", image="always", network=network, max_epochs=1, progress=False, random_state=0
+    )
     model.fit(X, draw.choice(["p", "q"], 40)).save(place / "model")
     pg.explain(model, X[:3], method="integrated_gradients", random_state=0, progress=False).save(place / "explanation")
     return place

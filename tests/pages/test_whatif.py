@@ -33,7 +33,8 @@ def _fitted():
     rng = np.random.default_rng(0)
     table = pd.DataFrame(rng.normal(size=(80, 40)), columns=[f"n{k}" for k in range(40)])
     y = table["n0"] > 0
-    return pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0, progress=False).fit(table, y), table
+    model = pg.HyNNClassifier(preset="fast", image="always", max_epochs=1, random_state=0, progress=False)
+    return model.fit(table, y), table
 
 
 def test_the_page_holds_the_rows_the_orders_and_a_background_with_the_mean_prediction(fitted):

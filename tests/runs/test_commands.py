@@ -65,7 +65,7 @@ def place(tmp_path_factory):
     return folder
 
 
-WORDS = ("--target", "outcome", "--drop", "score", "--id", "code", "--preset", "fast")
+WORDS = ("--target", "outcome", "--drop", "score", "--id", "code", "--preset", "fast", "--row-image", "always")
 
 
 REGRESSED = ("--target", "score", "--drop", "outcome", "--preset", "fast")
@@ -455,7 +455,15 @@ def test_many_more_columns_than_rows_and_pixels(tmp_path):
     rng = np.random.default_rng(0)
     wide = pd.DataFrame(rng.normal(size=(40, 500)).round(3), columns=[f"gene {i}" for i in range(500)])
     wide.assign(y=np.where(wide["gene 3"] > 0, "a", "b")).to_csv(tmp_path / "wide.csv", index=False)
-    call("run", tmp_path / "wide.csv", "--target", "y", "--preset", "fast", "--out", tmp_path / "run")
+    call(
+        "run",
+        tmp_path / "wide.csv",
+        "--target",
+        "y",
+        *("--preset", "fast", "--row-image", "always"),
+        "--out",
+        tmp_path / "run",
+    )
     assert len(pd.read_csv(tmp_path / "run" / "importance.csv")) == 3 * 500
     assert json.loads((tmp_path / "run" / "layout.json").read_text())["pixels"] >= 23
 

@@ -364,7 +364,8 @@ def test_a_report_is_not_made_of_half_a_file(place, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["<svg>\n<g/>\n", "</svg>"])
 def test_half_a_drawing_is_refused(place, part):
-    call("run", "table.csv", "--target", "outcome", "--id", "case", "--preset", "fast", "--out", "drawn")
+    words = ("--target", "outcome", "--id", "case", "--preset", "fast", "--row-image", "always")
+    call("run", "table.csv", *words, "--out", "drawn")
     path = Path("drawn", "layout.svg")
     assert path.read_text().rstrip().endswith("</svg>")
     path.write_text(part)

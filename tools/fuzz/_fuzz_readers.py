@@ -124,7 +124,7 @@ def make_models(place: Path) -> list[Files]:
     shared = {"max_epochs": 1, "progress": False, "random_state": 0, "background_size": 12}
     grouped = {"one": ["a", "b"]}
     models = [
-        pg.HyNNClassifier(preset="fast", network=SMALL, **shared).fit(X, outcome(X)),
+        pg.HyNNClassifier(preset="fast", image="always", network=SMALL, **shared).fit(X, outcome(X)),
         pg.HyNNRegressor(preset="default", network={**SMALL, "members": 2}, branches=("tabular",), **shared).fit(
             X[["a", "b"]], X["a"]
         ),
@@ -260,7 +260,9 @@ def make_explanations(place: Path) -> list[Files]:
     import permgrad as pg
 
     X = table()
-    model = pg.HyNNClassifier(preset="fast", network=SMALL, max_epochs=1, progress=False, random_state=0, pixels=5)
+    model = pg.HyNNClassifier(
+        preset="fast", image="always", network=SMALL, max_epochs=1, progress=False, random_state=0, pixels=5
+    )
     model.fit(X, outcome(X))
     made = [
         pg.explain(model, X, outcome(X), method="permgrad", n_repeats=2, random_state=0, progress=False),
@@ -356,6 +358,7 @@ def train_runs(place: Path) -> list[Path]:
     from invoking import call
 
     preset = {"base": "fast", "network": SMALL, "training": {"max_epochs": 2}, "branches": ["tabular", "image"]}
+    preset["seeks_order"] = False  # the image is drawn
     (place / "preset.json").write_text(json.dumps(preset), encoding="utf-8")
     X = table(60)
     X.assign(outcome=outcome(X), code=[f"case {number}" for number in range(60)]).to_csv(place / "ill.csv", index=False)
@@ -436,7 +439,9 @@ def make_pairs(place: Path) -> list[Files]:
     X = table()
     folder = place / "results"
     folder.mkdir()
-    model = pg.HyNNClassifier(preset="fast", network=SMALL, max_epochs=1, progress=False, random_state=0)
+    model = pg.HyNNClassifier(
+        preset="fast", image="always", network=SMALL, max_epochs=1, progress=False, random_state=0
+    )
     model.fit(X, outcome(X)).save(folder / "model")
     X.to_csv(folder / "predictions.csv", index=False)
     X.to_parquet(folder / "part.parquet")

@@ -474,7 +474,7 @@ def test_parts_that_are_compiled_run_as_written():
 def test_hybrid_paths_add_up():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 3)), rng.normal(size=200)
-    model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0, progress=False).fit(X, y)
+    model = pg.HyNNRegressor(preset="fast", image="always", max_epochs=2, random_state=0, progress=False).fit(X, y)
     found = pg.explain(model, X[:9], method="deeplift", progress=False)
     assert set(found.parts) == {"tabular", "image"}
     np.testing.assert_allclose(found.parts["tabular"] + found.parts["image"], found.values, atol=1e-12)

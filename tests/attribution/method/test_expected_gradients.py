@@ -137,7 +137,9 @@ def test_a_row_has_its_draws_whatever_goes_in_with_it():
 def test_paths_of_an_estimator_and_encoded_columns_add_up():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(120, 3))
-    model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0, progress=False).fit(X, X[:, 0] * X[:, 1])
+    model = pg.HyNNRegressor(preset="fast", image="always", max_epochs=2, random_state=0, progress=False).fit(
+        X, X[:, 0] * X[:, 1]
+    )
     asked = {"method": "expected_gradients", "samples": 30, "random_state": 0, "progress": False}
     explanation = pg.explain(model, X[:4], **asked)
     assert set(explanation.parts) == {"tabular", "image"}

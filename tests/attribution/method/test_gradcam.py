@@ -37,7 +37,7 @@ def model() -> pg.HyNNClassifier:
     """A small trained classifier; its module is float64 so that twins can be compared closely."""
     X, y = table(300)
     fitted = pg.HyNNClassifier(
-        preset="fast", network=NETWORK, pixels=8, max_epochs=4, random_state=0, progress=False
+        preset="fast", image="always", network=NETWORK, pixels=8, max_epochs=4, random_state=0, progress=False
     ).fit(X, y)
     fitted.module_.double()
     return fitted

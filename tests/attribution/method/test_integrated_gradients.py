@@ -38,7 +38,15 @@ def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
 def fitted(network=None, **options) -> pg.HyNNClassifier:
     """A small trained classifier; its module is float64 so that twins can be compared closely."""
     X, y = table(300)
-    options = {"preset": "fast", "pixels": 8, "max_epochs": 15, "random_state": 0, "progress": False, **options}
+    options = {
+        "preset": "fast",
+        "image": "always",
+        "pixels": 8,
+        "max_epochs": 15,
+        "random_state": 0,
+        "progress": False,
+        **options,
+    }
     model = pg.HyNNClassifier(network={**NETWORK, **(network or {})}, **options).fit(X, y)
     model.module_.double()
     return model
@@ -144,7 +152,7 @@ def linear_model() -> tuple[pg.HyNNRegressor, np.ndarray, np.ndarray]:
     X = rng.normal(size=(120, 4))
     options = {"dense_units": [5], "conv_filters": [3], "fusion_units": [], "pooling": [1]}
     model = pg.HyNNRegressor(
-        preset="fast", network=options, pixels=4, max_epochs=1, random_state=0, progress=False
+        preset="fast", image="always", network=options, pixels=4, max_epochs=1, random_state=0, progress=False
     ).fit(X, X @ [1.0, 2.0, 3.0, 4.0])
     net = model.module_.double()
     with torch.no_grad():

@@ -33,7 +33,14 @@ def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
 def model() -> pg.HyNNClassifier:
     X, y = table(300)
     found = pg.HyNNClassifier(
-        preset="fast", network=NETWORK, pixels=6, max_epochs=15, background_size=120, random_state=0, progress=False
+        preset="fast",
+        image="always",
+        network=NETWORK,
+        pixels=6,
+        max_epochs=15,
+        background_size=120,
+        random_state=0,
+        progress=False,
     ).fit(X, y)
     found.module_.double()
     return found
@@ -94,7 +101,7 @@ def test_the_mean_and_the_median_of_a_class(model, rows):
 def test_classes_that_are_numbers():
     X, y = table(120)
     found = pg.HyNNClassifier(
-        preset="fast", network=NETWORK, pixels=6, max_epochs=1, random_state=0, progress=False
+        preset="fast", image="always", network=NETWORK, pixels=6, max_epochs=1, random_state=0, progress=False
     ).fit(X, np.where(y == "green", 7, 3))
     by_name = explained(found, X[:3], baseline="class:7")
     by_value = explained(found, X[:3], baseline="background", reference_class=7)
@@ -144,7 +151,9 @@ def test_bad_choices(model, rows, options, message):
 
 def test_a_regression_has_no_classes():
     X, _ = table(80)
-    found = pg.HyNNRegressor(preset="fast", network=NETWORK, pixels=6, max_epochs=1, random_state=0, progress=False)
+    found = pg.HyNNRegressor(
+        preset="fast", image="always", network=NETWORK, pixels=6, max_epochs=1, random_state=0, progress=False
+    )
     with pytest.raises(InputError, match="The reference class 'x' needs a classifier"):
         explained(found.fit(X, X["a"]), X[:3], baseline="class:x")
 
@@ -258,5 +267,5 @@ def hybrid_on_bank():
     data = pg.load_dataset("bank")
     frame = data.frame.sample(2500, random_state=0).reset_index(drop=True)
     X, y = frame.drop(columns=data.target), frame[data.target].to_numpy()
-    found = pg.HyNNClassifier(preset="fast", max_epochs=4, random_state=0, progress=False)
+    found = pg.HyNNClassifier(preset="fast", image="always", max_epochs=4, random_state=0, progress=False)
     return found.fit(X[:2300], y[:2300]), X[2300:].reset_index(drop=True)

@@ -78,7 +78,9 @@ def test_inputs_of_a_network_and_a_hybrid_network_interact():
     mixed = pg.explain(Pair(), inputs, y, segments=("grid", 2), **CALL)
     assert mixed.ranking(order=2)[0].startswith("picture[")
     frame = rng.normal(size=(80, 3))
-    net = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0).fit(frame, frame[:, 0] * frame[:, 1])
+    net = pg.HyNNRegressor(preset="fast", image="always", max_epochs=2, random_state=0).fit(
+        frame, frame[:, 0] * frame[:, 1]
+    )
     of_table = {name: value for name, value in CALL.items() if name != "task"}
     dense, fast = (
         pg.explain(net, frame, frame[:, 0], incremental=incremental, **of_table) for incremental in (False, True)

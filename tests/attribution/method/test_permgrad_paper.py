@@ -48,7 +48,7 @@ def model() -> pg.HyNNClassifier:
     """A small trained classifier in float64; the image has an odd number of pixels, so that pooling drops some."""
     X, y = table(300)
     fitted = pg.HyNNClassifier(
-        preset="fast", network=NETWORK, pixels=9, max_epochs=12, random_state=0, progress=False
+        preset="fast", image="always", network=NETWORK, pixels=9, max_epochs=12, random_state=0, progress=False
     ).fit(X, y)
     fitted.module_.double()
     return fitted
@@ -58,7 +58,7 @@ def model() -> pg.HyNNClassifier:
 def regressor() -> pg.HyNNRegressor:
     X, _ = table(300)
     fitted = pg.HyNNRegressor(
-        preset="fast", network=NETWORK, pixels=9, max_epochs=12, random_state=1, progress=False
+        preset="fast", image="always", network=NETWORK, pixels=9, max_epochs=12, random_state=1, progress=False
     ).fit(X, amount(X))
     fitted.module_.double()
     return fitted
@@ -277,7 +277,7 @@ def test_a_constant_column_gets_exactly_zero():
     X, y = table(120)
     X["e"] = 3.0
     model = pg.HyNNClassifier(
-        preset="fast", network=NETWORK, pixels=8, max_epochs=1, random_state=0, progress=False
+        preset="fast", image="always", network=NETWORK, pixels=8, max_epochs=1, random_state=0, progress=False
     ).fit(X, y)
     assert model.preprocessor_.columns_of("e").size == 0
     explanation = explained(model, X, y)
@@ -415,7 +415,9 @@ def test_the_form_of_the_published_arrays_on_heloc():
 def test_the_raw_list_of_a_regression_is_that_of_all_rows():
     rows = np.random.default_rng(0).normal(size=(60, 2))
     table = pd.DataFrame(rows, columns=["a", "b"])
-    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(table, rows[:, 0])
+    model = pg.HyNNRegressor(preset="fast", image="always", max_epochs=1, random_state=0, progress=False).fit(
+        table, rows[:, 0]
+    )
     meta = explained(model, table, rows[:, 0]).meta
     for name in ("permutation", "gradcam"):
         assert list(meta[name]) == ["all"]

@@ -56,7 +56,14 @@ def classifier() -> pg.HyNNClassifier:
     frame = features()
     y = np.select([effect(frame) > 1, effect(frame) > 0], ["high", "middle"], "low")
     made = pg.HyNNClassifier(
-        preset="fast", network=SMALL, pixels=6, max_epochs=3, background_size=60, random_state=0, progress=False
+        preset="fast",
+        image="always",
+        network=SMALL,
+        pixels=6,
+        max_epochs=3,
+        background_size=60,
+        random_state=0,
+        progress=False,
     )
     return made.fit(frame, y)
 
@@ -705,7 +712,13 @@ def test_heloc_with_its_codes_for_missing(tmp_path: Path) -> None:
     y = data.frame[data.target].to_numpy()
     assert (frame == -9).any().any(), "the case must have codes"
     model = pg.HyNNClassifier(
-        preset="fast", network=SMALL, na_codes=data.na_codes, max_epochs=2, random_state=0, progress=False
+        preset="fast",
+        image="always",
+        network=SMALL,
+        na_codes=data.na_codes,
+        max_epochs=2,
+        random_state=0,
+        progress=False,
     ).fit(frame.iloc[:2000], y[:2000])
     chosen = slice(2000, 2600)
     folder = write(tmp_path / "t", frame.iloc[chosen].assign(y=y[chosen]), (250, 0, 17))

@@ -196,7 +196,7 @@ def test_a_method_that_draws_nothing_refuses_it(method):
 def test_it_is_refused_or_changes_something():
     """A method registered later must not pass over it in silence."""
     X = correlated(80)
-    model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0).fit(X, X["a"])
+    model = pg.HyNNRegressor(preset="fast", image="always", max_epochs=2, random_state=0).fit(X, X["a"])
     followed, refused = [], {}
     for method in sorted(methods):
         own = {"random_state": 0, "progress": False, "n_repeats": 2}

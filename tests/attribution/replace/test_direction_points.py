@@ -35,9 +35,11 @@ def table(rows: int) -> pd.DataFrame:
 def models():
     X = table(400)
     y = X["number"] + 2 * (X["kind"] == "u") + X["count"] - X["some"].fillna(3)
-    regressor = pg.HyNNRegressor(preset="fast", pixels=8, network=NETWORK, max_epochs=5, random_state=0, progress=False)
+    regressor = pg.HyNNRegressor(
+        preset="fast", image="always", pixels=8, network=NETWORK, max_epochs=5, random_state=0, progress=False
+    )
     classifier = pg.HyNNClassifier(
-        preset="fast", pixels=8, network=NETWORK, max_epochs=5, random_state=0, progress=False
+        preset="fast", image="always", pixels=8, network=NETWORK, max_epochs=5, random_state=0, progress=False
     )
     return X, regressor.fit(X, y), classifier.fit(X, np.digitize(y, [0.0, 3.0]))
 

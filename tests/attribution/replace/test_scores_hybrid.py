@@ -25,7 +25,7 @@ def table(rows: int, seed: int) -> pd.DataFrame:
 def regression():
     X = table(521, 0)
     y = 100 + 20 * X["strong"].to_numpy() - 4 * X["weak"].to_numpy() + np.random.default_rng(1).normal(size=521)
-    model = pg.HyNNRegressor(preset="fast", max_epochs=8, random_state=0).fit(X[:300], y[:300])
+    model = pg.HyNNRegressor(preset="fast", image="always", max_epochs=8, random_state=0).fit(X[:300], y[:300])
     test, truth = X[300:].reset_index(drop=True), y[300:]
     assert model.score(test, truth) > 0.3, "the model must have learned something"
     return model, test, truth, ["r2", "neg_mean_absolute_error"]
@@ -35,7 +35,7 @@ def regression():
 def classification():
     X = table(521, 2)
     y = np.where(X["strong"] - 0.4 * X["weak"] + np.random.default_rng(3).normal(size=521) * 0.3 > 3, "b", "a")
-    model = pg.HyNNClassifier(preset="fast", max_epochs=8, random_state=0).fit(X[:300], y[:300])
+    model = pg.HyNNClassifier(preset="fast", image="always", max_epochs=8, random_state=0).fit(X[:300], y[:300])
     return model, X[300:].reset_index(drop=True), y[300:], ["neg_log_loss", "roc_auc"]
 
 

@@ -18,7 +18,7 @@ def fitted():
     X = pd.DataFrame(rng.normal(size=(900, 4)), columns=["strong", "weak", "none", "constant"])
     X["constant"] = 1.0
     y = np.where(1.5 * X["strong"] + 0.5 * X["weak"] + rng.normal(size=900) * 0.5 > 0, "yes", "no")
-    model = pg.HyNNClassifier(preset="fast", max_epochs=8, random_state=0).fit(X[:500], y[:500])
+    model = pg.HyNNClassifier(preset="fast", image="always", max_epochs=8, random_state=0).fit(X[:500], y[:500])
     test, truth = X[500:].reset_index(drop=True), y[500:]
     assert model.score(test, truth) > 0.8, "the model must have learned something"
     return model, test, truth

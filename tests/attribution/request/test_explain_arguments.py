@@ -19,7 +19,7 @@ def fitted():
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"a": rng.normal(size=300), "b": rng.choice(["u", "v", "w"], size=300), "c": rng.normal(size=300)})
     y = np.where(X["a"] + (X["b"] == "u") > 0.3, "yes", "no")
-    return pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0).fit(X, y), X, y
+    return pg.HyNNClassifier(preset="fast", image="always", max_epochs=2, random_state=0).fit(X, y), X, y
 
 
 @pytest.mark.parametrize(

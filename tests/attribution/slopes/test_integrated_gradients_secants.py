@@ -39,7 +39,7 @@ AFFINE = [
     (nn.Identity(), (3, 2)),
 ]
 NETWORK = {"dense_units": [8, 6], "conv_filters": [3, 4], "fusion_units": [8]}
-SMALL = {"preset": "fast", "pixels": 8, "random_state": 0, "progress": False}
+SMALL = {"preset": "fast", "image": "always", "pixels": 8, "random_state": 0, "progress": False}
 
 
 # ---- one layer at a time ---------------------------------------------------------------------------------------------

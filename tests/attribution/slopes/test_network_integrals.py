@@ -332,7 +332,7 @@ def test_memory_grows_with_rows_and_not_with_steps(options):
 def test_hybrid_networks_count_steps_as_well():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 3)), rng.normal(size=200)
-    model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0, progress=False).fit(X, y)
+    model = pg.HyNNRegressor(preset="fast", image="always", max_epochs=2, random_state=0, progress=False).fit(X, y)
     found, fine = explain(model, X[:5], steps=2000), explain(model, X[:5], tolerance=1e-5)
     assert found.meta["gradient_evaluations"] == 5 * 2000
     assert set(found.parts) == {"tabular", "image"}

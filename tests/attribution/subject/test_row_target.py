@@ -98,7 +98,7 @@ def estimator():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(120, 4)), columns=list("abcd"))
     y = np.digitize(X["a"] + X["b"] / 2, [-0.5, 0.5]).astype(str)
-    return pg.HyNNClassifier(preset="fast", max_epochs=3, random_state=0).fit(X, y), X[:15], y[:15]
+    return pg.HyNNClassifier(preset="fast", image="always", max_epochs=3, random_state=0).fit(X, y), X[:15], y[:15]
 
 
 @pytest.mark.parametrize("method", [*LOCAL, "gradcam"])

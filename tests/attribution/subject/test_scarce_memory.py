@@ -51,7 +51,7 @@ X, LABELS = table()
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    return pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0, progress=False).fit(X, LABELS)
+    return pg.HyNNClassifier(preset="fast", image="always", max_epochs=2, random_state=0, progress=False).fit(X, LABELS)
 
 
 def compare(work: Callable[[], np.ndarray], where: str = "processor", share: float = 0.5) -> None:
@@ -138,7 +138,14 @@ def test_predictions(model: Any) -> None:
 def test_the_evaluation_of_a_training() -> None:
     """Steps fit, the larger batches in which epochs are judged do not."""
     rows, y = table(1500)
-    settings = {"preset": "fast", "max_epochs": 2, "batch_size": 16, "random_state": 0, "progress": False}
+    settings = {
+        "preset": "fast",
+        "image": "always",
+        "max_epochs": 2,
+        "batch_size": 16,
+        "random_state": 0,
+        "progress": False,
+    }
     held = (rows[300:], y[300:])
 
     def fit() -> np.ndarray:
@@ -155,7 +162,14 @@ def test_the_evaluation_of_a_training() -> None:
 
 
 def test_a_training_step_that_does_not_fit_says_what_to_do() -> None:
-    settings = {"preset": "fast", "max_epochs": 1, "batch_size": 256, "random_state": 0, "progress": False}
+    settings = {
+        "preset": "fast",
+        "image": "always",
+        "max_epochs": 1,
+        "batch_size": 256,
+        "random_state": 0,
+        "progress": False,
+    }
     with (
         ScarceMemory(300_000),
         pytest.raises(

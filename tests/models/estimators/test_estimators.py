@@ -26,7 +26,7 @@ SMALL = {"dense_units": [16], "conv_filters": [4], "pooling": [4], "fusion_units
 
 
 def small(kind=HyNNClassifier, **changes):
-    return kind(**{"preset": "fast", "network": SMALL, "pixels": 8, "max_epochs": 3, "random_state": 0,
+    return kind(**{"preset": "fast", "image": "always", "network": SMALL, "pixels": 8, "max_epochs": 3, "random_state": 0,
                    "progress": False, **changes})  # fmt: skip
 
 

@@ -130,7 +130,10 @@ def test_the_preset_decides_unless_the_user_does():
     assert own.preprocessor_.numeric == "minmax"
     assert "loan" in own.preprocessor_.encoded_names_
     assert own.module_.outputs == 2
-    assert example(preset="fast", max_epochs=1, pixels=6).fit(X, y).module_.paths == ("tabular", "image")
+    assert example(preset="fast", image="always", max_epochs=1, pixels=6).fit(X, y).module_.paths == (
+        "tabular",
+        "image",
+    )
     weighted = example(max_epochs=1, class_weight={"yes": 3.0}).fit(X, y)
     assert weighted.class_weights_.tolist() == [1, 3]
 
@@ -295,7 +298,7 @@ def test_no_embedding_below_50_levels_or_in_the_published_networks():
         plain = HyNNRegressor(preset=preset, branches=("tabular",), **options).fit(X, y)
         assert type(plain.module_.table_branch.layers[0]) is nn.Linear
         assert len(plain.preprocessor_.columns_of("town")) == 52, "50 levels, other, missing"
-    hybrid = HyNNRegressor(preset="fast", **options).fit(X, y)
+    hybrid = HyNNRegressor(preset="fast", image="always", **options).fit(X, y)
     assert isinstance(hybrid.module_.table_branch.layers[0], LevelEmbeddingLinear)
     assert len(hybrid.preprocessor_.columns_of("town")) == 2, "a score and missing: no level takes a pixel"
     for asked, columns in ((60, 2), (80, 81)):

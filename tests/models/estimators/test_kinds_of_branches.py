@@ -9,7 +9,7 @@ import torch
 
 import permgrad as pg
 
-QUICK = {"preset": "fast", "max_epochs": 3, "random_state": 0, "progress": False}
+QUICK = {"preset": "fast", "image": "always", "max_epochs": 3, "random_state": 0, "progress": False}
 RNG = np.random.default_rng(0)
 Y = RNG.integers(0, 2, 160)
 SAID = np.where(RNG.random(160) < 0.2, 1 - Y, Y)

@@ -73,18 +73,20 @@ def test_few_columns_and_few_rows_are_not_tested() -> None:
     assert not constant.found
 
 
-def test_an_ordinary_table_gets_no_image_unless_it_is_asked_for() -> None:
+@pytest.mark.parametrize("preset", ["default", "fast"])
+def test_an_ordinary_table_gets_no_image_unless_it_is_asked_for(preset: str) -> None:
+    few = {**_FEW, "preset": preset}
     table, y = _factors(200, 14, 0)
-    by_default = pg.HyNNRegressor(**_FEW).fit(table, y)
+    by_default = pg.HyNNRegressor(**few).fit(table, y)
     assert by_default.module_.paths == ("tabular",)
     assert by_default.order_.found is False
     assert by_default.renderer_ is None
-    never = pg.HyNNRegressor(image="never", **_FEW).fit(table, y)
+    never = pg.HyNNRegressor(image="never", **few).fit(table, y)
     assert np.array_equal(by_default.predict(table), never.predict(table))
     assert never.order_ is None
     both = ("tabular", "image")
-    for asked in ({"image": "always"}, {"branches": both}, {"layout": "random"}, {"preset": "fast"}):
-        model = pg.HyNNRegressor(**_FEW, **asked).fit(table, y)
+    for asked in ({"image": "always"}, {"branches": both}, {"layout": "random"}, {"preset": "paper"}):
+        model = pg.HyNNRegressor(**{**few, **asked}).fit(table, y)
         assert model.module_.paths == both
         assert model.order_ is None
         assert model.network_options_["image_readout"] == "flat"

@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.data,
     pytest.mark.skipif(not SOURCE.is_file(), reason="pneumoniamnist.npz is not in the folder that PERMGRAD_DATA names"),
 ]
-WORDS = ("--target", "label", "--image", "scan", "--preset", "fast")
+WORDS = ("--target", "label", "--image", "scan", "--preset", "fast", "--row-image", "always")
 
 
 @pytest.fixture(name="table", scope="module")

@@ -50,7 +50,9 @@ def target(table: pd.DataFrame) -> pd.Series:
 
 @pytest.fixture(scope="module")
 def regressor(table: pd.DataFrame, target: pd.Series) -> pg.HyNNRegressor:
-    model = pg.HyNNRegressor(preset="fast", pixels=6, network=SMALL, max_epochs=3, device="cpu", random_state=0)
+    model = pg.HyNNRegressor(
+        preset="fast", image="always", pixels=6, network=SMALL, max_epochs=3, device="cpu", random_state=0
+    )
     return model.fit(table, target)
 
 
@@ -61,7 +63,9 @@ def classes(target: pd.Series) -> np.ndarray[Any, Any]:
 
 @pytest.fixture(scope="module")
 def classifier(table: pd.DataFrame, classes: np.ndarray[Any, Any]) -> pg.HyNNClassifier:
-    model = pg.HyNNClassifier(preset="fast", pixels=6, network=SMALL, max_epochs=3, device="cpu", random_state=0)
+    model = pg.HyNNClassifier(
+        preset="fast", image="always", pixels=6, network=SMALL, max_epochs=3, device="cpu", random_state=0
+    )
     return model.fit(table, classes)
 
 
