@@ -1,15 +1,15 @@
 """Are shuffled curves read as curves, and do local maps stand where the curve says something? On MNIST-1D.
 
 Five draws of MNIST-1D (Greydanus & Kobak 2020; package mnist1d), 4,000 training and 1,000 test rows of 40 columns,
-shuffled anew in each. The default network, the same in the shuffled order of the columns, and extra trees. Then
-attributions to the predicted class, of test rows: the share of their absolute values inside the span of the row's
-digit. The span is known: the generator is run twice with one seed, once without noise. Outside there is only noise.
+shuffled anew in each. The default network is trained, and its test rows are explained: what share of the absolute
+attributions to the predicted class is inside the span of the row's digit? The span is known: the generator is run
+twice with one seed, once without noise. Outside there is only noise. ``benchmarks.quality.orders`` compares accuracies.
 
     python -m verification.verify_order
     python -m verification.verify_order --quick    # one draw, 100 rows
 
-Floors: accuracy .975 in each draw, .25 more than in the shuffled order, and a larger share inside for the default
-attributions of single rows (integrated gradients, as on the page) than for Grad-CAM as published, in each draw.
+Floors: accuracy .975 in each draw, and a larger share inside for the attributions of single rows that the page shows
+(integrated gradients) than for Grad-CAM as published, in each draw.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from benchmarks._results import markdown_table, parser, record
-from benchmarks.quality.orders import Shuffled
 from mnist1d.data import get_dataset_args, make_dataset
-from sklearn.ensemble import ExtraTreesClassifier
 
 import permgrad as pg
 from permgrad.base.late import pd
@@ -34,7 +32,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "permgrad, local": {"method": "permgrad", "scope": "local"},
     "Shapley values": {"method": "shapley", "max_permutations": 20},
     "DeepLIFT": {"method": "deeplift"},
-    "gradient × nothing": {"method": "gradient"},
+    "gradient": {"method": "gradient"},
     "Grad-CAM as published": {"method": "gradcam"},
     "HiResCAM": {"method": "gradcam", "variant": "hirescam"},
     "LayerCAM": {"method": "gradcam", "variant": "layercam"},
@@ -72,9 +70,6 @@ def of_draw(seed: int, rows: int) -> tuple[dict[str, Any], dict[str, float]]:
     line["seconds"] = time.process_time() - started
     line["neighbours right"] = neighbours(model, order)
     line["accuracy"] = model.score(X_test, y_test)
-    other = pg.HyNNClassifier(random_state=seed, layout=Shuffled(), progress=False).fit(X, y)
-    line["in the shuffled order"] = other.score(X_test, y_test)
-    line["extra trees"] = ExtraTreesClassifier(500, random_state=seed).fit(X, y).score(X_test, y_test)
     shares = {"random": inside(np.random.default_rng(seed).normal(size=(rows, len(order))), span[:rows])}
     for name, options in METHODS.items():
         explained = pg.explain(
@@ -103,21 +98,22 @@ def main() -> int:
     given = parser(__doc__).parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    seeds, rows = (range(1), 100) if given.quick else (range(5), 300)
+    seeds, rows = (range(1), 100) if given.quick else (range(5), 200)
     lines, shares = zip(*[of_draw(seed, rows) for seed in seeds], strict=True)
     table = [
         {"attributions": name, "share inside the digit": float(np.mean([one[name] for one in shares])),
          "smallest": min(one[name] for one in shares), "largest": max(one[name] for one in shares)}
         for name in shares[0]
     ]  # fmt: skip
-    passed = all(line["accuracy"] >= 0.975 and line["accuracy"] - line["in the shuffled order"] >= 0.25 for line in lines)
-    passed = passed and all(one[OWN] > one[PUBLISHED] for one in shares)
+    accurate = all(line["accuracy"] >= 0.975 for line in lines)
+    ahead = all(one[OWN] > one[PUBLISHED] for one in shares)
+    span = np.mean([one["random"] for one in shares])
     text = (
-        f"{markdown_table(lines)}\n\n## Local maps\n\nMean over {rows} test rows of each draw, attributions to the predicted "
-        f"class (permgrad: to the loss of the true one). The span of a digit is {shares[0]['random']:.0%} of the columns.\n\n"
+        f"{markdown_table(lines)}\n\n## Local maps\n\nMean over {rows} test rows of each draw, attributions to the "
+        f"predicted class (permgrad: to the loss of the true one). Random values have {span:.0%} inside the digit.\n\n"
         f"{markdown_table(sorted(table, key=lambda row: -row['share inside the digit']))}"
     )
-    return record(given, "Shuffled curves: MNIST-1D", text, {"draws": lines, "shares": shares}, passed=passed,
+    return record(given, "Shuffled curves: MNIST-1D", text, {"draws": lines, "shares": shares}, passed=accurate and ahead,
                   seeds=list(seeds), name="verify_order")  # fmt: skip
 
 

@@ -257,8 +257,7 @@ def _ours(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]:
             predicted[part] = model.predict_proba(X.iloc[own])
             found[part] = evaluate("classification", truth, probabilities=predicted[part], classes=list(model.classes_))
     losses = model.history_["validation_loss"].tolist()
-    order = None if model.order_ is None else dataclasses.asdict(model.order_)
-    return found, predicted, {**times, "losses": losses, "best_epoch": int(model.best_epoch_), "order": order}
+    return found, predicted, {**times, "losses": losses, "best_epoch": int(model.best_epoch_)}
 
 
 def _baseline(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]:

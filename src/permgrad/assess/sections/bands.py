@@ -1,4 +1,4 @@
-"""What bands of neighbouring columns are worth together, where columns have an order: neighbours stand in for each other."""
+"""What bands of neighbours matter, where columns have an order: neighbours stand in for each other."""
 
 from __future__ import annotations
 

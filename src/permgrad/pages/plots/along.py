@@ -58,7 +58,9 @@ def along_order(
         'Importance along 12 columns.'
     """
     if not explanation.meta.get("order"):
-        hint = "Train with image='auto' on columns that form a curve, or with layout='path', 'given' or (height, width)."
+        hint = (
+            "Train with image='auto' on columns that form a curve, or with layout='path', 'given' or (height, width)."
+        )
         raise InputError("along_order needs a network whose columns have an order", hint=hint, code="PG004")
     grid = np.array(explanation.meta["order"], dtype=object)
     groups, place_of = explanation.groups or {}, dict[str, int]()
@@ -104,5 +106,7 @@ def _as_input(explanation: Explanation, names: Array, owners: Array) -> Explanat
 def _name_places(axes: Any, names: Sequence[str]) -> None:
     """Write the names of some columns, evenly spread, along the axis."""
     some = base.thinned(len(names), _NAMES)
-    axes.set_xticks(some, labels_of([names[place] for place in some], 12), rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_xticks(
+        some, labels_of([names[place] for place in some], 12), rotation=40, ha="right", rotation_mode="anchor"
+    )
     axes.set_xlabel("columns in the order that the network reads them in")

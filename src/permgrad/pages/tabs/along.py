@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from permgrad.pages import plots
+from permgrad.pages.units import advantage, in_shares
 from permgrad.pages.views import SectionView
 from permgrad.pages.words import confidence_words
 
@@ -18,13 +19,16 @@ def along(section: SectionView, content: Assessment, explanation: Explanation) -
     if not explanation.meta.get("order"):
         return
     section.text(
-        "The columns have an order, as the points of a curve: the network reads them as neighbours.",
-        "Neighbours stand in for each other, so a single column may matter little where a band of them matters much."
-        if content.bands is not None
-        else "",
+        "The columns have an order, as the points of a curve or a picture. The network reads them as neighbours."
     )
-    intervals = f"Shaded: the {confidence_words(explanation)} interval."
-    section.figure(plots.along_order(explanation, title=""), f"Importance column by column. {intervals}")
+    captions = ["Importance column by column.", "Importance of bands: all columns of a band are shuffled together."]
+    whole, flat = advantage(explanation.meta, content.metrics or {}), len(explanation.meta["order"]) == 1
+    intervals = f" Shaded: the {confidence_words(explanation)} interval." if flat else ""
+    for shown, caption in zip((explanation, content.bands), captions, strict=True):
+        if shown is not None:
+            drawn = shown if whole is None else in_shares(shown, whole)
+            section.figure(plots.along_order(drawn, title=""), caption + intervals)
     if content.bands is not None:
-        caption = f"Importance of bands: all columns of a band are shuffled together. {intervals}"
-        section.figure(plots.along_order(content.bands, title=""), caption)
+        section.text(
+            "Neighbours stand in for each other: a band can matter much where each of its columns matters little."
+        )

@@ -131,7 +131,9 @@ def draw_curves(folder: Path) -> Path:
     for row in range(_CURVES):
         at = (places - start[row]) / length[row] * (heights.shape[1] - 1)
         curves[row] += size[row] * np.interp(at, np.arange(heights.shape[1]), heights[shape[row]])
-    frame = pd.DataFrame(curves.round(3), columns=[f"t{place:02}" for place in places]).iloc[:, rng.permutation(_POINTS)]
+    frame = pd.DataFrame(curves.round(3), columns=[f"t{place:02}" for place in places]).iloc[
+        :, rng.permutation(_POINTS)
+    ]
     frame["shape"] = np.array(list(_SHAPES))[shape]
     with writing(folder, "name another folder with --out"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -148,8 +150,8 @@ def _found(folder: Path) -> str:
     ours, trees = metrics["test"]["accuracy"], metrics["baselines"]["extra_trees"]["accuracy"]
     places = " ".join(f"t{place:02}" for place in order)
     return (
-        f"Order found: {places}\n{right} of {len(order) - 1} neighbours are right. Accuracy on test rows: {ours:.1%}, of "
-        f"extra trees, which read no order: {trees:.1%}."
+        f"Order found: {places}\n{right} of {len(order) - 1} neighbours are right. Accuracy on test rows: {ours:.1%}, "
+        f"of extra trees, which read no order: {trees:.1%}."
     )
 
 
