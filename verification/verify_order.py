@@ -113,8 +113,9 @@ def main() -> int:
         f"predicted class (permgrad: to the loss of the true one). Random values have {span:.0%} inside the digit.\n\n"
         f"{markdown_table(sorted(table, key=lambda row: -row['share inside the digit']))}"
     )
-    return record(given, "Shuffled curves: MNIST-1D", text, {"draws": lines, "shares": shares}, passed=accurate and ahead,
-                  seeds=list(seeds), name="verify_order")  # fmt: skip
+    data = {"draws": lines, "shares": shares}
+    title, passed = "Shuffled curves: MNIST-1D", accurate and ahead
+    return record(given, title, text, data, passed=passed, seeds=list(seeds), name="verify_order")
 
 
 if __name__ == "__main__":

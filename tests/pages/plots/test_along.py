@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
+import permgrad as pg
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.errors import InputError
 from permgrad.base.late import pd
@@ -14,6 +17,7 @@ from permgrad.pages import plots
 NAMES = ("c", "a", "d", "b", "age")
 VALUES = np.array([3.0, 1.0, 4.0, 2.0, 9.0])
 ORDER = [["a", "b", "c", "d"]]
+LAYOUTS: tuple[Any, ...] = ("path", "assignment", (4, 4))
 
 
 def whole(order, **fields):
@@ -71,3 +75,23 @@ def test_columns_on_a_grid_are_a_picture():
 def test_columns_without_an_order_are_refused(meta):
     with pytest.raises(InputError, match="along_order needs a network whose columns have an order"):
         whole(ORDER, meta=meta).plot.along_order()
+
+
+def test_a_network_of_ordered_columns_says_their_order_any_other_none():
+    rng = np.random.default_rng(0)
+    shuffled = rng.permutation(12)
+    curves = np.cumsum(rng.normal(size=(80, 12)), axis=1)[:, shuffled]
+    X, few = pd.DataFrame(curves, columns=[f"t{place}" for place in shuffled]), {"max_epochs": 1, "random_state": 0}
+    X["kind"] = rng.choice(["p", "q"], 80)
+    fitted = {layout: pg.HyNNRegressor(layout=layout, preset="fast", **few).fit(X, curves[:, 0]) for layout in LAYOUTS}
+    orders = {
+        layout: pg.explain(model, X[:5], method="gradient").meta.get("order", []) for layout, model in fitted.items()
+    }
+    assert orders["assignment"] == []
+    (line,) = orders["path"]
+    assert sorted(set(line)) == sorted(X)
+    places = [int(name[1:]) for name in line if name != "kind"]
+    assert (np.abs(np.diff(places)) == 1).sum() >= 9
+    grid = orders[4, 4]
+    assert [name for row in grid for name in row][:12] == list(X)[:12]
+    assert "" in grid[3]
