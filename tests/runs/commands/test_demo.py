@@ -91,6 +91,7 @@ def test_the_demonstration_of_curves_finds_their_order_and_says_what_it_is_worth
     page = (tmp_path / "curve" / "report.html").read_text(encoding="utf-8")
     assert "Importance of bands: all columns of a band are shuffled together." in page
     assert page.count("values along the columns") >= 4
+    assert "Layout path, 1 × 40 pixels." in page
 
 
 def test_two_demonstrations_at_once_are_refused():

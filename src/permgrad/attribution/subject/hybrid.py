@@ -66,9 +66,9 @@ class HybridSubject(Subject):
     def facts(self) -> dict[str, Any]:
         """Return the features as they stand in the image of a row if they have an order: ``order``, a list a line."""
         layout = getattr(self.model.renderer_, "layout", None)
-        if "image" not in self.paths or not is_ordered(layout):
+        if "image" not in self.paths or layout is None or not is_ordered(layout):
             return {}
-        grid, names = np.full(layout.shape, "", dtype=object), self.preprocessor.feature_names_in_
+        grid, names = np.full(layout.shape, "").astype(object), self.preprocessor.feature_names_in_
         for (line, place), owner in zip(layout.positions.tolist(), self.preprocessor.feature_of_.tolist(), strict=True):
             if line >= 0:
                 grid[line, place] = str(names[owner])

@@ -71,8 +71,8 @@ def along_order(
         return image(_as_input(explanation, grid, owners), row=row, input="columns", output=output, title=title)
     names, owners = grid[0].tolist(), owners[0]
     if explanation.scope == "local":
-        drawn = _as_input(explanation, grid[0], owners)
-        figure = series(drawn, row=row, input="columns", output=output, title=title)
+        as_input = _as_input(explanation, grid[0], owners)
+        figure = series(as_input, row=row, input="columns", output=output, title=title)
         _name_places(figure.axes[0], names)
         return figure
     column = choices.pick_output(explanation, output)
@@ -88,8 +88,8 @@ def along_order(
     base.plain_axis(axes, "y")
     _name_places(axes, names)
     drawn = np.unique(owners[owners >= 0])
-    order = drawn[choices.largest(explanation.values[drawn, column], 3)]
-    strongest = valued([explanation.names[place] for place in order], explanation.values[order, column])
+    largest = drawn[choices.largest(explanation.values[drawn, column], 3)]
+    strongest = valued([explanation.names[place] for place in largest], explanation.values[largest, column])
     figure.description = f"Importance along {len(names)} columns. Largest: {strongest}."
     return figure
 
