@@ -47,6 +47,7 @@ class Assessment:
         segments: scores of groups of rows.
         explanation: the ranking of the features. ``paper`` is that of the published method, ``refits`` that of the
             training procedure.
+        bands: the ranking of bands of neighbours, where columns have an order.
         branches: the weight of each path or input.
         related: pairs of features that move together. ``matrix``: how closely the strongest are related.
         residual_features: raw values of the strongest features of each test row, which residuals are drawn against.
@@ -79,6 +80,7 @@ class Assessment:
     explanation: Explanation | None = None
     paper: Explanation | None = None
     refits: Explanation | None = None
+    bands: Explanation | None = None
     branches: Mapping[str, Any] | None = None
     related: Sequence[Mapping[str, Any]] = ()
     matrix: Mapping[str, Any] | None = None
@@ -189,6 +191,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "explanation": ("explanations/permgrad",),
     "paper": ("explanations/permgrad-paper",),
     "refits": ("explanations/refits",),
+    "bands": ("explanations/bands",),
     "branches": ("branches",),
     "related": ("explanations/related",),
     "matrix": ("explanations/matrix",),

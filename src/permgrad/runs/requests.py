@@ -499,7 +499,8 @@ class DemoRequest:
 
     images: bool = option("Use a table with images, which are drawn first.", False)
     rows: bool = option("Use a table whose rows have a text, a photo and a date each, which is drawn first.", False)
-    out: Path | None = option("Folder of the run (default: permgrad-runs/demo, demo-images or -rows).", None, "DIR")
+    curve: bool = option("Use a table whose shuffled columns form curves, which is made first.", False)
+    out: Path | None = option("Folder of the run (default: permgrad-runs/demo, or demo-images and so on).", None, "DIR")
     threads: int | None = option(_THREADS, None)
     overwrite: bool = option("Replace what is there.", False)
     open_page: bool = option(_OPEN, False, name="--open")
@@ -507,7 +508,7 @@ class DemoRequest:
     @property
     def folder(self) -> Path:
         """The folder to write."""
-        kind = "-images" if self.images else "-rows" if self.rows else ""
+        kind = next((f"-{name}" for name in ("images", "rows", "curve") if getattr(self, name)), "")
         return self.out or Path("permgrad-runs", f"demo{kind}")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from permgrad.assess.sections import (
+    bands,
     beside_data,
     cards,
     gradients,
@@ -23,6 +24,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Work], None]], ...] = (
     ("model", (), scores.scores),
     ("model", ("table",), segments.segments),
     ("explanation", (), ranking.ranking),
+    ("explanation", ("network",), bands.bands),
     ("explanation", (), rows.single_rows),
     ("explanation", ("maps",), rows.maps),
     ("explanation", ("table",), rows.listed),

@@ -38,13 +38,17 @@ class TrainingSection:
 
 @dataclass(kw_only=True)
 class LayoutSection:
-    """The place of each encoded column in the image: a labelled picture (a Figure or SVG markup) and its legend."""
+    """The place of each encoded column in the image: a labelled picture (a Figure or SVG markup) and its legend.
+
+    ``shape``: height and width of a grid that is no square of ``pixels``.
+    """
 
     drawing: Any
     name: str
     pixels: int
     text: str
     table: pd.DataFrame | None = None
+    shape: Sequence[int] = ()
 
 
 def network_sections(model: Any, *, preset: str = "", drawing: str | None = None) -> dict[str, Any]:
@@ -84,6 +88,7 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
             name=content["name"],
             pixels=content["pixels"],
             table=positions,
+            shape=content.get("shape", ()),
             text="The value of an encoded column is the brightness of its pixel. All others have none.",
         )
     return sections

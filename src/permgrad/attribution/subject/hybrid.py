@@ -13,6 +13,7 @@ from permgrad.attribution.subject.calls import check_fitted
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.errors import InputError
 from permgrad.base.late import is_frame, pd
+from permgrad.imaging.path import is_ordered
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.fast.replacement import evaluation_mode
 from permgrad.models.network.network import HybridNetwork
@@ -60,6 +61,18 @@ class HybridSubject(Subject):
     def open(self) -> Any:
         """Switch to eval mode for the body, and restore every submodule's mode afterwards."""
         return evaluation_mode(self.module)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return the features as they stand in the image of a row if they have an order: ``order``, a list a line."""
+        layout = getattr(self.model.renderer_, "layout", None)
+        if "image" not in self.paths or layout is None or not is_ordered(layout):
+            return {}
+        grid, names = np.full(layout.shape, "").astype(object), self.preprocessor.feature_names_in_
+        for (line, place), owner in zip(layout.positions.tolist(), self.preprocessor.feature_of_.tolist(), strict=True):
+            if line >= 0:
+                grid[line, place] = str(names[owner])
+        return {"order": grid.tolist()}
 
     # ---- rows --------------------------------------------------------------------------------------------------------
 

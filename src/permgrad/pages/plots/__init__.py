@@ -4,6 +4,7 @@ None of them uses pyplot or changes the user's matplotlib settings and open figu
 """
 
 from permgrad.pages.plots._base import PlotFigure
+from permgrad.pages.plots.along import along_order
 from permgrad.pages.plots.bar import bar, classes, features, signed_bars
 from permgrad.pages.plots.classified import (
     MOST_CALIBRATION_PANELS,
@@ -30,6 +31,7 @@ __all__ = [
     "PlotFigure",
     "activation",
     "agreement_matrix",
+    "along_order",
     "bar",
     "beeswarm",
     "branches",

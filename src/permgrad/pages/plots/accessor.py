@@ -70,6 +70,7 @@ class PlotAccessor:
             return self.bar(ax=ax)
         return self.waterfall(ax=ax) if len(self._explanation.values) == 1 else self.beeswarm(ax=ax)
 
+    along_order = _method(plots.along_order)
     bar = _method(plots.bar)
     beeswarm = _method(plots.beeswarm)
     classes = _method(plots.classes)

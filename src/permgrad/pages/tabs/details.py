@@ -78,7 +78,8 @@ def network(section: SectionView, content: Assessment) -> None:
 
 def layout(section: SectionView, _: Assessment, drawn: LayoutSection) -> None:
     """The place of each column in the image."""
-    section.text(f"Layout {clean(drawn.name)}, {drawn.pixels} × {drawn.pixels} pixels.", clean(drawn.text))
+    high, wide = drawn.shape or (drawn.pixels, drawn.pixels)
+    section.text(f"Layout {clean(drawn.name)}, {high} × {wide} pixels.", clean(drawn.text))
     section.figure(drawn.drawing, "The place of each column.", "Labelled picture of the layout.")
     if drawn.table is not None:
         section.table(frame_table(drawn.table, "Positions.", sortable=True), "Positions")

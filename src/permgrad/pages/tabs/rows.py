@@ -45,6 +45,9 @@ def single_rows(section: SectionView, content: Assessment) -> None:
                 plots.waterfall(row.explanation, row=row.row, output=output, title="", label=label),
                 f"{_name_of(row.explanation)} from the baseline's {label} (bottom) to this row's (top).{words}",
             )
+            if row.explanation.meta.get("order"):
+                caption = f"The row's values along the columns. Blue moves the {label} up, orange down."
+                section.figure(plots.along_order(row.explanation, row=row.row, output=output, title=""), caption)
             if row.row < len(numbers) and (parts := of_words.get(numbers[row.row])) is not None:
                 caption = f"Words of the texts: their parts of the {label}. Blue moves it up, orange down."
                 section.figure(plots.text(parts, output=output, title=""), caption)

