@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,17 +122,25 @@ def features(
 
 
 @styled
-def signed_bars(names: Sequence[str], values: Floats, *, label: str = "attribution") -> PlotFigure:
-    """Draw signed values by falling size, such as attributions divided by their L1 norm."""
+def signed_bars(
+    names: Sequence[str], values: Floats, *, label: str = "attribution", write: Callable[[float], str] | None = None
+) -> PlotFigure:
+    """Draw signed values by falling size, such as attributions divided by their L1 norm.
+
+    ``write``: writes numbers beside the bars and along the axis. None: no numbers beside the bars.
+    """
     order = choices.largest(np.abs(values), 20)
+    shown, ordered = np.asarray(values, dtype=np.float64)[order], [names[place] for place in order]
     figure, axes = base.one_panel(style.WIDTH, 0.95 + style.ROW * max(len(order), 1))
-    base.signed_bars(axes, np.asarray(values, dtype=np.float64)[order])
+    base.signed_bars(axes, shown)
+    base.name_rows(axes, labels_of(ordered, 30))
     axes.axvline(0, color=style.INK, linewidth=0.8)
-    axes.set_yticks(np.arange(len(order)), labels_of([names[place] for place in order], 30))
-    axes.invert_yaxis()
+    if write is not None:
+        base.beside_rows(axes, [write(value) for value in shown.tolist()], 4)
+        axes.xaxis.set_major_formatter(lambda value, _: write(value))
     axes.set_xlabel(label)
-    leading = valued([names[place] for place in order[:8]], np.asarray(values)[order[:8]])
-    figure.description = f"Signed bars of {len(order)} of {len(values)}, largest first: {leading}."
+    leading = valued(ordered[:8], shown[:8], write or number)
+    figure.description = f"Bars of {len(order)} of {len(values)}, largest first: {leading}."
     return figure
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,10 +39,8 @@ if TYPE_CHECKING:
     from permgrad.assess.sections.cards import CardsSection
     from permgrad.attribution.explanation import Explanation
 
-#: Rows that a value has at least if its mean outcome is compared in a sentence. Up to so many features are all drawn.
-_USABLE, _DRAWN = 30, 25
-#: Features that are drawn with the data on paper. Cards show the others on the screen.
-_BESIDE = 3
+#: Up to so many features are all drawn. Of these many, values have a table on paper where they have no curve.
+_DRAWN, _BESIDE = 25, 3
 #: Classes whose mean probabilities are printed.
 _CLASSES = 4
 #: Words, or levels, that are printed at each end.
@@ -231,7 +228,7 @@ def beside_the_data(section: SectionView, content: Assessment) -> None:
     section.add("heading", "Compared with the raw data")
     section.text(
         f"For the most important features{whose}: the distribution of the feature's values over the "
-        f"{stored['rows']:,} test rows, the {clean(stored['outcome'])} at each value (the line is that of all rows, "
+        f"{stored['rows']:,} test rows, the {clean(stored['outcome'])} at each value (that of all rows is "
         f"{number(stored['overall'])}), and the {clean(stored['attribution'])}. Baseline: {clean(stored['baseline'])}.",
         "An attribution is what the model does with a value, given all others. It is not a cause. A raw mean also "
         "contains the effects of everything related to the feature. Where they disagree, both can be right.",
@@ -240,23 +237,12 @@ def beside_the_data(section: SectionView, content: Assessment) -> None:
     if hint and explanation is not None:
         drop = f" To run without it, add {option_of('--drop', hint['feature'])} and another --out."
         section.text(dominant_words(hint, explanation.names) + drop * (not content.in_python))
-    for place, entry in enumerate(stored["features"]):
-        title = clean(entry["feature"])
-        section.add("heading", title)
-        if place < _BESIDE:
-            section.figure(
-                plots.levels(entry["levels"], outcome=stored["outcome"], overall=stored["overall"]),
-                f"{title}: rows, {clean(stored['outcome'])} and mean attribution by value. Whiskers: two standard "
-                f"errors. Baseline: {clean(stored['baseline'])}.",
-            )
-        usable = [row for row in entry["levels"] if row["rows"] >= _USABLE and row["outcome"] is not None]
-        if len(usable) > 1:
-            high, low = (choose(usable, key=itemgetter("outcome")) for choose in (max, min))
-            section.text(
-                f"Of the values with at least {_USABLE} rows, the {clean(stored['outcome'])} is highest for "
-                f"{clean(high['level'])} ({number(high['outcome'])}) and lowest for {clean(low['level'])} "
-                f"({number(low['outcome'])})."
-            )
+    heads = {"level": "value", "rows": "rows", "outcome": clean(stored["outcome"]), "deviation": "±"}
+    heads |= {"attribution": "mean attribution", "attribution_error": "± "}
+    for entry in stored["features"]:
+        frame = pd.DataFrame(entry["levels"], columns=list(heads)).rename(columns=heads)
+        section.add("heading", clean(entry["feature"]))
+        section.table(frame_table(frame, f"{clean(entry['feature'])}, value by value. ±: standard error."))
         section.items(entry["notes"])
 
 
