@@ -16,6 +16,7 @@ from permgrad.pages import choices, style
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import PlotFigure, styled
 from permgrad.pages.ranks import rank_texts, shown_ranks
+from permgrad.pages.summary import clear_names
 from permgrad.pages.words import clean, labels_of, quantity_of, valued
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ def bar(
 
     If the explanation has a part per path (``parts["tabular"]``, ``parts["image"]``), a bar is split into them: parts
     above 0 to the right, parts below 0 to the left, and the dot is their sum. The whisker is the confidence interval
-    of the sum. A local explanation is shown as its mean absolute attribution. On the right are the values, and the
-    ranks that are certain (``Explanation.ranking``), such as 2–4.
+    of the sum. Other bars are grey unless the feature clearly matters, if that was tested. A local explanation is shown
+    as its mean absolute attribution. On the right are the values, and the ranks that are certain
+    (``Explanation.ranking``), such as 2–4, or “undecided”.
 
     Examples:
         >>> from permgrad import Explanation
@@ -216,7 +218,8 @@ def _ranked_rows(
         axes.barh(places, amount, left=start, height=0.62, color=colour, linewidth=0, label=f"{clean(name)} path")
         reach += np.stack([np.minimum(amount, 0), np.maximum(amount, 0)])
     if not paths:
-        base.signed_bars(axes, values)
+        clear = clear_names(shown, column)
+        base.signed_bars(axes, values, quiet=[clear is not None and shown.names[place] not in clear for place in order])
     base.intervals(axes, low, high)
     if paths:
         axes.plot(values, places, "o", color=style.INK, markersize=3.2, linestyle="none")

@@ -54,31 +54,30 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
     measured, in_loss = content.metrics or {}, explanation
     if (whole := advantage(explanation.meta, measured)) is not None:
         explanation = in_shares(explanation, whole)
-        section.text(
+        beyond = f" {BEYOND_ALL}" * bool(np.nanmax(explanation.values[:, 0], initial=0) > 100)
+        unit = (
             "The advantage of the model is what it has learned: how much lower its loss is than that of a constant. "
             "The importance of a feature is the part of the advantage that is lost when the feature is shuffled: "
             "each row gets the value of another row. 0\u00a0% means that the model does not need it. The numbers "
-            "need not add up to 100\u00a0%: features can back each other up, or need each other."
-            + f" {BEYOND_ALL}"
-            * bool(np.nanmax(explanation.values[:, 0], initial=0) > 100)
+            f"need not add up to 100\u00a0%: features can back each other up, or need each other.{beyond}"
         )
     elif "loss" in str(explanation.meta.get("quantity", "")):
-        section.text(
+        unit = (
             "The importance of a feature is how much the model's loss grows, per row on average, when the feature's "
             "value is taken from another row. 0 means that the model does not need it."
         )
     else:
-        section.text(f"The numbers are: {quantity_of(explanation)}.")
-    section.text(unit_words(in_loss))
-    if content.refits is not None:
-        section.text(training_words(content.refits))
+        unit = f"The numbers are: {quantity_of(explanation)}."
     caption = f"Importance: {quantity_of(explanation)}. Whiskers are {confidence_words(explanation)} intervals."
     if not content.image_counts:  # the paths are in Details
         explanation = replace(explanation, parts={}, part_std={})
-    elif len(explanation.parts) > 1:
+    if len(explanation.parts) > 1:
         caption += " Colours show the path of the effect, the dot their sum."
+    elif explanation.p_values is not None:
+        caption += " Grey: does not clearly matter."
     with section.live("bars"):
         section.figure(plots.bar(explanation, top_n=15 if len(explanation.names) > _DRAWN else None, title=""), caption)
+    section.text(unit, unit_words(in_loss), "" if content.refits is None else training_words(content.refits))
     with section.live("list"):
         section.table(ranking_table(explanation, error_without(in_loss, measured) if whole else None, whole or 1.0))
         if whole is not None:
