@@ -45,7 +45,7 @@ def test_intervals_of_ranks_are_written_everywhere():
 
 
 def test_bars_of_features_that_do_not_clearly_matter_are_grey():
-    tests = {"p_values": np.array([[0.001], [0.6]]), "p_adjusted": np.array([[0.002], [0.6]])}
+    tests = {"p_values": np.array([[0.001], [0.6]])}
     for fields, second in ((tests, style.NEUTRAL), ({}, style.NEGATIVE)):
         result = explained([5.0, -2.0], **fields)
         shades = [to_hex(one.get_facecolor()) for one in result.plot.bar().axes[0].patches]
