@@ -34,7 +34,7 @@ import pandas as pd
 import permgrad as pg
 from permgrad.assess.encoder_form import cells_of, encoder_form
 from permgrad.assess.sections.photos import PATCHES, PhotoColumn, covered_scores
-from permgrad.assess.sections.what_if import rows_of
+from permgrad.assess.sections.what_if import background_rows, rows_of
 from permgrad.data.encode.designs import text_parts, without
 from permgrad.data.image_table import read_image
 from permgrad.data.read.cells import as_frame
@@ -398,7 +398,7 @@ def background_of(model: Any, count: int) -> EncodedRows:
     """Return the page's background rows as ``pg.explain`` takes them."""
     names = list(model.preprocessor_.feature_names_in_)
     table = pd.DataFrame(np.zeros((count, len(names))), columns=names)
-    return EncodedRows(table, model.preprocessor_, whatif.background_rows(model, count)[0])
+    return EncodedRows(table, model.preprocessor_, background_rows(model, count)[0])
 
 
 def explained(model: Any, rows: Any, form: dict[str, Any], walks: int) -> pg.Explanation:

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from permgrad import Explanation
 from permgrad.attribution.explanation.ranks import Ranks
+from permgrad.pages import style
 from permgrad.pages.ranks import MOST_ORDERED, order_words, rank_texts, shown_ranks
 
 
@@ -39,6 +41,16 @@ def test_intervals_of_ranks_are_written_everywhere():
     assert result.summary().endswith("Order at 95 % confidence: 1 f0; 2–3 f1 and f2; 4 f3.")
     words = {text.get_text() for text in result.plot.bar().axes[0].texts}
     assert {"rank", "1", "2–3", "4"} <= words
+    assert rank_texts(shown_ranks(explained([1.0, 1.1, 0.9]))) == ["undecided"] * 3
+
+
+def test_bars_of_features_that_do_not_clearly_matter_are_grey():
+    tests = {"p_values": np.array([[0.001], [0.6]])}
+    for fields, second in ((tests, style.NEUTRAL), ({}, style.NEGATIVE)):
+        result = explained([5.0, -2.0], **fields)
+        shades = [to_hex(one.get_facecolor()) for one in result.plot.bar().axes[0].patches]
+        assert shades == [style.POSITIVE, second]
+        assert f"background:{second}" in result.to_html()
 
 
 def test_where_there_are_no_errors_there_are_no_ranks():

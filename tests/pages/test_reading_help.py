@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,7 @@ from permgrad.assess.sections.gradients import GradientSection
 from permgrad.assess.sections.rows import LocalRows
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
+from permgrad.base.numerals import number
 from permgrad.data.datasets import get_card
 from permgrad.evaluation.levels import level_table, levels_of
 from permgrad.pages import plots
@@ -294,10 +296,11 @@ def test_the_report_shows_it(reading):
     content = Assessment(title="t", target="y", task="classification", reading=reading, explanation=main)
     text = render_report(content)
     assert "Compared with the raw data" in text
-    assert "Of the values with at least 30 rows, the share of y = yes is highest for " in text
+    assert "month, value by value. ±: standard error." in text
+    assert f">{number(reading['features'][0]['levels'][0]['outcome'])}</td>" in text
     assert "--drop month" in text
     assert "It is not a cause" in text
-    assert text.count("Baseline: the median row") == 4, "of the text and of three drawings"
+    assert text.count("Baseline: the median row") == 1
     assert "<script>alert(1)" not in text
 
 
@@ -330,9 +333,11 @@ def test_cuts_and_gradients_in_the_report():
         assert words in text
 
 
-def test_bars_of_levels_with_undefined_numbers():
+def test_levels_and_bars_with_undefined_numbers(reading):
     row = {"level": "a", "rows": 0, "outcome": None, "deviation": None, "attribution": None, "attribution_error": None}
-    assert "<svg" in plots.levels([row]).to_svg()
+    undefined = {**reading, "features": [{**reading["features"][0], "levels": [row]}]}
+    page = render_report(Assessment(title="t", target="y", task="classification", reading=undefined))
+    assert len(re.findall(r"<td[^>]*>–</td>", page)) == 4
     assert "<svg" in plots.signed_bars(["a"], np.zeros(1)).to_svg()
 
 

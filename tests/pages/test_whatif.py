@@ -47,7 +47,7 @@ def test_the_page_holds_the_rows_the_orders_and_a_background_with_the_mean_predi
     assert sorted(column for _, columns in form["players"] for column in columns) == list(range(40))
     assert len(content["rows"]) == 80
     assert content["orders"]["shape"] == [whatif.WALKS[-1], len(names)]
-    background, spread = whatif.background_rows(model, form["walks"][0])
+    background, spread = whatif.background_of(model)
     assert content["background"]["shape"] == list(background.shape)
     means = [
         model.predict_proba(table)[:, 1],

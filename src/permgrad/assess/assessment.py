@@ -58,6 +58,7 @@ class Assessment:
         reading: raw data of the strongest features beside their attributions.
         gradients: integrated gradients summed up over all test rows.
         cards, listed, photos, together, changeable: see the files of ``sections/``.
+        words: what each word of some rows' texts does.
         what_if: what a page needs to predict a changed row.
         network, training, layout, provenance: what was trained, how, and by which command.
         models: several models on the same rows.
@@ -98,6 +99,7 @@ class Assessment:
     photos: Sequence[PhotoColumn] = ()
     together: TogetherSection | None = None
     changeable: ChangeableRows | None = None
+    words: LocalRows | None = None
     what_if: Mapping[str, Any] | None = None
     network: NetworkSection | None = None
     training: TrainingSection | None = None
@@ -207,4 +209,5 @@ PLACES: dict[str, tuple[str, ...]] = {
     "photos": ("explanations/photos",),
     "together": ("explanations/together", "interactions"),
     "changeable": ("explanations/what_if",),
+    "words": ("explanations/words", "words_of_texts"),
 }

@@ -6,7 +6,7 @@ import base64
 import io
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,9 +25,10 @@ from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._inputs import KINDS, Shown, outline, shown_channels, shown_input, shown_inputs, strongest
 from permgrad.pages.plots.image import displayable
 from permgrad.pages.plots.rows import ends_of, names_with_values, stacks
+from permgrad.pages.plots.text import texts_of
 from permgrad.pages.plots.volume import SIDES, grey_volume, strongest_place
 from permgrad.pages.summary import circumstances, clear_names, clearly_words, headline, lists_of, ranked_lines
-from permgrad.pages.words import clean, modalities_tested, quantity_of, value_text
+from permgrad.pages.words import clean, modalities_tested, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -147,7 +148,8 @@ def _bar_lines(
         for path, part in (paths or {"": values}).items():
             amount = float(np.nan_to_num(part[line.place]))
             side = int(amount >= 0)
-            pieces.append((ends[side], ends[side] + amount, _colour(path) if path else _signed(amount)))
+            colour = _signed(amount) if clear is None or line.clear else style.NEUTRAL
+            pieces.append((ends[side], ends[side] + amount, _colour(path) if path else colour))
             ends[side] += amount
         yield _Line(line.name, pieces, line.text, line.low, line.high, line.interval, line.clear)
 
@@ -191,7 +193,12 @@ def _inputs_and_bars(
     heats = [each.heat for each in pictures if each.signed]
     bound = max((float(np.nanmax(np.abs(each), initial=0.0)) for each in (values[places], *heats)), default=0.0)
     seen = [_drawn(each, bound or 1.0) for each in pictures[:_PICTURES]]
-    texts = [each.drawn(bound or 1.0) for each in _texts(explanation, place, column) if _is_of(each.players, places)]
+    modality = np.asarray(explanation.modality, dtype=object)
+    texts = [
+        _text(name, np.flatnonzero(modality == name), words, values[at], bound or 1.0)
+        for name, (at, words) in texts_of(explanation, place).items()
+        if np.isin(np.flatnonzero(modality == name), places).any()
+    ]
     yield from _in_a_row(each.markup for each in seen)
     yield from (each.markup for each in texts)
     drawn = [*seen, *texts]
@@ -361,40 +368,16 @@ def _figure(pixels: Floats, caption: str, css: str = "") -> Markup:
 
 
 # ---- texts -----------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class _Text:
-    """An input of tokens, by their players: the words of a row, and their values."""
-
-    name: str
-    players: npt.NDArray[np.intp]
-    words: Sequence[str]
-    values: Sequence[float]
-
-    def drawn(self, bound: float) -> _Drawn:
-        """Return the words on the colours of a scale from −``bound`` to ``bound``."""
-        spans = []
-        for word, value in zip(self.words[:_WORDS], self.values, strict=False):
-            shade = _shade(value, _OPACITY * min(abs(float(np.nan_to_num(value))) / bound, 1.0))
-            spans.append(Markup('<span style="background:{}" title="{}">{}</span> ').format(shade, number(value), word))
-        if hidden := len(self.words) - len(spans):
-            spans.append(Markup("… and {} more words").format(hidden))
-        text = Markup('<p class="pg-text"><b>{}</b> {}</p>').format(clean(self.name), Markup("").join(spans))
-        return _Drawn(self.name, self.players, text)
-
-
-def _texts(explanation: Explanation, place: int, column: int) -> Iterator[_Text]:
-    """Yield the inputs of tokens with the words of a row. Tokens that the row does not have are missing."""
-    facts = [explanation.meta, *(explanation.meta.get("by_input") or {}).values()]
-    modality, frame = np.asarray(explanation.modality, dtype=object), explanation.feature_values
-    for tokens in (each.get("tokens") for each in facts if isinstance(each, Mapping)):
-        name = tokens.get("input") if isinstance(tokens, Mapping) else None
-        players = np.flatnonzero(modality == name)
-        if frame is None or not len(players) or any(explanation.names[each] not in frame for each in players):
-            continue
-        cells = [(each, frame[explanation.names[each]].iloc[place]) for each in players]
-        there = [(each, cell) for each, cell in cells if value_text(cell) != "missing"]
-        words = [value_text(cell, 40) for _, cell in there]
-        yield _Text(str(name), players, words, [float(explanation.values[place, each, column]) for each, _ in there])
+def _text(name: str, players: npt.NDArray[np.intp], words: Sequence[str], values: Floats, bound: float) -> _Drawn:
+    """Return the words of an input on the colours of a scale from −``bound`` to ``bound``."""
+    spans = []
+    for word, value in zip(words[:_WORDS], values.tolist(), strict=False):
+        shade = _shade(value, _OPACITY * min(abs(float(np.nan_to_num(value))) / bound, 1.0))
+        spans.append(Markup('<span style="background:{}" title="{}">{}</span> ').format(shade, number(value), word))
+    if hidden := len(words) - len(spans):
+        spans.append(Markup("… and {} more words").format(hidden))
+    text = Markup('<p class="pg-text"><b>{}</b> {}</p>').format(clean(name), Markup("").join(spans))
+    return _Drawn(name, players, text)
 
 
 def _in_a_row(pieces: Iterable[Markup]) -> Iterator[Markup]:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 #: What the interval of a rank means.
 RANKS = (
-    "A rank such as 2–4 is certain only within these places ({confidence}, for all features at once). A feature can "
-    "clearly matter and have an uncertain rank: it is compared with 0, its rank with all other features."
+    "A rank such as 2–4 is certain only within these places ({confidence}, for all features at once), and “undecided” "
+    "if all are possible. A feature can clearly matter and have an uncertain rank: it is compared with 0, its rank "
+    "with all other features."
 )
 #: The order of so many features is tested at most, because every pair is. Fewest rows of a summary with intervals.
 MOST_ORDERED, FEWEST_ROWS = 200, 10
@@ -37,8 +38,9 @@ def shown_ranks(explanation: Explanation, column: int = 0) -> Ranks | None:
 
 
 def rank_texts(ranks: Ranks) -> list[str]:
-    """Write the intervals of ranks: ``1``, ``2–4``."""
-    return [str(low) if low == high else f"{low}–{high}" for low, high in zip(ranks.low, ranks.high, strict=True)]
+    """Write the intervals of ranks: ``1``, ``2–4``, or ``undecided`` where every place is possible."""
+    ends, every = zip(ranks.low, ranks.high, strict=True), (1, len(ranks.names))
+    return ["undecided" if pair == every else "–".join(map(str, dict.fromkeys(pair))) for pair in ends]
 
 
 def order_words(ranks: Ranks, most: int) -> str:

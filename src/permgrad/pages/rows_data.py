@@ -23,7 +23,7 @@ from permgrad.pages import style
 from permgrad.pages.page_data import packed
 from permgrad.pages.plots._inputs import shown_input
 from permgrad.pages.plots.image import displayable
-from permgrad.pages.plots.text import words_of
+from permgrad.pages.plots.text import texts_of, words_of
 from permgrad.pages.units import SCALES
 from permgrad.pages.words import clean
 
@@ -226,15 +226,18 @@ def _drawn(
 
 def _texts(listed: ListedSection, content: Assessment, places: Mapping[int, int]) -> list[dict[str, Any]]:
     """Return the words of rows' texts with their parts of the prediction, as *What if* divides it."""
-    texts = []
-    for number, explanation in (content.what_if or {}).get("words", ()):
+    texts: list[dict[str, Any]] = []
+    if content.words is None or (std := content.words.explanation.std) is None:
+        return texts
+    explanation = content.words.explanation
+    for at, number in enumerate(content.words.numbers):
         if number not in places:
             continue
         output, scale, about = _unit(explanation.outputs, listed, content, places[number])
-        for name in explanation.meta["by_input"]:
-            words, values = words_of(explanation, 0, output, name)
-            shown = {"words": [clean(word) for word in words], "values": values * scale, "more": 0}
-            shown["error"] = scale * float(np.max(explanation.std[0, :, output]))
+        for name, (players, words) in texts_of(explanation, at).items():
+            values = scale * explanation.values[at, players, output]
+            shown = {"words": [clean(word) for word in words], "values": values, "more": 0}
+            shown["error"] = scale * float(np.max(std[at, :, output]))
             texts.append({"row": places[number], "name": clean(name), "about": about, **shown})
     return texts
 

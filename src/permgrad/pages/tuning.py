@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from permgrad.base.numerals import number
+from permgrad.base.numerals import number, percent
 from permgrad.evaluation.metrics import metrics
 from permgrad.pages.html import render_page
-from permgrad.pages.plots.training import MOST_SLICES, setting_importances, trial_curves, tuning_history, tuning_slices
+from permgrad.pages.plots.bar import signed_bars
+from permgrad.pages.plots.training import MOST_SLICES, trial_curves, tuning_history, tuning_slices
 from permgrad.pages.views import (
     Builder,
     Cell,
@@ -130,9 +131,9 @@ def _history(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]
 
 
 def _importance(section: SectionView, _table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
-    if facts.get("importances"):
+    if found := facts.get("importances"):
         section.figure(
-            setting_importances(facts["importances"]),
+            signed_bars(list(found), np.array([*found.values()]), label="share of importance", write=percent),
             "How differently a setting is distributed among the best trials and among all (PED-ANOVA, Watanabe et al. "
             "2023), over complete trials only. With few trials this is a hint, not a finding.",
         )

@@ -15,44 +15,33 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from scipy.special import softmax
 
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.encoder_form import encoder_form
+from permgrad.assess.network_form import Weights, network_form
 from permgrad.assess.sections.photos import PhotoColumn
 from permgrad.assess.sections.rows import RowSection
-from permgrad.assess.sections.what_if import ChangeableRows
+from permgrad.assess.sections.what_if import (
+    MOST_BYTES,
+    MOST_PLAYERS,
+    SEED,
+    WALKS,
+    ChangeableRows,
+    background_of,
+    bytes_of,
+    word_parts,
+)
 from permgrad.attribution.explain import explain
-from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.orders import OTHERS
 from permgrad.attribution.method.shapley.sampled import shared_orders
 from permgrad.base.errors import keeping_warnings
-from permgrad.base.random import generator
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.models.estimators.calibration import class_logits
 from permgrad.models.estimators.kept_rows import rows_in
 from permgrad.models.estimators.prepared import EncodedRows
-from permgrad.pages.network_form import Weights, network_form
 from permgrad.pages.page_data import packed
 from permgrad.pages.text_form import text_forms
 from permgrad.pages.words import clean
-
-#: Bytes of weights, as text, above which they are left out unless asked for.
-MOST_BYTES = 4_000_000
-#: Features that have a share of their own. The others share one.
-MOST_PLAYERS = 30
-#: Seed of the orders and of the background rows.
-SEED = 0
-#: Walks after which values are shown, behind one for each background row. They are rounds of ``method="shapley"``.
-WALKS = (24, 48, 96, 192)
-#: Rows whose words are told apart.
-MOST_TEXTS = 20
-#: How many background rows there may be: divisors of 24, the walks of a round.
-_BACKGROUND = (8, 6, 4, 3, 2)
-#: Multiplications that one edit may take before values are shown, and sets of background rows that are compared.
-_MOST_PRODUCTS, _CANDIDATES = 80e6, 2000
 
 
 def with_what_if(content: Assessment, model: Any, *, large: bool, keep_rows: bool = True) -> Assessment:
@@ -70,9 +59,8 @@ def with_what_if(content: Assessment, model: Any, *, large: bool, keep_rows: boo
         )
     strongest = () if content.explanation is None else content.explanation.ranking()
     found = what_if(model, content.changeable, strongest, large=large, photos=content.photos)
-    if "form" in found:
-        found["words"] = _words(content, model, found)
-    return replace(content, what_if=found, rows=_divided_alike(content, model, found))
+    words = None if "form" not in found else content.words or word_parts(content, model, background_of(model)[0])
+    return replace(content, what_if=found, words=words, rows=_divided_alike(content, model, found))
 
 
 def _divided_alike(content: Assessment, model: Any, found: Mapping[str, Any]) -> Sequence[RowSection]:
@@ -89,7 +77,7 @@ def _divided_alike(content: Assessment, model: Any, found: Mapping[str, Any]) ->
         return content.rows
     encoder, form = model.preprocessor_, json.loads(found["form"])
     columns, known = list(encoder.feature_names_in_), {name for name, _ in form["players"]}
-    background = background_rows(model, form["walks"][0])[0]
+    background, _ = background_of(model)
     donors = pd.DataFrame(np.zeros((len(background), len(columns))), columns=columns)
     options: dict[str, Any] = {}
     if OTHERS in known:
@@ -108,37 +96,13 @@ def _divided_alike(content: Assessment, model: Any, found: Mapping[str, Any]) ->
     return [replace(row, explanation=explanation, row=place) for place, row in enumerate(content.rows)]
 
 
-def _words(content: Assessment, model: Any, found: Mapping[str, Any]) -> list[tuple[int, Explanation]]:
-    """Return the words of the texts of some rows, which share what *What if* gives to each text, by rows' numbers."""
-    encoder, rows, listed = model.preprocessor_, content.changeable, content.listed
-    texts = [name for name in encoder.schema_.of_kind("text") if name in encoder.scores_.columns]
-    if rows is None or listed is None or not texts:
-        return []
-    columns = list(encoder.feature_names_in_)
-    background = background_rows(model, json.loads(found["form"])["walks"][0])[0]
-    donors = EncodedRows(pd.DataFrame(np.zeros((len(background), len(columns))), columns=columns), encoder, background)
-    place = {number: at for at, number in enumerate(rows.numbers.tolist())}
-    table = listed.table.reindex(columns=columns).set_axis(np.asarray(listed.numbers).tolist())
-    table[encoder.schema_.of_kind("image")] = None  # their files may be gone, and the rows are encoded
-    printed = [] if content.explained is None else content.explained.numbers[: len(content.rows)]
-    shown = [number for number in dict.fromkeys([*printed, *sorted(table.index)]) if number in place]
-    words = []
-    for number in [number for number in shown if number in table.index][:MOST_TEXTS]:
-        row = EncodedRows(table.loc[[number]], encoder, rows.encoded[[place[number]]])
-        with keeping_warnings():
-            explanation = explain(
-                model, row, level="part", method="shapley", output="probability", background=donors, exact=0,
-                tolerance=0, max_permutations=2 * WALKS[2], random_state=SEED, progress=False,
-            )  # fmt: skip
-        words.append((number, explanation))
-    return words
-
-
 def _without_rows(content: Assessment) -> Assessment:
     """Return an assessment with statistics of rows, and no values, parts, pictures or curves of single ones."""
     cards, together, said = content.cards, content.together, bool(content.listed is not None or content.rows)
     words = "This page was written without rows (--no-rows, keep_rows=False in Python), so it shows no single ones."
-    changed: dict[str, Any] = dict.fromkeys(("chosen", "explained", "notable", "maps", "local", "listed", "changeable"))
+    changed: dict[str, Any] = dict.fromkeys(
+        ("chosen", "explained", "notable", "maps", "local", "listed", "changeable", "words")
+    )
     changed |= {"rows": (), "photos": (), "residual_features": None, "what_if": {"reason": words} if said else None}
     if cards is not None:
         shown = [{**card, "examples": None} if "examples" in card else card for card in cards.cards]
@@ -173,8 +137,7 @@ def what_if(
         return {"reason": f"This model cannot run inside the page: {error}."}
     if not rows_in(model)[0]:
         return {"reason": "The model was saved without rows of its training table, which parts are compared with."}
-    size = 4 * -(-4 * sum(part.size for part in weights) // 3)  # as base64 in the page
-    if size > MOST_BYTES and not large:
+    if (size := bytes_of(weights)) > MOST_BYTES and not large:
         return {
             "reason": f"The network is not in this page, because its weights take {size / 1e6:.1f} MB, more "
             f"than {MOST_BYTES / 1e6:.0f} MB. The option --what-if (what_if=True in Python) includes them."
@@ -187,14 +150,7 @@ def what_if(
         first = set(sorted(groups, key=lambda name: ranks.get(name, len(ranks)))[: MOST_PLAYERS - 1])
         others = sorted(column for name, columns in groups.items() if name not in first for column in columns)
         groups = {name: columns for name, columns in groups.items() if name in first} | {OTHERS: others}
-    # As many background rows as one edit is divided in time with. An edit changes half of the coalitions of its walks:
-    # an order and its reverse hold each feature in as many steps as there are players.
-    layers = [*(network["table"] or {"layers": []})["layers"][1:], *network["head"]["layers"]]
-    places = [layer["weight"] for layer in layers if layer["kind"] in ("dense", "members")]
-    places += [place for path in ("tabular", "image") if (place := network["head"]["first"][path])]
-    products = sum(int(np.prod(place["shape"][-2:])) * network["members"] for place in places) * len(groups)
-    count = next((rows for rows in _BACKGROUND if rows * products <= _MOST_PRODUCTS), _BACKGROUND[-1])
-    background, spread = background_rows(model, count)
+    background, spread = background_of(model)
     form = {
         "network": network,
         "encoder": encoder_form(encoder),
@@ -248,17 +204,3 @@ def _covered(rows: ChangeableRows, photos: Sequence[PhotoColumn]) -> dict[str, A
         kept = {place[number]: scores for number, scores in column.covered.items() if number in place}
         found[column.name] = {"rows": list(kept), "scores": packed(np.array([*kept.values()]))}
     return found
-
-
-def background_rows(model: Any, count: int) -> tuple[npt.NDArray[np.float32], list[float]]:
-    """Return encoded rows whose mean prediction is close to that of all background rows, and the outputs' range."""
-    encoded = model.background_
-    outputs = model.predict_encoded(encoded)
-    if hasattr(model, "classes_"):
-        explained = softmax(class_logits(outputs), axis=1)
-    else:
-        explained = outputs * getattr(model, "target_scale_", 1.0) + getattr(model, "target_mean_", 0.0)
-    rng, most = generator(SEED, "what if"), min(count, len(encoded))
-    sets = np.stack([rng.choice(len(encoded), most, replace=False) for _ in range(_CANDIDATES)])
-    off = np.abs(explained[sets].mean(axis=1) - explained.mean(axis=0)).sum(axis=1)
-    return encoded[np.sort(sets[int(off.argmin())])], np.ptp(explained, axis=0).tolist()

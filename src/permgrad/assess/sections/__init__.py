@@ -34,6 +34,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Work], None]], ...] = (
     ("explanation", ("table",), cards.cards),
     ("explanation", (), together.together),
     ("explanation", ("table", "network"), what_if.changeable),
+    ("explanation", ("table", "network"), what_if.words),
     ("explanation", ("refits",), refits.refits),
     ("explanation", ("table", "network", "further rows"), refinement.refinement),
 )

@@ -1,22 +1,45 @@
-"""Rows that readers of a page may change, as the page needs them."""
+"""Rows that readers of a page may change, as the page needs them, and what the words of their texts do."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import softmax
 
+from permgrad.assess.assessment import Assessment
 from permgrad.assess.encoder_form import cells_of, encoder_form
+from permgrad.assess.network_form import Weights, network_form
+from permgrad.assess.sections.rows import LocalRows
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
+from permgrad.attribution.explain import explain
+from permgrad.attribution.explanation import Explanation
+from permgrad.base.errors import keeping_warnings
+from permgrad.base.random import generator
+from permgrad.models.estimators.calibration import class_logits
+from permgrad.models.estimators.kept_rows import rows_in
+from permgrad.models.estimators.prepared import EncodedRows
 
-if TYPE_CHECKING:
-    from permgrad.models.estimators.prepared import EncodedRows
-
+#: Bytes of weights, as text, above which a page has them only if asked for.
+MOST_BYTES = 4_000_000
+#: Features that have a share of their own. The others share one.
+MOST_PLAYERS = 30
+#: Seed of the orders and of the background rows.
+SEED = 0
+#: Walks after which values are shown, behind one for each background row. They are rounds of ``method="shapley"``.
+WALKS = (24, 48, 96, 192)
+#: Rows whose words are told apart.
+MOST_TEXTS = 20
+#: How many background rows there may be: divisors of 24, the walks of a round.
+_BACKGROUND = (8, 6, 4, 3, 2)
+#: Multiplications that one edit may take before values are shown, and sets of background rows that are compared.
+_MOST_PRODUCTS, _CANDIDATES = 80e6, 2000
 #: Rows that readers may change, at most.
 MOST_ROWS = 300
 #: Features that have inputs.
@@ -84,3 +107,93 @@ def changeable(work: Work) -> None:
     places = pd.unique(np.concatenate([work.explained_places, noted, work.drawn]))
     rows = work.explained.take(places[:MOST_ROWS])
     work.put(changeable=rows_of(work.model.model, rows.inputs, rows.numbers, main.ranking()))
+
+
+# ---- words of texts --------------------------------------------------------------------------------------------------
+def words(work: Work) -> None:
+    """Fill ``words`` of a model that its page can run: what each word of some texts does to the prediction."""
+    weights: Weights = []
+    with suppress(NotImplementedError):  # of a network that no page can run
+        network_form(work.model.model, weights)
+        if rows_in(work.model.model)[0] and bytes_of(weights) <= MOST_BYTES:
+            work.put(words=word_parts(work.content, work.model.model, background_of(work.model.model)[0]))
+
+
+def bytes_of(weights: Weights) -> int:
+    """Return the size of matrices as base64 in a page."""
+    return 4 * -(-4 * sum(part.size for part in weights) // 3)
+
+
+def word_parts(content: Assessment, model: Any, background: npt.NDArray[np.float32]) -> LocalRows | None:
+    """Return the words of the texts of some rows, which share what *What if* gives to each text. None: no texts."""
+    encoder, rows, listed = model.preprocessor_, content.changeable, content.listed
+    texts = [name for name in encoder.schema_.of_kind("text") if name in encoder.scores_.columns]
+    if rows is None or listed is None or not texts:
+        return None
+    columns = list(encoder.feature_names_in_)
+    donors = EncodedRows(pd.DataFrame(np.zeros((len(background), len(columns))), columns=columns), encoder, background)
+    place = {number: at for at, number in enumerate(rows.numbers.tolist())}
+    table = listed.table.reindex(columns=columns).set_axis(np.asarray(listed.numbers).tolist())
+    table[encoder.schema_.of_kind("image")] = None  # their files may be gone, and the rows are encoded
+    printed = [] if content.explained is None else content.explained.numbers[: len(content.chosen or ())]
+    shown = [number for number in dict.fromkeys([*printed, *sorted(table.index)]) if number in place]
+    shown, parts = [number for number in shown if number in table.index][:MOST_TEXTS], list[Explanation]()
+    for number in shown:
+        row = EncodedRows(table.loc[[number]], encoder, rows.encoded[[place[number]]])
+        with keeping_warnings():
+            parts.append(
+                explain(
+                    model, row, level="part", method="shapley", output="probability", background=donors, exact=0,
+                    tolerance=0, max_permutations=2 * WALKS[2], random_state=SEED, progress=False,
+                )
+            )  # fmt: skip
+    return LocalRows(explanation=_one_below_the_other(parts), numbers=shown) if shown else None
+
+
+def _one_below_the_other(parts: Sequence[Explanation]) -> Explanation:
+    """Return explanations of one row each as one of all rows. Players that a row does not have are 0 and missing."""
+    players = dict(pair for one in parts for pair in zip(one.names, one.modality, strict=True))
+    places = {name: place for place, name in enumerate(players)}
+    values, std = np.zeros((2, len(parts), len(players), len(parts[0].outputs)))
+    for row, one in enumerate(parts):
+        own = [places[name] for name in one.names]
+        values[row, own], std[row, own] = one.values[0], one.std[0] if one.std is not None else 0.0
+    table = pd.concat([one.feature_values for one in parts], ignore_index=True)[list(players)]
+    meta = {**parts[0].meta, "by_input": {name: about for one in parts for name, about in one.meta["by_input"].items()}}
+    names, modality = tuple(players), tuple(players.values())
+    left: dict[str, Any] = dict.fromkeys(("low", "high", "p_values", "base_values", "predictions"))
+    return replace(
+        parts[0], values=values, std=std, names=names, modality=modality, feature_values=table, meta=meta, **left
+    )
+
+
+# ---- the rows that parts are compared with ---------------------------------------------------------------------------
+def background_of(model: Any) -> tuple[npt.NDArray[np.float32], list[float]]:
+    """Return as many ``background_rows`` as one edit is divided in time with, and the outputs' range.
+
+    An edit changes half of the coalitions of its walks: an order and its reverse hold each feature in as many steps as
+    there are players.
+    """
+    network = network_form(model, [])
+    players = min(MOST_PLAYERS, sum(len(held) > 0 for held in model.preprocessor_.features("feature").values()))
+    layers = [*(network["table"] or {"layers": []})["layers"][1:], *network["head"]["layers"]]
+    places = [layer["weight"] for layer in layers if layer["kind"] in ("dense", "members")]
+    places += [place for path in ("tabular", "image") if (place := network["head"]["first"][path])]
+    products = sum(int(np.prod(place["shape"][-2:])) * network["members"] for place in places) * players
+    return background_rows(
+        model, next((rows for rows in _BACKGROUND if rows * products <= _MOST_PRODUCTS), _BACKGROUND[-1])
+    )
+
+
+def background_rows(model: Any, count: int) -> tuple[npt.NDArray[np.float32], list[float]]:
+    """Return encoded rows whose mean prediction is close to that of all background rows, and the outputs' range."""
+    encoded = model.background_
+    outputs = model.predict_encoded(encoded)
+    if hasattr(model, "classes_"):
+        explained = softmax(class_logits(outputs), axis=1)
+    else:
+        explained = outputs * getattr(model, "target_scale_", 1.0) + getattr(model, "target_mean_", 0.0)
+    rng, most = generator(SEED, "what if"), min(count, len(encoded))
+    sets = np.stack([rng.choice(len(encoded), most, replace=False) for _ in range(_CANDIDATES)])
+    off = np.abs(explained[sets].mean(axis=1) - explained.mean(axis=0)).sum(axis=1)
+    return encoded[np.sort(sets[int(off.argmin())])], np.ptp(explained, axis=0).tolist()

@@ -22,7 +22,7 @@ from permgrad.pages.plots.rows import beeswarm, waterfall
 from permgrad.pages.plots.series import series
 from permgrad.pages.plots.text import text
 from permgrad.pages.plots.training import learning_curves
-from permgrad.pages.plots.values import direction, levels
+from permgrad.pages.plots.values import direction
 from permgrad.pages.plots.volume import volume
 
 __all__ = [
@@ -45,7 +45,6 @@ __all__ = [
     "image",
     "interactions",
     "learning_curves",
-    "levels",
     "modality",
     "over_time",
     "overlay",

@@ -244,9 +244,12 @@ def thinned(count: int, most: int) -> npt.NDArray[np.intp]:
     return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.intp))
 
 
-def signed_bars(axes: Any, values: Floats, height: float = 0.62, **options: Any) -> None:
-    """Draw horizontal bars, the first on top, coloured by sign."""
-    colours = [style.NEGATIVE if value < 0 else style.POSITIVE for value in np.nan_to_num(values)]
+def signed_bars(
+    axes: Any, values: Floats, height: float = 0.62, quiet: Sequence[bool] | None = None, **options: Any
+) -> None:
+    """Draw horizontal bars, the first on top, coloured by sign. Those that are ``quiet`` are grey."""
+    signs = [style.NEGATIVE if value < 0 else style.POSITIVE for value in np.nan_to_num(values)]
+    colours = [style.NEUTRAL if grey else sign for sign, grey in zip(signs, quiet or [False] * len(signs), strict=True)]
     axes.barh(np.arange(len(values)), np.nan_to_num(values), height=height, color=colours, linewidth=0, **options)
 
 

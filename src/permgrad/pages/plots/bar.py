@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from permgrad.pages import choices, style
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import PlotFigure, styled
 from permgrad.pages.ranks import rank_texts, shown_ranks
+from permgrad.pages.summary import clear_names
 from permgrad.pages.words import clean, labels_of, quantity_of, valued
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ def bar(
 
     If the explanation has a part per path (``parts["tabular"]``, ``parts["image"]``), a bar is split into them: parts
     above 0 to the right, parts below 0 to the left, and the dot is their sum. The whisker is the confidence interval
-    of the sum. A local explanation is shown as its mean absolute attribution. On the right are the values, and the
-    ranks that are certain (``Explanation.ranking``), such as 2–4.
+    of the sum. Other bars are grey unless the feature clearly matters, if that was tested. A local explanation is shown
+    as its mean absolute attribution. On the right are the values, and the ranks that are certain
+    (``Explanation.ranking``), such as 2–4, or “undecided”.
 
     Examples:
         >>> from permgrad import Explanation
@@ -122,17 +124,25 @@ def features(
 
 
 @styled
-def signed_bars(names: Sequence[str], values: Floats, *, label: str = "attribution") -> PlotFigure:
-    """Draw signed values by falling size, such as attributions divided by their L1 norm."""
+def signed_bars(
+    names: Sequence[str], values: Floats, *, label: str = "attribution", write: Callable[[float], str] | None = None
+) -> PlotFigure:
+    """Draw signed values by falling size, such as attributions divided by their L1 norm.
+
+    ``write``: writes numbers beside the bars and along the axis. None: no numbers beside the bars.
+    """
     order = choices.largest(np.abs(values), 20)
+    shown, ordered = np.asarray(values, dtype=np.float64)[order], [names[place] for place in order]
     figure, axes = base.one_panel(style.WIDTH, 0.95 + style.ROW * max(len(order), 1))
-    base.signed_bars(axes, np.asarray(values, dtype=np.float64)[order])
+    base.signed_bars(axes, shown)
+    base.name_rows(axes, labels_of(ordered, 30))
     axes.axvline(0, color=style.INK, linewidth=0.8)
-    axes.set_yticks(np.arange(len(order)), labels_of([names[place] for place in order], 30))
-    axes.invert_yaxis()
+    if write is not None:
+        base.beside_rows(axes, [write(value) for value in shown.tolist()], 4)
+        axes.xaxis.set_major_formatter(lambda value, _: write(value))
     axes.set_xlabel(label)
-    leading = valued([names[place] for place in order[:8]], np.asarray(values)[order[:8]])
-    figure.description = f"Signed bars of {len(order)} of {len(values)}, largest first: {leading}."
+    leading = valued(ordered[:8], shown[:8], write or number)
+    figure.description = f"Bars of {len(order)} of {len(values)}, largest first: {leading}."
     return figure
 
 
@@ -208,7 +218,8 @@ def _ranked_rows(
         axes.barh(places, amount, left=start, height=0.62, color=colour, linewidth=0, label=f"{clean(name)} path")
         reach += np.stack([np.minimum(amount, 0), np.maximum(amount, 0)])
     if not paths:
-        base.signed_bars(axes, values)
+        clear = clear_names(shown, column)
+        base.signed_bars(axes, values, quiet=[clear is not None and shown.names[place] not in clear for place in order])
     base.intervals(axes, low, high)
     if paths:
         axes.plot(values, places, "o", color=style.INK, markersize=3.2, linestyle="none")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -92,24 +94,28 @@ def text(
 
 def words_of(explanation: Explanation, row: int, column: int, of: str | None = None) -> tuple[list[str], Floats]:
     """Return the words of a row and their values, ``of`` one input or of all."""
-    metas = [explanation.meta, *explanation.meta.get("by_input", {}).values()]
-    inputs = [meta["tokens"]["input"] for meta in metas if isinstance(meta.get("tokens"), dict)]
-    inputs = [name for name in inputs if of in (None, name)]
-    frame = explanation.feature_values
-    shown = [
-        (place, frame[name].iloc[row])
-        for place, (name, modality) in enumerate(zip(explanation.names, explanation.modality, strict=True))
-        if modality in inputs and frame is not None and name in frame
-    ]
-    if not shown:
+    texts = [one for name, one in texts_of(explanation, row).items() if of in (None, name)]
+    if not texts:
         raise InputError(
             "plot.text() shows tokens, but this explanation has none",
             hint="Explain a network of token ids or texts at level='feature'.",
             code="PG004",
         )
-    present = [(place, shorten(word, _LETTERS)) for place, word in shown if isinstance(word, str)]
-    values = np.asarray(explanation.values[row, [place for place, _ in present], column], dtype=np.float64)
-    return [word for _, word in present], values
+    places, words = (list(itertools.chain.from_iterable(each)) for each in zip(*texts, strict=True))
+    return words, np.asarray(explanation.values[row, places, column], dtype=np.float64)
+
+
+def texts_of(explanation: Explanation, row: int) -> dict[str, tuple[list[int], list[str]]]:
+    """Return the positions and the words of the tokens that a row has, by input. Those of padding are missing."""
+    metas, frame = [explanation.meta, *(explanation.meta.get("by_input") or {}).values()], explanation.feature_values
+    texts = {}
+    for name in (meta["tokens"]["input"] for meta in metas if isinstance(meta.get("tokens"), Mapping)):
+        players = [place for place, modality in enumerate(explanation.modality) if modality == name]
+        if frame is not None and players and all(explanation.names[place] in frame for place in players):
+            cells = [(place, frame[explanation.names[place]].iloc[row]) for place in players]
+            there = [(place, shorten(word, _LETTERS)) for place, word in cells if isinstance(word, str)]
+            texts[str(name)] = ([place for place, _ in there], [word for _, word in there])
+    return texts
 
 
 def _laid_out(words: list[str]) -> tuple[list[tuple[float, int, float]], int]:

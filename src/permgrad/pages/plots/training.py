@@ -1,4 +1,4 @@
-"""Plots of a training (learning curves) and of a study (history, curves, importance and slices of settings)."""
+"""Plots of a training (learning curves) and of a study (history, curves and slices of settings)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from permgrad.base.numerals import number
 from permgrad.pages import style
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import PlotFigure, padded, plain_axis, styled
-from permgrad.pages.words import clean, labels_of, shorten, valued
+from permgrad.pages.words import clean, labels_of, shorten
 
 CURVES = (("train_loss", "training", style.NEUTRAL), ("validation_loss", "validation", style.TABULAR))
 #: Slices in one picture.
@@ -167,23 +167,6 @@ def trial_curves(
         side = "left" if at < 0.6 * max(map(len, drawn.values())) else "right"
         base.note(axes, f"trial {best}, epoch {at + 1}", (at + 1, losses[at]), (0, -14), ha=side, **_STRONG)
         figure.description += f", trial {best} in front."
-    return figure
-
-
-@styled
-def setting_importances(importances: Mapping[str, float]) -> PlotFigure:
-    """Draw the share of importance of each setting, largest first."""
-    ordered = dict(sorted(importances.items(), key=lambda item: -item[1]))
-    figure, axes = base.one_panel(style.WIDTH, 0.7 + style.ROW * len(ordered))
-    axes.barh(range(len(ordered)), list(ordered.values()), height=0.62, color=style.TABULAR)
-    for place, value in enumerate(ordered.values()):
-        base.note(axes, f"{value:.0%}", (value, place), (4, 0))
-    base.name_rows(axes, labels_of(list(ordered), 34))
-    axes.grid(visible=False)
-    axes.set_xlim(0, max(ordered.values()) * 1.12 or 1.0)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.set_xlabel("share of importance")
-    figure.description = f"Importance of settings: {valued(ordered, ordered.values(), '{:.0%}'.format)}"
     return figure
 
 

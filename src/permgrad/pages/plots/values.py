@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +10,10 @@ from matplotlib.axes import Axes
 
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
-from permgrad.base.numerals import number
 from permgrad.pages import choices, style
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import PlotFigure, padded, plain_axis, styled
-from permgrad.pages.words import clean, labels_of, shorten
+from permgrad.pages.words import clean, labels_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -137,38 +135,3 @@ def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) ->
     if left > 0:
         more, small = f"{left:,} more level{'s' * (left > 1)}", style.SIZE_SMALL - 0.5
         axes.text(1, 0.97, more, ha="right", va="top", transform=axes.transAxes, fontsize=small, color=style.MUTED)
-
-
-@styled
-def levels(table: Sequence[Mapping[str, Any]], *, outcome: str = "mean outcome", overall: float = 0.0) -> PlotFigure:
-    """Draw three panels that share their rows: counts, mean outcome with the overall mean, mean attribution.
-
-    A level has ``level, rows, outcome, deviation, attribution, attribution_error``, the two standard errors or None.
-    """
-    places = np.arange(len(table))
-    figure = base.new_figure(style.WIDTH, 0.95 + style.ROW * max(len(table), 2))
-    counts, means, effects = panels = figure.subplots(1, 3, sharey=True)
-    value, error, effect, spread = (
-        np.array([row[name] for row in table], dtype=np.float64)  # None becomes NaN
-        for name in ("outcome", "deviation", "attribution", "attribution_error")
-    )
-    counts.barh(places, [row["rows"] for row in table], height=0.62, color=style.SERIES[0], linewidth=0)
-    means.axvline(overall, color=style.INK, linewidth=0.8)
-    means.errorbar(value, places, xerr=np.nan_to_num(2 * error), fmt="o", color=style.INK, markersize=4, linewidth=1.1)
-    base.signed_bars(effects, effect)
-    base.intervals(effects, effect - 2 * spread, effect + 2 * spread)
-    effects.axvline(0, color=style.INK, linewidth=0.8)
-    counts.set_yticks(places, labels_of([row["level"] for row in table], 20))
-    counts.invert_yaxis()
-    for axes, label in zip(panels, ("rows", shorten(outcome, 30), "mean attribution"), strict=True):
-        axes.set_xlabel(label)
-        axes.locator_params(axis="x", nbins=4)
-        if axes is not counts:
-            axes.tick_params(axis="y", length=0)
-    described = "; ".join(
-        f"{clean(row['level'])}: {row['rows']} rows, outcome {number(row['outcome'])}, attribution "
-        f"{number(row['attribution'])}"
-        for row in table
-    )
-    figure.description = f"Rows, {clean(outcome)} and mean attribution by level. {described}."
-    return figure

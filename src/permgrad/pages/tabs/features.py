@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,10 +40,8 @@ if TYPE_CHECKING:
     from permgrad.assess.sections.cards import CardsSection
     from permgrad.attribution.explanation import Explanation
 
-#: Rows that a value has at least if its mean outcome is compared in a sentence. Up to so many features are all drawn.
-_USABLE, _DRAWN = 30, 25
-#: Features that are drawn with the data on paper. Cards show the others on the screen.
-_BESIDE = 3
+#: Up to so many features are all drawn. Of these many, values have a table on paper where they have no curve.
+_DRAWN, _BESIDE = 25, 3
 #: Classes whose mean probabilities are printed.
 _CLASSES = 4
 #: Words, or levels, that are printed at each end.
@@ -58,31 +55,30 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
     measured, in_loss = content.metrics or {}, explanation
     if (whole := advantage(explanation.meta, measured)) is not None:
         explanation = in_shares(explanation, whole)
-        section.text(
+        beyond = f" {BEYOND_ALL}" * bool(np.nanmax(explanation.values[:, 0], initial=0) > 100)
+        unit = (
             "The advantage of the model is what it has learned: how much lower its loss is than that of a constant. "
             "The importance of a feature is the part of the advantage that is lost when the feature is shuffled: "
             "each row gets the value of another row. 0\u00a0% means that the model does not need it. The numbers "
-            "need not add up to 100\u00a0%: features can back each other up, or need each other."
-            + f" {BEYOND_ALL}"
-            * bool(np.nanmax(explanation.values[:, 0], initial=0) > 100)
+            f"need not add up to 100\u00a0%: features can back each other up, or need each other.{beyond}"
         )
     elif "loss" in str(explanation.meta.get("quantity", "")):
-        section.text(
+        unit = (
             "The importance of a feature is how much the model's loss grows, per row on average, when the feature's "
             "value is taken from another row. 0 means that the model does not need it."
         )
     else:
-        section.text(f"The numbers are: {quantity_of(explanation)}.")
-    section.text(unit_words(in_loss))
-    if content.refits is not None:
-        section.text(training_words(content.refits))
+        unit = f"The numbers are: {quantity_of(explanation)}."
     caption = f"Importance: {quantity_of(explanation)}. Whiskers are {confidence_words(explanation)} intervals."
     if not content.image_counts:  # the paths are in Details
         explanation = replace(explanation, parts={}, part_std={})
-    elif len(explanation.parts) > 1:
+    if len(explanation.parts) > 1:
         caption += " Colours show the path of the effect, the dot their sum."
+    elif explanation.p_values is not None:
+        caption += " Grey: does not clearly matter."
     with section.live("bars"):
         section.figure(plots.bar(explanation, top_n=15 if len(explanation.names) > _DRAWN else None, title=""), caption)
+    section.text(unit, unit_words(in_loss), "" if content.refits is None else training_words(content.refits))
     with section.live("list"):
         section.table(ranking_table(explanation, error_without(in_loss, measured) if whole else None, whole or 1.0))
         if whole is not None:
@@ -232,7 +228,7 @@ def beside_the_data(section: SectionView, content: Assessment) -> None:
     section.add("heading", "Compared with the raw data")
     section.text(
         f"For the most important features{whose}: the distribution of the feature's values over the "
-        f"{stored['rows']:,} test rows, the {clean(stored['outcome'])} at each value (the line is that of all rows, "
+        f"{stored['rows']:,} test rows, the {clean(stored['outcome'])} at each value (that of all rows is "
         f"{number(stored['overall'])}), and the {clean(stored['attribution'])}. Baseline: {clean(stored['baseline'])}.",
         "An attribution is what the model does with a value, given all others. It is not a cause. A raw mean also "
         "contains the effects of everything related to the feature. Where they disagree, both can be right.",
@@ -241,23 +237,12 @@ def beside_the_data(section: SectionView, content: Assessment) -> None:
     if hint and explanation is not None:
         drop = f" To run without it, add {option_of('--drop', hint['feature'])} and another --out."
         section.text(dominant_words(hint, explanation.names) + drop * (not content.in_python))
-    for place, entry in enumerate(stored["features"]):
-        title = clean(entry["feature"])
-        section.add("heading", title)
-        if place < _BESIDE:
-            section.figure(
-                plots.levels(entry["levels"], outcome=stored["outcome"], overall=stored["overall"]),
-                f"{title}: rows, {clean(stored['outcome'])} and mean attribution by value. Whiskers: two standard "
-                f"errors. Baseline: {clean(stored['baseline'])}.",
-            )
-        usable = [row for row in entry["levels"] if row["rows"] >= _USABLE and row["outcome"] is not None]
-        if len(usable) > 1:
-            high, low = (choose(usable, key=itemgetter("outcome")) for choose in (max, min))
-            section.text(
-                f"Of the values with at least {_USABLE} rows, the {clean(stored['outcome'])} is highest for "
-                f"{clean(high['level'])} ({number(high['outcome'])}) and lowest for {clean(low['level'])} "
-                f"({number(low['outcome'])})."
-            )
+    heads = {"level": "value", "rows": "rows", "outcome": clean(stored["outcome"]), "deviation": "±"}
+    heads |= {"attribution": "mean attribution", "attribution_error": "± "}
+    for entry in stored["features"]:
+        frame = pd.DataFrame(entry["levels"], columns=list(heads)).rename(columns=heads)
+        section.add("heading", clean(entry["feature"]))
+        section.table(frame_table(frame, f"{clean(entry['feature'])}, value by value. ±: standard error."))
         section.items(entry["notes"])
 
 

@@ -25,7 +25,7 @@ def single_rows(section: SectionView, content: Assessment) -> None:
     """Single rows: a few on paper, every listed one on the screen."""
     if not content.rows and content.listed is None:
         return
-    of_words = dict((content.what_if or {}).get("words", ()))
+    of_words = [] if content.words is None else list(content.words.numbers)
     if of_words:
         some = ", ".join(map(str, sorted(of_words)))
         section.text(f"What each word of a text does is shown for {len(of_words)} rows: {some}.")
@@ -48,9 +48,10 @@ def single_rows(section: SectionView, content: Assessment) -> None:
             if row.explanation.meta.get("order"):
                 caption = f"The row's values along the columns. Blue moves the {label} up, orange down."
                 section.figure(plots.along_order(row.explanation, row=row.row, output=output, title=""), caption)
-            if row.row < len(numbers) and (parts := of_words.get(numbers[row.row])) is not None:
+            if content.words is not None and row.row < len(numbers) and numbers[row.row] in of_words:
                 caption = f"Words of the texts: their parts of the {label}. Blue moves it up, orange down."
-                section.figure(plots.text(parts, output=output, title=""), caption)
+                parts, place = content.words.explanation, of_words.index(numbers[row.row])
+                section.figure(plots.text(parts, row=place, output=output, title=""), caption)
             if row.heat is not None and content.image_counts:
                 section.figure(plots.activation(row.image, row.heat), clean(row.heat_title))
             for picture, caption in row_pictures(row):
@@ -120,8 +121,7 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     if content.what_if is None:
         return data
     classes = [] if content.predictions is None else content.predictions.classes
-    stored = {key: value for key, value in content.what_if.items() if key != "words"}  # they are among the rows
-    shown = {**stored, "positive": content.positive_place(classes) if len(classes) == 2 else None}
+    shown = {**content.what_if, "positive": content.positive_place(classes) if len(classes) == 2 else None}
     if (columns := shown.get("columns")) is not None:
         shown["columns"] = [columns[at] for at in content.by_rank(column["name"] for column in columns)]
     return {**(data or {}), "whatIf": shown}
