@@ -21,8 +21,7 @@ from scipy.special import softmax
 
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.encoder_form import encoder_form
-from permgrad.assess.sections.photos import PhotoColumn
-from permgrad.assess.sections.rows import RowSection
+from permgrad.assess.sections.rows import PhotoColumn, RowSection
 from permgrad.assess.sections.what_if import ChangeableRows
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
