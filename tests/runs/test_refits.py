@@ -19,7 +19,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 import permgrad as pg
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.budget import Budget
+from permgrad.assess.budget import expected_refits
 from permgrad.pages.ranks import training_words
 from permgrad.pages.tab import tab_view
 from permgrad.pages.tabs.features import TAB as FEATURES
@@ -206,8 +206,7 @@ def test_a_run_refuses_too_few_rows_before_it_trains(tmp_path, rows, message):
 
 
 def test_what_refits_take_is_expected():
-    assert Budget(refits=10).expected_refits(9.0, 60, 20) == pytest.approx(9 * (4 + 2.5) * 80 / 60)
-    assert Budget().expected_refits(9.0, 60, 20) == 0
+    assert expected_refits(10, 9.0, 60, 20) == pytest.approx(9 * (4 + 2.5) * 80 / 60)
 
 
 class Plain:

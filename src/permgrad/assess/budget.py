@@ -75,6 +75,13 @@ class Clock:
             self.whole.expect(**seconds)
 
 
+def expected_refits(refits: int, training: float, train: int, held: int) -> float:
+    """Return about how many seconds further trainings take, by those of the first on ``train`` rows."""
+    # Folds leave out one part of the rows each, halves half of them. The first does not train on held-out rows.
+    folds = refits - refits // 2
+    return training * (folds - 1 + (refits // 2) / 2) * (train + held) / max(train, 1)
+
+
 @dataclass(kw_only=True)
 class Budget:
     """What an assessment may cost.
@@ -119,14 +126,6 @@ class Budget:
         if first == rows:
             return explanation, 0.0
         return explanation, clock.per_row * (min(rows, REFINED_ROWS) * pairs * PAIR) + REPORT
-
-    def expected_refits(self, training: float, train: int, held: int) -> float:
-        """Return about how many seconds further trainings take, by those of the first on ``train`` rows (0: none)."""
-        if self.refits is None:
-            return 0.0
-        # Folds leave out one part of the rows each, halves half of them. The first does not train on held-out rows.
-        folds = self.refits - self.refits // 2
-        return training * (folds - 1 + (self.refits // 2) / 2) * (train + held) / max(train, 1)
 
     # ---- rows and donors ---------------------------------------------------------------------------------------------
     def in_time(self, rows: int, fewest: int, features: int, classes: int, of: int) -> int:

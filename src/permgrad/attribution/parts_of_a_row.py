@@ -25,7 +25,8 @@ from permgrad.data.encode.designs import MOST_PARTS, Cells, without, words_in
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.estimators.kept_rows import kept_rows
-from permgrad.models.images.features import PATCHES, patch_grid
+from permgrad.models.images import PATCHES
+from permgrad.models.images.features import patch_grid
 
 #: As ``exact`` of Shapley values, where there are patches: each other column would double hundreds of coalitions.
 _EXACT = 8

@@ -24,7 +24,7 @@ from permgrad.base.random import generator, resolve_seed
 from permgrad.base.significance import NORMAL_95, adjusted
 from permgrad.data.encode.designs import spans_of, without
 from permgrad.models.estimators.calibration import class_logits
-from permgrad.models.images.features import PATCHES
+from permgrad.models.images import PATCHES
 
 #: Rows that a word stands in at least, and of which at most its effect is the mean. Words and pairs for all outputs.
 FEWEST_ROWS, _MOST_ROWS, _MOST_WORDS = 10, 200, 40

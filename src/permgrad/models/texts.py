@@ -14,27 +14,16 @@ import torch
 
 from permgrad.base.arrays import Floats32, Integers
 from permgrad.base.errors import EnvironmentProblem, InputError
-from permgrad.base.registry import Registry
 from permgrad.base.stored import parse_json
 from permgrad.data.types.free_text import LONGEST_READ
+from permgrad.models.encoders import CONFIG, text_encoders
 from permgrad.models.train.guard import sheltered
 from permgrad.models.vectors import VectorCache
 
 #: Tokens of a window at most, to whose multiple windows are filled up, and windows encoded at once, filled up too:
 #: a vector does not depend on other texts.
 _MOST_TOKENS, _STEP, _BATCH = 512, 16, 16
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
-
-#: Named encoders: the installed package with an archive of the three files.
-text_encoders: Registry[str] = Registry("text encoder")
-text_encoders["all-minilm-l6-v2"] = "all_minilm_l6_v2"
-
-
-def is_text_encoder(encoder: Any) -> bool:
-    """Whether this is a function, the name of an encoder, or a folder with the files of one."""
-    if isinstance(encoder, str) and encoder in text_encoders:
-        return True
-    return os.path.isfile(Path(encoder, CONFIG)) if isinstance(encoder, (str, os.PathLike)) else callable(encoder)  # noqa: PTH113 — a path may be too long
+WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 
 
 def load_text_encoder(encoder: str) -> SentenceEncoder:

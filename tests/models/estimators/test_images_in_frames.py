@@ -16,6 +16,7 @@ import permgrad as pg
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.data.encode.scores import Target
 from permgrad.data.read.image_cells import ImageCell
+from permgrad.models.encoders import image_encoders
 from permgrad.models.images import encoders, features
 from permgrad.models.images.encoders import statistics
 from permgrad.models.images.features import ImageFeatures
@@ -234,23 +235,24 @@ def test_what_is_no_encoder_is_refused(photos, encoder, message):
 def test_names_of_encoders_are_checked(photos, monkeypatch):
     with pytest.raises(InputError, match=r"image_encoder must be None, 'efficientnet-lite0', a torch\.nn\.Module or a"):
         pg.HyNNClassifier(image_encoder="resnet", **QUICK).fit(*photos)
-    missing = encoders.NamedEncoder(("no_such_package",), Counting)
-    monkeypatch.setitem(encoders.image_encoders, "efficientnet-lite0", missing)
+    monkeypatch.setitem(image_encoders, "efficientnet-lite0", ("no_such_package",))
     with pytest.raises(EnvironmentProblem, match=r"'efficientnet-lite0' is not installed.*permgrad\[vision\]"):
         pg.HyNNClassifier(image_encoder="efficientnet-lite0", **QUICK).fit(*photos)
 
 
 def test_what_is_installed_is_used(photos, monkeypatch, tmp_path):
-    def make():
+    def make(name):
+        assert name == "efficientnet-lite0"
         return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten())
 
-    monkeypatch.setitem(encoders.image_encoders, "efficientnet-lite0", encoders.NamedEncoder(("json",), make))
+    monkeypatch.setitem(image_encoders, "efficientnet-lite0", ("json",))
+    monkeypatch.setattr(encoders, "_EfficientNetLite", make)
     frame, y = photos
     model = pg.HyNNClassifier(**QUICK).fit(frame[:120], y[:120])
     assert model.preprocessor_.images_.to_dict()["photo"]["encoder"] == "efficientnet-lite0"
     model.save(tmp_path / "model")
     assert np.array_equal(pg.load(tmp_path / "model").predict_proba(frame), model.predict_proba(frame))
-    monkeypatch.setitem(encoders.image_encoders, "efficientnet-lite0", encoders.NamedEncoder(("no_such",), make))
+    monkeypatch.setitem(image_encoders, "efficientnet-lite0", ("no_such",))
     with pytest.raises(EnvironmentProblem, match="not installed"):
         pg.load(tmp_path / "model").predict(frame)
 

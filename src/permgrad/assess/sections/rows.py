@@ -18,6 +18,7 @@ from permgrad.assess.sections.cards import columns_by_rank
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
+from permgrad.base.arrays import Array
 from permgrad.base.errors import keeping_warnings
 from permgrad.base.numerals import number
 from permgrad.base.random import generator
@@ -79,6 +80,22 @@ class SimilarRows:
     table: pd.DataFrame
     searched: int
     of: int
+
+
+@storable
+@dataclass(kw_only=True)
+class PhotoColumn:
+    """Images of listed rows, in 4 × 4 patches, row by row. Rows are known by their numbers as text.
+
+    ``small``: JPEGs in base64 by cell. ``covered``: scores ``(patches, scores)`` of a row's image with one patch
+    covered. ``parts`` ``(patches + 1, outputs)``: what the patches add to a row's outputs, and the largest standard
+    error of one of them.
+    """
+
+    name: str
+    small: dict[str, str] = field(default_factory=dict)
+    covered: dict[str, Array] = field(default_factory=dict)
+    parts: dict[str, Array] = field(default_factory=dict)
 
 
 @storable
@@ -168,7 +185,7 @@ def choose_rows(seen: Predictions) -> dict[int, str]:
 
 # ---- the list --------------------------------------------------------------------------------------------------------
 def listed(work: Work) -> None:
-    """Fill ``listed``, and explain the wrong and unsure rows in it as ``notable``."""
+    """Fill ``listed``, with ``photos`` where rows have any. Explain the wrong and unsure rows in it as ``notable``."""
     main, rows, seen = work.content.explanation, work.explained, work.seen
     assert main is not None
     explained = work.explained_places.tolist()
@@ -200,6 +217,11 @@ def listed(work: Work) -> None:
             groups=groups,
         )
     )
+    encoder = work.model.encoder
+    if encoder is not None and encoder.schema_.of_kind("image"):
+        from permgrad.assess.sections.photos import photos  # few tables have images
+
+        photos(work)
 
 
 def _similar(work: Work, rows: Rows, names: Sequence[str]) -> SimilarRows | None:

@@ -79,7 +79,14 @@ def certain_ranks(explanation: Explanation, places: Sequence[int], output: int, 
     correlation = None if explanation.order[places].max(initial=1) > 1 else explanation.correlation
     if correlation is not None:
         correlation = correlation[output][np.ix_(places, places)]
-    freedom, looks = usual_freedom(explanation, places, output), None
+    freedom, looks = np.inf, None
+    if std is not None and explanation.high is not None and explanation.low is not None:
+        low, high = (end[places, output] for end in (explanation.low, explanation.high))
+        # Behind the narrower ends of intervals, the smallest of all names. A low end cut off at 0 says nothing.
+        raw = explanation.values[places, output]
+        widths = np.where(low == 0, high - raw, np.minimum(high - raw, raw - low))
+        confidence = float(explanation.meta.get("confidence", 0.95))
+        freedom = float(freedoms_of(widths, std, confidence).min(initial=np.inf))
     if asked := explanation.meta.get("ensure_top"):
         share, repeats = (np.asarray(asked[name], dtype=np.float64)[places] for name in ("draw_share", "repeats"))
         looks = Looks(share, repeats, asked["looks"])
@@ -203,16 +210,3 @@ def freedoms_of(widths: Floats, std: Floats, confidence: float) -> Floats:
     some = np.isfinite(sizes) & (sizes > special.ndtri(quantile) * (1 + 1e-9))
     freedom[some] = np.maximum(special.stdtridf(quantile, sizes[some]), 1.0)
     return freedom
-
-
-def usual_freedom(explanation: Explanation, places: Sequence[int], output: int) -> float:
-    """Return the degrees of freedom behind the narrower ends of intervals, the smallest of all names."""
-    if explanation.std is None or explanation.high is None or explanation.low is None:
-        return np.inf
-    values, low, high, std = (
-        each[places, output] for each in (explanation.values, explanation.low, explanation.high, explanation.std)
-    )
-    # A low end that was cut off at 0 says nothing.
-    widths = np.where(low == 0, high - values, np.minimum(high - values, values - low))
-    confidence = float(explanation.meta.get("confidence", 0.95))
-    return float(freedoms_of(widths, std, confidence).min(initial=np.inf))

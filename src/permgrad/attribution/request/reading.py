@@ -103,7 +103,8 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         y=y,
         classes=None if classes is y else classes,
         labels=None if classes is None else subject.labels_in(arguments.y, classes),
-        fields=_structured(arguments.y),
+        # Rows of survival times have named fields.
+        fields=np.asarray(arguments.y) if getattr(getattr(arguments.y, "dtype", None), "names", None) else None,
         positive=positive,
         positive_by_y=arguments.positive is None and classes is not None and subject.background_classes is None,
         loss=loss,
@@ -147,11 +148,6 @@ def _reader(model: Any) -> tuple[Callable[..., dict[str, Any]], tuple[str, ...],
     if is_estimator(model):
         return _read_table, ESTIMATOR_OPTIONS, ""
     return _read_predictor, PREDICTOR_OPTIONS, "predictor"
-
-
-def _structured(y: Any) -> Any:
-    """Return y if its rows have named fields, as survival times have, else None."""
-    return np.asarray(y) if getattr(getattr(y, "dtype", None), "names", None) else None
 
 
 def _own_background(inputs: Tensors, donors: Tensors, scope: Scope, settings: Mapping[str, Any]) -> Tensors:

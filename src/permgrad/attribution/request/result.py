@@ -23,22 +23,15 @@ from permgrad.base.late import pd
 from permgrad.models.losses import OtherLoss
 
 
-def independent_facts(units: Dependence | None, freedom: float = np.inf) -> dict[str, Any]:
-    """Return how many groups or times are behind the intervals, as a fact of an explanation, if rows have any.
+def independent_facts(units: Dependence, freedom: float = np.inf) -> dict[str, Any]:
+    """Return how many groups or times are behind the intervals, as a fact of an explanation.
 
     For times also the longest stretch over which some effect is related to itself, from the degrees of freedom.
     """
-    if units is None:
-        return {}
     facts: dict[str, Any] = {"by": units.argument[0], "count": units.count}
     if units.timed and 0 < freedom < np.inf:
         facts["related_times"] = max(1, round(units.count / freedom))
     return {"independent": facts}
-
-
-def _weight_facts(weights: Floats | None) -> dict[str, float]:
-    """Return how many rows of equal weight the rows are worth (Kish 1965)."""
-    return {} if weights is None else {"equal_rows": float(weights.sum() ** 2 / np.square(weights).sum())}
 
 
 def build(
@@ -51,7 +44,7 @@ def build(
     **fields: Any,
 ) -> Explanation:
     """Return a method's explanation of the players of a request, with the facts that every explanation has."""
-    subject, maps, freedom = request.subject, dict[str, Array](), np.inf
+    subject, weights, maps, freedom = request.subject, request.sample_weight, dict[str, Array](), np.inf
     if request.scope == "global" and request.units is not None:
         widths = fields.get("high", np.full(values.shape, np.nan)) - values
         freedom = float(freedoms_of(widths, fields.get("std", widths), request.confidence).min(initial=np.inf))
@@ -63,9 +56,10 @@ def build(
         "sampling": request.sampling,
         "confidence": request.confidence,
         "task": subject.task,
-        **independent_facts(request.units, freedom),
-        **_weight_facts(request.sample_weight),
     }
+    about |= {} if request.units is None else independent_facts(request.units, freedom)
+    # As many rows of equal weight say as much (Kish 1965).
+    about |= {} if weights is None else {"equal_rows": float(weights.sum() ** 2 / np.square(weights).sum())}
     if request.positive is not None:
         about["positive"] = request.positive
         if request.scope == "local" and request.positive_by_y:
@@ -76,9 +70,9 @@ def build(
         about["read_as"] = {name: {"size": list(each.size), "channels": each.channels} for name, each in read.items()}
         maps = input_maps(request)
     if request.scope == "local":
-        if request.sample_weight is not None:
+        if weights is not None:
             # Summaries over the rows use them.
-            about["sample_weight"] = request.sample_weight.tolist()
+            about["sample_weight"] = weights.tolist()
         if request.units is not None:
             name, codes = request.units.argument
             about[name] = codes.tolist()

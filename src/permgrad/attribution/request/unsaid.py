@@ -26,20 +26,24 @@ def tell_of_dependence(request: Request, outputs: Tensor, scores: Floats | None 
     """Warn once where rows seem to depend on each other and nobody said so. ``scores``: effects ``(players, rows)``."""
     if request.units is None and request.y is not None and request.scope == "global":
         guess = np.asarray(request.subject.predicted(outputs), dtype=np.float64)
-        tell_of_signs(_columns(request), np.asarray(request.y), guess, scores)
+        tables: list[Any] = [tensor for tensor in request.inputs if tensor.ndim == 2]
+        columns = None  # of anything but tables
+        if tables and len(tables) == len(request.inputs):
+            table = np.column_stack([tensor.detach().cpu().double().numpy() for tensor in tables])
+            some = np.linspace(0, table.shape[1] - 1, min(table.shape[1], _MOST_COLUMNS)).astype(np.int64)
+            columns = table[:, some]
+        tell_of_signs(columns, np.asarray(request.y), guess, scores)
 
 
 def tell_of_signs(columns: Array | None, truth: Array, guess: Floats, scores: Floats | None = None) -> None:
     """Warn of signs in the columns of numbers, targets, predictions and effects of rows in the order of their table."""
-    if words := _signs(columns, truth, _residuals(truth, guess), scores):
-        warn_user(f"{words}, so they may depend on each other. {_FIX}")
-
-
-def _residuals(truth: Array, guess: Floats) -> Floats | None:
-    """Return truth minus predictions ``(rows, *)``, of classes minus probabilities, or None if they do not fit."""
+    errors = None  # where truth and predictions do not fit
     if truth.ndim == 1 and guess.ndim == 2 and guess.shape[1] > 1:
-        return np.asarray((truth[:, None] == np.arange(guess.shape[1])) - guess, dtype=np.float64)
-    return np.asarray(truth - guess.reshape(truth.shape)) if truth.size == guess.size else None
+        errors = np.asarray((truth[:, None] == np.arange(guess.shape[1])) - guess, dtype=np.float64)
+    elif truth.size == guess.size:
+        errors = np.asarray(truth - guess.reshape(truth.shape))
+    if words := _signs(columns, truth, errors, scores):
+        warn_user(f"{words}, so they may depend on each other. {_FIX}")
 
 
 def _signs(columns: Array | None, truth: Array, left: Floats | None, scores: Floats | None) -> str:
@@ -63,12 +67,3 @@ def _signs(columns: Array | None, truth: Array, left: Floats | None, scores: Flo
             what = "Effects"
             break
     return "" if found is None else f"{what} of neighbouring rows are alike (correlation {found:.2f} from row to row)"
-
-
-def _columns(request: Request) -> Array | None:
-    """Return columns of numbers of the inputs ``(rows, columns)``, or None for anything but tables."""
-    tables: list[Any] = [tensor for tensor in request.inputs if tensor.ndim == 2]
-    if len(tables) < len(request.inputs) or not tables:
-        return None
-    table = np.column_stack([tensor.detach().cpu().double().numpy() for tensor in tables])
-    return table[:, np.linspace(0, table.shape[1] - 1, min(table.shape[1], _MOST_COLUMNS)).astype(np.int64)]

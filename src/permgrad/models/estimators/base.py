@@ -239,6 +239,10 @@ class HyNNBase(TrainedModel, BaseEstimator):
         encoder = make_encoder(self, frame, settings)
         # A preset may read columns in another way than the types say.
         encoder.fit(frame, schema=schema if (encoder.kinds or {}) == (self.kinds or {}) else None)
+        if encoder.schema_.of_kind("image"):
+            from permgrad.models.images.features import ImageFeatures  # few tables have images
+
+            encoder.images_ = ImageFeatures(self.image_encoder, settings.device)
         if schema is None:  # who knows the types has told of them
             together = [*encoder.groups_.values(), *encoder.variables_.values()]
             tell_of_columns(frame, encoder.schema_, dict(encoder.kinds or {}), together=together)

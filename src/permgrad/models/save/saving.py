@@ -28,12 +28,10 @@ from permgrad.models.estimators.intervals import HeldOut
 from permgrad.models.estimators.order import Order
 from permgrad.models.estimators.presets import preset_from_dict
 from permgrad.models.estimators.settings import choose_device
-from permgrad.models.images.features import ImageFeatures
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
 from permgrad.models.save.checks import built, check_layers, try_out
 from permgrad.models.save.writing import ARRAYS, DESCRIPTION, FORMAT_NAME, FORMAT_VERSION, WEIGHTS
-from permgrad.models.texts import TextFeatures
 
 #: The networks of images and a table that permgrad 0.1 saved. All others are estimators.
 IMAGE_TABLE = "ImageTableModel"
@@ -97,10 +95,8 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, texts: Any = Non
         else:
             model = _rebuild(description, arrays, weights, images, texts)
         model.module_ = model.module_.to(chosen).eval()
-        if isinstance(model.preprocessor_.images_, ImageFeatures):
-            model.preprocessor_.images_.to(chosen)
-        if isinstance(model.preprocessor_.texts_, TextFeatures):
-            model.preprocessor_.texts_.to(chosen)
+        for reader in (model.preprocessor_.images_, model.preprocessor_.texts_):
+            _ = None if reader is None else reader.to(chosen)
         try_out(model)
     except InputError:
         raise
@@ -241,8 +237,14 @@ def _rebuild(
     columns = description.get("images_of_columns", {})
     model.image_encoder = model.image_encoder if own is None else own
     model.text_encoder = model.text_encoder if texts is None else texts
-    model.preprocessor_.read_texts_with(TextFeatures(model.text_encoder))
-    model.preprocessor_.images_ = ImageFeatures.from_dict(columns, weights, built, model.image_encoder)
+    if model.text_encoder is not None or description.get("own_text_encoder"):
+        from permgrad.models.texts import TextFeatures  # few models read texts beside their words
+
+        model.preprocessor_.read_texts_with(TextFeatures(model.text_encoder))
+    if columns:
+        from permgrad.models.images.features import ImageFeatures  # few tables have images
+
+        model.preprocessor_.images_ = ImageFeatures.from_dict(columns, weights, built, model.image_encoder)
     model.module_ = _rebuild_network(description["network"], len(model.preprocessor_.encoded_names_), renderer, weights)
     model.renderer_ = renderer
     model.order_ = Order(**description["order"]) if "order" in description else None

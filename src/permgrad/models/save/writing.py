@@ -22,8 +22,6 @@ from permgrad.base.files import atomic_path, json_text, writing
 from permgrad.base.stored import TIMES, parse_json, sealed, write_times
 from permgrad.models.estimators.kept_rows import without_rows
 from permgrad.models.estimators.presets import Preset
-from permgrad.models.images.features import ImageFeatures
-from permgrad.models.texts import TextFeatures
 
 FORMAT_NAME, FORMAT_VERSION = "permgrad model", 2
 DESCRIPTION, ARRAYS, WEIGHTS = "model.json", "arrays.npz", "weights.safetensors"
@@ -79,9 +77,9 @@ def _weights_of(model: Any, description: dict[str, Any]) -> bytes:
     """Return the weights of a model's network, and of those that read its images, which are described beside them."""
     # The renderer is described in words and numbers.
     state = {name: value for name, value in model.module_.state_dict().items() if not name.startswith("renderer.")}
-    if isinstance(features := model.preprocessor_.images_, ImageFeatures) and features.columns:
+    if (features := model.preprocessor_.images_) is not None and features.columns:
         description["images_of_columns"], state = features.to_dict(), {**state, **features.weights()}
-    if isinstance(texts := model.preprocessor_.texts_, TextFeatures) and callable(texts.encoder):
+    if (texts := model.preprocessor_.texts_) is not None and callable(texts.encoder):
         description["own_text_encoder"] = True
     return weights_to_bytes({name: value.detach().cpu().contiguous() for name, value in state.items()})
 

@@ -77,7 +77,7 @@ def prepare_stream(
     model.preprocessor_ = encoder.update(scanned.statistics)
     mean_weight, values = scanned.weight / scanned.rows, source.values_of(scanned.sample, model)
     weights = source.weights_of(scanned.sample) / mean_weight
-    encoder.images_ = None  # they would be read again in every epoch
+    # Nothing reads images here: they would be read again in every epoch.
     # As ``fit`` does with all rows: what is too wide to enter cell by cell has scores, here learned from the sample.
     encoded = encoder.learn(
         source.features_of(scanned.sample),

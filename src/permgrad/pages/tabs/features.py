@@ -11,7 +11,7 @@ import pandas as pd
 
 from permgrad.base.errors import option_of
 from permgrad.base.numerals import number, numbers, percent
-from permgrad.models.images.features import PATCHES
+from permgrad.models.images import PATCHES
 from permgrad.pages import plots
 from permgrad.pages.cards_data import features_data
 from permgrad.pages.drawn_inputs import where

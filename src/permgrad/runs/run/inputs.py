@@ -222,7 +222,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     stated = card.positive if card is not None and target == card.target else None
     positive = positive_label(rows.truths["train"], rows.task, request.positive, stated)
     with written.lines.named():
-        if _what_returns(request, rows, codes, left_out, notes):
+        if request.time is not None and _what_returns(request, rows, codes, left_out, notes):
             kinds = kinds | {str(request.time): "calendar"}
         schema = _schema(train.drop(columns=target), codes, kinds, left_out)
     notes += _words_of_groups(request, schema, group, left_out)

@@ -19,7 +19,7 @@ from sklearn.base import clone
 
 from permgrad.assess.assess import fill
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.budget import REPORT, Budget, Clock
+from permgrad.assess.budget import REPORT, Budget, Clock, expected_refits
 from permgrad.assess.cache import Cache
 from permgrad.assess.model import Network
 from permgrad.assess.sections.provenance import this_machine
@@ -308,25 +308,26 @@ def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
-def _notes_on_scores(work: RunWork) -> list[str]:
-    """Note text, and rare levels, that the encoder does not use. Other tables are encoded where that is needed."""
-    if not any(one.kind in ("text", "categorical") for one in work.inputs.feature_types):
-        return []
-    encoder = work.untrained[0].preprocessor_
-    return scores_said(encoder.schema_, encoder.scoreless_, encoder.max_levels)
-
-
 def data_stage(work: RunWork) -> None:
     """Write the types of the columns and the split."""
     inputs, folder, request = work.inputs, work.folder.path, work.request
     shown, columns = inputs.described
     for line in shown.to_text(most=40).splitlines():
         work.say(f"  {line}")
+    counts = None
     if inputs.task == "classification":
-        classes = pd.Series(np.concatenate([rows.y for rows in inputs.parts.values()])).value_counts()
-        named = [f"{name} ({count:,})" for name, count in classes.items()]
+        every = np.concatenate([inputs.parts[part].y for part in PARTS])
+        named = [f"{name} ({count:,})" for name, count in pd.Series(every).value_counts().items()]
         work.say(f"  classes of {inputs.target!r}: {listed(named, 8)}")
-    notes = [*inputs.notes, *_notes_on_scores(work)]
+        counts = {
+            str(label): {part: int((inputs.parts[part].y == label).sum()) for part in PARTS}
+            for label in np.unique(every).tolist()
+        }
+    notes = [*inputs.notes]
+    # Only text and rare levels may have no score that helps. Other tables are encoded where that is needed.
+    if any(one.kind in ("text", "categorical") for one in inputs.feature_types):
+        encoder = work.untrained[0].preprocessor_
+        notes += scores_said(encoder.schema_, encoder.scoreless_, encoder.max_levels)
     for note in notes:
         work.say(f"note: {note}")
     train, held, test = (inputs.parts[part] for part in PARTS)
@@ -346,15 +347,9 @@ def data_stage(work: RunWork) -> None:
         "not_na": list(separated(request.not_na)),
         "leaks": leaks,
         "card": None if inputs.card is None else inputs.card.to_dict(),
-        "class_counts": None,
+        "class_counts": counts,
         "positive": plain(inputs.positive),
     }
-    if inputs.task == "classification":
-        counts = {part: pd.Series(inputs.parts[part].y).value_counts() for part in PARTS}
-        classes = np.unique(np.concatenate([inputs.parts[part].y for part in PARTS])).tolist()
-        content["class_counts"] = {
-            str(label): {part: int(counts[part].get(label, 0)) for part in PARTS} for label in classes
-        }
     work.data = plain(content)
     targets = (inputs.target, train.y, test.y)
     both = Dependence.of_both(train.dependence, test.dependence)
@@ -370,12 +365,8 @@ def data_stage(work: RunWork) -> None:
     threads = torch.get_num_threads()
     machine = f"{this_machine()}, {counted(threads, 'thread')}, device {choose_device(request.device)}"
     # Paths that are valid from any folder, or names of data sets.
-    files = {"table": request.table, "test": request.test}
-    sources = {
-        role: os.fspath(path) if path in data_sets() else os.fspath(Path(path).absolute())
-        for role, path in files.items()
-        if path is not None
-    }
+    paths = {role: path for role in ("table", "test") if (path := getattr(request, role)) is not None}
+    sources = {role: os.fspath(path if path in data_sets() else Path(path).absolute()) for role, path in paths.items()}
     work.folder.record["facts"].update(
         plain({"versions": versions(), "machine": machine, "threads": threads, "sources": sources})
     )
@@ -438,7 +429,8 @@ def model_stage(work: RunWork) -> None:
     ready = replace(ready.with_epochs(plan.epochs), dependence=None if between is None else between.take(judging))
     with work.clock.whole.part("training"):
         model.train(ready, checkpoint_folder=checkpoint, on_epoch=watch)
-    _say_raised(work, model)
+    if raised := getattr(model, "raised_", 0.0):
+        work.say(f"  {raised_words(raised)}")
     folder.record["facts"]["time"] = work.clock.facts()
     work.model = model
     model.save(folder.path / "model", overwrite=True, keep_rows=request.keep_rows)
@@ -446,11 +438,6 @@ def model_stage(work: RunWork) -> None:
     if count := int((~work.inputs.learned).sum()):
         rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
         work.say(f"note: {rows}; {by_count(count, 'it is', 'they are')} not used to stop the training")
-
-
-def _say_raised(work: RunWork, model: Any) -> None:
-    if raised := getattr(model, "raised_", 0.0):
-        work.say(f"  {raised_words(raised)}")
 
 
 def _rows_in_time(work: RunWork, y: npt.NDArray[Any], rows: int) -> npt.NDArray[np.int64]:
@@ -485,13 +472,14 @@ def _plan(work: RunWork, ready: Prepared, features: int, done: int, others: floa
     left = TrainingTime(per_epoch, per_epoch * epochs, epochs)
     expected = {"training": per_epoch * min(epochs, USUAL_EPOCHS)}
     expected |= {"baselines": others} if others else {}
-    refits = work.budget.expected_refits(expected["training"], len(parts["train"]), len(parts["validation"]))
     expected |= {"explanation": explanation, **({"refinement": refinement} if refinement else {}), "report": REPORT}
-    expected |= {"refits": refits} if refits else {}
+    if work.budget.refits is not None:
+        sizes = len(parts["train"]), len(parts["validation"])
+        expected["refits"] = expected_refits(work.budget.refits, expected["training"], *sizes)
     words = {name: readable(max(seconds, 1.0)) for name, seconds in expected.items()}
     most = readable(max(left.seconds_at_most, 1.0))
     words["training"] += f" (at most {most} for {left.epochs_at_most} epochs)"
-    limit = clock.limit + refits
+    limit = clock.limit + expected.get("refits", 0.0)
     whole = "" if math.isinf(limit) else f"; at most about {readable(limit)} in all"
     parts_said = ", ".join(f"{name} {text}" for name, text in words.items())
     work.say(f"  plan: about {readable(max(sum(expected.values()), 1.0))} more, {parts_said}{whole}")

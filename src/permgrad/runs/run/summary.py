@@ -91,7 +91,8 @@ def summarise(folder: Path, summary: Summary | None = None) -> Outcome:
         # The first line of a feature is over all rows. A class may also be named "all".
         top = frame[frame["class"] == "all"].drop_duplicates("feature")
         top = top.sort_values("importance", ascending=False, kind="stable")
-        report, verdict, times = folder / "report.html", metrics["verdict"], _fit_times(folder)
+        report, verdict, baselines = folder / "report.html", metrics["verdict"], metrics["baselines"]
+        times = _fit_times(folder) if baselines else {}
         loss = "squared_error" if metrics["task"] == "regression" else "cross_entropy"
         whole = advantage({"loss": loss, "quantity": "increase of the loss"}, metrics)
         facts: dict[str, Any] = {
@@ -99,7 +100,7 @@ def summarise(folder: Path, summary: Summary | None = None) -> Outcome:
             "report": os.fspath(report),
             "already_finished": already,
             **{name: metrics[name] for name in ("task", "rows", "test", "verdict")},
-            "baselines": {name: {**one, **times.get(name, {})} for name, one in metrics["baselines"].items()},
+            "baselines": {name: {**one, **times.get(name, {})} for name, one in baselines.items()},
             **{name: metrics[name] for name in ("positive", "never_predicted", "cuts") if name in metrics},
             "importance_unit": f"increase of the {'squared error' if loss == 'squared_error' else 'log loss'}",
             "advantage": whole,  # what the shares on the page are of, in the same unit

@@ -231,12 +231,14 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "output_range": scale.tolist(),
         "model_rows": game.evaluations,
     }
-    numbers = {"values": estimates.values, "std": estimates.std, "low": low, "high": high, "p_values": p_values}
+    fields = {"values": estimates.values, "std": estimates.std, "low": low, "high": high, "p_values": p_values}
+    if interactions is not None:
+        facts, fields = _with_interactions(request, interactions, "output", facts, fields)
     return build(
         request,
         "shapley",
-        facts=facts | _pair_facts(interactions, "output"),
-        **_by_name(request, interactions, numbers),
+        facts=facts,
+        **fields,
         additive=True,
         base_values=nobody[0] if game.covered else nobody,
         predictions=predictions,
@@ -292,8 +294,8 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         **(tell_of_top(looks) if looks else {}),
     }
     outputs = tuple(every[place] for place in shown)
-    facts |= _pair_facts(plan.interactions, "loss")
-    fields = _by_name(request, plan.interactions, fields)
+    if plan.interactions is not None:
+        facts, fields = _with_interactions(request, plan.interactions, "loss", facts, fields)
     return build(request, "shapley", facts=facts, outputs=outputs, additive=True, **fields)
 
 
@@ -313,22 +315,19 @@ def _interactions(request: Request, options: dict[str, Any]) -> InteractionIndex
     return InteractionIndex(options["index"], int(options["interactions"]), len(request.space))
 
 
-def _by_name(request: Request, interactions: InteractionIndex | None, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields with names. What the index gives to single players becomes a part."""
-    if interactions is None:
-        return fields
+def _with_interactions(
+    request: Request, interactions: InteractionIndex, kind: str, facts: dict[str, Any], fields: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the facts with those of interactions that were all looked at, and the fields with names.
+
+    What the index gives to single players becomes a part.
+    """
     players, names = interactions.players, len(interactions.members)
     result = {name: array[..., :names, :] if name != "correlation" else array for name, array in fields.items()}
     for group, name in (("parts", "values"), ("part_std", "std")):
         beyond = result[name][..., players:, :]
         result[group] = {interactions.index: np.concatenate([fields[name][..., names:, :], beyond], axis=-2)}
-    return result | named(request, interactions.members)
-
-
-def _pair_facts(interactions: InteractionIndex | None, kind: str) -> dict[str, Any]:
-    """Return the facts of interactions that were all looked at."""
-    if interactions is None:
-        return {}
     pairs = len(interactions.members) - interactions.players
     about = {"order": interactions.order, "kind": kind, "index": interactions.index, "candidates": pairs}
-    return {"interactions": {**about, "looked_at": pairs, "share": 1.0, "left_out": 0, "bound": 0.0}}
+    about |= {"looked_at": pairs, "share": 1.0, "left_out": 0, "bound": 0.0}
+    return facts | {"interactions": about}, result | named(request, interactions.members)
