@@ -109,3 +109,23 @@ def test_an_image_of_nothing_is_dropped():
     drawn = pg.HyNNClassifier(branches=("image",), **{**QUICK, "max_epochs": 30}).fit(X, Y)
     assert (drawn.renderer_.positions >= 0).all()
     assert drawn.score(X, Y) > 0.7
+
+
+def test_what_a_text_says_can_change_a_number_beside_a_photo():
+    """The scores of texts and of photos are not one sum: a word multiplies a number, a photo adds."""
+
+    def made(rows, seed):
+        rng = np.random.default_rng(seed)
+        word, bright, x = rng.integers(0, 2, rows), rng.random(rows), rng.normal(size=rows)
+        texts = [f"item {'alpha' if one else 'omega'} {rng.choice(['red', 'green'])} box" for one in word]
+        photos = [np.full((8, 8), 60 + 150 * level, dtype=np.uint8) for level in bright]
+        return pd.DataFrame({"x": x, "text": texts, "photo": photos}), 2 * word * (1 + x) + 3 * bright
+
+    options = {"preset": "fast", "random_state": 0, "progress": False, "branches": ("tabular",)}
+    kinds = {"text": "text"}
+    model = pg.HyNNRegressor(**options, kinds=kinds, image_encoder=lambda images: images.mean(dim=(2, 3))).fit(
+        *made(1500, 0)
+    )
+    assert len(model.module_.score_blocks) == 2
+    held, truth = made(1500, 1)
+    assert model.score(held, truth) > 0.95

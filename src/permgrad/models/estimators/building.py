@@ -113,10 +113,11 @@ def build_network(
     outputs = len(model.classes_) if model.task == "classification" else 1
     kinds, blocks = np.array(encoder.kinds_), list(encoder.features("column").values())
     scored = [block[kinds[block] == "score"] for block in blocks]
-    absent = [
-        [int(place) for block, one in zip(scored, encoder.schema_, strict=True) if one.kind == kind for place in block]
-        for kind in ("text", "image")
-    ]
+    # What texts say is summed, what photos say, and what levels say: one kind can then change what another means.
+    pooled: dict[str, list[list[int]]] = {}
+    for block, one in zip(scored, encoder.schema_, strict=True):
+        if len(block):
+            pooled.setdefault(one.kind if one.kind in ("text", "image") else "level", []).append(block.tolist())
     categories = [block for block in blocks if "date_part" not in kinds[block]]
     with sheltered(derive_seed(model.seed_, "weights")):
         model.renderer_ = None
@@ -135,8 +136,8 @@ def build_network(
             paths=settings.paths,
             numeric_columns=encoder.numeric_columns_,
             level_blocks=[block for block in categories if (kinds[block] == "level").sum() >= _FEWEST_LEVELS],
-            score_blocks=[block.tolist() for block in scored if len(block)],
-            absent_blocks=[block for block in absent if block],
+            score_blocks=list(pooled.values()),
+            absent_blocks=[sum(pooled[kind], []) for kind in ("text", "image") if kind in pooled],
         )
     model.network_options_ = network.to_dict()
     draw_background(model, encoded, coded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,7 +59,7 @@ class LevelEmbeddingLinear(nn.Linear):
 
     ``y = W [x_rest, x_block1 e_1, x_block2 e_2, …] + b`` (entity embeddings, Guo & Berkhahn 2016, arXiv 1604.06737) is
     linear in x: one layer, whose ``weight`` has rank ``size`` within a block, for whoever reads networks by layers.
-    ``pooled``: blocks of the same length whose columns are summed, first to first, before they enter.
+    ``pooled``: groups of blocks of one length, whose columns are summed, first to first, before they enter.
     """
 
     order: Tensor
@@ -71,15 +72,15 @@ class LevelEmbeddingLinear(nn.Linear):
         *,
         size: int,
         initializer: str,
-        pooled: Sequence[Sequence[int]] = (),
+        pooled: Sequence[Sequence[Sequence[int]]] = (),
     ) -> None:
         nn.Module.__init__(self)  # not Linear's own, whose weight is a parameter. Here it is composed
         self.in_features, self.out_features, self.size = in_features, out_features, size
-        embedded = [int(column) for block in (*blocks, *pooled) for column in block]
+        embedded = [int(column) for block in (*blocks, *chain(*pooled)) for column in block]
         plain = sorted(set(range(in_features)) - set(embedded))
         self.register_buffer("order", torch.argsort(torch.tensor([*plain, *embedded])), persistent=False)
-        self.rest, self.sums, self.pools = len(plain), len(pooled[0]) if pooled else 0, len(pooled)
-        mixing = nn.Linear(self.rest + size * len(blocks) + self.sums, out_features)
+        self.rest, self.pools = len(plain), [(len(group), len(group[0])) for group in pooled]
+        mixing = nn.Linear(self.rest + size * len(blocks) + sum(width for _, width in self.pools), out_features)
         initialize_(mixing, initializer)
         self.mixing, self.bias = mixing.weight, mixing.bias
         self.tables = nn.ParameterList(
@@ -89,9 +90,11 @@ class LevelEmbeddingLinear(nn.Linear):
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """The layer's matrix ``(out_features, in_features)``, composed of mixing and tables."""
-        plain, *mixes, sums = self.mixing.split([self.rest, *[self.size] * len(self.tables), self.sums], dim=1)
-        parts = [mix @ table.T for mix, table in zip(mixes, self.tables, strict=True)]
-        return torch.cat([plain, *parts, *[sums] * self.pools], dim=1)[:, self.order]
+        widths = [self.rest, *[self.size] * len(self.tables), *(width for _, width in self.pools)]
+        plain, *mixes = self.mixing.split(widths, dim=1)
+        parts = [mix @ table.T for mix, table in zip(mixes, self.tables, strict=False)]
+        sums = [own for own, (blocks, _) in zip(mixes[len(parts) :], self.pools, strict=True) for _ in range(blocks)]
+        return torch.cat([plain, *parts, *sums], dim=1)[:, self.order]
 
 
 class TableBranch(nn.Module):
@@ -109,7 +112,7 @@ class TableBranch(nn.Module):
         options: NetworkOptions,
         numbers: Sequence[int],
         level_blocks: Sequence[Sequence[int]],
-        score_blocks: Sequence[Sequence[int]] = (),
+        score_blocks: Sequence[Sequence[Sequence[int]]] = (),
     ) -> None:
         super().__init__()
         self.embedding: PeriodicDenseEmbedding | None = None
@@ -124,11 +127,11 @@ class TableBranch(nn.Module):
         self.register_buffer("other", torch.tensor(other, dtype=torch.long), persistent=False)
         layers, self.out_features = dense_stack(width, options.dense_units, options)
         blocks = [list(block) for block in level_blocks if options.level_embedding_size]
-        pooled = [list(block) for block in score_blocks]
+        pooled = [[list(block) for block in group] for group in score_blocks]
         if blocks or pooled:
             if self.embedding is not None:
                 place = {column: width - len(other) + at for at, column in enumerate(other)}
-                blocks, pooled = ([[place[one] for one in block] for block in some] for some in (blocks, pooled))
+                blocks, *pooled = ([[place[one] for one in block] for block in some] for some in (blocks, *pooled))
             how: dict[str, Any] = {"size": options.level_embedding_size, "initializer": options.initializer}
             layers[0] = LevelEmbeddingLinear(width, options.dense_units[0], blocks, pooled=pooled, **how)
         if options.members > 1:

@@ -37,8 +37,8 @@ class PooledScale(MemberScale):
 
     place: Tensor
 
-    def __init__(self, members: int, width: int, pooled: Sequence[Sequence[int]]) -> None:
-        first = {column: pooled[0][k] for block in pooled for k, column in enumerate(block)}
+    def __init__(self, members: int, width: int, pooled: Sequence[Sequence[Sequence[int]]]) -> None:
+        first = {column: group[0][k] for group in pooled for block in group for k, column in enumerate(block)}
         shown = [first.get(column, column) for column in range(width)]
         own = {column: at for at, column in enumerate(sorted(set(shown)))}
         super().__init__(members, len(own))

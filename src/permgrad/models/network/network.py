@@ -27,8 +27,8 @@ class HybridNetwork(nn.Module):
     ends in a vector), ``head`` (an ``nn.Sequential`` that starts with a ``Linear`` on ``[tabular, image]``), and
     ``numeric_columns``, the encoded columns that are embedded as numbers (None: all). ``level_blocks``: for each
     category with many levels its encoded columns, embedded if ``level_embedding_size`` is not 0. ``score_blocks``: of
-    each column with scores its encoded columns, one per output, which the table branch sums. ``absent_blocks``: the
-    scores of all texts, and of all photos. In training each block is 0 for some rows, which is what a missing or unseen
+    texts, of photos and of levels the encoded columns of each, one per output, which the table branch sums within the
+    three. ``absent_blocks``: the scores of all texts, and of all photos. In training each block is 0 for some rows, which is what a missing or unseen
     cell is, so that a network learns to do without. ``image_shape``: size of the images ``(channels, height, width)``
     where the ``renderer`` is set later.
 
@@ -51,7 +51,7 @@ class HybridNetwork(nn.Module):
         paths: Sequence[str] = PATHS,
         numeric_columns: Sequence[int] | None = None,
         level_blocks: Sequence[Sequence[int]] = (),
-        score_blocks: Sequence[Sequence[int]] = (),
+        score_blocks: Sequence[Sequence[Sequence[int]]] = (),
         absent_blocks: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class HybridNetwork(nn.Module):
         self.encoded, self.outputs = int(encoded), int(outputs)
         self.numeric_columns = list(map(int, range(self.encoded) if numeric_columns is None else numeric_columns))
         self.level_blocks = [list(map(int, block)) for block in level_blocks]
-        self.score_blocks = [list(map(int, block)) for block in score_blocks]
+        self.score_blocks = [[list(map(int, block)) for block in group] for group in score_blocks]
         absent = torch.zeros(len(absent_blocks), self.encoded, dtype=torch.bool)
         for place, block in enumerate(absent_blocks):
             absent[place, list(block)] = True

@@ -267,7 +267,9 @@ def _rebuild_network(
     options = NetworkOptions.from_mapping(content["options"])
     numeric, blocks = content["numeric_columns"], content.get("level_blocks", ())
     scores = content.get("score_blocks", ())
-    for columns in (numeric, *blocks, *scores):
+    if scores and isinstance(scores[0][0], int):  # saved when the scores of all kinds were one sum
+        scores = [scores]
+    for columns in (numeric, *blocks, *(block for group in scores for block in group)):
         if columns is not None and not all(isinstance(column, int) and 0 <= column < encoded for column in columns):
             raise ValueError(f"columns {columns!r:.60} of {encoded}")
     if content["encoded"] != encoded:
