@@ -119,6 +119,8 @@ def outputs_made_without_a_graph(rng: np.random.Generator) -> Case:
                 return work(self, *inputs)
 
     case.net.__class__ = Closed
+    # Slopes of codes are those of the layers behind the embedding, which are called alone, and not in this forward.
+    case.twins = "codes" not in case.parts
     return case
 
 

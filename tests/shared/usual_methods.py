@@ -5,4 +5,5 @@ from __future__ import annotations
 from permgrad.attribution import methods
 
 OF_TRANSFORMERS = ("attention_rollout", "token_relevance")
-USUAL = [name for name in methods if name not in OF_TRANSFORMERS]
+#: In an order of their own: that of their registration depends on what is imported first.
+USUAL = sorted(name for name in methods if name not in OF_TRANSFORMERS)

@@ -23,7 +23,8 @@ def test_constants_and_unused_inputs_get_exactly_zero(preset, batch_size):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(210, 6))
     y = x[:, 0] + 0.1 * rng.normal(size=210)
-    model = pg.HyNNRegressor(preset=preset, max_epochs=2, random_state=0, device="cpu", progress=False).fit(x, y)
+    settings = {"max_epochs": 2, "random_state": 0, "device": "cpu", "progress": False}
+    model = pg.HyNNRegressor(preset=preset, image="always", **settings).fit(x, y)
     columns = model.preprocessor_.columns_of("x4")
     import torch
 

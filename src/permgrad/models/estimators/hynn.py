@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,46 @@ from permgrad.base.progress import ProgressMode
 from permgrad.models.estimators.base import HyNNBase
 
 
-class HyNNClassifier(ClassifierMixin, HyNNBase):
+@dataclass(eq=False, repr=False)
+class _Arguments(HyNNBase):
+    """What both estimators take. ``HyNNClassifier`` says what each means."""
+
+    branches: tuple[str, ...] | None = None
+    layout: Any = None
+    pixels: int = 20
+    preset: Any = "default"
+    network: Mapping[str, Any] | None = None
+    max_epochs: int | None = None
+    batch_size: int | Literal["auto"] | None = None
+    learning_rate: float | None = None
+    optimizer: str | None = None
+    weight_decay: float | None = None
+    schedule: str | None = None
+    patience: float | None = None
+    loss: str | None = None
+    class_weight: Any = None
+    validation_fraction: float | None = None
+    background_size: int = 1000
+    device: Any = "auto"
+    random_state: Any = None
+    progress: ProgressMode = "auto"
+    numeric: str | None = None
+    na_codes: Any = None
+    groups: Mapping[str, Any] | None = None
+    variables: Mapping[str, Any] | None = None
+    kinds: Mapping[str, Any] | None = None
+    holidays: str | None = None
+    max_levels: int | None = None
+    calibration: str | None = None
+    precision: str | None = None
+    devices: int | Literal["auto"] = 1
+    image_encoder: Any = None
+    text_encoder: Any = None
+    image: Literal["auto", "always", "never"] = "auto"
+
+
+@dataclass(eq=False, repr=False)
+class HyNNClassifier(ClassifierMixin, _Arguments):
     """A network that reads each row as a table and as an image, for classes.
 
     Arguments that are None are the preset's. The constructor stores. ``fit`` checks.
@@ -135,43 +175,6 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
 
     task = "classification"
 
-    def __init__(
-        self,
-        branches: tuple[str, ...] | None = None,
-        layout: Any = None,
-        pixels: int = 20,
-        preset: Any = "default",
-        network: Mapping[str, Any] | None = None,
-        max_epochs: int | None = None,
-        batch_size: int | Literal["auto"] | None = None,
-        learning_rate: float | None = None,
-        optimizer: str | None = None,
-        weight_decay: float | None = None,
-        schedule: str | None = None,
-        patience: float | None = None,
-        loss: str | None = None,
-        class_weight: Any = None,
-        validation_fraction: float | None = None,
-        background_size: int = 1000,
-        device: Any = "auto",
-        random_state: Any = None,
-        progress: ProgressMode = "auto",
-        numeric: str | None = None,
-        na_codes: Any = None,
-        groups: Mapping[str, Any] | None = None,
-        variables: Mapping[str, Any] | None = None,
-        kinds: Mapping[str, Any] | None = None,
-        holidays: str | None = None,
-        max_levels: int | None = None,
-        calibration: str | None = None,
-        precision: str | None = None,
-        devices: int | Literal["auto"] = 1,
-        image_encoder: Any = None,
-        text_encoder: Any = None,
-        image: Literal["auto", "always", "never"] = "auto",
-    ) -> None:
-        self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
-
     def predict_proba(self, X: Any) -> Floats:
         """Return each class's probability, float64 ``(rows, classes)``, calibrated if asked for. Rows sum to 1."""
         return self.predict_parts(X)["probabilities"]
@@ -216,7 +219,8 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         return float(super().score(X, labels, sample_weight))
 
 
-class HyNNRegressor(RegressorMixin, HyNNBase):
+@dataclass(eq=False, repr=False)
+class HyNNRegressor(RegressorMixin, _Arguments):
     """A network that reads each row as a table and as an image, for numbers.
 
     The target is standardised in float64 before it is cast to the network's precision: its units change nothing.
@@ -241,40 +245,8 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
 
     task = "regression"
 
-    def __init__(
-        self,
-        branches: tuple[str, ...] | None = None,
-        layout: Any = None,
-        pixels: int = 20,
-        preset: Any = "default",
-        network: Mapping[str, Any] | None = None,
-        max_epochs: int | None = None,
-        batch_size: int | Literal["auto"] | None = None,
-        learning_rate: float | None = None,
-        optimizer: str | None = None,
-        weight_decay: float | None = None,
-        schedule: str | None = None,
-        patience: float | None = None,
-        loss: str | None = None,
-        validation_fraction: float | None = None,
-        background_size: int = 1000,
-        device: Any = "auto",
-        random_state: Any = None,
-        progress: ProgressMode = "auto",
-        numeric: str | None = None,
-        na_codes: Any = None,
-        groups: Mapping[str, Any] | None = None,
-        variables: Mapping[str, Any] | None = None,
-        kinds: Mapping[str, Any] | None = None,
-        holidays: str | None = None,
-        max_levels: int | None = None,
-        precision: str | None = None,
-        devices: int | Literal["auto"] = 1,
-        image_encoder: Any = None,
-        text_encoder: Any = None,
-        image: Literal["auto", "always", "never"] = "auto",
-    ) -> None:
-        self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
+    class_weight: None = field(init=False)
+    calibration: None = field(init=False)
 
     def predict(self, X: Any) -> Floats:
         """Return predictions in the units of y, float64 ``(rows,)``."""
