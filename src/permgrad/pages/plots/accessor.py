@@ -48,7 +48,7 @@ class PlotAccessor:
     Examples:
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(60, 3))
-        >>> model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0).fit(X, X[:, 0])
+        >>> model = pg.HyNNRegressor(preset="fast", image="always", max_epochs=1, random_state=0).fit(X, X[:, 0])
         >>> plot = pg.explain(model, X, X[:, 0], random_state=0).plot
         >>> pictures = [plot(), plot.bar(top_n=2), plot.classes(), plot.direction(), plot.features(), plot.modality()]
         >>> plot = pg.explain(model, X, method="deeplift").plot
