@@ -246,7 +246,11 @@ def main() -> int:
             *tables.flat(*where),
             *(cell for key, cell in cells.found.items() if key[0] == TEST and key[1] in names),
         ]
-        said = tables.markdown(found_orders(cells, names, given.splits))
+        rows = found_orders(cells, names, given.splits)
+        said = tables.markdown(rows)
+        if suite == "made":
+            found = sum(not row["order found"].startswith("0") for row in rows)
+            said = f"An order was found in {found} of {len(rows)} tables."
         parts.append(f"## {suite.capitalize()} tables\n\nWhat the order test said of the training rows.\n\n{said}")
         parts += [] if not sets else ["\n\n".join([
             "Test rows, mean ± standard deviation over splits.\n\n" + tables.markdown(tables.value_table(*where)),

@@ -92,6 +92,9 @@ def test_a_network_of_ordered_columns_says_their_order_any_other_none():
     assert sorted(set(line)) == sorted(X)
     places = [int(name[1:]) for name in line if name != "kind"]
     assert (np.abs(np.diff(places)) == 1).sum() >= 9
+    curve = pg.explain(fitted["path"], X[:5], method="gradient").plot.along_order(row=2).axes[0].lines[0].get_ydata()
+    wanted = [np.nan if name == "kind" else X[name].iloc[2] for name in line]
+    np.testing.assert_array_equal(curve, wanted, "levels of a category have no place on the curve")
     grid = orders[4, 4]
     assert [name for row in grid for name in row][:12] == list(X)[:12]
     assert "" in grid[3]

@@ -99,7 +99,8 @@ def _as_input(explanation: Explanation, names: Array, owners: Array) -> Explanat
     maps: dict[str, Any] = {"segments:columns": owners}
     values = explanation.feature_values
     if values is not None and explanation.scope == "local":
-        maps["images:columns"] = values.reindex(columns=names.ravel()).to_numpy(np.float64).reshape(-1, *names.shape)
+        curves = values.select_dtypes("number").reindex(columns=names.ravel())
+        maps["images:columns"] = curves.to_numpy(np.float64, na_value=np.nan).reshape(-1, *names.shape)
     return replace(explanation, maps=maps)
 
 

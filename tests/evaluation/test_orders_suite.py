@@ -1,0 +1,39 @@
+"""The suites of ``benchmarks.quality.orders``: what they hold, and that the order test is asked once."""
+
+from __future__ import annotations
+
+import numpy as np
+from benchmarks.quality import orders
+from benchmarks.quality._cells import Cells
+
+
+def test_columns_are_shuffled_with_their_names() -> None:
+    frame, y = orders.shuffled(np.arange(60.0).reshape(3, 20), ["a", "b", "c"])
+    assert list(frame) != [f"c{place}" for place in range(20)]
+    assert (frame.iloc[1] == [20 + int(name[1:]) for name in frame]).all()
+    assert y.tolist() == ["a", "b", "c"]
+    layout = orders.Shuffled().fit(frame.to_numpy(), list(frame))
+    assert layout.positions[:, 1].tolist() == list(range(20)), "names are not read"
+    pixels, _ = orders.pixels(np.arange(12).reshape(1, 3, 4), [0])
+    assert pixels.loc[0, "px_2_1"] == 9
+
+
+def test_the_order_test_is_asked_once_for_each_set_and_split(tmp_path, capsys) -> None:
+    for _ in range(2):
+        cells = Cells(tmp_path, file="orders.jsonl")
+        orders.test_orders(cells, ["made-1", "digits_shuffled"], [42, 43])
+    assert capsys.readouterr().err.count("no order among these") == 3, "made tables have one split"
+    rows = orders.found_orders(cells, ["made-1", "digits_shuffled", "heloc"], [42, 43])
+    assert [(row["set"], row["order found"]) for row in rows] == [
+        ("made-1", "0 of 1"),
+        ("digits_shuffled", "0 of 2"),
+    ]
+
+
+def test_every_contestant_has_its_sets() -> None:
+    assert len(orders.SUITES["made"]) == 50
+    assert set(orders.FORMS["orders_always"].sets or ()) == set(orders.SUITES["ordinary"])
+    trained = {name for form in orders.FORMS.values() for name in form.sets or ()}
+    assert trained == {*orders.SUITES["ordered"], *orders.SUITES["ordinary"]}
+    fingerprints = [form.fingerprint() for form in orders.FORMS.values() if form.ours]
+    assert len(set(fingerprints)) == len(fingerprints)
