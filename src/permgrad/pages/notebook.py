@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,7 @@ from permgrad.pages import choices, style
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._inputs import KINDS, Shown, outline, shown_channels, shown_input, shown_inputs, strongest
 from permgrad.pages.plots.image import displayable
-from permgrad.pages.plots.rows import ends_of, names_with_values, stacks
+from permgrad.pages.plots.rows import ends_of, names_with_values, stacks, steps_of
 from permgrad.pages.plots.text import texts_of
 from permgrad.pages.plots.volume import SIDES, grey_volume, strongest_place
 from permgrad.pages.summary import circumstances, clear_names, clearly_words, headline, lists_of, ranked_lines
@@ -42,37 +43,8 @@ _BYTES, _SIDE, _OPACITY = 18_000, 448, 0.65
 
 # Text and lines take the colour of the notebook, so that the output fits light and dark ones. The colours of bars are
 # in between. The rules on tables undo those of notebooks.
-_STYLE = Markup(
-    """<style>
-.pg-view{max-width:56rem;font:14px/1.45 system-ui,-apple-system,"Segoe UI",sans-serif;color:inherit;text-align:left}
-.pg-view p{margin:.35em 0}.pg-view .pg-quiet{opacity:.72;font-size:12.5px}
-.pg-view .pg-title{font-weight:600;font-size:15px}.pg-view .pg-part{font-weight:600;margin-top:1em}
-.pg-view table.pg-bars{border-collapse:collapse;border:0;width:100%;margin:.4em 0;table-layout:fixed;font-size:13px}
-.pg-view table.pg-bars tr:nth-child(n){background:none;border:0;text-align:left}
-.pg-view table.pg-bars :is(td,th){border:0;padding:2px 6px 2px 0;text-align:left;vertical-align:middle;font-weight:400;
-max-width:none;white-space:normal;overflow-wrap:anywhere;background:none}
-.pg-view table.pg-bars th{width:32%}.pg-view table.pg-bars th.pg-clear{font-weight:650}
-.pg-view table.pg-bars td.pg-number{width:27%;padding-left:6px;font-variant-numeric:tabular-nums}
-.pg-view .pg-interval{opacity:.72;font-size:12px;white-space:nowrap}
-.pg-view .pg-track{position:relative;height:16px}.pg-view .pg-track i{position:absolute;display:block}
-.pg-view .pg-bar{top:2px;height:12px}.pg-view .pg-whisker{top:7.5px;height:1px;background:currentColor}
-.pg-view .pg-whisker::before,.pg-view .pg-whisker::after{content:"";position:absolute;top:-3px;height:7px;width:1px;
-background:currentColor}.pg-view .pg-whisker::after{right:0}
-.pg-view .pg-mark{top:-3px;bottom:-3px;width:1px;background:currentColor;opacity:.4}
-.pg-view .pg-key{display:inline-block;width:11px;height:11px;margin:0 4px 0 10px;vertical-align:-1px}
-.pg-view .pg-key-line{font-size:12.5px}.pg-view .pg-pictures{display:flex;flex-wrap:wrap;gap:12px;margin:.4em 0}
-.pg-view figure{margin:0;width:min(224px,50% - 6px)}
-.pg-view figure.pg-third{width:min(224px,33.3% - 8px)}.pg-view figure.pg-line{width:100%}
-.pg-view .pg-line svg{display:block;width:100%;height:72px}
-.pg-view .pg-line polyline{fill:none;stroke:currentColor;stroke-width:1.1;vector-effect:non-scaling-stroke}
-.pg-view polyline.pg-band{fill:currentColor;stroke-width:.4}.pg-view figcaption{font-size:12px;opacity:.72}
-.pg-view figure img{width:100%;max-width:none;display:block;margin:0;image-rendering:auto}
-.pg-view figure img.pg-coarse{image-rendering:pixelated}
-.pg-view .pg-text{line-height:1.9;overflow-wrap:anywhere}.pg-view .pg-text span{padding:2px 1px;border-radius:3px}
-.pg-view .pg-scale{display:inline-block;width:150px;height:10px;margin:0 6px;vertical-align:-1px}
-@media(max-width:600px){.pg-view .pg-interval{display:block}.pg-view table.pg-bars td.pg-number{width:30%}}
-</style>"""
-)
+_RULES = resources.files("permgrad.pages") / "templates" / "notebook.css"
+_STYLE = Markup("<style>\n{}</style>").format(Markup(_RULES.read_text(encoding="utf-8")))  # noqa: S704 — a file of ours
 
 
 class NotebookHtml(str):
@@ -217,19 +189,9 @@ def _waterfall(
 ) -> Markup:
     """Return the steps from the baseline's output (top) to that of the row (bottom). A drawn input is one step."""
     values = np.asarray(explanation.values[at[0], :, at[1]], dtype=np.float64)
+    whole = [(f"{clean(each.name)}, all of it", float(np.nansum(values[each.players]))) for each in drawn]
+    names, steps = steps_of(explanation, at, others, _BARS, 40, whole)
     start, final = ends_of(explanation, *at)
-    order = others[choices.largest(np.abs(values[others]), _BARS)]
-    names, steps = names_with_values(explanation, at[0], order, 40), values[order].tolist()
-    if hidden := len(others) - len(order):
-        names.append(f"{hidden} other {'feature' if hidden == 1 else 'features'}")
-        steps.append(float(np.nansum(values[others])) - float(np.nansum(values[order])))
-    for each in drawn:
-        names.append(f"{clean(each.name)}, all of it")
-        steps.append(float(np.nansum(values[each.players])))
-    gap = final - start - float(np.nansum(steps))
-    if abs(gap) > 0.005 * max(abs(final - start), float(np.nanmax(np.abs(values), initial=0.0)), 1e-12):
-        names.append("not attributed")
-        steps.append(gap)
     ends = start + np.cumsum(np.nan_to_num(steps))
     lines = [_Line("baseline", (), number(start))]
     for name, step, end, text in zip(names, steps, ends.tolist(), numbers(np.asarray(steps)), strict=True):

@@ -201,7 +201,9 @@ def report(
             refits=refits,
         )
         learned = first.train(train)
-        _give_background(models, train)
+        if train is not None and len(first.rows) == 1:  # a single row takes its replacement values from training rows
+            for one in models:
+                one.model = replace(one.model, options={"background": train[0], **one.model.options})
         work = Work(
             first.model,
             first.rows,
@@ -249,13 +251,6 @@ def _check_measured(interactions: Any, refits: Any, train: Any, options: Mapping
             hint="Call pg.explain(model, X, y, sample_weight=…) for weighted importances.",
             code="PG004",
         )
-
-
-def _give_background(models: Sequence[ReadModel], train: Any) -> None:
-    """Let a single row take its replacement values from the training rows."""
-    if train is not None and len(models[0].rows) == 1:
-        for one in models:
-            one.model = replace(one.model, options={"background": train[0], **one.model.options})
 
 
 def _check_alike(models: Sequence[EvaluatedModel]) -> None:

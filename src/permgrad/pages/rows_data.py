@@ -72,20 +72,16 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
         "parts": [part for local in listed.local if (part := _parts(local, listed, content, stored)) is not None],
     }
     data |= {} if listed.called is None else {"called": packed(listed.called, "u2")}
-    data |= _contents(listed, content, places)
+    # What is inside cells: pictures, words and patches, each with its part of the prediction.
+    pictures, texts = _drawn(listed, content, places)
+    texts += _texts(listed, content, places)
+    data |= {"pictures": pictures, "texts": texts, "patches": list(_patches(listed, content, places))}
     scored = (content.metrics or {}).get("intervals")
     if listed.inside is not None and scored:
         data["inside"], data["coverage"] = packed(listed.inside, code), percent(scored["coverage"])
     if listed.similar is not None:
         data["similar"] = _similar(listed.similar, content, kind)
     return data
-
-
-def _contents(listed: ListedSection, content: Assessment, places: Mapping[int, int]) -> dict[str, Any]:
-    """Return what is inside cells: pictures, words and patches, each with its part of the prediction."""
-    pictures, texts = _drawn(listed, content, places)
-    texts += _texts(listed, content, places)
-    return {"pictures": pictures, "texts": texts, "patches": list(_patches(listed, content, places))}
 
 
 def _similar(similar: SimilarRows, content: Assessment, kind: str) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.encoder_form import encoder_form
@@ -29,15 +28,13 @@ from permgrad.assess.sections.what_if import (
     ChangeableRows,
     background_of,
     bytes_of,
+    divided,
     word_parts,
 )
-from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation.orders import OTHERS
 from permgrad.attribution.method.shapley.sampled import shared_orders
-from permgrad.base.errors import keeping_warnings
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.models.estimators.kept_rows import rows_in
-from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.pages.page_data import packed
 from permgrad.pages.text_form import text_forms
 from permgrad.pages.words import clean
@@ -75,20 +72,13 @@ def _divided_alike(content: Assessment, model: Any, found: Mapping[str, Any]) ->
     if table is None or not numbers or rows.numbers[places].tolist() != numbers:
         return content.rows
     encoder, form = model.preprocessor_, json.loads(found["form"])
-    columns, known = list(encoder.feature_names_in_), {name for name, _ in form["players"]}
-    background, _ = background_of(model)
-    donors = pd.DataFrame(np.zeros((len(background), len(columns))), columns=columns)
-    options: dict[str, Any] = {}
+    known, (background, _) = {name for name, _ in form["players"]}, background_of(model)
+    options: dict[str, Any] = {"same_orders": True}
     if OTHERS in known:
         rest = [name for name, held in encoder.features("feature").items() if len(held) and name not in known]
         groups = {OTHERS: [column for name in rest for column in encoder.raw_columns_of(name)]}
-        options = {"level": "group", "groups": groups}
-    with keeping_warnings():
-        explanation = explain(
-            model, EncodedRows(table.iloc[places].reindex(columns=columns), encoder, rows.encoded[places]),
-            method="shapley", output="probability", background=EncodedRows(donors, encoder, background), exact=0,
-            tolerance=0, same_orders=True, max_permutations=2 * WALKS[2], random_state=SEED, progress=False, **options,
-        )  # fmt: skip
+        options |= {"level": "group", "groups": groups}
+    explanation = divided(model, table.iloc[places], rows.encoded[places], background, **options)
     before = ", before calibration," if form["network"]["result"].get("calibration") else ""
     typical = f"the mean prediction{before} of {len(background)} typical training rows"
     explanation = replace(explanation, meta={**explanation.meta, "baseline": typical})

@@ -130,24 +130,32 @@ def word_parts(content: Assessment, model: Any, background: npt.NDArray[np.float
     texts = [name for name in encoder.schema_.of_kind("text") if name in encoder.scores_.columns]
     if rows is None or listed is None or not texts:
         return None
-    columns = list(encoder.feature_names_in_)
-    donors = EncodedRows(pd.DataFrame(np.zeros((len(background), len(columns))), columns=columns), encoder, background)
     place = {number: at for at, number in enumerate(rows.numbers.tolist())}
-    table = listed.table.reindex(columns=columns).set_axis(np.asarray(listed.numbers).tolist())
+    table = listed.table.reindex(columns=encoder.feature_names_in_).set_axis(np.asarray(listed.numbers).tolist())
     table[encoder.schema_.of_kind("image")] = None  # their files may be gone, and the rows are encoded
     printed = [] if content.explained is None else content.explained.numbers[: len(content.chosen or ())]
     shown = [number for number in dict.fromkeys([*printed, *sorted(table.index)]) if number in place]
-    shown, parts = [number for number in shown if number in table.index][:MOST_TEXTS], list[Explanation]()
-    for number in shown:
-        row = EncodedRows(table.loc[[number]], encoder, rows.encoded[[place[number]]])
-        with keeping_warnings():
-            parts.append(
-                explain(
-                    model, row, level="part", method="shapley", output="probability", background=donors, exact=0,
-                    tolerance=0, max_permutations=2 * WALKS[2], random_state=SEED, progress=False,
-                )
-            )  # fmt: skip
+    shown = [number for number in shown if number in table.index][:MOST_TEXTS]
+    parts = [divided(model, table.loc[[one]], rows.encoded[[place[one]]], background, level="part") for one in shown]
     return LocalRows(explanation=_one_below_the_other(parts), numbers=shown) if shown else None
+
+
+def divided(
+    model: Any,
+    table: pd.DataFrame,
+    encoded: npt.NDArray[np.float32],
+    background: npt.NDArray[np.float32],
+    **options: Any,
+) -> Explanation:
+    """Return rows' predictions divided among players as *What if* divides them, by encoded background rows."""
+    encoder, names = model.preprocessor_, list(model.preprocessor_.feature_names_in_)
+    donors = EncodedRows(pd.DataFrame(np.zeros((len(background), len(names))), columns=names), encoder, background)
+    with keeping_warnings():
+        return explain(
+            model, EncodedRows(table.reindex(columns=names), encoder, encoded), method="shapley", output="probability",
+            background=donors, exact=0, tolerance=0, max_permutations=2 * WALKS[2], random_state=SEED, progress=False,
+            **options,
+        )  # fmt: skip
 
 
 def _one_below_the_other(parts: Sequence[Explanation]) -> Explanation:

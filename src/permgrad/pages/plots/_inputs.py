@@ -83,7 +83,8 @@ def shown_input(explanation: Explanation, name: str, place: int | None, column: 
         values = np.asarray(explanation.values[..., column], dtype=np.float64)
         owners = _channels_first(np.asarray(segments), sides, channels)
         heat = on_segments(values if place is None else values[place], owners)
-        heat = heat if sides == 1 else _merged(heat)
+        if sides > 1:  # the sum over channels, NaN if no channel has a player
+            heat = np.asarray(np.where(np.isnan(heat).all(axis=0), np.nan, np.nansum(heat, axis=0)))
         return Shown(name, sides, np.unique(owners[owners >= 0]), picture, heat, signed=True)
     heat = np.asarray(explanation.maps[f"maps:{name}" if name else _CAM][place], dtype=np.float64)
     heat = heat[min(column, len(heat) - 1)] if heat.ndim > sides else heat
@@ -107,11 +108,6 @@ def on_segments(values: Floats, owners: Array) -> Floats:
     """
     owners = owners[:1] if (owners == owners[:1]).all() else owners
     return np.asarray(np.where(owners >= 0, np.append(values, np.nan)[owners], np.nan))
-
-
-def _merged(heat: Floats) -> Floats:
-    """Return the sum over channels, or NaN if no channel has a player."""
-    return np.asarray(np.where(np.isnan(heat).all(axis=0), np.nan, np.nansum(heat, axis=0)))
 
 
 def drawn_input(

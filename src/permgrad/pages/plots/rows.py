@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -158,6 +159,35 @@ def names_with_values(explanation: Explanation, place: int, order: npt.NDArray[n
     ]
 
 
+def steps_of(
+    explanation: Explanation,
+    at: tuple[int, int],
+    players: npt.NDArray[np.intp],
+    top_n: int | None,
+    width: int,
+    further: Sequence[tuple[str, float]] = (),
+) -> tuple[list[str], list[float]]:
+    """Return names and sizes of the steps from a baseline's output to that of a row and output: ``at``.
+
+    The strongest ``players`` have a step each, the others one together. ``further`` are names and sizes of further
+    steps. A gap that is left is a step, too.
+    """
+    values = np.asarray(explanation.values[at[0], :, at[1]], dtype=np.float64)
+    order = players[choices.largest(np.abs(values[players]), top_n)]
+    names, steps = names_with_values(explanation, at[0], order, width), values[order].tolist()
+    if hidden := len(players) - len(order):
+        names.append(f"{hidden} other {'feature' if hidden == 1 else 'features'}")
+        steps.append(float(np.nansum(values[players])) - float(np.nansum(values[order])))
+    names += [name for name, _ in further]
+    steps += [step for _, step in further]
+    start, final = ends_of(explanation, *at)
+    gap = final - start - float(np.nansum(steps))
+    if abs(gap) > 0.005 * max(abs(final - start), float(np.nanmax(np.abs(values), initial=0.0)), 1e-12):
+        names.append("not attributed")
+        steps.append(gap)
+    return names, steps
+
+
 @styled
 def waterfall(
     explanation: Explanation,
@@ -192,14 +222,8 @@ def waterfall(
     values = np.nan_to_num(np.asarray(explanation.values[place, :, column], dtype=np.float64))
     order = choices.largest(np.abs(values), top_n)
     start, final = ends_of(explanation, place, column)
-    names, steps = names_with_values(explanation, place, order, 24), list(values[order])
-    if hidden := len(values) - len(order):
-        names.append(f"{hidden} other {'feature' if hidden == 1 else 'features'}")
-        steps.append(float(values.sum() - values[order].sum()))
-    gap = final - start - float(values.sum())
-    if abs(gap) > 0.005 * max(abs(final - start), float(np.abs(values).max(initial=0.0)), 1e-12):
-        names.append("not attributed")
-        steps.append(gap)
+    names, steps = steps_of(explanation, (place, column), np.arange(len(values)), top_n, 24)
+    steps = np.nan_to_num(steps).tolist()
     height, default = 1.35 + 0.31 * max(len(steps), 1), f"{explanation.method}: row {place}"
     figure, axes = base.one_panel(style.WIDTH, height, title, default)
     base.name_rows(axes, names)

@@ -111,7 +111,8 @@ def texts_of(explanation: Explanation, row: int) -> dict[str, tuple[list[int], l
     texts = {}
     for name in (meta["tokens"]["input"] for meta in metas if isinstance(meta.get("tokens"), Mapping)):
         players = [place for place, modality in enumerate(explanation.modality) if modality == name]
-        if frame is not None and players and all(explanation.names[place] in frame for place in players):
+        players = [place for place in players if frame is not None and explanation.names[place] in frame]
+        if frame is not None and players:
             cells = [(place, frame[explanation.names[place]].iloc[row]) for place in players]
             there = [(place, shorten(word, _LETTERS)) for place, word in cells if isinstance(word, str)]
             texts[str(name)] = ([place for place, _ in there], [word for _, word in there])

@@ -144,33 +144,31 @@ def errors(section: SectionView, content: Assessment) -> None:
         _residuals(section, content)
         return
     test, scored, labels = content.test, content.predictions, content.test.get("labels") or ()
-    pictures = []
+    beside = len(labels) <= 3  # side by side, those of many classes would be too small to read
     if test.get("confusion_matrix") and len(labels) <= 60:
         # The positive one of two classes is last.
         order = [1, 0] if len(labels) == 2 and content.positive_place(labels) == 0 else list(range(len(labels)))
         matrix = np.asarray(test["confusion_matrix"])[np.ix_(order, order)]
         figure = plots.confusion_matrix(matrix, [labels[place] for place in order])
-        pictures.append((figure, "Confusion matrix: rows are the true classes, colour is the share of each."))
-    if scored is not None and scored.probabilities is not None:
-        positive = content.positive_place(scored.classes)
-        roc = plots.roc_curves(scored.truth, scored.probabilities, list(scored.classes), positive=positive)
-        versus = "" if len(scored.classes) == 2 else ", each class versus the rest"
-        worst = f" The {plots.MOST_ROC_CURVES} classes with the smallest areas." * (
-            len(scored.classes) > plots.MOST_ROC_CURVES
+        section.figure(
+            figure, "Confusion matrix: rows are the true classes, colour is the share of each.", beside=beside
         )
-        pictures.append((roc, f"ROC curves{versus}.{worst} The diagonal is guessing."))
-    for picture, caption in pictures:
-        # Side by side, those of many classes would be too small to read.
-        section.figure(picture, caption, beside=len(labels) <= 3)
-    if scored is not None and scored.probabilities is not None and len(scored.classes) == 2:
-        place, classes = content.positive_place(scored.classes), texts_of(scored.classes)
-        member = (texts_of(scored.truth) == classes[place]).astype(np.float64)
-        named = f"share of {names_apart(classes)(classes[place])}"
-        _over_time(section, content, member, np.asarray(scored.probabilities, dtype=np.float64)[:, place], named)
-    if scored is not None and scored.probabilities is not None and len(scored.truth):
+    if scored is None or scored.probabilities is None:
+        return
+    place, truth, classes = content.positive_place(scored.classes), texts_of(scored.truth), texts_of(scored.classes)
+    probabilities = np.asarray(scored.probabilities, dtype=np.float64)
+    roc = plots.roc_curves(scored.truth, probabilities, list(scored.classes), positive=place)
+    versus = "" if len(classes) == 2 else ", each class versus the rest"
+    worst = f" The {plots.MOST_ROC_CURVES} classes with the smallest areas." * (len(classes) > plots.MOST_ROC_CURVES)
+    section.figure(roc, f"ROC curves{versus}.{worst} The diagonal is guessing.", beside=beside)
+    if len(classes) == 2:
+        member = (truth == classes[place]).astype(np.float64)
+        _over_time(
+            section, content, member, probabilities[:, place], f"share of {names_apart(classes)(classes[place])}"
+        )
+    if len(truth):
         section.add("heading", "Each class")
-        truth, classes = texts_of(scored.truth), texts_of(scored.classes)
-        frame = per_class(truth, np.asarray(scored.probabilities), classes, scored.called)
+        frame = per_class(truth, probabilities, classes, scored.called)
         headings = {"precision": "precision", "recall": "recall", "f1": "F1", "roc_auc": "ROC\u2011AUC"}
         headings |= {"average_precision": "average precision", "calibration_error": "calibration error"}
         columns = [

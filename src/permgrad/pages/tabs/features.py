@@ -147,7 +147,9 @@ def effects_table(card: Mapping[str, Any], classes: Sequence[str] | None) -> Tab
         lines += [
             [
                 name,
-                _place(one["level"]) if "picture" in card else one["level"],
+                f"row {one['level'] // PATCHES + 1}, column {one['level'] % PATCHES + 1}"
+                if "picture" in card
+                else one["level"],
                 *(one[key][at] for key in ("effect", "low", "high")),
                 one["rows"],
             ]
@@ -163,10 +165,6 @@ def effects_table(card: Mapping[str, Any], classes: Sequence[str] | None) -> Tab
     less = {"word": "without it", "place": "with it covered", "level": "with a level never seen"}[what]
     caption += f"{less}, with 95\u00a0% intervals and {rows}."
     return frame_table(frame if classes else frame.drop(columns="class"), caption)
-
-
-def _place(patch: int) -> str:
-    return f"row {patch // PATCHES + 1}, column {patch % PATCHES + 1}"
 
 
 def ranking_table(

@@ -1,7 +1,7 @@
 "use strict";
 
 /**
- * The layers of the trained network, from what Python wrote of them (`pages/network_form.py`).
+ * The layers of the trained network, from what Python wrote of them (`assess/network_form.py`).
  *
  * A change of a row is carried through the layers that are linear in it: the table's first layer, and the convolutions
  * pixel by pixel. The layers behind are computed for many rows at once.
