@@ -216,7 +216,9 @@ def make_plan(
         other = "folds" if folds is not None else "repeats"
         raise InputError(f"splits and {other} cannot be combined", hint="Leave one of them out.", code="PG006")
     methods = check_names("methods", methods, "pass for example methods=['permutation']")
-    models = _listed_models(models)
+    # A list with estimators is checked one by one.
+    if not isinstance(models, (list, tuple)) or all(isinstance(entry, (str, bytes)) for entry in models):
+        models = check_names("models", models, "pass for example models=['default', 'linear']")
     for name in methods:
         check_choice("method", name, METHODS)
     if methods and not explain:
@@ -237,13 +239,6 @@ def make_plan(
         absent=() if models else tuple(absent.values()),
         **options,
     )
-
-
-def _listed_models(models: Any) -> tuple[Any, ...]:
-    """Return names after a common check, or a list with estimators, which are checked one by one."""
-    if isinstance(models, (list, tuple)) and not all(isinstance(entry, (str, bytes)) for entry in models):
-        return tuple(models)
-    return check_names("models", models, "pass for example models=['default', 'linear']")
 
 
 # ---- folds -----------------------------------------------------------------------------------------------------------
