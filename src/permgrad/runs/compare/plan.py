@@ -358,9 +358,9 @@ def _hold_out(
     if groups is not None and len(set(np.asarray(groups)[training].tolist())) > 1:
         maker = model_selection.GroupShuffleSplit(n_splits=1, test_size=VALIDATION_SHARE, random_state=seed % 2**32)
         fitted, stopping = next(maker.split(training, groups=np.asarray(groups)[training]))
-        return np.sort(training[fitted]), np.sort(training[stopping])
-    codes = np.unique(y[training], return_inverse=True)[1].astype(np.int64) if task == "classification" else None
-    fitted, stopping = held_out(len(training), VALIDATION_SHARE, seed, codes)
+    else:
+        codes = np.unique(y[training], return_inverse=True)[1].astype(np.int64) if task == "classification" else None
+        fitted, stopping = held_out(len(training), VALIDATION_SHARE, seed, codes)
     return np.sort(training[fitted]), np.sort(training[stopping])
 
 
