@@ -135,9 +135,9 @@ class FolderKind:
             ours = (LOCK, f".{self.names[0]}.", *self.leftovers)
             foreign = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(ours))
             if foreign:
-                beside = "" if set(foreign) & set(self.names) else ", or add to it with --overwrite"
+                or_add = "" if set(foreign) & set(self.names) else ", or add to it with --overwrite"
                 problem = f"{folder} holds other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''})"
-                raise InputError(problem, hint=f"Choose another folder with --out{beside}.", code="PG050")
+                raise InputError(problem, hint=f"Choose another folder with --out{or_add}.", code="PG050")
         if record is None or overwrite:
             return None
         old = {**record[self.key], **{name: record.get(name) for name in beside}}
