@@ -36,16 +36,11 @@ def tell(text: str) -> None:
         say(text)
 
 
-def wants_colour(stream: TextIO | Any) -> bool:
-    """Return whether a stream is a terminal whose user wants colours (https://no-color.org)."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return False
-    return bool(getattr(stream, "isatty", lambda: False)())
-
-
 def painted(text: str, style: str, stream: TextIO | Any) -> str:
-    """Return a text in a style, or unchanged where the stream has no colours."""
-    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if wants_colour(stream) else text
+    """Return a text in a style, if the stream is a terminal whose user wants colours (https://no-color.org)."""
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    is_terminal = getattr(stream, "isatty", lambda: False)()
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if is_terminal and not is_plain else text
 
 
 def open_page(page: str | os.PathLike[str]) -> None:

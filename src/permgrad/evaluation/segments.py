@@ -155,7 +155,8 @@ def _groups(series: pd.Series[Any], name: str) -> Levels | None:
     """Return the group of each row, and their names. None where rows are all alike, or nearly all different."""
     cells = cells_of(series, name)
     if cells.kind == "date":
-        levels = levels_of(pd.Series(cells.values), PARTS, _duration_text if series.dtype.kind == "m" else date_text)
+        to_text = (lambda seconds: str(pd.Timedelta(seconds=seconds))) if series.dtype.kind == "m" else date_text
+        levels = levels_of(pd.Series(cells.values), PARTS, to_text)
     elif cells.kind == "number" and not pd.api.types.is_bool_dtype(series.dtype):
         levels = levels_of(pd.Series(cells.values), PARTS)
     else:
@@ -165,10 +166,6 @@ def _groups(series: pd.Series[Any], name: str) -> Levels | None:
     if levels is None or len(np.unique(levels[0])) < 2:
         return None
     return levels
-
-
-def _duration_text(seconds: float) -> str:
-    return str(pd.Timedelta(seconds=seconds))
 
 
 def _counted(predicted: Predicted, positive: int) -> tuple[dict[str, Floats], Integers | None]:

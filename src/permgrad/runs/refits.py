@@ -243,7 +243,9 @@ class _Work:
             return number, explain_refit(*self._request(self._fitted(number, trained), rows, number), rows), notes
 
     def _fitted(self, number: int, trained: Integers) -> Any:
-        model, names = _copied(self.estimator), _params(self.estimator)
+        # One without parameters is copied as it is.
+        copied = clone if hasattr(self.estimator, "get_params") else deepcopy
+        model, names = copied(self.estimator), _params(self.estimator)
         seeds = {
             name: derive_seed(self.seed, "fit", number, name) % 2**31 for name in names if name.endswith("random_state")
         }
@@ -296,11 +298,6 @@ def _params(estimator: Any) -> dict[str, Any]:
         estimator.get_params() if hasattr(estimator, "get_params") else getattr(estimator, "__dict__", {})
     )
     return params
-
-
-def _copied(estimator: Any) -> Any:
-    """Return an unfitted copy. An estimator without parameters is copied as it is."""
-    return clone(estimator) if hasattr(estimator, "get_params") else deepcopy(estimator)
 
 
 def _identity(value: Any) -> str:

@@ -50,10 +50,6 @@ class PlayerSpace:
                 total.index_add_(1, flat, value.reshape(count, -1).to(total))
         return total[:, :-1]
 
-    def covers(self) -> bool:
-        """Return whether every position belongs to a player."""
-        return all(bool((segments >= 0).all()) for segments in self.segments)
-
     def sizes(self) -> Integers:
         """Return how many positions each player owns, ``(players,)``."""
         counts = np.zeros(len(self.names) + 1, dtype=np.int64)

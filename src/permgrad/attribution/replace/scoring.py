@@ -83,11 +83,6 @@ def _ranking_scorers() -> dict[str, Callable[..., float]]:
     }
 
 
-def only_labels(scorers: Mapping[str, Any]) -> bool:
-    """Return whether scorers ask for nothing but predicted labels."""
-    return all(getattr(scorer, "_response_method", None) == "predict" for scorer in scorers.values())
-
-
 def _hint(reason: str, request: Request) -> str:
     """Return what helps where a scorer does not know which of two classes is the positive one."""
     if "pos_label" not in reason or request.labels is None:
@@ -121,7 +116,7 @@ def explain_scores(request: Request, method: str) -> Explanation:
     chosen = loss_game(method)
     assert chosen is not None, "every method that takes scores is a loss game"
     request, plays = chosen.game(request)
-    if only_labels(scorers):
+    if all(getattr(scorer, "_response_method", None) == "predict" for scorer in scorers.values()):  # labels alone
         request = replace(request, subject=request.subject.deciding())
     game = Game(
         request, lambda outputs, _rows, _base: request.subject.predicted(outputs), plays.fixed, joint=plays.joint

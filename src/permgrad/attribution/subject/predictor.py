@@ -262,7 +262,8 @@ class PredictorSubject(Subject):
         """Return what the predictor returned as numbers ``(rows, K)``, or refuse it."""
         returned = returned.detach().cpu() if isinstance(returned, Tensor) else returned
         if self.width is None:
-            self.columns = _names_of(returned)
+            names = getattr(returned, "column_names", getattr(returned, "columns", None))  # of a frame
+            self.columns = () if names is None else tuple(map(str, names))
         values = np.asarray(_of_labels(returned, rows) if isinstance(returned, list) and returned else returned)
         if self.call.one_hot and values.size == rows:
             return self._one_hot(values.reshape(-1))
@@ -332,12 +333,6 @@ def _has_labels(probabilities: Tensor, y: Any) -> bool:
         return False
     sums = probabilities.sum(dim=1)
     return is_multilabel(y) or bool(((sums - 1).abs() > _ADD_UP).any())
-
-
-def _names_of(returned: Any) -> tuple[str, ...]:
-    """Return the names of the columns of a returned frame."""
-    names = getattr(returned, "column_names", getattr(returned, "columns", None))
-    return () if names is None else tuple(map(str, names))
 
 
 def _of_labels(returned: list[Any], rows: int) -> Any:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.subject.inputs import InputForm
 from permgrad.attribution.subject.lookups import configured_pad
-from permgrad.attribution.subject.words import BLANK, NO_LIMIT, Tokens, WordForm, as_tokens, knows_ids, split_ids
+from permgrad.attribution.subject.words import BLANK, NO_LIMIT, Tokens, WordForm, as_tokens, split_ids
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import InputError, by_count, listed, shown, unknown, warn_user
 from permgrad.base.late import pd
@@ -251,7 +251,7 @@ def with_tokens(
         return _cuts(subject, roles)
     name, vocabulary = roles.names[roles.tokens], vocabulary_of(subject.module, tokenizer)
     number = replacement_id(replacement, vocabulary)
-    words = name in texts or knows_ids(tokenizer)
+    words = name in texts or any(hasattr(tokenizer, way) for way in ("convert_ids_to_tokens", "id_to_token"))
     subject.noted["tokens"] = {"input": name, "replaced_by": replacement, "players": "words" if words else "tokens"}
     if words:
         filler = (number or 0, replacement != "pad")

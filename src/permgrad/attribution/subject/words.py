@@ -124,11 +124,6 @@ def _split_pieces(ids: Integers, pieces: Sequence[str], special: set[int], *, ap
     return Tokens(ids, word, words)
 
 
-def knows_ids(tokenizer: Any) -> bool:
-    """Return whether a tokenizer can say which text an id stands for."""
-    return hasattr(tokenizer, "convert_ids_to_tokens") or hasattr(tokenizer, "id_to_token")
-
-
 # ---- texts among the inputs ------------------------------------------------------------------------------------------
 
 

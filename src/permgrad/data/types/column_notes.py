@@ -46,8 +46,17 @@ def tell_of_columns(
     if _told.get():
         return
     sentences = [*_identifiers_said(schema, kinds, suspects), *several_ways_said(schema, kinds)]
-    sentences += _names_said(schema)
-    sentences += _texts_said(schema, kinds)
+    if names := [column.name for column in schema if column.reason.startswith(NAMES)]:
+        sentences.append(
+            f"Whole numbers are read as names of things, not as amounts: {listed(names)}. If that is wrong, declare "
+            f"kinds={{{names[0]!r}: 'numeric'}}."
+        )
+    if texts := [name for name in schema.of_kind("text") if name not in kinds]:
+        sentences.append(
+            f"Columns of free text, from whose words the model learns: {listed(texts)}. To leave one out or read its "
+            f"cells as categories, declare kinds={{{texts[0]!r}: 'identifier'}} or kinds={{{texts[0]!r}: "
+            "'categorical'}."
+        )
     if suspects is not None and (images := schema.of_kind("image")):
         sentences.append(
             f"Images are left out of a table that is read in parts: {listed(images)}. To use them, call fit."
@@ -75,25 +84,6 @@ def _identifiers_said(schema: Schema, kinds: Mapping[str, Any], suspects: Sequen
         yield (
             f"Column {listed(running)} has a different number in each row and the name of an identifier, but is used. "
             f"If it is an identifier, leave it out, or declare kinds={{{running[0]!r}: 'identifier'}}."
-        )
-
-
-def _names_said(schema: Schema) -> Iterator[str]:
-    """Yield a note on whole numbers that are categories, because they name things."""
-    if names := [column.name for column in schema if column.reason.startswith(NAMES)]:
-        yield (
-            f"Whole numbers are read as names of things, not as amounts: {listed(names)}. If that is wrong, declare "
-            f"kinds={{{names[0]!r}: 'numeric'}}."
-        )
-
-
-def _texts_said(schema: Schema, kinds: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a note on columns of free text."""
-    if texts := [name for name in schema.of_kind("text") if name not in kinds]:
-        first = texts[0]
-        yield (
-            f"Columns of free text, from whose words the model learns: {listed(texts)}. To leave one out or read its "
-            f"cells as categories, declare kinds={{{first!r}: 'identifier'}} or kinds={{{first!r}: 'categorical'}}."
         )
 
 

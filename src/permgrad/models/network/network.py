@@ -133,13 +133,12 @@ class HybridNetwork(nn.Module):
 
     def forward(self, encoded: Tensor) -> Tensor:
         """Return logits, or the standardised prediction, ``(rows, outputs)``."""
-        encoded = self._with_absent(encoded)
+        if self.training and len(self.absent):
+            encoded = self._with_absent(encoded)
         return self.fuse({path: self.embed(path, encoded) for path in self.paths})
 
     def _with_absent(self, encoded: Tensor) -> Tensor:
         """Return rows as they are trained on: some of them without their texts, some without their photos."""
-        if not self.training or not len(self.absent):
-            return encoded
         lacks = torch.rand(len(encoded), len(self.absent), 1, device=encoded.device) < ABSENT
         return encoded.masked_fill((lacks & self.absent).any(dim=1), 0.0)
 
@@ -147,7 +146,8 @@ class HybridNetwork(nn.Module):
         """Return what each member says, ``(rows, members, outputs)``. ``forward`` returns their mean."""
         if self.members == 1:
             return torch.unsqueeze(self(encoded), 1)
-        encoded = self._with_absent(encoded)
+        if self.training and len(self.absent):
+            encoded = self._with_absent(encoded)
         out: Tensor = self.head[:-1](torch.cat([self.embed(path, encoded) for path in self.paths], dim=1))
         return out
 

@@ -75,23 +75,19 @@ def _predicted(request: PredictRequest, model: Any, data: dict[str, Any]) -> tup
     facts: dict[str, Any] = {"rows": len(rows)}
     if hasattr(model, "classes_"):
         facts["classes"] = model.classes_.tolist()
-    predicted = model.predict_parts(rows, _coverage(request, model), **_by_class(request))
+    predicted = model.predict_parts(rows, **_intervals(request, model))
     return predicting.prediction_table(np.arange(len(rows)), identifiers, predicted, model), facts
 
 
-def _coverage(request: PredictRequest, model: Any) -> float | None:
-    """Return the coverage of the intervals or sets that were asked for."""
+def _intervals(request: PredictRequest, model: Any) -> dict[str, Any]:
+    """Return the options of the intervals or sets that were asked for."""
     if request.by_class and (request.coverage is None or not hasattr(model, "classes_")):
         problem = "--by-class is for sets of classes, which --coverage adds"
         add, leave_out = "Add --coverage 0.9, for example.", "Leave it out: this model predicts numbers."
         fix = add if hasattr(model, "classes_") else leave_out
         raise InputError(problem, hint=fix, code="PG004")
-    return None if request.coverage is None else check_confidence(request.coverage, "--coverage")
-
-
-def _by_class(request: PredictRequest) -> dict[str, bool]:
-    """Return the option of sets by class, if it was asked for."""
-    return {"by_class": True} if request.by_class else {}
+    coverage = None if request.coverage is None else check_confidence(request.coverage, "--coverage")
+    return {"coverage": coverage, **({"by_class": True} if request.by_class else {})}
 
 
 def _check_free(target: Path, *, overwrite: bool) -> None:
@@ -172,14 +168,13 @@ def predict_stream(request: PredictRequest) -> Outcome:
     refuse_run_file(target, request.model_folder)
     predicting.use_threads(request.threads)
     identifiers = [name for name in data.get("identifiers", ()) if name in table.columns]
-    coverage = _coverage(request, model)
+    intervals = _intervals(request, model)
     facts: dict[str, Any] = {
         "permgrad": __version__,
-        "coverage": coverage,
         "model": model_digest(model),
         "table": table_digest(table),
         "identifiers": identifiers,
-        **_by_class(request),
+        **intervals,
     }
     columns = list(dict.fromkeys([*_features(model), *identifiers]))
     most = max(256, min(_MOST_ROWS, _CELLS // max(1, len(columns), len(model.preprocessor_.encoded_names_))))
@@ -201,7 +196,7 @@ def predict_stream(request: PredictRequest) -> Outcome:
                     with written_lines(files[part], facts_of[part]) as write:
                         for first, frame in table.batches(part, rows, columns):
                             with table.cells_of(range(first, first + len(frame))):
-                                predicted = model.predict_parts(frame[_features(model)], coverage, **_by_class(request))
+                                predicted = model.predict_parts(frame[_features(model)], **intervals)
                                 write(_lines(model, table, predicted, frame[identifiers], first))
 
                 with sparing(), keeping_warnings() as warned:

@@ -216,7 +216,9 @@ def make_plan(
         other = "folds" if folds is not None else "repeats"
         raise InputError(f"splits and {other} cannot be combined", hint="Leave one of them out.", code="PG006")
     methods = check_names("methods", methods, "pass for example methods=['permutation']")
-    models = _listed_models(models)
+    # A list with estimators is checked one by one.
+    if not isinstance(models, (list, tuple)) or all(isinstance(entry, (str, bytes)) for entry in models):
+        models = check_names("models", models, "pass for example models=['default', 'linear']")
     for name in methods:
         check_choice("method", name, METHODS)
     if methods and not explain:
@@ -237,13 +239,6 @@ def make_plan(
         absent=() if models else tuple(absent.values()),
         **options,
     )
-
-
-def _listed_models(models: Any) -> tuple[Any, ...]:
-    """Return names after a common check, or a list with estimators, which are checked one by one."""
-    if isinstance(models, (list, tuple)) and not all(isinstance(entry, (str, bytes)) for entry in models):
-        return tuple(models)
-    return check_names("models", models, "pass for example models=['default', 'linear']")
 
 
 # ---- folds -----------------------------------------------------------------------------------------------------------
@@ -363,9 +358,9 @@ def _hold_out(
     if groups is not None and len(set(np.asarray(groups)[training].tolist())) > 1:
         maker = model_selection.GroupShuffleSplit(n_splits=1, test_size=VALIDATION_SHARE, random_state=seed % 2**32)
         fitted, stopping = next(maker.split(training, groups=np.asarray(groups)[training]))
-        return np.sort(training[fitted]), np.sort(training[stopping])
-    codes = np.unique(y[training], return_inverse=True)[1].astype(np.int64) if task == "classification" else None
-    fitted, stopping = held_out(len(training), VALIDATION_SHARE, seed, codes)
+    else:
+        codes = np.unique(y[training], return_inverse=True)[1].astype(np.int64) if task == "classification" else None
+        fitted, stopping = held_out(len(training), VALIDATION_SHARE, seed, codes)
     return np.sort(training[fitted]), np.sort(training[stopping])
 
 

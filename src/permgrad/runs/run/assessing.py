@@ -20,7 +20,7 @@ from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.assess.sections.scores import with_positive
 from permgrad.assess.store import Store
 from permgrad.base.errors import InputError
-from permgrad.base.files import atomic_path, plain, write_json_atomic, write_text_atomic
+from permgrad.base.files import plain, write_json_atomic, write_text_atomic
 from permgrad.base.stored import read_npz
 from permgrad.models.save.saving import load
 from permgrad.pages.html import render_report
@@ -32,21 +32,11 @@ from permgrad.runs.options import THEMES
 from permgrad.runs.requests import ReportRequest, RunRequest
 
 REPORT, SUMMARY_FILE = "report.html", "report.md"
-#: The baselines' predictions for the test rows.
+#: The baselines' predictions for the test rows, with row numbers and classes in order.
 BASELINE_PREDICTIONS = "baseline_predictions.npz"
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
-def write_guesses(folder: Path, content: Assessment, rows: npt.NDArray[np.int64]) -> None:
-    """Write the baselines' predictions for the test rows, with row numbers and classes in order."""
-    assert content.predictions is not None
-    facts: dict[str, npt.NDArray[Any]] = {"row": rows}
-    if content.predictions.classes:
-        facts["classes"] = np.asarray(content.predictions.classes)
-    with atomic_path(folder / BASELINE_PREDICTIONS) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **facts, **content.guesses)  # type: ignore[arg-type]
-
-
 def read_assessment(folder: Path, model: Any) -> Assessment:
     """Return what the folder of a run holds of its assessment."""
     data = documents.read_data(folder / documents.DATA)

@@ -55,7 +55,7 @@ def notes_on_cells(
             f"{AS_TEXT}."
         )
     kinds = {name: kind for name, kind in request.kinds.items() if name != target}
-    notes += units_said(written.units, {**left_out, **kinds})
+    notes += units_said(written.units, {**left_out, **kinds}) if written.units else []
     if identifiers := [name for name, why in left_out.items() if why == LIKE_AN_IDENTIFIER]:
         usual = "numeric" if schema[identifiers[0]].storage == "number" else "categorical"
         fix = "" if request.identifier else "keep them in the predictions with --id, or "

@@ -69,7 +69,7 @@ from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS, read_data, rea
 from permgrad.runs.folder.folder import CACHE, CHECKPOINT, RECORD, RunFolder
 from permgrad.runs.options import data_sets, separated
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.assessing import data_section, look_of, read_assessment, write_guesses, write_page
+from permgrad.runs.run.assessing import BASELINE_PREDICTIONS, data_section, look_of, read_assessment, write_page
 from permgrad.runs.run.clock import (
     MOST_HELD,
     ROWS_SEEN,
@@ -527,7 +527,9 @@ def write_measures(work: RunWork) -> None:
         with atomic_path(folder / name) as temporary:
             write_csv(table, temporary)
     if content.guesses:
-        write_guesses(folder, content, test.numbers)
+        classes = {"classes": np.asarray(predicted.classes)} if predicted.classes else {}
+        with atomic_path(folder / BASELINE_PREDICTIONS) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, row=test.numbers, **classes, **content.guesses)  # type: ignore[arg-type]
 
 
 # ---- explanation and report ------------------------------------------------------------------------------------------

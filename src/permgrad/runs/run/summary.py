@@ -75,13 +75,6 @@ class Summary:
         )
 
 
-def _fit_times(folder: Path) -> dict[str, dict[str, float]]:
-    """Return how long each baseline took to fit. Without these times all else is told."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        return {name: dict(one) for name, one in dict(parse_json((folder / TIMES).read_bytes())["baselines"]).items()}
-    return {}
-
-
 def summarise(folder: Path, summary: Summary | None = None) -> Outcome:
     """Return the summary of a finished run, which is read from its folder if it was finished before."""
     already = summary is None
@@ -92,7 +85,10 @@ def summarise(folder: Path, summary: Summary | None = None) -> Outcome:
         top = frame[frame["class"] == "all"].drop_duplicates("feature")
         top = top.sort_values("importance", ascending=False, kind="stable")
         report, verdict, baselines = folder / "report.html", metrics["verdict"], metrics["baselines"]
-        times = _fit_times(folder) if baselines else {}
+        times: dict[str, dict[str, float]] = {}
+        with suppress(OSError, ValueError, TypeError, KeyError):  # without the times of fits all else is told
+            stored = dict(parse_json((folder / TIMES).read_bytes())["baselines"]) if baselines else {}
+            times = {name: dict(one) for name, one in stored.items()}
         loss = "squared_error" if metrics["task"] == "regression" else "cross_entropy"
         whole = advantage({"loss": loss, "quantity": "increase of the loss"}, metrics)
         facts: dict[str, Any] = {

@@ -34,7 +34,7 @@ class ShapleyGame(CoalitionGame):
         self.measured, self.width = measured, len(request.targets) if measured == "output" else 1
         self.players = len(request.space.names)
         #: True if every position has a player. Positions without a player keep the row's values.
-        self.covered = request.space.covers()
+        self.covered = all(bool((segments >= 0).all()) for segments in request.space.segments)
 
     def measure(self, outputs: Tensor, rows: Integers) -> Floats:
         """Return the worth ``(m, V)`` of outputs ``(m, donors, K)`` of the receivers ``rows`` ``(m,)``.

@@ -231,9 +231,7 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "output_range": scale.tolist(),
         "model_rows": game.evaluations,
     }
-    fields: dict[str, Any] = {
-        "values": estimates.values, "std": estimates.std, "low": low, "high": high, "p_values": p_values,
-    }  # fmt: skip
+    fields = dict[str, Any](values=estimates.values, std=estimates.std, low=low, high=high, p_values=p_values)
     if interactions is not None:
         facts, fields = _with_interactions(request, interactions, "output", facts, fields)
     return build(
