@@ -18,7 +18,6 @@ from permgrad.assess.sections.cards import columns_by_rank
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
-from permgrad.base.arrays import Array
 from permgrad.base.errors import keeping_warnings
 from permgrad.base.numerals import number
 from permgrad.base.random import generator
@@ -80,22 +79,6 @@ class SimilarRows:
     table: pd.DataFrame
     searched: int
     of: int
-
-
-@storable
-@dataclass(kw_only=True)
-class PhotoColumn:
-    """Images of listed rows, in 4 × 4 patches, row by row. Rows are known by their numbers as text.
-
-    ``small``: JPEGs in base64 by cell. ``covered``: scores ``(patches, scores)`` of a row's image with one patch
-    covered. ``parts`` ``(patches + 1, outputs)``: what the patches add to a row's outputs, and the largest standard
-    error of one of them.
-    """
-
-    name: str
-    small: dict[str, str] = field(default_factory=dict)
-    covered: dict[str, Array] = field(default_factory=dict)
-    parts: dict[str, Array] = field(default_factory=dict)
 
 
 @storable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
@@ -137,7 +138,7 @@ def build_network(
             numeric_columns=encoder.numeric_columns_,
             level_blocks=[block for block in categories if (kinds[block] == "level").sum() >= _FEWEST_LEVELS],
             score_blocks=list(pooled.values()),
-            absent_blocks=[sum(pooled[kind], []) for kind in ("text", "image") if kind in pooled],
+            absent_blocks=[list(chain(*pooled[kind])) for kind in ("text", "image") if kind in pooled],
         )
     model.network_options_ = network.to_dict()
     draw_background(model, encoded, coded)

@@ -27,10 +27,10 @@ class HybridNetwork(nn.Module):
     ends in a vector), ``head`` (an ``nn.Sequential`` that starts with a ``Linear`` on ``[tabular, image]``), and
     ``numeric_columns``, the encoded columns that are embedded as numbers (None: all). ``level_blocks``: for each
     category with many levels its encoded columns, embedded if ``level_embedding_size`` is not 0. ``score_blocks``: of
-    texts, of photos and of levels the encoded columns of each, one per output, which the table branch sums within the
-    three. ``absent_blocks``: the scores of all texts, and of all photos. In training each block is 0 for some rows, which is what a missing or unseen
-    cell is, so that a network learns to do without. ``image_shape``: size of the images ``(channels, height, width)``
-    where the ``renderer`` is set later.
+    texts, of photos and of levels the encoded columns of each, one per output, which the table branch sums.
+    ``absent_blocks``: the scores of all texts, and of all photos. In training each block is 0 for some rows, which is
+    what a missing or unseen cell is, so that a network learns to do without. ``image_shape``: size of the images
+    ``(channels, height, width)`` where the ``renderer`` is set later.
 
     Examples:
         >>> net = HybridNetwork(5, 2, {"dense_units": [8]}, paths=("tabular",)).eval()
