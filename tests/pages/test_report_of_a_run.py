@@ -68,5 +68,5 @@ def test_the_page_of_a_run_in_python(tmp_path, monkeypatch, images):
     assert len(headings(of_run)) > 30
     assert headings(page) == headings(of_run)
     figures = re.findall(r"<svg.*?</svg>", of_run, re.DOTALL)
-    assert len(figures) > 10
+    assert len(figures) > 8
     assert re.findall(r"<svg.*?</svg>", page, re.DOTALL) == figures

@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import zlib
+from dataclasses import replace
 from datetime import date
 from types import SimpleNamespace
 
@@ -18,8 +19,11 @@ from browsing import data_of, needs_browser, visit
 from verification import verify_what_if as what_if_check
 
 import permgrad as pg
+from permgrad.assess.assessment import PLACES
 from permgrad.assess.encoder_form import cells_of, encoder_form
+from permgrad.assess.sections import what_if as section
 from permgrad.assess.sections.what_if import changeable, rows_of
+from permgrad.assess.store import Store
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.pages import report, whatif
 from permgrad.pages.html import render_page
@@ -96,6 +100,35 @@ def test_a_row_is_divided_alike_on_paper_in_the_list_and_in_what_if(wide, monkey
     assert set(content.explained.numbers) <= set(content.what_if["rows"].tolist())
     assert rows.rows_data(content)["parts"] == []
     assert "Shapley values from the baseline's probability of" in html.unescape(str(page.html))
+
+
+def test_words_of_texts_are_explained_once_and_read_back_with_a_run(monkeypatch, tmp_path):
+    rng = np.random.default_rng(2)
+    some = ["good", "bad", "late", "soon", "dear", "cheap", "red", "blue"]
+    texts = [f"{' '.join(rng.permutation(some)[: 3 + row % 3])} {row}" for row in range(300)]
+    table = pd.DataFrame({"note": texts, "n": rng.normal(size=300)})
+    y = table["note"].str.contains("good") + 0.1 * table["n"]
+    model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0, progress=False).fit(table[:200], y[:200])
+    kept, calls = [], []
+    filled, explain = report.with_what_if, section.explain
+    monkeypatch.setattr(report, "with_what_if", lambda *args, **more: kept.append(filled(*args, **more)) or kept[-1])
+    monkeypatch.setattr(
+        section, "explain", lambda *args, **more: calls.append(more.get("level")) or explain(*args, **more)
+    )
+    pg.report(model, table[200:], y[200:], progress=False)
+    content = kept[0]
+    assert calls.count("part") == len(content.words.numbers) == section.MOST_TEXTS
+    store, place = Store(tmp_path), PLACES["words"]
+    store.put(place[0], content.words, *place[1:])
+    calls.clear()
+    again = whatif.with_what_if(replace(content, words=store.get(*place)), model, large=False)
+    assert "part" not in calls, "they are read"
+    before, after = (rows.rows_data(one)["texts"] for one in (content, again))
+    assert [one["words"] for one in after] == [one["words"] for one in before]
+    assert {len(one["words"]) for one in after} >= {4, 5}, "rows may have different numbers of words"
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(one["values"], other["values"], rtol=1e-6)
+    assert whatif.with_what_if(content, model, large=False, keep_rows=False).words is None
 
 
 def test_rows_with_stored_parts_can_be_changed_before_others(fitted):

@@ -15,6 +15,7 @@ from permgrad.pages.words import clean, confidence_words, quantity_of
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
     from permgrad.assess.sections.cards import CardsSection
+    from permgrad.attribution.explanation import Explanation
 
 #: Features in the script's list, and numbers of all curves together.
 _LISTED, _NUMBERS = 5000, 60_000
@@ -28,20 +29,6 @@ def features_data(content: Assessment) -> dict[str, Any] | None:
     total_advantage = advantage(explanation.meta, content.metrics or {})
     order = [explanation.names.index(name) for name in explanation.ranking()]
     names = [explanation.names[place] for place in order]
-    # The columns of the list: importance over all rows, its interval and p-values, and by class.
-    top, ranks, clear = order[:_LISTED], shown_ranks(explanation), set(explanation.clearly_matter())
-    by_class = len(explanation.outputs) > 2
-    columns: dict[str, Any] = {
-        "ranks": None if ranks is None else rank_texts(ranks),
-        "name": [clean(explanation.names[place]) for place in top],
-        "importance": explanation.values[top, 0],
-        **{name: end[top, 0] for name, end in zip(("low", "high"), explanation.ci(), strict=True)},
-        "clear": [explanation.names[place] in clear for place in top],
-        "outputs": [clean(name) for name in explanation.outputs[1:]] if by_class else [],
-        "byClass": explanation.values[top, 1:] if by_class else [],
-    }
-    for name, p_values in (("p", explanation.p_values), ("adjusted", explanation.p_adjusted)):
-        columns[name] = None if p_values is None else p_values[top, 0]
     data: dict[str, Any] = {
         "target": clean(content.target),
         "quantity": quantity_of(explanation),
@@ -49,7 +36,7 @@ def features_data(content: Assessment) -> dict[str, Any] | None:
         "level": explanation.level,
         "ranks": RANKS.format(confidence=confidence_words(explanation)),
         "of": len(names),
-        "list": columns,
+        "list": _list(explanation, order[:_LISTED]),
         "share": None if total_advantage is None else 100 / total_advantage,
         "cards": [],
     }
@@ -65,6 +52,27 @@ def features_data(content: Assessment) -> dict[str, Any] | None:
         data["rows"] = stored.rows
         data["curveRows"] = [listed.get(int(number), -1) for number in list(stored.curve_rows)[:most]]
     return data
+
+
+def _list(explanation: Explanation, order: list[int]) -> dict[str, Any]:
+    """Return the columns of the list: importance over all rows, its interval and p-values, and by class."""
+    low, high = (end[order, 0] for end in explanation.ci())
+    clear = set(explanation.clearly_matter())
+    by_class = len(explanation.outputs) > 2
+    ranks = shown_ranks(explanation)
+    columns: dict[str, Any] = {
+        "ranks": None if ranks is None else rank_texts(ranks),
+        "name": [clean(explanation.names[place]) for place in order],
+        "importance": explanation.values[order, 0],
+        "low": low,
+        "high": high,
+        "clear": [explanation.names[place] in clear for place in order],
+        "outputs": [clean(name) for name in explanation.outputs[1:]] if by_class else [],
+        "byClass": explanation.values[order, 1:] if by_class else [],
+    }
+    for name, p_values in (("p", explanation.p_values), ("adjusted", explanation.p_adjusted)):
+        columns[name] = None if p_values is None else p_values[order, 0]
+    return columns
 
 
 def _cards(section: CardsSection, content: Assessment, places: dict[str, int], most: int) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from permgrad.base.dependence import mean_widening
+from permgrad.base.dependence import Dependence, mean_widening
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, percent
 from permgrad.base.random import generator
@@ -247,20 +247,18 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
         words = f"There {by_count(rows, 'is', 'are')} only {counted(rows, 'test row')}, so all scores are rough"
         facts: dict[str, Any] = {"rows": rows}
         if rows and (accuracy := test.get("accuracy")) is not None:
-            seen, wider = content.predictions, 1.0
-            if seen is not None:
-                wider = mean_widening(content.dependence, (seen.decided == seen.codes).astype(np.float64))
-            low, high = map(float, wilson(accuracy, rows / wider**2))
+            low, high = _accuracy_elsewhere(content, accuracy, rows)
             words += f": on other rows, accuracy could be between {percent(low)} and {percent(high)} "
             words += "(95\u00a0% interval)"
             facts |= {"accuracy": accuracy, "ci_low": low, "ci_high": high}
         yield f"{words}.", "few_rows", "caution", facts
     if (between := content.dependence) is not None and rows:
-        name, count = shorten(between.name, 40), None if between.timed else between.count
-        words = f"Intervals and tests allow for rows that are near each other in {name}."
-        if count is not None:
-            words = f"Intervals and tests count {counted(count, 'group')} by {name}, not {counted(rows, 'row')}."
-        yield words, "dependence", "caution", {"groups": count, "rows": rows}
+        yield (
+            _allowed_for(between, rows),
+            "dependence",
+            "caution",
+            {"groups": None if between.timed else between.count, "rows": rows},
+        )
     few = {label: count for label, count in counts.items() if count < FEW_OF_A_CLASS}
     if few and len(counts) > 1 and sum(counts.values()) >= FEW_ROWS:  # else all of the test rows are few
         order = sorted(few, key=lambda label: (few[label], label))
@@ -269,6 +267,22 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
         words = f"Few test rows have {by_count(len(few), 'the class', 'the classes')} {named}, so "
         words += f"{by_count(len(few), 'its', 'their')} scores are rough."
         yield words, "rare", "caution", {"rows": few}
+
+
+def _allowed_for(between: Dependence, rows: int) -> str:
+    """Say which rows count as one."""
+    name = shorten(between.name, 40)
+    if between.timed:
+        return f"Intervals and tests allow for rows that are near each other in {name}."
+    return f"Intervals and tests count {counted(between.count, 'group')} by {name}, not {counted(rows, 'row')}."
+
+
+def _accuracy_elsewhere(content: Assessment, accuracy: float, rows: int) -> tuple[float, float]:
+    """Return the 95 % interval of the accuracy on other rows."""
+    seen = content.predictions
+    wider = 1.0 if seen is None else mean_widening(content.dependence, (seen.decided == seen.codes).astype(np.float64))
+    low, high = wilson(accuracy, rows / wider**2)
+    return float(low), float(high)
 
 
 def curves_of(content: Assessment, *, before: bool = False) -> list[Reliability]:

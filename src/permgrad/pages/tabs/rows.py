@@ -41,11 +41,9 @@ def single_rows(section: SectionView, content: Assessment) -> None:
             section.add("heading", clean(row.title))
             section.text(clean(row.text) if row.text else "")
             output, label, words = _shown(content, row.explanation, row.output)
-            method = clean(row.explanation.method).replace("_", " ").capitalize()
-            method = "Shapley values" if method == "Shapley" else method
             section.figure(
                 plots.waterfall(row.explanation, row=row.row, output=output, title="", label=label),
-                f"{method} from the baseline's {label} (bottom) to this row's (top).{words}",
+                f"{_name_of(row.explanation)} from the baseline's {label} (bottom) to this row's (top).{words}",
             )
             if row.explanation.meta.get("order"):
                 caption = f"The row's values along the columns. Blue moves the {label} up, orange down."
@@ -58,6 +56,12 @@ def single_rows(section: SectionView, content: Assessment) -> None:
                 section.figure(plots.activation(row.image, row.heat), clean(row.heat_title))
             for picture, caption in row_pictures(row):
                 section.figure(picture, clean(caption))
+
+
+def _name_of(explanation: Explanation) -> str:
+    """Return a method as the page names it: ``Integrated gradients``."""
+    name = clean(explanation.method).replace("_", " ").capitalize()
+    return "Shapley values" if name == "Shapley" else name
 
 
 def all_rows(section: SectionView, content: Assessment, local: Explanation) -> None:
