@@ -245,7 +245,7 @@ class TableEncoder:
             else:
                 self._parts.setdefault(source, []).append((target, str(slot.detail)))
         # Places of times that later rows keep at their end.
-        self._held = np.array([k for k, one in enumerate(slots) if one.detail == HELD and one.kind == "date_part"], int)
+        self._held = np.flatnonzero([(one.kind, one.detail) == ("date_part", HELD) for one in slots])
         self._pairs = {kind: np.array(rows, dtype=np.int64).reshape(-1, 3).T for kind, rows in pairs.items()}
 
     # ---- encoding ---------------------------------------------------------------------------------------------------
