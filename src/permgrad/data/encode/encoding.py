@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, astuple
+from dataclasses import KW_ONLY, asdict, astuple, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -46,6 +46,7 @@ def surprises_told_once() -> Iterator[None]:
         _told.reset(token)
 
 
+@dataclass(eq=False, repr=False)
 class TableEncoder:
     """Encode a table feature by feature: numbers scaled, categories one-hot, dates in parts, missing in own columns.
 
@@ -101,26 +102,16 @@ class TableEncoder:
         [[0.0, 0.0, 1.0, 0.0]]
     """
 
-    def __init__(
-        self,
-        numeric: ScalingMode = "robust",
-        max_levels: int = 50,
-        na_codes: CodesArgument = None,
-        groups: Mapping[str, Sequence[str]] | None = None,
-        *,
-        variables: Mapping[str, Sequence[str]] | None = None,
-        kinds: Mapping[str, Kind] | None = None,
-        holidays: str | None = None,
-    ) -> None:
-        self.numeric = numeric
-        self.max_levels = max_levels
-        self.na_codes = na_codes
-        self.groups = groups
-        self.variables = variables
-        self.kinds = kinds
-        self.holidays = holidays
-        self.images_: ImageVectors | None = None
-        self.texts_: TextVectors | None = None
+    numeric: ScalingMode = "robust"
+    max_levels: int = 50
+    na_codes: CodesArgument = None
+    groups: Mapping[str, Sequence[str]] | None = None
+    _: KW_ONLY
+    variables: Mapping[str, Sequence[str]] | None = None
+    kinds: Mapping[str, Kind] | None = None
+    holidays: str | None = None
+    images_: ImageVectors | None = field(default=None, init=False)
+    texts_: TextVectors | None = field(default=None, init=False)
 
     # ---- fitting ----------------------------------------------------------------------------------------------------
     def fit(self, X: Any, y: Any = None, *, schema: Schema | None = None) -> TableEncoder:
@@ -253,7 +244,8 @@ class TableEncoder:
                 pairs["value"].append((source, target, 0))
             else:
                 self._parts.setdefault(source, []).append((target, str(slot.detail)))
-        self._held = _held_places(slots)
+        # Places of times that later rows keep at their end.
+        self._held = np.flatnonzero([(one.kind, one.detail) == ("date_part", HELD) for one in slots])
         self._pairs = {kind: np.array(rows, dtype=np.int64).reshape(-1, 3).T for kind, rows in pairs.items()}
 
     # ---- encoding ---------------------------------------------------------------------------------------------------
@@ -443,11 +435,6 @@ class TableEncoder:
             problem = f"Part of a stored encoder is missing or damaged ({error!r})"
             raise InputError(problem, hint="Save the model again.", code="PG052") from error
         return made
-
-
-def _held_places(slots: Sequence[Slot]) -> Integers:
-    """Return the places of times that later rows keep at their end."""
-    return np.array([at for at, slot in enumerate(slots) if slot.detail == HELD and slot.kind == "date_part"], int)
 
 
 def _tell(surprises: Mapping[str, str]) -> None:
