@@ -153,6 +153,25 @@ def unlisted(page: str, text: str) -> Iterator[str]:
 
 
 # ---- what the pages take from the records ----------------------------------------------------------------------------
+def _of_orders(record: Any) -> list[list[str]]:
+    """Return the mean accuracy of each contestant on the sets of which all splits were measured."""
+    forms = ("orders_auto", "orders_never", "orders_true", "orders_shuffled", "extra_trees", "lightgbm")
+    found: dict[str, dict[str, list[float]]] = {}
+    for cell in record["results"]["cells"]:
+        if cell["model"] in forms and "accuracy" in cell["metrics"]["test"]:
+            found.setdefault(cell["set"], {}).setdefault(cell["model"], []).append(cell["metrics"]["test"]["accuracy"])
+    complete = {name: by for name, by in found.items() if all(len(by.get(form, ())) == 5 for form in forms)}
+    return [[name, *(f"{fmean(by[form]):.3f}" for form in forms)] for name, by in complete.items()]
+
+
+def _inside_digits(record: Any) -> list[list[str]]:
+    """Return for each method the share of its attributions inside the digit: mean, and smallest of the draws."""
+    shares = record["results"]["shares"]
+    rows = {name: [draw[name] for draw in shares] for name in shares[0]}
+    ordered = sorted(rows.items(), key=lambda row: -fmean(row[1]))
+    return [[name, f"{100 * fmean(own):.1f} %", f"{100 * min(own):.1f} %"] for name, own in ordered]
+
+
 def _rank(record: Any, model: str) -> float:
     return next(float(row["mean rank"]) for row in record["results"]["mean rank"] if row["model"] == model)
 
@@ -501,6 +520,12 @@ SENTENCES = (
     ),
     Sentence(
         DOCS + "the-default-network.md",
+        "verify_order",
+        "the default network is right on {:.1f} % of the test rows or more",
+        lambda record: (100 * min(draw["accuracy"] for draw in record["results"]["draws"]),),
+    ),
+    Sentence(
+        DOCS + "the-default-network.md",
         "comparison",
         "the smallest p-value is {:.2f}, before any correction",
         lambda record: [min(entry["p_value"] for entry in record["results"]["against itself before"])],
@@ -663,6 +688,18 @@ SENTENCES = (
     ),
 )
 TABLES = (
+    Table(
+        DOCS + "the-default-network.md",
+        "orders",
+        "| shuffled columns | default | without image | in the true order | as they stand | extra trees | LightGBM |",
+        _of_orders,
+    ),
+    Table(
+        DOCS + "the-default-network.md",
+        "verify_order",
+        "| attributions | inside the digit | smallest of five draws |",
+        _inside_digits,
+    ),
     Table(
         DOCS + "intervals.md",
         "verify_intervals",
