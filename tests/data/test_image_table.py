@@ -163,7 +163,8 @@ def test_faults_name_their_files(tmp_path, ramp):
         check_image_cells("scan", [str(good), str(tmp_path / "gone.png"), str(tmp_path / "text.png")])
     assert error.value.message == (
         f"1 of 3 image files in column 'scan' cannot be found ({tmp_path / 'gone.png'}). Paths start from the table's "
-        "folder, those of a frame made in Python from the working directory."
+        "folder, those of a frame made in Python from the working directory. The cell of a row without an image is "
+        "empty."
     )
 
 
@@ -210,7 +211,7 @@ def test_other_formats_are_not_tried(tmp_path, ramp, kind):
         assert image.format == kind, "the precondition: Pillow would read it"
     with pytest.raises(InputError, match=r"not an image that Pillow can read as one of PNG, JPEG, TIFF") as error:
         check_image_cells("scan", [str(file)])
-    assert "Replace them or leave their rows out" in str(error.value)
+    assert "Replace them or empty their cells" in str(error.value)
     with Image.open(file) as image:
         image.save(file.with_suffix(".png"))
     check_image_cells("scan", [str(file.with_suffix(".png"))])

@@ -36,9 +36,10 @@ Pixels = npt.NDArray[np.uint8]
 _RULES = {
     "missing": (
         "cannot be found",
-        "Paths start from the table's folder, those of a frame made in Python from the working directory.",
+        "Paths start from the table's folder, those of a frame made in Python from the working directory. "
+        "The cell of a row without an image is empty.",
     ),
-    "whole": ("cannot be read", "Replace them or leave their rows out."),
+    "whole": ("cannot be read", "Replace them or empty their cells: a row may lack its image."),
     "real": (
         "hold real numbers outside 0 … 1",
         "Rescale all images of the column to 0 … 1 in the same way, or save them with 8 or 16 bits.",
