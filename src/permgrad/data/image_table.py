@@ -36,8 +36,10 @@ Pixels = npt.NDArray[np.uint8]
 _RULES = {
     "missing": (
         "cannot be found",
-        "Paths start from the table's folder, those of a frame made in Python from the working directory. "
-        "The cell of a row without an image is empty.",
+        (
+            "Paths start from the table's folder, those of a frame made in Python from the working directory. "
+            "The cell of a row without an image is empty."
+        ),
     ),
     "whole": ("cannot be read", "Replace them or empty their cells: a row may lack its image."),
     "real": (
