@@ -68,7 +68,7 @@ def test_weights_above_the_limit_and_other_models_are_left_out_with_the_reason(f
         "reason": "This model cannot run inside the page: only the networks of permgrad can predict inside a page."
     }
     monkeypatch.setattr(whatif, "MOST_BYTES", 1000)
-    assert "take 0.1 MB" in whatif.what_if(model, some)["reason"]
+    assert "take 0.2 MB" in whatif.what_if(model, some)["reason"]
     assert "form" in whatif.what_if(model, some, large=True)
 
 

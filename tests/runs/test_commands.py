@@ -163,7 +163,7 @@ def test_the_run_equals_a_fit_in_python(place, classified):
     with np.load(classified / "split.npz") as split:
         rows = {part: table().iloc[split[part]] for part in split.files}
     names = ["age", "dose", "noise", "town"]
-    model = pg.HyNNClassifier(preset="fast", random_state=0)
+    model = pg.HyNNClassifier(preset="fast", image="always", random_state=0)
     model.fit(
         rows["train"][names],
         rows["train"]["outcome"],

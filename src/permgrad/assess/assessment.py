@@ -11,8 +11,8 @@ from permgrad.assess.branches import entries_of, is_hybrid, value_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from permgrad.assess.photo_column import PhotoColumn
     from permgrad.assess.predictions import Predictions
-    from permgrad.assess.rows import PhotoColumn
     from permgrad.assess.sections.cards import CardsSection
     from permgrad.assess.sections.data import DataSection
     from permgrad.assess.sections.gradients import GradientSection

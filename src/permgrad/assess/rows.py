@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.assess.store import storable
-from permgrad.base.arrays import Array
 from permgrad.base.dependence import Dependence
 from permgrad.base.frames import taken
 
@@ -76,19 +74,3 @@ class Rows:
             dependence=None if self.dependence is None else self.dependence.take(places),
             cut=None if cut is None else lambda further: cut(places[further]),
         )
-
-
-@storable
-@dataclass(kw_only=True)
-class PhotoColumn:
-    """Images of listed rows, in 4 × 4 patches, row by row. Rows are known by their numbers as text.
-
-    ``small``: JPEGs in base64 by cell. ``covered``: scores ``(patches, scores)`` of a row's image with one patch
-    covered. ``parts`` ``(patches + 1, outputs)``: what the patches add to a row's outputs, and the largest standard
-    error of one of them.
-    """
-
-    name: str
-    small: dict[str, str] = field(default_factory=dict)
-    covered: dict[str, Array] = field(default_factory=dict)
-    parts: dict[str, Array] = field(default_factory=dict)

@@ -118,8 +118,7 @@ class FolderKind:
     ) -> dict[str, Any] | None:
         """Return the record of the same work, or None if it begins here. Refuse other work, and files of others.
 
-        Nothing is written. ``overwrite`` replaces other work, but no files of others with our names. ``beside`` are
-        further entries that must be equal.
+        Nothing is written. ``overwrite`` replaces other work. ``beside`` are further entries that must be equal.
         """
         if os.path.lexists(folder) and not folder.is_dir():
             raise InputError(
@@ -127,17 +126,7 @@ class FolderKind:
             )
         record = self.read(folder)
         if record is None and folder.is_dir():
-            if overwrite:
-                self.refuse_taken(folder)
-                return None
-            if (folder / self.names[0]).is_file():
-                self.refuse_damaged(folder)
-            ours = (LOCK, f".{self.names[0]}.", *self.leftovers)
-            foreign = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(ours))
-            if foreign:
-                or_add = "" if set(foreign) & set(self.names) else ", or add to it with --overwrite"
-                problem = f"{folder} holds other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''})"
-                raise InputError(problem, hint=f"Choose another folder with --out{or_add}.", code="PG050")
+            self._refuse_foreign(folder, overwrite=overwrite)
         if record is None or overwrite:
             return None
         old = {**record[self.key], **{name: record.get(name) for name in beside}}
@@ -154,6 +143,20 @@ class FolderKind:
             hint="Replace it with --overwrite, or choose another folder with --out.",
             code="PG051",
         )
+
+    def _refuse_foreign(self, folder: Path, *, overwrite: bool) -> None:
+        """Refuse a folder without a record that holds other files, or with ``overwrite`` those with our names."""
+        if overwrite:
+            self.refuse_taken(folder)
+            return
+        if (folder / self.names[0]).is_file():
+            self.refuse_damaged(folder)
+        ours = (LOCK, f".{self.names[0]}.", *self.leftovers)
+        foreign = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(ours))
+        if foreign:
+            beside = "" if set(foreign) & set(self.names) else ", or add to it with --overwrite"
+            problem = f"{folder} holds other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''})"
+            raise InputError(problem, hint=f"Choose another folder with --out{beside}.", code="PG050")
 
     def refuse_damaged(
         self, folder: Path, fix: str = "Start again with --overwrite, or choose another folder with --out."

@@ -153,9 +153,9 @@ def test_the_report_says_it_all(place):
     assert "best cost (1 for a false yes, 5 for a missed one) on held-out rows" in text
     section = Store(place / "run").get("explanations/gradients")
     median, zeros = (own["baseline"] for own in section.facts["baselines"])
-    cards = text.count("rows, share of y = yes and mean attribution by value")
-    assert cards == 3, "the feature that is not clearly above 0 has no card"
-    assert text.count(f"Baseline: {median}") == cards + 4, "beside every plot made with it: 2 sums, cards, rows at once"
+    for name in ("age", "month", "loan", "calls"):
+        assert f'aria-label="{name}, value by value. ±: standard error."' in text
+    assert text.count(f"Baseline: {median}") == 4, "beside every plot made with it: 2 sums, values, rows at once"
     assert text.count("Baseline: the mean prediction of 8 typical training rows") == 3, "beside every single row"
     assert text.count(f"Baseline: {zeros}") == 2
     assert "How a row becomes an image" not in text, "there is no image in a network on the table alone"

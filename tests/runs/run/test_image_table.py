@@ -97,14 +97,15 @@ def test_the_report_shows_what_the_kinds_of_columns_are_worth(finished):
 
 
 def test_a_column_that_is_found_is_trained_on_as_one_that_is_declared(finished, table, tmp_path):
-    call("run", table, "--target", "label", "--preset", "fast", "--out", tmp_path / "run")
+    words = ["run", table, "--target", "label", "--preset", "fast", "--row-image", "always", "--out", tmp_path / "run"]
+    call(*words)
     for name in ("importance.csv", "predictions.csv", "branches.json"):
         assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes(), name
     found, declared = (
         json.loads((at / "run.json").read_text())["configuration"] for at in (tmp_path / "run", finished)
     )
     assert {**found, "kind": {"scan": "image"}} == declared
-    assert "already finished" in call("run", table, "--target", "label", "--preset", "fast", "--out", tmp_path / "run")
+    assert "already finished" in call(*words)
 
 
 def test_the_same_command_goes_on_and_another_image_is_another_run(finished, table, tmp_path):

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from permgrad.assess.budget import REPORT, SHOWN_ROWS
-from permgrad.assess.rows import PhotoColumn, Rows
+from permgrad.assess.photo_column import PhotoColumn
+from permgrad.assess.rows import Rows
 from permgrad.assess.work import Work
 from permgrad.attribution.explain import explain
 from permgrad.attribution.wide import place_effects
