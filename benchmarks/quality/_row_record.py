@@ -212,12 +212,13 @@ def section(cells: Cells, found: list[dict[str, Any]], commit: str) -> str:
             "permgrad on one kind alone": ", ".join(alone),
         })  # fmt: skip
     missed = [f"{row['check']} ({row['floor']}, but {row['seen']})" for row in found if row["met"] is False]
+    seen = {model for model, *_ in cells.found if model not in (OURS, *PARTS, "without")}
     text = (
-        "Fifteen public sets: among others cards with a text and a picture, houses with four photos, reviews, "
+        f"{len(rows)} public sets: among others cards with a text and a picture, houses with four photos, reviews, "
         "wages of people, ratings and days. Seven of them had no part in the development of permgrad. The table "
-        "has means over the test rows of all splits. The other models are linear models (of tf-idf, of all "
-        "columns, of one-hot columns), LightGBM, LightGBM with stacked words and images, and CatBoost. Their "
-        "penalties and numbers of trees are chosen on a fifth of the training rows."
+        "has means over the test rows of all splits. The other models, each where it applies and was run: "
+        f"{'; '.join(one.label for model, one in CONTESTANTS.items() if model in seen)}. Their penalties and numbers "
+        "of trees are chosen on a fifth of the training rows."
     )
     text += f" Missed: {'; '.join(missed)}." if missed else ""
     end = f"[All figures](../benchmarks/results/rows.md) (`{commit}`, `python -m benchmarks.quality.rows`)."
