@@ -23,11 +23,13 @@ from permgrad.base.late import pd
 from permgrad.models.losses import OtherLoss
 
 
-def independent_facts(units: Dependence, freedom: float = np.inf) -> dict[str, Any]:
-    """Return how many groups or times are behind the intervals, as a fact of an explanation.
+def independent_facts(units: Dependence | None, freedom: float = np.inf) -> dict[str, Any]:
+    """Return how many groups or times are behind the intervals, as a fact of an explanation, if rows have any.
 
     For times also the longest stretch over which some effect is related to itself, from the degrees of freedom.
     """
+    if units is None:
+        return {}
     facts: dict[str, Any] = {"by": units.argument[0], "count": units.count}
     if units.timed and 0 < freedom < np.inf:
         facts["related_times"] = max(1, round(units.count / freedom))
@@ -56,8 +58,8 @@ def build(
         "sampling": request.sampling,
         "confidence": request.confidence,
         "task": subject.task,
+        **independent_facts(request.units, freedom),
     }
-    about |= {} if request.units is None else independent_facts(request.units, freedom)
     # As many rows of equal weight say as much (Kish 1965).
     about |= {} if weights is None else {"equal_rows": float(weights.sum() ** 2 / np.square(weights).sum())}
     if request.positive is not None:
