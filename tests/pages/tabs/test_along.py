@@ -27,7 +27,7 @@ def test_the_strongest_band_is_compared_with_the_strongest_of_its_columns():
     columns = ranked({"x0": 0.1, "x1": 0.3, "x2": 0.5, "x3": 0.4})
     words = "The strongest band, x2 … x3, matters {}, and the strongest of its columns, x2, {} alone."
     assert _band_words(columns, bands(0.4, 0.8), None) == words.format("0.800", "0.500")
-    assert _band_words(columns, bands(0.4, 0.8), 4.0) == words.format("20\u00a0%", "12\u00a0%")
+    assert _band_words(columns, bands(0.4, 0.8), 4.0) == words.format("20\u00a0%", "13\u00a0%")
     more = " Neighbours stand in for each other."
     assert _band_words(columns, bands(0.4, 2.0), None) == words.format("2.00", "0.500") + more
 

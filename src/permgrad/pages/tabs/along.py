@@ -43,8 +43,6 @@ def _band_words(columns: Explanation, bands: Explanation, whole: float | None) -
         return ""
     values = together[names[0]], alone[column]
     band, strongest = map(number, values) if whole is None else (percent(value / whole) for value in values)
-    words = (
-        f"The strongest band, {clean(names[0])}, matters {band}, and the strongest of its columns, {clean(column)}, "
-    )
+    words = f"The strongest band, {clean(names[0])}, matters {band}, and the strongest of its columns, {clean(column)},"
     more = " Neighbours stand in for each other." * (values[0] > sum(max(value, 0.0) for value in alone.values()))
-    return f"{words}{strongest} alone.{more}"
+    return f"{words} {strongest} alone.{more}"
