@@ -32,7 +32,7 @@ from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request, is_estimator
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.base.arrays import Integers
-from permgrad.base.checks import check_flag, check_path, check_whole
+from permgrad.base.checks import check_flag, check_path, check_rows, check_whole
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, PermgradError, error_in_words, keeping_warnings, shown, warn_first
 from permgrad.base.files import atomic_path, writing
@@ -212,9 +212,8 @@ class _Work:
             raise InputError(
                 f"X has {len(frame)} rows and y has {len(self.y)}", hint="Pass one target for each row.", code="PG007"
             )
-        if self.groups is not None and (shape := np.shape(self.groups)) != (len(self.y),):
-            problem = f"split_groups must have one entry for each of the {len(self.y)} rows, got shape {shape}"
-            raise InputError(problem, hint="Pass for example a column of ids.", code="PG007")
+        if self.groups is not None:
+            check_rows("split_groups", self.groups, len(self.y), "Pass for example a column of ids.")
         constant = DummyRegressor() if self.classes is None else DummyClassifier()
         few = np.arange(min(len(frame), 50))
         # What a network of permgrad calls features is known once it is fitted.

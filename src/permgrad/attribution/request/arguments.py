@@ -253,19 +253,15 @@ def check_row_target(arguments: Arguments, chosen: Method, scope: Scope) -> None
 
 def check_row_offset(row_offset: Any, *, shared: bool) -> int:
     """Return the number of the first row within a longer table. ``shared``: explained rows are also the donors."""
-    if not is_whole(row_offset) or row_offset < 0:
-        raise InputError(
-            f"row_offset must be an integer of at least 0, got {shown(row_offset)}",
-            hint="Pass the number of the first explained row within the longer table.",
-            code="PG002",
-        )
+    fix = "pass the number of the first explained row within the longer table"
+    row_offset = check_whole("row_offset", row_offset, fix, least=0)
     if row_offset and shared:
         raise InputError(
             f"row_offset={row_offset} needs a background: donors must not come from the explained part of the table",
             hint="Pass the same background= for every part.",
             code="PG006",
         )
-    return int(row_offset)
+    return row_offset
 
 
 # ---- outputs, loss and y --------------------------------------------------------------------------------------------

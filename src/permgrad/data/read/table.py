@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from permgrad.base import startup
-from permgrad.base.checks import check_names, check_path
+from permgrad.base.checks import check_kind, check_names, check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, counted, shown, warn_user
 from permgrad.base.files import near_file, why_missing
 from permgrad.data.read.cells import (
@@ -96,10 +96,7 @@ def read_table(
             f"decimal must be ',' or '.', got {shown(decimal)}", hint="Pass one of them, or None.", code="PG003"
         )
     names = () if text is None else check_names("text", text, "pass for example text=['postcode']")
-    if not isinstance(sheet, str | None):
-        raise InputError(
-            f"sheet must be the name of a sheet, got {shown(sheet)}", hint="Pass text, or None.", code="PG001"
-        )
+    check_kind("sheet", sheet, str | None, "the name of a sheet", "Pass text, or None.")
     written = read_written(path, Reading(na=codes, text=names, decimal=decimal, not_na=kept_texts, sheet=sheet))
     # What every reader takes for missing among numbers is a level only among texts.
     among_texts = {name: words for name, words in written.missing.items() if name in written.texts}
