@@ -83,10 +83,11 @@ def _cells(request: BenchmarkRequest, settings: Settings, chosen: list[Suite]) -
     contestants = list(dict.fromkeys(name for suite in chosen for name in suite.methods(everyone)))
     for name in request.methods:
         check_choice("method", name, contestants)
+    usual = 1 if request.quick else 3
     return [
         (suite.name, function, seed)
         for suite in chosen
-        for seed in request.seed_list
+        for seed in range(usual if request.seeds is None else request.seeds)
         for function in suite.functions
         if function in (request.functions or (suite.quick_functions if request.quick else suite.functions))
     ]

@@ -539,11 +539,6 @@ class BenchmarkRequest(CommandRequest):
     overwrite: bool = option("Replace what is there.", False)
     open_page: bool = option(_OPEN, False, name="--open")
 
-    @property
-    def seed_list(self) -> range:
-        """The seeds: by default three, or one with ``quick``."""
-        return range((1 if self.quick else 3) if self.seeds is None else self.seeds)
-
 
 @dataclass(frozen=True)
 class Outcome:

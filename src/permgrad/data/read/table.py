@@ -34,7 +34,7 @@ from permgrad.data.read.column_forms import read_columns
 from permgrad.data.read.csv_table import parse_csv, sniff_delimiter
 from permgrad.data.read.image_cells import with_image_cells
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading, Written, check_not_na, missing_said
-from permgrad.data.read.text_files import GZIP, PARQUET, SUFFIXES, check_fits, is_workbook, read_text, unzipped
+from permgrad.data.read.text_files import GZIP, PARQUET, SUFFIXES, check_fits, names_in_zip, read_text, unzipped
 from permgrad.data.read.whole_numbers import as_stored, blank_numbers, masked
 
 #: Rows of a part that is a whole file.
@@ -151,7 +151,7 @@ def _read_texts(file: Path, reading: Reading) -> Written:
             unpacked = Path(folder, file.name).with_suffix(".parquet")
             unpacked.write_bytes(content)
             return _read_parquet(unpacked, reading)
-    if content.startswith(b"PK") and is_workbook(content):
+    if content.startswith(b"PK") and "xl/workbook.xml" in map(str.lower, names_in_zip(content) or ()):
         from permgrad.data.read.excel import read_sheet
 
         text, lines = read_sheet(content, file, reading.sheet)
