@@ -215,8 +215,7 @@ class Rescale(TorchFunctionMode):
         answer = _ANSWERS.get(name.removesuffix("_") if in_place else name)
         if answer is not None and "out" not in kwargs:
             args, kwargs = _in_order(func, args, kwargs)
-            anew = lambda first, *further, **named: func(first.clone(), *further, **named)  # noqa: E731
-            result = answer(self, anew if in_place else func, args, kwargs)
+            result = answer(self, functools.partial(_on_copy, func) if in_place else func, args, kwargs)
             if result is not NotImplemented:
                 return args[0].copy_(result) if in_place else result
         opened = None if func in self._opened else in_sight(func)
@@ -251,6 +250,10 @@ class Rescale(TorchFunctionMode):
             return plain()
         function: Any = MeanSlopes
         return function.apply(functools.partial(rule, starts), *values)
+
+
+def _on_copy(func: Callable[..., Any], first: Tensor, *further: Any, **named: Any) -> Any:
+    return func(first.clone(), *further, **named)
 
 
 def _in_order(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
