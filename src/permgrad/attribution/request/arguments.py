@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from types import NoneType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -17,7 +18,15 @@ from permgrad.attribution.subject.places import loss_of_places
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
-from permgrad.base.checks import check_choice, check_confidence, check_flag, check_number, check_whole, is_whole
+from permgrad.base.checks import (
+    check_choice,
+    check_confidence,
+    check_flag,
+    check_kind,
+    check_number,
+    check_whole,
+    is_whole,
+)
 from permgrad.base.errors import InputError, counted, did_you_mean, shown
 from permgrad.base.late import pd
 from permgrad.data.types.positive import find_positive, usual_positive
@@ -83,12 +92,8 @@ class Arguments:
                 code="PG002",
             )
         groups: Any = self.groups
-        if groups is not None and not isinstance(groups, Mapping):
-            raise InputError(
-                f"groups must map names to lists of features, got {type(groups).__name__}",
-                hint="Pass groups={'name': ['feature', …]}.",
-                code="PG001",
-            )
+        fix = "Pass groups={'name': ['feature', …]}."
+        check_kind("groups", groups, (Mapping, NoneType), "a mapping of names to lists of features", fix)
         for name, members in (groups or {}).items():
             if not isinstance(members, Iterable) or isinstance(members, (bytes, Mapping)):
                 raise InputError(

@@ -115,12 +115,8 @@ def prepare_stream(
 
 # ---- arguments -----------------------------------------------------------------------------------------------------
 def _check(path: Any, target: Any, sample_weight: Any, block_rows: Any) -> None:
-    if not isinstance(path, (str, os.PathLike)):
-        raise InputError(
-            f"fit_stream needs the path of a Parquet file or of a folder of them, got {type(path).__name__}",
-            hint="Pass tables in memory to fit.",
-            code="PG001",
-        )
+    what = "the path of a Parquet file or of a folder of them"
+    check_kind("path", path, (str, os.PathLike), what, "Pass tables in memory to fit.")
     check_kind("target", target, str, "the name of a column", "Pass for example 'outcome'.")
     if block_rows is not None:
         check_whole("block_rows", block_rows, "pass for example block_rows=100_000", least=2)
