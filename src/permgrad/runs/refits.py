@@ -188,7 +188,11 @@ class _Work:
     @property
     def classes(self) -> npt.NDArray[Any] | None:
         """The classes of the rows, or None for regression."""
-        return self.y if _classifies(self.estimator) and self.y.ndim == 1 else None
+        try:
+            classifies = bool(is_classifier(self.estimator))
+        except (AttributeError, TypeError):  # one without scikit-learn's tags
+            classifies = hasattr(self.estimator, "predict_proba")
+        return self.y if classifies and self.y.ndim == 1 else None
 
     def check(self) -> None:
         """Refuse arguments that cannot be used. A constant stands in for the fits: it shows what the table allows."""
@@ -281,14 +285,6 @@ class _Work:
             **explained,
             **groups,
         }
-
-
-def _classifies(estimator: Any) -> bool:
-    """Whether an estimator predicts classes. One without scikit-learn's tags does if it predicts probabilities."""
-    try:
-        return bool(is_classifier(estimator))
-    except (AttributeError, TypeError):
-        return hasattr(estimator, "predict_proba")
 
 
 def _params(estimator: Any) -> dict[str, Any]:
