@@ -54,7 +54,6 @@ FORMS: dict[str, Contender] = {
         _form("more_members", "sixteen members", network={"members": 16}),
         _form("no_dropout", "no dropout", network={"dropout": 0.0}),
         _form("minmax", "numbers scaled to 0…1 in the place of robust scaling", numeric="minmax"),
-        _form("large_images", "twice the convolution filters", network={"conv_filters": (16, 32)}),
         # The image itself, and its layout, are the question of image_question.py.
     )
 }

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from permgrad import __version__
-from permgrad.base.checks import check_choice
+from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import InputError, counted, unknown
 from permgrad.base.files import write_text_atomic, writing
@@ -47,8 +47,8 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
     registry = load_suites()
     if request.suite != EVERY and request.suite not in registry:
         raise unknown("suite", request.suite, [*registry, EVERY])
-    if request.seeds is not None and request.seeds < 1:
-        raise InputError(f"seeds must be at least 1, got {request.seeds}", hint="For example: --seeds 3.", code="PG002")
+    if request.seeds is not None:
+        check_whole("seeds", request.seeds, "for example: --seeds 3")
     if request.images and request.suite not in ("multimodal", EVERY):
         raise InputError(
             f"The suite {request.suite!r} has no images", "Leave --image-sets out, or choose multimodal.", "PG004"
@@ -83,10 +83,11 @@ def _cells(request: BenchmarkRequest, settings: Settings, chosen: list[Suite]) -
     contestants = list(dict.fromkeys(name for suite in chosen for name in suite.methods(everyone)))
     for name in request.methods:
         check_choice("method", name, contestants)
+    usual = 1 if request.quick else 3
     return [
         (suite.name, function, seed)
         for suite in chosen
-        for seed in request.seed_list
+        for seed in range(usual if request.seeds is None else request.seeds)
         for function in suite.functions
         if function in (request.functions or (suite.quick_functions if request.quick else suite.functions))
     ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from permgrad.base.checks import check_choice
+from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError
 
 Scale = Literal["full", "quick"]
@@ -33,10 +33,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_choice("scale", self.scale, ("full", "quick"))
-        if self.threads is not None and self.threads < 1:
-            raise InputError(
-                f"threads must be at least 1, got {self.threads}", hint="Leave it out for the default.", code="PG002"
-            )
+        if self.threads is not None:
+            check_whole("threads", self.threads, "leave it out for the default")
         if len(self.images) > 2:
             raise InputError(
                 f"images must name 1 or 2 sets, got {len(self.images)}",

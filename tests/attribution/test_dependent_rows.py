@@ -167,7 +167,9 @@ def test_what_is_wrong_is_said():
 
     with pytest.raises(pg.InputError, match="cannot be combined"):
         explain(row_groups=code, row_time=code)
-    with pytest.raises(pg.InputError, match=r"row_groups has the shape \(5,\), expected \(160,\)"):
+    with pytest.raises(
+        pg.InputError, match=r"row_groups must have one value for each of the 160 rows, got the shape \(5,\)"
+    ):
         explain(row_groups=code[:5])
     with pytest.raises(pg.InputError, match="no value for row 3 "):
         explain(row_groups=np.where(np.arange(160) == 3, np.nan, code))

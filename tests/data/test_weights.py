@@ -81,5 +81,7 @@ def test_weights_are_a_new_array():
     assert check_weights(own, 3) is not own
     with pytest.raises(pg.InputError, match=r"sample_weight must be numbers, got tensor"):
         check_weights(torch.ones(3, requires_grad=True), 3)
-    with pytest.raises(pg.InputError, match=r"sample_weight.shape == \(2, 1\), expected \(2,\)\. Pass"):
+    with pytest.raises(
+        pg.InputError, match=r"sample_weight must have one value for each of the 2 rows, got the shape \(2, 1\)\. Pass"
+    ):
         check_weights(np.ones((2, 1)), 2)

@@ -220,7 +220,7 @@ def test_primary_metric():
         ),
         (
             lambda: evaluate("regression", [1.0], predictions=[1.0, 2.0]),
-            "y and predictions must have the same number of rows, got 1 and 2. Pass one prediction per row.",
+            "predictions must have one value for each of the 1 rows, got the shape (2,). Pass one prediction per row.",
         ),
         (
             lambda: evaluate("regression", [1.0, 2.0], predictions=[[1.0, 2.0], [3.0, 4.0]]),
@@ -236,10 +236,7 @@ def test_primary_metric():
         ),
         (
             lambda: evaluate("classification", ["a", "b"], predictions=["a"], classes=["a", "b"]),
-            (
-                "y and predictions must have the same number of rows, got shapes (2,) and (1,). "
-                "Pass one prediction per row."
-            ),
+            "predictions must have one value for each of the 2 rows, got the shape (1,). Pass one prediction per row.",
         ),
         (
             lambda: evaluate("classification", ["a"], probabilities=[[0.5, 0.5]], classes=["a"]),

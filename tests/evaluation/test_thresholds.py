@@ -153,7 +153,7 @@ def test_inputs_stay_as_they_are():
         (([0, 1], [0.1, math.nan]), {}, "1 of 2 scores are not finite. Leave those rows out"),
         (([0, 1], [[0.1, 0.9], [0.2, 0.8]]), {}, r"got \(2, 2\)\. Pass predict_proba\(X\)\[:, 1\]"),
         (([[0], [1]], [0.1, 0.2]), {}, r"y must have shape \(rows,\), got \(2, 1\)"),
-        (([0, 1], [0.1, 0.2, 0.3]), {}, "y and scores must have the same number of rows, got 2 and 3"),
+        (([0, 1], [0.1, 0.2, 0.3]), {}, r"scores must have one value for each of the 2 rows, got the shape \(3,\)"),
         (
             ([0, 1], [0.1, 0.2]),
             {"by": "costs"},

@@ -125,7 +125,7 @@ def test_another_benchmark_and_foreign_files_are_refused(toy, tmp_path):
         ({"suite": "tyo"}, r"suite must be one of .*'toy', 'all', got 'tyo'. Did you mean 'toy'\?"),
         ({"functions": ("summ",)}, r"function must be one of 'sum', 'product', got .*\. Did you mean 'sum'\?"),
         ({"methods": ("god",)}, r"method must be one of 'good', 'bad', got .*\. Did you mean 'good'\?"),
-        ({"seeds": 0}, "seeds must be at least 1, got 0. For example: --seeds 3."),
+        ({"seeds": 0}, "seeds must be an integer of at least 1, got 0. For example: --seeds 3."),
     ],
 )
 def test_bad_requests_write_nothing(toy, tmp_path, change, message):
@@ -154,7 +154,7 @@ def test_settings():
     assert Settings().to_dict() == {"scale": "full", "methods": [], "peers": True}
     with pytest.raises(InputError, match=r"scale must be one of 'full', 'quick', got 'quik'"):
         Settings(scale="quik")
-    with pytest.raises(InputError, match="threads must be at least 1, got 0"):
+    with pytest.raises(InputError, match="threads must be an integer of at least 1, got 0"):
         Settings(threads=0)
 
 

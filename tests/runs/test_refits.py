@@ -137,7 +137,7 @@ def test_groups_of_columns_and_of_rows():
         ({"groups": {"g": ["z"]}}, "PG039", "not a feature"),
         ({"loss": "what"}, "PG003", "loss must be one of"),
         ({"engine": "what"}, "PG003", "engine must be one of"),
-        ({"split_groups": [1, 2]}, "PG007", "one entry for each of the 120 rows"),
+        ({"split_groups": [1, 2]}, "PG007", "one value for each of the 120 rows"),
         ({"estimator": Ridge}, "PG031", "an estimator of scikit-learn's kind"),
         ({"estimator": len}, "PG031", "an estimator of scikit-learn's kind"),
         ({"y": np.zeros(7)}, "PG007", "X has 120 rows and y has 7"),

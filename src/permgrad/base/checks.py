@@ -125,6 +125,19 @@ def check_class_names(names: Iterable[object]) -> None:
         raise InputError(problem, hint="Rename the class, for example to 'every'.", code="PG008")
 
 
+def check_kind(name: str, value: Any, kinds: Any, rule: str, fix: str) -> None:
+    """Refuse a value of another type than ``kinds``: it must be what ``rule`` says."""
+    if not isinstance(value, kinds):
+        raise InputError(f"{name} must be {rule}, got {shown(value)}", hint=fix, code="PG001")
+
+
+def check_rows(name: str, values: Any, rows: int, fix: str = "Pass the values of the same rows.") -> None:
+    """Refuse what does not hold one value for each of the rows."""
+    if np.shape(values) != (rows,):
+        problem = f"{name} must have one value for each of the {rows} rows, got the shape {np.shape(values)}"
+        raise InputError(problem, hint=fix, code="PG007")
+
+
 def check_choice(kind: str, value: object, choices: Iterable[str]) -> None:
     """Refuse what is not one of some names, whatever it is: an array or a list as well."""
     names = list(choices)

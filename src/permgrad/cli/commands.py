@@ -24,7 +24,7 @@ from permgrad.base.csv_files import csv_formulas
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning, did_you_mean
 from permgrad.base.processors import prepare_threads
 from permgrad.base.startup import loading, own_process
-from permgrad.cli.help import HelpfulCommand, completion_of, described, panel_of
+from permgrad.cli.help import PANELS, HelpfulCommand, completion_of, described
 from permgrad.cli.terminal import open_page, put, say, tell
 from permgrad.runs import requests
 from permgrad.runs.options import Option, argument, options_of, separated
@@ -155,7 +155,8 @@ def _parameter(name: str, option: Option, hint: Any, default: Any) -> inspect.Pa
         facts.setdefault("parser", named)
         return _keyword(name, Annotated[hint, typer.Argument(**facts)], default)
     flags = [option.name or f"--{name.replace('_', '-')}"]
-    facts |= {"min": option.least, "max": option.most, "rich_help_panel": panel_of(name)}
+    panel = next((panel for panel, fields in PANELS.items() if name in fields), "Data")
+    facts |= {"min": option.least, "max": option.most, "rich_help_panel": panel}
     return _keyword(name, Annotated[hint, typer.Option(*flags, **facts)], default)
 
 

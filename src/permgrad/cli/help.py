@@ -37,11 +37,6 @@ PANELS = {
 _WIDEST = 48
 
 
-def panel_of(field: str) -> str:
-    """Return the panel of a field."""
-    return next((panel for panel, fields in PANELS.items() if field in fields), "Data")
-
-
 def described(option: Option) -> tuple[str, str | None]:
     """Return the help and the placeholder of an option, with its choices."""
     if not option.choices or option.table:

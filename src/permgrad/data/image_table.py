@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.arrays import Array
-from permgrad.base.checks import check_path
-from permgrad.base.errors import InputError, by_count, listed, shown
+from permgrad.base.checks import check_kind, check_path
+from permgrad.base.errors import InputError, by_count, listed
 from permgrad.data.read.image_cells import source_of
 
 #: Pixels of one image. Where Pillow begins to warn, a process takes nearly 1 GB to read it.
@@ -73,10 +73,7 @@ def locate_images(cells: pd.Series[Any], folder: str | os.PathLike[str], table: 
         Traceback (most recent call last):
         permgrad.InputError: 1 of 1 image files in column 'scan' of the table does not exist...
     """
-    if not isinstance(cells, pd.Series):
-        raise InputError(
-            f"cells must be a column of a table, got {shown(cells)}", hint="Pass frame['scan'].", code="PG001"
-        )
+    check_kind("cells", cells, pd.Series, "a column of a table", "Pass frame['scan'].")
     base = check_path("folder", folder, "pass the folder of the table")
     name = str(cells.name)
     empty = cells.isna().to_numpy() | np.array([not str(cell).strip() for cell in cells], dtype=bool)

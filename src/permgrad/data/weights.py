@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from permgrad.base.arrays import Booleans, Floats
-from permgrad.base.checks import as_numbers
+from permgrad.base.checks import as_numbers, check_rows
 from permgrad.base.errors import InputError
 from permgrad.base.late import pd
 from permgrad.data.read.cells import CellError
@@ -33,12 +33,7 @@ def check_weights(sample_weight: Any, rows: int) -> Floats:
     weights = as_numbers("sample_weight", sample_weight, f"pass one for each of the {rows} rows").copy()
     if weights.ndim == 0:
         weights = np.full(rows, float(weights))
-    if weights.shape != (rows,):
-        raise InputError(
-            f"sample_weight must have one value per row: sample_weight.shape == {weights.shape}, expected {(rows,)}",
-            hint="Pass the weights of the same rows.",
-            code="PG007",
-        )
+    check_rows("sample_weight", weights, rows, "Pass the weights of the same rows.")
     if (wrong := np.flatnonzero(~are_weights(weights))).size:
         value = float(weights[wrong[0]])
         rule, fix = _broken_rule(value)

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
-from permgrad.base.checks import as_numbers, check_choice
+from permgrad.base.checks import as_numbers, check_choice, check_rows
 from permgrad.base.errors import InputError, shown
 from permgrad.base.files import plain
 from permgrad.base.registry import Registry
@@ -300,12 +300,7 @@ def _regression_case(y: npt.ArrayLike, predictions: npt.ArrayLike | None) -> Cas
                 f"{name} must have shape (rows,), got {array.shape}", hint="Pass one value per row.", code="PG007"
             )
     truth, guess = truth.ravel(), guess.ravel()
-    if len(truth) != len(guess):
-        raise InputError(
-            f"y and predictions must have the same number of rows, got {len(truth)} and {len(guess)}",
-            hint="Pass one prediction per row.",
-            code="PG007",
-        )
+    check_rows("predictions", guess, len(truth), "Pass one prediction per row.")
     if not np.all(np.isfinite(truth)):
         raise InputError("y has missing or infinite values", hint="Leave those rows out.", code="PG015")
     return Case(truth=truth, predictions=guess)
@@ -344,12 +339,7 @@ def _classification_case(
         raise InputError(
             "Classification needs predictions= or probabilities=", hint="Pass predict_proba(X).", code="PG005"
         )
-    if guess.shape != truth.shape:
-        raise InputError(
-            f"y and predictions must have the same number of rows, got shapes {truth.shape} and {guess.shape}",
-            hint="Pass one prediction per row.",
-            code="PG007",
-        )
+    check_rows("predictions", guess, len(truth), "Pass one prediction per row.")
     at = [labels.get_indexer(pd.Index(values)).astype(np.int64) for values in (truth, guess)]
     # Labels that only rows have come last. Missing ones form one class, however the rows write them.
     sides = zip((truth, guess), at, strict=True)

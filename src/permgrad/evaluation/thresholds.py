@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.arrays import Array, Booleans, Floats
-from permgrad.base.checks import as_numbers, check_choice, is_finite_number, is_number
+from permgrad.base.checks import as_numbers, check_choice, check_rows, is_finite_number, is_number
 from permgrad.base.errors import InputError, counted, listed, shown, unknown
 from permgrad.base.files import plain
 
@@ -263,12 +263,7 @@ def _checked(y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any) -> tuple[Bo
     if not is_label:
         raise unknown("positive", positive, list(map(str, labels)))
     numbers = _scores(scores)
-    if len(values) != len(numbers):
-        raise InputError(
-            f"y and scores must have the same number of rows, got {len(values)} and {len(numbers)}",
-            hint="Pass one score per row.",
-            code="PG007",
-        )
+    check_rows("scores", numbers, len(values), "Pass one score per row.")
     return np.asarray(values == positive, dtype=bool), numbers, positive
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
-from permgrad.base.checks import as_numbers, check_choice, check_names, check_number, check_whole, is_whole
+from permgrad.base.checks import as_numbers, check_choice, check_kind, check_names, check_number, check_whole, is_whole
 from permgrad.base.errors import InputError, by_count, shown, unknown
 from permgrad.base.random import resolve_seed
 from permgrad.base.registry import Registry
@@ -210,14 +210,8 @@ class StoredLayout(PlacedLayout):
             self.shape = check_shape(shape)
             self.pixels = max(self.shape)
         check_choice("overlap", overlap, get_args(Overlap))
-        if blur is not None and not isinstance(blur, Blur):
-            raise InputError(
-                f"blur must be None or a permgrad.imaging.Blur, got {shown(blur)}", hint="Leave it out.", code="PG001"
-            )
-        if not isinstance(name, str):
-            raise InputError(
-                f"name must be text, got {shown(name)}", hint="Pass for example name='stored'.", code="PG001"
-            )
+        check_kind("blur", blur, Blur | None, "None or a permgrad.imaging.Blur", "Leave it out.")
+        check_kind("name", name, str, "text", "Pass for example name='stored'.")
         self.overlap, self.blur = overlap, blur
         self.name = name  # type: ignore[misc]  # the name of the layout that was stored, so not the class's
         self.positions = check_positions(positions, self.shape)

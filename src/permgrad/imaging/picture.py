@@ -16,8 +16,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from permgrad.base.checks import check_names
-from permgrad.base.errors import InputError, shown
+from permgrad.base.checks import check_kind, check_names
+from permgrad.base.errors import InputError
 from permgrad.imaging.layout import Positions, StoredLayout, check_layout, has_pixel
 
 _LEGEND_ENTRIES, _LEGEND_CHARACTERS = 192, 48
@@ -59,8 +59,7 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
         raise InputError(
             f"{type(layout).__name__} is not fitted: it has no positions", hint="Call fit first.", code="PG030"
         )
-    if title is not None and not isinstance(title, str):
-        raise InputError(f"title must be text, got {shown(title)}", hint="Pass text, or leave it out.", code="PG001")
+    check_kind("title", title, str | None, "text", "Pass text, or leave it out.")
     names = None if names is None else check_names("names", names, "pass the encoder's encoded_names_")
     if names is not None and len(names) == len(placed):
         names = [one for one, kept in zip(names, placed, strict=True) if kept]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from permgrad.base.arrays import Floats
+from permgrad.base.checks import check_confidence
 from permgrad.base.errors import InputError, error_in_words
 from permgrad.base.late import is_pandas
 from permgrad.base.registry import Registry
@@ -226,12 +227,7 @@ def read_loss(loss: Any) -> str | OtherLoss:
     if isinstance(loss, (tuple, list)) and len(loss) == 2 and loss[0] == "quantile":
         levels = tuple(loss[1]) if isinstance(loss[1], (tuple, list)) else (loss[1],)
         for level in levels or (None,):
-            if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
-                raise InputError(
-                    f"The level of a quantile must be between 0 and 1, got {level!r}",
-                    hint="Pass ('quantile', 0.9).",
-                    code="PG002",
-                )
+            check_confidence(level, "The level of a quantile")
         name, several = ", ".join(f"{level:g}" for level in levels), levels if len(levels) > 1 else ()
         return OtherLoss(f"quantile {name}", lambda outputs, y: _quantile(outputs, y, levels[0]), levels=several)
     if callable(loss):

@@ -161,7 +161,9 @@ def _inputs_and_bars(
     """Yield some players of a row on one scale: drawn inputs, and steps or bars of the others."""
     place, column = at
     values = np.asarray(explanation.values[place, :, column], dtype=np.float64)
-    pictures = [each for each in _pictures(explanation, place, column) if _is_of(each.players, places)]
+    # The picture of a hybrid network's row has no player.
+    pictures = _pictures(explanation, place, column)
+    pictures = [each for each in pictures if not len(each.players) or np.isin(each.players, places).any()]
     heats = [each.heat for each in pictures if each.signed]
     bound = max((float(np.nanmax(np.abs(each), initial=0.0)) for each in (values[places], *heats)), default=0.0)
     seen = [_drawn(each, bound or 1.0) for each in pictures[:_PICTURES]]
@@ -223,11 +225,6 @@ def _pictures(explanation: Explanation, place: int, column: int) -> list[Shown]:
         for each in shown
         if each.heat.size and (each.sides != 2 or each.picture is None or each.picture.ndim in (2, 3))
     ]
-
-
-def _is_of(players: npt.NDArray[np.intp], places: npt.NDArray[np.intp]) -> bool:
-    """Whether some of the players are among these. The picture of a hybrid network's row has no player."""
-    return not len(players) or bool(np.isin(players, places).any())
 
 
 def _drawn(shown: Shown, bound: float) -> _Drawn:

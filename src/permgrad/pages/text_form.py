@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -51,7 +50,10 @@ def _form_of(encoder: TableEncoder, frame: pd.DataFrame, name: str, room: int) -
     for row in np.flatnonzero(index >= 0).tolist():
         text = distinct[index[row]]
         parts = text_parts(text)
-        new = {part: _new_entries(_entries[part](parts), places[part], used[part]) for part in places}
+        new = {
+            part: [entry for entry in _entries[part](parts) if entry in places[part] and entry not in used[part]]
+            for part in places
+        }
         signs = len(text) + 3 * len(parts) + sum(len(entry) + 5 * wide for some in new.values() for entry in some)
         if _reads_alike(text) and signs <= room:
             room -= signs
@@ -63,11 +65,6 @@ def _form_of(encoder: TableEncoder, frame: pd.DataFrame, name: str, room: int) -
     for part, entries in used.items():
         form[part] = {"entries": list(entries), "numbers": packed(numbers[[places[part][one] for one in entries]])}
     return form, room
-
-
-def _new_entries(found: list[str], known: Collection[str], used: Collection[str]) -> list[str]:
-    """Return the entries of a vocabulary among those found that are not used yet."""
-    return [entry for entry in found if entry in known and entry not in used]
 
 
 def _reads_alike(text: str) -> bool:

@@ -247,7 +247,11 @@ def _test_rows(content: Assessment) -> Iterator[Spoken]:
         words = f"There {by_count(rows, 'is', 'are')} only {counted(rows, 'test row')}, so all scores are rough"
         facts: dict[str, Any] = {"rows": rows}
         if rows and (accuracy := test.get("accuracy")) is not None:
-            low, high = _accuracy_elsewhere(content, accuracy, rows)
+            seen, wider = content.predictions, 1.0
+            if seen is not None:
+                right = (seen.decided == seen.codes).astype(np.float64)
+                wider = mean_widening(content.dependence, right)
+            low, high = map(float, wilson(accuracy, rows / wider**2))
             words += f": on other rows, accuracy could be between {percent(low)} and {percent(high)} "
             words += "(95\u00a0% interval)"
             facts |= {"accuracy": accuracy, "ci_low": low, "ci_high": high}
@@ -275,14 +279,6 @@ def _allowed_for(between: Dependence, rows: int) -> str:
     if between.timed:
         return f"Intervals and tests allow for rows that are near each other in {name}."
     return f"Intervals and tests count {counted(between.count, 'group')} by {name}, not {counted(rows, 'row')}."
-
-
-def _accuracy_elsewhere(content: Assessment, accuracy: float, rows: int) -> tuple[float, float]:
-    """Return the 95 % interval of the accuracy on other rows."""
-    seen = content.predictions
-    wider = 1.0 if seen is None else mean_widening(content.dependence, (seen.decided == seen.codes).astype(np.float64))
-    low, high = wilson(accuracy, rows / wider**2)
-    return float(low), float(high)
 
 
 def curves_of(content: Assessment, *, before: bool = False) -> list[Reliability]:

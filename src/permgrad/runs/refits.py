@@ -32,7 +32,7 @@ from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request, is_estimator
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.base.arrays import Integers
-from permgrad.base.checks import check_flag, check_path, check_whole
+from permgrad.base.checks import check_flag, check_path, check_rows, check_whole
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, PermgradError, error_in_words, keeping_warnings, shown, warn_first
 from permgrad.base.files import atomic_path, writing
@@ -188,7 +188,11 @@ class _Work:
     @property
     def classes(self) -> npt.NDArray[Any] | None:
         """The classes of the rows, or None for regression."""
-        return self.y if _classifies(self.estimator) and self.y.ndim == 1 else None
+        try:
+            classifies = bool(is_classifier(self.estimator))
+        except (AttributeError, TypeError):  # one without scikit-learn's tags
+            classifies = hasattr(self.estimator, "predict_proba")
+        return self.y if classifies and self.y.ndim == 1 else None
 
     def check(self) -> None:
         """Refuse arguments that cannot be used. A constant stands in for the fits: it shows what the table allows."""
@@ -212,9 +216,8 @@ class _Work:
             raise InputError(
                 f"X has {len(frame)} rows and y has {len(self.y)}", hint="Pass one target for each row.", code="PG007"
             )
-        if self.groups is not None and (shape := np.shape(self.groups)) != (len(self.y),):
-            problem = f"split_groups must have one entry for each of the {len(self.y)} rows, got shape {shape}"
-            raise InputError(problem, hint="Pass for example a column of ids.", code="PG007")
+        if self.groups is not None:
+            check_rows("split_groups", self.groups, len(self.y), "Pass for example a column of ids.")
         constant = DummyRegressor() if self.classes is None else DummyClassifier()
         few = np.arange(min(len(frame), 50))
         # What a network of permgrad calls features is known once it is fitted.
@@ -282,14 +285,6 @@ class _Work:
             **explained,
             **groups,
         }
-
-
-def _classifies(estimator: Any) -> bool:
-    """Whether an estimator predicts classes. One without scikit-learn's tags does if it predicts probabilities."""
-    try:
-        return bool(is_classifier(estimator))
-    except (AttributeError, TypeError):
-        return hasattr(estimator, "predict_proba")
 
 
 def _params(estimator: Any) -> dict[str, Any]:

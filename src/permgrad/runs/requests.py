@@ -323,7 +323,7 @@ class TuneRequest(SplitRequest):
 
     command_name = "tune"
     out: Path | None = output("permgrad-runs/<table>-tuned-<seed>")
-    trials: int | None = option("Total number of finished trials (default: that of the space).", None, "N")
+    trials: int | None = option("Total number of finished trials (default: that of the space).", None, "N", least=1)
     storage: str | None = option("URL of the study's database (default: sqlite:///DIR/study.db).", None, "URL")
     study: str = option("The study's name in the database.", STUDY_NAME)
     space: str = option("Search space (docs/tuning.md).", DEFAULT_SPACE, choices=(DEFAULT_SPACE, "paper", "FILE.json"))
@@ -332,10 +332,6 @@ class TuneRequest(SplitRequest):
 
     def check(self) -> None:
         """Refuse unknown options and contradictions before any file is read."""
-        if self.trials is not None and self.trials < 1:
-            raise InputError(
-                f"--trials must be at least 1, got {self.trials}", hint="For example: --trials 30.", code="PG002"
-            )
         if not self.study.strip():
             raise InputError("--study is empty", hint="Pass a name, or leave the option out.", code="PG005")
         self.run_request("default").check()
@@ -538,11 +534,6 @@ class BenchmarkRequest(CommandRequest):
     threads: int | None = option(_THREADS, None)
     overwrite: bool = option("Replace what is there.", False)
     open_page: bool = option(_OPEN, False, name="--open")
-
-    @property
-    def seed_list(self) -> range:
-        """The seeds: by default three, or one with ``quick``."""
-        return range((1 if self.quick else 3) if self.seeds is None else self.seeds)
 
 
 @dataclass(frozen=True)

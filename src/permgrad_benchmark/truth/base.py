@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.arrays import Floats
+from permgrad.base.checks import check_number, check_whole
 from permgrad.base.errors import InputError
 from permgrad.base.random import generator, resolve_seed
 from permgrad.base.registry import Registry
@@ -61,13 +62,8 @@ class Truth(ABC):
     task: ClassVar[Task] = "regression"
 
     def __init__(self, noise: float | None = None) -> None:
-        self.noise = self.default_noise if noise is None else float(noise)
-        if not (np.isfinite(self.noise) and self.noise >= 0):
-            raise InputError(
-                f"noise must be a finite number of at least 0, got {noise!r}",
-                hint=f"The default is {self.default_noise}.",
-                code="PG002",
-            )
+        given = self.default_noise if noise is None else noise
+        self.noise = check_number("noise", given, f"the default is {self.default_noise}")
 
     # ---- rows --------------------------------------------------------------------------------------------------------
     @property
@@ -92,8 +88,7 @@ class Truth(ABC):
 
     def sample(self, n: int, random_state: Any = None) -> tuple[pd.DataFrame, Floats]:
         """Draw features ``(n, features)`` and the noisy target ``(n,)``. 0 and 1 for classification."""
-        if n < 1:
-            raise InputError(f"n must be at least 1, got {n}", hint="For example: n=1000.", code="PG002")
+        check_whole("n", n, "for example: n=1000")
         rng = generator(resolve_seed(random_state), "truth", self.name)
         x = self._draw(n, rng)
         f = self.values(x)

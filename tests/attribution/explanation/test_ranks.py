@@ -87,7 +87,7 @@ def test_a_call_a_file_and_a_wrong_number(tmp_path):
         summary = result.to_global() if scope == "local" else result
         back = Explanation.load(summary.save(tmp_path / f"{method}-{scope}"))
         assert back.ranking(certain=0.95).equals(frame)
-        with pytest.raises(InputError, match="certain must be a number between 0 and 1"):
+        with pytest.raises(InputError, match="certain must be between 0 and 1"):
             result.ranking(certain=95)
     header = json.loads((tmp_path / "permutation-global" / "explanation.json").read_text())
     assert header["schema_version"] == 3

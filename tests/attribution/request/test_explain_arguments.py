@@ -53,7 +53,7 @@ def fitted():
         ({"n_repeats": 2.5}, "n_repeats must be an integer"),
         ({"batch_size": 0}, "batch_size must be 'auto'"),
         ({"random_state": -1}, "random_state must be at least 0"),
-        ({"sample_weight": [1.0]}, "sample_weight must have one value per row"),
+        ({"sample_weight": [1.0]}, "sample_weight must have one value for each of the"),
         ({"sample_weight": np.full(300, -1.0)}, "at least 0"),
         ({"n_repeat": 3}, "Did you mean 'n_repeats'"),
         ({"progress": "yes"}, "progress must be"),

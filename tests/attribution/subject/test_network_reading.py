@@ -664,7 +664,7 @@ def test_channels_are_found_where_they_are():
             {"groups": {"g": ["table[0]"]}, "level": "modality"},
             "level='modality', which explains every input separately. Leave",
         ),
-        ({"groups": [["a"]]}, "groups must map names to lists of features, got list"),
+        ({"groups": [["a"]]}, "groups must be a mapping of names to lists of features, got"),
         ({"scoring": lambda: 1.0, "y": CLASSES}, "Scorer '<lambda>' raised TypeError"),
         ({"scoring": lambda *_: "much", "y": CLASSES}, "Scorer '<lambda>' raised ValueError"),
         (

@@ -178,7 +178,7 @@ def test_result_does_not_depend_on_batches_and_is_saved(one_input, tmp_path):
     [
         ({"row_target": "true"}, "y is missing"),
         ({"row_target": "best"}, "got 'best'"),
-        ({"row_target": [0, 1]}, "one class for each of the 24 rows"),
+        ({"row_target": [0, 1]}, "one value for each of the 24 rows"),
         ({"row_target": [7] * 24}, "got 7"),
         ({"row_target": ["x"] * 24}, "got 'x'"),
         ({"row_target": [0.5] * 24}, "got 0.5"),

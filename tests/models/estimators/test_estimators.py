@@ -318,7 +318,7 @@ def test_wrong_arguments_are_listed_together():
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
-        (np.ones(9), r"sample_weight.shape == \(9,\), expected \(40,\)"),
+        (np.ones(9), r"sample_weight must have one value for each of the 40 rows, got the shape \(9,\)"),
         (-np.ones(40), "sample_weight must be finite and at least 0"),
         (np.zeros(40), "sample_weight must be above 0 for some row"),
         (["a"] * 40, "sample_weight must be numbers"),

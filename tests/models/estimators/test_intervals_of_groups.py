@@ -61,7 +61,7 @@ def test_what_does_not_go_together_is_refused():
     for given, message in (
         ({"row_groups": shop, "row_time": shop}, "row_groups and row_time cannot be combined"),
         ({"row_groups": shop, "eval_set": (X, y)}, "row_groups and eval_set cannot be combined"),
-        ({"row_groups": shop[:5]}, r"has the shape \(5,\), expected \(400,\)"),
+        ({"row_groups": shop[:5]}, r"one value for each of the 400 rows, got the shape \(5,\)"),
         ({"row_time": shop}, "date|number"),
     ):
         with pytest.raises(pg.InputError, match=message):

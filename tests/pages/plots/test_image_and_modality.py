@@ -1,4 +1,4 @@
-"""Plots of networks: modalities beside the truth, signed maps over images, and one axis for each modality."""
+"""Plots of networks: modalities, signed maps over images, and one axis for each modality."""
 
 from __future__ import annotations
 
@@ -51,55 +51,19 @@ def texts(figure) -> str:
         return figure.to_svg()
 
 
-# ---- modalities beside the truth -------------------------------------------------------------------------------------
-def test_bars_are_shares_and_marks_stand_at_the_truth():
-    figure = modalities().plot.modality(truth={"X1": 0.5, "X2": 0.5})
-    axes = figure.axes[0]
-    widths = [bar.get_width() for bar in axes.patches]
-    assert widths == pytest.approx([2 / 3, 1 / 3, 0.0]), "a negative importance is no part of a whole"
-    (marks,) = [line for line in axes.lines if line.get_label() == "truth"]
-    assert list(zip(marks.get_ydata(), marks.get_xdata(), strict=True)) == [(0, 0.5), (1, 0.5)]
-    assert "67 % · truth 50 %" in texts(figure)
-    assert "X1 0.67, truth 0.50" in figure.description
-
-
-def test_several_truths_have_marks_of_their_own():
-    truth = {"published": {"X1": 0.5, "X2": 0.5, "X3": 0.0}, "effect": {"X1": 0.56, "X2": 0.44}}
-    figure = modalities().plot.modality(truth=truth)
-    lines = {line.get_label(): line for line in figure.axes[0].lines if line.get_label() in truth}
-    assert {name: list(line.get_xdata()) for name, line in lines.items()} == {
-        "published": [0.5, 0.5, 0.0],
-        "effect": [0.56, 0.44],
-    }
-    assert lines["published"].get_marker() != lines["effect"].get_marker()
-    assert "33 % · truth 50 | 44 %" in texts(figure)
-
-
-def test_features_are_summed_before_shares_are_taken():
+# ---- modalities ------------------------------------------------------------------------------------------------------
+def test_features_are_summed_before_means_are_taken():
     explanation = local()
     summed = explanation.values[:, :4, 1].sum(axis=1), explanation.values[:, 4:, 1].sum(axis=1)
-    means = np.array([np.abs(own).mean() for own in summed])
-    figure = explanation.plot.modality(truth={"scan": 0.7, "table": 0.3}, output="well")
-    assert [bar.get_width() for bar in figure.axes[0].patches] == pytest.approx(means / means.sum())
+    figure = explanation.plot.modality(output="well")
+    widths = [bar.get_width() for bar in figure.axes[0].patches]
+    assert widths == pytest.approx([np.abs(own).mean() for own in summed])
 
 
 def test_nothing_at_all_is_drawn_as_nothing():
-    figure = modalities((0.0, 0.0, 0.0)).plot.modality(truth={"X1": 0.0})
+    figure = modalities((0.0, 0.0, 0.0)).plot.modality()
     assert [bar.get_width() for bar in figure.axes[0].patches] == [0.0, 0.0, 0.0]
     assert "<svg" in texts(figure)
-
-
-@pytest.mark.parametrize(
-    ("truth", "message"),
-    [
-        ({"X9": 1.0}, r"truth must be one of 'X1', 'X2', 'X3', got 'X9'"),
-        ({"X1": 0.8, "X2": 0.8}, "truth must hold shares of at least 0 with a sum of at most 1, got "),
-        ({"X1": -0.1}, "the share of 'X1' must be a finite number of at least 0, got -0.1"),
-    ],
-)
-def test_a_truth_that_is_none_is_refused(truth, message):
-    with pytest.raises(InputError, match=message):
-        modalities().plot.modality(truth=truth)
 
 
 # ---- one axis for each modality --------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Plots of pairs: which are shown and framed, networks, effects of two features, and what is refused."""
+"""Plots of pairs: which are shown and framed, effects of two features, and what is refused."""
 
 from __future__ import annotations
 
@@ -41,14 +41,6 @@ def test_the_matrix_has_a_cell_for_each_pair_and_frames_clear_ones(pairs, tmp_pa
     assert figure.save(tmp_path / "pairs.png").stat().st_size > 5000
     few = pairs.plot.interactions(top_n=3, title="")
     assert np.isfinite(np.ma.filled(few.axes[0].images[0].get_array(), np.nan)).sum() == 3
-
-
-def test_the_network_has_a_line_for_each_pair(pairs):
-    axes = pairs.plot.interactions("network").axes[0]
-    assert len(axes.lines) == 15
-    widths = sorted(line.get_linewidth() for line in axes.lines)
-    assert widths[-1] == pytest.approx(6.4)
-    assert sum(line.get_linestyle() == "-" for line in axes.lines) == 2
 
 
 def test_local_explanations_show_the_mean_absolute_value(pairs):
@@ -107,7 +99,7 @@ def test_words_pick_the_levels_that_differ_most():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"kind": "matrx"}, "kind must be one of 'matrix', 'network', 'effect'"),
+        ({"kind": "matrx"}, "kind must be one of 'matrix', 'effect'"),
         ({"kind": "effect"}, "needs model= and X="),
         ({"pair": ("a", "b")}, "belong to kind='effect'"),
         ({"kind": "effect", "pair": "a", "model": len, "X": numbers()}, "pair must be two features"),

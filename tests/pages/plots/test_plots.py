@@ -275,7 +275,7 @@ def test_roc_of_absent_classes_and_residuals_of_nothing():
             "image() needs activation maps or segments, but method='integrated",
         ),
         (lambda *_: plots.branches({"paper": {}}), "got none. Pass explanation.branches of a model with"),
-        (lambda *_: plots.shares({}, {}), "got none. Pass explanation.branches of a model with several"),
+        (lambda *_: plots.branches({}), "got none. Pass explanation.branches of a model with several"),
         (
             lambda *_: plots.activation([1.0, 2.0], [[1.0]]),
             "An image must have shape (height, width), with or without channels, got (2,)",

@@ -83,7 +83,7 @@ def test_xor_has_no_effect_alone():
 def test_bad_input():
     with pytest.raises(InputError, match="noise must be a finite number of at least 0, got -1"):
         make_truth("product", noise=-1)
-    with pytest.raises(InputError, match="n must be at least 1, got 0"):
+    with pytest.raises(InputError, match="n must be an integer of at least 1, got 0"):
         make_truth("product").sample(0)
     with pytest.raises(InputError, match=r"X must have 10 columns, got shape \(3, 2\)"):
         make_truth("product").function(np.zeros((3, 2)))

@@ -90,6 +90,8 @@ def test_the_demonstration_of_curves_finds_their_order_and_says_what_it_is_worth
     assert bands.values.max() > whole.values.max(), "a band matters more than each of its columns"
     page = (tmp_path / "curve" / "report.html").read_text(encoding="utf-8")
     assert "Importance of bands: all columns of a band are shuffled together." in page
+    best = bands.ranking()[0]
+    assert f"The strongest band, {best}, matters " in page
     assert page.count("values along the columns") >= 4
     assert "Layout path, 1 × 40 pixels." in page
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from permgrad.assess.sections.ranking import first_ranking
+from permgrad.assess.sections.ranking import explain_model
 from permgrad.assess.work import Work
 
 #: Bands at most, and columns of each at least.
@@ -19,7 +19,4 @@ def bands(work: Work) -> None:
         return
     pieces = np.array_split(np.array(order[0]), min(_BANDS, len(order[0]) // _FEWEST))
     groups = {f"{piece[0]} … {piece[-1]}": list(dict.fromkeys(piece.tolist())) for piece in pieces}
-    places, options = first_ranking(work)
-    rows = work.explained if places is None else work.explained.take(places)
-    options = {**options, "groups": groups}
-    work.put(bands=work.model.explain(rows, rows.y, method=work.budget.method, scope="global", **options))
+    work.put(bands=explain_model(work, groups=groups))

@@ -49,11 +49,11 @@ def ranking(work: Work) -> None:
     work.put(branches=branches)
 
 
-def explain_model(work: Work) -> Explanation:
-    """Explain what a model relies on, on the rows of the first ranking."""
+def explain_model(work: Work, **changed: Any) -> Explanation:
+    """Explain what a model relies on, on the rows of the first ranking. ``changed``: other options than its own."""
     places, options = first_ranking(work)
     rows = work.explained if places is None else work.explained.take(places)
-    return work.model.explain(rows, rows.y, method=work.budget.method, scope="global", **options)
+    return work.model.explain(rows, rows.y, method=work.budget.method, scope="global", **{**options, **changed})
 
 
 def rank(work: Work, places: Places | None, options: Mapping[str, Any]) -> Explanation:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -123,8 +122,10 @@ def with_positive(content: Assessment, level: str) -> Assessment:
     if str(metrics["positive"]) != label:
         unknown = dict.fromkeys(("average_precision", "lift"))
         metrics["validation"], metrics["not_kept"] = metrics["validation"] | unknown, []
+        again = {name: anew(guess) for name, guess in content.guesses.items()}
         metrics["baselines"] = {
-            name: entry | _of(content.guesses.get(name), anew, unknown) for name, entry in metrics["baselines"].items()
+            name: entry | {one: again.get(name, unknown)[one] for one in unknown}
+            for name, entry in metrics["baselines"].items()
         }
     changed: dict[str, Any] = {
         name: replace(entry, meta={**entry.meta, "positive": label})
@@ -132,8 +133,3 @@ def with_positive(content: Assessment, level: str) -> Assessment:
         if (entry := getattr(content, name)) is not None
     }
     return replace(content, metrics=metrics, positive=label, **changed)
-
-
-def _of(guess: Any, anew: Any, names: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the named metrics of a model, or None for each where its predictions were not kept."""
-    return dict(names) if guess is None else {name: value for name, value in anew(guess).items() if name in names}

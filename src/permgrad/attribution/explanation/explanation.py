@@ -20,9 +20,9 @@ from permgrad.attribution.explanation.orders import no_order, not_installed, siz
 from permgrad.attribution.explanation.ranks import MOST_TOGETHER, certain_ranks, clear_of
 from permgrad.attribution.explanation.statistics import error_correlation, interval, mean_over_rows
 from permgrad.base.arrays import Array, Floats, Integers
-from permgrad.base.checks import check_choice, check_flag, check_path, is_number, is_whole
+from permgrad.base.checks import check_choice, check_confidence, check_flag, check_path, is_whole
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import InputError, counted, shown, text_of, unknown
+from permgrad.base.errors import InputError, counted, text_of, unknown
 from permgrad.base.frames import Library, as_library
 from permgrad.base.late import pd
 from permgrad.base.significance import adjusted, adjusted_within
@@ -400,14 +400,9 @@ class Explanation:
         places = np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable").tolist()
         if certain is None:
             return [part.names[place] for place in places]
-        if not is_number(certain) or not 0 < certain < 1:
-            raise InputError(
-                f"certain must be a number between 0 and 1, got {shown(certain)}",
-                hint="For example 0.95.",
-                code="PG002",
-            )
+        certain = check_confidence(certain, "certain")
         summary = part.to_global() if self.scope == "local" else part
-        return certain_ranks(summary, places, column, float(certain)).to_frame()
+        return certain_ranks(summary, places, column, certain).to_frame()
 
     def to_global(self, how: Literal["mean_abs", "mean", "sum_l1"] = "mean_abs") -> Explanation:
         """Summarise a local explanation over its rows.

@@ -14,6 +14,7 @@ from permgrad.attribution.request.arguments import resolve_options
 from permgrad.attribution.request.result import build, shown_outputs
 from permgrad.attribution.subject.network import BatchError
 from permgrad.base.arrays import Floats
+from permgrad.base.checks import check_kind
 from permgrad.base.errors import InputError, shown, warn_user
 
 #: AGG of the published work.
@@ -104,12 +105,8 @@ def _members(asked_for: Any) -> dict[str, dict[str, Any]]:
         )
     for name, options in members.items():
         method: Any = methods.get(name)
-        if not isinstance(options, Mapping):
-            raise InputError(
-                f"The options of member {name!r} must be a dict, got {shown(options)}",
-                hint=f"Pass for example members={{{name!r}: {{}}}}.",
-                code="PG001",
-            )
+        fix = f"Pass for example members={{{name!r}: {{}}}}."
+        check_kind(f"The options of member {name!r}", options, Mapping, "a dict", fix)
         if name == "aggregate":
             raise InputError("members must not contain 'aggregate'", hint="Leave it out.", code="PG006")
         resolve_options(method, name, dict(options))

@@ -26,7 +26,7 @@ from permgrad.attribution.request.reading import PREDICTOR_OPTIONS, build_reques
 from permgrad.attribution.request.request import RowNumbers
 from permgrad.attribution.subject.calls import find_call
 from permgrad.base.arrays import Array, Booleans, Integers
-from permgrad.base.checks import check_choice, check_whole
+from permgrad.base.checks import check_choice, check_kind, check_whole
 from permgrad.base.errors import InputError, counted, did_you_mean, keeping_warnings
 from permgrad.base.files import plain
 from permgrad.base.folders import json_hash
@@ -326,12 +326,6 @@ def _as_in(background: Any, rows: pd.DataFrame) -> pd.DataFrame:
 def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, Any]) -> None:
     """Refuse what needs all rows at once."""
     method, scope, weight = arguments.method, arguments.scope, arguments.sample_weight
-    if arguments.scoring is not None:
-        raise InputError(
-            "scoring= needs all predictions at once, and the table is read in parts",
-            hint=f"Leave it out, or {_IN_MEMORY}",
-            code="PG006",
-        )
     if weight is not None and scope == "local":
         raise InputError(
             f"sample_weight={weight!r} weighs rows in a mean, and a local explanation of a table in parts has none",
@@ -339,13 +333,6 @@ def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, An
             code="PG006",
         )
     refuse_interactions(options, "a table in parts")
-    for name in ("row_groups", "row_time"):
-        if getattr(arguments, name) is not None:
-            raise InputError(
-                f"{name}= needs all rows at once, and the table is read in parts",
-                hint=f"Leave it out, or {_IN_MEMORY}",
-                code="PG006",
-            )
     if scope == "global" and loss_game(method) is None:
         also = ", or pass scope='local'" if "local" in methods.get(method).scopes else ""
         raise InputError(
@@ -353,13 +340,12 @@ def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, An
             hint=f"Choose one of these{also}",
             code="PG006",
         )
-    rule = stopping_option(options)
-    if scope == "global" and rule is not None:
-        raise InputError(
-            f"{rule}={options[rule]!r} needs intervals over all rows, and the table is read in parts",
-            hint=f"Leave it out, or {_IN_MEMORY}",
-            code="PG006",
-        )
+    whole = [name for name in ("scoring", "row_groups", "row_time") if getattr(arguments, name) is not None]
+    # A rule that ends draws looks at the intervals of all rows.
+    whole += [rule] if scope == "global" and (rule := stopping_option(options)) is not None else []
+    if whole:
+        problem = f"{whole[0]}= needs all rows at once, and the table is read in parts"
+        raise InputError(problem, hint=f"Leave it out, or {_IN_MEMORY}", code="PG006")
     if scope == "global" and form == "wide":
         raise InputError(
             f"form='wide' is for explanations of single rows, and method={method!r} is global here",
@@ -381,12 +367,7 @@ def _check_table(table: PartitionedTable, features: tuple[str, ...], roles: Mapp
     for role, name in roles.items():
         if name is None:
             continue
-        if not isinstance(name, str):
-            raise InputError(
-                f"{role} must be the name of a column for a table in a file, got a {type(name).__name__}",
-                hint="Pass the column's name",
-                code="PG001",
-            )
+        check_kind(role, name, str, "the name of a column for a table in a file", "Pass the column's name")
         table.check_columns([name])
         table.check_cells([name], f"name another column, or leave {role} out")
         count = table.null_counts.get(name, 0)

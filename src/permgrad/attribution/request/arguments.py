@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from types import NoneType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -17,7 +18,15 @@ from permgrad.attribution.subject.places import loss_of_places
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
-from permgrad.base.checks import check_choice, check_confidence, check_flag, check_number, check_whole, is_whole
+from permgrad.base.checks import (
+    check_choice,
+    check_confidence,
+    check_flag,
+    check_kind,
+    check_number,
+    check_whole,
+    is_whole,
+)
 from permgrad.base.errors import InputError, counted, did_you_mean, shown
 from permgrad.base.late import pd
 from permgrad.data.types.positive import find_positive, usual_positive
@@ -83,12 +92,8 @@ class Arguments:
                 code="PG002",
             )
         groups: Any = self.groups
-        if groups is not None and not isinstance(groups, Mapping):
-            raise InputError(
-                f"groups must map names to lists of features, got {type(groups).__name__}",
-                hint="Pass groups={'name': ['feature', …]}.",
-                code="PG001",
-            )
+        fix = "Pass groups={'name': ['feature', …]}."
+        check_kind("groups", groups, (Mapping, NoneType), "a mapping of names to lists of features", fix)
         for name, members in (groups or {}).items():
             if not isinstance(members, Iterable) or isinstance(members, (bytes, Mapping)):
                 raise InputError(
@@ -253,19 +258,15 @@ def check_row_target(arguments: Arguments, chosen: Method, scope: Scope) -> None
 
 def check_row_offset(row_offset: Any, *, shared: bool) -> int:
     """Return the number of the first row within a longer table. ``shared``: explained rows are also the donors."""
-    if not is_whole(row_offset) or row_offset < 0:
-        raise InputError(
-            f"row_offset must be an integer of at least 0, got {shown(row_offset)}",
-            hint="Pass the number of the first explained row within the longer table.",
-            code="PG002",
-        )
+    fix = "pass the number of the first explained row within the longer table"
+    row_offset = check_whole("row_offset", row_offset, fix, least=0)
     if row_offset and shared:
         raise InputError(
             f"row_offset={row_offset} needs a background: donors must not come from the explained part of the table",
             hint="Pass the same background= for every part.",
             code="PG006",
         )
-    return int(row_offset)
+    return row_offset
 
 
 # ---- outputs, loss and y --------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from torch import nn
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.subject.calls import find_call
 from permgrad.attribution.subject.untouched import seeded
+from permgrad.base.checks import check_rows
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.late import is_frame, pd
@@ -54,12 +55,7 @@ def read_units(arguments: Arguments, count: int) -> Dependence | None:
         return None
     name = "row_time" if arguments.row_groups is None else "row_groups"
     values = np.asarray(getattr(arguments, name))
-    if values.shape != (count,):
-        raise InputError(
-            f"{name} must have one value per row: {name} has the shape {values.shape}, expected {(count,)}",
-            hint="Pass the values of the same rows, or the name of a column.",
-            code="PG007",
-        )
+    check_rows(name, values, count, "Pass the values of the same rows, or the name of a column.")
     cells = pd.Series(values)
     if cells.isna().any():
         row = int(np.argmax(cells.isna()))

@@ -20,6 +20,7 @@ from permgrad.attribution.players.space import NOBODY
 from permgrad.attribution.subject.outputs import OutputForm, as_target, label_place
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Array, Indexes
+from permgrad.base.checks import check_rows
 from permgrad.base.errors import InputError, did_you_mean, shown
 from permgrad.models.batches import gathered, in_batches
 
@@ -74,12 +75,7 @@ def resolve_row_target(
             )
         return torch.from_numpy(np.array(y, dtype=np.int64)), "true"
     labels = as_target(row_target)
-    if labels.shape != (count,):
-        raise InputError(
-            f"row_target must have one class for each of the {count} rows, got the shape {labels.shape}",
-            hint="Pass an array (rows,)",
-            code="PG007",
-        )
+    check_rows("row_target", labels, count, "Pass an array (rows,)")
     known = names if subject.class_labels is None else subject.class_labels.tolist()
     places = {str(name): place for place, name in enumerate(known)}
     numbers = [_place(label, places, len(names)) for label in labels.tolist()]

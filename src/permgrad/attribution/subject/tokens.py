@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -18,7 +19,7 @@ from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.subject.inputs import InputForm
 from permgrad.attribution.subject.lookups import configured_pad
 from permgrad.attribution.subject.words import BLANK, NO_LIMIT, Tokens, WordForm, as_tokens, split_ids
-from permgrad.base.checks import is_whole
+from permgrad.base.checks import check_kind, is_whole
 from permgrad.base.errors import InputError, by_count, listed, shown, unknown, warn_user
 from permgrad.base.late import pd
 
@@ -86,12 +87,8 @@ def find_roles(subject: NetworkSubject, hold: Any, tokens: Any, added: Sequence[
 
 def _wanted(names: Sequence[str], hold: Any) -> tuple[str, ...]:
     """Return the inputs that the user holds."""
-    if hold is not None and not isinstance(hold, Iterable):
-        raise InputError(
-            f"hold= must be a list of names of inputs, got {shown(hold)}",
-            hint=f"Pass for example hold=({names[0]!r},)",
-            code="PG001",
-        )
+    fix = f"Pass for example hold=({names[0]!r},)"
+    check_kind("hold=", hold, (Iterable, NoneType), "a list of names of inputs", fix)
     wanted = () if hold is None else (hold,) if isinstance(hold, str) else tuple(hold)
     for name in wanted:
         if name not in names:

@@ -76,11 +76,6 @@ def date_part(part: str, calendar: Mapping[str, Integers], years: tuple[int, int
     return np.asarray(np.sin(angle) if which == "sin" else np.cos(angle))
 
 
-def is_cycle(part: str) -> bool:
-    """Return whether a part is sine or cosine, and not 0 or 1."""
-    return part.endswith((" sin", " cos"))
-
-
 def part_name(part: str) -> str:
     """Return a part for people: ``"Sunday"`` for ``"weekday 6"``."""
     period, _, which = part.partition(" ")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from permgrad.base.arrays import Integers
-from permgrad.data.encode.calendar import HELD, calendar_parts, is_cycle, part_name, public_holidays, returning_parts
+from permgrad.data.encode.calendar import HELD, calendar_parts, part_name, public_holidays, returning_parts
 from permgrad.data.encode.scaling import Scaling
 from permgrad.data.encode.statistics import TableStatistics
 from permgrad.data.read.cells import BLANK
@@ -105,7 +105,8 @@ def _date_slots(
     if not returning and years[0] < years[1]:
         yield Slot(i, f"{name}=year", "date_part", "year")
     for part, *extremes in returning_parts(statistics.calendar[name], statistics.days[name], holidays, whole=returning):
-        yield Slot(i, f"{name}={part_name(part)}", "date_part" if is_cycle(part) else "level", part, *extremes)
+        kind = "date_part" if part.endswith((" sin", " cos")) else "level"
+        yield Slot(i, f"{name}={part_name(part)}", kind, part, *extremes)
 
 
 def _years(days: Integers) -> tuple[int, int]:

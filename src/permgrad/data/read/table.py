@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from permgrad.base import startup
-from permgrad.base.checks import check_names, check_path
+from permgrad.base.checks import check_kind, check_names, check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, counted, shown, warn_user
 from permgrad.base.files import near_file, why_missing
 from permgrad.data.read.cells import (
@@ -34,7 +34,7 @@ from permgrad.data.read.column_forms import read_columns
 from permgrad.data.read.csv_table import parse_csv, sniff_delimiter
 from permgrad.data.read.image_cells import with_image_cells
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading, Written, check_not_na, missing_said
-from permgrad.data.read.text_files import GZIP, PARQUET, SUFFIXES, check_fits, is_workbook, read_text, unzipped
+from permgrad.data.read.text_files import GZIP, PARQUET, SUFFIXES, check_fits, names_in_zip, read_text, unzipped
 from permgrad.data.read.whole_numbers import as_stored, blank_numbers, masked
 
 #: Rows of a part that is a whole file.
@@ -96,10 +96,7 @@ def read_table(
             f"decimal must be ',' or '.', got {shown(decimal)}", hint="Pass one of them, or None.", code="PG003"
         )
     names = () if text is None else check_names("text", text, "pass for example text=['postcode']")
-    if not isinstance(sheet, str | None):
-        raise InputError(
-            f"sheet must be the name of a sheet, got {shown(sheet)}", hint="Pass text, or None.", code="PG001"
-        )
+    check_kind("sheet", sheet, str | None, "the name of a sheet", "Pass text, or None.")
     written = read_written(path, Reading(na=codes, text=names, decimal=decimal, not_na=kept_texts, sheet=sheet))
     # What every reader takes for missing among numbers is a level only among texts.
     among_texts = {name: words for name, words in written.missing.items() if name in written.texts}
@@ -154,7 +151,7 @@ def _read_texts(file: Path, reading: Reading) -> Written:
             unpacked = Path(folder, file.name).with_suffix(".parquet")
             unpacked.write_bytes(content)
             return _read_parquet(unpacked, reading)
-    if content.startswith(b"PK") and is_workbook(content):
+    if content.startswith(b"PK") and "xl/workbook.xml" in map(str.lower, names_in_zip(content) or ()):
         from permgrad.data.read.excel import read_sheet
 
         text, lines = read_sheet(content, file, reading.sheet)

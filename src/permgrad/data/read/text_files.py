@@ -125,11 +125,6 @@ def names_in_zip(content: bytes) -> list[str] | None:
         return None
 
 
-def is_workbook(content: bytes) -> bool:
-    """Return whether a zip file is an Excel workbook (.xlsx)."""
-    return "xl/workbook.xml" in map(str.lower, names_in_zip(content) or ())
-
-
 def _holds_arrays(content: bytes, file: Path) -> bool:
     """Return whether a zip file is NumPy's: each of its parts is an array. A damaged one is recognised by its name."""
     names = names_in_zip(content)

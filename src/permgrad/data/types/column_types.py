@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import NoneType
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from permgrad.base.arrays import Booleans, Floats, Integers
-from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, counted, printable, shown, unknown
+from permgrad.base.checks import check_choice, check_kind
+from permgrad.base.errors import InputError, counted, printable, unknown
 from permgrad.base.late import pd
 from permgrad.data.read.cells import (
     BLANK,
@@ -189,9 +190,8 @@ def infer_schema(
 
 def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dict[str, Kind]:
     """Return the declared kinds with names as text. Refuse anything but a mapping of columns to kinds."""
-    if kinds is not None and not isinstance(kinds, Mapping):
-        problem = f"kinds must be None or a mapping of column to kind, got {shown(kinds)}"
-        raise InputError(problem, hint="Pass for example kinds={'postcode': 'categorical'}.", code="PG001")
+    fix = "Pass for example kinds={'postcode': 'categorical'}."
+    check_kind("kinds", kinds, (Mapping, NoneType), "None or a mapping of column to kind", fix)
     declared = {str(name): kind for name, kind in (kinds or {}).items()}
     for name, kind in declared.items():
         if not isinstance(kind, str) or kind not in get_args(Kind):

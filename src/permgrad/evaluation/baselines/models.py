@@ -8,6 +8,7 @@ recommends ``options={"val_metric_name": "cross_entropy"}``, and for RealMLP als
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,14 +43,6 @@ def _ensemble(job: Job, family: str, **choices: Any) -> Any:
 def _random_forest(job: Job) -> Any:
     # A third of the columns per split is Breiman's choice for regression; scikit-learn's default is plain bagging.
     return _ensemble(job, "RandomForest", n_estimators=300, **({} if job.classify else {"max_features": 1 / 3}))
-
-
-def _extra_trees(job: Job) -> Any:
-    return _ensemble(job, "ExtraTrees", n_estimators=300)
-
-
-def _bagging(job: Job) -> Any:
-    return _ensemble(job, "Bagging", n_estimators=50)
 
 
 def _lightgbm(job: Job) -> Any:
@@ -147,29 +140,24 @@ def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
     return pd.DataFrame(made)
 
 
-def _tabm(job: Job) -> Any:
+def _peer(job: Job, name: str) -> Any:
     from permgrad.evaluation.baselines.peers import fit_peer
 
-    return fit_peer(job, "TabM_D")
+    return fit_peer(job, name)
 
 
-def _realmlp(job: Job) -> Any:
-    from permgrad.evaluation.baselines.peers import fit_peer
-
-    return fit_peer(job, "RealMLP_TD")
-
-
+_PEER: dict[str, Any] = {"extra": "tabular-peers", "costly": True, "takes_natural": True}
 # The order of every table: trees first, as in the published comparison.
 for _baseline in (
     Baseline("random_forest", "random forest", "sklearn", _random_forest),
-    Baseline("extra_trees", "extra trees", "sklearn", _extra_trees),
-    Baseline("bagging", "bagging", "sklearn", _bagging),
+    Baseline("extra_trees", "extra trees", "sklearn", partial(_ensemble, family="ExtraTrees", n_estimators=300)),
+    Baseline("bagging", "bagging", "sklearn", partial(_ensemble, family="Bagging", n_estimators=50)),
     Baseline("lightgbm", "LightGBM", "lightgbm", _lightgbm, extra="boost"),
     Baseline("xgboost", "XGBoost", "xgboost", _xgboost, extra="boost"),
     Baseline("histogram_boosting", "histogram boosting", "sklearn", _histogram_boosting),
     Baseline("linear", "logistic or ridge regression", "sklearn", _linear),
     Baseline("mlp", "plain MLP", "torch", _mlp),
-    Baseline("tabm", "TabM", "pytabkit", _tabm, extra="tabular-peers", costly=True, takes_natural=True),
-    Baseline("realmlp", "RealMLP", "pytabkit", _realmlp, extra="tabular-peers", costly=True, takes_natural=True),
+    Baseline("tabm", "TabM", "pytabkit", partial(_peer, name="TabM_D"), **_PEER),
+    Baseline("realmlp", "RealMLP", "pytabkit", partial(_peer, name="RealMLP_TD"), **_PEER),
 ):
     baselines.register(_baseline.name)(_baseline)

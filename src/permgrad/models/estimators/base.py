@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from permgrad.base.arrays import Array, Floats, Floats32
-from permgrad.base.checks import check_choice, check_confidence, check_names
+from permgrad.base.checks import check_choice, check_confidence, check_names, check_rows
 from permgrad.base.dependence import Dependence, mean_widening
 from permgrad.base.errors import InputError, PermgradError
 from permgrad.base.progress import ProgressMode
@@ -578,11 +578,6 @@ def _dependence(row_groups: Any, row_time: Any, rows: int, eval_set: Any) -> Dep
     if other:
         raise InputError(f"{name} and {other} cannot be combined", hint="Leave one of them out.", code="PG006")
     labels = np.asarray(values)
-    if labels.shape != (rows,):
-        raise InputError(
-            f"{name} must have one value per row: {name} has the shape {labels.shape}, expected {(rows,)}",
-            hint="Pass the values of the same rows.",
-            code="PG007",
-        )
+    check_rows(name, labels, rows)
     by = (name, None) if name == "row_groups" else (None, name)
     return dependence_of({"rows": pd.DataFrame({name: labels})}, *by)["rows"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
+from types import NoneType
 from typing import Any, Self
 
 import pandas as pd
@@ -11,9 +13,9 @@ import torch
 from torch import nn
 
 from permgrad.base.arrays import Floats, Floats32
-from permgrad.base.checks import check_path
+from permgrad.base.checks import check_kind, check_path
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import InputError, listed, shown
+from permgrad.base.errors import InputError, listed
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_notes import fused_columns
 from permgrad.models.train.guard import untouched
@@ -96,12 +98,8 @@ def check_hooks(checkpoint_folder: Any, on_epoch: Any) -> None:
     """Refuse a folder of checkpoints, or a watcher of epochs, that cannot be one."""
     if checkpoint_folder is not None:
         check_path("checkpoint_folder", checkpoint_folder)
-    if on_epoch is not None and not callable(on_epoch):
-        raise InputError(
-            f"on_epoch must be a function of one epoch's line of the history, got {shown(on_epoch)}",
-            hint="Pass a function, or leave it out.",
-            code="PG001",
-        )
+    fix = "Pass a function, or leave it out."
+    check_kind("on_epoch", on_epoch, (Callable, NoneType), "a function of one epoch's line of the history", fix)
 
 
 class TrainedModel:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -46,11 +45,6 @@ class _EfficientNetLite(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         maps: Tensor = self.network.extract_features((images * 255 - 127) / 128)
         return maps
-
-
-def own_encoder(encoder: Any, device: torch.device) -> Any:
-    """Return what a model keeps of a user's encoder: a copy of a module, in eval mode, and a function as it is."""
-    return copy.deepcopy(encoder).eval().to(device) if isinstance(encoder, nn.Module) else encoder
 
 
 def vectors_of(encoder: Callable[[Tensor], Any], images: Tensor) -> Floats32:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from permgrad.data.image_table import GREY_MODES, check_image_cells, each_image,
 from permgrad.data.read.image_cells import source_of, stamp_of
 from permgrad.models.encoders import image_encoders
 from permgrad.models.images import PATCHES
-from permgrad.models.images.encoders import is_installed, load_encoder, own_encoder, statistics, vectors_of
+from permgrad.models.images.encoders import is_installed, load_encoder, statistics, vectors_of
 from permgrad.models.images.residual import ResidualNetwork, as_scores, divide, train_residual
 from permgrad.models.train.guard import sheltered
 from permgrad.models.vectors import AT_ONCE, VectorCache
@@ -73,7 +74,9 @@ class ImageFeatures:
     def __init__(self, encoder: Any = None, device: torch.device | None = None) -> None:
         self.encoder, self.device = encoder, device or torch.device("cpu")
         self.columns: dict[str, ImageColumn] = {}
-        self._own = None if isinstance(encoder, str) else own_encoder(encoder, self.device)
+        self._own = None if isinstance(encoder, str) else encoder
+        if isinstance(encoder, nn.Module):
+            self._own = copy.deepcopy(encoder).eval().to(self.device)
         self._loaded: dict[str, Any] = {}
         self._cache = VectorCache()
 

@@ -49,7 +49,13 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False,
     if hasattr(model, "target_mean_"):
         description["target"] = {"mean": model.target_mean_, "scale": model.target_scale_}
     description |= _of_hybrid(model)
-    weights = _weights_of(model, description)
+    # The renderer is described in words and numbers.
+    state = {name: value for name, value in model.module_.state_dict().items() if not name.startswith("renderer.")}
+    if (features := model.preprocessor_.images_) is not None and features.columns:
+        description["images_of_columns"], state = features.to_dict(), {**state, **features.weights()}
+    if (texts := model.preprocessor_.texts_) is not None and callable(texts.encoder):
+        description["own_text_encoder"] = True
+    weights = weights_to_bytes({name: value.detach().cpu().contiguous() for name, value in state.items()})
 
     arrays = {"background": model.background_, "background_target": np.asarray(model.background_target_)}
     if getattr(model, "held_out_", None) is not None:
@@ -71,17 +77,6 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False,
         description["checksums"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         text = json_text(sealed(description), indent=1)
         (temporary / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-
-
-def _weights_of(model: Any, description: dict[str, Any]) -> bytes:
-    """Return the weights of a model's network, and of those that read its images, which are described beside them."""
-    # The renderer is described in words and numbers.
-    state = {name: value for name, value in model.module_.state_dict().items() if not name.startswith("renderer.")}
-    if (features := model.preprocessor_.images_) is not None and features.columns:
-        description["images_of_columns"], state = features.to_dict(), {**state, **features.weights()}
-    if (texts := model.preprocessor_.texts_) is not None and callable(texts.encoder):
-        description["own_text_encoder"] = True
-    return weights_to_bytes({name: value.detach().cpu().contiguous() for name, value in state.items()})
 
 
 def _check_target(target: Path, *, overwrite: bool) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from permgrad.base.arrays import Array, Floats32, Integers
-from permgrad.base.checks import check_names, check_whole
+from permgrad.base.checks import check_kind, check_names, check_whole
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, generator, resolve_seed
@@ -115,26 +115,12 @@ def prepare_stream(
 
 # ---- arguments -----------------------------------------------------------------------------------------------------
 def _check(path: Any, target: Any, sample_weight: Any, block_rows: Any) -> None:
-    if not isinstance(path, (str, os.PathLike)):
-        raise InputError(
-            f"fit_stream needs the path of a Parquet file or of a folder of them, got {type(path).__name__}",
-            hint="Pass tables in memory to fit.",
-            code="PG001",
-        )
-    if not isinstance(target, str):
-        raise InputError(
-            f"target must be the name of a column, got {shown(target)}",
-            hint="Pass for example 'outcome'.",
-            code="PG001",
-        )
+    what = "the path of a Parquet file or of a folder of them"
+    check_kind("path", path, (str, os.PathLike), what, "Pass tables in memory to fit.")
+    check_kind("target", target, str, "the name of a column", "Pass for example 'outcome'.")
     if block_rows is not None:
         check_whole("block_rows", block_rows, "pass for example block_rows=100_000", least=2)
-    if sample_weight is not None and not isinstance(sample_weight, str):
-        raise InputError(
-            f"sample_weight must be the name of a column, got {shown(sample_weight)}",
-            hint="Pass a name, or None.",
-            code="PG001",
-        )
+    check_kind("sample_weight", sample_weight, str | None, "the name of a column", "Pass a name, or None.")
     if sample_weight == target:
         raise InputError(
             f"sample_weight and target are the same column, {shown(target)}",
@@ -167,12 +153,8 @@ def _features(
 
 def _judging_source(validation: Any, source: StreamSource) -> StreamSource:
     """Return validation rows from separate files: all of them are held out, as far as memory allows."""
-    if not isinstance(validation, (str, os.PathLike)):
-        raise InputError(
-            f"validation must be None or the path of a Parquet file or folder, got {type(validation).__name__}",
-            hint="Write those rows as Parquet, or use validation_fraction.",
-            code="PG001",
-        )
+    fix = "Write those rows as Parquet, or use validation_fraction."
+    check_kind("validation", validation, (str, os.PathLike), "None or the path of a Parquet file or folder", fix)
     table = open_partitioned(validation, rows_per_part=_ROWS_PER_PART)
     missing = [name for name in (*source.features, source.target) if name not in table.columns]
     if missing:

@@ -15,7 +15,7 @@ from permgrad.pages.plots.classified import (
 )
 from permgrad.pages.plots.image import activation, image, overlay
 from permgrad.pages.plots.interactions import effect_words, interactions, pair_effect
-from permgrad.pages.plots.modality import branches, modality, shares
+from permgrad.pages.plots.modality import branches, modality
 from permgrad.pages.plots.models import agreement_matrix, differences, reliance, scores, tradeoff
 from permgrad.pages.plots.residuals import over_time, residuals, residuals_by_feature
 from permgrad.pages.plots.rows import beeswarm, waterfall
@@ -55,7 +55,6 @@ __all__ = [
     "roc_curves",
     "scores",
     "series",
-    "shares",
     "signed_bars",
     "text",
     "tradeoff",

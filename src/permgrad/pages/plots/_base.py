@@ -24,7 +24,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from permgrad.base.arrays import Floats
-from permgrad.base.errors import EnvironmentProblem, InputError, shown
+from permgrad.base.checks import check_kind
+from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.base.files import atomic_path, writing
 from permgrad.base.numerals import compact, fixed
 from permgrad.pages import style
@@ -200,8 +201,7 @@ _place: ContextVar[_Place | None] = ContextVar("place", default=None)
 
 def checked_text(name: str, text: str | None, default: str) -> str:
     """Return a text of a figure on one line, or its default for None. Refuse what is no text."""
-    if text is not None and not isinstance(text, str):
-        raise InputError(f"{name} must be text or None, got {shown(text)}", hint="Pass '' for none.", code="PG001")
+    check_kind(name, text, str | None, "text or None", "Pass '' for none.")
     text = default if text is None else text
     return clean(text) if text else ""
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from permgrad.attribution.explanation import Explanation
 
-Kind = Literal["matrix", "network", "effect"]
+Kind = Literal["matrix", "effect"]
 #: Names with more players than this have no numbers in their cells.
 _MOST_NUMBERS = 10
 
@@ -51,9 +51,9 @@ def interactions(
 
     Args:
         explanation: with pairs. Those of a local one are means of absolute values.
-        kind: ``"matrix"``: one cell per pair, clear ones framed (adjusted p below 0.05). ``"network"``: one line per
-            pair, dashed unless clear. ``"effect"``: the mean prediction by the values of two features, with the rows'
-            own values, and next to it what the pair adds to both single effects.
+        kind: ``"matrix"``: one cell per pair, clear ones framed (adjusted p below 0.05). ``"effect"``: the mean
+            prediction by the values of two features, with the rows' own values, and next to it what the pair adds to
+            both single effects.
         pair: the two features of an effect. Default: the strongest pair.
         model: the model, for an effect: a fitted estimator, or a function of a table that returns ``(rows,)`` or
             ``(rows, outputs)``.
@@ -66,7 +66,7 @@ def interactions(
     Raises:
         InputError: If the explanation has no pairs, or an argument of an effect is missing.
     """
-    check_choice("kind", kind, ("matrix", "network", "effect"))
+    check_choice("kind", kind, ("matrix", "effect"))
     if int(explanation.order.max()) < 2:
         raise InputError(
             "This explanation has no interactions", hint="Pass interactions=2 to pg.explain.", code="PG004"
@@ -80,9 +80,7 @@ def interactions(
     choices.check_one_unit(explanation, "interactions")
     pairs = pairs_of(explanation, output)
     players = _players(choices.as_global(explanation), pairs, top_n, output)
-    draw = _matrix if kind == "matrix" else _network
-    label = f"interaction: {quantity_of(explanation)}"
-    figure = draw(explanation, pairs, players, label, title)
+    figure = _matrix(pairs, players, f"interaction: {quantity_of(explanation)}", title)
     strongest = [" × ".join(names) for names in pairs.names[:5]]
     figure.description = (
         f"{int(pairs.clear.sum())} of {len(pairs.names)} pairs clearly interact. Strongest: "
@@ -98,9 +96,7 @@ def _players(explanation: Explanation, pairs: RankedPairs, top_n: int | None, ou
     return [name for name in explanation.ranking(output) if name in chosen]
 
 
-def _matrix(
-    explanation: Explanation, pairs: RankedPairs, players: list[str], label: str, title: str | None
-) -> PlotFigure:
+def _matrix(pairs: RankedPairs, players: list[str], label: str, title: str | None) -> PlotFigure:
     count, place = len(players), {name: at for at, name in enumerate(players)}
     table = np.full((count, count), np.nan)
     frames = []
@@ -128,34 +124,6 @@ def _matrix(
     axes.add_patch(Polygon([*stairs, (count, count - 1.5), (count, -0.6)], color=style.PAPER, linewidth=0, zorder=2))
     base.name_columns(axes, names[:-1], slanted=True, degrees=32)
     base.colour_bar(axes, Normalize(-most, most), style.colour_map("diverging"), label, shrink=0.8)
-    return figure
-
-
-def _network(
-    explanation: Explanation, pairs: RankedPairs, players: list[str], label: str, title: str | None
-) -> PlotFigure:
-    figure, axes = base.one_panel(6.4, 5.4, title, "Pairs that work together")
-    turns = np.pi / 2 - 2 * np.pi * np.arange(len(players)) / len(players)
-    at = {name: np.array([np.cos(turn), np.sin(turn)]) for name, turn in zip(players, turns, strict=True)}
-    most = float(np.nanmax(np.abs(pairs.values), initial=0.0)) or 1.0
-    for (first, second), value, clear in reversed(list(zip(pairs.names, pairs.values, pairs.clear, strict=True))):
-        if first in at and second in at and np.isfinite(value):
-            ends = np.stack([at[first], at[second]]).T
-            look: dict[str, Any] = {"color": style.NEGATIVE if value < 0 else style.POSITIVE, "zorder": 1 + bool(clear)}
-            look |= {"linestyle": "-" if clear else (0, (3, 3)), "alpha": 0.9 if clear else 0.35}
-            axes.plot(*ends, linewidth=0.4 + 6 * abs(value) / most, label="_", **look)
-    summary = choices.as_global(explanation)
-    importance = np.array([max(summary.values[summary.names.index(name), 0], 0.0) for name in players])
-    sizes = 40 + 260 * importance / (float(np.nanmax(importance, initial=0.0)) or 1.0)
-    axes.scatter(*np.stack(list(at.values())).T, s=sizes, color=style.INK, edgecolor=style.PAPER, zorder=4)
-    for name, words in zip(players, labels_of(players, 22), strict=True):
-        x, y = at[name]
-        side = "center" if abs(x) < 0.2 else "left" if x > 0 else "right"
-        base.note(axes, words, (x, y), (14 * x, 16 * y), ha=side, color=style.INK, fontsize=style.SIZE_LABEL)
-    axes.set(xlim=(-1.7, 1.7), ylim=(-1.3, 1.3), aspect="equal")
-    axes.set_axis_off()
-    words = f"width: {label}\nblue: above 0, orange: below 0, dashed: not clear, dots: importance"
-    base.note(axes, words, (0.5, 0), (0, -4), of="axes fraction", ha="center", va="top")
     return figure
 
 

@@ -11,15 +11,13 @@ from matplotlib.axes import Axes
 
 from permgrad.assess.branches import entries_of, value_of
 from permgrad.base.arrays import Floats
-from permgrad.base.checks import check_choice, check_number
-from permgrad.base.errors import InputError, shown
+from permgrad.base.errors import InputError
 from permgrad.base.numerals import number
-from permgrad.evaluation.ranking import importance_shares
 from permgrad.pages import choices, style
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import PlotFigure, styled
 from permgrad.pages.sentences import path_words
-from permgrad.pages.words import clean, labels_of, quantity_of, valued
+from permgrad.pages.words import labels_of, quantity_of, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -32,7 +30,6 @@ _OPEN: dict[str, Any] = {"markerfacecolor": style.PAPER, "markeredgecolor": styl
 def modality(
     explanation: Explanation,
     *,
-    truth: Mapping[str, Any] | None = None,
     output: str | int | None = None,
     title: str | None = None,
     ax: Axes | None = None,
@@ -40,19 +37,16 @@ def modality(
     """Draw the importance of complete branches or modalities.
 
     Uses ``explanation.branches`` if there are any. Otherwise, for additive methods, uses the signed sum over the
-    features of each path or modality. With ``truth``, known shares such as ``{"image": 0.5, "table": 0.5}`` or several
-    by name, ``{"published": {...}, "effect": {...}}``, bars are shares, and a mark shows each known one.
+    features of each path or modality.
 
     Raises:
-        InputError: If the values cannot be summed (the message names the call to make), if the modalities were
-            explained by different methods, or if ``truth`` does not fit.
+        InputError: If the values cannot be summed (the message names the call to make), or if the modalities were
+            explained by different methods.
     """
     choices.check_one_unit(explanation, "modality")
     text = f"{explanation.method}: importance of each part of the network" if title is None else title
     explanation.output_index(output)
     content = explanation.branches or _content(explanation, output)
-    if truth is not None:
-        return shares(content, truth, title=text)
     return branches(content, title=text, label=quantity_of(explanation))
 
 
@@ -75,71 +69,19 @@ def _content(explanation: Explanation, output: str | int | None) -> dict[str, di
 
 
 @styled
-def shares(content: Mapping[str, Any], truth: Mapping[str, Any], *, title: str = "") -> PlotFigure:
-    """Draw modalities as shares of the total, with a mark at each known share.
-
-    ``truth`` is ``{modality: share}``, or several by name. A negative importance counts as 0.
-    """
-    names = _names(content, "shares needs at least one modality")
-    marks = _true_shares(truth, names)
-    estimated = importance_shares([np.nan_to_num(value_of(content[name], "importance")) for name in names])
-    figure, axes = base.one_panel(style.WIDTH, 1.35 + 0.5 * len(names), title)
-    marked = [[f"{mark[name] * 100:.0f}" for mark in marks.values() if name in mark] for name in names]
-    words = [
-        f"{share * 100:.0f} %" + (f" · truth {' | '.join(one)} %" if one else "")
-        for share, one in zip(estimated, marked, strict=True)
-    ]
-    look: dict[str, Any] = {"markersize": 7, "markeredgewidth": 1.4, "clip_on": False, "zorder": 3, **_OPEN}
-    for (label, mark), marker in zip(marks.items(), "DoDs", strict=False):
-        places = [place for place, name in enumerate(names) if name in mark]
-        axes.plot([mark[names[place]] for place in places], places, marker, label=clean(label), **look)
-    reach = [0.0, float(estimated.max()), *(value for mark in marks.values() for value in mark.values())]
-    _bars(axes, names, estimated, words, reach, "share of the sum over modalities")
-    axes.set_xlim(0, max(reach) * 1.04 or 1.0)
-    axes.tick_params(axis="y", pad=8)  # a mark at 0 must not cover the end of a name
-    figure.description = "Shares of the modalities, estimated and true: " + " · ".join(
-        f"{clean(name)} {share:.2f}"
-        + "".join(f", {clean(label)} {mark[name]:.2f}" for label, mark in marks.items() if name in mark)
-        for name, share in zip(names, estimated, strict=True)
-    )
-    return figure
-
-
-def _true_shares(truth: Any, names: list[str]) -> dict[str, dict[str, float]]:
-    """Return the checked shares of each truth, by its name."""
-    if not isinstance(truth, Mapping):
-        raise InputError(
-            f"truth must map modalities to their shares, got {shown(truth)}",
-            hint=f"For example: {{{names[0]!r}: 0.5}}.",
-            code="PG001",
-        )
-    marks = {}
-    several = all(isinstance(entry, Mapping) for entry in truth.values())
-    for label, entry in (truth if several else {"truth": truth}).items():
-        for name in entry:
-            check_choice("truth", str(name), names)
-        checked = {
-            str(name): check_number(f"the share of {name!r}", share, "pass a number from 0 to 1")
-            for name, share in entry.items()
-        }
-        if not checked or min(checked.values()) < 0 or sum(checked.values()) > 1 + 1e-6:
-            raise InputError(
-                f"truth must hold shares of at least 0 with a sum of at most 1, got {checked}",
-                hint="Pass shares of the total.",
-                code="PG002",
-            )
-        marks[str(label)] = checked
-    return marks
-
-
-@styled
 def branches(content: Mapping[str, Any], *, title: str = "", label: str = "importance") -> PlotFigure:
     """Draw the content of ``branches.json``, without entries that are missing or null.
 
     The bar is the importance with its interval, the open circle the effect if replaced alone, the open square that if
     replaced last. Shares are written next to them unless one is outside 0 … 1.
     """
-    names = _names(content, "branches needs at least one branch")
+    names = list(entries_of(content))
+    if not names:
+        raise InputError(
+            "branches needs at least one branch with an importance, got none",
+            hint="Pass explanation.branches of a model with several inputs or paths.",
+            code="PG055",
+        )
     figure, axes = base.one_panel(style.WIDTH, 1.15 + 0.5 * len(names), title)
     keys = ("importance", "ci_low", "ci_high", "alone", "last")
     numbers = np.array([[value_of(content[name], key) for key in keys] for name in names])
@@ -189,17 +131,6 @@ def missing(
 
 
 # ---- pieces ----------------------------------------------------------------------------------------------------------
-def _names(content: Mapping[str, Any], need: str) -> list[str]:
-    names = list(entries_of(content))
-    if not names:
-        raise InputError(
-            f"{need} with an importance, got none",
-            hint="Pass explanation.branches of a model with several inputs or paths.",
-            code="PG055",
-        )
-    return names
-
-
 def _bars(axes: Any, names: list[str], values: Floats, words: list[str], reach: list[float], label: str) -> None:
     """Draw bars with names, and words to their right. Paths have fixed colours, others those of a series."""
     series = [style.SERIES[place % len(style.SERIES)] for place in range(len(names))]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from permgrad.base.numerals import number, percent
 from permgrad.pages import plots
 from permgrad.pages.units import advantage, in_shares
 from permgrad.pages.views import SectionView
-from permgrad.pages.words import confidence_words
+from permgrad.pages.words import clean, confidence_words
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -29,6 +30,19 @@ def along(section: SectionView, content: Assessment, explanation: Explanation) -
             drawn = shown if whole is None else in_shares(shown, whole)
             section.figure(plots.along_order(drawn, title=""), caption + intervals)
     if content.bands is not None:
-        section.text(
-            "Neighbours stand in for each other: a band can matter much where each of its columns matters little."
-        )
+        section.text(_band_words(explanation, content.bands, whole))
+
+
+def _band_words(columns: Explanation, bands: Explanation, whole: float | None) -> str:
+    """Compare the strongest band with the strongest of its columns, where that matters less."""
+    single = dict(zip(columns.names, columns.values[:, 0].tolist(), strict=True))
+    names, together = bands.clearly_matter(), dict(zip(bands.names, bands.values[:, 0].tolist(), strict=True))
+    alone = {name: single.get(name, 0.0) for name in (bands.groups or {}).get(names[0], ())} if names else {}
+    column = max(alone, key=alone.__getitem__, default="")
+    if not alone or together[names[0]] <= alone[column]:
+        return ""
+    values = together[names[0]], alone[column]
+    band, strongest = map(number, values) if whole is None else (percent(value / whole) for value in values)
+    words = f"The strongest band, {clean(names[0])}, matters {band}, and the strongest of its columns, {clean(column)},"
+    more = " Neighbours stand in for each other." * (values[0] > sum(max(value, 0.0) for value in alone.values()))
+    return f"{words} {strongest} alone.{more}"

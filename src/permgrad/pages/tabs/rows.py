@@ -18,6 +18,7 @@ from permgrad.pages.words import clean
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
+    from permgrad.assess.sections.rows import RowSection
     from permgrad.attribution.explanation import Explanation
 
 
@@ -33,35 +34,37 @@ def single_rows(section: SectionView, content: Assessment) -> None:
     if of_patches:
         some = ", ".join(map(str, of_patches))
         section.text(f"What each patch of an image does is shown for {len(of_patches)} rows: {some}.")
-    numbers = [] if content.explained is None else content.explained.numbers
     if content.image_counts and any(row.heat is not None for row in content.rows):
         section.text(map_words(content.paths))
     with section.live("explorer"):
         for row in content.rows:
-            section.add("heading", clean(row.title))
-            section.text(clean(row.text) if row.text else "")
-            output, label, words = _shown(content, row.explanation, row.output)
-            section.figure(
-                plots.waterfall(row.explanation, row=row.row, output=output, title="", label=label),
-                f"{_name_of(row.explanation)} from the baseline's {label} (bottom) to this row's (top).{words}",
-            )
-            if row.explanation.meta.get("order"):
-                caption = f"The row's values along the columns. Blue moves the {label} up, orange down."
-                section.figure(plots.along_order(row.explanation, row=row.row, output=output, title=""), caption)
-            if content.words is not None and row.row < len(numbers) and numbers[row.row] in of_words:
-                caption = f"Words of the texts: their parts of the {label}. Blue moves it up, orange down."
-                parts, place = content.words.explanation, of_words.index(numbers[row.row])
-                section.figure(plots.text(parts, row=place, output=output, title=""), caption)
-            if row.heat is not None and content.image_counts:
-                section.figure(plots.activation(row.image, row.heat), clean(row.heat_title))
-            for picture, caption in row_pictures(row):
-                section.figure(picture, clean(caption))
+            _draw_row(section, content, row)
 
 
-def _name_of(explanation: Explanation) -> str:
-    """Return a method as the page names it: ``Integrated gradients``."""
-    name = clean(explanation.method).replace("_", " ").capitalize()
-    return "Shapley values" if name == "Shapley" else name
+def _draw_row(section: SectionView, content: Assessment, row: RowSection) -> None:
+    """Draw one row: what moves its prediction, and its words and pictures."""
+    section.add("heading", clean(row.title))
+    section.text(clean(row.text) if row.text else "")
+    output, label, words = _shown(content, row.explanation, row.output)
+    method = clean(row.explanation.method).replace("_", " ").capitalize()
+    method = "Shapley values" if method == "Shapley" else method
+    section.figure(
+        plots.waterfall(row.explanation, row=row.row, output=output, title="", label=label),
+        f"{method} from the baseline's {label} (bottom) to this row's (top).{words}",
+    )
+    if row.explanation.meta.get("order"):
+        caption = f"The row's values along the columns. Blue moves the {label} up, orange down."
+        section.figure(plots.along_order(row.explanation, row=row.row, output=output, title=""), caption)
+    numbers = [] if content.explained is None else content.explained.numbers
+    of_words = [] if content.words is None else list(content.words.numbers)
+    if content.words is not None and row.row < len(numbers) and numbers[row.row] in of_words:
+        caption = f"Words of the texts: their parts of the {label}. Blue moves it up, orange down."
+        parts, place = content.words.explanation, of_words.index(numbers[row.row])
+        section.figure(plots.text(parts, row=place, output=output, title=""), caption)
+    if row.heat is not None and content.image_counts:
+        section.figure(plots.activation(row.image, row.heat), clean(row.heat_title))
+    for picture, caption in row_pictures(row):
+        section.figure(picture, clean(caption))
 
 
 def all_rows(section: SectionView, content: Assessment, local: Explanation) -> None:

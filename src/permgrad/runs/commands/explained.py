@@ -11,7 +11,6 @@ import pandas as pd
 
 from permgrad.attribution.explanation.explanation import file_frame, positive_output
 from permgrad.attribution.parts.folder import EXPLAINED, writable
-from permgrad.base.arrays import Floats
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, as_lines, counted, printable
 from permgrad.base.files import atomic_path, sweep, what_lies_at, writing
@@ -89,32 +88,22 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
             return figures | {"bar": plot.bar()}
         from permgrad.pages.plots import signed_bars
 
-        output, baseline = _shown_column(explanation), explanation.meta.get("baseline")
+        baseline, predicted = explanation.meta.get("baseline"), explanation.predictions
+        output = 0 if predicted is None or len(explanation.outputs) < 2 else int(np.argmax(predicted[0]))
+        values = explanation.values[0, :, output]
+        norm = float(np.abs(values).sum())
+        shares = values / norm if norm > 0 else np.zeros_like(values)
         about = f"; baseline: {baseline}" if isinstance(baseline, str) else ""
         label = f"attribution to {explanation.outputs[output]}, absolute values sum to 1{about}"
         # The position among the explained rows is not useful: rows.csv has the row of the table.
         figures["waterfall"] = plot.waterfall(title=f"{explanation.method}, one row")
-        return figures | {"normalised": signed_bars(list(explanation.names), _shares(explanation, 0), label=label)}
+        return figures | {"normalised": signed_bars(list(explanation.names), shares, label=label)}
     if local:
         return {"beeswarm": plot.beeswarm(), "bar": explanation.to_global().plot.bar()}
     figures = {"bar": plot.bar()}
     if len(explanation.outputs) > 2:
         figures["classes"] = plot.classes()
     return figures | ({"direction": plot.direction()} if explanation.direction else {})
-
-
-def _shown_column(explanation: Explanation) -> int:
-    """Return the output shown of a row: the predicted class if it is explained."""
-    if explanation.predictions is None or len(explanation.outputs) < 2:
-        return 0
-    return int(np.argmax(explanation.predictions[0]))
-
-
-def _shares(explanation: Explanation, row: int) -> Floats:
-    """Return a row's attributions to the output shown, divided by the sum of their absolute values."""
-    values = explanation.values[row, :, _shown_column(explanation)]
-    norm = float(np.abs(values).sum())
-    return values / norm if norm > 0 else np.zeros_like(values)
 
 
 # ---- lines -----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from permgrad.attribution.explanation.explanation import positive_output
 from permgrad.attribution.request import methods
 from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError
-from permgrad.base.files import write_json_atomic, writing
 from permgrad.base.folders import FolderKind
 from permgrad.base.random import derive_seed, generator
 from permgrad.base.stored import parse_json
@@ -75,12 +74,6 @@ def read_cell(folder: Path, model: str, fold: str) -> ComparisonCell | None:
     except (OSError, ValueError, TypeError):
         return None
     return None if cell.problem or (cell.model, cell.fold) != (model, fold) else cell
-
-
-def write_cell(folder: Path, cell: ComparisonCell) -> None:
-    """Write a cell."""
-    with writing(folder):
-        write_json_atomic(cell_path(folder, cell.model, cell.fold), asdict(cell))
 
 
 def cell_path(folder: Path, model: str, fold: str) -> Path:

@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import pandas as pd
 
 from permgrad.base.checks import check_choice, check_flag, check_path, check_whole
 from permgrad.base.errors import InputError, as_lines, warn_user
-from permgrad.base.files import plain, writing
+from permgrad.base.files import plain, write_json_atomic, writing
 from permgrad.base.folders import believed, now
 from permgrad.base.numerals import compact
 from permgrad.base.progress import Progress, ProgressMode
@@ -28,7 +28,7 @@ from permgrad.evaluation.comparison import PAGE, RECORD, Comparison
 from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.models.devices import torch_threads
 from permgrad.models.estimators.settings import check_preset, choose_device
-from permgrad.runs.compare.cells import FOLDER, ComparisonCell, do_cell, read_cell, write_cell
+from permgrad.runs.compare.cells import FOLDER, ComparisonCell, cell_path, do_cell, read_cell
 from permgrad.runs.compare.plan import (
     ComparedTable,
     ComparisonPlan,
@@ -134,7 +134,8 @@ def _do_job(
             else:
                 cell = do_cell(model, job.table, fold, plan, device=job.device, threads=job.threads)
                 if folder is not None:
-                    write_cell(folder, cell)
+                    with writing(folder):
+                        write_json_atomic(cell_path(folder, cell.model, cell.fold), asdict(cell))
                 say(f"{words}: {_words_of(cell, job.metric)}")
             done.append(cell)
             bar.advance()

@@ -15,7 +15,7 @@ import pandas as pd
 from sklearn import model_selection
 
 from permgrad import __version__
-from permgrad.base.checks import check_choice, check_flag, check_names, check_whole, is_whole
+from permgrad.base.checks import check_choice, check_flag, check_kind, check_names, check_rows, check_whole, is_whole
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, keeping_warnings, shown
 from permgrad.base.files import plain
 from permgrad.base.random import derive_seed
@@ -207,10 +207,7 @@ def make_plan(
     """Check the request of a comparison before any row is read. ``options`` are further fields of the plan."""
     check_flag("explain", explain)
     repeats, splits = options.pop("repeats", 1), options.pop("splits", ())
-    if not isinstance(splits, Iterable):
-        raise InputError(
-            f"splits must list seeds, got {shown(splits)}", hint="For example: splits=[42, 43, 44].", code="PG001"
-        )
+    check_kind("splits", splits, Iterable, "a list of seeds", "For example: splits=[42, 43, 44].")
     splits = tuple(splits)
     if splits and (folds is not None or repeats != 1):
         other = "folds" if folds is not None else "repeats"
@@ -293,8 +290,8 @@ def make_folds(
 
 def check_numbers(*, folds: int, repeats: int, splits: Sequence[int] = ()) -> None:
     """Refuse numbers of folds and seeds of splits that cannot be used, before any row is read."""
-    check_whole("folds", folds, "pass for example 5", least=None)
-    check_whole("repeats", repeats, "pass for example 1", least=None)
+    check_whole("folds", folds, "pass for example 5", least=2)
+    check_whole("repeats", repeats, "pass for example 1")
     for seed in splits:
         if not is_whole(seed) or not 0 <= seed <= LARGEST_SPLIT_SEED:
             problem = f"splits must be integers from 0 to {LARGEST_SPLIT_SEED}, got {shown(seed)}"
@@ -305,14 +302,6 @@ def check_numbers(*, folds: int, repeats: int, splits: Sequence[int] = ()) -> No
     if len(splits) == 1:
         problem = f"A comparison needs at least 2 splits to estimate chance, got only {splits[0]}"
         raise InputError(problem, hint="Add seeds, as in --splits 42,43,44.", code="PG002")
-    if splits:
-        return
-    if folds < 2:
-        raise InputError(f"folds must be at least 2, got {folds}", hint="For example: --folds 5.", code="PG002")
-    if repeats < 1:
-        raise InputError(
-            f"repeats must be at least 1, got {repeats}", hint="Leave --repeats out for one.", code="PG002"
-        )
 
 
 def _check_rows(y: npt.NDArray[Any], task: Task, folds: int, groups: npt.NDArray[Any] | None) -> None:
@@ -472,12 +461,8 @@ def from_arrays(
     codes = None
     if groups is not None:
         labels = np.asarray(groups)
-        if labels.shape != (len(frame),):
-            raise InputError(
-                f"groups must have one value for each of the {len(frame)} rows, got shape {labels.shape}",
-                hint="For example: groups=frame['patient'], which keeps rows of one patient in one fold.",
-                code="PG007",
-            )
+        fix = "For example: groups=frame['patient'], which keeps rows of one patient in one fold."
+        check_rows("groups", labels, len(frame), fix)
         codes = pd.factorize(pd.Series(labels), use_na_sentinel=False)[0].astype(np.int64)
     kinds = checked_kinds(columns["kinds"], list(frame.columns))
     declared: dict[str, Any] = {"na_codes": MissingCodes.of(columns["na_codes"]).to_json(), "kinds": kinds}

@@ -96,15 +96,18 @@ class MultimodalSuite(Suite):
         def trained(design: PairsDesign, network_seed: int) -> PairsCase:
             return make_case(design, train(design, network_seed, training), case.pairs, seed, sizes)
 
-        retrained = [trained(design, _other(seed, number)) for number in range(sizes.retrainings - 1)]
+        seeds = (derive_seed(seed, "multimodal benchmark", "retraining", one) for one in range(sizes.retrainings - 1))
+        retrained = [trained(design, other % 2**31) for other in seeds]
         samples = [
             make_case(
                 design, case.trained, draw_test_pairs(design, sizes.test, seed, 1 + number), seed + number, sizes
             )
             for number in range(sizes.retrainings)
         ]  # fmt: skip
+        with forked_torch(derive_seed(seed, "multimodal benchmark", "randomised")):
+            untrained = FusedNetwork().eval()
         changed = {
-            "parameters": make_case(design, _untrained(seed), case.pairs, seed, sizes),
+            "parameters": make_case(design, untrained, case.pairs, seed, sizes),
             "labels": trained(shuffled(design, seed), seed),
         }
         return retrained, samples, changed
@@ -152,15 +155,6 @@ def _relevant(function: DecisionFunction) -> list[str]:
         for name, columns in COLUMNS_OF.items()
         if any(columns.start <= position < columns.stop for position in function.relevant)
     ]
-
-
-def _other(seed: int, number: int) -> int:
-    return derive_seed(seed, "multimodal benchmark", "retraining", number) % 2**31
-
-
-def _untrained(seed: int) -> FusedNetwork:
-    with forked_torch(derive_seed(seed, "multimodal benchmark", "randomised")):
-        return FusedNetwork().eval()
 
 
 def shuffled(design: PairsDesign, seed: int) -> PairsDesign:

@@ -26,7 +26,7 @@ from typing import Any, Literal, TypeVar
 
 from permgrad import __version__
 from permgrad.attribution.parts.engines.base import check_workers, engines
-from permgrad.base.checks import check_whole, is_number
+from permgrad.base.checks import check_kind, check_whole, is_number
 from permgrad.base.errors import (
     EnvironmentProblem,
     InputError,
@@ -81,12 +81,7 @@ class RayEngine:
         gpus: float | Literal["auto"] = "auto",
     ) -> None:
         self.workers = check_workers(workers)
-        if address is not None and not isinstance(address, str):
-            raise InputError(
-                f"address must be 'auto' or 'host:port', got {shown(address)}",
-                hint="Pass one of them, or leave it out",
-                code="PG001",
-            )
+        check_kind("address", address, str | None, "'auto' or 'host:port'", "Pass one of them, or leave it out")
         self.address = address
         self.cpus = check_whole("cpus", cpus, "pass for example 1")
         if not (isinstance(gpus, str) and gpus == "auto") and not (is_number(gpus) and 0 <= gpus < math.inf):
