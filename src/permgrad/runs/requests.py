@@ -19,6 +19,7 @@ from permgrad.runs.options import (
     DATA_SETS,
     METHODS,
     METRICS,
+    MODELS,
     PRESETS,
     ROW_IMAGES,
     TASKS,
@@ -171,6 +172,12 @@ class RunRequest(SplitRequest):
     images: Names = option(
         "Column of images, the same as --kind COL=image; may be given several times.", (), "COL", name="--image"
     )
+    model: str = option(
+        "Model to train: permgrad's network, another one with the settings of permgrad compare, auto (the best of what"
+        " is installed, by its loss on training rows), or an estimator that a function of yours returns.",
+        "network",
+        choices=MODELS,
+    )
     preset: str = option("Network and training.", "default", choices=PRESETS)
     row_image: str = option(
         "Draw each row as an image, too: auto (presets default and fast: where the order of the columns tells"
@@ -244,6 +251,10 @@ class RunRequest(SplitRequest):
             from permgrad.data.read.reading import check_not_na
 
             check_not_na(separated(self.not_na), MissingCodes.of(separated(self.na)))
+        if self.model != "network":
+            from permgrad.runs.run.choosing import check_model  # most runs train the network
+
+            check_model(self)
         if self.named_baselines:
             from permgrad.evaluation.baselines import check_available
 

@@ -106,6 +106,28 @@ def check_available(names: Iterable[str]) -> None:
         raise EnvironmentProblem(*_missing(*absent), code="PG060")
 
 
+def check_savable(name: str) -> None:
+    """Refuse a baseline that is not installed, that has no file, or whose file needs a package that is missing."""
+    check_available([name])
+    baseline = baselines.get(name)
+    if not baseline.file:
+        able = ", ".join(one.name for one in baselines.values() if one.file)
+        raise InputError(
+            f"{name!r} cannot be saved, so it is for comparison only",
+            hint=f"Choose one of {able}, or add --competitor {name}.",
+            code="PG003",
+        )
+    check_skops(repr(name) if baseline.file == "skops" else "")
+
+
+def check_skops(what: str) -> None:
+    """Refuse what needs skops where that is not installed."""
+    if what and importlib.util.find_spec("skops") is None:
+        raise EnvironmentProblem(
+            f"skops is not installed (needed to save {what})", hint="Run pip install 'permgrad[models]'.", code="PG060"
+        )
+
+
 def why_absent(name: str) -> str | None:
     """Return why a baseline cannot be fitted here and how to install it, or None if it can."""
     baseline = baselines.get(name)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 from permgrad import __version__
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import check_path
-from permgrad.base.errors import EnvironmentProblem, InputError, error_in_words, warn_user
+from permgrad.base.errors import InputError, error_in_words, warn_user
 from permgrad.base.files import atomic_path, json_text, writing
 from permgrad.base.stored import read_npz, sealed, write_times
 from permgrad.data.encode.encoding import TableEncoder
@@ -52,28 +51,6 @@ _TREES = (
     "sklearn._loss._loss.CyHalfMultinomialLoss",
     "sklearn._loss._loss.CyHalfSquaredError",
 )
-
-
-def check_savable(name: str) -> None:
-    """Refuse a baseline that is not installed, that has no file, or whose file needs a package that is missing."""
-    check_available([name])
-    baseline = baselines.get(name)
-    if not baseline.file:
-        able = ", ".join(one.name for one in baselines.values() if one.file)
-        raise InputError(
-            f"{name!r} cannot be saved, so it is for comparison only",
-            hint=f"Choose one of {able}, or add --competitor {name}.",
-            code="PG003",
-        )
-    check_skops(repr(name) if baseline.file == "skops" else "")
-
-
-def check_skops(what: str) -> None:
-    """Refuse what needs skops where that is not installed."""
-    if what and find_spec("skops") is None:
-        raise EnvironmentProblem(
-            f"skops is not installed (needed to save {what})", hint="Run pip install 'permgrad[models]'.", code="PG060"
-        )
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from permgrad.assess.assess import fill
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import REPORT, Budget, Clock, expected_refits
 from permgrad.assess.cache import Cache
-from permgrad.assess.model import Network
+from permgrad.assess.model import EvaluatedModel, Network, TrainedOther
 from permgrad.assess.sections.provenance import this_machine
 from permgrad.assess.store import Store
 from permgrad.assess.work import Work
@@ -123,15 +123,33 @@ class RunWork:
     @cached_property
     def untrained(self) -> tuple[Any, EncodedRows]:
         """The model that is to be trained, and the training rows, by which its encoder is fitted."""
-        model = make_estimator(self.request, self.inputs, None)
+        model = make_estimator(replace(self.request, model=self.chosen), self.inputs, None)
         rows = fit_encoder(model, self.inputs)
         self.encoded["train"] = rows
         return model, rows
 
+    @property
+    def chosen(self) -> str:
+        """The model that is trained: of ``auto`` the best one, which a run that resumes does not choose again."""
+        if self.request.model != "auto":
+            return self.request.model
+        from permgrad.runs.run.others import choose  # few runs do
+
+        facts = self.folder.record["facts"]
+        if "auto" not in facts:
+            facts["auto"] = choose(self)
+            write_json_atomic(self.folder.path / RECORD, self.folder.record)
+        return str(facts["auto"]["model"])
+
     @cached_property
     def model(self) -> Any:
         """The trained model. One that was saved without rows draws them from the training rows again."""
-        model = load(self.folder.path / "model", device=self.request.device)
+        folder, request = self.folder.path / "model", self.request
+        if self.chosen != "network":
+            from permgrad.runs.run.others import trusted
+
+            return load(folder, trust=trusted(request))
+        model = load(folder, device=request.device)
         if not rows_in(model)[0]:
             train = self.inputs.parts["train"]
             encoded = self.encoded["train"] = model.encode_rows(train.inputs)
@@ -145,15 +163,21 @@ class RunWork:
     def assessing(self) -> Work:
         """What the sections are computed from. What earlier sessions stored of them is read."""
         inputs, request, folder = self.inputs, self.request, self.folder.path
-        network = Network.of(
-            self.model,
-            positive=None if inputs.positive is None else str(inputs.positive),
-            options={"positive": inputs.positive},
-            seed=request.seed,
+        facts: dict[str, Any] = {
+            "positive": None if inputs.positive is None else str(inputs.positive),
+            "options": {"positive": inputs.positive},
+            "seed": request.seed,
             # This file holds the checksums of the other files of the model.
-            cache=Cache(folder / CACHE, file_hash(folder / "model" / "model.json")),
+            "cache": Cache(folder / CACHE, file_hash(folder / "model" / "model.json")),
+        }
+        if self.chosen == "network":
+            model: EvaluatedModel = Network.of(self.model, **facts)
+        else:
+            facts["options"] |= {"groups": inputs.variables} if inputs.variables else {}
+            model = TrainedOther.of(self.model, inputs.parts["train"].frame, **facts)
+        content = Assessment(
+            title=inputs.name, target=inputs.target, task=inputs.task, positive=inputs.positive, subject=model.subject
         )
-        content = Assessment(title=inputs.name, target=inputs.target, task=inputs.task, positive=inputs.positive)
         if "model" in self.folder.record["finished_stages"]:
             content = read_assessment(folder, self.model)
         content.data = data_section(self.data, self.columns)
@@ -166,7 +190,7 @@ class RunWork:
                 self.encoded[part] = self.model.encode_rows(rows.inputs if known is None else known)
         parts = {part: replace(rows, inputs=self.encoded[part]) for part, rows in inputs.parts.items()}
         return Work(
-            network,
+            model,
             parts["test"],
             content,
             self.budget,
@@ -280,11 +304,13 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
 
     This takes about as long as the layout, so it is done only before another run is removed.
     """
-    # Its warnings are shown when the step is really done.
+    # Its warnings are shown when the step is really done. How rows are encoded, auto does not change.
     with untouched(), keeping_warnings():
-        model = make_estimator(request, inputs, None)
+        model = make_estimator(replace(request, model="linear") if request.model == "auto" else request, inputs, None)
         train = fit_encoder(model, inputs)
         held, _ = (model.encode_rows(inputs.parts[part].inputs) for part in PARTS[1:])
+        if request.model != "network":
+            return
         places = np.flatnonzero(inputs.learned)
         eval_set = held.take(places), inputs.parts["validation"].y[places]
         model.prepare(train, inputs.parts["train"].y, eval_set=eval_set)
@@ -292,6 +318,10 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
 
 def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: Preset | None = None) -> Any:
     """Return the unfitted estimator of a run, or of another ``preset`` than the request names."""
+    if request.model != "network":
+        from permgrad.runs.run.others import make_other  # most runs train the network
+
+        return make_other(request, inputs)
     options: dict[str, Any] = {"random_state": request.seed, "device": request.device, **inputs.encoder_options}
     options |= {"text_encoder": request.text_encoder, "image_encoder": request.image_encoder}
     kind = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
@@ -324,6 +354,8 @@ def data_stage(work: RunWork) -> None:
             for label in np.unique(every).tolist()
         }
     notes = [*inputs.notes]
+    if work.chosen != request.model:
+        notes.append(work.folder.record["facts"]["auto"]["sentence"])
     # Only text and rare levels may have no score that helps. Other tables are encoded where that is needed.
     if any(one.kind in ("text", "categorical") for one in inputs.feature_types):
         encoder = work.untrained[0].preprocessor_
@@ -375,6 +407,10 @@ def data_stage(work: RunWork) -> None:
 # ---- layout ----------------------------------------------------------------------------------------------------------
 def layout_stage(work: RunWork) -> None:
     """Place the encoded columns on the pixel grid, and draw the grid, if their image is drawn."""
+    if work.chosen != "network":
+        work.placed = {"order": None}
+        write_json_atomic(work.folder.path / "layout.json", work.placed)
+        return
     model, rows = work.untrained
     settings = resolve_settings(model.get_params(deep=False), model.task)
     _, layout = place_columns(model, settings, rows.encoded, work.inputs.parts["train"].y)
@@ -394,33 +430,53 @@ def layout_stage(work: RunWork) -> None:
 
 # ---- model -----------------------------------------------------------------------------------------------------------
 def model_stage(work: RunWork) -> None:
-    """Train the network, evaluate it on validation and test rows, and train the baselines if requested.
+    """Train the model, evaluate it on validation and test rows, and train the baselines if requested.
 
     Only validation rows of known classes stop the training.
     """
-    request, folder, parts, checkpoint = work.request, work.folder, work.inputs.parts, work.folder.path / CHECKPOINT
-    checkpoint.mkdir(exist_ok=True)
-    model, train = work.untrained
-    with believed(folder.path):
-        placed = work.placed or parse_json((folder.path / "layout.json").read_bytes())
-        layout = StoredLayout.from_dict(placed) if "positions" in placed else None
-    model.set_params(layout=layout, **({"image": "never"} if layout is None else {}))
+    request, folder, parts = work.request, work.folder, work.inputs.parts
+    model = work.untrained[0]
+    if work.chosen == "network":
+        with believed(folder.path):
+            placed = work.placed or parse_json((folder.path / "layout.json").read_bytes())
+            layout = StoredLayout.from_dict(placed) if "positions" in placed else None
+        model.set_params(layout=layout, **({"image": "never"} if layout is None else {}))
+        model.order_ = Order(**placed["order"]) if placed.get("order") else None
     for part in PARTS[1:]:
         work.encoded[part] = model.encode_rows(parts[part].inputs)
+    judging = np.flatnonzero(work.inputs.learned)
+    if len(judging) > MOST_HELD and not work.clock.thorough:
+        # A random part of very many rows is enough to compare epochs by.
+        judging = judging[np.sort(generator(request.seed, "rows that judge").permutation(len(judging))[:MOST_HELD])]
+    others = say_baselines(work) if request.wanted_baselines else 0.0
+    if work.chosen == "network":
+        _train(work, judging, others)
+    else:
+        from permgrad.runs.run.others import fit_other  # most runs train the network
+
+        fit_other(work, judging, others)
+    folder.record["facts"]["time"] = work.clock.facts()
+    work.model = model
+    model.save(folder.path / "model", overwrite=True, keep_rows=request.keep_rows)
+    write_measures(work)
+    if count := int((~work.inputs.learned).sum()):
+        rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
+        work.say(f"note: {rows}; {by_count(count, 'it is', 'they are')} not used to stop the training")
+
+
+def _train(work: RunWork, judging: npt.NDArray[np.int64], others: float) -> None:
+    """Train the network, or finish its training. ``judging``: validation rows. ``others``: seconds of the baselines."""
+    (model, train), parts, checkpoint = work.untrained, work.inputs.parts, work.folder.path / CHECKPOINT
+    checkpoint.mkdir(exist_ok=True)
     done, stored = 0, checkpoint / CHECKPOINT_NAME
     with suppress(EnvironmentProblem, KeyError, TypeError):  # one that cannot be read is begun anew
         done = len(read_checkpoint(stored, torch.device("cpu"))["history"]) if stored.exists() else 0
     if done:
         work.say(f"  training resumes from epoch {done + 1}: {counted(done, 'epoch')} were done before")
-    others = say_baselines(work) if request.wanted_baselines else 0.0
-    y = parts["train"].y
-    judging = np.flatnonzero(work.inputs.learned)
-    if len(judging) > MOST_HELD and not work.clock.thorough:
-        # A random part of very many rows is enough to compare epochs by.
-        judging = judging[np.sort(generator(request.seed, "rows that judge").permutation(len(judging))[:MOST_HELD])]
+    y, order = parts["train"].y, model.order_
     eval_set = work.encoded["validation"].take(judging), parts["validation"].y[judging]
     ready = model.prepare(train, y, eval_set=eval_set)
-    model.order_ = Order(**placed["order"]) if placed.get("order") else None
+    model.order_ = order
     plan, watch = _plan(work, ready, len(train.encoder.features()), done, others)
     if plan.rows < len(y):
         chosen = _rows_in_time(work, y, plan.rows)
@@ -431,13 +487,6 @@ def model_stage(work: RunWork) -> None:
         model.train(ready, checkpoint_folder=checkpoint, on_epoch=watch)
     if raised := getattr(model, "raised_", 0.0):
         work.say(f"  {raised_words(raised)}")
-    folder.record["facts"]["time"] = work.clock.facts()
-    work.model = model
-    model.save(folder.path / "model", overwrite=True, keep_rows=request.keep_rows)
-    write_measures(work)
-    if count := int((~work.inputs.learned).sum()):
-        rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
-        work.say(f"note: {rows}; {by_count(count, 'it is', 'they are')} not used to stop the training")
 
 
 def _rows_in_time(work: RunWork, y: npt.NDArray[Any], rows: int) -> npt.NDArray[np.int64]:
@@ -523,7 +572,9 @@ def write_measures(work: RunWork) -> None:
     parts |= {} if predicted.inside is None else {"inside": predicted.inside}
     assert test.identifiers is not None
     listed_rows = prediction_table(test.numbers, test.identifiers, parts, work.model, truth=test.y)
-    for name, table in (("history.csv", work.model.history_.drop(columns="seconds")), ("predictions.csv", listed_rows)):
+    tables = {"predictions.csv": listed_rows}
+    tables |= {"history.csv": work.model.history_.drop(columns="seconds")} if work.chosen == "network" else {}
+    for name, table in tables.items():
         with atomic_path(folder / name) as temporary:
             write_csv(table, temporary)
     if content.guesses:
