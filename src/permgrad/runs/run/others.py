@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from permgrad.assess.budget import PAIR
+from permgrad.assess.rows import Rows
+from permgrad.base.arrays import Array, Floats, Integers
+from permgrad.base.dependence import Dependence
+from permgrad.base.errors import EnvironmentProblem, by_count, keeping_warnings, listed
 from permgrad.base.numerals import number
 from permgrad.base.progress import readable
-from permgrad.evaluation.baselines.fitting import baselines
+from permgrad.base.random import generator
+from permgrad.evaluation.baselines import baselines, check_savable
 from permgrad.evaluation.baselines.table_model import TableModel, table_model
+from permgrad.evaluation.metrics import Task, evaluate, metrics
+from permgrad.evaluation.skill import Predicted, every_pair
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.choosing import estimator_of
+from permgrad.runs.run.clock import MOST_HELD
 from permgrad.runs.run.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -24,6 +31,10 @@ if TYPE_CHECKING:
 
 #: Rows on which the seconds of a prediction are measured.
 _MEASURED = 1000
+#: Models that ``auto`` tries, those that are fast and often good first, by parts of at most so many training rows, in at
+#: most this share of the time.
+CANDIDATES = ("lightgbm", "linear", "network", "catboost", "xgboost", "extra_trees", "random_forest")
+_PARTS, _MOST_ROWS, _SHARE = 3, 10_000, 0.4
 
 
 def make_other(request: RunRequest, inputs: Inputs) -> TableModel:
@@ -49,7 +60,7 @@ def trusted(request: RunRequest) -> list[str]:
     return list(io.get_untrusted_types(data=io.dumps(estimator_of(request.model))))
 
 
-def fit_other(work: RunWork, judging: npt.NDArray[np.int64], others: float) -> None:
+def fit_other(work: RunWork, judging: Integers, others: float) -> None:
     """Train another model than the network. ``judging``: validation rows. ``others``: seconds of the baselines."""
     (model, train), parts = work.untrained, work.inputs.parts
     held, between = work.encoded["validation"].take(judging), parts["validation"].dependence
@@ -62,3 +73,103 @@ def fit_other(work: RunWork, judging: npt.NDArray[np.int64], others: float) -> N
     started = time.perf_counter()
     model.predict_parts(test)
     work.clock.per_row = (time.perf_counter() - started) / len(test) / PAIR
+
+
+# ---- the best of all -------------------------------------------------------------------------------------------------
+def choose(work: RunWork) -> dict[str, Any]:
+    """Return the best model by its cross-fitted loss on training rows: ``model``, ``losses`` by name, ``sentence``.
+
+    Each part of the rows is predicted by a model of the other parts, which validation rows stop early.
+    """
+    inputs, clock, train = work.inputs, work.clock, work.inputs.parts["train"]
+    rows = np.sort(generator(work.request.seed, "rows of auto").permutation(len(train))[:_MOST_ROWS])
+    train, names, absent = train.take(rows), [], []
+    for name in CANDIDATES:
+        try:
+            _ = None if name == "network" else check_savable(name)
+            names.append(name)
+        except EnvironmentProblem as error:
+            absent.append(f"note: auto leaves {name} out. {error.message}. {error.hint}")
+    for note in absent:
+        work.say(note)
+    classes = np.unique(train.y) if inputs.task == "classification" else None
+    part = _parts(train.y, inputs.task, work.request.seed, train.dependence)
+    metric = "rmse" if classes is None else "log_loss"
+    truth = np.asarray(train.y, dtype=np.float64) if classes is None else np.searchsorted(classes, train.y)
+    tried: dict[str, Predicted] = {}
+    end, late = time.monotonic() + _SHARE * clock.left(), []
+    for name in names:
+        started = time.monotonic()
+        if tried and started > end:
+            late.append(name)
+            continue
+        tried[name] = Predicted(truth, _crossed(work, name, train, part, classes))
+        loss = _loss(inputs.task, tried[name], classes)[metric]
+        work.say(f"  {label_of(name)}: {metrics.get(metric).label} {number(loss)} ({time.monotonic() - started:.1f} s)")
+    if late:
+        clock.cut.append(f"choice of the model: {listed(late)} {by_count(len(late), 'was', 'were')} not tried")
+    losses = {name: float(_loss(inputs.task, one, classes)[metric]) for name, one in tried.items()}
+    best, *others = sorted(losses, key=lambda name: losses[name])
+    sentence = (
+        f"--model auto chose {label_of(best)}: on {len(train):,} training rows, each predicted by a model of other rows, "
+        f"its {metrics.get(metric).label} is {number(losses[best])}"
+    )
+    if others:
+        pair = [tried[best], tried[others[0]]]
+        test = every_pair(metric, pair, seed=work.request.seed, dependence=train.dependence)[0, 1]
+        behind = listed([f"{label_of(name)} {number(losses[name])}" for name in others], 9)
+        sentence += f", against {behind}"
+        if test is not None:
+            ends = " to ".join(number(test[end]) for end in ("ci_low", "ci_high"))
+            sentence += f". It is ahead of {label_of(others[0])} by {number(test['difference'])} (95 % interval {ends})"
+    return {"model": best, "losses": losses, "sentence": f"{sentence}."}
+
+
+def label_of(name: str) -> str:
+    """Return what a model is called."""
+    return "permgrad's network" if name == "network" else baselines.get(name).label
+
+
+def _parts(y: Array, task: Task, seed: int, dependence: Dependence | None) -> Integers:
+    """Return the part of each row: drawn within classes, groups together, or stretches of time."""
+    draw = generator(seed, "parts of auto")
+    if dependence is not None:
+        codes = np.unique(dependence.codes, return_inverse=True)[1]
+        count = int(codes.max()) + 1
+        return (np.arange(count) * _PARTS // count if dependence.timed else draw.permutation(count) % _PARTS)[codes]
+    order = draw.permutation(len(y))
+    if task == "classification":
+        order = order[np.argsort(np.unique(y, return_inverse=True)[1][order], kind="stable")]
+    part = np.empty(len(y), dtype=np.int64)
+    part[order] = np.arange(len(y)) % _PARTS
+    return part
+
+
+def _crossed(work: RunWork, name: str, train: Rows, part: Integers, classes: Array | None) -> Floats:
+    """Return the predictions of a model for each part, fitted on the others: ``(rows,)``, or of classes."""
+    from permgrad.runs.run.stages import make_estimator  # it calls this file
+
+    inputs, held = work.inputs, work.inputs.parts["validation"]
+    guess = np.zeros(len(train) if classes is None else (len(train), len(classes)))
+    for number_of in np.unique(part):
+        fitted, left = train.take(np.flatnonzero(part != number_of)), np.flatnonzero(part == number_of)
+        judging = np.arange(len(held)) if classes is None else np.flatnonzero(np.isin(held.y, fitted.y))
+        stopping = held.take(judging[:MOST_HELD])
+        model = make_estimator(replace(work.request, model=name), inputs, None)
+        if name == "network":
+            model.set_params(progress=False)
+        with keeping_warnings():
+            model.fit(fitted.frame, fitted.y, eval_set=(stopping.frame, stopping.y) if len(stopping) else None)
+        rows = train.frame.iloc[left]
+        if classes is None:
+            guess[left] = model.predict(rows)
+        else:
+            guess[np.ix_(left, np.searchsorted(classes, model.classes_))] = model.predict_proba(rows)
+    return guess
+
+
+def _loss(task: Task, predicted: Predicted, classes: Array | None) -> dict[str, Any]:
+    """Return the metrics of predictions."""
+    if classes is None:
+        return evaluate(task, predicted.truth, predictions=predicted.guess)
+    return evaluate(task, classes[predicted.truth], probabilities=predicted.guess, classes=classes.tolist())
