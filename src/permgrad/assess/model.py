@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from permgrad.assess.budget import PAIR, Clock
 from permgrad.assess.cache import Cache
 from permgrad.assess.predictions import COVERAGE, Predictions, before_calibration
 from permgrad.assess.rows import Rows
@@ -29,6 +30,8 @@ TOLERANCE, TOLERANCE_OF_NOTABLE = 0.005, 0.02
 _SHAPLEY: dict[str, Any] = {"method": "shapley", "tolerance": 0.02, "max_permutations": 200, "references": 50}
 #: Training rows that stand for all others, and rows that are their own donors from this number on.
 _BACKGROUND, _OWN_DONORS = 1000, 200
+#: Orders of features for which there is always time.
+_FEWEST_ORDERS = 8
 #: Arguments that only a loss over all rows has.
 _GLOBAL_ONLY = ("loss", "confidence", "n_repeats", "sampling")
 
@@ -223,12 +226,18 @@ class Network(Trained):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedOther(Trained):
-    """A model of another library that a run trained. ``background``: training rows, which single rows are compared with."""
+    """A model of another library that a run trained.
+
+    Attributes:
+        background: training rows, which single rows are compared with.
+        clock: the time that is left.
+    """
 
     background: pd.DataFrame
+    clock: Clock
 
     @classmethod
-    def of(cls, model: Any, train: pd.DataFrame, **facts: Any) -> TrainedOther:
+    def of(cls, model: Any, train: pd.DataFrame, clock: Clock, **facts: Any) -> TrainedOther:
         """Return a fitted ``TableModel``, with the training rows."""
         labels, seed = model.classes_.tolist() if hasattr(model, "classes_") else [], int(model.random_state)
         chosen = np.sort(generator(seed, "background").permutation(len(train))[:_BACKGROUND])
@@ -243,6 +252,7 @@ class TrainedOther(Trained):
             na_codes=model.preprocessor_.na_codes or [],
             width=len(model.feature_names_in_),
             background=train.iloc[chosen].reset_index(drop=True),
+            clock=clock,
             **facts,
         )
 
@@ -251,3 +261,16 @@ class TrainedOther(Trained):
         if options.get("scope") == "local" or len(rows) < _OWN_DONORS:
             options = {"background": self.background, **options}
         return super().explain(replace(rows, inputs=rows.frame), y, **options)
+
+    def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any) -> Explanation:
+        """Return Shapley values of single rows, by fewer orders where a third of the time that is left is too short."""
+        most, per_order = int(_SHAPLEY["max_permutations"]), self.clock.per_row * PAIR * len(rows) * (self.width + 1)
+        orders = int(min(most, self.clock.left() / 3 / per_order)) if per_order else most
+        if orders < most:
+            orders = max(orders, _FEWEST_ORDERS)
+            self.clock.cut.append(
+                f"explanation of {len(rows)} single rows: {orders} orders of features instead of {most}"
+            )
+            with keeping_warnings():  # of the errors that this leaves
+                return self.explain(rows, scope="local", **{**_SHAPLEY, "max_permutations": orders}, **options)
+        return super().attribute(rows, tolerance=tolerance, **options)

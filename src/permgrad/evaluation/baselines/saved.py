@@ -88,7 +88,8 @@ def save(model: TableModel, folder: str | os.PathLike[str], *, overwrite: bool =
             from safetensors.torch import save_file  # few tables have images
 
             description["images_of_columns"] = images.to_dict()
-            save_file({key: one.detach().cpu().contiguous() for key, one in images.weights().items()}, temporary / WEIGHTS)
+            weights = {key: one.detach().cpu().contiguous() for key, one in images.weights().items()}
+            save_file(weights, temporary / WEIGHTS)
         write_times(temporary, np.array([fitted.seconds]))
         sums = {file: temporary / file for file in (name, ARRAYS, WEIGHTS) if (temporary / file).exists()}
         description["checksums"] = {file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in sums.items()}
@@ -111,8 +112,8 @@ def _write_fitted(model: Any, path: Path) -> None:
         except Exception as error:  # noqa: BLE001 — whatever an object of the user's own raises
             path.unlink(missing_ok=True)
             warn_user(
-                f"The model cannot be saved, because skops cannot write it: {error_in_words(error)}. The page is complete",
-                "permgrad predict and permgrad explain need a model that can be saved",
+                f"The model cannot be saved, because skops cannot write it: {error_in_words(error)}",
+                "The page will be complete. permgrad predict and permgrad explain need a saved model",
             )
 
 
@@ -204,8 +205,7 @@ def _check_nodes(model: Any) -> None:
             continue
         places = np.arange(tree.node_count)
         inner = tree.children_left >= 0
-        ahead = all(
-            ((side > places) & (side < tree.node_count))[inner].all() for side in (tree.children_left, tree.children_right)
-        )
+        sides = (tree.children_left, tree.children_right)
+        ahead = all(((side > places) & (side < tree.node_count))[inner].all() for side in sides)
         if not ahead or not ((tree.feature >= 0) & (tree.feature < tree.n_features))[inner].all():
             raise ValueError("a tree with a node that does not exist")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import InputError, error_in_words
+from permgrad.base.errors import InputError
 from permgrad.base.random import generator
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target

@@ -225,6 +225,7 @@ def read_part(
 
 
 def tensors(content: bytes) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file. ``ValueError``: it is a pickle."""
     # PyTorch's own files are zips or raw pickles. A safetensors file starts with the length of its JSON header.
     if content[:2] == b"PK" or (content[:1] == b"\x80" and content[8:9] != b"{"):
         raise ValueError("it looks like a pickle, which could run code on loading and is never opened")

@@ -98,7 +98,8 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         )
     if not target.exists() or not any(target.iterdir()):
         return
-    is_model = {entry.name for entry in target.iterdir()} <= {DESCRIPTION, ARRAYS, WEIGHTS, TIMES} | {f"fitted.{kind}" for kind in _FITTED}
+    ours = {DESCRIPTION, ARRAYS, WEIGHTS, TIMES, *(f"fitted.{kind}" for kind in _FITTED)}
+    is_model = {entry.name for entry in target.iterdir()} <= ours
     try:
         is_model = is_model and parse_json((target / DESCRIPTION).read_bytes())["format"] == FORMAT_NAME
     except (OSError, ValueError, KeyError, TypeError):

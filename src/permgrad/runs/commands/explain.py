@@ -166,6 +166,8 @@ def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
     model, data = predicting.open_model(request.model_folder)
     data = with_target(model, data, request.y) | {"sheet": request.sheet}
     rows, table = predicting.read_rows(model, data, request.source)
+    if not rows_in(model)[0]:
+        _check_donors(table)
     columns = [str(column) for column in table.columns]
     if request.y is not None:
         find_column(request.y, columns, "target")
@@ -182,12 +184,17 @@ def _read_for_file(request: ExplainRequest) -> _Read:
     """Read a table in the form of another library's model."""
     model, rows, table = open_file(request)
     check_row(request, len(table))
-    if len(table) < 2:
-        problem = "The table has one row, so there are no other rows to take replacements from"
-        raise InputError(problem, hint="Add rows, and use --row.", code="PG013")
+    _check_donors(table)
     data = {"target": request.y, "task": model.task}
     columns, numbers = [str(column) for column in table.columns], np.arange(len(table), dtype=np.int64)
     return _Read(model, data, columns, rows, table, numbers, selected(request, table))
+
+
+def _check_donors(table: pd.DataFrame) -> None:
+    """Refuse one row, where the model keeps no other rows to take replacements from."""
+    if len(table) < 2:
+        problem = "The table has one row, so there are no other rows to take replacements from"
+        raise InputError(problem, hint="Add rows, and use --row.", code="PG013")
 
 
 def _check_model(request: ExplainRequest, *, is_file: bool) -> None:
@@ -500,6 +507,10 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
     options: dict[str, Any] = {"scope": request.scope, "form": request.form}
     for name in ("baseline", "ensure_top"):
         options |= {} if getattr(request, name) is None else {name: getattr(request, name)}
+    if not rows_in(model)[0]:
+        features = [str(name) for name in model.preprocessor_.feature_names_in_]
+        first = next(iter(opened.batches(opened.parts[0], _READ_ROWS, features)))[1]
+        options["background"] = _drawn(first, request.seed)
     explanation = explain_stream(
         model,
         opened,

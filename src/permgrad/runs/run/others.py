@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from permgrad.assess.budget import PAIR
+from permgrad.assess.budget import PAIR, REPORT
 from permgrad.assess.rows import Rows
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.dependence import Dependence
@@ -17,7 +18,7 @@ from permgrad.base.errors import EnvironmentProblem, by_count, keeping_warnings,
 from permgrad.base.numerals import number
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
-from permgrad.evaluation.baselines import baselines, check_savable
+from permgrad.evaluation.baselines import BaselineRows, baselines, check_savable, estimate_seconds
 from permgrad.evaluation.baselines.table_model import TableModel, table_model
 from permgrad.evaluation.metrics import Task, evaluate, metrics
 from permgrad.evaluation.skill import Predicted, every_pair
@@ -25,14 +26,17 @@ from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.choosing import estimator_of
 from permgrad.runs.run.clock import MOST_HELD
 from permgrad.runs.run.inputs import Inputs
+from permgrad.runs.run.training import rows_in_time
 
 if TYPE_CHECKING:
     from permgrad.runs.run.stages import RunWork
 
 #: Rows on which the seconds of a prediction are measured.
 _MEASURED = 1000
-#: Models that ``auto`` tries, those that are fast and often good first, by parts of at most so many training rows, in at
-#: most this share of the time.
+#: Training rows for which there is always time.
+_FEWEST_ROWS = 1000
+#: Models that ``auto`` tries, those that are fast and often good first. Parts and number of the training rows that it
+#: tries them on, and the share of the time that it may take.
 CANDIDATES = ("lightgbm", "linear", "network", "catboost", "xgboost", "extra_trees", "random_forest")
 _PARTS, _MOST_ROWS, _SHARE = 3, 10_000, 0.4
 
@@ -62,17 +66,40 @@ def trusted(request: RunRequest) -> list[str]:
 
 def fit_other(work: RunWork, judging: Integers, others: float) -> None:
     """Train another model than the network. ``judging``: validation rows. ``others``: seconds of the baselines."""
-    (model, train), parts = work.untrained, work.inputs.parts
-    held, between = work.encoded["validation"].take(judging), parts["validation"].dependence
+    (model, train), parts, clock = work.untrained, work.inputs.parts, work.clock
+    y, held, between = parts["train"].y, work.encoded["validation"].take(judging), parts["validation"].dependence
     eval_set = held, parts["validation"].y[judging]
-    with work.clock.whole.part("training"):
-        model.fit(train, parts["train"].y, eval_set, dependence=None if between is None else between.take(judging))
+    rows = _rows_before_the_limit(work, others)
+    if rows < len(y):
+        clock.cut.append(f"training: {rows:,} rows instead of {len(y):,}")
+        chosen = rows_in_time(work, y, rows)
+        train, y = train.take(chosen), y[chosen]
+    with clock.whole.part("training"):
+        model.fit(train, y, eval_set, dependence=None if between is None else between.take(judging))
     work.say(f"  {model.label} was fitted in {readable(model.fitted_.seconds)}")
     work.model = model
     test = work.encoded["test"].table.iloc[:_MEASURED]
     started = time.perf_counter()
     model.predict_parts(test)
-    work.clock.per_row = (time.perf_counter() - started) / len(test) / PAIR
+    # What an explanation takes is expected from it.
+    clock.per_row = (time.perf_counter() - started) / len(test) / PAIR
+    outputs = len(getattr(model, "classes_", "1"))
+    explanation = work.budget.expected(len(parts["test"]), len(model.feature_names_in_), outputs)[0]
+    expected = {"baselines": others} if others else {}
+    clock.whole.expect(**expected, explanation=explanation, report=REPORT)
+
+
+def _rows_before_the_limit(work: RunWork, others: float) -> int:
+    """Return on how many training rows a model is fitted in half of the time that ``--time-limit`` leaves."""
+    (model, train), count = work.untrained, len(work.inputs.parts["train"])
+    if work.request.time_limit is None or not isinstance(model.model, str):
+        return count
+    known = BaselineRows(train.encoded, work.inputs.parts["train"].y)
+    seconds = estimate_seconds(
+        model.task, known, [model.model], seed=work.request.seed, threads=torch.get_num_threads()
+    )
+    left = max(work.clock.left() - others - REPORT, 0.1 * work.clock.left()) / 2
+    return count if seconds <= left else max(min(count, _FEWEST_ROWS), int(count * left / seconds))
 
 
 # ---- the best of all -------------------------------------------------------------------------------------------------
@@ -89,7 +116,7 @@ def choose(work: RunWork) -> dict[str, Any]:
             _ = None if name == "network" else check_savable(name)
             names.append(name)
         except EnvironmentProblem as error:
-            absent.append(f"note: auto leaves {name} out. {error.message}. {error.hint}")
+            absent.append(f"note: auto leaves {name} out: {error}")
     for note in absent:
         work.say(note)
     classes = np.unique(train.y) if inputs.task == "classification" else None
@@ -100,19 +127,21 @@ def choose(work: RunWork) -> dict[str, Any]:
     end, late = time.monotonic() + _SHARE * clock.left(), []
     for name in names:
         started = time.monotonic()
-        if tried and started > end:
+        guess = _crossed(work, name, train, part, classes, end=end if tried else math.inf)
+        if guess is None:
             late.append(name)
             continue
-        tried[name] = Predicted(truth, _crossed(work, name, train, part, classes))
+        tried[name] = Predicted(truth, guess)
         loss = _loss(inputs.task, tried[name], classes)[metric]
         work.say(f"  {label_of(name)}: {metrics.get(metric).label} {number(loss)} ({time.monotonic() - started:.1f} s)")
     if late:
         clock.cut.append(f"choice of the model: {listed(late)} {by_count(len(late), 'was', 'were')} not tried")
     losses = {name: float(_loss(inputs.task, one, classes)[metric]) for name, one in tried.items()}
     best, *others = sorted(losses, key=lambda name: losses[name])
+    measure = metrics.get(metric).label
     sentence = (
-        f"--model auto chose {label_of(best)}: on {len(train):,} training rows, each predicted by a model of other rows, "
-        f"its {metrics.get(metric).label} is {number(losses[best])}"
+        f"--model auto chose {label_of(best)}: on {len(train):,} training rows, each predicted by a model of other "
+        f"rows, its {measure} is {number(losses[best])}"
     )
     if others:
         pair = [tried[best], tried[others[0]]]
@@ -145,13 +174,21 @@ def _parts(y: Array, task: Task, seed: int, dependence: Dependence | None) -> In
     return part
 
 
-def _crossed(work: RunWork, name: str, train: Rows, part: Integers, classes: Array | None) -> Floats:
-    """Return the predictions of a model for each part, fitted on the others: ``(rows,)``, or of classes."""
+def _crossed(
+    work: RunWork, name: str, train: Rows, part: Integers, classes: Array | None, *, end: float
+) -> Floats | None:
+    """Return the predictions of a model for each part, fitted on the others: ``(rows,)``, or of classes.
+
+    None: its fits would not be done at ``end``.
+    """
     from permgrad.runs.run.stages import make_estimator  # it calls this file
 
     inputs, held = work.inputs, work.inputs.parts["validation"]
     guess = np.zeros(len(train) if classes is None else (len(train), len(classes)))
-    for number_of in np.unique(part):
+    started = time.monotonic()
+    for done, number_of in enumerate(np.unique(part)):
+        if time.monotonic() + (time.monotonic() - started) / max(done, 1) * (_PARTS - done) > end:
+            return None
         fitted, left = train.take(np.flatnonzero(part != number_of)), np.flatnonzero(part == number_of)
         judging = np.arange(len(held)) if classes is None else np.flatnonzero(np.isin(held.y, fitted.y))
         stopping = held.take(judging[:MOST_HELD])

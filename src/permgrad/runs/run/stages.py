@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +17,7 @@ from sklearn.base import clone
 
 from permgrad.assess.assess import fill
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.budget import REPORT, Budget, Clock, expected_refits
+from permgrad.assess.budget import Budget, Clock
 from permgrad.assess.cache import Cache
 from permgrad.assess.model import EvaluatedModel, Network, TrainedOther
 from permgrad.assess.sections.provenance import this_machine
@@ -29,7 +27,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import file_frame
 from permgrad.base.csv_files import write_csv
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import EnvironmentProblem, InputError, by_count, counted, keeping_warnings, listed
+from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, listed
 from permgrad.base.files import atomic_path, file_hash, plain, write_json_atomic, write_text_atomic
 from permgrad.base.folders import believed
 from permgrad.base.progress import readable
@@ -50,39 +48,31 @@ from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.inputs import code_target
 from permgrad.models.estimators.kept_rows import draw_background, rows_in
 from permgrad.models.estimators.order import Order
-from permgrad.models.estimators.prepared import EncodedRows, Prepared
+from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.models.estimators.presets import Preset
 from permgrad.models.estimators.settings import (
     TASK_LOSSES,
     choose_device,
     resolve_settings,
 )
-from permgrad.models.network.summary import TrainingTime, measure_training_time
 from permgrad.models.save.saving import load
-from permgrad.models.train.checkpoint import CHECKPOINT_NAME, read_checkpoint
 from permgrad.models.train.guard import untouched
-from permgrad.models.train.learner import EpochWatcher, mean_loss
-from permgrad.models.train.rows import Rows
 from permgrad.pages.ranks import training_words
-from permgrad.pages.sentences import leak_words, raised_words
+from permgrad.pages.sentences import leak_words
 from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS, read_data, read_json
-from permgrad.runs.folder.folder import CACHE, CHECKPOINT, RECORD, RunFolder
+from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
 from permgrad.runs.options import data_sets, separated
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.assessing import BASELINE_PREDICTIONS, data_section, look_of, read_assessment, write_page
 from permgrad.runs.run.clock import (
     MOST_HELD,
-    ROWS_SEEN,
     SLOW_BASELINE,
-    USUAL_EPOCHS,
-    TrainingPlan,
-    plan_training,
-    watch_epochs,
 )
 from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.predicting import prediction_table
 from permgrad.runs.run.splitting import PARTS
 from permgrad.runs.run.summary import Summary
+from permgrad.runs.run.training import rows_in_time, train_network
 
 Say = Callable[[str], None]
 #: Tables with more columns are not searched for groups of columns that move together.
@@ -154,7 +144,7 @@ class RunWork:
             train = self.inputs.parts["train"]
             encoded = self.encoded["train"] = model.encode_rows(train.inputs)
             if (planned := int(self.folder.record["facts"]["training"]["rows"])) < len(train):
-                chosen = _rows_in_time(self, train.y, planned)
+                chosen = rows_in_time(self, train.y, planned)
                 encoded, train = encoded.take(chosen), train.take(chosen)
             draw_background(model, encoded.encoded, code_target(model, train.y))
         return model
@@ -174,7 +164,7 @@ class RunWork:
             model: EvaluatedModel = Network.of(self.model, **facts)
         else:
             facts["options"] |= {"groups": inputs.variables} if inputs.variables else {}
-            model = TrainedOther.of(self.model, inputs.parts["train"].frame, **facts)
+            model = TrainedOther.of(self.model, inputs.parts["train"].frame, self.clock, **facts)
         content = Assessment(
             title=inputs.name, target=inputs.target, task=inputs.task, positive=inputs.positive, subject=model.subject
         )
@@ -450,7 +440,7 @@ def model_stage(work: RunWork) -> None:
         judging = judging[np.sort(generator(request.seed, "rows that judge").permutation(len(judging))[:MOST_HELD])]
     others = say_baselines(work) if request.wanted_baselines else 0.0
     if work.chosen == "network":
-        _train(work, judging, others)
+        train_network(work, judging, others)
     else:
         from permgrad.runs.run.others import fit_other  # most runs train the network
 
@@ -462,83 +452,6 @@ def model_stage(work: RunWork) -> None:
     if count := int((~work.inputs.learned).sum()):
         rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
         work.say(f"note: {rows}; {by_count(count, 'it is', 'they are')} not used to stop the training")
-
-
-def _train(work: RunWork, judging: npt.NDArray[np.int64], others: float) -> None:
-    """Train the network, or finish its training. ``judging``: validation rows. ``others``: seconds of the baselines."""
-    (model, train), parts, checkpoint = work.untrained, work.inputs.parts, work.folder.path / CHECKPOINT
-    checkpoint.mkdir(exist_ok=True)
-    done, stored = 0, checkpoint / CHECKPOINT_NAME
-    with suppress(EnvironmentProblem, KeyError, TypeError):  # one that cannot be read is begun anew
-        done = len(read_checkpoint(stored, torch.device("cpu"))["history"]) if stored.exists() else 0
-    if done:
-        work.say(f"  training resumes from epoch {done + 1}: {counted(done, 'epoch')} were done before")
-    y, order = parts["train"].y, model.order_
-    eval_set = work.encoded["validation"].take(judging), parts["validation"].y[judging]
-    ready = model.prepare(train, y, eval_set=eval_set)
-    model.order_ = order
-    plan, watch = _plan(work, ready, len(train.encoder.features()), done, others)
-    if plan.rows < len(y):
-        chosen = _rows_in_time(work, y, plan.rows)
-        ready = model.prepare(train.take(chosen), y[chosen], eval_set=eval_set)
-    between = parts["validation"].dependence
-    ready = replace(ready.with_epochs(plan.epochs), dependence=None if between is None else between.take(judging))
-    with work.clock.whole.part("training"):
-        model.train(ready, checkpoint_folder=checkpoint, on_epoch=watch)
-    if raised := getattr(model, "raised_", 0.0):
-        work.say(f"  {raised_words(raised)}")
-
-
-def _rows_in_time(work: RunWork, y: npt.NDArray[Any], rows: int) -> npt.NDArray[np.int64]:
-    """Draw so many training rows. Every class is learned."""
-    drawn = generator(work.request.seed, "rows in time").permutation(len(y))[:rows]
-    if work.inputs.task == "classification":
-        drawn = np.union1d(drawn, np.unique(y, return_index=True)[1])
-    return np.sort(drawn)
-
-
-def _plan(work: RunWork, ready: Prepared, features: int, done: int, others: float) -> tuple[TrainingPlan, EpochWatcher]:
-    """Plan the rest of the run, and say so. Return the plan of the training, and what watches its epochs."""
-    clock, facts, rows = work.clock, work.folder.record["facts"], len(ready.job.train_rows)
-    measured = measure_training_time(ready.job, ready.device)
-    clock.per_row = measured.seconds_per_epoch / rows
-    parts = work.inputs.parts
-    tested, outputs = len(parts["test"]), 1 if work.inputs.task == "regression" else len(np.unique(parts["train"].y))
-    explanation, refinement = work.budget.expected(tested, features, outputs)
-    # Baselines that were asked for count where a limit was asked for.
-    reserved = explanation + REPORT + (others if work.request.time_limit is not None else 0.0)
-    plan = TrainingPlan(**facts["training"]) if done and "training" in facts else None
-    if plan is None:
-        usual = work.request.preset == "default" and not clock.thorough
-        seconds = max(clock.left() - reserved, 0.1 * clock.left())
-        plan = plan_training(ready.job.options, rows, measured, seconds, most_seen=ROWS_SEEN if usual else math.inf)
-        facts["training"] = asdict(plan)
-        write_json_atomic(work.folder.path / RECORD, work.folder.record)
-    if plan.cut:
-        clock.cut.append(plan.cut)
-    per_epoch = clock.per_row * plan.rows
-    epochs = max(plan.epochs - done, 0)
-    left = TrainingTime(per_epoch, per_epoch * epochs, epochs)
-    expected = {"training": per_epoch * min(epochs, USUAL_EPOCHS)}
-    expected |= {"baselines": others} if others else {}
-    expected |= {"explanation": explanation, **({"refinement": refinement} if refinement else {}), "report": REPORT}
-    if work.budget.refits is not None:
-        sizes = len(parts["train"]), len(parts["validation"])
-        expected["refits"] = expected_refits(work.budget.refits, expected["training"], *sizes)
-    words = {name: readable(max(seconds, 1.0)) for name, seconds in expected.items()}
-    most = readable(max(left.seconds_at_most, 1.0))
-    words["training"] += f" (at most {most} for {left.epochs_at_most} epochs)"
-    limit = clock.limit + expected.get("refits", 0.0)
-    whole = "" if math.isinf(limit) else f"; at most about {readable(limit)} in all"
-    parts_said = ", ".join(f"{name} {text}" for name, text in words.items())
-    work.say(f"  plan: about {readable(max(sum(expected.values()), 1.0))} more, {parts_said}{whole}")
-    clock.whole.expect(**expected)
-    held = cast("Rows", ready.job.validation_rows)
-    # The loss of a constant prediction: how frequent the classes are, or the mean.
-    logits = held.y.mean()[None] if held.y.is_floating_point() else torch.bincount(held.y, held.weight).log()
-    constant = mean_loss(logits.expand(len(held), -1), held, ready.job.options.loss)
-    options = replace(ready.job.options, max_epochs=plan.epochs)
-    return plan, watch_epochs(clock, options, per_epoch, clock.started + clock.limit - reserved, constant)
 
 
 def say_baselines(work: RunWork) -> float:
