@@ -174,7 +174,8 @@ class RunRequest(SplitRequest):
     )
     model: str = option(
         "Model to train: permgrad's network, another one with the settings of permgrad compare, auto (the best of what"
-        " is installed, by its loss on training rows), or an estimator that a function of yours returns.",
+        " is installed, by its loss on training rows), or an estimator that a function of yours returns. A fitted model"
+        " is explained by permgrad explain, or by pg.report in Python.",
         "network",
         choices=MODELS,
     )

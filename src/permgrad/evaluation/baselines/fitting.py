@@ -92,6 +92,11 @@ class Baseline:
     takes_natural: bool = False
     file: str = ""
 
+    def label_for(self, task: Task) -> str:
+        """Return what it is called in a task: of two kinds, ``label`` names both."""
+        kind = "logistic" if task == "classification" else "ridge"
+        return self.label.replace("logistic or ridge", kind)
+
     def available(self) -> bool:
         """Return whether its package is installed."""
         return importlib.util.find_spec(self.package) is not None
@@ -107,16 +112,9 @@ def check_available(names: Iterable[str]) -> None:
 
 
 def check_savable(name: str) -> None:
-    """Refuse a baseline that is not installed, that has no file, or whose file needs a package that is missing."""
+    """Refuse a baseline that is not installed, or whose file needs a package that is missing."""
     check_available([name])
     baseline = baselines.get(name)
-    if not baseline.file:
-        able = ", ".join(one.name for one in baselines.values() if one.file)
-        raise InputError(
-            f"{name!r} cannot be saved, so it is for comparison only",
-            hint=f"Choose one of {able}, or add --competitor {name}.",
-            code="PG003",
-        )
     check_skops(repr(name) if baseline.file == "skops" else "")
 
 

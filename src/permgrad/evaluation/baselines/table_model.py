@@ -85,7 +85,7 @@ class TableModel(BaseEstimator):
     def label(self) -> str:
         """The model's name for people."""
         if isinstance(self.model, str):
-            return baselines.get(self.model).label
+            return baselines.get(self.model).label_for(self.task)
         if self.model is None:  # it was read from a file
             return str(self.fitted_.name)
         return type(self.model[-1] if hasattr(self.model, "steps") else self.model).__name__

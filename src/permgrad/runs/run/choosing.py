@@ -10,9 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from permgrad.base.errors import InputError, did_you_mean, error_in_words, listed
+from permgrad.base.errors import InputError, error_in_words
 from permgrad.evaluation.baselines import check_savable, check_skops
-from permgrad.runs.options import MODELS
 from permgrad.runs.requests import RunRequest
 
 #: Options that are about the network.
@@ -22,12 +21,6 @@ _OF_NETWORK = {"preset": "--preset", "row_image": "--row-image", "batch_size": "
 def check_model(request: RunRequest) -> None:
     """Refuse a model that a run cannot train, and options that do not apply to it."""
     name = request.model
-    if Path(name).suffix and Path(name).is_file():
-        raise InputError(
-            f"{name} is a file, and a run trains its model",
-            hint=f"Explain a fitted model with permgrad explain {name} TABLE, or with pg.report in Python.",
-            code="PG031",
-        )
     usual: Mapping[str, Any] = {entry.name: entry.default for entry in fields(request)}
     for field, flag in _OF_NETWORK.items():
         if getattr(request, field) != usual[field]:
@@ -37,10 +30,6 @@ def check_model(request: RunRequest) -> None:
         check_skops(name)
         estimator_of(name)
     elif name != "auto":
-        if name not in MODELS:
-            known = [one for one in MODELS if one == one.lower()]
-            hint = did_you_mean(name, known, "A function of yours is named as module:function.")
-            raise InputError(f"model must be one of {listed(known, 20)}, got {name!r}", hint=hint, code="PG003")
         check_savable(name)
 
 

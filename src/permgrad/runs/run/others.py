@@ -37,7 +37,7 @@ _MEASURED = 1000
 _FEWEST_ROWS = 1000
 #: Models that ``auto`` tries, those that are fast and often good first. Parts and number of the training rows that it
 #: tries them on, and the share of the time that it may take.
-CANDIDATES = ("lightgbm", "linear", "network", "catboost", "xgboost", "extra_trees", "random_forest")
+CANDIDATES = ("lightgbm", "linear", "xgboost", "catboost", "extra_trees", "random_forest", "network")
 _PARTS, _MOST_ROWS, _SHARE = 3, 10_000, 0.4
 
 
@@ -108,55 +108,55 @@ def choose(work: RunWork) -> dict[str, Any]:
 
     Each part of the rows is predicted by a model of the other parts, which validation rows stop early.
     """
-    inputs, clock, train = work.inputs, work.clock, work.inputs.parts["train"]
-    rows = np.sort(generator(work.request.seed, "rows of auto").permutation(len(train))[:_MOST_ROWS])
-    train, names, absent = train.take(rows), [], []
-    for name in CANDIDATES:
-        try:
-            _ = None if name == "network" else check_savable(name)
-            names.append(name)
-        except EnvironmentProblem as error:
-            absent.append(f"note: auto leaves {name} out: {error}")
-    for note in absent:
-        work.say(note)
+    inputs, seed, train = work.inputs, work.request.seed, work.inputs.parts["train"]
+    train = train.take(np.sort(generator(seed, "rows of auto").permutation(len(train))[:_MOST_ROWS]))
     classes = np.unique(train.y) if inputs.task == "classification" else None
-    part = _parts(train.y, inputs.task, work.request.seed, train.dependence)
-    metric = "rmse" if classes is None else "log_loss"
+    metric = metrics.get("rmse" if classes is None else "log_loss")
     truth = np.asarray(train.y, dtype=np.float64) if classes is None else np.searchsorted(classes, train.y)
-    tried: dict[str, Predicted] = {}
-    end, late = time.monotonic() + _SHARE * clock.left(), []
-    for name in names:
+    part = _parts(train.y, inputs.task, seed, train.dependence)
+    tried, losses, late = dict[str, Predicted](), dict[str, float](), list[str]()
+    end, labels = time.monotonic() + _SHARE * work.clock.left(), _candidates(work)
+    for name, label in labels.items():
         started = time.monotonic()
         guess = _crossed(work, name, train, part, classes, end=end if tried else math.inf)
         if guess is None:
-            late.append(name)
+            late.append(label)
             continue
         tried[name] = Predicted(truth, guess)
-        loss = _loss(inputs.task, tried[name], classes)[metric]
-        work.say(f"  {label_of(name)}: {metrics.get(metric).label} {number(loss)} ({time.monotonic() - started:.1f} s)")
+        losses[name] = _loss(train.y, guess, classes, metric.name)
+        seconds = time.monotonic() - started
+        work.say(f"  {label}: {metric.label} {number(losses[name])} on training rows ({seconds:.1f} s)")
     if late:
-        clock.cut.append(f"choice of the model: {listed(late)} {by_count(len(late), 'was', 'were')} not tried")
-    losses = {name: float(_loss(inputs.task, one, classes)[metric]) for name, one in tried.items()}
+        work.clock.cut.append(f"choice of the model: {listed(late)} {by_count(len(late), 'was', 'were')} not tried")
     best, *others = sorted(losses, key=lambda name: losses[name])
-    measure = metrics.get(metric).label
     sentence = (
-        f"--model auto chose {label_of(best)}: on {len(train):,} training rows, each predicted by a model of other "
-        f"rows, its {measure} is {number(losses[best])}"
+        f"--model auto chose {labels[best]}: on {len(train):,} training rows, each predicted by a model of other rows, "
+        f"its {metric.label} is {number(losses[best])}"
     )
     if others:
+        sentence += f", against {listed([f'{labels[name]} {number(losses[name])}' for name in others], 9)}"
         pair = [tried[best], tried[others[0]]]
-        test = every_pair(metric, pair, seed=work.request.seed, dependence=train.dependence)[0, 1]
-        behind = listed([f"{label_of(name)} {number(losses[name])}" for name in others], 9)
-        sentence += f", against {behind}"
+        test = every_pair(metric.name, pair, seed=seed, dependence=train.dependence)[0, 1]
         if test is not None:
             ends = " to ".join(number(test[end]) for end in ("ci_low", "ci_high"))
-            sentence += f". It is ahead of {label_of(others[0])} by {number(test['difference'])} (95 % interval {ends})"
+            sentence += f". The first two differ by {number(test['difference'])} (95 % interval {ends})"
+            sentence += "" if test["ci_low"] > 0 else ", which may be chance"
     return {"model": best, "losses": losses, "sentence": f"{sentence}."}
 
 
-def label_of(name: str) -> str:
-    """Return what a model is called."""
-    return "permgrad's network" if name == "network" else baselines.get(name).label
+def _candidates(work: RunWork) -> dict[str, str]:
+    """Return the models that can be trained here by name, with what they are called, and say which are left out."""
+    labels = {}
+    for name in CANDIDATES:
+        try:
+            if name != "network":
+                check_savable(name)
+        except EnvironmentProblem as error:
+            work.say(f"note: auto leaves {name} out: {error}")
+        else:
+            network = name == "network"
+            labels[name] = "permgrad's network" if network else baselines.get(name).label_for(work.inputs.task)
+    return labels
 
 
 def _parts(y: Array, task: Task, seed: int, dependence: Dependence | None) -> Integers:
@@ -205,8 +205,8 @@ def _crossed(
     return guess
 
 
-def _loss(task: Task, predicted: Predicted, classes: Array | None) -> dict[str, Any]:
-    """Return the metrics of predictions."""
+def _loss(y: Array, guess: Floats, classes: Array | None, metric: str) -> float:
+    """Return a metric of predictions."""
     if classes is None:
-        return evaluate(task, predicted.truth, predictions=predicted.guess)
-    return evaluate(task, classes[predicted.truth], probabilities=predicted.guess, classes=classes.tolist())
+        return float(evaluate("regression", y, predictions=guess)[metric])
+    return float(evaluate("classification", y, probabilities=guess, classes=classes.tolist())[metric])
