@@ -260,7 +260,8 @@ class TrainedOther(Trained):
         """Explain some rows by their raw columns. Few rows take their replacements from training rows."""
         if options.get("scope") == "local" or len(rows) < _OWN_DONORS:
             options = {"background": self.background, **options}
-        return super().explain(replace(rows, inputs=rows.frame), y, **options)
+        rows = rows if hasattr(self.model, "of_encoded") else replace(rows, inputs=rows.frame)
+        return super().explain(rows, y, **options)
 
     def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any) -> Explanation:
         """Return Shapley values of single rows, by fewer orders where a third of the time that is left is too short."""

@@ -189,6 +189,16 @@ class TableModel(BaseEstimator):
         encoded = self.encode_rows(X).encoded
         return BaselineRows(encoded, y, natural_table(self.preprocessor_, encoded) if self.is_natural else None)
 
+    def __getattr__(self, name: str) -> Any:
+        # Only a model that reads encoded rows has this: whatever explains models looks for it.
+        if name == "of_encoded" and isinstance(self.__dict__.get("model"), str):
+            return self._of_encoded
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _of_encoded(self) -> Any:
+        """Return the fitted model as an estimator of encoded rows ``(rows, encoded)``."""
+        return (_EncodedClassifier if self.task == "classification" else _EncodedRegressor)(self)
+
     def predict_parts(self, X: Any, coverage: float | None = None, *, by_class: bool = False) -> dict[str, Array]:
         """Return predictions with all that belongs to them, as ``HyNNClassifier.predict_parts`` does."""
         guess = self.fitted_.guess(self._readable(X))
@@ -217,6 +227,42 @@ class TableModel(BaseEstimator):
 
         del keep_rows
         save(self, folder, overwrite=overwrite)
+
+
+class _EncodedRegressor:
+    """A fitted model on encoded rows."""
+
+    _estimator_type = "regressor"
+
+    def __init__(self, model: TableModel) -> None:
+        self.model = model
+
+    def guess(self, encoded: Array) -> Floats:
+        """Return predicted numbers ``(rows,)``, or probabilities ``(rows, classes)``."""
+        rows = np.ascontiguousarray(encoded, dtype=np.float32)
+        natural = natural_table(self.model.preprocessor_, rows) if self.model.is_natural else None
+        return self.model.fitted_.guess(BaselineRows(rows, (), natural))
+
+    predict = guess
+
+
+class _EncodedClassifier(_EncodedRegressor):
+    """The same of classes."""
+
+    _estimator_type = "classifier"
+
+    @property
+    def classes_(self) -> Array:
+        """The classes."""
+        return self.model.classes_
+
+    def predict_proba(self, encoded: Array) -> Floats:
+        """Return probabilities ``(rows, classes)``."""
+        return self.guess(encoded)
+
+    def predict(self, encoded: Array) -> Array:
+        """Return the most probable classes ``(rows,)``."""
+        return np.asarray(self.classes_[self.guess(encoded).argmax(axis=1)])
 
 
 class TableClassifier(ClassifierMixin, TableModel):
