@@ -99,7 +99,7 @@ def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str
     whether they are those of words, ``picture`` is there for places, ``pooled`` how many further levels occur once.
     """
     encoder, rows = work.model.encoder, work.explained.take(work.drawn[:MOST_ROWS])
-    if encoder is None or not work.model.is_own_network or name not in encoder.scores_.columns:
+    if encoder is None or name not in encoder.scores_.columns:
         return {}
     from permgrad.assess.sections.photos import photo_columns, places_of  # few tables have images, texts or many levels
     from permgrad.attribution.wide import level_effects, word_effects

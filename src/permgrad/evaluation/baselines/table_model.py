@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.metaestimators import available_if
 
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.dependence import Dependence
@@ -55,6 +56,7 @@ class TableModel(BaseEstimator):
     """
 
     task: ClassVar[Task]
+    target_scale_: ClassVar[float] = 1.0
     preprocessor_: TableEncoder
     fitted_: FittedBaseline
     classes_: Array
@@ -189,15 +191,17 @@ class TableModel(BaseEstimator):
         encoded = self.encode_rows(X).encoded
         return BaselineRows(encoded, y, natural_table(self.preprocessor_, encoded) if self.is_natural else None)
 
-    def __getattr__(self, name: str) -> Any:
-        # Only a model that reads encoded rows has this: whatever explains models looks for it.
-        if name == "of_encoded" and isinstance(self.__dict__.get("model"), str):
-            return self._of_encoded
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def _of_encoded(self) -> Any:
+    @available_if(lambda self: isinstance(self.model, str))  # who explains models looks for it
+    def of_encoded(self) -> Any:
         """Return the fitted model as an estimator of encoded rows ``(rows, encoded)``."""
         return (_EncodedClassifier if self.task == "classification" else _EncodedRegressor)(self)
+
+    def predict_encoded(self, encoded: Array) -> Floats:
+        """Return logarithms of probabilities, or predicted numbers less their mean, ``(rows, outputs)``."""
+        guess = self.of_encoded().guess(encoded)
+        if self.task == "regression":
+            return np.asarray(guess - self.target_mean_)[:, None]
+        return np.log(np.clip(guess, np.finfo(np.float64).eps, None))
 
     def predict_parts(self, X: Any, coverage: float | None = None, *, by_class: bool = False) -> dict[str, Array]:
         """Return predictions with all that belongs to them, as ``HyNNClassifier.predict_parts`` does."""
