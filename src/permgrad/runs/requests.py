@@ -67,6 +67,7 @@ _TITLE = "Title of the report (default: the table's name)."
 _WHAT_IF = "Put the network into the report, so that rows can be changed there, also if it is larger than 4 MB."
 _ROWS = "Leave rows of the table out of the saved model and the report"
 _THEME = "Colours of the report; auto follows the reader's system."
+_TRUST = "Type in a skops file, or in a run of your own estimator, to load; may be given several times."
 _KIND = (
     "What a column is: numeric, categorical, boolean, date, calendar (a date for later rows), text, image (paths from "
     "the table's folder) or identifier; may be given several times."
@@ -390,6 +391,7 @@ class PredictRequest:
         "SHARE",
     )
     by_class: bool = option("With --coverage: the share also holds among the rows of each class.", False)
+    trust: Names = option(_TRUST, (), "TYPE")
     stream: bool | None = option(_STREAM, None, name="--stream/--no-stream")
     overwrite: bool = option("Replace what is there.", False)
     threads: int | None = option(_THREADS, None)
@@ -421,7 +423,7 @@ class ExplainRequest:
     class_names: Names = option(
         "Names of a model file's classes, in the order of its outputs, such as no,yes.", (), "NAMES", lists="entries"
     )
-    trust: Names = option("Type in a skops file to load; may be given several times.", (), "TYPE")
+    trust: Names = option(_TRUST, (), "TYPE")
     positive: str | None = option(_POSITIVE, None, "LEVEL")
     scope: str = option("All rows together, or each row.", "auto", choices=("auto", "global", "local"))
     donors: int = option("Number of donors per row, for the methods that draw.", 10, least=1, name="--repeats")

@@ -36,8 +36,9 @@ from permgrad.models.save.writing import (
     check_target,
 )
 
-#: Types of scikit-learn's trees, which hold arrays of numbers. Their nodes are checked once they are read.
+#: Types of scikit-learn's trees, which hold arrays of numbers. The nodes of forests are checked once they are read.
 _TREES = (
+    "numpy.dtype",
     "sklearn.tree._tree.Tree",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn._loss.link.Interval",
