@@ -284,7 +284,8 @@ class RunRequest(SplitRequest):
         from permgrad.evaluation.baselines import baselines
 
         cheap = [one.name for one in baselines.values() if self.baselines and not one.costly]
-        return tuple(name for name in baselines if name in cheap or name in self.named_baselines)
+        wanted = {*cheap, *self.named_baselines} - {self.model}  # which is trained anyway
+        return tuple(name for name in baselines if name in wanted)
 
 
 # ---- compare, tune ---------------------------------------------------------------------------------------------------

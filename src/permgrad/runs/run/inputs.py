@@ -147,7 +147,8 @@ def configuration(request: RunRequest) -> dict[str, Any]:
         content[role] = None if path is None else content_of(path, role)
     content |= {"target": list(request.target), "task": request.task, "drop": list(request.drop)}
     content |= {"id": list(request.identifier), "na": list(separated(request.na)), "group": request.group}
-    content |= {"time": request.time, "preset": request.preset}
+    content |= {"time": request.time}
+    content |= {"preset": request.preset} if request.model in ("network", "auto") else {}
     if request.preset.endswith(".json"):
         content["preset"] = content_of(request.preset, "preset")
     optional: dict[str, Any] = {

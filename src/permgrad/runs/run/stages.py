@@ -265,10 +265,13 @@ class RunWork:
         related = [part.dependence for part in parts if part.dependence is not None]
         further: dict[str, Any] = {}
         further |= {related[0].argument[0]: np.concatenate([one.codes for one in related])} if related else {}
+        if self.chosen == "network":
+            layout = "path" if is_ordered(self.model.layout) else None
+            estimator = clone(self.model).set_params(layout=layout, device=self.request.device)
+        else:
+            estimator = make_estimator(replace(self.request, model=self.chosen), self.inputs, None)
         return explain_refits(
-            clone(self.model).set_params(
-                layout="path" if is_ordered(self.model.layout) else None, device=self.request.device
-            ),
+            estimator,
             pd.concat([part.table for part in parts], ignore_index=True),
             np.concatenate([part.y for part in parts]),
             refits=refits,
