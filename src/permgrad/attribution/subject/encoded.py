@@ -80,6 +80,6 @@ class EncodedPredictor(EncodedSubject, PredictorSubject):
         """Return rows as the model sees them, ``(rows, encoded)``."""
         return PredictorSubject.read(self, self.encode(inputs).encoded)
 
-    def design(self, background: Floats) -> None:  # noqa: ARG002 — the encoder knows
+    def design(self, background: Floats) -> Any:  # noqa: ARG002 — the encoder knows
         """Return None: conditional draws are those of the encoder's columns."""
-        return
+        return None

@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def save(model: TableModel, folder: str | os.PathLike[str], *, overwrite: bool =
     own = not isinstance(model.model, str)
     name = f"fitted.{'skops' if own else baselines.get(model.model).file}"
     check_target(target, overwrite=overwrite)
-    fitted, images = model.fitted_, model.preprocessor_.images_
+    fitted, images = model.fitted_, cast("Any", model.preprocessor_.images_)
     description: dict[str, Any] = {
         "format": FORMAT_NAME,
         "version": OTHERS_VERSION,

@@ -103,7 +103,8 @@ class TableModel(BaseEstimator):
     ) -> EncodedRows:
         """Fit the encoder on training rows, and return them with their encoding."""
         frame = as_frame(X)
-        encoder = TableEncoder("standard" if self.is_natural else get_preset("default").numeric, **self.encoding or {})
+        numeric: Any = "standard" if self.is_natural else get_preset("default").numeric
+        encoder = TableEncoder(numeric, **self.encoding or {})
         encoder.fit(X, schema=schema)
         if encoder.schema_.of_kind("image"):
             from permgrad.models.estimators.settings import choose_device  # few tables have images
@@ -182,7 +183,7 @@ class TableModel(BaseEstimator):
         frame = as_frame(X)
         return EncodedRows(frame, self.preprocessor_, self.preprocessor_.transform(frame))
 
-    def _readable(self, X: Any, y: Any = ()) -> Any:
+    def _readable(self, X: Any, y: Array = _NOWHERE) -> Any:
         """Return rows as the fitted model reads them."""
         if not isinstance(self.model, str):
             frame = X.table if isinstance(X, EncodedRows) else as_frame(X)
@@ -191,7 +192,7 @@ class TableModel(BaseEstimator):
         encoded = self.encode_rows(X).encoded
         return BaselineRows(encoded, y, natural_table(self.preprocessor_, encoded) if self.is_natural else None)
 
-    @available_if(lambda self: isinstance(self.model, str))  # who explains models looks for it
+    @available_if(lambda self: isinstance(self.model, str))  # type: ignore[untyped-decorator]
     def of_encoded(self) -> Any:
         """Return the fitted model as an estimator of encoded rows ``(rows, encoded)``."""
         return (_EncodedClassifier if self.task == "classification" else _EncodedRegressor)(self)
@@ -245,7 +246,7 @@ class _EncodedRegressor:
         """Return predicted numbers ``(rows,)``, or probabilities ``(rows, classes)``."""
         rows = np.ascontiguousarray(encoded, dtype=np.float32)
         natural = natural_table(self.model.preprocessor_, rows) if self.model.is_natural else None
-        return self.model.fitted_.guess(BaselineRows(rows, (), natural))
+        return self.model.fitted_.guess(BaselineRows(rows, _NOWHERE, natural))
 
     predict = guess
 
