@@ -29,6 +29,8 @@ from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.scale import Scale
 
 _NOWHERE: Integers = np.zeros(0, dtype=np.int64)
+#: What only a model of encoded rows has. Whoever explains models looks for it.
+_if_encoded: Any = available_if(lambda model: isinstance(model.model, str))
 
 
 class TableModel(BaseEstimator):
@@ -116,8 +118,6 @@ class TableModel(BaseEstimator):
 
             encoder.read_texts_with(TextFeatures(self.text_encoder))
         self.preprocessor_ = encoder
-        if not isinstance(self.model, str):
-            return EncodedRows(frame, encoder, encoder.transform(frame))
         units = None if dependence is None else dependence.codes
         target = Target.of(np.asarray(y), self.task, int(self.random_state), units=units)
         return EncodedRows(frame, encoder, encoder.learn(frame, target))
@@ -192,11 +192,12 @@ class TableModel(BaseEstimator):
         encoded = self.encode_rows(X).encoded
         return BaselineRows(encoded, y, natural_table(self.preprocessor_, encoded) if self.is_natural else None)
 
-    @available_if(lambda self: isinstance(self.model, str))  # type: ignore[untyped-decorator]
+    @_if_encoded
     def of_encoded(self) -> Any:
         """Return the fitted model as an estimator of encoded rows ``(rows, encoded)``."""
         return (_EncodedClassifier if self.task == "classification" else _EncodedRegressor)(self)
 
+    @_if_encoded
     def predict_encoded(self, encoded: Array) -> Floats:
         """Return logarithms of probabilities, or predicted numbers less their mean, ``(rows, outputs)``."""
         guess = self.of_encoded().guess(encoded)

@@ -57,6 +57,7 @@ from permgrad.models.estimators.settings import (
 )
 from permgrad.models.save.saving import load
 from permgrad.models.train.guard import untouched
+from permgrad.pages.headline import headline
 from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import leak_words
 from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS, read_data, read_json
@@ -452,6 +453,8 @@ def model_stage(work: RunWork) -> None:
     work.model = model
     model.save(folder.path / "model", overwrite=True, keep_rows=request.keep_rows)
     write_measures(work)
+    if work.chosen != "network":
+        work.say(f"  {headline(work.assessing.content)}")
     if count := int((~work.inputs.learned).sum()):
         rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
         work.say(f"note: {rows}; {by_count(count, 'it is', 'they are')} not used to stop the training")
