@@ -12,6 +12,7 @@ from torch import Tensor
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Floats
+from permgrad.base.errors import InputError
 from permgrad.base.late import is_frame, pd
 
 #: The modality of a column by its kind, where it is not the table.
@@ -71,10 +72,23 @@ class EncodedPredictor(EncodedSubject, PredictorSubject):
     """
 
     def __init__(self, model: Any, rows: Any, y: Any = None, **options: Any) -> None:
-        self.encode = model.encode_rows
+        self.encode, self.label = model.encode_rows, str(model.label)
         PredictorSubject.__init__(self, model.of_encoded(), self.encode(rows).encoded, y, **options)
         self.preprocessor = model.preprocessor_
         self.encoded_names = tuple(self.preprocessor.encoded_names_)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Facts about the model, with its name."""
+        return {**super().facts, "predictor": self.label}
+
+    def check_network(self, method: str) -> None:
+        """Refuse every method that reads layers or needs slopes."""
+        raise InputError(
+            f"method={method!r} needs a network, got {self.label}",
+            hint="Choose 'permgrad', 'permutation', 'ablation', 'shapley' or 'lime'",
+            code="PG034",
+        )
 
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return rows as the model sees them, ``(rows, encoded)``."""

@@ -132,6 +132,11 @@ class RunWork:
             write_json_atomic(self.folder.path / RECORD, self.folder.record)
         return str(facts["auto"]["model"])
 
+    @property
+    def why_chosen(self) -> list[str]:
+        """Why ``auto`` chose its model, as a note."""
+        return [] if self.chosen == self.request.model else [self.folder.record["facts"]["auto"]["sentence"]]
+
     @cached_property
     def model(self) -> Any:
         """The trained model. One that was saved without rows draws them from the training rows again."""
@@ -347,9 +352,7 @@ def data_stage(work: RunWork) -> None:
             str(label): {part: int((inputs.parts[part].y == label).sum()) for part in PARTS}
             for label in np.unique(every).tolist()
         }
-    notes = [*inputs.notes]
-    if work.chosen != request.model:
-        notes.append(work.folder.record["facts"]["auto"]["sentence"])
+    notes = [*inputs.notes, *work.why_chosen]
     # Only text and rare levels may have no score that helps. Other tables are encoded where that is needed.
     if any(one.kind in ("text", "categorical") for one in inputs.feature_types):
         encoder = work.untrained[0].preprocessor_
