@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -30,7 +30,9 @@ from permgrad.models.estimators.scale import Scale
 
 _NOWHERE: Integers = np.zeros(0, dtype=np.int64)
 #: What only a model of encoded rows has. Whoever explains models looks for it.
-_if_encoded: Any = available_if(lambda model: isinstance(model.model, str))
+_if_encoded: Callable[[Callable[..., Any]], Callable[..., Any]] = available_if(
+    lambda model: isinstance(model.model, str)
+)
 
 
 class TableModel(BaseEstimator):
