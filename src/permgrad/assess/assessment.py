@@ -37,7 +37,7 @@ class Assessment:
     Attributes:
         title, target, task: of what, and which column is predicted.
         positive: the positive class for metrics and plots.
-        subject: what a model is called that permgrad did not train.
+        subject: what a model is called that is no network of permgrad.
         warnings: notes on the page that follow its headline.
         data: the table and its split.
         metrics: what ``metrics.json`` holds.
@@ -127,13 +127,15 @@ class Assessment:
 
     @property
     def noun(self) -> str:
-        """What the page calls the model: a network if permgrad trained it."""
+        """What the page calls the model: a network if it is one of permgrad."""
         return "model" if self.subject else "network"
 
     @property
     def in_python(self) -> bool:
         """Whether the page is made in Python, so that options of the command line are of no use."""
-        return bool(self.subject) or bool(self.provenance and not self.provenance.command.startswith("permgrad "))
+        if self.provenance is None:
+            return bool(self.subject)
+        return not self.provenance.command.startswith("permgrad ")
 
     @property
     def learnt(self) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from permgrad.assess.budget import PAIR, Clock
 from permgrad.assess.cache import Cache
 from permgrad.assess.predictions import COVERAGE, Predictions, before_calibration
 from permgrad.assess.rows import Rows
@@ -16,6 +17,7 @@ from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError, keeping_warnings
+from permgrad.base.random import generator
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_types import read_numbers
 from permgrad.data.types.positive import find_positive, usual_positive
@@ -26,6 +28,10 @@ from permgrad.evaluation.metrics import Task, evaluate
 TOLERANCE, TOLERANCE_OF_NOTABLE = 0.005, 0.02
 #: Shapley values of predictors: standard error as a share of the output's range, most orders, background rows.
 _SHAPLEY: dict[str, Any] = {"method": "shapley", "tolerance": 0.02, "max_permutations": 200, "references": 50}
+#: Training rows that stand for all others, and rows that are their own donors from this number on.
+_BACKGROUND, _OWN_DONORS = 1000, 200
+#: Orders of features for which there is always time.
+_FEWEST_ORDERS = 8
 #: Arguments that only a loss over all rows has.
 _GLOBAL_ONLY = ("loss", "confidence", "n_repeats", "sampling")
 
@@ -45,8 +51,8 @@ class EvaluatedModel:
         seed: seed of explanations.
         cache: where explanations of a saved model are kept.
         labels_only: it returns classes without probabilities.
-        subject: what a page calls it, where permgrad did not train it.
-        encoder: the encoder of its table, with the codes of missing cells ``na_codes``.
+        subject: what a page calls it, where it is no network of permgrad.
+        encoder: the encoder of its table, if permgrad trained it, with the codes of missing cells ``na_codes``.
         width: the number of features of that table.
         paths: the branches that read the table of a row.
         draws_maps: activation maps can be drawn.
@@ -143,13 +149,50 @@ class EvaluatedModel:
         raise NotImplementedError
 
     @property
+    def is_own_network(self) -> bool:
+        """Whether it is a network of permgrad."""
+        return self.encoder is not None and self.has_slopes
+
+    @property
     def several_inputs(self) -> bool:
         """Whether it is a network whose inputs can be missing one by one."""
         return False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network(EvaluatedModel):
+class Trained(EvaluatedModel):
+    """A model that permgrad trained on a table, with its encoder."""
+
+    def predict(self, rows: Rows) -> Predictions:
+        """Return predictions for rows, with intervals or sets where the model has held-out rows."""
+        held_out = getattr(self.model, "held_out_", None)
+        enough = held_out is not None and len(held_out.scores) >= held_out.fewest(COVERAGE)
+        parts = self.model.predict_parts(rows.inputs, COVERAGE if enough else None)
+        guess = parts["probabilities" if self.classes else "prediction"]
+        return Predictions(
+            truth=self.truth(rows),
+            guess=guess,
+            classes=self.classes,
+            positive=self.positive,
+            inside=parts.get("inside"),
+            training_mean=None if self.classes else float(self.model.target_mean_),
+            before_calibration=before_calibration(getattr(self.model, "calibration_", None), guess),
+        )
+
+    def predict_changed(self, rows: Rows, places: Integers, table: pd.DataFrame) -> Floats:  # noqa: ARG002
+        """Return predictions ``(places, outputs)`` for the rows at places, whose table was changed."""
+        guess = self.model.predict_proba(table) if self.classes else self.model.predict(table)
+        return np.asarray(guess) if self.classes else np.asarray(guess)[:, None]
+
+    def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
+        """Return the columns of dates as numbers."""
+        assert self.encoder is not None
+        columns = [column for column in self.encoder.schema_ if column.kind == "date" and column.name in table]
+        return {column.name: read_numbers(table[column.name], column, self.encoder.codes_)[0] for column in columns}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network(Trained):
     """A network that permgrad trained: with its encoder, its training, its paths."""
 
     @classmethod
@@ -180,29 +223,55 @@ class Network(EvaluatedModel):
             **{"name": type(model).__name__, **facts},
         )
 
-    def predict(self, rows: Rows) -> Predictions:
-        """Return predictions for rows, with intervals or sets where the model has held-out rows."""
-        held_out = getattr(self.model, "held_out_", None)
-        enough = held_out is not None and len(held_out.scores) >= held_out.fewest(COVERAGE)
-        parts = self.model.predict_parts(rows.inputs, COVERAGE if enough else None)
-        guess = parts["probabilities" if self.classes else "prediction"]
-        return Predictions(
-            truth=self.truth(rows),
-            guess=guess,
-            classes=self.classes,
-            positive=self.positive,
-            inside=parts.get("inside"),
-            training_mean=None if self.classes else float(self.model.target_mean_),
-            before_calibration=before_calibration(getattr(self.model, "calibration_", None), guess),
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedOther(Trained):
+    """A model of another library that a run trained.
+
+    Attributes:
+        background: training rows, which single rows are compared with.
+        clock: the time that is left.
+    """
+
+    background: pd.DataFrame
+    clock: Clock
+
+    @classmethod
+    def of(cls, model: Any, train: pd.DataFrame, clock: Clock, **facts: Any) -> TrainedOther:
+        """Return a fitted ``TableModel``, with the training rows."""
+        labels, seed = model.classes_.tolist() if hasattr(model, "classes_") else [], int(model.random_state)
+        chosen = np.sort(generator(seed, "background").permutation(len(train))[:_BACKGROUND])
+        return cls(
+            name=model.label,
+            subject=model.label,
+            model=model,
+            task=model.task,
+            classes=tuple(map(str, labels)),
+            labels=labels,
+            encoder=model.preprocessor_,
+            na_codes=model.preprocessor_.na_codes or [],
+            width=len(model.feature_names_in_),
+            background=train.iloc[chosen].reset_index(drop=True),
+            clock=clock,
+            **facts,
         )
 
-    def predict_changed(self, rows: Rows, places: Integers, table: pd.DataFrame) -> Floats:  # noqa: ARG002
-        """Return predictions ``(places, outputs)`` for the rows at places, whose table was changed."""
-        guess = self.model.predict_proba(table) if self.classes else self.model.predict(table)
-        return np.asarray(guess) if self.classes else np.asarray(guess)[:, None]
+    def explain(self, rows: Rows, y: Any = None, **options: Any) -> Explanation:
+        """Explain some rows by their raw columns. Few rows take their replacements from training rows."""
+        if options.get("scope") == "local" or len(rows) < _OWN_DONORS:
+            options = {"background": self.background, **options}
+        rows = rows if hasattr(self.model, "of_encoded") else replace(rows, inputs=rows.frame)
+        return super().explain(rows, y, **options)
 
-    def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
-        """Return the columns of dates as numbers."""
-        assert self.encoder is not None
-        columns = [column for column in self.encoder.schema_ if column.kind == "date" and column.name in table]
-        return {column.name: read_numbers(table[column.name], column, self.encoder.codes_)[0] for column in columns}
+    def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any) -> Explanation:
+        """Return Shapley values of single rows, by fewer orders where a third of the time that is left is too short."""
+        most, per_order = int(_SHAPLEY["max_permutations"]), self.clock.per_row * PAIR * len(rows) * (self.width + 1)
+        orders = int(min(most, self.clock.left() / 3 / per_order)) if per_order else most
+        if orders < most:
+            orders = max(orders, _FEWEST_ORDERS)
+            self.clock.cut.append(
+                f"explanation of {len(rows)} single rows: {orders} orders of features instead of {most}"
+            )
+            with keeping_warnings():  # of the errors that this leaves
+                return self.explain(rows, scope="local", **{**_SHAPLEY, "max_permutations": orders}, **options)
+        return super().attribute(rows, tolerance=tolerance, **options)

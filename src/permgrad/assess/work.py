@@ -124,7 +124,7 @@ class Work:
 #: What a section needs of a model or its rows. A new capability is one line.
 CAPABILITIES: dict[str, Callable[[Work], bool]] = {
     "table": lambda work: work.test.table is not None,
-    "network": lambda work: work.model.encoder is not None,
+    "network": lambda work: work.model.is_own_network,
     "maps": lambda work: work.model.draws_maps,
     "refits": lambda work: work.budget.refits is not None and work.refit is not None,
     "further rows": lambda work: work.first_ranking[0] is not None and work.budget.most_rows == "auto",

@@ -18,7 +18,7 @@ from permgrad.runs.options import Option
 PANELS = {
     "Data": (),
     "Model": (
-        *("model_folder", "class_names", "trust", "preset", "batch_size", "models", "folds", "repeats"),
+        *("model_folder", "class_names", "trust", "model", "preset", "batch_size", "models", "folds", "repeats"),
         *("splits", "metric", "baselines", "named_baselines", "cost", "trials", "storage", "study", "space", "pruning"),
     ),
     "Explanation": (

@@ -52,7 +52,9 @@ class RunRecord:
             if value not in (None, [], {})
         }
         metrics = dict(_numbers(read_metrics(path / "metrics.json")))
-        return cls(path, parameters, metrics, pd.read_csv(path / "history.csv"))
+        trained = path / "history.csv"  # only networks have one
+        history = pd.read_csv(trained) if trained.is_file() else pd.DataFrame({"epoch": []})
+        return cls(path, parameters, metrics, history)
 
     @property
     def name(self) -> str:

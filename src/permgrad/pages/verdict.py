@@ -369,12 +369,12 @@ def _next(content: Assessment, spoken: Mapping[str, Mapping[str, Any]]) -> Sente
         ("unchecked", spoken.get("unchecked", {}).get("needs") == "train", "Pass train=(X_train, y_train) too."),
         ("dominant", late, f"Train again without {late}, unless it is known when you predict."),
         ("one_class", "one_class" in spoken, "Test it on rows of every class."),
-        ("few_rows", "few_rows" in spoken and content.subject, "Test it on more rows."),
+        ("few_rows", "few_rows" in spoken and content.in_python, "Test it on more rows."),
         ("few_rows", "few_rows" in spoken, "Repeat the split (permgrad compare), or test it on more rows."),
         (
             "baselines",
             paired and paired["difference"] < 0 and paired["p_holm"] < LEVEL,
-            f"For predictions alone, use {best}, or tune the network (permgrad tune).",
+            f"For predictions alone, use {best}{'' if content.subject else ', or tune the network (permgrad tune)'}.",
         ),
         (
             "duplicates",

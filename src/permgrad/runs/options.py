@@ -20,9 +20,11 @@ DATA_SETS = ("bank", "breast_cancer", "covertype", "dengue", "diabetes", "gas", 
 ROW_IMAGES = ("auto", "always", "never")
 PRESETS = ("default", "fast", "paper", "ig-example", "ig-example-published", "FILE.json")
 BASELINES = (
-    *("random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "histogram_boosting", "linear", "mlp"),
-    *("tabm", "realmlp"),
+    *("random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "catboost", "histogram_boosting", "linear"),
+    *("mlp", "tabm", "realmlp"),
 )
+#: What a run trains: permgrad's network, a baseline, the best of all, or what a function of the user's returns.
+MODELS = ("network", "auto", *BASELINES[:-3], "MODULE:FUNCTION")
 METHODS = (
     *("permgrad", "permutation", "ablation", "occlusion", "shapley", "lime", "gradient", "smoothgrad"),
     *("integrated_gradients", "expected_gradients", "deeplift", "gradcam", "attention_rollout", "token_relevance"),

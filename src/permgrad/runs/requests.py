@@ -19,6 +19,7 @@ from permgrad.runs.options import (
     DATA_SETS,
     METHODS,
     METRICS,
+    MODELS,
     PRESETS,
     ROW_IMAGES,
     TASKS,
@@ -66,6 +67,7 @@ _TITLE = "Title of the report (default: the table's name)."
 _WHAT_IF = "Put the network into the report, so that rows can be changed there, also if it is larger than 4 MB."
 _ROWS = "Leave rows of the table out of the saved model and the report"
 _THEME = "Colours of the report; auto follows the reader's system."
+_TRUST = "Type in a skops file, or in a run of your own estimator, to load; may be given several times."
 _KIND = (
     "What a column is: numeric, categorical, boolean, date, calendar (a date for later rows), text, image (paths from "
     "the table's folder) or identifier; may be given several times."
@@ -171,6 +173,13 @@ class RunRequest(SplitRequest):
     images: Names = option(
         "Column of images, the same as --kind COL=image; may be given several times.", (), "COL", name="--image"
     )
+    model: str = option(
+        "Model to train: permgrad's network, another one with the settings of permgrad compare, auto (the best of what"
+        " is installed, by its loss on training rows), or an estimator that a function of yours returns. A fitted model"
+        " is explained by permgrad explain, or by pg.report in Python.",
+        "network",
+        choices=MODELS,
+    )
     preset: str = option("Network and training.", "default", choices=PRESETS)
     row_image: str = option(
         "Draw each row as an image, too: auto (presets default and fast: where the order of the columns tells"
@@ -244,6 +253,10 @@ class RunRequest(SplitRequest):
             from permgrad.data.read.reading import check_not_na
 
             check_not_na(separated(self.not_na), MissingCodes.of(separated(self.na)))
+        if self.model != "network":
+            from permgrad.runs.run.choosing import check_model  # most runs train the network
+
+            check_model(self)
         if self.named_baselines:
             from permgrad.evaluation.baselines import check_available
 
@@ -271,7 +284,8 @@ class RunRequest(SplitRequest):
         from permgrad.evaluation.baselines import baselines
 
         cheap = [one.name for one in baselines.values() if self.baselines and not one.costly]
-        return tuple(name for name in baselines if name in cheap or name in self.named_baselines)
+        wanted = {*cheap, *self.named_baselines} - {self.model}  # which is trained anyway
+        return tuple(name for name in baselines if name in wanted)
 
 
 # ---- compare, tune ---------------------------------------------------------------------------------------------------
@@ -374,6 +388,7 @@ class PredictRequest:
         "SHARE",
     )
     by_class: bool = option("With --coverage: the share also holds among the rows of each class.", False)
+    trust: Names = option(_TRUST, (), "TYPE")
     stream: bool | None = option(_STREAM, None, name="--stream/--no-stream")
     overwrite: bool = option("Replace what is there.", False)
     threads: int | None = option(_THREADS, None)
@@ -405,7 +420,7 @@ class ExplainRequest:
     class_names: Names = option(
         "Names of a model file's classes, in the order of its outputs, such as no,yes.", (), "NAMES", lists="entries"
     )
-    trust: Names = option("Type in a skops file to load; may be given several times.", (), "TYPE")
+    trust: Names = option(_TRUST, (), "TYPE")
     positive: str | None = option(_POSITIVE, None, "LEVEL")
     scope: str = option("All rows together, or each row.", "auto", choices=("auto", "global", "local"))
     donors: int = option("Number of donors per row, for the methods that draw.", 10, least=1, name="--repeats")

@@ -23,6 +23,7 @@ NAMES = [
     "bagging",
     "lightgbm",
     "xgboost",
+    "catboost",
     "histogram_boosting",
     "linear",
     "mlp",

@@ -204,11 +204,11 @@ def test_missing_files_are_named(copied, name):
 
 def test_newer_versions_and_other_folders_are_refused(copied, tmp_path):
     description = json.loads((copied / DESCRIPTION).read_text())
-    (copied / DESCRIPTION).write_text(json.dumps({**description, "version": 3, "written_by": "permgrad 9.0"}))
+    (copied / DESCRIPTION).write_text(json.dumps({**description, "version": 4, "written_by": "permgrad 9.0"}))
     with pytest.raises(
         InputError,
         match=(
-            r".* has format version 3, written by permgrad 9.0, but this permgrad \(0.1.0\) reads at most 2. "
+            r".* has format version 4, written by permgrad 9.0, but this permgrad \(0.1.0\) reads at most 3. "
             "Update permgrad"
         ),
     ):

@@ -51,7 +51,7 @@ def photos(work: Work) -> None:
     cells = [_cells(work, rows, column.name) for column in found]
     for at, number in enumerate(map(str, rows.numbers.tolist())):
         here = [(column, one[at]) for column, one in zip(found, cells, strict=True) if one[at]]
-        if at < SHOWN_ROWS and here and in_time():
+        if at < SHOWN_ROWS and here and work.model.is_own_network and in_time():
             _add_parts(work, rows.take(np.array([at])), number, found)
         for column, cell in here:
             if at < _COVERED and in_time():

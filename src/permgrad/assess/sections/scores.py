@@ -28,6 +28,7 @@ def scores(work: Work) -> None:
     held, held_predicted = test.take(none), predicted.take(none)
     counts = {"train": None if work.train is None else len(work.train)}
     metrics: dict[str, Any] = {"task": model.task, "rows": counts}
+    metrics |= {"model": model.subject} if model.subject else {}
     if work.validation is not None:
         held, held_predicted = work.validation, model.predict(work.validation)
         counts["validation"] = len(held)

@@ -92,4 +92,5 @@ class PermGrad(PairedMethod):
         if paths:
             return request, path_plays(request.space, paths)
         several = len(set(request.space.modality)) > 1 and request.scoring is None
+        several &= request.subject.preprocessor is None  # the kinds of columns of a table are weighed as wholes
         return request, plays_beside_others(request.space) if several else single_plays(request.space)

@@ -450,6 +450,8 @@ def _identified(value: Any) -> Any:
 
 def model_digest(model: Any) -> str:
     """Return the hash of all that a fitted model computes with."""
+    if not hasattr(model, "module_"):  # of another library
+        return _pickle_digest(model)
     total = hashlib.sha256()
     for name, tensor in sorted(model.module_.state_dict().items()):
         total.update(f"{name}\0{tuple(tensor.shape)}\0".encode())

@@ -32,7 +32,8 @@ from permgrad.attribution.request.arguments import (
 from permgrad.attribution.request.registry import Method, refuse_interactions
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.request.request import Request, Scope
-from permgrad.attribution.subject.hybrid import KINDS, HybridSubject
+from permgrad.attribution.subject.encoded import KINDS, EncodedPredictor
+from permgrad.attribution.subject.hybrid import HybridSubject
 from permgrad.attribution.subject.inner import at_layer
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.network import NetworkSubject
@@ -147,6 +148,8 @@ def _reader(model: Any) -> tuple[Callable[..., dict[str, Any]], tuple[str, ...],
         return _read_network, NETWORK_OPTIONS, "network"
     if is_estimator(model):
         return _read_table, ESTIMATOR_OPTIONS, ""
+    if hasattr(model, "of_encoded"):
+        return _read_encoded, PREDICTOR_OPTIONS, "predictor"
     return _read_predictor, PREDICTOR_OPTIONS, "predictor"
 
 
@@ -256,6 +259,25 @@ def _read_predictor(arguments: Arguments, name: str, scope: Scope, settings: Map
         "space": _at_level(space, arguments),
         "background_kind": "rows explained" if arguments.background is None else "given",
         "raw": subject.form.frame(subject.inputs[0]),
+    }
+
+
+def _read_encoded(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    """Return the same of a model of another library with an encoder of permgrad, whose players are raw columns."""
+    outputs = {key: settings.get(key) for key in ("output_kind", "task", "class_names", "reduce")}
+    subject = EncodedPredictor(
+        arguments.model, arguments.inputs, arguments.y, **outputs, batch_size=arguments.batch_size
+    )
+    donors: Tensors = subject.inputs
+    if arguments.background is not None:
+        donors = _own_background(subject.inputs, subject.read(arguments.background), scope, settings)
+    return {
+        "subject": subject,
+        "inputs": subject.inputs,
+        "donors": donors,
+        "space": _table_space(subject.preprocessor, arguments.level, arguments.groups),
+        "background_kind": "rows explained" if arguments.background is None else "given",
+        "raw": subject.table(arguments.inputs),
     }
 
 

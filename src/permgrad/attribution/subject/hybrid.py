@@ -10,21 +10,15 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.subject.calls import check_fitted
-from permgrad.attribution.subject.subject import Subject
+from permgrad.attribution.subject.encoded import EncodedSubject
 from permgrad.base.errors import InputError
-from permgrad.base.late import is_frame, pd
 from permgrad.imaging.path import is_ordered
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.fast.replacement import evaluation_mode
 from permgrad.models.network.network import HybridNetwork
 
-#: The modality of a column by its kind, where it is not the table.
-KINDS = {"text": "text", "image": "photo"}
-#: Encoded columns of these kinds lie on a scale. All others switch between levels.
-_ON_A_SCALE = ("numeric", "date_part", "score")
 
-
-class HybridSubject(Subject):
+class HybridSubject(EncodedSubject):
     """A fitted ``HyNNClassifier`` or ``HyNNRegressor``."""
 
     input_names: tuple[str, ...] = ("table",)
@@ -80,40 +74,6 @@ class HybridSubject(Subject):
         """Return rows as the network sees them, ``(rows, encoded)``."""
         return (torch.from_numpy(np.ascontiguousarray(self.model.encode(inputs))),)
 
-    def table(self, inputs: Any) -> pd.DataFrame:
-        """Return rows as a table of raw columns."""
-        from permgrad.models.estimators.prepared import EncodedRows
-
-        table = inputs.table if isinstance(inputs, EncodedRows) else inputs
-        if is_frame(table):
-            return table.reset_index(drop=True)
-        return pd.DataFrame(np.asarray(table), columns=list(self.preprocessor.feature_names_in_))
-
-    def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return a row that could stand in the encoded table: medians of numbers, most frequent levels of categories.
-
-        Levels of one feature (a one-hot block, a flag for missing values) stay together: no half levels appear.
-        """
-        table = rows[0].numpy()
-        row = np.median(table, axis=0).astype(np.float32)
-        switches = ~np.isin(np.asarray(list(self.preprocessor.kinds_), dtype=object), _ON_A_SCALE)
-        for columns in self.preprocessor.features("feature").values():
-            levels = np.asarray(columns, dtype=np.intp)
-            levels = levels[switches[levels]]
-            if levels.size:
-                patterns, counts = np.unique(table[:, levels], axis=0, return_counts=True)
-                row[levels] = patterns[int(np.argmax(counts))]
-        return (torch.from_numpy(row)[None],)
-
-    def lacking(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return encoded rows without their texts and images, as rows are encoded that have none."""
-        encoder, lacking = self.preprocessor, rows[0].clone()
-        kinds = [column.kind for column in encoder.schema_]
-        places = [at for at, column in enumerate(encoder.feature_of_.tolist()) if kinds[column] in KINDS]
-        blank = encoder.transform(pd.DataFrame({name: [None] for name in encoder.feature_names_in_}))
-        lacking[:, places] = torch.from_numpy(blank[:, places])
-        return (lacking,)
-
     def check_slopes(self, method: str, places: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
         """Refuse images that are drawn without a gradient."""
         if "image" in self.paths and not getattr(self.module.renderer, "differentiable", True):
@@ -134,9 +94,3 @@ class HybridSubject(Subject):
         if self._folded is None:
             self._folded = FoldedNetwork(self.module)
         return self._folded(tensors[0].to(device=self.device, dtype=self.dtype))
-
-    def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:  # noqa: ARG002 — the table is the only input
-        """Return which encoded columns hold numbers. The others are levels."""
-        movable = torch.zeros(shape, dtype=torch.bool)
-        movable[torch.as_tensor(np.asarray(self.preprocessor.numeric_columns_, dtype=np.int64))] = True
-        return movable

@@ -6,6 +6,7 @@ import importlib.util
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from types import MappingProxyType
@@ -13,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from permgrad.base.arrays import Array, Floats
-from permgrad.base.errors import EnvironmentProblem, InputError, keeping_warnings, shown, two_sentences
+from permgrad.base.errors import EnvironmentProblem, InputError, error_in_words, keeping_warnings, shown, two_sentences
 from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, generator
 from permgrad.base.registry import Registry
@@ -77,7 +79,8 @@ class Baseline:
     """A model to compare with: a function of a ``Job`` that returns a fitted model, and the package it needs.
 
     ``costly`` ones take minutes instead of seconds, and are fitted only when they are named. ``takes_natural`` ones
-    read ``natural`` rows where there are any. ``extra`` is empty where permgrad itself needs the package.
+    read ``natural`` rows where there are any. ``extra`` is empty where permgrad itself needs the package. ``file`` is
+    the ending of the file that a fitted one is saved in, empty where it is only for comparison.
     """
 
     name: str
@@ -87,6 +90,12 @@ class Baseline:
     extra: str = ""
     costly: bool = False
     takes_natural: bool = False
+    file: str = ""
+
+    def label_for(self, task: Task) -> str:
+        """Return what it is called in a task: of two kinds, ``label`` names both."""
+        kind = "logistic" if task == "classification" else "ridge"
+        return self.label.replace("logistic or ridge", kind)
 
     def available(self) -> bool:
         """Return whether its package is installed."""
@@ -100,6 +109,21 @@ def check_available(names: Iterable[str]) -> None:
     """Raise an error if a baseline is unknown or its library is not installed. The message names the extra."""
     if absent := [one for one in map(baselines.get, names) if not one.available()]:
         raise EnvironmentProblem(*_missing(*absent), code="PG060")
+
+
+def check_savable(name: str) -> None:
+    """Refuse a baseline that is not installed, or whose file needs a package that is missing."""
+    check_available([name])
+    baseline = baselines.get(name)
+    check_skops(repr(name) if baseline.file == "skops" else "")
+
+
+def check_skops(what: str) -> None:
+    """Refuse what needs skops where that is not installed."""
+    if what and importlib.util.find_spec("skops") is None:
+        raise EnvironmentProblem(
+            f"skops is not installed (needed to save {what})", hint="Run pip install 'permgrad[models]'.", code="PG060"
+        )
 
 
 def why_absent(name: str) -> str | None:
@@ -202,6 +226,33 @@ def fit_baseline(
         model = baseline.fit(job)
     took, used = time.perf_counter() - started, time.process_time() - worked
     return FittedBaseline(name, model, took, labels, seen, used, natural)
+
+
+def fit_estimator(
+    estimator: Any, name: str, table: Any, y: Array, *, classes: Sequence[Any] | Array = (), seed: int = 0
+) -> FittedBaseline:
+    """Fit a copy of an estimator of the user's on raw columns, and time it. Its seeds that are None get ``seed``.
+
+    Raises:
+        InputError: The estimator fails on the rows, or is a classifier without probabilities.
+    """
+    model = clone(estimator) if hasattr(estimator, "get_params") else deepcopy(estimator)
+    if hasattr(model, "get_params"):
+        seeds = [one for one, value in model.get_params().items() if one.endswith("random_state") and value is None]
+        model.set_params(**dict.fromkeys(seeds, seed))
+    labels = np.asarray(classes)
+    if len(labels) and not hasattr(model, "predict_proba"):
+        hint = "Wrap it, as in CalibratedClassifierCV(model) of scikit-learn."
+        raise InputError(f"{name} has no predict_proba, which a classifier needs here", hint=hint, code="PG031")
+    started, worked = time.perf_counter(), time.process_time()
+    try:
+        model.fit(table, y)
+    except Exception as error:
+        hint = "It gets the columns as they are read: put what encodes texts and missing cells into a pipeline."
+        raise InputError(f"{name} cannot be fitted: {error_in_words(error)}", hint=hint, code="PG032") from error
+    seconds, worked = time.perf_counter() - started, time.process_time() - worked
+    seen = np.flatnonzero(np.isin(labels, y)) if len(labels) else np.zeros(0, dtype=np.int64)
+    return FittedBaseline(name, model, seconds, labels, seen, worked, natural=False)
 
 
 def _numbered(

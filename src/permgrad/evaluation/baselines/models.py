@@ -73,6 +73,18 @@ def _xgboost(job: Job) -> Any:
     )
 
 
+def _catboost(job: Job) -> Any:
+    from catboost import CatBoostClassifier, CatBoostRegressor
+
+    kind = CatBoostClassifier if job.classify else CatBoostRegressor
+    choices = {"iterations": job.rounds, "verbose": False, "allow_writing_files": False, **job.options}
+    model = kind(thread_count=job.threads, random_seed=job.seed, **choices)
+    if job.validation is None:
+        return model.fit(job.train.encoded, job.train.y)
+    held = (job.validation.encoded, job.validation.y)
+    return model.fit(job.train.encoded, job.train.y, eval_set=held, early_stopping_rounds=PATIENCE)
+
+
 def _histogram_boosting(job: Job) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
@@ -149,13 +161,16 @@ def _peer(job: Job, name: str) -> Any:
 _PEER: dict[str, Any] = {"extra": "tabular-peers", "costly": True, "takes_natural": True}
 # The order of every table: trees first, as in the published comparison.
 for _baseline in (
-    Baseline("random_forest", "random forest", "sklearn", _random_forest),
-    Baseline("extra_trees", "extra trees", "sklearn", partial(_ensemble, family="ExtraTrees", n_estimators=300)),
-    Baseline("bagging", "bagging", "sklearn", partial(_ensemble, family="Bagging", n_estimators=50)),
-    Baseline("lightgbm", "LightGBM", "lightgbm", _lightgbm, extra="boost"),
-    Baseline("xgboost", "XGBoost", "xgboost", _xgboost, extra="boost"),
-    Baseline("histogram_boosting", "histogram boosting", "sklearn", _histogram_boosting),
-    Baseline("linear", "logistic or ridge regression", "sklearn", _linear),
+    Baseline("random_forest", "random forest", "sklearn", _random_forest, file="skops"),
+    Baseline(
+        "extra_trees", "extra trees", "sklearn", partial(_ensemble, family="ExtraTrees", n_estimators=300), file="skops"
+    ),
+    Baseline("bagging", "bagging", "sklearn", partial(_ensemble, family="Bagging", n_estimators=50), file="skops"),
+    Baseline("lightgbm", "LightGBM", "lightgbm", _lightgbm, extra="boost", file="txt"),
+    Baseline("xgboost", "XGBoost", "xgboost", _xgboost, extra="boost", file="ubj"),
+    Baseline("catboost", "CatBoost", "catboost", _catboost, extra="boost", file="json"),
+    Baseline("histogram_boosting", "histogram boosting", "sklearn", _histogram_boosting, file="skops"),
+    Baseline("linear", "logistic or ridge regression", "sklearn", _linear, file="skops"),
     Baseline("mlp", "plain MLP", "torch", _mlp),
     Baseline("tabm", "TabM", "pytabkit", partial(_peer, name="TabM_D"), **_PEER),
     Baseline("realmlp", "RealMLP", "pytabkit", partial(_peer, name="RealMLP_TD"), **_PEER),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,24 @@ from permgrad.models.estimators.settings import choose_device
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
 from permgrad.models.save.checks import built, check_layers, try_out
-from permgrad.models.save.writing import ARRAYS, DESCRIPTION, FORMAT_NAME, FORMAT_VERSION, WEIGHTS
+from permgrad.models.save.writing import ARRAYS, DESCRIPTION, FORMAT_NAME, OTHERS_VERSION, WEIGHTS
 
 #: The networks of images and a table that permgrad 0.1 saved. All others are estimators.
 IMAGE_TABLE = "ImageTableModel"
+#: What reads the models of other libraries, by the kind in their description.
+_OTHERS = dict.fromkeys(("TableClassifier", "TableRegressor"), "permgrad.evaluation.baselines.saved")
 #: What a damaged or doctored description leads to while it is read.
 _READING_ERRORS = (KeyError, TypeError, IndexError, AttributeError, ValueError, RuntimeError, OverflowError)
 
 
-def load(folder: str | os.PathLike[str], *, images: Any = None, texts: Any = None, device: Any = "auto") -> Any:
+def load(
+    folder: str | os.PathLike[str],
+    *,
+    images: Any = None,
+    texts: Any = None,
+    device: Any = "auto",
+    trust: Sequence[str] = (),
+) -> Any:
     """Read a fitted estimator that ``save`` wrote. Its predictions are the same.
 
     Args:
@@ -48,6 +58,8 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, texts: Any = Non
             model was fitted with. Code is never stored.
         texts: the ``text_encoder`` of the user's own.
         device: where the network goes: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
+        trust: types of an estimator of the user's own (``permgrad run --model module:function``) that are loaded
+            although skops does not trust them.
 
     Raises:
         InputError: The folder is not a model. A file is missing, damaged, holds a pickle, or is of a newer version. The
@@ -66,8 +78,10 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, texts: Any = Non
     source = check_path("folder", folder)
     chosen = choose_device(device)
     description = _read_description(source)
-    weights = _read_part(source / WEIGHTS, description, "a safetensors file", _tensors)
-    arrays = _read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
+    if (reader := _OTHERS.get(str(description.get("estimator")))) is not None:
+        return _read_other(reader, source, description, trust)
+    weights = read_part(source / WEIGHTS, description, "a safetensors file", tensors)
+    arrays = read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
     if "history.seconds" not in arrays and "history.epoch" in arrays:  # which older models hold
         seconds, count = read_times(source), len(arrays["history.epoch"])
         known = isinstance(seconds, list) and len(seconds) == count
@@ -101,13 +115,30 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, texts: Any = Non
     except InputError:
         raise
     except _READING_ERRORS as error:
-        raise InputError(
-            f"Part of {DESCRIPTION} in {source} is missing or damaged "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})",
-            hint="Save the model again.",
-            code="PG052",
-        ) from error
+        raise _unreadable(source, error) from error
     return model
+
+
+def _read_other(module: str, source: Path, description: Mapping[str, Any], trust: Sequence[str]) -> Any:
+    """Return the model of another library, whose reader is loaded only for one."""
+    if not is_intact(description):
+        raise _damaged(source / DESCRIPTION, "its seal differs from its content")
+    try:
+        return import_module(module).restore(source, description, trust=trust)
+    except InputError:
+        raise
+    except _READING_ERRORS as error:
+        raise _unreadable(source, error) from error
+
+
+def _unreadable(source: Path, error: Exception) -> InputError:
+    """Return the error for a description that does not say what its version says."""
+    return InputError(
+        f"Part of {DESCRIPTION} in {source} is missing or damaged "
+        f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})",
+        hint="Save the model again.",
+        code="PG052",
+    )
 
 
 def _has_own_encoder(description: Mapping[str, Any]) -> bool:
@@ -157,11 +188,11 @@ def _read_description(source: Path) -> dict[str, Any]:
             f"{path} does not describe a permgrad model", hint="Pass the folder that save wrote.", code="PG052"
         )
     version = description.get("version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if not isinstance(version, int) or version > OTHERS_VERSION:
         raise InputError(
             f"{source} has format version {version!r}, written by "
             f"{description.get('written_by', 'an unknown version')}, "
-            f"but this permgrad ({__version__}) reads at most {FORMAT_VERSION}",
+            f"but this permgrad ({__version__}) reads at most {OTHERS_VERSION}",
             hint="Update permgrad.",
             code="PG053",
         )
@@ -172,7 +203,7 @@ def _damaged(path: Path, why: str) -> InputError:
     return InputError(f"{path} is damaged: {why}", hint="Save the model again.", code="PG052")
 
 
-def _read_part(
+def read_part(
     path: Path, description: Mapping[str, Any], kind: str, decode: Callable[[bytes], dict[str, Any]]
 ) -> dict[str, Any]:
     """Return the tensors, or the arrays, of a file that is the one that was saved."""
@@ -193,7 +224,8 @@ def _read_part(
     return parts
 
 
-def _tensors(content: bytes) -> dict[str, Tensor]:
+def tensors(content: bytes) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file. ``ValueError``: it is a pickle."""
     # PyTorch's own files are zips or raw pickles. A safetensors file starts with the length of its JSON header.
     if content[:2] == b"PK" or (content[:1] == b"\x80" and content[8:9] != b"{"):
         raise ValueError("it looks like a pickle, which could run code on loading and is never opened")

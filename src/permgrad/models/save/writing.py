@@ -24,7 +24,11 @@ from permgrad.models.estimators.kept_rows import without_rows
 from permgrad.models.estimators.presets import Preset
 
 FORMAT_NAME, FORMAT_VERSION = "permgrad model", 2
+#: The version of models of other libraries, which earlier versions of permgrad cannot read.
+OTHERS_VERSION = 3
 DESCRIPTION, ARRAYS, WEIGHTS = "model.json", "arrays.npz", "weights.safetensors"
+#: Endings of the files that hold models of other libraries.
+_FITTED = ("txt", "ubj", "json", "skops")
 
 
 def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False, keep_rows: bool = True) -> None:
@@ -33,7 +37,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False,
     check_flag("overwrite", overwrite)
     check_flag("keep_rows", keep_rows)
     model = model if keep_rows else without_rows(model)
-    _check_target(target, overwrite=overwrite)
+    check_target(target, overwrite=overwrite)
     description: dict[str, Any] = {
         "format": FORMAT_NAME,
         "version": FORMAT_VERSION,
@@ -79,7 +83,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False,
         (temporary / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
 
-def _check_target(target: Path, *, overwrite: bool) -> None:
+def check_target(target: Path, *, overwrite: bool) -> None:
     """Refuse a folder that holds anything but an older model that may be replaced."""
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise InputError(
@@ -89,7 +93,8 @@ def _check_target(target: Path, *, overwrite: bool) -> None:
         )
     if not target.exists() or not any(target.iterdir()):
         return
-    is_model = {entry.name for entry in target.iterdir()} <= {DESCRIPTION, ARRAYS, WEIGHTS, TIMES}
+    ours = {DESCRIPTION, ARRAYS, WEIGHTS, TIMES, *(f"fitted.{kind}" for kind in _FITTED)}
+    is_model = {entry.name for entry in target.iterdir()} <= ours
     try:
         is_model = is_model and parse_json((target / DESCRIPTION).read_bytes())["format"] == FORMAT_NAME
     except (OSError, ValueError, KeyError, TypeError):

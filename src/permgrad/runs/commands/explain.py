@@ -155,7 +155,7 @@ def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
     if request.model_folder.is_file():
         return _read_for_file(request)
     if streamed:
-        model, data, parts = open_streamed(request.model_folder, request.source, request.y)
+        model, data, parts = open_streamed(request, request.source, request.y)
         if request.y is not None:
             find_column(request.y, parts.columns, "target")
         features = [str(name) for name in model.preprocessor_.feature_names_in_]
@@ -163,9 +163,11 @@ def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
         wanted = features if target is None else list(dict.fromkeys([*features, target]))
         table, numbers = read_selected(request, parts, wanted)
         return _Read(model, data, parts.columns, table[features], table[wanted], numbers, np.arange(len(table)))
-    model, data = predicting.open_model(request.model_folder)
+    model, data = predicting.open_model(request.model_folder, request.trust)
     data = with_target(model, data, request.y) | {"sheet": request.sheet}
     rows, table = predicting.read_rows(model, data, request.source)
+    if not rows_in(model)[0]:
+        _check_donors(table)
     columns = [str(column) for column in table.columns]
     if request.y is not None:
         find_column(request.y, columns, "target")
@@ -182,21 +184,25 @@ def _read_for_file(request: ExplainRequest) -> _Read:
     """Read a table in the form of another library's model."""
     model, rows, table = open_file(request)
     check_row(request, len(table))
-    if len(table) < 2:
-        problem = "The table has one row, so there are no other rows to take replacements from"
-        raise InputError(problem, hint="Add rows, and use --row.", code="PG013")
+    _check_donors(table)
     data = {"target": request.y, "task": model.task}
     columns, numbers = [str(column) for column in table.columns], np.arange(len(table), dtype=np.int64)
     return _Read(model, data, columns, rows, table, numbers, selected(request, table))
 
 
+def _check_donors(table: pd.DataFrame) -> None:
+    """Refuse one row, where the model keeps no other rows to take replacements from."""
+    if len(table) < 2:
+        problem = "The table has one row, so there are no other rows to take replacements from"
+        raise InputError(problem, hint="Add rows, and use --row.", code="PG013")
+
+
 def _check_model(request: ExplainRequest, *, is_file: bool) -> None:
     """Refuse what is no model, and options that apply only to permgrad's own models, or only to model files."""
     if not is_file:
-        for flag, value in (("--class-names", request.class_names), ("--trust", request.trust)):
-            if value:
-                problem = f"{flag} applies to model files, but {request.model_folder} is not one"
-                raise InputError(problem, hint="Leave it out.", code="PG004")
+        if request.class_names:
+            problem = f"--class-names applies to model files, but {request.model_folder} is not one"
+            raise InputError(problem, hint="Leave it out.", code="PG004")
         predicting.check_model(request.model_folder)
         return
     check_model_file(request.model_folder, request.trust)
@@ -488,7 +494,7 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
     from permgrad.attribution.replace.plays import loss_game
 
     folder, table, y = request.model_folder, request.source, request.y
-    model, data, opened = open_streamed(folder, table, y)
+    model, data, opened = open_streamed(request, table, y)
     predicting.use_threads(request.threads)
     # Only a loss needs targets. Other explanations accept rows without one.
     if y is None and request.scope != "local" and loss_game(request.method) is not None:
@@ -500,6 +506,10 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
     options: dict[str, Any] = {"scope": request.scope, "form": request.form}
     for name in ("baseline", "ensure_top"):
         options |= {} if getattr(request, name) is None else {name: getattr(request, name)}
+    if not rows_in(model)[0]:
+        features = [str(name) for name in model.preprocessor_.feature_names_in_]
+        first = next(iter(opened.batches(opened.parts[0], _READ_ROWS, features)))[1]
+        options["background"] = _drawn(first, request.seed)
     explanation = explain_stream(
         model,
         opened,

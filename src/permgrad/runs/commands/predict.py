@@ -27,7 +27,7 @@ from permgrad.models.batches import sparing, with_fewer
 from permgrad.runs.folder.documents import check_cells
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.options import table_name
-from permgrad.runs.requests import Outcome, PredictRequest
+from permgrad.runs.requests import ExplainRequest, Outcome, PredictRequest
 from permgrad.runs.run import predicting
 
 #: A single Parquet file is read in parts from this size of its unpacked values on.
@@ -47,7 +47,7 @@ def predict_table(request: PredictRequest) -> Outcome:
         return predict_stream(request)
     # The model is checked before the place to write. Otherwise a user would overwrite files and then learn that
     # there is no model.
-    model, data = predicting.open_model(request.model_folder)
+    model, data = predicting.open_model(request.model_folder, request.trust)
     target = Path(f"{table_name(table)}-predictions.csv") if out is None else out
     if os.fspath(target) == "-":
         result, facts = _predicted(request, model, data)
@@ -141,10 +141,12 @@ def with_target(model: Any, data: Mapping[str, Any], y: str | None) -> dict[str,
     return {**data, "target": y, "task": "classification" if hasattr(model, "classes_") else "regression"}
 
 
-def open_streamed(folder: Path, table: Path, y: str | None = None) -> tuple[Any, dict[str, Any], PartitionedTable]:
+def open_streamed(
+    request: PredictRequest | ExplainRequest, table: Path, y: str | None = None
+) -> tuple[Any, dict[str, Any], PartitionedTable]:
     """Return the model, its run's facts on the data (``y``: another target column), and the table."""
     opened = open_partitioned(table)
-    model, data = predicting.open_model(folder)
+    model, data = predicting.open_model(request.model_folder, request.trust)
     data = with_target(model, data, y)
     silent, features = set(predicting.known_columns(data)), _features(model)
     shown = [name for name in opened.columns if name in features or name not in silent]
@@ -162,7 +164,7 @@ def predict_stream(request: PredictRequest) -> Outcome:
     if target.suffix.lower() in (".csv", ".gz", ".txt", ".parquet", ".pq") or str(target) == "-":
         problem = f"Predictions of a table that is read in parts need a folder, got the file --out {target}"
         raise InputError(problem, hint="Name a folder, such as --out predictions.", code="PG003")
-    model, data, table = open_streamed(request.model_folder, request.table)
+    model, data, table = open_streamed(request, request.table)
     refuse_inside(target, request.table)
     refuse_input(target, {"table": request.table})
     refuse_run_file(target, request.model_folder)

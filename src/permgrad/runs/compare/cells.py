@@ -23,19 +23,16 @@ from sklearn.base import clone
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation.explanation import positive_output
 from permgrad.attribution.request import methods
-from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError
 from permgrad.base.folders import FolderKind
 from permgrad.base.random import derive_seed, generator
 from permgrad.base.stored import parse_json
-from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.encode.scores import Target
 from permgrad.data.read.table import blank_codes
-from permgrad.evaluation.baselines import BaselineRows, FittedBaseline, baselines, fit_baseline, natural_table
+from permgrad.evaluation.baselines import FittedBaseline
+from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
 from permgrad.evaluation.metrics import metrics
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-from permgrad.models.estimators.presets import get_preset
 from permgrad.runs.compare.plan import ComparedTable, ComparisonPlan, Fold, Model, loss_of
 
 #: From this many rows on, the explained rows are their own donors, as in ``permgrad.explain``.
@@ -88,16 +85,14 @@ def cell_path(folder: Path, model: str, fold: str) -> Path:
 class _Fitted:
     """A fitted model and how a table's rows are passed to it, and how it is explained on them.
 
-    ``predictor`` takes rows in the ``form``, which is also that of the model's own rows if ``rows_of`` is None.
-    ``options`` of ``permgrad.explain`` say what it predicts. Donors of few rows come from the training rows, except for
-    a network, which has donors.
+    Model and ``predictor`` take rows in the ``form``. ``options`` of ``permgrad.explain`` say what it predicts. Donors
+    of few rows come from the training rows, except for a network, which has donors.
     """
 
     model: FittedBaseline
     predictor: Any
     form: Callable[[pd.DataFrame], Any]
     options: dict[str, Any]
-    rows_of: Callable[[pd.DataFrame], Any] | None = None
     has_donors: bool = False
 
 
@@ -116,7 +111,7 @@ def do_cell(
         else:
             fitted = _fit_baseline(model, table, fold, seed, threads or torch.get_num_threads())
         cell.fit_seconds, cell.processor_seconds = fitted.model.seconds, fitted.model.processor_seconds
-        guess = fitted.model.guess((fitted.rows_of or fitted.form)(table.X.iloc[fold.test]))
+        guess = fitted.model.guess(fitted.form(table.X.iloc[fold.test]))
         values = fitted.model.score(table.y[fold.test], guess, table.positive)
         cell.metrics = {name: value for name, value in values.items() if name in metrics}
     except Exception as error:  # noqa: BLE001 — an error of one library must not lose the other models
@@ -172,42 +167,10 @@ def _fit_network(model: Model, table: ComparedTable, fold: Fold, seed: int, devi
 
 
 def _fit_baseline(model: Model, table: ComparedTable, fold: Fold, seed: int, threads: int) -> _Fitted:
-    # Models that read categories get the table back from its encoding, as natural_table needs it.
-    natural = baselines.get(model.name).takes_natural
-    numeric: Any = "standard" if natural else get_preset("default").numeric
-    encoder = TableEncoder(numeric, **table.encoding)
-    learned = encoder.fit(table.X.iloc[fold.train]).learn(
-        table.X.iloc[fold.train], Target.of(table.y[fold.train], table.task, seed)
-    )
-
-    def encode(rows: pd.DataFrame) -> npt.NDArray[np.float32]:
-        return np.ascontiguousarray(encoder.transform(rows), dtype=np.float32)
-
-    def part_of(encoded: Array, y: Array) -> BaselineRows:
-        return BaselineRows(encoded, y, natural_table(encoder, encoded) if natural else None)
-
-    classes, stop = table.classes, _stopping_rows(table, fold)
-    train, stopping = part_of(learned, table.y[fold.train]), part_of(encode(table.X.iloc[stop]), table.y[stop])
-    held = stopping if len(stop) else None
-    fitted = fit_baseline(model.name, table.task, train, held, classes=classes, seed=seed, threads=threads)
-
-    # A feature without columns gets one that is never read.
-    features = encoder.features("feature")
-    width, empty = len(encoder.kinds_), [name for name, columns in features.items() if not len(columns)]
-    features |= {name: np.array([width + place]) for place, name in enumerate(empty)}
-    players = {name: [f"x{place}" for place in columns] for name, columns in features.items()}
-
-    def predict(padded: Array) -> Array:
-        return fitted.guess(part_of(np.ascontiguousarray(padded[:, :width]), np.zeros(len(padded))))
-
-    return _Fitted(
-        fitted,
-        predict,
-        form=lambda rows: np.pad(encode(rows), ((0, 0), (0, len(empty)))),
-        options={"groups": players, "task": table.task}
-        | ({"class_names": classes.tolist(), "output_kind": "probabilities"} if len(classes) else {}),
-        rows_of=lambda rows: part_of(encode(rows), np.zeros(len(rows))),
-    )
+    baseline = table_model(table.task, model.name, encoding=table.encoding, random_state=seed, threads=threads)
+    stop = _stopping_rows(table, fold)
+    fitted = _fitted(model, table, fold, baseline, table.X, eval_set=(table.X.iloc[stop], table.y[stop]))
+    return _Fitted(fitted, baseline, lambda rows: rows, {"positive": table.positive})
 
 
 def _fit_estimator(model: Model, table: ComparedTable, fold: Fold, seed: int) -> _Fitted:

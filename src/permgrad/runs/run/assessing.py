@@ -47,12 +47,14 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
         task=cast("Any", data["task"]),
         positive=metrics.get("positive"),
         data=data_section(data, documents.read_json(folder / documents.COLUMNS)),
+        subject=getattr(model, "label", ""),
     )
     content.read(Store(folder))
     if (folder / MARK).is_file():
         read_first_format(content, folder)
-    epochs = ("epoch",)
-    read_table_of(folder / "history.csv", "model", needs=epochs, numbers=epochs, rows=len(model.history_))
+    if hasattr(model, "history_"):  # a network
+        epochs = ("epoch",)
+        read_table_of(folder / "history.csv", "model", needs=epochs, numbers=epochs, rows=len(model.history_))
     classes = tuple(str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist())
     chances = [f"probability_{label}" for label in classes]
     table = documents.read_predictions(folder, data, chances)

@@ -147,13 +147,15 @@ def configuration(request: RunRequest) -> dict[str, Any]:
         content[role] = None if path is None else content_of(path, role)
     content |= {"target": list(request.target), "task": request.task, "drop": list(request.drop)}
     content |= {"id": list(request.identifier), "na": list(separated(request.na)), "group": request.group}
-    content |= {"time": request.time, "preset": request.preset}
+    content |= {"time": request.time}
+    content |= {"preset": request.preset} if request.model in ("network", "auto") else {}
     if request.preset.endswith(".json"):
         content["preset"] = content_of(request.preset, "preset")
     optional: dict[str, Any] = {
         "not_na": sorted(set(separated(request.not_na))),
         "kind": dict(sorted(request.kinds.items())),
         **{name: getattr(request, name) for name in ("sheet", "batch_size", "positive", *_ENCODING)},
+        "model": _model_of(request),
         "cost": None if request.cost is None else list(request.cost),
         "time_limit": request.time_limit and request.seconds_at_most,
         "thorough": request.thorough or None,
@@ -163,6 +165,15 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     }
     content |= {name: value for name, value in optional.items() if value not in (None, [], {})}
     return content | {"baselines": request.baselines, "seed": request.seed, "split_seed": request.split_seed}
+
+
+def _model_of(request: RunRequest) -> str | list[str] | None:
+    """Return what decides which model is trained, None for the network."""
+    if ":" in request.model:
+        from permgrad.runs.run.choosing import estimator_of  # few runs train one
+
+        return [request.model, repr(estimator_of(request.model))]
+    return None if request.model == "network" else request.model
 
 
 def content_of(source: str | Path, role: str = "table") -> str:

@@ -83,7 +83,7 @@ def notes_on_columns(
     # Columns that are constant only as float64 are already noted.
     constant = [name for name in schema.of_kind("constant") if name not in {*left_out, *fused_columns(schema)}]
     notes: list[_Note] = [
-        *_kinds_found(undecided, request.group),
+        *_kinds_found(undecided, request),
         (
             [column.name for column in schema if column.reason == SUSPECT and column.name not in left_out],
             str,
@@ -123,8 +123,9 @@ def notes_on_columns(
     ]
 
 
-def _kinds_found(undecided: Sequence[ColumnType], group: str | None) -> list[_Note]:
+def _kinds_found(undecided: Sequence[ColumnType], request: RunRequest) -> list[_Note]:
     """Say which columns are names of things, though whole numbers, and which are free text."""
+    reader = "which your estimator gets as it is" if ":" in request.model else "from whose words the model learns"
     begun = {start: [one.name for one in undecided if one.reason.startswith(start)] for start in (NAMES, MAYBE_NAMES)}
     return [
         (
@@ -138,11 +139,11 @@ def _kinds_found(undecided: Sequence[ColumnType], group: str | None) -> list[_No
             "used as amounts, though each has its own block of rows: {}. Pass {kind}=categorical if they name things.",
         ),
         (
-            [one.name for one in undecided if one.kind == "text" and one.name != group],
+            [one.name for one in undecided if one.kind == "text" and one.name != request.group],
             str,
             (
-                "free text, from whose words the model learns: {}. Pass {kind}=identifier to leave a column out, or "
-                "{kind}=categorical to read its cells as categories."
+                f"free text, {reader}: {{}}. Pass {{kind}}=identifier to leave a column out, or {{kind}}=categorical "
+                "to read its cells as categories."
             ),
         ),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,14 +87,19 @@ def check_model(folder: Path) -> None:
         )
 
 
-def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Return the model of a run's folder (or of the model folder in it), and ``data.json`` if there is one."""
+def open_model(folder: Path, trust: Sequence[str] = ()) -> tuple[Any, dict[str, Any]]:
+    """Return the model of a run's folder (or of the model folder in it), and ``data.json`` if there is one.
+
+    ``trust``: types of an estimator of the user's own that may be loaded.
+    """
     check_model(folder)
     run = run_of(folder)
     with loading():
         from permgrad.models.save.saving import load
 
-        model = load(folder / "model" if (folder / "model").is_dir() else folder)
+        model = load(folder / "model" if (folder / "model").is_dir() else folder, trust=trust)
+        if (fitted := getattr(model, "fitted_", None)) is not None:
+            _ = fitted.model.predict  # its file is read, or refused, now
     data = read_data(run / DATA) if (run / DATA).is_file() and read_record(run) is not None else {}
     return model, data
 

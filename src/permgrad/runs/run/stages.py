@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +17,9 @@ from sklearn.base import clone
 
 from permgrad.assess.assess import fill
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.budget import REPORT, Budget, Clock, expected_refits
+from permgrad.assess.budget import Budget, Clock
 from permgrad.assess.cache import Cache
-from permgrad.assess.model import Network
+from permgrad.assess.model import EvaluatedModel, Network, TrainedOther
 from permgrad.assess.sections.provenance import this_machine
 from permgrad.assess.store import Store
 from permgrad.assess.work import Work
@@ -29,7 +27,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import file_frame
 from permgrad.base.csv_files import write_csv
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import EnvironmentProblem, InputError, by_count, counted, keeping_warnings, listed
+from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, listed
 from permgrad.base.files import atomic_path, file_hash, plain, write_json_atomic, write_text_atomic
 from permgrad.base.folders import believed
 from permgrad.base.progress import readable
@@ -50,39 +48,32 @@ from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.inputs import code_target
 from permgrad.models.estimators.kept_rows import draw_background, rows_in
 from permgrad.models.estimators.order import Order
-from permgrad.models.estimators.prepared import EncodedRows, Prepared
+from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.models.estimators.presets import Preset
 from permgrad.models.estimators.settings import (
     TASK_LOSSES,
     choose_device,
     resolve_settings,
 )
-from permgrad.models.network.summary import TrainingTime, measure_training_time
 from permgrad.models.save.saving import load
-from permgrad.models.train.checkpoint import CHECKPOINT_NAME, read_checkpoint
 from permgrad.models.train.guard import untouched
-from permgrad.models.train.learner import EpochWatcher, mean_loss
-from permgrad.models.train.rows import Rows
+from permgrad.pages.headline import headline
 from permgrad.pages.ranks import training_words
-from permgrad.pages.sentences import leak_words, raised_words
+from permgrad.pages.sentences import leak_words
 from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS, read_data, read_json
-from permgrad.runs.folder.folder import CACHE, CHECKPOINT, RECORD, RunFolder
+from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
 from permgrad.runs.options import data_sets, separated
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.assessing import BASELINE_PREDICTIONS, data_section, look_of, read_assessment, write_page
 from permgrad.runs.run.clock import (
     MOST_HELD,
-    ROWS_SEEN,
     SLOW_BASELINE,
-    USUAL_EPOCHS,
-    TrainingPlan,
-    plan_training,
-    watch_epochs,
 )
 from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.predicting import prediction_table
 from permgrad.runs.run.splitting import PARTS
 from permgrad.runs.run.summary import Summary
+from permgrad.runs.run.training import rows_in_time, train_network
 
 Say = Callable[[str], None]
 #: Tables with more columns are not searched for groups of columns that move together.
@@ -123,20 +114,43 @@ class RunWork:
     @cached_property
     def untrained(self) -> tuple[Any, EncodedRows]:
         """The model that is to be trained, and the training rows, by which its encoder is fitted."""
-        model = make_estimator(self.request, self.inputs, None)
+        model = make_estimator(replace(self.request, model=self.chosen), self.inputs, None)
         rows = fit_encoder(model, self.inputs)
         self.encoded["train"] = rows
         return model, rows
 
+    @property
+    def chosen(self) -> str:
+        """The model that is trained: of ``auto`` the best one, which a run that resumes does not choose again."""
+        if self.request.model != "auto":
+            return self.request.model
+        from permgrad.runs.run.others import choose  # few runs do
+
+        facts = self.folder.record["facts"]
+        if "auto" not in facts:
+            facts["auto"] = choose(self)
+            write_json_atomic(self.folder.path / RECORD, self.folder.record)
+        return str(facts["auto"]["model"])
+
+    @property
+    def why_chosen(self) -> list[str]:
+        """Why ``auto`` chose its model, as a note."""
+        return [] if self.chosen == self.request.model else [self.folder.record["facts"]["auto"]["sentence"]]
+
     @cached_property
     def model(self) -> Any:
         """The trained model. One that was saved without rows draws them from the training rows again."""
-        model = load(self.folder.path / "model", device=self.request.device)
+        folder, request = self.folder.path / "model", self.request
+        if self.chosen != "network":
+            from permgrad.runs.run.others import trusted
+
+            return load(folder, trust=trusted(request))
+        model = load(folder, device=request.device)
         if not rows_in(model)[0]:
             train = self.inputs.parts["train"]
             encoded = self.encoded["train"] = model.encode_rows(train.inputs)
             if (planned := int(self.folder.record["facts"]["training"]["rows"])) < len(train):
-                chosen = _rows_in_time(self, train.y, planned)
+                chosen = rows_in_time(self, train.y, planned)
                 encoded, train = encoded.take(chosen), train.take(chosen)
             draw_background(model, encoded.encoded, code_target(model, train.y))
         return model
@@ -145,15 +159,21 @@ class RunWork:
     def assessing(self) -> Work:
         """What the sections are computed from. What earlier sessions stored of them is read."""
         inputs, request, folder = self.inputs, self.request, self.folder.path
-        network = Network.of(
-            self.model,
-            positive=None if inputs.positive is None else str(inputs.positive),
-            options={"positive": inputs.positive},
-            seed=request.seed,
+        facts: dict[str, Any] = {
+            "positive": None if inputs.positive is None else str(inputs.positive),
+            "options": {"positive": inputs.positive},
+            "seed": request.seed,
             # This file holds the checksums of the other files of the model.
-            cache=Cache(folder / CACHE, file_hash(folder / "model" / "model.json")),
+            "cache": Cache(folder / CACHE, file_hash(folder / "model" / "model.json")),
+        }
+        if self.chosen == "network":
+            model: EvaluatedModel = Network.of(self.model, **facts)
+        else:
+            facts["options"] |= {"groups": inputs.variables} if inputs.variables else {}
+            model = TrainedOther.of(self.model, inputs.parts["train"].frame, self.clock, **facts)
+        content = Assessment(
+            title=inputs.name, target=inputs.target, task=inputs.task, positive=inputs.positive, subject=model.subject
         )
-        content = Assessment(title=inputs.name, target=inputs.target, task=inputs.task, positive=inputs.positive)
         if "model" in self.folder.record["finished_stages"]:
             content = read_assessment(folder, self.model)
         content.data = data_section(self.data, self.columns)
@@ -166,7 +186,7 @@ class RunWork:
                 self.encoded[part] = self.model.encode_rows(rows.inputs if known is None else known)
         parts = {part: replace(rows, inputs=self.encoded[part]) for part, rows in inputs.parts.items()}
         return Work(
-            network,
+            model,
             parts["test"],
             content,
             self.budget,
@@ -251,10 +271,13 @@ class RunWork:
         related = [part.dependence for part in parts if part.dependence is not None]
         further: dict[str, Any] = {}
         further |= {related[0].argument[0]: np.concatenate([one.codes for one in related])} if related else {}
+        if self.chosen == "network":
+            layout = "path" if is_ordered(self.model.layout) else None
+            estimator = clone(self.model).set_params(layout=layout, device=self.request.device)
+        else:
+            estimator = make_estimator(replace(self.request, model=self.chosen), self.inputs, None)
         return explain_refits(
-            clone(self.model).set_params(
-                layout="path" if is_ordered(self.model.layout) else None, device=self.request.device
-            ),
+            estimator,
             pd.concat([part.table for part in parts], ignore_index=True),
             np.concatenate([part.y for part in parts]),
             refits=refits,
@@ -280,11 +303,13 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
 
     This takes about as long as the layout, so it is done only before another run is removed.
     """
-    # Its warnings are shown when the step is really done.
+    # Its warnings are shown when the step is really done. How rows are encoded, auto does not change.
     with untouched(), keeping_warnings():
-        model = make_estimator(request, inputs, None)
+        model = make_estimator(replace(request, model="linear") if request.model == "auto" else request, inputs, None)
         train = fit_encoder(model, inputs)
         held, _ = (model.encode_rows(inputs.parts[part].inputs) for part in PARTS[1:])
+        if request.model != "network":
+            return
         places = np.flatnonzero(inputs.learned)
         eval_set = held.take(places), inputs.parts["validation"].y[places]
         model.prepare(train, inputs.parts["train"].y, eval_set=eval_set)
@@ -292,6 +317,10 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
 
 def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: Preset | None = None) -> Any:
     """Return the unfitted estimator of a run, or of another ``preset`` than the request names."""
+    if request.model != "network":
+        from permgrad.runs.run.others import make_other  # most runs train the network
+
+        return make_other(request, inputs)
     options: dict[str, Any] = {"random_state": request.seed, "device": request.device, **inputs.encoder_options}
     options |= {"text_encoder": request.text_encoder, "image_encoder": request.image_encoder}
     kind = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
@@ -323,7 +352,7 @@ def data_stage(work: RunWork) -> None:
             str(label): {part: int((inputs.parts[part].y == label).sum()) for part in PARTS}
             for label in np.unique(every).tolist()
         }
-    notes = [*inputs.notes]
+    notes = [*inputs.notes, *work.why_chosen]
     # Only text and rare levels may have no score that helps. Other tables are encoded where that is needed.
     if any(one.kind in ("text", "categorical") for one in inputs.feature_types):
         encoder = work.untrained[0].preprocessor_
@@ -375,6 +404,10 @@ def data_stage(work: RunWork) -> None:
 # ---- layout ----------------------------------------------------------------------------------------------------------
 def layout_stage(work: RunWork) -> None:
     """Place the encoded columns on the pixel grid, and draw the grid, if their image is drawn."""
+    if work.chosen != "network":
+        work.placed = {"order": None}
+        write_json_atomic(work.folder.path / "layout.json", work.placed)
+        return
     model, rows = work.untrained
     settings = resolve_settings(model.get_params(deep=False), model.task)
     _, layout = place_columns(model, settings, rows.encoded, work.inputs.parts["train"].y)
@@ -394,102 +427,40 @@ def layout_stage(work: RunWork) -> None:
 
 # ---- model -----------------------------------------------------------------------------------------------------------
 def model_stage(work: RunWork) -> None:
-    """Train the network, evaluate it on validation and test rows, and train the baselines if requested.
+    """Train the model, evaluate it on validation and test rows, and train the baselines if requested.
 
     Only validation rows of known classes stop the training.
     """
-    request, folder, parts, checkpoint = work.request, work.folder, work.inputs.parts, work.folder.path / CHECKPOINT
-    checkpoint.mkdir(exist_ok=True)
-    model, train = work.untrained
-    with believed(folder.path):
-        placed = work.placed or parse_json((folder.path / "layout.json").read_bytes())
-        layout = StoredLayout.from_dict(placed) if "positions" in placed else None
-    model.set_params(layout=layout, **({"image": "never"} if layout is None else {}))
+    request, folder, parts = work.request, work.folder, work.inputs.parts
+    model = work.untrained[0]
+    if work.chosen == "network":
+        with believed(folder.path):
+            placed = work.placed or parse_json((folder.path / "layout.json").read_bytes())
+            layout = StoredLayout.from_dict(placed) if "positions" in placed else None
+        model.set_params(layout=layout, **({"image": "never"} if layout is None else {}))
+        model.order_ = Order(**placed["order"]) if placed.get("order") else None
     for part in PARTS[1:]:
         work.encoded[part] = model.encode_rows(parts[part].inputs)
-    done, stored = 0, checkpoint / CHECKPOINT_NAME
-    with suppress(EnvironmentProblem, KeyError, TypeError):  # one that cannot be read is begun anew
-        done = len(read_checkpoint(stored, torch.device("cpu"))["history"]) if stored.exists() else 0
-    if done:
-        work.say(f"  training resumes from epoch {done + 1}: {counted(done, 'epoch')} were done before")
-    others = say_baselines(work) if request.wanted_baselines else 0.0
-    y = parts["train"].y
     judging = np.flatnonzero(work.inputs.learned)
     if len(judging) > MOST_HELD and not work.clock.thorough:
         # A random part of very many rows is enough to compare epochs by.
         judging = judging[np.sort(generator(request.seed, "rows that judge").permutation(len(judging))[:MOST_HELD])]
-    eval_set = work.encoded["validation"].take(judging), parts["validation"].y[judging]
-    ready = model.prepare(train, y, eval_set=eval_set)
-    model.order_ = Order(**placed["order"]) if placed.get("order") else None
-    plan, watch = _plan(work, ready, len(train.encoder.features()), done, others)
-    if plan.rows < len(y):
-        chosen = _rows_in_time(work, y, plan.rows)
-        ready = model.prepare(train.take(chosen), y[chosen], eval_set=eval_set)
-    between = parts["validation"].dependence
-    ready = replace(ready.with_epochs(plan.epochs), dependence=None if between is None else between.take(judging))
-    with work.clock.whole.part("training"):
-        model.train(ready, checkpoint_folder=checkpoint, on_epoch=watch)
-    if raised := getattr(model, "raised_", 0.0):
-        work.say(f"  {raised_words(raised)}")
+    others = say_baselines(work) if request.wanted_baselines else 0.0
+    if work.chosen == "network":
+        train_network(work, judging, others)
+    else:
+        from permgrad.runs.run.others import fit_other  # most runs train the network
+
+        fit_other(work, judging, others)
     folder.record["facts"]["time"] = work.clock.facts()
     work.model = model
     model.save(folder.path / "model", overwrite=True, keep_rows=request.keep_rows)
     write_measures(work)
+    if work.chosen != "network":
+        work.say(f"  {headline(work.assessing.content)}")
     if count := int((~work.inputs.learned).sum()):
         rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
         work.say(f"note: {rows}; {by_count(count, 'it is', 'they are')} not used to stop the training")
-
-
-def _rows_in_time(work: RunWork, y: npt.NDArray[Any], rows: int) -> npt.NDArray[np.int64]:
-    """Draw so many training rows. Every class is learned."""
-    drawn = generator(work.request.seed, "rows in time").permutation(len(y))[:rows]
-    if work.inputs.task == "classification":
-        drawn = np.union1d(drawn, np.unique(y, return_index=True)[1])
-    return np.sort(drawn)
-
-
-def _plan(work: RunWork, ready: Prepared, features: int, done: int, others: float) -> tuple[TrainingPlan, EpochWatcher]:
-    """Plan the rest of the run, and say so. Return the plan of the training, and what watches its epochs."""
-    clock, facts, rows = work.clock, work.folder.record["facts"], len(ready.job.train_rows)
-    measured = measure_training_time(ready.job, ready.device)
-    clock.per_row = measured.seconds_per_epoch / rows
-    parts = work.inputs.parts
-    tested, outputs = len(parts["test"]), 1 if work.inputs.task == "regression" else len(np.unique(parts["train"].y))
-    explanation, refinement = work.budget.expected(tested, features, outputs)
-    # Baselines that were asked for count where a limit was asked for.
-    reserved = explanation + REPORT + (others if work.request.time_limit is not None else 0.0)
-    plan = TrainingPlan(**facts["training"]) if done and "training" in facts else None
-    if plan is None:
-        usual = work.request.preset == "default" and not clock.thorough
-        seconds = max(clock.left() - reserved, 0.1 * clock.left())
-        plan = plan_training(ready.job.options, rows, measured, seconds, most_seen=ROWS_SEEN if usual else math.inf)
-        facts["training"] = asdict(plan)
-        write_json_atomic(work.folder.path / RECORD, work.folder.record)
-    if plan.cut:
-        clock.cut.append(plan.cut)
-    per_epoch = clock.per_row * plan.rows
-    epochs = max(plan.epochs - done, 0)
-    left = TrainingTime(per_epoch, per_epoch * epochs, epochs)
-    expected = {"training": per_epoch * min(epochs, USUAL_EPOCHS)}
-    expected |= {"baselines": others} if others else {}
-    expected |= {"explanation": explanation, **({"refinement": refinement} if refinement else {}), "report": REPORT}
-    if work.budget.refits is not None:
-        sizes = len(parts["train"]), len(parts["validation"])
-        expected["refits"] = expected_refits(work.budget.refits, expected["training"], *sizes)
-    words = {name: readable(max(seconds, 1.0)) for name, seconds in expected.items()}
-    most = readable(max(left.seconds_at_most, 1.0))
-    words["training"] += f" (at most {most} for {left.epochs_at_most} epochs)"
-    limit = clock.limit + expected.get("refits", 0.0)
-    whole = "" if math.isinf(limit) else f"; at most about {readable(limit)} in all"
-    parts_said = ", ".join(f"{name} {text}" for name, text in words.items())
-    work.say(f"  plan: about {readable(max(sum(expected.values()), 1.0))} more, {parts_said}{whole}")
-    clock.whole.expect(**expected)
-    held = cast("Rows", ready.job.validation_rows)
-    # The loss of a constant prediction: how frequent the classes are, or the mean.
-    logits = held.y.mean()[None] if held.y.is_floating_point() else torch.bincount(held.y, held.weight).log()
-    constant = mean_loss(logits.expand(len(held), -1), held, ready.job.options.loss)
-    options = replace(ready.job.options, max_epochs=plan.epochs)
-    return plan, watch_epochs(clock, options, per_epoch, clock.started + clock.limit - reserved, constant)
 
 
 def say_baselines(work: RunWork) -> float:
@@ -523,7 +494,9 @@ def write_measures(work: RunWork) -> None:
     parts |= {} if predicted.inside is None else {"inside": predicted.inside}
     assert test.identifiers is not None
     listed_rows = prediction_table(test.numbers, test.identifiers, parts, work.model, truth=test.y)
-    for name, table in (("history.csv", work.model.history_.drop(columns="seconds")), ("predictions.csv", listed_rows)):
+    tables = {"predictions.csv": listed_rows}
+    tables |= {"history.csv": work.model.history_.drop(columns="seconds")} if work.chosen == "network" else {}
+    for name, table in tables.items():
         with atomic_path(folder / name) as temporary:
             write_csv(table, temporary)
     if content.guesses:

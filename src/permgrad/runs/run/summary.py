@@ -122,7 +122,7 @@ def summarise(folder: Path, summary: Summary | None = None) -> Outcome:
 
 def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     """Return lines on the quality of the models, the positive class, and thresholds."""
-    models = {"permgrad": metrics["test"], **metrics["baselines"]}
+    models = {metrics.get("model", "permgrad"): metrics["test"], **metrics["baselines"]}
     labels = {one.name: one.label for one in registry.values() if one.name in metrics["test"]}
     if len(models) > _MODELS_SIDE_BY_SIDE:
         rows = list(models)

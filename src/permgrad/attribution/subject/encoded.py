@@ -1,0 +1,99 @@
+"""Models of a table that an encoder turns into numbers: what a subject knows by the encoder, and such predictors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from permgrad.attribution.subject.predictor import PredictorSubject
+from permgrad.attribution.subject.subject import Subject
+from permgrad.base.arrays import Floats
+from permgrad.base.errors import InputError
+from permgrad.base.late import is_frame, pd
+
+#: The modality of a column by its kind, where it is not the table.
+KINDS = {"text": "text", "image": "photo"}
+#: Encoded columns of these kinds lie on a scale. All others switch between levels.
+_ON_A_SCALE = ("numeric", "date_part", "score")
+
+
+class EncodedSubject(Subject):
+    """A subject whose rows are encoded rows ``(rows, encoded)``. ``preprocessor`` is the encoder."""
+
+    def table(self, inputs: Any) -> pd.DataFrame:
+        """Return rows as a table of raw columns."""
+        from permgrad.models.estimators.prepared import EncodedRows
+
+        table = inputs.table if isinstance(inputs, EncodedRows) else inputs
+        if is_frame(table):
+            return table.reset_index(drop=True)
+        return pd.DataFrame(np.asarray(table), columns=list(self.preprocessor.feature_names_in_))
+
+    def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return a row that could stand in the encoded table: medians of numbers, most frequent levels of categories.
+
+        Levels of one feature (a one-hot block, a flag for missing values) stay together: no half levels appear.
+        """
+        table = rows[0].numpy()
+        row = np.median(table, axis=0).astype(np.float32)
+        switches = ~np.isin(np.asarray(list(self.preprocessor.kinds_), dtype=object), _ON_A_SCALE)
+        for columns in self.preprocessor.features("feature").values():
+            levels = np.asarray(columns, dtype=np.intp)
+            levels = levels[switches[levels]]
+            if levels.size:
+                patterns, counts = np.unique(table[:, levels], axis=0, return_counts=True)
+                row[levels] = patterns[int(np.argmax(counts))]
+        return (torch.from_numpy(row)[None],)
+
+    def lacking(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return encoded rows without their texts and images, as rows are encoded that have none."""
+        encoder, lacking = self.preprocessor, rows[0].clone()
+        kinds = [column.kind for column in encoder.schema_]
+        places = [at for at, column in enumerate(encoder.feature_of_.tolist()) if kinds[column] in KINDS]
+        blank = encoder.transform(pd.DataFrame({name: [None] for name in encoder.feature_names_in_}))
+        lacking[:, places] = torch.from_numpy(blank[:, places])
+        return (lacking,)
+
+    def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:  # noqa: ARG002 — the table is the only input
+        """Return which encoded columns hold numbers. The others are levels."""
+        movable = torch.zeros(shape, dtype=torch.bool)
+        movable[torch.as_tensor(np.asarray(self.preprocessor.numeric_columns_, dtype=np.int64))] = True
+        return movable
+
+
+class EncodedPredictor(EncodedSubject, PredictorSubject):
+    """A fitted model of another library on encoded rows, such as ``TableModel``.
+
+    A raw cell is replaced by copying its encoded columns, so that no row is encoded again.
+    """
+
+    def __init__(self, model: Any, rows: Any, y: Any = None, **options: Any) -> None:
+        self.encode, self.label = model.encode_rows, str(model.label)
+        PredictorSubject.__init__(self, model.of_encoded(), self.encode(rows).encoded, y, **options)
+        self.preprocessor = model.preprocessor_
+        self.encoded_names = tuple(self.preprocessor.encoded_names_)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Facts about the model, with its name."""
+        return {**super().facts, "predictor": self.label}
+
+    def check_network(self, method: str) -> None:
+        """Refuse every method that reads layers or needs slopes."""
+        raise InputError(
+            f"method={method!r} needs a network, got {self.label}",
+            hint="Choose 'permgrad', 'permutation', 'ablation', 'shapley' or 'lime'",
+            code="PG034",
+        )
+
+    def read(self, inputs: Any) -> tuple[Tensor, ...]:
+        """Return rows as the model sees them, ``(rows, encoded)``."""
+        return PredictorSubject.read(self, self.encode(inputs).encoded)
+
+    def design(self, background: Floats) -> Any:  # noqa: ARG002 — the encoder knows
+        """Return None: conditional draws are those of the encoder's columns."""
+        return None

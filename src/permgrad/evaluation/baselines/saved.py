@@ -1,0 +1,212 @@
+"""Models of other libraries on raw tables as files: a description, arrays, and the library's own file, never a pickle.
+
+A file of scikit-learn's kind is one of skops, which loads only types that it knows. The trees of scikit-learn's forests
+are added to these. For types of the user's own estimators, whoever loads them has to name them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from permgrad import __version__
+from permgrad.base.arrays import Array, Floats
+from permgrad.base.checks import check_path
+from permgrad.base.errors import InputError, error_in_words, warn_user
+from permgrad.base.files import atomic_path, json_text, writing
+from permgrad.base.stored import read_npz, sealed, write_times
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.evaluation.baselines.fitting import FittedBaseline, baselines, check_available
+from permgrad.evaluation.baselines.table_model import TableModel, table_model
+from permgrad.models.estimators.intervals import HeldOut
+from permgrad.models.model_files import read_model_file
+from permgrad.models.save.checks import built
+from permgrad.models.save.saving import read_part, tensors
+from permgrad.models.save.writing import (
+    ARRAYS,
+    DESCRIPTION,
+    FORMAT_NAME,
+    OTHERS_VERSION,
+    WEIGHTS,
+    check_target,
+)
+
+#: Types of scikit-learn's trees, which hold arrays of numbers. The nodes of forests are checked once they are read.
+_TREES = (
+    "numpy.dtype",
+    "sklearn.tree._tree.Tree",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn._loss.link.Interval",
+    "sklearn._loss.link.LogitLink",
+    "sklearn._loss.link.MultinomialLogit",
+    "sklearn._loss.link.IdentityLink",
+    "sklearn._loss.loss.HalfBinomialLoss",
+    "sklearn._loss.loss.HalfMultinomialLoss",
+    "sklearn._loss.loss.HalfSquaredError",
+    "sklearn._loss._loss.CyHalfBinomialLoss",
+    "sklearn._loss._loss.CyHalfMultinomialLoss",
+    "sklearn._loss._loss.CyHalfSquaredError",
+)
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+def save(model: TableModel, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write a fitted model. The folder appears complete or not at all."""
+    target = check_path("folder", folder)
+    own = not isinstance(model.model, str)
+    name = f"fitted.{'skops' if own else baselines.get(model.model).file}"
+    check_target(target, overwrite=overwrite)
+    fitted, images = model.fitted_, cast("Any", model.preprocessor_.images_)
+    description: dict[str, Any] = {
+        "format": FORMAT_NAME,
+        "version": OTHERS_VERSION,
+        "written_by": f"permgrad {__version__}",
+        "estimator": type(model).__name__,
+        "task": model.task,
+        "model": None if own else model.model,
+        "label": model.label,
+        "seed": int(model.random_state),
+        "seconds": [fitted.seconds, fitted.processor_seconds],
+        "encoders": [one if isinstance(one, str) else None for one in (model.text_encoder, model.image_encoder)],
+        "preprocessor": model.preprocessor_.to_dict(),
+        "target_mean": getattr(model, "target_mean_", None),
+    }
+    arrays = {"seen": fitted.seen, **({} if model.held_out_ is None else model.held_out_.arrays())}
+    if hasattr(model, "classes_"):
+        classes = np.asarray(model.classes_)
+        description["classes_are_objects"] = classes.dtype == object
+        arrays["classes"] = classes.astype(str) if classes.dtype == object else classes
+    with writing(target, "choose another folder"), atomic_path(target, folder=True) as temporary:
+        _write_fitted(fitted.model, temporary / name)
+        with (temporary / ARRAYS).open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        if images is not None and images.columns:
+            from safetensors.torch import save_file  # few tables have images
+
+            description["images_of_columns"] = images.to_dict()
+            weights = {key: one.detach().cpu().contiguous() for key, one in images.weights().items()}
+            save_file(weights, temporary / WEIGHTS)
+        write_times(temporary, np.array([fitted.seconds]))
+        sums = {file: temporary / file for file in (name, ARRAYS, WEIGHTS) if (temporary / file).exists()}
+        description["checksums"] = {file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in sums.items()}
+        (temporary / DESCRIPTION).write_text(json_text(sealed(description), indent=1) + "\n", encoding="utf-8")
+
+
+def _write_fitted(model: Any, path: Path) -> None:
+    """Write the library's model into a file of its kind. What skops cannot write is left out, with a warning."""
+    if path.suffix == ".txt":
+        model.booster_.save_model(str(path), num_iteration=model.best_iteration_ or -1)
+    elif path.suffix == ".ubj":
+        model.save_model(path)
+    elif path.suffix == ".json":
+        model.save_model(str(path), format="json")
+    else:
+        from skops import io
+
+        try:
+            io.dump(model, path)
+        except Exception as error:  # noqa: BLE001 — whatever an object of the user's own raises
+            path.unlink(missing_ok=True)
+            warn_user(
+                f"The model cannot be saved, because skops cannot write it: {error_in_words(error)}",
+                "The page will be complete. permgrad predict and permgrad explain need a saved model",
+            )
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+class LazyModel:
+    """A fitted model that is read from its file when it first predicts: a page is made again without its library."""
+
+    def __init__(self, source: Path, description: Mapping[str, Any], trust: Sequence[str]) -> None:
+        self._facts: Any = (source, description, trust)
+        self._model: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if self._model is None:
+            self._model = _read_fitted(*self._facts)
+        return getattr(self._model, name)
+
+
+class Booster:
+    """A booster of LightGBM as an estimator."""
+
+    def __init__(self, booster: Any) -> None:
+        self.booster = booster
+
+    def predict(self, rows: Any) -> Floats:
+        """Return predicted numbers ``(rows,)``."""
+        return np.asarray(self.booster.predict(rows), dtype=np.float64)
+
+    def predict_proba(self, rows: Any) -> Floats:
+        """Return probabilities ``(rows, classes)``."""
+        chances = self.predict(rows)
+        return np.column_stack([1 - chances, chances]) if chances.ndim == 1 else chances
+
+
+def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str] = ()) -> TableModel:
+    """Return the model of a folder with this description."""
+    arrays: dict[str, Array] = read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
+    name, task = description["model"], description["task"]
+    texts, images = description["encoders"]
+    model = table_model(task, name, text_encoder=texts, image_encoder=images, random_state=int(description["seed"]))
+    encoder = model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
+    if texts is not None:
+        from permgrad.models.texts import TextFeatures  # few models read texts beside their words
+
+        encoder.read_texts_with(TextFeatures(texts))
+    if "images_of_columns" in description:
+        from permgrad.models.images.features import ImageFeatures  # few tables have images
+
+        weights = read_part(source / WEIGHTS, description, "a safetensors file", tensors)
+        encoder.images_ = ImageFeatures.from_dict(description["images_of_columns"], weights, built, images)
+    model.feature_names_in_ = np.array(encoder.feature_names_in_, dtype=object)
+    model.n_features_in_ = len(model.feature_names_in_)
+    classes = arrays.get("classes", np.zeros(0))
+    if task == "classification":
+        model.classes_ = classes.astype(object) if description.get("classes_are_objects") else classes
+    else:
+        model.target_mean_ = float(description["target_mean"])
+    model.held_out_ = HeldOut.from_arrays(arrays, len(encoder.encoded_names_))
+    lazy, (seconds, processor) = LazyModel(source, description, trust), map(float, description["seconds"])
+    model.fitted_ = FittedBaseline(
+        name or str(description["label"]), lazy, seconds, getattr(model, "classes_", classes), arrays["seen"],
+        processor, model.is_natural,
+    )  # fmt: skip
+    return model
+
+
+def _read_fitted(source: Path, description: Mapping[str, Any], trust: Sequence[str]) -> Any:
+    """Return the library's model, once its file is the one that was saved."""
+    name = description["model"]
+    path = source / f"fitted.{baselines.get(name).file if name else 'skops'}"
+    if path.name not in description["checksums"]:
+        raise InputError(
+            f"The model of {source} could not be saved when it was trained", hint="Train it again.", code="PG055"
+        )
+    read_part(path, description, "a file of its library", lambda _: {})
+    if name:
+        check_available([name])
+    model = read_model_file(path, (*trust, *_TREES) if path.suffix == ".skops" else ())
+    _check_nodes(model)
+    return Booster(model) if path.suffix == ".txt" else model
+
+
+def _check_nodes(model: Any) -> None:
+    """Refuse trees of scikit-learn that lead out of themselves, or ask for a column that does not exist."""
+    for one in np.ravel(getattr(model, "estimators_", ())):
+        tree = getattr(one, "tree_", None)
+        if tree is None:
+            continue
+        places = np.arange(tree.node_count)
+        inner = tree.children_left >= 0
+        sides = (tree.children_left, tree.children_right)
+        ahead = all(((side > places) & (side < tree.node_count))[inner].all() for side in sides)
+        if not ahead or not ((tree.feature >= 0) & (tree.feature < tree.n_features))[inner].all():
+            raise ValueError("a tree with a node that does not exist")

@@ -1,0 +1,295 @@
+"""A baseline, or an estimator of the user's, as a model of raw tables: fitted, with its encoder and its errors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.metaestimators import available_if
+
+from permgrad.base.arrays import Array, Floats, Integers
+from permgrad.base.dependence import Dependence
+from permgrad.base.errors import InputError
+from permgrad.base.random import generator
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.encode.scores import Target
+from permgrad.data.read.cells import as_frame
+from permgrad.data.read.table import blank_codes
+from permgrad.data.types.column_types import Schema
+from permgrad.evaluation.baselines.fitting import BaselineRows, FittedBaseline, baselines, fit_baseline, fit_estimator
+from permgrad.evaluation.baselines.models import natural_table
+from permgrad.evaluation.metrics import Task
+from permgrad.models.estimators.inputs import held_out
+from permgrad.models.estimators.intervals import MOST_HELD, HeldOut
+from permgrad.models.estimators.prepared import EncodedRows
+from permgrad.models.estimators.presets import get_preset
+from permgrad.models.estimators.scale import Scale
+
+_NOWHERE: Integers = np.zeros(0, dtype=np.int64)
+#: What only a model of encoded rows has. Whoever explains models looks for it.
+_if_encoded: Callable[[Callable[..., Any]], Callable[..., Any]] = available_if(
+    lambda model: isinstance(model.model, str)
+)
+
+
+class TableModel(BaseEstimator):
+    """A model of another library on raw columns, with the interface of permgrad's own models.
+
+    A baseline of the registry reads encoded rows: scaled numbers, a 0/1 column for each level and each kind of missing
+    cell, parts of dates, and scores of texts, images and further levels. An estimator of the user's reads the raw
+    columns, with the codes of missing cells blanked.
+
+    Args:
+        model: the name of a baseline, or an unfitted estimator of scikit-learn's kind.
+        encoding: options of ``TableEncoder``.
+        text_encoder: what reads texts beside their words, as for ``HyNNClassifier``.
+        image_encoder: what reads images, as for ``HyNNClassifier``.
+        validation_fraction: share of the rows that ``fit`` without ``eval_set`` holds out for a baseline.
+        random_state: seed of the fit. An estimator's seeds that are None get it.
+        threads: number of threads.
+        device: where images and texts are encoded.
+
+    Attributes:
+        preprocessor_: the fitted ``TableEncoder``.
+        fitted_: the ``FittedBaseline``.
+        held_out_: what rows held out of training say of the errors, for intervals and sets. None without any.
+        target_mean_: mean of the training targets. Regression only.
+    """
+
+    task: ClassVar[Task]
+    target_scale_: ClassVar[float] = 1.0
+    preprocessor_: TableEncoder
+    fitted_: FittedBaseline
+    classes_: Array
+    held_out_: HeldOut | None
+
+    def __init__(
+        self,
+        model: Any = "lightgbm",
+        *,
+        encoding: Mapping[str, Any] | None = None,
+        text_encoder: Any = None,
+        image_encoder: Any = None,
+        validation_fraction: float = 0.15,
+        random_state: int = 0,
+        threads: int = 1,
+        device: Any = "cpu",
+    ) -> None:
+        self.model = model
+        self.encoding = encoding
+        self.text_encoder = text_encoder
+        self.image_encoder = image_encoder
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+        self.threads = threads
+        self.device = device
+
+    @property
+    def label(self) -> str:
+        """The model's name for people."""
+        if isinstance(self.model, str):
+            return baselines.get(self.model).label_for(self.task)
+        if self.model is None:  # it was read from a file
+            return str(self.fitted_.name)
+        return type(self.model[-1] if hasattr(self.model, "steps") else self.model).__name__
+
+    @property
+    def is_natural(self) -> bool:
+        """Whether it reads categories as categories."""
+        return isinstance(self.model, str) and baselines.get(self.model).takes_natural
+
+    # ---- fitting -----------------------------------------------------------------------------------------------------
+    def fit_encoder(
+        self, X: Any, schema: Schema | None = None, *, y: Any, dependence: Dependence | None = None
+    ) -> EncodedRows:
+        """Fit the encoder on training rows, and return them with their encoding."""
+        frame = as_frame(X)
+        numeric: Any = "standard" if self.is_natural else get_preset("default").numeric
+        encoder = TableEncoder(numeric, **self.encoding or {})
+        encoder.fit(X, schema=schema)
+        if encoder.schema_.of_kind("image"):
+            from permgrad.models.estimators.settings import choose_device  # few tables have images
+            from permgrad.models.images.features import ImageFeatures
+
+            encoder.images_ = ImageFeatures(self.image_encoder, choose_device(self.device))
+        if self.text_encoder is not None:
+            from permgrad.models.texts import TextFeatures  # few models read texts beside their words
+
+            encoder.read_texts_with(TextFeatures(self.text_encoder))
+        self.preprocessor_ = encoder
+        units = None if dependence is None else dependence.codes
+        target = Target.of(np.asarray(y), self.task, int(self.random_state), units=units)
+        return EncodedRows(frame, encoder, encoder.learn(frame, target))
+
+    def fit(self, X: Any, y: Any, eval_set: Any = None, *, dependence: Dependence | None = None) -> Self:
+        """Fit on training rows, a frame or ``EncodedRows``.
+
+        ``eval_set``: rows and targets that stop the training early, where the model has such a stop, and tell how large
+        its errors are. Their classes are among those of the training rows. ``dependence``: of these rows.
+        """
+        y = np.asarray(y)
+        if eval_set is None and isinstance(self.model, str) and self.validation_fraction:
+            codes = np.unique(y, return_inverse=True)[1] if self.task == "classification" else None
+            fitted, held = held_out(len(y), self.validation_fraction, int(self.random_state), codes)
+            frame = X.table if isinstance(X, EncodedRows) else as_frame(X)
+            X, y, eval_set = frame.iloc[fitted], y[fitted], (frame.iloc[held], y[held])
+        rows = X if isinstance(X, EncodedRows) else self.fit_encoder(X, y=y)
+        self.preprocessor_ = rows.encoder
+        self.feature_names_in_ = np.array(rows.encoder.feature_names_in_, dtype=object)
+        self.n_features_in_ = len(self.feature_names_in_)
+        if self.task == "classification":
+            self.classes_ = np.unique(y)
+        else:
+            self.target_mean_ = float(np.mean(y, dtype=np.float64))
+        stopping = None
+        if eval_set is not None and len(eval_set[1]):
+            stopping = self.encode_rows(eval_set[0]), np.asarray(eval_set[1])
+        options: dict[str, Any] = {"classes": getattr(self, "classes_", ()), "seed": int(self.random_state)}
+        if isinstance(self.model, str):
+            held_rows = None if stopping is None else self._readable(*stopping)
+            self.fitted_ = fit_baseline(
+                self.model, self.task, self._readable(rows, y), held_rows, threads=self.threads, **options
+            )
+        else:
+            self.fitted_ = fit_estimator(self.model, self.label, self._readable(rows), y, **options)
+        self._learn_errors(stopping, dependence)
+        return self
+
+    def _learn_errors(self, held: tuple[EncodedRows, Array] | None, dependence: Dependence | None) -> None:
+        """Learn from held-out rows how large errors are: split conformal prediction, the same width for every row."""
+        self.held_out_ = None
+        if held is None:
+            return
+        rows, y = held
+        chosen = np.sort(generator(int(self.random_state), "rows of errors").permutation(len(y))[:MOST_HELD])
+        dependence = None if dependence is None else dependence.take(chosen)
+        guess, none = self.fitted_.guess(self._readable(rows.take(chosen))), rows.encoded[:0]
+        if self.task == "classification":
+            codes = np.searchsorted(self.classes_, y[chosen]).astype(np.int64)
+            scores = 1 - guess[np.arange(len(codes)), codes]
+            self.held_out_ = HeldOut(none, scores, codes=codes, dependence=dependence)
+        else:
+            one = Scale(np.zeros((1, 0)), np.zeros((1, 1)))
+            self.held_out_ = HeldOut(none, np.asarray(y, dtype=np.float64)[chosen] - guess, one, dependence=dependence)
+
+    # ---- predicting --------------------------------------------------------------------------------------------------
+    def encode_rows(self, X: Any) -> EncodedRows:
+        """Return rows with their encoding. Rows that this model has encoded are returned as they are."""
+        if isinstance(X, EncodedRows):
+            if X.encoder is self.preprocessor_:
+                return X
+            X = X.table
+        frame = as_frame(X)
+        return EncodedRows(frame, self.preprocessor_, self.preprocessor_.transform(frame))
+
+    def _readable(self, X: Any, y: Array = _NOWHERE) -> Any:
+        """Return rows as the fitted model reads them."""
+        if not isinstance(self.model, str):
+            frame = X.table if isinstance(X, EncodedRows) else as_frame(X)
+            codes = self.preprocessor_.na_codes
+            return frame if not codes else blank_codes(frame, codes)
+        encoded = self.encode_rows(X).encoded
+        return BaselineRows(encoded, y, natural_table(self.preprocessor_, encoded) if self.is_natural else None)
+
+    @_if_encoded
+    def of_encoded(self) -> Any:
+        """Return the fitted model as an estimator of encoded rows ``(rows, encoded)``."""
+        return (_EncodedClassifier if self.task == "classification" else _EncodedRegressor)(self)
+
+    @_if_encoded
+    def predict_encoded(self, encoded: Array) -> Floats:
+        """Return logarithms of probabilities, or predicted numbers less their mean, ``(rows, outputs)``."""
+        guess = self.of_encoded().guess(encoded)
+        if self.task == "regression":
+            return np.asarray(guess - self.target_mean_)[:, None]
+        return np.log(np.clip(guess, np.finfo(np.float64).eps, None))
+
+    def predict_parts(self, X: Any, coverage: float | None = None, *, by_class: bool = False) -> dict[str, Array]:
+        """Return predictions with all that belongs to them, as ``HyNNClassifier.predict_parts`` does."""
+        guess = self.fitted_.guess(self._readable(X))
+        held, inside = self.held_out_, {}
+        if coverage is not None:
+            if held is None:
+                fix = "Fit it with an eval_set."
+                raise InputError("Intervals and sets need rows held out of training", hint=fix, code="PG055")
+            nothing = np.zeros((len(guess), 0), dtype=np.float32)  # neither ends nor sets depend on the columns
+            inside["inside"] = (
+                held.members(nothing, guess, coverage, _NOWHERE, by_class=by_class)
+                if self.task == "classification"
+                else held.ends(nothing, guess, coverage, _NOWHERE)
+            )
+        if self.task == "regression":
+            return {"prediction": guess, **inside}
+        return {"prediction": self.classes_[guess.argmax(axis=1)], "probabilities": guess, **inside}
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable classes, or the predicted numbers, ``(rows,)``."""
+        return self.predict_parts(X)["prediction"]
+
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False, keep_rows: bool = True) -> None:
+        """Write the fitted model into a folder. It holds no rows of the table, whatever ``keep_rows`` says."""
+        from permgrad.evaluation.baselines.saved import save  # it needs this class
+
+        del keep_rows
+        save(self, folder, overwrite=overwrite)
+
+
+class _EncodedRegressor:
+    """A fitted model on encoded rows."""
+
+    _estimator_type = "regressor"
+
+    def __init__(self, model: TableModel) -> None:
+        self.model = model
+
+    def guess(self, encoded: Array) -> Floats:
+        """Return predicted numbers ``(rows,)``, or probabilities ``(rows, classes)``."""
+        rows = np.ascontiguousarray(encoded, dtype=np.float32)
+        natural = natural_table(self.model.preprocessor_, rows) if self.model.is_natural else None
+        return self.model.fitted_.guess(BaselineRows(rows, _NOWHERE, natural))
+
+    predict = guess
+
+
+class _EncodedClassifier(_EncodedRegressor):
+    """The same of classes."""
+
+    _estimator_type = "classifier"
+
+    @property
+    def classes_(self) -> Array:
+        """The classes."""
+        return self.model.classes_
+
+    def predict_proba(self, encoded: Array) -> Floats:
+        """Return probabilities ``(rows, classes)``."""
+        return self.guess(encoded)
+
+    def predict(self, encoded: Array) -> Array:
+        """Return the most probable classes ``(rows,)``."""
+        return np.asarray(self.classes_[self.guess(encoded).argmax(axis=1)])
+
+
+class TableClassifier(ClassifierMixin, TableModel):
+    """A classifier of another library on raw columns."""
+
+    task = "classification"
+
+    def predict_proba(self, X: Any) -> Floats:
+        """Return probabilities ``(rows, classes)``."""
+        return np.asarray(self.predict_parts(X)["probabilities"])
+
+
+class TableRegressor(RegressorMixin, TableModel):
+    """A regressor of another library on raw columns."""
+
+    task = "regression"
+
+
+def table_model(task: Task, model: Any, **options: Any) -> TableModel:
+    """Return an unfitted model for a task."""
+    kind = TableClassifier if task == "classification" else TableRegressor
+    return kind(model, **options)

@@ -1,0 +1,63 @@
+"""Which model a run trains: ``--model``. Nothing here loads torch before a model is fitted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from permgrad.base.errors import InputError, error_in_words
+from permgrad.evaluation.baselines import check_savable, check_skops
+from permgrad.runs.requests import RunRequest
+
+#: Options that are about the network.
+_OF_NETWORK = {"preset": "--preset", "row_image": "--row-image", "batch_size": "--batch-size", "what_if": "--what-if"}
+
+
+def check_model(request: RunRequest) -> None:
+    """Refuse a model that a run cannot train, and options that do not apply to it."""
+    name = request.model
+    usual: Mapping[str, Any] = {entry.name: entry.default for entry in fields(request)}
+    for field, flag in _OF_NETWORK.items():
+        if getattr(request, field) != usual[field]:
+            problem = f"{flag} is for permgrad's network, and --model is {name}"
+            raise InputError(problem, hint="Leave one of them out.", code="PG006")
+    if ":" in name:
+        check_skops(name)
+        estimator_of(name)
+    elif name != "auto":
+        check_savable(name)
+
+
+@cache
+def estimator_of(name: str) -> Any:
+    """Return the unfitted estimator that ``module:function`` returns. The module may lie in this folder.
+
+    Raises:
+        InputError: there is no such module or function, it fails, or it returns something else.
+    """
+    module, _, function = name.partition(":")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        make = getattr(import_module(module), function)
+        estimator = make()
+    except ModuleNotFoundError as error:
+        hint = f"Start permgrad where {module}.py is, or install it."
+        raise InputError(f"--model {name}: {error_in_words(error)}", hint=hint, code="PG031") from error
+    except Exception as error:
+        hint = "Name a function without arguments that returns an unfitted estimator, as module:function."
+        raise InputError(f"--model {name}: {error_in_words(error)}", hint=hint, code="PG031") from error
+    finally:
+        sys.path.remove(here)
+    lacking = [method for method in ("fit", "predict") if not hasattr(estimator, method)]
+    if lacking or isinstance(estimator, type):
+        why = "a class" if isinstance(estimator, type) else f"no {' and no '.join(lacking)}"
+        what = "returns" if isinstance(estimator, type) else f"returns a {type(estimator).__name__}, which has"
+        hint = "Return an estimator of scikit-learn's kind, such as a pipeline."
+        raise InputError(f"--model {name} {what} {why}", hint=hint, code="PG031")
+    return estimator

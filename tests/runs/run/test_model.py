@@ -1,0 +1,282 @@
+"""``permgrad run --model``: every model with every kind of table is trained, explained, saved, loaded and resumed."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+import permgrad as pg
+from permgrad.base.errors import EnvironmentProblem, InputError
+from permgrad.evaluation.baselines import baselines
+from permgrad.evaluation.baselines.table_model import table_model
+from permgrad.runs.commands.explain import explain_table
+from permgrad.runs.commands.predict import predict_table
+from permgrad.runs.commands.report import rebuild_reports
+from permgrad.runs.requests import ExplainRequest, PredictRequest, ReportRequest, RunRequest
+from permgrad.runs.run import others
+from permgrad.runs.run.run import run_table
+
+MODELS = [name for name, one in baselines.items() if one.file]
+TABLES = ("binary", "classes", "numbers")
+#: The model with which everything that a run does is tried. All others are fitted, saved, loaded and explained.
+USUAL = "lightgbm"
+
+
+def skip_without(name):
+    baseline = baselines.get(name)
+    lacking = [
+        one for one in (baseline.package, "skops" * (baseline.file == "skops")) if one and find_spec(one) is None
+    ]
+    if lacking:
+        pytest.skip(f"{lacking[0]} is not installed")
+
+
+def table(kind: str, rows: int = 240) -> pd.DataFrame:
+    """Return rows with a number that is sometimes missing, a category, a date, a text, and a target."""
+    rng = np.random.default_rng(0)
+    words = np.array(["red", "blue", "old", "new", "big", "fast", "slow", "cheap"])
+    frame = pd.DataFrame({"size": rng.normal(size=rows).round(2), "town": rng.choice(["Bonn", "Ulm", "Kiel"], rows)})
+    frame["listed"] = rng.permutation(pd.date_range("2021-01-01", periods=rows).strftime("%Y-%m-%d"))
+    frame["text"] = [" ".join(rng.permutation(words)[:4]) + f" item {row}" for row in range(rows)]
+    frame.loc[::9, "size"] = None
+    frame.loc[::11, "town"] = None
+    truth = frame["size"].fillna(0) * 2 + 2.0 * (frame["town"] == "Bonn") + 2.0 * frame["text"].str.contains("red")
+    truth += rng.normal(0, 0.1, rows)
+    if kind == "numbers":
+        return frame.assign(y=truth.round(3))
+    cuts = truth.quantile([0.5] if kind == "binary" else [0.3, 0.6])
+    return frame.assign(y=np.array(["low", "mid", "top"])[np.digitize(truth, cuts)])
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("tables")
+    for kind in TABLES:
+        table(kind).to_csv(folder / f"{kind}.csv", index=False)
+    return {kind: folder / f"{kind}.csv" for kind in TABLES}
+
+
+@pytest.fixture(scope="module")
+def runs(tables, tmp_path_factory):
+    """Return what runs a table with the usual model once, and its folder."""
+    done: dict[str, tuple[RunRequest, list[str]]] = {}
+
+    def run(kind: str) -> tuple[RunRequest, list[str]]:
+        skip_without(USUAL)
+        if kind not in done:
+            out, said = tmp_path_factory.mktemp("runs") / kind, []
+            request = RunRequest(table=str(tables[kind]), target=("y",), model=USUAL, out=out)
+            run_table(request, say=said.append)
+            done[kind] = request, said
+        return done[kind]
+
+    return run
+
+
+# ---- every model -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("name", MODELS)
+def test_is_fitted_saved_loaded_and_explained(name, kind, tmp_path):
+    skip_without(name)
+    frame = table(kind)
+    X, y = frame.drop(columns="y"), frame["y"].to_numpy()
+    task = "regression" if kind == "numbers" else "classification"
+    fitted = table_model(task, name).fit(X[:150], y[:150], eval_set=(X[150:190], y[150:190]))
+    fitted.save(tmp_path / "model")
+    loaded = pg.load(tmp_path / "model")
+    ours, theirs = (model.predict_parts(X[190:], 0.8) for model in (fitted, loaded))
+    assert list(ours) == list(theirs)
+    for part, values in ours.items():
+        if values.dtype.kind == "f":
+            np.testing.assert_allclose(theirs[part], values, rtol=1e-12, atol=1e-12)
+        else:
+            assert (theirs[part] == values).all()
+    assert loaded.label == fitted.label
+    inside = ours["inside"]
+    if kind == "numbers":
+        assert (inside[:, 0] < ours["prediction"]).all()
+        assert 0.6 < ((inside[:, 0] <= y[190:]) & (y[190:] <= inside[:, 1])).mean() <= 1
+    else:
+        assert 0.6 < inside[np.arange(50), np.searchsorted(fitted.classes_, y[190:])].mean() <= 1
+    explanation = pg.explain(loaded, X[190:], y[190:], background=X[:150], n_repeats=2, progress=False, random_state=0)
+    assert set(explanation.names) == set(X.columns)
+    assert explanation.modality[explanation.names.index("text")] == "text"
+    assert explanation.ranking()[-1] == "listed"  # the target does not depend on it
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    skip_without(USUAL)
+    frame = table("numbers")
+    X, y = frame[["size", "town"]], frame["y"].to_numpy()
+    table_model("regression", USUAL).fit(X, y).save(tmp_path / "model")
+    file = tmp_path / "model" / "fitted.txt"
+    file.write_text(file.read_text().replace("leaf_value=", "leaf_value=9", 1))
+    with pytest.raises(InputError, match=r"fitted\.txt is damaged: its checksum differs"):
+        pg.load(tmp_path / "model").predict(X)
+
+
+# ---- the run ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_run_names_its_model_and_resumes(runs, kind):
+    request, said = runs(kind)
+    page = (request.folder / "report.html").read_text(encoding="utf-8")
+    assert "The model LightGBM predicts y with" in page
+    assert "Network and training" not in page
+    assert "this network" not in page
+    assert any("LightGBM was fitted in" in line for line in said)
+    metrics = json.loads((request.folder / "metrics.json").read_bytes())
+    assert metrics["model"] == "LightGBM"
+    assert metrics["intervals"]["coverage"] == 0.9
+    # A process that was killed while it explained.
+    names = ("importance.csv", "metrics.json", "predictions.csv")
+    before = {name: (request.folder / name).read_bytes() for name in names}
+    record = json.loads((request.folder / "run.json").read_bytes())
+    record["finished_stages"] = ["data", "layout", "model"]
+    (request.folder / "run.json").write_text(json.dumps(record))
+    again: list[str] = []
+    outcome = run_table(request, say=again.append)
+    assert "[3/5] model: finished before" in again
+    assert {name: (request.folder / name).read_bytes() for name in names} == before
+    assert not outcome.facts["already_finished"]
+    assert run_table(request, say=again.append).facts["already_finished"]
+
+
+def test_its_folder_predicts_explains_and_reports(runs, tables, tmp_path):
+    request, _ = runs("classes")
+    outcome = predict_table(
+        PredictRequest(model_folder=request.folder, table=tables["classes"], out=tmp_path / "p.csv", coverage=0.9)
+    )
+    assert outcome.facts["classes"] == ["low", "mid", "top"]
+    predicted = pd.read_csv(tmp_path / "p.csv").set_index("row")
+    stored = pd.read_csv(request.folder / "predictions.csv").set_index("row")
+    pd.testing.assert_series_equal(predicted["probability_top"].loc[stored.index], stored["probability_top"])
+    explained = ExplainRequest(
+        model_folder=request.folder, row=3, method="shapley", table=tables["classes"], out=tmp_path / "e"
+    )
+    explain_table(explained)
+    local = pg.Explanation.load(tmp_path / "e")
+    assert local.values.shape == (1, 4, 3)
+    before = (request.folder / "report.html").read_text(encoding="utf-8")
+    rebuild_reports(ReportRequest(folders=(str(request.folder),), title="A new title"))
+    assert (request.folder / "report.html").read_text(encoding="utf-8").replace("A new title", "classes") == before
+
+
+def test_one_row_has_no_donors(runs, tables, tmp_path):
+    request, _ = runs("numbers")
+    pd.read_csv(tables["numbers"])[:1].to_csv(tmp_path / "one.csv", index=False)
+    with pytest.raises(InputError, match="The table has one row"):
+        explain_table(
+            ExplainRequest(model_folder=request.folder, row=0, table=tmp_path / "one.csv", out=tmp_path / "e")
+        )
+
+
+# ---- an estimator of the user's --------------------------------------------------------------------------------------
+def pipeline(model):
+    numbers, levels = (SimpleImputer(), ["size"]), (OneHotEncoder(handle_unknown="ignore"), ["town"])
+    return make_pipeline(make_column_transformer(numbers, levels), model)
+
+
+def test_an_estimator_of_the_user_gets_the_columns_as_they_are(tables, tmp_path, monkeypatch):
+    pytest.importorskip("skops")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_models.py").write_text(
+        "from sklearn.linear_model import LogisticRegression\n"
+        "from tests.runs.run.test_model import pipeline\n"
+        "def make(): return pipeline(LogisticRegression())\n"
+    )
+    request = RunRequest(table=str(tables["binary"]), target=("y",), model="own_models:make", out=tmp_path / "run")
+    outcome = run_table(request, say=lambda _: None)
+    assert outcome.text.startswith("The model LogisticRegression predicts y with")
+    frame = pd.read_csv(tables["binary"])
+    split = np.load(tmp_path / "run" / "split.npz")
+    own = pipeline(LogisticRegression()).fit(frame.iloc[split["train"]], frame["y"][split["train"]])
+    expected = own.predict_proba(frame.iloc[split["test"]])[:, 1]
+    stored = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    np.testing.assert_allclose(stored["probability_mid"], expected)
+    loaded = pg.load(tmp_path / "run" / "model")
+    np.testing.assert_allclose(loaded.predict_proba(frame.drop(columns="y"))[split["test"], 1], expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def make(): return None", "returns a NoneType, which has no fit and no predict"),
+        ("def make(): return SimpleImputer()", "returns a SimpleImputer, which has no predict"),
+        ("make = lambda: LogisticRegression", "returns a class"),
+        ("def make(): raise KeyError('x')", "KeyError"),
+        ("def other(): return Ridge()", "has no attribute 'make'"),
+    ],
+)
+def test_what_a_function_must_return(text, words, tables, tmp_path, monkeypatch):
+    pytest.importorskip("skops")
+    monkeypatch.chdir(tmp_path)
+    name = f"own_{abs(hash(text))}"
+    imports = "from sklearn.impute import SimpleImputer\nfrom sklearn.linear_model import LogisticRegression\n"
+    (tmp_path / f"{name}.py").write_text(imports + text)
+    request = RunRequest(table=str(tables["binary"]), target=("y",), model=f"{name}:make", out=tmp_path / "run")
+    with pytest.raises(InputError, match=words):
+        run_table(request, say=lambda _: None)
+    assert not (tmp_path / "run").exists()
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"preset": "fast"}, "--preset is for permgrad's network, and --model is lightgbm"),
+        ({"row_image": "always"}, "--row-image is for permgrad's network"),
+        ({"batch_size": 64}, "--batch-size is for permgrad's network"),
+        ({"what_if": True}, "--what-if is for permgrad's network"),
+    ],
+)
+def test_options_of_the_network_are_refused(options, words, tables, tmp_path):
+    with pytest.raises(InputError, match=words):
+        run_table(RunRequest(table=str(tables["binary"]), model="lightgbm", out=tmp_path / "r", **options))
+
+
+def test_a_missing_package_is_named_before_the_table_is_read(monkeypatch, tmp_path):
+    monkeypatch.setattr("permgrad.evaluation.baselines.fitting.importlib.util.find_spec", lambda _: None)
+    with pytest.raises(EnvironmentProblem, match=r"lightgbm is not installed.*permgrad\[boost\]"):
+        run_table(RunRequest(table="no.csv", model="lightgbm", out=tmp_path / "run"))
+
+
+# ---- auto ------------------------------------------------------------------------------------------------------------
+def test_auto_takes_the_model_with_the_least_loss(tables, tmp_path, monkeypatch):
+    pytest.importorskip("skops")
+    skip_without(USUAL)
+    monkeypatch.setattr(others, "CANDIDATES", ("extra_trees", "linear"))
+    said: list[str] = []
+    request = RunRequest(table=str(tables["numbers"]), target=("y",), model="auto", out=tmp_path / "run")
+    outcome = run_table(request, say=said.append)
+    chosen = json.loads((tmp_path / "run" / "run.json").read_bytes())["facts"]["auto"]
+    assert chosen["model"] == "linear"  # the target is a sum
+    assert chosen["losses"]["linear"] < chosen["losses"]["extra_trees"]
+    assert outcome.text.startswith("The model ridge regression predicts y")
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "--model auto chose ridge regression" in page
+    assert "The first two differ by" in page
+
+
+@pytest.mark.parametrize("timed", [None, False, True])
+def test_parts_keep_classes_groups_and_times(timed):
+    from permgrad.base.dependence import Dependence
+
+    y, groups = np.tile(["a", "a", "b"], 30), np.repeat(np.arange(30), 3)
+    part = others._parts(y, "classification", 0, None if timed is None else Dependence(groups, timed=timed))
+    assert sorted(np.unique(part, return_counts=True)[1].tolist()) == [30, 30, 30]
+    if timed is None:
+        assert all(abs((y[part == one] == "b").sum() - 10) <= 1 for one in range(3))
+    else:
+        assert all(len(np.unique(part[groups == one])) == 1 for one in range(30))
+    if timed:
+        assert (np.diff(part) >= 0).all()
