@@ -22,6 +22,9 @@ ROWS_SEEN = 1_640_000
 MULTIPLICATIONS = 7e12
 #: Rows of an epoch, at most. Where there are more, each epoch trains on another part of them.
 EPOCH_ROWS = 100_000
+#: Members of the default network where an epoch does not hold all rows: on validation rows of 327,346 flights, two have
+#: a smaller loss than eight after as many rows, in a third of the time.
+FEWER_MEMBERS = 2
 #: Fewer epochs than this are too few for the schedule of the learning rate.
 FEWEST_EPOCHS = 4
 #: Rows by which epochs are compared, at most.

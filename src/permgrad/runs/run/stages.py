@@ -71,6 +71,8 @@ from permgrad.runs.options import data_sets, separated
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.assessing import BASELINE_PREDICTIONS, data_section, look_of, read_assessment, write_page
 from permgrad.runs.run.clock import (
+    EPOCH_ROWS,
+    FEWER_MEMBERS,
     MOST_HELD,
     ROWS_SEEN,
     SLOW_BASELINE,
@@ -294,6 +296,13 @@ def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: 
     kind = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
     chosen: Any = request.preset if preset is None else preset
     image: Any = request.row_image
+    if (
+        preset is None
+        and request.preset == "default"
+        and len(inputs.parts["train"]) > EPOCH_ROWS
+        and not request.thorough
+    ):
+        options["network"] = {"members": FEWER_MEMBERS}
     return kind(preset=chosen, batch_size=request.batch_size, layout=layout, image=image, **options)
 
 
