@@ -109,3 +109,41 @@ except SystemExit as end:
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "False"]
     assert done.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["run", "t.csv", "--target", "armm"],
+            "Column 'armm' (target) not found. Did you mean 'arm'? Columns: age, arm, ",
+        ),
+        (["run", "t.csv"], "Missing --target. Which column should be predicted? Columns: age, arm, dose."),
+        (["run", "t.csv", "--target", "arm", "--drop", "dos"], "Column 'dos' (drop) not found. Did you mean 'dose'?"),
+        (["compare", "t.csv", "--target", "arm", "--split-group", "clinic"], "Column 'clinic' (group) not found."),
+        (["tune", "t.csv", "--target", "arm", "--kind", "aeg=text"], "Column 'aeg' (--kind) not found."),
+        (["run", "u.csv", "--target", "arm"], "The table file 'u.csv' does not exist. Check the path."),
+    ],
+    ids=lambda one: " ".join(one) if isinstance(one, list) else "",
+)
+def test_a_wrong_name_costs_a_start_and_a_header(words, said, tmp_path):
+    # The rest of the file is no table: nobody has read it.
+    (tmp_path / "t.csv").write_text("age;arm;dose\n" + "1;2;3\n" * 100_000 + "no table", encoding="utf-8")
+    code = f"""
+import sys
+from permgrad.cli import app
+try:
+    app({words!r})
+except SystemExit as end:
+    print(end.code, "pandas" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "False"]
+    assert done.stderr.startswith(f"error: {said}")
+
+
+def test_a_column_that_only_its_place_names_is_looked_for_in_the_table(tmp_path):
+    (tmp_path / "t.csv").write_text(";age;arm\nx;1;2\ny;2;3\n", encoding="utf-8")
+    words = [sys.executable, "-m", "permgrad", "run", "t.csv", "--target", "arm", "--drop", "column 4"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "Column 'column 4' (drop) not found. Did you mean 'column 1'?" in done.stderr

@@ -100,7 +100,7 @@ def test_of_images_of_several_sizes_examples_are_shown():
 
 def test_images_beyond_the_room_and_patches_beyond_the_time_are_left_out(fitted, monkeypatch):
     monkeypatch.setattr(photos, "_SIGNS", 3000)
-    monkeypatch.setattr(photos, "_SECONDS", 0.0)
+    monkeypatch.setattr(photos, "_in_time", lambda work: False)
     rows = data_of(pg.report(*fitted, random_state=0, progress=False).html)["rows"]
     (column,) = (one for one in rows["columns"] if "photos" in one)
     shown = [photo for photo in column["photos"] if photo]

@@ -28,8 +28,8 @@ REPEATS, REPEATS_OF_MANY_ROWS = 10, 3
 #: interval is this share of the loss of a constant prediction, and more rows are explained where it is still ``WIDE``.
 FIRST_ROWS, AT_ONCE, TOLERANCE, WIDE = 1000, 3000, 0.005, 0.01
 #: Rows that a second ranking takes in the plan, before intervals tell how many it needs: (1.96 / ``WIDE``)², for a
-#: feature whose effect on a row varies by the loss of a constant prediction.
-REFINED_ROWS = 38_000
+#: feature whose effect on a row varies by the loss of a constant prediction. Replaced pairs that it takes at most.
+REFINED_ROWS, MOST_PAIRS = 38_000, 10_000_000
 #: Rows of a ranking for which there is no time.
 FEWEST_ROWS = 200
 #: Rows that are explained as published.
@@ -168,6 +168,8 @@ class Budget:
         if not (np.isfinite(wide) and scale > 0 and wide > WIDE * scale):
             return None
         wanted = min(rows, int(first * (wide / (WIDE * scale)) ** 2))
+        if not clock.thorough:
+            wanted = min(wanted, max(first, MOST_PAIRS // (len(main.names) * int(main.meta["n_repeats"]))))
         possible = wanted
         if seconds > 0 and not main.meta.get("cached") and np.isfinite(clock.limit):
             possible = int(min(wanted, first * max(clock.left() - 2 * REPORT, 0.0) / seconds))

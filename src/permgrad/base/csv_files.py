@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import os
 import re
@@ -12,7 +11,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from permgrad.base.errors import unknown
@@ -32,21 +30,6 @@ quoted = partial(_FORMULA.sub, r"'\g<0>")
 unquoted = partial(re.compile(rf"\A'(?='*[{_SIGNS}])").sub, "")
 
 _mode: ContextVar[Formulas] = ContextVar("csv_formulas", default="quote")
-
-
-def csv_header(table: str | os.PathLike[str] | None) -> tuple[str, ...]:
-    """Return the first line of a CSV file as names, at a glance. Nothing of other files."""
-    if table is None or not Path(table).is_file():
-        return ()
-    opener: Any = gzip.open if os.fspath(table).endswith(".gz") else open
-    try:
-        with opener(table, "rt", encoding="utf-8-sig", newline="") as stream:
-            line = stream.readline(1_000_000)
-        delimiter = max(",;\t|", key=line.count)
-        names = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
-    except (OSError, ValueError, EOFError, csv.Error):
-        return ()
-    return tuple(name.strip() for name in names)
 
 
 @contextmanager

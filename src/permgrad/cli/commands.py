@@ -29,6 +29,7 @@ from permgrad.cli.terminal import open_page, put, say, tell
 from permgrad.runs import requests
 from permgrad.runs.options import Option, argument, options_of, separated
 from permgrad.runs.requests import Outcome
+from permgrad.runs.run.early import refuse_early
 
 #: What typer raises for options that cannot be parsed.
 _UsageError: Any = typer.BadParameter.__mro__[1]
@@ -286,10 +287,8 @@ def compare(request: requests.CompareRequest) -> Outcome:
     The result says which model is best, and whether the models rely on the same features. Run the same command to
     resume after an interruption. It does nothing when the comparison is finished.
     """
+    refuse_early(request.run_request(), kept_group=request.group)
     with loading():
-        from permgrad.runs.run.inputs import refuse_early
-
-        refuse_early(request.run_request(), kept_group=request.group, undivided=True)
         from permgrad.runs.compare.compare import compare_table
     return compare_table(request, say=tell)
 
@@ -390,6 +389,7 @@ def run(request: requests.RunRequest) -> Outcome:
     Run the same command to resume after an interruption. It does nothing when the run is finished.
     """
     request.check()  # before anything heavy is imported
+    refuse_early(request)
     with loading():
         from permgrad.runs.run.run import run_table
     return run_table(request, say=tell)
@@ -402,10 +402,8 @@ def tune(request: requests.TuneRequest) -> Outcome:
     The best settings become a finished run. Run the same command to resume after an interruption, or several times at
     once to share the work. Test rows are used once, at the end, for the best settings.
     """
+    refuse_early(request.run_request("default"))
     with loading():
-        from permgrad.runs.run.inputs import refuse_early
-
-        refuse_early(request.run_request("default"))
         from permgrad.runs.tune.tune import tune_table
     return tune_table(request, say=tell)
 

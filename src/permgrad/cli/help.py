@@ -9,9 +9,9 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from permgrad.base.csv_files import csv_header
 from permgrad.base.errors import printable
 from permgrad.cli.terminal import painted
+from permgrad.data.read.header import csv_header
 from permgrad.runs.options import Option
 
 #: The panels of help in their order, and the fields of requests in each. Others are about data.

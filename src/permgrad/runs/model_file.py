@@ -18,7 +18,7 @@ from permgrad.models.model_files import OnnxPredictor, read_model_file
 from permgrad.models.model_tables import columns_of, table_for
 from permgrad.runs.folder.documents import read_like
 from permgrad.runs.requests import ExplainRequest
-from permgrad.runs.run.splitting import find_column
+from permgrad.runs.run.early import find_column
 
 
 @dataclass(frozen=True)

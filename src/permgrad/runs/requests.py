@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from permgrad.data.types.column_types import Kind
 
 DATABASE, STUDY_NAME, DEFAULT_SPACE = "study.db", "permgrad", "default"
-#: Seconds of a run without ``--time-limit``: with what is estimated wrong, about ten minutes.
-USUAL_LIMIT = 540.0
 #: Choices of ``--kind``. ``constant`` is not among them: use ``--drop`` for a column without effect.
 KINDS: tuple[Kind, ...] = ("numeric", "categorical", "boolean", "date", "calendar", "text", "image", "identifier")
 
@@ -197,7 +195,7 @@ class RunRequest(SplitRequest):
         choices=BASELINES,
     )
     time_limit: str | None = option(
-        "Time for the complete run: seconds, or such as 90s, 5m, 1h (default: what accuracy needs, at most about 10m).",
+        "Time for the complete run: seconds, or such as 90s, 5m, 1h (default: what accuracy needs).",
         None,
         "TIME",
     )
@@ -264,9 +262,9 @@ class RunRequest(SplitRequest):
 
     @property
     def seconds_at_most(self) -> float:
-        """The seconds that the run may take: infinite with ``--thorough``."""
+        """The seconds that the run may take: infinite without ``--time-limit``."""
         if self.time_limit is None:
-            return math.inf if self.thorough else USUAL_LIMIT
+            return math.inf
         from permgrad.data.read.dates import duration_seconds  # only a limit needs it
 
         number = self.time_limit.strip()

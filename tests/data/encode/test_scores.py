@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import Ridge
 
+from permgrad.data.encode import scores
 from permgrad.data.encode.designs import Levels, Vectors, Words, designs
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Scores, Target
@@ -33,6 +35,23 @@ def learned(frame, y, *, task="regression", max_levels=20, **options):
 
 def score(encoder, frame, k=0):
     return encoder.transform(frame)[:, [i for i, kind in enumerate(encoder.kinds_) if kind == "score"][k]]
+
+
+@pytest.mark.parametrize("outputs", [1, 32])
+def test_products_of_columns_give_the_weights_of_the_rows(outputs):
+    frame, y, _ = made(800)
+    names, index = np.unique(frame["shop"], return_inverse=True)
+    y = y if outputs == 1 else np.random.default_rng(1).normal(size=(800, outputs)) + y[:, None]
+    target = Target(y, 0, np.random.default_rng(2).uniform(0.5, 2.0, 800), seed=0)
+    blocks = [*scores._blocks("shop", names.tolist(), index)]
+    model = scores._Model.of(blocks, frame[["x"]].to_numpy(), target)
+    rows, scale = np.arange(0, 800, 2), np.repeat(np.float32([0.7, 2.0]), model.widths)
+    weights, intercept = model._solve_products(scale, rows)
+    ridge = Ridge(1.0, solver="cholesky").fit(
+        model.joined[rows].toarray() * scale, y[rows], sample_weight=target.weights[rows]
+    )
+    np.testing.assert_allclose(weights, np.atleast_2d(ridge.coef_).T * scale[:, None], atol=1e-5)
+    np.testing.assert_allclose(intercept, np.atleast_1d(ridge.intercept_), atol=1e-5)
 
 
 def test_scores_are_those_of_a_ridge_with_a_penalty_for_each_block():

@@ -1,6 +1,7 @@
 """Training: exact to resume, silent, and the process is left as it was, whatever happens."""
 
 import copy
+import dataclasses
 import logging
 import os
 import random
@@ -99,6 +100,16 @@ def test_epoch_order_is_a_permutation_by_seed_and_epoch():
     assert not torch.equal(first, other)
 
 
+def test_epochs_on_parts_see_each_row_once_in_turn():
+    rows = dataclasses.replace(numbered(130), parts=3)
+    epochs = [torch.cat([batch.y for batch in rows.batches(16, 5, epoch)]).tolist() for epoch in range(6)]
+    assert [len(epoch) for epoch in epochs] == [44, 43, 43] * 2
+    assert rows.per_epoch == 44
+    for turn in (epochs[:3], epochs[3:]):
+        assert sorted(row for epoch in turn for row in epoch) == list(range(130))
+    assert epochs[0] != epochs[3]
+
+
 @pytest.mark.parametrize(
     ("rows", "sizes"), [(129, [64, 65]), (130, [64, 64, 2]), (128, [64, 64]), (3, [3]), (65, [65])]
 )
@@ -134,6 +145,23 @@ def test_history_and_best_weights():
     assert not model.module_.training
     assert next(model.module_.parameters()).dtype == torch.float32
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.module_.parameters())
+
+
+def test_a_watcher_that_shortens_a_training_brings_the_learning_rate_down():
+    X, y = table()
+    long, short = (
+        regressor(max_epochs=12, patience=None, schedule="cosine").fit(X, y, on_epoch=watch)
+        for watch in (None, lambda line: 6 if line["epoch"] == 3 else None)
+    )
+    assert (len(long.history_), len(short.history_)) == (12, 6)
+    together = ["learning_rate", "train_loss"]
+    assert long.history_[together][:3].equals(short.history_[together][:3])
+    rates = [0.01 * 0.5 * (1 + np.cos(np.pi * done / 6)) for done in (3, 4, 5)]
+    assert short.history_["learning_rate"][3:].tolist() == pytest.approx(rates)
+    # No more epochs than the training has, and none that were done are taken back.
+    for answer, epochs in ((99, 12), (1.0, 1), (2, 2), (True, 1), (0, 12), (False, 12)):
+        model = regressor(max_epochs=12, patience=None).fit(X, y, on_epoch=lambda line, answer=answer: answer)
+        assert len(model.history_) == epochs
 
 
 def test_best_weights_reproduce_the_best_validation_loss():

@@ -4,55 +4,56 @@ from __future__ import annotations
 
 import json
 import math
-import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from permgrad.assess import budget
-from permgrad.assess.budget import Clock
+from permgrad.assess.budget import Budget, Clock
 from permgrad.assess.sections import ranking
 from permgrad.base.errors import InputError
-from permgrad.models.network.summary import TrainingTime
 from permgrad.models.train.learner import TrainingOptions
 from permgrad.runs.commands.report import rebuild_reports
 from permgrad.runs.requests import ReportRequest, RunRequest
-from permgrad.runs.run.clock import ROWS_SEEN, TrainingPlan, expected_epochs, plan_training, rises, watch_epochs
+from permgrad.runs.run.clock import (
+    EPOCH_ROWS,
+    ROWS_SEEN,
+    TrainingPlan,
+    expected_epochs,
+    plan_training,
+    rises,
+    watch_epochs,
+)
 from permgrad.runs.run.run import run_table
 
 OPTIONS = TrainingOptions(max_epochs=60, patience=12)
 
 
-def measured(seconds: float) -> TrainingTime:
-    return TrainingTime(seconds, 60 * seconds, 60)
-
-
 @pytest.mark.parametrize(
-    ("rows", "per_epoch", "seconds", "plan"),
+    ("rows", "multiplications", "plan"),
     [
-        (6_000, 1.0, 500.0, TrainingPlan(60, 6_000)),
-        (27_126, 5.0, 500.0, TrainingPlan(60, 27_126)),
-        (202_000, 30.0, 500.0, TrainingPlan(9, 202_000)),
-        (6_000, 1.0, 15.0, TrainingPlan(15, 6_000, "training: 15 epochs instead of 60")),
-        (
-            1_000_000,
-            200.0,
-            400.0,
-            TrainingPlan(4, 500_000, "training: 4 epochs of 500,000 rows instead of 4 of 1,000,000"),
-        ),
-        (500, 1.0, 0.0, TrainingPlan(4, 500, "training: 4 epochs of 500 rows instead of 60 of 500")),
+        (6_000, 10**6, TrainingPlan(60)),
+        (27_126, 10**6, TrainingPlan(60)),
+        (202_000, 10**6, TrainingPlan(25, 3)),
+        (1_000_000, 10**6, TrainingPlan(17, 10)),
+        (6_000, 10**9, TrainingPlan(4)),
+        (6_000, 10**8, TrainingPlan(12)),
     ],
-    ids=["small", "the largest named set", "large", "little time", "huge", "no time"],
+    ids=["small", "the largest named set", "large", "huge", "a huge network", "a large network"],
 )
-def test_epochs_and_rows_that_fit(rows, per_epoch, seconds, plan):
-    assert plan_training(OPTIONS, rows, measured(per_epoch), seconds, most_seen=ROWS_SEEN) == plan
+def test_rows_and_the_network_decide_the_epochs(rows, multiplications, plan):
+    assert plan_training(OPTIONS, rows, multiplications, most_seen=ROWS_SEEN) == plan
+    assert rows / plan.parts <= EPOCH_ROWS
 
 
-def test_without_a_limit_everything_is_trained():
-    assert plan_training(OPTIONS, 10**6, measured(100.0), math.inf) == TrainingPlan(60, 10**6)
+def test_of_a_preset_that_sees_all_rows_every_epoch_is_trained():
+    assert plan_training(OPTIONS, 150_000, 10**6) == TrainingPlan(94, 2)
 
 
 def falling(epochs: int, then: int) -> list[float]:
@@ -124,19 +125,76 @@ def test_losses_of_any_size_give_a_number_of_epochs(losses):
     assert len(losses) < expected_epochs(losses, 60, 12, 1.0) <= 60
 
 
-def test_a_training_ends_when_its_time_is_over():
-    clock = Clock(limit=100.0)
-    record = {"validation_loss": 0.5, "seconds": 1.0}
-    assert not watch_epochs(clock, OPTIONS, 1.0, time.monotonic() + 1000, 1.0)(record)
-    assert clock.cut == []
-    assert watch_epochs(clock, OPTIONS, 1.0, time.monotonic(), 1.0)(record)
-    assert clock.cut == ["training after 1 of 60 epochs"]
+class Machine:
+    """A clock that only ``work`` moves, in the place of time.monotonic."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(budget.time, "monotonic", lambda: self.now)
+
+    def epochs(self, limit: float, pace: Callable[[int], float], *, first: float = 1.0, reserved: float = 0.0) -> Any:
+        """Train epochs whose seconds are a function of their number until the watcher ends them."""
+        clock, answers = Clock(limit=limit, started=self.now), list[int]()
+        clock.per_row = first / 500
+        watch, most = watch_epochs(clock, OPTIONS, 500, lambda: reserved, 2.0), OPTIONS.max_epochs
+        for loss in falling(60, 0):
+            self.now += (seconds := pace(len(answers)))
+            answer = watch({"validation_loss": loss, "seconds": seconds})
+            assert answer is not None
+            most = len(answers) + 1 if answer is True else answer
+            answers.append(most)
+            if len(answers) >= most:
+                break
+        return clock, answers
+
+
+def test_a_training_ends_when_its_time_is_over(monkeypatch):
+    clock, answers = Machine(monkeypatch).epochs(100.0, lambda epoch: 4.0, reserved=20.0)
+    assert answers == [20] * 20
+    assert clock.cut == ["training after 20 of 60 epochs"]
+    assert clock.left() == 20.0
     assert clock.facts() == {"limit": 100.0, "thorough": False, "cut": clock.cut}
+
+
+def test_a_machine_that_is_busy_at_first_cuts_no_epoch_in_advance(monkeypatch):
+    clock, answers = Machine(monkeypatch).epochs(300.0, lambda epoch: 20.0 if epoch < 5 else 2.0, first=20.0)
+    assert answers[0] == 15
+    assert answers[-1] == len(answers) == 60
+    assert clock.cut == []
+    assert clock.per_row == 2.0 / 500
+
+
+def test_a_machine_that_becomes_busy_ends_in_time(monkeypatch):
+    clock, answers = Machine(monkeypatch).epochs(100.0, lambda epoch: 2.0 if epoch < 10 else 8.0)
+    assert 16 <= len(answers) <= 21
+    assert 0 <= clock.left() < 8
+    assert clock.cut == [f"training after {len(answers)} of 60 epochs"]
+
+
+def test_without_a_limit_the_pace_changes_nothing(monkeypatch):
+    paces = (lambda epoch: 0.1, lambda epoch: 1e5 if epoch % 2 else 1.0)
+    for clock, answers in (Machine(monkeypatch).epochs(math.inf, pace) for pace in paces):
+        assert answers == [60] * 60
+        assert clock.cut == []
+
+
+def ranked(wide: float) -> Any:
+    """Return a first ranking of 40 features whose intervals are ``wide`` to each side."""
+    ends = np.full((40, 1), wide)
+    meta = {"loss_scale": 1.0, "n_repeats": 3}
+    return SimpleNamespace(names=[f"c{number}" for number in range(40)], meta=meta, ci=lambda: (-ends, ends))
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0, 1e6])
+def test_as_many_more_rows_are_explained_on_any_machine(seconds):
+    assert Budget().wanted_rows(ranked(0.04), 1000, 10**6, seconds) == 16_000
+    assert Budget().wanted_rows(ranked(1.0), 1000, 10**6, seconds) == budget.MOST_PAIRS // (40 * 3)
+    assert Budget(clock=Clock(thorough=True)).wanted_rows(ranked(1.0), 1000, 10**6, seconds) == 10**6
 
 
 def test_one_slow_epoch_does_not_change_the_time_left():
     clock = Clock()
-    seen, left = watch_epochs(clock, OPTIONS, 1.0, math.inf, 2.0), []
+    seen, left = watch_epochs(clock, OPTIONS, 500, lambda: 0.0, 2.0), []
     for loss, seconds in zip(falling(8, 0), [1, 1, 1, 1, 1, 9, 1, 1], strict=True):
         seen({"validation_loss": loss, "seconds": seconds})
         left.append(clock.whole._left[0])
@@ -155,7 +213,7 @@ def test_times_that_are_none(text):
 
 
 def test_thorough_and_a_limit():
-    assert RunRequest(table="t.csv", thorough=True).seconds_at_most == math.inf
+    assert RunRequest(table="t.csv").seconds_at_most == math.inf
     with pytest.raises(InputError, match="--thorough and --time-limit cannot be combined"):
         RunRequest(table="t.csv", thorough=True, time_limit="5m").check()
 
@@ -179,9 +237,9 @@ def test_a_first_ranking_is_refined_and_the_limit_is_recorded(folder, monkeypatc
         table=str(folder / "t.csv"), test=folder / "test.csv", target=("y",), preset="fast", out=folder / "out"
     )
     facts = run_table(request, say=said.append).facts
-    assert facts["time"] == {"limit": 540.0, "thorough": False, "cut": []}
+    assert facts["time"] == {"limit": None, "thorough": False, "cut": []}
     (plan,) = [line for line in said if "plan: " in line]
-    assert all(word in plan for word in ("training", "explanation", "report", "in all"))
+    assert all(word in plan for word in ("training", "explanation", "report"))
     (more,) = [line for line in said if "refining on " in line]
     first = next(place for place, line in enumerate(said) if "first report: " in line)
     assert first < said.index(more) < said.index("[5/5] report")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,8 @@ from permgrad.models.images import PATCHES
 
 #: Pixels of the longer side of a small image, and signs that all of a column may take.
 _PIXELS, _SIGNS = 96, 1_500_000
-#: Rows whose patches can be covered, and seconds for that and for dividing predictions among patches.
-_COVERED, _SECONDS = 40, 30.0
+#: Images whose patches can be covered, of all columns together.
+_COVERED = 40
 #: Orders in which patches and features join.
 _ORDERS = 192
 #: Images of which the mean is drawn, and of which examples are chosen. Examples at each end.
@@ -47,24 +46,23 @@ def photos(work: Work) -> None:
     place = {number: at for at, number in enumerate(work.explained.numbers.tolist())}
     shown = [place[number] for number in listed.numbers.tolist()]
     places = np.array(list(dict.fromkeys([*work.explained_places.tolist(), *work.drawn.tolist(), *shown])))
-    rows, in_time = work.explained.take(places[np.isin(places, shown)]), _limit(work)
+    rows = work.explained.take(places[np.isin(places, shown)])
     cells = [_cells(work, rows, column.name) for column in found]
     for at, number in enumerate(map(str, rows.numbers.tolist())):
         here = [(column, one[at]) for column, one in zip(found, cells, strict=True) if one[at]]
-        if at < SHOWN_ROWS and here and work.model.is_own_network and in_time():
+        if at < SHOWN_ROWS and here and work.model.is_own_network and _in_time(work):
             _add_parts(work, rows.take(np.array([at])), number, found)
         for column, cell in here:
-            if at < _COVERED and in_time():
+            if at * len(found) < _COVERED and _in_time(work):
                 column.covered[number] = covered_scores(work.model.encoder, column.name, cell)
             if cell not in column.small and sum(map(len, column.small.values())) < _SIGNS:
                 column.small[str(cell)] = picture(_small(work.model.encoder, column.name, cell))
     work.put(photos=found)
 
 
-def _limit(work: Work) -> Callable[[], bool]:
-    """Return what says whether there is time left for more."""
-    end = time.monotonic() + _SECONDS
-    return lambda: time.monotonic() < end and work.budget.clock.left() > REPORT
+def _in_time(work: Work) -> bool:
+    """Whether there is time left for more."""
+    return work.budget.clock.left() > REPORT
 
 
 def _cells(work: Work, rows: Rows, name: str) -> list[str]:
@@ -124,7 +122,7 @@ def places_of(work: Work, rows: Rows, name: str, related: Mapping[str, Any]) -> 
     for at in chosen:
         with opened_image(source_of(cells[at])) as image:
             sizes.add(image.size)
-    if len(sizes) == 1 and _limit(work)():
+    if len(sizes) == 1 and _in_time(work):
         mean = np.mean([_small(encoder, name, cells[at]) for at in chosen], axis=0, dtype=np.float64)
         table = place_effects(work.model.model, rows.inputs, name, **related, random_state=work.budget.seed)
         return {"table": table, "picture": picture(np.asarray(mean.round(), dtype=np.uint8))}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-import re
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -22,16 +20,12 @@ import pyarrow.csv
 
 from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, by_count, counted, listed, shown, warn_user
+from permgrad.data.read.header import COMMENTS, DELIMITERS, LINE, first_records, is_number, sniff_delimiter
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading
 from permgrad.data.types.identifiers import YEARS
 
-DELIMITERS = (",", ";", "\t", "|")
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _UNCOMMON = (":", "^", "~", "\x01", "/", "!", "#", "@", "*", "&", "%", "=", "§", "¢", "¦", "¬", " ")
-_SAMPLE_RECORDS = 200
-_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n|\Z)")
-#: How lines begin that say something about a file and belong to no table.
-_COMMENTS = ("#", "%", "//", "--")
 #: So many years a table may hold. More rows than that are numbered by their column, though the numbers may be years.
 _MOST_YEARS = 300
 #: Bytes of a text without quotes that are looked at in one go.
@@ -41,31 +35,6 @@ _CHUNK_ROWS = 16_384
 
 #: The line of each row, None where it is not known, and the columns.
 _Rows = tuple[Integers | None, list[pa.ChunkedArray]]
-
-
-def sniff_delimiter(text: str) -> str:
-    """Find the delimiter: quotes stand where they belong, and the most lines have as many fields as the header."""
-    best, best_score = ",", (False, 0.0, 0)
-    for delimiter in DELIMITERS:
-        records = _records(text, delimiter)
-        if not records or len(records[0]) < 2:
-            continue
-        width = len(records[0])
-        agree = sum(len(record) == width for record in records[1:]) / (len(records) - 1) if len(records) > 1 else 1.0
-        score = (bool(_records(text, delimiter, strict=True)), agree, width)
-        if score > best_score:
-            best, best_score = delimiter, score
-    return best
-
-
-def _records(text: str, delimiter: str, *, strict: bool = False) -> list[list[str]]:
-    """Return the first records, respecting quoted line breaks, or None if they cannot be read."""
-    try:
-        lines = (match[0] for match in _LINE.finditer(text))
-        reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=strict)
-        return [record for record in islice(reader, _SAMPLE_RECORDS) if record]
-    except csv.Error:
-        return []
 
 
 @dataclass(frozen=True)
@@ -91,7 +60,7 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     has_separator = separator[:4].lower() == "sep=" and separator[4:] in DELIMITERS
     text, delimiter = (text[len(first) :], separator[4:]) if has_separator else (text, sniff_delimiter(text))
     source = _Source(text, delimiter, file, int(has_separator))
-    records = _records(text, delimiter)
+    records = first_records(text, delimiter)
     if not records:
         reader, line = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True), 0
         with suppress(csv.Error):
@@ -111,7 +80,7 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     has_hexadecimal = "0x" in text or "0X" in text
     del text  # from here on only the source has it
     lines, cells = (source.plain_rows if is_plain else source.quoted_rows)(len(header))
-    if labels := [name for name in written if _is_number(name)]:
+    if labels := [name for name in written if is_number(name)]:
         _warn_of_no_header(written, labels, file)
     rows, columns = len(cells[0]), dict(zip(header, cells, strict=True))
     unnamed = [name for name, label in zip(header, written, strict=True) if not label]
@@ -193,7 +162,7 @@ class _Source:
             self._check_escapes()
         lines = array("i" if len(self.text) < 2**31 else "q")
         columns: list[list[pa.Array]] = [[] for _ in range(width)]
-        records = self._whole_records(width)
+        records = self._wholefirst_records(width)
         while True:
             # One flat list: thousands of small ones would keep the garbage collector busy.
             cells: list[str] = []
@@ -208,11 +177,11 @@ class _Source:
             for place, arrays in enumerate(columns):
                 arrays.append(pa.array(cells[place::width], pa.string()))
 
-    def _whole_records(self, width: int) -> Iterator[tuple[int, list[str]]]:
+    def _wholefirst_records(self, width: int) -> Iterator[tuple[int, list[str]]]:
         """Yield each record that is not blank, with the line that it begins in."""
         # An open quote at the end of the text swallows this line, which can be no cell.
         end = "\0"
-        lines = chain(filter(None, (line[0] for line in _LINE.finditer(self.text))), [end])
+        lines = chain(filter(None, (line[0] for line in LINE.finditer(self.text))), [end])
         reader = csv.reader(lines, delimiter=self.delimiter, skipinitialspace=True)
         first = 1 + self.before
         try:
@@ -280,7 +249,7 @@ class _Source:
 def _check_header(header: list[str], records: list[list[str]], source: _Source) -> None:
     """Refuse lines that are no header: comments, a title, delimiters where none belong."""
     file, width = str(source.file), len(header)
-    if header[0].startswith(_COMMENTS) and (width == 1 or width < len(records[-1])):
+    if header[0].startswith(COMMENTS) and (width == 1 or width < len(records[-1])):
         problem = f"{file!r} begins with the comment {header[0][:40]!r} instead of the names of its columns"
         raise InputError(problem, hint="Remove such lines.", code="PG011")
     if width == 1:
@@ -326,7 +295,7 @@ def _unique_names(written: list[str], file: Path, once: Collection[str]) -> tupl
     """Return a name for each column, all different, and notes on those that are repeated."""
     named = [name or f"column {place}" for place, name in enumerate(written, start=1)]
     repeated = {name: count for name, count in Counter(filter(None, written)).items() if count > 1}
-    if repeated and all(map(_is_number, written)):
+    if repeated and all(map(is_number, written)):
         problem = f"Column names must be unique, but {str(file)!r} begins with numbers, some of them repeated"
         raise InputError(problem, hint="Add a line with names.", code="PG008")
     for name in once:
@@ -406,10 +375,3 @@ def _warn_of_no_header(header: list[str], labels: list[str], file: Path) -> None
             "but is read as the names of the columns",
             "Add a line with names.",
         )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text)) and "_" not in text
-    except ValueError:
-        return False

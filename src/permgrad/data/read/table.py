@@ -31,7 +31,8 @@ from permgrad.data.read.cells import (
     is_native_number,
 )
 from permgrad.data.read.column_forms import read_columns
-from permgrad.data.read.csv_table import parse_csv, sniff_delimiter
+from permgrad.data.read.csv_table import parse_csv
+from permgrad.data.read.header import sniff_delimiter
 from permgrad.data.read.image_cells import with_image_cells
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading, Written, check_not_na, missing_said
 from permgrad.data.read.text_files import GZIP, PARQUET, SUFFIXES, check_fits, names_in_zip, read_text, unzipped

@@ -126,7 +126,8 @@ class HyNNBase(TrainedModel, BaseEstimator):
                 ``validation_fraction`` holds whole groups out, and intervals and sets of predictions count groups.
             row_time: the time of each row ``(rows,)``. The latest rows are held out.
             checkpoint_folder: folder for the state after each epoch. The same call resumes from it.
-            on_epoch: called with each epoch's line of the history. True ends the training.
+            on_epoch: called with each epoch's line of the history. True ends the training, and a number is that of all
+                epochs from now on.
 
         Raises:
             InputError: Arguments or data cannot be used. All wrong arguments are listed at once.
@@ -162,7 +163,8 @@ class HyNNBase(TrainedModel, BaseEstimator):
             sample_weight: name of a column with each row's weight in the loss. Rows of weight 0 are left out.
             block_rows: encoded rows in memory at once, within which rows are shuffled. None: 128 MiB of them.
             checkpoint_folder: folder for the state after each epoch. The same call resumes from it.
-            on_epoch: called with each epoch's line of the history. True ends the training.
+            on_epoch: called with each epoch's line of the history. True ends the training, and a number is that of all
+                epochs from now on.
 
         Raises:
             InputError: Arguments or files cannot be used, or files change while they are read.

@@ -20,6 +20,7 @@ from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_notes import fused_columns
 from permgrad.models.train.guard import untouched
 from permgrad.models.train.learner import EpochWatcher, TrainingJob
+from permgrad.models.train.rows import Rows
 from permgrad.models.train.training import train
 
 
@@ -88,10 +89,12 @@ class Prepared:
     validation_weight: Floats
     dependence: Dependence | None = None
 
-    def with_epochs(self, most: int) -> Prepared:
-        """Return the same training of at most so many epochs."""
-        options = dataclasses.replace(self.job.options, max_epochs=most)
-        return dataclasses.replace(self, job=dataclasses.replace(self.job, options=options))
+    def with_epochs(self, most: int, parts: int = 1) -> Prepared:
+        """Return the same training of at most so many epochs, each on one of ``parts`` of the rows in turn."""
+        options, rows = dataclasses.replace(self.job.options, max_epochs=most), self.job.train_rows
+        if isinstance(rows, Rows):
+            rows = dataclasses.replace(rows, parts=parts)
+        return dataclasses.replace(self, job=dataclasses.replace(self.job, options=options, train_rows=rows))
 
 
 def check_hooks(checkpoint_folder: Any, on_epoch: Any) -> None:
@@ -123,7 +126,8 @@ class TrainedModel:
             prepared: what ``prepare`` returned.
             checkpoint_folder: folder for the state after each epoch. The same calls of ``prepare`` and ``train`` resume
                 from it.
-            on_epoch: called with each epoch's line of the history, earlier ones on resuming. True ends the training.
+            on_epoch: called with each epoch's line of the history, earlier ones on resuming. True ends the training,
+                and a number is that of all epochs from now on.
 
         Raises:
             InputError: ``prepared`` is not this model's, a hook cannot be used, or the loss of the first epoch is not

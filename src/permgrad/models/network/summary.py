@@ -91,6 +91,12 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
     return rows
 
 
+def multiplications(network: HybridNetwork) -> int:
+    """Return about how many multiplications a prediction takes: a layer's numbers for each of its pixels or members."""
+    rows = layer_rows(network)
+    return sum(row.parameters * math.prod(row.shape[1:] if len(row.shape) > 2 else row.shape[:-1]) for row in rows)
+
+
 def summarize(network: HybridNetwork) -> str:
     """Return a table of parts, layers, shapes per row and parameter counts."""
     rows = [(row, " × ".join(map(str, row.shape))) for row in layer_rows(network)]

@@ -255,6 +255,11 @@ class StreamedRows:
     def __len__(self) -> int:
         return self.rows
 
+    @property
+    def per_epoch(self) -> int:
+        """Rows of an epoch."""
+        return self.rows
+
     def to(self, device: torch.device) -> StreamedRows:
         """Return the same rows, whose batches are on a device."""
         return dataclasses.replace(self, device=device)

@@ -45,8 +45,9 @@ from permgrad.models.train.schedules import schedules
 if TYPE_CHECKING:
     from permgrad.models.train.distributed import Team
 
-#: Called after each epoch with its line of the history. True ends the training there, with the best weights so far.
-EpochWatcher = Callable[[Mapping[str, float]], bool | None]
+#: Called after each epoch with its line of the history. True ends the training there, with the best weights so far. A
+#: number is that of all epochs from now on: the schedule of the learning rate then ends with the last of them.
+EpochWatcher = Callable[[Mapping[str, float]], int | None]
 OPTIMIZERS: tuple[str, ...] = ("adamw", "adam", "sgd")
 _CHECKPOINT_FORMAT = 2
 #: Below the size from which glibc maps and unmaps memory singly, 32 MiB.
@@ -128,7 +129,8 @@ class Learner:
         held, device, self.team = job.validation_rows, torch.device(device), team
         self.device, self.network, self.train_rows = device, job.network.to(device), job.train_rows.to(device)
         self.validation_rows = None if held is None else held.to(device)
-        self.steps_per_epoch = count_batches(len(self.train_rows), self.options.batch_size)
+        self.steps_per_epoch = count_batches(self.train_rows.per_epoch, self.options.batch_size)
+        self.epochs = self.options.max_epochs
         self.optimizer = build_optimizer(self.network, self.options)
         self._trained = [weight for weight in self.network.parameters() if weight.requires_grad]
         precision = self.options.precision
@@ -149,7 +151,7 @@ class Learner:
             self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self._schedule = schedules.get(self.options.schedule)
         self.steps = 0
-        self._loss_sum = torch.zeros((), dtype=torch.float64)
+        self._loss_sum, self._seen = torch.zeros((), dtype=torch.float64), 0
         self._started = time.perf_counter()
 
     def run(self, on_epoch: EpochWatcher | None = None) -> TrainingOutcome:
@@ -160,11 +162,12 @@ class Learner:
         checkpoint = None if folder is None else Path(folder) / CHECKPOINT_NAME
         if checkpoint is not None and checkpoint.exists():
             self.load_state(read_checkpoint(checkpoint, self.device), checkpoint)
-        stopped = on_epoch is not None and any(on_epoch(record) for record in self.history)
+        for number, record in enumerate(self.history, start=1):
+            self._watched(on_epoch, number, record)
         steps = (self.options.max_epochs - len(self.history)) * self.steps_per_epoch
         patience = math.inf if self.options.patience is None or self.validation_rows is None else self.options.patience
         with Progress(steps, "training", self.job.progress if first else False, lines=False) as bar:
-            while not stopped and len(self.history) < self.options.max_epochs:
+            while len(self.history) < self.epochs:
                 if self.history and len(self.history) - self.best_epoch >= patience:
                     break
                 for number, rows in enumerate(self.start_epoch()):
@@ -176,8 +179,14 @@ class Learner:
                 bar.note(f"best validation loss {self.best_loss:.4g}")
                 if checkpoint is not None and first:
                     write_checkpoint(checkpoint, self)
-                stopped = on_epoch is not None and bool(on_epoch(self.history[-1]))
+                self._watched(on_epoch, len(self.history), self.history[-1])
         return TrainingOutcome(self.history, self.best_epoch, self.best_temperature, self.best_state, self.diverged)
+
+    def _watched(self, on_epoch: EpochWatcher | None, done: int, record: Mapping[str, float]) -> None:
+        """Let the watcher see an epoch, and set how many there are in all if it says so."""
+        answer = None if on_epoch is None else on_epoch(record)
+        if answer:
+            self.epochs = done if answer is True else min(max(int(answer), done), self.options.max_epochs)
 
     # -- one epoch ------------------------------------------------------------------------------------------------
     def start_epoch(self) -> Iterator[Rows]:
@@ -186,7 +195,7 @@ class Learner:
         # Each device draws its own dropout. The first as if it were alone.
         keys = ("dropout", epoch, self.team.rank) if self.team is not None and self.team.rank else ("dropout", epoch)
         torch.manual_seed(derive_seed(self.seed, *keys) % 2**63)
-        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._loss_sum, self._seen = torch.zeros((), dtype=torch.float64, device=self.device), 0
         self._started = time.perf_counter()
         self.network.train()
         if self.average:
@@ -200,7 +209,7 @@ class Learner:
         """Take one optimizer step on a batch, the given one of the epoch: on this device's share of it."""
         options, together = self.options, len(rows.y)
         share = number / self.steps_per_epoch if options.schedule_unit == "step" else 0.0
-        rate = self._schedule((len(self.history) + share) / options.max_epochs, options.learning_rate)
+        rate = self._schedule((len(self.history) + share) / self.epochs, options.learning_rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         if self.team is not None:
@@ -232,6 +241,7 @@ class Learner:
             ) from error
         self.optimizer.step()
         self._loss_sum += loss.detach().double() * together
+        self._seen += together
         if self.average:
             # Early steps move the averaged weights further, so that the start is forgotten.
             self.steps += 1
@@ -248,7 +258,7 @@ class Learner:
             self.team.add_up(statistics)
             for value in statistics:
                 value.div_(self.team.size)
-        train_loss = float(self._loss_sum) / len(self.train_rows)
+        train_loss = float(self._loss_sum) / self._seen
         present = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         weights, validation_loss, rate = self.average or present, math.nan, self.optimizer.param_groups[0]["lr"]
         score, temperature = train_loss, 1.0

@@ -17,20 +17,29 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Encoded rows ``x (rows, encoded)`` float32, targets ``y (rows,)`` and loss weights ``weight (rows,)``."""
+    """Encoded rows ``x (rows, encoded)`` float32, targets ``y (rows,)`` and loss weights ``weight (rows,)``.
+
+    An epoch trains on one of ``parts`` of the rows, so that so many epochs see each row once.
+    """
 
     x: Tensor
     y: Tensor
     weight: Tensor
+    parts: int = 1
     #: what a checkpoint remembers of the rows beyond their number
     identity: ClassVar[str] = ""
 
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def per_epoch(self) -> int:
+        """Rows of an epoch, at most."""
+        return -(-len(self) // self.parts)
+
     def to(self, device: torch.device) -> Rows:
         """Return the same rows on a device."""
-        return Rows(self.x.to(device), self.y.to(device), self.weight.to(device))
+        return Rows(self.x.to(device), self.y.to(device), self.weight.to(device), self.parts)
 
     def take(self, chosen: Tensor | slice) -> Rows:
         """Return some of the rows."""
@@ -38,8 +47,10 @@ class Rows:
 
     def batches(self, size: int, seed: int, epoch: int) -> Iterator[Rows]:
         """Yield the batches of an epoch, in an order that is a function of the seed and the epoch's number."""
-        order = torch.from_numpy(generator(seed, "row order", epoch).permutation(len(self))).to(self.x.device)
-        last = count_batches(len(self), size) - 1
+        turn, part = divmod(epoch, self.parts)
+        rows = generator(seed, "row order", turn).permutation(len(self))[part :: self.parts]
+        order = torch.from_numpy(rows).to(self.x.device)
+        last = count_batches(len(order), size) - 1
         for number in range(last):
             yield self.take(order[number * size : (number + 1) * size])
         yield self.take(order[last * size :])

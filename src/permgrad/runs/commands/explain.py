@@ -32,8 +32,8 @@ from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.model_file import FileModel, open_file
 from permgrad.runs.requests import ExplainRequest, Outcome
 from permgrad.runs.run import predicting
+from permgrad.runs.run.early import find_column
 from permgrad.runs.run.predicting import cache_of
-from permgrad.runs.run.splitting import find_column
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

@@ -5,7 +5,6 @@ All input is checked here, before the run's folder is touched.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,10 +17,9 @@ import pandas as pd
 
 from permgrad import __version__
 from permgrad.assess.rows import Rows
-from permgrad.base.csv_files import csv_header
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, did_you_mean, listed, option_of, two_sentences
-from permgrad.base.files import file_hash, near_file, why_missing
+from permgrad.base.files import file_hash
 from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_blocks, read_groups
 from permgrad.data.encode.statistics import numeric_cells
@@ -36,6 +34,7 @@ from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.runs.folder.folder import folder_hash
 from permgrad.runs.options import data_sets, separated, table_name
 from permgrad.runs.requests import RunRequest
+from permgrad.runs.run.early import find_columns, no_such_file
 from permgrad.runs.run.noting import (
     LIKE_AN_IDENTIFIER,
     notes_on_blocks,
@@ -47,7 +46,6 @@ from permgrad.runs.run.noting import (
 from permgrad.runs.run.splitting import (
     SplitTable,
     Task,
-    find_column,
     notes_on_division,
     positive_label,
     split_table,
@@ -188,24 +186,7 @@ def content_of(source: str | Path, role: str = "table") -> str:
         return file_hash(path)
     if role in ("table", "test", "validation") and is_parquet_folder(path):
         return folder_hash(path)
-    what = "is a folder" if path.is_dir() else why_missing(path)
-    sets = f" Named data sets: {', '.join(names)}." if names else ""
-    problem = f"The {role} file {os.fspath(path)!r} {what}"
-    raise InputError(problem, hint=f"{near_file(path, names) or 'Check the path.'}{sets}", code="PG010")
-
-
-def refuse_early(request: RunRequest, **how: Any) -> None:
-    """Refuse a table or column that does not exist before anything heavy is imported. ``how``: as ``load_inputs``."""
-    if request.table in data_sets():
-        return
-    if not Path(request.table).exists():
-        content_of(request.table)
-    single = [name for name in (request.group, request.time) if name is not None]
-    columns = {*request.target, *request.drop, *request.identifier, *request.kinds, *single}
-    names = csv_header(request.table)
-    # Whether the first line is read right is decided where all of the table is.
-    if names and (not request.target or columns - set(names)):
-        load_inputs(request, **how)
+    raise no_such_file(path, role, names)
 
 
 # ---- loading ---------------------------------------------------------------------------------------------------------
@@ -326,14 +307,10 @@ def _roles(
     request: RunRequest, card: DataCard | None, columns: list[str], group: str | None, kept_group: str | None
 ) -> tuple[str, dict[str, str]]:
     """Return the target, and why other columns are not features. Refuse a target that is also left out."""
-    if request.target:
-        target = request.target[0]
-        find_column(target, columns, "target")
-    elif card is not None:
-        target = card.target
-    else:
-        hint = f"Which column should be predicted? Columns: {listed(columns, 8)}."
-        raise InputError("Missing --target", hint=hint, code="PG005")
+    usual = None if card is None else card.target
+    found = request.target[0] if request.target else usual
+    find_columns(request, found, columns, kept_group)
+    target = str(found)
     unused = () if card is None else card.not_features
     roles = dict.fromkeys(unused, "left out: not a feature by its data card")
     if card is not None and card.target != target:
@@ -345,15 +322,12 @@ def _roles(
         ("time", TIME, () if request.time is None else (request.time,)),
     ):
         for name in names:
-            if option != "id" or name != kept_group:
-                find_column(name, columns, option)
             roles[name] = roles.get(name, why) if option == "time" else why
     if target in roles and target not in unused:
         problem = f"Column {target!r} is the target and also named by {roles[target].partition(': ')[2]}"
         raise InputError(problem, hint="Leave one of them out.", code="PG006")
     roles.pop(target, None)
     for name, kind in request.kinds.items():
-        find_column(name, columns, "--kind")
         if name in roles and (roles[name], kind) not in _KEPT:
             problem = f"--kind {name}={kind} does not apply to {name!r}, which is {roles[name]}"
             raise InputError(problem, hint="--kind is for features. Leave one of the two out.", code="PG006")

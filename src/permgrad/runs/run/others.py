@@ -26,7 +26,6 @@ from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.choosing import estimator_of
 from permgrad.runs.run.clock import MOST_HELD
 from permgrad.runs.run.inputs import Inputs
-from permgrad.runs.run.training import rows_in_time
 
 if TYPE_CHECKING:
     from permgrad.runs.run.stages import RunWork
@@ -72,7 +71,7 @@ def fit_other(work: RunWork, judging: Integers, others: float) -> None:
     rows = _rows_before_the_limit(work, others)
     if rows < len(y):
         clock.cut.append(f"training: {rows:,} rows instead of {len(y):,}")
-        chosen = rows_in_time(work, y, rows)
+        chosen = _rows_in_time(work, y, rows)
         train, y = train.take(chosen), y[chosen]
     with clock.whole.part("training"):
         model.fit(train, y, eval_set, dependence=None if between is None else between.take(judging))
@@ -87,6 +86,14 @@ def fit_other(work: RunWork, judging: Integers, others: float) -> None:
     explanation = work.budget.expected(len(parts["test"]), len(model.feature_names_in_), outputs)[0]
     expected = {"baselines": others} if others else {}
     clock.whole.expect(**expected, explanation=explanation, report=REPORT)
+
+
+def _rows_in_time(work: RunWork, y: Array, rows: int) -> Integers:
+    """Draw so many training rows. Every class is learned."""
+    drawn = generator(work.request.seed, "rows in time").permutation(len(y))[:rows]
+    if work.inputs.task == "classification":
+        drawn = np.union1d(drawn, np.unique(y, return_index=True)[1])
+    return np.sort(drawn)
 
 
 def _rows_before_the_limit(work: RunWork, others: float) -> int:

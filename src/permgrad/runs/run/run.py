@@ -25,7 +25,7 @@ from permgrad.runs.folder.folder import (
     whole_stages,
 )
 from permgrad.runs.requests import Outcome, RunRequest
-from permgrad.runs.run.inputs import Inputs, configuration, load_inputs, refuse_early
+from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.summary import summarise
 
@@ -50,7 +50,6 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     has_images = "image content" in dict((read_record(request.folder) or {}).get("configuration") or {})
     if not again and not has_images and find_finished(request.folder, settings) is not None:
         return summarise(request.folder)
-    refuse_early(request)
     if request.preset.endswith(".json") or request.device not in ("auto", "cpu"):
         with loading():
             from permgrad.runs.run.stages import check_options  # loads torch, which only these need so early

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.checks import check_class_names
-from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, option_of
+from permgrad.base.errors import InputError, by_count, counted, listed, option_of
 from permgrad.base.numerals import percent
 from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonical
 from permgrad.data.read.dates import find_date_format, is_moment
@@ -22,6 +22,7 @@ from permgrad.data.splitting import blank_words, count_shared_rows, split_rows
 from permgrad.data.types.column_types import Kind
 from permgrad.data.types.positive import find_positive, one_spelling, usual_positive
 from permgrad.runs.requests import RunRequest
+from permgrad.runs.run.early import find_column
 
 if TYPE_CHECKING:
     from permgrad.data.datasets import DataCard
@@ -261,16 +262,6 @@ def notes_on_division(
 
 
 # ---- the target ------------------------------------------------------------------------------------------------------
-def find_column(name: str, names: Sequence[str], role: str) -> None:
-    """Refuse a column that is not in the table. Suggest a near name, or hint at a wrong delimiter."""
-    if name in names:
-        return
-    fix = f"{did_you_mean(name, names)} Columns: {listed(names, 8)}.".lstrip()
-    if len(names) == 1:
-        fix += " Is the delimiter one of , ; tab | or space? In an Excel file, choose the sheet with --sheet."
-    raise InputError(f"Column {name!r} ({role}) not found", hint=fix, code="PG012")
-
-
 def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, str]:
     """Return the task and the reason. The values must not be missing.
 

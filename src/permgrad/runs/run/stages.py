@@ -66,6 +66,8 @@ from permgrad.runs.options import data_sets, separated
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.assessing import BASELINE_PREDICTIONS, data_section, look_of, read_assessment, write_page
 from permgrad.runs.run.clock import (
+    EPOCH_ROWS,
+    FEWER_MEMBERS,
     MOST_HELD,
     SLOW_BASELINE,
 )
@@ -73,7 +75,7 @@ from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.predicting import prediction_table
 from permgrad.runs.run.splitting import PARTS
 from permgrad.runs.run.summary import Summary
-from permgrad.runs.run.training import rows_in_time, train_network
+from permgrad.runs.run.training import train_network
 
 Say = Callable[[str], None]
 #: Tables with more columns are not searched for groups of columns that move together.
@@ -149,9 +151,6 @@ class RunWork:
         if not rows_in(model)[0]:
             train = self.inputs.parts["train"]
             encoded = self.encoded["train"] = model.encode_rows(train.inputs)
-            if (planned := int(self.folder.record["facts"]["training"]["rows"])) < len(train):
-                chosen = rows_in_time(self, train.y, planned)
-                encoded, train = encoded.take(chosen), train.take(chosen)
             draw_background(model, encoded.encoded, code_target(model, train.y))
         return model
 
@@ -326,6 +325,13 @@ def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: 
     kind = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
     chosen: Any = request.preset if preset is None else preset
     image: Any = request.row_image
+    if (
+        preset is None
+        and request.preset == "default"
+        and len(inputs.parts["train"]) > EPOCH_ROWS
+        and not request.thorough
+    ):
+        options["network"] = {"members": FEWER_MEMBERS}
     return kind(preset=chosen, batch_size=request.batch_size, layout=layout, image=image, **options)
 
 

@@ -1,11 +1,11 @@
-"""The training of a run's network: which rows and epochs the time allows, and what the terminal says of it."""
+"""The training of a run's network: how many epochs the time allows, and what the terminal says of it."""
 
 from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +13,14 @@ import torch
 
 from permgrad.assess.budget import REPORT, expected_refits
 from permgrad.base.errors import EnvironmentProblem, counted
-from permgrad.base.files import write_json_atomic
 from permgrad.base.progress import readable
-from permgrad.base.random import generator
 from permgrad.models.estimators.prepared import Prepared
-from permgrad.models.network.summary import TrainingTime, measure_training_time
+from permgrad.models.network.summary import measure_training_time, multiplications
 from permgrad.models.train.checkpoint import CHECKPOINT_NAME, read_checkpoint
 from permgrad.models.train.learner import EpochWatcher, mean_loss
 from permgrad.models.train.rows import Rows
 from permgrad.pages.sentences import raised_words
-from permgrad.runs.folder.folder import CHECKPOINT, RECORD
+from permgrad.runs.folder.folder import CHECKPOINT
 from permgrad.runs.run.clock import ROWS_SEEN, USUAL_EPOCHS, TrainingPlan, plan_training, watch_epochs
 
 if TYPE_CHECKING:
@@ -43,56 +41,43 @@ def train_network(work: RunWork, judging: npt.NDArray[np.int64], others: float) 
     ready = model.prepare(train, y, eval_set=eval_set)
     model.order_ = order
     plan, watch = _plan(work, ready, len(train.encoder.features()), done, others)
-    if plan.rows < len(y):
-        chosen = rows_in_time(work, y, plan.rows)
-        ready = model.prepare(train.take(chosen), y[chosen], eval_set=eval_set)
     between = parts["validation"].dependence
-    ready = replace(ready.with_epochs(plan.epochs), dependence=None if between is None else between.take(judging))
+    ready = ready.with_epochs(plan.epochs, plan.parts)
+    ready = replace(ready, dependence=None if between is None else between.take(judging))
     with work.clock.whole.part("training"):
         model.train(ready, checkpoint_folder=checkpoint, on_epoch=watch)
     if raised := getattr(model, "raised_", 0.0):
         work.say(f"  {raised_words(raised)}")
 
 
-def rows_in_time(work: RunWork, y: npt.NDArray[Any], rows: int) -> npt.NDArray[np.int64]:
-    """Draw so many training rows. Every class is learned."""
-    drawn = generator(work.request.seed, "rows in time").permutation(len(y))[:rows]
-    if work.inputs.task == "classification":
-        drawn = np.union1d(drawn, np.unique(y, return_index=True)[1])
-    return np.sort(drawn)
-
-
 def _plan(work: RunWork, ready: Prepared, features: int, done: int, others: float) -> tuple[TrainingPlan, EpochWatcher]:
     """Plan the rest of the run, and say so. Return the plan of the training, and what watches its epochs."""
-    clock, facts, rows = work.clock, work.folder.record["facts"], len(ready.job.train_rows)
+    clock, options, rows = work.clock, ready.job.options, len(ready.job.train_rows)
+    parts, network = work.inputs.parts, ready.job.network
+    plan = TrainingPlan(options.max_epochs)
+    if not clock.thorough:
+        most = ROWS_SEEN if work.request.preset == "default" else math.inf
+        plan = plan_training(options, rows, multiplications(network), most_seen=most)
     measured = measure_training_time(ready.job, ready.device)
     clock.per_row = measured.seconds_per_epoch / rows
-    parts = work.inputs.parts
     tested, outputs = len(parts["test"]), 1 if work.inputs.task == "regression" else len(np.unique(parts["train"].y))
-    explanation, refinement = work.budget.expected(tested, features, outputs)
     # Baselines that were asked for count where a limit was asked for.
-    reserved = explanation + REPORT + (others if work.request.time_limit is not None else 0.0)
-    plan = TrainingPlan(**facts["training"]) if done and "training" in facts else None
-    if plan is None:
-        usual = work.request.preset == "default" and not clock.thorough
-        seconds = max(clock.left() - reserved, 0.1 * clock.left())
-        plan = plan_training(ready.job.options, rows, measured, seconds, most_seen=ROWS_SEEN if usual else math.inf)
-        facts["training"] = asdict(plan)
-        write_json_atomic(work.folder.path / RECORD, work.folder.record)
-    if plan.cut:
-        clock.cut.append(plan.cut)
-    per_epoch = clock.per_row * plan.rows
+    baselines = others if work.request.time_limit is not None else 0.0
+
+    def reserved() -> float:
+        return work.budget.expected(tested, features, outputs)[0] + REPORT + baselines
+
+    explanation, refinement = work.budget.expected(tested, features, outputs)
+    per_epoch = clock.per_row * rows / plan.parts
     epochs = max(plan.epochs - done, 0)
-    left = TrainingTime(per_epoch, per_epoch * epochs, epochs)
-    expected = {"training": per_epoch * min(epochs, USUAL_EPOCHS)}
+    expected = {"training": min(per_epoch * min(epochs, USUAL_EPOCHS), max(clock.left() - reserved(), per_epoch))}
     expected |= {"baselines": others} if others else {}
     expected |= {"explanation": explanation, **({"refinement": refinement} if refinement else {}), "report": REPORT}
     if work.budget.refits is not None:
         sizes = len(parts["train"]), len(parts["validation"])
         expected["refits"] = expected_refits(work.budget.refits, expected["training"], *sizes)
     words = {name: readable(max(seconds, 1.0)) for name, seconds in expected.items()}
-    most = readable(max(left.seconds_at_most, 1.0))
-    words["training"] += f" (at most {most} for {left.epochs_at_most} epochs)"
+    words["training"] += f" (at most {readable(max(per_epoch * epochs, 1.0))} for {epochs} epochs)"
     limit = clock.limit + expected.get("refits", 0.0)
     whole = "" if math.isinf(limit) else f"; at most about {readable(limit)} in all"
     parts_said = ", ".join(f"{name} {text}" for name, text in words.items())
@@ -101,6 +86,6 @@ def _plan(work: RunWork, ready: Prepared, features: int, done: int, others: floa
     held = cast("Rows", ready.job.validation_rows)
     # The loss of a constant prediction: how frequent the classes are, or the mean.
     logits = held.y.mean()[None] if held.y.is_floating_point() else torch.bincount(held.y, held.weight).log()
-    constant = mean_loss(logits.expand(len(held), -1), held, ready.job.options.loss)
-    options = replace(ready.job.options, max_epochs=plan.epochs)
-    return plan, watch_epochs(clock, options, per_epoch, clock.started + clock.limit - reserved, constant)
+    constant = mean_loss(logits.expand(len(held), -1), held, options.loss)
+    options = replace(options, max_epochs=plan.epochs)
+    return plan, watch_epochs(clock, options, math.ceil(rows / plan.parts), reserved, constant)

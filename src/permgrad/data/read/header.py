@@ -1,0 +1,82 @@
+"""The first lines of a CSV file: its delimiter and the names of its columns, at a glance.
+
+Only the standard library is imported here, so that a wrong name is refused at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+import os
+import re
+from codecs import getincrementaldecoder
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+DELIMITERS = (",", ";", "\t", "|")
+LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n|\Z)")
+#: How lines begin that say something about a file and belong to no table.
+COMMENTS = ("#", "%", "//", "--")
+_SAMPLE_RECORDS, _HEAD = 200, 2**18
+_GZIP = b"\x1f\x8b"
+
+
+def sniff_delimiter(text: str) -> str:
+    """Find the delimiter: quotes stand where they belong, and the most lines have as many fields as the header."""
+    best, best_score = ",", (False, 0.0, 0)
+    for delimiter in DELIMITERS:
+        records = first_records(text, delimiter)
+        if not records or len(records[0]) < 2:
+            continue
+        width = len(records[0])
+        agree = sum(len(record) == width for record in records[1:]) / (len(records) - 1) if len(records) > 1 else 1.0
+        score = (bool(first_records(text, delimiter, strict=True)), agree, width)
+        if score > best_score:
+            best, best_score = delimiter, score
+    return best
+
+
+def first_records(text: str, delimiter: str, *, strict: bool = False) -> list[list[str]]:
+    """Return the first records, respecting quoted line breaks, or none if they cannot be read."""
+    try:
+        lines = (match[0] for match in LINE.finditer(text))
+        reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=strict)
+        return [record for record in islice(reader, _SAMPLE_RECORDS) if record]
+    except csv.Error:
+        return []
+
+
+def is_number(text: str) -> bool:
+    """Whether a name is written as a finite number."""
+    try:
+        return math.isfinite(float(text)) and "_" not in text
+    except ValueError:
+        return False
+
+
+def csv_header(table: str | os.PathLike[str] | None) -> tuple[str, ...]:
+    """Return the names in the first line of a CSV file. Nothing of other files.
+
+    Nothing of a file either of which the first lines leave open which names its columns will have.
+    """
+    if table is None or not Path(table).is_file():
+        return ()
+    try:
+        with Path(table).open("rb") as file:
+            opener: Any = gzip.open if file.read(2) == _GZIP else open
+        with opener(table, "rb") as stream:
+            content = stream.read(_HEAD)
+        text = getincrementaldecoder("utf-8-sig")().decode(content)
+    except (OSError, ValueError, EOFError):
+        return ()
+    if len(content) == _HEAD:  # the last line is cut off
+        text = text[: text.rfind("\n") + 1]
+    records = first_records(text, sniff_delimiter(text))
+    if not records or "\x00" in text or records[0][0].startswith(COMMENTS):
+        return ()
+    names = tuple(name.strip() for name in records[0])
+    is_certain = len(names) > 1 and len(set(names)) == len(names) and all(len(one) == len(names) for one in records)
+    # A first column without a name numbers the rows.
+    return tuple(filter(None, names)) if is_certain and all(names[1:]) and not any(map(is_number, names)) else ()

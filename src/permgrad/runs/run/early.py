@@ -1,0 +1,69 @@
+"""What a run refuses by the first lines of a table, before anything heavy is imported."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from permgrad.base.errors import InputError, did_you_mean, listed
+from permgrad.data.read.header import csv_header
+from permgrad.runs.options import data_sets
+
+if TYPE_CHECKING:
+    from permgrad.runs.requests import RunRequest
+
+
+def refuse_early(request: RunRequest, *, kept_group: str | None = None) -> None:
+    """Refuse a table that does not exist, or columns that its header lacks. ``kept_group``: as ``load_inputs``."""
+    if request.table in data_sets():
+        return
+    if not Path(request.table).exists():
+        raise no_such_file(request.table, "table", data_sets())
+    names, target = csv_header(request.table), request.target[0] if request.target else None
+    # A column without a name is named by its place, once the table is read.
+    if names and not any(name.startswith("column ") for name in (*request.target, *chain(*_named(request).values()))):
+        find_columns(request, target, names, kept_group)
+
+
+def _named(request: RunRequest) -> dict[str, Sequence[str]]:
+    """Return the columns that options name, by option."""
+    single = {"group": request.group, "time": request.time}
+    named = {option: () if name is None else (name,) for option, name in single.items()}
+    return {"drop": request.drop, "id": request.identifier, **named, "--kind": tuple(request.kinds)}
+
+
+def find_columns(request: RunRequest, target: str | None, names: Sequence[str], kept_group: str | None) -> None:
+    """Refuse a target, and columns of options, that are not in the table. ``kept_group``: as ``load_inputs``."""
+    if target is None:
+        hint = f"Which column should be predicted? Columns: {listed(names, 8)}."
+        raise InputError("Missing --target", hint=hint, code="PG005")
+    find_column(target, names, "target")
+    group = () if kept_group is None else (kept_group,)
+    for option, columns in {**_named(request), **({"group": group} if group else {})}.items():
+        for name in columns:
+            if option != "id" or name not in group:
+                find_column(name, names, option)
+
+
+def no_such_file(source: str | Path, role: str, names: Collection[str] = ()) -> InputError:
+    """Return the error for a file that cannot be read. ``names``: of the data sets that could have been meant."""
+    from permgrad.base.files import near_file, why_missing  # loads NumPy
+
+    path = Path(source)
+    what = "is a folder" if path.is_dir() else why_missing(path)
+    sets = f" Named data sets: {', '.join(names)}." if names else ""
+    problem = f"The {role} file {os.fspath(path)!r} {what}"
+    return InputError(problem, hint=f"{near_file(path, names) or 'Check the path.'}{sets}", code="PG010")
+
+
+def find_column(name: str, names: Sequence[str], role: str) -> None:
+    """Refuse a column that is not in the table. Suggest a near name, or hint at a wrong delimiter."""
+    if name in names:
+        return
+    fix = f"{did_you_mean(name, names)} Columns: {listed(names, 8)}.".lstrip()
+    if len(names) == 1:
+        fix += " Is the delimiter one of , ; tab | or space? In an Excel file, choose the sheet with --sheet."
+    raise InputError(f"Column {name!r} ({role}) not found", hint=fix, code="PG012")
