@@ -186,6 +186,7 @@ FORMS = {
         ours("orders_shuffled", "permgrad, columns as they stand", "ordered", layout=Shuffled()),
         Contender("extra_trees", "extra trees", baseline="extra_trees", sets=_SETS["ordered"]),
         Contender("lightgbm", "LightGBM", baseline="lightgbm", sets=_SETS["ordered"]),
+        Contender("catboost", "CatBoost", baseline="catboost", sets=_SETS["ordered"]),
         ours("orders_true", "permgrad, true order", "ordered", layout="given"),
     )
 }

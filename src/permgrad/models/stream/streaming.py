@@ -304,4 +304,5 @@ class StreamedRows:
 def _joined(pieces: Sequence[Rows]) -> Rows:
     if len(pieces) == 1:
         return pieces[0]
-    return Rows(*(torch.cat([getattr(piece, name) for piece in pieces]) for name in ("x", "y", "weight")))
+    x, y, weight = (torch.cat([getattr(piece, name) for piece in pieces]) for name in ("x", "y", "weight"))
+    return Rows(x, y, weight)
