@@ -21,7 +21,7 @@ from scipy import sparse
 from benchmarks.quality._row_sets import RowSet
 
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
-ALPHAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+ALPHAS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 TREES, PATIENCE, RATE = 2000, 50, 0.05
 _SPACING = 8
 
