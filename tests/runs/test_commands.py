@@ -219,7 +219,7 @@ def test_progress_and_notes_go_to_stderr(place, tmp_path):
     facts = json.loads(result.stdout)
     assert "look like identifiers: code" in result.stderr
     assert "categorical" in result.stderr, "column types are shown"
-    trees = ["random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "histogram_boosting"]
+    trees = ["random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "catboost", "histogram_boosting"]
     assert list(facts["baselines"]) == [*trees, "linear", "mlp"], "TabM and RealMLP are trained when they are named"
 
 

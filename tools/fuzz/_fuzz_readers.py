@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -465,16 +465,16 @@ enrol(Reader("diff", make_pairs, use_diff))
 
 def make_cells(place: Path) -> list[Files]:
     """Return folders of a comparison and of a benchmark that are gone on with, and of a study."""
-    from permgrad.runs.compare.cells import ComparisonCell, write_cell
+    from permgrad.base.files import write_json_atomic
+    from permgrad.runs.compare.cells import ComparisonCell, cell_path
     from permgrad.runs.tune.tune import STUDY, TUNE_RECORD
     from permgrad_benchmark import CellRecords
 
     (place / "compared").mkdir()
     values = {"names": ["a"], "importance": [1.0], "std": [0.1], "ci_low": [0.9], "ci_high": [1.1]}
     rows = {"train": 3, "test": 2}
-    write_cell(
-        place / "compared", ComparisonCell("fast", "0", rows, {"accuracy": 0.5}, 1.0, 1.0, 1.0, {"permgrad": values})
-    )
+    cell = ComparisonCell("fast", "0", rows, {"accuracy": 0.5}, 1.0, 1.0, 1.0, {"permgrad": values})
+    write_json_atomic(cell_path(place / "compared", cell.model, cell.fold), asdict(cell))
     record = {"schema_version": 1, "configuration_hash": "x", "configuration": {"folds": 2, "models": ["fast"]}}
     (place / "compared" / "comparison.json").write_text(json.dumps({**record, "finished": None, "started": "now"}))
     (place / "measured").mkdir()

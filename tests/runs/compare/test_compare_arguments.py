@@ -106,9 +106,9 @@ def test_codes_that_are_none_are_refused(frame, tmp_path, codes, message):
         ({"most_rows": "a"}, "most_rows must be an integer of at least 1, got 'a'"),
         ({"threads": 0}, "threads must be an integer of at least 1, got 0"),
         ({"threads": "2"}, "threads must be an integer of at least 1, got '2'"),
-        ({"folds": 2.0}, "folds must be an integer, got 2.0"),
-        ({"folds": "3"}, "folds must be an integer, got '3'"),
-        ({"repeats": 1.5}, "repeats must be an integer, got 1.5"),
+        ({"folds": 2.0}, "folds must be an integer of at least 2, got 2.0"),
+        ({"folds": "3"}, "folds must be an integer of at least 2, got '3'"),
+        ({"repeats": 1.5}, "repeats must be an integer of at least 1, got 1.5"),
         (
             {"splits": [1, 2.5], "folds": None},
             "splits must be integers from 0 to 4294967295, got 2.5",
@@ -117,7 +117,7 @@ def test_codes_that_are_none_are_refused(frame, tmp_path, codes, message):
             {"splits": [1, 2**32], "folds": None},
             "splits must be integers from 0 to 4294967295, got 4294967296",
         ),
-        ({"splits": 42, "folds": None}, "splits must list seeds, got 42"),
+        ({"splits": 42, "folds": None}, "splits must be a list of seeds, got 42"),
     ],
     ids=str,
 )

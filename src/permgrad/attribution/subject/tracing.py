@@ -40,9 +40,10 @@ def listening(
             calls[name] += 1
             enter(inside[-1])
 
-    def after(name: str, _: nn.Module, args: tuple[Any, ...], options: dict[str, Any], output: Any) -> Any:
-        if get_ident() != me:
+    def after(name: str, _: nn.Module, args: tuple[Any, ...], *found: Any) -> Any:
+        if get_ident() != me:  # it may call a hook before torch has noted that it takes options, too
             return None
+        options, output = found
         while inside[-1][0] != name:  # it raised, and the network goes on
             inside.pop()
         return leave(inside.pop(), args, options, output)

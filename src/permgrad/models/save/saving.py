@@ -18,7 +18,7 @@ from torch import Tensor
 
 from permgrad import __version__
 from permgrad.base.arrays import Array
-from permgrad.base.checks import check_path
+from permgrad.base.checks import check_names, check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
 from permgrad.base.stored import is_intact, parse_json, read_npz, read_times
 from permgrad.data.encode.encoding import TableEncoder
@@ -76,7 +76,7 @@ def load(
         True
     """
     source = check_path("folder", folder)
-    chosen = choose_device(device)
+    chosen, trust = choose_device(device), check_names("trust", trust, "name types, as in trust=['my_models.Scaler']")
     description = _read_description(source)
     if (reader := _OTHERS.get(str(description.get("estimator")))) is not None:
         return _read_other(reader, source, description, trust)
