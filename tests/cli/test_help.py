@@ -83,6 +83,19 @@ def test_shells_complete_choices_and_columns(line, expected, tmp_path):
     assert done.stdout.split() == expected, done.stderr
 
 
+def _ended(words, folder, module):
+    """Run a command in a process of its own, which prints the exit code and whether it has imported a module."""
+    code = f"""
+import sys
+from permgrad.cli import app
+try:
+    app({words!r})
+except SystemExit as end:
+    print(end.code, {module!r} in sys.modules)
+"""
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -98,15 +111,7 @@ def test_shells_complete_choices_and_columns(line, expected, tmp_path):
 )
 def test_wrong_arguments_are_refused_before_torch_is_imported(words, tmp_path):
     (tmp_path / "table.csv").write_text("age;arm;dose\n1;2;3\n", encoding="utf-8")
-    code = f"""
-import sys
-from permgrad.cli import app
-try:
-    app({words!r})
-except SystemExit as end:
-    print(end.code, "torch" in sys.modules)
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = _ended(words, tmp_path, "torch")
     assert done.stdout.split() == ["2", "False"]
     assert done.stderr.startswith("error: ")
 
@@ -129,15 +134,7 @@ except SystemExit as end:
 def test_a_wrong_name_costs_a_start_and_a_header(words, said, tmp_path):
     # The rest of the file is no table: nobody has read it.
     (tmp_path / "t.csv").write_text("age;arm;dose\n" + "1;2;3\n" * 100_000 + "no table", encoding="utf-8")
-    code = f"""
-import sys
-from permgrad.cli import app
-try:
-    app({words!r})
-except SystemExit as end:
-    print(end.code, "pandas" in sys.modules)
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = _ended(words, tmp_path, "pandas")
     assert done.stdout.split() == ["2", "False"]
     assert done.stderr.startswith(f"error: {said}")
 

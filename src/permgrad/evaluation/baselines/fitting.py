@@ -114,13 +114,13 @@ def check_available(names: Iterable[str]) -> None:
 def check_savable(name: str) -> None:
     """Refuse a baseline that is not installed, or whose file needs a package that is missing."""
     check_available([name])
-    baseline = baselines.get(name)
-    check_skops(repr(name) if baseline.file == "skops" else "")
+    if baselines.get(name).file == "skops":
+        check_skops(repr(name))
 
 
 def check_skops(what: str) -> None:
     """Refuse what needs skops where that is not installed."""
-    if what and importlib.util.find_spec("skops") is None:
+    if importlib.util.find_spec("skops") is None:
         raise EnvironmentProblem(
             f"skops is not installed (needed to save {what})", hint="Run pip install 'permgrad[models]'.", code="PG060"
         )

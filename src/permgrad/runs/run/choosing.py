@@ -8,11 +8,13 @@ from dataclasses import fields
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from permgrad.base.errors import InputError, error_in_words
 from permgrad.evaluation.baselines import check_savable, check_skops
-from permgrad.runs.requests import RunRequest
+
+if TYPE_CHECKING:
+    from permgrad.runs.requests import RunRequest
 
 #: Options that are about the network.
 _OF_NETWORK = {"preset": "--preset", "row_image": "--row-image", "batch_size": "--batch-size", "what_if": "--what-if"}
