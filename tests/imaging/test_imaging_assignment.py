@@ -121,7 +121,7 @@ def test_columns_get_the_cells_with_the_least_squared_distances():
     def cost(chosen):
         return ((targets - cells[list(chosen)]) ** 2).sum()
 
-    found = assignment._assign(plane, cells)
+    found = assignment.assign(plane, cells)
     least = min(cost(chosen) for chosen in itertools.permutations(range(6)))
     assert cost(range(6)) > least + 0.5, "precondition: not just any choice will do"
     assert cost(found) == pytest.approx(least)
@@ -132,7 +132,7 @@ def test_columns_get_the_cells_with_the_least_squared_distances():
 )
 def test_near_equal_values_keep_their_order_in_ranks(values, expected):
     line, cells = ([[value, 0] for value in numbers] for numbers in (values, range(len(values))))
-    assert assignment._assign(np.array(line), np.array(cells)).tolist() == expected
+    assert assignment.assign(np.array(line), np.array(cells)).tolist() == expected
 
 
 def test_many_columns_are_sorted_into_rows_and_then_along_them():
@@ -143,10 +143,10 @@ def test_many_columns_are_sorted_into_rows_and_then_along_them():
     order = np.random.default_rng(0).permutation(8)
     plane = np.stack([down, along], axis=1)[order]
     expected = np.array([0, 1, 2, 4, 3, 5, 7, 6])[order]
-    assert assignment._split_by_rank(plane, cells).tolist() == expected.tolist()
+    assert assignment.split_by_rank(plane, cells).tolist() == expected.tolist()
     wide = cells[cells[:, 0] < cells[:, 0].max()]  # two rows of three
     flat = np.stack([np.arange(6.0), -np.arange(6.0)], axis=1)
-    assert assignment._split_by_rank(flat, wide).tolist() == [2, 1, 0, 5, 4, 3]
+    assert assignment.split_by_rank(flat, wide).tolist() == [2, 1, 0, 5, 4, 3]
 
 
 def test_without_refinement_the_assignment_stands():
@@ -155,7 +155,7 @@ def test_without_refinement_the_assignment_stands():
     similarity = similarities(table)
     cells = block_cells(16, 20)
     plain = AssignmentLayout(20, refine=False).fit(table).positions
-    assert plain.tolist() == cells[assignment._assign(assignment._scaled_plane(similarity), cells)].tolist()
+    assert plain.tolist() == cells[assignment.assign(assignment._scaled_plane(similarity), cells)].tolist()
 
     def value(positions):
         return (similarity * neighbourhood(positions)).sum()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import time
 
 import numpy as np
@@ -55,7 +56,9 @@ def test_positions_are_on_the_grid(name, shape):
     assert layout.positions.dtype == np.int64
     assert layout.positions.min() >= 0
     assert bool((layout.positions < layout.shape).all())
-    assert layout.shape == ((1, shape[1]) if is_ordered(name) else (20, 20))
+    width = math.isqrt(shape[1] - 1) + 1
+    compact = (-(-shape[1] // width), width) if name == "lattice" else (1, shape[1])
+    assert layout.shape == (compact if is_ordered(name) else (20, 20))
     assert layout.pixels == max(layout.shape)
     assert not layout.grown
 
@@ -277,7 +280,7 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
         (
             lambda: make_layout("asignment"),
             (
-                "layout must be one of 'assignment', 'random', 'path', 'given', 'tinto', got 'asignment'. "
+                "layout must be one of 'assignment', 'random', 'path', 'lattice', 'given', 'tinto', got 'asignment'. "
                 "Did you mean 'assignment'?"
             ),
         ),
@@ -292,7 +295,7 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
         (
             lambda: make_layout(3),
             (
-                "layout must be one of 'assignment', 'random', 'path', 'given', 'tinto', or an object with "
+                "layout must be one of 'assignment', 'random', 'path', 'lattice', 'given', 'tinto', or an object with "
                 "fit(encoded, names, random_state) that sets positions, pixels and overlap, got 3. The protocol is in "
                 "docs/adding-a-layout.md."
             ),

@@ -59,11 +59,11 @@ class AssignmentLayout(PlacedLayout):
         columns = encoded.shape[1]
         cells = block_cells(columns, self.pixels, self.spacing)
         if columns > EXACT_COLUMNS:
-            return cells[_split_by_rank(principal_plane(standardised, seed), cells)]
+            return cells[split_by_rank(principal_plane(standardised, seed), cells)]
         # Absolute correlations: both signs tell a network the same.
         similarity = np.minimum(np.abs(standardised.T @ standardised), 1.0)
         np.fill_diagonal(similarity, 0.0)
-        chosen = _assign(_scaled_plane(similarity), cells)
+        chosen = assign(_scaled_plane(similarity), cells)
         if self.refine and columns <= REFINED_COLUMNS:
             chosen = improve_by_swaps(similarity, cells, chosen, reach=self.spacing)
         return cells[chosen]
@@ -145,7 +145,7 @@ def _with_fixed_signs(plane: Floats) -> Floats:
     return fixed
 
 
-def _assign(plane: Floats, cells: Positions) -> Integers:
+def assign(plane: Floats, cells: Positions) -> Integers:
     """Give each column a cell so that the squared distances on the plane are least (Hungarian method).
 
     The axes are replaced by ranks first: one far column would push all others into a corner.
@@ -161,7 +161,7 @@ def _assign(plane: Floats, cells: Positions) -> Integers:
     return np.asarray(chosen, dtype=np.int64)
 
 
-def _split_by_rank(plane: Floats, cells: Positions) -> Integers:
+def split_by_rank(plane: Floats, cells: Positions) -> Integers:
     """Give each column a cell by sorting: rows of the block by the first axis, places in a row by the second."""
     columns = len(plane)
     width = int(np.unique(cells[:, 1]).size)

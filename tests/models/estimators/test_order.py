@@ -43,18 +43,44 @@ def test_an_order_that_helps_is_found_also_when_the_columns_are_shuffled() -> No
     assert find_order(curves, wide + 0.05 * curves[:, 0], "regression", 0).found
 
 
+def _pictures(rows: int, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return shuffled black and white pictures of a bar that lies or stands somewhere, and which of the two."""
+    rng, place = np.random.default_rng(seed), np.arange(side)
+    lies, centre = rng.integers(0, 2, rows), rng.uniform(2, side - 3, (rows, 2))
+    lengths = np.where(lies[:, None] == 1, [[1.0, 2.6]], [[2.6, 1.0]])
+    inside = [np.abs(place - centre[:, [axis]]) <= lengths[:, [axis]] for axis in (0, 1)]
+    bars = (inside[0][:, :, None] & inside[1][:, None, :]).reshape(rows, -1)
+    noisy = bars ^ (rng.random(bars.shape) < 0.01)
+    return noisy[:, np.random.default_rng(9).permutation(side**2)].astype(float), lies
+
+
+def test_a_shuffled_picture_is_found_and_its_network_sees_it(tmp_path: Any) -> None:
+    pictures, lies = _pictures(900, 9)
+    order = find_order(pictures, lies, "classification", 0)
+    assert order.found
+    assert order.layout == "lattice"
+    assert "form a picture" in order.sentence("classification")
+    model = pg.HyNNClassifier(**_FEW).fit(pd.DataFrame(pictures.astype(bool)).add_prefix("p"), lies)
+    assert model.order_.layout == "lattice"
+    assert model.renderer_.layout.shape == (9, 9)
+    assert len(set(map(tuple, model.renderer_.positions.tolist()))) == 81
+    model.save(tmp_path / "model")
+    assert pg.load(tmp_path / "model").order_ == model.order_
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_factors_blocks_and_noise_have_no_order(task: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    factors, y = _factors(500, 30, seed)
-    blocks = rng.normal(size=(500, 4))[:, rng.integers(0, 4, 30)] + 0.4 * rng.normal(size=(500, 30))
+    columns = 30 + 10 * (seed % 2)  # 40 are looked at as a picture, too
+    factors, y = _factors(500, columns, seed)
+    blocks = rng.normal(size=(500, 4))[:, rng.integers(0, 4, columns)] + 0.4 * rng.normal(size=(500, columns))
     likeness = []
-    for table in (factors, blocks, rng.normal(size=(500, 30))):
+    for table in (factors, blocks, rng.normal(size=(500, columns))):
         target = y if task == "regression" else (y > np.median(y)).astype(int)
         order = find_order(table, target, task, seed)
         assert not order.found
-        assert "no order among these 30 columns" in order.sentence(task)
+        assert f"no order among these {columns} columns" in order.sentence(task)
         likeness.append(order.alike)
     assert likeness[1] > 0.5 > 0.2 > likeness[2], "blocks pass the first step, noise does not"
 

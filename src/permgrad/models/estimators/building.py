@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from permgrad.base.arrays import Array, Booleans, Floats, Floats32
+from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
 from permgrad.base.random import derive_seed
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_types import infer_schema
@@ -72,6 +72,13 @@ def pictured(encoder: TableEncoder, paths: Sequence[str]) -> Booleans:
     return np.asarray(kinds != "score") if "tabular" in paths else np.ones(len(kinds), dtype=bool)
 
 
+def places_of(encoder: TableEncoder) -> Integers:
+    """Return the encoded columns that may be places of a curve or a picture: numbers, or black and white pixels."""
+    kinds = np.array(encoder.kinds_)
+    numbers, pairs = np.array(encoder.numeric_columns_, dtype=np.int64), np.flatnonzero(kinds == "boolean")
+    return numbers if len(numbers) >= len(pairs) else pairs
+
+
 def place_columns(
     model: Any, settings: FitSettings, encoded: Array, y: Array
 ) -> tuple[FitSettings, StoredLayout | None]:
@@ -84,9 +91,9 @@ def place_columns(
     if settings.seeks_order:
         from permgrad.models.estimators.order import find_order
 
-        numbers = np.array(encoder.numeric_columns_, dtype=np.int64)
+        numbers = places_of(encoder)
         model.order_ = find_order(np.asarray(encoded)[:, numbers], y, model.task, model.seed_)
-        placed, layout = np.isin(np.arange(len(placed)), numbers), "path"
+        placed, layout = np.isin(np.arange(len(placed)), numbers), model.order_.layout
     if (settings.seeks_order and not model.order_.found) or not placed.any():
         paths = tuple(path for path in paths if path != "image")
     settings = dataclasses.replace(settings, paths=paths, layout=layout)

@@ -69,9 +69,10 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             For the table alone, leave columns out by name, ``kinds={"review": "identifier"}``. None: the preset's,
             which is ``("tabular", "image")`` but for ``"ig-example"``, a plain network on the table.
         layout: where each encoded column sits: ``"assignment"`` (most presets), ``"tinto"`` (preset ``paper``),
-            ``"random"``, ``"path"`` (similar columns in one row), ``"given"`` (as they stand, or by the numbers in
-            their names), a grid ``(height, width)`` of the columns as they stand, an object with the layout protocol, a
-            fitted TINTOlib method, or a callable ``X -> images``.
+            ``"random"``, ``"path"`` (similar columns in one row), ``"lattice"`` (similar columns side by side on a
+            grid), ``"given"`` (as they stand, or by the numbers in their names), a grid ``(height, width)`` of the
+            columns as they stand, an object with the layout protocol, a fitted TINTOlib method, or a callable
+            ``X -> images``.
         pixels: side of the square image. It grows if the encoded columns need more room.
         preset: ``"default"``, ``"fast"``, ``"paper"``, ``"ig-example"`` (the published network for UCI Bank Marketing,
             one logit, a weighted loss), ``"ig-example-published"`` (the same with its published, longer schedule),
@@ -122,9 +123,9 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             ``text``), a folder with a Hugging Face model (``config.json``, ``model.safetensors``, ``tokenizer.json``),
             or a function from a list of texts to vectors ``(texts, width)``. None: words alone.
         image: whether rows are drawn as images, too. ``"auto"``: with presets ``"default"`` and ``"fast"``, only if the
-            order of the columns tells something, as of a curve, which is tested on training rows, see ``order_``. A
-            ``layout`` or ``branches`` that you pass, and other presets, are followed as they are. ``"always"``: as the
-            preset's branches say. ``"never"``: the table only.
+            order of the columns tells something, as of a curve or a picture, which is tested on training rows, see
+            ``order_``. A ``layout`` or ``branches`` that you pass, and other presets, are followed as they are.
+            ``"always"``: as the preset's branches say. ``"never"``: the table only.
 
     Attributes:
         classes_ (array): labels, sorted.

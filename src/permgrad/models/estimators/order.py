@@ -1,14 +1,16 @@
 """Whether the columns of a table have an order that a convolution can use, tested on training rows before training.
 
-Two steps, the second only if the first finds something. The columns are put in a row on some rows, and neighbours must
-be more alike on *others* than neighbours of shuffled columns. Then a quick model of fixed random kernels (ROCKET,
-Dempster et al. 2020, arXiv 1910.13051) must predict held-out rows better in this order than in random ones, and not
-worse than trees without any order. Columns that are alike because they share factors pass the first step only.
+Two steps, the second only if the first finds something. The columns are put in a row, or on a grid, on some rows, and
+neighbours must be more alike on *others* than neighbours of shuffled columns. Then a quick model of fixed random
+kernels (ROCKET, Dempster et al. 2020, arXiv 1910.13051) must predict held-out rows better in this order than in random
+ones, and not worse than trees without any order. Columns that are alike because they share factors pass the first step
+only.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,18 +21,48 @@ from torch.nn import functional
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.random import generator
 from permgrad.imaging.assignment import standardised_sample
-from permgrad.imaging.path import path_order
+from permgrad.imaging.layout import Positions
+from permgrad.imaging.path import lattice_positions, path_positions
 
 #: Fewer columns make no curve, fewer rows decide nothing.
 FEWEST_COLUMNS, FEWEST_ROWS = 12, 60
 _MOST_ROWS, _FOLDS, _CONTROLS = 1200, 3, 2
-_KERNELS, _WIDTH, _SHARPNESS = 128, 9, 8.0
+_KERNELS, _SHARPNESS = 128, 8.0
 _SHUFFLES = 200
-#: Neighbours of a curve are alike, |r|, and a gain is worth an image if it is as sure, and as large.
-_ALIKE, _SURE, _LEAST_GAIN = 0.5, 0.001, 0.01
+#: A gain is worth an image if it is as sure, and as large.
+_SURE, _LEAST_GAIN = 0.001, 0.01
 #: Trees that are better, and as surely, need no order. The quick model is linear: they may be as good by chance.
 _SURELY_BEHIND = 0.95
 _PENALTIES = 10.0 ** np.arange(-1, 6)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What columns may form: the layout that finds their places, and what a quick model sees of it.
+
+    Attributes:
+        noun: what the columns are said to form.
+        place: returns their places, and the height and width, from rows and a seed.
+        fewest: columns. Fewer are not tried.
+        alike: mean |r| of neighbours, below which nothing is tried.
+        kernel: height and width of the kernels.
+        pools: along each side, the parts of the picture that kernels are summed up over.
+    """
+
+    noun: str
+    place: Callable[[Floats, int], tuple[Positions, tuple[int, int]]]
+    fewest: int
+    alike: float
+    kernel: tuple[int, int]
+    pools: int
+
+
+#: By the name of the layout. The later must be better than the earlier for certain.
+_SHAPES = {
+    "path": _Shape("curve", path_positions, FEWEST_COLUMNS, 0.5, (1, 9), 1),
+    "lattice": _Shape("picture", lattice_positions, 36, 0.3, (3, 3), 2),
+}
+_SURELY_BETTER = 0.05
 
 
 @dataclass(frozen=True)
@@ -45,6 +77,7 @@ class Order:
             trees, whichever is less: of wrong rows, or of the mean absolute error, as a share of rows or of the
             target's standard deviation. None: not measured.
         p_value: of the gain over random orders, or of the likeness where that was too small.
+        layout: that the columns are drawn in if an order was found: ``"path"``, a curve, or ``"lattice"``, a picture.
     """
 
     found: bool
@@ -53,6 +86,7 @@ class Order:
     alike_by_chance: float | None = None
     gain: float | None = None
     p_value: float = 1.0
+    layout: str = "path"
 
     def sentence(self, task: str) -> str:
         """Return what the test found, in words."""
@@ -61,7 +95,8 @@ class Order:
         gain = max(self.gain or 0.0, _LEAST_GAIN)
         size = f"{gain:.0%} of rows" if task == "classification" else f"{gain:.2f} standard deviations"
         about = "about" if gain == self.gain else "below"
-        return f"the {self.columns} columns form a curve: image branch on, expected gain {about} {size}"
+        noun = _SHAPES[self.layout].noun
+        return f"the {self.columns} columns form a {noun}: image branch on, expected gain {about} {size}"
 
 
 def find_order(encoded: Array, y: Array, task: str, seed: int) -> Order:
@@ -69,46 +104,72 @@ def find_order(encoded: Array, y: Array, task: str, seed: int) -> Order:
     rows, columns = encoded.shape
     if columns < FEWEST_COLUMNS or rows < FEWEST_ROWS:
         return Order(False, columns)
-    rng = generator(seed, "order")
-    chosen = rng.permutation(rows)[:_MOST_ROWS]
+    chosen = generator(seed, "order").permutation(rows)[:_MOST_ROWS]
     table, y = np.asarray(encoded[chosen], dtype=np.float64), np.asarray(y)[chosen]
+    best, errors = None, np.zeros(0)
+    for name, shape in _SHAPES.items():
+        if columns < shape.fewest:
+            continue
+        order, own = _test(table, _Target.of(y, task), name, seed)
+        if best is None or (order.found and (not best.found or _p_value(errors - own) <= _SURELY_BETTER)):
+            best, errors = order, own
+    assert best is not None
+    return best
+
+
+def _test(table: Floats, target: _Target, name: str, seed: int) -> tuple[Order, Floats]:
+    """Test the columns of some rows for one shape. Return also each row's error in it, if that was looked at."""
+    shape, columns = _SHAPES[name], table.shape[1]
+    rng = generator(seed, "order", name)
     fold = np.arange(len(table)) % _FOLDS
-    order = path_order(table[fold > 0], seed)
-    alike, by_chance, p_value = _likeness(table[fold == 0], order, rng, seed)
-    first = Order(False, columns, alike, by_chance, None, p_value)
-    if alike < _ALIKE or p_value > _SURE:
-        return first
+    placed = shape.place(table[fold > 0], seed)
+    alike, by_chance, p_value = _likeness(table[fold == 0], placed[0], rng, seed)
+    first = Order(False, columns, alike, by_chance, None, p_value, name)
+    if alike < shape.alike or p_value > _SURE:
+        return first, np.zeros(0)
     spread = table.std(axis=0)
     table = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    target = _Target.of(y, task)
-    orders = [rng.permutation(columns) for _ in range(_CONTROLS)]
-    kernels = _kernels(columns, rng)
+    shuffles = [rng.permutation(columns) for _ in range(_CONTROLS)]
+    kernels = _kernels(shape.kernel, placed[1], rng)
+    in_order: list[Floats] = []
     over_chance: list[Floats] = []
     over_trees: list[Floats] = []
     for number in range(_FOLDS):
         learned, held = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        own = order if number == 0 else path_order(table[learned], seed)
-        errors = [_errors(table[:, one], kernels, target, learned, held) for one in (own, *orders)]
+        positions, size = placed if number == 0 else shape.place(table[learned], seed)
+        places = [positions, *(positions[shuffled] for shuffled in shuffles)]
+        seen = [_seen(table, each, size, kernels, shape.pools) for each in places]
+        errors = [_errors(features, target, learned, held) for features in seen]
+        in_order.append(errors[0])
         over_chance.append(np.mean(errors[1:], axis=0) - errors[0])
         if over_chance[0].mean() < _LEAST_GAIN:  # most tables end here
-            return first
+            return first, np.zeros(0)
         over_trees.append(_tree_errors(table, target, learned, held, seed) - errors[0])
     chance, trees = np.concatenate(over_chance), np.concatenate(over_trees)
     p_value = _p_value(chance)
     found = chance.mean() >= _LEAST_GAIN and p_value <= _SURE and _p_value(trees) <= _SURELY_BEHIND
-    return Order(bool(found), columns, alike, by_chance, float(min(chance.mean(), trees.mean())), p_value)
+    gain = float(min(chance.mean(), trees.mean()))
+    return Order(bool(found), columns, alike, by_chance, gain, p_value, name), np.concatenate(in_order)
 
 
-def _likeness(held: Floats, order: Integers, rng: np.random.Generator, seed: int) -> tuple[float, float, float]:
+def _likeness(held: Floats, positions: Positions, rng: np.random.Generator, seed: int) -> tuple[float, float, float]:
     """Return how alike neighbours are on held-out rows, how alike shuffled columns, and the p-value of the first."""
-    ordered = standardised_sample(held, seed)[:, order]
-    alike = float(np.abs((ordered[:, 1:] * ordered[:, :-1]).sum(axis=0)).mean())
+    table = standardised_sample(held, seed)
+    column_at = dict(zip(map(tuple, positions.tolist()), range(len(positions)), strict=True))
+    beside = [
+        (column, column_at[place])
+        for (line, at), column in column_at.items()
+        for place in ((line, at + 1), (line + 1, at))
+        if place in column_at
+    ]
+    one, other = np.array(beside, dtype=np.int64).T
+    alike = float(np.abs((table[:, one] * table[:, other]).sum(axis=0)).mean())
     chance = np.empty(_SHUFFLES)
+    some = slice(None, 256)  # pairs are enough of very many columns
     for number in range(_SHUFFLES):
-        shuffled = rng.permutation(len(order))
-        first, second = shuffled[:-1], shuffled[1:]
-        some = slice(None, 256)  # pairs are enough of very many columns
-        chance[number] = np.abs((ordered[:, first[some]] * ordered[:, second[some]]).sum(axis=0)).mean()
+        shuffled = rng.permutation(len(positions))
+        first, second = shuffled[one[some]], shuffled[other[some]]
+        chance[number] = np.abs((table[:, first] * table[:, second]).sum(axis=0)).mean()
     spread = float(chance.std()) or 1e-12
     return alike, float(chance.mean()), _normal_tail((alike - float(chance.mean())) / spread)
 
@@ -145,32 +206,41 @@ class _Target:
         return np.abs(predicted[:, 0] - self.numbers[rows, 0])
 
 
-#: Kernels ``(kernels, 1, width)`` of one dilation, and their biases.
+#: Kernels ``(kernels, 1, height, width)`` of one dilation, and their biases.
 _Kernels = list[tuple[int, torch.Tensor, torch.Tensor]]
 
 
-def _kernels(columns: int, rng: np.random.Generator) -> _Kernels:
-    most = max(0, int(math.log2(max(1, (columns - 1) // (_WIDTH - 1)))))
+def _kernels(kernel: tuple[int, int], size: tuple[int, int], rng: np.random.Generator) -> _Kernels:
+    room = min((side - 1) // (reach - 1) for side, reach in zip(size, kernel, strict=True) if reach > 1)
+    most = max(0, int(math.log2(max(1, room))))
     made: _Kernels = []
     for dilation in range(most + 1):
         count = math.ceil(_KERNELS / (most + 1))
-        weight = rng.normal(size=(count, 1, _WIDTH))
-        weight -= weight.mean(axis=2, keepdims=True)
-        weight /= np.sqrt((weight**2).sum(axis=2, keepdims=True))
+        weight = rng.normal(size=(count, math.prod(kernel)))
+        weight -= weight.mean(axis=1, keepdims=True)
+        weight /= np.sqrt((weight**2).sum(axis=1, keepdims=True))
         bias = torch.from_numpy(rng.uniform(-1, 1, size=count))
-        made.append((2**dilation, torch.from_numpy(weight).float(), bias.float()))
+        made.append((2**dilation, torch.from_numpy(weight).float().view(count, 1, *kernel), bias.float()))
     return made
 
 
 @torch.no_grad()
-def _errors(table: Floats, kernels: _Kernels, target: _Target, learned: Integers, held: Integers) -> Floats:
-    """Return the errors of held rows, predicted by a ridge of what the kernels see, and of the columns themselves."""
-    curves = torch.from_numpy(table).float().unsqueeze(1)
+def _seen(table: Floats, positions: Positions, size: tuple[int, int], kernels: _Kernels, pools: int) -> Floats:
+    """Return the columns themselves and what kernels see of them in these places: how often, and how much at most."""
+    pictures = torch.zeros(len(table), 1, *size)
+    pictures[:, 0, positions[:, 0], positions[:, 1]] = torch.from_numpy(table).float()
     parts: list[Floats] = [table]
     for dilation, weight, bias in kernels:
-        seen = functional.conv1d(curves, weight, bias, padding=dilation * (_WIDTH // 2), dilation=dilation)
-        parts += [torch.sigmoid(_SHARPNESS * seen).mean(dim=2).double().numpy(), seen.amax(dim=2).double().numpy()]
-    features = np.concatenate(parts, axis=1)
+        reach = [dilation * (side // 2) for side in weight.shape[2:]]
+        seen = functional.conv2d(pictures, weight, bias, padding=reach, dilation=dilation)
+        often = functional.adaptive_avg_pool2d(torch.sigmoid(_SHARPNESS * seen), pools)
+        most = functional.adaptive_max_pool2d(seen, pools)
+        parts += [values.flatten(1).double().numpy() for values in (often, most)]
+    return np.concatenate(parts, axis=1)
+
+
+def _errors(features: Floats, target: _Target, learned: Integers, held: Integers) -> Floats:
+    """Return the errors of held rows, predicted by a ridge of these features."""
     spread = features[learned].std(axis=0)
     features = (features - features[learned].mean(axis=0)) / (spread + 1e-6)
     mean = target.numbers[learned].mean(axis=0)

@@ -271,7 +271,7 @@ class RunWork:
         further: dict[str, Any] = {}
         further |= {related[0].argument[0]: np.concatenate([one.codes for one in related])} if related else {}
         if self.chosen == "network":
-            layout = "path" if is_ordered(self.model.layout) else None
+            layout = self.model.order_.layout if is_ordered(self.model.layout) else None
             estimator = clone(self.model).set_params(layout=layout, device=self.request.device)
         else:
             estimator = make_estimator(replace(self.request, model=self.chosen), self.inputs, None)
