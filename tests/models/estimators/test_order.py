@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.ndimage import gaussian_filter
 
 import permgrad as pg
 from permgrad.base.errors import InputError
@@ -44,23 +45,22 @@ def test_an_order_that_helps_is_found_also_when_the_columns_are_shuffled() -> No
 
 
 def _pictures(rows: int, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return shuffled black and white pictures of a bar that lies or stands somewhere, and which of the two."""
-    rng, place = np.random.default_rng(seed), np.arange(side)
-    lies, centre = rng.integers(0, 2, rows), rng.uniform(2, side - 3, (rows, 2))
-    lengths = np.where(lies[:, None] == 1, [[1.0, 2.6]], [[2.6, 1.0]])
-    inside = [np.abs(place - centre[:, [axis]]) <= lengths[:, [axis]] for axis in (0, 1)]
-    bars = (inside[0][:, :, None] & inside[1][:, None, :]).reshape(rows, -1)
-    noisy = bars ^ (rng.random(bars.shape) < 0.01)
-    return noisy[:, np.random.default_rng(9).permutation(side**2)].astype(float), lies
+    """Return shuffled black and white pictures of spots that lie or stand, and which of the two: no pixel tells."""
+    rng = np.random.default_rng(seed)
+    lie = rng.integers(0, 2, rows)
+    noise = rng.normal(size=(rows, side + 4, side + 4))
+    spots = [gaussian_filter(one, (0.8, 1.6) if flat else (1.6, 0.8)) for one, flat in zip(noise, lie, strict=True)]
+    black = (np.stack(spots)[:, 2:-2, 2:-2] > 0).reshape(rows, -1)
+    return black[:, np.random.default_rng(9).permutation(side**2)].astype(float), lie
 
 
 def test_a_shuffled_picture_is_found_and_its_network_sees_it(tmp_path: Any) -> None:
-    pictures, lies = _pictures(900, 9)
-    order = find_order(pictures, lies, "classification", 0)
+    pictures, lie = _pictures(900, 9)
+    order = find_order(pictures, lie, "classification", 0)
     assert order.found
     assert order.layout == "lattice"
     assert "form a picture" in order.sentence("classification")
-    model = pg.HyNNClassifier(**_FEW).fit(pd.DataFrame(pictures.astype(bool)).add_prefix("p"), lies)
+    model = pg.HyNNClassifier(**_FEW).fit(pd.DataFrame(pictures.astype(bool)).add_prefix("p"), lie)
     assert model.order_.layout == "lattice"
     assert model.renderer_.layout.shape == (9, 9)
     assert len(set(map(tuple, model.renderer_.positions.tolist()))) == 81

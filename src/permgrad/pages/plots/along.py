@@ -59,7 +59,8 @@ def along_order(
     """
     if not explanation.meta.get("order"):
         hint = (
-            "Train with image='auto' on columns that form a curve, or with layout='path', 'given' or (height, width)."
+            "Train with image='auto' on columns that form a curve or a picture, or with layout='path', 'lattice', "
+            "'given' or (height, width)."
         )
         raise InputError("along_order needs a network whose columns have an order", hint=hint, code="PG004")
     grid = np.array(explanation.meta["order"], dtype=object)
