@@ -270,6 +270,23 @@ def raised_words(raised: float) -> str:
     )
 
 
+def blend_words(blend: Mapping[str, Any]) -> str:
+    """Say how much the network and the boosted model of a blend count.
+
+    Examples:
+        >>> blend_words({"network": 0.62, "ci_low": 0.4, "ci_high": 0.8, "boosted": "catboost", "rows": 500})[:54]
+        'The network counts for 0.62 (95 % interval 0.40 to 0.80'
+    """
+    weight, name = blend["network"], baseline_label(blend["boosted"])
+    words = f"The network counts for {weight:.2f} (95 % interval {blend['ci_low']:.2f} to {blend['ci_high']:.2f})"
+    words += f", {name} for {1 - weight:.2f}"
+    if blend["rows"]:
+        words += f": the weights with the least loss on {counted(blend['rows'], 'validation row')}"
+    if weight in (0, 1):
+        words += f". So only {'the network' if weight else name} is used"
+    return f"{words}."
+
+
 def drift_words(compared: Sequence[Mapping[str, Any]], most: int = 3) -> str:
     """Return a sentence on how many columns differ clearly between training and test rows, and one for the largest.
 

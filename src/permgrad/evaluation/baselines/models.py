@@ -16,6 +16,7 @@ import pandas as pd
 
 from permgrad.base.arrays import Array
 from permgrad.evaluation.baselines.fitting import (
+    BLEND,
     PATIENCE,
     ROUNDS,
     ROUNDS_WITHOUT_VALIDATION,
@@ -158,6 +159,12 @@ def _peer(job: Job, name: str) -> Any:
     return fit_peer(job, name)
 
 
+def _blend(job: Job) -> Any:
+    from permgrad.evaluation.baselines.blend import fit_blend  # it loads torch
+
+    return fit_blend(job)
+
+
 _PEER: dict[str, Any] = {"extra": "tabular-peers", "costly": True, "takes_natural": True}
 # The order of every table: trees first, as in the published comparison.
 for _baseline in (
@@ -171,6 +178,7 @@ for _baseline in (
     Baseline("catboost", "CatBoost", "catboost", _catboost, extra="boost", file="json"),
     Baseline("histogram_boosting", "histogram boosting", "sklearn", _histogram_boosting, file="skops"),
     Baseline("linear", "logistic or ridge regression", "sklearn", _linear, file="skops"),
+    Baseline(BLEND, "blend of network and boosting", "torch", _blend, costly=True, file="network"),
     Baseline("mlp", "plain MLP", "torch", _mlp),
     Baseline("tabm", "TabM", "pytabkit", partial(_peer, name="TabM_D"), **_PEER),
     Baseline("realmlp", "RealMLP", "pytabkit", partial(_peer, name="RealMLP_TD"), **_PEER),
