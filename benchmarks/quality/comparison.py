@@ -119,7 +119,7 @@ def main() -> int:
     name = RECORDS.get(frozenset(given.sets), "")
     cells = Cells.read(given.cache, RESULTS / f"{name}.json")
     models = list(dict.fromkeys([*given.models, *given.refresh]))
-    wanted = [(known[model], own, split) for split in given.splits for model in models for own in given.sets]
+    wanted = [(known[model], own, split) for split in given.splits for own in given.sets for model in models]
     run(cells, wanted, refresh=given.refresh, device=given.device)
     if stale := out_of_date(cells, known):
         print(f"note: computed with another configuration than today's: {', '.join(stale)}; use --refresh",

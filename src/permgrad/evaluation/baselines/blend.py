@@ -140,30 +140,21 @@ def network_guess(network: Any, encoded: Array) -> Floats:
 
 
 def fit_blend(job: Job) -> Blend:
-    """Fit the boosted model and, unless the job's options hold a trained ``network``, the default network.
+    """Fit the boosted model and, unless it is trained, the ``network`` of the job's options.
 
-    Of the other options, ``dependence`` is that of the validation rows, and ``arguments`` are those of the network.
+    Their ``dependence`` is that of the validation rows.
     """
-    name, held, options = boosted_model(), job.validation, job.options
-    network = options["network"] if options.get("network") is not None else _train(job)
+    from permgrad.models.devices import torch_threads
+
+    name, network, (train, held) = boosted_model(), job.options["network"], (job.train, job.validation)
+    if not hasattr(network, "history_"):
+        with torch_threads(job.threads):
+            network.fit(train.source, train.y, eval_set=None if held is None else (held.source, held.y))
     boosted = baselines.get(name).fit(replace(job, options={}))
     mix = Mix()
     if held is not None:
         alone = Blend(None, boosted, name, Mix(network=0.0))
         guess = alone.predict_proba(held.encoded) if job.classify else alone.predict(held.encoded)
-        both, between = (network_guess(network, held.encoded), guess), options.get("dependence")
+        both, between = (network_guess(network, held.encoded), guess), job.options["dependence"]
         mix = Mix.learn(both, np.asarray(held.y), seed=job.seed, dependence=between)
     return Blend(network, boosted, name, mix)
-
-
-def _train(job: Job) -> Any:
-    """Train the default network on the rows that a job was encoded from."""
-    from permgrad.models.devices import torch_threads
-    from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-
-    train, held = job.train.source, job.validation
-    assert train is not None, "a blend reads the rows that were encoded"
-    arguments = {"random_state": job.seed, "progress": False, **job.options.get("arguments", {})}
-    network = (HyNNClassifier if job.classify else HyNNRegressor)(**arguments)
-    with torch_threads(job.threads):
-        return network.fit(train, job.train.y, eval_set=None if held is None else (held.source, held.y))

@@ -112,11 +112,22 @@ class TableModel(BaseEstimator):
         """Whether it reads categories as categories."""
         return isinstance(self.model, str) and baselines.get(self.model).takes_natural
 
+    def network(self) -> Any:
+        """Return the untrained network of a blend."""
+        from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor  # only a blend has one
+
+        own = {name: getattr(self, name) for name in ("random_state", "text_encoder", "image_encoder", "device")}
+        kind = HyNNClassifier if self.task == "classification" else HyNNRegressor
+        return kind(progress=False, **own, **self.encoding or {})
+
     # ---- fitting -----------------------------------------------------------------------------------------------------
     def fit_encoder(
         self, X: Any, schema: Schema | None = None, *, y: Any, dependence: Dependence | None = None
     ) -> EncodedRows:
-        """Fit the encoder on training rows, and return them with their encoding."""
+        """Fit the encoder on training rows, and return them with their encoding: of a blend, its network's."""
+        if self.model == BLEND:
+            rows: EncodedRows = self.network().fit_encoder(X, schema, y=y, dependence=dependence)
+            return rows
         frame = as_frame(X)
         numeric: Any = "standard" if self.is_natural else get_preset("default").numeric
         encoder = TableEncoder(numeric, **self.encoding or {})
@@ -165,9 +176,8 @@ class TableModel(BaseEstimator):
         if isinstance(self.model, str):
             held_rows = None if stopping is None else self._readable(*stopping)
             if self.model == BLEND:
-                own = ("text_encoder", "image_encoder", "device")
-                arguments = {name: getattr(self, name) for name in own}
-                options["options"] = {"network": network, "dependence": dependence, "arguments": arguments}
+                network = self.network() if network is None else network
+                options["options"] = {"network": network, "dependence": dependence}
             self.fitted_ = fit_baseline(
                 self.model, self.task, self._readable(rows, y), held_rows, threads=self.threads, **options
             )
