@@ -42,8 +42,8 @@ def test_the_weight_follows_from_the_errors_and_its_interval_holds_it():
     assert 0.05 < np.mean(widths) < 0.25
     guesses, y = two_guesses(np.random.default_rng(0), 20_000)
     mix = Mix.learn(guesses, y, seed=0)
-    assert mix.network == pytest.approx(0.8, abs=0.02)
-    assert (mix.temperature, mix.rows) == (1.0, 20_000)
+    assert mix.network == mix.ci_low == pytest.approx(0.8, abs=0.02)
+    assert mix.rows == 20_000
 
 
 @pytest.mark.parametrize("timed", [False, True])
@@ -51,31 +51,37 @@ def test_rows_of_a_group_do_not_make_it_surer(timed):
     guesses, y = two_guesses(np.random.default_rng(1), 2000, repeat=20)
     groups = Dependence(np.repeat(np.arange(100), 20), timed=timed)
     alone, grouped = Mix.learn(guesses, y, seed=0), Mix.learn(guesses, y, seed=0, dependence=groups)
-    assert grouped.network == alone.network
+    assert 0.5 < grouped.network < alone.network
     assert grouped.ci_high - grouped.ci_low > 2 * (alone.ci_high - alone.ci_low)
 
 
-def test_probabilities_are_mixed_in_the_logit_and_calibrated():
+def test_probabilities_are_mixed_in_the_logit():
     rng = np.random.default_rng(0)
     truth = rng.normal(0, 2, 6000)
     y = (rng.random(6000) < expit(truth)).astype(int)
 
-    def guess(noise: float, too_sure: float):
-        chance = np.clip(expit(too_sure * (truth + rng.normal(0, noise, 6000))), 1e-6, 1 - 1e-6)
+    def guess(noise: float):
+        chance = np.clip(expit(truth + rng.normal(0, noise, 6000)), 1e-6, 1 - 1e-6)
         return np.column_stack([1 - chance, chance])
 
-    both = guess(1.0, 2.0), guess(1.5, 2.0)
+    both = guess(1.0), guess(1.5)
     mix = Mix.learn((both[0][:3000], both[1][:3000]), y[:3000], seed=0)
+    assert 0.5 < mix.network < 1
     mixed = mix(both[0][3000:], both[1][3000:])
-    np.testing.assert_allclose(mixed.sum(axis=1), 1)
     mean = mix.network * logit(both[0][3000:, 1]) + (1 - mix.network) * logit(both[1][3000:, 1])
-    np.testing.assert_allclose(logit(mixed[:, 1]), mean / mix.temperature, atol=1e-6)
-    assert 1.5 < mix.temperature < 3
+    np.testing.assert_allclose(mixed, np.column_stack([expit(-mean), expit(mean)]), rtol=1e-6)
 
     def loss(chances):
         return -np.log(chances[np.arange(3000), y[3000:]]).mean()
 
-    assert loss(mixed) < min(loss(one[3000:]) for one in both) - 0.05
+    assert loss(mixed) < min(loss(one[3000:]) for one in both) - 0.01
+
+
+def test_models_that_are_equally_good_count_alike():
+    rng, y = np.random.default_rng(0), np.random.default_rng(1).normal(size=200)
+    mix = Mix.learn((y + rng.normal(size=200), y + rng.normal(size=200)), y, seed=0)
+    assert mix.network == 0.5
+    assert mix.ci_low < 0.5 < mix.ci_high
 
 
 def test_too_few_rows_give_equal_weights():

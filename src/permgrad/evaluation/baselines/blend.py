@@ -1,7 +1,7 @@
 """permgrad's network and one boosted model as one: a weighted mean of their logits, or of their predicted numbers.
 
-Networks and boosted trees err on different rows. The weight is that of the least loss on rows held out of both
-trainings. Both also stopped early by these rows, which flatters both alike.
+Networks and boosted trees err on different rows. The weight follows from rows held out of both trainings. Both also
+stopped early by these rows, which flatters both alike.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import Dependence
 from permgrad.base.random import generator
 from permgrad.evaluation.baselines.fitting import Job, baselines, boosted_model
 
-#: Weights that are tried, and every how many of them the temperature is fitted. Held-out rows that are needed for it.
-_WEIGHTS, _FITTED_EACH, _FEWEST = np.linspace(0, 1, 101), 10, 10
+#: Weights that are tried, and the fewest held-out rows for it.
+_WEIGHTS, _FEWEST = np.linspace(0, 1, 101), 10
 #: Resamples of the held-out rows for the weight's interval, and stretches of time that are drawn whole.
 _RESAMPLES, _STRETCHES = 200, 50
 #: Probabilities below it count as this, so that a model that is sure and wrong does not decide alone.
@@ -32,70 +32,58 @@ class Mix:
 
     Attributes:
         network: its weight. That of the boosted model is the rest.
-        ci_low, ci_high: the weight's 95 % interval over resamples of the held-out rows.
-        temperature: what the mean of the logits is divided by. 1 for numbers.
+        ci_low, ci_high: the 95 % interval of the weight with the least loss, over resamples of the held-out rows.
         rows: the held-out rows that it was learned from.
     """
 
     network: float = 0.5
     ci_low: float = 0.0
     ci_high: float = 1.0
-    temperature: float = 1.0
     rows: int = 0
 
     def __call__(self, network: Floats, boosted: Floats) -> Floats:
         """Return blended numbers ``(rows,)``, or probabilities ``(rows, classes)``."""
-        if network.ndim == 1:
-            return self.network * network + (1 - self.network) * boosted
-        mean = self.network * _logits(network) + (1 - self.network) * _logits(boosted)
-        return np.asarray(softmax(mean / self.temperature, axis=1))
+        return _mixed(self.network, network, boosted)
 
     @classmethod
     def learn(
         cls, guesses: tuple[Floats, Floats], y: Array, *, seed: int, dependence: Dependence | None = None
     ) -> Self:
-        """Return the mix with the least loss on held-out rows.
+        """Return the mix whose weight is the one nearest to 1/2 in the interval of the best one.
+
+        Equal weights are hard to beat by weights that are estimated from few rows (Claeskens et al. 2016).
 
         ``guesses``: of the network and of the boosted model. ``y``: positions of the classes, or numbers.
         ``dependence``: of these rows.
         """
         if len(y) < _FEWEST:
             return cls(rows=len(y))
-        losses, temperatures = _losses(*guesses, y)
         units = np.arange(len(y))
         if dependence is not None:
             units = np.unique(dependence.codes, return_inverse=True)[1]
             if dependence.timed:
                 units = units * _STRETCHES // (units.max() + 1)
-        sums = np.zeros((int(units.max()) + 1, len(_WEIGHTS)))
-        np.add.at(sums, units, losses)
-        shares = np.full(len(sums), 1 / len(sums))
-        draws = generator(seed, "weight of a blend").multinomial(len(sums), shares, _RESAMPLES)
-        low, high = np.quantile(_WEIGHTS[(draws @ sums).argmin(axis=1)], [0.025, 0.975])
-        best = int(sums.sum(axis=0).argmin())
-        return cls(float(_WEIGHTS[best]), float(low), float(high), float(temperatures[best]), len(y))
+        count = int(units.max()) + 1
+        sums = np.column_stack(
+            [np.bincount(units, _loss(_mixed(weight, *guesses), y), minlength=count) for weight in _WEIGHTS]
+        )
+        draws = generator(seed, "weight of a blend").multinomial(count, np.full(count, 1 / count), _RESAMPLES)
+        low, high = np.quantile(_WEIGHTS[(draws @ sums).argmin(axis=1)], [0.025, 0.975]).tolist()
+        return cls(min(max(0.5, low), high), low, high, len(y))
 
 
-def _losses(network: Floats, boosted: Floats, y: Array) -> tuple[Floats, Floats]:
-    """Return the loss of each row by each weight ``(rows, weights)``, and each weight's temperature."""
+def _mixed(weight: float, network: Floats, boosted: Floats) -> Floats:
     if network.ndim == 1:
-        apart = np.asarray(y, dtype=np.float64) - boosted
-        return (apart[:, None] - _WEIGHTS * (network - boosted)[:, None]) ** 2, np.ones(len(_WEIGHTS))
-    from permgrad.models.estimators.calibration import best_temperature
-
-    first, second, rows = _logits(network), _logits(boosted), np.arange(len(y))
-    some, ones = _WEIGHTS[::_FITTED_EACH], np.ones(len(y))
-    fitted = [best_temperature(weight * first + (1 - weight) * second, y, ones) for weight in some]
-    temperatures = np.interp(_WEIGHTS, some, fitted)
-    losses = [
-        -log_softmax((weight * first + (1 - weight) * second) / temperature, axis=1)[rows, y]
-        for weight, temperature in zip(_WEIGHTS, temperatures, strict=True)
-    ]
-    return np.column_stack(losses), temperatures
+        return weight * network + (1 - weight) * boosted
+    logits = [np.log(np.maximum(guess, _LEAST)) for guess in (network, boosted)]
+    return np.asarray(softmax(weight * logits[0] + (1 - weight) * logits[1], axis=1))
 
 
-def _logits(probabilities: Floats) -> Floats:
-    return np.asarray(np.log(np.maximum(probabilities, _LEAST)))
+def _loss(guess: Floats, y: Array) -> Floats:
+    """Return the loss of each row ``(rows,)``."""
+    if guess.ndim == 1:
+        return np.asarray((y - guess) ** 2)
+    return np.asarray(-np.log(np.maximum(guess[np.arange(len(y)), y], _LEAST)))
 
 
 @dataclass(frozen=True)
