@@ -80,7 +80,7 @@ def test_learns_and_repeats(name, task):
     assert fitted[0].processor_seconds > 0
     if name in ("lightgbm", "xgboost"):
         model = fitted[0].model
-        stopped = model.best_iteration_ if name == "lightgbm" else model.best_iteration
+        stopped = model.booster.best_iteration if name == "lightgbm" else model.best_iteration
         assert 0 < stopped < module.ROUNDS, "boosting must stop on the validation rows"
 
 

@@ -15,13 +15,14 @@ from typing import Any, cast
 import numpy as np
 
 from permgrad import __version__
-from permgrad.base.arrays import Array, Floats
+from permgrad.base.arrays import Array
 from permgrad.base.checks import check_path
 from permgrad.base.errors import InputError, error_in_words, warn_user
 from permgrad.base.files import atomic_path, json_text, writing
 from permgrad.base.stored import read_npz, sealed, write_times
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation.baselines.fitting import FittedBaseline, baselines, check_available
+from permgrad.evaluation.baselines.models import Booster
 from permgrad.evaluation.baselines.table_model import TableModel, table_model
 from permgrad.models.estimators.intervals import HeldOut
 from permgrad.models.model_files import read_model_file
@@ -113,7 +114,7 @@ def _file_of(name: str | None, blend: Mapping[str, Any] | None) -> str:
 def _write_fitted(model: Any, path: Path) -> None:
     """Write the library's model into a file of its kind. What skops cannot write is left out, with a warning."""
     if path.suffix == ".txt":
-        model.booster_.save_model(str(path), num_iteration=model.best_iteration_ or -1)
+        model.booster.save_model(str(path))
     elif path.suffix == ".ubj":
         model.save_model(path)
     elif path.suffix == ".json":
@@ -145,22 +146,6 @@ class LazyModel:
         if self._model is None:
             self._model = _read_fitted(*self._facts)
         return getattr(self._model, name)
-
-
-class Booster:
-    """A booster of LightGBM as an estimator."""
-
-    def __init__(self, booster: Any) -> None:
-        self.booster = booster
-
-    def predict(self, rows: Any) -> Floats:
-        """Return predicted numbers ``(rows,)``."""
-        return np.asarray(self.booster.predict(rows), dtype=np.float64)
-
-    def predict_proba(self, rows: Any) -> Floats:
-        """Return probabilities ``(rows, classes)``."""
-        chances = self.predict(rows)
-        return np.column_stack([1 - chances, chances]) if chances.ndim == 1 else chances
 
 
 def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str] = ()) -> TableModel:
