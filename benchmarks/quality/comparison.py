@@ -115,13 +115,10 @@ def unseen(cells: Cells, labels: Mapping[str, str]) -> None:
         ranking = tables.rank_table(cells, labels, sets, UNSEEN_SPLITS)
         parts.append(f"## {title}\n\nThe blend beside each other model (mean loss of three splits):\n\n"
                      f"{tables.markdown(rows)}\n\n{tables.markdown(ranking)}")  # fmt: skip
-    weights = [
-        {
-            "table": name,
-            **{f"split {split}": cells.found["blend", name, split]["blend"]["network"] for split in UNSEEN_SPLITS},
-        }
-        for name in UNSEEN
-    ]
+    weights = []
+    for name in UNSEEN:
+        own = {split: cells.found["blend", name, split]["blend"]["network"] for split in UNSEEN_SPLITS}
+        weights.append({"table": name, **{f"split {split}": f"{weight:.2f}" for split, weight in own.items()}})
     for title, text in (
         ("RMSE or log loss on test rows, mean ± standard deviation over splits", tables.value_table),
         ("Processor seconds of a fit", tables.time_table),
