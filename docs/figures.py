@@ -177,6 +177,19 @@ def _rank(record: Any, model: str) -> float:
     return next(float(row["mean rank"]) for row in record["results"]["mean rank"] if row["model"] == model)
 
 
+def _over_tables(record: Any, other: str, tables: str = "All 22 tables") -> Any:
+    return next(row for row in record["results"][tables] if row["other"] == other)
+
+
+def _seconds_of_blend(record: Any) -> float:
+    """Return how many times the processor seconds of the network a blend takes."""
+    cells = record["results"]["cells"]
+    blend, network = (
+        sum(cell["processor_seconds"] for cell in cells if cell["model"] == name) for name in ("blend", "default")
+    )
+    return blend / network
+
+
 def _tuned(record: Any, name: str) -> tuple[float, float]:
     row = next(row for row in record["results"] if row["set"] == name)
     return row["default"], row["tuned"]
@@ -518,6 +531,30 @@ SENTENCES = (
                 "plain MLP",
             )
         ],
+    ),
+    Sentence(
+        DOCS + "the-default-network.md",
+        "comparison_unseen",
+        "{:.2f} (CatBoost {:.2f}, the network {:.2f}, LightGBM {:.2f})",
+        lambda record: [record["results"]["mean rank"][name] for name in ("blend", "catboost", "default", "lightgbm")],
+    ),
+    Sentence(
+        DOCS + "the-default-network.md",
+        "comparison_unseen",
+        "Its mean loss is smaller than the network's on {:.0f} tables, than CatBoost's on {:.0f}, than LightGBM's on "
+        "{:.0f}. Over tables (Wilcoxon, Holm's steps) it is significantly better than the network (by {:.2f} % in "
+        "the median) and LightGBM ({:.2f} %), not than CatBoost ({:.2f} %). A fit takes {:.2f} times",
+        lambda record: [
+            *(_over_tables(record, name)["better"] for name in ("default", "catboost", "lightgbm")),
+            *(-100 * _over_tables(record, name)["median"] for name in ("default", "lightgbm", "catboost")),
+            _seconds_of_blend(record),
+        ],
+    ),
+    Sentence(
+        DOCS + "the-default-network.md",
+        "comparison_unseen",
+        "better than the network on {:.0f}, significantly; than CatBoost on {:.0f}",
+        lambda record: [_over_tables(record, name, "The last ten")["better"] for name in ("default", "catboost")],
     ),
     Sentence(
         DOCS + "the-default-network.md",

@@ -115,6 +115,7 @@ def unseen(cells: Cells, labels: Mapping[str, str]) -> None:
         ranking = tables.rank_table(cells, labels, sets, UNSEEN_SPLITS)
         parts.append(f"## {title}\n\nThe blend beside each other model (mean loss of three splits):\n\n"
                      f"{tables.markdown(rows)}\n\n{tables.markdown(ranking)}")  # fmt: skip
+    data["mean rank"] = tables.ranks(cells, list(labels), tuple(UNSEEN), UNSEEN_SPLITS)[0]
     weights = []
     for name in UNSEEN:
         own = {split: cells.found["blend", name, split]["blend"]["network"] for split in UNSEEN_SPLITS}
