@@ -703,6 +703,14 @@ SENTENCES = (
             record["results"]["busy"]["seconds"] / record["results"]["tables"]["heloc"]["permgrad: seconds"]
         ],
     ),
+    Sentence(
+        DOCS + "speed.md",
+        "tree_peer",
+        "takes {:.1f} processor seconds, the peer's {:.1f}: {:.2f} times as long",
+        lambda record: [
+            record["results"]["trees"][name] for name in ("permgrad run --model lightgbm", "LightGBM", "ratio")
+        ],
+    ),
     Sentence(DOCS + "speed.md", "tree_peer", "is {:.2f} to {:.2f} times what the rest then takes", _times_left),
     Sentence(
         DOCS + "any-model.md",

@@ -11,7 +11,8 @@ intervals, p-values, calibration and differences between training and test rows,
 and five dependence plots. ``left`` is the time left that the run prints first after a quarter, as a multiple of what it
 then takes. Last, a run on HELOC beside two processes that keep both processors busy, begun before it has ended its
 first second. HELOC's are medians of three runs, because a run of 20 s differs by a tenth from the next. ``--trees``
-takes medians of processor seconds over five pairs of runs, which other work on the machine disturbs least.
+takes medians of processor seconds over five pairs of runs of one thread, which other work on the machine disturbs
+least: beside it, LightGBM's threads wait in a loop for each other.
 """
 
 from __future__ import annotations
@@ -136,9 +137,13 @@ def run_of(name: str, folder: Path) -> tuple[list[str], Path]:
     return [sys.executable, "-m", "permgrad", "run", *source, "--out", str(out), "--overwrite"], out
 
 
-def timed(words: list[str]) -> tuple[dict[str, float], str]:
-    """Run a command. Return its seconds with what it says of the time left after a quarter, and its last line."""
+def timed(words: list[str], threads: int | None = None) -> tuple[dict[str, float], str]:
+    """Run a command. Return its seconds with what it says of the time left after a quarter, and its last line.
+
+    ``threads``: None, as many as it takes by itself.
+    """
     environment = {name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"} | {"MPLBACKEND": "Agg"}
+    environment |= {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     # An installed package has its compiled files.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     before, start, said = spent(), time.monotonic(), list[tuple[float, float]]()
@@ -195,7 +200,10 @@ def trees(folder: Path) -> dict[str, Any]:
     """Run LightGBM by permgrad and by the peer in turn. Return medians of processor seconds and of their ratio."""
     words, _ = run_of(BUSY, folder)
     theirs = [sys.executable, "-m", "benchmarks.speed.tree_peer", BUSY, "--peer", str(folder / "peer.html")]
-    pairs = [[timed(one)[0]["processor"] for one in ([*words, "--model", "lightgbm"], theirs)] for _ in range(PAIRS)]
+    pairs = [
+        [timed(one, threads=1)[0]["processor"] for one in ([*words, "--model", "lightgbm"], theirs)]
+        for _ in range(PAIRS)
+    ]
     return {
         "commit": commit(),
         "permgrad run --model lightgbm": median(ours for ours, _ in pairs),
