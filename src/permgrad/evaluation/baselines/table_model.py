@@ -127,6 +127,7 @@ class TableModel(BaseEstimator):
         """Fit the encoder on training rows, and return them with their encoding: of a blend, its network's."""
         if self.model == BLEND:
             rows: EncodedRows = self.network().fit_encoder(X, schema, y=y, dependence=dependence)
+            self.preprocessor_ = rows.encoder
             return rows
         frame = as_frame(X)
         numeric: Any = "standard" if self.is_natural else get_preset("default").numeric
