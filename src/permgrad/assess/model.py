@@ -26,8 +26,10 @@ from permgrad.evaluation.metrics import Task, evaluate
 #: Tolerance of the attributions of single rows, as a share of the output's range. A page shows less detail than this.
 #: With the method's own default these rows would take half as long again.
 TOLERANCE, TOLERANCE_OF_NOTABLE = 0.005, 0.02
-#: Shapley values of predictors: standard error as a share of the output's range, most orders, background rows.
-_SHAPLEY: dict[str, Any] = {"method": "shapley", "tolerance": 0.02, "max_permutations": 200, "references": 50}
+#: Shapley values of predictors: an order and its reverse with each background row. LightGBM's on HELOC then differ by
+#: at most 0.011 of the output's range from those of 4,000 orders (60 rows). The standard errors of a single round are
+#: several times as large, so that only very large ones are told.
+_SHAPLEY: dict[str, Any] = {"method": "shapley", "tolerance": 0.1, "max_permutations": 100, "references": 50}
 #: Training rows that stand for all others, and rows that are their own donors from this number on.
 _BACKGROUND, _OWN_DONORS = 1000, 200
 #: Orders of features for which there is always time.

@@ -68,7 +68,9 @@ def headline(content: Assessment) -> str:
     branches = content.network.branches if content.network else ()
     inputs = [_INPUTS[name] for name in entries_of(content.paths) if name in _INPUTS]
     subject = f"A network of {listed(inputs)}" if inputs else _KINDS.get(tuple(sorted(branches)), "A network")
-    subject = f"The model {shorten(content.subject, 60)}" if content.subject else subject
+    if content.subject:
+        is_blend = "blend" in (content.metrics or {})
+        subject = f"The {'' if is_blend else 'model '}{shorten(content.subject, 60)}"
     metric = primary_metric(content.task, known_classes(content.test))
     value, target = content.test.get(metric.name), shorten(content.target, 60)
     if value is None:

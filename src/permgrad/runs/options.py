@@ -21,7 +21,7 @@ ROW_IMAGES = ("auto", "always", "never")
 PRESETS = ("default", "fast", "paper", "ig-example", "ig-example-published", "FILE.json")
 BASELINES = (
     *("random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "catboost", "histogram_boosting", "linear"),
-    *("mlp", "tabm", "realmlp"),
+    *("blend", "mlp", "tabm", "realmlp"),
 )
 #: What a run trains: permgrad's network, a baseline, the best of all, or what a function of the user's returns.
 MODELS = ("network", "auto", *BASELINES[:-3], "MODULE:FUNCTION")

@@ -26,11 +26,15 @@ NAMES = [
     "catboost",
     "histogram_boosting",
     "linear",
+    "blend",
     "mlp",
     "tabm",
     "realmlp",
 ]
-COSTLY = ("tabm", "realmlp")
+PEERS = ("tabm", "realmlp")
+COSTLY = ("blend", *PEERS)
+#: Those that are fitted on encoded rows alone. A blend reads the encoder, too (``test_blend.py``).
+ENCODED = [name for name in NAMES if name != "blend"]
 # Enough to learn the small tables here; the defaults are for real ones.
 SHORT = {"tabm": {"n_epochs": 12, "tabm_k": 4, "d_block": 64, "batch_size": 64}, "realmlp": {"n_epochs": 100}}
 
@@ -61,7 +65,7 @@ def test_the_contract_names():
     assert tuple(name for name in NAMES if baselines.get(name).costly) == COSTLY
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ENCODED)
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_learns_and_repeats(name, task):
     skip_without(name)
@@ -76,11 +80,11 @@ def test_learns_and_repeats(name, task):
     assert fitted[0].processor_seconds > 0
     if name in ("lightgbm", "xgboost"):
         model = fitted[0].model
-        stopped = model.best_iteration_ if name == "lightgbm" else model.best_iteration
+        stopped = model.booster.best_iteration if name == "lightgbm" else model.best_iteration
         assert 0 < stopped < module.ROUNDS, "boosting must stop on the validation rows"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ENCODED)
 def test_a_class_without_training_rows_gets_probability_zero(name):
     skip_without(name)
     train, validation, test = parts("classification")
@@ -267,7 +271,7 @@ def test_the_natural_table_holds_what_the_raw_table_holds():
     assert (one.dtypes == table.dtypes).all(), "one row must have the categories of all"
 
 
-@pytest.mark.parametrize("name", COSTLY)
+@pytest.mark.parametrize("name", PEERS)
 def test_peers_take_categories_as_they_are(name, capfd, recwarn):
     skip_without(name)
     frame, _, y = mixed_table()
@@ -289,7 +293,7 @@ def test_peers_take_categories_as_they_are(name, capfd, recwarn):
     assert [str(warning.message) for warning in recwarn] == []
 
 
-@pytest.mark.parametrize("name", COSTLY)
+@pytest.mark.parametrize("name", PEERS)
 def test_a_missing_peer_names_its_extra(name, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda wanted: None if wanted == "pytabkit" else find(wanted))

@@ -18,11 +18,15 @@ from permgrad.assess import budget
 from permgrad.assess.budget import Budget, Clock
 from permgrad.assess.sections import ranking
 from permgrad.base.errors import InputError
+from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.train.learner import TrainingOptions
 from permgrad.runs.commands.report import rebuild_reports
 from permgrad.runs.requests import ReportRequest, RunRequest
+from permgrad.runs.run import clock as clock_module
+from permgrad.runs.run import stages
 from permgrad.runs.run.clock import (
     EPOCH_ROWS,
+    FEWER_MEMBERS,
     ROWS_SEEN,
     TrainingPlan,
     expected_epochs,
@@ -32,6 +36,7 @@ from permgrad.runs.run.clock import (
 )
 from permgrad.runs.run.run import run_table
 
+with_epochs = Prepared.with_epochs
 OPTIONS = TrainingOptions(max_epochs=60, patience=12)
 
 
@@ -54,6 +59,41 @@ def test_rows_and_the_network_decide_the_epochs(rows, multiplications, plan):
 
 def test_of_a_preset_that_sees_all_rows_every_epoch_is_trained():
     assert plan_training(OPTIONS, 150_000, 10**6) == TrainingPlan(94, 2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "members"),
+    [
+        (EPOCH_ROWS, {}, None),
+        (EPOCH_ROWS + 1, {}, FEWER_MEMBERS),
+        (EPOCH_ROWS + 1, {"thorough": True}, None),
+        (EPOCH_ROWS + 1, {"preset": "fast"}, None),
+    ],
+)
+def test_a_large_table_is_trained_on_by_fewer_members(rows, options, members):
+    inputs = SimpleNamespace(parts={"train": range(rows)}, task="regression", encoder_options={})
+    network = stages.make_estimator(RunRequest(table="t.csv", **options), inputs, None).network
+    assert network == (None if members is None else {"members": members})
+
+
+@pytest.mark.parametrize("model", ["network", "blend"])
+def test_a_run_on_a_large_table_takes_another_part_in_each_epoch(model, folder, monkeypatch):
+    if model == "blend":
+        pytest.importorskip("lightgbm")
+    for module in (clock_module, stages):
+        monkeypatch.setattr(module, "EPOCH_ROWS", 100)
+    planned = []
+    monkeypatch.setattr(
+        Prepared,
+        "with_epochs",
+        lambda ready, most, parts=1: planned.append((most, parts)) or with_epochs(ready, 6, parts),
+    )
+    request = RunRequest(table=str(folder / "t.csv"), target=("y",), model=model, out=folder / f"parts-{model}")
+    run_table(request, say=lambda _: None)
+    assert planned == [(180, 3)]  # 240 rows: 60 times three epochs of 80
+    place = request.folder / "model" / ("" if model == "network" else "network")
+    assert json.loads((place / "model.json").read_text())["network"]["options"]["members"] == FEWER_MEMBERS
+    assert len(np.load(place / "arrays.npz")["history.epoch"]) == 6
 
 
 def falling(epochs: int, then: int) -> list[float]:

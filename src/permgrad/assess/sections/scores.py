@@ -41,8 +41,10 @@ def scores(work: Work) -> None:
         )
         missed = never_predicted(np.asarray(model.labels), first, second, predicted.called)
         metrics |= {"positive": plain(model.positive_label), "never_predicted": missed}
-    if raised := getattr(getattr(model, "model", None), "raised_", 0.0):
+    if raised := getattr(model.model, "raised_", 0.0):
         metrics["raised"] = raised
+    if blend := getattr(model.model, "blend_", None):
+        metrics["blend"] = blend
     _tell_of_signs(work)
     guesses: dict[str, npt.NDArray[Any]] = {}
     with work.budget.clock.whole.part("baselines"):

@@ -6,12 +6,14 @@ they are named. A new baseline is one function and one line at the end of ``mode
 """
 
 from permgrad.evaluation.baselines.fitting import (
+    BLEND,
     FIT_TIMES,
     ROUNDS,
     Baseline,
     BaselineRows,
     FittedBaseline,
     baselines,
+    boosted_model,
     check_available,
     check_savable,
     check_skops,
@@ -23,12 +25,14 @@ from permgrad.evaluation.baselines.fitting import (
 from permgrad.evaluation.baselines.models import natural_table
 
 __all__ = [
+    "BLEND",
     "FIT_TIMES",
     "ROUNDS",
     "Baseline",
     "BaselineRows",
     "FittedBaseline",
     "baselines",
+    "boosted_model",
     "check_available",
     "check_savable",
     "check_skops",

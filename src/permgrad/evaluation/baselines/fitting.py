@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,9 @@ from permgrad.base.random import derive_seed, generator
 from permgrad.base.registry import Registry
 from permgrad.evaluation.metrics import Task, evaluate, metrics
 
+if TYPE_CHECKING:
+    from permgrad.models.estimators.prepared import EncodedRows
+
 #: Largest number of boosting rounds with early stopping, and their number without validation rows.
 ROUNDS, ROUNDS_WITHOUT_VALIDATION = 1000, 200
 #: What is measured by the clock of a baseline's fit.
@@ -36,16 +39,22 @@ _MEASURED_PART, _FEWEST_MEASURED, _MOST_MEASURED = 0.1, 60, 500
 
 @dataclass(frozen=True)
 class BaselineRows:
-    """Encoded rows ``(rows, encoded)`` and target. ``natural``: the same with categories (``natural_table``)."""
+    """Encoded rows ``(rows, encoded)`` and target. ``natural``: the same with categories (``natural_table``).
+
+    ``source``: the rows with their encoder, for a model that contains a network.
+    """
 
     encoded: Array
     y: Array
     natural: pd.DataFrame | None = None
+    source: EncodedRows | None = None
 
     def take(self, rows: Array) -> BaselineRows:
         """Return the rows that a mask or row numbers choose."""
-        natural = None if self.natural is None else self.natural.iloc[np.arange(len(self.y))[rows]]
-        return BaselineRows(np.asarray(self.encoded)[rows], np.asarray(self.y)[rows], natural)
+        places = np.arange(len(self.y))[rows]
+        natural = None if self.natural is None else self.natural.iloc[places]
+        source = None if self.source is None else self.source.take(places)
+        return BaselineRows(np.asarray(self.encoded)[places], np.asarray(self.y)[places], natural, source)
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,8 @@ class Baseline:
 
     ``costly`` ones take minutes instead of seconds, and are fitted only when they are named. ``takes_natural`` ones
     read ``natural`` rows where there are any. ``extra`` is empty where permgrad itself needs the package. ``file`` is
-    the ending of the file that a fitted one is saved in, empty where it is only for comparison.
+    the ending of the file that a fitted one is saved in (of a blend, its network's folder), empty where it is only for
+    comparison.
     """
 
     name: str
@@ -103,6 +113,13 @@ class Baseline:
 
 
 baselines: Registry[Baseline] = Registry("baseline")
+#: The network with a boosted model, the first of these that is installed: the best ones first.
+BLEND, BOOSTED = "blend", ("catboost", "lightgbm", "xgboost", "histogram_boosting")
+
+
+def boosted_model() -> str:
+    """Return the name of the boosted model of a blend."""
+    return next(name for name in BOOSTED if baselines.get(name).available())
 
 
 def check_available(names: Iterable[str]) -> None:
@@ -114,6 +131,7 @@ def check_available(names: Iterable[str]) -> None:
 def check_savable(name: str) -> None:
     """Refuse a baseline that is not installed, or whose file needs a package that is missing."""
     check_available([name])
+    name = boosted_model() if name == BLEND else name
     if baselines.get(name).file == "skops":
         check_skops(repr(name))
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from permgrad.base.arrays import Array
+from permgrad.base.arrays import Array, Floats
 from permgrad.evaluation.baselines.fitting import (
+    BLEND,
     PATIENCE,
     ROUNDS,
     ROUNDS_WITHOUT_VALIDATION,
@@ -45,18 +46,35 @@ def _random_forest(job: Job) -> Any:
     return _ensemble(job, "RandomForest", n_estimators=300, **({} if job.classify else {"max_features": 1 / 3}))
 
 
-def _lightgbm(job: Job) -> Any:
+class Booster:
+    """A booster of LightGBM as an estimator. LightGBM's own one checks rows for longer than a few trees read them."""
+
+    def __init__(self, booster: Any, **options: Any) -> None:
+        self.booster, self.options = booster, options
+
+    def predict(self, rows: Any) -> Floats:
+        """Return predicted numbers ``(rows,)``, or probabilities ``(rows, classes)``, of two classes the second's."""
+        return np.asarray(self.booster.predict(rows, **self.options), dtype=np.float64)
+
+    def predict_proba(self, rows: Any) -> Floats:
+        """Return probabilities ``(rows, classes)``."""
+        chances = self.predict(rows)
+        return np.column_stack([1 - chances, chances]) if chances.ndim == 1 else chances
+
+
+def _lightgbm(job: Job) -> Booster:
     from lightgbm import LGBMClassifier, LGBMRegressor, early_stopping
 
     kind = LGBMClassifier if job.classify else LGBMRegressor
     model = kind(**_common(job, n_estimators=job.rounds, learning_rate=0.1, verbosity=-1))
-    if job.validation is None:
-        return model.fit(job.train.encoded, job.train.y)
-    held: dict[str, Any] = {"eval_set": [(job.validation.encoded, job.validation.y)]}
-    if "eval_X" in inspect.signature(model.fit).parameters:  # LightGBM 4.7 renamed it and warns of the old name
-        held = {"eval_X": job.validation.encoded, "eval_y": job.validation.y}
-    stop = early_stopping(PATIENCE, verbose=False)
-    return model.fit(job.train.encoded, job.train.y, callbacks=[stop], **held)
+    held: dict[str, Any] = {}
+    if job.validation is not None:
+        held = {"eval_set": [(job.validation.encoded, job.validation.y)]}
+        if "eval_X" in inspect.signature(model.fit).parameters:  # LightGBM 4.7 renamed it and warns of the old name
+            held = {"eval_X": job.validation.encoded, "eval_y": job.validation.y}
+        held["callbacks"] = [early_stopping(PATIENCE, verbose=False)]
+    model.fit(job.train.encoded, job.train.y, **held)
+    return Booster(model.booster_, num_threads=job.threads)
 
 
 def _xgboost(job: Job) -> Any:
@@ -158,6 +176,12 @@ def _peer(job: Job, name: str) -> Any:
     return fit_peer(job, name)
 
 
+def _blend(job: Job) -> Any:
+    from permgrad.evaluation.baselines.blend import fit_blend  # it loads torch
+
+    return fit_blend(job)
+
+
 _PEER: dict[str, Any] = {"extra": "tabular-peers", "costly": True, "takes_natural": True}
 # The order of every table: trees first, as in the published comparison.
 for _baseline in (
@@ -171,6 +195,7 @@ for _baseline in (
     Baseline("catboost", "CatBoost", "catboost", _catboost, extra="boost", file="json"),
     Baseline("histogram_boosting", "histogram boosting", "sklearn", _histogram_boosting, file="skops"),
     Baseline("linear", "logistic or ridge regression", "sklearn", _linear, file="skops"),
+    Baseline(BLEND, "blend of network and boosting", "torch", _blend, costly=True, file="network"),
     Baseline("mlp", "plain MLP", "torch", _mlp),
     Baseline("tabm", "TabM", "pytabkit", partial(_peer, name="TabM_D"), **_PEER),
     Baseline("realmlp", "RealMLP", "pytabkit", partial(_peer, name="RealMLP_TD"), **_PEER),

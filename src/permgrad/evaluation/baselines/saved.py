@@ -15,22 +15,24 @@ from typing import Any, cast
 import numpy as np
 
 from permgrad import __version__
-from permgrad.base.arrays import Array, Floats
+from permgrad.base.arrays import Array
 from permgrad.base.checks import check_path
 from permgrad.base.errors import InputError, error_in_words, warn_user
 from permgrad.base.files import atomic_path, json_text, writing
 from permgrad.base.stored import read_npz, sealed, write_times
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation.baselines.fitting import FittedBaseline, baselines, check_available
+from permgrad.evaluation.baselines.models import Booster
 from permgrad.evaluation.baselines.table_model import TableModel, table_model
 from permgrad.models.estimators.intervals import HeldOut
 from permgrad.models.model_files import read_model_file
 from permgrad.models.save.checks import built
-from permgrad.models.save.saving import read_part, tensors
+from permgrad.models.save.saving import load, read_part, tensors
 from permgrad.models.save.writing import (
     ARRAYS,
     DESCRIPTION,
     FORMAT_NAME,
+    NETWORK,
     OTHERS_VERSION,
     WEIGHTS,
     check_target,
@@ -52,16 +54,18 @@ _TREES = (
     "sklearn._loss._loss.CyHalfMultinomialLoss",
     "sklearn._loss._loss.CyHalfSquaredError",
 )
+#: What holds the checksums of the other files of a blend's network.
+_NETWORK_FILE = f"{NETWORK}/{DESCRIPTION}"
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
 def save(model: TableModel, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write a fitted model. The folder appears complete or not at all."""
     target = check_path("folder", folder)
-    own = not isinstance(model.model, str)
-    name = f"fitted.{'skops' if own else baselines.get(model.model).file}"
+    own, fitted, images = not isinstance(model.model, str), model.fitted_, cast("Any", model.preprocessor_.images_)
+    blend = model.blend_
+    name = _file_of(None if own else model.model, blend)
     check_target(target, overwrite=overwrite)
-    fitted, images = model.fitted_, cast("Any", model.preprocessor_.images_)
     description: dict[str, Any] = {
         "format": FORMAT_NAME,
         "version": OTHERS_VERSION,
@@ -75,6 +79,7 @@ def save(model: TableModel, folder: str | os.PathLike[str], *, overwrite: bool =
         "encoders": [one if isinstance(one, str) else None for one in (model.text_encoder, model.image_encoder)],
         "preprocessor": model.preprocessor_.to_dict(),
         "target_mean": getattr(model, "target_mean_", None),
+        **({} if blend is None else {"blend": blend}),
     }
     arrays = {"seen": fitted.seen, **({} if model.held_out_ is None else model.held_out_.arrays())}
     if hasattr(model, "classes_"):
@@ -82,7 +87,10 @@ def save(model: TableModel, folder: str | os.PathLike[str], *, overwrite: bool =
         description["classes_are_objects"] = classes.dtype == object
         arrays["classes"] = classes.astype(str) if classes.dtype == object else classes
     with writing(target, "choose another folder"), atomic_path(target, folder=True) as temporary:
-        _write_fitted(fitted.model, temporary / name)
+        if blend is not None and blend["network"] > 0:
+            fitted.model.network.save(temporary / NETWORK, keep_rows=False)
+        if blend is None or blend["network"] < 1:
+            _write_fitted(fitted.model if blend is None else fitted.model.boosted, temporary / name)
         with (temporary / ARRAYS).open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
         if images is not None and images.columns:
@@ -92,15 +100,21 @@ def save(model: TableModel, folder: str | os.PathLike[str], *, overwrite: bool =
             weights = {key: one.detach().cpu().contiguous() for key, one in images.weights().items()}
             save_file(weights, temporary / WEIGHTS)
         write_times(temporary, np.array([fitted.seconds]))
-        sums = {file: temporary / file for file in (name, ARRAYS, WEIGHTS) if (temporary / file).exists()}
-        description["checksums"] = {file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in sums.items()}
+        sums = [path for file in (name, ARRAYS, WEIGHTS, _NETWORK_FILE) if (path := temporary / file).exists()]
+        description["checksums"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sums}
         (temporary / DESCRIPTION).write_text(json_text(sealed(description), indent=1) + "\n", encoding="utf-8")
+
+
+def _file_of(name: str | None, blend: Mapping[str, Any] | None) -> str:
+    """Return the name of the library's file: of a blend, its boosted model's. ``name``: None of the user's own."""
+    name = name if blend is None else str(blend["boosted"])
+    return f"fitted.{'skops' if name is None else baselines.get(name).file}"
 
 
 def _write_fitted(model: Any, path: Path) -> None:
     """Write the library's model into a file of its kind. What skops cannot write is left out, with a warning."""
     if path.suffix == ".txt":
-        model.booster_.save_model(str(path), num_iteration=model.best_iteration_ or -1)
+        model.booster.save_model(str(path))
     elif path.suffix == ".ubj":
         model.save_model(path)
     elif path.suffix == ".json":
@@ -134,22 +148,6 @@ class LazyModel:
         return getattr(self._model, name)
 
 
-class Booster:
-    """A booster of LightGBM as an estimator."""
-
-    def __init__(self, booster: Any) -> None:
-        self.booster = booster
-
-    def predict(self, rows: Any) -> Floats:
-        """Return predicted numbers ``(rows,)``."""
-        return np.asarray(self.booster.predict(rows), dtype=np.float64)
-
-    def predict_proba(self, rows: Any) -> Floats:
-        """Return probabilities ``(rows, classes)``."""
-        chances = self.predict(rows)
-        return np.column_stack([1 - chances, chances]) if chances.ndim == 1 else chances
-
-
 def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str] = ()) -> TableModel:
     """Return the model of a folder with this description."""
     arrays: dict[str, Array] = read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
@@ -174,6 +172,7 @@ def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str
     else:
         model.target_mean_ = float(description["target_mean"])
     model.held_out_ = HeldOut.from_arrays(arrays, len(encoder.encoded_names_))
+    model.blend_ = description.get("blend")
     lazy, (seconds, processor) = LazyModel(source, description, trust), map(float, description["seconds"])
     model.fitted_ = FittedBaseline(
         name or str(description["label"]), lazy, seconds, getattr(model, "classes_", classes), arrays["seen"],
@@ -183,9 +182,25 @@ def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str
 
 
 def _read_fitted(source: Path, description: Mapping[str, Any], trust: Sequence[str]) -> Any:
+    """Return the fitted model: the library's, or a blend of it and a network."""
+    blend = description.get("blend")
+    if blend is None:
+        return _read_library(source, description, description["model"], trust)
+    from permgrad.evaluation.baselines.blend import Blend, Mix  # few models are one
+
+    name, mix = blend["boosted"], Mix(**{field: value for field, value in blend.items() if field != "boosted"})
+    boosted = network = None
+    if mix.network < 1:
+        boosted = _read_library(source, description, name, trust)
+    if mix.network > 0:
+        read_part(source / _NETWORK_FILE, description, "the network's description", lambda _: {})
+        network = load(source / NETWORK)
+    return Blend(network, boosted, name, mix)
+
+
+def _read_library(source: Path, description: Mapping[str, Any], name: str | None, trust: Sequence[str]) -> Any:
     """Return the library's model, once its file is the one that was saved."""
-    name = description["model"]
-    path = source / f"fitted.{baselines.get(name).file if name else 'skops'}"
+    path = source / _file_of(name, None)
     if path.name not in description["checksums"]:
         raise InputError(
             f"The model of {source} could not be saved when it was trained", hint="Train it again.", code="PG055"

@@ -19,7 +19,14 @@ from permgrad.data.encode.scores import Target
 from permgrad.data.read.cells import as_frame
 from permgrad.data.read.table import blank_codes
 from permgrad.data.types.column_types import Schema
-from permgrad.evaluation.baselines.fitting import BaselineRows, FittedBaseline, baselines, fit_baseline, fit_estimator
+from permgrad.evaluation.baselines.fitting import (
+    BLEND,
+    BaselineRows,
+    FittedBaseline,
+    baselines,
+    fit_baseline,
+    fit_estimator,
+)
 from permgrad.evaluation.baselines.models import natural_table
 from permgrad.evaluation.metrics import Task
 from permgrad.models.estimators.inputs import held_out
@@ -57,6 +64,7 @@ class TableModel(BaseEstimator):
         fitted_: the ``FittedBaseline``.
         held_out_: what rows held out of training say of the errors, for intervals and sets. None without any.
         target_mean_: mean of the training targets. Regression only.
+        blend_: how much the network of a blend counts. None for other models.
     """
 
     task: ClassVar[Task]
@@ -65,6 +73,7 @@ class TableModel(BaseEstimator):
     fitted_: FittedBaseline
     classes_: Array
     held_out_: HeldOut | None
+    blend_: Mapping[str, Any] | None = None
 
     def __init__(
         self,
@@ -90,6 +99,8 @@ class TableModel(BaseEstimator):
     @property
     def label(self) -> str:
         """The model's name for people."""
+        if self.blend_ is not None:
+            return f"blend of network and {baselines.get(self.blend_['boosted']).label}"
         if isinstance(self.model, str):
             return baselines.get(self.model).label_for(self.task)
         if self.model is None:  # it was read from a file
@@ -101,11 +112,23 @@ class TableModel(BaseEstimator):
         """Whether it reads categories as categories."""
         return isinstance(self.model, str) and baselines.get(self.model).takes_natural
 
+    def network(self) -> Any:
+        """Return the untrained network of a blend."""
+        from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor  # only a blend has one
+
+        own = {name: getattr(self, name) for name in ("random_state", "text_encoder", "image_encoder", "device")}
+        kind = HyNNClassifier if self.task == "classification" else HyNNRegressor
+        return kind(progress=False, **own, **self.encoding or {})
+
     # ---- fitting -----------------------------------------------------------------------------------------------------
     def fit_encoder(
         self, X: Any, schema: Schema | None = None, *, y: Any, dependence: Dependence | None = None
     ) -> EncodedRows:
-        """Fit the encoder on training rows, and return them with their encoding."""
+        """Fit the encoder on training rows, and return them with their encoding: of a blend, its network's."""
+        if self.model == BLEND:
+            rows: EncodedRows = self.network().fit_encoder(X, schema, y=y, dependence=dependence)
+            self.preprocessor_ = rows.encoder
+            return rows
         frame = as_frame(X)
         numeric: Any = "standard" if self.is_natural else get_preset("default").numeric
         encoder = TableEncoder(numeric, **self.encoding or {})
@@ -124,11 +147,14 @@ class TableModel(BaseEstimator):
         target = Target.of(np.asarray(y), self.task, int(self.random_state), units=units)
         return EncodedRows(frame, encoder, encoder.learn(frame, target))
 
-    def fit(self, X: Any, y: Any, eval_set: Any = None, *, dependence: Dependence | None = None) -> Self:
+    def fit(
+        self, X: Any, y: Any, eval_set: Any = None, *, dependence: Dependence | None = None, network: Any = None
+    ) -> Self:
         """Fit on training rows, a frame or ``EncodedRows``.
 
         ``eval_set``: rows and targets that stop the training early, where the model has such a stop, and tell how large
-        its errors are. Their classes are among those of the training rows. ``dependence``: of these rows.
+        its errors are. Their classes are among those of the training rows. ``dependence``: of these rows. ``network``:
+        of a blend, where it is trained already on the same ``EncodedRows``.
         """
         y = np.asarray(y)
         if eval_set is None and isinstance(self.model, str) and self.validation_fraction:
@@ -150,11 +176,15 @@ class TableModel(BaseEstimator):
         options: dict[str, Any] = {"classes": getattr(self, "classes_", ()), "seed": int(self.random_state)}
         if isinstance(self.model, str):
             held_rows = None if stopping is None else self._readable(*stopping)
+            if self.model == BLEND:
+                network = self.network() if network is None else network
+                options["options"] = {"network": network, "dependence": dependence}
             self.fitted_ = fit_baseline(
                 self.model, self.task, self._readable(rows, y), held_rows, threads=self.threads, **options
             )
         else:
             self.fitted_ = fit_estimator(self.model, self.label, self._readable(rows), y, **options)
+        self.blend_ = self.fitted_.model.facts() if self.model == BLEND else None
         self._learn_errors(stopping, dependence)
         return self
 
@@ -191,8 +221,9 @@ class TableModel(BaseEstimator):
             frame = X.table if isinstance(X, EncodedRows) else as_frame(X)
             codes = self.preprocessor_.na_codes
             return frame if not codes else blank_codes(frame, codes)
-        encoded = self.encode_rows(X).encoded
-        return BaselineRows(encoded, y, natural_table(self.preprocessor_, encoded) if self.is_natural else None)
+        rows = self.encode_rows(X)
+        natural = natural_table(self.preprocessor_, rows.encoded) if self.is_natural else None
+        return BaselineRows(rows.encoded, y, natural, rows)
 
     @_if_encoded
     def of_encoded(self) -> Any:

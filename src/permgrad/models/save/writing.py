@@ -27,7 +27,8 @@ FORMAT_NAME, FORMAT_VERSION = "permgrad model", 2
 #: The version of models of other libraries, which earlier versions of permgrad cannot read.
 OTHERS_VERSION = 3
 DESCRIPTION, ARRAYS, WEIGHTS = "model.json", "arrays.npz", "weights.safetensors"
-#: Endings of the files that hold models of other libraries.
+#: The folder of a blend's network, and the endings of the files that hold models of other libraries.
+NETWORK = "network"
 _FITTED = ("txt", "ubj", "json", "skops")
 
 
@@ -93,7 +94,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         )
     if not target.exists() or not any(target.iterdir()):
         return
-    ours = {DESCRIPTION, ARRAYS, WEIGHTS, TIMES, *(f"fitted.{kind}" for kind in _FITTED)}
+    ours = {DESCRIPTION, ARRAYS, WEIGHTS, TIMES, NETWORK, *(f"fitted.{kind}" for kind in _FITTED)}
     is_model = {entry.name for entry in target.iterdir()} <= ours
     try:
         is_model = is_model and parse_json((target / DESCRIPTION).read_bytes())["format"] == FORMAT_NAME

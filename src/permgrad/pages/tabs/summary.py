@@ -9,7 +9,7 @@ from permgrad.base import errors
 from permgrad.base.numerals import number
 from permgrad.evaluation.metrics import metrics
 from permgrad.pages.headline import CONSTANTS
-from permgrad.pages.sentences import baseline_label
+from permgrad.pages.sentences import baseline_label, blend_words
 from permgrad.pages.side_by_side import Measured, metrics_table
 from permgrad.pages.tab import Tab
 from permgrad.pages.views import SectionView, TableView
@@ -57,6 +57,8 @@ def scores(section: SectionView, content: Assessment) -> None:
             whose = errors.listed([f"this {content.noun} on validation rows", *left], 20)
             section.text(f"The run has no predictions of {whose}, so both are left out for this class.")
     section.text(_constant_words(content))
+    if blend := stored.get("blend"):
+        section.text(blend_words(blend))
     for name, entry in (stored.get("baselines") or {}).items():
         if isinstance(entry, Mapping) and entry.get("problem"):
             section.text(f"{baseline_label(name)}: {clean(entry['problem'])}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,24 @@ from permgrad.base.errors import EnvironmentProblem, by_count, keeping_warnings,
 from permgrad.base.numerals import number
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
-from permgrad.evaluation.baselines import BaselineRows, baselines, check_savable, estimate_seconds
+from permgrad.evaluation.baselines import (
+    BLEND,
+    BaselineRows,
+    baselines,
+    boosted_model,
+    check_savable,
+    estimate_seconds,
+)
+from permgrad.evaluation.baselines.blend import Mix
 from permgrad.evaluation.baselines.table_model import TableModel, table_model
 from permgrad.evaluation.metrics import Task, evaluate, metrics
 from permgrad.evaluation.skill import Predicted, every_pair
+from permgrad.pages.sentences import blend_words
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.choosing import estimator_of
 from permgrad.runs.run.clock import MOST_HELD
 from permgrad.runs.run.inputs import Inputs
+from permgrad.runs.run.training import train_network
 
 if TYPE_CHECKING:
     from permgrad.runs.run.stages import RunWork
@@ -36,7 +47,7 @@ _MEASURED = 1000
 _FEWEST_ROWS = 1000
 #: Models that ``auto`` tries, those that are fast and often good first. Parts and number of the training rows that it
 #: tries them on, and the share of the time that it may take.
-CANDIDATES = ("lightgbm", "linear", "xgboost", "catboost", "extra_trees", "random_forest", "network")
+CANDIDATES = ("lightgbm", "linear", "xgboost", "catboost", "extra_trees", "random_forest", "network", BLEND)
 _PARTS, _MOST_ROWS, _SHARE = 3, 10_000, 0.4
 
 
@@ -68,14 +79,19 @@ def fit_other(work: RunWork, judging: Integers, others: float) -> None:
     (model, train), parts, clock = work.untrained, work.inputs.parts, work.clock
     y, held, between = parts["train"].y, work.encoded["validation"].take(judging), parts["validation"].dependence
     eval_set = held, parts["validation"].y[judging]
-    rows = _rows_before_the_limit(work, others)
-    if rows < len(y):
+    rows, more = _rows_before_the_limit(work, others), dict[str, Any]()
+    if model.model == BLEND:
+        more["network"] = _network_of_blend(work, judging, others)
+    elif rows < len(y):
         clock.cut.append(f"training: {rows:,} rows instead of {len(y):,}")
         chosen = _rows_in_time(work, y, rows)
         train, y = train.take(chosen), y[chosen]
     with clock.whole.part("training"):
-        model.fit(train, y, eval_set, dependence=None if between is None else between.take(judging))
-    work.say(f"  {model.label} was fitted in {readable(model.fitted_.seconds)}")
+        model.fit(train, y, eval_set, dependence=None if between is None else between.take(judging), **more)
+    fitted = model.label if model.blend_ is None else baselines.get(model.blend_["boosted"]).label
+    work.say(f"  {fitted} was fitted in {readable(model.fitted_.seconds)}")
+    if model.blend_ is not None:
+        work.say(f"  {blend_words(model.blend_)}")
     work.model = model
     test = work.encoded["test"].table.iloc[:_MEASURED]
     started = time.perf_counter()
@@ -88,6 +104,18 @@ def fit_other(work: RunWork, judging: Integers, others: float) -> None:
     clock.whole.expect(**expected, explanation=explanation, report=REPORT)
 
 
+def _network_of_blend(work: RunWork, judging: Integers, others: float) -> Any:
+    """Train the network of a blend as a run trains one alone, but for the time that the boosted model takes."""
+    from permgrad.runs.run.stages import make_estimator  # it calls this file
+
+    train = work.untrained[1]
+    network = make_estimator(replace(work.request, model="network"), work.inputs, None)
+    if work.request.time_limit is not None:
+        others += _seconds(work, boosted_model())
+    train_network(work, network, train, judging, others)
+    return network
+
+
 def _rows_in_time(work: RunWork, y: Array, rows: int) -> Integers:
     """Draw so many training rows. Every class is learned."""
     drawn = generator(work.request.seed, "rows in time").permutation(len(y))[:rows]
@@ -98,15 +126,18 @@ def _rows_in_time(work: RunWork, y: Array, rows: int) -> Integers:
 
 def _rows_before_the_limit(work: RunWork, others: float) -> int:
     """Return on how many training rows a model is fitted in half of the time that ``--time-limit`` leaves."""
-    (model, train), count = work.untrained, len(work.inputs.parts["train"])
-    if work.request.time_limit is None or not isinstance(model.model, str):
+    model, count = work.untrained[0], len(work.inputs.parts["train"])
+    if work.request.time_limit is None or not isinstance(model.model, str) or model.model == BLEND:
         return count
-    known = BaselineRows(train.encoded, work.inputs.parts["train"].y)
-    seconds = estimate_seconds(
-        model.task, known, [model.model], seed=work.request.seed, threads=torch.get_num_threads()
-    )
+    seconds = _seconds(work, model.model)
     left = max(work.clock.left() - others - REPORT, 0.1 * work.clock.left()) / 2
     return count if seconds <= left else max(min(count, _FEWEST_ROWS), int(count * left / seconds))
+
+
+def _seconds(work: RunWork, name: str) -> float:
+    """Return an estimate of the seconds that a model takes on all training rows."""
+    rows = BaselineRows(work.untrained[1].encoded, work.inputs.parts["train"].y)
+    return estimate_seconds(work.inputs.task, rows, [name], seed=work.request.seed, threads=torch.get_num_threads())
 
 
 # ---- the best of all -------------------------------------------------------------------------------------------------
@@ -125,7 +156,10 @@ def choose(work: RunWork) -> dict[str, Any]:
     end, labels = time.monotonic() + _SHARE * work.clock.left(), _candidates(work)
     for name, label in labels.items():
         started = time.monotonic()
-        guess = _crossed(work, name, train, part, classes, end=end if tried else math.inf)
+        if name == BLEND:
+            guess = _blended(tried, part, seed)
+        else:
+            guess = _crossed(work, name, train, part, classes, end=end if tried else math.inf)
         if guess is None:
             late.append(label)
             continue
@@ -210,6 +244,22 @@ def _crossed(
         else:
             guess[np.ix_(left, np.searchsorted(classes, model.classes_))] = model.predict_proba(rows)
     return guess
+
+
+def _blended(tried: Mapping[str, Predicted], part: Integers, seed: int) -> Floats | None:
+    """Return a blend of the predictions that both its parts made already, in each part with the weight of the others.
+
+    None: one of them was not tried.
+    """
+    if not {"network", boosted_model()} <= set(tried):
+        return None
+    both, truth = [tried[name].guess for name in ("network", boosted_model())], tried["network"].truth
+    blended = np.zeros_like(both[0])
+    for number_of in np.unique(part):
+        here = part == number_of
+        mix = Mix.learn((both[0][~here], both[1][~here]), truth[~here], seed=seed)
+        blended[here] = mix(both[0][here], both[1][here])
+    return blended
 
 
 def _loss(y: Array, guess: Floats, classes: Array | None, metric: str) -> float:

@@ -245,7 +245,8 @@ class RunWork:
                 seen = {known.encoded_names_[at]: self.encoded[part].encoded[:, at] for at in photos}
                 natural[part] = natural_table(encoder, rows).assign(**seen)
         parts = {
-            part: BaselineRows(self.encoded[part].encoded, rows.y, natural[part]) for part, rows in inputs.parts.items()
+            part: BaselineRows(self.encoded[part].encoded, rows.y, natural[part], self.encoded[part])
+            for part, rows in inputs.parts.items()
         }
         scores = run_baselines(
             inputs.task,
@@ -453,7 +454,7 @@ def model_stage(work: RunWork) -> None:
         judging = judging[np.sort(generator(request.seed, "rows that judge").permutation(len(judging))[:MOST_HELD])]
     others = say_baselines(work) if request.wanted_baselines else 0.0
     if work.chosen == "network":
-        train_network(work, judging, others)
+        train_network(work, *work.untrained, judging, others)
     else:
         from permgrad.runs.run.others import fit_other  # most runs train the network
 

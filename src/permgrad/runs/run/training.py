@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import torch
 from permgrad.assess.budget import REPORT, expected_refits
 from permgrad.base.errors import EnvironmentProblem, counted
 from permgrad.base.progress import readable
-from permgrad.models.estimators.prepared import Prepared
+from permgrad.models.estimators.prepared import EncodedRows, Prepared
 from permgrad.models.network.summary import measure_training_time, multiplications
 from permgrad.models.train.checkpoint import CHECKPOINT_NAME, read_checkpoint
 from permgrad.models.train.learner import EpochWatcher, mean_loss
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from permgrad.runs.run.stages import RunWork
 
 
-def train_network(work: RunWork, judging: npt.NDArray[np.int64], others: float) -> None:
-    """Train the network, or finish its training. ``judging``: validation rows. ``others``: seconds of the baselines."""
-    (model, train), parts, checkpoint = work.untrained, work.inputs.parts, work.folder.path / CHECKPOINT
+def train_network(work: RunWork, model: Any, train: EncodedRows, judging: npt.NDArray[np.int64], others: float) -> None:
+    """Train a network, or finish its training. ``judging``: validation rows. ``others``: seconds of other models."""
+    parts, checkpoint = work.inputs.parts, work.folder.path / CHECKPOINT
     checkpoint.mkdir(exist_ok=True)
     done, stored = 0, checkpoint / CHECKPOINT_NAME
     with suppress(EnvironmentProblem, KeyError, TypeError):  # one that cannot be read is begun anew
         done = len(read_checkpoint(stored, torch.device("cpu"))["history"]) if stored.exists() else 0
     if done:
         work.say(f"  training resumes from epoch {done + 1}: {counted(done, 'epoch')} were done before")
-    y, order = parts["train"].y, model.order_
+    y, order = parts["train"].y, getattr(model, "order_", None)
     eval_set = work.encoded["validation"].take(judging), parts["validation"].y[judging]
     ready = model.prepare(train, y, eval_set=eval_set)
-    model.order_ = order
+    model.order_ = model.order_ if order is None else order
     plan, watch = _plan(work, ready, len(train.encoder.features()), done, others)
     between = parts["validation"].dependence
     ready = ready.with_epochs(plan.epochs, plan.parts)
