@@ -64,6 +64,15 @@ def test_an_option_name_means_one_thing():
     assert pairs <= {"--seed", "--method", "--baseline", "--model"}, "one letter does not change a meaning"
 
 
+def test_the_model_of_a_run_has_a_short_name(tmp_path):
+    (tmp_path / "table.csv").write_text("a,y\n1,2\n")
+    command = ["run", str(tmp_path / "table.csv"), "--target", "y", "-m"]
+    shown = [CliRunner().invoke(app, [*command, name]).output for name in ("netwerk", "network")]
+    assert "--model must be" in shown[0]
+    assert "'netwerk'" in shown[0]
+    assert "--model" not in shown[1]
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

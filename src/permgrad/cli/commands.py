@@ -155,7 +155,7 @@ def _parameter(name: str, option: Option, hint: Any, default: Any) -> inspect.Pa
     if option.positional:
         facts.setdefault("parser", named)
         return _keyword(name, Annotated[hint, typer.Argument(**facts)], default)
-    flags = [option.name or f"--{name.replace('_', '-')}"]
+    flags = [*([option.short] if option.short else []), option.name or f"--{name.replace('_', '-')}"]
     panel = next((panel for panel, fields in PANELS.items() if name in fields), "Data")
     facts |= {"min": option.least, "max": option.most, "rich_help_panel": panel}
     return _keyword(name, Annotated[hint, typer.Option(*flags, **facts)], default)

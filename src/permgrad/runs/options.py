@@ -48,8 +48,8 @@ class Option:
 
     ``lists`` says how several values are written. ``"each"``: one option for each. ``"names"``: also with commas, each
     once. ``"entries"``: the same, but a name may be repeated. ``"codes"``: with commas that are not split. ``table``: a
-    file, or a named data set. ``place``: the default place to write. ``choices``: the values, of which those with a
-    word in capitals are patterns.
+    file, or a named data set. ``short``: one letter with its dash. ``place``: the default place to write. ``choices``:
+    the values, of which those with a word in capitals are patterns.
     """
 
     text: str
@@ -62,6 +62,7 @@ class Option:
     table: bool = False
     place: str = ""
     choices: Names = ()
+    short: str = ""
 
     def check(self, flag: str, value: Any) -> None:
         """Refuse a value that is none of the choices."""

@@ -177,6 +177,7 @@ class RunRequest(SplitRequest):
         " is explained by permgrad explain, or by pg.report in Python.",
         "network",
         choices=MODELS,
+        short="-m",
     )
     preset: str = option("Network and training.", "default", choices=PRESETS)
     row_image: str = option(
