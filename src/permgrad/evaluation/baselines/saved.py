@@ -10,23 +10,19 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from permgrad import __version__
-from permgrad.base.arrays import Array, Floats
+from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_path
 from permgrad.base.errors import InputError, error_in_words, warn_user
 from permgrad.base.files import atomic_path, json_text, writing
-from permgrad.base.stored import read_npz, sealed, write_times
-from permgrad.data.encode.encoding import TableEncoder
-from permgrad.evaluation.baselines.fitting import FittedBaseline, baselines, check_available
-from permgrad.evaluation.baselines.table_model import TableModel, table_model
-from permgrad.models.estimators.intervals import HeldOut
+from permgrad.base.stored import sealed, write_times
+from permgrad.evaluation.baselines.fitting import baselines, check_available
 from permgrad.models.model_files import read_model_file
-from permgrad.models.save.checks import built
-from permgrad.models.save.saving import read_part, tensors
+from permgrad.models.save.saving import read_part
 from permgrad.models.save.writing import (
     ARRAYS,
     DESCRIPTION,
@@ -35,6 +31,9 @@ from permgrad.models.save.writing import (
     WEIGHTS,
     check_target,
 )
+
+if TYPE_CHECKING:
+    from permgrad.evaluation.baselines.table_model import TableModel
 
 #: Types of scikit-learn's trees, which hold arrays of numbers. The nodes of forests are checked once they are read.
 _TREES = (
@@ -148,38 +147,6 @@ class Booster:
         """Return probabilities ``(rows, classes)``."""
         chances = self.predict(rows)
         return np.column_stack([1 - chances, chances]) if chances.ndim == 1 else chances
-
-
-def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str] = ()) -> TableModel:
-    """Return the model of a folder with this description."""
-    arrays: dict[str, Array] = read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
-    name, task = description["model"], description["task"]
-    texts, images = description["encoders"]
-    model = table_model(task, name, text_encoder=texts, image_encoder=images, random_state=int(description["seed"]))
-    encoder = model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
-    if texts is not None:
-        from permgrad.models.texts import TextFeatures  # few models read texts beside their words
-
-        encoder.read_texts_with(TextFeatures(texts))
-    if "images_of_columns" in description:
-        from permgrad.models.images.features import ImageFeatures  # few tables have images
-
-        weights = read_part(source / WEIGHTS, description, "a safetensors file", tensors)
-        encoder.images_ = ImageFeatures.from_dict(description["images_of_columns"], weights, built, images)
-    model.feature_names_in_ = np.array(encoder.feature_names_in_, dtype=object)
-    model.n_features_in_ = len(model.feature_names_in_)
-    classes = arrays.get("classes", np.zeros(0))
-    if task == "classification":
-        model.classes_ = classes.astype(object) if description.get("classes_are_objects") else classes
-    else:
-        model.target_mean_ = float(description["target_mean"])
-    model.held_out_ = HeldOut.from_arrays(arrays, len(encoder.encoded_names_))
-    lazy, (seconds, processor) = LazyModel(source, description, trust), map(float, description["seconds"])
-    model.fitted_ = FittedBaseline(
-        name or str(description["label"]), lazy, seconds, getattr(model, "classes_", classes), arrays["seen"],
-        processor, model.is_natural,
-    )  # fmt: skip
-    return model
 
 
 def _read_fitted(source: Path, description: Mapping[str, Any], trust: Sequence[str]) -> Any:

@@ -37,7 +37,7 @@ from permgrad.models.save.writing import ARRAYS, DESCRIPTION, FORMAT_NAME, OTHER
 #: The networks of images and a table that permgrad 0.1 saved. All others are estimators.
 IMAGE_TABLE = "ImageTableModel"
 #: What reads the models of other libraries, by the kind in their description.
-_OTHERS = dict.fromkeys(("TableClassifier", "TableRegressor"), "permgrad.evaluation.baselines.saved")
+_OTHERS = dict.fromkeys(("TableClassifier", "TableRegressor"), "permgrad.evaluation.baselines.table_model")
 #: What a damaged or doctored description leads to while it is read.
 _READING_ERRORS = (KeyError, TypeError, IndexError, AttributeError, ValueError, RuntimeError, OverflowError)
 

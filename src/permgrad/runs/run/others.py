@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,13 +18,10 @@ from permgrad.base.numerals import number
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
 from permgrad.evaluation.baselines import BaselineRows, baselines, check_savable, estimate_seconds
-from permgrad.evaluation.baselines.table_model import TableModel, table_model
 from permgrad.evaluation.metrics import Task, evaluate, metrics
 from permgrad.evaluation.skill import Predicted, every_pair
-from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.choosing import estimator_of
 from permgrad.runs.run.clock import MOST_HELD
-from permgrad.runs.run.inputs import Inputs
+from permgrad.runs.run.training import make_estimator
 
 if TYPE_CHECKING:
     from permgrad.runs.run.stages import RunWork
@@ -38,29 +34,6 @@ _FEWEST_ROWS = 1000
 #: tries them on, and the share of the time that it may take.
 CANDIDATES = ("lightgbm", "linear", "xgboost", "catboost", "extra_trees", "random_forest", "network")
 _PARTS, _MOST_ROWS, _SHARE = 3, 10_000, 0.4
-
-
-def make_other(request: RunRequest, inputs: Inputs) -> TableModel:
-    """Return the unfitted model of ``--model``."""
-    return table_model(
-        inputs.task,
-        estimator_of(request.model) if ":" in request.model else request.model,
-        encoding=inputs.encoder_options,
-        text_encoder=request.text_encoder,
-        image_encoder=request.image_encoder,
-        random_state=request.seed,
-        threads=torch.get_num_threads(),
-        device=request.device,
-    )
-
-
-def trusted(request: RunRequest) -> list[str]:
-    """Return the types of the user's estimator, which a run that resumes may load again."""
-    if ":" not in request.model:
-        return []
-    from skops import io
-
-    return list(io.get_untrusted_types(data=io.dumps(estimator_of(request.model))))
 
 
 def fit_other(work: RunWork, judging: Integers, others: float) -> None:
@@ -188,8 +161,6 @@ def _crossed(
 
     None: its fits would not be done at ``end``.
     """
-    from permgrad.runs.run.stages import make_estimator  # it calls this file
-
     inputs, held = work.inputs, work.inputs.parts["validation"]
     guess = np.zeros(len(train) if classes is None else (len(train), len(classes)))
     started = time.monotonic()
@@ -199,7 +170,7 @@ def _crossed(
         fitted, left = train.take(np.flatnonzero(part != number_of)), np.flatnonzero(part == number_of)
         judging = np.arange(len(held)) if classes is None else np.flatnonzero(np.isin(held.y, fitted.y))
         stopping = held.take(judging[:MOST_HELD])
-        model = make_estimator(replace(work.request, model=name), inputs, None)
+        model = make_estimator(work.request, inputs, name)
         if name == "network":
             model.set_params(progress=False)
         with keeping_warnings():

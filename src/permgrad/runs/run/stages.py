@@ -44,17 +44,11 @@ from permgrad.imaging.layout import StoredLayout, layout_to_dict
 from permgrad.imaging.path import is_ordered
 from permgrad.imaging.picture import layout_svg
 from permgrad.models.estimators.building import place_columns
-from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.inputs import code_target
 from permgrad.models.estimators.kept_rows import draw_background, rows_in
 from permgrad.models.estimators.order import Order
 from permgrad.models.estimators.prepared import EncodedRows
-from permgrad.models.estimators.presets import Preset
-from permgrad.models.estimators.settings import (
-    TASK_LOSSES,
-    choose_device,
-    resolve_settings,
-)
+from permgrad.models.estimators.settings import TASK_LOSSES, choose_device, resolve_settings
 from permgrad.models.save.saving import load
 from permgrad.models.train.guard import untouched
 from permgrad.pages.headline import headline
@@ -65,17 +59,13 @@ from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
 from permgrad.runs.options import data_sets, separated
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.assessing import BASELINE_PREDICTIONS, data_section, look_of, read_assessment, write_page
-from permgrad.runs.run.clock import (
-    EPOCH_ROWS,
-    FEWER_MEMBERS,
-    MOST_HELD,
-    SLOW_BASELINE,
-)
+from permgrad.runs.run.choosing import trusted
+from permgrad.runs.run.clock import MOST_HELD, SLOW_BASELINE
 from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.predicting import prediction_table
 from permgrad.runs.run.splitting import PARTS
 from permgrad.runs.run.summary import Summary
-from permgrad.runs.run.training import train_network
+from permgrad.runs.run.training import fit_encoder, make_estimator, train_network
 
 Say = Callable[[str], None]
 #: Tables with more columns are not searched for groups of columns that move together.
@@ -116,7 +106,7 @@ class RunWork:
     @cached_property
     def untrained(self) -> tuple[Any, EncodedRows]:
         """The model that is to be trained, and the training rows, by which its encoder is fitted."""
-        model = make_estimator(replace(self.request, model=self.chosen), self.inputs, None)
+        model = make_estimator(self.request, self.inputs, self.chosen)
         rows = fit_encoder(model, self.inputs)
         self.encoded["train"] = rows
         return model, rows
@@ -144,8 +134,6 @@ class RunWork:
         """The trained model. One that was saved without rows draws them from the training rows again."""
         folder, request = self.folder.path / "model", self.request
         if self.chosen != "network":
-            from permgrad.runs.run.others import trusted
-
             return load(folder, trust=trusted(request))
         model = load(folder, device=request.device)
         if not rows_in(model)[0]:
@@ -274,7 +262,7 @@ class RunWork:
             layout = "path" if is_ordered(self.model.layout) else None
             estimator = clone(self.model).set_params(layout=layout, device=self.request.device)
         else:
-            estimator = make_estimator(replace(self.request, model=self.chosen), self.inputs, None)
+            estimator = make_estimator(self.request, self.inputs, self.chosen)
         return explain_refits(
             estimator,
             pd.concat([part.table for part in parts], ignore_index=True),
@@ -304,7 +292,7 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
     """
     # Its warnings are shown when the step is really done. How rows are encoded, auto does not change.
     with untouched(), keeping_warnings():
-        model = make_estimator(replace(request, model="linear") if request.model == "auto" else request, inputs, None)
+        model = make_estimator(request, inputs, "linear" if request.model == "auto" else request.model)
         train = fit_encoder(model, inputs)
         held, _ = (model.encode_rows(inputs.parts[part].inputs) for part in PARTS[1:])
         if request.model != "network":
@@ -312,34 +300,6 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
         places = np.flatnonzero(inputs.learned)
         eval_set = held.take(places), inputs.parts["validation"].y[places]
         model.prepare(train, inputs.parts["train"].y, eval_set=eval_set)
-
-
-def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: Preset | None = None) -> Any:
-    """Return the unfitted estimator of a run, or of another ``preset`` than the request names."""
-    if request.model != "network":
-        from permgrad.runs.run.others import make_other  # most runs train the network
-
-        return make_other(request, inputs)
-    options: dict[str, Any] = {"random_state": request.seed, "device": request.device, **inputs.encoder_options}
-    options |= {"text_encoder": request.text_encoder, "image_encoder": request.image_encoder}
-    kind = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
-    chosen: Any = request.preset if preset is None else preset
-    image: Any = request.row_image
-    if (
-        preset is None
-        and request.preset == "default"
-        and len(inputs.parts["train"]) > EPOCH_ROWS
-        and not request.thorough
-    ):
-        options["network"] = {"members": FEWER_MEMBERS}
-    return kind(preset=chosen, batch_size=request.batch_size, layout=layout, image=image, **options)
-
-
-def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
-    """Return the training rows encoded as an estimator of ``make_estimator`` fits its encoder on them."""
-    train = inputs.parts["train"]
-    rows: EncodedRows = model.fit_encoder(train.inputs, inputs.feature_types, y=train.y, dependence=train.dependence)
-    return rows
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------

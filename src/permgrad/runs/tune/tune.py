@@ -52,6 +52,7 @@ from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.run import headline
 from permgrad.runs.run.summary import Summary, summarise
+from permgrad.runs.run.training import fit_encoder, make_estimator
 from permgrad.tuning import get_space
 from permgrad.tuning.spaces import Space, check_preset
 from permgrad.tuning.study import (
@@ -266,8 +267,8 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
         warm_up = min(max(epochs // 4, 1), LONGEST_WARM_UP)
         pruner = Pruner(claim.history, warm_up=warm_up, least=LEAST_COMPLETE)
     parts, known = inputs.parts, inputs.learned
-    model = stages.make_estimator(request, inputs, None, preset=preset)
-    rows = stages.fit_encoder(model, inputs)
+    model = make_estimator(request, inputs, preset=preset)
+    rows = fit_encoder(model, inputs)
     model.set_params(progress=False)
     losses, pruned = dict[int, float](), False
     best = session.study.best()
