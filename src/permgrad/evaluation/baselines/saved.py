@@ -19,7 +19,7 @@ from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_path
 from permgrad.base.errors import InputError, error_in_words, warn_user
 from permgrad.base.files import atomic_path, json_text, writing
-from permgrad.base.stored import sealed, write_times
+from permgrad.base.stored import sealed, write_npz, write_times
 from permgrad.evaluation.baselines.fitting import baselines, check_available
 from permgrad.models.model_files import read_model_file
 from permgrad.models.save.saving import read_part
@@ -82,8 +82,7 @@ def save(model: TableModel, folder: str | os.PathLike[str], *, overwrite: bool =
         arrays["classes"] = classes.astype(str) if classes.dtype == object else classes
     with writing(target, "choose another folder"), atomic_path(target, folder=True) as temporary:
         _write_fitted(fitted.model, temporary / name)
-        with (temporary / ARRAYS).open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+        write_npz(temporary / ARRAYS, arrays)
         if images is not None and images.columns:
             from safetensors.torch import save_file  # few tables have images
 

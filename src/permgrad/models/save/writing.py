@@ -19,7 +19,7 @@ from permgrad import __version__
 from permgrad.base.checks import check_flag, check_path
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, json_text, writing
-from permgrad.base.stored import TIMES, parse_json, sealed, write_times
+from permgrad.base.stored import TIMES, parse_json, sealed, write_npz, write_times
 from permgrad.models.estimators.kept_rows import without_rows
 from permgrad.models.estimators.presets import Preset
 
@@ -73,8 +73,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False,
 
     with writing(target, "choose another folder"), atomic_path(target, folder=True) as temporary:
         (temporary / WEIGHTS).write_bytes(weights)
-        with (temporary / ARRAYS).open("wb") as file:
-            np.savez(file, **arrays)
+        write_npz(temporary / ARRAYS, arrays)
         if "seconds" in model.history_:
             write_times(temporary, model.history_["seconds"].to_numpy())
         files = {name: (temporary / name).read_bytes() for name in (WEIGHTS, ARRAYS)}

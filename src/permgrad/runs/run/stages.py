@@ -28,11 +28,11 @@ from permgrad.attribution.explanation.explanation import file_frame
 from permgrad.base.csv_files import write_csv
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, listed
-from permgrad.base.files import atomic_path, file_hash, plain, write_json_atomic, write_text_atomic
+from permgrad.base.files import file_hash, plain, write_json_atomic, write_text_atomic
 from permgrad.base.folders import believed
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
-from permgrad.base.stored import TIMES, parse_json
+from permgrad.base.stored import TIMES, parse_json, write_npz
 from permgrad.base.versions import versions
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
@@ -355,8 +355,7 @@ def data_stage(work: RunWork) -> None:
     work.columns = plain(compared)
     write_json_atomic(folder / DATA, work.data)
     write_json_atomic(folder / COLUMNS, work.columns)
-    with atomic_path(folder / "split.npz") as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **{part: inputs.parts[part].numbers for part in PARTS})  # type: ignore[arg-type]
+    write_npz(folder / "split.npz", {part: inputs.parts[part].numbers for part in PARTS})
     threads = torch.get_num_threads()
     machine = f"{this_machine()}, {counted(threads, 'thread')}, device {choose_device(request.device)}"
     # Paths that are valid from any folder, or names of data sets.
@@ -460,15 +459,12 @@ def write_measures(work: RunWork) -> None:
     parts |= {} if predicted.inside is None else {"inside": predicted.inside}
     assert test.identifiers is not None
     listed_rows = prediction_table(test.numbers, test.identifiers, parts, work.model, truth=test.y)
-    tables = {"predictions.csv": listed_rows}
-    tables |= {"history.csv": work.model.history_.drop(columns="seconds")} if work.chosen == "network" else {}
-    for name, table in tables.items():
-        with atomic_path(folder / name) as temporary:
-            write_csv(table, temporary)
+    write_csv(listed_rows, folder / "predictions.csv")
+    if work.chosen == "network":
+        write_csv(work.model.history_.drop(columns="seconds"), folder / "history.csv")
     if content.guesses:
         classes = {"classes": np.asarray(predicted.classes)} if predicted.classes else {}
-        with atomic_path(folder / BASELINE_PREDICTIONS) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, row=test.numbers, **classes, **content.guesses)  # type: ignore[arg-type]
+        write_npz(folder / BASELINE_PREDICTIONS, {"row": test.numbers, **classes, **content.guesses})
 
 
 # ---- explanation and report ------------------------------------------------------------------------------------------
@@ -478,11 +474,9 @@ def explanation_stage(work: RunWork) -> None:
     with work.clock.whole.part("explanation"):
         content = fill(work.assessing, ("explanation",))
     assert content.explanation is not None
-    tables = {"importance.csv": file_frame(content.explanation)}
-    tables |= {} if content.gradients is None else {"integrated_gradients.csv": content.gradients.table}
-    for name, table in tables.items():
-        with atomic_path(folder / name) as temporary:
-            write_csv(table, temporary)
+    write_csv(file_frame(content.explanation), folder / "importance.csv")
+    if content.gradients is not None:
+        write_csv(content.gradients.table, folder / "integrated_gradients.csv")
     cells = work.assessing.undated
     assert cells is not None
     # Groups of columns that move together, in the form of --groups. Very wide tables are not compared.

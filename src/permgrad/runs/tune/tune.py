@@ -288,8 +288,8 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
         prepared = model.prepare(rows, parts["train"].y, eval_set=eval_set)
         model.train(prepared, checkpoint_folder=place / CHECKPOINT, on_epoch=watch)
     model.save(place / MODEL, overwrite=True, keep_rows=request.keep_rows)
-    with writing(session.folder), atomic_path(place / HISTORY) as temporary:
-        write_csv(model.history_.drop(columns="seconds"), temporary)
+    with writing(session.folder):
+        write_csv(model.history_.drop(columns="seconds"), place / HISTORY)
     value = float(model.history_["validation_loss"].iloc[model.best_epoch_ - 1])
     facts = {
         EPOCHS: len(model.history_),
@@ -343,9 +343,7 @@ def trial_table(session: TuneSession) -> pd.DataFrame:
 def write_table(session: TuneSession) -> None:
     """Write ``trials.csv``, only one process at a time."""
     with exclusive(session.folder / WORKERS / "table.guard"), writing(session.folder):
-        table = trial_table(session)
-        with atomic_path(session.folder / TABLE) as temporary:
-            write_csv(table, temporary)
+        write_csv(trial_table(session), session.folder / TABLE)
 
 
 def write_page(session: TuneSession) -> None:
