@@ -405,7 +405,7 @@ def _check_refits(request: RunRequest, rows: SplitTable, dependence: Mapping[str
     """Refuse too few rows, groups or times for refits, which divide training and validation rows anew."""
     if request.refits is None:
         return
-    from permgrad.runs.refits import check_enough  # loads torch
+    from permgrad.attribution.explain_refits import check_enough  # loads torch
 
     known = [dependence[part] for part in ("train", "validation") if part in dependence]
     refitted = np.concatenate([rows.truths[part] for part in ("train", "validation")])

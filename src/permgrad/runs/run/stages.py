@@ -251,7 +251,7 @@ class RunWork:
 
     def refit(self, refits: int) -> Explanation:
         """Repeat the training on parts of its rows. A run that was stopped resumes with the next part."""
-        from permgrad.runs.refits import explain_refits  # few runs do
+        from permgrad.attribution.explain_refits import explain_refits  # few runs do
 
         parts = [self.inputs.parts[part] for part in ("train", "validation")]
         self.say(f"  refits: {refits} trainings on parts of {sum(map(len, parts)):,} rows")
