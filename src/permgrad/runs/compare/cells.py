@@ -25,8 +25,7 @@ from permgrad.base.folders import FolderKind
 from permgrad.base.random import derive_seed, generator
 from permgrad.base.stored import parse_json
 from permgrad.data.read.table import blank_codes
-from permgrad.evaluation.baselines import FittedBaseline
-from permgrad.evaluation.baselines.fitting import fit_estimator
+from permgrad.evaluation.baselines.fitting import FittedBaseline, fit_estimator
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
 from permgrad.evaluation.metrics import metrics

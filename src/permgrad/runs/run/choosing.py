@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from permgrad.base.errors import InputError, error_in_words
-from permgrad.evaluation.baselines import check_savable, check_skops
+from permgrad.evaluation.baselines.fitting import check_savable, check_skops
 
 if TYPE_CHECKING:
     from permgrad.runs.requests import RunRequest

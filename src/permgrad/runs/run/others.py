@@ -17,7 +17,7 @@ from permgrad.base.errors import EnvironmentProblem, by_count, keeping_warnings,
 from permgrad.base.numerals import number
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
-from permgrad.evaluation.baselines import BaselineRows, baselines, check_savable, estimate_seconds
+from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, check_savable, estimate_seconds
 from permgrad.evaluation.metrics import Task, evaluate, metrics
 from permgrad.evaluation.skill import Predicted, every_pair
 from permgrad.runs.run.clock import MOST_HELD
@@ -44,7 +44,10 @@ def fit_other(work: RunWork, judging: Integers, others: float) -> None:
     rows = _rows_before_the_limit(work, others)
     if rows < len(y):
         clock.cut.append(f"training: {rows:,} rows instead of {len(y):,}")
-        chosen = _rows_in_time(work, y, rows)
+        chosen = generator(work.request.seed, "rows in time").permutation(len(y))[:rows]
+        if work.inputs.task == "classification":  # every class is learned
+            chosen = np.union1d(chosen, np.unique(y, return_index=True)[1])
+        chosen = np.sort(chosen)
         train, y = train.take(chosen), y[chosen]
     with clock.whole.part("training"):
         model.fit(train, y, eval_set, dependence=None if between is None else between.take(judging))
@@ -59,14 +62,6 @@ def fit_other(work: RunWork, judging: Integers, others: float) -> None:
     explanation = work.budget.expected(len(parts["test"]), len(model.feature_names_in_), outputs)[0]
     expected = {"baselines": others} if others else {}
     clock.whole.expect(**expected, explanation=explanation, report=REPORT)
-
-
-def _rows_in_time(work: RunWork, y: Array, rows: int) -> Integers:
-    """Draw so many training rows. Every class is learned."""
-    drawn = generator(work.request.seed, "rows in time").permutation(len(y))[:rows]
-    if work.inputs.task == "classification":
-        drawn = np.union1d(drawn, np.unique(y, return_index=True)[1])
-    return np.sort(drawn)
 
 
 def _rows_before_the_limit(work: RunWork, others: float) -> int:
@@ -103,7 +98,8 @@ def choose(work: RunWork) -> dict[str, Any]:
             late.append(label)
             continue
         tried[name] = Predicted(truth, guess)
-        losses[name] = _loss(train.y, guess, classes, metric.name)
+        said = {"predictions": guess} if classes is None else {"probabilities": guess, "classes": classes.tolist()}
+        losses[name] = float(evaluate(inputs.task, train.y, **said)[metric.name])
         seconds = time.monotonic() - started
         work.say(f"  {label}: {metric.label} {number(losses[name])} on training rows ({seconds:.1f} s)")
     if late:
@@ -181,10 +177,3 @@ def _crossed(
         else:
             guess[np.ix_(left, np.searchsorted(classes, model.classes_))] = model.predict_proba(rows)
     return guess
-
-
-def _loss(y: Array, guess: Floats, classes: Array | None, metric: str) -> float:
-    """Return a metric of predictions."""
-    if classes is None:
-        return float(evaluate("regression", y, predictions=guess)[metric])
-    return float(evaluate("classification", y, probabilities=guess, classes=classes.tolist())[metric])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,7 @@ from permgrad.base.files import file_hash, plain, write_json_atomic, write_text_
 from permgrad.base.folders import believed
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
-from permgrad.base.stored import TIMES, parse_json, write_npz
+from permgrad.base.stored import TIMES, write_npz
 from permgrad.base.versions import versions
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
@@ -68,6 +68,7 @@ from permgrad.runs.run.summary import Summary
 from permgrad.runs.run.training import fit_encoder, make_estimator, train_network
 
 Say = Callable[[str], None]
+LAYOUT = "layout.json"
 #: Tables with more columns are not searched for groups of columns that move together.
 MOST_RELATED = 1000
 
@@ -76,8 +77,7 @@ MOST_RELATED = 1000
 class RunWork:
     """What stages pass on in memory. What is missing is read from the folder or computed again.
 
-    ``encoded``: the rows of each part of the split. ``placed``, ``data``, ``columns`` and ``groups`` are what the files
-    of these names hold.
+    ``encoded``: the rows of each part of the split. ``documents``: what JSON files of the folder hold.
     """
 
     request: RunRequest
@@ -85,23 +85,19 @@ class RunWork:
     folder: RunFolder
     say: Say
     clock: Clock = field(default_factory=Clock)
-    placed: dict[str, Any] = field(default_factory=dict)
+    documents: dict[str, dict[str, Any]] = field(default_factory=dict)
     encoded: dict[str, EncodedRows] = field(default_factory=dict)
 
-    @cached_property
-    def data(self) -> dict[str, Any]:
-        """What ``data.json`` holds."""
-        return read_data(self.folder.path / DATA)
+    def read(self, name: str) -> dict[str, Any]:
+        """Return what a document of the folder holds."""
+        if name not in self.documents:
+            self.documents[name] = (read_data if name == DATA else read_json)(self.folder.path / name)
+        return self.documents[name]
 
-    @cached_property
-    def columns(self) -> dict[str, Any]:
-        """What ``columns.json`` holds."""
-        return read_json(self.folder.path / COLUMNS)
-
-    @cached_property
-    def groups(self) -> dict[str, Any]:
-        """What ``groups.json`` holds."""
-        return read_json(self.folder.path / GROUPS)
+    def write(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a document of the folder."""
+        self.documents[name] = plain(dict(content))
+        write_json_atomic(self.folder.path / name, self.documents[name])
 
     @cached_property
     def untrained(self) -> tuple[Any, EncodedRows]:
@@ -123,11 +119,6 @@ class RunWork:
             facts["auto"] = choose(self)
             write_json_atomic(self.folder.path / RECORD, self.folder.record)
         return str(facts["auto"]["model"])
-
-    @property
-    def why_chosen(self) -> list[str]:
-        """Why ``auto`` chose its model, as a note."""
-        return [] if self.chosen == self.request.model else [self.folder.record["facts"]["auto"]["sentence"]]
 
     @cached_property
     def model(self) -> Any:
@@ -163,7 +154,7 @@ class RunWork:
         )
         if "model" in self.folder.record["finished_stages"]:
             content = read_assessment(folder, self.model)
-        content.data = data_section(self.data, self.columns)
+        content.data = data_section(self.read(DATA), self.read(COLUMNS))
         notes: dict[str, list[str]] = {}
         for note in () if inputs.card is None else inputs.card.notes:
             notes.setdefault(note.split(" ")[0], []).append(note)
@@ -207,14 +198,13 @@ class RunWork:
         if content.explanation is None:
             fix = "Run again with --from explanation."
             raise InputError(f"{self.folder.path} has no explanation", hint=fix, code="PG052")
-        frame = file_frame(content.explanation)
-        return Summary(
-            content.metrics or {}, content.branches or {}, frame, content.related, self.groups, content.refits
-        )
+        frame, groups = file_frame(content.explanation), self.read(GROUPS)
+        return Summary(content.metrics or {}, content.branches or {}, frame, content.related, groups, content.refits)
 
     def fit_baselines(self, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
         """Train baselines on the rows of the network. Some of them read categories as categories."""
-        from permgrad.evaluation.baselines import FIT_TIMES, BaselineRows, baselines, natural_table, run_baselines
+        from permgrad.evaluation.baselines.fitting import FIT_TIMES, BaselineRows, baselines, run_baselines
+        from permgrad.evaluation.baselines.models import natural_table
 
         inputs, names = self.inputs, self.request.wanted_baselines
         natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
@@ -305,7 +295,7 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
 # ---- data ------------------------------------------------------------------------------------------------------------
 def data_stage(work: RunWork) -> None:
     """Write the types of the columns and the split."""
-    inputs, folder, request = work.inputs, work.folder.path, work.request
+    inputs, request = work.inputs, work.request
     shown, columns = inputs.described
     for line in shown.to_text(most=40).splitlines():
         work.say(f"  {line}")
@@ -318,7 +308,8 @@ def data_stage(work: RunWork) -> None:
             str(label): {part: int((inputs.parts[part].y == label).sum()) for part in PARTS}
             for label in np.unique(every).tolist()
         }
-    notes = [*inputs.notes, *work.why_chosen]
+    why = [] if work.chosen == request.model else [work.folder.record["facts"]["auto"]["sentence"]]
+    notes = [*inputs.notes, *why]
     # Only text and rare levels may have no score that helps. Other tables are encoded where that is needed.
     if any(one.kind in ("text", "categorical") for one in inputs.feature_types):
         encoder = work.untrained[0].preprocessor_
@@ -345,17 +336,15 @@ def data_stage(work: RunWork) -> None:
         "class_counts": counts,
         "positive": plain(inputs.positive),
     }
-    work.data = plain(content)
+    work.write(DATA, content)
     targets = (inputs.target, train.y, test.y)
     both = Dependence.of_both(train.dependence, test.dependence)
     options: dict[str, Any] = {"targets": targets, "na_codes": inputs.na_codes, "dependence": both}
     compared = compare_parts(train.frame, test.frame, **options)
     # Test rows are later by the split.
     compared["drift"] = [one for one in compared["drift"] if one["column"] != request.time]
-    work.columns = plain(compared)
-    write_json_atomic(folder / DATA, work.data)
-    write_json_atomic(folder / COLUMNS, work.columns)
-    write_npz(folder / "split.npz", {part: inputs.parts[part].numbers for part in PARTS})
+    work.write(COLUMNS, compared)
+    write_npz(work.folder.path / "split.npz", {part: inputs.parts[part].numbers for part in PARTS})
     threads = torch.get_num_threads()
     machine = f"{this_machine()}, {counted(threads, 'thread')}, device {choose_device(request.device)}"
     # Paths that are valid from any folder, or names of data sets.
@@ -370,8 +359,7 @@ def data_stage(work: RunWork) -> None:
 def layout_stage(work: RunWork) -> None:
     """Place the encoded columns on the pixel grid, and draw the grid, if their image is drawn."""
     if work.chosen != "network":
-        work.placed = {"order": None}
-        write_json_atomic(work.folder.path / "layout.json", work.placed)
+        work.write(LAYOUT, {"order": None})
         return
     model, rows = work.untrained
     settings = resolve_settings(model.get_params(deep=False), model.task)
@@ -386,8 +374,7 @@ def layout_stage(work: RunWork) -> None:
             work.say(f"note: the image has {high} × {wide} pixels, to hold {len(names)} columns")
         write_text_atomic(work.folder.path / "layout.svg", layout_svg(layout, names))
         content |= {**layout_to_dict(layout), "columns": names}
-    write_json_atomic(work.folder.path / "layout.json", content)
-    work.placed = content
+    work.write(LAYOUT, content)
 
 
 # ---- model -----------------------------------------------------------------------------------------------------------
@@ -400,7 +387,7 @@ def model_stage(work: RunWork) -> None:
     model = work.untrained[0]
     if work.chosen == "network":
         with believed(folder.path):
-            placed = work.placed or parse_json((folder.path / "layout.json").read_bytes())
+            placed = work.read(LAYOUT)
             layout = StoredLayout.from_dict(placed) if "positions" in placed else None
         model.set_params(layout=layout, **({"image": "never"} if layout is None else {}))
         model.order_ = Order(**placed["order"]) if placed.get("order") else None
@@ -430,7 +417,7 @@ def model_stage(work: RunWork) -> None:
 
 def say_baselines(work: RunWork) -> float:
     """Report about how long the baselines will take, and which cannot be trained here and why. Return the seconds."""
-    from permgrad.evaluation.baselines import BaselineRows, baselines, estimate_seconds, why_absent
+    from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, estimate_seconds, why_absent
 
     request = work.request
     reasons = {name: why_absent(name) for name in request.wanted_baselines}
@@ -480,8 +467,7 @@ def explanation_stage(work: RunWork) -> None:
     cells = work.assessing.undated
     assert cells is not None
     # Groups of columns that move together, in the form of --groups. Very wide tables are not compared.
-    work.groups = related_columns(cells) if 1 < cells.shape[1] <= MOST_RELATED and len(cells) > 3 else {}
-    write_json_atomic(folder / GROUPS, work.groups)
+    work.write(GROUPS, related_columns(cells) if 1 < cells.shape[1] <= MOST_RELATED and len(cells) > 3 else {})
     if content.refits is not None:
         work.say(f"  {training_words(content.refits)}")
 
