@@ -6,7 +6,6 @@ are added to these. For types of the user's own estimators, whoever loads them h
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,23 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from permgrad import __version__
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_path
 from permgrad.base.errors import InputError, error_in_words, warn_user
-from permgrad.base.files import atomic_path, json_text, writing
-from permgrad.base.stored import sealed, write_npz, write_times
 from permgrad.evaluation.baselines.fitting import baselines, check_available
 from permgrad.models.model_files import read_model_file
 from permgrad.models.save.saving import read_part
-from permgrad.models.save.writing import (
-    ARRAYS,
-    DESCRIPTION,
-    FORMAT_NAME,
-    OTHERS_VERSION,
-    WEIGHTS,
-    check_target,
-)
+from permgrad.models.save.writing import OTHERS_VERSION, check_target, write_model
 
 if TYPE_CHECKING:
     from permgrad.evaluation.baselines.table_model import TableModel
@@ -62,10 +51,6 @@ def save(model: TableModel, folder: str | os.PathLike[str], *, overwrite: bool =
     check_target(target, overwrite=overwrite)
     fitted, images = model.fitted_, cast("Any", model.preprocessor_.images_)
     description: dict[str, Any] = {
-        "format": FORMAT_NAME,
-        "version": OTHERS_VERSION,
-        "written_by": f"permgrad {__version__}",
-        "estimator": type(model).__name__,
         "task": model.task,
         "model": None if own else model.model,
         "label": model.label,
@@ -78,21 +63,15 @@ def save(model: TableModel, folder: str | os.PathLike[str], *, overwrite: bool =
     arrays = {"seen": fitted.seen, **({} if model.held_out_ is None else model.held_out_.arrays())}
     if hasattr(model, "classes_"):
         classes = np.asarray(model.classes_)
-        description["classes_are_objects"] = classes.dtype == object
-        arrays["classes"] = classes.astype(str) if classes.dtype == object else classes
-    with writing(target, "choose another folder"), atomic_path(target, folder=True) as temporary:
-        _write_fitted(fitted.model, temporary / name)
-        write_npz(temporary / ARRAYS, arrays)
-        if images is not None and images.columns:
-            from safetensors.torch import save_file  # few tables have images
-
-            description["images_of_columns"] = images.to_dict()
-            weights = {key: one.detach().cpu().contiguous() for key, one in images.weights().items()}
-            save_file(weights, temporary / WEIGHTS)
-        write_times(temporary, np.array([fitted.seconds]))
-        sums = {file: temporary / file for file in (name, ARRAYS, WEIGHTS) if (temporary / file).exists()}
-        description["checksums"] = {file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in sums.items()}
-        (temporary / DESCRIPTION).write_text(json_text(sealed(description), indent=1) + "\n", encoding="utf-8")
+        description["classes_are_objects"], arrays["classes"] = classes.dtype == object, classes
+    weights: dict[str, Any] = {}
+    if images is not None and images.columns:
+        description["images_of_columns"], weights = images.to_dict(), images.weights()
+    seconds = np.array([fitted.seconds])
+    write_model(
+        model, target, OTHERS_VERSION, description, arrays, weights, seconds,
+        lambda folder: _write_fitted(fitted.model, folder / name),
+    )  # fmt: skip
 
 
 def _write_fitted(model: Any, path: Path) -> None:

@@ -30,8 +30,7 @@ from permgrad.models.estimators.intervals import MOST_HELD, HeldOut
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.scale import Scale
-from permgrad.models.save.checks import built
-from permgrad.models.save.saving import read_part, tensors
+from permgrad.models.save.saving import read_features, read_part, tensors
 from permgrad.models.save.writing import ARRAYS, WEIGHTS
 
 _NOWHERE: Integers = np.zeros(0, dtype=np.int64)
@@ -306,15 +305,9 @@ def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str
     texts, images = description["encoders"]
     model = table_model(task, name, text_encoder=texts, image_encoder=images, random_state=int(description["seed"]))
     encoder = model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
-    if texts is not None:
-        from permgrad.models.texts import TextFeatures  # few models read texts beside their words
-
-        encoder.read_texts_with(TextFeatures(texts))
-    if "images_of_columns" in description:
-        from permgrad.models.images.features import ImageFeatures  # few tables have images
-
-        weights = read_part(source / WEIGHTS, description, "a safetensors file", tensors)
-        encoder.images_ = ImageFeatures.from_dict(description["images_of_columns"], weights, built, images)
+    has_images = "images_of_columns" in description
+    weights = read_part(source / WEIGHTS, description, "a safetensors file", tensors) if has_images else {}
+    read_features(model, description, weights)
     model.feature_names_in_ = np.array(encoder.feature_names_in_, dtype=object)
     model.n_features_in_ = len(model.feature_names_in_)
     classes = arrays.get("classes", np.zeros(0))
