@@ -284,7 +284,7 @@ def _rebuild(
     return model
 
 
-def read_features(model: Any, description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+def read_features(model: Any, description: Mapping[str, Any], weights: dict[str, Tensor]) -> None:
     """Let a model's encoder read texts and images as when it was saved."""
     if model.text_encoder is not None or description.get("own_text_encoder"):
         from permgrad.models.texts import TextFeatures  # few models read texts beside their words

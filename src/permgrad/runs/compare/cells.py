@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from permgrad.attribution.explain import explain
@@ -86,7 +85,7 @@ class _Fitted:
     """
 
     model: FittedBaseline
-    X: pd.DataFrame
+    X: Any
     options: dict[str, Any]
     has_donors: bool = False
 
