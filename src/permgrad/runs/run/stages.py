@@ -59,7 +59,6 @@ from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
 from permgrad.runs.options import data_sets, separated
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.assessing import BASELINE_PREDICTIONS, data_section, look_of, read_assessment, write_page
-from permgrad.runs.run.choosing import trusted
 from permgrad.runs.run.clock import MOST_HELD, SLOW_BASELINE
 from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.predicting import prediction_table
@@ -125,6 +124,8 @@ class RunWork:
         """The trained model. One that was saved without rows draws them from the training rows again."""
         folder, request = self.folder.path / "model", self.request
         if self.chosen != "network":
+            from permgrad.runs.run.choosing import trusted  # most runs train the network
+
             return load(folder, trust=trusted(request))
         model = load(folder, device=request.device)
         if not rows_in(model)[0]:

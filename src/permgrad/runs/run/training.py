@@ -14,7 +14,6 @@ import torch
 from permgrad.assess.budget import REPORT, expected_refits
 from permgrad.base.errors import EnvironmentProblem, counted
 from permgrad.base.progress import readable
-from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
 from permgrad.models.estimators.presets import Preset
@@ -25,7 +24,6 @@ from permgrad.models.train.rows import Rows
 from permgrad.pages.sentences import raised_words
 from permgrad.runs.folder.folder import CHECKPOINT
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.choosing import estimator_of
 from permgrad.runs.run.clock import (
     EPOCH_ROWS,
     FEWER_MEMBERS,
@@ -47,6 +45,9 @@ def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, prese
     encoders = {"text_encoder": request.text_encoder, "image_encoder": request.image_encoder}
     options: dict[str, Any] = {"random_state": request.seed, "device": request.device, **encoders}
     if name != "network":
+        from permgrad.evaluation.baselines.table_model import table_model  # most runs train the network
+        from permgrad.runs.run.choosing import estimator_of
+
         model = estimator_of(name) if ":" in name else name
         threads = torch.get_num_threads()
         return table_model(inputs.task, model, encoding=inputs.encoder_options, threads=threads, **options)
