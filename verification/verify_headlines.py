@@ -41,7 +41,7 @@ from permgrad.runs.folder.documents import saved_explanation
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.run import run_table
-from permgrad.runs.run.stages import make_estimator
+from permgrad.runs.run.training import make_estimator
 
 ROWS, RELEVANT, WITH_RELEVANT, TOGETHER, ALONE = 300, 5, 5, 5, 15
 NAMES = [
@@ -86,7 +86,7 @@ def headline(request: RunRequest) -> tuple[Explanation, str]:
     inputs = load_inputs(request)
     train, held, test = (inputs.parts[part] for part in ("train", "validation", "test"))
     with told_of_columns():
-        model = make_estimator(request, inputs, None)
+        model = make_estimator(request, inputs)
         eval_set = held.frame[inputs.learned], held.y[inputs.learned]  # as the run does
         model.fit(train.frame, train.y, eval_set=eval_set)
     found = pg.explain(

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from permgrad.evaluation.baselines import baselines
+from permgrad.evaluation.baselines.fitting import baselines
 from permgrad.pages.verdict import verdict
 from verification._situations import FEATURES, KINDS, LABELS, Array, Situation, constant_of, content_of, draw
 

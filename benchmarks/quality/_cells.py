@@ -27,7 +27,8 @@ from permgrad.base.files import atomic_path
 from permgrad.data.datasets import load_dataset
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.splitting import split_rows
-from permgrad.evaluation.baselines import BaselineRows, baselines, fit_baseline, natural_table
+from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, fit_baseline
+from permgrad.evaluation.baselines.models import natural_table
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.evaluation.metrics import evaluate
 from permgrad.models.estimators.presets import Preset, get_preset, presets

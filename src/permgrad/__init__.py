@@ -24,7 +24,7 @@ _PUBLIC = {
     "compare": "permgrad.runs.compare.compare",
     "evaluate": "permgrad.evaluation.explanations",
     "explain": "permgrad.attribution.explain",
-    "explain_refits": "permgrad.runs.refits",
+    "explain_refits": "permgrad.attribution.explain_refits",
     "export_onnx": "permgrad.integrations.onnx_files",
     "explain_stream": "permgrad.attribution.parts.stream",
     "Explanation": "permgrad.attribution.explanation",
@@ -82,6 +82,7 @@ __all__ = [
 if TYPE_CHECKING:
     from permgrad import methods
     from permgrad.attribution.explain import explain
+    from permgrad.attribution.explain_refits import explain_refits
     from permgrad.attribution.explanation import Explanation
     from permgrad.attribution.missing import missing
     from permgrad.attribution.parts.stream import explain_stream
@@ -102,7 +103,6 @@ if TYPE_CHECKING:
     from permgrad.models.save.saving import load
     from permgrad.pages.report import report
     from permgrad.runs.compare.compare import compare
-    from permgrad.runs.refits import explain_refits
 
 
 def __getattr__(name: str) -> Any:

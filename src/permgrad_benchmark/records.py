@@ -18,7 +18,7 @@ import pandas as pd
 
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError
-from permgrad.base.files import atomic_path, write_json_atomic
+from permgrad.base.files import write_json_atomic
 from permgrad.base.stored import parse_json
 
 #: The columns of ``results.csv``, in order.
@@ -85,8 +85,7 @@ class CellRecords:
 
     def write(self, folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None) -> None:
         """Write ``results.csv`` and ``results.json`` into a folder, each in one step."""
-        with atomic_path(Path(folder, RESULTS_TABLE)) as temporary:
-            write_csv(self.to_frame(), temporary)
+        write_csv(self.to_frame(), Path(folder, RESULTS_TABLE))
         stored = {"columns": COLUMNS, "records": [record.row for record in self._records]}
         write_json_atomic(Path(folder, RESULTS_JSON), {"schema_version": SCHEMA_VERSION, **(facts or {}), **stored})
 

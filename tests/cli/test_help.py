@@ -26,7 +26,7 @@ def test_the_names_known_without_imports_are_those_that_exist():
     import permgrad.attribution  # noqa: F401 — registers the methods
     from permgrad.attribution.request import methods
     from permgrad.data.datasets import list_datasets
-    from permgrad.evaluation.baselines import baselines
+    from permgrad.evaluation.baselines.fitting import baselines
     from permgrad.evaluation.metrics import metrics
     from permgrad.models.estimators.presets import presets
 

@@ -86,9 +86,9 @@ def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(monkeypatch, tmp_pat
     assert tracemalloc.get_traced_memory()[1] < 2**21
     tracemalloc.stop()
     # What we write ourselves is always read, however well it could be compressed.
-    write_npz(tmp_path / "a.npz", {"a": np.zeros(2**21)})
+    write_npz(tmp_path / "a.npz", {"a": np.zeros(2**21)}, packed=True)
     assert read_npz(tmp_path / "a.npz")["a"].shape == (2**21,)
-    write_npz(tmp_path / "b.npz", {"a": np.zeros(2**10)})
+    write_npz(tmp_path / "b.npz", {"a": np.zeros(2**10)}, packed=True)
     assert (tmp_path / "b.npz").stat().st_size < 2**10 * 4, "small ones are compressed"
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
-from permgrad.base.files import atomic_path, plain, write_json_atomic
+from permgrad.base.files import plain, write_json_atomic
 from permgrad.base.stored import parse_json, read_npz, write_npz
 from permgrad.evaluation.cards import as_numbers
 
@@ -145,8 +145,7 @@ class Store:
                 one.save((self.folder / place).with_name(explanation), overwrite=True)
             if arrays:
                 path = (self.folder / place).with_suffix(".npz")
-                with atomic_path(path) as temporary, temporary.open("wb") as stream:
-                    write_npz(stream, arrays)
+                write_npz(path, arrays, packed=True)
             write_json_atomic((self.folder / place).with_suffix(".json"), facts)
         return put_together(facts, arrays, explanations)
 

@@ -7,7 +7,7 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
 from itertools import chain
@@ -45,7 +45,12 @@ def csv_formulas(mode: str | None) -> Iterator[None]:
 
 
 def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str] | io.StringIO) -> int:
-    """Write a frame without its row labels, with column names as cells. Return how many cells were quoted."""
+    """Write a frame without its row labels, with column names as cells. Return how many cells were quoted.
+
+    A file appears complete or not at all.
+    """
+    from permgrad.base.files import atomic_path  # loads NumPy
+
     safe, count = _changed(frame, quoted) if _mode.get() == "quote" else (frame, 0)
     # Python's writer leaves a carriage return as it is before version 3.13, and readers take what follows for the next
     # line, which could be a formula: then all texts stand in double quotes.
@@ -53,7 +58,8 @@ def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str] | io.StringIO)
     texts = (text for column in columns if column.dtype.kind not in "biufcmM" for text in column.array)
     is_torn = any(isinstance(text, str) and "\r" in text for text in chain(safe.columns, texts))
     quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if is_torn else csv.QUOTE_MINIMAL
-    safe.to_csv(target, index=False, encoding="utf-8", errors="backslashreplace", quoting=quoting)
+    with nullcontext(target) if isinstance(target, io.StringIO) else atomic_path(target) as place:
+        safe.to_csv(place, index=False, encoding="utf-8", errors="backslashreplace", quoting=quoting)
     return count
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from permgrad.base.arrays import Array
 from permgrad.base.checks import is_number
-from permgrad.base.files import plain
+from permgrad.base.files import atomic_path, plain
 
 _SEAL = "seal"
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -74,10 +74,11 @@ def _finite(digits: str) -> float:
 
 
 # ---- arrays ----------------------------------------------------------------------------------------------------------
-def write_npz(stream: BinaryIO | str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
-    """Write arrays as ``read_npz`` reads them: compressed, unless reading so many back is refused."""
-    small = sum(np.asarray(array).nbytes for array in arrays.values()) <= MOST_UNPACKED // 2
-    (np.savez_compressed if small else np.savez)(stream, **arrays)  # type: ignore[arg-type]
+def write_npz(path: Path, arrays: Mapping[str, Array], *, packed: bool = False) -> None:
+    """Write arrays in one step as ``read_npz`` reads them. ``packed``: unless reading so many back is refused."""
+    packed &= sum(np.asarray(array).nbytes for array in arrays.values()) <= MOST_UNPACKED // 2
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        (np.savez_compressed if packed else np.savez)(stream, **arrays)  # type: ignore[arg-type]
 
 
 def read_npz(source: bytes | str | os.PathLike[str]) -> dict[str, Array]:

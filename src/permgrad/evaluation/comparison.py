@@ -23,7 +23,7 @@ from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
 from permgrad.base.errors import unknown
-from permgrad.base.files import atomic_path, plain, write_json_atomic, write_text_atomic
+from permgrad.base.files import plain, write_json_atomic, write_text_atomic
 from permgrad.base.significance import LEVEL, adjusted, clearly, over_splits, t_quantile, t_two_sided
 from permgrad.evaluation.agreement import agreement_table
 from permgrad.evaluation.metrics import Metric, metrics
@@ -334,8 +334,8 @@ class Comparison:
         """
         target = Path(folder)
         for name, frame in ((SCORES, self.scores), (IMPORTANCES, self.importances), (AGREEMENT, self.agreement)):
-            with formulas_in_csv(csv_formulas), atomic_path(target / name) as temporary:
-                write_csv(frame, temporary)
+            with formulas_in_csv(csv_formulas):
+                write_csv(frame, target / name)
         write_text_atomic(target / PAGE, self.to_html())
         # Last, because its entry "finished" means that the others exist.
         write_json_atomic(target / RECORD, {**(record or {}), **self.to_dict()})

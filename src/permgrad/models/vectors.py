@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from permgrad.base.arrays import Floats32, Integers
-from permgrad.base.files import atomic_path
-from permgrad.base.stored import read_npz
+from permgrad.base.stored import read_npz, write_npz
 
 #: Cells encoded between two files, and numbers that are remembered, of which each takes four bytes.
 AT_ONCE, _REMEMBERED = 256, 50_000_000
@@ -89,8 +88,8 @@ class VectorCache:
 
 def _write(folder: Path, encoder: str, names: Sequence[str], vectors: Floats32) -> None:
     place = folder / f"{_short(encoder)}-{_short(' '.join(names))}.npz"
-    with suppress(OSError), atomic_path(place) as temporary, temporary.open("wb") as file:
-        np.savez(file, cells=np.array(names), vectors=vectors)
+    with suppress(OSError):
+        write_npz(place, {"cells": np.array(names), "vectors": vectors})
 
 
 def _short(text: str) -> str:

@@ -270,7 +270,7 @@ def _refits(estimator: Any, train: Any, learned: Rows | None, budget: Budget) ->
     """Return what explains further trainings of the first model, if they were asked for."""
     if budget.refits is None:
         return None
-    from permgrad.runs.refits import explain_refits
+    from permgrad.attribution.explain_refits import explain_refits
 
     if isinstance(getattr(estimator, "layout", None), StoredLayout):  # of these columns, not of those of each refit
         estimator = clone(estimator).set_params(layout=None)

@@ -35,7 +35,7 @@ def known_classes(measured: Mapping[str, Any]) -> int:
 
 def baseline_label(name: str) -> str:
     """Return a baseline's display name."""
-    from permgrad.evaluation.baselines import baselines  # few runs have any
+    from permgrad.evaluation.baselines.fitting import baselines  # few runs have any
 
     return baselines.get(name).label if name in baselines else clean(name)
 

@@ -257,7 +257,7 @@ class RunRequest(SplitRequest):
 
             check_model(self)
         if self.named_baselines:
-            from permgrad.evaluation.baselines import check_available
+            from permgrad.evaluation.baselines.fitting import check_available
 
             check_available(self.named_baselines)
 
@@ -280,7 +280,7 @@ class RunRequest(SplitRequest):
         """Names of the baselines to train, in the order of tables."""
         if not self.baselines and not self.named_baselines:
             return ()
-        from permgrad.evaluation.baselines import baselines
+        from permgrad.evaluation.baselines.fitting import baselines
 
         cheap = [one.name for one in baselines.values() if self.baselines and not one.costly]
         wanted = {*cheap, *self.named_baselines} - {self.model}  # which is trained anyway

@@ -13,7 +13,7 @@ import pytest
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.data.encode.calendar import PERIODS, calendar_parts, date_part
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.evaluation.baselines import natural_table
+from permgrad.evaluation.baselines.models import natural_table
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 — dates have no zone
 MOMENTS = [

@@ -13,8 +13,9 @@ import torch
 
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.evaluation import baselines as module
-from permgrad.evaluation.baselines import BaselineRows, baselines, fit_baseline, natural_table, run_baselines
+from permgrad.evaluation.baselines import fitting as module
+from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, fit_baseline, run_baselines
+from permgrad.evaluation.baselines.models import natural_table
 from permgrad.evaluation.metrics import metrics
 
 NAMES = [

@@ -18,7 +18,7 @@ from permgrad.base.errors import EnvironmentProblem, InputError, PermgradWarning
 from permgrad.cli import app
 from permgrad.data.splitting import split_rows
 from permgrad.data.types.column_types import infer_schema
-from permgrad.evaluation.baselines import Baseline, baselines
+from permgrad.evaluation.baselines.fitting import Baseline, baselines
 from permgrad.runs.compare.cells import cell_path
 from permgrad.runs.compare.compare import CompareRequest, compare_table
 from permgrad.runs.compare.plan import METHODS, from_arrays, make_folds, make_plan, parse_models, usual_absent

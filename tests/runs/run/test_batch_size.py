@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import configuration, load_inputs
-from permgrad.runs.run.stages import make_estimator
+from permgrad.runs.run.training import make_estimator
 
 
 def test_it_reaches_the_training_and_its_default_is_the_presets():
     request = RunRequest(table="breast_cancer", preset="paper", batch_size=32)
     inputs = load_inputs(request)
-    assert make_estimator(request, inputs, "tinto").batch_size == 32
-    assert make_estimator(RunRequest(table="breast_cancer"), inputs, "tinto").batch_size is None
+    assert make_estimator(request, inputs).batch_size == 32
+    assert make_estimator(RunRequest(table="breast_cancer"), inputs).batch_size is None
 
 
 def test_it_is_part_of_the_configuration_only_when_given():

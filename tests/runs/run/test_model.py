@@ -17,7 +17,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 import permgrad as pg
 from permgrad.base.errors import EnvironmentProblem, InputError
-from permgrad.evaluation.baselines import baselines
+from permgrad.evaluation.baselines.fitting import baselines
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.runs.commands.explain import explain_table
 from permgrad.runs.commands.predict import predict_table

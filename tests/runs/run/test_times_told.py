@@ -13,7 +13,7 @@ import pytest
 
 from permgrad.assess.budget import Budget
 from permgrad.base.errors import InputError
-from permgrad.evaluation.baselines import Baseline
+from permgrad.evaluation.baselines.fitting import Baseline
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run import run as module
 from permgrad.runs.run import stages

@@ -12,7 +12,7 @@ from permgrad.assess.model import EvaluatedModel
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.ranking import explain_model
 from permgrad.assess.work import Work
-from permgrad.evaluation.baselines import baselines
+from permgrad.evaluation.baselines.fitting import baselines
 from permgrad.evaluation.side_by_side import SideBySide, side_by_side
 
 #: The name of a run's network among the models.

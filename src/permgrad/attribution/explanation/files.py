@@ -78,7 +78,7 @@ def write_explanation(explanation: Explanation, folder: Path) -> None:
         header["feature_values"] = {"columns": [str(name) for name in frame.columns], "data": cells}
     header["meta"] = without_times(explanation.meta)
     with writing(folder, "choose another folder"), atomic_path(folder, folder=True) as temporary:
-        write_npz(temporary / "values.npz", arrays)
+        write_npz(temporary / "values.npz", arrays, packed=True)
         text = json_text(sealed(plain(header)), indent=1)
         (temporary / "explanation.json").write_text(text + "\n", encoding="utf-8")
         write_times(temporary, explanation.meta.get("seconds"))

@@ -36,10 +36,10 @@ from permgrad.base.checks import check_flag, check_path
 from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
 from permgrad.base.errors import InputError
-from permgrad.base.files import atomic_path, sweep
+from permgrad.base.files import sweep
 from permgrad.base.folders import changed_files, is_whole, sums_of
 from permgrad.base.progress import Progress
-from permgrad.base.stored import parse_json, read_npz
+from permgrad.base.stored import parse_json, read_npz, write_npz
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.models.batches import sparing
 from permgrad.models.save.saving import load
@@ -222,9 +222,9 @@ class StreamFolder:
         """Store the result of one part. A second copy replaces the first."""
         facts = {name: value for name, value in vars(result).items() if name != "sums"}
         text = np.array(json.dumps({"plan": self.plan.key, **facts}, ensure_ascii=False))
-        with writable(self.folder), atomic_path(self._sums(result.number)) as temporary, temporary.open("wb") as stream:
+        with writable(self.folder):
             # Names of sums hold slashes, which are no more than letters inside the file.
-            np.savez(stream, facts=text, **pack(result.sums))  # type: ignore[arg-type]
+            write_npz(self._sums(result.number), {"facts": text, **pack(result.sums)})
 
     def merged(self, parts: Sequence[Part]) -> Explanation:
         """Return the explanation of the finished parts, in their order, with one at a time in memory."""
@@ -242,8 +242,7 @@ class StreamFolder:
     def finish(self, explanation: Explanation) -> None:
         """Write the explanation beside the parts, and remove the sums that it was made from."""
         with writable(self.folder):
-            with atomic_path(self.folder / IMPORTANCE) as temporary:
-                write_csv(file_frame(explanation), temporary)
+            write_csv(file_frame(explanation), self.folder / IMPORTANCE)
             made = self.folder / PARTS / "explanation"
             shutil.rmtree(made, ignore_errors=True)
             explanation.save(made)

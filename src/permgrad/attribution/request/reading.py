@@ -148,8 +148,6 @@ def _reader(model: Any) -> tuple[Callable[..., dict[str, Any]], tuple[str, ...],
         return _read_network, NETWORK_OPTIONS, "network"
     if is_estimator(model):
         return _read_table, ESTIMATOR_OPTIONS, ""
-    if hasattr(model, "of_encoded"):
-        return _read_encoded, PREDICTOR_OPTIONS, "predictor"
     return _read_predictor, PREDICTOR_OPTIONS, "predictor"
 
 
@@ -236,11 +234,17 @@ def _at_level(space: PlayerSpace, arguments: Arguments) -> PlayerSpace:
 
 
 def _read_predictor(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
-    """Return the subject, its rows, background and players, as fields of a ``Request``."""
+    """Return the subject, its rows, background and players, as fields of a ``Request``.
+
+    The players of a model of another library with an encoder of permgrad are raw columns.
+    """
     outputs = {key: settings.get(key) for key in ("output_kind", "task", "class_names", "reduce")}
-    outputs["task"] = outputs["task"] or task_of_loss(arguments.loss)
     outputs["batch_size"] = arguments.batch_size
-    subject = PredictorSubject(arguments.model, arguments.inputs, arguments.y, **outputs)
+    encoded = hasattr(arguments.model, "of_encoded")
+    if not encoded:
+        outputs["task"] = outputs["task"] or task_of_loss(arguments.loss)
+    kind = EncodedPredictor if encoded else PredictorSubject
+    subject: Any = kind(arguments.model, arguments.inputs, arguments.y, **outputs)
     if subject.call.ranks and arguments.y is not None and (arguments.loss, arguments.scoring) == ("auto", None):
         raise InputError(
             "The scores of a ranker are not on the scale of y, so there is no default loss",
@@ -250,34 +254,19 @@ def _read_predictor(arguments: Arguments, name: str, scope: Scope, settings: Map
     donors: Tensors = subject.inputs
     if arguments.background is not None:
         donors = _own_background(subject.inputs, subject.read(arguments.background), scope, settings)
-    names = subject.form.names
-    space = PlayerSpace(names, ("table",) * len(names), ("table",), (torch.arange(len(names)),))
+    if encoded:
+        space = _table_space(subject.preprocessor, arguments.level, arguments.groups)
+    else:
+        names = subject.form.names
+        space = PlayerSpace(names, ("table",) * len(names), ("table",), (torch.arange(len(names)),))
+        space = _at_level(space, arguments)
     return {
         "subject": subject,
         "inputs": subject.inputs,
         "donors": donors,
-        "space": _at_level(space, arguments),
+        "space": space,
         "background_kind": "rows explained" if arguments.background is None else "given",
-        "raw": subject.form.frame(subject.inputs[0]),
-    }
-
-
-def _read_encoded(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
-    """Return the same of a model of another library with an encoder of permgrad, whose players are raw columns."""
-    outputs = {key: settings.get(key) for key in ("output_kind", "task", "class_names", "reduce")}
-    subject = EncodedPredictor(
-        arguments.model, arguments.inputs, arguments.y, **outputs, batch_size=arguments.batch_size
-    )
-    donors: Tensors = subject.inputs
-    if arguments.background is not None:
-        donors = _own_background(subject.inputs, subject.read(arguments.background), scope, settings)
-    return {
-        "subject": subject,
-        "inputs": subject.inputs,
-        "donors": donors,
-        "space": _table_space(subject.preprocessor, arguments.level, arguments.groups),
-        "background_kind": "rows explained" if arguments.background is None else "given",
-        "raw": subject.table(arguments.inputs),
+        "raw": subject.table(arguments.inputs) if encoded else subject.form.frame(subject.inputs[0]),
     }
 
 

@@ -26,7 +26,15 @@ def objective_of(model: Any) -> Objective:
         found = reader(model)
         if found is not None:
             return found
-    return _by_parameters(model)
+    from sklearn.linear_model import PoissonRegressor
+
+    parameters = model.get_params() if hasattr(model, "get_params") else {}
+    named = (parameters.get(key) for key in ("objective", "loss", "loss_function"))
+    name = next((each for each in named if isinstance(each, str)), "")
+    if not name:
+        name = "poisson" if isinstance(model, PoissonRegressor) else "quantile" * ("quantile" in parameters)
+    levels = (parameters.get(key) for key in ("quantile", "quantile_alpha", "alpha"))
+    return name, _levels(next((level for level in levels if level is not None), 0.9))
 
 
 def _xgboost(model: Any) -> Objective | None:
@@ -55,19 +63,6 @@ def _catboost(model: Any) -> Objective | None:
     name, _, behind = str(said.get("loss_function", "")).partition(":")
     settings = dict(part.split("=", 1) for part in behind.split(";") if "=" in part)
     return name, _levels(settings.get("alpha", 0.5))
-
-
-def _by_parameters(model: Any) -> Objective:
-    """Return the objective that an estimator's parameters name, as scikit-learn's do."""
-    from sklearn.linear_model import PoissonRegressor
-
-    parameters = model.get_params() if hasattr(model, "get_params") else {}
-    named = (parameters.get(key) for key in ("objective", "loss", "loss_function"))
-    name = next((each for each in named if isinstance(each, str)), "")
-    if not name:
-        name = "poisson" if isinstance(model, PoissonRegressor) else "quantile" * ("quantile" in parameters)
-    levels = (parameters.get(key) for key in ("quantile", "quantile_alpha", "alpha"))
-    return name, _levels(next((level for level in levels if level is not None), 0.9))
 
 
 def _levels(written: Any) -> tuple[float, ...]:

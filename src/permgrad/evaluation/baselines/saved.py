@@ -6,37 +6,23 @@ are added to these. For types of the user's own estimators, whoever loads them h
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from permgrad import __version__
-from permgrad.base.arrays import Array
 from permgrad.base.checks import check_path
 from permgrad.base.errors import InputError, error_in_words, warn_user
-from permgrad.base.files import atomic_path, json_text, writing
-from permgrad.base.stored import read_npz, sealed, write_times
-from permgrad.data.encode.encoding import TableEncoder
-from permgrad.evaluation.baselines.fitting import FittedBaseline, baselines, check_available
+from permgrad.evaluation.baselines.fitting import baselines, check_available
 from permgrad.evaluation.baselines.models import Booster
-from permgrad.evaluation.baselines.table_model import TableModel, table_model
-from permgrad.models.estimators.intervals import HeldOut
 from permgrad.models.model_files import read_model_file
-from permgrad.models.save.checks import built
-from permgrad.models.save.saving import load, read_part, tensors
-from permgrad.models.save.writing import (
-    ARRAYS,
-    DESCRIPTION,
-    FORMAT_NAME,
-    NETWORK,
-    OTHERS_VERSION,
-    WEIGHTS,
-    check_target,
-)
+from permgrad.models.save.saving import load, read_part
+from permgrad.models.save.writing import DESCRIPTION, NETWORK, OTHERS_VERSION, check_target, write_model
+
+if TYPE_CHECKING:
+    from permgrad.evaluation.baselines.table_model import TableModel
 
 #: Types of scikit-learn's trees, which hold arrays of numbers. The nodes of forests are checked once they are read.
 _TREES = (
@@ -67,10 +53,6 @@ def save(model: TableModel, folder: str | os.PathLike[str], *, overwrite: bool =
     name = _file_of(None if own else model.model, blend)
     check_target(target, overwrite=overwrite)
     description: dict[str, Any] = {
-        "format": FORMAT_NAME,
-        "version": OTHERS_VERSION,
-        "written_by": f"permgrad {__version__}",
-        "estimator": type(model).__name__,
         "task": model.task,
         "model": None if own else model.model,
         "label": model.label,
@@ -84,25 +66,18 @@ def save(model: TableModel, folder: str | os.PathLike[str], *, overwrite: bool =
     arrays = {"seen": fitted.seen, **({} if model.held_out_ is None else model.held_out_.arrays())}
     if hasattr(model, "classes_"):
         classes = np.asarray(model.classes_)
-        description["classes_are_objects"] = classes.dtype == object
-        arrays["classes"] = classes.astype(str) if classes.dtype == object else classes
-    with writing(target, "choose another folder"), atomic_path(target, folder=True) as temporary:
-        if blend is not None and blend["network"] > 0:
-            fitted.model.network.save(temporary / NETWORK, keep_rows=False)
-        if blend is None or blend["network"] < 1:
-            _write_fitted(fitted.model if blend is None else fitted.model.boosted, temporary / name)
-        with (temporary / ARRAYS).open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        if images is not None and images.columns:
-            from safetensors.torch import save_file  # few tables have images
+        description["classes_are_objects"], arrays["classes"] = classes.dtype == object, classes
+    weights: dict[str, Any] = {}
+    if images is not None and images.columns:
+        description["images_of_columns"], weights = images.to_dict(), images.weights()
 
-            description["images_of_columns"] = images.to_dict()
-            weights = {key: one.detach().cpu().contiguous() for key, one in images.weights().items()}
-            save_file(weights, temporary / WEIGHTS)
-        write_times(temporary, np.array([fitted.seconds]))
-        sums = [path for file in (name, ARRAYS, WEIGHTS, _NETWORK_FILE) if (path := temporary / file).exists()]
-        description["checksums"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sums}
-        (temporary / DESCRIPTION).write_text(json_text(sealed(description), indent=1) + "\n", encoding="utf-8")
+    def write(folder: Path) -> None:
+        if blend is not None and blend["network"] > 0:
+            fitted.model.network.save(folder / NETWORK, keep_rows=False)
+        if blend is None or blend["network"] < 1:
+            _write_fitted(fitted.model if blend is None else fitted.model.boosted, folder / name)
+
+    write_model(model, target, OTHERS_VERSION, description, arrays, weights, np.array([fitted.seconds]), write)
 
 
 def _file_of(name: str | None, blend: Mapping[str, Any] | None) -> str:
@@ -146,39 +121,6 @@ class LazyModel:
         if self._model is None:
             self._model = _read_fitted(*self._facts)
         return getattr(self._model, name)
-
-
-def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str] = ()) -> TableModel:
-    """Return the model of a folder with this description."""
-    arrays: dict[str, Array] = read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
-    name, task = description["model"], description["task"]
-    texts, images = description["encoders"]
-    model = table_model(task, name, text_encoder=texts, image_encoder=images, random_state=int(description["seed"]))
-    encoder = model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
-    if texts is not None:
-        from permgrad.models.texts import TextFeatures  # few models read texts beside their words
-
-        encoder.read_texts_with(TextFeatures(texts))
-    if "images_of_columns" in description:
-        from permgrad.models.images.features import ImageFeatures  # few tables have images
-
-        weights = read_part(source / WEIGHTS, description, "a safetensors file", tensors)
-        encoder.images_ = ImageFeatures.from_dict(description["images_of_columns"], weights, built, images)
-    model.feature_names_in_ = np.array(encoder.feature_names_in_, dtype=object)
-    model.n_features_in_ = len(model.feature_names_in_)
-    classes = arrays.get("classes", np.zeros(0))
-    if task == "classification":
-        model.classes_ = classes.astype(object) if description.get("classes_are_objects") else classes
-    else:
-        model.target_mean_ = float(description["target_mean"])
-    model.held_out_ = HeldOut.from_arrays(arrays, len(encoder.encoded_names_))
-    model.blend_ = description.get("blend")
-    lazy, (seconds, processor) = LazyModel(source, description, trust), map(float, description["seconds"])
-    model.fitted_ = FittedBaseline(
-        name or str(description["label"]), lazy, seconds, getattr(model, "classes_", classes), arrays["seen"],
-        processor, model.is_natural,
-    )  # fmt: skip
-    return model
 
 
 def _read_fitted(source: Path, description: Mapping[str, Any], trust: Sequence[str]) -> Any:

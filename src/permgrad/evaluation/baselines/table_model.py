@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
 from permgrad.base.random import generator
+from permgrad.base.stored import read_npz
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
 from permgrad.data.read.cells import as_frame
@@ -28,12 +30,15 @@ from permgrad.evaluation.baselines.fitting import (
     fit_estimator,
 )
 from permgrad.evaluation.baselines.models import natural_table
+from permgrad.evaluation.baselines.saved import LazyModel, save
 from permgrad.evaluation.metrics import Task
 from permgrad.models.estimators.inputs import held_out
 from permgrad.models.estimators.intervals import MOST_HELD, HeldOut
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.scale import Scale
+from permgrad.models.save.saving import read_features, read_part, tensors
+from permgrad.models.save.writing import ARRAYS, WEIGHTS
 
 _NOWHERE: Integers = np.zeros(0, dtype=np.int64)
 #: What only a model of encoded rows has. Whoever explains models looks for it.
@@ -262,8 +267,6 @@ class TableModel(BaseEstimator):
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False, keep_rows: bool = True) -> None:
         """Write the fitted model into a folder. It holds no rows of the table, whatever ``keep_rows`` says."""
-        from permgrad.evaluation.baselines.saved import save  # it needs this class
-
         del keep_rows
         save(self, folder, overwrite=overwrite)
 
@@ -324,3 +327,30 @@ def table_model(task: Task, model: Any, **options: Any) -> TableModel:
     """Return an unfitted model for a task."""
     kind = TableClassifier if task == "classification" else TableRegressor
     return kind(model, **options)
+
+
+def restore(source: Path, description: Mapping[str, Any], *, trust: Sequence[str] = ()) -> TableModel:
+    """Return the model of a folder with this description."""
+    arrays: dict[str, Array] = read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
+    name, task = description["model"], description["task"]
+    texts, images = description["encoders"]
+    model = table_model(task, name, text_encoder=texts, image_encoder=images, random_state=int(description["seed"]))
+    encoder = model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
+    has_images = "images_of_columns" in description
+    weights = read_part(source / WEIGHTS, description, "a safetensors file", tensors) if has_images else {}
+    read_features(model, description, weights)
+    model.feature_names_in_ = np.array(encoder.feature_names_in_, dtype=object)
+    model.n_features_in_ = len(model.feature_names_in_)
+    classes = arrays.get("classes", np.zeros(0))
+    if task == "classification":
+        model.classes_ = classes.astype(object) if description.get("classes_are_objects") else classes
+    else:
+        model.target_mean_ = float(description["target_mean"])
+    model.held_out_ = HeldOut.from_arrays(arrays, len(encoder.encoded_names_))
+    model.blend_ = description.get("blend")
+    lazy, (seconds, processor) = LazyModel(source, description, trust), map(float, description["seconds"])
+    model.fitted_ = FittedBaseline(
+        name or str(description["label"]), lazy, seconds, getattr(model, "classes_", classes), arrays["seen"],
+        processor, model.is_natural,
+    )  # fmt: skip
+    return model

@@ -37,7 +37,7 @@ from permgrad.models.save.writing import ARRAYS, DESCRIPTION, FORMAT_NAME, OTHER
 #: The networks of images and a table that permgrad 0.1 saved. All others are estimators.
 IMAGE_TABLE = "ImageTableModel"
 #: What reads the models of other libraries, by the kind in their description.
-_OTHERS = dict.fromkeys(("TableClassifier", "TableRegressor"), "permgrad.evaluation.baselines.saved")
+_OTHERS = dict.fromkeys(("TableClassifier", "TableRegressor"), "permgrad.evaluation.baselines.table_model")
 #: What a damaged or doctored description leads to while it is read.
 _READING_ERRORS = (KeyError, TypeError, IndexError, AttributeError, ValueError, RuntimeError, OverflowError)
 
@@ -266,17 +266,9 @@ def _rebuild(
     model.layout = layout
     _restore(model, description, arrays)
     own = images if _has_own_encoder(description) else None
-    columns = description.get("images_of_columns", {})
     model.image_encoder = model.image_encoder if own is None else own
     model.text_encoder = model.text_encoder if texts is None else texts
-    if model.text_encoder is not None or description.get("own_text_encoder"):
-        from permgrad.models.texts import TextFeatures  # few models read texts beside their words
-
-        model.preprocessor_.read_texts_with(TextFeatures(model.text_encoder))
-    if columns:
-        from permgrad.models.images.features import ImageFeatures  # few tables have images
-
-        model.preprocessor_.images_ = ImageFeatures.from_dict(columns, weights, built, model.image_encoder)
+    read_features(model, description, weights)
     model.module_ = _rebuild_network(description["network"], len(model.preprocessor_.encoded_names_), renderer, weights)
     model.renderer_ = renderer
     model.order_ = Order(**description["order"]) if "order" in description else None
@@ -290,6 +282,18 @@ def _rebuild(
     if isinstance(model, HyNNClassifier):
         model.calibration_ = Calibration.from_dict(description["calibration"])
     return model
+
+
+def read_features(model: Any, description: Mapping[str, Any], weights: dict[str, Tensor]) -> None:
+    """Let a model's encoder read texts and images as when it was saved."""
+    if model.text_encoder is not None or description.get("own_text_encoder"):
+        from permgrad.models.texts import TextFeatures  # few models read texts beside their words
+
+        model.preprocessor_.read_texts_with(TextFeatures(model.text_encoder))
+    if columns := description.get("images_of_columns"):
+        from permgrad.models.images.features import ImageFeatures  # few tables have images
+
+        model.preprocessor_.images_ = ImageFeatures.from_dict(columns, weights, built, model.image_encoder)
 
 
 def _rebuild_network(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,11 @@ import torch
 from safetensors.torch import save as weights_to_bytes
 
 from permgrad import __version__
+from permgrad.base.arrays import Array
 from permgrad.base.checks import check_flag, check_path
 from permgrad.base.errors import InputError
-from permgrad.base.files import atomic_path, json_text, writing
-from permgrad.base.stored import TIMES, parse_json, sealed, write_times
+from permgrad.base.files import atomic_path, file_hash, json_text, writing
+from permgrad.base.stored import TIMES, parse_json, sealed, write_npz, write_times
 from permgrad.models.estimators.kept_rows import without_rows
 from permgrad.models.estimators.presets import Preset
 
@@ -40,10 +40,6 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False,
     model = model if keep_rows else without_rows(model)
     check_target(target, overwrite=overwrite)
     description: dict[str, Any] = {
-        "format": FORMAT_NAME,
-        "version": FORMAT_VERSION,
-        "written_by": f"permgrad {__version__}",
-        "estimator": type(model).__name__,
         "seed": model.seed_,
         "best_epoch": int(model.best_epoch_),
         "history": list(model.history_.columns),
@@ -60,8 +56,6 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False,
         description["images_of_columns"], state = features.to_dict(), {**state, **features.weights()}
     if (texts := model.preprocessor_.texts_) is not None and callable(texts.encoder):
         description["own_text_encoder"] = True
-    weights = weights_to_bytes({name: value.detach().cpu().contiguous() for name, value in state.items()})
-
     arrays = {"background": model.background_, "background_target": np.asarray(model.background_target_)}
     if getattr(model, "held_out_", None) is not None:
         arrays |= model.held_out_.arrays()
@@ -69,19 +63,41 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False,
         arrays["classes"] = np.asarray(model.classes_)
     measured = model.history_.drop(columns="seconds", errors="ignore")
     arrays |= {f"history.{name}": measured[name].to_numpy() for name in measured.columns}
+    seconds = model.history_["seconds"].to_numpy() if "seconds" in model.history_ else None
+    write_model(model, target, FORMAT_VERSION, description, arrays, state, seconds)
+
+
+def write_model(
+    model: Any,
+    target: Path,
+    version: int,
+    description: Mapping[str, Any],
+    arrays: Mapping[str, Array],
+    weights: Mapping[str, torch.Tensor],
+    seconds: Any,
+    write: Callable[[Path], None] = lambda folder: None,  # noqa: ARG005
+) -> None:
+    """Write a model's folder, which appears complete or not at all.
+
+    ``seconds``: what its training took (None: not known). ``write``: writes its further files into a folder.
+    """
     # Text in an array of objects would need pickle. Text of a fixed width does not.
     arrays = {name: values.astype(str) if values.dtype == object else values for name, values in arrays.items()}
-
     with writing(target, "choose another folder"), atomic_path(target, folder=True) as temporary:
-        (temporary / WEIGHTS).write_bytes(weights)
-        with (temporary / ARRAYS).open("wb") as file:
-            np.savez(file, **arrays)
-        if "seconds" in model.history_:
-            write_times(temporary, model.history_["seconds"].to_numpy())
-        files = {name: (temporary / name).read_bytes() for name in (WEIGHTS, ARRAYS)}
-        description["checksums"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        text = json_text(sealed(description), indent=1)
-        (temporary / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+        write(temporary)
+        write_npz(temporary / ARRAYS, arrays)
+        if weights:
+            content = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+            (temporary / WEIGHTS).write_bytes(weights_to_bytes(content))
+        whole = {"format": FORMAT_NAME, "version": version, "written_by": f"permgrad {__version__}"}
+        whole |= {"estimator": type(model).__name__, **description}
+        files = [path for path in sorted(temporary.iterdir()) if path.is_file()]
+        # Of a network in a folder of its own, the description has the checksums of its other files.
+        files += temporary.glob(f"{NETWORK}/{DESCRIPTION}")
+        whole["checksums"] = {path.name: file_hash(path) for path in files}
+        if seconds is not None:
+            write_times(temporary, seconds)
+        (temporary / DESCRIPTION).write_text(json_text(sealed(whole), indent=1) + "\n", encoding="utf-8")
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,16 +74,11 @@ def draw_table(folder: Path) -> Path:
     rng = generator(0, "demo")
     size, marker, age = rng.normal(size=_ROWS), rng.normal(size=_ROWS), rng.integers(30, 80, _ROWS)
     ill = 1.5 * size + marker + 0.5 * rng.normal(size=_ROWS) > 0.5
-    scans = [f"scans/{row:03}.png" for row in range(_ROWS)]
-    with writing(folder, "name another folder with --out"):
-        (folder / "scans").mkdir(parents=True, exist_ok=True)
-        for name, image in zip(scans, _discs(size, rng), strict=True):
-            Image.fromarray(image).save(folder / name)
-        frame = pd.DataFrame({"scan": scans, "age": age, "marker": marker.round(3)})
-        frame["side"] = rng.choice(["left", "right"], _ROWS)
-        frame["finding"] = np.where(ill, "ill", "well")
-        frame.to_csv(folder / "table.csv", index=False)
-    return folder / "table.csv"
+    scans = {f"scans/{row:03}.png": image for row, image in enumerate(_discs(size, rng))}
+    frame = pd.DataFrame({"scan": list(scans), "age": age, "marker": marker.round(3)})
+    frame["side"] = rng.choice(["left", "right"], _ROWS)
+    frame["finding"] = np.where(ill, "ill", "well")
+    return _written(folder, frame, scans)
 
 
 def draw_flats(folder: Path) -> Path:
@@ -104,17 +99,12 @@ def draw_flats(folder: Path) -> Path:
     rent = 900 + 60 * rng.normal(size=_FLATS)
     for name, part in parts.items():
         rent += _PARTS[name] * (part - np.mean(part)) / np.std(part)
-    photos = [f"photos/{row:03}.png" for row in range(_FLATS)]
-    with writing(folder, "name another folder with --out"):
-        (folder / "photos").mkdir(parents=True, exist_ok=True)
-        for name, image in zip(photos, _houses(garden, rng), strict=True):
-            Image.fromarray(image).save(folder / name)
-        frame = pd.DataFrame({"photo": photos, "description": [", ".join(phrases[one]) for one in chosen]})
-        frame["size"], frame["floor"] = size.round(1), floor
-        frame["district"], frame["listed"] = np.array(["harbour", "centre", "hill", "park"])[district], listed.date
-        frame["rent"] = np.asarray(rent).round()
-        frame.to_csv(folder / "table.csv", index=False)
-    return folder / "table.csv"
+    photos = {f"photos/{row:03}.png": image for row, image in enumerate(_houses(garden, rng))}
+    frame = pd.DataFrame({"photo": list(photos), "description": [", ".join(phrases[one]) for one in chosen]})
+    frame["size"], frame["floor"] = size.round(1), floor
+    frame["district"], frame["listed"] = np.array(["harbour", "centre", "hill", "park"])[district], listed.date
+    frame["rent"] = np.asarray(rent).round()
+    return _written(folder, frame, photos)
 
 
 def draw_curves(folder: Path) -> Path:
@@ -135,8 +125,16 @@ def draw_curves(folder: Path) -> Path:
         :, rng.permutation(_POINTS)
     ]
     frame["shape"] = np.array(list(_SHAPES))[shape]
+    return _written(folder, frame, {})
+
+
+def _written(folder: Path, frame: pd.DataFrame, images: Mapping[str, npt.NDArray[np.uint8]]) -> Path:
+    """Write a table, and images by their names in it, and return the table."""
     with writing(folder, "name another folder with --out"):
-        folder.mkdir(parents=True, exist_ok=True)
+        for place in {folder, *((folder / name).parent for name in images)}:
+            place.mkdir(parents=True, exist_ok=True)
+        for name, image in images.items():
+            Image.fromarray(image).save(folder / name)
         frame.to_csv(folder / "table.csv", index=False)
     return folder / "table.csv"
 

@@ -57,10 +57,9 @@ def write(folder: Path, explanation: Explanation, rows: pd.DataFrame | None) -> 
     """Write an explanation with its plots, and the table of the explained rows."""
     with writing(folder, "name another with --out"), atomic_path(folder, folder=True) as temporary:
         explanation.save(temporary)
-        for name, table in (("importance.csv", file_frame(explanation)), ("rows.csv", rows)):
-            if table is not None:
-                with atomic_path(temporary / name) as file:
-                    write_csv(table, file)
+        write_csv(file_frame(explanation), temporary / "importance.csv")
+        if rows is not None:
+            write_csv(rows, temporary / "rows.csv")
         for name, figure in _plots(explanation).items():
             figure.save(temporary / "plots" / f"{name}.png")
 

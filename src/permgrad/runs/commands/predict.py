@@ -17,7 +17,7 @@ from permgrad.attribution.parts.plan import model_digest, table_digest
 from permgrad.base.checks import check_confidence
 from permgrad.base.csv_files import csv_text, write_csv
 from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, warn_first, warn_user
-from permgrad.base.files import atomic_path, writing
+from permgrad.base.files import writing
 from permgrad.base.folders import changed_files, json_hash, sums_of
 from permgrad.base.locks import hold_name
 from permgrad.base.progress import Progress
@@ -60,8 +60,8 @@ def predict_table(request: PredictRequest) -> Outcome:
     with hold_name(target):
         _check_free(target, overwrite=request.overwrite)  # again, now that no other process can write it
         result, facts = _predicted(request, model, data)
-        with writing(target, "name another file with --out"), atomic_path(target) as temporary:
-            quoted = write_csv(result, temporary)
+        with writing(target, "name another file with --out"):
+            quoted = write_csv(result, target)
     _say_quoted(quoted)
     return Outcome({**facts, "out": os.fspath(target)}, f"{counted(len(result), 'row')} predicted: {target}")
 

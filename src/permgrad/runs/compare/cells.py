@@ -9,16 +9,12 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 import torch
-from sklearn.base import clone
 
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation.explanation import positive_output
@@ -28,7 +24,7 @@ from permgrad.base.folders import FolderKind
 from permgrad.base.random import derive_seed, generator
 from permgrad.base.stored import parse_json
 from permgrad.data.read.table import blank_codes
-from permgrad.evaluation.baselines import FittedBaseline
+from permgrad.evaluation.baselines.fitting import FittedBaseline, fit_estimator
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
 from permgrad.evaluation.metrics import metrics
@@ -83,15 +79,13 @@ def cell_path(folder: Path, model: str, fold: str) -> Path:
 # ---- what a cell is --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Fitted:
-    """A fitted model and how a table's rows are passed to it, and how it is explained on them.
+    """A fitted model, the table as it reads it, and the options of ``permgrad.explain`` that say what it predicts.
 
-    Model and ``predictor`` take rows in the ``form``. ``options`` of ``permgrad.explain`` say what it predicts. Donors
-    of few rows come from the training rows, except for a network, which has donors.
+    Donors of few rows come from the training rows, except for a network, which has donors.
     """
 
     model: FittedBaseline
-    predictor: Any
-    form: Callable[[pd.DataFrame], Any]
+    X: Any
     options: dict[str, Any]
     has_donors: bool = False
 
@@ -104,14 +98,9 @@ def do_cell(
     cell = ComparisonCell(model.name, fold.name, rows)
     seed = derive_seed(plan.seed, "fold", fold.name) % 2**31
     try:
-        if model.kind == "network":
-            fitted = _fit_network(model, table, fold, seed, device)
-        elif model.estimator is not None:
-            fitted = _fit_estimator(model, table, fold, seed)
-        else:
-            fitted = _fit_baseline(model, table, fold, seed, threads or torch.get_num_threads())
+        fitted = _fit(model, table, fold, seed, device, threads or torch.get_num_threads())
         cell.fit_seconds, cell.processor_seconds = fitted.model.seconds, fitted.model.processor_seconds
-        guess = fitted.model.guess(fitted.form(table.X.iloc[fold.test]))
+        guess = fitted.model.guess(fitted.X.iloc[fold.test])
         values = fitted.model.score(table.y[fold.test], guess, table.positive)
         cell.metrics = {name: value for name, value in values.items() if name in metrics}
     except Exception as error:  # noqa: BLE001 — an error of one library must not lose the other models
@@ -131,56 +120,31 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _stopping_rows(table: ComparedTable, fold: Fold) -> npt.NDArray[np.int64]:
-    """Return the validation rows whose class is among the training rows. Others cannot stop the training."""
-    if table.task == "regression":
-        return fold.validation
-    return fold.validation[np.isin(table.y[fold.validation], table.y[fold.train])]
-
-
-def _fitted(
-    model: Model, table: ComparedTable, fold: Fold, estimator: Any, X: pd.DataFrame, **options: Any
-) -> FittedBaseline:
-    """Fit an estimator on a fold's training rows, and time it."""
+def _fit(model: Model, table: ComparedTable, fold: Fold, seed: int, device: str, threads: int) -> _Fitted:
+    """Fit a model on a fold's training rows, and time it. A user's estimator gets their raw columns."""
+    X, y, is_network = table.X, table.y, model.kind == "network"
+    learned = y[fold.train]
+    if model.estimator is not None:
+        X, options = blank_codes(X, table.na_codes), {"groups": dict(table.variables) or None, "task": table.task}
+        rows = X.iloc[fold.train]
+        fitted = fit_estimator(model.estimator, model.name, rows, learned, classes=table.classes, seed=seed)
+        return _Fitted(fitted, X, options)
+    kind: Any = HyNNClassifier if table.task == "classification" else HyNNRegressor
+    if is_network:
+        settings = {"preset": model.preset, "branches": model.branches, "progress": False, "background_size": DONORS}
+        estimator = kind(random_state=seed, device=device, **settings, **table.encoding)
+    else:
+        estimator = table_model(table.task, model.name, encoding=table.encoding, random_state=seed, threads=threads)
+    # Rows of a class that no training row has cannot stop the training.
+    stop = fold.validation
+    stop = stop if table.task == "regression" else stop[np.isin(y[stop], learned)]
+    stopping = (X.iloc[stop], y[stop]) if len(stop) or not is_network else None
     started, worked = time.perf_counter(), time.process_time()
-    estimator.fit(X.iloc[fold.train], table.y[fold.train], **options)
+    estimator.fit(X.iloc[fold.train], learned, eval_set=stopping)
     seconds, worked = time.perf_counter() - started, time.process_time() - worked
-    seen = np.flatnonzero(np.isin(table.classes, table.y[fold.train]))
-    return FittedBaseline(model.name, estimator, seconds, table.classes, seen, worked, natural=False)
-
-
-def _fit_network(model: Model, table: ComparedTable, fold: Fold, seed: int, device: str) -> _Fitted:
-    kind = HyNNClassifier if table.task == "classification" else HyNNRegressor
-    network: Any = kind(
-        preset=model.preset,
-        branches=model.branches,
-        random_state=seed,
-        device=device,
-        progress=False,
-        background_size=DONORS,
-        **table.encoding,
-    )
-    stop = _stopping_rows(table, fold)
-    stopping = (table.X.iloc[stop], table.y[stop]) if len(stop) else None
-    fitted = _fitted(model, table, fold, network, table.X, eval_set=stopping)
-    return _Fitted(fitted, network, lambda rows: rows, {"positive": table.positive}, has_donors=True)
-
-
-def _fit_baseline(model: Model, table: ComparedTable, fold: Fold, seed: int, threads: int) -> _Fitted:
-    baseline = table_model(table.task, model.name, encoding=table.encoding, random_state=seed, threads=threads)
-    stop = _stopping_rows(table, fold)
-    fitted = _fitted(model, table, fold, baseline, table.X, eval_set=(table.X.iloc[stop], table.y[stop]))
-    return _Fitted(fitted, baseline, lambda rows: rows, {"positive": table.positive})
-
-
-def _fit_estimator(model: Model, table: ComparedTable, fold: Fold, seed: int) -> _Fitted:
-    """Fit a copy of a user's estimator on the raw columns, and on the rows that all models are fitted on."""
-    estimator: Any = clone(model.estimator)
-    seeds = [name for name, value in estimator.get_params().items() if name.endswith("random_state") and value is None]
-    estimator.set_params(**dict.fromkeys(seeds, seed))
-    X = blank_codes(table.X, table.na_codes)
-    options = {"groups": dict(table.variables) or None, "task": table.task}
-    return _Fitted(_fitted(model, table, fold, estimator, X), estimator, lambda rows: X.loc[rows.index], options)
+    seen = np.flatnonzero(np.isin(table.classes, learned))
+    fitted = FittedBaseline(model.name, estimator, seconds, table.classes, seen, worked, natural=False)
+    return _Fitted(fitted, X, {"positive": table.positive}, has_donors=is_network)
 
 
 # ---- explanations ----------------------------------------------------------------------------------------------------
@@ -194,10 +158,10 @@ def _explanations(
         rows = rows[np.isin(table.y[rows], table.y[fold.train])]
     if len(rows) > plan.most_rows:
         rows = np.sort(rows[generator(seed, "rows explained").permutation(len(rows))[: plan.most_rows]])
-    X, y, background = fitted.form(table.X.iloc[rows]), table.y[rows], None
+    X, y, background = fitted.X.iloc[rows], table.y[rows], None
     if not fitted.has_donors and len(rows) < OWN_DONORS:
         chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
-        background = fitted.form(table.X.iloc[fold.train[np.sort(chosen)]])
+        background = fitted.X.iloc[fold.train[np.sort(chosen)]]
     options: dict[str, Any] = {
         "background": background,
         "n_repeats": plan.n_repeats,
@@ -208,7 +172,7 @@ def _explanations(
 
     def numbers_of(method: str) -> dict[str, Any]:
         off: dict[str, Any] = {name: False for name in ("branches", "direction") if name in methods.get(method).options}
-        explanation = explain(fitted.predictor, X, y, method=method, **options, **(off if fitted.has_donors else {}))
+        explanation = explain(fitted.model.model, X, y, method=method, **options, **(off if fitted.has_donors else {}))
         return _numbers(explanation.to_global("mean_abs") if explanation.scope == "local" else explanation)
 
     importances: dict[str, dict[str, Any]] = {}

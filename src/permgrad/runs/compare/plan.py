@@ -24,7 +24,7 @@ from permgrad.data.read.cells import Code, MissingCodes, as_frame
 from permgrad.data.splitting import split_rows
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.data.types.column_types import Kind, checked_kinds, infer_schema
-from permgrad.evaluation.baselines import baselines, check_available, why_absent
+from permgrad.evaluation.baselines.fitting import baselines, check_available, why_absent
 from permgrad.evaluation.comparison import ComparedModel
 from permgrad.evaluation.metrics import Task
 from permgrad.models.estimators.inputs import held_out

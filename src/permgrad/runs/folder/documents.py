@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from permgrad.data.encode.encoding import TableEncoder
 
 DATA, COLUMNS, METRICS, BRANCHES = "data.json", "columns.json", "metrics.json", "branches.json"
-GROUPS = Path("explanations") / "groups.json"
+GROUPS = "explanations/groups.json"
 TASKS = ("classification", "regression")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from permgrad.base.errors import InputError, error_in_words
-from permgrad.evaluation.baselines import check_savable, check_skops
+from permgrad.evaluation.baselines.fitting import check_savable, check_skops
 
 if TYPE_CHECKING:
     from permgrad.runs.requests import RunRequest
@@ -63,3 +63,12 @@ def estimator_of(name: str) -> Any:
         hint = "Return an estimator of scikit-learn's kind, such as a pipeline."
         raise InputError(f"--model {name} {what} {why}", hint=hint, code="PG031")
     return estimator
+
+
+def trusted(request: RunRequest) -> list[str]:
+    """Return the types of the user's estimator, which a run that resumes may load again."""
+    if ":" not in request.model:
+        return []
+    from skops import io
+
+    return list(io.get_untrusted_types(data=io.dumps(estimator_of(request.model))))

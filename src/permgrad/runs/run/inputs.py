@@ -149,11 +149,16 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     content |= {"preset": request.preset} if request.model in ("network", "auto") else {}
     if request.preset.endswith(".json"):
         content["preset"] = content_of(request.preset, "preset")
+    model: Any = None if request.model == "network" else request.model
+    if ":" in request.model:
+        from permgrad.runs.run.choosing import estimator_of  # few runs train one
+
+        model = [request.model, repr(estimator_of(request.model))]
     optional: dict[str, Any] = {
         "not_na": sorted(set(separated(request.not_na))),
         "kind": dict(sorted(request.kinds.items())),
         **{name: getattr(request, name) for name in ("sheet", "batch_size", "positive", *_ENCODING)},
-        "model": _model_of(request),
+        "model": model,
         "cost": None if request.cost is None else list(request.cost),
         "time_limit": request.time_limit and request.seconds_at_most,
         "thorough": request.thorough or None,
@@ -163,15 +168,6 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     }
     content |= {name: value for name, value in optional.items() if value not in (None, [], {})}
     return content | {"baselines": request.baselines, "seed": request.seed, "split_seed": request.split_seed}
-
-
-def _model_of(request: RunRequest) -> str | list[str] | None:
-    """Return what decides which model is trained, None for the network."""
-    if ":" in request.model:
-        from permgrad.runs.run.choosing import estimator_of  # few runs train one
-
-        return [request.model, repr(estimator_of(request.model))]
-    return None if request.model == "network" else request.model
 
 
 def content_of(source: str | Path, role: str = "table") -> str:
@@ -405,7 +401,7 @@ def _check_refits(request: RunRequest, rows: SplitTable, dependence: Mapping[str
     """Refuse too few rows, groups or times for refits, which divide training and validation rows anew."""
     if request.refits is None:
         return
-    from permgrad.runs.refits import check_enough  # loads torch
+    from permgrad.attribution.explain_refits import check_enough  # loads torch
 
     known = [dependence[part] for part in ("train", "validation") if part in dependence]
     refitted = np.concatenate([rows.truths[part] for part in ("train", "validation")])

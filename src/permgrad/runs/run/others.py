@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,8 @@ from permgrad.base.errors import EnvironmentProblem, by_count, keeping_warnings,
 from permgrad.base.numerals import number
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
-from permgrad.evaluation.baselines import (
+from permgrad.evaluation.baselines.blend import Mix
+from permgrad.evaluation.baselines.fitting import (
     BLEND,
     BaselineRows,
     baselines,
@@ -27,16 +27,11 @@ from permgrad.evaluation.baselines import (
     check_savable,
     estimate_seconds,
 )
-from permgrad.evaluation.baselines.blend import Mix
-from permgrad.evaluation.baselines.table_model import TableModel, table_model
 from permgrad.evaluation.metrics import Task, evaluate, metrics
 from permgrad.evaluation.skill import Predicted, every_pair
 from permgrad.pages.sentences import blend_words
-from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.choosing import estimator_of
 from permgrad.runs.run.clock import MOST_HELD
-from permgrad.runs.run.inputs import Inputs
-from permgrad.runs.run.training import train_network
+from permgrad.runs.run.training import make_estimator, train_network
 
 if TYPE_CHECKING:
     from permgrad.runs.run.stages import RunWork
@@ -51,29 +46,6 @@ CANDIDATES = ("lightgbm", "linear", "xgboost", "catboost", "extra_trees", "rando
 _PARTS, _MOST_ROWS, _SHARE = 3, 10_000, 0.4
 
 
-def make_other(request: RunRequest, inputs: Inputs) -> TableModel:
-    """Return the unfitted model of ``--model``."""
-    return table_model(
-        inputs.task,
-        estimator_of(request.model) if ":" in request.model else request.model,
-        encoding=inputs.encoder_options,
-        text_encoder=request.text_encoder,
-        image_encoder=request.image_encoder,
-        random_state=request.seed,
-        threads=torch.get_num_threads(),
-        device=request.device,
-    )
-
-
-def trusted(request: RunRequest) -> list[str]:
-    """Return the types of the user's estimator, which a run that resumes may load again."""
-    if ":" not in request.model:
-        return []
-    from skops import io
-
-    return list(io.get_untrusted_types(data=io.dumps(estimator_of(request.model))))
-
-
 def fit_other(work: RunWork, judging: Integers, others: float) -> None:
     """Train another model than the network. ``judging``: validation rows. ``others``: seconds of the baselines."""
     (model, train), parts, clock = work.untrained, work.inputs.parts, work.clock
@@ -84,7 +56,10 @@ def fit_other(work: RunWork, judging: Integers, others: float) -> None:
         more["network"] = _network_of_blend(work, judging, others)
     elif rows < len(y):
         clock.cut.append(f"training: {rows:,} rows instead of {len(y):,}")
-        chosen = _rows_in_time(work, y, rows)
+        chosen = generator(work.request.seed, "rows in time").permutation(len(y))[:rows]
+        if work.inputs.task == "classification":  # every class is learned
+            chosen = np.union1d(chosen, np.unique(y, return_index=True)[1])
+        chosen = np.sort(chosen)
         train, y = train.take(chosen), y[chosen]
     with clock.whole.part("training"):
         model.fit(train, y, eval_set, dependence=None if between is None else between.take(judging), **more)
@@ -106,22 +81,11 @@ def fit_other(work: RunWork, judging: Integers, others: float) -> None:
 
 def _network_of_blend(work: RunWork, judging: Integers, others: float) -> Any:
     """Train the network of a blend as a run trains one alone, but for the time that the boosted model takes."""
-    from permgrad.runs.run.stages import make_estimator  # it calls this file
-
-    train = work.untrained[1]
-    network = make_estimator(replace(work.request, model="network"), work.inputs, None)
+    network = make_estimator(work.request, work.inputs, "network")
     if work.request.time_limit is not None:
         others += _seconds(work, boosted_model())
-    train_network(work, network, train, judging, others)
+    train_network(work, network, work.untrained[1], judging, others)
     return network
-
-
-def _rows_in_time(work: RunWork, y: Array, rows: int) -> Integers:
-    """Draw so many training rows. Every class is learned."""
-    drawn = generator(work.request.seed, "rows in time").permutation(len(y))[:rows]
-    if work.inputs.task == "classification":
-        drawn = np.union1d(drawn, np.unique(y, return_index=True)[1])
-    return np.sort(drawn)
 
 
 def _rows_before_the_limit(work: RunWork, others: float) -> int:
@@ -164,7 +128,8 @@ def choose(work: RunWork) -> dict[str, Any]:
             late.append(label)
             continue
         tried[name] = Predicted(truth, guess)
-        losses[name] = _loss(train.y, guess, classes, metric.name)
+        said = {"predictions": guess} if classes is None else {"probabilities": guess, "classes": classes.tolist()}
+        losses[name] = float(evaluate(inputs.task, train.y, **said)[metric.name])
         seconds = time.monotonic() - started
         work.say(f"  {label}: {metric.label} {number(losses[name])} on training rows ({seconds:.1f} s)")
     if late:
@@ -222,8 +187,6 @@ def _crossed(
 
     None: its fits would not be done at ``end``.
     """
-    from permgrad.runs.run.stages import make_estimator  # it calls this file
-
     inputs, held = work.inputs, work.inputs.parts["validation"]
     guess = np.zeros(len(train) if classes is None else (len(train), len(classes)))
     started = time.monotonic()
@@ -233,7 +196,7 @@ def _crossed(
         fitted, left = train.take(np.flatnonzero(part != number_of)), np.flatnonzero(part == number_of)
         judging = np.arange(len(held)) if classes is None else np.flatnonzero(np.isin(held.y, fitted.y))
         stopping = held.take(judging[:MOST_HELD])
-        model = make_estimator(replace(work.request, model=name), inputs, None)
+        model = make_estimator(work.request, inputs, name)
         if name == "network":
             model.set_params(progress=False)
         with keeping_warnings():
@@ -260,10 +223,3 @@ def _blended(tried: Mapping[str, Predicted], part: Integers, seed: int) -> Float
         mix = Mix.learn((both[0][~here], both[1][~here]), truth[~here], seed=seed)
         blended[here] = mix(both[0][here], both[1][here])
     return blended
-
-
-def _loss(y: Array, guess: Floats, classes: Array | None, metric: str) -> float:
-    """Return a metric of predictions."""
-    if classes is None:
-        return float(evaluate("regression", y, predictions=guess)[metric])
-    return float(evaluate("classification", y, probabilities=guess, classes=classes.tolist())[metric])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,11 +28,11 @@ from permgrad.attribution.explanation.explanation import file_frame
 from permgrad.base.csv_files import write_csv
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, listed
-from permgrad.base.files import atomic_path, file_hash, plain, write_json_atomic, write_text_atomic
+from permgrad.base.files import file_hash, plain, write_json_atomic, write_text_atomic
 from permgrad.base.folders import believed
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
-from permgrad.base.stored import TIMES, parse_json
+from permgrad.base.stored import TIMES, write_npz
 from permgrad.base.versions import versions
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
@@ -44,17 +44,11 @@ from permgrad.imaging.layout import StoredLayout, layout_to_dict
 from permgrad.imaging.path import is_ordered
 from permgrad.imaging.picture import layout_svg
 from permgrad.models.estimators.building import place_columns
-from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.inputs import code_target
 from permgrad.models.estimators.kept_rows import draw_background, rows_in
 from permgrad.models.estimators.order import Order
 from permgrad.models.estimators.prepared import EncodedRows
-from permgrad.models.estimators.presets import Preset
-from permgrad.models.estimators.settings import (
-    TASK_LOSSES,
-    choose_device,
-    resolve_settings,
-)
+from permgrad.models.estimators.settings import TASK_LOSSES, choose_device, resolve_settings
 from permgrad.models.save.saving import load
 from permgrad.models.train.guard import untouched
 from permgrad.pages.headline import headline
@@ -65,19 +59,15 @@ from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
 from permgrad.runs.options import data_sets, separated
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.assessing import BASELINE_PREDICTIONS, data_section, look_of, read_assessment, write_page
-from permgrad.runs.run.clock import (
-    EPOCH_ROWS,
-    FEWER_MEMBERS,
-    MOST_HELD,
-    SLOW_BASELINE,
-)
+from permgrad.runs.run.clock import MOST_HELD, SLOW_BASELINE
 from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.predicting import prediction_table
 from permgrad.runs.run.splitting import PARTS
 from permgrad.runs.run.summary import Summary
-from permgrad.runs.run.training import train_network
+from permgrad.runs.run.training import fit_encoder, make_estimator, train_network
 
 Say = Callable[[str], None]
+LAYOUT = "layout.json"
 #: Tables with more columns are not searched for groups of columns that move together.
 MOST_RELATED = 1000
 
@@ -86,8 +76,7 @@ MOST_RELATED = 1000
 class RunWork:
     """What stages pass on in memory. What is missing is read from the folder or computed again.
 
-    ``encoded``: the rows of each part of the split. ``placed``, ``data``, ``columns`` and ``groups`` are what the files
-    of these names hold.
+    ``encoded``: the rows of each part of the split. ``documents``: what JSON files of the folder hold.
     """
 
     request: RunRequest
@@ -95,28 +84,24 @@ class RunWork:
     folder: RunFolder
     say: Say
     clock: Clock = field(default_factory=Clock)
-    placed: dict[str, Any] = field(default_factory=dict)
+    documents: dict[str, dict[str, Any]] = field(default_factory=dict)
     encoded: dict[str, EncodedRows] = field(default_factory=dict)
 
-    @cached_property
-    def data(self) -> dict[str, Any]:
-        """What ``data.json`` holds."""
-        return read_data(self.folder.path / DATA)
+    def read(self, name: str) -> dict[str, Any]:
+        """Return what a document of the folder holds."""
+        if name not in self.documents:
+            self.documents[name] = (read_data if name == DATA else read_json)(self.folder.path / name)
+        return self.documents[name]
 
-    @cached_property
-    def columns(self) -> dict[str, Any]:
-        """What ``columns.json`` holds."""
-        return read_json(self.folder.path / COLUMNS)
-
-    @cached_property
-    def groups(self) -> dict[str, Any]:
-        """What ``groups.json`` holds."""
-        return read_json(self.folder.path / GROUPS)
+    def write(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a document of the folder."""
+        self.documents[name] = plain(dict(content))
+        write_json_atomic(self.folder.path / name, self.documents[name])
 
     @cached_property
     def untrained(self) -> tuple[Any, EncodedRows]:
         """The model that is to be trained, and the training rows, by which its encoder is fitted."""
-        model = make_estimator(replace(self.request, model=self.chosen), self.inputs, None)
+        model = make_estimator(self.request, self.inputs, self.chosen)
         rows = fit_encoder(model, self.inputs)
         self.encoded["train"] = rows
         return model, rows
@@ -134,17 +119,12 @@ class RunWork:
             write_json_atomic(self.folder.path / RECORD, self.folder.record)
         return str(facts["auto"]["model"])
 
-    @property
-    def why_chosen(self) -> list[str]:
-        """Why ``auto`` chose its model, as a note."""
-        return [] if self.chosen == self.request.model else [self.folder.record["facts"]["auto"]["sentence"]]
-
     @cached_property
     def model(self) -> Any:
         """The trained model. One that was saved without rows draws them from the training rows again."""
         folder, request = self.folder.path / "model", self.request
         if self.chosen != "network":
-            from permgrad.runs.run.others import trusted
+            from permgrad.runs.run.choosing import trusted  # most runs train the network
 
             return load(folder, trust=trusted(request))
         model = load(folder, device=request.device)
@@ -175,7 +155,7 @@ class RunWork:
         )
         if "model" in self.folder.record["finished_stages"]:
             content = read_assessment(folder, self.model)
-        content.data = data_section(self.data, self.columns)
+        content.data = data_section(self.read(DATA), self.read(COLUMNS))
         notes: dict[str, list[str]] = {}
         for note in () if inputs.card is None else inputs.card.notes:
             notes.setdefault(note.split(" ")[0], []).append(note)
@@ -219,14 +199,13 @@ class RunWork:
         if content.explanation is None:
             fix = "Run again with --from explanation."
             raise InputError(f"{self.folder.path} has no explanation", hint=fix, code="PG052")
-        frame = file_frame(content.explanation)
-        return Summary(
-            content.metrics or {}, content.branches or {}, frame, content.related, self.groups, content.refits
-        )
+        frame, groups = file_frame(content.explanation), self.read(GROUPS)
+        return Summary(content.metrics or {}, content.branches or {}, frame, content.related, groups, content.refits)
 
     def fit_baselines(self, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
         """Train baselines on the rows of the network. Some of them read categories as categories."""
-        from permgrad.evaluation.baselines import FIT_TIMES, BaselineRows, baselines, natural_table, run_baselines
+        from permgrad.evaluation.baselines.fitting import FIT_TIMES, BaselineRows, baselines, run_baselines
+        from permgrad.evaluation.baselines.models import natural_table
 
         inputs, names = self.inputs, self.request.wanted_baselines
         natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
@@ -264,7 +243,7 @@ class RunWork:
 
     def refit(self, refits: int) -> Explanation:
         """Repeat the training on parts of its rows. A run that was stopped resumes with the next part."""
-        from permgrad.runs.refits import explain_refits  # few runs do
+        from permgrad.attribution.explain_refits import explain_refits  # few runs do
 
         parts = [self.inputs.parts[part] for part in ("train", "validation")]
         self.say(f"  refits: {refits} trainings on parts of {sum(map(len, parts)):,} rows")
@@ -275,7 +254,7 @@ class RunWork:
             layout = self.model.order_.layout if is_ordered(self.model.layout) else None
             estimator = clone(self.model).set_params(layout=layout, device=self.request.device)
         else:
-            estimator = make_estimator(replace(self.request, model=self.chosen), self.inputs, None)
+            estimator = make_estimator(self.request, self.inputs, self.chosen)
         return explain_refits(
             estimator,
             pd.concat([part.table for part in parts], ignore_index=True),
@@ -305,7 +284,7 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
     """
     # Its warnings are shown when the step is really done. How rows are encoded, auto does not change.
     with untouched(), keeping_warnings():
-        model = make_estimator(replace(request, model="linear") if request.model == "auto" else request, inputs, None)
+        model = make_estimator(request, inputs, "linear" if request.model == "auto" else request.model)
         train = fit_encoder(model, inputs)
         held, _ = (model.encode_rows(inputs.parts[part].inputs) for part in PARTS[1:])
         if request.model != "network":
@@ -315,38 +294,10 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
         model.prepare(train, inputs.parts["train"].y, eval_set=eval_set)
 
 
-def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: Preset | None = None) -> Any:
-    """Return the unfitted estimator of a run, or of another ``preset`` than the request names."""
-    if request.model != "network":
-        from permgrad.runs.run.others import make_other  # most runs train the network
-
-        return make_other(request, inputs)
-    options: dict[str, Any] = {"random_state": request.seed, "device": request.device, **inputs.encoder_options}
-    options |= {"text_encoder": request.text_encoder, "image_encoder": request.image_encoder}
-    kind = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
-    chosen: Any = request.preset if preset is None else preset
-    image: Any = request.row_image
-    if (
-        preset is None
-        and request.preset == "default"
-        and len(inputs.parts["train"]) > EPOCH_ROWS
-        and not request.thorough
-    ):
-        options["network"] = {"members": FEWER_MEMBERS}
-    return kind(preset=chosen, batch_size=request.batch_size, layout=layout, image=image, **options)
-
-
-def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
-    """Return the training rows encoded as an estimator of ``make_estimator`` fits its encoder on them."""
-    train = inputs.parts["train"]
-    rows: EncodedRows = model.fit_encoder(train.inputs, inputs.feature_types, y=train.y, dependence=train.dependence)
-    return rows
-
-
 # ---- data ------------------------------------------------------------------------------------------------------------
 def data_stage(work: RunWork) -> None:
     """Write the types of the columns and the split."""
-    inputs, folder, request = work.inputs, work.folder.path, work.request
+    inputs, request = work.inputs, work.request
     shown, columns = inputs.described
     for line in shown.to_text(most=40).splitlines():
         work.say(f"  {line}")
@@ -359,7 +310,8 @@ def data_stage(work: RunWork) -> None:
             str(label): {part: int((inputs.parts[part].y == label).sum()) for part in PARTS}
             for label in np.unique(every).tolist()
         }
-    notes = [*inputs.notes, *work.why_chosen]
+    why = [] if work.chosen == request.model else [work.folder.record["facts"]["auto"]["sentence"]]
+    notes = [*inputs.notes, *why]
     # Only text and rare levels may have no score that helps. Other tables are encoded where that is needed.
     if any(one.kind in ("text", "categorical") for one in inputs.feature_types):
         encoder = work.untrained[0].preprocessor_
@@ -386,18 +338,15 @@ def data_stage(work: RunWork) -> None:
         "class_counts": counts,
         "positive": plain(inputs.positive),
     }
-    work.data = plain(content)
+    work.write(DATA, content)
     targets = (inputs.target, train.y, test.y)
     both = Dependence.of_both(train.dependence, test.dependence)
     options: dict[str, Any] = {"targets": targets, "na_codes": inputs.na_codes, "dependence": both}
     compared = compare_parts(train.frame, test.frame, **options)
     # Test rows are later by the split.
     compared["drift"] = [one for one in compared["drift"] if one["column"] != request.time]
-    work.columns = plain(compared)
-    write_json_atomic(folder / DATA, work.data)
-    write_json_atomic(folder / COLUMNS, work.columns)
-    with atomic_path(folder / "split.npz") as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **{part: inputs.parts[part].numbers for part in PARTS})  # type: ignore[arg-type]
+    work.write(COLUMNS, compared)
+    write_npz(work.folder.path / "split.npz", {part: inputs.parts[part].numbers for part in PARTS})
     threads = torch.get_num_threads()
     machine = f"{this_machine()}, {counted(threads, 'thread')}, device {choose_device(request.device)}"
     # Paths that are valid from any folder, or names of data sets.
@@ -412,8 +361,7 @@ def data_stage(work: RunWork) -> None:
 def layout_stage(work: RunWork) -> None:
     """Place the encoded columns on the pixel grid, and draw the grid, if their image is drawn."""
     if work.chosen != "network":
-        work.placed = {"order": None}
-        write_json_atomic(work.folder.path / "layout.json", work.placed)
+        work.write(LAYOUT, {"order": None})
         return
     model, rows = work.untrained
     settings = resolve_settings(model.get_params(deep=False), model.task)
@@ -428,8 +376,7 @@ def layout_stage(work: RunWork) -> None:
             work.say(f"note: the image has {high} × {wide} pixels, to hold {len(names)} columns")
         write_text_atomic(work.folder.path / "layout.svg", layout_svg(layout, names))
         content |= {**layout_to_dict(layout), "columns": names}
-    write_json_atomic(work.folder.path / "layout.json", content)
-    work.placed = content
+    work.write(LAYOUT, content)
 
 
 # ---- model -----------------------------------------------------------------------------------------------------------
@@ -442,7 +389,7 @@ def model_stage(work: RunWork) -> None:
     model = work.untrained[0]
     if work.chosen == "network":
         with believed(folder.path):
-            placed = work.placed or parse_json((folder.path / "layout.json").read_bytes())
+            placed = work.read(LAYOUT)
             layout = StoredLayout.from_dict(placed) if "positions" in placed else None
         model.set_params(layout=layout, **({"image": "never"} if layout is None else {}))
         model.order_ = Order(**placed["order"]) if placed.get("order") else None
@@ -472,7 +419,7 @@ def model_stage(work: RunWork) -> None:
 
 def say_baselines(work: RunWork) -> float:
     """Report about how long the baselines will take, and which cannot be trained here and why. Return the seconds."""
-    from permgrad.evaluation.baselines import BaselineRows, baselines, estimate_seconds, why_absent
+    from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, estimate_seconds, why_absent
 
     request = work.request
     reasons = {name: why_absent(name) for name in request.wanted_baselines}
@@ -501,15 +448,12 @@ def write_measures(work: RunWork) -> None:
     parts |= {} if predicted.inside is None else {"inside": predicted.inside}
     assert test.identifiers is not None
     listed_rows = prediction_table(test.numbers, test.identifiers, parts, work.model, truth=test.y)
-    tables = {"predictions.csv": listed_rows}
-    tables |= {"history.csv": work.model.history_.drop(columns="seconds")} if work.chosen == "network" else {}
-    for name, table in tables.items():
-        with atomic_path(folder / name) as temporary:
-            write_csv(table, temporary)
+    write_csv(listed_rows, folder / "predictions.csv")
+    if work.chosen == "network":
+        write_csv(work.model.history_.drop(columns="seconds"), folder / "history.csv")
     if content.guesses:
         classes = {"classes": np.asarray(predicted.classes)} if predicted.classes else {}
-        with atomic_path(folder / BASELINE_PREDICTIONS) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, row=test.numbers, **classes, **content.guesses)  # type: ignore[arg-type]
+        write_npz(folder / BASELINE_PREDICTIONS, {"row": test.numbers, **classes, **content.guesses})
 
 
 # ---- explanation and report ------------------------------------------------------------------------------------------
@@ -519,16 +463,13 @@ def explanation_stage(work: RunWork) -> None:
     with work.clock.whole.part("explanation"):
         content = fill(work.assessing, ("explanation",))
     assert content.explanation is not None
-    tables = {"importance.csv": file_frame(content.explanation)}
-    tables |= {} if content.gradients is None else {"integrated_gradients.csv": content.gradients.table}
-    for name, table in tables.items():
-        with atomic_path(folder / name) as temporary:
-            write_csv(table, temporary)
+    write_csv(file_frame(content.explanation), folder / "importance.csv")
+    if content.gradients is not None:
+        write_csv(content.gradients.table, folder / "integrated_gradients.csv")
     cells = work.assessing.undated
     assert cells is not None
     # Groups of columns that move together, in the form of --groups. Very wide tables are not compared.
-    work.groups = related_columns(cells) if 1 < cells.shape[1] <= MOST_RELATED and len(cells) > 3 else {}
-    write_json_atomic(folder / GROUPS, work.groups)
+    work.write(GROUPS, related_columns(cells) if 1 < cells.shape[1] <= MOST_RELATED and len(cells) > 3 else {})
     if content.refits is not None:
         work.say(f"  {training_words(content.refits)}")
 

@@ -1,4 +1,4 @@
-"""The training of a run's network: how many epochs the time allows, and what the terminal says of it."""
+"""The estimator of a run, and the training of its network: how many epochs the time allows, and what is said of it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,55 @@ import torch
 from permgrad.assess.budget import REPORT, expected_refits
 from permgrad.base.errors import EnvironmentProblem, counted
 from permgrad.base.progress import readable
+from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
+from permgrad.models.estimators.presets import Preset
 from permgrad.models.network.summary import measure_training_time, multiplications
 from permgrad.models.train.checkpoint import CHECKPOINT_NAME, read_checkpoint
 from permgrad.models.train.learner import EpochWatcher, mean_loss
 from permgrad.models.train.rows import Rows
 from permgrad.pages.sentences import raised_words
 from permgrad.runs.folder.folder import CHECKPOINT
-from permgrad.runs.run.clock import ROWS_SEEN, USUAL_EPOCHS, TrainingPlan, plan_training, watch_epochs
+from permgrad.runs.requests import RunRequest
+from permgrad.runs.run.clock import (
+    EPOCH_ROWS,
+    FEWER_MEMBERS,
+    ROWS_SEEN,
+    USUAL_EPOCHS,
+    TrainingPlan,
+    plan_training,
+    watch_epochs,
+)
+from permgrad.runs.run.inputs import Inputs
 
 if TYPE_CHECKING:
     from permgrad.runs.run.stages import RunWork
+
+
+def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, preset: Preset | None = None) -> Any:
+    """Return the unfitted estimator of a run: that of ``--model``, or of another ``name`` or ``preset``."""
+    name = name or request.model
+    encoders = {"text_encoder": request.text_encoder, "image_encoder": request.image_encoder}
+    options: dict[str, Any] = {"random_state": request.seed, "device": request.device, **encoders}
+    if name != "network":
+        from permgrad.evaluation.baselines.table_model import table_model  # most runs train the network
+        from permgrad.runs.run.choosing import estimator_of
+
+        model = estimator_of(name) if ":" in name else name
+        threads = torch.get_num_threads()
+        return table_model(inputs.task, model, encoding=inputs.encoder_options, threads=threads, **options)
+    if preset is None and request.preset == "default" and not request.thorough:
+        options |= {"network": {"members": FEWER_MEMBERS}} if len(inputs.parts["train"]) > EPOCH_ROWS else {}
+    kind: Any = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
+    options |= {"preset": preset or request.preset, "batch_size": request.batch_size, "image": request.row_image}
+    return kind(**options, **inputs.encoder_options)
+
+
+def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
+    """Return the training rows encoded as an estimator of ``make_estimator`` fits its encoder on them."""
+    train = inputs.parts["train"]
+    rows: EncodedRows = model.fit_encoder(train.inputs, inputs.feature_types, y=train.y, dependence=train.dependence)
+    return rows
 
 
 def train_network(work: RunWork, model: Any, train: EncodedRows, judging: npt.NDArray[np.int64], others: float) -> None:

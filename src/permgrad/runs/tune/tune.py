@@ -52,6 +52,7 @@ from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.run import headline
 from permgrad.runs.run.summary import Summary, summarise
+from permgrad.runs.run.training import fit_encoder, make_estimator
 from permgrad.tuning import get_space
 from permgrad.tuning.spaces import Space, check_preset
 from permgrad.tuning.study import (
@@ -266,8 +267,8 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
         warm_up = min(max(epochs // 4, 1), LONGEST_WARM_UP)
         pruner = Pruner(claim.history, warm_up=warm_up, least=LEAST_COMPLETE)
     parts, known = inputs.parts, inputs.learned
-    model = stages.make_estimator(request, inputs, None, preset=preset)
-    rows = stages.fit_encoder(model, inputs)
+    model = make_estimator(request, inputs, preset=preset)
+    rows = fit_encoder(model, inputs)
     model.set_params(progress=False)
     losses, pruned = dict[int, float](), False
     best = session.study.best()
@@ -287,8 +288,8 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
         prepared = model.prepare(rows, parts["train"].y, eval_set=eval_set)
         model.train(prepared, checkpoint_folder=place / CHECKPOINT, on_epoch=watch)
     model.save(place / MODEL, overwrite=True, keep_rows=request.keep_rows)
-    with writing(session.folder), atomic_path(place / HISTORY) as temporary:
-        write_csv(model.history_.drop(columns="seconds"), temporary)
+    with writing(session.folder):
+        write_csv(model.history_.drop(columns="seconds"), place / HISTORY)
     value = float(model.history_["validation_loss"].iloc[model.best_epoch_ - 1])
     facts = {
         EPOCHS: len(model.history_),
@@ -342,9 +343,7 @@ def trial_table(session: TuneSession) -> pd.DataFrame:
 def write_table(session: TuneSession) -> None:
     """Write ``trials.csv``, only one process at a time."""
     with exclusive(session.folder / WORKERS / "table.guard"), writing(session.folder):
-        table = trial_table(session)
-        with atomic_path(session.folder / TABLE) as temporary:
-            write_csv(table, temporary)
+        write_csv(trial_table(session), session.folder / TABLE)
 
 
 def write_page(session: TuneSession) -> None:

@@ -17,9 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from permgrad.base.files import atomic_path
 from permgrad.base.random import forked_torch
-from permgrad.base.stored import read_npz
+from permgrad.base.stored import read_npz, write_npz
 from permgrad.data.datasets.store import cache_folder
 from permgrad.models.devices import torch_threads
 from permgrad_benchmark.suites.multimodal.functions import WIDTH
@@ -88,8 +87,8 @@ def bottleneck_features(images: ImageSet, epochs: int) -> Bottleneck:
     if stored_features is None:
         stored_features = _train(images.grey, epochs, SEED)
         # A cache that cannot be written costs time only.
-        with contextlib.suppress(OSError), atomic_path(stored) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, features=stored_features[0], explained=np.array(stored_features[1]))
+        with contextlib.suppress(OSError):
+            write_npz(stored, {"features": stored_features[0], "explained": np.array(stored_features[1])})
     features, explained = stored_features
     checksum = feature_checksum(features)
     wanted = KNOWN_CHECKSUMS.get((images.md5, epochs))

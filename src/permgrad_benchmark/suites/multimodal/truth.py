@@ -43,14 +43,6 @@ class Population:
         second = self.second[rng.integers(0, len(self.second), rows)]
         return np.concatenate([first, second, draw_clinical(rows, rng, self.covariance)], axis=1)
 
-    def second_moments(self) -> Floats:
-        """Return the covariance of the forty features, ``(40, 40)``, with the images' as they are in the images."""
-        moments = np.zeros((FEATURES, FEATURES))
-        moments[:WIDTH, :WIDTH] = np.cov(self.first.T, bias=True)
-        moments[WIDTH : 2 * WIDTH, WIDTH : 2 * WIDTH] = np.cov(self.second.T, bias=True)
-        moments[2 * WIDTH :, 2 * WIDTH :] = self.covariance
-        return moments
-
 
 def true_importance(
     function: DecisionFunction,
@@ -67,7 +59,10 @@ def true_importance(
     if estimand == "published":
         return _gather(np.abs(weights), level)
     # Two independent draws of a sum differ by twice its variance in the mean square.
-    moments = population.second_moments()
+    moments = np.zeros((FEATURES, FEATURES))
+    moments[:WIDTH, :WIDTH] = np.cov(population.first.T, bias=True)
+    moments[WIDTH : 2 * WIDTH, WIDTH : 2 * WIDTH] = np.cov(population.second.T, bias=True)
+    moments[2 * WIDTH :, 2 * WIDTH :] = population.covariance
     if level == "feature":
         return np.asarray(2.0 * weights**2 * np.diag(moments))
     return np.array([2.0 * weights[block] @ moments[block, block] @ weights[block] for block in COLUMNS_OF.values()])

@@ -35,7 +35,7 @@ from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_flag, check_path, check_rows, check_whole
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, PermgradError, error_in_words, keeping_warnings, shown, warn_first
-from permgrad.base.files import atomic_path, writing
+from permgrad.base.files import writing
 from permgrad.base.folders import FolderKind
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed, generator, resolve_seed
@@ -167,9 +167,9 @@ def explain_refits(
         facts |= {} if made.facts["engine"] == "local" else {"engine": made.facts}
         explanation = combine(fits, design, seed, facts)
         if folder is not None:
-            with writing(folder), atomic_path(folder / _TABLE) as temporary:
+            with writing(folder):
                 explanation.save(folder / _RESULT, overwrite=True)
-                write_csv(file_frame(explanation), temporary)
+                write_csv(file_frame(explanation), folder / _TABLE)
         return explanation
 
 
