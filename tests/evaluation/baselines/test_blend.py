@@ -12,8 +12,8 @@ from scipy.special import expit, logit
 import permgrad as pg
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
-from permgrad.evaluation.baselines.fitting import boosted_model
 from permgrad.evaluation.baselines.blend import Blend, Mix, network_guess
+from permgrad.evaluation.baselines.fitting import BaselineRows, boosted_model, run_baselines
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.evaluation.skill import Predicted
 from permgrad.runs.run.others import _blended
@@ -158,6 +158,22 @@ def test_a_changed_network_is_refused(tmp_path):
         pg.load(tmp_path / "model").predict(X)
     model.save(tmp_path / "model", overwrite=True)
     np.testing.assert_allclose(pg.load(tmp_path / "model").predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize("kind", ["numbers", "classes"])
+def test_it_is_a_competitor_like_any_other(kind):
+    X, y = made(400, steps=False)
+    y = y if kind == "numbers" else np.where(y > 0, "high", "low")
+    model = table_model("regression" if kind == "numbers" else "classification", "linear")
+    rows = model.fit_encoder(X[:300], y=y[:300])
+    held = model.encode_rows(X[300:])
+    parts = {
+        "train": BaselineRows(rows.encoded, y[:300], source=rows),
+        "validation": BaselineRows(held.encoded[:50], y[300:350], source=held.take(range(50))),
+        "test": BaselineRows(held.encoded[50:], y[350:]),
+    }
+    found = run_baselines(model.task, parts, names=["blend", "linear"])
+    assert found["blend"]["r2" if kind == "numbers" else "roc_auc"] > 0.95
 
 
 # ---- auto ------------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from permgrad.models.train.learner import TrainingOptions
 from permgrad.runs.commands.report import rebuild_reports
 from permgrad.runs.requests import ReportRequest, RunRequest
 from permgrad.runs.run import clock as clock_module
-from permgrad.runs.run import stages
+from permgrad.runs.run import training
 from permgrad.runs.run.clock import (
     EPOCH_ROWS,
     FEWER_MEMBERS,
@@ -72,7 +72,7 @@ def test_of_a_preset_that_sees_all_rows_every_epoch_is_trained():
 )
 def test_a_large_table_is_trained_on_by_fewer_members(rows, options, members):
     inputs = SimpleNamespace(parts={"train": range(rows)}, task="regression", encoder_options={})
-    network = stages.make_estimator(RunRequest(table="t.csv", **options), inputs, None).network
+    network = training.make_estimator(RunRequest(table="t.csv", **options), inputs).network
     assert network == (None if members is None else {"members": members})
 
 
@@ -80,7 +80,7 @@ def test_a_large_table_is_trained_on_by_fewer_members(rows, options, members):
 def test_a_run_on_a_large_table_takes_another_part_in_each_epoch(model, folder, monkeypatch):
     if model == "blend":
         pytest.importorskip("lightgbm")
-    for module in (clock_module, stages):
+    for module in (clock_module, training):
         monkeypatch.setattr(module, "EPOCH_ROWS", 100)
     planned = []
     monkeypatch.setattr(

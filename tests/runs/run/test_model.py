@@ -16,8 +16,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 import permgrad as pg
+from permgrad.assess.budget import Clock
+from permgrad.assess.model import TrainedOther
+from permgrad.assess.rows import Rows
 from permgrad.base.errors import EnvironmentProblem, InputError
-from permgrad.evaluation.baselines.fitting import baselines
+from permgrad.evaluation.baselines.fitting import FittedBaseline, baselines
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.runs.commands.explain import explain_table
 from permgrad.runs.commands.predict import predict_table
@@ -178,6 +181,27 @@ def test_one_row_has_no_donors(runs, tables, tmp_path):
         explain_table(
             ExplainRequest(model_folder=request.folder, row=0, table=tmp_path / "one.csv", out=tmp_path / "e")
         )
+
+
+@pytest.mark.parametrize("columns", [6, 13])
+def test_single_rows_take_few_predictions_and_are_near_the_exact_values(columns, monkeypatch):
+    skip_without(USUAL)
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(400, columns)), columns=[f"x{place}" for place in range(columns)])
+    y = (X["x0"] * X["x1"] + X["x2"]).to_numpy()
+    model, few = table_model("regression", USUAL).fit(X, y), X[:10].reset_index(drop=True)
+    work = TrainedOther.of(model, X, Clock(), seed=0)
+    predicted, guess = [], FittedBaseline.guess
+    monkeypatch.setattr(
+        FittedBaseline, "guess", lambda one, rows: predicted.append(len(rows.encoded)) or guess(one, rows)
+    )
+    ours = work.attribute(Rows(inputs=few, y=y[:10], numbers=np.arange(10), table=few)).values
+    # Orders and their reverses: a prediction for each further feature.
+    assert sum(predicted) < 1.5 * 10 * 100 * (columns + 1)
+    if columns == 6:
+        options = {"background": work.background, "references": 50, "random_state": 0, "progress": False}
+        exact = pg.explain(model, few, method="shapley", scope="local", **options).values
+        assert np.abs(ours - exact).max() < 0.03 * np.ptp(y)
 
 
 # ---- an estimator of the user's --------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from scipy.special import softmax
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import Dependence
 from permgrad.base.random import generator
-from permgrad.evaluation.baselines.fitting import Job, baselines, boosted_model
+from permgrad.evaluation.baselines.fitting import BLEND, Job, baselines, boosted_model
 
 #: Weights that are tried, and the fewest held-out rows for it.
 _WEIGHTS, _FEWEST = np.linspace(0, 1, 101), 10
@@ -128,13 +128,15 @@ def network_guess(network: Any, encoded: Array) -> Floats:
 
 
 def fit_blend(job: Job) -> Blend:
-    """Fit the boosted model and, unless it is trained, the ``network`` of the job's options.
+    """Fit the boosted model and, unless it is trained, the ``network`` of the job's options, or the default one.
 
     Their ``dependence`` is that of the validation rows.
     """
+    from permgrad.evaluation.baselines.table_model import table_model
     from permgrad.models.devices import torch_threads
 
-    name, network, (train, held) = boosted_model(), job.options["network"], (job.train, job.validation)
+    name, (train, held), between = boosted_model(), (job.train, job.validation), job.options.get("dependence")
+    network = job.options.get("network") or table_model(job.task, BLEND, random_state=job.seed).network()
     if not hasattr(network, "history_"):
         with torch_threads(job.threads):
             network.fit(train.source, train.y, eval_set=None if held is None else (held.source, held.y))
@@ -143,6 +145,6 @@ def fit_blend(job: Job) -> Blend:
     if held is not None:
         alone = Blend(None, boosted, name, Mix(network=0.0))
         guess = alone.predict_proba(held.encoded) if job.classify else alone.predict(held.encoded)
-        both, between = (network_guess(network, held.encoded), guess), job.options["dependence"]
+        both = network_guess(network, held.encoded), guess
         mix = Mix.learn(both, np.asarray(held.y), seed=job.seed, dependence=between)
     return Blend(network, boosted, name, mix)
