@@ -57,7 +57,7 @@ class _Shape:
     pools: int
 
 
-#: By the name of the layout. The later must be better than the earlier for certain.
+#: By the name of the layout. Columns form a picture only if that predicts better than a curve for certain.
 _SHAPES = {
     "path": _Shape("curve", path_positions, FEWEST_COLUMNS, 0.5, (1, 9), 1),
     "lattice": _Shape("picture", lattice_positions, 36, 0.3, (3, 3), 2),
@@ -106,26 +106,25 @@ def find_order(encoded: Array, y: Array, task: str, seed: int) -> Order:
         return Order(False, columns)
     chosen = generator(seed, "order").permutation(rows)[:_MOST_ROWS]
     table, y = np.asarray(encoded[chosen], dtype=np.float64), np.asarray(y)[chosen]
-    best, errors = None, np.zeros(0)
-    for name, shape in _SHAPES.items():
-        if columns < shape.fewest:
-            continue
-        order, own = _test(table, _Target.of(y, task), name, seed)
-        if best is None or (order.found and (not best.found or _p_value(errors - own) <= _SURELY_BETTER)):
-            best, errors = order, own
-    assert best is not None
-    return best
+    target = _Target.of(y, task)
+    row, in_a_row = _test(table, target, "path", seed)
+    if columns < _SHAPES["lattice"].fewest:
+        return row
+    grid, on_a_grid = _test(table, target, "lattice", seed)
+    if grid.found and not len(in_a_row):
+        in_a_row = _test(table, target, "path", seed, to_the_end=True)[1]
+    return grid if grid.found and _p_value(in_a_row - on_a_grid) <= _SURELY_BETTER else row
 
 
-def _test(table: Floats, target: _Target, name: str, seed: int) -> tuple[Order, Floats]:
-    """Test the columns of some rows for one shape. Return also each row's error in it, if that was looked at."""
+def _test(table: Floats, target: _Target, name: str, seed: int, *, to_the_end: bool = False) -> tuple[Order, Floats]:
+    """Test the columns of some rows for one shape. Return also each row's error in it, unless it failed before."""
     shape, columns = _SHAPES[name], table.shape[1]
     rng = generator(seed, "order", name)
     fold = np.arange(len(table)) % _FOLDS
     placed = shape.place(table[fold > 0], seed)
     alike, by_chance, p_value = _likeness(table[fold == 0], placed[0], rng, seed)
     first = Order(False, columns, alike, by_chance, None, p_value, name)
-    if alike < shape.alike or p_value > _SURE:
+    if not to_the_end and (alike < shape.alike or p_value > _SURE):
         return first, np.zeros(0)
     spread = table.std(axis=0)
     table = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
@@ -142,7 +141,7 @@ def _test(table: Floats, target: _Target, name: str, seed: int) -> tuple[Order, 
         errors = [_errors(features, target, learned, held) for features in seen]
         in_order.append(errors[0])
         over_chance.append(np.mean(errors[1:], axis=0) - errors[0])
-        if over_chance[0].mean() < _LEAST_GAIN:  # most tables end here
+        if not to_the_end and over_chance[0].mean() < _LEAST_GAIN:  # most tables end here
             return first, np.zeros(0)
         over_trees.append(_tree_errors(table, target, learned, held, seed) - errors[0])
     chance, trees = np.concatenate(over_chance), np.concatenate(over_trees)
