@@ -16,7 +16,7 @@ from scipy.special import softmax
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import Dependence
 from permgrad.base.random import generator
-from permgrad.evaluation.baselines.fitting import BLEND, Job, baselines, boosted_model
+from permgrad.evaluation.baselines.fitting import Job, baselines, boosted_model
 
 #: Weights that are tried, and the fewest held-out rows for it.
 _WEIGHTS, _FEWEST = np.linspace(0, 1, 101), 10
@@ -132,11 +132,13 @@ def fit_blend(job: Job) -> Blend:
 
     Their ``dependence`` is that of the validation rows.
     """
-    from permgrad.evaluation.baselines.table_model import table_model
     from permgrad.models.devices import torch_threads
+    from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 
     name, (train, held), between = boosted_model(), (job.train, job.validation), job.options.get("dependence")
-    network = job.options.get("network") or table_model(job.task, BLEND, random_state=job.seed).network()
+    network = job.options.get("network")
+    if network is None:
+        network = (HyNNClassifier if job.classify else HyNNRegressor)(random_state=job.seed, progress=False)
     if not hasattr(network, "history_"):
         with torch_threads(job.threads):
             network.fit(train.source, train.y, eval_set=None if held is None else (held.source, held.y))
