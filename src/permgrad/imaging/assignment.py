@@ -60,9 +60,7 @@ class AssignmentLayout(PlacedLayout):
         cells = block_cells(columns, self.pixels, self.spacing)
         if columns > EXACT_COLUMNS:
             return cells[split_by_rank(principal_plane(standardised, seed), cells)]
-        # Absolute correlations: both signs tell a network the same.
-        similarity = np.minimum(np.abs(standardised.T @ standardised), 1.0)
-        np.fill_diagonal(similarity, 0.0)
+        similarity = likeness(standardised)
         chosen = assign(_scaled_plane(similarity), cells)
         if self.refine and columns <= REFINED_COLUMNS:
             chosen = improve_by_swaps(similarity, cells, chosen, reach=self.spacing)
@@ -109,6 +107,13 @@ def standardised_sample(encoded: Floats, seed: int) -> Floats:
     length = np.sqrt((table**2).sum(axis=0))
     constant = length <= 1e-12 * math.sqrt(len(table))
     return np.where(constant, 0.0, table / np.where(constant, 1.0, length))
+
+
+def likeness(standardised: Floats) -> Floats:
+    """Return the absolute correlations of columns, 0 of each with itself: both signs tell a network the same."""
+    similarity = np.minimum(np.abs(standardised.T @ standardised), 1.0)
+    np.fill_diagonal(similarity, 0.0)
+    return similarity
 
 
 def _scaled_plane(similarity: Floats) -> Floats:

@@ -16,6 +16,7 @@ from permgrad.imaging.assignment import (
     assign,
     block_cells,
     improve_by_swaps,
+    likeness,
     principal_plane,
     split_by_rank,
     standardised_sample,
@@ -149,7 +150,7 @@ def lattice_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int,
     if columns > EXACT_COLUMNS or columns < 4:
         chosen = split_by_rank(principal_plane(standardised, seed), cells) if columns > 1 else np.zeros(1, np.int64)
     else:
-        similarity = _similarity(standardised)
+        similarity = likeness(standardised)
         chosen = assign(_spectral(similarity, 2), cells)
         if columns <= REFINED_COLUMNS:
             chosen = improve_by_swaps(similarity, cells, chosen)
@@ -164,15 +165,8 @@ def path_order(encoded: Floats, seed: int) -> Integers:
         return np.arange(columns)
     if columns > _MOST_COLUMNS:
         return np.argsort(np.round(principal_plane(standardised, seed)[:, 0], 9), kind="stable")
-    similarity = _similarity(standardised)
+    similarity = likeness(standardised)
     return turn_pieces(similarity, _seriated(similarity))
-
-
-def _similarity(standardised: Floats) -> Floats:
-    """Return the absolute correlations of columns, without that of each with itself."""
-    similarity = np.minimum(np.abs(standardised.T @ standardised), 1.0)
-    np.fill_diagonal(similarity, 0.0)
-    return similarity
 
 
 def _spectral(similarity: Floats, dimensions: int) -> Floats:
