@@ -26,6 +26,7 @@ from permgrad.imaging.path import lattice_positions, path_positions
 
 #: Fewer columns make no curve, fewer rows decide nothing.
 FEWEST_COLUMNS, FEWEST_ROWS = 12, 60
+_FEWEST_OF_A_PICTURE = 36
 _MOST_ROWS, _FOLDS, _CONTROLS = 1200, 3, 2
 _KERNELS, _SHARPNESS = 128, 8.0
 _SHUFFLES = 200
@@ -43,7 +44,6 @@ class _Shape:
     Attributes:
         noun: what the columns are said to form.
         place: returns their places, and the height and width, from rows and a seed.
-        fewest: columns. Fewer are not tried.
         alike: mean |r| of neighbours, below which nothing is tried.
         kernel: height and width of the kernels.
         pools: along each side, the parts of the picture that kernels are summed up over.
@@ -51,7 +51,6 @@ class _Shape:
 
     noun: str
     place: Callable[[Floats, int], tuple[Positions, tuple[int, int]]]
-    fewest: int
     alike: float
     kernel: tuple[int, int]
     pools: int
@@ -59,8 +58,8 @@ class _Shape:
 
 #: By the name of the layout. Columns form a picture only if that predicts better than a curve for certain.
 _SHAPES = {
-    "path": _Shape("curve", path_positions, FEWEST_COLUMNS, 0.5, (1, 9), 1),
-    "lattice": _Shape("picture", lattice_positions, 36, 0.3, (3, 3), 2),
+    "path": _Shape("curve", path_positions, 0.5, (1, 9), 1),
+    "lattice": _Shape("picture", lattice_positions, 0.3, (3, 3), 2),
 }
 _SURELY_BETTER = 0.05
 
@@ -108,7 +107,7 @@ def find_order(encoded: Array, y: Array, task: str, seed: int) -> Order:
     table, y = np.asarray(encoded[chosen], dtype=np.float64), np.asarray(y)[chosen]
     target = _Target.of(y, task)
     row, in_a_row = _test(table, target, "path", seed)
-    if columns < _SHAPES["lattice"].fewest:
+    if columns < _FEWEST_OF_A_PICTURE:
         return row
     grid, on_a_grid = _test(table, target, "lattice", seed)
     if grid.found and not len(in_a_row):
