@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from permgrad import InputError
@@ -134,6 +134,7 @@ def test_tinto_shares_pixels_and_counts_them():
 
 @pytest.mark.parametrize("name", WITHOUT_SHARING)
 @settings(max_examples=25, deadline=None)
+@example(columns=2, rows=1, pixels=1, seed=0, levels=1)
 @given(
     columns=st.integers(1, 60),
     rows=st.integers(1, 30),

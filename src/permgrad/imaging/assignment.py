@@ -139,7 +139,9 @@ def principal_plane(standardised: Floats, seed: int) -> Floats:
     # A column and its negative tell a network the same, so all are turned towards the first component.
     table = (standardised * np.where(first[0] < 0, -1.0, 1.0)).T
     left, strength, _ = randomized_svd(table - table.mean(axis=0), n_components=2, random_state=state)
-    return _with_fixed_signs(left * strength)
+    plane = np.zeros((len(table), 2))  # of a single row there is one axis
+    plane[:, : len(strength)] = left * strength
+    return _with_fixed_signs(plane)
 
 
 def _with_fixed_signs(plane: Floats) -> Floats:

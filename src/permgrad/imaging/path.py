@@ -148,7 +148,7 @@ def lattice_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int,
     cells = block_cells(columns, width)
     cells -= cells.min(axis=0)
     if columns > EXACT_COLUMNS or columns < 4:
-        chosen = split_by_rank(principal_plane(standardised, seed), cells) if columns > 1 else np.zeros(1, np.int64)
+        chosen = split_by_rank(principal_plane(standardised, seed), cells)
     else:
         similarity = likeness(standardised)
         chosen = assign(_spectral(similarity, 2), cells)
