@@ -20,6 +20,7 @@ from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.fast.folding import Affine, is_plain, pair
 from permgrad.models.network.blocks import ACTIVATIONS, Dropout
 from permgrad.models.network.branches import TableBranch
+from permgrad.models.network.kernels import SHARPNESS, RandomKernels
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
 from permgrad.models.network.network import HybridNetwork
 
@@ -166,7 +167,7 @@ def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
             means = math.prod(pair(layer.kernel_size))  # of all places: the last layer before the dense ones
         elif not isinstance(layer, _NOTHING):
             raise NotImplementedError(f"its image branch has a layer of the kind {type(layer).__name__}")
-    positions = renderer.positions
+    positions, kernels = renderer.positions, module.kernels
     minimum, factor = renderer.ranges(range(len(positions)), torch.zeros(0))
     return {
         "pixels": [renderer.height, renderer.width],
@@ -178,5 +179,27 @@ def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
         "overlap": renderer.overlap,
         "kernel": None if renderer.blur is None else add(weights, renderer.blur.kernel()),
         "blocks": blocks,
+        "kernels": None if kernels is None else _kernels(kernels, weights),
         "layers": _layers(layers[flat + 1 :], weights),
+    }
+
+
+def _kernels(kernels: RandomKernels, weights: Weights) -> dict[str, Any]:
+    """Describe random kernels beside the convolutions. What they say is added to the outputs."""
+    readout: Any = kernels.readout
+    layers: list[Any] = list(kernels.convolutions)
+    return {
+        "centre": float(kernels.centre),
+        "parts": kernels.parts,
+        "sharpness": SHARPNESS,
+        "groups": [
+            {
+                "weight": add(weights, layer.weight.sum(dim=1)),  # the channels of the picture are equal
+                "bias": add(weights, layer.bias),
+                "dilation": layer.dilation[0],
+            }
+            for layer in layers
+        ],
+        "weight": add(weights, readout.weight),
+        "bias": add(weights, readout.bias),
     }

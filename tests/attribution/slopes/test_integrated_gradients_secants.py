@@ -211,6 +211,7 @@ CASES = {
     "embedded": {"numeric_embedding": "periodic", "activation": "gelu", "embedding_scale": 0.5, "image_units": [5]},
     "normalised by rows": {"normalization": "layer", "conv_normalization": "layer", "activation": "tanh"},
     "selu, no pooling, no head": {"activation": "selu", "pooling": [1], "fusion_units": []},
+    "random kernels": {"random_kernels": 60},
 }
 
 
@@ -219,6 +220,7 @@ def model(request) -> pg.HyNNClassifier:
     X, y = table(300)
     found = pg.HyNNClassifier(network={**NETWORK, **CASES[request.param]}, max_epochs=8, **SMALL).fit(X, y)
     found.module_.double()
+    assert (found.module_.kernels is not None) == (request.param == "random kernels")
     return found
 
 

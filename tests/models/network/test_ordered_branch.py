@@ -13,6 +13,7 @@ import permgrad as pg
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.fast.replacement import ReplacementEngine
+from permgrad.models.network.kernels import RandomKernels
 from permgrad.models.network.network import HybridNetwork
 
 _SHAPES = [(1, 13), (5, 4)]
@@ -30,6 +31,8 @@ def _network(shape: tuple[int, int], **options: Any) -> tuple[HybridNetwork, tor
     }  # fmt: skip
     network = HybridNetwork(columns, 3, chosen, renderer=renderer).double()
     rows = torch.rand(40, columns, dtype=torch.float64) * 2 - 1
+    if network.kernels is not None:
+        network.kernels.draw(np.random.default_rng(1), centre=0.1, spread=2.0)
     with torch.no_grad():
         for _ in range(3):
             network.train()(rows)
@@ -78,14 +81,68 @@ def test_the_branch_is_the_mean_over_the_places_of_its_last_map(shape: tuple[int
         assert [layer.kernel_size for layer in branch if isinstance(layer, nn.Conv2d)] == [(1, 5)] * 3
 
 
+@pytest.mark.parametrize("shape", _SHAPES)
+@torch.no_grad()
+def test_kernels_read_the_share_above_zero_and_the_largest_of_each_map(shape: tuple[int, int]) -> None:
+    network, rows = _network(shape, random_kernels=6)
+    kernels, renderer = network.kernels, network.renderer
+    assert kernels is not None
+    assert renderer is not None
+    parts = 1 if shape[0] == 1 else 2
+    pictures = renderer(rows).numpy()[:, 0] - 0.1
+    seen: list[np.ndarray] = []
+    for layer in kernels.convolutions:
+        weight, bias = (numbers.detach().numpy() for numbers in layer.parameters())
+        assert np.abs(weight.sum(axis=(1, 2, 3))).max() < 1e-6
+        step, (tall, broad) = int(layer.dilation[0]), weight.shape[2:]  # type: ignore[index,arg-type]
+        reach = tall // 2 * step, broad // 2 * step
+        padded = np.pad(pictures, ((0, 0), (reach[0],) * 2, (reach[1],) * 2))
+        maps = np.zeros((len(rows), len(weight), *shape))
+        for y in range(tall):
+            for x in range(broad):
+                window = padded[:, y * step : y * step + shape[0], x * step : x * step + shape[1]]
+                maps += window[:, None] * weight.sum(axis=1)[:, y, x][:, None, None]
+        maps += bias[:, None, None]
+        ends = [[(at * side // parts, -(-(at + 1) * side // parts)) for at in range(parts)] for side in shape]
+        cut = [maps[:, :, a:b, c:d].reshape(*maps.shape[:2], -1) for a, b in ends[0] for c, d in ends[1]]
+        often = np.stack([(1 / (1 + np.exp(-8 * part))).mean(axis=2) for part in cut], axis=2)
+        most = np.stack([part.max(axis=2) for part in cut], axis=2)
+        seen += [often.reshape(len(rows), -1), most.reshape(len(rows), -1)]
+    expected = torch.from_numpy(np.concatenate(seen, axis=1))
+    assert expected.std(dim=0).min() > 1e-4, "the rows differ"
+    torch.testing.assert_close(kernels.see(renderer(rows)), expected, rtol=1e-6, atol=1e-6)
+    without = network.fuse({path: network.embed(path, rows) * 1 for path in network.paths}) - kernels(renderer(rows))
+    torch.testing.assert_close(network(rows), without + kernels(renderer(rows)))
+    torch.testing.assert_close(network.member_outputs(rows).mean(dim=1), network(rows))
+
+
+@torch.no_grad()
+def test_kernels_take_their_share_of_the_outputs() -> None:
+    network, rows = _network((1, 13), members=3)
+    before, renderer = network(rows), network.renderer
+    kernels = RandomKernels(network.image_shape, 6, 3).double()
+    kernels.draw(np.random.default_rng(0))
+    assert renderer is not None
+    said = kernels(renderer(rows))
+    network.add_kernels(kernels, 0.3)
+    torch.testing.assert_close(network(rows), 0.7 * before + 0.3 * said)
+    assert network.options.random_kernels == 6
+    again = HybridNetwork(13, 3, network.options, renderer=renderer).double().eval()
+    again.load_state_dict(network.state_dict())
+    torch.testing.assert_close(again(rows), network(rows))
+
+
+@pytest.mark.parametrize("kernels", [0, 6])
 @pytest.mark.parametrize("activation", ["silu", "relu"])
 @pytest.mark.parametrize("shape", _SHAPES)
 @torch.no_grad()
-def test_folded_and_replaced_rows_are_predicted_as_by_the_network(shape: tuple[int, int], activation: str) -> None:
-    network, rows = _network(shape, conv_normalization="batch", activation=activation)
+def test_folded_and_replaced_rows_are_predicted_as_by_the_network(
+    shape: tuple[int, int], activation: str, kernels: int
+) -> None:
+    network, rows = _network(shape, conv_normalization="batch", activation=activation, random_kernels=kernels)
     torch.testing.assert_close(FoldedNetwork(network)(rows), network(rows), rtol=1e-9, atol=1e-9)
     engine = ReplacementEngine(network)
-    assert engine._chain is not None, "the branch is followed, not only called"
+    assert (engine._chain is None) == bool(kernels), "the branch is followed, not only called"
     block = engine.prepare(rows)
     for columns in ([0], [3, 7], list(range(8))):
         values = torch.rand(len(rows), len(columns), dtype=rows.dtype)
@@ -106,6 +163,7 @@ def test_integrals_of_an_ordered_model_add_up(layout: Any) -> None:
     curves = np.cumsum(rng.normal(size=(200, 12)), axis=1)
     model = pg.HyNNRegressor(layout=layout, max_epochs=3, random_state=0, progress=False).fit(curves, curves[:, 3] ** 2)
     assert model.module_.options.image_readout == "mean"
+    assert model.module_.kernels is not None
     found = pg.explain(model, curves[:20], method="integrated_gradients", random_state=0, progress=False)
     assert found.meta["rule"] == "secants of each layer" if "rule" in found.meta else True
     total = found.values.sum(axis=1)[:, 0]

@@ -131,6 +131,7 @@ def class_maps(
             values = activation
             for step in layer.after:
                 values = step(values)
+            values = module.with_kernels(values, images)
             outputs = subject.readout(module.fuse({**other, "image": values}), output)
             constant_sum = subject.sum_is_constant(output)
             (gradients,) = output_gradients(outputs, targets, [activation], constant_sum=constant_sum)

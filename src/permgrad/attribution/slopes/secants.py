@@ -306,6 +306,10 @@ def only_seen_windows(renderer: nn.Module, layers: Sequence[nn.Module], rules: S
 # ---- the walk --------------------------------------------------------------------------------------------------------
 
 
+#: The name of the chain of random kernels, which are a part of the image's path.
+KERNELS = "kernels"
+
+
 class Chain(NamedTuple):
     """Layers in sequence. The affine ones in front, where a line stays straight, are run at its ends alone."""
 
@@ -327,7 +331,8 @@ class SecantLines(Lines):
     def __init__(self, slopes: Slopes, references: Tensors, most: int, chains: dict[str, Chain], head: Chain) -> None:
         super().__init__(slopes, references)
         self.subject, self.output = slopes.subject, slopes.request.output
-        self.shape = (len(chains), references[0].shape[1], len(slopes.targets))  # paths, encoded columns, targets
+        paths = len(slopes.subject.module.paths)
+        self.shape = (paths, references[0].shape[1], len(slopes.targets))  # paths, encoded columns, targets
         # Errors of many lines cancel. Where rectifiers switch, single values of coarse estimates can agree by luck:
         # starting from 8 instead of 4 cost no time on a trained network and divided the errors by three.
         rules = [rule for chain in (*chains.values(), head) for rule in chain.rest]
@@ -354,7 +359,7 @@ class SecantLines(Lines):
         with torch.no_grad():
             reference, entered = module(few), lines._enter(few)
             seen = lines._walk({path: values[None] for path, values in entered.items()})
-        outputs = seen[-1][-1][0]
+        outputs = lines._outputs(seen)[0]
         limit = _SAME_OUTPUTS * (1 + reference.abs().max())
         if outputs.shape != reference.shape or not bool((outputs - reference).abs().max() <= limit):
             return None
@@ -386,12 +391,18 @@ class SecantLines(Lines):
             if path:
                 values = entered[path]
             else:
-                values = seen[0][-1] if len(seen) == 1 else torch.cat([layers[-1] for layers in seen], dim=2)
+                values = torch.cat(
+                    [layers[-1] for path, layers in zip(self._chains, seen, strict=True) if path != KERNELS], dim=2
+                )
             layers = [values]
             for rule in chain.rest:
                 layers.append(rule.forward(layers[-1].flatten(0, 1)).unflatten(0, values.shape[:2]))
             seen.append(layers)
         return seen
+
+    def _outputs(self, seen: list[list[Tensor]]) -> Tensor:
+        """Return the outputs ``(points, lines, outputs)``: the head's, and what kernels add to them."""
+        return seen[-1][-1] + seen[-2][-1] if KERNELS in self._chains else seen[-1][-1]
 
     @torch.no_grad()
     def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:
@@ -413,8 +424,10 @@ class SecantLines(Lines):
                 for path in self._chains
             }
             seen = self._walk(entered)
-            slopes = self._head.back(self._readout_slopes(seen[-1][-1]), seen[-1])
-            parts = slopes.split([layers[-1].shape[2] for layers in seen[:-1]], dim=2)
+            readout = self._readout_slopes(self._outputs(seen))
+            widths = [layers[-1].shape[2] for path, layers in zip(self._chains, seen, strict=False) if path != KERNELS]
+            parts = [*self._head.back(readout, seen[-1]).split(widths, dim=2)]
+            parts += [readout] if KERNELS in self._chains else []
             for path, part, layers in zip(self._chains, parts, seen[:-1], strict=True):
                 slopes = self._chains[path].back(part, layers)
                 # Slopes that are the same in all stretches come once.
@@ -427,6 +440,9 @@ class SecantLines(Lines):
             for rule in chain.front[::-1]:
                 slopes = rule.back(slopes)
             means.append(slopes.double().transpose(1, 2))
+        if KERNELS in self._chains:
+            kernels = means.pop()
+            means[-1] = means[-1] + kernels  # they are a part of the image's path
         difference = (rows[0][owner].double() - references[reference].double())[:, :, None]
         values = torch.stack([mean * difference for mean in means], dim=1)
         if self._complement:
@@ -480,4 +496,6 @@ def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
             rules = [table_embedding(branch.embedding, branch.numeric, branch.other), *rules]
         split = next((place for place, rule in enumerate(rules) if rule.kind != "affine"), len(rules))
         chains[path] = Chain(rules[:split], rules[split:])
+        if path == "image" and module.kernels is not None:
+            chains[KERNELS] = Chain([rules[0]], [Rule(module.kernels, _by_functions, "functions")])
     return None if None in head else (chains, Chain([], head))

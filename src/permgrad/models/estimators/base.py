@@ -35,6 +35,7 @@ from permgrad.models.estimators.calibration import Calibration, fit_calibration
 from permgrad.models.estimators.intervals import CELLS, MOST_HELD, MOST_LEARNED, HeldOut, Places, Sample
 from permgrad.models.estimators.prepared import EncodedRows, Prepared, TrainedModel, check_hooks, nothing_varies
 from permgrad.models.estimators.presets import get_preset
+from permgrad.models.estimators.random_kernels import add_random_kernels
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.network.network import HybridNetwork
@@ -368,6 +369,7 @@ class HyNNBase(TrainedModel, BaseEstimator):
     def _learn_from_held_out(self, prepared: Prepared) -> None:
         """Learn how outputs become probabilities, and how large errors are."""
         held, learned = prepared.job.validation_rows, prepared.job.train_rows
+        add_random_kernels(self, prepared)
         if self.task == "classification":
             self.calibration_ = Calibration()
             if self.calibration is not None:

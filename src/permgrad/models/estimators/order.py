@@ -16,50 +16,47 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.random import generator
 from permgrad.imaging.assignment import standardised_sample
 from permgrad.imaging.layout import Positions
 from permgrad.imaging.path import lattice_positions, path_positions
+from permgrad.models.estimators.ridge import ridge
+from permgrad.models.network.kernels import RandomKernels
 
 #: Fewer columns make no curve, fewer rows decide nothing.
 FEWEST_COLUMNS, FEWEST_ROWS = 12, 60
 _FEWEST_OF_A_PICTURE = 36
 _MOST_ROWS, _FOLDS, _CONTROLS = 1200, 3, 2
-_KERNELS, _SHARPNESS = 128, 8.0
+_KERNELS = 128
 _SHUFFLES = 200
 #: A gain is worth an image if it is as sure, and as large.
 _SURE, _LEAST_GAIN = 0.001, 0.01
 #: Trees that are better, and as surely, need no order. The quick model is linear: they may be as good by chance.
 _SURELY_BEHIND = 0.95
-_PENALTIES = 10.0 ** np.arange(-1, 6)
+_PENALTIES: Floats = np.logspace(-1, 5, 7)
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """What columns may form: the layout that finds their places, and what a quick model sees of it.
+    """What columns may form, and the layout that finds their places.
 
     Attributes:
         noun: what the columns are said to form.
         place: returns their places, and the height and width, from rows and a seed.
         alike: mean |r| of neighbours, below which nothing is tried.
-        kernel: height and width of the kernels.
-        pools: along each side, the parts of the picture that kernels are summed up over.
     """
 
     noun: str
     place: Callable[[Floats, int], tuple[Positions, tuple[int, int]]]
     alike: float
-    kernel: tuple[int, int]
-    pools: int
 
 
 #: By the name of the layout. Columns form a picture only if that predicts better than a curve for certain.
 _SHAPES = {
-    "path": _Shape("curve", path_positions, 0.5, (1, 9), 1),
-    "lattice": _Shape("picture", lattice_positions, 0.3, (3, 3), 2),
+    "path": _Shape("curve", path_positions, 0.5),
+    "lattice": _Shape("picture", lattice_positions, 0.3),
 }
 _SURELY_BETTER = 0.05
 
@@ -128,7 +125,8 @@ def _test(table: Floats, target: _Target, name: str, seed: int, *, to_the_end: b
     spread = table.std(axis=0)
     table = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     shuffles = [rng.permutation(columns) for _ in range(_CONTROLS)]
-    kernels = _kernels(shape.kernel, placed[1], rng)
+    kernels = RandomKernels((1, *placed[1]), _KERNELS)
+    kernels.draw(rng)
     in_order: list[Floats] = []
     over_chance: list[Floats] = []
     over_trees: list[Floats] = []
@@ -136,7 +134,7 @@ def _test(table: Floats, target: _Target, name: str, seed: int, *, to_the_end: b
         learned, held = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         positions, size = placed if number == 0 else shape.place(table[learned], seed)
         places = [positions, *(positions[shuffled] for shuffled in shuffles)]
-        seen = [_seen(table, each, size, kernels, shape.pools) for each in places]
+        seen = [_seen(table, each, size, kernels) for each in places]
         errors = [_errors(features, target, learned, held) for features in seen]
         in_order.append(errors[0])
         over_chance.append(np.mean(errors[1:], axis=0) - errors[0])
@@ -204,37 +202,12 @@ class _Target:
         return np.abs(predicted[:, 0] - self.numbers[rows, 0])
 
 
-#: Kernels ``(kernels, 1, height, width)`` of one dilation, and their biases.
-_Kernels = list[tuple[int, torch.Tensor, torch.Tensor]]
-
-
-def _kernels(kernel: tuple[int, int], size: tuple[int, int], rng: np.random.Generator) -> _Kernels:
-    room = min((side - 1) // (reach - 1) for side, reach in zip(size, kernel, strict=True) if reach > 1)
-    most = max(0, int(math.log2(max(1, room))))
-    made: _Kernels = []
-    for dilation in range(most + 1):
-        count = math.ceil(_KERNELS / (most + 1))
-        weight = rng.normal(size=(count, math.prod(kernel)))
-        weight -= weight.mean(axis=1, keepdims=True)
-        weight /= np.sqrt((weight**2).sum(axis=1, keepdims=True))
-        bias = torch.from_numpy(rng.uniform(-1, 1, size=count))
-        made.append((2**dilation, torch.from_numpy(weight).float().view(count, 1, *kernel), bias.float()))
-    return made
-
-
 @torch.no_grad()
-def _seen(table: Floats, positions: Positions, size: tuple[int, int], kernels: _Kernels, pools: int) -> Floats:
-    """Return the columns themselves and what kernels see of them in these places: how often, and how much at most."""
+def _seen(table: Floats, positions: Positions, size: tuple[int, int], kernels: RandomKernels) -> Floats:
+    """Return the columns themselves and what kernels see of them in these places."""
     pictures = torch.zeros(len(table), 1, *size)
     pictures[:, 0, positions[:, 0], positions[:, 1]] = torch.from_numpy(table).float()
-    parts: list[Floats] = [table]
-    for dilation, weight, bias in kernels:
-        reach = [dilation * (side // 2) for side in weight.shape[2:]]
-        seen = functional.conv2d(pictures, weight, bias, padding=reach, dilation=dilation)
-        often = functional.adaptive_avg_pool2d(torch.sigmoid(_SHARPNESS * seen), pools)
-        most = functional.adaptive_max_pool2d(seen, pools)
-        parts += [values.flatten(1).double().numpy() for values in (often, most)]
-    return np.concatenate(parts, axis=1)
+    return np.concatenate([table, kernels.see(pictures).double().numpy()], axis=1)
 
 
 def _errors(features: Floats, target: _Target, learned: Integers, held: Integers) -> Floats:
@@ -242,21 +215,8 @@ def _errors(features: Floats, target: _Target, learned: Integers, held: Integers
     spread = features[learned].std(axis=0)
     features = (features - features[learned].mean(axis=0)) / (spread + 1e-6)
     mean = target.numbers[learned].mean(axis=0)
-    near, truth = features[learned], target.numbers[learned] - mean
-    narrow = near.shape[1] < len(near)
-    values, vectors = np.linalg.eigh(near.T @ near if narrow else near @ near.T)
-    usable = values > values[-1] * 1e-9  # without the constant, which is the mean's
-    values, vectors = values[usable], vectors[:, usable]
-    turned = near @ vectors / np.sqrt(values) if narrow else vectors
-    along, squares = turned.T @ truth, turned**2
-    best, chosen = math.inf, truth
-    for penalty in _PENALTIES:  # by errors of rows left out one at a time, in closed form
-        share = values / (values + penalty)
-        left_out = (truth - (turned * share) @ along) / (1 - 1 / len(near) - squares @ share)[:, None]
-        error = float((left_out**2).mean())
-        if error < best:
-            best, chosen = error, (turned / (values + penalty)) @ along
-    return target.errors(features[held] @ (near.T @ chosen) + mean, held)
+    matrix, _ = ridge(features[learned], target.numbers[learned] - mean, _PENALTIES)
+    return target.errors(features[held] @ matrix + mean, held)
 
 
 def _tree_errors(table: Floats, target: _Target, learned: Integers, held: Integers, seed: int) -> Floats:

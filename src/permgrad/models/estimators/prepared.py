@@ -80,6 +80,7 @@ class Prepared:
         device, devices: where it is trained, and on how many devices.
         validation_weight: weights of the validation rows, ``(rows,)``, without those of their classes.
         dependence: which validation rows depend on each other, where that is known.
+        random_kernels: how many are fitted after training.
     """
 
     job: TrainingJob
@@ -88,6 +89,7 @@ class Prepared:
     devices: int
     validation_weight: Floats
     dependence: Dependence | None = None
+    random_kernels: int = 0
 
     def with_epochs(self, most: int, parts: int = 1) -> Prepared:
         """Return the same training of at most so many epochs, each on one of ``parts`` of the rows in turn."""

@@ -34,6 +34,7 @@ IMAGES = ("auto", "always", "never")
 #: How images of ordered columns are read in the place of the preset's: measured on MNIST-1D, of 18 networks.
 ORDERED: dict[str, Any] = {
     "conv_filters": (32, 64, 128), "conv_normalization": "batch", "image_readout": "mean",
+    "random_kernels": 512,
 }  # fmt: skip
 _CURVE_KERNEL, _ORDERED_PATIENCE = 5, 30
 

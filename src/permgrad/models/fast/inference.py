@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -99,6 +99,8 @@ class HeadEntry:
     rest: DenseStack
     columns: dict[str, Tensor]
     bias: Tensor | None
+    #: numbers behind the image's embedding, and behind each share, that are added to the outputs
+    said: int = 0
 
     @classmethod
     def read(cls, module: HybridNetwork, chain: ImageChain | None) -> HeadEntry | None:
@@ -119,10 +121,16 @@ class HeadEntry:
             # A map, channels last: to flatten it otherwise would cost more than half of the product.
             columns["image"] = near(columns["image"], chain.segments[-1].channels, chain.segments[-1].out_size)
         bias = None if first.bias is None else first.bias.detach().flatten()
-        return cls(first, DenseStack(list(head)[1:], fresh=True), columns, bias)
+        said = 0 if module.kernels is None else module.outputs
+        return cls(first, DenseStack(list(head)[1:], fresh=True), columns, bias, said)
 
     def share(self, path: str, embedding: Tensor) -> Tensor:
         """Return what a path, a vector or a map, adds to the first layer's output ``(rows, units)``."""
+        if self.said:
+            inner, behind = embedding, embedding.new_zeros(len(embedding), self.said)
+            if path == "image":
+                inner, behind = embedding[:, : -self.said], embedding[:, -self.said :]
+            return torch.cat([replace(self, said=0).share(path, inner), behind], dim=1)
         if path in self.columns:
             bias = self.bias if path == next(iter(self.columns)) else None
             return functional.linear(embedding.flatten(1), self.columns[path], bias)
@@ -134,15 +142,17 @@ class HeadEntry:
         """Return the head's output from the shares of all paths, of several coalitions one after the other."""
         alone = [] if self.bias is None or self.columns else [self.bias]
         rows = len(coalitions[0][0])
-        total = coalitions[0][0].new_empty(len(coalitions) * rows, self.first.out_features)
+        total = coalitions[0][0].new_empty(len(coalitions) * rows, self.first.out_features + self.said)
         for into, shares in zip(total.split(rows), coalitions, strict=True):
             first, *others = [*shares, *alone]
             torch.add(first, others[0] if others else 0, out=into)
             for other in others[1:]:
                 into.add_(other)
+        total, said = total.tensor_split([self.first.out_features], dim=1)
         if isinstance(self.first, MemberLinear):
             total = total.unflatten(-1, (self.first.members, self.first.units))
-        return self.rest(total)
+        outputs = self.rest(total)
+        return outputs + said if self.said else outputs
 
 
 class FoldedNetwork:
@@ -160,13 +170,18 @@ class FoldedNetwork:
         self.table = None if self._as_it_is else TableEntry.read(module.table_branch)
         self.image = None if self._as_it_is else ImageChain.read(module)
         self.head = None if self._as_it_is else HeadEntry.read(module, self.image)
+        if self.head is None and module.kernels is not None:
+            self.image = None  # its map is flattened in another way
 
     def embed(self, path: str, encoded: Tensor) -> Tensor:
         """Return one path's embedding ``(rows, widths[path])``, or the map that it is before it is flattened."""
         if path == "tabular" and self.table is not None:
             return self.table.rest(self.table.enter(encoded))
         if path == "image" and self.image is not None:
-            return self.image.rest(self.image.enter(encoded))
+            embedding = self.image.rest(self.image.enter(encoded))
+            if self.module.kernels is None:
+                return embedding
+            return self.module.with_kernels(embedding.flatten(1), self.image.renderer(encoded))
         return self.module.embed(path, encoded)
 
     def fuse(self, embeddings: dict[str, Tensor]) -> Tensor:

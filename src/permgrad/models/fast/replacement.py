@@ -123,7 +123,9 @@ class ReplacementEngine:
         self._table: TableEntry | None = None
         # Without the head's first layer in parts there is nothing to carry a change into.
         if folded is not None and folded.head is not None:
-            self._head, self._chain, self._table = folded.head, folded.image, folded.table
+            self._head, self._table = folded.head, folded.table
+            # What kernels see reaches over the whole image.
+            self._chain = folded.image if module.kernels is None else None
         self._plans: dict[tuple[int, ...], _Plan | None] = {}
         self._products: dict[tuple[object, ...], Tensor] = {}
 

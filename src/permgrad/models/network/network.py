@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, unknown
 from permgrad.models.network.blocks import dense_stack, initialize_
 from permgrad.models.network.branches import TableBranch, image_branch
+from permgrad.models.network.kernels import RandomKernels
 from permgrad.models.network.members import MemberLinear, MemberMean
 from permgrad.models.network.options import NetworkOptions
 
@@ -30,7 +32,8 @@ class HybridNetwork(nn.Module):
     texts, of photos and of levels the encoded columns of each, one per output, which the table branch sums.
     ``absent_blocks``: the scores of all texts, and of all photos. In training each block is 0 for some rows, which is
     what a missing or unseen cell is, so that a network learns to do without. ``image_shape``: size of the images
-    ``(channels, height, width)`` where the ``renderer`` is set later.
+    ``(channels, height, width)`` where the ``renderer`` is set later. What ``kernels`` say of the image stands behind
+    the image branch's vector, and is added to what the head says.
 
     Examples:
         >>> net = HybridNetwork(5, 2, {"dense_units": [8]}, paths=("tabular",)).eval()
@@ -68,6 +71,7 @@ class HybridNetwork(nn.Module):
         self.register_buffer("absent", absent, persistent=False)
         self.table_branch: TableBranch | None = None
         self.image_branch: nn.Sequential | None = None
+        self.kernels: RandomKernels | None = None
         self.renderer: nn.Module | None = None
         #: width of each path's embedding
         self.widths: dict[str, int] = {}
@@ -89,6 +93,8 @@ class HybridNetwork(nn.Module):
             channels, height, width = map(int, image_shape)
             self.image_shape = channels, height, width
             self.image_branch, self.widths["image"] = image_branch(self.image_shape, self.options)
+            if self.options.random_kernels:
+                self.kernels = RandomKernels(self.image_shape, self.options.random_kernels, self.outputs)
         self.members = self.options.members if "tabular" in self.paths else 1
 
         # The head, from the joined embeddings to the outputs.
@@ -112,7 +118,7 @@ class HybridNetwork(nn.Module):
         self.head = nn.Sequential(*layers, last_layer, MemberMean(self.members))
 
     def embed(self, path: str, encoded: Tensor) -> Tensor:
-        """Return one path's embedding ``(rows, widths[path])``. ``"image"`` renders first."""
+        """Return one path's embedding ``(rows, widths[path])``, ``"image"``'s with what ``kernels`` say behind it."""
         if path == "tabular" and self.table_branch is not None:
             out: Tensor = self.table_branch(encoded)
             return out
@@ -122,14 +128,20 @@ class HybridNetwork(nn.Module):
                 # One channel lies in both memory formats. Named as the last, all layers behind compute in that one.
                 images = images.reshape(len(images), *images.shape[2:], 1).permute(0, 3, 1, 2)
             embedding: Tensor = self.image_branch(images)
-            return embedding
+            return self.with_kernels(embedding, images)
         raise unknown("path", path, self.paths)
+
+    def with_kernels(self, embedding: Tensor, images: Tensor) -> Tensor:
+        """Return the image path's embedding: the image branch's, and behind it what the kernels say."""
+        return embedding if self.kernels is None else torch.cat([embedding, self.kernels(images)], dim=1)
 
     def fuse(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         """Join the embeddings of all paths, in the order of ``paths``, into outputs ``(rows, outputs)``."""
         parts = [embeddings[path] for path in self.paths]
-        out: Tensor = self.head(parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))
-        return out
+        joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        width = sum(self.widths.values())
+        out: Tensor = self.head(joined if self.kernels is None else joined[:, :width])
+        return out if self.kernels is None else out + joined[:, width:]
 
     def forward(self, encoded: Tensor) -> Tensor:
         """Return logits, or the standardised prediction, ``(rows, outputs)``."""
@@ -148,8 +160,9 @@ class HybridNetwork(nn.Module):
             return torch.unsqueeze(self(encoded), 1)
         if self.training and len(self.absent):
             encoded = self._with_absent(encoded)
-        out: Tensor = self.head[:-1](torch.cat([self.embed(path, encoded) for path in self.paths], dim=1))
-        return out
+        joined, width = torch.cat([self.embed(path, encoded) for path in self.paths], dim=1), sum(self.widths.values())
+        out: Tensor = self.head[:-1](joined[:, :width])
+        return out if self.kernels is None else out + joined[:, None, width:]
 
     @torch.no_grad()
     def divide_outputs(self, temperature: float) -> None:
@@ -161,6 +174,15 @@ class HybridNetwork(nn.Module):
     def raise_outputs(self, shift: float) -> None:
         """Add a number to what the network says, in the weights of its last layer."""
         self._last_layer.bias.add_(shift)
+
+    @torch.no_grad()
+    def add_kernels(self, kernels: RandomKernels, share: float) -> None:
+        """Let kernels with a readout have a share of the outputs, and the head the rest."""
+        self.divide_outputs(1 / (1 - share))
+        for numbers in kernels.readout.parameters() if kernels.readout is not None else ():
+            numbers.mul_(share)
+        self.kernels = kernels.to(self._last_layer.weight)
+        self.options = replace(self.options, random_kernels=kernels.count)
 
     @property
     def _last_layer(self) -> nn.Linear | MemberLinear:

@@ -65,6 +65,8 @@ class NetworkOptions:
         embedding_scale: standard deviation of the first frequencies. Larger fits rougher functions.
         level_embedding_size: numbers per embedded category: a categorical column with at least 50 encoded levels enters
             the table branch through a learned embedding of this size. 0: as it is, one-hot, like all others.
+        random_kernels: how many fixed random kernels see the image beside the convolutions. What they see is fitted to
+            the outputs after training, see ``RandomKernels``.
         single_logit: whether two classes share one output, the log odds of the second, instead of one output each.
         members: how many networks share nearly all weights and predict their mean, see ``members``. 1: a single one.
         image_channels: equal channels of the rendered image.
@@ -97,6 +99,7 @@ class NetworkOptions:
     embedding_frequencies: int = _whole(16)
     embedding_scale: float = _above_zero(0.1)
     level_embedding_size: int = _whole(0, least=0)
+    random_kernels: int = _whole(0, least=0)
     single_logit: bool = _option(False, "True or False", lambda value: isinstance(value, bool))
     members: int = _whole(1)
     image_channels: int = _whole(3)

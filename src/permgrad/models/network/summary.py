@@ -22,7 +22,7 @@ from permgrad.models.train.learner import Learner, TrainingJob, predict
 
 #: Training steps that are measured, the first of which sets things up.
 _STEPS = 8
-_PART_TITLES = {"tabular": "table branch", "image": "image branch", "head": "head"}
+_PART_TITLES = {"tabular": "table branch", "image": "image branch", "kernels": "random kernels", "head": "head"}
 # From Okabe & Ito's palette, light enough for black text. Told apart without colour by their lane.
 _COLOURS = {"input": "#E6E6E6", "tabular": "#A9D3F0", "image": "#F6D7A0", "head": "#A8DCC9", "output": "#E6E6E6"}
 _LINE = "#555555"
@@ -81,6 +81,8 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
             parts.append(("tabular", name, count, network.table_branch.layers, network.table_branch.embed(encoded)))
         if network.image_branch is not None and network.renderer is not None:
             parts.append(("image", "input", 0, network.image_branch, network.renderer(encoded)))
+        if network.kernels is not None and network.renderer is not None:
+            parts.append(("kernels", "input", 0, [network.kernels], network.renderer(encoded)))
         parts.append(("head", "input", 0, network.head, encoded.new_zeros(1, sum(network.widths.values()))))
         for part, first, numbers, layers, entered in parts:
             values = entered

@@ -18,7 +18,6 @@ from permgrad.base.errors import EnvironmentProblem, by_count, keeping_warnings,
 from permgrad.base.numerals import number
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
-from permgrad.evaluation.baselines.blend import Mix
 from permgrad.evaluation.baselines.fitting import (
     BLEND,
     BaselineRows,
@@ -29,6 +28,7 @@ from permgrad.evaluation.baselines.fitting import (
 )
 from permgrad.evaluation.metrics import Task, evaluate, metrics
 from permgrad.evaluation.skill import Predicted, every_pair
+from permgrad.models.estimators.mix import Mix
 from permgrad.pages.sentences import blend_words
 from permgrad.runs.run.clock import MOST_HELD
 from permgrad.runs.run.training import make_estimator, train_network

@@ -275,6 +275,79 @@ const Layers = (() => {
 
   // ---- the image ----------------------------------------------------------------------------------------------------
 
+  /** Random kernels: of each map the share above 0, softly, and the largest, over parts of the picture. */
+  class Kernels {
+    /** @param {any} form @param {(place: Place) => Float32Array} take @param {number} high @param {number} wide */
+    constructor(form, take, high, wide) {
+      this.high = high;
+      this.wide = wide;
+      this.centre = form.centre;
+      this.sharpness = form.sharpness;
+      this.groups = form.groups.map((/** @type {any} */ { weight, bias, dilation }) => ({ weight: take(weight), kernel: weight.shape.slice(1), bias: take(bias), dilation }));
+      this.matrix = take(form.weight);
+      this.offset = take(form.bias);
+      this.outputs = this.offset.length;
+      // Parts may overlap by a line, as torch's do.
+      const ends = (/** @type {number} */ side) =>
+        Array.from({ length: form.parts }, (_, at) => [Math.floor((at * side) / form.parts), Math.ceil(((at + 1) * side) / form.parts)]);
+      this.parts = ends(high).flatMap((rows) => ends(wide).map((columns) => [...rows, ...columns]));
+      this.map = new Float64Array(high * wide);
+      this.seen = new Float64Array(this.matrix.length / this.outputs);
+    }
+
+    /** @param {Float64Array} pixels */
+    say(pixels) {
+      const { seen, matrix, outputs, parts } = this;
+      let start = 0;
+      for (const group of this.groups) {
+        const count = group.bias.length;
+        for (let kernel = 0; kernel < count; kernel++) {
+          this.convolve(pixels, group, kernel);
+          parts.forEach((part, at) => {
+            const place = start + kernel * parts.length + at;
+            [seen[place], seen[place + count * parts.length]] = this.read(part);
+          });
+        }
+        start += 2 * count * parts.length;
+      }
+      const said = new Float64Array(outputs);
+      for (let out = 0; out < outputs; out++) {
+        said[out] = this.offset[out];
+        for (let i = 0; i < seen.length; i++) said[out] += matrix[out * seen.length + i] * seen[i];
+      }
+      return said;
+    }
+
+    /** @param {Float64Array} pixels @param {any} group @param {number} kernel */
+    convolve(pixels, { weight, kernel: [tall, broad], bias, dilation }, kernel) {
+      const { high, wide, map, centre } = this;
+      map.fill(bias[kernel]);
+      for (let ky = 0; ky < tall; ky++) {
+        for (let kx = 0; kx < broad; kx++) {
+          const factor = weight[(kernel * tall + ky) * broad + kx];
+          const down = (ky - (tall >> 1)) * dilation, along = (kx - (broad >> 1)) * dilation;
+          for (let y = Math.max(0, -down); y < Math.min(high, high - down); y++) {
+            const from = (y + down) * wide + along, last = Math.min(wide, wide - along);
+            for (let x = Math.max(0, -along); x < last; x++) map[y * wide + x] += factor * (pixels[from + x] - centre);
+          }
+        }
+      }
+    }
+
+    /** @param {number[]} part */
+    read([top, bottom, left, right]) {
+      let often = 0, most = -Infinity;
+      for (let y = top; y < bottom; y++) {
+        for (let x = left; x < right; x++) {
+          const value = this.map[y * this.wide + x];
+          often += 1 / (1 + exp(-this.sharpness * value));
+          if (value > most) most = value;
+        }
+      }
+      return [often / ((bottom - top) * (right - left)), most];
+    }
+  }
+
   /**
    * The image of a row and all that the convolutions make of it, up to the first dense layer.
    * @typedef {{pixels: Float64Array, maps: {sums: Float64Array, pooled: Float64Array}[], entered: Float64Array}} Picture
@@ -312,7 +385,10 @@ const Layers = (() => {
       });
       this.stamp = 0;
       const channels = this.blocks[this.blocks.length - 1].outputs;
-      this.units = first.units;
+      this.kernels = form.kernels && new Kernels(form.kernels, take, high, wide);
+      // What the kernels say stands behind the units of the first dense layer.
+      this.inner = first.units;
+      this.units = first.units + (this.kernels ? this.kernels.outputs : 0);
       // Flattened by channel in Python, by cell here.
       const cells = size[0] * size[1], { means } = form;
       this.matrix = new Float32Array(first.units * cells * channels);
@@ -335,7 +411,7 @@ const Layers = (() => {
         sums: new Float64Array(block.size[0] * block.size[1] * block.outputs).map((_, i) => block.bias[i % block.outputs]),
         pooled: new Float64Array(block.after[0] * block.after[1] * block.outputs),
       }));
-      const entered = new Float64Array(this.units).map((_, unit) => (bias ? bias[unit] : 0));
+      const entered = new Float64Array(this.units).map((_, unit) => (bias && unit < this.inner ? bias[unit] : 0));
       const picture = { pixels: new Float64Array(this.high * this.wide), maps, entered };
       const everywhere = new Set(Array.from({ length: this.high * this.wide }, (_, cell) => cell));
       let touched = everywhere;
@@ -343,6 +419,7 @@ const Layers = (() => {
         const changed = this.pool(picture, at, touched);
         touched = at + 1 < this.blocks.length ? this.convolve(picture, at + 1, changed) : this.enter(picture, changed);
       });
+      this.listen(picture);
       return picture;
     }
 
@@ -414,6 +491,12 @@ const Layers = (() => {
         const changed = this.pool(picture, at, cells);
         cells = at + 1 < this.blocks.length ? this.convolve(picture, at + 1, changed) : this.enter(picture, changed);
       }
+      if (touched.size) this.listen(picture);
+    }
+
+    /** Let the kernels say what they see. @param {Picture} picture */
+    listen(picture) {
+      if (this.kernels) picture.entered.set(this.kernels.say(picture.pixels), this.inner);
     }
 
     /** Add the change of one cell to all sums that read it. @param {Float64Array} sums @param {any} block @param {number} cell @param {ArrayLike<number>} change @param {Set<number>} touched */
@@ -479,7 +562,7 @@ const Layers = (() => {
 
     /** @param {Picture} picture @param {[number, Float64Array][]} changed */
     enter(picture, changed) {
-      const { entered } = picture, { units, matrix } = this;
+      const { entered } = picture, { inner: units, matrix } = this;
       for (const [cell, change] of changed) {
         for (let c = 0; c < change.length; c++) {
           const moved = change[c], from = (cell * change.length + c) * units;

@@ -56,8 +56,9 @@ const Network = (() => {
       const wide = members * units;
       /** @type {Float32Array|null} */
       let share = null;
+      const said = image && this.images ? this.images.units - this.images.inner : 0;
       if (image) {
-        share = image;
+        share = said ? inner(image, count, said) : image;
         for (const layer of this.imageLayers) share = layer(share, count);
         if (this.imageShare) share = this.imageShare.apply(share, count);
       }
@@ -70,6 +71,10 @@ const Network = (() => {
       const result = new Float64Array(count * outputs);
       for (let row = 0; row < all; row++) {
         for (let out = 0; out < outputs; out++) result[Math.floor(row / members) * outputs + out] += rows[row * outputs + out] / members;
+      }
+      if (image && said) {
+        const whole = image.length / count;
+        for (let row = 0; row < count; row++) for (let out = 0; out < said; out++) result[row * outputs + out] += image[(row + 1) * whole - said + out];
       }
       return result;
     }
@@ -113,6 +118,13 @@ const Network = (() => {
       return softmax(scores.map((score) => score / calibration.temperature));
     }
   }
+
+  /** Rows without their last numbers. @param {Float32Array} rows @param {number} count @param {number} last */
+  const inner = (rows, count, last) => {
+    const wide = rows.length / count, kept = new Float32Array(count * (wide - last));
+    for (let row = 0; row < count; row++) kept.set(rows.subarray(row * wide, (row + 1) * wide - last), row * (wide - last));
+    return kept;
+  };
 
   /** One logit for each class. @param {ArrayLike<number>} outputs @returns {number[]} */
   const logits = (outputs) => (outputs.length === 1 ? [0, outputs[0]] : Array.from(outputs));
