@@ -86,7 +86,7 @@ METRICS = SETS | {name: metric for name, (_, metric) in TABLES.items()}
 METRICS |= {name: metric for name, (*_, metric) in UNSEEN.items()}
 SPLITS = (42, 43, 44, 45, 46)
 PARTS = ("train", "validation", "test")
-LATER_OPTIONS = (("training", "precision", "auto"),)
+LATER_OPTIONS = (("training", "precision", "auto"), ("network", "random_kernels", 0))
 CACHE = Path("permgrad-runs") / "cells"
 SEED = 0
 
