@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from permgrad.models.fast.folding import POINTWISE, DenseStack, is_plain, watched
 from permgrad.models.fast.image_chain import ImageChain, near
+from permgrad.models.fast.kernels import FoldedKernels
 from permgrad.models.network.blocks import Dropout
 from permgrad.models.network.branches import LevelEmbeddingLinear, TableBranch
 from permgrad.models.network.members import MemberLinear, MemberScale
@@ -170,7 +171,8 @@ class FoldedNetwork:
         self.table = None if self._as_it_is else TableEntry.read(module.table_branch)
         self.image = None if self._as_it_is else ImageChain.read(module)
         self.head = None if self._as_it_is else HeadEntry.read(module, self.image)
-        if self.head is None and module.kernels is not None:
+        self.kernels = None if module.kernels is None else FoldedKernels(module.kernels)
+        if self.head is None and self.kernels is not None:
             self.image = None  # its map is flattened in another way
 
     def embed(self, path: str, encoded: Tensor) -> Tensor:
@@ -179,9 +181,9 @@ class FoldedNetwork:
             return self.table.rest(self.table.enter(encoded))
         if path == "image" and self.image is not None:
             embedding = self.image.rest(self.image.enter(encoded))
-            if self.module.kernels is None:
+            if self.kernels is None:
                 return embedding
-            return self.module.with_kernels(embedding.flatten(1), self.image.renderer(encoded))
+            return torch.cat([embedding.flatten(1), self.kernels(self.image.renderer(encoded))], dim=1)
         return self.module.embed(path, encoded)
 
     def fuse(self, embeddings: dict[str, Tensor]) -> Tensor:
