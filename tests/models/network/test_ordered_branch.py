@@ -142,7 +142,7 @@ def test_folded_and_replaced_rows_are_predicted_as_by_the_network(
     network, rows = _network(shape, conv_normalization="batch", activation=activation, random_kernels=kernels)
     torch.testing.assert_close(FoldedNetwork(network)(rows), network(rows), rtol=1e-9, atol=1e-9)
     engine = ReplacementEngine(network)
-    assert (engine._chain is None) == bool(kernels), "the branch is followed, not only called"
+    assert engine._chain is not None, "the branch is followed, not only called"
     block = engine.prepare(rows)
     for columns in ([0], [3, 7], list(range(8))):
         values = torch.rand(len(rows), len(columns), dtype=rows.dtype)

@@ -22,6 +22,7 @@ from permgrad.base.arrays import Indexes
 from permgrad.base.threads import Change, together
 from permgrad.models.fast.image_chain import Box, BoxMatrix, ImageChain, Segment, Step, area
 from permgrad.models.fast.inference import FoldedNetwork, HeadEntry, TableEntry
+from permgrad.models.fast.kernels import FoldedKernels
 from permgrad.models.network.network import HybridNetwork
 
 Coalition = frozenset[str]
@@ -121,11 +122,11 @@ class ReplacementEngine:
         self._head: HeadEntry | _WholeHead = _WholeHead(self._whole)
         self._chain: ImageChain | None = None
         self._table: TableEntry | None = None
+        self._kernels: FoldedKernels | None = None
         # Without the head's first layer in parts there is nothing to carry a change into.
         if folded is not None and folded.head is not None:
-            self._head, self._table = folded.head, folded.table
-            # What kernels see reaches over the whole image.
-            self._chain = folded.image if module.kernels is None else None
+            self._head, self._chain, self._table = folded.head, folded.image, folded.table
+            self._kernels = folded.kernels
         self._plans: dict[tuple[int, ...], _Plan | None] = {}
         self._products: dict[tuple[object, ...], Tensor] = {}
 
@@ -194,7 +195,7 @@ class ReplacementEngine:
                 if path == "image" and self._chain is not None and not light:
                     entered = self._chain.enter(rows, block.maps, block.convolved)
                     block.image_dense = None if self._chain.first is None else entered
-                    embedding = self._chain.rest(entered)
+                    embedding = self._with_kernels(self._chain.rest(entered), rows)
                 elif path == "tabular" and self._table is not None and not light:
                     block.table_dense = self._table.enter(rows)
                     embedding = self._table.rest(block.table_dense)
@@ -246,7 +247,7 @@ class ReplacementEngine:
         if plan is None:
             return self._head.share(path, self._whole.embed(path, _edited(part, columns, values)))
         if plan.read is None:
-            return part.of(block.shares["image"])
+            return self._with_kernels_of(part.of(block.shares["image"]), part, columns, values)
         chain = self._chain
         assert chain is not None
         change = self._redrawn(part, chain, plan, columns, values)
@@ -263,9 +264,27 @@ class ReplacementEngine:
             change = segment.tail(convolved) - part.box(block.maps[number + 1], step.result)
         moved = functional.linear(change.flatten(1), plan.read)
         if chain.first is None:
-            return moved.add_(part.of(block.shares["image"]))
+            before = part.of(block.shares["image"])
+            moved = torch.cat([moved, moved.new_zeros(len(moved), before.shape[1] - moved.shape[1])], dim=1)
+            return self._with_kernels_of(moved.add_(before), part, columns, values)
         assert block.image_dense is not None
-        return self._head.share("image", chain.rest(moved.add_(part.of(block.image_dense))))
+        embedding = chain.rest(moved.add_(part.of(block.image_dense)))
+        if self._kernels is not None:
+            embedding = self._with_kernels(embedding, _edited(part, columns, values))
+        return self._head.share("image", embedding)
+
+    def _with_kernels(self, embedding: Tensor, encoded: Tensor) -> Tensor:
+        """Return the image's embedding, or its share, with what kernels say of the rows behind it."""
+        if self._kernels is None or self._chain is None:
+            return embedding
+        return torch.cat([embedding.flatten(1), self._kernels(self._chain.renderer(encoded))], dim=1)
+
+    def _with_kernels_of(self, share: Tensor, part: _Part, columns: list[int], values: Tensor) -> Tensor:
+        """Return a share of the image with what kernels say of replaced rows behind it."""
+        if self._kernels is None:
+            return share
+        inner = share[:, : -self.module.outputs]
+        return self._with_kernels(inner, _edited(part, columns, values))
 
     def _redrawn(self, part: _Part, chain: ImageChain, plan: _Plan, columns: list[int], values: Tensor) -> Tensor:
         """Return the change of the first segment's result in its box: its window is drawn and convolved anew."""

@@ -22,7 +22,7 @@ from permgrad.models.train.learner import Learner, TrainingJob, predict
 
 #: Training steps that are measured, the first of which sets things up.
 _STEPS = 8
-_PART_TITLES = {"tabular": "table branch", "image": "image branch", "kernels": "random kernels", "head": "head"}
+_PART_TITLES = {"tabular": "table branch", "image": "image branch", "head": "head"}
 # From Okabe & Ito's palette, light enough for black text. Told apart without colour by their lane.
 _COLOURS = {"input": "#E6E6E6", "tabular": "#A9D3F0", "image": "#F6D7A0", "head": "#A8DCC9", "output": "#E6E6E6"}
 _LINE = "#555555"
@@ -32,6 +32,7 @@ _STEP = _WIDTH + _GAP
 #: Letters of a line in a box.
 _LONGEST = 24
 _TITLES = {"Linear": "Dense", "Conv2d": "Convolution", "PeriodicDenseEmbedding": "Embedding"}
+_BESIDE = "RandomKernels"
 _SHORT = {"BatchNorm1d": "BatchNorm", "BatchNorm2d": "BatchNorm", "MaxPool2d": "max pool", "Dropout": "dropout"}
 
 
@@ -81,8 +82,6 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
             parts.append(("tabular", name, count, network.table_branch.layers, network.table_branch.embed(encoded)))
         if network.image_branch is not None and network.renderer is not None:
             parts.append(("image", "input", 0, network.image_branch, network.renderer(encoded)))
-        if network.kernels is not None and network.renderer is not None:
-            parts.append(("kernels", "input", 0, [network.kernels], network.renderer(encoded)))
         parts.append(("head", "input", 0, network.head, encoded.new_zeros(1, sum(network.widths.values()))))
         for part, first, numbers, layers, entered in parts:
             values = entered
@@ -90,6 +89,8 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
             for layer in layers:
                 values = layer(values)
                 rows.append(LayerRow(part, type(layer).__name__, tuple(values.shape[1:]), count_numbers(layer)))
+            if part == "image" and network.kernels is not None:
+                rows.append(LayerRow(part, _BESIDE, (network.outputs,), count_numbers(network.kernels)))
     return rows
 
 
@@ -159,6 +160,8 @@ def draw_network(network: HybridNetwork) -> Any:
                 lane.append((dataclasses.replace(row, layer="Renderer"), ["row to picture"]))
         elif row.layer == "Flatten" and lane:
             lane[-1][1].append(f"flattened to {row.shape[0]:,}")
+        elif row.layer == _BESIDE:
+            lane[-1][1].append("random kernels beside")
         elif row.layer in _TITLES or not lane:
             lane.append((dataclasses.replace(row, layer=_TITLES.get(row.layer, row.layer)), []))
         else:
