@@ -12,6 +12,7 @@ from torch import nn
 import permgrad as pg
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.models.fast.inference import FoldedNetwork
+from permgrad.models.fast.kernels import FoldedKernels
 from permgrad.models.fast.replacement import ReplacementEngine
 from permgrad.models.network.kernels import RandomKernels
 from permgrad.models.network.network import HybridNetwork
@@ -130,6 +131,27 @@ def test_kernels_take_their_share_of_the_outputs() -> None:
     again = HybridNetwork(13, 3, network.options, renderer=renderer).double().eval()
     again.load_state_dict(network.state_dict())
     torch.testing.assert_close(again(rows), network(rows))
+
+
+@pytest.mark.parametrize("shape", [(1, 60), (60, 1)])
+@torch.no_grad()
+def test_of_a_replaced_pixel_only_what_is_near_is_looked_at(shape: tuple[int, int], monkeypatch: Any) -> None:
+    kernels = RandomKernels((2, *shape), 8, 3).double()
+    kernels.draw(np.random.default_rng(0), centre=0.2)
+    folded, before = FoldedKernels(kernels), torch.rand(7, 2, *shape, dtype=torch.float64)
+    rows = torch.tensor([0, 3, 3, 6, 1])
+    whole: list[Any] = []
+    plain = FoldedKernels._see
+    monkeypatch.setattr(FoldedKernels, "_see", lambda *args: whole.append(args) or plain(*args))
+    for pixels in ([0], [31], [58, 59], list(range(40))):
+        for place in (None, rows):
+            images = before.clone() if place is None else before[place]
+            images.flatten(2)[:, :, pixels] = torch.rand(len(images), 2, len(pixels), dtype=torch.float64)
+            pairs = [(pixel, 0) if shape[1] == 1 else (0, pixel) for pixel in pixels]
+            whole.clear()
+            torch.testing.assert_close(folded.replaced(before, images, pairs, place), kernels(images))
+            assert bool(whole) == (len(pixels) > 2)
+            assert (kernels(images) - kernels(before if place is None else before[place])).abs().mean() > 1e-4
 
 
 @pytest.mark.parametrize("kernels", [0, 6])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -15,6 +17,11 @@ from permgrad.models.network.kernels import SHARPNESS, RandomKernels
 _NUMBERS = 2**18
 
 
+#: Where more of the places than this share are near a changed pixel, all are looked at.
+_MOST_NEAR = 0.5
+_Group = tuple[Tensor, Tensor, int]
+
+
 class FoldedKernels:
     """Says what the kernels say, up to rounding."""
 
@@ -22,37 +29,81 @@ class FoldedKernels:
         self.kernels, self.readout = kernels, kernels.readout
         layers: list[Any] = list(kernels.convolutions)
         #: kernels, which are the same on all channels, as a matrix, their biases and dilation
-        self.groups = [
+        self.groups: list[_Group] = [
             (layer.weight[:, 0].flatten(1)[None], layer.bias[None, :, None], int(layer.dilation[0])) for layer in layers
         ]
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return what the kernels say of images ``(rows, outputs)``."""
-        pictures = (images - self.kernels.centre).sum(dim=1)
-        places = pictures.shape[1] * pictures.shape[2]
-        seen = []
-        for weight, bias, step in self.groups:
-            rows = max(1, _NUMBERS // (weight.shape[1] * places))
-            seen.append(torch.cat([self._see(part, weight, bias, step) for part in pictures.split(rows)]))
+        pictures = self._pictures(images)
+        return self._read(
+            [torch.cat([self._see(part, *group) for part in self._few(pictures, group)]) for group in self.groups]
+        )
+
+    def replaced(
+        self, before: Tensor, images: Tensor, pixels: Sequence[tuple[int, int]], rows: Tensor | None
+    ) -> Tensor:
+        """Return what they say of ``images`` that differ from those ``before`` in ``pixels`` alone.
+
+        ``rows``: the row of ``before`` that each image was. None: the same row. Of a curve only places near the pixels
+        are looked at anew.
+        """
+        high, wide = images.shape[2:]
+        if not pixels or min(high, wide) > 1:
+            return self(images)
+        old, new = self._pictures(before), self._pictures(images)
+        changed = np.array([row * wide + column for row, column in pixels])
+        seen: list[Tensor] = []
+        for group in self.groups:
+            reach = group[2] * np.arange(-(group[0].shape[2] // 2), group[0].shape[2] // 2 + 1)
+            near = np.unique(np.add.outer(changed, reach))
+            near = near[(near >= 0) & (near < high * wide)]
+            if len(near) > _MOST_NEAR * high * wide:
+                seen.append(torch.cat([self._see(part, *group) for part in self._few(new, group)]))
+                continue
+            places, windows = torch.from_numpy(near), torch.from_numpy(np.add.outer(reach, near - reach[0]))
+            kept = [torch.cat(each) for each in zip(*self._elsewhere(old, group, places), strict=True)]
+            often, most = kept if rows is None else (each.index_select(0, rows) for each in kept)
+            padded = functional.pad(new.flatten(1), (-int(reach[0]), int(reach[-1])))
+            maps = torch.baddbmm(group[1], group[0].expand(len(new), -1, -1), padded[:, windows])
+            most = torch.maximum(most, maps.amax(dim=2))
+            often = (often + maps.mul_(SHARPNESS).sigmoid_().sum(dim=2)) / (high * wide)
+            seen.append(torch.cat([often, most], dim=1))
+        return self._read(seen)
+
+    def _elsewhere(self, pictures: Tensor, group: _Group, places: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield of a few rows at a time the sum over all but some places of each map, and the largest."""
+        for part in self._few(pictures, group):
+            maps = self._maps(part, *group)
+            maps[:, :, places] = -torch.inf  # where the sigmoid is 0
+            most = maps.amax(dim=2)
+            yield maps.mul_(SHARPNESS).sigmoid_().sum(dim=2), most
+
+    def _pictures(self, images: Tensor) -> Tensor:
+        return (images - self.kernels.centre).sum(dim=1)
+
+    def _few(self, pictures: Tensor, group: _Group) -> Sequence[Tensor]:
+        return pictures.split(max(1, _NUMBERS // (group[0].shape[1] * pictures[0].numel())))
+
+    def _read(self, seen: list[Tensor]) -> Tensor:
         out: Tensor = torch.cat(seen, dim=1)
         return out if self.readout is None else functional.linear(out, self.readout.weight, self.readout.bias)
 
-    def _see(self, pictures: Tensor, weight: Tensor, bias: Tensor, step: int) -> Tensor:
+    def _maps(self, pictures: Tensor, weight: Tensor, bias: Tensor, step: int) -> Tensor:
+        """Return the maps ``(rows, kernels, places)``."""
         (count, high, wide), (tall, broad) = pictures.shape, self.kernels.kernel
         down, along = step * (tall // 2), step * (broad // 2)
         padded = functional.pad(pictures, (along, along, down, down))
-        rows, lines, pixels = padded.stride()
-        windows = padded.as_strided(
-            (count, tall, broad, high, wide), (rows, step * lines, step * pixels, lines, pixels)
-        )
-        near = windows.reshape(count, tall * broad, high * wide)
-        maps = torch.baddbmm(bias, weight.expand(count, -1, -1), near)
-        parts = self.kernels.parts
+        rows, line, pixel = padded.stride()
+        windows = padded.as_strided((count, tall, broad, high, wide), (rows, step * line, step * pixel, line, pixel))
+        return torch.baddbmm(bias, weight.expand(count, -1, -1), windows.reshape(count, tall * broad, high * wide))
+
+    def _see(self, pictures: Tensor, weight: Tensor, bias: Tensor, step: int) -> Tensor:
+        maps, parts = self._maps(pictures, weight, bias, step), self.kernels.parts
         if parts > 1:
-            maps = maps.unflatten(2, (high, wide))
+            maps = maps.unflatten(2, pictures.shape[1:])
             most = functional.adaptive_max_pool2d(maps, parts).flatten(1)
-            return torch.cat(
-                [functional.adaptive_avg_pool2d(torch.sigmoid(SHARPNESS * maps), parts).flatten(1), most], 1
-            )
+            often = functional.adaptive_avg_pool2d(torch.sigmoid(SHARPNESS * maps), parts).flatten(1)
+            return torch.cat([often, most], dim=1)
         most = maps.amax(dim=2)
         return torch.cat([maps.mul_(SHARPNESS).sigmoid_().mean(dim=2), most], dim=1)

@@ -247,7 +247,7 @@ class ReplacementEngine:
         if plan is None:
             return self._head.share(path, self._whole.embed(path, _edited(part, columns, values)))
         if plan.read is None:
-            return self._with_kernels_of(part.of(block.shares["image"]), part, columns, values)
+            return self._with_replaced(part.of(block.shares["image"]), part, columns, values, of_share=True)
         chain = self._chain
         assert chain is not None
         change = self._redrawn(part, chain, plan, columns, values)
@@ -266,25 +266,31 @@ class ReplacementEngine:
         if chain.first is None:
             before = part.of(block.shares["image"])
             moved = torch.cat([moved, moved.new_zeros(len(moved), before.shape[1] - moved.shape[1])], dim=1)
-            return self._with_kernels_of(moved.add_(before), part, columns, values)
+            return self._with_replaced(moved.add_(before), part, columns, values, of_share=True)
         assert block.image_dense is not None
         embedding = chain.rest(moved.add_(part.of(block.image_dense)))
-        if self._kernels is not None:
-            embedding = self._with_kernels(embedding, _edited(part, columns, values))
-        return self._head.share("image", embedding)
+        return self._head.share("image", self._with_replaced(embedding, part, columns, values))
 
     def _with_kernels(self, embedding: Tensor, encoded: Tensor) -> Tensor:
-        """Return the image's embedding, or its share, with what kernels say of the rows behind it."""
+        """Return the image's embedding with what kernels say of the rows behind it."""
         if self._kernels is None or self._chain is None:
             return embedding
         return torch.cat([embedding.flatten(1), self._kernels(self._chain.renderer(encoded))], dim=1)
 
-    def _with_kernels_of(self, share: Tensor, part: _Part, columns: list[int], values: Tensor) -> Tensor:
-        """Return a share of the image with what kernels say of replaced rows behind it."""
-        if self._kernels is None:
-            return share
-        inner = share[:, : -self.module.outputs]
-        return self._with_kernels(inner, _edited(part, columns, values))
+    def _with_replaced(
+        self, image: Tensor, part: _Part, columns: list[int], values: Tensor, *, of_share: bool = False
+    ) -> Tensor:
+        """Return the image's embedding, or its share, with what kernels say of replaced rows behind it."""
+        if self._kernels is None or self._chain is None:
+            return image
+        renderer, edited = self._chain.renderer, _edited(part, columns, values)
+        if hasattr(renderer, "pixels_of"):
+            before = renderer(part.block.encoded[part.span])
+            said = self._kernels.replaced(before, renderer(edited), renderer.pixels_of(columns), part.rows)
+        else:
+            said = self._kernels(renderer(edited))
+        inner = image[:, : -self.module.outputs] if of_share else image.flatten(1)
+        return torch.cat([inner, said], dim=1)
 
     def _redrawn(self, part: _Part, chain: ImageChain, plan: _Plan, columns: list[int], values: Tensor) -> Tensor:
         """Return the change of the first segment's result in its box: its window is drawn and convolved anew."""
