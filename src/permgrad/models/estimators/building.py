@@ -118,12 +118,8 @@ def build_network(
     """Fit the layout on encoded training rows, or a sample of them, and build the network."""
     model.__dict__.pop("history_", None)  # what an earlier training left no longer belongs to the network
     settings, fitted = place_columns(model, settings, encoded, coded)
-    kernels = settings.network.random_kernels if "image" in settings.paths else 0
-    encoder, network, layout = (
-        model.preprocessor_,
-        dataclasses.replace(settings.network, random_kernels=0),
-        settings.layout,
-    )
+    encoder, layout = model.preprocessor_, settings.layout
+    network = dataclasses.replace(settings.network, random_kernels=0)  # they come after training
     names = list(encoder.encoded_names_)
     outputs = len(model.classes_) if model.task == "classification" else 1
     kinds, blocks = np.array(encoder.kinds_), list(encoder.features("column").values())
@@ -164,4 +160,5 @@ def build_network(
         check_calibration(model.calibration, model.class_weights_, model.classes_, held)
     options, seed = settings.training_for(len(rows)), derive_seed(model.seed_, "training")
     job = TrainingJob(model.module_, rows, validation, options, seed, model.progress, columns=encoder.encoded_names_)
+    kernels = settings.network.random_kernels
     return Prepared(job, model.module_, settings.device, settings.devices, validation_weight, random_kernels=kernels)

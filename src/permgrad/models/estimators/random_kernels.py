@@ -33,13 +33,9 @@ def add_random_kernels(model: Any, prepared: Prepared) -> None:
     memory, there are none.
     """
     held, learned, network = prepared.job.validation_rows, prepared.job.train_rows, model.module_
-    if (
-        not prepared.random_kernels
-        or network.kernels is not None
-        or held is None
-        or len(held) < _FEWEST_HELD
-        or not isinstance(learned, Rows)
-    ):
+    if not prepared.random_kernels or network.image_branch is None or network.kernels is not None:
+        return
+    if held is None or len(held) < _FEWEST_HELD or not isinstance(learned, Rows):
         return
     rng, device = generator(model.seed_, "random kernels"), next(network.parameters()).device
     rows = learned.take(torch.from_numpy(np.sort(rng.permutation(len(learned))[:_MOST_ROWS])))
