@@ -111,10 +111,12 @@ def summarize(network: HybridNetwork) -> str:
         count = f"{row.parameters:,}" if row.parameters else "–"
         lines.append(f"  {row.layer:<{names}}  {shape:>{shapes}}  {count:>10}")
     total = count_numbers(network)
-    trained = sum(parameter.numel() for parameter in network.parameters())
+    fixed = 0 if network.kernels is None else sum(map(torch.numel, network.kernels.convolutions.parameters()))
+    trained = sum(parameter.numel() for parameter in network.parameters()) - fixed
+    drawn = f", {fixed:,} drawn" if fixed else ""
     lines.append(
         f"{network.encoded} encoded columns to {network.outputs} output{'s' * (network.outputs != 1)}, "
-        f"{total:,} parameters ({trained:,} trained, {total - trained:,} running statistics)"
+        f"{total:,} parameters ({trained:,} trained, {total - trained - fixed:,} running statistics{drawn})"
     )
     return "\n".join(lines)
 
