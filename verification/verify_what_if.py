@@ -118,7 +118,7 @@ def members(epochs: int = 8) -> Case:
 
 
 def curve(epochs: int = 3) -> Case:
-    """The network for ordered columns: convolutions along a row of 25 pixels, their mean over places, random kernels."""
+    """The network for ordered columns: convolutions along a row of 25 pixels, beside random kernels."""
     rng = np.random.default_rng(5)
     table = pd.DataFrame(np.cumsum(rng.normal(size=(600, 25)), axis=1), columns=[f"t{at}" for at in range(25)])
     model = pg.HyNNRegressor(layout="given", max_epochs=epochs, random_state=0, progress=False)
