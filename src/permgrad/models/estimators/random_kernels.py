@@ -15,6 +15,7 @@ from permgrad.models.estimators.calibration import best_temperature, class_logit
 from permgrad.models.estimators.mix import Mix
 from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.estimators.ridge import ridge
+from permgrad.models.fast.kernels import FoldedKernels
 from permgrad.models.network.kernels import RandomKernels
 from permgrad.models.train.rows import Rows
 
@@ -23,7 +24,8 @@ _MOST_ROWS, _FEWEST_HELD = 5000, 10
 _PENALTIES: Floats = np.logspace(-2, 5, 15)
 #: A share of the outputs below which kernels are left out: they would cost more time than they are worth.
 _LEAST_SHARE = 0.05
-_BATCH = 128
+#: Rows whose pixels give the scale.
+_SCALED = 128
 
 
 def add_random_kernels(model: Any, prepared: Prepared) -> None:
@@ -39,14 +41,15 @@ def add_random_kernels(model: Any, prepared: Prepared) -> None:
         return
     rng, device = generator(model.seed_, "random kernels"), next(network.parameters()).device
     rows = learned.take(torch.from_numpy(np.sort(rng.permutation(len(learned))[:_MOST_ROWS])))
-    some = network.renderer(rows.x[:_BATCH].to(device))
+    some = network.renderer(rows.x[:_SCALED].to(device))
     kernels = RandomKernels(network.image_shape, prepared.random_kernels, network.outputs).to(device)
     kernels.draw(rng, centre=float(some.mean()), spread=float(some.std()) or 1.0)
 
+    folded = FoldedKernels(kernels)
+
     @torch.no_grad()
     def seen(x: Tensor) -> Floats:
-        parts = [kernels.see(network.renderer(part.to(device))).cpu() for part in x.split(_BATCH)]
-        return np.asarray(torch.cat(parts).double().numpy())
+        return np.asarray(folded.see(network.renderer(x.to(device))).cpu().double().numpy())
 
     matrix, offset = _readout(seen(rows.x), rows, classes=len(getattr(model, "classes_", ())))
     outputs, said = model.predict_encoded(held.x.numpy()), seen(held.x) @ matrix + offset

@@ -15,8 +15,6 @@ from permgrad.models.network.kernels import SHARPNESS, RandomKernels
 #: Numbers of the maps of one dilation that are held together. At 2¹⁸, 427 places and 512 kernels take .26 ms a row, as
 #: convolutions of all rows at once 1.4 ms.
 _NUMBERS = 2**18
-
-
 #: Where more of the places than this share are near a changed pixel, all are looked at.
 _MOST_NEAR = 0.5
 _Group = tuple[Tensor, Tensor, int]
@@ -35,10 +33,12 @@ class FoldedKernels:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return what the kernels say of images ``(rows, outputs)``."""
+        return self._read(self.see(images))
+
+    def see(self, images: Tensor) -> Tensor:
+        """Return what the kernels see ``(rows, features)``."""
         pictures = self._pictures(images)
-        return self._read(
-            [torch.cat([self._see(part, *group) for part in self._few(pictures, group)]) for group in self.groups]
-        )
+        return torch.cat([self._see(pictures, group) for group in self.groups], dim=1)
 
     def replaced(
         self, before: Tensor, images: Tensor, pixels: Sequence[tuple[int, int]], rows: Tensor | None
@@ -59,7 +59,7 @@ class FoldedKernels:
             near = np.unique(np.add.outer(changed, reach))
             near = near[(near >= 0) & (near < high * wide)]
             if len(near) > _MOST_NEAR * high * wide:
-                seen.append(torch.cat([self._see(part, *group) for part in self._few(new, group)]))
+                seen.append(self._see(new, group))
                 continue
             places, windows = torch.from_numpy(near), torch.from_numpy(np.add.outer(reach, near - reach[0]))
             kept = [torch.cat(each) for each in zip(*self._elsewhere(old, group, places), strict=True)]
@@ -69,7 +69,7 @@ class FoldedKernels:
             most = torch.maximum(most, maps.amax(dim=2))
             often = (often + maps.mul_(SHARPNESS).sigmoid_().sum(dim=2)) / (high * wide)
             seen.append(torch.cat([often, most], dim=1))
-        return self._read(seen)
+        return self._read(torch.cat(seen, dim=1))
 
     def _elsewhere(self, pictures: Tensor, group: _Group, places: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield of a few rows at a time the sum over all but some places of each map, and the largest."""
@@ -85,9 +85,8 @@ class FoldedKernels:
     def _few(self, pictures: Tensor, group: _Group) -> Sequence[Tensor]:
         return pictures.split(max(1, _NUMBERS // (group[0].shape[1] * pictures[0].numel())))
 
-    def _read(self, seen: list[Tensor]) -> Tensor:
-        out: Tensor = torch.cat(seen, dim=1)
-        return out if self.readout is None else functional.linear(out, self.readout.weight, self.readout.bias)
+    def _read(self, seen: Tensor) -> Tensor:
+        return seen if self.readout is None else functional.linear(seen, self.readout.weight, self.readout.bias)
 
     def _maps(self, pictures: Tensor, weight: Tensor, bias: Tensor, step: int) -> Tensor:
         """Return the maps ``(rows, kernels, places)``."""
@@ -98,8 +97,12 @@ class FoldedKernels:
         windows = padded.as_strided((count, tall, broad, high, wide), (rows, step * line, step * pixel, line, pixel))
         return torch.baddbmm(bias, weight.expand(count, -1, -1), windows.reshape(count, tall * broad, high * wide))
 
-    def _see(self, pictures: Tensor, weight: Tensor, bias: Tensor, step: int) -> Tensor:
-        maps, parts = self._maps(pictures, weight, bias, step), self.kernels.parts
+    def _see(self, pictures: Tensor, group: _Group) -> Tensor:
+        """Return what the kernels of one dilation see."""
+        return torch.cat([self._pooled(self._maps(part, *group), part) for part in self._few(pictures, group)])
+
+    def _pooled(self, maps: Tensor, pictures: Tensor) -> Tensor:
+        parts = self.kernels.parts
         if parts > 1:
             maps = maps.unflatten(2, pictures.shape[1:])
             most = functional.adaptive_max_pool2d(maps, parts).flatten(1)

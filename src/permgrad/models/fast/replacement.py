@@ -247,7 +247,7 @@ class ReplacementEngine:
         if plan is None:
             return self._head.share(path, self._whole.embed(path, _edited(part, columns, values)))
         if plan.read is None:
-            return self._with_replaced(part.of(block.shares["image"]), part, columns, values, of_share=True)
+            return self._with_replaced(self._inner_share(part), part, columns, values)
         chain = self._chain
         assert chain is not None
         change = self._redrawn(part, chain, plan, columns, values)
@@ -264,9 +264,7 @@ class ReplacementEngine:
             change = segment.tail(convolved) - part.box(block.maps[number + 1], step.result)
         moved = functional.linear(change.flatten(1), plan.read)
         if chain.first is None:
-            before = part.of(block.shares["image"])
-            moved = torch.cat([moved, moved.new_zeros(len(moved), before.shape[1] - moved.shape[1])], dim=1)
-            return self._with_replaced(moved.add_(before), part, columns, values, of_share=True)
+            return self._with_replaced(moved.add_(self._inner_share(part)), part, columns, values)
         assert block.image_dense is not None
         embedding = chain.rest(moved.add_(part.of(block.image_dense)))
         return self._head.share("image", self._with_replaced(embedding, part, columns, values))
@@ -277,9 +275,12 @@ class ReplacementEngine:
             return embedding
         return torch.cat([embedding.flatten(1), self._kernels(self._chain.renderer(encoded))], dim=1)
 
-    def _with_replaced(
-        self, image: Tensor, part: _Part, columns: list[int], values: Tensor, *, of_share: bool = False
-    ) -> Tensor:
+    def _inner_share(self, part: _Part) -> Tensor:
+        """Return the image's share of the head's first layer, without what kernels say behind it."""
+        assert isinstance(self._head, HeadEntry)
+        return part.of(part.block.shares["image"])[:, : self._head.first.out_features]
+
+    def _with_replaced(self, image: Tensor, part: _Part, columns: list[int], values: Tensor) -> Tensor:
         """Return the image's embedding, or its share, with what kernels say of replaced rows behind it."""
         if self._kernels is None or self._chain is None:
             return image
@@ -289,8 +290,7 @@ class ReplacementEngine:
             said = self._kernels.replaced(before, renderer(edited), renderer.pixels_of(columns), part.rows)
         else:
             said = self._kernels(renderer(edited))
-        inner = image[:, : -self.module.outputs] if of_share else image.flatten(1)
-        return torch.cat([inner, said], dim=1)
+        return torch.cat([image.flatten(1), said], dim=1)
 
     def _redrawn(self, part: _Part, chain: ImageChain, plan: _Plan, columns: list[int], values: Tensor) -> Tensor:
         """Return the change of the first segment's result in its box: its window is drawn and convolved anew."""
