@@ -23,6 +23,7 @@ from permgrad.imaging.assignment import standardised_sample
 from permgrad.imaging.layout import Positions
 from permgrad.imaging.path import lattice_positions, path_positions
 from permgrad.models.estimators.ridge import ridge
+from permgrad.models.fast.kernels import FoldedKernels
 from permgrad.models.network.kernels import RandomKernels
 
 #: Fewer columns make no curve, fewer rows decide nothing.
@@ -127,6 +128,7 @@ def _test(table: Floats, target: _Target, name: str, seed: int, *, to_the_end: b
     shuffles = [rng.permutation(columns) for _ in range(_CONTROLS)]
     kernels = RandomKernels((1, *placed[1]), _KERNELS)
     kernels.draw(rng)
+    folded = FoldedKernels(kernels)
     in_order: list[Floats] = []
     over_chance: list[Floats] = []
     over_trees: list[Floats] = []
@@ -134,7 +136,7 @@ def _test(table: Floats, target: _Target, name: str, seed: int, *, to_the_end: b
         learned, held = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         positions, size = placed if number == 0 else shape.place(table[learned], seed)
         places = [positions, *(positions[shuffled] for shuffled in shuffles)]
-        seen = [_seen(table, each, size, kernels) for each in places]
+        seen = [_seen(table, each, size, folded) for each in places]
         errors = [_errors(features, target, learned, held) for features in seen]
         in_order.append(errors[0])
         over_chance.append(np.mean(errors[1:], axis=0) - errors[0])
@@ -203,7 +205,7 @@ class _Target:
 
 
 @torch.no_grad()
-def _seen(table: Floats, positions: Positions, size: tuple[int, int], kernels: RandomKernels) -> Floats:
+def _seen(table: Floats, positions: Positions, size: tuple[int, int], kernels: FoldedKernels) -> Floats:
     """Return the columns themselves and what kernels see of them in these places."""
     pictures = torch.zeros(len(table), 1, *size)
     pictures[:, 0, positions[:, 0], positions[:, 1]] = torch.from_numpy(table).float()
