@@ -23,8 +23,8 @@ BASELINES = (
     *("random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "catboost", "histogram_boosting", "linear"),
     *("blend", "mlp", "tabm", "realmlp"),
 )
-#: What a run trains: permgrad's network, a baseline, the best of all, or what a function of the user's returns.
-MODELS = ("network", "auto", *BASELINES[:-3], "MODULE:FUNCTION")
+#: The model of a run: permgrad's network, a baseline, the best of all, what a function of the user's returns, a file.
+MODELS = ("network", "auto", *BASELINES[:-3], "MODULE:FUNCTION", "FILE.onnx", "FILE.ENDING")
 METHODS = (
     *("permgrad", "permutation", "ablation", "occlusion", "shapley", "lime", "gradient", "smoothgrad"),
     *("integrated_gradients", "expected_gradients", "deeplift", "gradcam", "attention_rollout", "token_relevance"),

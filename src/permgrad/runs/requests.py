@@ -65,6 +65,7 @@ _TITLE = "Title of the report (default: the table's name)."
 _WHAT_IF = "Put the network into the report, so that rows can be changed there, also if it is larger than 4 MB."
 _ROWS = "Leave rows of the table out of the saved model and the report"
 _THEME = "Colours of the report; auto follows the reader's system."
+_CLASS_NAMES = "Names of a model file's classes, in the order of its outputs, such as no,yes."
 _TRUST = "Type in a skops file, or in a run of your own estimator, to load; may be given several times."
 _KIND = (
     "What a column is: numeric, categorical, boolean, date, calendar (a date for later rows), text, image (paths from "
@@ -173,12 +174,14 @@ class RunRequest(SplitRequest):
     )
     model: str = option(
         "Model to train: permgrad's network, another one with the settings of permgrad compare, auto (the best of what"
-        " is installed, by its loss on training rows), or an estimator that a function of yours returns. A fitted model"
-        " is explained by permgrad explain, or by pg.report in Python.",
+        " is installed, by its loss on training rows), an estimator that a function of yours returns, or a fitted model"
+        f" in a file{_FILES}, which is not trained.",
         "network",
         choices=MODELS,
         short="-m",
     )
+    class_names: Names = option(_CLASS_NAMES, (), "NAMES", lists="entries")
+    trust: Names = option(_TRUST, (), "TYPE")
     preset: str = option("Network and training.", "default", choices=PRESETS)
     row_image: str = option(
         "Draw each row as an image, too: auto (presets default and fast: where the order of the columns tells"
@@ -416,9 +419,7 @@ class ExplainRequest:
     )
     classes: Names = option("Class to explain; may be given several times (default: all).", (), "CLASS", name="--class")
     target: Names = option("Column of targets (default: that of the model's run).", (), "COL")
-    class_names: Names = option(
-        "Names of a model file's classes, in the order of its outputs, such as no,yes.", (), "NAMES", lists="entries"
-    )
+    class_names: Names = option(_CLASS_NAMES, (), "NAMES", lists="entries")
     trust: Names = option(_TRUST, (), "TYPE")
     positive: str | None = option(_POSITIVE, None, "LEVEL")
     scope: str = option("All rows together, or each row.", "auto", choices=("auto", "global", "local"))

@@ -18,7 +18,15 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from permgrad.base.arrays import Array, Floats
-from permgrad.base.errors import EnvironmentProblem, InputError, error_in_words, keeping_warnings, shown, two_sentences
+from permgrad.base.errors import (
+    EnvironmentProblem,
+    InputError,
+    PermgradError,
+    error_in_words,
+    keeping_warnings,
+    shown,
+    two_sentences,
+)
 from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, generator
 from permgrad.base.registry import Registry
@@ -265,11 +273,17 @@ def fit_estimator(
     started, worked = time.perf_counter(), time.process_time()
     try:
         model.fit(table, y)
+    except PermgradError:
+        raise
     except Exception as error:
         hint = "It gets the columns as they are read: put what encodes texts and missing cells into a pipeline."
         raise InputError(f"{name} cannot be fitted: {error_in_words(error)}", hint=hint, code="PG032") from error
     seconds, worked = time.perf_counter() - started, time.process_time() - worked
-    seen = np.flatnonzero(np.isin(labels, y)) if len(labels) else np.zeros(0, dtype=np.int64)
+    seen = np.zeros(0, dtype=np.int64)
+    if len(labels):
+        known = np.asarray(getattr(model, "classes_", np.unique(y)))  # a model of a file may know others
+        labels = np.union1d(labels, known)
+        seen = np.flatnonzero(np.isin(labels, known))
     return FittedBaseline(name, model, seconds, labels, seen, worked, natural=False)
 
 

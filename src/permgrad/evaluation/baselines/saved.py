@@ -7,6 +7,7 @@ are added to these. For types of the user's own estimators, whoever loads them h
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +16,7 @@ import numpy as np
 
 from permgrad.base.checks import check_path
 from permgrad.base.errors import InputError, error_in_words, warn_user
+from permgrad.evaluation.baselines.file_model import FileEstimator
 from permgrad.evaluation.baselines.fitting import baselines, check_available
 from permgrad.evaluation.baselines.models import Booster
 from permgrad.models.model_files import read_model_file
@@ -50,7 +52,8 @@ def save(model: TableModel, folder: str | os.PathLike[str], *, overwrite: bool =
     target = check_path("folder", folder)
     own, fitted, images = not isinstance(model.model, str), model.fitted_, cast("Any", model.preprocessor_.images_)
     blend = model.blend_
-    name = _file_of(None if own else model.model, blend)
+    file = fitted.model.facts() if isinstance(fitted.model, FileEstimator) else None
+    name = _file_of(None if own else model.model, blend, file)
     check_target(target, overwrite=overwrite)
     description: dict[str, Any] = {
         "task": model.task,
@@ -62,6 +65,7 @@ def save(model: TableModel, folder: str | os.PathLike[str], *, overwrite: bool =
         "preprocessor": model.preprocessor_.to_dict(),
         "target_mean": getattr(model, "target_mean_", None),
         **({} if blend is None else {"blend": blend}),
+        **({} if file is None else {"file": file}),
     }
     arrays = {"seen": fitted.seen, **({} if model.held_out_ is None else model.held_out_.arrays())}
     if hasattr(model, "classes_"):
@@ -80,15 +84,19 @@ def save(model: TableModel, folder: str | os.PathLike[str], *, overwrite: bool =
     write_model(model, target, OTHERS_VERSION, description, arrays, weights, np.array([fitted.seconds]), write)
 
 
-def _file_of(name: str | None, blend: Mapping[str, Any] | None) -> str:
+def _file_of(name: str | None, blend: Mapping[str, Any] | None, file: Mapping[str, Any] | None) -> str:
     """Return the name of the library's file: of a blend, its boosted model's. ``name``: None of the user's own."""
+    if file is not None:
+        return f"fitted{file['ending']}"
     name = name if blend is None else str(blend["boosted"])
     return f"fitted.{'skops' if name is None else baselines.get(name).file}"
 
 
 def _write_fitted(model: Any, path: Path) -> None:
     """Write the library's model into a file of its kind. What skops cannot write is left out, with a warning."""
-    if path.suffix == ".txt":
+    if isinstance(model, FileEstimator):
+        shutil.copyfile(model.path, path)
+    elif path.suffix == ".txt":
         model.booster.save_model(str(path))
     elif path.suffix == ".ubj":
         model.save_model(path)
@@ -143,7 +151,8 @@ def _read_fitted(source: Path, description: Mapping[str, Any], trust: Sequence[s
 
 def _read_library(source: Path, description: Mapping[str, Any], name: str | None, trust: Sequence[str]) -> Any:
     """Return the library's model, once its file is the one that was saved."""
-    path = source / _file_of(name, None)
+    file = description.get("file")
+    path = source / _file_of(name, None, file)
     if path.name not in description["checksums"]:
         raise InputError(
             f"The model of {source} could not be saved when it was trained", hint="Train it again.", code="PG055"
@@ -151,6 +160,8 @@ def _read_library(source: Path, description: Mapping[str, Any], name: str | None
     read_part(path, description, "a file of its library", lambda _: {})
     if name:
         check_available([name])
+    if file is not None:
+        return FileEstimator.restored(path, description["task"], file, trust)
     model = read_model_file(path, (*trust, *_TREES) if path.suffix == ".skops" else ())
     _check_nodes(model)
     return Booster(model) if path.suffix == ".txt" else model

@@ -21,6 +21,7 @@ from permgrad.data.encode.scores import Target
 from permgrad.data.read.cells import as_frame
 from permgrad.data.read.table import blank_codes
 from permgrad.data.types.column_types import Schema
+from permgrad.evaluation.baselines.file_model import FileEstimator
 from permgrad.evaluation.baselines.fitting import (
     BLEND,
     BaselineRows,
@@ -51,8 +52,8 @@ class TableModel(BaseEstimator):
     """A model of another library on raw columns, with the interface of permgrad's own models.
 
     A baseline of the registry reads encoded rows: scaled numbers, a 0/1 column for each level and each kind of missing
-    cell, parts of dates, and scores of texts, images and further levels. An estimator of the user's reads the raw
-    columns, with the codes of missing cells blanked.
+    cell, parts of dates, and scores of texts, images and further levels. An estimator of the user's, or a model of a
+    file, reads the raw columns, with the codes of missing cells blanked.
 
     Args:
         model: the name of a baseline, or an unfitted estimator of scikit-learn's kind.
@@ -110,6 +111,8 @@ class TableModel(BaseEstimator):
             return baselines.get(self.model).label_for(self.task)
         if self.model is None:  # it was read from a file
             return str(self.fitted_.name)
+        if isinstance(self.model, FileEstimator):
+            return self.model.label
         return type(self.model[-1] if hasattr(self.model, "steps") else self.model).__name__
 
     @property
@@ -189,6 +192,8 @@ class TableModel(BaseEstimator):
             )
         else:
             self.fitted_ = fit_estimator(self.model, self.label, self._readable(rows), y, **options)
+            if self.task == "classification":
+                self.classes_ = self.fitted_.classes
         self.blend_ = self.fitted_.model.facts() if self.model == BLEND else None
         self._learn_errors(stopping, dependence)
         return self

@@ -18,18 +18,20 @@ from permgrad.base.errors import InputError, by_count, counted, did_you_mean, li
 from permgrad.base.files import plain
 from permgrad.base.locks import hold_name
 from permgrad.base.random import generator
+from permgrad.base.startup import loading
 from permgrad.data.parts.known_rows import any_known
 from permgrad.data.parts.partitions import is_partitioned
 from permgrad.data.read.cells import canonical
 from permgrad.data.read.table import blank_codes
 from permgrad.data.types.positive import find_positive, one_spelling, spelling
+from permgrad.evaluation.baselines.file_model import FileModel, make_file_model
 from permgrad.models.estimators.kept_rows import rows_in
-from permgrad.models.model_files import check_model_file
+from permgrad.models.model_files import check_model_file, read_model_file
+from permgrad.models.model_tables import columns_of, table_for
 from permgrad.runs.commands.explained import check_folder, draw_once, outcome_of, write
 from permgrad.runs.commands.predict import is_streamed, open_streamed, with_target
-from permgrad.runs.folder.documents import check_cells, line_of
+from permgrad.runs.folder.documents import check_cells, line_of, read_like
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
-from permgrad.runs.model_file import FileModel, open_file
 from permgrad.runs.requests import ExplainRequest, Outcome
 from permgrad.runs.run import predicting
 from permgrad.runs.run.early import find_column
@@ -182,10 +184,18 @@ def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
 
 def _read_for_file(request: ExplainRequest) -> _Read:
     """Read a table in the form of another library's model."""
-    model, rows, table = open_file(request)
+    with loading():
+        predictor = read_model_file(request.model_folder, request.trust)
+    known, y = columns_of(predictor), request.y
+    table = read_like(request.source, {"texts": known.texts, "sheet": request.sheet}, known.names or ())
+    table.columns = pd.Index([str(name) for name in table.columns])
+    if y is not None:
+        find_column(y, list(table.columns), "target")
+    rows = table_for(predictor, table, y)
+    model = make_file_model(predictor, rows, None if y is None else table[y], request.class_names)
     check_row(request, len(table))
     _check_donors(table)
-    data = {"target": request.y, "task": model.task}
+    data = {"target": y, "task": model.task}
     columns, numbers = [str(column) for column in table.columns], np.arange(len(table), dtype=np.int64)
     return _Read(model, data, columns, rows, table, numbers, selected(request, table))
 

@@ -12,27 +12,47 @@ from typing import TYPE_CHECKING, Any
 
 from permgrad.base.errors import InputError, error_in_words
 from permgrad.evaluation.baselines.fitting import check_savable, check_skops
+from permgrad.models.model_files import check_model_file, read_model_file
 
 if TYPE_CHECKING:
     from permgrad.runs.requests import RunRequest
 
 #: Options that are about the network.
 _OF_NETWORK = {"preset": "--preset", "row_image": "--row-image", "batch_size": "--batch-size", "what_if": "--what-if"}
+#: Options that are about a model of a file.
+_OF_FILES = {"class_names": "--class-names", "trust": "--trust"}
 
 
 def check_model(request: RunRequest) -> None:
     """Refuse a model that a run cannot train, and options that do not apply to it."""
     name = request.model
     usual: Mapping[str, Any] = {entry.name: entry.default for entry in fields(request)}
+    for field, flag in _OF_FILES.items():
+        if getattr(request, field) and not is_file(name):
+            problem = f"{flag} is for --model FILE, and --model is {name}"
+            raise InputError(problem, hint="Leave it out.", code="PG006")
     for field, flag in _OF_NETWORK.items():
         if getattr(request, field) != usual[field]:
             problem = f"{flag} is for permgrad's network, and --model is {name}"
             raise InputError(problem, hint="Leave one of them out.", code="PG006")
-    if ":" in name:
+    if is_file(name):
+        if request.refits is not None:
+            problem = f"--refits fits the model again, and {name} is fitted already"
+            raise InputError(problem, hint="Leave it out.", code="PG006")
+        check_model_file(Path(name), request.trust)
+        if not Path(name).is_file():
+            raise InputError(f"--model {name}: there is no such file", hint="Correct the path.", code="PG010")
+        read_model_file(name, request.trust)
+    elif ":" in name:
         check_skops(name)
         estimator_of(name)
     elif name != "auto":
         check_savable(name)
+
+
+def is_file(name: str) -> bool:
+    """Whether ``--model`` names a file with a fitted model."""
+    return bool(Path(name).suffix) and ":" not in Path(name).name
 
 
 @cache
@@ -67,6 +87,8 @@ def estimator_of(name: str) -> Any:
 
 def trusted(request: RunRequest) -> list[str]:
     """Return the types of the user's estimator, which a run that resumes may load again."""
+    if is_file(request.model):
+        return list(request.trust)
     if ":" not in request.model:
         return []
     from skops import io

@@ -150,14 +150,16 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     if request.preset.endswith(".json"):
         content["preset"] = content_of(request.preset, "preset")
     model: Any = None if request.model == "network" else request.model
-    if ":" in request.model:
-        from permgrad.runs.run.choosing import estimator_of  # few runs train one
+    if ":" in request.model or "." in request.model:
+        from permgrad.runs.run.choosing import estimator_of, is_file  # few runs train one
 
-        model = [request.model, repr(estimator_of(request.model))]
+        file = is_file(request.model)
+        model = [request.model, content_of(request.model, "model") if file else repr(estimator_of(request.model))]
     optional: dict[str, Any] = {
         "not_na": sorted(set(separated(request.not_na))),
         "kind": dict(sorted(request.kinds.items())),
         **{name: getattr(request, name) for name in ("sheet", "batch_size", "positive", *_ENCODING)},
+        "class_names": list(request.class_names),
         "model": model,
         "cost": None if request.cost is None else list(request.cost),
         "time_limit": request.time_limit and request.seconds_at_most,

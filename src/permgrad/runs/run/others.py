@@ -30,6 +30,7 @@ from permgrad.evaluation.metrics import Task, evaluate, metrics
 from permgrad.evaluation.skill import Predicted, every_pair
 from permgrad.models.estimators.mix import Mix
 from permgrad.pages.sentences import blend_words
+from permgrad.runs.run.choosing import is_file
 from permgrad.runs.run.clock import MOST_HELD
 from permgrad.runs.run.training import make_estimator, train_network
 
@@ -64,7 +65,8 @@ def fit_other(work: RunWork, judging: Integers, others: float) -> None:
     with clock.whole.part("training"):
         model.fit(train, y, eval_set, dependence=None if between is None else between.take(judging), **more)
     fitted = model.label if model.blend_ is None else baselines.get(model.blend_["boosted"]).label
-    work.say(f"  {fitted} was fitted in {readable(model.fitted_.seconds)}")
+    if not is_file(work.request.model):
+        work.say(f"  {fitted} was fitted in {readable(model.fitted_.seconds)}")
     if model.blend_ is not None:
         work.say(f"  {blend_words(model.blend_)}")
     work.model = model

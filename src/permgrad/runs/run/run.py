@@ -25,6 +25,7 @@ from permgrad.runs.folder.folder import (
     whole_stages,
 )
 from permgrad.runs.requests import Outcome, RunRequest
+from permgrad.runs.run.choosing import is_file
 from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.summary import summarise
@@ -68,7 +69,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     if not request.overwrite:
         RUN.find(request.folder, settings)
     kept = partial(vectors_kept_in, request.folder / FEATURES if request.keep_rows else None)
-    if replaces_a_model(request):
+    if replaces_a_model(request) or is_file(request.model):
         with kept():
             stages.dry_run(request, inputs)
     say(headline(inputs))

@@ -59,6 +59,7 @@ from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
 from permgrad.runs.options import data_sets, separated
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.assessing import BASELINE_PREDICTIONS, data_section, look_of, read_assessment, write_page
+from permgrad.runs.run.choosing import is_file
 from permgrad.runs.run.clock import MOST_HELD, SLOW_BASELINE
 from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.predicting import prediction_table
@@ -68,6 +69,10 @@ from permgrad.runs.run.training import fit_encoder, make_estimator, train_networ
 
 Say = Callable[[str], None]
 LAYOUT = "layout.json"
+#: Said of a model of a file.
+FITTED_BEFORE = (
+    "{} was fitted before: permgrad does not know on which rows. If test rows are among them, the scores are too good."
+)
 #: Tables with more columns are not searched for groups of columns that move together.
 MOST_RELATED = 1000
 
@@ -288,6 +293,8 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
         train = fit_encoder(model, inputs)
         held, _ = (model.encode_rows(inputs.parts[part].inputs) for part in PARTS[1:])
         if request.model != "network":
+            if is_file(request.model):  # it is known at once whether its columns and classes are those of the table
+                model.fit(train, inputs.parts["train"].y)
             return
         places = np.flatnonzero(inputs.learned)
         eval_set = held.take(places), inputs.parts["validation"].y[places]
@@ -311,6 +318,8 @@ def data_stage(work: RunWork) -> None:
             for label in np.unique(every).tolist()
         }
     why = [] if work.chosen == request.model else [work.folder.record["facts"]["auto"]["sentence"]]
+    if is_file(request.model):
+        why = [FITTED_BEFORE.format(Path(request.model).name)]
     notes = [*inputs.notes, *why]
     # Only text and rare levels may have no score that helps. Other tables are encoded where that is needed.
     if any(one.kind in ("text", "categorical") for one in inputs.feature_types):

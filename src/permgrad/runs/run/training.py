@@ -46,9 +46,15 @@ def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, prese
     options: dict[str, Any] = {"random_state": request.seed, "device": request.device, **encoders}
     if name != "network":
         from permgrad.evaluation.baselines.table_model import table_model  # most runs train the network
-        from permgrad.runs.run.choosing import estimator_of
+        from permgrad.runs.run.choosing import estimator_of, is_file
 
-        model = estimator_of(name) if ":" in name else name
+        model: Any = name
+        if is_file(name):
+            from permgrad.evaluation.baselines.file_model import FileEstimator  # few runs are about one
+
+            model = FileEstimator(name, inputs.task, request.class_names, request.trust, inputs.target)
+        elif ":" in name:
+            model = estimator_of(name)
         threads = torch.get_num_threads()
         return table_model(inputs.task, model, encoding=inputs.encoder_options, threads=threads, **options)
     if preset is None and request.preset == "default" and not request.thorough:

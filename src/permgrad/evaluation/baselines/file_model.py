@@ -1,24 +1,23 @@
-"""A model in a file of another library, with the interface of permgrad's own models."""
+"""A fitted model in a file of another library, with the interface of permgrad's own models."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator
 
 from permgrad.attribution.subject.calls import find_call
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.base.arrays import Array, Floats
-from permgrad.base.errors import InputError, listed
-from permgrad.base.startup import loading
+from permgrad.base.errors import InputError, keeping_warnings, listed
 from permgrad.data.read.cells import canonical
 from permgrad.models.model_files import OnnxPredictor, read_model_file
-from permgrad.models.model_tables import columns_of, table_for
-from permgrad.runs.folder.documents import read_like
-from permgrad.runs.requests import ExplainRequest
-from permgrad.runs.run.early import find_column
+from permgrad.models.model_tables import table_for
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,9 @@ class FileModel:
 
     def predict_parts(self, rows: pd.DataFrame) -> dict[str, Array]:
         """Return values ``(rows,)`` as ``prediction``, as estimators of permgrad do."""
-        return {"prediction": self._numbers(rows)[:, 0]}
+        return {"prediction": self.numbers(rows)[:, 0]}
 
-    def _numbers(self, rows: pd.DataFrame) -> Floats:
+    def numbers(self, rows: pd.DataFrame) -> Floats:
         """Return values ``(rows, outputs)``, or the probabilities of classes."""
         subject, numbers = self.subject, []
         with subject.open():
@@ -60,27 +59,8 @@ class FileClassifier(FileModel):
 
     def predict_parts(self, rows: pd.DataFrame) -> dict[str, Array]:
         """Return the most probable classes ``(rows,)`` and ``probabilities`` ``(rows, classes)``."""
-        numbers = self._numbers(rows)
+        numbers = self.numbers(rows)
         return {"prediction": np.asarray(self.classes_[numbers.argmax(axis=1)]), "probabilities": numbers}
-
-
-def open_file(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, pd.DataFrame]:
-    """Return the model of a file, the rows of the request's table in its form, and the complete table.
-
-    Raises:
-        InputError: a file that could run code or is not a model, a table without the model's columns, or classes
-            that do not fit.
-        EnvironmentProblem: the model's library is not installed.
-    """
-    with loading():
-        predictor = read_model_file(request.model_folder, request.trust)
-    known, y = columns_of(predictor), request.y
-    frame = read_like(request.source, {"texts": known.texts, "sheet": request.sheet}, known.names or ())
-    frame.columns = pd.Index([str(name) for name in frame.columns])
-    if y is not None:
-        find_column(y, list(frame.columns), "target")
-    rows = table_for(predictor, frame, y)
-    return make_file_model(predictor, rows, None if y is None else frame[y], request.class_names), rows, frame
 
 
 def make_file_model(
@@ -137,3 +117,93 @@ def _with_classes(predictor: Any, rows: pd.DataFrame, classes: tuple[Any, ...]) 
         raise InputError(problem, hint=f"Name {count} different ones, in the order of its outputs.", code="PG035")
     subject = PredictorSubject(predictor, rows, task="classification", class_names=list(map(str, classes)))
     return FileClassifier(predictor, subject, np.asarray(classes))
+
+
+class FileEstimator(BaseEstimator):
+    """A model of a file as an estimator: it is fitted already, and ``fit`` only reads it and compares it with rows.
+
+    Args:
+        path: the file, see ``pg.read_model_file``.
+        task: ``"classification"`` or ``"regression"``.
+        class_names: the classes in the order of its outputs, where the file does not name them.
+        trust: types in a skops file that are loaded.
+        target: the name of the column of targets.
+
+    Attributes:
+        classes_: the classes of the file and of the rows, sorted ``(classes,)``. Classification only.
+    """
+
+    classes_: Array
+
+    def __init__(
+        self,
+        path: str = "",
+        task: str = "",
+        class_names: Sequence[str] = (),
+        trust: Sequence[str] = (),
+        target: str = "y",
+    ) -> None:
+        self.path = path
+        self.task = task
+        self.class_names = class_names
+        self.trust = trust
+        self.target = target
+
+    @property
+    def label(self) -> str:
+        """The file's name."""
+        return Path(self.path).name
+
+    def fit(self, X: pd.DataFrame, y: Array) -> Self:
+        """Read the file. The rows stay unknown to the model.
+
+        Raises:
+            InputError: the model has other columns than the rows, another task, or lacks one of their classes.
+        """
+        self._predictor, self._names, self._places = read_model_file(self.path, self.trust), [], np.zeros(0, np.int64)
+        rows = table_for(self._predictor, X.reset_index(drop=True))
+        model = make_file_model(self._predictor, rows, pd.Series(y, name=self.target), tuple(self.class_names))
+        if model.task != self.task:
+            problem = f"{self.label} is a model for {model.task}, and this is a {self.task}"
+            raise InputError(problem, hint=f"Pass --task {model.task}.", code="PG006")
+        if isinstance(model, FileClassifier):
+            known = {canonical(label): label for label in np.unique(y).tolist()}
+            self._names = [canonical(label) for label in model.classes_.tolist()]
+            if strange := [known[name] for name in known if name not in self._names]:
+                problem = f"{self.label} has no class {listed(strange, show=repr)}, which the target holds"
+                raise InputError(problem, hint=f"Its classes are {listed(self._names, show=repr)}.", code="PG035")
+            labels = np.array([known.get(name, name) for name in self._names], dtype=np.asarray(y).dtype)
+            self.classes_, self._places = np.unique(labels, return_inverse=True)
+        return self
+
+    @classmethod
+    def restored(cls, path: Path, task: str, facts: Mapping[str, Any], trust: Sequence[str]) -> Self:
+        """Return the estimator of a saved file and of what ``facts`` said. It has no ``classes_``."""
+        model = cls(str(path), task, trust=trust)
+        model._predictor, model._names = read_model_file(path, trust), list(facts["names"])
+        model._places = np.asarray(facts["places"], dtype=np.int64)
+        return model
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a saved file is read with: its classes' names, in the order of its outputs, and their places."""
+        return {"names": self._names, "places": self._places.tolist(), "ending": Path(self.path).suffix.lower()}
+
+    def _numbers(self, X: pd.DataFrame) -> Floats:
+        options: dict[str, Any] = {"class_names": self._names} if self._names else {}
+        with keeping_warnings():  # fit has shown them
+            rows = table_for(self._predictor, X.reset_index(drop=True))
+            subject = PredictorSubject(self._predictor, rows, task=self.task, **options)
+            return FileModel(self._predictor, subject).numbers(rows)
+
+    def predict_proba(self, X: pd.DataFrame) -> Floats:
+        """Return probabilities ``(rows, classes)``."""
+        numbers = self._numbers(X)
+        table = np.empty_like(numbers)
+        table[:, self._places] = numbers
+        return table
+
+    def predict(self, X: pd.DataFrame) -> Array:
+        """Return predicted numbers, or the most probable classes, ``(rows,)``."""
+        if self.task == "regression":
+            return self._numbers(X)[:, 0]
+        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
