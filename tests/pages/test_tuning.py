@@ -31,7 +31,7 @@ def table(count: int = 20, names: tuple[str, ...] = ("network.dropout", "layout"
 
 FACTS = {
     "table": "patients", "target": "outcome", "task": "classification", "space": "default", "space_text": "ours",
-    "starts_with": "default", "best": 13, "total": 20, "importances": {"network.dropout": 0.7, "layout": 0.3},
+    "starts_with": "preset default", "best": 13, "total": 20, "importances": {"network.dropout": 0.7, "layout": 0.3},
     "curves": {0: [0.6, 0.5], 2: [0.7], 13: [0.6, 0.44]}, "seconds": {0: 1.0, 1: 2.5}, "log_scales": [],
     "command": "permgrad tune patients.csv", "again": "permgrad run patients.csv --preset p.json --seed 9",
     "study": "permgrad", "seed": 0, "split_seed": 42, "split": "60/20/20", "has_report": True,

@@ -75,9 +75,9 @@ def _second(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     if not start or best is None or not math.isfinite(first):
         return words
     if best == 0:
-        return f"{words} No trial was better than preset {clean(start)} itself."
+        return f"{words} No trial was better than {clean(start)} itself."
     gain = 1 - _loss(table, best) / first if first else 0.0
-    itself = f"Preset {clean(start)}, trial 0, has {number(first, 4)}"
+    itself = f"{clean(start[:1].upper() + start[1:])}, trial 0, has {number(first, 4)}"
     return f"{words} {itself}. The winner's loss is {gain:.1%} smaller."
 
 
@@ -112,7 +112,7 @@ def _winner(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any])
         first = table.loc[table["trial"] == 0].iloc[0]
         texts = [None if pd.isna(first[name]) else value_text(first[name], 40) for name in settings]
         marks: list[Mark] = ["quiet" if str(first[name]) == str(row[name]) else "" for name in settings]
-        columns.append(names(texts, f"preset {clean(facts['starts_with'])}", marks))
+        columns.append(names(texts, clean(facts["starts_with"]), marks))
     section.table(table_of("Settings of the winner", columns, sortable=False))
     if facts.get("again"):
         section.text("Train the same model again:")
@@ -123,7 +123,7 @@ def _history(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]
     if table["validation_loss"].notna().any():
         start = facts.get("starts_with")
         section.figure(
-            tuning_history(table, reference=f"preset {clean(start)}" if start else ""),
+            tuning_history(table, reference=clean(start) if start else ""),
             "Each mark is a trial: its smallest loss on the validation rows. Pruned trials were stopped early, because "
             "at the same epoch half of the earlier trials were better. Values far worse than most are drawn at the "
             "upper edge.",

@@ -25,6 +25,8 @@ BASELINES = (
 )
 #: The model of a run: permgrad's network, a baseline, the best of all, what a function of the user's returns, a file.
 MODELS = ("network", "auto", *BASELINES[:-3], "MODULE:FUNCTION", "FILE.onnx", "FILE.ENDING")
+#: Models whose settings are searched.
+TUNED = ("network", "random_forest", "extra_trees", "lightgbm", "xgboost", "catboost", "histogram_boosting")
 METHODS = (
     *("permgrad", "permutation", "ablation", "occlusion", "shapley", "lime", "gradient", "smoothgrad"),
     *("integrated_gradients", "expected_gradients", "deeplift", "gradcam", "attention_rollout", "token_relevance"),

@@ -24,6 +24,7 @@ from permgrad.runs.options import (
     ROW_IMAGES,
     TASKS,
     THEMES,
+    TUNED,
     CommandRequest,
     Names,
     argument,
@@ -182,7 +183,9 @@ class RunRequest(SplitRequest):
     )
     class_names: Names = option(_CLASS_NAMES, (), "NAMES", lists="entries")
     trust: Names = option(_TRUST, (), "TYPE")
-    preset: str = option("Network and training.", "default", choices=PRESETS)
+    preset: str = option(
+        "Network and training; of another model a file with its settings (docs/tuning.md).", "default", choices=PRESETS
+    )
     row_image: str = option(
         "Draw each row as an image, too: auto (presets default and fast: where the order of the columns tells"
         " something), always or never.",
@@ -342,6 +345,7 @@ class TuneRequest(SplitRequest):
     trials: int | None = option("Total number of finished trials (default: that of the space).", None, "N", least=1)
     storage: str | None = option("URL of the study's database (default: sqlite:///DIR/study.db).", None, "URL")
     study: str = option("The study's name in the database.", STUDY_NAME)
+    model: str = option("Model whose settings are searched.", "network", choices=TUNED, short="-m")
     space: str = option("Search space (docs/tuning.md).", DEFAULT_SPACE, choices=(DEFAULT_SPACE, "paper", "FILE.json"))
     pruning: bool = option("Never stop a weak trial early.", True, name="--no-pruning")
     open_page: bool = option(_OPEN, False, name="--open")
@@ -350,6 +354,9 @@ class TuneRequest(SplitRequest):
         """Refuse unknown options and contradictions before any file is read."""
         if not self.study.strip():
             raise InputError("--study is empty", hint="Pass a name, or leave the option out.", code="PG005")
+        if self.model != "network" and self.space == "paper":
+            problem = f"--space paper is for permgrad's network, and --model is {self.model}"
+            raise InputError(problem, hint="Leave one of them out.", code="PG006")
         self.run_request("default").check()
 
     @property
@@ -367,7 +374,7 @@ class TuneRequest(SplitRequest):
     def run_request(self, preset: str, seed: int | None = None) -> RunRequest:
         """Return the run of one preset and seed on the same rows."""
         changed = {"out": self.folder, "seed": self.seed if seed is None else seed, "overwrite": False}
-        return RunRequest(preset=preset, **(self.shared_with(SplitRequest) | changed))
+        return RunRequest(preset=preset, model=self.model, **(self.shared_with(SplitRequest) | changed))
 
 
 # ---- predict, explain, report ----------------------------------------------------------------------------------------

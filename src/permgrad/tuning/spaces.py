@@ -36,8 +36,9 @@ _FIXED = ("loss",)
 class Space:
     """A search space: ``build`` makes the preset mapping of a trial, ``content`` identifies the space.
 
-    ``base`` is the preset that the search starts from (None: trial 0 is drawn like any other), ``start`` its values
-    of the parameters that can express them. ``trials`` is the default number of trials for each task.
+    ``base`` is the preset, or the settings of another model, that the search starts from (None: trial 0 is drawn like
+    any other), ``start`` its values of the parameters that can express them. ``trials`` is the default number of trials
+    for each task.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Space:
     content: Mapping[str, Any]
     base_name: str = "default"
     trials: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    base: Preset | None = None
+    base: Any = None
     start: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     pruning: bool = True
 
@@ -138,6 +139,11 @@ class Parameter:
         return content | ({"log": True} if self.log else {}) | ({} if self.step is None else {"step": self.step})
 
 
+def parameter_of(name: str, entry: Mapping[str, Any]) -> Parameter:
+    """Return the parameter of an entry in a space's file."""
+    return Parameter(name, **{**entry, "choices": tuple(entry.get("choices", ()))})
+
+
 def doubled(base: int, depth: int) -> list[int]:
     """Return sizes that double from one to the next."""
     return [int(base) * 2**layer for layer in range(int(depth))]
@@ -178,8 +184,16 @@ def place_values(content: dict[str, Any], parameters: Sequence[Parameter], value
 
 
 # ---- from files ------------------------------------------------------------------------------------------------------
-def get_space(name: str) -> Space:
-    """Return a space by its name, or from the JSON file that ``name`` is the path of."""
+def get_space(name: str, model: str = "network") -> Space:
+    """Return a space by its name, or from the JSON file that ``name`` is the path of.
+
+    ``model``: whose settings are searched, the network's or those of another model.
+    """
+    if model != "network":
+        from permgrad.tuning.model_spaces import space_of_model  # most studies are of the network
+
+        entries = None if name == "default" else _entries(read_content(name), name)
+        return space_of_model(model, entries, "" if entries is None else name)
     if isinstance(name, str) and name.endswith(".json"):
         return read_space(name)
     if not isinstance(name, str) or name not in spaces:
@@ -189,16 +203,33 @@ def get_space(name: str) -> Space:
 
 def read_space(path: str | os.PathLike[str]) -> Space:
     """Read a space's file. An error lists all its faults."""
+    return space_from_dict(read_content(path), os.fspath(path))
+
+
+def read_content(path: str | os.PathLike[str]) -> Any:
+    """Return what the JSON file of a space holds."""
     file = check_path("path", path)
     try:
-        content = parse_json(file.read_bytes(), names_once=True)
+        return parse_json(file.read_bytes(), names_once=True)
     except OSError as error:
         raise InputError(f"Cannot read the space {file}: {error}", hint="Correct the path.", code="PG010") from error
     except ValueError as error:
         raise InputError(
             f"The space {file} is not valid JSON: {error}", hint="Correct the file.", code="PG011"
         ) from error
-    return space_from_dict(content, os.fspath(path))
+
+
+def _entries(content: Any, source: str) -> Mapping[str, Any]:
+    """Return the ``parameters`` of a file that searches the settings of another model than the network."""
+    shape = "It is {'parameters': {setting: range or choices}}."
+    entries = content.get("parameters") if isinstance(content, Mapping) else None
+    if not isinstance(entries, Mapping) or len(content) > 1:
+        raise InputError(f"The space in {source} has other entries than 'parameters'", hint=shape, code="PG011")
+    faults = [fault for name, entry in entries.items() for fault in _form_faults(str(name), entry)]
+    if faults or not entries:
+        words = " ".join(map(two_sentences, faults)) or "it searches nothing."
+        raise InputError(f"The space in {source} has faults: {words}", hint=shape, code="PG011")
+    return entries
 
 
 def space_from_dict(content: Any, source: str = "the mapping") -> Space:
@@ -224,7 +255,7 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
             if wrong := _faults(str(name), entry):
                 faults += wrong
             else:
-                parameters.append(Parameter(str(name), **({**entry, "choices": tuple(entry.get("choices", ()))})))
+                parameters.append(parameter_of(str(name), entry))
         faults += _conflicts(parameters)
     if base is not None and not faults:
         faults += list(_value_faults(base, parameters))
@@ -269,11 +300,16 @@ def _faults(name: str, entry: Any) -> list[str]:
     names = settings_names()
     hint = did_you_mean(name, names, "See docs/tuning.md")
     faults = [] if name in names else [two_sentences(f"{name!r} is not a setting", hint)]
+    return faults + _form_faults(name, entry)
+
+
+def _form_faults(name: str, entry: Any) -> list[str]:
+    """Return the faults of a range or choices."""
     if not isinstance(entry, Mapping):
-        return [*faults, f"{name!r} must be an object with low and high, or with choices, got {entry!r}"]
+        return [f"{name!r} must be an object with low and high, or with choices, got {entry!r}"]
     entries = (*_RANGE, "choices")
     strange = [key for key in entry if key not in entries]
-    faults += [two_sentences(f"{name!r} has an unknown entry {key!r}", did_you_mean(key, entries)) for key in strange]
+    faults = [two_sentences(f"{name!r} has an unknown entry {key!r}", did_you_mean(key, entries)) for key in strange]
     if "choices" not in entry:
         return faults + _range_faults(name, entry)
     faults += [f"{name!r} has both choices and {key!r}" for key in _RANGE if key in entry]

@@ -57,6 +57,7 @@ class TableModel(BaseEstimator):
 
     Args:
         model: the name of a baseline, or an unfitted estimator of scikit-learn's kind.
+        settings: arguments of the library's model, for a baseline.
         encoding: options of ``TableEncoder``.
         text_encoder: what reads texts beside their words, as for ``HyNNClassifier``.
         image_encoder: what reads images, as for ``HyNNClassifier``.
@@ -85,6 +86,7 @@ class TableModel(BaseEstimator):
         self,
         model: Any = "lightgbm",
         *,
+        settings: Mapping[str, Any] | None = None,
         encoding: Mapping[str, Any] | None = None,
         text_encoder: Any = None,
         image_encoder: Any = None,
@@ -94,6 +96,7 @@ class TableModel(BaseEstimator):
         device: Any = "cpu",
     ) -> None:
         self.model = model
+        self.settings = settings
         self.encoding = encoding
         self.text_encoder = text_encoder
         self.image_encoder = image_encoder
@@ -184,6 +187,7 @@ class TableModel(BaseEstimator):
         options: dict[str, Any] = {"classes": getattr(self, "classes_", ()), "seed": int(self.random_state)}
         if isinstance(self.model, str):
             held_rows = None if stopping is None else self._readable(*stopping)
+            options["options"] = self.settings or {}
             if self.model == BLEND:
                 network = self.network() if network is None else network
                 options["options"] = {"network": network, "dependence": dependence}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from permgrad.base.errors import InputError, error_in_words
 from permgrad.evaluation.baselines.fitting import check_savable, check_skops
+from permgrad.evaluation.baselines.settings import read_settings, try_settings
 from permgrad.models.model_files import check_model_file, read_model_file
 
 if TYPE_CHECKING:
@@ -31,23 +32,32 @@ def check_model(request: RunRequest) -> None:
         if getattr(request, field) and not is_file(name):
             problem = f"{flag} is for --model FILE, and --model is {name}"
             raise InputError(problem, hint="Leave it out.", code="PG006")
+    own = {"preset"} if request.preset.endswith(".json") and name != "auto" else set()
+    if own:
+        try_settings(read_settings(request.preset, name), name, request.preset)
     for field, flag in _OF_NETWORK.items():
-        if getattr(request, field) != usual[field]:
+        if field not in own and getattr(request, field) != usual[field]:
             problem = f"{flag} is for permgrad's network, and --model is {name}"
             raise InputError(problem, hint="Leave one of them out.", code="PG006")
     if is_file(name):
-        if request.refits is not None:
-            problem = f"--refits fits the model again, and {name} is fitted already"
-            raise InputError(problem, hint="Leave it out.", code="PG006")
-        check_model_file(Path(name), request.trust)
-        if not Path(name).is_file():
-            raise InputError(f"--model {name}: there is no such file", hint="Correct the path.", code="PG010")
-        read_model_file(name, request.trust)
+        _check_file(request)
     elif ":" in name:
         check_skops(name)
         estimator_of(name)
     elif name != "auto":
         check_savable(name)
+
+
+def _check_file(request: RunRequest) -> None:
+    """Refuse a file that holds no model that can be read."""
+    name = request.model
+    if request.refits is not None:
+        problem = f"--refits fits the model again, and {name} is fitted already"
+        raise InputError(problem, hint="Leave it out.", code="PG006")
+    check_model_file(Path(name), request.trust)
+    if not Path(name).is_file():
+        raise InputError(f"--model {name}: there is no such file", hint="Correct the path.", code="PG010")
+    read_model_file(name, request.trust)
 
 
 def is_file(name: str) -> bool:

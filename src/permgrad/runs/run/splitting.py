@@ -191,7 +191,8 @@ def _divide(
     sources = " and ".join(f"{part} rows from {getattr(request, part)}" for part in files)
     if len(files) == 2:
         return {"train": np.arange(len(frame), dtype=np.int64)}, sources
-    if not files and not by and task == "classification" and request.preset not in _HYBRID:
+    alone = not files and not by and request.model == "network"
+    if alone and task == "classification" and request.preset not in _HYBRID:
         from permgrad.models.estimators.presets import get_preset  # loads torch
 
         settings = get_preset(request.preset)

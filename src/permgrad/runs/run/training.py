@@ -16,7 +16,6 @@ from permgrad.base.errors import EnvironmentProblem, counted
 from permgrad.base.progress import readable
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
-from permgrad.models.estimators.presets import Preset
 from permgrad.models.network.summary import measure_training_time, multiplications
 from permgrad.models.train.checkpoint import CHECKPOINT_NAME, read_checkpoint
 from permgrad.models.train.learner import EpochWatcher, mean_loss
@@ -39,16 +38,24 @@ if TYPE_CHECKING:
     from permgrad.runs.run.stages import RunWork
 
 
-def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, preset: Preset | None = None) -> Any:
-    """Return the unfitted estimator of a run: that of ``--model``, or of another ``name`` or ``preset``."""
+def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, preset: Any = None) -> Any:
+    """Return the unfitted estimator of a run: that of ``--model``, or of another ``name`` or ``preset``.
+
+    ``preset``: a ``Preset`` of the network, or ``Settings`` of another model.
+    """
     name = name or request.model
     encoders = {"text_encoder": request.text_encoder, "image_encoder": request.image_encoder}
     options: dict[str, Any] = {"random_state": request.seed, "device": request.device, **encoders}
     if name != "network":
+        from permgrad.evaluation.baselines.settings import read_settings
         from permgrad.evaluation.baselines.table_model import table_model  # most runs train the network
         from permgrad.runs.run.choosing import estimator_of, is_file
 
         model: Any = name
+        if preset is not None:
+            options["settings"] = preset.settings
+        elif request.preset.endswith(".json"):
+            options["settings"] = read_settings(request.preset, name)
         if is_file(name):
             from permgrad.evaluation.baselines.file_model import FileEstimator  # few runs are about one
 

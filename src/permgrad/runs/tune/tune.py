@@ -40,6 +40,9 @@ from permgrad.base.locks import exclusive
 from permgrad.base.progress import Progress, readable
 from permgrad.base.stored import parse_json
 from permgrad.data.types.column_notes import told_of_columns
+from permgrad.evaluation.baselines.fitting import baselines
+from permgrad.evaluation.baselines.settings import check_settings
+from permgrad.evaluation.metrics import evaluate
 from permgrad.models.estimators.settings import choose_device
 from permgrad.models.save.saving import load
 from permgrad.pages.tuning import tuning_page
@@ -54,6 +57,7 @@ from permgrad.runs.run.run import headline
 from permgrad.runs.run.summary import Summary, summarise
 from permgrad.runs.run.training import fit_encoder, make_estimator
 from permgrad.tuning import get_space
+from permgrad.tuning.model_spaces import Settings
 from permgrad.tuning.spaces import Space, check_preset
 from permgrad.tuning.study import (
     BEST_EPOCH,
@@ -115,7 +119,7 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     """
     request.check()
     need_optuna()
-    space = get_space(request.space)
+    space = get_space(request.space, request.model)
     identity = identity_of(request, space)
     folder = request.folder
     space_file = Path(request.space) if request.space.endswith(".json") else None
@@ -259,6 +263,8 @@ def _do_trial(session: TuneSession, claim: Claim) -> None:
 
 def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float, dict[str, Any]]:
     """Return how a trial ended, its smallest validation loss, and facts about it. Its model is in its folder."""
+    if session.request.model != "network":
+        return _train_other(session, claim, place)
     preset = check_preset(claim.proposal["preset"])
     request = session.request.run_request(session.space.base_name, claim.proposal["seed"])
     inputs, epochs = session.inputs, int(preset.training["max_epochs"])
@@ -299,6 +305,25 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
     return ("pruned" if pruned else "complete"), value, facts
 
 
+def _train_other(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float, dict[str, Any]]:
+    """Do the same with a model of another library: log loss or RMSE on validation rows, which also end boosting."""
+    proposal, inputs = claim.proposal, session.inputs
+    request = session.request.run_request(session.space.base_name, proposal["seed"])
+    settings = check_settings(proposal["preset"], request.model, PRESET)
+    model = make_estimator(request, inputs, preset=Settings(request.model, settings))
+    known, held = inputs.learned, inputs.parts["validation"]
+    X, y = held.frame[known], held.y[known]
+    model.fit(fit_encoder(model, inputs), inputs.parts["train"].y, (X, y))
+    model.save(place / MODEL, overwrite=True, keep_rows=request.keep_rows)
+    guess = model.predict_parts(X)
+    if inputs.task == "regression":
+        value = evaluate("regression", y, predictions=guess["prediction"])["rmse"]
+    else:
+        chances = guess["probabilities"]
+        value = evaluate("classification", y, probabilities=chances, classes=list(model.classes_))["log_loss"]
+    return "complete", float(value), {SECONDS: round(model.fitted_.seconds, 3)}
+
+
 def _trial_line(session: TuneSession, number: int, state: str, value: float | None, facts: dict[str, Any]) -> str:
     finished = session.study.finished(session.total)
     best = session.study.best(session.total)
@@ -306,7 +331,8 @@ def _trial_line(session: TuneSession, number: int, state: str, value: float | No
     if state == "failed":
         line += f"failed: {facts[REASON]}"
     else:
-        line += f"{value:.5g}, {facts[EPOCHS]} epochs" + (", pruned" if state == "pruned" else "")
+        line += f"{value:.5g}" + (f", {facts[EPOCHS]} epochs" if EPOCHS in facts else "")
+        line += ", pruned" if state == "pruned" else ""
     if best is not None:
         line += f"; best so far {best.value:.5g}, trial {best.number}"
     times = [float(trial.user_attrs[SECONDS]) for trial in finished if SECONDS in trial.user_attrs]
@@ -359,7 +385,7 @@ def write_page(session: TuneSession) -> None:
         "task": session.inputs.task,
         "space": session.space.name,
         "space_text": session.space.text,
-        "starts_with": session.space.base_name if session.space.base is not None else None,
+        "starts_with": _start_words(session),
         "total": session.total,
         "best": None if best is None else best.number,
         "importances": importances(finished),
@@ -377,6 +403,14 @@ def write_page(session: TuneSession) -> None:
     }
     with writing(session.folder):
         write_text_atomic(session.folder / PAGE, tuning_page(trial_table(session), facts))
+
+
+def _start_words(session: TuneSession) -> str | None:
+    """Return what trial 0 is, if the search starts from something."""
+    if session.space.base is None:
+        return None
+    model = session.request.model
+    return f"preset {session.space.base_name}" if model == "network" else f"usual {baselines.get(model).label}"
 
 
 def _again(session: TuneSession, best: Any) -> str:
