@@ -171,7 +171,7 @@ def test_misfitting_draws_are_said_in_meta_and_in_a_warning():
 @pytest.mark.parametrize(
     ("inputs", "options", "said"),
     [
-        ((30, 3), {"method": "shapley"}, "'shapley' does not support sampling='conditional'"),
+        ((30, 3), {"method": "ablation"}, "'ablation' does not support sampling='conditional'"),
         ((30, 3, 4), {}, "needs a network with one input of floats"),
     ],
 )

@@ -475,7 +475,7 @@ def test_one_hot_targets_are_classes():
 
 def test_what_only_estimators_can_do_is_said():
     for options, message in (
-        ({"sampling": "conditional", "method": "shapley"}, "'shapley' does not support sampling='conditional'"),
+        ({"sampling": "conditional", "method": "ablation"}, "'ablation' does not support sampling='conditional'"),
         ({"method": "permgrad-paper"}, "[Cc]hoose method='permgrad'"),
         ({"paths": ("image",)}, "level='modality'"),
         ({"level": "group"}, "Pass groups="),

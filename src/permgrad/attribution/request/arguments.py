@@ -37,7 +37,7 @@ LEVELS = ("column", "feature", "group", "modality", "part")
 #: Rows on which a callable loss is tried out before any work starts.
 _TRIED = 256
 #: Methods that draw until an order is certain, and methods that draw conditionally.
-TOP_METHODS, _DRAWING = ("permgrad", "permutation", "shapley"), ("permgrad", "permutation")
+TOP_METHODS = _DRAWING = ("permgrad", "permutation", "shapley")
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def check_conditional(method: str, names: tuple[str, ...], inputs: tuple[Tensor,
     if method not in _DRAWING:
         raise InputError(
             f"On a torch network method={method!r} does not support sampling='conditional'",
-            hint="Leave sampling out, or choose method='permgrad' or 'permutation'",
+            hint="Leave sampling out, or choose method='permgrad', 'permutation' or 'shapley'",
             code="PG006",
         )
     if layer is not None:

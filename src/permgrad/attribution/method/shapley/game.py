@@ -36,6 +36,10 @@ class ShapleyGame(CoalitionGame):
         #: True if every position has a player. Positions without a player keep the row's values.
         self.covered = all(bool((segments >= 0).all()) for segments in request.space.segments)
 
+    def same(self, request: Request, measured: str) -> ShapleyGame:
+        """Return a game of the same kind on other rows and donors."""
+        return ShapleyGame(request, measured)
+
     def measure(self, outputs: Tensor, rows: Integers) -> Floats:
         """Return the worth ``(m, V)`` of outputs ``(m, donors, K)`` of the receivers ``rows`` ``(m,)``.
 

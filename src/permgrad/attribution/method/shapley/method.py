@@ -11,6 +11,7 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval
+from permgrad.attribution.method.shapley.causal import CausalGame, CausalOrder, read_order
 from permgrad.attribution.method.shapley.fitted import RowInteractions
 from permgrad.attribution.method.shapley.game import ShapleyGame
 from permgrad.attribution.method.shapley.indices import INDICES, MOST_ORDER, InteractionIndex
@@ -27,7 +28,7 @@ from permgrad.attribution.players.tree import STRUCTURES, Tree, make_tree
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.game import loss_scale
 from permgrad.attribution.replace.top import looks_of, tell_of_top
-from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional, refuse_interactions
+from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_interactions
 from permgrad.attribution.request.result import build, loss_unit, named, shown_outputs
 from permgrad.attribution.request.unsaid import tell_of_dependence
 from permgrad.attribution.subject.outputs import output_range
@@ -80,6 +81,14 @@ class Shapley(Configured):
             ``tolerance`` and ``n_repeats`` are then not used.
         same_orders: whether a local explanation uses the same orders for every row, so that the values of two rows
             differ less by chance. Balanced designs are then not used. The report's *What if* uses such orders.
+        causal_order: blocks of names, causes first, such as ``[["age", "sex"], ["income"], ["loan"]]``. Players that do
+            not keep the row's value are then drawn so that they fit what comes before them (Heskes et al. 2020, arXiv
+            2011.01625), by linear regressions on the background and the donor's own residual. A table only.
+            ``sampling="conditional"`` is the order with a single block.
+        confounding: whether the members of a block vary together for an unseen reason, for all blocks or for each. If
+            so, setting one does not move the others. With it, a single block is the marginal game.
+        asymmetric: whether players join in the causal order only, blocks one after the other, so that causes get what
+            they cause (Frye et al. 2020, arXiv 1910.06358).
         interactions: 2 adds the interactions of pairs after the features, 3 also those of three, and so on. Features
             keep their Shapley values. ``parts[index]`` has the values that the index gives to single features.
         index: of interactions: ``"k-SII"``, ``"SII"``, ``"STII"`` or ``"FSII"``.
@@ -109,11 +118,15 @@ class Shapley(Configured):
     same_orders: bool = False
     interactions: int = 1
     index: Literal["k-SII", "SII", "STII", "FSII"] = "k-SII"
+    causal_order: Any = None
+    confounding: Any = None
+    asymmetric: bool = False
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         options = _checked(request, request.options)
-        tree = make_tree(request.space, options["structure"])
+        order = options["order"]
+        tree = order.tree() if options["asymmetric"] else make_tree(request.space, options["structure"])
         explain = _explain_rows if request.scope == "local" else _explain_loss
         with request.subject.open():
             return explain(request, tree, options)
@@ -122,8 +135,6 @@ class Shapley(Configured):
 def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
     """Refuse invalid options. Return them with the largest number of players to enumerate."""
     need_background(request.count, shared=request.shared)
-    fix = "leave sampling out, or join dependent features with groups="
-    refuse_conditional(request, "shapley", "replaces players by those of background rows", fix)
     check_whole("max_permutations", options["max_permutations"], "pass such a number", least=4)
     for name, least in (("exact", 0), ("references", 1), ("min_permutations", 2)):
         if options[name] is not None:
@@ -142,35 +153,24 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
         )
     check_number("tolerance", options["tolerance"], "pass for example 0.01")
     check_flag("same_orders", options["same_orders"])
-    _check_index(options)
-    if options["interactions"] > min(MOST_ORDER, len(request.space)):
-        raise InputError(
-            f"interactions must be at most {min(MOST_ORDER, len(request.space))} here, got {options['interactions']}",
-            hint="Pass 2 for pairs.",
-            code="PG002",
-        )
+    order = read_order(request, options)
     for name, choices in (("structure", STRUCTURES), ("game", GAMES)):
         check_choice(name, options[name], choices)
-    if options["structure"] != "flat":
-        refuse_interactions(options, f"structure={options['structure']!r}")
     standard = _EXACT_LOCAL if request.scope == "local" or options["interactions"] > 1 else _EXACT_GLOBAL
     exact = standard if options["exact"] is None else options["exact"]
-    names = sum(comb(len(request.space), size) for size in range(1, options["interactions"] + 1))
-    if options["interactions"] > 1 and names > _MOST_NAMES:
-        raise InputError(
-            f"interactions={options['interactions']} of {len(request.space)} players are {names:,} names, and at most "
-            f"{_MOST_NAMES:,} are computed",
-            hint="Join players with groups=.",
-            code="PG002",
-        )
-    if options["interactions"] > 1 and request.scope == "global" and len(request.space) > exact:
-        way = f"pass exact={len(request.space)}, " if len(request.space) <= _MOST_EXACT else ""
-        raise InputError(
-            f"Interactions of the loss need every coalition, and {len(request.space)} players are more than {exact}",
-            hint=f"To change that, {way}join players with groups=, or choose method='permutation'.",
-            code="PG006",
-        )
-    return {**options, "exact": exact}
+    _check_interactions(request, options, exact)
+    return {**options, "exact": exact, "order": order}
+
+
+def _game(request: Request, measured: str, order: CausalOrder | None) -> ShapleyGame:
+    return ShapleyGame(request, measured) if order is None else CausalGame(request, measured, order)
+
+
+def _facts_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``meta`` says of the causal order."""
+    if options["order"] is None:
+        return {}
+    return {**options["order"].facts(), "asymmetric": options["asymmetric"]}
 
 
 def choose_references(request: Request, wanted: int | None) -> Integers:
@@ -190,7 +190,7 @@ def choose_references(request: Request, wanted: int | None) -> Integers:
 
 def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
     """Explain each row's output."""
-    game = ShapleyGame(request, "output")
+    game = _game(request, "output", options["order"])
     references = choose_references(request, options["references"])
     rows = np.arange(request.count, dtype=np.int64)
     # The empty coalition is worth the same for all rows, unless some positions have no player.
@@ -224,6 +224,7 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "baseline": f"mean over {len(references):,} background rows",
         "baseline_rows": len(references),
         "structure": options["structure"],
+        **_facts_of(options),
         "estimator": " or ".join(sorted(estimates.ways)),
         "permutations": int(estimates.orders.max()),
         "mean_permutations": float(estimates.orders.mean()),
@@ -247,7 +248,7 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
 
 def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
     """Explain the loss over all rows, or, without y, the divergence from the model's own prediction."""
-    game = ShapleyGame(request, options["game"])
+    game = _game(request, options["game"], options["order"])
     exact, expected = tree.freedom() <= options["exact"], options["game"] == "expected"
     standard = len(request.donors[0]) if expected and not exact else _REFERENCES_GLOBAL
     designs = not exact and tree.free
@@ -255,7 +256,7 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         # The outputs of the background show whether designs vary less, and losses are assumed to behave alike. The
         # rows explained and the requested outputs are not used, so values do not depend on them.
         every_output = tuple(range(len(request.subject.output_names)))
-        outputs_game = ShapleyGame(replace(request, inputs=request.donors, targets=every_output), "output")
+        outputs_game = game.same(replace(request, inputs=request.donors, targets=every_output), "output")
         designs, _ = prefers_designs(outputs_game, tree)
         game.evaluations += outputs_game.evaluations
     looks = None
@@ -286,6 +287,7 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "baseline": f"{plan.references:,} of {len(request.donors[0]):,} background rows for each row explained",
         "game": options["game"],
         "structure": options["structure"],
+        **_facts_of(options),
         "estimator": ENUMERATION if exact else DESIGNS if plan.designs else ORDERS,
         "permutations": 2 * walks,
         "completeness_gap": gap,
@@ -299,12 +301,37 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     return build(request, "shapley", facts=facts, outputs=outputs, additive=True, **fields)
 
 
-def _check_index(options: dict[str, Any]) -> None:
+def _check_interactions(request: Request, options: dict[str, Any], exact: int) -> None:
+    """Refuse an index without interactions, and interactions that cannot be computed."""
     check_choice("index", options["index"], INDICES)
     if options["interactions"] == 1 and options["index"] != INDICES[0]:
         raise InputError(
             f"index={options['index']!r} is of interactions, got interactions=1",
             hint="Pass interactions=2, or leave index out.",
+            code="PG006",
+        )
+    if options["interactions"] > min(MOST_ORDER, len(request.space)):
+        raise InputError(
+            f"interactions must be at most {min(MOST_ORDER, len(request.space))} here, got {options['interactions']}",
+            hint="Pass 2 for pairs.",
+            code="PG002",
+        )
+    for restricted, name in ((options["structure"] != "flat", "structure"), (options["asymmetric"], "asymmetric")):
+        if restricted:
+            refuse_interactions(options, f"{name}={options[name]!r}")
+    names = sum(comb(len(request.space), size) for size in range(1, options["interactions"] + 1))
+    if options["interactions"] > 1 and names > _MOST_NAMES:
+        raise InputError(
+            f"interactions={options['interactions']} of {len(request.space)} players are {names:,} names, and at most "
+            f"{_MOST_NAMES:,} are computed",
+            hint="Join players with groups=.",
+            code="PG002",
+        )
+    if options["interactions"] > 1 and request.scope == "global" and len(request.space) > exact:
+        way = f"pass exact={len(request.space)}, " if len(request.space) <= _MOST_EXACT else ""
+        raise InputError(
+            f"Interactions of the loss need every coalition, and {len(request.space)} players are more than {exact}",
+            hint=f"To change that, {way}join players with groups=, or choose method='permutation'.",
             code="PG006",
         )
 

@@ -50,10 +50,10 @@ def walk(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counte
     for part in slices(len(rows), max(1, _MASK_BYTES // max(1, 2 * players * players))):
         ranks = tree.ranks(game.request.seed, "order", counters[part])
         receivers, theirs = rows[part], donors[part]
-        steps = np.diff(_path(game, receivers, theirs, np.stack([ranks, players - 1 - ranks], axis=1)), axis=2)
+        steps = np.diff(_path(game, receivers, theirs, np.stack([ranks, tree.reverse(ranks)], axis=1)), axis=2)
         steps[np.abs(steps) <= game.rounding(receivers, theirs.shape[1])[:, None, None]] = 0.0
         there = np.take_along_axis(steps[:, 0], ranks[:, :, None], axis=1)
-        back = np.take_along_axis(steps[:, 1], players - 1 - ranks[:, :, None], axis=1)
+        back = np.take_along_axis(steps[:, 1], tree.reverse(ranks)[:, :, None], axis=1)
         values[part] = (there + back) / 2
     return values
 
@@ -321,7 +321,7 @@ def rows_that_prefer_designs(game: ShapleyGame, tree: Tree, rows: Integers, keys
 def _pilot(game: ShapleyGame, tree: Tree, chosen: torch.Tensor, number: int) -> Floats:
     """Return the variance of designs and of orders for pairs of some background rows, ``(2, pairs)``."""
     few = tuple(tensor[chosen.to(tensor.device)] for tensor in game.request.donors)
-    pilot = ShapleyGame(replace(game.request, inputs=few, donors=few), "output")
+    pilot = game.same(replace(game.request, inputs=few, donors=few), "output")
     receivers = np.repeat(np.arange(len(chosen) // 2, dtype=np.int64), 2)
     counters = np.arange(len(receivers), dtype=np.uint64) + np.uint64(number * len(receivers))
     varied = _varied(pilot, tree, receivers, (len(chosen) - 1 - receivers)[:, None], counters)
