@@ -71,7 +71,7 @@ def features_tested(modalities: Sequence[str]) -> str:
     return f"{counted(len(modalities), 'feature')}{within}"
 
 
-def t_quantile(quantile: float, freedom: npt.ArrayLike) -> Floats:
+def t_quantile(quantile: npt.ArrayLike, freedom: npt.ArrayLike) -> Floats:
     """Return a quantile of Student's t."""
     from scipy import special  # as scipy.stats takes 45 MB of memory to import
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,7 @@ class PredictorSubject(Subject):
         self.bounded = False
         self.width: int | None = None
         self.columns: tuple[str, ...] = ()  # the names of the numbers that it returns, where these are a frame
+        self.along = False  # whether these names are rising numbers, such as times
         if len(self.inputs[0]) == 0 or not self.form.names:
             raise InputError(
                 "The inputs need at least one row and one column", hint="Pass the rows to explain", code="PG013"
@@ -93,6 +95,11 @@ class PredictorSubject(Subject):
         names = call.classes if class_names is None and (task or usual) != "multilabel" else class_names
         names = self._named_columns(y, names)
         self._refuse(kind, task, class_names)
+        along = self.along and names is None and kind is None and (task or usual or "regression") == "regression"
+        # Survival over times, quantiles, horizons: no probabilities of classes that are called by numbers.
+        if along and (task or bool(((outputs.sum(dim=1) - 1).abs() > _ADD_UP).any())):
+            form = resolve_outputs(outputs, y, kind=None, task="regression", class_names=None)
+            return replace(form, output_names=self.columns)
         form = resolve_outputs(outputs, y, kind=kind or call.kind, task=task or usual, class_names=names)
         if form.task == "classification" and form.kind == "probabilities" and form.count == 2:
             # The second of two classes says it all, and its logit is the score that boosters call raw.
@@ -264,6 +271,7 @@ class PredictorSubject(Subject):
         if self.width is None:
             names = getattr(returned, "column_names", getattr(returned, "columns", None))  # of a frame
             self.columns = () if names is None else tuple(map(str, names))
+            self.along = _is_rising(names)
         values = np.asarray(_of_labels(returned, rows) if isinstance(returned, list) and returned else returned)
         if self.call.one_hot and values.size == rows:
             return self._one_hot(values.reshape(-1))
@@ -325,6 +333,14 @@ class PredictorSubject(Subject):
             "output_kind": self.kind,
             "output_inferred": self.inferred,
         }
+
+
+def _is_rising(names: Any) -> bool:
+    """Return whether a frame's columns are numbers in rising order that somebody chose, not 0, 1, 2 and so on."""
+    numbers = [] if names is None else list(names)
+    if len(numbers) < 2 or not all(isinstance(one, Real) and not isinstance(one, bool) for one in numbers):
+        return False
+    return numbers != list(range(len(numbers))) and bool((np.diff(np.array(numbers, dtype=np.float64)) > 0).all())
 
 
 def _has_labels(probabilities: Tensor, y: Any) -> bool:

@@ -74,6 +74,7 @@ class PlotAccessor:
     bar = _method(plots.bar)
     beeswarm = _method(plots.beeswarm)
     classes = _method(plots.classes)
+    curve = _method(plots.curve)
     direction = _method(plots.direction)
     features = _method(plots.features)
     image = _method(plots.image)
