@@ -18,8 +18,9 @@ from permgrad.runs.options import Option
 PANELS = {
     "Data": (),
     "Model": (
-        *("model_folder", "class_names", "trust", "model", "preset", "batch_size", "models", "folds", "repeats"),
-        *("splits", "metric", "baselines", "named_baselines", "cost", "trials", "storage", "study", "space", "pruning"),
+        *("model_folder", "class_names", "trust", "model", "preset", "branches", "row_image", "batch_size", "models"),
+        *("folds", "repeats", "splits", "metric", "baselines", "named_baselines", "cost", "trials", "storage", "study"),
+        *("space", "pruning"),
     ),
     "Explanation": (
         *("method", "methods", "explain", "scope", "row", "where", "sample", "classes", "baseline", "donors"),

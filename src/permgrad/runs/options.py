@@ -18,6 +18,7 @@ THEMES = ("auto", "light", "dark")
 #: Names of methods, presets and so on, known without importing them. Words in capitals stand for any text.
 DATA_SETS = ("bank", "breast_cancer", "covertype", "dengue", "diabetes", "gas", "heloc", "puma")
 ROW_IMAGES = ("auto", "always", "never")
+BRANCHES = ("tabular", "image", "text", "photo")
 PRESETS = ("default", "fast", "paper", "ig-example", "ig-example-published", "FILE.json")
 BASELINES = (
     *("random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "catboost", "histogram_boosting", "linear"),

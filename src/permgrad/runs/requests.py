@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from permgrad.base.errors import InputError, did_you_mean, unknown
 from permgrad.runs.options import (
     BASELINES,
+    BRANCHES,
     DATA_SETS,
     METHODS,
     METRICS,
@@ -185,6 +186,14 @@ class RunRequest(SplitRequest):
     trust: Names = option(_TRUST, (), "TYPE")
     preset: str = option(
         "Network and training; of another model a file with its settings (docs/tuning.md).", "default", choices=PRESETS
+    )
+    branches: Names = option(
+        "What the network reads: the columns (tabular), each row as an image (image), texts, photos; may be given"
+        " several times (default: what the preset says).",
+        (),
+        "NAME",
+        lists="names",
+        choices=BRANCHES,
     )
     row_image: str = option(
         "Draw each row as an image, too: auto (presets default and fast: where the order of the columns tells"

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from permgrad.runs.requests import RunRequest
 
 #: Options that are about the network.
-_OF_NETWORK = {"preset": "--preset", "row_image": "--row-image", "batch_size": "--batch-size", "what_if": "--what-if"}
+_OF_NETWORK = {
+    "preset": "--preset",
+    "branches": "--branches",
+    "row_image": "--row-image",
+    "batch_size": "--batch-size",
+    "what_if": "--what-if",
+}
 #: Options that are about a model of a file.
 _OF_FILES = {"class_names": "--class-names", "trust": "--trust"}
 

@@ -160,6 +160,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
         "kind": dict(sorted(request.kinds.items())),
         **{name: getattr(request, name) for name in ("sheet", "batch_size", "positive", *_ENCODING)},
         "class_names": list(request.class_names),
+        "branches": sorted(request.branches),
         "model": model,
         "cost": None if request.cost is None else list(request.cost),
         "time_limit": request.time_limit and request.seconds_at_most,

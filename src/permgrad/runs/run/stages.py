@@ -279,6 +279,7 @@ def check_options(request: RunRequest, task: str | None = None) -> None:
     # Whether the preset's loss suits the task is checked once that is known.
     loss = TASK_LOSSES["classification"][0] if task is None else None
     arguments = {name: getattr(request, name) for name in ("preset", "batch_size", "device")}
+    arguments |= {"branches": request.branches or None, "image": request.row_image}
     arguments |= {"preset": "default"} if request.model != "network" else {}
     resolve_settings({**arguments, "loss": loss}, task or "classification")
 

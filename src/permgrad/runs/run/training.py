@@ -68,6 +68,7 @@ def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, prese
         options |= {"network": {"members": FEWER_MEMBERS}} if len(inputs.parts["train"]) > EPOCH_ROWS else {}
     kind: Any = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
     options |= {"preset": preset or request.preset, "batch_size": request.batch_size, "image": request.row_image}
+    options |= {"branches": request.branches} if request.branches else {}
     return kind(**options, **inputs.encoder_options)
 
 

@@ -1,0 +1,70 @@
+"""``permgrad run --branches``: a branch of the network alone, in the same run folder and page."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from invoking import call
+from typer.testing import CliRunner
+
+from permgrad.base.errors import InputError
+from permgrad.cli import app
+from permgrad.models.save.saving import load
+from permgrad.runs.requests import RunRequest
+from permgrad.runs.run.inputs import configuration
+
+
+@pytest.fixture
+def table(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(160, 4)).round(3), columns=list("abcd"))
+    frame.assign(y=np.where(frame["a"] + frame["b"] * frame["c"] > 0, "yes", "no")).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    return tmp_path / "t.csv"
+
+
+@pytest.mark.parametrize(
+    ("given", "paths", "words"),
+    [
+        (["--branches", "image"], ("image",), "A network of the image of each row alone"),
+        (["--branches", "tabular"], ("tabular",), "A network of the table alone"),
+        (["--branches", "tabular,image"], ("tabular", "image"), "A hybrid network (table and image)"),
+    ],
+)
+def test_the_named_branches_are_trained(table, tmp_path, given, paths, words):
+    line = ("run", table, "--target", "y", "--preset", "fast", *given, "--out", tmp_path / "run")
+    assert words in call(*line)
+    assert load(tmp_path / "run" / "model").module_.paths == paths
+    assert words in (tmp_path / "run" / "report.html").read_text(encoding="utf8")
+    assert "Nothing was changed" in call(*line)
+
+
+def test_branches_are_part_of_what_a_run_is(table):
+    one, other = (
+        configuration(RunRequest(table=str(table), target=("y",), branches=names)) for names in ((), ("image",))
+    )
+    assert one != other
+    assert "branches" not in one  # runs of before stay what they are
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--branches", "immage"], "Did you mean 'image'"),
+        (["--branches", "image", "--row-image", "never"], "leave nothing to learn from"),
+        (["--branches", "image", "--model", "linear"], "--branches is for permgrad's network"),
+    ],
+)
+def test_what_is_no_branch_is_refused_before_anything_is_written(table, tmp_path, given, message):
+    words = ["run", table, "--target", "y", *given, "--out", tmp_path / "run"]
+    result = CliRunner().invoke(app, [str(one) for one in words])
+    assert result.exit_code != 0
+    assert message in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_several_models_are_checked_alike():
+    with pytest.raises(InputError, match="--branches is for permgrad's network"):
+        RunRequest(table="t.csv", target=("y",), model="linear", branches=("image",)).check()
