@@ -112,6 +112,14 @@ class Inputs:
         return np.ones(len(y), dtype=bool) if self.task == "regression" else np.isin(y, self.parts["train"].y)
 
     @property
+    def class_counts(self) -> dict[str, dict[str, int]] | None:
+        """How many rows of each part have each class. None for regression."""
+        if self.task == "regression":
+            return None
+        labels = np.unique(np.concatenate([rows.y for rows in self.parts.values()])).tolist()
+        return {str(one): {part: int((rows.y == one).sum()) for part, rows in self.parts.items()} for one in labels}
+
+    @property
     def described(self) -> tuple[Schema, list[dict[str, Any]]]:
         """The columns for the terminal, which says why the user left one out, and for the report, with their roles.
 
@@ -271,10 +279,8 @@ def _schema(
     columns: pd.DataFrame, codes: tuple[str | int | float, ...], kinds: Mapping[str, Any], left_out: Collection[str]
 ) -> Schema:
     """Return the kinds of the columns. What is left out may hold infinite values."""
-    if not columns.shape[1]:
-        return Schema(())
     own = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
-    return infer_schema(columns, na_codes=own if left_out else codes, kinds=kinds)
+    return infer_schema(columns, na_codes=own if left_out else codes, kinds=kinds) if own else Schema(())
 
 
 def _read(request: RunRequest, card: DataCard | None, codes: MissingCodes) -> tuple[Reading, Written]:

@@ -301,15 +301,10 @@ def data_stage(work: RunWork) -> None:
     shown, columns = inputs.described
     for line in shown.to_text(most=40).splitlines():
         work.say(f"  {line}")
-    counts = None
-    if inputs.task == "classification":
-        every = np.concatenate([inputs.parts[part].y for part in PARTS])
-        named = [f"{name} ({count:,})" for name, count in pd.Series(every).value_counts().items()]
-        work.say(f"  classes of {inputs.target!r}: {listed(named, 8)}")
-        counts = {
-            str(label): {part: int((inputs.parts[part].y == label).sum()) for part in PARTS}
-            for label in np.unique(every).tolist()
-        }
+    counts = inputs.class_counts
+    if counts is not None:
+        frequent = sorted(((sum(parts.values()), name) for name, parts in counts.items()), key=lambda one: -one[0])
+        work.say(f"  classes of {inputs.target!r}: {listed([f'{name} ({count:,})' for count, name in frequent], 8)}")
     why = [] if work.chosen == request.model else [work.folder.record["facts"]["auto"]["sentence"]]
     notes = [*inputs.notes, *why]
     # Only text and rare levels may have no score that helps. Other tables are encoded where that is needed.
