@@ -10,7 +10,7 @@ import pandas as pd
 
 from permgrad.attribution.subject.calls import find_call
 from permgrad.attribution.subject.predictor import PredictorSubject
-from permgrad.base.arrays import Array, Floats
+from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError, listed
 from permgrad.base.startup import loading
 from permgrad.data.read.cells import canonical
@@ -29,27 +29,21 @@ class FileModel:
     subject: PredictorSubject
 
     @property
-    def task(self) -> str:
-        """What it predicts: classification or regression."""
-        return self.subject.task
-
-    @property
     def options(self) -> dict[str, Any]:
         """The options of ``pg.explain`` for this predictor."""
-        return {"task": self.task, "class_names": list(self.subject.class_names) or None}
+        return {"task": self.subject.task, "class_names": list(self.subject.class_names) or None}
 
     def predict_parts(self, rows: pd.DataFrame) -> dict[str, Array]:
-        """Return values ``(rows,)`` as ``prediction``, as estimators of permgrad do."""
-        return {"prediction": self._numbers(rows)[:, 0]}
-
-    def _numbers(self, rows: pd.DataFrame) -> Floats:
-        """Return values ``(rows, outputs)``, or the probabilities of classes."""
-        subject, numbers = self.subject, []
+        """Return values or the likeliest classes ``(rows,)`` as ``prediction``, of classes also ``probabilities``."""
+        subject, parts = self.subject, []
         with subject.open():
             for part in subject.read(rows)[0].split(subject.most_rows()):
                 outputs = subject.forward([part])
-                numbers.append((subject.probabilities(outputs) if subject.class_names else outputs).numpy())
-        return np.concatenate(numbers)
+                parts.append((subject.probabilities(outputs) if subject.class_names else outputs).numpy())
+        numbers, classes = np.concatenate(parts), getattr(self, "classes_", None)
+        if classes is None:
+            return {"prediction": numbers[:, 0]}
+        return {"prediction": np.asarray(classes[numbers.argmax(axis=1)]), "probabilities": numbers}
 
 
 @dataclass(frozen=True)
@@ -57,11 +51,6 @@ class FileClassifier(FileModel):
     """A classifier from a file, with its classes ``(classes,)``."""
 
     classes_: Array
-
-    def predict_parts(self, rows: pd.DataFrame) -> dict[str, Array]:
-        """Return the most probable classes ``(rows,)`` and ``probabilities`` ``(rows, classes)``."""
-        numbers = self._numbers(rows)
-        return {"prediction": np.asarray(self.classes_[numbers.argmax(axis=1)]), "probabilities": numbers}
 
 
 def open_file(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, pd.DataFrame]:

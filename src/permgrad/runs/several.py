@@ -63,15 +63,8 @@ def read_run(folder: Path, record: Mapping[str, Any]) -> FinishedRun:
     if spent is None:  # which older runs have in their table
         spent = read_table_of(folder / "history.csv", "model", needs=("epoch",), numbers=())
         spent = pd.to_numeric(spent.get("seconds", []), errors="coerce")
-    return FinishedRun(
-        folder,
-        record,
-        data,
-        metrics,
-        predictions,
-        saved_explanation(folder, "permgrad"),
-        float(np.sum(spent)),
-    )
+    explanation = saved_explanation(folder, "permgrad")
+    return FinishedRun(folder, record, data, metrics, predictions, explanation, float(np.sum(spent)))
 
 
 def compared(runs: Sequence[FinishedRun]) -> tuple[SideBySide, list[str]]:

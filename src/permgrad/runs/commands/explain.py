@@ -152,8 +152,6 @@ class _Read:
 
 def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
     """Read a table, of which all or some rows are explained. Of a long table only the chosen rows are read."""
-    if request.model_folder.is_file():
-        return _read_for_file(request)
     if streamed:
         model, data, parts = open_streamed(request, request.source, request.y)
         if request.y is not None:
@@ -163,11 +161,17 @@ def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
         wanted = features if target is None else list(dict.fromkeys([*features, target]))
         table, numbers = read_selected(request, parts, wanted)
         return _Read(model, data, parts.columns, table[features], table[wanted], numbers, np.arange(len(table)))
-    model, data = predicting.open_model(request.model_folder, request.trust)
-    data = with_target(model, data, request.y) | {"sheet": request.sheet}
-    rows, table = predicting.read_rows(model, data, request.source)
-    if not rows_in(model)[0]:
-        _check_donors(table)
+    model: Any
+    if request.model_folder.is_file():
+        model, rows, table = open_file(request)
+        data = {"target": request.y, "task": model.subject.task}
+    else:
+        model, data = predicting.open_model(request.model_folder, request.trust)
+        data = with_target(model, data, request.y) | {"sheet": request.sheet}
+        rows, table = predicting.read_rows(model, data, request.source)
+    if len(table) < 2 and (isinstance(model, FileModel) or not rows_in(model)[0]):
+        problem = "The table has one row, so there are no other rows to take replacements from"
+        raise InputError(problem, hint="Add rows, and use --row.", code="PG013")
     columns = [str(column) for column in table.columns]
     if request.y is not None:
         find_column(request.y, columns, "target")
@@ -178,23 +182,6 @@ def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
     else:
         rows, table = rows.take(numbers), table.take(numbers).reset_index(drop=True)
     return _Read(model, data, columns, rows, table, numbers, selected(request, table))
-
-
-def _read_for_file(request: ExplainRequest) -> _Read:
-    """Read a table in the form of another library's model."""
-    model, rows, table = open_file(request)
-    check_row(request, len(table))
-    _check_donors(table)
-    data = {"target": request.y, "task": model.task}
-    columns, numbers = [str(column) for column in table.columns], np.arange(len(table), dtype=np.int64)
-    return _Read(model, data, columns, rows, table, numbers, selected(request, table))
-
-
-def _check_donors(table: pd.DataFrame) -> None:
-    """Refuse one row, where the model keeps no other rows to take replacements from."""
-    if len(table) < 2:
-        problem = "The table has one row, so there are no other rows to take replacements from"
-        raise InputError(problem, hint="Add rows, and use --row.", code="PG013")
 
 
 def _check_model(request: ExplainRequest, *, is_file: bool) -> None:
@@ -279,13 +266,9 @@ def _computed(
 
     names = [str(label) for label in getattr(read.model, "classes_", np.array(["all"])).tolist()]
     target = [name if name in names or not name.isdigit() else int(name) for name in request.classes]
-    options: dict[str, Any] = {"method": request.method, "scope": scope, "target": target or None}
-    options |= {"n_repeats": request.donors, "random_state": request.seed}
+    options = _options(request, read.model, read.data) | {"scope": scope, "target": target or None}
     # A single row draws the same donors as among all rows.
     options |= {} if request.row is None or scope != "local" else {"row_offset": request.row}
-    for name in ("baseline", "ensure_top"):
-        options |= {} if getattr(request, name) is None else {name: getattr(request, name)}
-    options |= positive_option(read.model, read.data, request.positive)
     # Few rows do not represent a feature well, so donors come from the complete table.
     few = len(rows) < min(_OWN_DONORS, len(read.rows))
     if isinstance(read.model, FileModel):
@@ -479,13 +462,19 @@ def tell_no_targets(data: Mapping[str, Any], columns: Iterable[str], table: Path
     )
 
 
-def positive_option(model: Any, data: Mapping[str, Any], wanted: str | None) -> dict[str, Any]:
-    """Return the positive class of the request or of the run, or no option if neither has one."""
+def _options(request: ExplainRequest, model: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of ``pg.explain`` that do not depend on how rows are read.
+
+    The positive class is that of the request or of the run. If neither has one, it is no option.
+    """
+    options: dict[str, Any] = {"method": request.method, "n_repeats": request.donors, "random_state": request.seed}
+    for name in ("baseline", "ensure_top"):
+        options |= {} if getattr(request, name) is None else {name: getattr(request, name)}
     classes = getattr(model, "classes_", np.array([])).tolist()
-    if wanted is not None:
-        return {"positive": classes[find_positive(classes, wanted)]}
+    if request.positive is not None:
+        return options | {"positive": classes[find_positive(classes, request.positive)]}
     positive = [label for label in classes if canonical(label) == canonical(data.get("positive"))]
-    return {"positive": positive[0]} if positive and len(classes) == 2 else {}
+    return options | ({"positive": positive[0]} if positive and len(classes) == 2 else {})
 
 
 def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanation, bool]:
@@ -503,9 +492,7 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
             tell_no_targets(data, opened.columns, table, named=False)
     saved = folder / "model" if (folder / "model").is_dir() else folder
     before = _written(request.folder)
-    options: dict[str, Any] = {"scope": request.scope, "form": request.form}
-    for name in ("baseline", "ensure_top"):
-        options |= {} if getattr(request, name) is None else {name: getattr(request, name)}
+    options = _options(request, model, data) | {"scope": request.scope, "form": request.form}
     if not rows_in(model)[0]:
         features = [str(name) for name in model.preprocessor_.feature_names_in_]
         first = next(iter(opened.batches(opened.parts[0], _READ_ROWS, features)))[1]
@@ -518,13 +505,9 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
         out=request.folder,
         overwrite=request.overwrite,
         na_codes=plain(data.get("na_codes", ())),
-        method=request.method,
         rows=request.sample,
         engine=engine,
         target=list(request.classes) or None,
-        n_repeats=request.donors,
-        random_state=request.seed,
-        **positive_option(model, data, request.positive),
         **options,
     )
     return explanation, before is not None and before == _written(request.folder)
