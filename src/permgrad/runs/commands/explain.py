@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from permgrad.attribution.explain import explain
+from permgrad.attribution.parts.engines import Engine, make_engine
 from permgrad.attribution.parts.folder import refuse_inside
+from permgrad.attribution.parts.stream import explain_stream
+from permgrad.attribution.replace.plays import loss_game
+from permgrad.attribution.request import methods
 from permgrad.base.arrays import Array, Booleans, Integers
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, warn_user
 from permgrad.base.files import plain
@@ -37,7 +42,6 @@ from permgrad.runs.run.predicting import cache_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
-    from permgrad.attribution.parts.engines import Engine
     from permgrad.data.parts.partitions import PartitionedTable
 
 #: Rows of a model file's table that are their own donors, and donors drawn for fewer rows. The same as for a network.
@@ -52,9 +56,6 @@ def explain_table(request: ExplainRequest) -> Outcome:
     If the table has the run's target, global games measure the loss, else the divergence from the model's own
     prediction. For a single row, the explanation is local unless the scope says otherwise.
     """
-    from permgrad.attribution.parts.engines import make_engine
-    from permgrad.attribution.request import methods
-
     method = methods.get(request.method)
     if request.row is not None and request.where:
         raise InputError("--row and --where cannot be combined", hint="Leave one of them out.", code="PG006")
@@ -262,8 +263,6 @@ def _computed(
     request: ExplainRequest, read: _Read, rows: Any, y: Array | None, engine: Engine, scope: str
 ) -> Explanation:
     """Return the explanation of some rows. For a run's model and tables it is cached."""
-    from permgrad.attribution.explain import explain
-
     names = [str(label) for label in getattr(read.model, "classes_", np.array(["all"])).tolist()]
     target = [name if name in names or not name.isdigit() else int(name) for name in request.classes]
     options = _options(request, read.model, read.data) | {"scope": scope, "target": target or None}
@@ -479,9 +478,6 @@ def _options(request: ExplainRequest, model: Any, data: Mapping[str, Any]) -> di
 
 def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanation, bool]:
     """Explain a run's model on Parquet files in parts, into a folder. Return whether it was finished before."""
-    from permgrad.attribution.parts.stream import explain_stream
-    from permgrad.attribution.replace.plays import loss_game
-
     folder, table, y = request.model_folder, request.source, request.y
     model, data, opened = open_streamed(request, table, y)
     predicting.use_threads(request.threads)

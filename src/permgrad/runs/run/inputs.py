@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from permgrad.assess.rows import Rows
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, did_you_mean, listed, option_of, two_sentences
 from permgrad.base.files import file_hash
+from permgrad.data.datasets import DataCard, fetch_dataset, get_card, load_dataset
 from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_blocks, read_groups
 from permgrad.data.encode.statistics import numeric_cells
@@ -35,6 +36,7 @@ from permgrad.runs.folder.folder import folder_hash
 from permgrad.runs.options import data_sets, separated, table_name
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.early import find_columns, no_such_file
+from permgrad.runs.run.images import check_images
 from permgrad.runs.run.noting import (
     LIKE_AN_IDENTIFIER,
     notes_on_blocks,
@@ -51,9 +53,6 @@ from permgrad.runs.run.splitting import (
     split_table,
     task_of_target,
 )
-
-if TYPE_CHECKING:
-    from permgrad.data.datasets import DataCard
 
 #: Why a column is no feature, in the words of the table of columns.
 TIME, _SPLIT_GROUP = "left out: --time", "left out: --split-group"
@@ -182,8 +181,6 @@ def content_of(source: str | Path, role: str = "table") -> str:
     """Return a hash of the content of a file, or the name of a data set (``./heloc`` is a file of that name)."""
     path, names = Path(source), data_sets() if role == "table" else ()
     if source in names:
-        from permgrad.data.datasets import fetch_dataset  # a file needs none of them
-
         file = fetch_dataset(str(source))
         return f"data set {source}" if file is None else file_hash(file)
     if path.is_file():
@@ -202,8 +199,6 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     """
     card = None
     if request.table in data_sets():
-        from permgrad.data.datasets import get_card
-
         card = get_card(request.table)
     kinds = request.kinds
     codes: tuple[str | int | float, ...] = separated(request.na) or (card.na_codes if card else ())
@@ -299,8 +294,6 @@ def _read(request: RunRequest, card: DataCard | None, codes: MissingCodes) -> tu
         sheet=request.sheet,
     )
     if card is not None:
-        from permgrad.data.datasets import load_dataset
-
         return reading, Written.typed(load_dataset(request.table).frame, card.na_codes)
     return reading, read_written(request.table, reading)
 
@@ -398,8 +391,6 @@ def _images(types: Schema, tables: Mapping[str, pd.DataFrame], codes: MissingCod
     """Refuse images that cannot be read before there is work. Return what the configuration holds of the others."""
     if not (names := types.of_kind("image")):
         return {}
-    from permgrad.runs.run.images import check_images  # few tables have images
-
     return check_images(names, {part: blank_codes(table[names], codes) for part, table in tables.items()}, notes)
 
 

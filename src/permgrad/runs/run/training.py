@@ -24,6 +24,7 @@ from permgrad.models.train.rows import Rows
 from permgrad.pages.sentences import raised_words
 from permgrad.runs.folder.folder import CHECKPOINT
 from permgrad.runs.requests import RunRequest
+from permgrad.runs.run.choosing import estimator_of
 from permgrad.runs.run.clock import (
     EPOCH_ROWS,
     FEWER_MEMBERS,
@@ -46,7 +47,6 @@ def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, prese
     options: dict[str, Any] = {"random_state": request.seed, "device": request.device, **encoders}
     if name != "network":
         from permgrad.evaluation.baselines.table_model import table_model  # most runs train the network
-        from permgrad.runs.run.choosing import estimator_of
 
         model = estimator_of(name) if ":" in name else name
         threads = torch.get_num_threads()
