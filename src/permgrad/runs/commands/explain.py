@@ -153,6 +153,7 @@ class _Read:
 
 def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
     """Read a table, of which all or some rows are explained. Of a long table only the chosen rows are read."""
+    model: Any
     if streamed:
         model, data, parts = open_streamed(request, request.source, request.y)
         if request.y is not None:
@@ -162,7 +163,6 @@ def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
         wanted = features if target is None else list(dict.fromkeys([*features, target]))
         table, numbers = read_selected(request, parts, wanted)
         return _Read(model, data, parts.columns, table[features], table[wanted], numbers, np.arange(len(table)))
-    model: Any
     if request.model_folder.is_file():
         model, rows, table = open_file(request)
         data = {"target": request.y, "task": model.subject.task}
