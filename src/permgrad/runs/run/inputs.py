@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,6 @@ from permgrad.assess.rows import Rows
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, did_you_mean, listed, option_of, two_sentences
 from permgrad.base.files import file_hash
-from permgrad.data.datasets import DataCard, fetch_dataset, get_card, load_dataset
 from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_blocks, read_groups
 from permgrad.data.encode.statistics import numeric_cells
@@ -53,6 +52,9 @@ from permgrad.runs.run.splitting import (
     split_table,
     task_of_target,
 )
+
+if TYPE_CHECKING:
+    from permgrad.data.datasets import DataCard
 
 #: Why a column is no feature, in the words of the table of columns.
 TIME, _SPLIT_GROUP = "left out: --time", "left out: --split-group"
@@ -181,6 +183,8 @@ def content_of(source: str | Path, role: str = "table") -> str:
     """Return a hash of the content of a file, or the name of a data set (``./heloc`` is a file of that name)."""
     path, names = Path(source), data_sets() if role == "table" else ()
     if source in names:
+        from permgrad.data.datasets import fetch_dataset  # a file needs none of them
+
         file = fetch_dataset(str(source))
         return f"data set {source}" if file is None else file_hash(file)
     if path.is_file():
@@ -199,6 +203,8 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     """
     card = None
     if request.table in data_sets():
+        from permgrad.data.datasets import get_card
+
         card = get_card(request.table)
     kinds = request.kinds
     codes: tuple[str | int | float, ...] = separated(request.na) or (card.na_codes if card else ())
@@ -294,6 +300,8 @@ def _read(request: RunRequest, card: DataCard | None, codes: MissingCodes) -> tu
         sheet=request.sheet,
     )
     if card is not None:
+        from permgrad.data.datasets import load_dataset
+
         return reading, Written.typed(load_dataset(request.table).frame, card.na_codes)
     return reading, read_written(request.table, reading)
 
