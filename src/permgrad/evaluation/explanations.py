@@ -167,7 +167,7 @@ class Tested:
         count = self.request.count
         if self.output is not None or not self.local or self.request.subject.task == "regression":
             return np.full(count, self.output or 0)
-        return np.asarray(self._readout(self.game.base).argmax(axis=1))
+        return np.asarray(self._readout(self.game.base()).argmax(axis=1))
 
     def pick(self, explanation: Explanation) -> Floats:
         """Return an explanation's numbers for the outputs that rows are judged by, ``(rows, players)``."""
@@ -198,7 +198,7 @@ class Tested:
         """Return the output (local) or the loss (global) of each row with players replaced, ``(rows,)``."""
         request, rows = self.request, np.arange(self.request.count)
         with request.subject.open():
-            base = self.game.base
+            base = self.game.base()
             outputs = self.game.predict(rows, donors, replaced)
         if self.local:
             return self._readout(outputs)[rows, self.columns]

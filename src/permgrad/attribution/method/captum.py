@@ -91,7 +91,7 @@ class CaptumMethod(Method):
                 work(slice(0, request.count))
             else:
                 in_batches(request.count, size, work)
-            outputs = CoalitionGame(request).base
+            outputs = CoalitionGame(request).base()
         facts = {"quantity": f"attribution by {self.name}", "unit": "as the network returns it"}
         predictions = outputs[:, list(request.targets)].double().cpu().numpy()
         explanation = build(request, self.name, values, facts, predictions=predictions)

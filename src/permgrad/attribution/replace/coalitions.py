@@ -80,27 +80,31 @@ class CoalitionGame:
         self._straight = [torch.equal(owners, players) for owners in self._owners]
         #: whether one player owns a whole input: no mask of the input's size is needed then
         self._whole = [len(owners) > 0 and bool((owners == owners[0]).all()) for owners in self._owners]
+        self._base: Tensor | None = None
+        self._donor_outputs: Tensor | None = None
         self._cut: BranchCut | None = None
         self._uncut = False
 
-    @cached_property
     def base(self) -> Tensor:
-        """The outputs of the rows explained, ``(rows, K)``."""
-        return self._outputs(self.request.inputs)
+        """Return the outputs of the rows explained, ``(rows, K)`` (computed once)."""
+        if self._base is None:
+            self._base = self._outputs(self.request.inputs)
+        return self._base
 
-    @cached_property
     def donor_outputs(self) -> Tensor:
-        """The outputs of the background rows, ``(donors, K)``."""
-        if self.request.shared:
-            return self.base
-        try:
-            return finite(self._outputs(self.request.donors), "background")
-        except ForwardError as error:
-            raise InputError(
-                f"The network failed on the background rows: it raised {error.words}",
-                hint="Check the rows of background=",
-                code="PG038",
-            ) from error.__cause__
+        """Return the outputs of the background rows, ``(donors, K)`` (computed once)."""
+        if self._donor_outputs is None and self.request.shared:
+            self._donor_outputs = self.base()
+        elif self._donor_outputs is None:
+            try:
+                self._donor_outputs = finite(self._outputs(self.request.donors), "background")
+            except ForwardError as error:
+                raise InputError(
+                    f"The network failed on the background rows: it raised {error.words}",
+                    hint="Check the rows of background=",
+                    code="PG038",
+                ) from error.__cause__
+        return self._donor_outputs
 
     @cached_property
     def noise(self) -> float | None:
@@ -111,7 +115,7 @@ class CoalitionGame:
         """
         if self.subject.standardised:
             return None
-        outputs = self.donor_outputs
+        outputs = self.donor_outputs()
         count = min(_PROBE_ROWS, len(outputs))
         tensors = [tensor[:count].flip(0) for tensor in self.request.donors]
         again = self._outputs(tensors)
@@ -329,9 +333,9 @@ class Blend(CoalitionGame):
     def outputs(self, span: slice | None = None) -> Tensor:
         """Return the outputs of the rows explained. Refuse those that are not finite, also of the background."""
         with self.subject.open(), self.mode():
-            outputs = self.base
+            outputs = self.base()
             if self.fixed is None:
-                _ = self.donor_outputs
+                self.donor_outputs()
             return finite(outputs if span is None else outputs[span])
 
     def blocks(self, span: slice | None) -> list[slice]:
@@ -340,14 +344,14 @@ class Blend(CoalitionGame):
 
     def unchanged(self, rows: slice) -> Tensor:
         """Return the outputs of one block's rows as they are."""
-        return self.base[rows]
+        return self.base()[rows]
 
     def answers(
         self, play: Play, repeats: Sequence[int], rows: slice, measure: Effects
     ) -> Iterator[tuple[Integers, Integers, Floats]]:
         """Yield rows, their donors and effects. If rows are few, several repeats go through the network together."""
         coalitions = self._coalitions(play)
-        chunk = max(min(_CHUNK, _OUTPUTS // self.base.shape[1]), 1)
+        chunk = max(min(_CHUNK, _OUTPUTS // self.base().shape[1]), 1)
         together = max(1, chunk // (len(coalitions) * (rows.stop - rows.start)))
         size = max(1, chunk // len(coalitions))
         for first in range(0, len(repeats), together):
@@ -356,7 +360,7 @@ class Blend(CoalitionGame):
                 numbers = np.arange(start, min(start + size, rows.stop), dtype=np.int64)
                 receivers = np.tile(numbers, len(some))
                 donors, outputs = self._answer(play.key, coalitions, receivers, some)
-                effects = measure(outputs, self.base[torch.as_tensor(receivers)], receivers)
+                effects = measure(outputs, self.base()[torch.as_tensor(receivers)], receivers)
                 for at in range(0, len(receivers), len(numbers)):
                     part = slice(at, at + len(numbers))
                     yield numbers, donors[part], effects[:, part]

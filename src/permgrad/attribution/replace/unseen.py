@@ -66,7 +66,7 @@ class Unseen:
     def _moves(self, player: str, game: CoalitionGame) -> bool:
         rows, lenders = np.repeat(np.arange(game.request.count), _VALUES), len(game.request.donors[0])
         donors = generator(self.request.seed, "unseen values", player).integers(0, lenders, len(rows))
-        before = game.base[torch.from_numpy(rows)]
+        before = game.base()[torch.from_numpy(rows)]
         after = game.predict_one(rows, donors, np.array(self.request.space.names) == player)
         return not torch.equal(settle(after, before, game.noise), before)
 

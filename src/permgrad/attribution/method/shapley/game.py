@@ -29,7 +29,7 @@ class ShapleyGame(CoalitionGame):
 
     def __init__(self, request: Request, measured: str) -> None:
         super().__init__(request)
-        self.row_outputs, self.background_outputs = finite(self.base).cpu(), self.donor_outputs.cpu()
+        self.row_outputs, self.background_outputs = finite(self.base()).cpu(), self.donor_outputs().cpu()
         self._noise = self.noise
         self.measured, self.width = measured, len(request.targets) if measured == "output" else 1
         self.players = len(request.space.names)
