@@ -11,6 +11,7 @@ import numpy as np
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import FEW_ROWS
 from permgrad.assess.sections import SECTIONS
+from permgrad.assess.sections.models import trained_models
 from permgrad.assess.sections.network import network_sections
 from permgrad.assess.sections.rows import RowSection
 from permgrad.assess.work import CAPABILITIES, Work
@@ -48,8 +49,6 @@ def completed(content: Assessment, model: Any, *, seed: int, preset: str = "", l
     """
     content = replace(content, **network_sections(model, preset=preset, drawing=layout))
     if content.guesses and not content.models:
-        from permgrad.assess.sections.models import trained_models  # few runs train other models
-
         content = replace(content, models=trained_models(content, seed=seed))
     explained, maps, listed_rows = content.explained, content.maps, content.listed
     if explained is None:

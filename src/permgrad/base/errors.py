@@ -186,6 +186,11 @@ def error_in_words(error: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
+def one_line(error: BaseException) -> str:
+    """Return an error's text in one line, or its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 #: How many characters of a value a message shows.
 _SHOWN = 200
 

@@ -21,7 +21,7 @@ import typer
 from typer.core import TyperGroup
 
 from permgrad.base.csv_files import csv_formulas
-from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning, did_you_mean
+from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning, did_you_mean, one_line
 from permgrad.base.processors import prepare_threads
 from permgrad.base.startup import loading, own_process
 from permgrad.cli.help import PANELS, HelpfulCommand, completion_of, described
@@ -209,7 +209,7 @@ def fail(sentence: str) -> None:
 
 def _outcome(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the sentence for an error."""
-    sentence = " ".join(str(error).split()) or type(error).__name__
+    sentence = one_line(error)
     if isinstance(error, KeyboardInterrupt):
         # Some commands say more exactly what is finished.
         return 130, str(error) or "Interrupted. Run the same command to resume after the last finished stage."

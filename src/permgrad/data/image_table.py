@@ -14,7 +14,7 @@ import pandas as pd
 
 from permgrad.base.arrays import Array
 from permgrad.base.checks import check_kind, check_path
-from permgrad.base.errors import InputError, by_count, listed
+from permgrad.base.errors import InputError, by_count, listed, one_line
 from permgrad.data.read.image_cells import source_of
 
 #: Pixels of one image. Where Pillow begins to warn, a process takes nearly 1 GB to read it.
@@ -130,7 +130,7 @@ def each_image(name: str, files: Sequence[Any], look: Callable[[Any], object], c
         except FileNotFoundError as error:
             faults["missing"].append(str(error.filename))
         except Exception as error:  # noqa: BLE001 — decoders raise almost anything on damaged files
-            text = " ".join(str(error).split()) or type(error).__name__
+            text = one_line(error)
             unknown = f"not an image that Pillow can read as one of {', '.join(FORMATS)}"
             why = unknown if "cannot identify" in text else text
             faults["whole"].append(f"{os.fspath(file)}: {why}")

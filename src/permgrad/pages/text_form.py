@@ -39,21 +39,14 @@ def _form_of(encoder: TableEncoder, frame: pd.DataFrame, name: str, room: int) -
     if not isinstance(known, Words) or weights is None or not set(designs) <= {"words", "levels"}:
         return None, room
     wide = 1 + encoder.scores_.outputs
-    numbers = np.column_stack([np.concatenate([rarity for _, rarity in known.parts.values()]), weights])
-    places, end = dict[str, dict[str, int]](), 0
-    for part, (vocabulary, _) in known.parts.items():
-        places[part] = {entry: end + at for at, entry in enumerate(vocabulary)}
-        end += len(vocabulary)
-    used: dict[str, dict[str, None]] = {part: {} for part in places}
+    used: dict[str, dict[str, None]] = {part: {} for part in known.parts}
+    unused = {part: set(vocabulary) for part, (vocabulary, _) in known.parts.items()}
     rows, texts = list[int](), list[list[Any]]()
     distinct, index = encoder.texts_of(frame, name)
     for row in np.flatnonzero(index >= 0).tolist():
         text = distinct[index[row]]
         parts = text_parts(text)
-        new = {
-            part: [entry for entry in _entries[part](parts) if entry in places[part] and entry not in used[part]]
-            for part in places
-        }
+        new = {part: [entry for entry in _entries[part](parts) if entry in unused[part]] for part in unused}
         signs = len(text) + 3 * len(parts) + sum(len(entry) + 5 * wide for some in new.values() for entry in some)
         if _reads_alike(text) and signs <= room:
             room -= signs
@@ -61,9 +54,12 @@ def _form_of(encoder: TableEncoder, frame: pd.DataFrame, name: str, room: int) -
             texts.append([re.sub(r"\s", " ", part) if isinstance(part, str) else part for part in parts])
             for part, some in new.items():
                 used[part] |= dict.fromkeys(some)
+                unused[part].difference_update(some)
     form = {"rows": rows, "texts": texts, "mean": packed(encoder.scores_.means.get(name, np.zeros(wide - 1)))}
-    for part, entries in used.items():
-        form[part] = {"entries": list(entries), "numbers": packed(numbers[[places[part][one] for one in entries]])}
+    ends = np.cumsum([len(rarity) for _, rarity in known.parts.values()])
+    for (part, (vocabulary, rarity)), block in zip(known.parts.items(), np.split(weights, ends[:-1]), strict=True):
+        numbers = pd.DataFrame(np.column_stack([rarity, block]), index=vocabulary).loc[list(used[part])]
+        form[part] = {"entries": list(used[part]), "numbers": packed(numbers)}
     return form, room
 
 

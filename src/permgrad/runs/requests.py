@@ -50,7 +50,6 @@ def run_of(folder: Path) -> Path:
     return folder if (folder / "model").is_dir() else folder.parent
 
 
-_THREADS = "Number of threads to compute with, at least 1 (default: as the machine is set)."
 _STREAM = (
     "Read Parquet in parts, so that memory does not grow with rows. The same command resumes (default: for "
     "folders, and for files of 1 GB and more once unpacked)."
@@ -95,7 +94,17 @@ _EXCLUSIVE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableRequest(CommandRequest):
+class ComputingRequest:
+    """The arguments of every command that computes something and writes it."""
+
+    threads: int | None = option(
+        "Number of threads to compute with, at least 1 (default: as the machine is set).", None
+    )
+    overwrite: bool = option("Replace what is there.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableRequest(ComputingRequest, CommandRequest):
     """The arguments of every command that trains on a table."""
 
     command_name: ClassVar[str] = "run"
@@ -114,8 +123,6 @@ class TableRequest(CommandRequest):
     out: Path | None = output("permgrad-runs/<table>-<seed>")
     seed: int = option(_SEED, 0, least=0)
     device: str = option("Where to compute: auto, cpu, cuda (or gpu; one of several: cuda:1) or mps.", "auto")
-    threads: int | None = option(_THREADS, None)
-    overwrite: bool = option("Replace what is there.", False)
 
     @property
     def files(self) -> dict[str, Path | None]:
@@ -388,7 +395,7 @@ class TuneRequest(SplitRequest):
 
 # ---- predict, explain, report ----------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
-class PredictRequest:
+class PredictRequest(ComputingRequest):
     """The options of ``permgrad predict``."""
 
     model_folder: Path = argument(_MODEL, "MODEL_DIR")
@@ -408,12 +415,10 @@ class PredictRequest:
     by_class: bool = option("With --coverage: the share also holds among the rows of each class.", False)
     trust: Names = option(_TRUST, (), "TYPE")
     stream: bool | None = option(_STREAM, None, name="--stream/--no-stream")
-    overwrite: bool = option("Replace what is there.", False)
-    threads: int | None = option(_THREADS, None)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainRequest:
+class ExplainRequest(ComputingRequest):
     """The options of ``permgrad explain``. ``test_rows`` ``(rows,)``: the rows of the table to explain, else all."""
 
     model_folder: Path = argument(f"{_MODEL[:-1]}; or a model file{_FILES}.", "MODEL")
@@ -462,8 +467,6 @@ class ExplainRequest:
     )
     seed: int = option(_SEED, 0, least=0)
     out: Path | None = output("<table>-<method> here, with -row<N>", "Folder to write")
-    overwrite: bool = option("Replace what is there.", False)
-    threads: int | None = option(_THREADS, None)
     test_rows: Any = None
 
     @property
@@ -489,7 +492,7 @@ class ExplainRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportRequest:
+class ReportRequest(ComputingRequest):
     """The options of ``permgrad report``."""
 
     writes_csv: ClassVar[bool] = False
@@ -499,13 +502,11 @@ class ReportRequest:
     theme: str | None = option(f"{_THEME[:-1]} (default: that of the run).", None, choices=THEMES)
     what_if: bool = option(_WHAT_IF, False)
     keep_rows: bool = option("Leave single rows out of the report (docs/security.md).", True, name="--no-rows")
-    threads: int | None = option(_THREADS, None)
     out: Path | None = option(
         "HTML file to write (default: report.html in the run's folder; of several runs <run>-and-<run>.html here).",
         None,
         "FILE",
     )
-    overwrite: bool = option("Replace what is there.", False)
     open_page: bool = option(_OPEN, False, name="--open")
 
 
@@ -521,15 +522,13 @@ class ExcelRequest:
 
 # ---- demo ------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
-class DemoRequest:
+class DemoRequest(ComputingRequest):
     """The options of ``permgrad demo``."""
 
     images: bool = option("Use a table with images, which are drawn first.", False)
     rows: bool = option("Use a table whose rows have a text, a photo and a date each, which is drawn first.", False)
     curve: bool = option("Use a table whose shuffled columns form curves, which is made first.", False)
     out: Path | None = option("Folder of the run (default: permgrad-runs/demo, or demo-images and so on).", None, "DIR")
-    threads: int | None = option(_THREADS, None)
-    overwrite: bool = option("Replace what is there.", False)
     open_page: bool = option(_OPEN, False, name="--open")
 
     @property
@@ -541,7 +540,7 @@ class DemoRequest:
 
 # ---- benchmark ---------------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkRequest(CommandRequest):
+class BenchmarkRequest(ComputingRequest, CommandRequest):
     """The options of ``permgrad benchmark``. Without names, all of the suite are used."""
 
     command_name: ClassVar[str] = "benchmark"
@@ -562,8 +561,6 @@ class BenchmarkRequest(CommandRequest):
     )
     quick: bool = option("A small trial with few functions to check that it runs; its figures are not results.", False)
     peers: bool = option("Leave out the methods of other packages.", True, name="--no-peers")
-    threads: int | None = option(_THREADS, None)
-    overwrite: bool = option("Replace what is there.", False)
     open_page: bool = option(_OPEN, False, name="--open")
 
 

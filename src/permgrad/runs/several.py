@@ -15,6 +15,9 @@ from permgrad.base.errors import InputError, counted, listed
 from permgrad.base.files import write_text_atomic, writing
 from permgrad.base.stored import read_times
 from permgrad.evaluation.side_by_side import SideBySide, side_by_side
+from permgrad.pages.report import check_path
+from permgrad.pages.runs import side_by_side_page
+from permgrad.pages.side_by_side import standing_words
 from permgrad.runs.folder import documents
 from permgrad.runs.folder.documents import read_table_of, saved_explanation
 from permgrad.runs.requests import Outcome, ReportRequest
@@ -63,15 +66,8 @@ def read_run(folder: Path, record: Mapping[str, Any]) -> FinishedRun:
     if spent is None:  # which older runs have in their table
         spent = read_table_of(folder / "history.csv", "model", needs=("epoch",), numbers=())
         spent = pd.to_numeric(spent.get("seconds", []), errors="coerce")
-    return FinishedRun(
-        folder,
-        record,
-        data,
-        metrics,
-        predictions,
-        saved_explanation(folder, "permgrad"),
-        float(np.sum(spent)),
-    )
+    explanation = saved_explanation(folder, "permgrad")
+    return FinishedRun(folder, record, data, metrics, predictions, explanation, float(np.sum(spent)))
 
 
 def compared(runs: Sequence[FinishedRun]) -> tuple[SideBySide, list[str]]:
@@ -141,10 +137,6 @@ def labels_of_runs(folders: Sequence[Path]) -> list[str]:
 
 def report_runs(request: ReportRequest, runs: Sequence[FinishedRun]) -> Outcome:
     """Write the page of several runs."""
-    from permgrad.pages.report import check_path
-    from permgrad.pages.runs import side_by_side_page
-    from permgrad.pages.side_by_side import standing_words
-
     labels = labels_of_runs([run.folder for run in runs])
     path = request.out or Path(f"{'-and-'.join(labels[:2])}{f'-and-{len(labels) - 2}-more' * (len(labels) > 2)}.html")
     target = check_path(path, overwrite=request.overwrite, flag="--overwrite")

@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.assess.sections.photos import photo_columns, places_of
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.wide import level_effects, word_effects
 from permgrad.base.errors import InputError
 from permgrad.base.significance import LEVEL
 from permgrad.data.read.table import blank_codes
@@ -101,9 +103,6 @@ def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str
     encoder, rows = work.model.encoder, work.explained.take(work.drawn[:MOST_ROWS])
     if encoder is None or name not in encoder.scores_.columns:
         return {}
-    from permgrad.assess.sections.photos import photo_columns, places_of  # few tables have images, texts or many levels
-    from permgrad.attribution.wide import level_effects, word_effects
-
     text, seed, further = name in work.texts, work.budget.seed, dict[str, Any]()
     related: dict[str, Any] = {} if rows.dependence is None else dict([rows.dependence.argument])
     try:

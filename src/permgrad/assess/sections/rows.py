@@ -15,6 +15,7 @@ from permgrad.assess.model import TOLERANCE_OF_NOTABLE
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.cards import columns_by_rank
+from permgrad.assess.sections.photos import photos
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
@@ -202,8 +203,6 @@ def listed(work: Work) -> None:
     )
     encoder = work.model.encoder
     if encoder is not None and encoder.schema_.of_kind("image"):
-        from permgrad.assess.sections.photos import photos  # few tables have images
-
         photos(work)
 
 

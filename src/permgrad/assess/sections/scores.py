@@ -41,10 +41,7 @@ def scores(work: Work) -> None:
         )
         missed = never_predicted(np.asarray(model.labels), first, second, predicted.called)
         metrics |= {"positive": plain(model.positive_label), "never_predicted": missed}
-    if raised := getattr(model.model, "raised_", 0.0):
-        metrics["raised"] = raised
-    if blend := getattr(model.model, "blend_", None):
-        metrics["blend"] = blend
+    metrics |= {name: value for name in ("raised", "blend") if (value := getattr(model.model, f"{name}_", None))}
     _tell_of_signs(work)
     guesses: dict[str, npt.NDArray[Any]] = {}
     with work.budget.clock.whole.part("baselines"):

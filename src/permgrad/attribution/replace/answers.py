@@ -153,9 +153,3 @@ def needs_rows(scorer: Any) -> bool:
     """Return whether a scorer may read its rows. scikit-learn's own hand them to one method of the model."""
     asked = getattr(scorer, "_response_method", None)
     return not set((asked,) if isinstance(asked, str) else asked or ("",)) <= set(STORED)
-
-
-def shown_to(scorer: Any, answers: Answers, places: Integers) -> tuple[ShownModel, Any]:
-    """Return the model and the rows that a scorer is called with."""
-    rows = answers.rows(places) if needs_rows(scorer) else np.arange(len(places))
-    return ShownModel(answers, places, rows), rows

@@ -171,21 +171,19 @@ class PairMoments:
         if self.shared:
             score, correction, freedom = spread(by_receiver + by_donor, weight, self.units, lends=True)
             # The difference can be too small, even negative, in small samples. A tenth of the pair noise is the floor.
-            variance = np.maximum(score - noise, 0.1 * noise) * correction
-            return mean, self._error(np.sqrt(variance) / total, freedom, quiet), freedom + 1
-        of_receivers, correction, freedom = spread(by_receiver, weight, self.units)
-        variance, effective = with_donors(of_receivers * correction, freedom + 1, by_donor, noise)
-        return mean, self._error(np.sqrt(variance) / total, freedom, quiet), effective
+            variance, effective = np.maximum(score - noise, 0.1 * noise) * correction, freedom + 1
+        else:
+            of_receivers, correction, freedom = spread(by_receiver, weight, self.units)
+            variance, effective = with_donors(of_receivers * correction, freedom + 1, by_donor, noise)
+        # Where no pair has an effect, 95 % intervals end where the rule of three says.
+        rule_of_three = 3 / NORMAL_95 * self.possible / (freedom.min(axis=0) + 1)
+        return mean, np.where(quiet, rule_of_three, np.sqrt(variance) / total), effective
 
     def is_quiet(self, group: int | None = None) -> Booleans:
         """Return of which quantities no pair has an effect, ``(quantities,)``, of all rows or of one class."""
         member = slice(None) if group is None else self.receiver_class == group
         chosen = slice(None) if group is None else slice(group, group + 1)
         return np.logical_not(self.square_sum[chosen].any(axis=0) | self.receiver_sum[:, member].any(axis=1))
-
-    def _error(self, std: Floats, freedom: Floats, quiet: Booleans) -> Floats:
-        """Return standard errors. Where no pair has an effect, 95 % intervals end where the rule of three says."""
-        return np.where(quiet, 3 / NORMAL_95 * self.possible / (freedom.min(axis=0) + 1), std)
 
 
 def row_scores(moments: PairMoments, group: int | None) -> Floats:

@@ -19,7 +19,7 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS, interval, spread, two_parts
-from permgrad.attribution.replace.answers import Answers, needs_rows, shown_to
+from permgrad.attribution.replace.answers import Answers, ShownModel, needs_rows
 from permgrad.attribution.replace.game import Game
 from permgrad.attribution.replace.plays import Effects, Play, Values, loss_game
 from permgrad.attribution.replace.unseen import Unseen
@@ -201,7 +201,9 @@ class Judge:
             reason = "" if len(places) else "ValueError: no row is left"
             if not reason:
                 try:
-                    scores[at] = float(scorer(*shown_to(scorer, answers, places), self.truth[receivers], **extra))
+                    rows = answers.rows(places) if needs_rows(scorer) else np.arange(len(places))
+                    shown = ShownModel(answers, places, rows)
+                    scores[at] = float(scorer(shown, rows, self.truth[receivers], **extra))
                 except Exception as error:  # scorers are the user's code, too
                     reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                     if not left:

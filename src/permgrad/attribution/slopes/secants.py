@@ -496,11 +496,7 @@ def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
             rules = [table_embedding(branch.embedding, branch.numeric, branch.other), *rules]
         split = next((place for place, rule in enumerate(rules) if rule.kind != "affine"), len(rules))
         chains[path] = Chain(rules[:split], rules[split:])
-    return None if None in head else (chains | _of_kernels(module), Chain([], head))
-
-
-def _of_kernels(module: HybridNetwork) -> dict[str, Chain]:
-    """Return the chain of a network's random kernels, if it has such."""
-    if module.kernels is None:
-        return {}
-    return {KERNELS: Chain([Rule(module.renderer, adjoint)], [Rule(module.kernels, _by_functions, "functions")])}
+    if module.kernels is not None:
+        kernels = Rule(module.kernels, _by_functions, "functions")
+        chains[KERNELS] = Chain([Rule(module.renderer, adjoint)], [kernels])
+    return None if None in head else (chains, Chain([], head))

@@ -82,7 +82,8 @@ def with_image_cells(frame: pd.DataFrame, folder: Path | None = None, declared: 
     for name, dtype in frame.dtypes.items():
         if dtype.kind == "O" and not isinstance(dtype, pd.CategoricalDtype):
             cells = frame[name].array
-            first = next((cell for cell in cells if not (cell is None or cell is pd.NA or _is_nan(cell))), None)
+            present = (cell for cell in cells if cell is not None and cell is not pd.NA)
+            first = next((cell for cell in present if not (isinstance(cell, float) and math.isnan(cell))), None)
             if folder is None and _is_image(first):
                 made = [_as_cell(cell) if _is_image(cell) else cell for cell in cells]
             elif folder is not None and isinstance(first, str) and (name in declared or _is_named(first)):
@@ -95,10 +96,6 @@ def with_image_cells(frame: pd.DataFrame, folder: Path | None = None, declared: 
     for name, cells in columns.items():
         frame[name] = cells
     return frame
-
-
-def _is_nan(cell: Any) -> bool:
-    return isinstance(cell, float) and math.isnan(cell)
 
 
 def _is_image(cell: Any) -> bool:

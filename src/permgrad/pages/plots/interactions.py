@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.patches import Polygon
 
 from permgrad.attribution.explanation.orders import RankedPairs, pairs_of
+from permgrad.attribution.subject.calls import find_call
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, error_in_words, shown, text_of
@@ -148,8 +149,6 @@ def _effect_of(
         )
     for name in names:
         check_choice("pair", name, [str(column) for column in table.columns])
-    from permgrad.attribution.subject.calls import find_call  # loads torch
-
     call = find_call(model)
 
     def predict(_: Any, changed: pd.DataFrame) -> Floats:

@@ -44,25 +44,23 @@ def run_demo(request: DemoRequest, *, say: Callable[[str], None] = print) -> Out
         problem = f"{' and '.join(named)} cannot be combined"
         raise InputError(problem, hint="Name one of them.", code="PG006")
     settings: dict[str, Any] = {"out": request.folder, "threads": request.threads, "overwrite": request.overwrite}
+    if named:
+        draw = {"--images": draw_table, "--rows": draw_flats, "--curve": draw_curves}[named[0]]
+        table = draw(request.folder.with_name(f"{request.folder.name}-table"))
+        settings |= {"table": os.fspath(table), "preset": "fast"}
     if request.images:
-        table = draw_table(request.folder.with_name(f"{request.folder.name}-table"))
         say(f"Table with images: {table}")
-        run = RunRequest(table=os.fspath(table), target=("finding",), images=("scan",), preset="fast", **settings)
+        settings |= {"target": ("finding",), "images": ("scan",)}
     elif request.rows:
-        table = draw_flats(request.folder.with_name(f"{request.folder.name}-table"))
         total = sum(size**2 for size in _PARTS.values())
         truth = ", ".join(f"{name} {size**2 / total:.0%}" for name, size in _PARTS.items())
         say(f"Table with a text, a photo and a date in each row: {table}")
         say(f"Known truth: shares of what drives rent: {truth}")
-        run = RunRequest(table=os.fspath(table), target=("rent",), preset="fast", **settings)
+        settings |= {"target": ("rent",)}
     elif request.curve:
-        table = draw_curves(request.folder.with_name(f"{request.folder.name}-table"))
         say(f"Table of curves of {_POINTS} points, t00 to t{_POINTS - 1}, whose columns are shuffled: {table}")
-        run = RunRequest(
-            table=os.fspath(table), target=("shape",), preset="fast", named_baselines=("extra_trees",), **settings
-        )
-    else:
-        run = RunRequest(table="diabetes", **settings)
+        settings |= {"target": ("shape",), "named_baselines": ("extra_trees",)}
+    run = RunRequest(**({"table": "diabetes"} | settings))
     say(f"This is the same as: {run.command}")
     outcome = run_table(run, say=say)
     text = f"{outcome.text}\n{_found(request.folder)}" if request.curve else outcome.text

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from permgrad.attribution.explain import explain
+from permgrad.attribution.parts.engines import Engine, make_engine
 from permgrad.attribution.parts.folder import refuse_inside
+from permgrad.attribution.parts.stream import explain_stream
+from permgrad.attribution.replace.plays import loss_game
+from permgrad.attribution.request import methods
 from permgrad.base.arrays import Array, Booleans, Integers
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, warn_user
 from permgrad.base.files import plain
@@ -39,7 +44,6 @@ from permgrad.runs.run.predicting import cache_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
-    from permgrad.attribution.parts.engines import Engine
     from permgrad.data.parts.partitions import PartitionedTable
 
 #: Rows of a model file's table that are their own donors, and donors drawn for fewer rows. The same as for a network.
@@ -54,9 +58,6 @@ def explain_table(request: ExplainRequest) -> Outcome:
     If the table has the run's target, global games measure the loss, else the divergence from the model's own
     prediction. For a single row, the explanation is local unless the scope says otherwise.
     """
-    from permgrad.attribution.parts.engines import make_engine
-    from permgrad.attribution.request import methods
-
     method = methods.get(request.method)
     if request.row is not None and request.where:
         raise InputError("--row and --where cannot be combined", hint="Leave one of them out.", code="PG006")
@@ -154,8 +155,7 @@ class _Read:
 
 def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
     """Read a table, of which all or some rows are explained. Of a long table only the chosen rows are read."""
-    if request.model_folder.is_file():
-        return _read_for_file(request)
+    model: Any
     if streamed:
         model, data, parts = open_streamed(request, request.source, request.y)
         if request.y is not None:
@@ -165,11 +165,16 @@ def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
         wanted = features if target is None else list(dict.fromkeys([*features, target]))
         table, numbers = read_selected(request, parts, wanted)
         return _Read(model, data, parts.columns, table[features], table[wanted], numbers, np.arange(len(table)))
-    model, data = predicting.open_model(request.model_folder, request.trust)
-    data = with_target(model, data, request.y) | {"sheet": request.sheet}
-    rows, table = predicting.read_rows(model, data, request.source)
-    if not rows_in(model)[0]:
-        _check_donors(table)
+    if request.model_folder.is_file():
+        model, rows, table = _file_read(request)
+        data = {"target": request.y, "task": model.task}
+    else:
+        model, data = predicting.open_model(request.model_folder, request.trust)
+        data = with_target(model, data, request.y) | {"sheet": request.sheet}
+        rows, table = predicting.read_rows(model, data, request.source)
+    if len(table) < 2 and (isinstance(model, FileModel) or not rows_in(model)[0]):
+        problem = "The table has one row, so there are no other rows to take replacements from"
+        raise InputError(problem, hint="Add rows, and use --row.", code="PG013")
     columns = [str(column) for column in table.columns]
     if request.y is not None:
         find_column(request.y, columns, "target")
@@ -182,8 +187,8 @@ def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
     return _Read(model, data, columns, rows, table, numbers, selected(request, table))
 
 
-def _read_for_file(request: ExplainRequest) -> _Read:
-    """Read a table in the form of another library's model."""
+def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, pd.DataFrame]:
+    """Return the model of a file, the rows of the request's table in its form, and the complete table."""
     with loading():
         predictor = read_model_file(request.model_folder, request.trust)
     known, y = columns_of(predictor), request.y
@@ -192,19 +197,7 @@ def _read_for_file(request: ExplainRequest) -> _Read:
     if y is not None:
         find_column(y, list(table.columns), "target")
     rows = table_for(predictor, table, y)
-    model = make_file_model(predictor, rows, None if y is None else table[y], request.class_names)
-    check_row(request, len(table))
-    _check_donors(table)
-    data = {"target": y, "task": model.task}
-    columns, numbers = [str(column) for column in table.columns], np.arange(len(table), dtype=np.int64)
-    return _Read(model, data, columns, rows, table, numbers, selected(request, table))
-
-
-def _check_donors(table: pd.DataFrame) -> None:
-    """Refuse one row, where the model keeps no other rows to take replacements from."""
-    if len(table) < 2:
-        problem = "The table has one row, so there are no other rows to take replacements from"
-        raise InputError(problem, hint="Add rows, and use --row.", code="PG013")
+    return make_file_model(predictor, rows, None if y is None else table[y], request.class_names), rows, table
 
 
 def _check_model(request: ExplainRequest, *, is_file: bool) -> None:
@@ -285,17 +278,11 @@ def _computed(
     request: ExplainRequest, read: _Read, rows: Any, y: Array | None, engine: Engine, scope: str
 ) -> Explanation:
     """Return the explanation of some rows. For a run's model and tables it is cached."""
-    from permgrad.attribution.explain import explain
-
     names = [str(label) for label in getattr(read.model, "classes_", np.array(["all"])).tolist()]
     target = [name if name in names or not name.isdigit() else int(name) for name in request.classes]
-    options: dict[str, Any] = {"method": request.method, "scope": scope, "target": target or None}
-    options |= {"n_repeats": request.donors, "random_state": request.seed}
+    options = _options(request, read.model, read.data) | {"scope": scope, "target": target or None}
     # A single row draws the same donors as among all rows.
     options |= {} if request.row is None or scope != "local" else {"row_offset": request.row}
-    for name in ("baseline", "ensure_top"):
-        options |= {} if getattr(request, name) is None else {name: getattr(request, name)}
-    options |= positive_option(read.model, read.data, request.positive)
     # Few rows do not represent a feature well, so donors come from the complete table.
     few = len(rows) < min(_OWN_DONORS, len(read.rows))
     if isinstance(read.model, FileModel):
@@ -489,20 +476,23 @@ def tell_no_targets(data: Mapping[str, Any], columns: Iterable[str], table: Path
     )
 
 
-def positive_option(model: Any, data: Mapping[str, Any], wanted: str | None) -> dict[str, Any]:
-    """Return the positive class of the request or of the run, or no option if neither has one."""
+def _options(request: ExplainRequest, model: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of ``pg.explain`` that do not depend on how rows are read.
+
+    The positive class is that of the request or of the run. If neither has one, it is no option.
+    """
+    options: dict[str, Any] = {"method": request.method, "n_repeats": request.donors, "random_state": request.seed}
+    for name in ("baseline", "ensure_top"):
+        options |= {} if getattr(request, name) is None else {name: getattr(request, name)}
     classes = getattr(model, "classes_", np.array([])).tolist()
-    if wanted is not None:
-        return {"positive": classes[find_positive(classes, wanted)]}
+    if request.positive is not None:
+        return options | {"positive": classes[find_positive(classes, request.positive)]}
     positive = [label for label in classes if canonical(label) == canonical(data.get("positive"))]
-    return {"positive": positive[0]} if positive and len(classes) == 2 else {}
+    return options | ({"positive": positive[0]} if positive and len(classes) == 2 else {})
 
 
 def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanation, bool]:
     """Explain a run's model on Parquet files in parts, into a folder. Return whether it was finished before."""
-    from permgrad.attribution.parts.stream import explain_stream
-    from permgrad.attribution.replace.plays import loss_game
-
     folder, table, y = request.model_folder, request.source, request.y
     model, data, opened = open_streamed(request, table, y)
     predicting.use_threads(request.threads)
@@ -513,9 +503,7 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
             tell_no_targets(data, opened.columns, table, named=False)
     saved = folder / "model" if (folder / "model").is_dir() else folder
     before = _written(request.folder)
-    options: dict[str, Any] = {"scope": request.scope, "form": request.form}
-    for name in ("baseline", "ensure_top"):
-        options |= {} if getattr(request, name) is None else {name: getattr(request, name)}
+    options = _options(request, model, data) | {"scope": request.scope, "form": request.form}
     if not rows_in(model)[0]:
         features = [str(name) for name in model.preprocessor_.feature_names_in_]
         first = next(iter(opened.batches(opened.parts[0], _READ_ROWS, features)))[1]
@@ -528,13 +516,9 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
         out=request.folder,
         overwrite=request.overwrite,
         na_codes=plain(data.get("na_codes", ())),
-        method=request.method,
         rows=request.sample,
         engine=engine,
         target=list(request.classes) or None,
-        n_repeats=request.donors,
-        random_state=request.seed,
-        **positive_option(model, data, request.positive),
         **options,
     )
     return explanation, before is not None and before == _written(request.folder)

@@ -17,6 +17,7 @@ from permgrad.base.files import atomic_path, sweep, what_lies_at, writing
 from permgrad.base.folders import is_whole
 from permgrad.base.locks import hold_folder
 from permgrad.base.numerals import compact
+from permgrad.pages.plots import signed_bars
 from permgrad.pages.plots.rows import stacks
 from permgrad.pages.summary import order_sentence
 from permgrad.pages.words import labels_of, value_text
@@ -85,8 +86,6 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
         figures = {"image": plot.image()} if "cam" in explanation.maps else {}
         if not stacks(explanation):
             return figures | {"bar": plot.bar()}
-        from permgrad.pages.plots import signed_bars
-
         baseline, predicted = explanation.meta.get("baseline"), explanation.predictions
         output = 0 if predicted is None or len(explanation.outputs) < 2 else int(np.argmax(predicted[0]))
         values = explanation.values[0, :, output]

@@ -16,7 +16,6 @@ from permgrad.base.startup import loading
 from permgrad.runs.folder.documents import METRICS
 from permgrad.runs.folder.folder import RUN, STAGES, losses, note_files, read_record
 from permgrad.runs.requests import Outcome, ReportRequest
-from permgrad.runs.several import read_run, report_runs
 
 
 def rebuild_reports(request: ReportRequest) -> Outcome:
@@ -30,6 +29,8 @@ def rebuild_reports(request: ReportRequest) -> Outcome:
     doubled = [folder for place, folder in enumerate(folders) if folder.resolve() in map(Path.resolve, folders[:place])]
     if doubled:
         raise InputError(f"{doubled[0]} is named twice", hint="Leave one out.", code="PG008")
+    with loading():
+        from permgrad.runs.several import read_run, report_runs
     return report_runs(request, [read_run(*pair) for pair in zip(folders, records, strict=True)])
 
 

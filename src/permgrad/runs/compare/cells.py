@@ -19,7 +19,7 @@ import torch
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation.explanation import positive_output
 from permgrad.attribution.request import methods
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, one_line
 from permgrad.base.folders import FolderKind
 from permgrad.base.random import derive_seed, generator
 from permgrad.base.stored import parse_json
@@ -104,7 +104,7 @@ def do_cell(
         values = fitted.model.score(table.y[fold.test], guess, table.positive)
         cell.metrics = {name: value for name, value in values.items() if name in metrics}
     except Exception as error:  # noqa: BLE001 — an error of one library must not lose the other models
-        cell.problem = _reason(error)
+        cell.problem = one_line(error)
         return cell
     started = time.perf_counter()
     try:
@@ -112,12 +112,8 @@ def do_cell(
             cell.importances = _explanations(fitted, table, fold, plan, seed)
             cell.explain_seconds = time.perf_counter() - started
     except Exception as error:  # noqa: BLE001 — as above. Its scores stay
-        cell.problem = f"It could not be explained: {_reason(error)}"
+        cell.problem = f"It could not be explained: {one_line(error)}"
     return cell
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _fit(model: Model, table: ComparedTable, fold: Fold, seed: int, device: str, threads: int) -> _Fitted:

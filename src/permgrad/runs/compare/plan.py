@@ -15,6 +15,7 @@ import pandas as pd
 from sklearn import model_selection
 
 from permgrad import __version__
+from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_choice, check_flag, check_kind, check_names, check_rows, check_whole, is_whole
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, keeping_warnings, shown
 from permgrad.base.files import plain
@@ -239,8 +240,6 @@ def make_plan(
 
 
 # ---- folds -----------------------------------------------------------------------------------------------------------
-Rows = npt.NDArray[np.int64]
-
 #: Share of each training part that is held out for early stopping.
 VALIDATION_SHARE = 0.15
 #: The classes of scikit-learn that divide the rows.
@@ -252,9 +251,9 @@ class Fold:
     """One division of the rows, named ``"3"``, or ``"2.3"`` in the second repeat, or by the seed of a split."""
 
     name: str
-    train: Rows
-    validation: Rows
-    test: Rows
+    train: Integers
+    validation: Integers
+    test: Integers
 
 
 def make_folds(
@@ -326,7 +325,7 @@ def _check_rows(y: npt.NDArray[Any], task: Task, folds: int, groups: npt.NDArray
 
 def _cross(
     y: npt.NDArray[Any], task: Task, folds: int, seed: int, groups: npt.NDArray[Any] | None
-) -> list[tuple[Rows, Rows]]:
+) -> list[tuple[Integers, Integers]]:
     kinds = {
         (False, "classification"): model_selection.StratifiedKFold,
         (False, "regression"): model_selection.KFold,
@@ -341,8 +340,8 @@ def _cross(
 
 
 def _hold_out(
-    training: Rows, y: npt.NDArray[Any], task: Task, seed: int, groups: npt.NDArray[Any] | None
-) -> tuple[Rows, Rows]:
+    training: Integers, y: npt.NDArray[Any], task: Task, seed: int, groups: npt.NDArray[Any] | None
+) -> tuple[Integers, Integers]:
     """Hold out rows of a training part for early stopping. Every class keeps a row to be fitted on."""
     if groups is not None and len(set(np.asarray(groups)[training].tolist())) > 1:
         maker = model_selection.GroupShuffleSplit(n_splits=1, test_size=VALIDATION_SHARE, random_state=seed % 2**32)

@@ -217,8 +217,11 @@ def open_run(
             run.record, first = record, from_stage
         else:
             first = from_stage or "data"
-        if from_stage is not None:
-            _check_start(run, from_stage)
+        usable = _ORDER if from_stage is None else whole_stages(folder, run.record)
+        for stage in [] if from_stage is None else _ORDER[: _ORDER.index(from_stage)]:
+            if stage not in usable:
+                problem = f"Cannot start from {from_stage!r}: stage {stage!r} is not finished in {folder}"
+                raise InputError(problem, hint="Leave --from out.", code="PG055")
         if record is not None and first is not None:
             _refuse_added(folder, record, first)
         with writing(folder):
@@ -227,15 +230,6 @@ def open_run(
                 run.lost = f"note: {lost.words}. The stage that writes {written} is repeated, and all later ones."
             run.forget_from(first)
         yield run
-
-
-def _check_start(run: RunFolder, from_stage: str) -> None:
-    """Refuse to start from a stage if earlier ones are not finished."""
-    usable = whole_stages(run.path, run.record)
-    for stage in _ORDER[: _ORDER.index(from_stage)]:
-        if stage not in usable:
-            problem = f"Cannot start from {from_stage!r}: stage {stage!r} is not finished in {run.path}"
-            raise InputError(problem, hint="Leave --from out.", code="PG055")
 
 
 def _refuse_added(folder: Path, record: Mapping[str, Any], first: str) -> None:

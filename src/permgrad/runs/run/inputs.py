@@ -35,6 +35,7 @@ from permgrad.runs.folder.folder import folder_hash
 from permgrad.runs.options import data_sets, separated, table_name
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.early import find_columns, no_such_file
+from permgrad.runs.run.images import check_images
 from permgrad.runs.run.noting import (
     LIKE_AN_IDENTIFIER,
     notes_on_blocks,
@@ -110,6 +111,14 @@ class Inputs:
         """``(validation rows,)``: whether the training rows hold the class of the row (regression: always)."""
         y = self.parts["validation"].y
         return np.ones(len(y), dtype=bool) if self.task == "regression" else np.isin(y, self.parts["train"].y)
+
+    @property
+    def class_counts(self) -> dict[str, dict[str, int]] | None:
+        """How many rows of each part have each class. None for regression."""
+        if self.task == "regression":
+            return None
+        labels = np.unique(np.concatenate([rows.y for rows in self.parts.values()])).tolist()
+        return {str(one): {part: int((rows.y == one).sum()) for part, rows in self.parts.items()} for one in labels}
 
     @property
     def described(self) -> tuple[Schema, list[dict[str, Any]]]:
@@ -274,10 +283,8 @@ def _schema(
     columns: pd.DataFrame, codes: tuple[str | int | float, ...], kinds: Mapping[str, Any], left_out: Collection[str]
 ) -> Schema:
     """Return the kinds of the columns. What is left out may hold infinite values."""
-    if not columns.shape[1]:
-        return Schema(())
     own = {str(name): (*codes, "inf", "-inf") if name in left_out else codes for name in columns}
-    return infer_schema(columns, na_codes=own if left_out else codes, kinds=kinds)
+    return infer_schema(columns, na_codes=own if left_out else codes, kinds=kinds) if own else Schema(())
 
 
 def _read(request: RunRequest, card: DataCard | None, codes: MissingCodes) -> tuple[Reading, Written]:
@@ -395,8 +402,6 @@ def _images(types: Schema, tables: Mapping[str, pd.DataFrame], codes: MissingCod
     """Refuse images that cannot be read before there is work. Return what the configuration holds of the others."""
     if not (names := types.of_kind("image")):
         return {}
-    from permgrad.runs.run.images import check_images  # few tables have images
-
     return check_images(names, {part: blank_codes(table[names], codes) for part, table in tables.items()}, notes)
 
 

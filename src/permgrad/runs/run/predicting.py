@@ -17,6 +17,7 @@ from permgrad.base.folders import believed
 from permgrad.base.startup import loading
 from permgrad.base.stored import read_npz
 from permgrad.data.encode.encoding import align_columns
+from permgrad.data.image_table import pages_said
 from permgrad.data.read.cells import Distinct
 from permgrad.data.read.image_cells import source_of
 from permgrad.data.read.table import sheet_of
@@ -152,8 +153,6 @@ def read_rows(model: Any, data: Mapping[str, Any], path: Path) -> tuple[pd.DataF
     silent = [name for name in known_columns(data) if name in table.columns and name not in features]
     aligned = align_columns(table.drop(columns=silent), features)
     for name in model.preprocessor_.schema_.of_kind("image"):
-        from permgrad.data.image_table import pages_said  # few tables have images
-
         sources = map(source_of, Distinct.of(aligned[name], name).texts)
         for note in pages_said(name, [source for source in sources if isinstance(source, Path)]):
             warn_user(note)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_class_names
 from permgrad.base.errors import InputError, by_count, counted, listed, option_of
 from permgrad.base.numerals import percent
@@ -49,7 +50,6 @@ AS_TEXT = "write them as text, for example with a letter in front"
 _FEW_NUMBERS = 5
 #: The task by kind of the target.
 _TASK_OF: Mapping[str, str] = {"categorical": "classification", "boolean": "classification", "numeric": "regression"}
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass
@@ -183,7 +183,7 @@ def _check_truths(
 
 def _divide(
     request: RunRequest, frame: pd.DataFrame, y: npt.NDArray[Any], task: Task, files: Mapping[str, pd.DataFrame]
-) -> tuple[dict[str, Rows], str]:
+) -> tuple[dict[str, Integers], str]:
     """Return the places in the table of each part that is taken from it, and a description of the split."""
     by: dict[str, Any] = {} if request.group is None else {"groups": frame[request.group].to_numpy()}
     if request.time is not None:
@@ -387,11 +387,11 @@ def task_of_target(kinds: dict[str, Kind], target: str, task: str) -> str:
 
 
 # ---- the published example -------------------------------------------------------------------------------------------
-def divide_as_published(n: int, y: npt.NDArray[Any], seed: int) -> dict[str, Rows]:
+def divide_as_published(n: int, y: npt.NDArray[Any], seed: int) -> dict[str, Integers]:
     """Split as published, 80/20 and stratified. A tenth of the 80 is held out of training to choose thresholds."""
     from sklearn.model_selection import train_test_split
 
-    def halve(rows: Rows, share: float) -> tuple[Rows, Rows]:
+    def halve(rows: Integers, share: float) -> tuple[Integers, Integers]:
         counts = np.unique(y[rows], return_counts=True)[1]
         enough = counts.min() >= 2 and int(np.ceil(len(rows) * share)) >= len(counts)
         first, second = train_test_split(rows, test_size=share, random_state=seed, stratify=y[rows] if enough else None)

@@ -37,6 +37,15 @@ from permgrad.base.versions import versions
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
 from permgrad.data.types.column_notes import scores_said
+from permgrad.evaluation.baselines.fitting import (
+    FIT_TIMES,
+    BaselineRows,
+    baselines,
+    estimate_seconds,
+    run_baselines,
+    why_absent,
+)
+from permgrad.evaluation.baselines.models import natural_table
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.related import related_columns
@@ -59,9 +68,10 @@ from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
 from permgrad.runs.options import data_sets, separated
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.assessing import BASELINE_PREDICTIONS, data_section, look_of, read_assessment, write_page
-from permgrad.runs.run.choosing import is_file
+from permgrad.runs.run.choosing import is_file, trusted
 from permgrad.runs.run.clock import MOST_HELD, SLOW_BASELINE
 from permgrad.runs.run.inputs import Inputs
+from permgrad.runs.run.others import choose, fit_other
 from permgrad.runs.run.predicting import prediction_table
 from permgrad.runs.run.splitting import PARTS
 from permgrad.runs.run.summary import Summary
@@ -116,8 +126,6 @@ class RunWork:
         """The model that is trained: of ``auto`` the best one, which a run that resumes does not choose again."""
         if self.request.model != "auto":
             return self.request.model
-        from permgrad.runs.run.others import choose  # few runs do
-
         facts = self.folder.record["facts"]
         if "auto" not in facts:
             facts["auto"] = choose(self)
@@ -129,8 +137,6 @@ class RunWork:
         """The trained model. One that was saved without rows draws them from the training rows again."""
         folder, request = self.folder.path / "model", self.request
         if self.chosen != "network":
-            from permgrad.runs.run.choosing import trusted  # most runs train the network
-
             return load(folder, trust=trusted(request))
         model = load(folder, device=request.device)
         if not rows_in(model)[0]:
@@ -209,9 +215,6 @@ class RunWork:
 
     def fit_baselines(self, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
         """Train baselines on the rows of the network. Some of them read categories as categories."""
-        from permgrad.evaluation.baselines.fitting import FIT_TIMES, BaselineRows, baselines, run_baselines
-        from permgrad.evaluation.baselines.models import natural_table
-
         inputs, names = self.inputs, self.request.wanted_baselines
         natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
         if any(baselines.get(name).takes_natural for name in names):
@@ -310,15 +313,10 @@ def data_stage(work: RunWork) -> None:
     shown, columns = inputs.described
     for line in shown.to_text(most=40).splitlines():
         work.say(f"  {line}")
-    counts = None
-    if inputs.task == "classification":
-        every = np.concatenate([inputs.parts[part].y for part in PARTS])
-        named = [f"{name} ({count:,})" for name, count in pd.Series(every).value_counts().items()]
-        work.say(f"  classes of {inputs.target!r}: {listed(named, 8)}")
-        counts = {
-            str(label): {part: int((inputs.parts[part].y == label).sum()) for part in PARTS}
-            for label in np.unique(every).tolist()
-        }
+    counts = inputs.class_counts
+    if counts is not None:
+        frequent = sorted(((sum(parts.values()), name) for name, parts in counts.items()), key=lambda one: -one[0])
+        work.say(f"  classes of {inputs.target!r}: {listed([f'{name} ({count:,})' for count, name in frequent], 8)}")
     why = [] if work.chosen == request.model else [work.folder.record["facts"]["auto"]["sentence"]]
     if is_file(request.model):
         why = [FITTED_BEFORE.format(Path(request.model).name)]
@@ -414,8 +412,6 @@ def model_stage(work: RunWork) -> None:
     if work.chosen == "network":
         train_network(work, *work.untrained, judging, others)
     else:
-        from permgrad.runs.run.others import fit_other  # most runs train the network
-
         fit_other(work, judging, others)
     folder.record["facts"]["time"] = work.clock.facts()
     work.model = model
@@ -430,8 +426,6 @@ def model_stage(work: RunWork) -> None:
 
 def say_baselines(work: RunWork) -> float:
     """Report about how long the baselines will take, and which cannot be trained here and why. Return the seconds."""
-    from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, estimate_seconds, why_absent
-
     request = work.request
     reasons = {name: why_absent(name) for name in request.wanted_baselines}
     for name, why in reasons.items():

@@ -23,6 +23,7 @@ from permgrad.models.train.rows import Rows
 from permgrad.pages.sentences import raised_words
 from permgrad.runs.folder.folder import CHECKPOINT
 from permgrad.runs.requests import RunRequest
+from permgrad.runs.run.choosing import estimator_of, is_file
 from permgrad.runs.run.clock import (
     EPOCH_ROWS,
     FEWER_MEMBERS,
@@ -49,7 +50,6 @@ def make_estimator(request: RunRequest, inputs: Inputs, name: str = "", *, prese
     if name != "network":
         from permgrad.evaluation.baselines.settings import read_settings
         from permgrad.evaluation.baselines.table_model import table_model  # most runs train the network
-        from permgrad.runs.run.choosing import estimator_of, is_file
 
         model: Any = name
         if preset is not None:

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from permgrad.base.csv_files import write_csv
-from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, by_count
+from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, by_count, one_line
 from permgrad.base.files import (
     atomic_path,
     file_hash,
@@ -253,7 +253,7 @@ def _do_trial(session: TuneSession, claim: Claim) -> None:
         with session.study.at_work(claim):
             state, value, facts = _train(session, claim, place)
     except _TRIAL_FAULTS as error:
-        reason = " ".join(f"{error}".split()) or type(error).__name__
+        reason = one_line(error)
         reason = reason if isinstance(error, InputError) else f"{type(error).__name__}: {reason}"
         state, value, facts = "failed", None, {REASON: reason}
     session.study.finish(claim, state, value, facts)
@@ -531,14 +531,15 @@ def _outcome(request: TuneRequest, space: Space, record: Mapping[str, Any], *, a
         "run": run.facts,
     }
     states = ", ".join(f"{count} {state}" for state, count in finished["states"].items() if count)
-    lines = [f"This study is already finished ({folder}). Nothing was changed."] if already else []
-    lines += [f"{finished['trials']} trials: {states}."]
-    lines += [f"Best: trial {finished['best']}, validation loss {finished['value']:.5g}"]
-    lines += [
-        f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}"
-        for name, value in finished["parameters"].items()
-    ]
-    lines += [
+    parameters = finished["parameters"].items()
+    lines = [
+        *([f"This study is already finished ({folder}). Nothing was changed."] if already else []),
+        f"{finished['trials']} trials: {states}.",
+        f"Best: trial {finished['best']}, validation loss {finished['value']:.5g}",
+        *(
+            f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}"
+            for name, value in parameters
+        ),
         run.text,
         f"Study: {folder / PAGE}",
         f"Settings: {folder / PRESET}",
