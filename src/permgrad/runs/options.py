@@ -28,7 +28,7 @@ MODELS = ("network", "auto", *BASELINES[:-3], "MODULE:FUNCTION")
 METHODS = (
     *("permgrad", "permutation", "ablation", "occlusion", "shapley", "lime", "gradient", "smoothgrad"),
     *("integrated_gradients", "expected_gradients", "deeplift", "gradcam", "attention_rollout", "token_relevance"),
-    *("aggregate", "permgrad-paper"),
+    *("ale", "aggregate", "permgrad-paper"),
 )
 METRICS = (
     *("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "average_precision", "lift", "log_loss"),

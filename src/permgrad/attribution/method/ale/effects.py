@@ -1,0 +1,174 @@
+"""Accumulated local effects of one column or two, and their errors.
+
+Everything is a function of the weights of the rows, whose derivative towards a row's weight is that row's part in the
+error (Jaeckel 1972): by its own local effect, and by where it lies, because means over rows are taken off. Sums of
+these over rows, groups or times that are independent have the covariance over bins in them.
+
+The importance is the standard deviation of the curve over the rows. Its square is ``G' D G``, with the covariance ``D``
+of the rows' places. The error ``C`` of the curve ``G`` adds ``tr(D C)`` to it, which is taken off. The variance of the
+quadratic form is ``4 G' D C D G + 2 tr(D C)²``: the second term is what a flat curve has by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.functional import jacobian
+
+from permgrad.attribution.explanation.statistics import independent, interval, spread, too_few
+from permgrad.attribution.method.ale.axes import Axis
+from permgrad.base.arrays import Floats, Integers
+from permgrad.base.dependence import Dependence
+
+
+class Sampled(NamedTuple):
+    """The weights of the rows explained ``(rows,)``, which of them are related, and the confidence of intervals."""
+
+    weights: Floats
+    units: Dependence | None
+    confidence: float
+
+
+class Curve(NamedTuple):
+    """Accumulated effects, with their errors.
+
+    ``effects``: at the points, effect, standard error and ends of the interval ``(4, points, outputs)``. ``importance``
+    has the same of the standard deviation over the rows, and its p-value ``(5, outputs)``, ``scores`` each row's part in
+    its error ``(outputs, rows)``.
+    """
+
+    effects: Floats
+    importance: Floats
+    scores: Floats
+
+
+def curve(axis: Axis, effects: Floats, sampled: Sampled) -> Curve:
+    """Return the curve of one column from the effects of its moves ``(moves, outputs)``."""
+    steps = len(axis.at) - 1
+    means = _means(axis.rows, axis.steps, effects, steps, sampled)
+    rows = np.flatnonzero(np.isfinite(axis.places))
+    return _measured(lambda weights: _added_up(means(weights), 0), axis.located(rows), rows, sampled)
+
+
+def surface(
+    axes: Sequence[Axis], rows: Integers, steps: Sequence[Integers], effects: Floats, sampled: Sampled
+) -> Curve:
+    """Return what two columns do only together, from the effects of moves over steps of both, ``(moves, outputs)``.
+
+    Second differences are added up along both axes, and the first-order effects of this sum are taken off. A cell with
+    fewer than two independent rows has the effect of the nearest one.
+    """
+    shape = [len(axis.at) - 1 for axis in axes]
+    cells, count = steps[0] * shape[1] + steps[1], shape[0] * shape[1]
+    known = np.flatnonzero(_sizes(rows, cells, count, sampled) > 2 - 1e-9)
+    places = np.stack(np.unravel_index(np.arange(count), shape), axis=1) / shape
+    nearest = known[((places[:, None] - places[known]) ** 2).sum(axis=2).argmin(axis=1)] if len(known) else None
+    means = _means(rows, cells, effects, count, sampled)
+    both = np.flatnonzero(np.isfinite(axes[0].places) & np.isfinite(axes[1].places))
+    singles = []
+    for axis, other in (axes, axes[::-1]):
+        inside = np.isfinite(other.places[axis.rows])
+        moved = axis.rows[inside]
+        lying = _means(moved, axis.steps[inside], other.located(moved), len(axis.at) - 1, sampled, widen=False)
+        singles.append(lying)
+
+    def together(weights: Tensor) -> Tensor:
+        local = means(weights)
+        local = local * 0 if nearest is None else local[nearest]
+        whole = _added_up(_added_up(local.reshape(*shape, -1), 0), 1)
+        rest = whole
+        for way, lying in enumerate(singles):
+            # The mean step of the sum along one axis, of rows at their own places on the other.
+            step = torch.einsum("sp,spo->so", lying(weights), whole.diff(dim=way).movedim(way, 0))
+            rest = rest - _added_up(step, 0).unsqueeze(1 - way)
+        return rest.flatten(0, 1)
+
+    located = axes[0].located(both)[:, :, None] * axes[1].located(both)[:, None]
+    return _measured(together, located.reshape(len(both), count_of(axes)), both, sampled)
+
+
+def count_of(axes: Sequence[Axis]) -> int:
+    """Return the number of points of axes together."""
+    return int(np.prod([len(axis.at) for axis in axes]))
+
+
+def _added_up(steps: Tensor, way: int) -> Tensor:
+    """Return sums of steps along an axis, from 0 at its first point."""
+    return torch.cat([torch.zeros_like(steps.narrow(way, 0, 1)), steps.cumsum(way)], dim=way)
+
+
+def _sizes(rows: Integers, which: Integers, count: int, sampled: Sampled) -> Floats:
+    """Return how many independent rows of equal weight each step has (Kish 1965)."""
+    codes = rows if sampled.units is None else sampled.units.codes[rows]
+    pairs, place = np.unique(np.stack([which, codes]), axis=1, return_inverse=True)
+    weights = np.bincount(place.ravel(), sampled.weights[rows])
+    sums, squares = (np.bincount(pairs[0], weights**power, count) for power in (1, 2))
+    return np.divide(sums**2, squares, out=np.zeros(count), where=squares > 0)
+
+
+def _means(
+    rows: Integers, which: Integers, values: Floats, count: int, sampled: Sampled, *, widen: bool = True
+) -> Callable[[Tensor], Tensor]:
+    """Return a function from the rows' weights to the means of values ``(moves, *)`` by step, ``(count, *)``.
+
+    Its derivatives are larger by what the estimated means take of the spread in steps of few rows.
+    """
+    size = _sizes(rows, which, count, sampled)
+    factor = torch.from_numpy(np.sqrt(size / np.maximum(size - 1, 1e-9)) if widen else np.ones(count))[:, None]
+    moved, of, held = torch.from_numpy(rows), torch.from_numpy(which), torch.from_numpy(values)
+
+    def means(weights: Tensor) -> Tensor:
+        own = weights[moved]
+        total = torch.zeros(count, dtype=torch.float64).index_add(0, of, own).clamp_min(1e-300)
+        sums = torch.zeros(count, values.shape[1], dtype=torch.float64).index_add(0, of, own[:, None] * held)
+        mean = sums / total[:, None]
+        return mean.detach() + factor * (mean - mean.detach())
+
+    return means
+
+
+def _measured(effects: Callable[[Tensor], Tensor], located: Floats, rows: Integers, sampled: Sampled) -> Curve:
+    """Return effects, centred over rows that lie at ``located`` ``(rows, points)``, with their errors."""
+    places, chosen = torch.from_numpy(located), torch.from_numpy(rows)
+
+    def centred(weights: Tensor) -> Tensor:
+        found, own = effects(weights), weights[chosen]
+        return found - own @ (places @ found) / own.sum()
+
+    def squares(weights: Tensor) -> Tensor:
+        own = weights[chosen]
+        return own @ (places @ centred(weights)) ** 2 / own.sum()
+
+    weights, units = sampled.weights, sampled.units
+    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is in
+        given = torch.from_numpy(weights)
+        found, squared = centred(given).numpy(), squares(given).numpy()
+        parts, by_row = ((jacobian(of, given) * given).numpy() for of in (centred, squares))
+    own = np.zeros_like(weights)
+    own[rows] = weights[rows]
+    numbers = np.stack([found, *np.full((3, *found.shape), np.nan)])
+    importance = np.stack([np.sqrt(squared), *np.full((4, len(squared)), np.nan)])
+    quiet = ~found.any(axis=0)  # in no row anything changes
+    numbers[1:, :, quiet], importance[:, quiet] = 0.0, np.array([0.0, 0, 0, 0, 1])[:, None]
+    if too_few(own, units):
+        return Curve(numbers, importance, by_row)
+    apart = located - own[rows] @ located / own.sum()
+    covariance = (apart * own[rows, None]).T @ apart / own.sum()
+    for output in np.flatnonzero(~quiet):
+        scores = np.ascontiguousarray(parts[:, output])
+        variance, correction, freedom = spread(scores, own, units)
+        std = np.sqrt(variance * correction)
+        numbers[1:, :, output] = std, *interval(found[:, output], std, freedom + 1, sampled.confidence)[:2]
+        split = independent(scores, units)
+        by_chance = covariance @ (split @ split.T) / (split.shape[1] if units is not None and units.timed else 1)
+        variance, correction, freedom = spread(by_row[None, output], own, units)
+        std = np.sqrt(variance * correction + 2 * (by_chance * by_chance.T).sum())
+        value = np.maximum(squared[[output]] - np.trace(by_chance), 0.0)
+        low, high, p_value = interval(value, std, freedom + 1, sampled.confidence)
+        ends = np.sqrt(np.maximum([value, value + std, low, high], 0.0))[:, 0]
+        importance[:, output] = ends[0], ends[1] - ends[0], ends[2], ends[3], p_value[0]
+    return Curve(numbers, importance, by_row)
