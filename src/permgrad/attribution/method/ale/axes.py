@@ -97,6 +97,11 @@ class Axis:
     steps: Integers
     levels: bool
 
+    @property
+    def scale(self) -> Floats:
+        """Where the points are on a scale: numbers, or one after the other."""
+        return np.arange(len(self.at), dtype=np.float64) if self.levels else self.at
+
     def located(self, rows: Integers) -> Floats:
         """Return the weights of the points between which rows lie, ``(rows, points)``."""
         return np.maximum(1 - np.abs(self.places[rows, None] - np.arange(len(self.at))), 0.0)
@@ -135,7 +140,8 @@ def make_axis(
 def _edges(values: Floats, groups: Integers | None, bins: int, least: int) -> Floats:
     """Return the quantiles that cut a number into bins of enough rows, and of enough groups."""
     bins = max(1, min(bins, len(values) // least))
-    edges = np.unique([values.min(), *np.quantile(values, np.linspace(0, 1, bins + 1)[1:], method="inverted_cdf")])
+    # In whole numbers: a share such as 0.3 of the rows may round to one row more.
+    edges = np.unique(np.sort(values)[np.maximum(-(-np.arange(bins + 1) * len(values) // bins) - 1, 0)])
     kept = edges[:1]
     for edge in edges[1:]:
         inside = (values > kept[-1]) | (len(kept) == 1)

@@ -5,8 +5,8 @@ error (Jaeckel 1972): by its own local effect, and by where it lies, because mea
 these over rows, groups or times that are independent have the covariance over bins in them.
 
 The importance is the standard deviation of the curve over the rows. Its square is ``G' D G``, with the covariance ``D``
-of the rows' places. The error ``C`` of the curve ``G`` adds ``tr(D C)`` to it, which is taken off. The variance of the
-quadratic form is ``4 G' D C D G + 2 tr(D C)²``: the second term is what a flat curve has by chance.
+of the rows' places. The error ``C`` of the curve ``G`` adds ``tr(D C)`` to it, which is taken off. A quadratic form has
+the variance ``4 G' D C D G + 2 tr(D C)²`` of the true curve, and the estimated one adds ``4 tr(D C)²`` to its first term.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from permgrad.attribution.explanation.statistics import independent, interval, s
 from permgrad.attribution.method.ale.axes import Axis
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.dependence import Dependence
+from permgrad.base.significance import t_quantile, t_two_sided
 
 
 class Sampled(NamedTuple):
@@ -65,7 +66,8 @@ def surface(
     shape = [len(axis.at) - 1 for axis in axes]
     cells, count = steps[0] * shape[1] + steps[1], shape[0] * shape[1]
     known = np.flatnonzero(_sizes(rows, cells, count, sampled) > 2 - 1e-9)
-    places = np.stack(np.unravel_index(np.arange(count), shape), axis=1) / shape
+    middles = [np.convolve(axis.scale, (0.5, 0.5), "valid") / np.ptp(axis.scale) for axis in axes]
+    places = np.stack(np.meshgrid(*middles, indexing="ij"), axis=-1).reshape(count, 2)
     nearest = known[((places[:, None] - places[known]) ** 2).sum(axis=2).argmin(axis=1)] if len(known) else None
     means = _means(rows, cells, effects, count, sampled)
     both = np.flatnonzero(np.isfinite(axes[0].places) & np.isfinite(axes[1].places))
@@ -166,9 +168,22 @@ def _measured(effects: Callable[[Tensor], Tensor], located: Floats, rows: Intege
         split = independent(scores, units)
         by_chance = covariance @ (split @ split.T) / (split.shape[1] if units is not None and units.timed else 1)
         variance, correction, freedom = spread(by_row[None, output], own, units)
-        std = np.sqrt(variance * correction + 2 * (by_chance * by_chance.T).sum())
-        value = np.maximum(squared[[output]] - np.trace(by_chance), 0.0)
-        low, high, p_value = interval(value, std, freedom + 1, sampled.confidence)
-        ends = np.sqrt(np.maximum([value, value + std, low, high], 0.0))[:, 0]
-        importance[:, output] = ends[0], ends[1] - ends[0], ends[2], ends[3], p_value[0]
+        chance = 2 * (by_chance * by_chance.T).sum()
+        value = max(squared[output] - np.trace(by_chance), 0.0)
+        own_part = max(float(variance[0] * correction) - 2 * chance, 0.0) if value else 0.0
+        importance[:, output] = _root(value, chance, own_part, freedom[:, 0], sampled.confidence)
     return Curve(numbers, importance, by_row)
+
+
+def _root(value: float, chance: float, own: float, freedom: Floats, confidence: float) -> list[float]:
+    """Return the root of a square, its error, both ends of its interval and p-value.
+
+    The square has the variance ``chance`` if it is 0, and ``own`` beside it if it is ``value``, in proportion between.
+    Ends are those values from which the estimate is as far as chance allows there (as Wilson 1927 for shares).
+    """
+    quantiles, slope = t_quantile(0.5 + confidence / 2, freedom), own / value if value else 0.0
+    apart = quantiles * np.sqrt(chance + own + quantiles**2 * slope**2 / 4) * (-1, 1)
+    low, high = np.maximum(value + quantiles**2 * slope / 2 + apart, 0.0)
+    p_value = 1.0 if not value else float(t_two_sided(value / max(chance, 1e-300) ** 0.5, freedom[0]))
+    error = (value + (chance + own) ** 0.5) ** 0.5 - value**0.5
+    return [value**0.5, error, low**0.5, high**0.5, p_value]
