@@ -67,11 +67,11 @@ class Ale(Configured):
         >>> X = np.random.default_rng(0).normal(size=(500, 3))
         >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, method="ale", progress=False)
         >>> explanation.values[:, 0].round(1).tolist(), len(explanation.effects())
-        ([2.0, 1.0, 0.0], 63)
+        ([2.0, 1.0, 0.0], 123)
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("global",)
-    bins: int = 20
+    bins: int = 40
     least_rows: int = 10
     interactions: int = 1
     pairs: Iterable[Sequence[str]] | None = None
@@ -127,7 +127,7 @@ class Ale(Configured):
         facts = {
             "quantity": "standard deviation of the accumulated local effect",
             "unit": output_unit(request),
-            "direction_label": "accumulated local effect",
+            "direction_label": "local effect",
             "model_rows": moved.game.evaluations,
             "left_out": {
                 axis.column.name: left for axis in singles.values() if any((left := _left_out(axis)).values())
