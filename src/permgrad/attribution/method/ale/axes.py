@@ -46,19 +46,20 @@ class Column:
 
 def read_columns(request: Request) -> dict[int, Column]:
     """Return the players that are one column of a table, or one number of an input, by their positions."""
-    frame, encoder, space = shown_values(request), request.subject.preprocessor, request.space
-    columns = {}
+    encoder, space, columns = request.subject.preprocessor, request.space, dict[int, Column]()
+    frame = shown_values(request) if request.raw is None else request.raw
     for player, (name, size) in enumerate(zip(space.names, space.sizes(), strict=True)):
-        if frame is None or name not in frame or (request.raw is not None and name not in request.raw):
+        if frame is None or name not in frame:
             continue
-        if encoder is None and request.raw is None:
+        cells = frame[name]
+        if request.raw is None:
             real = request.subject.real[space.inputs.index(space.modality[player])]
-            cells = frame[name].astype(np.float64 if real else object)  # whole numbers of a network are mostly codes
-            columns[player] = Column(name, cells.to_numpy()) if real else _levels(name, cells, cells.isna().to_numpy())
+            missing = cells.isna().to_numpy()  # whole numbers of a network are mostly codes
+            columns[player] = Column(name, cells.to_numpy(float)) if real else _levels(name, cells, missing)
         elif size == 1 if encoder is None else set(space.columns[name]) == set(encoder.columns_of(name)):
             numbers, missing, dates = numbers_and_missing(request, name)
             if numbers is None:
-                columns[player] = _levels(name, frame[name], missing)
+                columns[player] = _levels(name, cells, missing)
             else:
                 numbers = np.where(missing | ~np.isfinite(numbers), np.nan, numbers)
                 columns[player] = Column(name, numbers, dates=dates)

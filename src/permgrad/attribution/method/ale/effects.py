@@ -66,7 +66,7 @@ def surface(
     shape = [len(axis.at) - 1 for axis in axes]
     cells, count = steps[0] * shape[1] + steps[1], shape[0] * shape[1]
     known = np.flatnonzero(_sizes(rows, cells, count, sampled) > 2 - 1e-9)
-    middles = [np.convolve(axis.scale, (0.5, 0.5), "valid") / np.ptp(axis.scale) for axis in axes]
+    middles = [(axis.scale[1:] + axis.scale[:-1]) / (2 * max(np.ptp(axis.scale), 1e-300)) for axis in axes]
     places = np.stack(np.meshgrid(*middles, indexing="ij"), axis=-1).reshape(count, 2)
     nearest = known[((places[:, None] - places[known]) ** 2).sum(axis=2).argmin(axis=1)] if len(known) else None
     means = _means(rows, cells, effects, count, sampled)
@@ -81,7 +81,7 @@ def surface(
     def together(weights: Tensor) -> Tensor:
         local = means(weights)
         local = local * 0 if nearest is None else local[nearest]
-        whole = _added_up(_added_up(local.reshape(*shape, -1), 0), 1)
+        whole = _added_up(_added_up(local.reshape(*shape, effects.shape[1]), 0), 1)
         rest = whole
         for way, lying in enumerate(singles):
             # The mean step of the sum along one axis, of rows at their own places on the other.
@@ -100,7 +100,7 @@ def count_of(axes: Sequence[Axis]) -> int:
 
 def _added_up(steps: Tensor, way: int) -> Tensor:
     """Return sums of steps along an axis, from 0 at its first point."""
-    return torch.cat([torch.zeros_like(steps.narrow(way, 0, 1)), steps.cumsum(way)], dim=way)
+    return torch.cat([steps.sum(way, keepdim=True) * 0, steps.cumsum(way)], dim=way)
 
 
 def _sizes(rows: Integers, which: Integers, count: int, sampled: Sampled) -> Floats:

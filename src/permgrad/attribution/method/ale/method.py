@@ -152,7 +152,7 @@ def _pairs(request: Request) -> list[Pair]:
     pairs: list[Pair] = list(combinations(range(len(names)), 2)) if order == 2 else []
     if asked is not None:
         given = list(asked) if isinstance(asked, (list, tuple)) else [asked]
-        if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in given):
+        if not all(isinstance(pair, (list, tuple)) and len({*map(str, pair)}) == len(pair) == 2 for pair in given):
             hint = f"Pass for example pairs=[{tuple(names[:2])}]."
             raise InputError(f"pairs must be a list of two names each, got {shown(asked)}", hint=hint, code="PG001")
         for name in (name for pair in given for name in pair):
@@ -219,7 +219,7 @@ class _Moved:
 
     def _shown(self, outputs: Tensor) -> Floats:
         read = self.request.subject.readout(outputs, self.request.output)[:, list(self.request.targets)]
-        return read.double().cpu().numpy()
+        return read.cpu().double().numpy()
 
 
 def _moves_of_both(axes: Sequence[Axis]) -> tuple[Integers, list[Integers]]:
