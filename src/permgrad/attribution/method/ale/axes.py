@@ -86,7 +86,7 @@ class Axis:
         at: the points in their order ``(points,)``, as values of the column.
         donors: a row that has the value of each point ``(points,)``.
         places: where each row is, in steps from the first point ``(rows,)``. NaN: missing, or of a rare level.
-        rows, steps: the moves: a row, and the number of the step from point to point over which it is moved.
+        steps: over which steps from point to point each row is moved, ``(rows, 1 or 2)``. Negative: none.
         levels: whether points are levels.
     """
 
@@ -94,9 +94,14 @@ class Axis:
     at: Floats
     donors: Integers
     places: Floats
-    rows: Integers
     steps: Integers
     levels: bool
+
+    @property
+    def moves(self) -> tuple[Integers, Integers]:
+        """Rows, and the step over which each is moved, ``(moves,)``."""
+        rows, which = np.nonzero(self.steps >= 0)
+        return rows, self.steps[rows, which]
 
     @property
     def scale(self) -> Floats:
@@ -115,7 +120,7 @@ def make_axis(
 
     A level needs ``least`` rows, or one row in eight where these are fewer. None: nothing has a value.
     """
-    places = np.full(len(used), np.nan)
+    places, steps = np.full(len(used), np.nan), np.full((len(used), 2), -1)
     rows = np.flatnonzero(used & np.isfinite(column.values))
     values, codes, counts = np.unique(column.values[rows], return_inverse=True, return_counts=True)
     levels = bool(column.labels) or (len(values) <= _VALUES and counts.min(initial=least) >= least)
@@ -124,18 +129,17 @@ def make_axis(
     if not levels:
         at = _edges(column.values[rows], None if units is None else units.codes[rows], bins, least)
         step = np.maximum(np.searchsorted(at, column.values[rows]) - 1, 0)
-        places[rows] = step + (column.values[rows] - at[step]) / np.diff(at)[step]
+        steps[rows, 0], places[rows] = step, step + (column.values[rows] - at[step]) / np.diff(at)[step]
     else:
         kept = np.flatnonzero(counts >= min(least, max(2, len(rows) // 8)))
         among, codes = np.isin(codes, kept), np.searchsorted(kept, codes)
         rows, codes = rows[among], codes[among]
         order = _alike(codes, len(kept), rows, others) if column.nominal and len(kept) > 2 else np.arange(len(kept))
         at, places[rows] = values[kept[order]], np.argsort(order)[codes]
-        rows, step = np.tile(rows, 2), np.concatenate([places[rows] - 1, places[rows]]).astype(np.int64)
-        inside = (step >= 0) & (step < len(at) - 1)
-        rows, step = rows[inside], step[inside]
+        steps[rows] = places[rows, None] + (-1, 0)
+        steps[steps == len(at) - 1] = -1
     donors = np.array([np.flatnonzero(used & (column.values == value))[0] for value in at], dtype=np.int64)
-    return Axis(column, at, donors, places, rows, step, levels) if len(at) else None
+    return Axis(column, at, donors, places, steps, levels) if len(at) else None
 
 
 def _edges(values: Floats, groups: Integers | None, bins: int, least: int) -> Floats:

@@ -6,7 +6,7 @@ these over rows, groups or times that are independent have the covariance over b
 
 The importance is the standard deviation of the curve over the rows. Its square is ``G' D G``, with the covariance ``D``
 of the rows' places. The error ``C`` of the curve ``G`` adds ``tr(D C)`` to it, which is taken off. A quadratic form has
-the variance ``4 G' D C D G + 2 tr(D C)²`` of the true curve, and the estimated one adds ``4 tr(D C)²`` to its first term.
+the variance ``4 G' D C D G + 2 tr(D C)²``, where the estimated curve adds ``4 tr(D C)²`` to the first term.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Sampled(NamedTuple):
 class Curve(NamedTuple):
     """Accumulated effects, with their errors.
 
-    ``effects``: at the points, effect, standard error and ends of the interval ``(4, points, outputs)``. ``importance``
-    has the same of the standard deviation over the rows, and its p-value ``(5, outputs)``, ``scores`` each row's part in
-    its error ``(outputs, rows)``.
+    ``effects``: at the points, effect, standard error and ends of the interval ``(4, points, outputs)``.
+    ``importance``: the same of the standard deviation over the rows, and its p-value ``(5, outputs)``.
+    ``scores``: each row's part in its error ``(outputs, rows)``.
     """
 
     effects: Floats
@@ -47,55 +47,45 @@ class Curve(NamedTuple):
     scores: Floats
 
 
-def curve(axis: Axis, effects: Floats, sampled: Sampled) -> Curve:
-    """Return the curve of one column from the effects of its moves ``(moves, outputs)``."""
-    steps = len(axis.at) - 1
-    means = _means(axis.rows, axis.steps, effects, steps, sampled)
-    rows = np.flatnonzero(np.isfinite(axis.places))
-    return _measured(lambda weights: _added_up(means(weights), 0), axis.located(rows), rows, sampled)
-
-
-def surface(
+def accumulated(
     axes: Sequence[Axis], rows: Integers, steps: Sequence[Integers], effects: Floats, sampled: Sampled
 ) -> Curve:
-    """Return what two columns do only together, from the effects of moves over steps of both, ``(moves, outputs)``.
+    """Return the curve of one column, or what two do only together, from the effects of moves ``(moves, outputs)``.
 
-    Second differences are added up along both axes, and the first-order effects of this sum are taken off. A cell with
-    fewer than two independent rows has the effect of the nearest one.
+    The ``rows`` move over ``steps`` of each axis. Second differences are added up along both axes, and the first-order
+    effects of this sum are taken off. A cell of fewer than two independent rows has the effect of the nearest one.
     """
     shape = [len(axis.at) - 1 for axis in axes]
-    cells, count = steps[0] * shape[1] + steps[1], shape[0] * shape[1]
+    count, cells = int(np.prod(shape)), sum((each * shape[-1] for each in steps[:-1]), steps[-1])
+    means, nearest = _means(rows, cells, effects, count, sampled), np.arange(count)
     known = np.flatnonzero(_sizes(rows, cells, count, sampled) > 2 - 1e-9)
-    middles = [(axis.scale[1:] + axis.scale[:-1]) / (2 * max(np.ptp(axis.scale), 1e-300)) for axis in axes]
-    places = np.stack(np.meshgrid(*middles, indexing="ij"), axis=-1).reshape(count, 2)
-    nearest = known[((places[:, None] - places[known]) ** 2).sum(axis=2).argmin(axis=1)] if len(known) else None
-    means = _means(rows, cells, effects, count, sampled)
-    both = np.flatnonzero(np.isfinite(axes[0].places) & np.isfinite(axes[1].places))
-    singles = []
-    for axis, other in (axes, axes[::-1]):
-        inside = np.isfinite(other.places[axis.rows])
-        moved = axis.rows[inside]
-        lying = _means(moved, axis.steps[inside], other.located(moved), len(axis.at) - 1, sampled, widen=False)
-        singles.append(lying)
+    firsts = []
+    inside = np.flatnonzero(np.all([np.isfinite(axis.places) for axis in axes], axis=0))
+    located = axes[0].located(inside)
+    if len(axes) == 2:
+        middles = [(axis.scale[1:] + axis.scale[:-1]) / (2 * max(np.ptp(axis.scale), 1e-300)) for axis in axes]
+        places = np.stack(np.meshgrid(*middles, indexing="ij"), axis=-1).reshape(count, 2)
+        if len(known):
+            nearest = known[((places[:, None] - places[known]) ** 2).sum(axis=2).argmin(axis=1)]
+        for axis, other in (axes, axes[::-1]):
+            moved, step = axis.moves
+            both = np.isfinite(other.places[moved])
+            lying = other.located(moved[both])
+            firsts.append(_means(moved[both], step[both], lying, len(axis.at) - 1, sampled, widen=False))
+        located = (located[:, :, None] * axes[1].located(inside)[:, None]).reshape(len(inside), -1)
 
     def together(weights: Tensor) -> Tensor:
-        local = means(weights)
-        local = local * 0 if nearest is None else local[nearest]
-        whole = _added_up(_added_up(local.reshape(*shape, effects.shape[1]), 0), 1)
+        whole = means(weights)[nearest].reshape(*shape, effects.shape[1])
+        for way in range(len(shape)):
+            whole = _added_up(whole, way)
         rest = whole
-        for way, lying in enumerate(singles):
+        for way, lying in enumerate(firsts):
             # The mean step of the sum along one axis, of rows at their own places on the other.
             step = torch.einsum("sp,spo->so", lying(weights), whole.diff(dim=way).movedim(way, 0))
             rest = rest - _added_up(step, 0).unsqueeze(1 - way)
-        return rest.flatten(0, 1)
+        return rest.flatten(0, -2)
 
-    located = axes[0].located(both)[:, :, None] * axes[1].located(both)[:, None]
-    return _measured(together, located.reshape(len(both), count_of(axes)), both, sampled)
-
-
-def count_of(axes: Sequence[Axis]) -> int:
-    """Return the number of points of axes together."""
-    return int(np.prod([len(axis.at) for axis in axes]))
+    return _measured(together, located, inside, sampled)
 
 
 def _added_up(steps: Tensor, way: int) -> Tensor:

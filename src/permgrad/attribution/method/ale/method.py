@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.ranks import shared_errors
 from permgrad.attribution.explanation.statistics import independent
 from permgrad.attribution.method.ale.axes import Axis, make_axis, read_columns
-from permgrad.attribution.method.ale.effects import Curve, Sampled, curve, surface
+from permgrad.attribution.method.ale.effects import Curve, Sampled, accumulated
 from permgrad.attribution.method.ale.regions import find_regions
 from permgrad.attribution.replace.coalitions import CoalitionGame
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
@@ -106,16 +106,14 @@ class Ale(Configured):
         fewer = max(1, min(bins, _BINS_OF_PAIRS, int((request.count / least) ** 0.5)))
         coarse = axes_of({player for pair in pairs for player in pair} & set(singles), fewer)
         moved, curves, found = _Moved(request), dict[Pair, Curve](), {}
-        with Progress(len(singles) + len(pairs), "ale", request.progress) as progress, request.subject.open():
-            for player, axis in singles.items():
-                found[player] = axis, moved.along(player, axis)
-                curves[player,] = curve(*found[player], sampled)
-                progress.advance(1)
-            for pair in pairs:
-                if set(pair) <= set(coarse):
-                    axes = [coarse[player] for player in pair]
-                    rows, steps = _moves_of_both(axes)
-                    curves[pair] = surface(axes, rows, steps, moved.together(pair, axes, rows, steps), sampled)
+        work = [((player,), [singles[player]]) for player in singles]
+        work += [(pair, [coarse[player] for player in pair]) for pair in pairs if set(pair) <= set(coarse)]
+        with Progress(len(work), "ale", request.progress) as progress, request.subject.open():
+            for players, axes in work:
+                rows, steps, effects = moved.effects(players, axes)
+                curves[players] = accumulated(axes, rows, steps, effects, sampled)
+                if len(players) == 1:
+                    found[players[0]] = axes[0], effects
                 progress.advance(1)
         regions = find_regions(columns, found, sampled, request.seed) if request.options["regions"] else {}
         without = [name for player, name in enumerate(request.space.names) if player not in singles]
@@ -139,8 +137,7 @@ class Ale(Configured):
         facts |= (
             {"interactions": {"order": 2, "kind": "output", "index": "ALE", "candidates": len(pairs)}} if pairs else {}
         )
-        points = {each: [(singles, coarse)[len(each) - 1][player] for player in each] for each in curves}
-        return build(request, "ale", facts=facts, **_fields(request, pairs, curves, points, regions))
+        return build(request, "ale", facts=facts, **_fields(request, pairs, curves, dict(work), regions))
 
 
 def _pairs(request: Request) -> list[Pair]:
@@ -174,62 +171,51 @@ class _Moved:
     def __init__(self, request: Request) -> None:
         self.request, self.game = request, CoalitionGame(request)
 
-    def along(self, player: int, axis: Axis) -> Floats:
-        """Return how the outputs change over the step of each move, ``(moves, outputs)``."""
-        points = [axis.steps, axis.steps + 1]
-        low, high = self._set((player,), axis.rows, points, axis.donors, self.request.inputs)
-        return self._shown(high) - self._shown(settle(low, high, self.game.noise))
+    def effects(self, players: Pair, axes: Sequence[Axis]) -> tuple[Integers, list[Integers], Floats]:
+        """Return moves: the row, the step of each axis, and the difference of the outputs over it ``(moves, outputs)``.
 
-    def together(self, pair: Pair, axes: Sequence[Axis], rows: Integers, steps: Sequence[Integers]) -> Floats:
-        """Return the second difference of the outputs over the steps of each move, ``(moves, outputs)``."""
-        width = len(axes[1].at)
-        first, second = np.repeat(axes[0].donors, width), np.tile(axes[1].donors, len(axes[0].at))
-        # Rows that have both values of each pair of points.
-        source = []
-        for tensor, segments in zip(self.request.inputs, self.request.space.segments, strict=True):
-            spot = (segments.reshape(-1) == pair[1]).nonzero().flatten().to(tensor.device)
-            lent, other = (
-                tensor.flatten(1)[torch.from_numpy(lenders).to(tensor.device)] for lenders in (first, second)
-            )
-            lent[:, spot] = other[:, spot]
-            source.append(lent.reshape(-1, *tensor.shape[1:]))
-        corners = [steps[0] * width + steps[1] + by for by in (0, 1, width, width + 1)]
-        outputs = self._set(pair, rows, corners, np.arange(len(first)), source)
-        outputs[:2] = [settle(outputs[by], outputs[by + 2], self.game.noise) for by in (0, 1)]
-        seen = np.array([self._shown(each) for each in outputs])
-        effects = (seen[3] - seen[1]) - (seen[2] - seen[0])
-        rounding = _ROUNDING * torch.finfo(outputs[0].dtype).eps * np.abs(seen).sum(axis=0)
-        return np.where(np.abs(effects) <= rounding, 0.0, effects)
-
-    def _set(
-        self, players: Pair, rows: Integers, points: Sequence[Integers], donors: Integers, source: Sequence[Tensor]
-    ) -> list[Tensor]:
-        """Return the outputs of rows set to points, ``(moves, K)`` each. A row at a point is predicted once."""
-        keys = np.concatenate([rows * len(donors) + point for point in points])
-        once, place = np.unique(keys, return_inverse=True)
+        Of two axes it is the second difference. A row at a point is predicted once.
+        """
+        ways = np.meshgrid(*(np.arange(axis.steps.shape[1]) for axis in axes), indexing="ij")
+        each = [axis.steps[:, way.ravel()] for axis, way in zip(axes, ways, strict=True)]  # (rows, moves of a row)
+        rows, which = np.nonzero(np.all(np.array(each) >= 0, axis=0))
+        steps = [step[rows, which] for step in each]
+        shape = [len(axis.at) for axis in axes]
+        corners = list(product((0, 1), repeat=len(axes)))
+        points = [
+            np.ravel_multi_index([step + by for step, by in zip(steps, corner, strict=True)], shape)
+            for corner in corners
+        ]
+        count, sizes = int(np.prod(shape)), np.concatenate(points)
+        once, place = np.unique(np.tile(rows, len(points)) * count + sizes, return_inverse=True)
+        if not len(rows):
+            return rows, steps, np.zeros((0, len(self.request.targets)))
         mask = np.isin(np.arange(len(self.request.space)), players)
-        outputs = self.game.predict_one(once // len(donors), donors[once % len(donors)], mask, source)
-        if not len(rows):  # one point only
-            outputs = self.game.base()[:0]
-        return (
-            list(outputs[torch.from_numpy(place).to(outputs.device)].chunk(len(points)))
-            if len(rows)
-            else [outputs] * len(points)
-        )
+        found = self.game.predict_one(once // count, once % count, mask, self._points(players, axes))
+        outputs = list(found[torch.from_numpy(place).to(found.device)].chunk(len(points)))
+        half = len(points) // 2
+        outputs[:half] = [settle(*ends, self.game.noise) for ends in zip(outputs[:half], outputs[half:], strict=True)]
+        seen = np.array([self._shown(one) for one in outputs])
+        effects = seen
+        for _ in axes:
+            effects = effects[len(effects) // 2 :] - effects[: len(effects) // 2]
+        rounding = _ROUNDING * torch.finfo(found.dtype).eps * np.abs(seen).sum(axis=0)
+        return rows, steps, np.where(np.abs(effects[0]) <= rounding, 0.0, effects[0])
+
+    def _points(self, players: Pair, axes: Sequence[Axis]) -> list[Tensor]:
+        """Return rows that have the values of each point, or of each pair of points, of the inputs."""
+        lenders = np.meshgrid(*(axis.donors for axis in axes), indexing="ij")
+        points = []
+        for tensor, segments in zip(self.request.inputs, self.request.space.segments, strict=True):
+            lent = [tensor.flatten(1)[torch.from_numpy(lender.ravel()).to(tensor.device)] for lender in lenders]
+            spot = (segments.reshape(-1) == players[-1]).nonzero().flatten().to(tensor.device)
+            lent[0][:, spot] = lent[-1][:, spot]
+            points.append(lent[0].reshape(-1, *tensor.shape[1:]))
+        return points
 
     def _shown(self, outputs: Tensor) -> Floats:
         read = self.request.subject.readout(outputs, self.request.output)[:, list(self.request.targets)]
         return read.cpu().double().numpy()
-
-
-def _moves_of_both(axes: Sequence[Axis]) -> tuple[Integers, list[Integers]]:
-    """Return rows that move over a step of both axes, and these steps."""
-    first, second = axes
-    order = np.argsort(second.rows, kind="stable")
-    begin, end = (np.searchsorted(second.rows[order], first.rows, side=side) for side in ("left", "right"))  # type: ignore[call-overload]
-    each = np.repeat(np.arange(len(first.rows)), end - begin)
-    within = np.arange(len(each)) - np.repeat(np.cumsum(end - begin) - (end - begin), end - begin)
-    return first.rows[each], [first.steps[each], second.steps[order][begin[each] + within]]
 
 
 def _left_out(axis: Axis) -> dict[str, int]:

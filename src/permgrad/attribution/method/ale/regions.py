@@ -40,8 +40,9 @@ class _Part:
     """The local effects of some rows, around the means of their bins."""
 
     def __init__(self, axis: Axis, effects: Floats, member: Booleans, sampled: Sampled) -> None:
-        some = member[axis.rows]
-        self.rows, self.steps, self.sampled = axis.rows[some], axis.steps[some], sampled
+        rows, steps = axis.moves
+        some = member[rows]
+        self.rows, self.steps, self.sampled = rows[some], steps[some], sampled
         cells = (sampled.weights[self.rows], (self.steps, np.arange(len(self.rows))))
         self._into = sparse.csr_matrix(cells, shape=(len(axis.at) - 1, len(self.rows)))
         self._sizes = np.asarray(self._into.sum(axis=1))
@@ -130,10 +131,10 @@ def _splits(column: Column, weights: Floats) -> list[_Split]:
 
 def _curves(axis: Axis, effects: Floats, within: Booleans, weights: Floats) -> dict[str, Any]:
     """Return the curves of both sides, and their rows."""
-    means, counts = [], []
+    means, counts, (moved, steps) = [], [], axis.moves
     for side in (~within, within):
-        some = side[axis.rows]
-        step, own = axis.steps[some], weights[axis.rows[some]]
+        some = side[moved]
+        step, own = steps[some], weights[moved[some]]
         total, *sums = (np.bincount(step, own * each, len(axis.at) - 1) for each in (1, *effects[some].T))
         # Flat over a bin without rows of the side. Beyond all of them, the curve is not known.
         along = np.cumsum([np.zeros(len(sums)), *(np.stack(sums, axis=1) / np.maximum(total, 1e-300)[:, None])], axis=0)
