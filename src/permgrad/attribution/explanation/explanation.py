@@ -64,6 +64,7 @@ class Explanation:
             in ``branches.json``: ``branches["image"]["share"]`` is its share of the total. None for methods without.
         direction: for each name the mean prediction by quantile or level:
             ``{"kind": "numeric" | "levels", "at": [...], "label": [...], "mean": (points, outputs) nested list}``.
+            Of ``ale`` the accumulated local effect, also of pairs, with errors. ``effects()`` is its frame.
         feature_values: the explained rows' raw values (rows × names), for plots of local results.
         base_values: output at the baseline, ``(outputs,)`` or ``(rows, outputs)``, for local methods only.
         predictions: the model's output for the explained rows, ``(rows, outputs)``, for local methods only.
@@ -353,8 +354,8 @@ class Explanation:
         """Return the curves of ``direction`` as a frame, one line per feature, output and value of the feature.
 
         Columns: ``feature, class, value, effect, std, ci_low, ci_high, rows``. For ``method="ale"``, ``effect`` is the
-        accumulated local effect, ``value_2`` the value of a pair's second feature, and ``region`` the side of a split
-        whose own curve it is. For ``permgrad``, ``effect`` is the mean prediction, without errors.
+        accumulated local effect, and ``value_2`` the value of a pair's second feature. For ``permgrad``, it is the mean
+        prediction, without errors.
         """
         return as_library(effects_frame(self), library)
 

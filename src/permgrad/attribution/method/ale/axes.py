@@ -7,8 +7,9 @@ how alike the other columns of their rows are (Apley & Zhu 2020, and their R pac
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,14 @@ from permgrad.base.late import pd
 _VALUES, _MOMENTS = 10, 8
 #: Quantiles at which the distributions of a number in two levels are compared.
 _COMPARED = 100
+
+
+class Sampled(NamedTuple):
+    """The weights of the rows explained ``(rows,)``, which of them are related, and the confidence of intervals."""
+
+    weights: Floats
+    units: Dependence | None
+    confidence: float
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,7 @@ class Axis:
         places: where each row is, in steps from the first point ``(rows,)``. NaN: missing, or of a rare level.
         steps: over which steps from point to point each row is moved, ``(rows, 1 or 2)``. Negative: none.
         levels: whether points are levels.
+        left_out: how many cells are missing, and how many of rare levels.
     """
 
     column: Column
@@ -96,6 +106,7 @@ class Axis:
     places: Floats
     steps: Integers
     levels: bool
+    left_out: dict[str, int]
 
     @property
     def moves(self) -> tuple[Integers, Integers]:
@@ -113,25 +124,37 @@ class Axis:
         return np.maximum(1 - np.abs(self.places[rows, None] - np.arange(len(self.at))), 0.0)
 
 
-def make_axis(
-    column: Column, others: Iterable[Column], used: Booleans, units: Dependence | None, bins: int, least: int
-) -> Axis | None:
-    """Return the axis of a column over the rows ``used`` ``(rows,)``, with at most ``bins`` bins of ``least`` rows.
+def make_axes(
+    players: Iterable[int], columns: Mapping[int, Column], sampled: Sampled, bins: int, least: int
+) -> dict[int, Axis]:
+    """Return the axes of columns, but for those without any value.
 
-    A level needs ``least`` rows, or one row in eight where these are fewer. None: nothing has a value.
+    A number has at most ``bins`` bins of ``least`` rows. A level needs ``least`` rows, or one row in eight where these
+    are fewer.
     """
+    axes = {}
+    for player in players:
+        others = [column for other, column in columns.items() if other != player]
+        axis = _axis(columns[player], others, sampled, bins, least)
+        if len(axis.at):
+            axes[player] = axis
+    return axes
+
+
+def _axis(column: Column, others: Sequence[Column], sampled: Sampled, bins: int, least: int) -> Axis:
+    used, units = sampled.weights > 0, sampled.units
     places, steps = np.full(len(used), np.nan), np.full((len(used), 2), -1)
     rows = np.flatnonzero(used & np.isfinite(column.values))
     values, codes, counts = np.unique(column.values[rows], return_inverse=True, return_counts=True)
-    levels = bool(column.labels) or (len(values) <= _VALUES and counts.min(initial=least) >= least)
-    if not len(rows):
-        return None
+    alone = len(values) < 2
+    levels = alone or bool(column.labels) or (len(values) <= _VALUES and counts.min() >= least)
     if not levels:
+        bins = min(bins, _MOMENTS - 1) if column.dates else bins
         at = _edges(column.values[rows], None if units is None else units.codes[rows], bins, least)
         step = np.maximum(np.searchsorted(at, column.values[rows]) - 1, 0)
         steps[rows, 0], places[rows] = step, step + (column.values[rows] - at[step]) / np.diff(at)[step]
     else:
-        kept = np.flatnonzero(counts >= min(least, max(2, len(rows) // 8)))
+        kept = np.flatnonzero(counts >= (1 if alone else min(least, max(2, len(rows) // 8))))
         among, codes = np.isin(codes, kept), np.searchsorted(kept, codes)
         rows, codes = rows[among], codes[among]
         order = _alike(codes, len(kept), rows, others) if column.nominal and len(kept) > 2 else np.arange(len(kept))
@@ -139,7 +162,9 @@ def make_axis(
         steps[rows] = places[rows, None] + (-1, 0)
         steps[steps == len(at) - 1] = -1
     donors = np.array([np.flatnonzero(used & (column.values == value))[0] for value in at], dtype=np.int64)
-    return Axis(column, at, donors, places, steps, levels) if len(at) else None
+    missing = used & ~np.isfinite(column.values)
+    left_out = {"missing": int(missing.sum()), "rare": int((used & ~missing & ~np.isfinite(places)).sum())}
+    return Axis(column, at, donors, places, steps, levels, left_out)
 
 
 def _edges(values: Floats, groups: Integers | None, bins: int, least: int) -> Floats:
@@ -157,7 +182,7 @@ def _edges(values: Floats, groups: Integers | None, bins: int, least: int) -> Fl
     return np.append(kept[: max(len(kept) - 1, 1)], edges[-1])
 
 
-def _alike(codes: Integers, count: int, rows: Integers, others: Iterable[Column]) -> Integers:
+def _alike(codes: Integers, count: int, rows: Integers, others: Sequence[Column]) -> Integers:
     """Return levels in an order in which the rows of neighbours are alike, the first in writing in its first half.
 
     The distance of two levels is added up over the other columns: the largest difference of the distribution functions

@@ -20,18 +20,9 @@ from torch import Tensor
 from torch.autograd.functional import jacobian
 
 from permgrad.attribution.explanation.statistics import independent, interval, spread, too_few
-from permgrad.attribution.method.ale.axes import Axis
+from permgrad.attribution.method.ale.axes import Axis, Sampled
 from permgrad.base.arrays import Floats, Integers
-from permgrad.base.dependence import Dependence
 from permgrad.base.significance import t_quantile, t_two_sided
-
-
-class Sampled(NamedTuple):
-    """The weights of the rows explained ``(rows,)``, which of them are related, and the confidence of intervals."""
-
-    weights: Floats
-    units: Dependence | None
-    confidence: float
 
 
 class Curve(NamedTuple):

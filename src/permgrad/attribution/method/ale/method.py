@@ -13,12 +13,13 @@ from torch import Tensor
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.ranks import shared_errors
 from permgrad.attribution.explanation.statistics import independent
-from permgrad.attribution.method.ale.axes import Axis, make_axis, read_columns
-from permgrad.attribution.method.ale.effects import Curve, Sampled, accumulated
+from permgrad.attribution.method.ale.axes import Axis, Sampled, make_axes, read_columns
+from permgrad.attribution.method.ale.effects import Curve, accumulated
 from permgrad.attribution.method.ale.regions import find_regions
 from permgrad.attribution.replace.coalitions import CoalitionGame
 from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.request.result import build, named, output_unit
+from permgrad.attribution.request.unsaid import tell_of_dependence
 from permgrad.attribution.subject.finite import settle
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, check_whole
@@ -27,8 +28,6 @@ from permgrad.base.progress import Progress
 
 #: Most bins along each axis of a pair, and most pairs.
 _BINS_OF_PAIRS, _MOST_PAIRS = 10, 300
-#: Most points of dates, which are written out.
-_MOMENTS = 8
 #: Roundings that may be left where the effects of two columns add up.
 _ROUNDING = 16
 
@@ -57,7 +56,7 @@ class Ale(Configured):
         interactions: with 2, pairs follow the columns: what two columns do only together (second-order ALE).
         pairs: the pairs, such as ``[("age", "income")]``. None: all.
         regions: also search for the split of the rows between whose sides the local effects of a column differ most.
-            Splits that pass a test are in ``meta["regions"]``, and ``effects()`` has the curves of both sides.
+            Splits that pass a test are in ``meta["regions"]``. Explain the rows of each side to see its curve.
 
     Source: Apley & Zhu (2020). NOTE[DIFF]: curves are centred over the rows at their own values. The R package takes
     the middle of each row's bin, by which a long tail moves the curve. Single numbers with few values are levels too.
@@ -80,10 +79,7 @@ class Ale(Configured):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         refuse_conditional(request, "ale", "moves rows only between values near their own", "leave sampling out")
-        pairs = _pairs(request)
-        bins, least = (
-            check_whole(name, request.options[name], "Pass for example 20.") for name in ("bins", "least_rows")
-        )
+        pairs, (bins, least) = _pairs(request), _sizes(request)
         columns = read_columns(request)
         if not columns:
             raise InputError(
@@ -93,51 +89,43 @@ class Ale(Configured):
             )
         weights = np.ones(request.count) if request.sample_weight is None else request.sample_weight
         sampled = Sampled(weights, request.units, request.confidence)
-
-        def axes_of(players: Iterable[int], most: int) -> dict[int, Axis]:
-            axes = {}
-            for player in players:
-                column, others = columns[player], [columns[other] for other in columns if other != player]
-                cuts = min(most, _MOMENTS - 1) if column.dates else most
-                axes[player] = make_axis(column, others, weights > 0, request.units, cuts, least)
-            return {player: axis for player, axis in axes.items() if axis is not None}
-
-        singles = axes_of(columns, bins)
+        singles = make_axes(columns, columns, sampled, bins, least)
         fewer = max(1, min(bins, _BINS_OF_PAIRS, int((request.count / least) ** 0.5)))
-        coarse = axes_of({player for pair in pairs for player in pair} & set(singles), fewer)
-        moved, curves, found = _Moved(request), dict[Pair, Curve](), {}
-        work = [((player,), [singles[player]]) for player in singles]
-        work += [(pair, [coarse[player] for player in pair]) for pair in pairs if set(pair) <= set(coarse)]
+        coarse = make_axes({player for pair in pairs for player in pair} & set(singles), columns, sampled, fewer, least)
+        work: dict[Pair, list[Axis]] = {(player,): [axis] for player, axis in singles.items()}
+        work |= {pair: [coarse[player] for player in pair] for pair in pairs if set(pair) <= set(coarse)}
+        moved, curves, found = _Moved(request), dict[Pair, Curve](), dict[int, tuple[Axis, Floats]]()
         with Progress(len(work), "ale", request.progress) as progress, request.subject.open():
-            for players, axes in work:
+            if request.y is not None:
+                tell_of_dependence(request, moved.game.base())
+            for players, axes in work.items():
                 rows, steps, effects = moved.effects(players, axes)
                 curves[players] = accumulated(axes, rows, steps, effects, sampled)
                 if len(players) == 1:
                     found[players[0]] = axes[0], effects
                 progress.advance(1)
-        regions = find_regions(columns, found, sampled, request.seed) if request.options["regions"] else {}
         without = [name for player, name in enumerate(request.space.names) if player not in singles]
         if without:
             warn_user(
                 f"These are not one column with values, and have no accumulated local effects: {listed(without, 8)}",
                 "Their importance is NaN. Choose method='permutation' for them.",
             )
-        facts = {
+        facts: dict[str, Any] = {
             "quantity": "standard deviation of the accumulated local effect",
             "unit": output_unit(request),
             "direction_label": "local effect",
             "model_rows": moved.game.evaluations,
-            "left_out": {
-                axis.column.name: left for axis in singles.values() if any((left := _left_out(axis)).values())
-            },
-            "regions": {
-                name: {key: region[key] for key in region if key != "mean"} for name, region in regions.items()
-            },
+            "left_out": {axis.column.name: axis.left_out for axis in singles.values() if any(axis.left_out.values())},
+            "regions": find_regions(columns, found, sampled, request.seed) if request.options["regions"] else {},
         }
-        facts |= (
-            {"interactions": {"order": 2, "kind": "output", "index": "ALE", "candidates": len(pairs)}} if pairs else {}
-        )
-        return build(request, "ale", facts=facts, **_fields(request, pairs, curves, dict(work), regions))
+        if pairs:
+            facts["interactions"] = {"order": 2, "kind": "output", "index": "ALE", "candidates": len(pairs)}
+        return build(request, "ale", facts=facts, **_fields(request, pairs, curves, work))
+
+
+def _sizes(request: Request) -> tuple[int, ...]:
+    """Return the most bins, and the least rows of each."""
+    return tuple(check_whole(name, request.options[name], "Pass for example 10.") for name in ("bins", "least_rows"))
 
 
 def _pairs(request: Request) -> list[Pair]:
@@ -218,18 +206,8 @@ class _Moved:
         return read.cpu().double().numpy()
 
 
-def _left_out(axis: Axis) -> dict[str, int]:
-    """Return how many cells are missing, and how many of rare levels."""
-    missing = ~np.isfinite(axis.column.values)
-    return {"missing": int(missing.sum()), "rare": int((~np.isfinite(axis.places) & ~missing).sum())}
-
-
 def _fields(
-    request: Request,
-    pairs: list[Pair],
-    curves: dict[Pair, Curve],
-    axes: dict[Pair, list[Axis]],
-    regions: dict[str, Any],
+    request: Request, pairs: list[Pair], curves: dict[Pair, Curve], axes: dict[Pair, list[Axis]]
 ) -> dict[str, Any]:
     """Return the fields of the explanation of curves and surfaces."""
     members: list[Pair] = [*((player,) for player in range(len(request.space))), *pairs]
@@ -250,8 +228,6 @@ def _fields(
             parts = dict(zip(("mean", "std", "low", "high"), curves[each].effects.tolist(), strict=True))
             points = [_points(axis) for axis in axes[each]]
             direction[name] = {**(points[0] if len(points) == 1 else {"kind": "pair", "axes": points}), **parts}
-    for name, region in regions.items():
-        direction[name]["regions"] = {key: region[key] for key in ("sides", "mean")}
     return {**fields, "direction": direction}
 
 

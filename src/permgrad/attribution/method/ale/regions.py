@@ -16,8 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from permgrad.attribution.explanation.statistics import spread, too_few
-from permgrad.attribution.method.ale.axes import Axis, Column
-from permgrad.attribution.method.ale.effects import Sampled
+from permgrad.attribution.method.ale.axes import Axis, Column, Sampled
 from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.random import uniform
 from permgrad.base.significance import holm, t_two_sided
@@ -81,16 +80,15 @@ def find_regions(
     """Return the split of each column whose local effects ``found`` differ between regions, by name.
 
     ``by``: the other column. ``sides``: both sides in words. ``explained``: the share of the variance of the local
-    effects within bins. ``p_adjusted``: after Holm. ``rows``: of both sides. ``mean``: the curves of both, each centred
-    over its own rows, ``(2, points, outputs)``.
+    effects within bins. ``p_adjusted``: after Holm. ``rows``: of both sides.
     """
     used = sampled.weights > 0
     drawn = uniform(seed, ("regions",), np.arange(len(used)))
-    used &= drawn <= np.sort(drawn[used])[:_ROWS][-1]
+    looked_at = used & (drawn <= np.sort(drawn[used])[:_ROWS][-1])
     if sampled.units is not None:
         codes = sampled.units.codes
         drawn = codes / (2 * np.median(codes) + 1e-9) if sampled.units.timed else uniform(seed, ("regions",), codes)
-    halves = (used & (drawn < 0.5), used & (drawn >= 0.5), used)
+    halves = (looked_at & (drawn < 0.5), looked_at & (drawn >= 0.5), looked_at)
     splits = [split for column in columns.values() for split in _splits(column, sampled.weights)]
     tested: dict[int, tuple[_Split, float, float]] = {}
     for player, (axis, effects) in found.items():
@@ -107,8 +105,9 @@ def find_regions(
     adjusted = holm([p_value for _, _, p_value in tested.values()]).tolist() if tested else []
     for (player, (split, explained, _)), p_value in zip(tested.items(), adjusted, strict=True):
         if p_value <= _LEVEL:
+            rows = [int((used & side).sum()) for side in (~split.within, split.within)]
             about = {"by": split.name, "sides": list(split.sides), "explained": explained, "p_adjusted": p_value}
-            regions[columns[player].name] = {**about, **_curves(*found[player], split.within, sampled.weights)}
+            regions[columns[player].name] = {**about, "rows": rows}
     return regions
 
 
@@ -127,21 +126,3 @@ def _splits(column: Column, weights: Floats) -> list[_Split]:
         if _LEAST_SHARE <= weights[within].sum() / weights.sum() <= 1 - _LEAST_SHARE:
             splits.append(_Split(column.name, within, (sides[0], sides[1])))
     return splits
-
-
-def _curves(axis: Axis, effects: Floats, within: Booleans, weights: Floats) -> dict[str, Any]:
-    """Return the curves of both sides, and their rows."""
-    means, counts, (moved, steps) = [], [], axis.moves
-    for side in (~within, within):
-        some = side[moved]
-        step, own = steps[some], weights[moved[some]]
-        total, *sums = (np.bincount(step, own * each, len(axis.at) - 1) for each in (1, *effects[some].T))
-        # Flat over a bin without rows of the side. Beyond all of them, the curve is not known.
-        along = np.cumsum([np.zeros(len(sums)), *(np.stack(sums, axis=1) / np.maximum(total, 1e-300)[:, None])], axis=0)
-        rows = np.flatnonzero(side & np.isfinite(axis.places) & (weights > 0))
-        along -= weights[rows] @ axis.located(rows) @ along / weights[rows].sum()
-        seen = np.flatnonzero(total)
-        along[: seen[0]] = along[seen[-1] + 2 :] = np.nan
-        means.append(along.tolist())
-        counts.append(len(rows))
-    return {"mean": means, "rows": counts}
