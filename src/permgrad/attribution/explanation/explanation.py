@@ -356,6 +356,12 @@ class Explanation:
         Columns: ``feature, class, value, effect, std, ci_low, ci_high, rows``. For ``method="ale"``, ``effect`` is the
         accumulated local effect, and ``value_2`` the value of a pair's second feature. For ``permgrad``, it is the mean
         prediction, without errors.
+
+        Examples:
+            >>> import permgrad as pg
+            >>> X = np.array([[0.0], [1.0]] * 9)
+            >>> pg.explain(lambda rows: 3 * rows, X, method="ale", progress=False).effects()["effect"].tolist()
+            [-1.5, 1.5]
         """
         return as_library(effects_frame(self), library)
 
