@@ -97,7 +97,7 @@ def numbers_and_missing(request: Request, name: str) -> tuple[Floats | None, Boo
             return read_numbers(column, column_type, encoder.codes_)[0], missing, True
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         seconds = (column - pd.Timestamp(0, tz=column.dt.tz)) / pd.Timedelta(seconds=1)
-        return seconds.to_numpy(dtype=np.float64, na_value=np.nan), missing, True
+        return np.asarray(seconds, dtype=np.float64), missing, True
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         return column.to_numpy(dtype=np.float64, na_value=np.nan), missing, False
     return None, missing, False

@@ -57,6 +57,18 @@ def test_a_linear_model_has_straight_curves(kind):
     assert (unused["importance"], unused["std"], unused["p_value"]) == (0.0, 0.0, 1.0)
 
 
+def test_small_effects_of_a_network_add_up():
+    """Over a bin the output changes by less than float32 rounds it, over all bins by a hundred times as much."""
+    X = torch.from_numpy(correlated()).float()
+    net = torch.nn.Linear(3, 1)
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[2e-5, 0.0, 0.0]]))
+        net.bias.fill_(1.0)
+    explanation = explain(net, X)
+    np.testing.assert_allclose(explanation.values[0, 0], 2e-5 * X[:, 0].std().item(), rtol=0.05)
+    assert explanation.values[1:].tolist() == [[0.0], [0.0]]
+
+
 def test_a_step_is_where_it_is():
     X = correlated()
     found = curve(explain(lambda table: 3.0 * (table[:, 0] > 0.2), X), "x0")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -75,7 +75,7 @@ def read_columns(request: Request) -> dict[int, Column]:
     return columns
 
 
-def _levels(name: str, cells: pd.Series[object], missing: Booleans) -> Column:
+def _levels(name: str, cells: pd.Series[Any], missing: Booleans) -> Column:
     if isinstance(cells.dtype, pd.CategoricalDtype) and cells.dtype.ordered:
         labels = tuple(map(str, cells.dtype.categories))
         return Column(name, np.where(missing, np.nan, cells.cat.codes.to_numpy()), labels)

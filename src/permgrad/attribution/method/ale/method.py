@@ -28,7 +28,7 @@ from permgrad.base.progress import Progress
 
 #: Most bins along each axis of a pair, and most pairs.
 _BINS_OF_PAIRS, _MOST_PAIRS = 10, 300
-#: Roundings that may be left where the effects of two columns add up.
+#: Roundings that may be left where a column has no effect, or where those of two columns add up.
 _ROUNDING = 16
 
 Pair = tuple[int, ...]
@@ -181,14 +181,15 @@ class _Moved:
         mask = np.isin(np.arange(len(self.request.space)), players)
         found = self.game.predict_one(once // count, once % count, mask, self._points(players, axes))
         outputs = list(found[torch.from_numpy(place).to(found.device)].chunk(len(points)))
-        half = len(points) // 2
-        outputs[:half] = [settle(*ends, self.game.noise) for ends in zip(outputs[:half], outputs[half:], strict=True)]
-        seen = np.array([self._shown(one) for one in outputs])
-        effects = seen
+        effects = seen = np.array([self._shown(one) for one in outputs])
         for _ in axes:
             effects = effects[len(effects) // 2 :] - effects[: len(effects) // 2]
+        # Small effects add up, so that they are rounding only if those of all rows are.
         rounding = _ROUNDING * torch.finfo(found.dtype).eps * np.abs(seen).sum(axis=0)
-        return rows, steps, np.where(np.abs(effects[0]) <= rounding, 0.0, effects[0])
+        quiet = (np.abs(effects[0]) <= rounding).all(axis=0)
+        ends = zip(outputs, outputs[len(outputs) // 2 :], strict=False)
+        quiet |= all(torch.equal(settle(low, high, self.game.noise), high) for low, high in ends)
+        return rows, steps, np.where(quiet, 0.0, effects[0])
 
     def _points(self, players: Pair, axes: Sequence[Axis]) -> list[Tensor]:
         """Return rows that have the values of each point, or of each pair of points, of the inputs."""
