@@ -482,6 +482,13 @@ def test_regions_are_found_and_told():
     assert explain(lambda table: table["a"] * table["b"], X, regions=False).meta["regions"] == {}
 
 
+def test_regions_of_long_tables_are_looked_for_in_some_rows():
+    X = np.random.default_rng(0).normal(size=(30_000, 3))
+    region = explain(lambda table: table[:, 0] * (table[:, 2] > 1), X).meta["regions"]["x0"]
+    assert region["by"] == "x2"
+    assert sum(region["rows"]) == 5000
+
+
 # ---- what users get and pass -----------------------------------------------------------------------------------------
 
 
