@@ -43,10 +43,10 @@ class _Part:
 
     def __init__(self, moves: tuple[Integers, Integers, Floats], member: Booleans, sampled: Sampled, of: int) -> None:
         some = member[moves[0]]
-        self.rows, self.steps, effects = (each[some] for each in moves)
+        self.rows, self.steps = moves[0][some], moves[1][some]
         self.sampled, self._weights = sampled, sampled.weights[self.rows]
         self._into, self._sizes = self._summed(moves)
-        self.effects = self._centred(effects)
+        self.effects = self._centred(moves[2][some])
         self.steps = self.steps // of
         self._into, self._sizes = self._summed(moves)
         self.total = float((self._into @ self.effects**2).sum())
