@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from permgrad.attribution.method.ablation import Ablation
 from permgrad.attribution.method.aggregate import Aggregate
+from permgrad.attribution.method.ale.method import Ale
 from permgrad.attribution.method.attention import AttentionRollout, TokenRelevance
 from permgrad.attribution.method.deeplift import DeepLift
 from permgrad.attribution.method.gradcam import GradCam
@@ -32,6 +33,7 @@ from permgrad.attribution.method.smoothgrad import SmoothGrad
 __all__ = [
     "Ablation",
     "Aggregate",
+    "Ale",
     "AttentionRollout",
     "DeepLift",
     "ExpectedGradients",

@@ -87,6 +87,7 @@ INTEGRAL = {
 SHAPLEY = {"baseline", "structure", "estimator", "permutations", "completeness_gap", "model_rows"}
 OWN: dict[tuple[str, str], set[str]] = {
     **{(name, "global"): LOSSES for name in ("permgrad", "permutation", "ablation")},
+    ("ale", "global"): {"model_rows", "left_out", "regions", "direction_label"},
     ("aggregate", "global"): {"members", "member_quantities", "left_out", "model_rows"},
     ("deeplift", "local"): INTEGRAL | {"model_rows", "references"},
     ("gradcam", "local"): {"variant", "layer", "upsample", "rectified", "empty_maps"},
@@ -123,6 +124,7 @@ BASELINE = "output minus the output at the baseline"
 QUANTITIES = {
     **{(name, "global"): ("increase of the loss", "loss") for name in ("permgrad", "permutation", "ablation")},
     **{(name, "local"): (REPLACED, "logit") for name in ("permgrad", "permutation", "ablation", "occlusion")},
+    ("ale", "global"): ("standard deviation of the accumulated local effect", "logit"),
     ("aggregate", "global"): ("mean share of the importance over methods", "share"),
     ("deeplift", "local"): (BASELINE, "logit"),
     ("integrated_gradients", "local"): (BASELINE, "logit"),

@@ -12,7 +12,9 @@ from permgrad.attribution.request import methods
 
 # ruff: noqa: F401
 # isort: off
-from permgrad.attribution.method import ablation, aggregate, attention, deeplift, gradcam, gradient
+from permgrad.attribution.method import ablation, aggregate
+from permgrad.attribution.method.ale import method as ale
+from permgrad.attribution.method import attention, deeplift, gradcam, gradient
 from permgrad.attribution.method import integrated_gradients, lime, occlusion, permgrad, permgrad_paper, permutation
 from permgrad.attribution.method.shapley import method as shapley
 from permgrad.attribution.method import smoothgrad

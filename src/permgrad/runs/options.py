@@ -31,7 +31,7 @@ TUNED = ("network", "random_forest", "extra_trees", "lightgbm", "xgboost", "catb
 METHODS = (
     *("permgrad", "permutation", "ablation", "occlusion", "shapley", "lime", "gradient", "smoothgrad"),
     *("integrated_gradients", "expected_gradients", "deeplift", "gradcam", "attention_rollout", "token_relevance"),
-    *("aggregate", "permgrad-paper"),
+    *("ale", "aggregate", "permgrad-paper"),
 )
 METRICS = (
     *("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "average_precision", "lift", "log_loss"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
+from permgrad.attribution.explanation.curves import effects_frame
 from permgrad.attribution.explanation.files import (
     OF_ROWS,
     arrays_like_values,
@@ -63,6 +64,7 @@ class Explanation:
             in ``branches.json``: ``branches["image"]["share"]`` is its share of the total. None for methods without.
         direction: for each name the mean prediction by quantile or level:
             ``{"kind": "numeric" | "levels", "at": [...], "label": [...], "mean": (points, outputs) nested list}``.
+            Of ``ale`` the accumulated local effect, also of pairs, with errors. ``effects()`` is its frame.
         feature_values: the explained rows' raw values (rows × names), for plots of local results.
         base_values: output at the baseline, ``(outputs,)`` or ``(rows, outputs)``, for local methods only.
         predictions: the model's output for the explained rows, ``(rows, outputs)``, for local methods only.
@@ -348,6 +350,21 @@ class Explanation:
             columns["order"] = self.order[name]
         return as_library(pd.DataFrame(columns), library)
 
+    def effects(self, library: Library = "pandas") -> Any:
+        """Return the curves of ``direction`` as a frame, one line per feature, output and value of the feature.
+
+        Columns: ``feature, class, value, effect, std, ci_low, ci_high, rows``. For ``method="ale"``, ``effect`` is the
+        accumulated local effect, and ``value_2`` the value of a pair's second feature. For ``permgrad``, it is the mean
+        prediction, without errors.
+
+        Examples:
+            >>> import permgrad as pg
+            >>> X = np.array([[0.0], [1.0]] * 9)
+            >>> pg.explain(lambda rows: 3 * rows, X, method="ale", progress=False).effects()["effect"].tolist()
+            [-1.5, 1.5]
+        """
+        return as_library(effects_frame(self), library)
+
     def output_index(self, output: str | int | None) -> int:
         """Return the position of an output from its name or position. None is the first."""
         if output is None:
@@ -578,18 +595,3 @@ def positive_output(explanation: Explanation) -> int:
     """Return which of two outputs is the positive class: the second where the explanation does not name it."""
     named = explanation.meta.get("positive")
     return explanation.outputs.index(named) if named in explanation.outputs else 1
-
-
-def file_frame(explanation: Explanation) -> pd.DataFrame:
-    """Return the tidy frame in the order of ``importance.csv``: (row by row,) class by class, by falling importance.
-
-    For rows, the last column is the row's value of the feature.
-    """
-    frame = explanation.to_frame()
-    if explanation.feature_values is not None:
-        cells = explanation.feature_values.reindex(columns=list(explanation.names)).astype(object).to_numpy()
-        frame["value"] = np.repeat(cells.ravel(), len(explanation.outputs))
-    keys = [-frame["importance"].to_numpy(), pd.factorize(frame["class"])[0]]  # undefined values come last
-    if "row" in frame:
-        keys.append(pd.factorize(frame["row"])[0])
-    return frame.iloc[np.lexsort(keys)].reset_index(drop=True)

@@ -64,6 +64,21 @@ def frame_numbers(explanation: Explanation) -> dict[str, Floats]:
     return {title: (missing if array is None else array).ravel() for title, array in numbers.items()}
 
 
+def file_frame(explanation: Explanation) -> pd.DataFrame:
+    """Return the tidy frame in the order of ``importance.csv``: (row by row,) class by class, by falling importance.
+
+    For rows, the last column is the row's value of the feature.
+    """
+    frame = explanation.to_frame()
+    if explanation.feature_values is not None:
+        cells = explanation.feature_values.reindex(columns=list(explanation.names)).astype(object).to_numpy()
+        frame["value"] = np.repeat(cells.ravel(), len(explanation.outputs))
+    keys = [-frame["importance"].to_numpy(), pd.factorize(frame["class"])[0]]  # undefined values come last
+    if "row" in frame:
+        keys.append(pd.factorize(frame["row"])[0])
+    return frame.iloc[np.lexsort(keys)].reset_index(drop=True)
+
+
 def write_explanation(explanation: Explanation, folder: Path) -> None:
     """Write an explanation into a folder, in one step. A folder that exists is replaced."""
     arrays: dict[str, Array] = {"values": explanation.values, **arrays_like_values(explanation)}

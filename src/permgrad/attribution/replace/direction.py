@@ -53,23 +53,14 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
     if request.raw is None or name not in request.raw.columns:
         return None
     column = request.raw[name]
-    encoder = request.subject.preprocessor
-    missing = column.isna().to_numpy() | (weights == 0)
-    # Declared codes for missing: one of the feature's indicator columns is set.
-    flags = [place for place in encoder.columns_of(name) if encoder.kinds_[place] == "missing"]
-    missing |= (request.encoded[:, flags] > 0.5).any(axis=1)
-    column_type = {each.name: each for each in encoder.schema_}.get(str(column.name))
-    if column_type is not None and column_type.kind == "date":
-        moments = read_numbers(column, column_type, encoder.codes_)[0]
-        missing |= ~np.isfinite(moments)
-        picked, _ = _spread(moments, missing, weights, _MOMENTS)
+    numbers, missing, dates = numbers_and_missing(request, name)
+    missing |= weights == 0
+    if numbers is not None and dates:
+        picked, _ = _spread(numbers, missing | ~np.isfinite(numbers), weights, _MOMENTS)
         # Without the time of day.
         labels = [re.split(r"[T ]\d?\d:", str(cell))[0] for cell in column.iloc[picked]]
         count = len(picked)
         return {"kind": "levels", "rows": picked, "at": list(range(count)), "label": labels, "levels": count}
-    numbers: Floats | None = None
-    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
     if numbers is not None and len(np.unique(numbers[~missing & np.isfinite(numbers)])) > _LEVELS:
         picked, at = _spread(numbers, missing | ~np.isfinite(numbers), weights, _POINTS)
         return {"kind": "numeric", "rows": picked, "at": at, "label": [f"{value:.4g}" for value in at]}
@@ -87,6 +78,29 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
     labels = [str(level) for level in levels[shown]]
     points = {"kind": "levels", "rows": first[shown], "at": list(range(len(shown))), "label": labels}
     return points | {"levels": len(levels), "share": (counts[shown] / counts.sum()).tolist()}
+
+
+def numbers_and_missing(request: Request, name: str) -> tuple[Floats | None, Booleans, bool]:
+    """Return the numbers of a raw column ``(rows,)`` (None: levels), which cells are missing, and if they are dates.
+
+    Dates are seconds since 1970.
+    """
+    assert request.raw is not None
+    column, encoder = request.raw[name], request.subject.preprocessor
+    missing = column.isna().to_numpy()
+    if encoder is not None:
+        # Declared codes for missing: one of the feature's indicator columns is set.
+        flags = [place for place in encoder.columns_of(name) if encoder.kinds_[place] == "missing"]
+        missing = missing | (request.encoded[:, flags] > 0.5).any(axis=1)
+        column_type = {each.name: each for each in encoder.schema_}.get(str(column.name))
+        if column_type is not None and column_type.kind == "date":
+            return read_numbers(column, column_type, encoder.codes_)[0], missing, True
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        seconds = (column - pd.Timestamp(0, tz=column.dt.tz)) / pd.Timedelta(seconds=1)
+        return np.asarray(seconds, dtype=np.float64), missing, True
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan), missing, False
+    return None, missing, False
 
 
 def _spread(values: Floats, missing: Booleans, weights: Floats, points: int) -> tuple[Indexes, list[float]]:

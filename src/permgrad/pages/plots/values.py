@@ -31,6 +31,8 @@ def direction(
 ) -> PlotFigure:
     """Draw one small panel per feature: the mean prediction when every row takes one quantile or level of it.
 
+    Of ``method="ale"`` it is the accumulated local effect, with its interval.
+
     All panels share the vertical axis, so that slopes can be compared. Of two classes only the positive one is drawn,
     of more than six only the first six.
 
@@ -40,7 +42,7 @@ def direction(
     if not explanation.direction:
         raise InputError(
             f"method={explanation.method!r} has no mean predictions by quantile or level",
-            hint="Explain with method='permgrad'.",
+            hint="Explain with method='ale' or 'permgrad'.",
             code="PG004",
         )
     ranked = [name for name in explanation.ranking() if name in explanation.direction]
@@ -49,12 +51,13 @@ def direction(
     entries = [entry if entry.get("kind") == "numeric" else _pooled(entry) for entry in entries]
     means = [np.asarray(entry["mean"], dtype=np.float64).reshape(len(entry["mean"]), -1) for entry in entries]
     labels, chosen = _lines_of(explanation, means[0].shape[1])
-    label = clean(explanation.meta.get("direction_label", "mean prediction"))
+    what = label = clean(explanation.meta.get("direction_label", "mean prediction"))
     if len(chosen) == 1 and not labels[chosen[0]].startswith("output "):
-        label = f"mean, {labels_of(labels, 14)[chosen[0]]}"
+        label = f"{label.removesuffix(' prediction')}, {labels_of(labels, 14)[chosen[0]]}"
     size = (2.5 if len(names) > 1 else 4.2, 1.75)
     figure, panels = base.small_panels(len(names), size, title, room=0.35)
-    limits = base.padded(np.concatenate([mean[:, chosen].ravel() for mean in means]), 0.08)
+    drawn = [np.asarray(entry[key], dtype=np.float64) for entry in entries for key in ("low", "high") if key in entry]
+    limits = base.padded(np.concatenate([each[:, chosen].ravel() for each in (*means, *drawn)]), 0.08)
     titles = labels_of(names, 24)
     for place, (axes, name, entry, mean) in enumerate(zip(panels, titles, entries, means, strict=True)):
         _panel(axes, entry, mean, chosen)
@@ -68,7 +71,7 @@ def direction(
         words = labels_of([labels[k] for k in chosen], 18)
         figure.legend(panels[0].lines[: len(chosen)], words, loc="outside upper left", ncols=len(chosen))
     changes = [mean[-1, chosen[0]] - mean[0, chosen[0]] for mean in means]
-    figure.description = "Mean prediction by feature value, first to last: " + ", ".join(
+    figure.description = f"{what.capitalize()} by feature value, first to last: " + ", ".join(
         f"{clean(name)} {'rises' if change > 0 else 'falls' if change < 0 else 'stays level'}"
         for name, change in zip(names, changes, strict=True)
     )
@@ -92,7 +95,7 @@ def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
     if labels and labels[-1] == "missing":
         labels, ends = labels[:-1], [len(labels) - 1]
     rising = len(labels) > 1 and bool((np.diff(pd.to_numeric(pd.Series(labels), errors="coerce")) > 0).all())
-    if not rising or len(entry["at"]) < entry.get("levels", 0):
+    if not rising or len(entry["at"]) < entry.get("levels", 0) or "low" in entry:
         return entry
     shares = np.asarray(entry.get("share", [1.0] * len(entry["at"])), dtype=np.float64)
     groups = [[place] for place in range(len(labels))]
@@ -121,6 +124,9 @@ def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) ->
         at = np.asarray(entry["at"], dtype=np.float64)
         for line, k in enumerate(chosen):
             axes.plot(at, mean[:, k], marker="o", markersize=2.6, **style.LINES[line])
+            if "low" in entry:
+                low, high = (np.asarray(entry[end], dtype=np.float64)[:, k] for end in ("low", "high"))
+                axes.fill_between(at, low, high, color=style.LINES[line]["color"], alpha=0.18, linewidth=0)
         axes.set_xlim(*padded(at))
         plain_axis(axes)
         axes.xaxis.get_major_locator().set_params(nbins=3)
@@ -128,6 +134,9 @@ def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) ->
     mean = mean if entry.get("whole") else mean[:MOST_LEVELS]
     for line, k in enumerate(chosen):
         axes.plot(mean[:, k], marker="o", markersize=4.5, linestyle="none", color=style.LINES[line]["color"])
+        if "low" in entry:
+            ends = np.asarray([entry["low"], entry["high"]], dtype=np.float64)[:, : len(mean), k]
+            axes.vlines(range(len(mean)), *ends, color=style.LINES[line]["color"], linewidth=1)
     words = labels_of(list(entry.get("label", entry["at"]))[: len(mean)], 14)
     base.name_columns(axes, words, slanted=len(words) > 4 or sum(map(len, words)) > 16)
     axes.set_xlim(-0.6, len(words) - 0.4)

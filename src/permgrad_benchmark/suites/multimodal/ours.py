@@ -82,6 +82,7 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
     # The first explains permgrad's own networks only, the second is a map over an image.
     "permgrad-paper": (),
     "gradcam": (),
+    "ale": (),  # of columns alone
 }  # fmt: skip
 
 

@@ -1,0 +1,245 @@
+"""Accumulated local effects (ALE): how the output changes along a column, over rows that have such values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import combinations, product
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.ranks import shared_errors
+from permgrad.attribution.explanation.statistics import independent
+from permgrad.attribution.method.ale.axes import Axis, Sampled, make_axes, read_columns
+from permgrad.attribution.method.ale.effects import Curve, accumulated
+from permgrad.attribution.method.ale.regions import find_regions
+from permgrad.attribution.replace.coalitions import CoalitionGame
+from permgrad.attribution.request import Configured, Request, Scope, methods, refuse_conditional
+from permgrad.attribution.request.result import build, named, output_unit
+from permgrad.attribution.request.unsaid import tell_of_dependence
+from permgrad.attribution.subject.finite import settle
+from permgrad.base.arrays import Floats, Integers
+from permgrad.base.checks import check_choice, check_whole
+from permgrad.base.errors import InputError, listed, shown, warn_user
+from permgrad.base.progress import Progress
+
+#: Most bins along each axis of a pair, and most pairs.
+_BINS_OF_PAIRS, _MOST_PAIRS = 10, 300
+#: Roundings that may be left where a column has no effect, or where those of two columns add up.
+_ROUNDING = 16
+
+Pair = tuple[int, ...]
+
+
+@methods.register("ale")
+class Ale(Configured):
+    """How the mean output changes along a column, added up from small changes of rows that have such values.
+
+    Setting a column to one value in all rows makes rows that do not exist where columns are correlated. Here a row is
+    moved only over the bin in which its own value lies, so that predictions stay where the data are. The mean changes
+    of the bins are added up, and the curve is centred. ``explanation.effects()`` is a frame of the curves with
+    intervals, and ``explanation.plot.direction()`` draws them.
+
+    The importance of a column is the standard deviation of its curve over the rows, in units of the output, less what
+    chance adds to it. It is 0 where effects of opposite signs cancel: these show in ``interactions=2`` and in the
+    regions. Neither y nor a background is used.
+
+    Levels without an order are ordered by how alike the other columns of their rows are. Missing cells and rare levels
+    stay as they are, and are counted in ``meta["left_out"]``. Players of several columns or pixels get NaN.
+
+    Options:
+        bins: most bins of a number, cut at its quantiles.
+        least_rows: rows that a bin or a level has at least (where rows are few, a level needs one in eight of them).
+        interactions: with 2, pairs follow the columns: what two columns do only together (second-order ALE).
+        pairs: the pairs, such as ``[("age", "income")]``. None: all.
+        regions: also search for the split of the rows between whose sides the local effects of a column differ most.
+            Splits that pass a test are in ``meta["regions"]``. Explain the rows of each side to see its curve.
+
+    Source: Apley & Zhu (2020). NOTE[DIFF]: curves are centred over the rows at their own values. The R package takes
+    the middle of each row's bin, by which a long tail moves the curve. Single numbers with few values are levels too.
+
+    Examples:
+        >>> import numpy as np, permgrad as pg
+        >>> X = np.random.default_rng(0).normal(size=(500, 3))
+        >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, method="ale", progress=False)
+        >>> explanation.values[:, 0].round(1).tolist(), len(explanation.effects())
+        ([2.0, 1.0, 0.0], 123)
+    """
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("global",)
+    bins: int = 40
+    least_rows: int = 10
+    interactions: int = 1
+    pairs: Iterable[Sequence[str]] | None = None
+    regions: bool = True
+
+    def __call__(self, request: Request) -> Explanation:
+        """Compute the explanation."""
+        refuse_conditional(request, "ale", "moves rows only between values near their own", "leave sampling out")
+        pairs, (bins, least) = _pairs(request), _sizes(request)
+        columns = read_columns(request)
+        if not columns:
+            raise InputError(
+                "ale needs features that are single columns of a table, and here none is",
+                hint="Leave level, groups and segments out, or choose method='permutation'.",
+                code="PG004",
+            )
+        weights = np.ones(request.count) if request.sample_weight is None else request.sample_weight
+        sampled = Sampled(weights, request.units, request.confidence)
+        singles = make_axes(columns, columns, sampled, bins, least)
+        fewer = max(1, min(bins, _BINS_OF_PAIRS, int((request.count / least) ** 0.5)))
+        coarse = make_axes({player for pair in pairs for player in pair} & set(singles), columns, sampled, fewer, least)
+        work: dict[Pair, list[Axis]] = {(player,): [axis] for player, axis in singles.items()}
+        work |= {pair: [coarse[player] for player in pair] for pair in pairs if set(pair) <= set(coarse)}
+        moved, curves, found = _Moved(request), dict[Pair, Curve](), dict[int, tuple[Axis, Floats]]()
+        with Progress(len(work), "ale", request.progress) as progress, request.subject.open():
+            if request.y is not None:
+                tell_of_dependence(request, moved.game.base())
+            for players, axes in work.items():
+                rows, steps, effects = moved.effects(players, axes)
+                curves[players] = accumulated(axes, rows, steps, effects, sampled)
+                if len(players) == 1:
+                    found[players[0]] = axes[0], effects
+                progress.advance(1)
+        without = [name for player, name in enumerate(request.space.names) if player not in singles]
+        if without:
+            warn_user(
+                f"These are not one column with values, and have no accumulated local effects: {listed(without, 8)}",
+                "Their importance is NaN. Choose method='permutation' for them.",
+            )
+        facts: dict[str, Any] = {
+            "quantity": "standard deviation of the accumulated local effect",
+            "unit": output_unit(request),
+            "direction_label": "local effect",
+            "model_rows": moved.game.evaluations,
+            "left_out": {axis.column.name: axis.left_out for axis in singles.values() if any(axis.left_out.values())},
+            "regions": find_regions(columns, found, sampled, request.seed) if request.options["regions"] else {},
+        }
+        if pairs:
+            facts["interactions"] = {"order": 2, "kind": "output", "index": "ALE", "candidates": len(pairs)}
+        return build(request, "ale", facts=facts, **_fields(request, pairs, curves, work))
+
+
+def _sizes(request: Request) -> tuple[int, ...]:
+    """Return the most bins, and the least rows of each."""
+    return tuple(check_whole(name, request.options[name], "Pass for example 10.") for name in ("bins", "least_rows"))
+
+
+def _pairs(request: Request) -> list[Pair]:
+    """Return the pairs of players that are asked for."""
+    order, asked, names = request.options["interactions"], request.options["pairs"], request.space.names
+    if order > 2 or (order == 1 and asked is not None):
+        problem = f"interactions of ale must be at most 2, got {order}" if order > 2 else "pairs= needs interactions=2"
+        raise InputError(problem, hint="Pass interactions=2.", code="PG002")
+    pairs: list[Pair] = list(combinations(range(len(names)), 2)) if order == 2 else []
+    if asked is not None:
+        given = list(asked) if isinstance(asked, (list, tuple)) else [asked]
+        if not all(isinstance(pair, (list, tuple)) and len({*map(str, pair)}) == len(pair) == 2 for pair in given):
+            hint = f"Pass for example pairs=[{tuple(names[:2])}]."
+            raise InputError(f"pairs must be a list of two names each, got {shown(asked)}", hint=hint, code="PG001")
+        for name in (name for pair in given for name in pair):
+            check_choice("feature", name, names)
+        chosen = {tuple(sorted({names.index(name) for name in pair})) for pair in given}
+        pairs = [pair for pair in pairs if pair in chosen]
+    if len(pairs) > _MOST_PAIRS:
+        raise InputError(
+            f"ale computes at most {_MOST_PAIRS} pairs, and {len(names)} features have {len(pairs):,}",
+            hint=f"Pass those that you want, such as pairs=[{tuple(names[:2])}].",
+            code="PG002",
+        )
+    return pairs
+
+
+class _Moved:
+    """Predictions of rows moved along axes."""
+
+    def __init__(self, request: Request) -> None:
+        self.request, self.game = request, CoalitionGame(request)
+
+    def effects(self, players: Pair, axes: Sequence[Axis]) -> tuple[Integers, list[Integers], Floats]:
+        """Return moves: the row, the step of each axis, and the difference of the outputs over it ``(moves, outputs)``.
+
+        Of two axes it is the second difference. A row at a point is predicted once.
+        """
+        ways = np.meshgrid(*(np.arange(axis.steps.shape[1]) for axis in axes), indexing="ij")
+        each = [axis.steps[:, way.ravel()] for axis, way in zip(axes, ways, strict=True)]  # (rows, moves of a row)
+        rows, which = np.nonzero(np.all(np.array(each) >= 0, axis=0))
+        steps = [step[rows, which] for step in each]
+        shape = [len(axis.at) for axis in axes]
+        corners = list(product((0, 1), repeat=len(axes)))
+        points = [
+            np.ravel_multi_index([step + by for step, by in zip(steps, corner, strict=True)], shape)
+            for corner in corners
+        ]
+        count, sizes = int(np.prod(shape)), np.concatenate(points)
+        once, place = np.unique(np.tile(rows, len(points)) * count + sizes, return_inverse=True)
+        if not len(rows):
+            return rows, steps, np.zeros((0, len(self.request.targets)))
+        mask = np.isin(np.arange(len(self.request.space)), players)
+        found = self.game.predict_one(once // count, once % count, mask, self._points(players, axes))
+        outputs = list(found[torch.from_numpy(place).to(found.device)].chunk(len(points)))
+        effects = seen = np.array([self._shown(one) for one in outputs])
+        for _ in axes:
+            effects = effects[len(effects) // 2 :] - effects[: len(effects) // 2]
+        # Small effects add up, so that they are rounding only if those of all rows are.
+        rounding = _ROUNDING * torch.finfo(found.dtype).eps * np.abs(seen).sum(axis=0)
+        quiet = (np.abs(effects[0]) <= rounding).all(axis=0)
+        ends = zip(outputs, outputs[len(outputs) // 2 :], strict=False)
+        quiet |= all(torch.equal(settle(low, high, self.game.noise), high) for low, high in ends)
+        return rows, steps, np.where(quiet, 0.0, effects[0])
+
+    def _points(self, players: Pair, axes: Sequence[Axis]) -> list[Tensor]:
+        """Return rows that have the values of each point, or of each pair of points, of the inputs."""
+        lenders = np.meshgrid(*(axis.donors for axis in axes), indexing="ij")
+        points = []
+        for tensor, segments in zip(self.request.inputs, self.request.space.segments, strict=True):
+            lent = [tensor.flatten(1)[torch.from_numpy(lender.ravel()).to(tensor.device)] for lender in lenders]
+            spot = (segments.reshape(-1) == players[-1]).nonzero().flatten().to(tensor.device)
+            lent[0][:, spot] = lent[-1][:, spot]
+            points.append(lent[0].reshape(-1, *tensor.shape[1:]))
+        return points
+
+    def _shown(self, outputs: Tensor) -> Floats:
+        read = self.request.subject.readout(outputs, self.request.output)[:, list(self.request.targets)]
+        return read.cpu().double().numpy()
+
+
+def _fields(
+    request: Request, pairs: list[Pair], curves: dict[Pair, Curve], axes: dict[Pair, list[Axis]]
+) -> dict[str, Any]:
+    """Return the fields of the explanation of curves and surfaces."""
+    members: list[Pair] = [*((player,) for player in range(len(request.space))), *pairs]
+    fields: dict[str, Any] = named(request, members) if pairs else {}
+    names = fields.get("names", request.space.names)
+    unknown = np.full((5, len(request.targets)), np.nan)
+    numbers = np.stack([curves[each].importance if each in curves else unknown for each in members], axis=1)
+    fields |= zip(("values", "std", "low", "high", "p_values"), numbers, strict=True)
+    nothing = np.zeros((len(request.targets), request.count))
+    scores = [curves[each].scores if each in curves else nothing for each in members[: len(request.space)]]
+    every = np.array(scores).swapaxes(0, 1)
+    fields["correlation"] = shared_errors(
+        len(scores), range(len(every)), lambda of: independent(every[0 if of is None else of + 1], request.units)
+    )
+    direction = {}
+    for name, each in zip(names, members, strict=True):
+        if each in curves:
+            parts = dict(zip(("mean", "std", "low", "high"), curves[each].effects.tolist(), strict=True))
+            points = [_points(axis) for axis in axes[each]]
+            direction[name] = {**(points[0] if len(points) == 1 else {"kind": "pair", "axes": points}), **parts}
+    return {**fields, "direction": direction}
+
+
+def _points(axis: Axis) -> dict[str, Any]:
+    """Return the points of an axis, and how many rows are nearest to each."""
+    numeric = not (axis.levels or axis.column.dates)
+    nearest = np.rint(axis.places[np.isfinite(axis.places)]).astype(np.int64)
+    return {
+        "kind": "numeric" if numeric else "levels",
+        "at": axis.at.tolist() if numeric else list(range(len(axis.at))),
+        "label": [axis.column.written(value) for value in axis.at],
+        "levels": len(axis.at),
+        "rows": np.bincount(nearest, minlength=len(axis.at)).tolist(),
+    }
