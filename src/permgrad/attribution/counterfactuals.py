@@ -1,0 +1,200 @@
+"""``pg.counterfactuals``: what would have to differ in a row for a model to predict something else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from permgrad.attribution.alternatives.cells import Cells, same
+from permgrad.attribution.alternatives.goal import Goal
+from permgrad.attribution.alternatives.search import NEAR, Search
+from permgrad.attribution.subject.predictor import PredictorSubject
+from permgrad.base.arrays import Booleans, Floats
+from permgrad.base.checks import check_whole
+from permgrad.base.errors import InputError, error_in_words, shown
+from permgrad.base.frames import Library, as_library
+from permgrad.base.late import is_frame, pd
+from permgrad.base.numerals import number
+from permgrad.base.random import generator, resolve_seed
+from permgrad.data.types.column_notes import tell_of_other_order
+from permgrad.models.batches import sparing
+from permgrad.models.devices import full_float32
+
+#: Rows of the table that are looked at, drawn if there are more.
+_ROWS = 5000
+
+
+@dataclass(frozen=True, eq=False)
+class Counterfactuals:
+    """Rows like one row for which a model predicts what is wanted.
+
+    Args:
+        cells: the row and then the counterfactual rows, as a data frame of pandas.
+        rows: the counterfactual rows, a table as the model takes it.
+        changed: which columns differ from the row, bool ``(count, columns)``.
+        measures: ``prediction``, ``probability`` (of classes), ``changes``, ``distance``, ``to_data``,
+            ``plausibility``, each ``(count,)``.
+        meta: what is wanted in ``words``, the row's own ``prediction``, ``outcome_rows`` (how many rows of the table
+            have that outcome), ``seed``, and the ``reason`` if there are fewer counterfactuals than asked for.
+    """
+
+    cells: Any
+    rows: Any
+    changed: Booleans
+    measures: dict[str, Any]
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def to_frame(self, library: Library = "pandas") -> Any:
+        """Return one line per counterfactual: its measures, and the columns that change in any of them.
+
+        ``changes`` counts changed columns and groups, ``distance`` is that from the row, ``to_data`` that to the nearest
+        row with the outcome, and ``plausibility`` the share of such rows that are as far from their own nearest one.
+        """
+        changed = [name for name, any_ in zip(self.cells.columns, self.changed.any(axis=0), strict=True) if any_]
+        new = {f"{name} (new)" if name in self.measures else str(name): self.cells[name].iloc[1:].reset_index(drop=True) for name in changed}
+        return as_library(pd.DataFrame({**self.measures, **new}), library)
+
+    def summary(self) -> str:
+        """Return a few lines of plain text: what would have to differ, and how typical such a row is."""
+        from permgrad.pages.summary import counterfactuals_summary
+
+        return counterfactuals_summary(self)
+
+    def _repr_html_(self) -> str:
+        from markupsafe import escape
+
+        return f"<pre>{escape(self.summary())}</pre>"
+
+    def __len__(self) -> int:
+        return len(self.changed)
+
+    def __repr__(self) -> str:
+        return f"<Counterfactuals: {len(self)} rows that {self.meta.get('words', 'have another prediction')}>"
+
+
+def counterfactuals(
+    model: Any,
+    row: Any,
+    X: Any,
+    *,
+    want: Any = None,
+    y: Any = None,
+    fixed: Iterable[str] = (),
+    ranges: Mapping[str, Any] | None = None,
+    direction: Mapping[str, str] | None = None,
+    groups: Mapping[str, Iterable[str]] | None = None,
+    most_changes: int | None = None,
+    count: int = 4,
+    random_state: Any = None,
+    **options: Any,
+) -> Counterfactuals:
+    """Find what would have to differ in a row for a model to predict something else.
+
+    Cells take values that the table has, or the end of a range. They never become missing. First, rows of the table
+    with the outcome lend their cells, then columns are changed one, two and more at a time. Changes that are not needed
+    are undone, and numbers are brought back towards the row. Each result is predicted again as a table of one row. It
+    says what the model would predict, not what would happen if someone changed these things.
+
+    Args:
+        model: a fitted estimator or pipeline, or a function of a table, as for ``pg.explain``.
+        row: one row, as a table like ``X`` (``X[:1]``), a series or mapping of columns, or an array.
+        X: rows that show which values occur, such as the training rows. At most 5,000 of them are drawn.
+        want: a class, a range ``(low, high)`` of a predicted number (None: an open end), or ``{"class": 0.7}``, the
+            least probability of a class, also ``{"class": (low, high)}``. Default: any class but the predicted one.
+        y: targets of ``X``. If passed, the data of an outcome are the rows with that target, else rows that the model
+            predicts so.
+        fixed: columns that stay.
+        ranges: what columns may be changed to: ``(low, high)`` of numbers, dates and ordered categories, a list of
+            values of other columns.
+        direction: ``"up"`` or ``"down"`` of numbers, dates and ordered categories.
+        groups: columns that change together, to values that one row of ``X`` has: name to columns.
+        most_changes: how many columns may change. A group counts once. None: all.
+        count: how many results to return at most.
+        random_state: seed of the rows drawn from ``X``.
+        **options: ``output_kind``, ``task`` and ``class_names``, as for ``pg.explain``.
+
+    Returns:
+        ``Counterfactuals``, with ``to_frame()``, ``summary()`` and ``rows``. It is empty if there are none, and the
+        summary says why.
+
+    Raises:
+        InputError: an argument cannot be used, or the model is no predictor of a table.
+
+    Examples:
+        >>> import permgrad as pg
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.integers(0, 10, size=(300, 3)).astype(float)
+        >>> model = lambda table: 2 * table[:, 0] + table[:, 1]
+        >>> found = pg.counterfactuals(model, np.array([1.0, 2, 3]), X, want=(14, 16), task="regression", count=1)
+        >>> found.to_frame()[["prediction", "changes", "x0"]].values.tolist()
+        [[14.0, 1.0, 6.0]]
+    """
+    check_whole("count", count, "The default is 4.")
+    if most_changes is not None:
+        check_whole("most_changes", most_changes, "Pass for example 3, or None.")
+    if isinstance(model, nn.Module):
+        hint = "Pass a function that takes a table and returns the network's outputs."
+        raise InputError("counterfactuals needs a predictor of a table, got a torch network", hint=hint, code="PG031")
+    tell_of_other_order(X, y=y)
+    seed = resolve_seed(random_state)
+    with sparing(), full_float32():
+        subject = PredictorSubject(model, X, y, **options)
+        places = np.sort(generator(seed, "rows").permutation(len(subject.inputs[0]))[:_ROWS])
+        table, own = subject.inputs[0].numpy()[places], subject.form.read(_as_table(row, X)).numpy()[0]
+        cells = Cells(
+            subject.form, table, own,
+            groups=groups or {}, fixed=fixed, ranges=ranges or {}, direction=direction or {},
+        )  # fmt: skip
+        goal = Goal(subject, own, want)
+        most = len(cells.units) if most_changes is None else most_changes
+        near = None if y is None else goal.met_by(y, len(subject.inputs[0]))[places]
+        return _search(cells, goal, table, near, min(most, len(cells.units)), count, {"seed": seed})
+
+
+def _search(
+    cells: Cells, goal: Goal, table: Floats, near: Booleans | None, most: int, count: int, meta: dict[str, Any]
+) -> Counterfactuals:
+    """Return what was found, with what is said of it."""
+    form, order = cells.form, np.argsort(cells.moved(table).sum(axis=1), kind="stable")
+    table, valid = table[order], goal(table[order])[0]
+    near = valid if near is None else near[order]
+    already = bool(goal(cells.row[None])[0][0])
+    search = Search(cells, goal, table[valid], table[~valid], table[near][:NEAR], most)
+    found, measures = search.chosen(table[:0] if already else search.run(), count)
+    rows = torch.from_numpy(np.concatenate([cells.row[None], found]))
+    predictions, probabilities = goal.described(rows.numpy())
+    measures = {"prediction": predictions[1:], **measures}
+    if probabilities is not None:
+        measures = {"prediction": predictions[1:], "probability": probabilities[1:], **measures}
+    meta |= {"words": goal.words, "prediction": predictions[0], "rows": len(table), "outcome_rows": int(near.sum())}
+    if already:
+        meta["reason"] = "The model predicts so already."
+    elif not len(found):
+        limits = f"changing at most {most} of {len(cells.units)} columns" if most < len(cells.units) else "the changes"
+        meta["reason"] = f"None was found by {limits} allowed. The nearest reaches {number(goal.reached)}."
+    return Counterfactuals(form.frame(rows), form.write(rows[1:]), ~same(found, cells.row), measures, meta)
+
+
+def _as_table(row: Any, X: Any) -> Any:
+    """Return one row as a table with the types of ``X``."""
+    if is_frame(X) and isinstance(row, (Mapping, pd.Series)):
+        try:
+            table = pd.DataFrame([dict(row)])[list(X.columns)]
+            typed = table.astype(X.dtypes.to_dict())
+        except (KeyError, TypeError, ValueError) as error:
+            problem = f"row does not fit the columns of X ({error_in_words(error)})"
+            raise InputError(problem, hint="Pass one row of such a table, for example X[:1].", code="PG038") from None
+        lost = typed.columns[(typed.isna() & table.notna()).iloc[0]]
+        if len(lost):
+            problem = f"Column {lost[0]!r} of row has a category that X does not have: {shown(table[lost[0]].iloc[0])}"
+            raise InputError(problem, hint="Pass the row as a table, or another category.", code="PG038")
+        return typed
+    table = np.asarray(row)[None] if not hasattr(row, "columns") and np.ndim(row) == 1 else row
+    if len(table) != 1:
+        raise InputError(f"row must be one row, got {len(table)}", hint="Pass for example X[:1].", code="PG013")
+    return table
