@@ -10,16 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from permgrad.attribution.alternatives.cells import Cells, same
-from permgrad.attribution.alternatives.goal import Goal
-from permgrad.attribution.alternatives.search import NEAR, Search
+from permgrad.attribution.alternatives import Cells, Goal, Search, same
 from permgrad.attribution.subject.predictor import PredictorSubject
-from permgrad.base.arrays import Booleans, Floats
+from permgrad.base.arrays import Booleans
 from permgrad.base.checks import check_whole
-from permgrad.base.errors import InputError, error_in_words, shown
+from permgrad.base.errors import InputError
 from permgrad.base.frames import Library, as_library
-from permgrad.base.late import is_frame, pd
-from permgrad.base.numerals import number
+from permgrad.base.late import pd
 from permgrad.base.random import generator, resolve_seed
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.models.batches import sparing
@@ -56,7 +53,10 @@ class Counterfactuals:
         row with the outcome, and ``plausibility`` the share of such rows that are as far from their own nearest one.
         """
         changed = [name for name, any_ in zip(self.cells.columns, self.changed.any(axis=0), strict=True) if any_]
-        new = {f"{name} (new)" if name in self.measures else str(name): self.cells[name].iloc[1:].reset_index(drop=True) for name in changed}
+        new = {
+            f"{name} (new)" if name in self.measures else str(name): self.cells[name].iloc[1:].reset_index(drop=True)
+            for name in changed
+        }
         return as_library(pd.DataFrame({**self.measures, **new}), library)
 
     def summary(self) -> str:
@@ -142,59 +142,35 @@ def counterfactuals(
         raise InputError("counterfactuals needs a predictor of a table, got a torch network", hint=hint, code="PG031")
     tell_of_other_order(X, y=y)
     seed = resolve_seed(random_state)
+    if isinstance(row, (Mapping, pd.Series)):
+        row = pd.DataFrame([dict(row)])
+    elif not hasattr(row, "columns") and np.ndim(row) == 1:
+        row = np.asarray(row)[None]
+    if len(row) != 1:
+        raise InputError(f"row must be one row, got {len(row)}", hint="Pass for example X[:1].", code="PG013")
     with sparing(), full_float32():
-        subject = PredictorSubject(model, X, y, **options)
-        places = np.sort(generator(seed, "rows").permutation(len(subject.inputs[0]))[:_ROWS])
-        table, own = subject.inputs[0].numpy()[places], subject.form.read(_as_table(row, X)).numpy()[0]
-        cells = Cells(
-            subject.form, table, own,
-            groups=groups or {}, fixed=fixed, ranges=ranges or {}, direction=direction or {},
-        )  # fmt: skip
-        goal = Goal(subject, own, want)
-        most = len(cells.units) if most_changes is None else most_changes
-        near = None if y is None else goal.met_by(y, len(subject.inputs[0]))[places]
-        return _search(cells, goal, table, near, min(most, len(cells.units)), count, {"seed": seed})
-
-
-def _search(
-    cells: Cells, goal: Goal, table: Floats, near: Booleans | None, most: int, count: int, meta: dict[str, Any]
-) -> Counterfactuals:
-    """Return what was found, with what is said of it."""
-    form, order = cells.form, np.argsort(cells.moved(table).sum(axis=1), kind="stable")
-    table, valid = table[order], goal(table[order])[0]
-    near = valid if near is None else near[order]
-    already = bool(goal(cells.row[None])[0][0])
-    search = Search(cells, goal, table[valid], table[~valid], table[near][:NEAR], most)
-    found, measures = search.chosen(table[:0] if already else search.run(), count)
-    rows = torch.from_numpy(np.concatenate([cells.row[None], found]))
-    predictions, probabilities = goal.described(rows.numpy())
-    measures = {"prediction": predictions[1:], **measures}
-    if probabilities is not None:
-        measures = {"prediction": predictions[1:], "probability": probabilities[1:], **measures}
-    meta |= {"words": goal.words, "prediction": predictions[0], "rows": len(table), "outcome_rows": int(near.sum())}
-    if already:
-        meta["reason"] = "The model predicts so already."
-    elif not len(found):
-        limits = f"changing at most {most} of {len(cells.units)} columns" if most < len(cells.units) else "the changes"
-        meta["reason"] = f"None was found by {limits} allowed. The nearest reaches {number(goal.reached)}."
-    return Counterfactuals(form.frame(rows), form.write(rows[1:]), ~same(found, cells.row), measures, meta)
-
-
-def _as_table(row: Any, X: Any) -> Any:
-    """Return one row as a table with the types of ``X``."""
-    if is_frame(X) and isinstance(row, (Mapping, pd.Series)):
-        try:
-            table = pd.DataFrame([dict(row)])[list(X.columns)]
-            typed = table.astype(X.dtypes.to_dict())
-        except (KeyError, TypeError, ValueError) as error:
-            problem = f"row does not fit the columns of X ({error_in_words(error)})"
-            raise InputError(problem, hint="Pass one row of such a table, for example X[:1].", code="PG038") from None
-        lost = typed.columns[(typed.isna() & table.notna()).iloc[0]]
-        if len(lost):
-            problem = f"Column {lost[0]!r} of row has a category that X does not have: {shown(table[lost[0]].iloc[0])}"
-            raise InputError(problem, hint="Pass the row as a table, or another category.", code="PG038")
-        return typed
-    table = np.asarray(row)[None] if not hasattr(row, "columns") and np.ndim(row) == 1 else row
-    if len(table) != 1:
-        raise InputError(f"row must be one row, got {len(table)}", hint="Pass for example X[:1].", code="PG013")
-    return table
+        subject = PredictorSubject(model, X, y, alone=False, **options)  # results are predicted alone
+        form, table, own = subject.form, subject.inputs[0].numpy(), subject.form.read(row).numpy()[0]
+        places = generator(seed, "rows").permutation(len(table))[:_ROWS]
+        rules = {"groups": groups or {}, "fixed": fixed, "ranges": ranges or {}, "direction": direction or {}}
+        cells = Cells(form, table[places], own, **rules)
+        # The nearest rows first.
+        order = np.argsort(cells.moved(cells.rows).sum(axis=1), kind="stable")
+        cells.rows, places = cells.rows[order], places[order]
+        goal = Goal(subject, cells, want)
+        near = goal.valid if y is None else goal.met_by(y, len(table))[places]
+        most = min(most_changes or len(cells.members), len(cells.members))
+        meta = {"words": goal.words, "rows": len(places), "outcome_rows": int(near.sum()), "seed": seed}
+        search = Search(cells, goal, most)
+        found, measures = search.chosen(cells.rows[:0] if goal.already else search.run(), cells.rows[near], count)
+        if goal.already:
+            meta["reason"] = "The model predicts so already."
+        elif not len(found):
+            meta["reason"] = (
+                f"No such row was found with {most} of {len(cells.members)} columns changed within the limits."
+            )
+        described = goal.described(np.concatenate([cells.row[None], found]))
+        meta["prediction"] = described["prediction"][0]
+        measures = {**{name: values[1:] for name, values in described.items()}, **measures}
+        written = torch.from_numpy(cells.written(np.concatenate([cells.row[None], found])))
+        return Counterfactuals(form.frame(written), form.write(written[1:]), ~same(found, cells.row), measures, meta)
