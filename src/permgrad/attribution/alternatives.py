@@ -21,13 +21,13 @@ from permgrad.base.numerals import number
 #: Values of a column, or of columns that change together, that are tried one by one.
 _TRIED = 16
 #: Donors that lend cells, rows predicted for one change more, changes tried value by value, rows that are refined.
-_DONORS, _BUDGET, _LEVELS, _REFINED = 48, 4000, 6, 96
+_DONORS, _BUDGET, _LEVELS, _REFINED = 48, 4000, 6, 48
 #: How many changes more than the fewest that reach the goal are looked for.
 _FURTHER = 2
 #: Rows by which a model is seen to decide by another rule than the largest probability.
 _TOLD = 256
 #: Values between a cell and its own that are tried at a time.
-_BETWEEN = 8
+_BETWEEN = 16
 #: Rows of the outcome that distances are taken to, and of which the usual distance is taken.
 _NEAR, _USUAL = 2000, 300
 
