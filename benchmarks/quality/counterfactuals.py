@@ -176,7 +176,9 @@ def main() -> int:
     options.add_argument("--rows", type=int, default=100)
     arguments = options.parse_args()
     warnings.filterwarnings("ignore")
-    lines = [line for name in arguments.sets for kind in arguments.models for line in measure(name, kind, arguments.rows)]
+    lines = [
+        line for name in arguments.sets for kind in arguments.models for line in measure(name, kind, arguments.rows)
+    ]
     title = "Counterfactuals beside dice-ml and the nearest rows"
     return record(arguments, title, markdown_table(lines), lines, passed=None, seeds=0, name="counterfactuals")
 

@@ -35,19 +35,10 @@ _NEAR, _USUAL = 2000, 300
 class Cells:
     """A row and the rows of a table, each cell on the scale of its column, and what may change in the row.
 
-    On a scale, a date is its seconds, another cell that is no number its code, and a missing cell NaN.
-
-    Args:
-        form: the table's form, which has read ``rows`` and ``row``.
-        rows: the table as the form's numbers, ``(rows, columns)``.
-        row: the row as such numbers, ``(columns,)``.
-        groups, fixed, ranges, direction: the arguments of ``pg.counterfactuals``.
-
-    Attributes:
-        rows, row: the same on their scales.
-        members: which columns each unit has that changes as a whole, bool ``(units, columns)``.
-        values: what each column may be, in rising order. Empty: it stays.
-        ordered: whether each column holds numbers or dates.
+    ``form`` has read ``rows`` and ``row`` as its numbers. On a scale, a date is its seconds, another cell that is no
+    number its code, and a missing cell NaN. ``members``: which columns each unit has that changes as a whole, bool
+    ``(units, columns)``. ``values``: what each column may be, in rising order, nothing if it stays. ``ordered``: whether
+    a column holds numbers or dates.
     """
 
     def __init__(
@@ -108,7 +99,7 @@ class Cells:
         try:
             low, high = (None if end is None else _seconds([end])[0] if dates else end for end in limit)
         except (TypeError, ValueError):
-            low, high = limit, limit
+            low = high = np.nan
         low, high = -np.inf if low is None else low, np.inf if high is None else high
         if not (is_number(low) and is_number(high) and low <= high):
             what = "dates" if dates else "numbers"
@@ -212,9 +203,8 @@ def distinct(rows: Floats) -> Floats:
 
 
 def _are_dates(cells: pd.Series[Any]) -> bool:
-    return pd.api.types.infer_dtype(cells, skipna=True) in ("datetime64", "datetime", "date") and bool(
-        cells.notna().any()
-    )
+    kind = pd.api.types.infer_dtype(cells, skipna=True)
+    return kind in ("datetime64", "datetime", "date") and bool(cells.notna().any())
 
 
 def _scale(cells: pd.Series[Any]) -> Floats:
@@ -252,13 +242,16 @@ class Goal:
         self.ends: tuple[float, float] | None = None
         self.classes = subject.task == "classification"
         self.names = subject.class_names if self.classes else subject.output_names
-        self._decides, few = subject, cells.rows[:_TOLD]
+        self._decides: PredictorSubject | None = None
         outputs, decided = self._outputs(cells.rows), subject.deciding()
         # A second call for all rows only where the model decides by another rule, such as its own threshold.
-        if (outputs[:_TOLD].argmax(axis=1) != self._outputs(few, decided).argmax(axis=1)).any():
+        chosen = self._outputs(cells.rows[:_TOLD], decided).argmax(axis=1)
+        if (chosen != outputs[:_TOLD].argmax(axis=1)).any():
             self._decides = decided
-        now, name = self._decided(cells.row[None]), want
-        self.other = want is None and self.classes
+        now = self._decided(cells.row[None], self._outputs(cells.row[None]))
+        if want is None and self.classes and len(self.names) == 2:
+            want = self.names[now[0].argmin()]
+        self.other, name = want is None and self.classes, want
         if self.other:
             name = self.names[now[0].argmax()]
             self.words = f"predict another class than {name!r}"
@@ -268,7 +261,7 @@ class Goal:
         elif not self.classes:
             if len(self.names) > 1 or not isinstance(want, (tuple, list)):
                 hint = (
-                    f"Pass (low, high), or {{{self.names[0]!r}: (low, high)}}. The row has {number(float(now[0, 0]))}."
+                    f"The row has {number(float(now[0, 0]))}. Pass (low, high), or {{{self.names[0]!r}: (low, high)}}."
                 )
                 problem = f"want must be a range of a predicted number, got {shown(want)}"
                 raise InputError(problem, hint=hint, code="PG001")
@@ -290,10 +283,9 @@ class Goal:
         subject, numbers = subject or self.subject, torch.from_numpy(self.cells.written(rows))
         return subject.predicted(outputs_of(subject, (numbers,), subject.table_batch))
 
-    def _decided(self, rows: Floats, outputs: Floats | None = None) -> Floats:
+    def _decided(self, rows: Floats, outputs: Floats) -> Floats:
         """Return outputs of which the largest is the class that the model decides for."""
-        same_ = outputs is not None and self._decides is self.subject
-        return outputs if same_ else self._outputs(rows, self._decides)
+        return outputs if self._decides is None else self._outputs(rows, self._decides)
 
     def __call__(self, rows: Floats) -> tuple[Booleans, Floats]:
         """Return which rows reach the goal, and by how much they do, or fall short of it (negative)."""
@@ -323,12 +315,10 @@ class Goal:
             return {"prediction": outputs[:, self.column].tolist()}
         labels = self._decided(rows, outputs).argmax(axis=1)
         known = self.subject.call.classes or self.names
-        probability = (
-            {}
-            if self.subject.call.one_hot
-            else {"probability": outputs[np.arange(len(rows)), labels if self.other else self.column]}
-        )
-        return {"prediction": [known[label] for label in labels], **probability}
+        said: dict[str, Any] = {"prediction": [known[label] for label in labels]}
+        if not self.subject.call.one_hot:
+            said["probability"] = outputs[np.arange(len(rows)), labels if self.other else self.column]
+        return said
 
 
 def _ends(limit: Any) -> tuple[float, float]:
@@ -341,27 +331,22 @@ def _ends(limit: Any) -> tuple[float, float]:
 
 
 class Search:
-    """The search from one row.
-
-    Args:
-        cells: the row, the table, and what may change.
-        goal: what is wanted.
-        most: how many units may change.
-    """
+    """The search for rows that reach a goal, ``most`` of whose units differ from one row."""
 
     def __init__(self, cells: Cells, goal: Goal, most: int) -> None:
         self.cells, self.goal, self.most = cells, goal, most
         self._donors = cells.offered(cells.rows[goal.valid][:_DONORS])
         self._options, self._units = cells.options(np.concatenate([cells.rows[goal.valid], cells.rows[~goal.valid]]))
 
-    def run(self) -> Floats:
-        """Return different rows that reach the goal."""
+    def run(self, count: int) -> Floats:
+        """Return different rows that reach the goal, of which ``count`` will be chosen."""
         found = self._from_donors()
         fewest = (self.cells.moved(found) > 0).sum(axis=1).min(initial=min(self.most, _LEVELS))
         found = distinct(np.concatenate([found, self._by_value(int(fewest))]))
         moved = self.cells.moved(found)
         order = np.lexsort([moved.sum(axis=1), (moved > 0).sum(axis=1)])
-        return distinct(self._nearer(distinct(self._pruned(found[_in_turn(order, moved > 0)][:_REFINED]))))
+        few = found[_in_turn(order, moved > 0)][: max(_REFINED, 2 * count)]
+        return distinct(self._nearer(distinct(self._pruned(few))))
 
     def _from_donors(self) -> Floats:
         """Let each donor lend the unit that helps most, again and again, and return all rows that reach the goal."""
@@ -438,8 +423,7 @@ class Search:
     def _steps(self, value: float, column: int) -> Floats:
         """Return the values between a cell of the row and a changed one, from the row's own on."""
         own, values = self.cells.row[column], self.cells.values[column]
-        if np.isnan(own):  # nothing is between a missing cell and a number
-            return np.array([value])
+        # Nothing is between a missing cell and a number.
         inside = values[(values > min(own, value)) & (values < max(own, value))]
         return np.array([*(inside if value > own else inside[::-1]), value])
 
@@ -485,13 +469,8 @@ class Search:
 
 def _in_turn(order: Integers, changed: Booleans) -> Integers:
     """Return an order of rows in which each set of changed units has its turn before any has its next one."""
-    seen: dict[bytes, int] = {}
-    turns = []
-    for place in order.tolist():
-        key = changed[place].tobytes()
-        seen[key] = seen.get(key, -1) + 1
-        turns.append(seen[key])
-    return order[np.argsort(turns, kind="stable")]
+    keys = pd.Series([changed[place].tobytes() for place in order], dtype=object)
+    return order[np.argsort(keys.groupby(keys).cumcount().to_numpy(), kind="stable")]
 
 
 def _share(values: Floats) -> Floats:

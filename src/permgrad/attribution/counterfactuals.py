@@ -14,7 +14,7 @@ from permgrad.attribution.alternatives import Cells, Goal, Search, same
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.base.arrays import Booleans
 from permgrad.base.checks import check_whole
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, counted
 from permgrad.base.frames import Library, as_library
 from permgrad.base.late import pd
 from permgrad.base.random import generator, resolve_seed
@@ -37,7 +37,7 @@ class Counterfactuals:
         measures: ``prediction``, ``probability`` (of classes), ``changes``, ``distance``, ``to_data``,
             ``plausibility``, each ``(count,)``.
         meta: what is wanted in ``words``, the row's own ``prediction``, ``outcome_rows`` (how many rows of the table
-            have that outcome), ``seed``, and the ``reason`` if there are fewer counterfactuals than asked for.
+            have that outcome), ``seed``, and the ``reason`` if there is no counterfactual.
     """
 
     cells: Any
@@ -49,8 +49,9 @@ class Counterfactuals:
     def to_frame(self, library: Library = "pandas") -> Any:
         """Return one line per counterfactual: its measures, and the columns that change in any of them.
 
-        ``changes`` counts changed columns and groups, ``distance`` is that from the row, ``to_data`` that to the nearest
-        row with the outcome, and ``plausibility`` the share of such rows that are as far from their own nearest one.
+        ``changes`` counts changed columns and groups. ``distance`` is that from the row, summed over columns: of
+        numbers and dates in median absolute deviations, of other cells 1. ``to_data`` is that to the nearest row with
+        the outcome, and ``plausibility`` the share of such rows that are as far from the nearest other one.
         """
         changed = [name for name, any_ in zip(self.cells.columns, self.changed.any(axis=0), strict=True) if any_]
         new = {
@@ -74,7 +75,7 @@ class Counterfactuals:
         return len(self.changed)
 
     def __repr__(self) -> str:
-        return f"<Counterfactuals: {len(self)} rows that {self.meta.get('words', 'have another prediction')}>"
+        return f"<Counterfactuals: {counted(len(self), 'row')}>"
 
 
 def counterfactuals(
@@ -109,9 +110,9 @@ def counterfactuals(
         y: targets of ``X``. If passed, the data of an outcome are the rows with that target, else rows that the model
             predicts so.
         fixed: columns that stay.
-        ranges: what columns may be changed to: ``(low, high)`` of numbers, dates and ordered categories, a list of
-            values of other columns.
-        direction: ``"up"`` or ``"down"`` of numbers, dates and ordered categories.
+        ranges: what columns may be changed to: ``(low, high)`` of numbers and dates (None: an open end), a list of values of
+            other columns. A cell that stays may be outside.
+        direction: ``"up"`` or ``"down"`` of numbers and dates.
         groups: columns that change together, to values that one row of ``X`` has: name to columns.
         most_changes: how many columns may change. A group counts once. None: all.
         count: how many results to return at most.
@@ -162,13 +163,12 @@ def counterfactuals(
         most = min(most_changes or len(cells.members), len(cells.members))
         meta = {"words": goal.words, "rows": len(places), "outcome_rows": int(near.sum()), "seed": seed}
         search = Search(cells, goal, most)
-        found, measures = search.chosen(cells.rows[:0] if goal.already else search.run(), cells.rows[near], count)
+        found, measures = search.chosen(cells.rows[:0] if goal.already else search.run(count), cells.rows[near], count)
         if goal.already:
             meta["reason"] = "The model predicts so already."
         elif not len(found):
-            meta["reason"] = (
-                f"No such row was found with {most} of {len(cells.members)} columns changed within the limits."
-            )
+            few = f" with at most {most} changes" if most < len(cells.members) else ""
+            meta["reason"] = f"No such row was found within the limits{few}."
         described = goal.described(np.concatenate([cells.row[None], found]))
         meta["prediction"] = described["prediction"][0]
         measures = {**{name: values[1:] for name, values in described.items()}, **measures}
