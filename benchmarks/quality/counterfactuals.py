@@ -4,11 +4,11 @@
     python -m benchmarks.quality.counterfactuals        # half an hour on a busy machine
 
 Models are fitted on 5,000 rows, which every contestant gets. Four counterfactuals are asked for each of 60 further rows
-(``--quick``: 5): the other class, or a number half to one standard deviation above the prediction (below, if the
-prediction is above the median). All are predicted again from a table with the types of the data. ``found``: rows with any result. Of results:
-``valid``: the model predicts them as asked, ``changes``: changed columns, ``distance``: in median absolute deviations
-(where these are 0: mean ones), and 1 for another category, ``to data``: the same to the nearest of the 5,000 rows with
-that prediction. ``seconds``: of one processor, for a row.
+(``--quick``: 5): the other class, or a number half to one standard deviation above the prediction (below, if it is
+above the median). ``found``: rows with any result. Of results: ``valid``: the model predicts them as asked from a table
+with the types of the data, ``changes``: changed columns, ``distance``: in median absolute deviations (where these are
+0: mean ones), and 1 for another category, ``to data``: the same to the nearest of the 5,000 rows with that prediction.
+``seconds``: of one processor, for a row.
 """
 
 from __future__ import annotations

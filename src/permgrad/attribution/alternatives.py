@@ -37,8 +37,8 @@ class Cells:
 
     ``form`` has read ``rows`` and ``row`` as its numbers. On a scale, a date is its seconds, another cell that is no
     number its code, and a missing cell NaN. ``members``: which columns each unit has that changes as a whole, bool
-    ``(units, columns)``. ``values``: what each column may be, in rising order, nothing if it stays. ``ordered``: whether
-    a column holds numbers or dates.
+    ``(units, columns)``. ``values``: what each column may be, in rising order, nothing if it stays. ``ordered``:
+    whether a column holds numbers or dates.
     """
 
     def __init__(
@@ -233,8 +233,8 @@ def _spread(values: Floats) -> float:
 class Goal:
     """The outcome wanted for the row: a class, any other class, or an output between two ends.
 
-    ``words`` say it, such as ``"predict 'yes'"``. ``valid``: which rows of the table the model predicts so, ``already``:
-    whether it predicts the row so. ``want`` is the argument of ``pg.counterfactuals``.
+    ``want`` is the argument of ``pg.counterfactuals``, and ``words`` say it, such as ``"predict 'yes'"``. ``valid``:
+    which rows of the table the model predicts so, ``already``: whether it predicts the row so.
     """
 
     def __init__(self, subject: PredictorSubject, cells: Cells, want: Any) -> None:
@@ -248,7 +248,8 @@ class Goal:
         chosen = self._outputs(cells.rows[:_TOLD], decided).argmax(axis=1)
         if (chosen != outputs[:_TOLD].argmax(axis=1)).any():
             self._decides = decided
-        now = self._decided(cells.row[None], self._outputs(cells.row[None]))
+        own = self._outputs(cells.row[None])
+        now = self._decided(cells.row[None], own)
         if want is None and self.classes and len(self.names) == 2:
             want = self.names[now[0].argmin()]
         self.other, name = want is None and self.classes, want
@@ -277,7 +278,7 @@ class Goal:
         if self.column < 0:
             raise unknown("want", want, self.names)
         self.valid = self._judged(outputs, self._decided(cells.rows, outputs))[0]
-        self.already = bool(self(cells.row[None])[0][0])
+        self.already = bool(self._judged(own, now)[0][0])
 
     def _outputs(self, rows: Floats, subject: PredictorSubject | None = None) -> Floats:
         subject, numbers = subject or self.subject, torch.from_numpy(self.cells.written(rows))

@@ -110,8 +110,8 @@ def counterfactuals(
         y: targets of ``X``. If passed, the data of an outcome are the rows with that target, else rows that the model
             predicts so.
         fixed: columns that stay.
-        ranges: what columns may be changed to: ``(low, high)`` of numbers and dates (None: an open end), a list of values of
-            other columns. A cell that stays may be outside.
+        ranges: what columns may be changed to: ``(low, high)`` of numbers and dates (None: an open end), a list of
+            values of other columns. A cell that stays may be outside.
         direction: ``"up"`` or ``"down"`` of numbers and dates.
         groups: columns that change together, to values that one row of ``X`` has: name to columns.
         most_changes: how many columns may change. A group counts once. None: all.
