@@ -215,7 +215,7 @@ def _scale(cells: pd.Series[Any]) -> Floats:
 
 def _seconds(dates: Sequence[Any] | pd.Series[Any]) -> Floats:
     stamps = pd.to_datetime(pd.Series(dates), utc=True)
-    return (stamps - pd.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy(dtype=np.float64)
+    return np.asarray((stamps - pd.Timestamp(0, tz="UTC")).dt.total_seconds(), dtype=np.float64)
 
 
 def _spread(values: Floats) -> float:
@@ -362,7 +362,7 @@ class Search:
             found.append(tried[valid])
             score = np.full(open_.shape, -np.inf)
             score[donor, unit] = margin
-            best, going = score.argmax(axis=1), open_.any(axis=1)
+            best, going = score.argmax(axis=1), open_.sum(axis=1) > 0
             rows = np.where(self.cells.members[best] & going[:, None], self._donors, rows)
             open_[np.arange(len(best)), best] = False
             open_[donor[valid]] = False
@@ -395,7 +395,7 @@ class Search:
                 return rows
             saved = np.zeros(moved.shape)
             saved[place[valid], unit[valid]] = moved[place[valid], unit[valid]]
-            undone = self.cells.members[saved.argmax(axis=1)] & saved.any(axis=1)[:, None]
+            undone = self.cells.members[saved.argmax(axis=1)] & (saved.max(axis=1) > 0)[:, None]
             rows = np.where(undone, self.cells.row, rows)
 
     def _nearer(self, rows: Floats) -> Floats:

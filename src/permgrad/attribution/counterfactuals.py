@@ -53,7 +53,7 @@ class Counterfactuals:
         numbers and dates in median absolute deviations, of other cells 1. ``to_data`` is that to the nearest row with
         the outcome, and ``plausibility`` the share of such rows that are as far from the nearest other one.
         """
-        changed = [name for name, any_ in zip(self.cells.columns, self.changed.any(axis=0), strict=True) if any_]
+        changed = [name for name, any_ in zip(self.cells.columns, self.changed.sum(axis=0), strict=True) if any_]
         new = {
             f"{name} (new)" if name in self.measures else str(name): self.cells[name].iloc[1:].reset_index(drop=True)
             for name in changed

@@ -60,7 +60,7 @@ class PredictorSubject(Subject):
         class_names: Any = None,
         reduce: str | None = None,
         batch_size: Any = "auto",
-        alone: bool = True,
+        alone: bool | None = True,
     ) -> None:
         """Read a predictor. ``alone``: refuse one whose output of a row depends on other rows."""
         if reduce is not None:
