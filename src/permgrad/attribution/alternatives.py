@@ -442,7 +442,9 @@ class Search:
         typical = np.median(apart[apart > 0]) if (apart > 0).any() else 1.0
         unlike = 1 - both / np.maximum(either, 1) + np.minimum(apart / typical, 1) / 2
         cost = changed.sum(axis=1) + (_share(distance) + _share(np.nan_to_num(to_data))) / 2
-        order, left = list[int](), np.ones(len(rows), dtype=bool)
+        # A row that lies beyond another one, seen from the row itself, only changes more.
+        beyond = np.isclose(distance[:, None], apart + distance) & (apart > 0)
+        order, left = list[int](), ~beyond.any(axis=1)
         while len(order) < count and left.any():
             gain = unlike[:, order].min(axis=1, initial=2)
             best = int(np.where(left, cost - 2 * gain, np.inf).argmin())
