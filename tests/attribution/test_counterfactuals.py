@@ -401,7 +401,7 @@ def test_summary_and_notebook():
 WRONG = {
     "want": ({"want": "maybe"}, "want must be one of 'no', 'yes'"),
     "want of two": ({"want": {"yes": 0.2, "no": 0.1}}, "want must be one of"),
-    "want that falls": ({"want": {"yes": (0.8, 0.2)}}, "range"),
+    "want that falls": ({"want": {"yes": (0.8, 0.2)}}, "pair of numbers that rises"),
     "fixed": ({"fixed": ["ages"]}, "Did you mean 'age'"),
     "ranges": ({"ranges": {"age": 30}}, "pair of numbers"),
     "range that falls": ({"ranges": {"age": (60, 30)}}, "pair of numbers"),
@@ -432,9 +432,23 @@ def test_what_cannot_be_asked():
         pg.counterfactuals(rule, X[:2], X, **RULE)
     with pytest.raises(InputError, match="columns of the inputs"):
         pg.counterfactuals(rule, row.drop(columns="age"), X, **RULE)
-    with pytest.raises(InputError, match="range of a predicted number"):
+    with pytest.raises(InputError, match="want must be a pair of numbers"):
         pg.counterfactuals(lambda t: t[:, 0], np.zeros(2), np.random.default_rng(0).random((30, 2)), task="regression")
     import torch
 
     with pytest.raises(InputError, match="torch network"):
         pg.counterfactuals(torch.nn.Linear(2, 2), np.zeros(2), np.zeros((9, 2)))
+
+
+def test_one_of_several_outputs():
+    X = np.random.default_rng(0).random((80, 2))
+
+    def model(table):
+        return np.column_stack([table[:, 0], -table[:, 1]])
+
+    with pytest.raises(InputError, match="one of several outputs"):
+        pg.counterfactuals(model, X[0], X, want=(0.5, None), task="regression", **QUIET)
+    found = pg.counterfactuals(model, X[0], X, want={"1": (None, -0.9)}, task="regression", **QUIET)
+    assert len(found)
+    assert (found.rows[:, 1] >= 0.9).all()
+    assert not found.changed[:, 0].any()

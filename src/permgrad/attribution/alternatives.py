@@ -32,7 +32,7 @@ _BETWEEN = 16
 _NEAR, _USUAL = 2000, 300
 
 
-class Cells:
+class RowCells:
     """A row and the rows of a table, each cell on the scale of its column, and what may change in the row.
 
     ``form`` has read ``rows`` and ``row`` as its numbers. On a scale, a date is its seconds, another cell that is no
@@ -82,7 +82,8 @@ class Cells:
         """Return the numbers or dates that a column may take: those of the table, and the ends of a range."""
         known, own = self.rows[:, place], self.row[place]
         values = np.unique(known[~np.isnan(known)])
-        low, high = self._ends(place)
+        limit = self._limits.get(place, (None, None))
+        low, high = _ends(f"ranges[{self.names[place]!r}]", limit, dates=place in self._pools)
         if place not in self._pools:
             whole = (values == np.rint(values)).all()
             low, high = (np.ceil(low), np.floor(high)) if whole else (low, high)
@@ -93,19 +94,6 @@ class Cells:
             check_choice("direction", way, ("up", "down"))
             values = values[values >= own] if way == "up" else values[values <= own]
         return values[(values >= low) & (values <= high)]
-
-    def _ends(self, place: int) -> tuple[float, float]:
-        limit, name, dates = self._limits.get(place, (None, None)), self.names[place], place in self._pools
-        try:
-            low, high = (None if end is None else _seconds([end])[0] if dates else end for end in limit)
-        except (TypeError, ValueError):
-            low = high = np.nan
-        low, high = -np.inf if low is None else low, np.inf if high is None else high
-        if not (is_number(low) and is_number(high) and low <= high):
-            what = "dates" if dates else "numbers"
-            problem = f"ranges[{name!r}] must be a pair of {what} that rises, got {shown(limit)}"
-            raise InputError(problem, hint="Pass (low, high), with None for an open end.", code="PG002")
-        return float(low), float(high)
 
     def _listed(self, place: int) -> Floats:
         """Return the codes that a column without an order may take: those of the table, or those listed."""
@@ -237,7 +225,7 @@ class Goal:
     which rows of the table the model predicts so, ``already``: whether it predicts the row so.
     """
 
-    def __init__(self, subject: PredictorSubject, cells: Cells, want: Any) -> None:
+    def __init__(self, subject: PredictorSubject, cells: RowCells, want: Any) -> None:
         self.subject, self.cells = subject, cells
         self.ends: tuple[float, float] | None = None
         self.classes = subject.task == "classification"
@@ -258,15 +246,12 @@ class Goal:
             self.words = f"predict another class than {name!r}"
         elif isinstance(want, Mapping) and len(want) == 1:
             ((name, limit),) = want.items()
-            self.ends = _ends(limit if isinstance(limit, (tuple, list)) else (limit, None))
+            self.ends = _ends("want", limit if isinstance(limit, (tuple, list)) else (limit, None))
         elif not self.classes:
-            if len(self.names) > 1 or not isinstance(want, (tuple, list)):
-                hint = (
-                    f"The row has {number(float(now[0, 0]))}. Pass (low, high), or {{{self.names[0]!r}: (low, high)}}."
-                )
-                problem = f"want must be a range of a predicted number, got {shown(want)}"
-                raise InputError(problem, hint=hint, code="PG001")
-            name, self.ends = self.names[0], _ends(want)
+            if len(self.names) > 1:
+                hint = f"Pass want={{{self.names[0]!r}: (low, high)}}."
+                raise InputError("want must name one of several outputs", hint=hint, code="PG005")
+            name, self.ends = self.names[0], _ends("want", want)
         if self.ends is not None:
             what = "a number" if subject.task == "regression" else f"{shown(name)} with a probability"
             words = ("at least", "at most")
@@ -322,19 +307,23 @@ class Goal:
         return said
 
 
-def _ends(limit: Any) -> tuple[float, float]:
-    """Return both ends of what is wanted of a number."""
-    ends = tuple(other if end is None else end for end, other in zip(limit, (-np.inf, np.inf), strict=False))
-    if len(limit) != 2 or not all(map(is_number, ends)) or not ends[0] <= ends[1]:
-        problem = f"want must be a range (low, high) that rises, got {shown(limit)}"
-        raise InputError(problem, hint="Pass for example (0.7, None).", code="PG001")
-    return float(ends[0]), float(ends[1])
+def _ends(name: str, limit: Any, *, dates: bool = False) -> tuple[float, float]:
+    """Return both ends of a range, infinity where it is open."""
+    try:
+        low, high = (None if end is None else _seconds([end])[0] if dates else end for end in limit)
+    except (TypeError, ValueError):
+        low = high = np.nan
+    low, high = -np.inf if low is None else low, np.inf if high is None else high
+    if not (is_number(low) and is_number(high) and low <= high):
+        problem = f"{name} must be a pair of {'dates' if dates else 'numbers'} that rises, got {shown(limit)}"
+        raise InputError(problem, hint="Pass (low, high), with None for an open end.", code="PG002")
+    return float(low), float(high)
 
 
 class Search:
     """The search for rows that reach a goal, ``most`` of whose units differ from one row."""
 
-    def __init__(self, cells: Cells, goal: Goal, most: int) -> None:
+    def __init__(self, cells: RowCells, goal: Goal, most: int) -> None:
         self.cells, self.goal, self.most = cells, goal, most
         self._donors = cells.offered(cells.rows[goal.valid][:_DONORS])
         self._options, self._units = cells.options(np.concatenate([cells.rows[goal.valid], cells.rows[~goal.valid]]))
@@ -441,7 +430,8 @@ class Search:
         both, either = ((how(changed[:, None], changed)).sum(axis=2) for how in (np.logical_and, np.logical_or))
         typical = np.median(apart[apart > 0]) if (apart > 0).any() else 1.0
         unlike = 1 - both / np.maximum(either, 1) + np.minimum(apart / typical, 1) / 2
-        cost = changed.sum(axis=1) + (_share(distance) + _share(np.nan_to_num(to_data))) / 2
+        shares = pd.DataFrame([distance, np.nan_to_num(to_data)]).rank(axis=1, pct=True)
+        cost = changed.sum(axis=1) + shares.mean().to_numpy()
         # A row that lies beyond another one, seen from the row itself, only changes more.
         beyond = np.isclose(distance[:, None], apart + distance) & (apart > 0)
         order, left = list[int](), ~beyond.any(axis=1)
@@ -474,8 +464,3 @@ def _in_turn(order: Integers, changed: Booleans) -> Integers:
     """Return an order of rows in which each set of changed units has its turn before any has its next one."""
     keys = pd.Series([changed[place].tobytes() for place in order], dtype=object)
     return order[np.argsort(keys.groupby(keys).cumcount().to_numpy(), kind="stable")]
-
-
-def _share(values: Floats) -> Floats:
-    """Return the share of values below each."""
-    return np.searchsorted(np.sort(values), values) / max(len(values), 1)

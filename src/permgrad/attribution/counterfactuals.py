@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from permgrad.attribution.alternatives import Cells, Goal, Search, same
+from permgrad.attribution.alternatives import RowCells, Goal, Search, same
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.base.arrays import Booleans
 from permgrad.base.checks import check_whole
@@ -96,7 +96,7 @@ def counterfactuals(
 ) -> Counterfactuals:
     """Find what would have to differ in a row for a model to predict something else.
 
-    Cells take values that the table has, or the end of a range. They never become missing. First, rows of the table
+    RowCells take values that the table has, or the end of a range. They never become missing. First, rows of the table
     with the outcome lend their cells, then columns are changed one, two and more at a time. Changes that are not needed
     are undone, and numbers are brought back towards the row. Each result is predicted again as a table of one row. It
     says what the model would predict, not what would happen if someone changed these things.
@@ -154,7 +154,7 @@ def counterfactuals(
         form, table, own = subject.form, subject.inputs[0].numpy(), subject.form.read(row).numpy()[0]
         places = generator(seed, "rows").permutation(len(table))[:_ROWS]
         rules = {"groups": groups or {}, "fixed": fixed, "ranges": ranges or {}, "direction": direction or {}}
-        cells = Cells(form, table[places], own, **rules)
+        cells = RowCells(form, table[places], own, **rules)
         # The nearest rows first.
         order = np.argsort(cells.moved(cells.rows).sum(axis=1), kind="stable")
         cells.rows, places = cells.rows[order], places[order]
