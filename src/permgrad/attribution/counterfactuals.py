@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from permgrad.attribution.alternatives import RowCells, Goal, Search, same
+from permgrad.attribution.alternatives import Goal, RowCells, Search, same
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.base.arrays import Booleans
 from permgrad.base.checks import check_whole
