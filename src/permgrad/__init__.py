@@ -22,6 +22,7 @@ _PUBLIC = {
     "push_to_hub": "permgrad.integrations.hub",
     "save_for_hub": "permgrad.integrations.hub",
     "compare": "permgrad.runs.compare.compare",
+    "counterfactuals": "permgrad.attribution.counterfactuals",
     "evaluate": "permgrad.evaluation.explanations",
     "explain": "permgrad.attribution.explain",
     "explain_refits": "permgrad.attribution.explain_refits",
@@ -56,6 +57,7 @@ __all__ = [
     "TableTransformer",
     "__version__",
     "compare",
+    "counterfactuals",
     "evaluate",
     "explain",
     "explain_refits",
@@ -81,6 +83,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from permgrad import methods
+    from permgrad.attribution.counterfactuals import counterfactuals
     from permgrad.attribution.explain import explain
     from permgrad.attribution.explain_refits import explain_refits
     from permgrad.attribution.explanation import Explanation

@@ -30,6 +30,7 @@ from permgrad.pages.words import (
 )
 
 if TYPE_CHECKING:
+    from permgrad.attribution.counterfactuals import Counterfactuals
     from permgrad.attribution.explanation import Explanation
     from permgrad.attribution.missing import Missing
 
@@ -345,4 +346,21 @@ def missing_summary(result: Missing, measure: str, top_n: int) -> str:
         lines.append(f"  {name:{max(map(len, names))}}  {text}{interval}")
     if len(order) < len(values):
         lines.append(f"  and {len(values) - len(order)} more")
+    return "\n".join(lines).replace("\u00a0", " ")
+
+
+def counterfactuals_summary(result: Counterfactuals) -> str:
+    """Return what would have to differ in a row as lines of text."""
+    measures, meta = result.measures, result.meta
+    lines = [f"The model predicts {value_text(meta['prediction'])} for the row. To {clean(meta['words'])}:"]
+    for line, changed in enumerate(result.changed):
+        changes = [
+            f"{clean(name)} {value_text(cells.iloc[0])} → {value_text(cells.iloc[line + 1])}"
+            for name, cells in result.cells.loc[:, changed].items()
+        ]
+        about = {name: value_text(values[line]) for name, values in measures.items() if name != "changes"}
+        lines.append(f"  {line + 1}. {', '.join(changes)} ({', '.join(f'{a} {b}' for a, b in about.items())})")
+    if "reason" in meta:
+        lines.append(clean(meta["reason"]))
+    lines.append(f"{counted(meta['outcome_rows'], 'row')} of {meta['rows']:,} have that outcome.")
     return "\n".join(lines).replace("\u00a0", " ")

@@ -1,0 +1,466 @@
+"""What would have to differ in a row: what its cells may become, what is wanted, and the search for few changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from permgrad.attribution.subject.frames import FrameForm
+from permgrad.attribution.subject.outputs import label_place
+from permgrad.attribution.subject.predictor import PredictorSubject
+from permgrad.attribution.subject.row_target import outputs_of
+from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.base.checks import check_choice, check_kind, check_names, is_number
+from permgrad.base.errors import InputError, shown, unknown
+from permgrad.base.late import pd
+from permgrad.base.numerals import number
+
+#: Values of a column, or of columns that change together, that are tried one by one.
+_TRIED = 16
+#: Donors that lend cells, rows predicted for one change more, changes tried value by value, rows that are refined.
+_DONORS, _BUDGET, _LEVELS, _REFINED = 48, 4000, 6, 48
+#: How many changes more than the fewest that reach the goal are looked for.
+_FURTHER = 2
+#: Rows by which a model is seen to decide by another rule than the largest probability.
+_TOLD = 256
+#: Values between a cell and its own that are tried at a time.
+_BETWEEN = 16
+#: Rows of the outcome that distances are taken to, and of which the usual distance is taken.
+_NEAR, _USUAL = 2000, 300
+
+
+class RowCells:
+    """A row and the rows of a table, each cell on the scale of its column, and what may change in the row.
+
+    ``form`` has read ``rows`` and ``row`` as its numbers. On a scale, a date is its seconds, another cell that is no
+    number its code, and a missing cell NaN. ``members``: which columns each unit has that changes as a whole, bool
+    ``(units, columns)``. ``values``: what each column may be, in rising order, nothing if it stays. ``ordered``:
+    whether a column holds numbers or dates.
+    """
+
+    def __init__(
+        self, form: FrameForm, rows: Floats, row: Floats, *, groups: Any, fixed: Any, ranges: Any, direction: Any
+    ) -> None:
+        self.names = form.names
+        self._pools = {k: form.library.series(each.cells) for k, each in enumerate(form.columns) if not each.numeric}
+        self._scales = {place: _scale(cells) for place, cells in self._pools.items()}
+        self.ordered = np.array([k not in self._pools or _are_dates(self._pools[k]) for k in range(len(self.names))])
+        self._row_codes, self.row, self.rows = row, self._scaled(row[None])[0], self._scaled(rows)
+        self._spreads = [
+            _spread(column[np.isfinite(column)]) if ordered else np.nan
+            for column, ordered in zip(self.rows.T, self.ordered, strict=True)
+        ]
+        for name, value in (("groups", groups), ("ranges", ranges), ("direction", direction)):
+            check_kind(name, value, Mapping, "a mapping", f"Pass for example {name}={{'age': …}}.")
+        self.members = self._members(groups)
+        self._limits = {self._place(name, "ranges"): limit for name, limit in ranges.items()}
+        self._ways = {self._place(name, "direction"): way for name, way in direction.items()}
+        kept = [self._place(name, "fixed") for name in check_names("fixed", fixed, "Pass a list of columns.")]
+        values = [self._on_scale(k) if self.ordered[k] else self._listed(k) for k in range(len(self.names))]
+        self.values = [each[:0] if place in kept else each for place, each in enumerate(values)]
+
+    # ---- arguments ---------------------------------------------------------------------------------------------------
+    def _place(self, name: Any, argument: str) -> int:
+        if name not in self.names:
+            raise unknown(f"A column in {argument}=", name, self.names)
+        return self.names.index(name)
+
+    def _members(self, groups: Mapping[str, Any]) -> Booleans:
+        lists = [check_names("groups", names, "Pass {'name': ['column', …]}.") for names in groups.values()]
+        units = [[self._place(name, "groups") for name in names] for names in lists]
+        grouped = [place for unit in units for place in unit]
+        if len(set(grouped)) < len(grouped) or not all(units):
+            problem = "Each group needs columns, and a column can be in one group only"
+            raise InputError(problem, hint="Change groups=.", code="PG008")
+        units += [[place] for place in range(len(self.names)) if place not in grouped]
+        return np.array([[place in unit for place in range(len(self.names))] for unit in units])
+
+    def _on_scale(self, place: int) -> Floats:
+        """Return the numbers or dates that a column may take: those of the table, and the ends of a range."""
+        known, own = self.rows[:, place], self.row[place]
+        values = np.unique(known[~np.isnan(known)])
+        limit = self._limits.get(place, (None, None))
+        low, high = _ends(f"ranges[{self.names[place]!r}]", limit, dates=place in self._pools)
+        if place not in self._pools:
+            whole = (values == np.rint(values)).all()
+            low, high = (np.ceil(low), np.floor(high)) if whole else (low, high)
+            values = np.append(values, [end for end in (low, high) if np.isfinite(end)])
+        values = np.unique(values if np.isnan(own) else np.append(values, own))
+        way = self._ways.get(place)
+        if way is not None:
+            check_choice("direction", way, ("up", "down"))
+            values = values[values >= own] if way == "up" else values[values <= own]
+        return values[(values >= low) & (values <= high)]
+
+    def _listed(self, place: int) -> Floats:
+        """Return the codes that a column without an order may take: those of the table, or those listed."""
+        name, cells, listed = self.names[place], self._pools[place], self._limits.get(place)
+        if place in self._ways:
+            problem = f"direction needs numbers or dates, and {name!r} has other cells"
+            raise InputError(problem, hint="List the values that it may take in ranges=.", code="PG006")
+        known = np.unique(self.rows[:, place])
+        if listed is None:
+            return known[~np.isnan(known)]
+        if isinstance(listed, (str, bytes, Mapping)) or not isinstance(listed, Iterable):
+            problem = f"ranges[{name!r}] must list values, got {shown(listed)}"
+            raise InputError(problem, hint=f"Pass ranges={{{name!r}: ['…', '…']}}.", code="PG001")
+        listed = list(listed)
+        for value in listed:
+            if not cells.isin([value]).any():
+                raise unknown(f"ranges[{name!r}]", value, map(str, cells.dropna()))
+        return np.intersect1d(known, np.flatnonzero(cells.isin(listed)))
+
+    # ---- rows --------------------------------------------------------------------------------------------------------
+    def _scaled(self, rows: Floats) -> Floats:
+        rows = rows.copy()
+        for place, scale in self._scales.items():
+            rows[:, place] = scale[rows[:, place].astype(np.int64)]
+        return rows
+
+    def written(self, rows: Floats) -> Floats:
+        """Return rows as the numbers of the table's form."""
+        rows = rows.copy()
+        for place, scale in self._scales.items():
+            order, missing = np.argsort(scale), np.isnan(rows[:, place])
+            found = order[np.searchsorted(scale[order], rows[:, place]).clip(0, len(order) - 1)]
+            absent = self._row_codes[place] if np.isnan(self.row[place]) else np.isnan(scale).argmax()
+            rows[:, place] = np.where(missing, absent, found)
+        return rows
+
+    def distances(self, rows: Floats, others: Floats) -> Floats:
+        """Return how far rows are apart, ``(rows, others)``, summed over columns."""
+        total = np.zeros((len(rows), len(others)))
+        for place in range(len(self.names)):
+            total += self._apart(place, rows[:, None, place], others[None, :, place])
+        return total
+
+    def _apart(self, place: int, one: Floats, other: Floats) -> Floats:
+        """Return distances of cells: in median absolute deviations, and 1 between categories and to a missing cell."""
+        missing = np.isnan(one) | np.isnan(other)
+        apart = np.abs(one - other) / self._spreads[place] if self.ordered[place] else one != other
+        return np.where(missing, np.isnan(one) != np.isnan(other), apart)
+
+    def moved(self, rows: Floats) -> Floats:
+        """Return how far each unit of rows is from the row, ``(rows, units)``. Unchanged units have 0."""
+        apart = [self._apart(place, rows[:, place], own) for place, own in enumerate(self.row)]
+        return np.stack(apart, axis=1) @ self.members.T
+
+    def offered(self, donors: Floats) -> Floats:
+        """Return the row with what it may take from donors: on a scale the nearest allowed value."""
+        rows = np.repeat(self.row[None], len(donors), axis=0)
+        for place, values in enumerate(self.values):
+            theirs = donors[:, place]
+            if len(values):
+                taken = theirs.clip(values[0], values[-1]) if self.ordered[place] else theirs
+                allowed = np.isin(taken, values)
+                rows[allowed, place] = taken[allowed]
+        for unit in self.members[self.members.sum(axis=1) > 1]:  # the cells of a group are those of one donor, or stay
+            whole = same(rows, donors)[:, unit].all(axis=1)
+            rows[np.ix_(~whole, unit)] = self.row[unit]
+        return rows
+
+    def options(self, donors: Floats) -> tuple[Floats, Integers]:
+        """Return the row with one unit changed to each of the values to try, and which unit it is."""
+        offered, rows, units = self.offered(donors), [self.row[None][:0]], list[int]()
+        for unit, columns in enumerate(self.members):
+            place = int(columns.argmax())
+            if columns.sum() == 1 and self.ordered[place]:
+                values = self.values[place]
+                tried = np.repeat(self.row[None], min(len(values), _TRIED), axis=0)
+                tried[:, place] = values[np.linspace(0, len(values) - 1, len(tried)).astype(np.int64)]
+            else:
+                tried = distinct(np.where(columns, offered, self.row))
+            tried = tried[~same(tried, self.row).all(axis=1)][:_TRIED]
+            rows.append(tried)
+            units += [unit] * len(tried)
+        return np.concatenate(rows), np.array(units, dtype=np.int64)
+
+
+def same(rows: Floats, others: Floats) -> Booleans:
+    """Return where cells are equal. Missing cells are."""
+    return np.asarray((rows == others) | (np.isnan(rows) & np.isnan(others)))
+
+
+def distinct(rows: Floats) -> Floats:
+    """Return different rows once, in their order."""
+    known = np.where(np.isnan(rows), np.inf, rows)
+    return rows[np.sort(np.unique(known, axis=0, return_index=True)[1])]
+
+
+def _are_dates(cells: pd.Series[Any]) -> bool:
+    kind = pd.api.types.infer_dtype(cells, skipna=True)
+    return kind in ("datetime64", "datetime", "date") and bool(cells.notna().any())
+
+
+def _scale(cells: pd.Series[Any]) -> Floats:
+    """Return what the codes of a pool stand for: seconds of dates, else the codes, NaN where missing."""
+    scale = _seconds(cells) if _are_dates(cells) else np.arange(len(cells), dtype=np.float64)
+    return np.where(cells.isna(), np.nan, scale)
+
+
+def _seconds(dates: Sequence[Any] | pd.Series[Any]) -> Floats:
+    stamps = pd.to_datetime(pd.Series(dates), utc=True)
+    return np.asarray((stamps - pd.Timestamp(0, tz="UTC")).dt.total_seconds(), dtype=np.float64)
+
+
+def _spread(values: Floats) -> float:
+    """Return the unit of distances: the median absolute deviation, where it is 0 the mean one, else 1.
+
+    Of two values it is their difference, so that they are as far apart as two categories.
+    """
+    levels = np.unique(values)
+    if len(levels) < 3:
+        return float(levels[-1] - levels[0]) or 1.0 if len(levels) else 1.0
+    apart = np.abs(values - np.median(values))
+    return float(np.median(apart) or apart.mean())
+
+
+class Goal:
+    """The outcome wanted for the row: a class, any other class, or an output between two ends.
+
+    ``want`` is the argument of ``pg.counterfactuals``, and ``words`` say it, such as ``"predict 'yes'"``. ``valid``:
+    which rows of the table the model predicts so, ``already``: whether it predicts the row so.
+    """
+
+    def __init__(self, subject: PredictorSubject, cells: RowCells, want: Any) -> None:
+        self.subject, self.cells = subject, cells
+        self.ends: tuple[float, float] | None = None
+        self.classes = subject.task == "classification"
+        self.names = subject.class_names if self.classes else subject.output_names
+        self._decides: PredictorSubject | None = None
+        outputs, decided = self._outputs(cells.rows), subject.deciding()
+        # A second call for all rows only where the model decides by another rule, such as its own threshold.
+        chosen = self._outputs(cells.rows[:_TOLD], decided).argmax(axis=1)
+        if (chosen != outputs[:_TOLD].argmax(axis=1)).any():
+            self._decides = decided
+        own = self._outputs(cells.row[None])
+        now = self._decided(cells.row[None], own)
+        if want is None and self.classes and len(self.names) == 2:
+            want = self.names[now[0].argmin()]
+        self.other, name = want is None and self.classes, want
+        if self.other:
+            name = self.names[now[0].argmax()]
+            self.words = f"predict another class than {name!r}"
+        elif isinstance(want, Mapping) and len(want) == 1:
+            ((name, limit),) = want.items()
+            self.ends = _ends("want", limit if isinstance(limit, (tuple, list)) else (limit, None))
+        elif not self.classes:
+            if len(self.names) > 1:
+                hint = f"Pass want={{{self.names[0]!r}: (low, high)}}."
+                raise InputError("want must name one of several outputs", hint=hint, code="PG005")
+            name, self.ends = self.names[0], _ends("want", want)
+        if self.ends is not None:
+            what = "a number" if subject.task == "regression" else f"{shown(name)} with a probability"
+            words = ("at least", "at most")
+            ends = [f"{how} {number(end)}" for how, end in zip(words, self.ends, strict=True) if np.isfinite(end)]
+            self.words = f"predict {what} of {' and '.join(ends)}"
+        elif not self.other:
+            self.words = f"predict {shown(want)}"
+        self.column = label_place(name, {known: place for place, known in enumerate(self.names)})
+        if self.column < 0:
+            raise unknown("want", want, self.names)
+        self.valid = self._judged(outputs, self._decided(cells.rows, outputs))[0]
+        self.already = bool(self._judged(own, now)[0][0])
+
+    def _outputs(self, rows: Floats, subject: PredictorSubject | None = None) -> Floats:
+        subject, numbers = subject or self.subject, torch.from_numpy(self.cells.written(rows))
+        return subject.predicted(outputs_of(subject, (numbers,), subject.table_batch))
+
+    def _decided(self, rows: Floats, outputs: Floats) -> Floats:
+        """Return outputs of which the largest is the class that the model decides for."""
+        return outputs if self._decides is None else self._outputs(rows, self._decides)
+
+    def __call__(self, rows: Floats) -> tuple[Booleans, Floats]:
+        """Return which rows reach the goal, and by how much they do, or fall short of it (negative)."""
+        if not len(rows):
+            return np.zeros(0, dtype=bool), np.zeros(0)
+        outputs = self._outputs(rows)
+        return self._judged(outputs, self._decided(rows, outputs))
+
+    def _judged(self, outputs: Floats, decided: Floats) -> tuple[Booleans, Floats]:
+        own = outputs[:, self.column]
+        if self.ends is not None:
+            margin = np.minimum(own - self.ends[0], self.ends[1] - own)
+            return margin >= 0, np.nan_to_num(margin, nan=-np.inf)
+        margin = own - np.delete(outputs, self.column, axis=1).max(axis=1)
+        return (decided.argmax(axis=1) == self.column) != self.other, -margin if self.other else margin
+
+    def met_by(self, y: Any, rows: int) -> Booleans:
+        """Return which targets are the outcome wanted. A target has probability 1 of its own class."""
+        truth = self.subject.encode_target(y, rows)
+        outputs = np.eye(len(self.names))[truth] if self.classes else truth.reshape(rows, -1).astype(np.float64)
+        return self._judged(outputs, outputs)[0]
+
+    def described(self, rows: Floats) -> dict[str, Any]:
+        """Return the predictions of rows: numbers, or classes with the probability that is asked for."""
+        outputs = self._outputs(rows)
+        if not self.classes:
+            return {"prediction": outputs[:, self.column].tolist()}
+        labels = self._decided(rows, outputs).argmax(axis=1)
+        known = self.subject.call.classes or self.names
+        said: dict[str, Any] = {"prediction": [known[label] for label in labels]}
+        if not self.subject.call.one_hot:
+            said["probability"] = outputs[np.arange(len(rows)), labels if self.other else self.column]
+        return said
+
+
+def _ends(name: str, limit: Any, *, dates: bool = False) -> tuple[float, float]:
+    """Return both ends of a range, infinity where it is open."""
+    try:
+        low, high = (None if end is None else _seconds([end])[0] if dates else end for end in limit)
+    except (TypeError, ValueError):
+        low = high = np.nan
+    low, high = -np.inf if low is None else low, np.inf if high is None else high
+    if not (is_number(low) and is_number(high) and low <= high):
+        problem = f"{name} must be a pair of {'dates' if dates else 'numbers'} that rises, got {shown(limit)}"
+        raise InputError(problem, hint="Pass (low, high), with None for an open end.", code="PG002")
+    return float(low), float(high)
+
+
+class Search:
+    """The search for rows that reach a goal, ``most`` of whose units differ from one row."""
+
+    def __init__(self, cells: RowCells, goal: Goal, most: int) -> None:
+        self.cells, self.goal, self.most = cells, goal, most
+        self._donors = cells.offered(cells.rows[goal.valid][:_DONORS])
+        self._options, self._units = cells.options(np.concatenate([cells.rows[goal.valid], cells.rows[~goal.valid]]))
+
+    def run(self, count: int) -> Floats:
+        """Return different rows that reach the goal, of which ``count`` will be chosen."""
+        found = self._from_donors()
+        fewest = (self.cells.moved(found) > 0).sum(axis=1).min(initial=min(self.most, _LEVELS))
+        found = distinct(np.concatenate([found, self._by_value(int(fewest))]))
+        moved = self.cells.moved(found)
+        order = np.lexsort([moved.sum(axis=1), (moved > 0).sum(axis=1)])
+        few = found[_in_turn(order, moved > 0)][: max(_REFINED, 2 * count)]
+        return distinct(self._nearer(distinct(self._pruned(few))))
+
+    def _from_donors(self) -> Floats:
+        """Let each donor lend the unit that helps most, again and again, and return all rows that reach the goal."""
+        rows = np.repeat(self.cells.row[None], len(self._donors), axis=0)
+        open_, found = self.cells.moved(self._donors) > 0, [rows[:0]]
+        for _ in range(self.most):
+            if sum(map(len, found[:-_FURTHER])):  # others would need more changes still
+                break
+            donor, unit = np.nonzero(open_)
+            tried = np.where(self.cells.members[unit], self._donors[donor], rows[donor])
+            valid, margin = self.goal(tried)
+            found.append(tried[valid])
+            score = np.full(open_.shape, -np.inf)
+            score[donor, unit] = margin
+            best, going = score.argmax(axis=1), open_.sum(axis=1) > 0
+            rows = np.where(self.cells.members[best] & going[:, None], self._donors, rows)
+            open_[np.arange(len(best)), best] = False
+            open_[donor[valid]] = False
+        return np.concatenate(found)
+
+    def _by_value(self, most: int) -> Floats:
+        """Change one unit more at a time to each of its values, and go on from the rows that came nearest to the goal.
+
+        Where all rows can be kept, this visits every combination of values.
+        """
+        states, found = self.cells.row[None], [self.cells.row[None][:0]]
+        for _ in range(most if len(self._units) else 0):
+            state, option = np.nonzero(self.cells.moved(states)[:, self._units] == 0)
+            rows = np.where(self.cells.members[self._units[option]], self._options[option], states[state])
+            valid, margin = self.goal(rows)
+            found.append(rows[valid])
+            if valid.any() or not len(rows):
+                break
+            order = _in_turn(np.argsort(-margin, kind="stable"), self.cells.moved(rows) > 0)
+            states = distinct(rows[order])[: max(1, _BUDGET // len(self._units))]
+        return np.concatenate(found)
+
+    def _pruned(self, rows: Floats) -> Floats:
+        """Undo changes that are not needed, the largest first."""
+        while True:
+            moved = self.cells.moved(rows)
+            place, unit = np.nonzero((moved > 0) & ((moved > 0).sum(axis=1) > 1)[:, None])
+            valid, _ = self.goal(np.where(self.cells.members[unit], self.cells.row, rows[place]))
+            if not valid.any():
+                return rows
+            saved = np.zeros(moved.shape)
+            saved[place[valid], unit[valid]] = moved[place[valid], unit[valid]]
+            undone = self.cells.members[saved.argmax(axis=1)] & (saved.max(axis=1) > 0)[:, None]
+            rows = np.where(undone, self.cells.row, rows)
+
+    def _nearer(self, rows: Floats) -> Floats:
+        """Bring changed numbers as near to the row as the goal allows, the largest change first."""
+        single = (self.cells.members.sum(axis=1) == 1) & self.cells.ordered[self.cells.members.argmax(axis=1)]
+        moved = self.cells.moved(rows) * single
+        for turn in range(int((moved > 0).sum(axis=1).max(initial=0))):
+            unit = np.argsort(-moved, axis=1, kind="stable")[:, turn]
+            of = np.flatnonzero(moved[np.arange(len(rows)), unit] > 0)
+            columns = self.cells.members[unit[of]].argmax(axis=1)
+            steps = [self._steps(rows[place, column], column) for place, column in zip(of, columns, strict=True)]
+            low, high = np.zeros(len(of), dtype=np.int64), np.array([len(step) - 1 for step in steps])
+            while (live := np.flatnonzero(low < high)).size:
+                between = low[live, None] + (high - low)[live, None] * np.arange(_BETWEEN) // _BETWEEN
+                tried = np.repeat(rows[of[live]], _BETWEEN, axis=0)
+                values = [steps[k][step] for k, step in zip(live, between, strict=True)]
+                tried[np.arange(len(tried)), np.repeat(columns[live], _BETWEEN)] = np.concatenate(values)
+                valid = self.goal(tried)[0].reshape(between.shape)
+                first = np.where(valid.any(axis=1), valid.argmax(axis=1), _BETWEEN)
+                ends = np.column_stack([low[live] - 1, between, high[live]])
+                each = np.arange(len(live))
+                low[live], high[live] = ends[each, first] + 1, ends[each, first + 1]
+            rows[of, columns] = [step[k] for step, k in zip(steps, high, strict=True)]
+        return rows
+
+    def _steps(self, value: float, column: int) -> Floats:
+        """Return the values between a cell of the row and a changed one, from the row's own on."""
+        own, values = self.cells.row[column], self.cells.values[column]
+        # Nothing is between a missing cell and a number.
+        inside = values[(values > min(own, value)) & (values < max(own, value))]
+        return np.array([*(inside if value > own else inside[::-1]), value])
+
+    # ---- choosing ----------------------------------------------------------------------------------------------------
+    def chosen(self, rows: Floats, near: Floats, count: int) -> tuple[Floats, dict[str, Any]]:
+        """Return up to so many rows and their measures: few changes first, each unlike those before.
+
+        ``near`` are rows of that outcome. Each row is predicted again as a table of one row, as a user calls the model.
+        """
+        moved = self.cells.moved(rows)
+        changed, distance = moved > 0, moved.sum(axis=1)
+        to_data, plausibility = self._near_data(rows, near[:_NEAR])
+        apart = self.cells.distances(rows, rows)
+        both, either = ((how(changed[:, None], changed)).sum(axis=2) for how in (np.logical_and, np.logical_or))
+        typical = np.median(apart[apart > 0]) if (apart > 0).any() else 1.0
+        unlike = 1 - both / np.maximum(either, 1) + np.minimum(apart / typical, 1) / 2
+        shares = pd.DataFrame([distance, np.nan_to_num(to_data)]).rank(axis=1, pct=True)
+        cost = changed.sum(axis=1) + shares.mean().to_numpy()
+        # A row that lies beyond another one, seen from the row itself, only changes more.
+        beyond = np.isclose(distance[:, None], apart + distance) & (apart > 0)
+        order, left = list[int](), ~beyond.any(axis=1)
+        while len(order) < count and left.any():
+            gain = unlike[:, order].min(axis=1, initial=2)
+            best = int(np.where(left, cost - 2 * gain, np.inf).argmin())
+            left[best] = False
+            if self.goal(rows[[best]])[0][0]:
+                order.append(best)
+        order.sort(key=lambda place: cost[place])
+        measures = {
+            "changes": changed.sum(axis=1),
+            "distance": distance,
+            "to_data": to_data,
+            "plausibility": plausibility,
+        }
+        return rows[order], {name: values[order] for name, values in measures.items()}
+
+    def _near_data(self, rows: Floats, near: Floats) -> tuple[Floats, Floats]:
+        """Return how far rows are from the nearest row of the outcome, and how many of those are as far from theirs."""
+        if len(near) < 2:
+            return np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+        own = self.cells.distances(near[:_USUAL], near)
+        np.fill_diagonal(own, np.inf)
+        usual, to_data = own.min(axis=1), self.cells.distances(rows, near).min(axis=1)
+        return to_data, (1 + (usual >= to_data[:, None]).sum(axis=1)) / (len(usual) + 1)
+
+
+def _in_turn(order: Integers, changed: Booleans) -> Integers:
+    """Return an order of rows in which each set of changed units has its turn before any has its next one."""
+    keys = pd.Series([changed[place].tobytes() for place in order], dtype=object)
+    return order[np.argsort(keys.groupby(keys).cumcount().to_numpy(), kind="stable")]

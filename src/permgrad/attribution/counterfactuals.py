@@ -1,0 +1,176 @@
+"""``pg.counterfactuals``: what would have to differ in a row for a model to predict something else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from permgrad.attribution.alternatives import Goal, RowCells, Search, same
+from permgrad.attribution.subject.predictor import PredictorSubject
+from permgrad.base.arrays import Booleans
+from permgrad.base.checks import check_whole
+from permgrad.base.errors import InputError, counted
+from permgrad.base.frames import Library, as_library
+from permgrad.base.late import pd
+from permgrad.base.random import generator, resolve_seed
+from permgrad.data.types.column_notes import tell_of_other_order
+from permgrad.models.batches import sparing
+from permgrad.models.devices import full_float32
+
+#: Rows of the table that are looked at, drawn if there are more.
+_ROWS = 5000
+
+
+@dataclass(frozen=True, eq=False)
+class Counterfactuals:
+    """Rows like one row for which a model predicts what is wanted.
+
+    Args:
+        cells: the row and then the counterfactual rows, as a data frame of pandas.
+        rows: the counterfactual rows, a table as the model takes it.
+        changed: which columns differ from the row, bool ``(count, columns)``.
+        measures: ``prediction``, ``probability`` (of classes), ``changes``, ``distance``, ``to_data``,
+            ``plausibility``, each ``(count,)``.
+        meta: what is wanted in ``words``, the row's own ``prediction``, ``outcome_rows`` (how many rows of the table
+            have that outcome), ``seed``, and the ``reason`` if there is no counterfactual.
+    """
+
+    cells: Any
+    rows: Any
+    changed: Booleans
+    measures: dict[str, Any]
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def to_frame(self, library: Library = "pandas") -> Any:
+        """Return one line per counterfactual: its measures, and the columns that change in any of them.
+
+        ``changes`` counts changed columns and groups. ``distance`` is that from the row, summed over columns: of
+        numbers and dates in median absolute deviations, of other cells 1. ``to_data`` is that to the nearest row with
+        the outcome, and ``plausibility`` the share of such rows that are as far from the nearest other one.
+        """
+        changed = [name for name, any_ in zip(self.cells.columns, self.changed.sum(axis=0), strict=True) if any_]
+        new = {
+            f"{name} (new)" if name in self.measures else str(name): self.cells[name].iloc[1:].reset_index(drop=True)
+            for name in changed
+        }
+        return as_library(pd.DataFrame({**self.measures, **new}), library)
+
+    def summary(self) -> str:
+        """Return a few lines of plain text: what would have to differ, and how typical such a row is."""
+        from permgrad.pages.summary import counterfactuals_summary
+
+        return counterfactuals_summary(self)
+
+    def _repr_html_(self) -> str:
+        from markupsafe import escape
+
+        return f"<pre>{escape(self.summary())}</pre>"
+
+    def __len__(self) -> int:
+        return len(self.changed)
+
+    def __repr__(self) -> str:
+        return f"<Counterfactuals: {counted(len(self), 'row')}>"
+
+
+def counterfactuals(
+    model: Any,
+    row: Any,
+    X: Any,
+    *,
+    want: Any = None,
+    y: Any = None,
+    fixed: Iterable[str] = (),
+    ranges: Mapping[str, Any] | None = None,
+    direction: Mapping[str, str] | None = None,
+    groups: Mapping[str, Iterable[str]] | None = None,
+    most_changes: int | None = None,
+    count: int = 4,
+    random_state: Any = None,
+    **options: Any,
+) -> Counterfactuals:
+    """Find what would have to differ in a row for a model to predict something else.
+
+    RowCells take values that the table has, or the end of a range. They never become missing. First, rows of the table
+    with the outcome lend their cells, then columns are changed one, two and more at a time. Changes that are not needed
+    are undone, and numbers are brought back towards the row. Each result is predicted again as a table of one row. It
+    says what the model would predict, not what would happen if someone changed these things.
+
+    Args:
+        model: a fitted estimator or pipeline, or a function of a table, as for ``pg.explain``.
+        row: one row, as a table like ``X`` (``X[:1]``), a series or mapping of columns, or an array.
+        X: rows that show which values occur, such as the training rows. At most 5,000 of them are drawn.
+        want: a class, a range ``(low, high)`` of a predicted number (None: an open end), or ``{"class": 0.7}``, the
+            least probability of a class, also ``{"class": (low, high)}``. Default: any class but the predicted one.
+        y: targets of ``X``. If passed, the data of an outcome are the rows with that target, else rows that the model
+            predicts so.
+        fixed: columns that stay.
+        ranges: what columns may be changed to: ``(low, high)`` of numbers and dates (None: an open end), a list of
+            values of other columns. A cell that stays may be outside.
+        direction: ``"up"`` or ``"down"`` of numbers and dates.
+        groups: columns that change together, to values that one row of ``X`` has: name to columns.
+        most_changes: how many columns may change. A group counts once. None: all.
+        count: how many results to return at most.
+        random_state: seed of the rows drawn from ``X``.
+        **options: ``output_kind``, ``task`` and ``class_names``, as for ``pg.explain``.
+
+    Returns:
+        ``Counterfactuals``, with ``to_frame()``, ``summary()`` and ``rows``. It is empty if there are none, and the
+        summary says why.
+
+    Raises:
+        InputError: an argument cannot be used, or the model is no predictor of a table.
+
+    Examples:
+        >>> import permgrad as pg
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.integers(0, 10, size=(300, 3)).astype(float)
+        >>> model = lambda table: 2 * table[:, 0] + table[:, 1]
+        >>> found = pg.counterfactuals(model, np.array([1.0, 2, 3]), X, want=(14, 16), task="regression", count=1)
+        >>> found.to_frame()[["prediction", "changes", "x0"]].values.tolist()
+        [[14.0, 1.0, 6.0]]
+    """
+    check_whole("count", count, "The default is 4.")
+    if most_changes is not None:
+        check_whole("most_changes", most_changes, "Pass for example 3, or None.")
+    if isinstance(model, nn.Module):
+        hint = "Pass a function that takes a table and returns the network's outputs."
+        raise InputError("counterfactuals needs a predictor of a table, got a torch network", hint=hint, code="PG031")
+    tell_of_other_order(X, y=y)
+    seed = resolve_seed(random_state)
+    if isinstance(row, (Mapping, pd.Series)):
+        row = pd.DataFrame([dict(row)])
+    elif not hasattr(row, "columns") and np.ndim(row) == 1:
+        row = np.asarray(row)[None]
+    if len(row) != 1:
+        raise InputError(f"row must be one row, got {len(row)}", hint="Pass for example X[:1].", code="PG013")
+    with sparing(), full_float32():
+        subject = PredictorSubject(model, X, y, alone=False, **options)  # results are predicted alone
+        form, table, own = subject.form, subject.inputs[0].numpy(), subject.form.read(row).numpy()[0]
+        places = generator(seed, "rows").permutation(len(table))[:_ROWS]
+        rules = {"groups": groups or {}, "fixed": fixed, "ranges": ranges or {}, "direction": direction or {}}
+        cells = RowCells(form, table[places], own, **rules)
+        # The nearest rows first.
+        order = np.argsort(cells.moved(cells.rows).sum(axis=1), kind="stable")
+        cells.rows, places = cells.rows[order], places[order]
+        goal = Goal(subject, cells, want)
+        near = goal.valid if y is None else goal.met_by(y, len(table))[places]
+        most = min(most_changes or len(cells.members), len(cells.members))
+        meta = {"words": goal.words, "rows": len(places), "outcome_rows": int(near.sum()), "seed": seed}
+        search = Search(cells, goal, most)
+        found, measures = search.chosen(cells.rows[:0] if goal.already else search.run(count), cells.rows[near], count)
+        if goal.already:
+            meta["reason"] = "The model predicts so already."
+        elif not len(found):
+            few = f" with at most {most} changes" if most < len(cells.members) else ""
+            meta["reason"] = f"No such row was found within the limits{few}."
+        described = goal.described(np.concatenate([cells.row[None], found]))
+        meta["prediction"] = described["prediction"][0]
+        measures = {**{name: values[1:] for name, values in described.items()}, **measures}
+        written = torch.from_numpy(cells.written(np.concatenate([cells.row[None], found])))
+        return Counterfactuals(form.frame(written), form.write(written[1:]), ~same(found, cells.row), measures, meta)

@@ -1,0 +1,454 @@
+"""Counterfactuals: enumeration on small grids, bounds, kinds of columns, and what is refused."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+import permgrad as pg
+from permgrad.base.errors import InputError
+
+QUIET = {"random_state": 0}
+
+
+def people(rows=400, seed=0):
+    """Return rows with every kind of column, and a class that needs several of them."""
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame(
+        {
+            "age": rng.integers(18, 80, rows),
+            "income": rng.gamma(4.0, 10.0, rows),
+            "job": pd.Categorical(rng.choice(["none", "clerk", "chef"], rows)),
+            "member": rng.random(rows) < 0.5,
+            "since": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 2000, rows), unit="D"),
+            "visits": np.where(rng.random(rows) < 0.2, np.nan, rng.poisson(3, rows)),
+        }
+    )
+    return X, np.where(score(X) > 0, "yes", "no")
+
+
+def score(X):
+    return (
+        (X["age"] - 50) / 20
+        + (X["income"] - 40) / 20
+        + (X["job"].astype(object) == "chef")
+        + X["member"]
+        + (X["since"] - pd.Timestamp("2022-10-01")).dt.days / 1000
+        + X["visits"].fillna(0) / 5
+        - 2
+    ).to_numpy()
+
+
+TYPES = list(people()[0].dtypes)
+
+
+def rule(X):
+    """A model whose decision is known exactly."""
+    assert list(X.dtypes) == TYPES
+    p = 1 / (1 + np.exp(-score(X)))
+    return np.column_stack([1 - p, p])
+
+
+RULE = {"class_names": ["no", "yes"], **QUIET}
+
+
+def refused_row():
+    X, y = people()
+    return X[y == "no"][:1], X
+
+
+def valid(result):
+    return (rule(result.rows).argmax(axis=1) == 1).all()
+
+
+# ---- enumeration -----------------------------------------------------------------------------------------------------
+def enumerated(predict, row, values, reached):
+    """Return the fewest changes of a row that reach a goal, over all combinations of values. None: none does."""
+    cells = np.array(list(itertools.product(*values)))
+    changes = (cells != row).sum(axis=1)[reached(predict(cells))]
+    return changes.min() if len(changes) else None
+
+
+def grid_models():
+    weights = np.array([3.0, -2.0, 1.5, 1.0])
+    return {
+        "linear": lambda t: t @ weights,
+        "both": lambda t: 4.0 * ((t[:, 0] > 1) & (t[:, 1] > 1)) + 2.0 * (t[:, 3] == 2),
+        "either": lambda t: 6.0 * ((t[:, 0] > 1) ^ (t[:, 2] > 0)) + 2.0 * (t[:, 3] == 3),
+        "product": lambda t: t[:, 0] * t[:, 1] * t[:, 2] - t[:, 3],
+    }
+
+
+@pytest.mark.parametrize("name", grid_models())
+@pytest.mark.parametrize("most", [None, 2])
+def test_fewest_changes_equal_enumeration(name, most):
+    predict, rng, seen = grid_models()[name], np.random.default_rng(1), []
+    X = rng.integers(0, 4, size=(120, 4)).astype(float)
+    for row, low in itertools.product(X[:8], (2.0, 4.0, 7.0)):
+        truth = enumerated(predict, row, [np.arange(4.0)] * 4, lambda numbers, low=low: numbers >= low)
+        found = pg.counterfactuals(predict, row, X, want=(low, None), task="regression", most_changes=most, **QUIET)
+        seen.append(truth)
+        if truth == 0:
+            assert len(found) == 0
+            assert "already" in found.summary()
+        elif truth is None or (most is not None and truth > most):
+            assert len(found) == 0
+        else:
+            assert found.measures["changes"].min() == truth
+            assert (predict(found.rows) >= low).all()
+    assert {1, 2} <= set(seen)  # the task is neither empty nor always solved by one change
+
+
+def test_first_is_the_nearest_of_the_fewest_changes():
+    X = np.random.default_rng(0).integers(0, 10, size=(300, 2)).astype(float)
+    found = pg.counterfactuals(lambda t: t[:, 0], np.array([1.0, 5]), X, want=(6, 9), task="regression", **QUIET)
+    assert found.rows[0].tolist() == [6.0, 5.0]
+
+
+# ---- validity and limits ---------------------------------------------------------------------------------------------
+def test_all_kinds_of_columns_stay_what_they_are():
+    row, X = refused_row()
+    before = X.copy(deep=True)
+    found = pg.counterfactuals(rule, row, X, **RULE)
+    assert len(found) == 4
+    assert valid(found)
+    assert list(found.rows.dtypes) == list(X.dtypes)
+    pd.testing.assert_frame_equal(X, before)
+    frame = found.to_frame()
+    assert (frame["prediction"] == "yes").all()
+    np.testing.assert_allclose(frame["probability"], rule(found.rows)[:, 1])
+    moved = [[str(a) != str(b) for a, b in zip(row.iloc[0], other, strict=True)] for _, other in found.rows.iterrows()]
+    assert (np.array(moved) == found.changed).all()
+    assert frame["changes"].tolist() == found.changed.sum(axis=1).tolist()
+    assert len({tuple(map(str, other)) for _, other in found.rows.iterrows()}) == 4
+
+
+def test_distances_are_those_of_a_slow_loop():
+    row, X = refused_row()
+    found = pg.counterfactuals(rule, row, X, **RULE)
+    numbers = {
+        name: X[name].astype("int64") / 1e9 if name == "since" else X[name]
+        for name in X.select_dtypes(["number", "datetime"])
+    }
+
+    def apart(one, other):
+        total = 0.0
+        for name in X:
+            a, b = one[name], other[name]
+            if pd.isna(a) or pd.isna(b):
+                total += pd.isna(a) != pd.isna(b)
+            elif name in numbers:
+                gap = (a - b).total_seconds() if name == "since" else a - b
+                seconds = X[name].map(lambda day: day.timestamp()) if name == "since" else X[name]
+                total += abs(gap) / (seconds - seconds.median()).abs().median()
+            else:
+                total += a != b
+        return total
+
+    data = [one for (_, one), reached in zip(X.iterrows(), rule(X).argmax(axis=1) == 1, strict=True) if reached]
+    for place, (_, other) in enumerate(found.rows.iterrows()):
+        assert found.measures["distance"][place] == pytest.approx(apart(row.iloc[0], other))
+        assert found.measures["to_data"][place] == pytest.approx(min(apart(other, one) for one in data))
+
+
+LIMITS = {
+    "fixed": {"fixed": ["age", "income"]},
+    "ranges": {"ranges": {"age": (30, 60), "job": ["clerk", "none"], "since": ("2021-01-01", "2023-01-01")}},
+    "up": {"direction": {"age": "up", "since": "up", "income": "down"}},
+    "few": {"most_changes": 2},
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_limits_hold(limit):
+    X, _ = people()
+    rows, seen = X[rule(X)[:, 1] < 0.5][:10], 0
+    for k in range(len(rows)):
+        row = rows[k : k + 1]
+        found = pg.counterfactuals(rule, row, X, **LIMITS[limit], **RULE)
+        seen += len(found)
+        assert valid(found) if len(found) else "No such row" in found.summary()
+        for (_, new), changed in zip(found.rows.iterrows(), found.changed, strict=True):
+            old, names = row.iloc[0], set(X.columns[changed])
+            if limit == "fixed":
+                assert not names & {"age", "income"}
+            if limit == "ranges":
+                assert 30 <= new["age"] <= 60 or "age" not in names
+                assert new["job"] != "chef" or "job" not in names
+                assert pd.Timestamp("2021-01-01") <= new["since"] <= pd.Timestamp("2023-01-01") or "since" not in names
+            if limit == "up":
+                assert new["age"] >= old["age"]
+                assert new["since"] >= old["since"]
+                assert new["income"] <= old["income"]
+            if limit == "few":
+                assert len(names) <= 2
+    assert seen >= 20  # the limits leave something to find
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    low=st.floats(-2, 2), width=st.floats(0, 2), seed=st.integers(0, 50),
+    way=st.sampled_from(["up", "down", None]), most=st.integers(1, 3), bound=st.floats(-3, 3),
+)  # fmt: skip
+def test_bounds_are_never_broken(low, width, seed, way, most, bound):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(60, 3)).round(rng.integers(0, 3))
+    row, direction = X[0], {} if way is None else {"x1": way}
+
+    def predict(table):
+        return table[:, 0] * table[:, 1] + table[:, 2]
+
+    found = pg.counterfactuals(
+        predict, row, X, want=(bound, bound + 1), ranges={"x0": (low, low + width)}, direction=direction,
+        fixed=["x2"], most_changes=most, task="regression", **QUIET,
+    )  # fmt: skip
+    predicted = predict(found.rows)
+    assert ((predicted >= bound) & (predicted <= bound + 1)).all()
+    changed = found.rows[:, 0][found.rows[:, 0] != row[0]]
+    assert ((changed >= low) & (changed <= low + width)).all()
+    assert (found.rows[:, 2] == row[2]).all()
+    assert {"up": found.rows[:, 1] >= row[1], "down": found.rows[:, 1] <= row[1]}.get(way, np.ones(1, bool)).all()
+    assert (found.changed.sum(axis=1) <= most).all()
+
+
+def test_a_range_beyond_the_data_is_reached_at_its_end():
+    X = np.random.default_rng(0).random((100, 2))
+    row = np.array([0.2, 0.3])
+    want, model = {"want": (4.0, None), "task": "regression", **QUIET}, lambda t: 3 * t[:, 0]
+    assert "No such row" in pg.counterfactuals(model, row, X, **want).summary()
+    found = pg.counterfactuals(model, row, X, ranges={"x0": (0, 2.0)}, **want)
+    assert found.rows.tolist() == [[2.0, 0.3]]
+
+
+def test_groups_move_together_and_count_once():
+    rng = np.random.default_rng(0)
+    town = rng.integers(0, 5, 300)
+    X = pd.DataFrame({"zip": 1000 + 7 * town, "town": np.array([*"abcde"])[town], "size": rng.random(300)})
+
+    def model(table):
+        together = table["zip"] == 1000 + 7 * table["town"].map({name: k for k, name in enumerate("abcde")})
+        assert together.all()  # never a town with another's code
+        return (table["town"].isin(["d", "e"]) + 0.5 * table["size"]).to_numpy()
+
+    row = X[X["town"] == "a"][:1]
+    options = {"want": (1.0, None), "groups": {"place": ["zip", "town"]}, "task": "regression", **QUIET}
+    found = pg.counterfactuals(model, row, X, **options)
+    assert found.changed[:, :2].all()
+    assert set(found.measures["changes"]) == {1}
+    assert len(pg.counterfactuals(model, row, X, fixed=["zip"], **options)) == 0
+
+
+# ---- outcomes --------------------------------------------------------------------------------------------------------
+def test_pipelines_and_bounds_of_a_probability():
+    X, y = people()
+    X = X.drop(columns="since")
+    encode = make_column_transformer((OneHotEncoder(), ["job"]), remainder=SimpleImputer())
+    model = make_pipeline(encode, LogisticRegression(max_iter=2000)).fit(X, y)
+    row = X[model.predict(X) == "no"][:1]
+    found = pg.counterfactuals(model, row, X, want={"yes": 0.8}, **QUIET)
+    assert len(found)
+    assert (model.predict_proba(found.rows)[:, 1] >= 0.8).all()
+    found = pg.counterfactuals(model, row, X, want={"yes": (0.5, 0.6)}, **QUIET)
+    assert ((model.predict_proba(found.rows)[:, 1] >= 0.5) & (model.predict_proba(found.rows)[:, 1] <= 0.6)).all()
+    assert len(found)
+
+
+def test_another_of_three_classes_and_a_named_one():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 4))
+    model = RandomForestClassifier(20, random_state=0).fit(X, X[:, 0].round().clip(-1, 1).astype(int) + 5)
+    row = X[model.predict(X) == 5][:1]
+    anything = pg.counterfactuals(model, row, X, **QUIET)
+    assert len(anything)
+    assert 5 not in model.predict(anything.rows)
+    assert 5 not in anything.to_frame()["prediction"].tolist()
+    assert set(model.predict(pg.counterfactuals(model, row, X, want=6, **QUIET).rows)) == {6}
+
+
+def test_a_threshold_of_its_own_decides():
+    """A model whose ``predict`` is not the largest probability is asked by what it decides."""
+
+    class Strict(LogisticRegression):
+        def predict(self, X):
+            return (self.predict_proba(X)[:, 1] > 0.9).astype(int)
+
+    X = np.random.default_rng(0).normal(size=(300, 3))
+    model = Strict().fit(X, (X[:, 0] > 0).astype(int))
+    row = X[model.predict_proba(X)[:, 1] < 0.5][:1]
+    found = pg.counterfactuals(model, row, X, **QUIET)
+    assert len(found)
+    assert model.predict(found.rows).all()
+    assert not pg.counterfactuals(model, X[model.predict(X) == 1][:1], X, want=1, **QUIET)
+
+
+def test_networks_of_permgrad():
+    X, y = people(300)
+    model = pg.HyNNClassifier(preset="fast", max_epochs=4, random_state=0).fit(X, y)
+    row = X[model.predict(X) == "no"][:1]
+    found = pg.counterfactuals(model, row, X, **QUIET)
+    assert len(found)
+    assert set(model.predict(found.rows)) == {"yes"}
+
+
+def test_targets_say_where_the_data_are():
+    X = np.array([[0.0], [1], [2], [3], [10], [11]])
+    row, model = np.array([0.0]), lambda t: t[:, 0]
+    options = {"want": (3, None), "task": "regression", "count": 1, **QUIET}
+    assert pg.counterfactuals(model, row, X, **options).measures["to_data"][0] == 0
+    found = pg.counterfactuals(model, row, X, y=np.array([0.0, 0, 0, 0, 5, 5]), **options)
+    assert found.rows.tolist() == [[3.0]]
+    assert found.meta["outcome_rows"] == 2
+    assert found.measures["to_data"][0] == pytest.approx(7 / 2)
+
+
+def test_missing_cells_are_kept_or_filled_and_never_made():
+    X, _ = people()
+    gap = X[X["visits"].isna() & (rule(X)[:, 1] < 0.5)][:1]
+    found = pg.counterfactuals(rule, gap, X, fixed=["age", "income"], **RULE)
+    assert valid(found)
+    assert len(found)
+    filled = pg.counterfactuals(
+        rule, gap, X, fixed=[name for name in X if name != "visits"], want={"yes": (0.01, None)}, **RULE
+    )
+    assert len(filled) == 0 or filled.rows["visits"].notna().all()
+    whole = X[X["visits"].notna() & (rule(X)[:, 1] > 0.5)][:5]
+    for k in range(5):
+        lower = pg.counterfactuals(rule, whole[k : k + 1], X, **RULE)
+        assert len(lower)
+        assert lower.rows["visits"].notna().all()
+
+
+def test_dates_take_days_of_the_data_in_order():
+    X, _ = people()
+    row = X[(score(X) < -0.2) & (score(X) > -0.5) & (X["since"] < "2022-01-01")][:1]
+    found = pg.counterfactuals(rule, row, X, fixed=[name for name in X if name != "since"], count=1, **RULE)
+    later = X["since"][X["since"] > row["since"].iloc[0]].sort_values().unique()
+    tried = pd.concat([row] * len(later), ignore_index=True).assign(since=later)
+    reached = later[rule(tried)[:, 1] > 0.5]
+    assert len(reached)  # else the case says nothing
+    assert found.rows["since"].tolist() == [reached[0]]
+
+
+# ---- forms and repeatability -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+def test_other_libraries(library):
+    frame = people()[0][["age", "income", "since"]]
+    X = (
+        pytest.importorskip(library).from_pandas(frame)
+        if library == "polars"
+        else pytest.importorskip("pyarrow").table(frame)
+    )
+
+    def model(table):
+        assert type(table) is type(X)
+        return np.asarray(table["age"]) / 10 + np.asarray(table["income"]) / 50
+
+    found = pg.counterfactuals(
+        model, X[:1] if library == "polars" else X.slice(0, 1), X, want=(9, None), task="regression", **QUIET
+    )
+    assert type(found.rows) is type(X)
+    assert (model(found.rows) >= 9).all()
+    assert len(found)
+    assert type(found.to_frame(library)) is type(X)
+
+
+def test_a_series_or_mapping_is_a_row():
+    row, X = refused_row()
+    expected = pg.counterfactuals(rule, row, X, **RULE).to_frame()
+    for form in (row.iloc[0], row.iloc[0].to_dict()):
+        pd.testing.assert_frame_equal(pg.counterfactuals(rule, form, X, **RULE).to_frame(), expected)
+
+
+def test_the_seed_decides_which_rows_are_looked_at():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20000, 3))
+    options = {"want": (2.5, 2.6), "task": "regression"}
+
+    def asked(seed):
+        return pg.counterfactuals(lambda t: t.sum(axis=1), X[0], X, random_state=seed, **options).rows
+
+    first = asked(0)
+    assert np.array_equal(first, asked(0))
+    assert len(first)
+    assert not np.array_equal(first, asked(1))
+
+
+def test_summary_and_notebook():
+    row, X = refused_row()
+    X, row = X.rename(columns={"job": "<b>job"}), row.rename(columns={"job": "<b>job"})
+    found = pg.counterfactuals(lambda t: rule(t.rename(columns={"<b>job": "job"})), row, X, **RULE)
+    text = found.summary()
+    assert "predicts no for the row" in text
+    assert "predict 'yes'" in text
+    assert "→" in text
+    assert "<b>" not in found._repr_html_()
+    assert "yes" in found._repr_html_()
+    assert repr(found) == "<Counterfactuals: 4 rows>"
+
+
+# ---- wrong arguments -------------------------------------------------------------------------------------------------
+WRONG = {
+    "want": ({"want": "maybe"}, "want must be one of 'no', 'yes'"),
+    "want of two": ({"want": {"yes": 0.2, "no": 0.1}}, "want must be one of"),
+    "want that falls": ({"want": {"yes": (0.8, 0.2)}}, "pair of numbers that rises"),
+    "fixed": ({"fixed": ["ages"]}, "Did you mean 'age'"),
+    "ranges": ({"ranges": {"age": 30}}, "pair of numbers"),
+    "range that falls": ({"ranges": {"age": (60, 30)}}, "pair of numbers"),
+    "no date": ({"ranges": {"since": ("x", None)}}, "pair of dates"),
+    "no list": ({"ranges": {"job": "chef"}}, "must list values"),
+    "unknown level": ({"ranges": {"job": ["cheff"]}}, "Did you mean 'chef'"),
+    "no order": ({"direction": {"job": "up"}}, "direction needs"),
+    "way": ({"direction": {"age": "higher"}}, "'up', 'down'"),
+    "twice": ({"groups": {"a": ["age"], "b": ["age"]}}, "one group only"),
+    "count": ({"count": 0}, "count must be"),
+    "most": ({"most_changes": 0}, "most_changes must be"),
+    "ranges form": ({"ranges": ["age"]}, "mapping"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_arguments(case):
+    row, X = refused_row()
+    options, words = WRONG[case]
+    with pytest.raises(InputError) as error:
+        pg.counterfactuals(rule, row, X, **options, **RULE)
+    assert words in str(error.value)
+
+
+def test_what_cannot_be_asked():
+    row, X = refused_row()
+    with pytest.raises(InputError, match="row must be one row"):
+        pg.counterfactuals(rule, X[:2], X, **RULE)
+    with pytest.raises(InputError, match="columns of the inputs"):
+        pg.counterfactuals(rule, row.drop(columns="age"), X, **RULE)
+    with pytest.raises(InputError, match="want must be a pair of numbers"):
+        pg.counterfactuals(lambda t: t[:, 0], np.zeros(2), np.random.default_rng(0).random((30, 2)), task="regression")
+    import torch
+
+    with pytest.raises(InputError, match="torch network"):
+        pg.counterfactuals(torch.nn.Linear(2, 2), np.zeros(2), np.zeros((9, 2)))
+
+
+def test_one_of_several_outputs():
+    X = np.random.default_rng(0).random((80, 2))
+
+    def model(table):
+        return np.column_stack([table[:, 0], -table[:, 1]])
+
+    with pytest.raises(InputError, match="one of several outputs"):
+        pg.counterfactuals(model, X[0], X, want=(0.5, None), task="regression", **QUIET)
+    found = pg.counterfactuals(model, X[0], X, want={"1": (None, -0.9)}, task="regression", **QUIET)
+    assert len(found)
+    assert (found.rows[:, 1] >= 0.9).all()
+    assert not found.changed[:, 0].any()
