@@ -97,9 +97,7 @@ class PredictorSubject(Subject):
         names = call.classes if class_names is None and (task or usual) != "multilabel" else class_names
         names = self._named_columns(y, names)
         self._refuse(kind, task, class_names)
-        along = self.along and names is None and kind is None and (task or usual or "regression") == "regression"
-        # Survival over times, quantiles, horizons: no probabilities of classes that are called by numbers.
-        if along and (task or bool(((outputs.sum(dim=1) - 1).abs() > _ADD_UP).any())):
+        if self.along and names is None and kind is None and _is_curve(outputs, task or usual):
             form = resolve_outputs(outputs, y, kind=None, task="regression", class_names=None)
             return replace(form, output_names=self.columns)
         form = resolve_outputs(outputs, y, kind=kind or call.kind, task=task or usual, class_names=names)
@@ -335,6 +333,11 @@ class PredictorSubject(Subject):
             "output_kind": self.kind,
             "output_inferred": self.inferred,
         }
+
+
+def _is_curve(outputs: Tensor, task: str | None) -> bool:
+    """Return whether outputs called by numbers are survival over times, quantiles, horizons: no classes' chances."""
+    return task == "regression" or (task is None and bool(((outputs.sum(dim=1) - 1).abs() > _ADD_UP).any()))
 
 
 def _is_rising(names: Any) -> bool:

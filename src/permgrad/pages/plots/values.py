@@ -56,8 +56,7 @@ def direction(
         label = f"{label.removesuffix(' prediction')}, {labels_of(labels, 14)[chosen[0]]}"
     size = (2.5 if len(names) > 1 else 4.2, 1.75)
     figure, panels = base.small_panels(len(names), size, title, room=0.35)
-    drawn = [np.asarray(entry[key], dtype=np.float64) for entry in entries for key in ("low", "high") if key in entry]
-    limits = base.padded(np.concatenate([each[:, chosen].ravel() for each in (*means, *drawn)]), 0.08)
+    limits = base.padded(np.concatenate([each[:, chosen].ravel() for each in (*means, *_ends(entries))]), 0.08)
     titles = labels_of(names, 24)
     for place, (axes, name, entry, mean) in enumerate(zip(panels, titles, entries, means, strict=True)):
         _panel(axes, entry, mean, chosen)
@@ -77,6 +76,11 @@ def direction(
     )
     figure.description += "."
     return figure
+
+
+def _ends(entries: list[dict[str, Any]]) -> list[Floats]:
+    """Return the ends of the intervals of all curves that have some."""
+    return [np.asarray(entry[key], dtype=np.float64) for entry in entries for key in ("low", "high") if key in entry]
 
 
 def _lines_of(explanation: Explanation, count: int) -> tuple[list[str], list[int]]:

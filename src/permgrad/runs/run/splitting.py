@@ -191,15 +191,10 @@ def _divide(
     sources = " and ".join(f"{part} rows from {getattr(request, part)}" for part in files)
     if len(files) == 2:
         return {"train": np.arange(len(frame), dtype=np.int64)}, sources
-    alone = not files and not by and request.model == "network"
-    if alone and task == "classification" and request.preset not in _HYBRID:
-        from permgrad.models.estimators.presets import get_preset  # loads torch
-
-        settings = get_preset(request.preset)
-        if settings.network.single_logit and tuple(settings.branches) == ("tabular",):
-            text = "72 % training, 8 % held out of training to choose thresholds, 20 % test"
-            places = divide_as_published(len(frame), y, request.split_seed)
-            return places, f"{text}; stratified, seed {request.split_seed}"
+    if not files and not by and task == "classification" and _is_published(request):
+        text = "72 % training, 8 % held out of training to choose thresholds, 20 % test"
+        places = divide_as_published(len(frame), y, request.split_seed)
+        return places, f"{text}; stratified, seed {request.split_seed}"
     # In time, the training rows next to the test rows tell the most of them.
     usual = (0.6, 0.2, 0.2) if request.time is None else (0.7, 0.1, 0.2)
     shares = (0.8, 0.1, 0.1) if files else usual
@@ -215,6 +210,16 @@ def _divide(
     how = how or ("stratified by class" if split.kind == "stratified" else "at random")
     seed = "" if request.time is not None else f", seed {request.split_seed}"
     return places, f"{text}; {how}{seed}"
+
+
+def _is_published(request: RunRequest) -> bool:
+    """Whether a preset is that of the published example, a plain network with one logit."""
+    if request.model != "network" or request.preset in _HYBRID:
+        return False
+    from permgrad.models.estimators.presets import get_preset  # loads torch
+
+    settings = get_preset(request.preset)
+    return settings.network.single_logit and tuple(settings.branches) == ("tabular",)
 
 
 def notes_on_division(

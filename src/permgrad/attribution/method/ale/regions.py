@@ -87,6 +87,18 @@ class _Part:
             return float(t_two_sided(total / np.sqrt(variance[0] * correction), freedom[0, 0])) / 2
 
 
+def _halves(sampled: Sampled, seed: int) -> tuple[Integers, Booleans]:
+    """Return the rows that are looked at, and which of them are in the first half."""
+    drawn = np.where(sampled.weights > 0, uniform(seed, ("regions",), np.arange(len(sampled.weights))), np.inf)
+    places = np.sort(np.argsort(drawn, kind="stable")[: min(_ROWS, int(np.isfinite(drawn).sum()))])
+    if sampled.units is None:
+        return places, uniform(seed, ("halves of regions",), places) < 0.5
+    units = sampled.units.take(places)
+    if units.timed:
+        return places, units.codes < np.median(units.codes)
+    return places, uniform(seed, ("halves of regions",), units.codes) < 0.5
+
+
 def find_regions(
     columns: Mapping[int, Column], found: Mapping[int, tuple[Axis, Floats]], sampled: Sampled, seed: int
 ) -> dict[str, dict[str, Any]]:
@@ -95,15 +107,11 @@ def find_regions(
     ``by``: the other column. ``sides``: both sides in words, rows without a value on the first. ``explained``: the
     share of the variance of the local effects within bins. ``p_adjusted``: after Holm. ``rows``: of both sides.
     """
-    drawn = np.where(sampled.weights > 0, uniform(seed, ("regions",), np.arange(len(sampled.weights))), np.inf)
-    places = np.sort(np.argsort(drawn, kind="stable")[: min(_ROWS, int(np.isfinite(drawn).sum()))])
-    position = np.full(len(drawn), -1)
+    places, first = _halves(sampled, seed)
+    position = np.full(len(sampled.weights), -1)
     position[places] = np.arange(len(places))
     units = None if sampled.units is None else sampled.units.take(places)
     sampled = Sampled(sampled.weights[places], units, sampled.confidence)
-    codes = places if units is None else units.codes
-    timed = units is not None and units.timed
-    first = codes < np.median(codes) if timed else uniform(seed, ("halves of regions",), codes) < 0.5
     thresholds = max(1, min(_THRESHOLDS, _SPLITS // len(columns)))
     each = [replace(column, values=column.values[places]) for column in columns.values()]
     splits = [split for column in each for split in _splits(column, sampled.weights, thresholds)]
