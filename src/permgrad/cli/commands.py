@@ -333,6 +333,23 @@ def explain(request: requests.ExplainRequest) -> Outcome:
 
 @command(
     app,
+    requests.ImagesRequest,
+    examples=["permgrad images patients.csv --target outcome --out pictures"],
+)
+def images(request: requests.ImagesRequest) -> Outcome:
+    """Write each row of a table as an image, as the image branch of a network sees it.
+
+    The folder gets a grey PNG file for each row, images.csv with files and targets, and layout.svg, which says where
+    each column is. Run the same command to resume after an interruption.
+    """
+    refuse_early(request.run_request(), kept_group=request.group)
+    with loading():
+        from permgrad.runs.commands.images import write_images
+    return write_images(request, say=tell)
+
+
+@command(
+    app,
     requests.PredictRequest,
     examples=[
         "permgrad predict permgrad-runs/patients-0 new.csv",

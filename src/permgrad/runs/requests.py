@@ -18,6 +18,7 @@ from permgrad.runs.options import (
     BASELINES,
     BRANCHES,
     DATA_SETS,
+    LAYOUTS,
     METHODS,
     METRICS,
     MODELS,
@@ -391,6 +392,25 @@ class TuneRequest(SplitRequest):
         """Return the run of one preset and seed on the same rows."""
         changed = {"out": self.folder, "seed": self.seed if seed is None else seed, "overwrite": False}
         return RunRequest(preset=preset, model=self.model, **(self.shared_with(SplitRequest) | changed))
+
+
+# ---- images ----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True)
+class ImagesRequest(TableRequest):
+    """The options of ``permgrad images``."""
+
+    command_name = "images"
+    group: str | None = option("Column that is not drawn, as of a run that is split by it.", None, "COL",
+                               name="--split-group")  # fmt: skip
+    out: Path | None = output("permgrad-runs/<table>-images-<seed>")
+    seed: int = option("Seed of the layout.", 0, least=0)
+    layout: str = option("Which column gets which pixel.", "tinto", choices=LAYOUTS)
+    pixels: int = option("Side of the images; larger where columns need it.", 20, least=1, most=4096)
+
+    def run_request(self) -> RunRequest:
+        """Return the request of a run on the same table, which reads and refuses the same."""
+        changed = {"out": None, "threads": None, "overwrite": False}
+        return RunRequest(preset="paper", **(self.shared_with(TableRequest) | changed))
 
 
 # ---- predict, explain, report ----------------------------------------------------------------------------------------
