@@ -39,6 +39,8 @@ from permgrad.pages.sentences import (
     down,
     drift_words,
     leak_words,
+    level_words,
+    no_level_words,
     no_segment_words,
     related_words,
     reliability_words,
@@ -205,6 +207,10 @@ def _features(content: Assessment) -> Iterator[Spoken]:
             yield words, "worse", "groups", {"groups": groups, "worse": len(worse), "tests": stored["tests"]}
         else:
             yield no_segment_words(stored), "none_worse", "groups", {"tests": stored["tests"]}
+    for facts in (content.sensitive or {}).get("columns", ()):
+        words = (level_words(facts, (content.sensitive or {})["positive"]) or [no_level_words(facts)])[0]
+        clear = [test for test in facts["tests"] if test["clear"]]
+        yield words, "levels", "groups", {"column": facts["column"], "tests": clear, "fairness": facts["fairness"]}
 
 
 # ---- what to be wary of ----------------------------------------------------------------------------------------------
