@@ -366,62 +366,49 @@ def _group_words(
 
 
 # ---- levels of a column ----------------------------------------------------------------------------------------------
-#: What a measure says of the rows of a level, in the order of sentences: how it begins, and what is said of the values.
-_OF_LEVELS = {
-    "selection_rate": ("The model predicts {positive} for", " of the rows with {level}"),
-    "true_positive_rate": ("The model finds", " of the rows that are {positive} with {level}"),
-    "false_positive_rate": ("The model wrongly predicts {positive} for", " of the other rows with {level}"),
-    "excess": ("The mean prediction minus the observed share of {positive} is", " for rows with {level}"),
-    "mean_error": ("The mean error (truth − prediction) is", " for rows with {level}"),
-    "accuracy": ("The model is right in", " of the rows with {level}"),
-    "rmse": ("The RMSE is", " for rows with {level}"),
-    "log_loss": ("The log loss is", " for rows with {level}"),
+#: What is said of a measure that clearly differs between levels, in the order of sentences.
+_DIFFERS = {
+    "selection_rate": "The model predicts {positive} for {low} of the rows with {lowest} and for {high} of those with",
+    "true_positive_rate": "It finds {low} of the {positive} rows with {lowest} and {high} of those with",
+    "false_positive_rate": "It predicts {positive} wrongly for {low} of other rows with {lowest} and {high} of those with",
+    "excess": "The mean probability of {positive} minus its share is {low} with {lowest} and {high} with",
+    "mean_error": "The mean error (truth − prediction) is {low} for rows with {lowest} and {high} for those with",
+    "accuracy": "The model is right in {low} of the rows with {lowest} and in {high} of those with",
+    "log_loss": "The log loss is {low} for rows with {lowest} and {high} for those with",
+    "rmse": "The RMSE is {low} for rows with {lowest} and {high} for those with",
 }
+_RELIES = "The importance of {feature} is {low} for rows with {lowest} and {high} for those with"
 
 
 def level_words(facts: Mapping[str, Any], positive: object) -> list[str]:
-    """Return a sentence on each measure that clearly differs between the levels of a column, see ``audit``."""
-    tests, levels = {test["measure"]: test for test in facts["tests"]}, {one["level"]: one for one in facts["levels"]}
-    show, named, sentences = names_apart(levels), names_apart([positive])(positive), []
-    for measure, (begin, of) in _OF_LEVELS.items():
-        if not (test := tests.get(measure)) or not test["clear"]:
-            continue
-        shares = measure not in ("mean_error", "rmse", "log_loss")
-        write = percent if shares else number
-        said = [
-            write(levels[test[end]][measure]["estimate"])
-            + of.format(positive=named, level=f"{shorten(facts['column'], 40)} = {show(test[end])}")
-            for end in ("lowest", "highest")
-        ]
-        size, low, high = (
-            number(100 * test[end], 2) if shares else number(test[end]) for end in ("difference", "low", "high")
-        )
-        sentences.append(
-            f"{begin.format(positive=named)} {said[0]} and {said[1]} (difference {size}{' points' * shares}, "
-            f"95\u00a0% interval {low} to {high})."
-        )
-    return sentences
-
-
-def no_level_words(facts: Mapping[str, Any]) -> str:
-    """Return the sentence on a column whose levels do not clearly differ, or cannot be compared."""
-    name = shorten(facts["column"], 40)
-    if not facts["tests"]:
-        return f"The levels of {name} are not compared, because fewer than two of them have enough rows."
-    return f"None of the rates and errors of the model clearly differs between the levels of {name}."
+    """Return a sentence on each measure and importance that clearly differs between levels (``audit``), or on none."""
+    name, lines, sentences = shorten(facts["column"], 40), {one["measure"]: one for one in facts["measures"]}, []
+    pairs = [(words, lines[measure]) for measure, words in _DIFFERS.items() if measure in lines]
+    pairs += [(_RELIES, line) for line in facts["reliance"]]
+    if not any("p_holm" in line for _, line in pairs):
+        return [f"The levels of {name} are not compared: fewer than two of them have enough rows."]
+    for words, line in ((words, line) for words, line in pairs if line.get("clear")):
+        write, scale, digits = (percent, 100, 2) if line["share"] else (number, 1, 3)
+        lowest, highest = (f"{name} = {names_apart(facts['rows'])(line[end])}" for end in ("lowest", "highest"))
+        low, high = (write(line["levels"][line[end]][0]) for end in ("lowest", "highest"))
+        about = {"positive": names_apart([positive])(positive), "feature": shorten(line["measure"], 40)}
+        size, least, most = (number(scale * line[end], digits) for end in ("value", "low", "high"))
+        said = words.format(low=low, high=high, lowest=lowest, **about)
+        points = " points" * line["share"]
+        sentences.append(f"{said} {highest} (difference {size}{points}, 95\u00a0% interval {least} to {most}).")
+    return sentences or [f"No rate or error of the model clearly differs between the levels of {name}."]
 
 
 def told_words(facts: Mapping[str, Any]) -> str:
-    """Say how much the features tell of a column, and which carry it, see ``told_by``. Empty where nothing is known."""
-    told, name = facts["told_by"], shorten(facts["column"], 40)
-    if told is None or told["value"] is None:
+    """Say how much the features tell of a column, and which carry it (``told_by``). Empty where that is not known."""
+    told, name, whose = facts["told_by"], shorten(facts["column"], 40), "other " * facts["is_feature"]
+    if told is None:
         return ""
-    label = "R²" if told["metric"] == "r2" else "ROC‑AUC"
-    score = f"{label} {number(told['value'], 2)} in {told['rows']:,} rows, each predicted by trees fitted without it"
-    whose = "The other features" if facts["is_feature"] else "The features"
-    if not told["learnt"]:
-        return f"{whose} do not clearly tell {name} ({score})."
-    first = [one["feature"] for one in told["features"][:3]]
-    who = listed(map(names_apart(first), first)) if first else "many features together"
-    carry = by_count(len(first), "carries", "carry") if first else "carry"
-    return f"{whose} tell {name}: {who} {carry} most of {number(told['told'], 2)} of what it would say ({score})."
+    score = f"ROC‑AUC {number(told['roc_auc'], 2)} in {told['rows']:,} rows"
+    if told["low"] <= 0:
+        return f"The {whose}features do not clearly tell {name} ({score})."
+    first = list(told["features"])[:3]
+    who = listed(map(names_apart(first), first)) if first else "Many features together"
+    share, low, high = (number(told[end], 2) for end in ("told", "low", "high"))
+    words = f"The {whose}features tell {share} of what {name} would say (95\u00a0% interval {low} to {high}; {score}). "
+    return f"{words}{who} {by_count(len(first), 'carries', 'carry')} most of it."

@@ -40,7 +40,6 @@ from permgrad.pages.sentences import (
     drift_words,
     leak_words,
     level_words,
-    no_level_words,
     no_segment_words,
     related_words,
     reliability_words,
@@ -208,9 +207,8 @@ def _features(content: Assessment) -> Iterator[Spoken]:
         else:
             yield no_segment_words(stored), "none_worse", "groups", {"tests": stored["tests"]}
     for facts in (content.sensitive or {}).get("columns", ()):
-        words = (level_words(facts, (content.sensitive or {})["positive"]) or [no_level_words(facts)])[0]
-        clear = [test for test in facts["tests"] if test["clear"]]
-        yield words, "levels", "groups", {"column": facts["column"], "tests": clear, "fairness": facts["fairness"]}
+        words = level_words(facts, (content.sensitive or {})["positive"])[0]
+        yield words, "levels", "groups", {name: facts[name] for name in ("column", "fairness")}
 
 
 # ---- what to be wary of ----------------------------------------------------------------------------------------------

@@ -49,15 +49,6 @@ def ranking(work: Work) -> None:
     work.put(branches=branches)
 
 
-def explain_rows(work: Work, places: Places) -> Explanation:
-    """Explain what a model relies on in some of the rows, with the same replacements whichever rows these are."""
-    model, explained = work.model, work.explained
-    rows, options = explained.take(places), dict(first_ranking(work)[1])
-    if not model.is_own_network and "background" not in model.options:
-        options["background"] = getattr(model, "background", explained.inputs)
-    return model.explain(rows, rows.y, method=work.budget.method, scope="global", **options)
-
-
 def explain_model(work: Work, **changed: Any) -> Explanation:
     """Explain what a model relies on, on the rows of the first ranking. ``changed``: other options than its own."""
     places, options = first_ranking(work)

@@ -7,71 +7,64 @@ from typing import Any
 
 import numpy as np
 
-from permgrad.assess.sections.ranking import explain_rows, first_ranking
+from permgrad.assess.sections.ranking import first_ranking
 from permgrad.assess.work import Work
 from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, keeping_warnings
-from permgrad.base.random import generator
+from permgrad.base.significance import NORMAL_95
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.segments import FEWEST_ROWS
-from permgrad.evaluation.sensitive import ByLevel, audit, clear_ones, largest, merged_levels, told_by
+from permgrad.evaluation.sensitive import audit, largest, levels_by, mark_clear, told_by
 
-#: Features whose importance is compared between levels, the most important of those that clearly matter.
-MOST_FEATURES = 10
+#: Features whose importance is compared, and columns by which a level is predicted: the most important ones.
+MOST_FEATURES, MOST_COLUMNS = 10, 50
 
 
 def sensitive(work: Work) -> None:
-    """Fill ``sensitive``: the ``positive`` class, and for each of the ``columns`` what ``audit`` and ``told_by`` say.
-
-    ``reliance`` are the differences of importances between levels, and ``is_feature`` says whether the model reads it.
-    """
-    columns, predicted, model = work.test.sensitive, work.predictions, work.model
-    assert columns is not None
-    two, codes = len(predicted.classes) == 2, model.na_codes
+    """Fill ``sensitive``: the ``positive`` class, and by column ``audit``, ``told_by`` and ``_reliance``."""
+    columns, predicted, codes = work.test.sensitive, work.predictions, work.model.na_codes
+    main, between, seed = work.content.explanation, work.test.dependence, work.budget.seed
+    assert columns is not None and main is not None  # noqa: PT018 — the capability, and the section before
     place = work.content.positive_place(predicted.classes)
-    options: dict[str, Any] = {"na_codes": codes, "dependence": work.test.dependence, "seed": work.budget.seed}
+    usual: dict[str, Any] = {
+        "labels_only": predicted.labels_only,
+        "na_codes": codes,
+        "dependence": between,
+        "seed": seed,
+    }
+    table = columns.iloc[:, :0] if work.test.table is None else work.test.table.drop(columns=work.texts)
     with keeping_warnings():
-        told = audit(columns, predicted.scored, positive=place, labels_only=predicted.labels_only, **options)
-    table = None if work.test.table is None else blank_codes(work.test.table, codes)
-    for facts in told:
-        name = facts["column"]
-        levels = merged_levels(columns, name, codes)[:2]
-        facts["is_feature"] = table is not None and name in table
-        facts["reliance"] = _reliance(work, *levels)
-        facts["told_by"] = None
-        if table is not None:
-            order = [str(one) for one in work.content.explanation.ranking()] if work.content.explanation else []
-            first = [one for one in order if one in table]
-            others = [one for one in (*first, *(set(table) - set(first))) if one != name and one not in work.texts]
-            cells = blank_codes(columns[[name]], codes)[name]
-            with keeping_warnings():
-                facts["told_by"] = told_by(table[others], cells, levels, work.test.dependence, work.budget.seed)
-    clear_ones([test for facts in told for test in facts["reliance"]])
-    work.put(sensitive={"positive": predicted.classes[place] if two else None, "columns": told})
+        told = audit(columns, predicted.scored, positive=place, **usual)
+        for facts in told:
+            members, levels, _ = levels_by(columns, name := facts["column"], codes)
+            first = [one for one in dict.fromkeys([*main.ranking(), *table]) if one in table and one != name]
+            cells = blank_codes(table[first[:MOST_COLUMNS]], codes)
+            facts |= {"is_feature": name in table, "told_by": told_by(cells, members, between, seed) if first else None}
+            facts["reliance"] = _reliance(work, members, levels)
+    mark_clear([line for facts in told for line in facts["reliance"]])
+    work.put(sensitive={"positive": predicted.classes[place] if len(predicted.classes) == 2 else None, "columns": told})
 
 
 def _reliance(work: Work, codes: Integers, levels: Sequence[str]) -> list[dict[str, Any]]:
-    """Explain the rows of each level alone, with the same replacements, and compare the importances of features."""
-    main, places = work.content.explanation, first_ranking(work)[0]
-    if main is None or main.std is None:
-        return []
-    explained = work.places if places is None else work.places[places]
-    values, errors, rows = (np.full((len(main.names), len(levels)), np.nan) for _ in range(3))
+    """Explain the rows of each level alone, with the same replacements, and compare importances as measures are."""
+    main, model, rows, (places, options) = work.content.explanation, work.model, work.explained, first_ranking(work)
+    assert main is not None
+    places = np.arange(len(rows)) if places is None else places
+    if not model.is_own_network and "background" not in model.options:
+        options |= {"background": getattr(model, "background", rows.inputs)}
+    values, errors = (np.full((len(levels), len(main.names)), np.nan) for _ in range(2))
     for at in range(len(levels)):
-        of_level = np.flatnonzero(codes[explained] == at)
-        if len(of_level) < FEWEST_ROWS:
-            continue
+        some = rows.take(places[codes[work.places[places]] == at])
         try:
-            one = explain_rows(work, of_level if places is None else places[of_level])
-        except InputError:  # such as too few groups
+            one = model.explain(some, some.y, method=work.budget.method, scope="global", **options)
+        except InputError:  # such as too few rows or groups
             continue
-        if one.std is not None and one.names == main.names:
-            values[:, at], errors[:, at], rows[:, at] = one.values[:, 0], one.std[:, 0], len(of_level)
+        if one.std is not None and len(some) >= FEWEST_ROWS:
+            values[at], errors[at] = one.values[:, 0], one.std[:, 0]
     lines = []
     for name in main.clearly_matter()[:MOST_FEATURES]:
-        line = main.names.index(name)
-        of_feature = ByLevel(values[line], values[line], errors[line], rows[line])
-        if found := largest([of_feature], generator(work.budget.seed, "reliance", name), levels):
-            by_level = dict(zip(levels, values[line].tolist(), strict=True))
-            lines.append({"feature": name, "levels": by_level, **found})
+        value, error = (one[:, main.names.index(name)] for one in (values, errors))
+        ends = np.column_stack([value, value - NORMAL_95 * error, value + NORMAL_95 * error]).tolist()
+        line = {"measure": name, "share": False, "levels": dict(zip(levels, ends, strict=True))}
+        lines.append({**line, **largest([(value, value, error)], levels, work.budget.seed)})
     return lines
