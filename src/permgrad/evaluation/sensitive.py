@@ -59,7 +59,7 @@ def audit(
         For each ``column`` the ``rows`` by level, the names of ``merged`` levels with fewer than 20 rows, and
 
         - ``measures``: ``selection_rate, true_positive_rate, false_positive_rate, observed_rate, mean_prediction,
-          excess`` (mean prediction − observed rate) of two classes, ``accuracy, log_loss`` of classes, and of numbers
+          predicted_minus_observed`` of two classes, ``accuracy, log_loss`` of classes, and of numbers
           ``mean_prediction, observed_mean, mean_error`` (truth − prediction), ``rmse``. Each has its ``measure``,
           whether it is a ``share``, and by level its estimate and ends of the 95 % interval. If it is tested, also what
           ``largest`` returns, ``p_holm`` (of all tests of all columns) and whether the difference is ``clear``.
@@ -126,12 +126,12 @@ def _measures(predicted: Predicted, positive: int, labels_only: bool) -> dict[st
         observed, called, chance = truth == positive, predicted.decided == positive, guess[:, positive]
         measures |= {"selection_rate": (called, every), "true_positive_rate": (called, observed)}
         measures |= {"false_positive_rate": (called, ~observed), "observed_rate": (observed, every)}
-        measures |= {"mean_prediction": (chance, every), "excess": (chance - observed, every)}
+        measures |= {"mean_prediction": (chance, every), "predicted_minus_observed": (chance - observed, every)}
     known = (truth >= 0) & (truth < predicted.classes)
     chosen = guess[np.arange(len(truth)), np.where(known, truth, 0)] / guess.sum(axis=1)
     loss = -np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0))
     measures |= {"accuracy": (predicted.decided == truth, every), "log_loss": (loss, known)}
-    probable = {"mean_prediction", "excess", "log_loss"} if labels_only else set()
+    probable = {"mean_prediction", "predicted_minus_observed", "log_loss"} if labels_only else set()
     return {key: one for key, one in measures.items() if key not in probable}
 
 
@@ -209,38 +209,31 @@ def told_by(
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.inspection import permutation_importance
-    from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, cross_validate
+    from sklearn.metrics import get_scorer
+    from sklearn.model_selection import KFold, StratifiedGroupKFold
 
     places = looked_at(len(table), table.shape[1])
     places = places[(np.bincount(codes[places], minlength=codes.max() + 1) >= FEWEST_ROWS)[codes[places]]]
-    division, groups = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed), None
+    units, division = places, StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed)
     if dependence is not None:
-        places, timed = places[np.argsort(dependence.codes[places], kind="stable")], dependence.timed
-        division, groups = (KFold if timed else GroupKFold)(_FOLDS), dependence.codes[places]
-    if len(np.unique(codes[places])) < 2 or len(np.unique(places if groups is None else groups)) < _FOLDS:
+        places = places[np.argsort(dependence.codes[places], kind="stable")]
+        units, division = dependence.codes[places], KFold(_FOLDS) if dependence.timed else division
+    y, score = codes[places], get_scorer("roc_auc_ovr")
+    levels = len(np.unique(y))
+    if levels < 2 or len(np.unique(units)) < _FOLDS:
         return None
     cells = [cells_of(table.iloc[:, at], str(name)) for at, name in enumerate(table)]
     x = np.column_stack([one.codes + 0.0 if one.values is None else one.values for one in cells])[places]
-    trees, kept = HistGradientBoostingClassifier(max_iter=50, max_leaf_nodes=15, random_state=seed), {"groups": groups}
-    options: dict[str, Any] = {
-        "scoring": "roc_auc_ovr",
-        "cv": division,
-        "return_estimator": True,
-        "return_indices": True,
-    }
-    fits = cross_validate(trees, x, y := codes[places], **kept, **options)
-    shares, lost = 2 * fits["test_score"] - 1, np.zeros(x.shape[1])
-    if not np.isfinite(shares).all():  # a fold lacks a level
-        return None
-    for model, held in zip(fits["estimator"], fits["indices"]["test"], strict=True):
-        shuffled = permutation_importance(
-            model, x[held], y[held], scoring="roc_auc_ovr", n_repeats=2, random_state=seed
-        )
+    shares, lost = np.zeros(_FOLDS), np.zeros(x.shape[1])
+    for at, (fit, held) in enumerate(division.split(x, y, None if isinstance(division, KFold) else units)):
+        if min(len(np.unique(y[part])) for part in (fit, held)) < levels:
+            return None
+        trees = HistGradientBoostingClassifier(max_iter=50, max_leaf_nodes=15, early_stopping=False, random_state=seed)
+        shares[at] = 2 * score(trees.fit(x[fit], y[fit]), x[held], y[held]) - 1
+        shuffled = permutation_importance(trees, x[held], y[held], scoring=score, n_repeats=2, random_state=seed)
         lost += 2 * shuffled.importances_mean / _FOLDS
     told, error = float(shares.mean()), float(shares.std(ddof=1)) * math.sqrt(1 / _FOLDS + 1 / (_FOLDS - 1))
-    half = error * float(t_quantile((1 + 0.95) / 2, _FOLDS - 1))
-    carried = {
-        str(table.columns[at]): float(lost[at]) for at in np.argsort(-lost) if lost[at] >= _LEAST_CARRIED * told > 0
-    }
+    half, carrying = error * float(t_quantile((1 + 0.95) / 2, _FOLDS - 1)), lost >= max(_LEAST_CARRIED * told, 1e-9)
+    features = {str(table.columns[at]): float(lost[at]) for at in np.argsort(-lost) if carrying[at]}
     facts = {"roc_auc": (1 + told) / 2, "rows": len(y), "told": told, "low": told - half, "high": told + half}
-    return {**facts, "features": carried}
+    return {**facts, "features": features}

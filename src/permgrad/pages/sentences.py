@@ -370,8 +370,8 @@ def _group_words(
 _DIFFERS = {
     "selection_rate": "The model predicts {positive} for {low} of the rows with {lowest} and for {high} of those with",
     "true_positive_rate": "It finds {low} of the {positive} rows with {lowest} and {high} of those with",
-    "false_positive_rate": "It predicts {positive} wrongly for {low} of other rows with {lowest} and {high} of those with",
-    "excess": "The mean probability of {positive} minus its share is {low} with {lowest} and {high} with",
+    "false_positive_rate": "It wrongly predicts {positive} for {low} of others with {lowest} and {high} of those with",
+    "predicted_minus_observed": "The mean probability minus the share of {positive} is {low} for {lowest}, {high} for",
     "mean_error": "The mean error (truth − prediction) is {low} for rows with {lowest} and {high} for those with",
     "accuracy": "The model is right in {low} of the rows with {lowest} and in {high} of those with",
     "log_loss": "The log loss is {low} for rows with {lowest} and {high} for those with",
@@ -411,4 +411,4 @@ def told_words(facts: Mapping[str, Any]) -> str:
     who = listed(map(names_apart(first), first)) if first else "Many features together"
     share, low, high = (number(told[end], 2) for end in ("told", "low", "high"))
     words = f"The {whose}features tell {share} of what {name} would say (95\u00a0% interval {low} to {high}; {score}). "
-    return f"{words}{who} {by_count(len(first), 'carries', 'carry')} most of it."
+    return f"{words}{who} {by_count(len(first), 'carries', 'carry')} the most."
