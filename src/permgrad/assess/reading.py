@@ -136,7 +136,7 @@ def sensitive_columns(wanted: Any, rows: Rows) -> pd.DataFrame | None:
     if isinstance(names, (list, tuple)) and (names is not wanted or len(names) != len(rows)):
         for name in names:
             check_choice("column of sensitive=", name, () if rows.table is None else map(str, rows.table))
-        return rows.frame[list(dict.fromkeys(names))].reset_index(drop=True)
+        return rows.frame.rename(columns=str)[list(dict.fromkeys(names))].reset_index(drop=True)
     if isinstance(wanted, pd.DataFrame):
         check_rows("sensitive", wanted.index, len(rows))
         return wanted.rename(columns=str).reset_index(drop=True)

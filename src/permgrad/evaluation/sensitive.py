@@ -83,8 +83,8 @@ def audit(
             by_level = dict(zip(levels, ends.tolist(), strict=True))
             lines.append({"measure": key, "share": share, "levels": by_level, **tested})
         fairness = {
-            f"{name}_{kind}": largest([means[key] for key in keys], levels, seed, ratio=kind == "ratio")
-            for name, keys in _FAIRNESS.items()
+            f"{notion}_{kind}": largest([means[key] for key in keys], levels, seed, ratio=kind == "ratio")
+            for notion, keys in _FAIRNESS.items()
             for kind in ("difference", "ratio")
             if means.keys() >= set(keys)
         }
@@ -144,9 +144,8 @@ def _means(
     if dependence is not None and len(x):
         among = dependence.take(np.flatnonzero(member))
         related = among.correlation(x)
-        wider = np.array(
-            [among.widening((at == level) + 0.0, related) if rows[level] else 1.0 for level in range(count)]
-        )
+        for level in np.flatnonzero(rows):
+            wider[level] = among.widening((at == level) + 0.0, related)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = centre = np.bincount(at, x, count) / rows
         if values.dtype == np.bool_:

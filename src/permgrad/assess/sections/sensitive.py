@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from permgrad.assess.sections.ranking import first_ranking
 from permgrad.assess.work import Work
 from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, keeping_warnings
@@ -26,15 +25,10 @@ def sensitive(work: Work) -> None:
     main, between, seed = work.content.explanation, work.test.dependence, work.budget.seed
     assert columns is not None and main is not None  # noqa: PT018 — the capability, and the section before
     place = work.content.positive_place(predicted.classes)
-    usual: dict[str, Any] = {
-        "labels_only": predicted.labels_only,
-        "na_codes": codes,
-        "dependence": between,
-        "seed": seed,
-    }
+    usual: dict[str, Any] = {"na_codes": codes, "dependence": between, "seed": seed}
     table = columns.iloc[:, :0] if work.test.table is None else work.test.table.drop(columns=work.texts)
     with keeping_warnings():
-        told = audit(columns, predicted.scored, positive=place, **usual)
+        told = audit(columns, predicted.scored, positive=place, labels_only=predicted.labels_only, **usual)
         for facts in told:
             members, levels, _ = levels_by(columns, name := facts["column"], codes)
             first = [one for one in dict.fromkeys([*main.ranking(), *table]) if one in table and one != name]
@@ -47,19 +41,31 @@ def sensitive(work: Work) -> None:
 
 def _reliance(work: Work, codes: Integers, levels: Sequence[str]) -> list[dict[str, Any]]:
     """Explain the rows of each level alone, with the same replacements, and compare importances as measures are."""
-    main, model, rows, (places, options) = work.content.explanation, work.model, work.explained, first_ranking(work)
+    main, model, rows, (places, seconds, options) = (
+        work.content.explanation,
+        work.model,
+        work.explained,
+        work.first_ranking,
+    )
     assert main is not None
+    clock = work.budget.clock
+    if clock.left() < 2 * seconds:
+        clock.cut.append("reliance by level: it was not measured")
+        return []
     places = np.arange(len(rows)) if places is None else places
+    options = {key: value for key, value in options.items() if key != "ensure_top"}
     if not model.is_own_network and "background" not in model.options:
-        options |= {"background": getattr(model, "background", rows.inputs)}
+        options["background"] = getattr(model, "background", rows.inputs)
     values, errors = (np.full((len(levels), len(main.names)), np.nan) for _ in range(2))
     for at in range(len(levels)):
         some = rows.take(places[codes[work.places[places]] == at])
+        if len(some) < FEWEST_ROWS:
+            continue
         try:
             one = model.explain(some, some.y, method=work.budget.method, scope="global", **options)
-        except InputError:  # such as too few rows or groups
+        except InputError:  # such as too few groups
             continue
-        if one.std is not None and len(some) >= FEWEST_ROWS:
+        if one.std is not None:
             values[at], errors[at] = one.values[:, 0], one.std[:, 0]
     lines = []
     for name in main.clearly_matter()[:MOST_FEATURES]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from permgrad.base.numerals import number, percent
@@ -14,6 +14,9 @@ from permgrad.pages.words import clean, listed, p_text, shorten
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
 
+#: A difference, and the ends of its interval.
+_ENDS = ("value", "low", "high")
+
 
 def sensitive(section: SectionView, _: Assessment, stored: Mapping[str, Any]) -> None:
     """The rates and errors of the model by the levels of the columns that the user names."""
@@ -23,23 +26,18 @@ def sensitive(section: SectionView, _: Assessment, stored: Mapping[str, Any]) ->
         if facts["merged"]:
             few = listed(map(clean, facts["merged"]), 5)
             section.text(f"With fewer than {FEWEST_ROWS} rows each, one level is made of {few}.")
-        caption = (
-            f"By level of {name}: estimate and 95\u00a0% interval on the test rows. Difference: the largest of two "
-        )
-        caption += "levels; its interval and p allow for all pairs. p is adjusted for all columns. Bold: clear."
+        caption = f"By level of {name}: estimate and 95\u00a0% interval. Difference: the largest of two levels, whose "
+        caption += "interval and p allow for all pairs. p is adjusted for all measures and columns. Bold: clear."
         _table(section, facts["rows"], facts["measures"], caption)
-        section.items(
-            [f"{key.replace('_', ' ')}: {_text(one, number)}" for key, one in facts["fairness"].items() if one]
-        )
+        named = ((key.replace("_", " "), one) for key, one in facts["fairness"].items() if one)
+        section.items([f"{key}: {_text([one[end] for end in _ENDS], number)}" for key, one in named])
         section.text(told_words(facts))
         caption = f"Importance of features on the rows of each level of {name}. Bold: it clearly differs."
         _table(section, facts["rows"], facts["reliance"], caption, "Reliance by level")
 
 
-def _text(facts: Mapping[str, Any], write: Any) -> str:
-    if facts.get("value") is None:
-        return "–"
-    return f"{write(facts['value'])} ({write(facts['low'])} to {write(facts['high'])})"
+def _text(ends: Sequence[Any], write: Callable[[float], str]) -> str:
+    return "–" if ends[0] is None else f"{write(ends[0])} ({write(ends[1])} to {write(ends[2])})"
 
 
 def _table(
@@ -48,15 +46,12 @@ def _table(
     """Add a table with a line for each measure, and a column for each level."""
     marks: list[Mark] = ["best" if line.get("clear") else "" for line in lines]
     columns = [names((line["measure"].replace("_", " ") for line in lines), "feature" if fold else "measure", marks)]
-    for heading, level in [
-        *((f"{clean(level)} ({rows[level]:,} rows)", level) for level in rows),
-        ("difference", None),
-    ]:
-        cells = [
-            line if level is None else dict(zip(("value", "low", "high"), line["levels"][level], strict=True))
-            for line in lines
-        ]
+    triples = [
+        (f"{clean(level)} ({count:,} rows)", [line["levels"][level] for line in lines]) for level, count in rows.items()
+    ]
+    triples.append(("difference", [[line.get(end) for end in _ENDS] for line in lines]))
+    for heading, cells in triples:
         written = [_text(one, percent if line["share"] else number) for one, line in zip(cells, lines, strict=True)]
-        columns.append(figures_of(heading, (one.get("value") for one in cells), written))
+        columns.append(figures_of(heading, (one[0] for one in cells), written))
     columns.append(figures_of("adjusted p", (line.get("p_holm") for line in lines), p_text))
     section.table(table_of(caption, columns), fold)
