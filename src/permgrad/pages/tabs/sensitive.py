@@ -45,7 +45,9 @@ def _table(
 ) -> None:
     """Add a table with a line for each measure, and a column for each level."""
     marks: list[Mark] = ["best" if line.get("clear") else "" for line in lines]
-    columns = [names((line["measure"].replace("_", " ") for line in lines), "feature" if fold else "measure", marks)]
+    # Names of features stay as they are.
+    measures = [line["measure"] if fold else line["measure"].replace("_", " ") for line in lines]
+    columns = [names(measures, "feature" if fold else "measure", marks)]
     triples = [
         (f"{clean(level)} ({count:,} rows)", [line["levels"][level] for line in lines]) for level, count in rows.items()
     ]
