@@ -35,7 +35,8 @@ def sensitive(work: Work) -> None:
             cells = blank_codes(table[first[:MOST_COLUMNS]], codes)
             facts |= {"is_feature": name in table, "told_by": told_by(cells, members, between, seed) if first else None}
             facts["reliance"] = _reliance(work, members, levels)
-    mark_clear([line for facts in told for line in facts["reliance"]])
+    # All that can become a sentence is one family of tests.
+    mark_clear([line for facts in told for line in (*facts["measures"], *facts["reliance"])])
     work.put(sensitive={"positive": predicted.classes[place] if len(predicted.classes) == 2 else None, "columns": told})
 
 

@@ -27,7 +27,7 @@ def sensitive(section: SectionView, _: Assessment, stored: Mapping[str, Any]) ->
             few = listed(map(clean, facts["merged"]), 5)
             section.text(f"With fewer than {FEWEST_ROWS} rows each, one level is made of {few}.")
         caption = f"By level of {name}: estimate and 95\u00a0% interval. Difference: the largest of two levels, whose "
-        caption += "interval and p allow for all pairs. p is adjusted for all measures and columns. Bold: clear."
+        caption += "interval and p allow for all pairs. p is adjusted for all tests of this section. Bold: clear."
         _table(section, facts["rows"], facts["measures"], caption)
         named = ((key.replace("_", " "), one) for key, one in facts["fairness"].items() if one)
         section.items([f"{key}: {_text([one[end] for end in _ENDS], number)}" for key, one in named])
