@@ -45,6 +45,7 @@ class Assessment:
         dependence: which of them depend on each other, where that is known.
         guesses: predictions of other models for the same rows, by name.
         segments: scores of groups of rows.
+        sensitive: rates, errors and reliance by level of columns that need not be features.
         explanation: the ranking of the features. ``paper`` is that of the published method, ``refits`` that of the
             training procedure.
         bands: the ranking of bands of neighbours, where columns have an order.
@@ -78,6 +79,7 @@ class Assessment:
     dependence: Dependence | None = None
     guesses: Mapping[str, Any] = field(default_factory=dict)
     segments: Mapping[str, Any] | None = None
+    sensitive: Mapping[str, Any] | None = None
     explanation: Explanation | None = None
     paper: Explanation | None = None
     refits: Explanation | None = None
@@ -192,6 +194,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "metrics": ("metrics",),
     "dependence": ("dependence",),
     "segments": ("segments",),
+    "sensitive": ("explanations/sensitive",),
     "explanation": ("explanations/permgrad",),
     "paper": ("explanations/permgrad-paper",),
     "refits": ("explanations/refits",),

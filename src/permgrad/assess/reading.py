@@ -23,6 +23,7 @@ from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.subject.outputs import as_target
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.base.arrays import Floats, Integers
+from permgrad.base.checks import check_choice, check_rows
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed, shown
 from permgrad.base.frames import as_library
@@ -121,6 +122,26 @@ def column_of(guess: Floats, position: int) -> Floats:
     """Return the predictions of one output ``(rows,)``."""
     columns = guess if guess.ndim == 2 else guess[:, None]
     return np.asarray(columns[:, 0 if columns.shape[1] == 1 else position])
+
+
+def sensitive_columns(wanted: Any, rows: Rows) -> pd.DataFrame | None:
+    """Return the columns that ``sensitive=`` names or holds ``(rows, columns)``, or None.
+
+    Raises:
+        InputError: A column is not in the table, or there is not one label for each row.
+    """
+    if wanted is None:
+        return None
+    names = [wanted] if isinstance(wanted, str) else wanted
+    if isinstance(names, (list, tuple)) and (names is not wanted or len(names) != len(rows)):
+        for name in names:
+            check_choice("column of sensitive=", name, () if rows.table is None else map(str, rows.table))
+        return rows.frame.rename(columns=str)[list(dict.fromkeys(names))].reset_index(drop=True)
+    if isinstance(wanted, pd.DataFrame):
+        check_rows("sensitive", wanted.index, len(rows))
+        return wanted.rename(columns=str).reset_index(drop=True)
+    check_rows("sensitive", wanted, len(rows), "Pass a column's name, or one label for each row.")
+    return pd.DataFrame({str(getattr(wanted, "name", None) or "sensitive"): np.asarray(wanted)})
 
 
 # ---- as passed -------------------------------------------------------------------------------------------------------

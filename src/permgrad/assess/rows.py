@@ -26,6 +26,7 @@ class Rows:
         numbers: the rows' numbers in their file ``(rows,)``.
         table: the raw values of their features ``(rows, columns)``, or None where the inputs are no table.
         identifiers: columns that name the rows, or None.
+        sensitive: columns by whose levels the model is judged, or None. They need not be features.
         truth: names of classes, or numbers ``(rows,)``, where ``y`` has another form.
         dependence: which rows depend on each other, where that is known.
         cut: how some of the inputs are taken, where they are of no usual kind.
@@ -42,6 +43,7 @@ class Rows:
     numbers: Places
     table: pd.DataFrame | None = None
     identifiers: pd.DataFrame | None = None
+    sensitive: pd.DataFrame | None = None
     truth: npt.NDArray[Any] | None = None
     dependence: Dependence | None = None
     cut: Callable[[Places], Any] | None = None
@@ -70,6 +72,7 @@ class Rows:
             numbers=self.numbers[places],
             table=None if self.table is None else self.table.iloc[places],
             identifiers=None if self.identifiers is None else self.identifiers.iloc[places],
+            sensitive=None if self.sensitive is None else self.sensitive.iloc[places],
             truth=None if self.truth is None else self.truth[places],
             dependence=None if self.dependence is None else self.dependence.take(places),
             cut=None if cut is None else lambda further: cut(places[further]),

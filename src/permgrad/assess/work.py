@@ -126,6 +126,7 @@ CAPABILITIES: dict[str, Callable[[Work], bool]] = {
     "table": lambda work: work.test.table is not None,
     "network": lambda work: work.model.is_own_network,
     "maps": lambda work: work.model.draws_maps,
+    "sensitive": lambda work: work.test.sensitive is not None,
     "refits": lambda work: work.budget.refits is not None and work.refit is not None,
     "further rows": lambda work: work.first_ranking[0] is not None and work.budget.most_rows == "auto",
     "one logit": lambda work: work.model.has_one_logit and work.model.positive is not None,

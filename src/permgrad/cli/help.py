@@ -24,7 +24,7 @@ PANELS = {
     ),
     "Explanation": (
         *("method", "methods", "explain", "scope", "row", "where", "sample", "classes", "baseline", "donors"),
-        *("ensure_top", "interactions", "functions", "peers", "quick", "refits"),
+        *("ensure_top", "interactions", "functions", "peers", "quick", "refits", "sensitive"),
     ),
     "Computing": (
         *("time_limit", "thorough", "seed", "seeds", "device", "threads", "stream", "engine", "workers", "address"),

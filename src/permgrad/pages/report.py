@@ -17,7 +17,7 @@ from permgrad.assess.assess import assess
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import Budget
 from permgrad.assess.model import EvaluatedModel
-from permgrad.assess.reading import ReadModel
+from permgrad.assess.reading import ReadModel, sensitive_columns
 from permgrad.assess.rows import Rows
 from permgrad.assess.sections.data import describe_data
 from permgrad.assess.sections.models import compared_models
@@ -112,6 +112,7 @@ def report(
     keep_rows: bool = True,
     interactions: int | None = None,
     refits: int | None = None,
+    sensitive: Any = None,
     overwrite: bool = False,
     random_state: Any = None,
     **options: Any,
@@ -143,6 +144,9 @@ def report(
             none. None: of 10, on so few rows that it takes a fifth of the predictions of the importances.
         refits: fit the estimator so many times more, at least 5, on parts of the training rows: shows what another
             training would say.
+        sensitive: judge the model by the levels of this column: rates, errors and reliance by level, tested, and what
+            the features tell of it. A column's name, one label for each row (which need not be a feature), or a list
+            of names.
         overwrite: replace a file at ``path``.
         random_state: seed. The same seed gives the same page.
         **options: further arguments of ``pg.explain``: ``target``, ``groups``, ``background``, ``loss``, ``n_repeats``,
@@ -189,6 +193,7 @@ def report(
                 hint="Leave it out, or call pg.explain(model, X, y, interactions=2).",
                 code="PG006",
             )
+        first.rows = replace(first.rows, sensitive=sensitive_columns(sensitive, first.rows))
         names = [one.model.name for one in models]
         empty = Assessment(
             title=title or listed(names, 3), target=first.target, task=first.model.task, subject=first.model.subject

@@ -363,3 +363,52 @@ def _group_words(
         words += f" Its classes are harder to tell: the most frequent one has {percent(own)} of these rows, and "
         words += f"{percent(rest)} of the others."
     return words
+
+
+# ---- levels of a column ----------------------------------------------------------------------------------------------
+#: What is said of a measure that clearly differs between levels, in the order of sentences.
+_DIFFERS = {
+    "selection_rate": "The model predicts {positive} for {low} of the rows with {lowest} and for {high} of those with",
+    "true_positive_rate": "It finds {low} of the {positive} rows with {lowest} and {high} of those with",
+    "false_positive_rate": "It wrongly predicts {positive} for {low} of others with {lowest} and {high} of those with",
+    "predicted_minus_observed": "The mean probability minus the share of {positive} is {low} for {lowest}, {high} for",
+    "mean_error": "The mean error (truth − prediction) is {low} for rows with {lowest} and {high} for those with",
+    "accuracy": "The model is right in {low} of the rows with {lowest} and in {high} of those with",
+    "log_loss": "The log loss is {low} for rows with {lowest} and {high} for those with",
+    "rmse": "The RMSE is {low} for rows with {lowest} and {high} for those with",
+}
+_RELIES = "The importance of {feature} is {low} for rows with {lowest} and {high} for those with"
+
+
+def level_words(facts: Mapping[str, Any], positive: object) -> list[str]:
+    """Return a sentence on each measure and importance that clearly differs between levels (``audit``), or on none."""
+    name, lines, sentences = shorten(facts["column"], 40), {one["measure"]: one for one in facts["measures"]}, []
+    pairs = [(words, lines[measure]) for measure, words in _DIFFERS.items() if measure in lines]
+    pairs += [(_RELIES, line) for line in facts["reliance"]]
+    if not any("p_holm" in line for _, line in pairs):
+        return [f"The levels of {name} are not compared: fewer than two of them have enough rows."]
+    for words, line in ((words, line) for words, line in pairs if line.get("clear")):
+        write, scale, digits = (percent, 100, 2) if line["share"] else (number, 1, 3)
+        lowest, highest = (f"{name} = {names_apart(facts['rows'])(line[end])}" for end in ("lowest", "highest"))
+        low, high = (write(line["levels"][line[end]][0]) for end in ("lowest", "highest"))
+        about = {"positive": names_apart([positive])(positive), "feature": shorten(line["measure"], 40)}
+        size, least, most = (number(scale * line[end], digits) for end in ("value", "low", "high"))
+        said = words.format(low=low, high=high, lowest=lowest, **about)
+        points = " points" * line["share"]
+        sentences.append(f"{said} {highest} (difference {size}{points}, 95\u00a0% interval {least} to {most}).")
+    return sentences or [f"No rate or error of the model clearly differs between the levels of {name}."]
+
+
+def told_words(facts: Mapping[str, Any]) -> str:
+    """Say how much the features tell of a column, and which carry it (``told_by``). Empty where that is not known."""
+    told, name, whose = facts["told_by"], shorten(facts["column"], 40), "other " * facts["is_feature"]
+    if told is None:
+        return ""
+    score = f"ROC‑AUC {number(told['roc_auc'], 2)} in {told['rows']:,} rows"
+    if told["low"] <= 0:
+        return f"The {whose}features do not clearly tell {name} ({score})."
+    first = list(told["features"])[:3]
+    who = listed(map(names_apart(first), first)) if first else "Many features together"
+    share, low, high = (number(told[end], 2) for end in ("told", "low", "high"))
+    words = f"The {whose}features tell {share} of what {name} would say (95\u00a0% interval {low} to {high}; {score}). "
+    return f"{words}{who} {by_count(len(first), 'carries', 'carry')} the most."

@@ -39,6 +39,7 @@ from permgrad.pages.sentences import (
     down,
     drift_words,
     leak_words,
+    level_words,
     no_segment_words,
     related_words,
     reliability_words,
@@ -205,6 +206,9 @@ def _features(content: Assessment) -> Iterator[Spoken]:
             yield words, "worse", "groups", {"groups": groups, "worse": len(worse), "tests": stored["tests"]}
         else:
             yield no_segment_words(stored), "none_worse", "groups", {"tests": stored["tests"]}
+    for facts in (content.sensitive or {}).get("columns", ()):
+        words = level_words(facts, (content.sensitive or {})["positive"])[0]
+        yield words, "levels", "groups", {name: facts[name] for name in ("column", "fairness")}
 
 
 # ---- what to be wary of ----------------------------------------------------------------------------------------------

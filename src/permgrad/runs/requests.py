@@ -85,6 +85,10 @@ _NOT_NA = "Texts that are categories though they usually mean missing, such as N
 _REFITS = "Train so many networks more, at least 5, on parts of the rows: shows what another training would say."
 _PAIRS = "Measure pairs of this many features on all explained rows; 0: none (default: of 8, on few rows)."
 _TOP = "Draw until the order of this many features, the first ones, is certain, or name those that are tied."
+_SENSITIVE = (
+    "Column by whose levels the model is judged (rates, errors, reliance), also one left out by --drop; may be given "
+    "several times."
+)
 _GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...]}.'
 #: Options of a run that exclude each other, and what the hint adds.
 _EXCLUSIVE = (
@@ -230,6 +234,7 @@ class RunRequest(SplitRequest):
     cost: tuple[float, float] | None = option(
         "Cost of a false positive and of a false negative; also reports the cheapest threshold.", None, "A B"
     )
+    sensitive: Names = option(_SENSITIVE, (), "COL")
     from_stage: str | None = option(
         "Repeat this stage and all later ones.",
         None,

@@ -13,6 +13,7 @@ from permgrad.assess.sections import (
     rows,
     scores,
     segments,
+    sensitive,
     together,
     what_if,
 )
@@ -31,6 +32,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Work], None]], ...] = (
     ("explanation", ("table",), beside_data.beside_data),
     ("explanation", ("table",), cards.cards),
     ("explanation", (), together.together),
+    ("explanation", ("sensitive",), sensitive.sensitive),
     ("explanation", ("table", "network"), what_if.changeable),
     ("explanation", ("table", "network"), what_if.words),
     ("explanation", ("refits",), refits.refits),

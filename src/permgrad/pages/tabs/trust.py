@@ -18,6 +18,7 @@ from permgrad.pages import plots
 from permgrad.pages.ranks import rank_texts, shown_ranks, training_text, training_words
 from permgrad.pages.sentences import no_segment_words, reliability_words, segment_words, unchecked_words
 from permgrad.pages.tab import Tab
+from permgrad.pages.tabs.sensitive import sensitive
 from permgrad.pages.units import advantage
 from permgrad.pages.verdict import LEAST_CALIBRATION_ERROR, TIMES_CHANCE, beyond_chance, curves_of, verdict
 from permgrad.pages.views import SectionView, TableView, as_count, figures_of, intervals_of, names, table_of
@@ -395,6 +396,7 @@ TAB = Tab(
     sections=(
         ("caveats", "All caveats", caveats),
         ("segments", "Groups of rows", segments, "segments"),
+        ("sensitive", "For whom is it right?", sensitive, "sensitive"),
         ("calibration", "Are its probabilities reliable?", calibration),
         ("intervals", "Do its intervals hold?", intervals),
         ("order", "How sure the order is", order, "explanation"),

@@ -32,7 +32,8 @@ def _named(request: RunRequest) -> dict[str, Sequence[str]]:
     """Return the columns that options name, by option."""
     single = {"group": request.group, "time": request.time}
     named = {option: () if name is None else (name,) for option, name in single.items()}
-    return {"drop": request.drop, "id": request.identifier, **named, "--kind": tuple(request.kinds)}
+    listed_ones = {"drop": request.drop, "id": request.identifier, "sensitive": request.sensitive}
+    return {**listed_ones, **named, "--kind": tuple(request.kinds)}
 
 
 def find_columns(request: RunRequest, target: str | None, names: Sequence[str], kept_group: str | None) -> None:

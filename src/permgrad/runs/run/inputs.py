@@ -170,6 +170,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
         **{name: getattr(request, name) for name in ("sheet", "batch_size", "positive", *_ENCODING)},
         "class_names": list(request.class_names),
         "branches": sorted(request.branches),
+        "sensitive": sorted(set(request.sensitive)),
         "model": model,
         "cost": None if request.cost is None else list(request.cost),
         "time_limit": request.time_limit and request.seconds_at_most,
@@ -251,6 +252,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
             table=tables[part],
             identifiers=table[[name for name in request.identifier if name in table.columns]],
             dependence=dependence.get(part),
+            sensitive=table[list(dict.fromkeys(request.sensitive))] if request.sensitive and part == "test" else None,
         )
         for part, table in rows.tables.items()
     }
@@ -297,7 +299,7 @@ def _read(request: RunRequest, card: DataCard | None, codes: MissingCodes) -> tu
         # A time column is read as a number also if it names rows.
         identifiers=[name for name in request.identifier if name != request.time],
         # Columns that an option names are read also if they only name rows.
-        named=(*request.target, *request.drop, *request.identifier, *request.kinds, *single),
+        named=(*request.target, *request.drop, *request.identifier, *request.sensitive, *request.kinds, *single),
         images=[name for name, kind in request.kinds.items() if kind == "image"],
         not_na=separated(request.not_na),
         sheet=request.sheet,
@@ -329,6 +331,9 @@ def _roles(
     ):
         for name in names:
             roles[name] = roles.get(name, why) if option == "time" else why
+    if target in request.sensitive:
+        problem = f"Column {target!r} is the target and also named by --sensitive"
+        raise InputError(problem, hint="Leave one of them out.", code="PG006")
     if target in roles and target not in unused:
         problem = f"Column {target!r} is the target and also named by {roles[target].partition(': ')[2]}"
         raise InputError(problem, hint="Leave one of them out.", code="PG006")
@@ -442,6 +447,9 @@ def _match(
     trained = set(rows.tables["train"].columns)
     for part, table in rows.files.items():
         wanted = [*needed, *(name for name in optional if name in table.columns and name not in needed)]
+        # Only test rows are judged by them.
+        judged = request.sensitive if part == "test" else [name for name in request.sensitive if name in table.columns]
+        wanted = list(dict.fromkeys([*wanted, *judged]))
         silent = [name for name in table.columns if name in trained and name not in wanted]
         rows.files[part] = rows.tables[part] = align_columns(table.drop(columns=silent), wanted)
     for part in ("validation", "test"):
