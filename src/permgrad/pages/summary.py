@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,8 @@ from permgrad.attribution.explanation.statistics import FEWEST_UNITS
 from permgrad.attribution.replace.top import top_words
 from permgrad.base.errors import counted, listed
 from permgrad.base.numerals import number, numbers, percent
-from permgrad.base.significance import shares_level
+from permgrad.base.significance import LEVEL, shares_level
+from permgrad.evaluation.moved import OTHERS, RELATION
 from permgrad.pages.choices import as_global, largest, pick_output
 from permgrad.pages.ranks import FEWEST_ROWS, order_words, shown_ranks, training_words
 from permgrad.pages.words import (
@@ -24,6 +25,7 @@ from permgrad.pages.words import (
     labels_of,
     modalities_tested,
     names_apart,
+    p_text,
     quantity_of,
     shorten,
     value_text,
@@ -32,6 +34,7 @@ from permgrad.pages.words import (
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
     from permgrad.attribution.missing import Missing
+    from permgrad.evaluation.changes import Changes
 
 
 #: Up to so many rows, intervals are said to be rough.
@@ -346,3 +349,58 @@ def missing_summary(result: Missing, measure: str, top_n: int) -> str:
     if len(order) < len(values):
         lines.append(f"  and {len(values) - len(order)} more")
     return "\n".join(lines).replace("\u00a0", " ")
+
+
+#: A sentence says where less than this share of the old rows is like the new ones.
+_LITTLE_OVERLAP = 0.1
+
+
+def changes_summary(result: Changes) -> str:
+    """Return what changed between two samples as lines of text, the change of the loss first."""
+    frame = result.lines
+    lines = []
+    parts = frame[frame["kind"] == "part"]
+    if len(parts):
+        loss = frame.iloc[0]
+        lines.append(f"The loss ({clean(result.meta['unit'])}) {_rise(loss)}{_because(parts)}.")
+        counts = [f"{count:,}" for count in result.meta["rows"]]
+        lines.append(f"{counts[0]} old and {counts[1]} new rows. Intervals: {confidence_words(result)}.")
+        if result.meta["overlap"] < _LITTLE_OVERLAP:
+            share = percent(result.meta["overlap"])
+            lines.append(f"Few old rows are like the new ones ({share}), so that the parts are uncertain.")
+    for kind, title in (("score", "Scores"), ("part", "Parts of the change of the loss"), ("importance", "")):
+        some = frame[frame["kind"] == kind]
+        if kind == "importance":
+            count, some = len(some), some[some["p_holm"] < LEVEL].sort_values("change", key=abs, ascending=False)
+            title = f"Importance: {len(some)} of {counted(count, 'feature')} changed clearly"
+        if len(some) or kind == "importance":
+            lines.append(f"{title}{':' if len(some) else '.'}")
+        names = labels_of(some["name"].tolist(), 40)
+        for name, (_, line) in zip(names, some.iterrows(), strict=True):
+            lines.append(f"  {name:{max(map(len, names))}}  {_with_ends(line)}, p {p_text(line['p_holm'])}")
+    return "\n".join(lines).replace("\u00a0", " ")
+
+
+def _rise(line: Any) -> str:
+    """Return by how much the loss changed, in words."""
+    low, high = sorted((abs(float(line["ci_low"])), abs(float(line["ci_high"]))))
+    if not line["ci_low"] * line["ci_high"] > 0:
+        return f"did not change clearly: {_with_ends(line)}"
+    verb = "rose" if line["change"] > 0 else "fell"
+    return f"{verb} by {number(abs(float(line['change'])))} ({number(low)} to {number(high)})"
+
+
+def _because(parts: Any) -> str:
+    """Return the clear parts of the change of the loss, in words, the largest first."""
+    clear = parts[parts["p_holm"] < LEVEL].sort_values("change", key=abs, ascending=False)
+    reasons = {RELATION: "the same rows now end otherwise", OTHERS: "the other columns moved"}
+    for name, label in zip(clear["name"], labels_of(clear["name"].tolist(), 40), strict=True):
+        reasons.setdefault(name, f"{label} moved")
+    changed = zip(clear["change"], clear["name"], strict=True)
+    texts = [f"{number(float(change))} because {reasons[name]}" for change, name in changed]
+    return f": {', '.join(texts)}" if texts else ". No part of the change is clear"
+
+
+def _with_ends(line: Any) -> str:
+    change, low, high = (number(float(line[name])) for name in ("change", "ci_low", "ci_high"))
+    return f"{change} ({low} to {high})" if math.isfinite(line["ci_low"]) else change
