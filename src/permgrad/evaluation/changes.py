@@ -159,7 +159,12 @@ def changes(
         explain(model, X, y, scope="global", random_state=seed, **given, **own, **options) for X, y, own in samples
     ]
     lines += _importances(explained[0], explained[1], confidence)
-    meta |= {"loss": str(requests[0].loss), "unit": loss_unit(requests[0], str(requests[0].loss)), "seed": seed, **about}
+    meta |= {
+        "loss": str(requests[0].loss),
+        "unit": loss_unit(requests[0], str(requests[0].loss)),
+        "seed": seed,
+        **about,
+    }
     return Changes(_frame(lines), meta)
 
 
@@ -237,7 +242,12 @@ def _scores_and_parts(
     clear = dict.fromkeys(of_group.get(one["column"], one["column"]) for one in found if one["clear"])
     moved = {name: members[name] for name in list(clear)[:MOST_MOVED]}
     parts = split_change((tables[0], tables[1]), (losses[0], losses[1]), moved, units, first.seed)
-    lines = _lines("score", ["loss"], *(_means(loss[None], unit) for loss, unit in zip(losses, units, strict=True)), first.confidence)
+    lines = _lines(
+        "score",
+        ["loss"],
+        *(_means(loss[None], unit) for loss, unit in zip(losses, units, strict=True)),
+        first.confidence,
+    )
     if guesses[0] is not None and guesses[1] is not None:
         names = ("rmse",) if first.subject.task == "regression" else ("accuracy", "roc_auc")
         for name in names:
