@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from torch import nn
 
@@ -46,8 +45,8 @@ class Changes:
 
     Args:
         lines: one line per change, as ``to_frame`` returns them.
-        meta: the ``loss`` and its ``unit``, ``rows`` of both samples, ``drift`` (the columns whose values moved, as in
-            ``columns.json``), ``overlap`` (which share of the old rows are like the new ones), ``confidence``, ``seed``.
+        meta: the ``loss`` and its ``unit``, ``rows`` of both samples, ``drift`` (how columns moved, as in
+            ``columns.json``), ``overlap`` (the share of old rows that are like the new ones), ``confidence``, ``seed``.
     """
 
     lines: pd.DataFrame
@@ -92,7 +91,7 @@ def changes(
     random_state: Any = None,
     **options: Any,
 ) -> Changes:
-    """Compare two periods or groups of rows for one fitted model: its scores, its importances, and why the loss changed.
+    """Compare two periods or groups of rows for one fitted model: scores, importances, and why the loss changed.
 
     The change of the mean loss is split into parts that add up to it: one for each column whose values are clearly
     distributed differently (at most 6, the most different ones), one for all other columns, and the rest, which is that
@@ -108,8 +107,10 @@ def changes(
     Args:
         model: a fitted estimator or any predictor of a table, as for ``pg.explain``. Or an ``Explanation`` of the old
             rows, and of the new rows in place of ``X_old``: then only importances are compared.
-        X_old, y_old: rows of the first period or group, and their targets. At least 30.
-        X_new, y_new: those of the second.
+        X_old: rows of the first period or group, at least 30.
+        y_old: their targets.
+        X_new: rows of the second.
+        y_new: their targets.
         groups: columns that are one feature: name to columns.
         loss: loss computed for each row, as for ``pg.explain``. ``"auto"`` is the log loss or squared error.
         row_groups: rows that depend on each other: a pair of labels for old and new rows, or a column's name.
@@ -141,6 +142,9 @@ def changes(
     if isinstance(model, Explanation):
         lines = _importances(model, X_old, confidence)
         return Changes(_frame(lines), meta)
+    for name in ("scope", "level", "sample_weight", "scoring"):
+        if name in options:
+            raise InputError(f"changes does not take {name}=", hint="Leave it out.", code="PG005")
     seed = resolve_seed(random_state)
     given = {"loss": loss, "groups": groups, "level": "group" if groups else "column", "confidence": confidence}
     related = [
@@ -148,16 +152,17 @@ def changes(
         for pair in zip(_pair("row_groups", row_groups), _pair("row_time", row_time), strict=True)
     ]
     samples = [(X_old, y_old, related[0]), (X_new, y_new, related[1])]
-    read = {name: value for name, value in options.items() if name in PREDICTOR_OPTIONS}
+    named = {name: value for name, value in options.items() if name in ("target", "batch_size", "positive")}
+    named["options"] = {name: value for name, value in options.items() if name in PREDICTOR_OPTIONS}
     with sparing(), full_float32():
         requests = [
-            _request(Arguments(model, X, y, **given, **own, random_state=seed, options=read)) for X, y, own in samples
+            _request(Arguments(model, X, y, **given, **own, random_state=seed, **named)) for X, y, own in samples
         ]
         losses, guesses = zip(*map(_predicted, requests), strict=True)
-    lines, about = _scores_and_parts(requests, losses, guesses)
     explained = [
         explain(model, X, y, scope="global", random_state=seed, **given, **own, **options) for X, y, own in samples
     ]
+    lines, about = _scores_and_parts(requests, losses, guesses)
     lines += _importances(explained[0], explained[1], confidence)
     meta |= {
         "loss": str(requests[0].loss),

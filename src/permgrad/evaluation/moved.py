@@ -16,8 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.linear_model import LogisticRegression, Ridge
 
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.dependence import Dependence
@@ -120,6 +118,9 @@ def _folds(rows: int, units: Dependence | None, seed: int) -> Integers:
 
 def _with_new(inputs: Floats, loss: Floats, folds: Integers, seed: int) -> tuple[Floats, Floats, float]:
     """Return scores of old and new rows whose means add up to the old loss with new ``inputs``, and the overlap."""
+    from sklearn.ensemble import HistGradientBoostingRegressor  # as it takes seconds to import
+    from sklearn.linear_model import LogisticRegression, Ridge
+
     rows, count = len(folds), len(loss)
     if not inputs.shape[1]:
         return loss, np.zeros(rows - count), 1.0

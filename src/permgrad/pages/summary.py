@@ -368,13 +368,13 @@ def changes_summary(result: Changes) -> str:
         if result.meta["overlap"] < _LITTLE_OVERLAP:
             share = percent(result.meta["overlap"])
             lines.append(f"Few old rows are like the new ones ({share}), so that the parts are uncertain.")
-    for kind, title in (("score", "Scores"), ("part", "Parts of the change of the loss"), ("importance", "")):
-        some = frame[frame["kind"] == kind]
-        if kind == "importance":
-            count, some = len(some), some[some["p_holm"] < LEVEL].sort_values("change", key=abs, ascending=False)
-            title = f"Importance: {len(some)} of {counted(count, 'feature')} changed clearly"
-        if len(some) or kind == "importance":
-            lines.append(f"{title}{':' if len(some) else '.'}")
+    importance = frame[frame["kind"] == "importance"]
+    clear = importance[importance["p_holm"] < LEVEL].sort_values("change", key=abs, ascending=False)
+    of_features = f"Importance: {len(clear)} of {counted(len(importance), 'feature')} changed clearly"
+    scores = frame[frame["kind"] == "score"]
+    listed_lines = (("Scores", scores), ("Parts of the change of the loss", parts), (of_features, clear))
+    for title, some in listed_lines if len(parts) else listed_lines[2:]:
+        lines.append(f"{title}{':' if len(some) else '.'}")
         names = labels_of(some["name"].tolist(), 40)
         for name, (_, line) in zip(names, some.iterrows(), strict=True):
             lines.append(f"  {name:{max(map(len, names))}}  {_with_ends(line)}, p {p_text(line['p_holm'])}")
@@ -385,7 +385,7 @@ def _rise(line: Any) -> str:
     """Return by how much the loss changed, in words."""
     low, high = sorted((abs(float(line["ci_low"])), abs(float(line["ci_high"]))))
     if not line["ci_low"] * line["ci_high"] > 0:
-        return f"did not change clearly: {_with_ends(line)}"
+        return f"did not change clearly, by {_with_ends(line)}"
     verb = "rose" if line["change"] > 0 else "fell"
     return f"{verb} by {number(abs(float(line['change'])))} ({number(low)} to {number(high)})"
 
