@@ -144,7 +144,7 @@ def changes(
         return Changes(_frame(lines), meta)
     for name in ("scope", "level", "sample_weight", "scoring"):
         if name in options:
-            raise InputError(f"changes does not take {name}=", hint="Leave it out.", code="PG005")
+            raise InputError(f"changes does not take {name}=", hint="Leave it out.", code="PG004")
     seed = resolve_seed(random_state)
     given = {"loss": loss, "groups": groups, "level": "group" if groups else "column", "confidence": confidence}
     related = [
@@ -236,7 +236,7 @@ def _scores_and_parts(
             f"The samples must have the same columns, got {shown(list(tables[0].columns))} and "
             f"{shown(list(tables[1].columns))}",
             hint="Pass tables with the columns that the model was fitted to.",
-            code="PG011",
+            code="PG012",
         )
     tables = [table.set_axis(table.columns.astype(str), axis="columns") for table in tables]
     found = compare_parts(tables[0], tables[1], dependence=Dependence.of_both(*units))["drift"]
@@ -301,7 +301,7 @@ def _importances(old: Explanation, new: Any, confidence: float) -> list[dict[str
         raise InputError(
             "Importances are compared between two global explanations of the same features by the same method",
             hint="Explain both samples with the same model and options.",
-            code="PG009",
+            code="PG006",
         )
     estimates = []
     for each in pair:

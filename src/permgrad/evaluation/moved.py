@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, combinations
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,8 @@ MOST_MOVED = 6
 _FITTED, _LEVELS, _FOLDS = 6000, 10, 3
 #: The largest standardised number, and the largest ratio of densities.
 _FARTHEST, _LARGEST = 5.0, 50.0
+#: Up to so many moved columns get products of every two.
+_CROSSED = 12
 #: Names of what is not a column.
 OTHERS, RELATION = "other columns", "relation to the target"
 
@@ -66,18 +69,19 @@ def split_change(
     """
     both = pd.concat(tables, ignore_index=True)
     columns = {str(name): _numbers(both[name], str(name)) for name in both.columns}
-    own = [np.hstack([columns[name] for name in members]) for members in moved.values()]
+    own = [[columns[name] for name in members] for members in moved.values()]
     taken = {name for members in moved.values() for name in members}
     others = [values for name, values in columns.items() if name not in taken]
     folds = np.concatenate([_folds(len(loss), unit, seed) for loss, unit in zip(losses, units, strict=True)])
     count, full = len(own), 2 ** len(own) - 1
-    subsets = [[own[place] for place in range(count) if subset >> place & 1] for subset in range(full + 1)]
+    chosen = [[own[place] for place in range(count) if subset >> place & 1] for subset in range(1, full + 1)]
+    subsets = [_crossed(list(chain.from_iterable(each))) for each in chosen]
     if others:
-        subsets.append([*own, *others])
-    scores = [_with_new(np.hstack(subset), losses[0], folds, seed) for subset in subsets[1:]]
+        subsets.append(np.hstack([*subsets[-1:], *others]))
+    scores = [_with_new(subset, losses[0], folds, seed) for subset in subsets]
     old = np.stack([losses[0], *(each[0] for each in scores)])
     new = np.stack([np.zeros(len(losses[1])), *(each[1] for each in scores)])
-    shares = np.zeros((count + len(others[:1]) + 1, len(subsets)))
+    shares = np.zeros((count + len(others[:1]) + 1, len(scores) + 1))
     for place in range(count):
         for subset in range(full + 1):
             if not subset >> place & 1:
@@ -105,6 +109,12 @@ def _numbers(series: pd.Series, name: str) -> Floats:
     centred = (cells.values - np.nanmean(cells.values)) / (spread or 1.0)
     value = np.clip(np.where(missing, 0.0, centred), -_FARTHEST, _FARTHEST)
     return np.column_stack([value, value**2, *([missing] if missing.any() else [])]).astype(np.float64)
+
+
+def _crossed(columns: Sequence[Floats]) -> Floats:
+    """Return columns ``(rows, *)`` side by side, with the products of the first number of every two."""
+    pairs = combinations([each[:, :1] for each in columns if each.shape[1]], 2)
+    return np.hstack([*columns, *(one * other for one, other in pairs if len(columns) <= _CROSSED)])
 
 
 def _folds(rows: int, units: Dependence | None, seed: int) -> Integers:
