@@ -191,7 +191,7 @@ def test_what_cannot_be_compared_is_refused():
         ((x, y, new, y_new), {"row_groups": (np.arange(100) % 3,) * 2}, "4 groups"),
         ((x, y, new.rename(columns={"age": "years"}), y_new), {}, "the same columns"),
         ((x, y, new, y_new), {"sample_weight": y}, "does not take sample_weight"),
-        ((x, y, new, y_new), {"mothod": 1}, "mothod"),
+        ((x, y, new, y_new), {"wrong_name": 1}, "wrong_name"),
     ):
         with pytest.raises(InputError, match=words):
             pg.changes(predict, *arguments, **OPTIONS, **further)

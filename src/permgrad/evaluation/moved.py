@@ -82,19 +82,26 @@ def split_change(
     old = np.stack([losses[0], *(each[0] for each in scores)])
     new = np.stack([np.zeros(len(losses[1])), *(each[1] for each in scores)])
     shares = np.zeros((count + len(others[:1]) + 1, len(scores) + 1))
-    for place in range(count):
-        for subset in range(full + 1):
-            if not subset >> place & 1:
-                size = subset.bit_count()
-                weight = math.factorial(size) * math.factorial(count - size - 1) / math.factorial(count)
-                shares[place, [subset, subset | 1 << place]] += -weight, weight
+    shares[:count, : full + 1] = _shapley(count)
     if others:
-        shares[count, [full, full + 1]] += -1, 1
+        shares[count, [full, full + 1]] = -1, 1
     shares[-1, -1] = -1
     of_new = shares @ new
     of_new[-1] += losses[1]
     names = (*moved, *([OTHERS] if others else []), RELATION)
     return Parts(names, shares @ old, of_new, scores[-1][2] if scores else 1.0)
+
+
+def _shapley(count: int) -> Floats:
+    """Return how much each subset, a number with a bit for each player, counts for each of ``count`` players."""
+    shares = np.zeros((count, 2**count))
+    for subset in range(2**count):
+        for place in range(count):
+            inside = subset >> place & 1
+            before = subset.bit_count() - inside
+            weight = 1 / (count * math.comb(count - 1, before))
+            shares[place, subset] = weight if inside else -weight
+    return shares
 
 
 def _numbers(series: pd.Series, name: str) -> Floats:
