@@ -138,10 +138,8 @@ def changes(
         >>> frame["change"][0].round(1), frame[frame["kind"] == "part"]["change"].sum().round(1)
         (np.float64(1.2), np.float64(1.2))
     """
-    meta: dict[str, Any] = {"confidence": confidence}
     if isinstance(model, Explanation):
-        lines = _importances(model, X_old, confidence)
-        return Changes(_frame(lines), meta)
+        return Changes(_frame(_importances(model, X_old, confidence)), {"confidence": confidence})
     for name in ("scope", "level", "sample_weight", "scoring"):
         if name in options:
             raise InputError(f"changes does not take {name}=", hint="Leave it out.", code="PG004")
@@ -162,15 +160,11 @@ def changes(
     explained = [
         explain(model, X, y, scope="global", random_state=seed, **given, **own, **options) for X, y, own in samples
     ]
+    importances = _importances(explained[0], explained[1], confidence)
     lines, about = _scores_and_parts(requests, losses, guesses)
-    lines += _importances(explained[0], explained[1], confidence)
-    meta |= {
-        "loss": str(requests[0].loss),
-        "unit": loss_unit(requests[0], str(requests[0].loss)),
-        "seed": seed,
-        **about,
-    }
-    return Changes(_frame(lines), meta)
+    name = str(requests[0].loss)
+    about |= {"loss": name, "unit": loss_unit(requests[0], name), "confidence": confidence, "seed": seed}
+    return Changes(_frame(lines + importances), about)
 
 
 def _pair(name: str, value: Any) -> tuple[Any, Any]:
@@ -231,13 +225,6 @@ def _scores_and_parts(
     """Return the lines of scores and of parts of the change of the loss, and facts."""
     first, tables = requests[0], [request.raw for request in requests]
     units = requests[0].units, requests[1].units
-    if list(tables[0].columns) != list(tables[1].columns):
-        raise InputError(
-            f"The samples must have the same columns, got {shown(list(tables[0].columns))} and "
-            f"{shown(list(tables[1].columns))}",
-            hint="Pass tables with the columns that the model was fitted to.",
-            code="PG012",
-        )
     tables = [table.set_axis(table.columns.astype(str), axis="columns") for table in tables]
     found = compare_parts(tables[0], tables[1], dependence=Dependence.of_both(*units))["drift"]
     of_group = {str(name): group for group, names in first.space.groups.items() for name in names}
@@ -246,25 +233,20 @@ def _scores_and_parts(
         members.setdefault(of_group.get(name, name), []).append(name)
     clear = dict.fromkeys(of_group.get(one["column"], one["column"]) for one in found if one["clear"])
     moved = {name: members[name] for name in list(clear)[:MOST_MOVED]}
-    parts = split_change((tables[0], tables[1]), (losses[0], losses[1]), moved, units, first.seed)
-    lines = _lines(
-        "score",
-        ["loss"],
-        *(_means(loss[None], unit) for loss, unit in zip(losses, units, strict=True)),
-        first.confidence,
-    )
-    if guesses[0] is not None and guesses[1] is not None:
-        names = ("rmse",) if first.subject.task == "regression" else ("accuracy", "roc_auc")
-        for name in names:
-            each = [
-                (np.array([value]), *_means(rows[None], unit)[1:])
-                for (value, rows), unit in zip((metric_by_rows(name, guess) for guess in guesses), units, strict=True)
-            ]
-            lines += _lines("score", [name], *each, first.confidence)
-    gone = _means(-parts.old, units[0])
-    of_parts = _lines("part", parts.names, gone, _means(parts.new, units[1]), first.confidence)
-    lines += [line | {"old": np.nan, "new": np.nan} for line in of_parts]
-    return lines, {"rows": [request.count for request in requests], "drift": found, "overlap": parts.overlap}
+    parts, scores, overlap = split_change((tables[0], tables[1]), (losses[0], losses[1]), moved, units, first.seed)
+    estimates = [_means(loss[None], unit) for loss, unit in zip(losses, units, strict=True)]
+    lines = _lines("score", ["loss"], *estimates, first.confidence)
+    names = ("rmse",) if first.subject.task == "regression" else ("accuracy", "roc_auc")
+    for name in names if None not in guesses else ():
+        values, rows = zip(*(metric_by_rows(name, guess) for guess in guesses if guess), strict=True)
+        errors = [_means(each[None], unit)[1:] for each, unit in zip(rows, units, strict=True)]
+        estimates = [(np.array([value]), *error) for value, error in zip(values, errors, strict=True)]
+        lines += _lines("score", [name], *estimates, first.confidence)
+    lines += [
+        line | {"old": np.nan, "new": np.nan}
+        for line in _lines("part", parts, _means(-scores[0], units[0]), _means(scores[1], units[1]), first.confidence)
+    ]
+    return lines, {"rows": [request.count for request in requests], "drift": found, "overlap": overlap}
 
 
 def _means(scores: Floats, units: Dependence | None) -> Estimate:
@@ -288,19 +270,13 @@ def _lines(kind: str, names: Iterable[str], old: Estimate, new: Estimate, confid
 
 def _importances(old: Explanation, new: Any, confidence: float) -> list[dict[str, Any]]:
     """Return the lines of differences of importance."""
-    if not isinstance(new, Explanation):
+    pair = [each.of_order(1) for each in (old, new) if isinstance(each, Explanation)]
+    alike = {(each.scope, each.names, each.outputs, each.method, each.meta.get("unit")) for each in pair}
+    if len(pair) < 2 or len(alike) > 1 or old.scope != "global":
         raise InputError(
-            "An explanation does not hold its model, so it can only be compared with another explanation, "
-            f"got {shown(new)}",
-            hint="Pass changes(explanation_old, explanation_new), or changes(model, X_old, y_old, X_new, y_new).",
-            code="PG001",
-        )
-    pair = [each.of_order(1) for each in (old, new)]
-    alike = [(each.scope, each.names, each.outputs, each.method, each.meta.get("unit")) for each in pair]
-    if alike[0] != alike[1] or alike[0][0] != "global":
-        raise InputError(
-            "Importances are compared between two global explanations of the same features by the same method",
-            hint="Explain both samples with the same model and options.",
+            "Both samples need a global explanation of the same features by the same method",
+            hint="Pass changes(model, X_old, y_old, X_new, y_new) with the same columns, or two such explanations: an "
+            "explanation does not hold its model.",
             code="PG006",
         )
     estimates = []

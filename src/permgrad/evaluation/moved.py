@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, combinations
 
 import numpy as np
@@ -35,29 +34,13 @@ _CROSSED = 12
 OTHERS, RELATION = "other columns", "relation to the target"
 
 
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """Parts of a change that add up to it.
-
-    Attributes:
-        names: the moved columns or groups, ``OTHERS`` and ``RELATION``.
-        old, new: scores of the rows of each sample ``(parts, rows)``. A part is the sum of its mean in both.
-        overlap: the share of old rows that says as much, evenly weighted, as all of them do with their weights.
-    """
-
-    names: tuple[str, ...]
-    old: Floats
-    new: Floats
-    overlap: float
-
-
 def split_change(
     tables: tuple[pd.DataFrame, pd.DataFrame],
     losses: tuple[Floats, Floats],
     moved: Mapping[str, Sequence[str]],
     units: tuple[Dependence | None, Dependence | None],
     seed: int,
-) -> Parts:
+) -> tuple[tuple[str, ...], tuple[Floats, Floats], float]:
     """Split the change of the mean loss from the old to the new rows.
 
     Args:
@@ -66,6 +49,11 @@ def split_change(
         moved: names of moved columns or groups, up to ``MOST_MOVED``, and the columns of each.
         units: which rows depend on each other. They are in one fold.
         seed: seed of folds and fits.
+
+    Returns:
+        The names of the parts: moved columns or groups, ``OTHERS`` and ``RELATION``. Scores of the old and of the new
+        rows ``(parts, rows)``: a part is the sum of its mean in both. And the overlap, the share of the old rows that
+        says as much, evenly weighted, as all of them do with their weights.
     """
     both = pd.concat(tables, ignore_index=True)
     columns = {str(name): _numbers(both[name], str(name)) for name in both.columns}
@@ -89,7 +77,7 @@ def split_change(
     of_new = shares @ new
     of_new[-1] += losses[1]
     names = (*moved, *([OTHERS] if others else []), RELATION)
-    return Parts(names, shares @ old, of_new, scores[-1][2] if scores else 1.0)
+    return names, (shares @ old, of_new), scores[-1][2]
 
 
 def _shapley(count: int) -> Floats:

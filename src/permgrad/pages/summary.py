@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from permgrad.evaluation.changes import Changes
 
 
+#: A summary says where less than this share of the old rows is like the new ones.
+_LITTLE_OVERLAP = 0.1
 #: Up to so many rows, intervals are said to be rough.
 ROUGH = 20
 #: Below so many degrees of freedom at an end of the interval, few rows carry an effect.
@@ -351,56 +353,44 @@ def missing_summary(result: Missing, measure: str, top_n: int) -> str:
     return "\n".join(lines).replace("\u00a0", " ")
 
 
-#: A sentence says where less than this share of the old rows is like the new ones.
-_LITTLE_OVERLAP = 0.1
-
-
 def changes_summary(result: Changes) -> str:
     """Return what changed between two samples as lines of text, the change of the loss first."""
-    frame = result.lines
-    lines = []
-    parts = frame[frame["kind"] == "part"]
-    if len(parts):
-        loss = frame.iloc[0]
-        lines.append(f"The loss ({clean(result.meta['unit'])}) {_rise(loss)}{_because(parts)}.")
-        counts = [f"{count:,}" for count in result.meta["rows"]]
-        lines.append(f"{counts[0]} old and {counts[1]} new rows. Intervals: {confidence_words(result)}.")
+    kinds = dict(iter(result.lines.groupby("kind", sort=False)))
+    importance, lines = kinds.pop("importance"), []
+    if kinds:
+        (_, loss), parts = next(kinds["score"].iterrows()), kinds["part"]
+        sign = 1.0 if not loss["ci_low"] * loss["ci_high"] > 0 else math.copysign(1.0, loss["change"])
+        verb = "changed" if not loss["ci_low"] * loss["ci_high"] > 0 else "rose" if sign > 0 else "fell"
+        clear = parts[parts["p_holm"] < LEVEL].sort_values("change", key=abs, ascending=False)
+        reasons = {
+            name: f"{label} moved"
+            for name, label in zip(clear["name"], labels_of(clear["name"].tolist(), 40), strict=True)
+        }
+        reasons |= {RELATION: "the same rows now end otherwise", OTHERS: "the other columns moved"}
+        moved = [f"{number(line.change)} because {reasons[line.name]}" for line in clear.itertuples(index=False)]
+        because = f": {', '.join(moved)}" if moved else ". No part of the change is clear"
+        old, new = result.meta["rows"]
+        lines += [
+            f"The loss ({clean(result.meta['unit'])}) {verb} by {_change(loss, sign)}{because}.",
+            f"{old:,} old and {new:,} new rows. Intervals: {confidence_words(result)}.",
+        ]
         if result.meta["overlap"] < _LITTLE_OVERLAP:
-            share = percent(result.meta["overlap"])
-            lines.append(f"Few old rows are like the new ones ({share}), so that the parts are uncertain.")
-    importance = frame[frame["kind"] == "importance"]
+            lines.append(
+                f"Few old rows ({percent(result.meta['overlap'])}) are like the new ones: parts are uncertain."
+            )
     clear = importance[importance["p_holm"] < LEVEL].sort_values("change", key=abs, ascending=False)
     of_features = f"Importance: {len(clear)} of {counted(len(importance), 'feature')} changed clearly"
-    scores = frame[frame["kind"] == "score"]
-    listed_lines = (("Scores", scores), ("Parts of the change of the loss", parts), (of_features, clear))
-    for title, some in listed_lines if len(parts) else listed_lines[2:]:
+    titles = {"score": "Scores", "part": "Parts of the change of the loss", "importance": of_features}
+    for kind, some in {**kinds, "importance": clear}.items():
+        title = titles[kind]
         lines.append(f"{title}{':' if len(some) else '.'}")
         names = labels_of(some["name"].tolist(), 40)
         for name, (_, line) in zip(names, some.iterrows(), strict=True):
-            lines.append(f"  {name:{max(map(len, names))}}  {_with_ends(line)}, p {p_text(line['p_holm'])}")
+            lines.append(f"  {name:{max(map(len, names))}}  {_change(line)}, p {p_text(line['p_holm'])}")
     return "\n".join(lines).replace("\u00a0", " ")
 
 
-def _rise(line: Any) -> str:
-    """Return by how much the loss changed, in words."""
-    low, high = sorted((abs(float(line["ci_low"])), abs(float(line["ci_high"]))))
-    if not line["ci_low"] * line["ci_high"] > 0:
-        return f"did not change clearly, by {_with_ends(line)}"
-    verb = "rose" if line["change"] > 0 else "fell"
-    return f"{verb} by {number(abs(float(line['change'])))} ({number(low)} to {number(high)})"
-
-
-def _because(parts: Any) -> str:
-    """Return the clear parts of the change of the loss, in words, the largest first."""
-    clear = parts[parts["p_holm"] < LEVEL].sort_values("change", key=abs, ascending=False)
-    reasons = {RELATION: "the same rows now end otherwise", OTHERS: "the other columns moved"}
-    for name, label in zip(clear["name"], labels_of(clear["name"].tolist(), 40), strict=True):
-        reasons.setdefault(name, f"{label} moved")
-    changed = zip(clear["change"], clear["name"], strict=True)
-    texts = [f"{number(float(change))} because {reasons[name]}" for change, name in changed]
-    return f": {', '.join(texts)}" if texts else ". No part of the change is clear"
-
-
-def _with_ends(line: Any) -> str:
-    change, low, high = (number(float(line[name])) for name in ("change", "ci_low", "ci_high"))
-    return f"{change} ({low} to {high})" if math.isfinite(line["ci_low"]) else change
+def _change(line: Any, sign: float = 1.0) -> str:
+    """Write a change with its interval, or, with sign −1, a fall as a positive number."""
+    low, high = sorted(sign * float(line[end]) for end in ("ci_low", "ci_high"))
+    return f"{number(sign * float(line['change']))} ({number(low)} to {number(high)})"
