@@ -223,9 +223,9 @@ def _scores_and_parts(
     requests: list[Request], losses: tuple[Floats, ...], guesses: tuple[Predicted | None, ...]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return the lines of scores and of parts of the change of the loss, and facts."""
-    first, tables = requests[0], [request.raw for request in requests]
+    first = requests[0]
     units = requests[0].units, requests[1].units
-    tables = [table.set_axis(table.columns.astype(str), axis="columns") for table in tables]
+    tables = [pd.DataFrame(request.raw).rename(columns=str) for request in requests]
     found = compare_parts(tables[0], tables[1], dependence=Dependence.of_both(*units))["drift"]
     of_group = {str(name): group for group, names in first.space.groups.items() for name in names}
     members: dict[str, list[str]] = {}
@@ -235,13 +235,13 @@ def _scores_and_parts(
     moved = {name: members[name] for name in list(clear)[:MOST_MOVED]}
     parts, scores, overlap = split_change((tables[0], tables[1]), (losses[0], losses[1]), moved, units, first.seed)
     estimates = [_means(loss[None], unit) for loss, unit in zip(losses, units, strict=True)]
-    lines = _lines("score", ["loss"], *estimates, first.confidence)
+    lines = _lines("score", ["loss"], estimates[0], estimates[1], first.confidence)
     names = ("rmse",) if first.subject.task == "regression" else ("accuracy", "roc_auc")
     for name in names if None not in guesses else ():
         values, rows = zip(*(metric_by_rows(name, guess) for guess in guesses if guess), strict=True)
         errors = [_means(each[None], unit)[1:] for each, unit in zip(rows, units, strict=True)]
         estimates = [(np.array([value]), *error) for value, error in zip(values, errors, strict=True)]
-        lines += _lines("score", [name], *estimates, first.confidence)
+        lines += _lines("score", [name], estimates[0], estimates[1], first.confidence)
     lines += [
         line | {"old": np.nan, "new": np.nan}
         for line in _lines("part", parts, _means(-scores[0], units[0]), _means(scores[1], units[1]), first.confidence)

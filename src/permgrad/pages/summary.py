@@ -355,42 +355,44 @@ def missing_summary(result: Missing, measure: str, top_n: int) -> str:
 
 def changes_summary(result: Changes) -> str:
     """Return what changed between two samples as lines of text, the change of the loss first."""
-    kinds = dict(iter(result.lines.groupby("kind", sort=False)))
+    kinds = {str(kind): some.to_dict("records") for kind, some in result.lines.groupby("kind", sort=False)}
     importance, lines = kinds.pop("importance"), []
     if kinds:
-        (_, loss), parts = next(kinds["score"].iterrows()), kinds["part"]
-        sign = 1.0 if not loss["ci_low"] * loss["ci_high"] > 0 else math.copysign(1.0, loss["change"])
-        verb = "changed" if not loss["ci_low"] * loss["ci_high"] > 0 else "rose" if sign > 0 else "fell"
-        clear = parts[parts["p_holm"] < LEVEL].sort_values("change", key=abs, ascending=False)
-        reasons = {
-            name: f"{label} moved"
-            for name, label in zip(clear["name"], labels_of(clear["name"].tolist(), 40), strict=True)
-        }
-        reasons |= {RELATION: "the same rows now end otherwise", OTHERS: "the other columns moved"}
-        moved = [f"{number(line.change)} because {reasons[line.name]}" for line in clear.itertuples(index=False)]
-        because = f": {', '.join(moved)}" if moved else ". No part of the change is clear"
+        loss = kinds["score"][0]
+        moved = loss["ci_low"] > 0 or loss["ci_high"] < 0
+        sign = -1.0 if moved and loss["change"] < 0 else 1.0
+        verb = ("fell" if sign < 0 else "rose") if moved else "changed"
+        reasons = {RELATION: "the same rows now end otherwise", OTHERS: "the other columns moved"}
+        parts = [
+            f"{number(sign * part['change'])} because {reasons.get(part['name'], clean(part['name']) + ' moved')}"
+            for part in _clear(kinds["part"])
+        ]
+        because = f": {', '.join(parts)}" if parts else ". No part of the change is clear"
         old, new = result.meta["rows"]
         lines += [
             f"The loss ({clean(result.meta['unit'])}) {verb} by {_change(loss, sign)}{because}.",
             f"{old:,} old and {new:,} new rows. Intervals: {confidence_words(result)}.",
         ]
-        if result.meta["overlap"] < _LITTLE_OVERLAP:
-            lines.append(
-                f"Few old rows ({percent(result.meta['overlap'])}) are like the new ones: parts are uncertain."
-            )
-    clear = importance[importance["p_holm"] < LEVEL].sort_values("change", key=abs, ascending=False)
+        if (overlap := result.meta["overlap"]) < _LITTLE_OVERLAP:
+            lines.append(f"Few old rows ({percent(overlap)}) are like the new ones: parts are uncertain.")
+    clear = _clear(importance)
     of_features = f"Importance: {len(clear)} of {counted(len(importance), 'feature')} changed clearly"
     titles = {"score": "Scores", "part": "Parts of the change of the loss", "importance": of_features}
-    for kind, some in {**kinds, "importance": clear}.items():
-        title = titles[kind]
-        lines.append(f"{title}{':' if len(some) else '.'}")
-        names = labels_of(some["name"].tolist(), 40)
-        for name, (_, line) in zip(names, some.iterrows(), strict=True):
+    shown: dict[str, Sequence[Mapping[Any, Any]]] = {**kinds, "importance": clear}
+    for kind, some in shown.items():
+        lines.append(f"{titles[kind]}{':' if some else '.'}")
+        names = labels_of([line["name"] for line in some], 40)
+        for name, line in zip(names, some, strict=True):
             lines.append(f"  {name:{max(map(len, names))}}  {_change(line)}, p {p_text(line['p_holm'])}")
     return "\n".join(lines).replace("\u00a0", " ")
 
 
-def _change(line: Any, sign: float = 1.0) -> str:
+def _clear(lines: Sequence[Mapping[Any, Any]]) -> list[Mapping[Any, Any]]:
+    """Return the lines of clear changes, the largest first."""
+    return sorted((line for line in lines if line["p_holm"] < LEVEL), key=lambda line: -abs(line["change"]))
+
+
+def _change(line: Mapping[Any, Any], sign: float = 1.0) -> str:
     """Write a change with its interval, or, with sign −1, a fall as a positive number."""
-    low, high = sorted(sign * float(line[end]) for end in ("ci_low", "ci_high"))
-    return f"{number(sign * float(line['change']))} ({number(low)} to {number(high)})"
+    low, high = sorted(sign * line[end] for end in ("ci_low", "ci_high"))
+    return f"{number(sign * line['change'])} ({number(low)} to {number(high)})"
