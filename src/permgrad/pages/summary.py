@@ -16,7 +16,6 @@ from permgrad.attribution.replace.top import top_words
 from permgrad.base.errors import counted, listed
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.base.significance import LEVEL, shares_level
-from permgrad.evaluation.moved import OTHERS, RELATION
 from permgrad.pages.choices import as_global, largest, pick_output
 from permgrad.pages.ranks import FEWEST_ROWS, order_words, shown_ranks, training_words
 from permgrad.pages.words import (
@@ -355,6 +354,8 @@ def missing_summary(result: Missing, measure: str, top_n: int) -> str:
 
 def changes_summary(result: Changes) -> str:
     """Return what changed between two samples as lines of text, the change of the loss first."""
+    from permgrad.evaluation.moved import OTHERS, RELATION  # loads pandas
+
     kinds = {str(kind): some.to_dict("records") for kind, some in result.lines.groupby("kind", sort=False)}
     importance, lines = kinds.pop("importance"), []
     if kinds:
