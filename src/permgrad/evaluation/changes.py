@@ -102,12 +102,13 @@ def changes(
     new rows are unlike all old ones (``meta["overlap"]``).
 
     Rows of the two samples count as independent of each other. Two models on the same rows are compared by
-    ``permgrad report RUN RUN`` and ``pg.compare``, which pair the rows.
+    ``permgrad report RUN RUN``, which pairs the rows of scores, and by ``pg.compare``.
 
     Args:
         model: a fitted estimator or any predictor of a table, as for ``pg.explain``. Or an ``Explanation`` of the old
             rows, and of the new rows in place of ``X_old``: then only importances are compared.
-        X_old: rows of the first period or group, at least 30.
+        X_old: rows of the first period or group, at least 30. Not those that the model was trained on, whose loss is
+            too low.
         y_old: their targets.
         X_new: rows of the second.
         y_new: their targets.
