@@ -407,6 +407,10 @@ def _blocks(record: Any) -> list[float]:
     return [row["12 blocks − in memory"] for row in record["results"]["quality"]]
 
 
+def _named(record: Any, words: str) -> list[float]:
+    return [value for name, value in record["results"].items() if words in name]
+
+
 def _memory(record: Any, rows: int) -> Any:
     return next(row for row in record["results"]["memory"] if row["rows"] == rows)
 
@@ -649,6 +653,18 @@ SENTENCES = (
         "verify_streaming_fit",
         "blocks of a twelfth of the rows change the validation loss by {} to {}",
         lambda record: [_signed(min(_blocks(record))), _signed(max(_blocks(record)))],
+    ),
+    Sentence(
+        DOCS + "comparing.md",
+        "verify_changes",
+        "intervals hold the truth in {:.1f} to {:.1f} % of samples, and the mean estimates are at most {:.3f} off. "
+        "Where nothing changes, {:.1f} % of pairs of samples have any clear part, and {:.1f} % any clear importance",
+        lambda record: [
+            100 * min(_named(record, "intervals of parts")),
+            100 * max(_named(record, "intervals of parts")),
+            max(_named(record, "off the truth")),
+            *(100 * fmean(_named(record, f"no change, {kind}")) for kind in ("part", "importance")),
+        ],
     ),
     Sentence(
         DOCS + "methods.md",

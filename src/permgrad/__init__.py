@@ -21,6 +21,7 @@ _PUBLIC = {
     "log_to_wandb": "permgrad.integrations.wandb_runs",
     "push_to_hub": "permgrad.integrations.hub",
     "save_for_hub": "permgrad.integrations.hub",
+    "changes": "permgrad.evaluation.changes",
     "compare": "permgrad.runs.compare.compare",
     "counterfactuals": "permgrad.attribution.counterfactuals",
     "evaluate": "permgrad.evaluation.explanations",
@@ -56,6 +57,7 @@ __all__ = [
     "PermgradWarning",
     "TableTransformer",
     "__version__",
+    "changes",
     "compare",
     "counterfactuals",
     "evaluate",
@@ -95,6 +97,7 @@ if TYPE_CHECKING:
     from permgrad.data.encode.transformer import TableTransformer
     from permgrad.data.image_table import locate_images
     from permgrad.data.read.table import read_table
+    from permgrad.evaluation.changes import changes
     from permgrad.evaluation.explanations import evaluate
     from permgrad.evaluation.related import related_columns
     from permgrad.integrations.hub import load_from_hub, push_to_hub, save_for_hub

@@ -167,6 +167,21 @@ def every_pair(
     return pairs
 
 
+def metric_by_rows(metric: str, model: Predicted) -> tuple[float, Floats]:
+    """Return a metric, of those of ``every_pair``, and how far each row moves it ``(rows,)``, to first order.
+
+    The standard error of the metric is that of the mean of the rows' parts.
+
+    Examples:
+        >>> value, rows = metric_by_rows("accuracy", Predicted(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])))
+        >>> value, rows.round(6).tolist()
+        (0.5, [0.5, -0.5])
+    """
+    table, centre = _contributions(metric, model)
+    value = float(_values(metric, table.sum(axis=0)[None], centre)[0])
+    return value, _parts_of_rows(metric, [table], [centre])[0] * len(table)
+
+
 def _parts_of_rows(metric: str, tables: Sequence[Floats], centres: Sequence[Floats]) -> list[Floats]:
     """Return each row's part in the metric of each model ``(rows,)``, to first order."""
     parts = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from permgrad.attribution.explanation.statistics import FEWEST_UNITS
 from permgrad.attribution.replace.top import top_words
 from permgrad.base.errors import counted, listed
 from permgrad.base.numerals import number, numbers, percent
-from permgrad.base.significance import shares_level
+from permgrad.base.significance import LEVEL, shares_level
 from permgrad.pages.choices import as_global, largest, pick_output
 from permgrad.pages.ranks import FEWEST_ROWS, order_words, shown_ranks, training_words
 from permgrad.pages.words import (
@@ -24,6 +24,7 @@ from permgrad.pages.words import (
     labels_of,
     modalities_tested,
     names_apart,
+    p_text,
     quantity_of,
     shorten,
     value_text,
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
     from permgrad.attribution.counterfactuals import Counterfactuals
     from permgrad.attribution.explanation import Explanation
     from permgrad.attribution.missing import Missing
+    from permgrad.evaluation.changes import Changes
 
 
+#: A summary says where less than this share of the old rows is like the new ones.
+_LITTLE_OVERLAP = 0.1
 #: Up to so many rows, intervals are said to be rough.
 ROUGH = 20
 #: Below so many degrees of freedom at an end of the interval, few rows carry an effect.
@@ -364,3 +368,50 @@ def counterfactuals_summary(result: Counterfactuals) -> str:
         lines.append(clean(meta["reason"]))
     lines.append(f"{counted(meta['outcome_rows'], 'row')} of {meta['rows']:,} have that outcome.")
     return "\n".join(lines).replace("\u00a0", " ")
+
+
+def changes_summary(result: Changes) -> str:
+    """Return what changed between two samples as lines of text, the change of the loss first."""
+    from permgrad.evaluation.moved import OTHERS, RELATION  # loads pandas
+
+    kinds = {str(kind): some.to_dict("records") for kind, some in result.lines.groupby("kind", sort=False)}
+    importance, lines = kinds.pop("importance"), []
+    if kinds:
+        loss = kinds["score"][0]
+        moved = loss["ci_low"] > 0 or loss["ci_high"] < 0
+        sign = -1.0 if moved and loss["change"] < 0 else 1.0
+        verb = ("fell" if sign < 0 else "rose") if moved else "changed"
+        reasons = {RELATION: "the same rows now end otherwise", OTHERS: "the other columns moved"}
+        parts = [
+            f"{number(sign * part['change'])} because {reasons.get(part['name'], clean(part['name']) + ' moved')}"
+            for part in _clear(kinds["part"])
+        ]
+        because = f": {', '.join(parts)}" if parts else ". No part of the change is clear"
+        old, new = result.meta["rows"]
+        lines += [
+            f"The loss ({clean(result.meta['unit'])}) {verb} by {_change(loss, sign)}{because}.",
+            f"{old:,} old and {new:,} new rows. Intervals: {confidence_words(result)}.",
+        ]
+        if (overlap := result.meta["overlap"]) < _LITTLE_OVERLAP:
+            lines.append(f"Few old rows ({percent(overlap)}) are like the new ones: parts are uncertain.")
+    clear = _clear(importance)
+    of_features = f"Importance: {len(clear)} of {counted(len(importance), 'feature')} changed clearly"
+    titles = {"score": "Scores", "part": "Parts of the change of the loss", "importance": of_features}
+    shown: dict[str, Sequence[Mapping[Any, Any]]] = {**kinds, "importance": clear}
+    for kind, some in shown.items():
+        lines.append(f"{titles[kind]}{':' if some else '.'}")
+        names = labels_of([line["name"] for line in some], 40)
+        for name, line in zip(names, some, strict=True):
+            lines.append(f"  {name:{max(map(len, names))}}  {_change(line)}, p {p_text(line['p_holm'])}")
+    return "\n".join(lines).replace("\u00a0", " ")
+
+
+def _clear(lines: Sequence[Mapping[Any, Any]]) -> list[Mapping[Any, Any]]:
+    """Return the lines of clear changes, the largest first."""
+    return sorted((line for line in lines if line["p_holm"] < LEVEL), key=lambda line: -abs(line["change"]))
+
+
+def _change(line: Mapping[Any, Any], sign: float = 1.0) -> str:
+    """Write a change with its interval, or, with sign −1, a fall as a positive number."""
+    low, high = sorted(sign * line[end] for end in ("ci_low", "ci_high"))
+    return f"{number(sign * line['change'])} ({number(low)} to {number(high)})"

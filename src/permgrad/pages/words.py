@@ -17,6 +17,7 @@ from permgrad.base.numerals import fixed, number
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
     from permgrad.attribution.missing import Missing
+    from permgrad.evaluation.changes import Changes
 
 
 #: Spaces, control characters, line ends and incomplete characters.
@@ -138,7 +139,7 @@ def texts_of(labels: Iterable[object]) -> Array:
     return np.array([str(label) for label in labels], dtype=object)
 
 
-def confidence_words(explanation: Explanation | Missing) -> str:
+def confidence_words(explanation: Explanation | Missing | Changes) -> str:
     """Return the confidence level of an explanation's intervals: ``95 %``, ``99.99999 %``, never rounded to 100."""
     level = float(explanation.meta.get("confidence", 0.95))
     return f"{100 * level:.12g}\u00a0%" if level <= 1 - 1e-14 else "almost 100\u00a0%"

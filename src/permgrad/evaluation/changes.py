@@ -1,0 +1,298 @@
+"""``pg.changes``: what changed between two samples of rows, for one model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from permgrad.attribution.explain import explain
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.ranks import freedoms_of
+from permgrad.attribution.explanation.statistics import FEWEST_UNITS, interval, mean_over_rows, two_parts
+from permgrad.attribution.request import Request
+from permgrad.attribution.request.arguments import Arguments, NoMethod
+from permgrad.attribution.request.reading import PREDICTOR_OPTIONS, build_request
+from permgrad.attribution.request.result import loss_unit
+from permgrad.attribution.subject.row_target import outputs_of
+from permgrad.base.arrays import Floats
+from permgrad.base.dependence import Dependence
+from permgrad.base.errors import InputError, counted, shown
+from permgrad.base.frames import Library, as_library
+from permgrad.base.random import resolve_seed
+from permgrad.base.significance import holm
+from permgrad.evaluation.drift import compare_parts
+from permgrad.evaluation.moved import MOST_MOVED, split_change
+from permgrad.evaluation.skill import Predicted, metric_by_rows
+from permgrad.models.batches import sparing
+from permgrad.models.devices import full_float32
+
+#: Rows of each sample that are needed.
+_FEWEST = 30
+#: Degrees of freedom in place of infinitely many.
+_MANY = 1e9
+#: Mean, standard error, and effective number of rows at both ends of the interval.
+Estimate = tuple[Floats, Floats, Floats]
+
+
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """What changed between two samples of rows, for one model.
+
+    Args:
+        lines: one line per change, as ``to_frame`` returns them.
+        meta: the ``loss`` and its ``unit``, ``rows`` of both samples, ``drift`` (how columns moved, as in
+            ``columns.json``), ``overlap`` (the share of old rows that are like the new ones), ``confidence``, ``seed``.
+    """
+
+    lines: pd.DataFrame
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def to_frame(self, library: Library = "pandas") -> Any:
+        """Return one line per change: ``kind, name, old, new, change, std, ci_low, ci_high, p_value, p_holm``.
+
+        ``kind`` is ``"score"`` (the mean loss and metrics), ``"part"`` (of the change of the loss, to which parts add
+        up; they have no ``old`` and ``new``) or ``"importance"``. ``p_holm`` is adjusted for all lines of a kind.
+        Undefined numbers are NaN.
+        """
+        return as_library(self.lines.copy(), library)
+
+    def summary(self) -> str:
+        """Return a few lines of plain text: how the loss changed and why, and which other changes are clear."""
+        from permgrad.pages.summary import changes_summary
+
+        return changes_summary(self)
+
+    def _repr_html_(self) -> str:
+        from markupsafe import escape
+
+        return f"<pre>{escape(self.summary())}</pre>"
+
+    def __repr__(self) -> str:
+        return f"<Changes: {counted(len(self.lines), 'line')}>"
+
+
+def changes(
+    model: Any,
+    X_old: Any,
+    y_old: Any = None,
+    X_new: Any = None,
+    y_new: Any = None,
+    *,
+    groups: Mapping[str, Iterable[str]] | None = None,
+    loss: Any = "auto",
+    row_groups: Any = None,
+    row_time: Any = None,
+    confidence: float = 0.95,
+    random_state: Any = None,
+    **options: Any,
+) -> Changes:
+    """Compare two periods or groups of rows for one fitted model: scores, importances, and why the loss changed.
+
+    The change of the mean loss is split into parts that add up to it: one for each column whose values are clearly
+    distributed differently (at most 6, the most different ones), one for all other columns, and the rest, which is that
+    rows with the same columns now end otherwise. A column's part is what its new values change in the loss, with all
+    columns that did not move as they were among old rows like it. What columns change only together is shared evenly
+    between them (Shapley values). So columns that move together share their part: join them with ``groups``. The model
+    is never fitted again. Parts are estimated with 3-fold fits of weights and of the loss, and are uncertain where the
+    new rows are unlike all old ones (``meta["overlap"]``).
+
+    Rows of the two samples count as independent of each other. Two models on the same rows are compared by
+    ``permgrad report RUN RUN``, which pairs the rows of scores, and by ``pg.compare``.
+
+    Args:
+        model: a fitted estimator or any predictor of a table, as for ``pg.explain``. Or an ``Explanation`` of the old
+            rows, and of the new rows in place of ``X_old``: then only importances are compared.
+        X_old: rows of the first period or group, at least 30. Not those that the model was trained on, whose loss is
+            too low.
+        y_old: their targets.
+        X_new: rows of the second.
+        y_new: their targets.
+        groups: columns that are one feature: name to columns.
+        loss: loss computed for each row, as for ``pg.explain``. ``"auto"`` is the log loss or squared error.
+        row_groups: rows that depend on each other: a pair of labels for old and new rows, or a column's name.
+        row_time: the time of each row, in the same form.
+        confidence: confidence level of the intervals.
+        random_state: seed.
+        **options: further arguments of ``pg.explain``, such as ``method``, ``n_repeats``, ``task``, ``output_kind``.
+
+    Returns:
+        ``Changes``, with ``to_frame()`` and ``summary()``.
+
+    Raises:
+        InputError: an argument cannot be used, the samples have different columns, or one has less than 30 rows or, if
+            rows depend on each other, 4 groups or times.
+
+    Examples:
+        >>> import permgrad as pg
+        >>> rng = np.random.default_rng(0)
+        >>> old, new = rng.normal(size=(400, 2)), rng.normal(size=(400, 2)) + [1, 0]
+        >>> model = lambda table: table[:, 1]
+        >>> found = pg.changes(model, old, old @ [1, 1], new, new @ [1, 1], task="regression", random_state=0)
+        >>> frame = found.to_frame()
+        >>> parts = frame[frame["kind"] == "part"]
+        >>> parts["name"].tolist()
+        ['x0', 'other columns', 'relation to the target']
+        >>> float(frame["change"][0].round(1)), float(parts["change"].sum().round(1))
+        (1.0, 1.0)
+    """
+    if isinstance(model, Explanation):
+        return Changes(_frame(_importances(model, X_old, confidence)), {"confidence": confidence})
+    for name in ("scope", "level", "sample_weight", "scoring"):
+        if name in options:
+            raise InputError(f"changes does not take {name}=", hint="Leave it out.", code="PG004")
+    seed = resolve_seed(random_state)
+    given = {"loss": loss, "groups": groups, "level": "group" if groups else "column", "confidence": confidence}
+    related = [
+        dict(zip(("row_groups", "row_time"), pair, strict=True))
+        for pair in zip(_pair("row_groups", row_groups), _pair("row_time", row_time), strict=True)
+    ]
+    samples = [(X_old, y_old, related[0]), (X_new, y_new, related[1])]
+    named = {name: value for name, value in options.items() if name in ("target", "batch_size", "positive")}
+    named["options"] = {name: value for name, value in options.items() if name in PREDICTOR_OPTIONS}
+    with sparing(), full_float32():
+        requests = [
+            _request(Arguments(model, X, y, **given, **own, random_state=seed, **named)) for X, y, own in samples
+        ]
+        losses, guesses = zip(*map(_predicted, requests), strict=True)
+    explained = [
+        explain(model, X, y, scope="global", random_state=seed, **given, **own, **options) for X, y, own in samples
+    ]
+    importances = _importances(explained[0], explained[1], confidence)
+    lines, about = _scores_and_parts(requests, losses, guesses)
+    name = str(requests[0].loss)
+    about |= {"loss": name, "unit": loss_unit(requests[0], name), "confidence": confidence, "seed": seed}
+    return Changes(_frame(lines + importances), about)
+
+
+def _pair(name: str, value: Any) -> tuple[Any, Any]:
+    """Return what an argument says of the old and of the new rows."""
+    if value is None or isinstance(value, str):
+        return value, value
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise InputError(
+            f"{name} must be a column's name or a pair for old and new rows, got {shown(value)}",
+            hint=f"Pass {name}=(old, new).",
+            code="PG001",
+        )
+    return value[0], value[1]
+
+
+def _request(arguments: Arguments) -> Request:
+    """Read the model and one sample of rows."""
+    if isinstance(arguments.model, nn.Module):
+        hint = "Pass a function that takes a table and returns the network's outputs."
+        raise InputError("changes needs a predictor of a table, got a torch network", hint=hint, code="PG031")
+    if arguments.y is None:
+        hint = "Pass X_old, y_old, X_new and y_new."
+        raise InputError("changes needs the targets of both samples", hint=hint, code="PG005")
+    request = build_request(arguments, NoMethod(), "changes")
+    units = request.units
+    if request.count < _FEWEST or (units is not None and units.count < FEWEST_UNITS):
+        least = f"{_FEWEST} rows, and {FEWEST_UNITS} groups or times where rows depend on each other"
+        raise InputError(
+            f"changes needs samples of at least {least}, got {counted(request.count, 'row')}"
+            + ("" if units is None else f" of {units.count} groups or times"),
+            hint="Pass more rows.",
+            code="PG013",
+        )
+    return request
+
+
+def _predicted(request: Request) -> tuple[Floats, Predicted | None]:
+    """Return the loss of each row, and predictions for metrics, None of several outputs."""
+    subject, y = request.subject, request.y
+    outputs = outputs_of(subject, request.inputs)
+    losses = np.asarray(subject.loss_rows(outputs, y, request.loss), dtype=np.float64)
+    guess = np.asarray(subject.predicted(outputs), dtype=np.float64)
+    if subject.task == "classification":
+        decided = subject.deciding()
+        called = decided.predicted(outputs_of(decided, request.inputs)).argmax(axis=1)
+        codes = np.asarray(y if request.classes is None else request.classes, dtype=np.int64)
+        return losses, Predicted(codes, guess, called)
+    truth = np.asarray(y)
+    if subject.task != "regression" or subject.count > 1 or truth.size != len(losses):
+        return losses, None
+    return losses, Predicted(truth.reshape(-1).astype(np.float64), guess.reshape(-1))
+
+
+# ---- lines of the table ----------------------------------------------------------------------------------------------
+def _scores_and_parts(
+    requests: list[Request], losses: tuple[Floats, ...], guesses: tuple[Predicted | None, ...]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the lines of scores and of parts of the change of the loss, and facts."""
+    first = requests[0]
+    units = requests[0].units, requests[1].units
+    tables = [pd.DataFrame(request.raw).rename(columns=str) for request in requests]
+    found = compare_parts(tables[0], tables[1], dependence=Dependence.of_both(*units))["drift"]
+    of_group = {str(name): group for group, names in first.space.groups.items() for name in names}
+    members: dict[str, list[str]] = {}
+    for name in tables[0].columns:
+        members.setdefault(of_group.get(name, name), []).append(name)
+    clear = dict.fromkeys(of_group.get(one["column"], one["column"]) for one in found if one["clear"])
+    moved = {name: members[name] for name in list(clear)[:MOST_MOVED]}
+    parts, scores, overlap = split_change((tables[0], tables[1]), (losses[0], losses[1]), moved, units, first.seed)
+    estimates = [_means(loss[None], unit) for loss, unit in zip(losses, units, strict=True)]
+    lines = _lines("score", ["loss"], estimates[0], estimates[1], first.confidence)
+    names = ("rmse",) if first.subject.task == "regression" else ("accuracy", "roc_auc")
+    for name in names if None not in guesses else ():
+        values, rows = zip(*(metric_by_rows(name, guess) for guess in guesses if guess), strict=True)
+        errors = [_means(each[None], unit)[1:] for each, unit in zip(rows, units, strict=True)]
+        estimates = [(np.array([value]), *error) for value, error in zip(values, errors, strict=True)]
+        lines += _lines("score", [name], estimates[0], estimates[1], first.confidence)
+    lines += [
+        line | {"old": np.nan, "new": np.nan}
+        for line in _lines("part", parts, _means(-scores[0], units[0]), _means(scores[1], units[1]), first.confidence)
+    ]
+    return lines, {"rows": [request.count for request in requests], "drift": found, "overlap": overlap}
+
+
+def _means(scores: Floats, units: Dependence | None) -> Estimate:
+    return mean_over_rows(scores.T, None, units)
+
+
+def _lines(kind: str, names: Iterable[str], old: Estimate, new: Estimate, confidence: float) -> list[dict[str, Any]]:
+    """Return lines of the differences of two independent estimates."""
+    change = new[0] - old[0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # The new estimate's low end and the old one's high end make the low end of the difference.
+        variance, size = two_parts(new[1] ** 2, new[2], old[1] ** 2, old[2][::-1])
+    std = np.sqrt(variance)
+    numbers = (old[0], new[0], change, std, *interval(change, std, size, confidence))
+    keys = ("old", "new", "change", "std", "ci_low", "ci_high", "p_value")
+    return [
+        {"kind": kind, "name": name, **dict(zip(keys, map(float, values), strict=True))}
+        for name, *values in zip(names, *numbers, strict=True)
+    ]
+
+
+def _importances(old: Explanation, new: Any, confidence: float) -> list[dict[str, Any]]:
+    """Return the lines of differences of importance."""
+    pair = [each.of_order(1) for each in (old, new) if isinstance(each, Explanation)]
+    alike = {(each.scope, each.names, each.outputs, each.method, each.meta.get("unit")) for each in pair}
+    if len(pair) < 2 or len(alike) > 1 or old.scope != "global":
+        raise InputError(
+            "Both samples need a global explanation of the same features by the same method",
+            hint="Pass changes(model, X_old, y_old, X_new, y_new) with the same columns, or two such explanations: an "
+            "explanation does not hold its model.",
+            code="PG006",
+        )
+    estimates = []
+    for each in pair:
+        values, low, high = (array[:, 0] for array in (each.values, *each.ci()))
+        std = np.full(len(values), np.nan) if each.std is None else each.std[:, 0]
+        widths = np.stack([values - low, high - values])
+        freedom = freedoms_of(widths, np.stack([std, std]), float(each.meta.get("confidence", 0.95)))
+        estimates.append((values, std, np.minimum(freedom, _MANY) + 1))
+    return _lines("importance", pair[0].names, estimates[0], estimates[1], confidence)
+
+
+def _frame(lines: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return lines as a table, with p-values adjusted within each kind."""
+    frame = pd.DataFrame(lines)
+    frame["p_holm"] = frame.groupby("kind")["p_value"].transform(lambda p_values: holm(p_values.to_numpy()))
+    return frame

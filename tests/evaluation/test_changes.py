@@ -1,0 +1,198 @@
+"""What changed between two samples of rows: parts that add up, against laws that are known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+import permgrad as pg
+from permgrad.base.errors import InputError
+from permgrad.evaluation.moved import OTHERS, RELATION, split_change
+from permgrad.evaluation.skill import Predicted, metric_by_rows
+
+OPTIONS = {"task": "regression", "random_state": 0, "n_repeats": 2, "progress": False}
+
+
+def predict(table):
+    """A model that knows the second column only."""
+    return np.asarray(table, dtype=np.float64)[:, 1]
+
+
+def rows(count, seed, shift=0.0, slope=1.0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(count, 3)) + np.array([shift, 0, 0])
+    return pd.DataFrame(x, columns=["income", "age", "noise"]), x[:, 0] + slope * x[:, 1] + 0.3 * rng.normal(size=count)
+
+
+def lines_of(found, kind):
+    frame = found.to_frame()
+    return frame[frame["kind"] == kind].set_index("name")
+
+
+@pytest.fixture(scope="module")
+def moved():
+    """The loss is (income + noise)², whose mean is 1.09, and 2.09 after income has moved by 1."""
+    return rows(1500, 0), rows(1200, 1, shift=1.0)
+
+
+def test_a_moved_column_explains_the_change_and_parts_add_up(moved):
+    (old, y_old), (new, y_new) = moved
+    found = pg.changes(predict, old, y_old, new, y_new, **OPTIONS)
+    parts, scores = lines_of(found, "part"), lines_of(found, "score")
+    assert list(parts.index) == ["income", OTHERS, RELATION]
+    losses = [(predict(x) - y) ** 2 for x, y in moved]
+    change = losses[1].mean() - losses[0].mean()
+    assert scores.loc["loss", "change"] == pytest.approx(change, rel=1e-9)
+    assert parts["change"].sum() == pytest.approx(change, rel=1e-9)
+    assert scores.loc["loss", "std"] == pytest.approx(np.sqrt(sum(np.var(each, ddof=1) / len(each) for each in losses)))
+    assert scores.loc["rmse", "change"] == pytest.approx(np.sqrt(losses[1].mean()) - np.sqrt(losses[0].mean()))
+    assert parts.loc["income", "change"] == pytest.approx(1.0, abs=3 * parts.loc["income", "std"])
+    assert parts.loc[[OTHERS, RELATION], "change"].abs().max() < 0.05
+    assert (parts.loc["income", "p_holm"] < 0.001) & (parts.loc[[OTHERS, RELATION], "p_holm"] > 0.05).all()
+    first = found.summary().splitlines()[0]
+    assert first.startswith("The loss (y²) rose by ")
+    assert first.endswith(" because income moved.")
+    assert found._repr_html_().startswith("<pre>The loss")
+    again = pg.changes(predict, old, y_old, new, y_new, **OPTIONS)
+    pd.testing.assert_frame_equal(again.to_frame(), found.to_frame())
+
+
+def test_a_changed_relation_is_what_remains_and_changes_importances():
+    found = pg.changes(predict, *rows(1000, 0), *rows(1000, 1, slope=2.0), **OPTIONS)
+    parts = lines_of(found, "part")
+    assert list(parts.index) == [OTHERS, RELATION]
+    # The loss was x₀² and is (x₀ + x₁)².
+    assert parts.loc[RELATION, "change"] == pytest.approx(1.0, abs=3 * parts.loc[RELATION, "std"])
+    assert (parts["p_holm"] < 0.05).tolist() == [False, True]
+    assert "because the same rows now end otherwise" in found.summary()
+    importances = lines_of(found, "importance")
+    assert importances.index[importances["p_holm"] < 0.05].tolist() == ["age"]
+    # E[(y − x₁')² − (y − x₁)²] is 2 slope.
+    assert importances.loc["age", "change"] == pytest.approx(2.0, abs=3 * importances.loc["age", "std"])
+    assert "Importance: 1 of 3 features changed clearly:\n  age" in found.summary()
+
+
+def test_without_a_change_it_says_so():
+    found = pg.changes(predict, *rows(500, 4), *rows(500, 5), **OPTIONS)
+    assert (found.to_frame()["p_holm"] > 0.05).all()
+    assert "The loss (y²) changed by " in found.summary()
+    assert "No part of the change is clear" in found.summary()
+
+
+def test_two_moved_columns_share_what_they_change_together():
+    """The loss x₀ x₁ has mean 0 until both move by 1, which makes 1, shared evenly."""
+    rng = np.random.default_rng(0)
+    tables = [pd.DataFrame(rng.normal(size=(6000, 2)) + shift, columns=["a", "b"]) for shift in (0, 1)]
+    losses = [(table["a"] * table["b"]).to_numpy() for table in tables]
+    parts = split_change(tuple(tables), tuple(losses), {"a": ["a"], "b": ["b"]}, (None, None), 0)
+    assert parts[0] == ("a", "b", RELATION)
+    assert sum(scores.mean(axis=1) for scores in parts[1]) == pytest.approx([0.5, 0.5, 0.0], abs=0.15)
+    joined = split_change(tuple(tables), tuple(losses), {"both": ["a", "b"]}, (None, None), 0)
+    change = losses[1].mean() - losses[0].mean()
+    for one in (parts, joined):
+        assert sum(scores.mean(axis=1).sum() for scores in one[1]) == pytest.approx(change, rel=1e-9)
+    assert 0.05 < joined[2] < 0.3
+
+
+def test_levels_and_missing_cells_move():
+    rng = np.random.default_rng(0)
+
+    def sample(share, missing):
+        town = np.where(rng.random(2000) < share, "Ulm", "Bonn")
+        number = np.where(rng.random(2000) < missing, np.nan, rng.normal(size=2000))
+        y = 2.0 * (town == "Ulm") + np.isnan(number) + 0.1 * rng.normal(size=2000)
+        return pd.DataFrame({"town": town, "number": number, "same": 1.0}), y
+
+    model = lambda table: np.zeros(len(table))  # noqa: E731
+    found = pg.changes(model, *sample(0.2, 0.1), *sample(0.6, 0.4), **OPTIONS)
+    parts = lines_of(found, "part")
+    # (2 t + m)² has the mean 4 P(t) + P(m) + 4 P(t) P(m): from 0.98 to 3.76.
+    assert parts.index.tolist() == ["town", "number", OTHERS, RELATION]
+    truth = [4 * 0.4 + 4 * 0.4 * 0.25, 0.3 + 4 * 0.3 * 0.4, 0.0, 0.0]
+    assert parts["change"].to_numpy() == pytest.approx(truth, abs=0.15)
+
+
+def test_metrics_of_classes_with_the_error_of_the_area():
+    rng = np.random.default_rng(0)
+
+    def sample(slope):
+        x = rng.normal(size=(800, 2))
+        return x, (rng.random(800) < 1 / (1 + np.exp(-slope * x[:, 0]))).astype(int)
+
+    (x, y), (x_new, y_new) = sample(2.0), sample(0.5)
+    model = LogisticRegression().fit(*sample(2.0))
+    found = pg.changes(model, x, y, x_new, y_new, random_state=0, n_repeats=2, progress=False)
+    scores = lines_of(found, "score")
+    areas = [roc_auc_score(truth, model.predict_proba(table)[:, 1]) for table, truth in ((x, y), (x_new, y_new))]
+    assert scores.loc["roc_auc", ["old", "new"]].tolist() == pytest.approx(areas)
+    assert scores.loc["accuracy", "new"] == pytest.approx(model.score(x_new, y_new))
+    assert (scores["p_holm"] < 0.05).all()
+    guess = model.predict_proba(x)
+    draws = [rng.integers(0, 800, 800) for _ in range(400)]
+    spread = np.std([roc_auc_score(y[places], guess[places, 1]) for places in draws])
+    value, parts = metric_by_rows("roc_auc", Predicted(y, guess))
+    assert value == pytest.approx(areas[0])
+    assert parts.std() / np.sqrt(800) == pytest.approx(spread, rel=0.15)
+
+
+def test_rows_of_groups_say_less_and_groups_of_columns_are_one(moved):
+    (old, y_old), (new, y_new) = ((x.head(300), y[:300]) for x, y in moved)
+    doubled = [pd.concat([each] * 5, ignore_index=True) for each in (old, new)]
+    y = [np.tile(each, 5) for each in (y_old, y_new)]
+    labels = [np.tile(np.arange(300), 5)] * 2
+    alone = lines_of(pg.changes(predict, old, y_old, new, y_new, **OPTIONS), "score")
+    found = pg.changes(
+        predict, doubled[0], y[0], doubled[1], y[1], row_groups=labels, groups={"person": ["income", "age"]}, **OPTIONS
+    )
+    assert lines_of(found, "score").loc["loss", "std"] == pytest.approx(alone.loc["loss", "std"], rel=0.01)
+    assert "person" in lines_of(found, "part").index
+    assert "person" in lines_of(found, "importance").index
+    named = [table.assign(who=label) for table, label in zip(doubled, labels, strict=True)]
+    by_name = pg.changes(predict_named, named[0], y[0], named[1], y[1], row_groups="who", **OPTIONS)
+    assert lines_of(by_name, "score").loc["loss", "std"] == pytest.approx(alone.loc["loss", "std"], rel=0.01)
+    times = (np.arange(300), np.arange(300))
+    timed = pg.changes(predict, old, y_old, new, y_new, row_time=times, **OPTIONS)
+    assert np.isfinite(timed.to_frame()[["change", "std"]].to_numpy()).all()
+
+
+def predict_named(table):
+    if list(table.columns) != ["income", "age", "noise"]:
+        raise ValueError("other columns")
+    return table["age"].to_numpy()
+
+
+def test_two_explanations_have_their_importances_compared(moved):
+    before, after = (pg.explain(predict, x, y, **OPTIONS) for x, y in moved)
+    found = pg.changes(before, after)
+    whole = lines_of(pg.changes(predict, *moved[0], *moved[1], **OPTIONS), "importance")
+    pd.testing.assert_frame_equal(lines_of(found, "importance"), whole)
+    assert found.summary().startswith("Importance: 0 of 3 features changed clearly.")
+    for other in (moved[0][0], pg.explain(predict, *moved[1], method="permutation", **OPTIONS)):
+        with pytest.raises(InputError, match="of the same features by the same method"):
+            pg.changes(before, other)
+
+
+def test_little_overlap_is_told():
+    found = pg.changes(predict, *rows(400, 0), *rows(400, 1, shift=4.0), **OPTIONS)
+    assert found.meta["overlap"] < 0.1
+    assert "are like the new ones: parts are uncertain" in found.summary()
+
+
+def test_what_cannot_be_compared_is_refused():
+    import torch
+
+    (x, y), (new, y_new) = rows(100, 0), rows(100, 1)
+    for arguments, further, words in (
+        ((x, y, new, None), {}, "targets of both samples"),
+        ((x, y, new[:20], y_new[:20]), {}, "at least 30 rows"),
+        ((x, y, new, y_new), {"row_groups": np.arange(100)}, "pair for old and new"),
+        ((x, y, new, y_new), {"row_groups": (np.arange(100) % 3,) * 2}, "4 groups"),
+        ((x, y, new.rename(columns={"age": "years"}), y_new), {}, "the same features"),
+        ((x, y, new, y_new), {"sample_weight": y}, "does not take sample_weight"),
+        ((x, y, new, y_new), {"wrong_name": 1}, "wrong_name"),
+    ):
+        with pytest.raises(InputError, match=words):
+            pg.changes(predict, *arguments, **OPTIONS, **further)
+    with pytest.raises(InputError, match="predictor of a table"):
+        pg.changes(torch.nn.Linear(3, 1), x, y, new, y_new)
