@@ -62,6 +62,9 @@ def test_explained_or_refused_with_a_remedy(name, method):
         assert found is None
         assert REMEDY.search(reason), reason
         return
+    if method == "ale":  # of single columns: all else is refused, or NaN
+        assert found is not None or REMEDY.search(reason), reason
+        return
     assert found is not None, reason
     assert np.isfinite(found.values).all()
     assert np.abs(found.values).max() > 0 or method == "gradcam"

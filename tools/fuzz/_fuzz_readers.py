@@ -184,9 +184,9 @@ def make_foreign(place: Path) -> list[Files]:
 
 def use_foreign(folder: Path, rows: pd.DataFrame) -> None:
     """Read a model of another library, and predict rows."""
+    from permgrad.evaluation.baselines.file_model import make_file_model
     from permgrad.models.model_files import read_model_file
     from permgrad.models.model_tables import table_for
-    from permgrad.runs.model_file import make_file_model
 
     for path in sorted(folder.iterdir()):
         predictor = read_model_file(path)

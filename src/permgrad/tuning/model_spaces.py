@@ -83,7 +83,7 @@ class Settings:
 
 def space_of_model(name: str, entries: Mapping[str, Mapping[str, Any]] | None = None, source: str = "") -> Space:
     """Return the space of a model of another library: ours, or that of a file's ``parameters``, in the same form."""
-    if name not in SEARCHED:
+    if not isinstance(name, str) or name not in SEARCHED:
         raise unknown("model", name, ["network", *SEARCHED])
     check_savable(name)
     searched = SEARCHED[name] if entries is None else entries

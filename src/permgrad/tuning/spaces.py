@@ -184,12 +184,12 @@ def place_values(content: dict[str, Any], parameters: Sequence[Parameter], value
 
 
 # ---- from files ------------------------------------------------------------------------------------------------------
-def get_space(name: str, model: str = "network") -> Space:
+def get_space(name: str = "default", model: str = "network") -> Space:
     """Return a space by its name, or from the JSON file that ``name`` is the path of.
 
     ``model``: whose settings are searched, the network's or those of another model.
     """
-    if model != "network":
+    if not isinstance(model, str) or model != "network":
         from permgrad.tuning.model_spaces import space_of_model  # most studies are of the network
 
         entries = None if name == "default" else _entries(read_content(name), name)

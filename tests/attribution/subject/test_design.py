@@ -137,7 +137,7 @@ def test_what_cannot_be_drawn_is_refused(column, words):
         pg.explain(lambda rows: rows["x"], frame, frame["x"], sampling="conditional", task="regression", **QUIET)
 
 
-@pytest.mark.parametrize("method", ["shapley", "ablation", "lime"])
+@pytest.mark.parametrize("method", ["ale", "ablation", "lime"])
 def test_methods_that_draw_nothing_say_so(method):
     frame = table(60)[["age", "region"]]
     with pytest.raises(InputError, match="sampling"):

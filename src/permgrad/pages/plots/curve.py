@@ -13,6 +13,7 @@ from scipy import special
 
 from permgrad.attribution.explanation.statistics import freedom_of_ends
 from permgrad.base.arrays import Floats
+from permgrad.base.checks import check_flag
 from permgrad.base.errors import InputError
 from permgrad.base.random import generator
 from permgrad.base.significance import t_quantile
@@ -66,6 +67,7 @@ def curve(
         (('0.5', '1.0', '2.0'), 'Values along 3 outputs. Largest: ')
     """
     choices.check_local(explanation, "curve")
+    check_flag("simultaneous", simultaneous)
     along = _numbers(explanation.outputs)
     if along is None:
         raise InputError(

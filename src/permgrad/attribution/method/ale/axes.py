@@ -62,7 +62,10 @@ def read_columns(request: Request) -> dict[int, Column]:
             continue
         cells = frame[name]
         if request.raw is None:
-            real = request.subject.real[space.inputs.index(space.modality[player])]
+            own = space.modality[player]  # of a layer's units, that of what they read
+            if own not in space.inputs:
+                continue
+            real = request.subject.real[space.inputs.index(own)]
             missing = cells.isna().to_numpy()  # whole numbers of a network are mostly codes
             columns[player] = Column(name, cells.to_numpy(float)) if real else _levels(name, cells, missing)
         elif size == 1 if encoder is None else set(space.columns[name]) == set(encoder.columns_of(name)):

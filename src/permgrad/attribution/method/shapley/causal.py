@@ -24,7 +24,7 @@ from permgrad.attribution.request import Request
 from permgrad.attribution.subject.finite import finite
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.checks import check_flag
-from permgrad.base.errors import InputError, did_you_mean, listed, two_sentences
+from permgrad.base.errors import InputError, did_you_mean, listed, shown, two_sentences
 from permgrad.base.random import uniform
 
 #: Relative size below which a direction of the columns' covariance counts as none: the column is a sum of others.
@@ -65,22 +65,25 @@ def read_order(request: Request, options: dict[str, Any]) -> CausalOrder | None:
     if order is None and request.sampling == "conditional":
         order = [names]
     if order is None:
-        for name in ("confounding", "asymmetric"):
-            if options[name]:
+        unset = {"confounding": (None, False), "asymmetric": (False,)}
+        for name, usual in unset.items():
+            if not any(options[name] is one for one in usual):
                 problem = f"{name} is about the blocks of causal_order, which is not passed"
                 raise InputError(problem, hint="Pass causal_order=[[…], […]].", code="PG005")
         return None
-    if not isinstance(order, (list, tuple)) or any(isinstance(block, str) for block in order):
+    lists = isinstance(order, (list, tuple)) and all(isinstance(block, (list, tuple)) for block in order)
+    if not lists or not all(isinstance(name, (str, int, float)) for block in order for name in block):
         raise InputError(
-            f"causal_order must be a list of lists of names, got {order!r}",
+            f"causal_order must be a list of lists of names, got {shown(order)}",
             hint="Pass for example [['age', 'sex'], ['income']].",
             code="PG001",
         )
     blocks = [[str(name) for name in block] for block in order]
     _check_blocks(blocks, names)
-    flags = confounding if isinstance(confounding, (list, tuple)) else [bool(confounding)] * len(blocks)
+    alone = False if confounding is None else confounding
+    flags = list(alone) if isinstance(alone, (list, tuple)) else [alone] * len(blocks)
     if len(flags) != len(blocks) or not all(isinstance(flag, (bool, np.bool_)) for flag in flags):
-        problem = f"confounding must be true or false for each of {len(blocks)} blocks, got {confounding!r}"
+        problem = f"confounding must be true or false for each of {len(blocks)} blocks, got {shown(confounding)}"
         raise InputError(problem, hint=f"Pass for example {[False] * len(blocks)}.", code="PG001")
     places = {name: place for place, name in enumerate(names)}
     numbered = tuple(tuple(places[name] for name in block) for block in blocks)
