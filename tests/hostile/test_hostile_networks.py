@@ -1,6 +1,7 @@
 """Every kind of hostile network, each by several methods; ``verification/verify_hostile.py`` goes on for thousands."""
 
 import collections
+import contextlib
 import warnings
 
 import hostile_network_checks
@@ -323,3 +324,25 @@ def test_outputs_that_ask_for_gradients_nobody_follows():
     wanted = explain(lambda net, x: net.layer(x), task="regression")
     np.testing.assert_allclose(found.values, wanted.values, rtol=1e-6)
     assert np.abs(wanted.values).max() > 0.01
+
+
+@pytest.mark.parametrize("method", ["gradcam", "integrated_gradients", "deeplift", "gradient"])
+def test_a_buffer_that_is_updated_in_place_gets_no_gradients(method):
+    class Averaging(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.head = nn.Conv2d(1, 2, 3), nn.Linear(8, 2)
+            self.register_buffer("average", torch.zeros(2))
+
+        def forward(self, x):
+            seen = self.layer(x)
+            self.average.mul_(0.9).add_(seen.mean(dim=(0, 2, 3)))
+            return self.head(seen.flatten(1))
+
+    torch.manual_seed(0)
+    net, images = Averaging(), torch.randn(12, 1, 4, 4)
+    with contextlib.suppress(pg.InputError):  # of methods that notice it
+        pg.explain(net, images, method=method, random_state=0, progress=False)
+    assert not net.average.requires_grad
+    assert net.average.is_leaf
+    assert not net.average.any()

@@ -117,8 +117,16 @@ def _kept_network(module: nn.Module, steps: Sequence[Any]) -> Undo:
             undone.callback(setattr, part, name, tensor)
         for parameter in (one for one in module.parameters() if not one.is_inference()):
             undone.callback(parameter.requires_grad_, parameter.requires_grad)
+        for buffer in (one for one in module.buffers() if one.is_leaf and not one.is_inference()):
+            undone.callback(_cut_off, buffer, buffer.requires_grad)
         undone.callback(_kept_numbers(module, steps))
         return undone.pop_all().close
+
+
+def _cut_off(buffer: Tensor, trained: bool) -> None:
+    """Cut an average, which a forward with gradients has updated in place, off from what it was computed from."""
+    if not buffer.is_leaf:
+        buffer.detach_().requires_grad_(trained)
 
 
 def _kept_numbers(module: nn.Module, steps: Sequence[Any]) -> Undo:
