@@ -199,6 +199,11 @@ def content_of(source: str | Path, role: str = "table") -> str:
 
 
 # ---- loading ---------------------------------------------------------------------------------------------------------
+def _audited(request: RunRequest, test: pd.DataFrame) -> pd.DataFrame | None:
+    """Return the columns by whose levels the model is judged on test rows, if there are any."""
+    return test[list(dict.fromkeys(request.sensitive))] if request.sensitive else None
+
+
 def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided: bool = False) -> Inputs:
     """Read and check all tables of a run, and split the rows. Raises ``InputError`` for input that cannot be used.
 
@@ -252,7 +257,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
             table=tables[part],
             identifiers=table[[name for name in request.identifier if name in table.columns]],
             dependence=dependence.get(part),
-            sensitive=table[list(dict.fromkeys(request.sensitive))] if request.sensitive and part == "test" else None,
+            sensitive=_audited(request, table) if part == "test" else None,
         )
         for part, table in rows.tables.items()
     }

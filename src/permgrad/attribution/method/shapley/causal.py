@@ -71,6 +71,24 @@ def read_order(request: Request, options: dict[str, Any]) -> CausalOrder | None:
                 problem = f"{name} is about the blocks of causal_order, which is not passed"
                 raise InputError(problem, hint="Pass causal_order=[[…], […]].", code="PG005")
         return None
+    blocks = _blocks(order, names)
+    places = {name: place for place, name in enumerate(names)}
+    numbered = tuple(tuple(places[name] for name in block) for block in blocks)
+    return CausalOrder(numbered, _confounded(confounding, len(blocks)), tuple(map(tuple, blocks)))
+
+
+def _confounded(confounding: Any, blocks: int) -> tuple[bool, ...]:
+    """Return whether each block is confounded."""
+    alone = False if confounding is None else confounding
+    flags = list(alone) if isinstance(alone, (list, tuple)) else [alone] * blocks
+    if len(flags) != blocks or not all(isinstance(flag, (bool, np.bool_)) for flag in flags):
+        problem = f"confounding must be true or false for each of {blocks} blocks, got {shown(confounding)}"
+        raise InputError(problem, hint=f"Pass for example {[False] * blocks}.", code="PG001")
+    return tuple(map(bool, flags))
+
+
+def _blocks(order: Any, names: Sequence[str]) -> list[list[str]]:
+    """Return the blocks of names. Refuse those that do not name every player once."""
     lists = isinstance(order, (list, tuple)) and all(isinstance(block, (list, tuple)) for block in order)
     if not lists or not all(isinstance(name, (str, int, float)) for block in order for name in block):
         raise InputError(
@@ -79,19 +97,6 @@ def read_order(request: Request, options: dict[str, Any]) -> CausalOrder | None:
             code="PG001",
         )
     blocks = [[str(name) for name in block] for block in order]
-    _check_blocks(blocks, names)
-    alone = False if confounding is None else confounding
-    flags = list(alone) if isinstance(alone, (list, tuple)) else [alone] * len(blocks)
-    if len(flags) != len(blocks) or not all(isinstance(flag, (bool, np.bool_)) for flag in flags):
-        problem = f"confounding must be true or false for each of {len(blocks)} blocks, got {shown(confounding)}"
-        raise InputError(problem, hint=f"Pass for example {[False] * len(blocks)}.", code="PG001")
-    places = {name: place for place, name in enumerate(names)}
-    numbered = tuple(tuple(places[name] for name in block) for block in blocks)
-    return CausalOrder(numbered, tuple(map(bool, flags)), tuple(map(tuple, blocks)))
-
-
-def _check_blocks(blocks: Sequence[Sequence[str]], names: Sequence[str]) -> None:
-    """Refuse blocks that do not name every player once."""
     flat = [name for block in blocks for name in block]
     faults = [two_sentences(f"{name!r} is no player", did_you_mean(name, names)) for name in flat if name not in names]
     faults += [f"{name!r} is named twice." for name in dict.fromkeys(flat) if flat.count(name) > 1]
@@ -101,6 +106,7 @@ def _check_blocks(blocks: Sequence[Sequence[str]], names: Sequence[str]) -> None
     if faults or not all(blocks):
         words = " ".join(faults) or "A block is empty."
         raise InputError(f"causal_order must name every player once: {words}", hint="Correct it.", code="PG005")
+    return blocks
 
 
 @dataclass(frozen=True)
