@@ -96,7 +96,7 @@ def counterfactuals(
 ) -> Counterfactuals:
     """Find what would have to differ in a row for a model to predict something else.
 
-    RowCells take values that the table has, or the end of a range. They never become missing. First, rows of the table
+    Cells take values that the table has, or the end of a range. They never become missing. First, rows of the table
     with the outcome lend their cells, then columns are changed one, two and more at a time. Changes that are not needed
     are undone, and numbers are brought back towards the row. Each result is predicted again as a table of one row. It
     says what the model would predict, not what would happen if someone changed these things.

@@ -16,7 +16,8 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from permgrad.base.arrays import Array
-from permgrad.base.checks import is_number
+from permgrad.base.checks import check_path, is_number
+from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, plain
 
 _SEAL = "seal"
@@ -54,6 +55,18 @@ def parse_json(content: str | bytes, *, names_once: bool = False) -> Any:
         if not level:
             return document
     raise ValueError(too_deep)
+
+
+def read_user_json(path: str | os.PathLike[str], what: str) -> Any:
+    """Return what a JSON file that a user wrote holds. ``what``: what it is in errors, such as "the space"."""
+    file = check_path("path", path)
+    try:
+        return parse_json(file.read_bytes(), names_once=True)
+    except OSError as error:
+        raise InputError(f"Cannot read {what} {file}: {error}", hint="Correct the path.", code="PG010") from error
+    except ValueError as error:
+        problem = f"{what[0].upper()}{what[1:]} {file} is not valid JSON: {error}"
+        raise InputError(problem, hint="Correct the file.", code="PG011") from error
 
 
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

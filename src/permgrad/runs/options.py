@@ -103,6 +103,11 @@ def options_of(request: Any) -> dict[str, Option]:
     return dict(sorted(options.items(), key=lambda item: _LAST.index(item[0]) if item[0] in _LAST else -1))
 
 
+def is_file(name: str) -> bool:
+    """Whether ``--model`` names a file with a fitted model."""
+    return bool(Path(name).suffix) and ":" not in Path(name).name
+
+
 def table_name(table: str | Path) -> str:
     """Return a table's name without folder and endings: ``data/heloc.csv.gz`` is ``heloc``."""
     # The folder may be ".".

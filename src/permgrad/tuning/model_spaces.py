@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from permgrad.base.errors import unknown
+from permgrad.base.errors import InputError, two_sentences, unknown
+from permgrad.base.stored import read_user_json
 from permgrad.evaluation.baselines.fitting import baselines, check_savable
 from permgrad.evaluation.baselines.settings import check_settings, try_settings
-from permgrad.tuning.spaces import Space, parameter_of
+from permgrad.tuning.spaces import Space, form_faults, parameter_of
 
 _SHARE: Mapping[str, Any] = {"low": 0.4, "high": 1.0}
 _RATE: Mapping[str, Any] = {"low": 0.02, "high": 0.3, "log": True}
@@ -106,3 +107,23 @@ def space_of_model(name: str, entries: Mapping[str, Mapping[str, Any]] | None = 
         start={key: value for key, (is_inside, value) in inside.items() if is_inside},
         pruning=False,
     )
+
+
+def get_model_space(model: str, name: str) -> Space:
+    """Return the space of a model of another library: ours (``"default"``), or that of a JSON file."""
+    if name == "default":
+        return space_of_model(model)
+    return space_of_model(model, _entries(read_user_json(name, "the space"), name), name)
+
+
+def _entries(content: Any, source: str) -> Mapping[str, Any]:
+    """Return the ``parameters`` of a file that searches the settings of another model than the network."""
+    shape = "It is {'parameters': {setting: range or choices}}."
+    entries = content.get("parameters") if isinstance(content, Mapping) else None
+    if not isinstance(entries, Mapping) or len(content) > 1:
+        raise InputError(f"The space in {source} has other entries than 'parameters'", hint=shape, code="PG011")
+    faults = [fault for name, entry in entries.items() for fault in form_faults(str(name), entry)]
+    if faults or not entries:
+        words = " ".join(map(two_sentences, faults)) or "it searches nothing."
+        raise InputError(f"The space in {source} has faults: {words}", hint=shape, code="PG011")
+    return entries

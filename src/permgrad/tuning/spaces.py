@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from permgrad.base.checks import check_path, is_finite_number, is_number
+from permgrad.base.checks import is_finite_number, is_number
 from permgrad.base.errors import InputError, did_you_mean, two_sentences, unknown
 from permgrad.base.registry import Registry
-from permgrad.base.stored import parse_json
+from permgrad.base.stored import read_user_json
 from permgrad.models.estimators.presets import Preset, get_preset, preset_from_dict
 from permgrad.models.estimators.settings import check_preset as check_values
 from permgrad.models.network.options import NetworkOptions
@@ -184,16 +184,8 @@ def place_values(content: dict[str, Any], parameters: Sequence[Parameter], value
 
 
 # ---- from files ------------------------------------------------------------------------------------------------------
-def get_space(name: str = "default", model: str = "network") -> Space:
-    """Return a space by its name, or from the JSON file that ``name`` is the path of.
-
-    ``model``: whose settings are searched, the network's or those of another model.
-    """
-    if not isinstance(model, str) or model != "network":
-        from permgrad.tuning.model_spaces import space_of_model  # most studies are of the network
-
-        entries = None if name == "default" else _entries(read_content(name), name)
-        return space_of_model(model, entries, "" if entries is None else name)
+def get_space(name: str) -> Space:
+    """Return a space by its name, or from the JSON file that ``name`` is the path of."""
     if isinstance(name, str) and name.endswith(".json"):
         return read_space(name)
     if not isinstance(name, str) or name not in spaces:
@@ -203,33 +195,7 @@ def get_space(name: str = "default", model: str = "network") -> Space:
 
 def read_space(path: str | os.PathLike[str]) -> Space:
     """Read a space's file. An error lists all its faults."""
-    return space_from_dict(read_content(path), os.fspath(path))
-
-
-def read_content(path: str | os.PathLike[str]) -> Any:
-    """Return what the JSON file of a space holds."""
-    file = check_path("path", path)
-    try:
-        return parse_json(file.read_bytes(), names_once=True)
-    except OSError as error:
-        raise InputError(f"Cannot read the space {file}: {error}", hint="Correct the path.", code="PG010") from error
-    except ValueError as error:
-        raise InputError(
-            f"The space {file} is not valid JSON: {error}", hint="Correct the file.", code="PG011"
-        ) from error
-
-
-def _entries(content: Any, source: str) -> Mapping[str, Any]:
-    """Return the ``parameters`` of a file that searches the settings of another model than the network."""
-    shape = "It is {'parameters': {setting: range or choices}}."
-    entries = content.get("parameters") if isinstance(content, Mapping) else None
-    if not isinstance(entries, Mapping) or len(content) > 1:
-        raise InputError(f"The space in {source} has other entries than 'parameters'", hint=shape, code="PG011")
-    faults = [fault for name, entry in entries.items() for fault in _form_faults(str(name), entry)]
-    if faults or not entries:
-        words = " ".join(map(two_sentences, faults)) or "it searches nothing."
-        raise InputError(f"The space in {source} has faults: {words}", hint=shape, code="PG011")
-    return entries
+    return space_from_dict(read_user_json(path, "the space"), os.fspath(path))
 
 
 def space_from_dict(content: Any, source: str = "the mapping") -> Space:
@@ -300,10 +266,10 @@ def _faults(name: str, entry: Any) -> list[str]:
     names = settings_names()
     hint = did_you_mean(name, names, "See docs/tuning.md")
     faults = [] if name in names else [two_sentences(f"{name!r} is not a setting", hint)]
-    return faults + _form_faults(name, entry)
+    return faults + form_faults(name, entry)
 
 
-def _form_faults(name: str, entry: Any) -> list[str]:
+def form_faults(name: str, entry: Any) -> list[str]:
     """Return the faults of a range or choices."""
     if not isinstance(entry, Mapping):
         return [f"{name!r} must be an object with low and high, or with choices, got {entry!r}"]

@@ -6,13 +6,12 @@ import inspect
 import os
 from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from permgrad.base.errors import InputError, did_you_mean, error_in_words, two_sentences
-from permgrad.base.stored import parse_json
+from permgrad.base.stored import read_user_json
 from permgrad.evaluation.baselines.fitting import BaselineRows, baselines, check_available, fit_baseline
 
 #: Where the estimators of a model are: the module, and what their names have in common.
@@ -81,10 +80,4 @@ def try_settings(settings: Mapping[str, Any], name: str, source: str) -> None:
 
 def read_settings(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
     """Return the settings in a file, for the model of this name. Raises ``InputError`` for another file."""
-    try:
-        content = parse_json(Path(path).read_bytes(), names_once=True)
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error}", hint="Correct the path.", code="PG010") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON: {error}", hint="Correct the file.", code="PG011") from error
-    return check_settings(content, name, str(path))
+    return check_settings(read_user_json(path, "the file of settings"), name, str(path))

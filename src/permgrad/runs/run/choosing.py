@@ -14,6 +14,7 @@ from permgrad.base.errors import InputError, error_in_words
 from permgrad.evaluation.baselines.fitting import check_savable, check_skops
 from permgrad.evaluation.baselines.settings import read_settings, try_settings
 from permgrad.models.model_files import check_model_file, read_model_file
+from permgrad.runs.options import is_file
 
 if TYPE_CHECKING:
     from permgrad.runs.requests import RunRequest
@@ -64,11 +65,6 @@ def _check_file(request: RunRequest) -> None:
     if not Path(name).is_file():
         raise InputError(f"--model {name}: there is no such file", hint="Correct the path.", code="PG010")
     read_model_file(name, request.trust)
-
-
-def is_file(name: str) -> bool:
-    """Whether ``--model`` names a file with a fitted model."""
-    return bool(Path(name).suffix) and ":" not in Path(name).name
 
 
 @cache

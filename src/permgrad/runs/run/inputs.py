@@ -32,7 +32,7 @@ from permgrad.data.splitting import dependence_of
 from permgrad.data.types.column_notes import fused_columns
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.runs.folder.folder import folder_hash
-from permgrad.runs.options import data_sets, separated, table_name
+from permgrad.runs.options import data_sets, is_file, separated, table_name
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.early import find_columns, no_such_file
 from permgrad.runs.run.images import check_images
@@ -159,11 +159,12 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     if request.preset.endswith(".json"):
         content["preset"] = content_of(request.preset, "preset")
     model: Any = None if request.model == "network" else request.model
-    if ":" in request.model or "." in request.model:
-        from permgrad.runs.run.choosing import estimator_of, is_file  # few runs train one
+    if is_file(request.model):
+        model = [request.model, content_of(request.model, "model")]
+    elif ":" in request.model:
+        from permgrad.runs.run.choosing import estimator_of  # few runs train one
 
-        file = is_file(request.model)
-        model = [request.model, content_of(request.model, "model") if file else repr(estimator_of(request.model))]
+        model = [request.model, repr(estimator_of(request.model))]
     optional: dict[str, Any] = {
         "not_na": sorted(set(separated(request.not_na))),
         "kind": dict(sorted(request.kinds.items())),

@@ -30,7 +30,7 @@ from permgrad.evaluation.metrics import Task, evaluate, metrics
 from permgrad.evaluation.skill import Predicted, every_pair
 from permgrad.models.estimators.mix import Mix
 from permgrad.pages.sentences import blend_words
-from permgrad.runs.run.choosing import is_file
+from permgrad.runs.options import is_file
 from permgrad.runs.run.clock import MOST_HELD
 from permgrad.runs.run.training import make_estimator, train_network
 

@@ -24,8 +24,8 @@ from permgrad.runs.folder.folder import (
     refuse_input,
     whole_stages,
 )
+from permgrad.runs.options import is_file
 from permgrad.runs.requests import Outcome, RunRequest
-from permgrad.runs.run.choosing import is_file
 from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.summary import summarise

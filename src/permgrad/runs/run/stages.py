@@ -65,10 +65,10 @@ from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import leak_words
 from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS, read_data, read_json
 from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
-from permgrad.runs.options import data_sets, separated
+from permgrad.runs.options import data_sets, is_file, separated
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.assessing import BASELINE_PREDICTIONS, data_section, look_of, read_assessment, write_page
-from permgrad.runs.run.choosing import is_file, trusted
+from permgrad.runs.run.choosing import trusted
 from permgrad.runs.run.clock import MOST_HELD, SLOW_BASELINE
 from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.others import choose, fit_other

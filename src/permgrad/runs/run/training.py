@@ -22,8 +22,9 @@ from permgrad.models.train.learner import EpochWatcher, mean_loss
 from permgrad.models.train.rows import Rows
 from permgrad.pages.sentences import raised_words
 from permgrad.runs.folder.folder import CHECKPOINT
+from permgrad.runs.options import is_file
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.choosing import estimator_of, is_file
+from permgrad.runs.run.choosing import estimator_of
 from permgrad.runs.run.clock import (
     EPOCH_ROWS,
     FEWER_MEMBERS,

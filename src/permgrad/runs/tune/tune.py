@@ -57,7 +57,7 @@ from permgrad.runs.run.run import headline
 from permgrad.runs.run.summary import Summary, summarise
 from permgrad.runs.run.training import fit_encoder, make_estimator
 from permgrad.tuning import get_space
-from permgrad.tuning.model_spaces import Settings
+from permgrad.tuning.model_spaces import Settings, get_model_space
 from permgrad.tuning.spaces import Space, check_preset
 from permgrad.tuning.study import (
     BEST_EPOCH,
@@ -119,7 +119,7 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     """
     request.check()
     need_optuna()
-    space = get_space(request.space, request.model)
+    space = get_space(request.space) if request.model == "network" else get_model_space(request.model, request.space)
     identity = identity_of(request, space)
     folder = request.folder
     space_file = Path(request.space) if request.space.endswith(".json") else None

@@ -65,9 +65,8 @@ def read_order(request: Request, options: dict[str, Any]) -> CausalOrder | None:
     if order is None and request.sampling == "conditional":
         order = [names]
     if order is None:
-        unset = {"confounding": (None, False), "asymmetric": (False,)}
-        for name, usual in unset.items():
-            if not any(options[name] is one for one in usual):
+        for name in ("confounding", "asymmetric"):
+            if options[name] is not None and options[name] is not False:
                 problem = f"{name} is about the blocks of causal_order, which is not passed"
                 raise InputError(problem, hint="Pass causal_order=[[…], […]].", code="PG005")
         return None
