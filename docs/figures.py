@@ -270,6 +270,22 @@ def _cut_rows(record: Any) -> list[list[str]]:
     return [[_CUTS[cut["cut"]], *(f"{cut[column]:.3f}" for column in columns)] for cut in cuts]
 
 
+def _reading_rows(record: Any, rows: str) -> list[list[str]]:
+    """Return a line of each published reading of bank's integrated gradients."""
+    signed = lambda value: f"{value:.3f}".replace("-", "−")  # noqa: E731
+    return [
+        [
+            f"`{one['input']}`",
+            *(signed(one[name]) for name in ("published bar", "mean bar")),
+            f"{signed(one['ci_low'])} to {signed(one['ci_high'])}",
+            str(one["seeds with the published sign"]),
+            "yes" if one["recurs"] else "no",
+            *([f"{one['share of yes']:.1%}".replace("%", " %")] if "share of yes" in one else []),
+        ]
+        for one in record["results"][rows]
+    ]
+
+
 _FORMS = {
     "one network in the place of eight members": "eight members (one network)",
     "numbers as they are, no periodic embedding": "the periodic embedding",
@@ -750,6 +766,20 @@ SENTENCES = (
     ),
 )
 TABLES = (
+    Table(
+        DOCS + "imbalance-and-integrated-gradients.md",
+        "ig_message",
+        "| reading of client 100 | published | mean of 20 trainings | interval | trainings with the published sign "
+        "| recurs |",
+        lambda record: _reading_rows(record, "client, zeros"),
+    ),
+    Table(
+        DOCS + "imbalance-and-integrated-gradients.md",
+        "ig_message",
+        "| reading of all test rows | published | mean of 20 trainings | interval | trainings with the published sign "
+        "| recurs | share of yes |",
+        lambda record: _reading_rows(record, "zeros"),
+    ),
     Table(
         DOCS + "the-default-network.md",
         "rows",

@@ -5,6 +5,8 @@ Explain a random forest
 The forest was fitted by scikit-learn. permgrad measures how much its loss grows without each feature.
 """
 
+# sphinx_gallery_thumbnail_path = "pictures/gallery/any_model.png"
+
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import train_test_split

@@ -8,6 +8,8 @@ LIME, SHAP and their mean, and uses it to say what a missing input would cost (`
 This page repeats both steps on a network with three inputs.
 """
 
+# sphinx_gallery_thumbnail_path = "pictures/gallery/diverse_inputs.png"
+
 # %%
 # A network with three inputs
 # ---------------------------

@@ -11,6 +11,8 @@ and its successor with permutation, LIME and SHAP).
 in seconds, and compares the published figures with the complete run.
 """
 
+# sphinx_gallery_thumbnail_path = "pictures/gallery/multimodal_benchmark.png"
+
 # %%
 # A network that reads four inputs
 # --------------------------------

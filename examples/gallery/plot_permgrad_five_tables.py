@@ -10,6 +10,8 @@ This page runs both on one network, where the true importances are known, and th
 five tables with those of a complete run.
 """
 
+# sphinx_gallery_thumbnail_path = "pictures/gallery/permgrad_five_tables.png"
+
 # %%
 # A function with known importances
 # ---------------------------------

@@ -10,6 +10,8 @@ compare with trees?
 The published error figures are not in this repository, so none stand beside ours. Compared are the claims.
 """
 
+# sphinx_gallery_thumbnail_path = "pictures/gallery/regression_study.png"
+
 # %%
 # Is the score real?
 # ------------------

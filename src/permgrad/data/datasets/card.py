@@ -40,6 +40,7 @@ class DataCard:
     not_features: tuple[str, ...] = ()  # columns that must not be used to predict
     positive: str | int | None = None  # the class that counts as positive when there are two
     notes: tuple[str, ...] = ()  # what a reader should know, and why a download is not possible
+    story: str | None = None  # which published readings of the set recur: a sentence that a run of it prints
     download: Download | None = None  # None: only by hand
     build: Callable[[], pd.DataFrame] | None = None  # makes the frame when the set ships inside a dependency
 
