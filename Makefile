@@ -8,7 +8,7 @@ RUNS ?= permgrad-runs
 CHECK_PYTHON := import sys; sys.exit(None if sys.version_info >= (3, 11) else "permgrad needs Python 3.11 or newer, got " + sys.version.split()[0] + ". Set PYTHON=/path/to/python3.11.")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest test-foreign lint format verify benchmarks mutants pictures figures docs docs-browser clean
+.PHONY: help demo test test-all test-lowest test-foreign lint format verify benchmarks mutants pictures notebooks figures docs docs-browser clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -93,6 +93,9 @@ mutants: $(VENV)/installed-test ## Are small wrong changes noticed by the tests?
 
 pictures: $(VENV)/installed-test ## Make the pictures of the documentation again
 	$(BIN)/python docs/make_pictures.py
+
+notebooks: $(VENV)/installed-test ## Make the notebooks, and the small pictures, of the gallery's scripts again
+	$(BIN)/python docs/make_notebooks.py --thumbnails
 
 figures: $(VENV)/installed-test ## Write the measured figures of README and docs from the records
 	$(BIN)/python docs/figures.py

@@ -50,7 +50,7 @@ napoleon_custom_sections = [("Options", "params_style")]
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
-# GALLERY=0 shows the examples without running them.
+# GALLERY=0 shows the examples without running them. Their small pictures are those of the repository then, too.
 sphinx_gallery_conf = {
     "examples_dirs": ["../examples/gallery"],
     "gallery_dirs": ["auto_gallery"],
@@ -59,6 +59,7 @@ sphinx_gallery_conf = {
     "ignore_repr_types": "PlotFigure|matplotlib",
     "plot_gallery": str(os.environ.get("GALLERY", "1") != "0"),
     "abort_on_example_error": True,
+    "remove_config_comments": True,
     "download_all_examples": True,
     "show_signature": False,
     "show_memory": False,
