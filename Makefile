@@ -93,6 +93,7 @@ mutants: $(VENV)/installed-test ## Are small wrong changes noticed by the tests?
 
 pictures: $(VENV)/installed-test ## Make the pictures of the documentation again
 	$(BIN)/python docs/make_pictures.py
+	$(BIN)/python docs/make_abstract.py
 
 notebooks: $(VENV)/installed-test ## Make the notebooks, and the small pictures, of the gallery's scripts again
 	$(BIN)/python docs/make_notebooks.py --thumbnails

@@ -1,4 +1,4 @@
-"""The picture of README is made by a script, whose short form runs here."""
+"""The pictures of README and of the method are made by scripts. That of README runs here in its short form."""
 
 from __future__ import annotations
 
@@ -22,3 +22,13 @@ def test_the_short_form_makes_the_picture(tmp_path):
     with Image.open(picture) as made, Image.open(ROOT / "docs" / "pictures" / "what-you-get.png") as committed:
         assert made.size == committed.size
         assert len(made.getcolors(2**16)) > 20, "not an empty page"
+
+
+@pytest.mark.slow
+def test_the_picture_of_the_method_is_made_again(tmp_path):
+    picture = tmp_path / "method.png"
+    command = [sys.executable, str(ROOT / "docs" / "make_abstract.py"), "--out", str(picture)]
+    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    with Image.open(picture) as made, Image.open(ROOT / "docs" / "pictures" / "method.png") as committed:
+        assert made.size == committed.size
+        assert len(made.convert("RGB").getcolors(2**16)) > 20, "not an empty page"
