@@ -7,8 +7,8 @@ A page includes a part of a file with
     :end-before: "## Install"
     ```
 
-Links of a page, and of what it includes, work in the repository. On the site, a link to a record leads to its page, and
-a link to any other file of the repository leads to the repository.
+Links of a page, and of what it includes, work in the repository. On the site, a link to a record or to a script of
+the gallery leads to its page, and a link to any other file of the repository leads to the repository.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PAGES = {
     "SECURITY.md": "project/reporting-security-problems.md",
     "CODE_OF_CONDUCT.md": "project/code-of-conduct.md",
 }
-RECORDS = "benchmarks/results"
+RECORDS, SCRIPTS = "benchmarks/results", "examples/gallery"
 _INCLUDE = re.compile(r"^```\{include\} (\.\./\S+)\n((?::[a-z-]+:.*\n)*)```$", re.MULTILINE)
 _OPTION = re.compile(r'^:([a-z-]+): "(.*)"$', re.MULTILINE)
 _FENCES = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
@@ -64,6 +64,9 @@ def link(target: str, folder: Path, page: Path) -> str:
     name = file.relative_to(ROOT).as_posix()
     if not file.is_relative_to(DOCS):
         record = file.parent == ROOT / RECORDS and file.suffix == ".md"
+        script = file.parent == ROOT / SCRIPTS and file.suffix == ".py"
+        if script:
+            return os.path.relpath(DOCS / f"auto_gallery/{file.stem}.rst", page.parent)
         if not record and name not in PAGES:
             return str(_repository().absolute(name + ("/" if file.is_dir() else "") + sign + heading))
         file = DOCS / (f"records/{file.name}" if record else PAGES[name])
