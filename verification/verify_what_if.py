@@ -1,4 +1,4 @@
-"""Does the page predict and explain a changed row as Python does? Edits of nine models in Chromium.
+"""Does the page predict and explain a changed row as Python does? Edits of eleven models in Chromium.
 
     python -m verification.verify_what_if              # 200 edits of each model
     python -m verification.verify_what_if --quick      # 20 edits of each. Nothing is written
@@ -123,6 +123,17 @@ def curve(epochs: int = 3) -> Case:
     table = pd.DataFrame(np.cumsum(rng.normal(size=(600, 25)), axis=1), columns=[f"t{at}" for at in range(25)])
     model = pg.HyNNRegressor(layout="given", max_epochs=epochs, random_state=0, progress=False)
     return Case(model.fit(table, table.to_numpy().max(axis=1)), table)
+
+
+def channels(epochs: int = 3) -> Case:
+    """Pictures of 2 × 4 pixels with three channels, and a category: convolutions and random kernels read all three."""
+    rng = np.random.default_rng(8)
+    names = [f"px_{row}_{column}_{one}" for row in range(2) for column in range(4) for one in "rgb"]
+    table = pd.DataFrame(rng.normal(size=(600, 24)).round(3), columns=names)
+    red, green = (table.filter(regex=f"_{one}$").to_numpy() for one in "rg")
+    table["site"] = rng.choice(["a", "b"], 600)
+    model = pg.HyNNRegressor(layout="given", max_epochs=epochs, random_state=0, progress=False)
+    return Case(model.fit(table, (red * green).sum(axis=1) + 2.0 * (table["site"] == "a")), table)
 
 
 def mixed(epochs: int = 3) -> Case:
@@ -250,7 +261,8 @@ def photos(epochs: int = 4) -> Case:
 
 
 CASES: dict[str, Callable[..., Case]] = {
-    one.__name__: one for one in (members, curve, mixed, levels, words, paper, pixels, one_logit, dated, photos)
+    one.__name__: one
+    for one in (members, curve, channels, mixed, levels, words, paper, pixels, one_logit, dated, photos)
 }
 
 

@@ -78,7 +78,13 @@ def test_a_grid_of_known_size_is_read_row_by_row_and_drawn_and_stored() -> None:
 
 @pytest.mark.parametrize(
     ("size", "problem"),
-    [((2, 3), "has 6 places, but there are 7"), ((0, 8), "height and a width"), ((2, 3, 4), "height and a width")],
+    [
+        ((2, 3), "has 6 places, but there are 7"),
+        ((0, 8), "height and a width"),
+        ((2, 3, 2), "2 × 3 × 2 has 12 places, but there are 7"),
+        ((1, 3, 2), "1 × 3 × 2 has 6 places, but there are 7"),
+        ((7, 1, 1, 1), "height and a width"),
+    ],
 )
 def test_wrong_grids_are_refused(size: tuple[int, ...], problem: str) -> None:
     with pytest.raises(InputError, match=problem):

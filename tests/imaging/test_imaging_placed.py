@@ -37,14 +37,15 @@ def test_a_picture_is_its_columns_on_their_pixels(kind, scale, dtype):
     renderer, rows = made(kind, scale)
     rows = rows.to(dtype)
     placed = renderer.placed()
-    columns = [column for column, _ in placed]
+    columns = [column for column, *_ in placed]
     assert columns == sorted(set(columns))
     assert len(columns) == (9 if kind == "alone" else 6), "of columns on one pixel the last is seen"
     low, factor = renderer.ranges(columns, rows)
     assert (low.dtype, factor.dtype) == (dtype, dtype)
     expected = torch.zeros(len(rows), renderer.height * renderer.width, dtype=dtype)
-    for place, (column, pixel) in enumerate(placed):
-        expected[:, pixel] = (rows[:, column] - low[place]) * factor[place]
+    for place, (column, channel, row, at) in enumerate(placed):
+        assert channel == 0
+        expected[:, row * renderer.width + at] = (rows[:, column] - low[place]) * factor[place]
     torch.testing.assert_close(renderer(rows).flatten(1), expected)
     assert expected.max() > 0.5 * scale
     np.testing.assert_allclose(low.numpy(), renderer.minimum[columns], rtol=1e-6)
@@ -100,7 +101,7 @@ def test_a_layout_of_ones_own_has_not_grown():
 
     renderer = Renderer(Own(), [0.0, 0.0], [1.0, 1.0])
     assert renderer.layout.grown is False
-    assert renderer.placed() == [(0, 0), (1, 3)]
+    assert renderer.placed() == [(0, 0, 0, 0), (1, 0, 1, 1)]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

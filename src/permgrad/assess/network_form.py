@@ -151,7 +151,7 @@ def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
     for layer in layers[:flat]:
         if is_plain(layer, nn.Conv2d):
             weight = layer.weight
-            if not blocks:  # the channels of the picture are equal
+            if not blocks and renderer.depth == 1:  # the channels of the picture are equal
                 weight = weight.sum(dim=1, keepdim=True)
             blocks.append(
                 {"weight": add(weights, weight), "bias": add(weights, layer.bias), "activation": "", "pool": [1, 1]}
@@ -167,25 +167,25 @@ def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
             means = math.prod(pair(layer.kernel_size))  # of all places: the last layer before the dense ones
         elif not isinstance(layer, _NOTHING):
             raise NotImplementedError(f"its image branch has a layer of the kind {type(layer).__name__}")
-    positions, kernels = renderer.positions, module.kernels
-    minimum, factor = renderer.ranges(range(len(positions)), torch.zeros(0))
+    minimum, factor = renderer.ranges(range(len(renderer.positions)), torch.zeros(0))
     return {
         "pixels": [renderer.height, renderer.width],
+        "channels": renderer.depth,
         "means": means,
         "minimum": add(weights, minimum),
         "factor": add(weights, factor),
         "top": renderer.scale if renderer.clip else None,
-        "place": (positions[:, 0] * renderer.width + positions[:, 1]).tolist(),
+        "place": renderer.flat.tolist(),
         "overlap": renderer.overlap,
         "kernel": None if renderer.blur is None else add(weights, renderer.blur.kernel()),
         "blocks": blocks,
-        "kernels": None if kernels is None else _kernels(kernels, weights),
+        "kernels": None if module.kernels is None else _kernels(module.kernels, renderer.depth, weights),
         "layers": _layers(layers[flat + 1 :], weights),
     }
 
 
-def _kernels(kernels: RandomKernels, weights: Weights) -> dict[str, Any]:
-    """Describe random kernels beside the convolutions. What they say is added to the outputs."""
+def _kernels(kernels: RandomKernels, depth: int, weights: Weights) -> dict[str, Any]:
+    """Describe random kernels beside the convolutions, on so many channels. What they say is added to the outputs."""
     readout: Any = kernels.readout
     layers: list[Any] = list(kernels.convolutions)
     return {
@@ -194,7 +194,8 @@ def _kernels(kernels: RandomKernels, weights: Weights) -> dict[str, Any]:
         "sharpness": SHARPNESS,
         "groups": [
             {
-                "weight": add(weights, layer.weight.sum(dim=1)),  # the channels of the picture are equal
+                # The channels of a picture of one are equal.
+                "weight": add(weights, layer.weight.sum(dim=1, keepdim=True) if depth == 1 else layer.weight),
                 "bias": add(weights, layer.bias),
                 "dilation": layer.dilation[0],
             }

@@ -16,10 +16,20 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
-from permgrad.base.checks import as_numbers, check_choice, check_kind, check_names, check_number, check_whole, is_whole
+from permgrad.base.checks import (
+    as_numbers,
+    check_choice,
+    check_flag,
+    check_kind,
+    check_names,
+    check_number,
+    check_whole,
+    is_whole,
+)
 from permgrad.base.errors import InputError, by_count, shown, unknown
 from permgrad.base.random import resolve_seed
 from permgrad.base.registry import Registry
+from permgrad.imaging.named import named_places
 
 Overlap = Literal["last", "mean", "maximum"]
 """What a pixel shows where several columns meet: the last column, their mean, or their maximum."""
@@ -89,7 +99,8 @@ class Layout(Protocol):
 
     ``positions (encoded columns, 2)``: row and column of each encoded column's pixel, (−1, −1) of a column that has
     none. ``pixels``: side of the square grid. ``overlap``: what a pixel shows where columns meet. ``blur`` (a `Blur` or
-    None) and ``shape``, height and width of a grid that is no square, may be left out.
+    None) and ``shape``, height and width of a grid that is no square, may be left out. Where the shape has a third
+    number, that of channels, positions have a third, too.
     """
 
     positions: Positions
@@ -107,7 +118,7 @@ layouts: Registry[Callable[..., Layout]] = Registry("layout")
 class PlacedLayout:
     """Base of the layouts here: checks its input, counts collisions, goes to and from a dictionary.
 
-    A subclass implements ``_place(encoded, seed) -> positions (encoded columns, 2)`` and says through ``shares``
+    A subclass implements ``_place(encoded, seed) -> positions (encoded columns, 2 or 3)`` and says through ``shares``
     whether columns may meet on a pixel. If they may not, the grid grows when there are more columns than pixels, and
     ``grown`` tells.
     """
@@ -124,8 +135,8 @@ class PlacedLayout:
         self.overlap: Overlap = "last"
         self.blur: Blur | None = None
         self.grown = False
-        #: height and width of the grid
-        self.shape = self.pixels, self.pixels
+        #: height and width of the grid, and the number of channels where it is not 1
+        self.shape: tuple[int, ...] = self.pixels, self.pixels
         self.positions: Positions = np.zeros((0, 2), dtype=np.int64)
 
     def fit(self, encoded: Array, names: Sequence[str] | None = None, random_state: Any = None) -> Self:
@@ -208,7 +219,7 @@ class StoredLayout(PlacedLayout):
         super().__init__(pixels)
         if shape is not None:
             self.shape = check_shape(shape)
-            self.pixels = max(self.shape)
+            self.pixels = max(self.shape[:2])
         check_choice("overlap", overlap, get_args(Overlap))
         check_kind("blur", blur, Blur | None, "None or a permgrad.imaging.Blur", "Leave it out.")
         check_kind("name", name, str, "text", "Pass for example name='stored'.")
@@ -231,9 +242,9 @@ class StoredLayout(PlacedLayout):
                 f"The stored layout lacks {', '.join(map(repr, missing))}", hint="Save the model again.", code="PG052"
             )
         blur = content.get("blur")
-        positions = np.asarray(content["positions"], dtype=np.int64).reshape(-1, 2)
-        rules = content["overlap"], Blur(**blur) if blur else None
         shape = content.get("shape")
+        positions = np.asarray(content["positions"], dtype=np.int64).reshape(-1, len(shape or (0, 0)))
+        rules = content["overlap"], Blur(**blur) if blur else None
         layout = cls(positions, content["pixels"], *rules, name=content.get("name", "stored"), shape=shape)
         layout.grown = bool(content.get("grown", False))
         return layout
@@ -242,25 +253,39 @@ class StoredLayout(PlacedLayout):
 class GridLayout(PlacedLayout):
     """Puts the columns as they stand on a grid of known height and width, row by row: ``layout=(8, 8)``.
 
+    With a third number, the grid has channels: ``(8, 8, 3)`` are 192 columns of a coloured picture, ``(1, 50, 3)`` three
+    curves side by side. The channels of a pixel are neighbours, as in ``images.reshape(rows, -1)``. With
+    ``channels_first`` all pixels of a channel are. Names that tell row, column and channel decide, as for ``"given"``.
+
     Examples:
         >>> GridLayout((2, 3)).fit(np.eye(6)).positions.tolist()[:4]
         [[0, 0], [0, 1], [0, 2], [1, 0]]
+        >>> GridLayout((1, 3, 2)).fit(np.eye(6)).positions.tolist()[:3]
+        [[0, 0, 0], [0, 0, 1], [0, 1, 0]]
     """
 
     name: ClassVar[str] = "grid"
     shares: ClassVar[bool] = True  # it never grows, and refuses more columns than it has places
 
-    def __init__(self, size: Sequence[int]) -> None:
+    def __init__(self, size: Sequence[int], *, channels_first: bool = False) -> None:
         super().__init__(1)
         self.shape = check_shape(size)
-        self.pixels = max(self.shape)
+        self.pixels = max(self.shape[:2])
+        self.channels_first = check_flag("channels_first", channels_first)
 
     def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
-        (high, wide), columns = self.shape, encoded.shape[1]
-        if columns > high * wide:
-            problem = f"A grid of {high} × {wide} has {high * wide} places, but there are {columns} encoded columns"
-            raise InputError(problem, hint="Pass a larger grid, or layout='given'.", code="PG007")
-        return np.stack(np.divmod(np.arange(columns), wide), axis=1)
+        shape, columns, most = self.shape, encoded.shape[1], math.prod(self.shape)
+        if columns > most or (len(shape) > 2 and columns < most):
+            problem = (
+                f"A grid of {' × '.join(map(str, shape))} has {most} places, but there are {columns} encoded columns"
+            )
+            raise InputError(problem, hint="Pass another grid, or layout='given'.", code="PG007")
+        if len(shape) > 2 and (named := named_places(self.names or ())) and named[1] == shape:
+            return named[0]
+        if self.channels_first and len(shape) > 2:
+            channel, *place = np.unravel_index(np.arange(columns), (*shape[2:], *shape[:2]))
+            return np.stack([*place, channel], axis=1)
+        return np.stack(np.unravel_index(np.arange(columns), shape), axis=1)
 
 
 def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None, **options: Any) -> Layout:
@@ -320,6 +345,7 @@ def fit_layout(
         if placed.any():
             some = None if names is None else [name for name, kept in zip(names, placed, strict=True) if kept]
             layout = fit_layout(layout, np.asarray(encoded)[:, placed], some, seed)
+            positions = np.full((len(placed), layout.positions.shape[1]), -1)
             positions[placed] = layout.positions
         made = check_layout(layout)
         made.positions = positions
@@ -373,13 +399,18 @@ def layout_to_dict(layout: Layout) -> dict[str, Any]:
     }
 
 
-def check_shape(shape: Any) -> tuple[int, int]:
-    """Return height and width of a grid."""
+def check_shape(shape: Any) -> tuple[int, ...]:
+    """Return height and width of a grid, and behind them the number of channels where it is not 1."""
     numbers = list(shape) if isinstance(shape, (tuple, list)) else []
-    if len(numbers) != 2 or not all(is_whole(side) and 1 <= side <= MOST_PLACES for side in numbers):
-        problem = f"A grid must have a height and a width from 1 to {MOST_PLACES}, got {shown(shape)}"
-        raise InputError(problem, hint="Pass for example layout=(8, 8).", code="PG002")
-    return int(numbers[0]), int(numbers[1])
+    if len(numbers) not in (2, 3) or not all(is_whole(side) and 1 <= side <= MOST_PLACES for side in numbers):
+        problem = f"A grid must have a height and a width (and channels) from 1 to {MOST_PLACES}, got {shown(shape)}"
+        raise InputError(problem, hint="Pass for example layout=(8, 8) or (8, 8, 3).", code="PG002")
+    return tuple(map(int, numbers[: 2 if numbers[2:] == [1] else 3]))
+
+
+def extent(shape: Sequence[int]) -> str:
+    """Return the size of a grid in words."""
+    return f"{shape[0]} × {shape[1]} pixels" + (f" in {shape[2]} channels" if len(shape) > 2 else "")
 
 
 def has_pixel(positions: Positions) -> Booleans:
@@ -388,16 +419,17 @@ def has_pixel(positions: Positions) -> Booleans:
 
 
 def check_positions(positions: Any, shape: Sequence[int], columns: int | None = None) -> Positions:
-    """Return positions as int64 (columns, 2) inside the grid."""
+    """Return positions as int64 (columns, 2) inside the grid, or (columns, 3) if it has channels."""
     try:
         array = np.asarray(positions)
         integers = array.astype(np.int64)
         exact = bool(np.all(integers == array))
     except (TypeError, ValueError, OverflowError):
         array, integers, exact = np.zeros(0), np.zeros(0, dtype=np.int64), False
-    if array.ndim != 2 or array.shape[1:] != (2,) or not exact:
+    if array.ndim != 2 or array.shape[1:] != (len(shape),) or not exact:
+        each = "a row and a column" if len(shape) == 2 else "a row, a column and a channel"
         raise InputError(
-            "positions of a layout must be integers of shape (encoded columns, 2), a row and a column for each, "
+            f"positions of a layout must be integers of shape (encoded columns, {len(shape)}), {each} for each, "
             f"got {type(positions).__name__} of shape {np.shape(array)}",
             hint="Round them to whole pixels.",
             code="PG007",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -21,7 +20,8 @@ from permgrad.imaging.assignment import (
     split_by_rank,
     standardised_sample,
 )
-from permgrad.imaging.layout import PlacedLayout, Positions, layouts
+from permgrad.imaging.layout import GridLayout, PlacedLayout, Positions, layouts
+from permgrad.imaging.named import named_places
 
 #: Of more columns no matrix of all pairs is made: they stand in the order of their loadings.
 _MOST_COLUMNS = 4096
@@ -30,8 +30,6 @@ _PIECES = 100_000
 _MOST_PASSES, _LEAST_GAIN = 100, 1e-9
 #: Columns that a column may be joined to at first.
 _NEAREST = 10
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_SIDES = 2  # of a grid
 
 
 class _OrderedLayout(PlacedLayout):
@@ -40,12 +38,9 @@ class _OrderedLayout(PlacedLayout):
     def _pixels_needed(self, columns: int) -> int:  # noqa: ARG002 — the grid is as large as there are columns
         return 1
 
-    def _set(self, positions: Positions, shape: tuple[int, int]) -> Positions:
-        self.shape, self.pixels = shape, max(shape)
+    def _set(self, positions: Positions, shape: tuple[int, ...]) -> Positions:
+        self.shape, self.pixels = shape, max(shape[:2])
         return positions
-
-    def _in_a_row(self, order: Integers) -> Positions:
-        return self._set(*_in_a_row(order))
 
 
 @layouts.register("path")
@@ -96,27 +91,22 @@ class LatticeLayout(_OrderedLayout):
 class GivenLayout(_OrderedLayout):
     """Leaves the columns in their order, or in that of the numbers in their names: ``850nm``, ``t01``, ``px_3_17``.
 
-    Two numbers in each name are a row and a column of a grid.
+    Two numbers in each name are a row and a column of a grid. Where names with the same numbers differ in their letters
+    (``acc_x_t01``, ``px_3_17_r``), the letters are a channel.
 
     Examples:
         >>> GivenLayout().fit(np.eye(3), ["900nm", "850nm", "1000nm"]).positions.tolist()
         [[0, 1], [0, 0], [0, 2]]
         >>> GivenLayout().fit(np.eye(4), ["px_0_0", "px_0_1", "px_1_0", "px_1_1"]).shape
         (2, 2)
+        >>> GivenLayout().fit(np.eye(4), ["x_t1", "x_t2", "y_t1", "y_t2"]).shape
+        (1, 2, 2)
     """
 
     name: ClassVar[str] = "given"
 
     def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
-        numbers = [list(map(float, _NUMBER.findall(name))) for name in self.names or ()]
-        columns, counts = encoded.shape[1], {len(found) for found in numbers}
-        if counts == {1} and len({found[0] for found in numbers}) == columns:
-            return self._in_a_row(np.argsort([found[0] for found in numbers], kind="stable"))
-        if counts == {_SIDES} and len(set(map(tuple, numbers))) == columns:
-            (rows, high), (places, wide) = (_ranks([found[side] for found in numbers]) for side in range(_SIDES))
-            if high * wide <= 2 * columns:  # otherwise they are no grid
-                return self._set(np.stack([rows, places], axis=1), (high, wide))
-        return self._in_a_row(np.arange(columns))
+        return self._set(*(named_places(self.names or ()) or _in_a_row(np.arange(encoded.shape[1]))))
 
 
 def is_ordered(layout: Any) -> bool:
@@ -125,9 +115,13 @@ def is_ordered(layout: Any) -> bool:
     return isinstance(layout, (tuple, list)) or name in ("path", "lattice", "given", "grid")
 
 
-def _ranks(numbers: Sequence[float]) -> tuple[Integers, int]:
-    values, ranks = np.unique(numbers, return_inverse=True)
-    return ranks.astype(np.int64), len(values)
+def has_channels(layout: Any, names: Sequence[str]) -> bool:
+    """Return whether a layout, as estimators take it, gives columns of these names channels."""
+    if "given" in (layout, getattr(layout, "name", None)):
+        named = named_places(names)
+        return named is not None and len(named[1]) > 2
+    size = layout.shape if isinstance(layout, GridLayout) else layout
+    return isinstance(size, (tuple, list)) and len(size) > 2
 
 
 def _in_a_row(order: Integers) -> tuple[Positions, tuple[int, int]]:

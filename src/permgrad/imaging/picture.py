@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 
 from permgrad.base.checks import check_kind, check_names
 from permgrad.base.errors import InputError
-from permgrad.imaging.layout import Positions, StoredLayout, check_layout, has_pixel
+from permgrad.imaging.layout import Positions, StoredLayout, check_layout, extent, has_pixel
 
 _LEGEND_ENTRIES, _LEGEND_CHARACTERS = 192, 48
 _NUMBERED_PIXELS = 1200
@@ -63,11 +63,12 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
     names = None if names is None else check_names("names", names, "pass the encoder's encoded_names_")
     if names is not None and len(names) == len(placed):
         names = [one for one, kept in zip(names, placed, strict=True) if kept]
-    positions = checked.positions[placed]
+    flat, whole = _side_by_side(checked)
+    positions = flat[placed]
     # The square part of the grid to show: what is in use and a margin of one pixel.
-    low, high = np.maximum(positions.min(axis=0) - 1, 0), np.minimum(positions.max(axis=0) + 2, checked.pixels)
+    low, high = np.maximum(positions.min(axis=0) - 1, 0), np.minimum(positions.max(axis=0) + 2, max(whole))
     side = int((high - low).max())
-    top, left = np.clip((low + high - side) // 2, 0, checked.pixels - side).tolist()
+    top, left = np.clip((low + high - side) // 2, 0, max(whole) - side).tolist()
     entries = _entries(positions, names)
     lines = _legend_lines(entries)
     columns = min(4, math.ceil(len(lines) / 34))
@@ -77,30 +78,50 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
     figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
     axes = figure.add_axes((0.35 / width, 0.3 / height, _SIDE / width, _SIDE / height))
     _draw_cells(axes, entries, (top, left, side))
+    _name_channels(axes, checked)
     heading = _heading(str(getattr(layout, "name", "") or type(layout).__name__), checked, positions)
     axes.set_title(title or heading, loc="left", fontsize=11, color=_INK, pad=10)
     inset = figure.add_axes((margin / width, (height - 1.45) / height, 1.05 / width, 1.05 / height))
-    used = np.zeros(checked.shape)
+    used = np.zeros(whole)
     used[positions[:, 0], positions[:, 1]] = 1
     inset.imshow(used, cmap=ListedColormap([_EMPTY_COLOUR, "#8fa9c2"]), vmin=0, vmax=1, interpolation="nearest")
     inset.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor="#c0562f", linewidth=1.0))
     inset.set(xticks=[], yticks=[])
-    inset.set_title(f"whole picture, {_extent(checked)}", fontsize=7.5, color=_EDGE_COLOUR, loc="left", pad=3)
+    inset.set_title(
+        f"whole picture, {' × '.join(map(str, whole))}", fontsize=7.5, color=_EDGE_COLOUR, loc="left", pad=3
+    )
     inset.spines[:].set_edgecolor(_SPINE_COLOUR)
     place = (margin / width, 0.25 / height, inches / width, (height - 1.85) / height)
     _draw_legend(figure.add_axes(place), lines, columns, size, inches)
     return figure
 
 
-def _extent(layout: StoredLayout) -> str:
-    return " × ".join(map(str, layout.shape))
+def _side_by_side(layout: StoredLayout) -> tuple[Positions, tuple[int, int]]:
+    """Return where columns are drawn, and the drawing's size: channels side by side, curves one below another."""
+    high, wide, *channels = layout.shape
+    if not channels:
+        return layout.positions, (high, wide)
+    row, place, channel = layout.positions.T
+    if high == 1:
+        return np.stack([channel, place], axis=1), (channels[0], wide)
+    return np.stack([row, place + channel * (wide + 1)], axis=1), (high, channels[0] * (wide + 1) - 1)
+
+
+def _name_channels(axes: Axes, layout: StoredLayout) -> None:
+    """Write the numbers of channels along the axis on which they follow each other."""
+    high, wide, *channels = layout.shape
+    for names in ([f"channel {number}" for number in range(count)] for count in channels):
+        if high == 1:
+            axes.set_yticks(range(len(names)), names, rotation=90, va="center")
+        else:
+            axes.set_xticks([number * (wide + 1) + (wide - 1) / 2 for number in range(len(names))], names)
 
 
 def _heading(name: str, layout: StoredLayout, positions: Positions) -> str:
     """Return what stands above a picture: how many columns there are, and how many are not alone or not seen."""
     _, counts = np.unique(positions, axis=0, return_counts=True)
     shared, hidden = int(counts[counts > 1].sum()), len(positions) - len(counts)
-    heading = f"{name} layout: {len(positions)} columns on {_extent(layout)} pixels"
+    heading = f"{name} layout: {len(positions)} columns on {extent(layout.shape)}"
     heading += f", {shared} share a pixel" if shared else ""
     return heading + (f" ({hidden} overwritten)" if hidden and layout.overlap == "last" and layout.blur is None else "")
 

@@ -34,7 +34,7 @@ class _Plan:
     scale: Tensor
     targets: Tensor  # each column's pixel in the box
     shared: bool = False  # whether columns share pixels
-    weights: Tensor | None = None  # of a blur: how strongly each column paints each pixel, (columns, pixels)
+    weights: Tensor | None = None  # of a blur: how strongly each column paints each pixel, (columns, numbers)
     touched: Tensor | None = None  # whether it does
 
 
@@ -47,7 +47,7 @@ class Renderer(nn.Module):
 
     Where columns share a pixel, the layout's ``overlap`` decides. Without a blur: the last column, the plain mean, or
     the maximum. With a blur, as TINTOlib computes it: the sum divided by the number of columns that paint a value
-    *above zero* there, or the maximum of these and zero.
+    *above zero* there, or the maximum of these and zero. Columns in different channels of a layout do not meet.
 
     Shape:
         input ``(n, encoded)``, output ``(n, channels, height, width)``.
@@ -55,7 +55,7 @@ class Renderer(nn.Module):
     Args:
         layout: A fitted layout. Only its positions, pixels, overlap and blur are kept.
         minimum, maximum: Training range of each encoded column.
-        channels: Number of equal channels (3 in the published networks).
+        channels: Number of equal channels (3 in the published networks), unless the layout has channels.
         scale: Value of a column at its training maximum (255 in the published networks).
         clip: Whether values outside the training range are drawn as 0 or 1.
 
@@ -80,8 +80,11 @@ class Renderer(nn.Module):
     ) -> None:
         super().__init__()
         self.layout = check_layout(layout)
-        positions, (self.height, self.width) = self.layout.positions, self.layout.shape
-        self.positions, self.overlap, self.blur = positions, self.layout.overlap, self.layout.blur
+        positions, (self.height, self.width, *depth) = self.layout.positions, self.layout.shape
+        self.overlap, self.blur = self.layout.overlap, self.layout.blur
+        #: row and column of each encoded column, and its channel among those of the layout
+        self.positions, self._channel = positions[:, :2], positions[:, 2] if depth else np.zeros_like(positions[:, 0])
+        self.depth = depth[0] if depth else 1
         ranges = []
         for name, values in (("minimum", minimum), ("maximum", maximum)):
             numbers = as_numbers(name, values, f"pass the encoder's {name}_")
@@ -102,20 +105,21 @@ class Renderer(nn.Module):
                 hint="Swap them.",
                 code="PG002",
             )
-        self.channels = check_whole("channels", channels, "pass 1 or 3")
+        self.channels = self.depth if depth else check_whole("channels", channels, "pass 1 or 3")
         self.scale = check_number("scale", scale, "pass 1 or 255", above_zero=True)
         self.clip = check_flag("clip", clip)
         spread = self.maximum - self.minimum
         # The same bound as MinMaxScaler's: narrower columns count as constant.
         spread = np.where(spread < 10 * np.finfo(np.float64).eps, 1.0, spread)
         self._slope = 1.0 / spread
-        self._flat = positions[:, 0] * self.width + positions[:, 1]
+        #: the place of each column in a flat picture, channels first
+        self.flat = (self._channel * self.height + positions[:, 0]) * self.width + positions[:, 1]
         self._reach = self.blur.radius if self.blur else 0
         self._kernel = self.blur.kernel() if self.blur else np.ones((1, 1))
         #: the columns that are seen, in order: each may overwrite those before it on its pixel
         self._visible = np.flatnonzero(has_pixel(positions))
         if self.overlap == "last" and self.blur is None:
-            _, first_from_behind = np.unique(self._flat[self._visible][::-1], return_index=True)
+            _, first_from_behind = np.unique(self.flat[self._visible][::-1], return_index=True)
             self._visible = np.sort(self._visible[len(self._visible) - 1 - first_from_behind])
         self._plans: dict[tuple[Any, ...], _Plan] = {}
 
@@ -140,12 +144,13 @@ class Renderer(nn.Module):
         """Draw the pixels of a half-open box alone ``(n, channels, rows, columns)``, a crop of `forward`."""
         return self.forward(encoded, box)
 
-    def placed(self) -> list[tuple[int, int]] | None:
-        """Return the columns that are seen, each with its pixel, ``row · width + column``. None: a picture is more."""
+    def placed(self) -> list[tuple[int, int, int, int]] | None:
+        """Return the columns that are seen, each with its channel, row and column. None: a picture is more."""
         plan = self._plan((0, self.height, 0, self.width), torch.device("cpu"), torch.float32)
         if plan.shared or plan.weights is not None:
             return None
-        return [(int(column), int(self._flat[column])) for column in self._visible]
+        places = np.column_stack([np.arange(len(self.positions)), self._channel, self.positions])
+        return [(column, channel, row, at) for column, channel, row, at in places[self._visible].tolist()]
 
     def ranges(self, columns: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
         """Return minimum and factor of some columns: of a value is drawn ``(value − minimum) · factor``."""
@@ -165,7 +170,7 @@ class Renderer(nn.Module):
         values = (values - plan.minimum) * plan.scale
         if self.clip:
             values = values.clamp(0.0, self.scale)
-        (rows, columns), pixels = values.shape, plan.size[0] * plan.size[1]
+        (rows, columns), pixels = values.shape, self.depth * plan.size[0] * plan.size[1]
         if columns == 0 or pixels == 0:
             flat = values.new_zeros(rows, pixels)
         elif plan.weights is None:
@@ -182,8 +187,8 @@ class Renderer(nn.Module):
             assert plan.touched is not None
             painted = (values.detach() > 0).to(values.dtype)
             flat = values @ plan.weights / (painted @ plan.touched).clamp(min=1.0)
-        images: Tensor = flat.unflatten(1, plan.size).unsqueeze(1)
-        return images if self.channels == 1 else images.expand(-1, self.channels, -1, -1)
+        images: Tensor = flat.unflatten(1, (self.depth, *plan.size))
+        return images if self.channels == self.depth else images.expand(-1, self.channels, -1, -1)
 
     # ---- who reaches what --------------------------------------------------------------------------------------------
 
@@ -211,14 +216,16 @@ class Renderer(nn.Module):
     def influence(self) -> Tensor:
         """Return |∂R_p / ∂x_j| of one channel, float32 ``(encoded, height, width)``, inside the training range.
 
-        For a mean every column that reaches the pixel is counted. For a maximum the slope holds where the column wins.
+        Of a layout with channels it is that of the column's own channel. For a mean every column that reaches the
+        pixel is counted. For a maximum the slope holds where the column wins.
         """
-        weights = np.zeros((len(self.positions), self.height * self.width))
+        weights = np.zeros((len(self.positions), self.depth * self.height * self.width))
         weights[self._visible] = self._weights(self._visible, (0, self.height, 0, self.width))
         if self.overlap == "mean":
             weights /= np.maximum((weights > 0).sum(axis=0), 1)
         weights *= (self._slope * self.scale)[:, None]
-        return torch.from_numpy(weights.astype(np.float32).reshape(-1, self.height, self.width))
+        each = weights.astype(np.float32).reshape(-1, self.depth, self.height, self.width).sum(axis=1)
+        return torch.from_numpy(each)
 
     def _seen(self, columns: Iterable[int] | int) -> Integers:
         """Return the checked columns without those that are never seen."""
@@ -271,7 +278,7 @@ class Renderer(nn.Module):
         near = np.all((place >= -reach) & (place < np.add(size, reach)), axis=1)
         columns = self._visible[near[self._visible]]
 
-        targets = place[columns, 0] * size[1] + place[columns, 1]
+        targets = (self._channel[columns] * size[0] + place[columns, 0]) * size[1] + place[columns, 1]
         weights = None if self.blur is None else self._weights(columns, box)
         # A tensor made in inference mode could never take part in a gradient afterwards.
         with torch.inference_mode(False), torch.no_grad():
@@ -281,7 +288,7 @@ class Renderer(nn.Module):
                 torch.from_numpy(self.minimum[columns]).to(device, dtype),
                 torch.from_numpy(self._slope[columns] * self.scale).to(device, dtype),
                 torch.from_numpy(targets).to(device, torch.long),
-                self.overlap != "last" and len(np.unique(self._flat[columns])) < len(columns),
+                self.overlap != "last" and len(np.unique(self.flat[columns])) < len(columns),
                 None if weights is None else torch.from_numpy(weights).to(device, dtype),
                 None if weights is None else torch.from_numpy(weights > 0).to(device, dtype),
             )
@@ -290,7 +297,7 @@ class Renderer(nn.Module):
         return self._plans[key]
 
     def _weights(self, columns: Integers, box: Box) -> Floats:
-        """Return how strongly each column paints each pixel of a box, ``(columns, pixels of the box)``."""
+        """Return how strongly each column paints each number of a box, ``(columns, channels · pixels of the box)``."""
         top, bottom, left, right = box
         reach = self._reach
         rows = np.arange(top, bottom)[None, :] - self.positions[columns, 0][:, None]
@@ -299,4 +306,6 @@ class Renderer(nn.Module):
         kernel = self._kernel[
             np.clip(rows, -reach, reach)[:, :, None] + reach, np.clip(places, -reach, reach)[:, None, :] + reach
         ]
-        return np.where(inside, kernel, 0.0).reshape(len(columns), (bottom - top) * (right - left))
+        painted = np.zeros((len(columns), self.depth, bottom - top, right - left))
+        painted[np.arange(len(columns)), self._channel[columns]] = np.where(inside, kernel, 0.0)
+        return painted.reshape(len(columns), self.depth * (bottom - top) * (right - left))

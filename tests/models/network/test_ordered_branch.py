@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,15 @@ from permgrad.models.fast.replacement import ReplacementEngine
 from permgrad.models.network.kernels import RandomKernels
 from permgrad.models.network.network import HybridNetwork
 
-_SHAPES = [(1, 13), (5, 4)]
+#: Of height and width, and channels.
+_SHAPES: list[tuple[int, ...]] = [(1, 13), (5, 4), (1, 13, 3), (5, 4, 2)]
 
 
-def _network(shape: tuple[int, int], **options: Any) -> tuple[HybridNetwork, torch.Tensor]:
+def _network(shape: tuple[int, ...], **options: Any) -> tuple[HybridNetwork, torch.Tensor]:
     """Return a network in float64 whose statistics of batches are not those that it begins with, and rows."""
     torch.manual_seed(0)
-    columns = shape[0] * shape[1]
-    places = np.stack(np.divmod(np.random.default_rng(0).permutation(columns), shape[1]), axis=1)
+    columns = math.prod(shape)
+    places = np.stack(np.unravel_index(np.random.default_rng(0).permutation(columns), shape), axis=1)
     renderer = Renderer(StoredLayout(places, shape=shape), np.full(columns, -1.0), np.ones(columns))
     chosen = {
         "dense_units": (8,), "fusion_units": (6,), "conv_filters": (4, 6, 5), "kernel_size": 5, "normalization": "none",
@@ -69,7 +71,7 @@ def _slow(network: HybridNetwork, rows: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", _SHAPES)
-def test_the_branch_is_the_mean_over_the_places_of_its_last_map(shape: tuple[int, int]) -> None:
+def test_the_branch_is_the_mean_over_the_places_of_its_last_map(shape: tuple[int, ...]) -> None:
     network, rows = _network(shape)
     branch: Any = network.image_branch
     end = next(at for at, layer in enumerate(branch) if isinstance(layer, nn.Flatten))
@@ -84,31 +86,36 @@ def test_the_branch_is_the_mean_over_the_places_of_its_last_map(shape: tuple[int
 
 @pytest.mark.parametrize("shape", _SHAPES)
 @torch.no_grad()
-def test_kernels_read_the_share_above_zero_and_the_largest_of_each_map(shape: tuple[int, int]) -> None:
+def test_kernels_read_the_share_above_zero_and_the_largest_of_each_map(shape: tuple[int, ...]) -> None:
     network, rows = _network(shape, random_kernels=6)
     kernels, renderer = network.kernels, network.renderer
     assert kernels is not None
     assert renderer is not None
     parts = 1 if shape[0] == 1 else 2
-    pictures = renderer(rows).numpy()[:, 0] - 0.1
+    pictures, size = renderer(rows).numpy() - 0.1, shape[:2]
+    assert pictures.shape[1:] == (*(shape[2:] or (1,)), *size)
+    of_channels = set[int]()
     seen: list[np.ndarray] = []
     for layer in kernels.convolutions:
         weight, bias = (numbers.detach().numpy() for numbers in layer.parameters())
-        assert np.abs(weight.sum(axis=(1, 2, 3))).max() < 1e-6
+        assert np.abs(weight.sum(axis=(2, 3))).max() < 1e-6
+        assert (weight**2).sum(axis=(1, 2, 3)) == pytest.approx(0.25)  # pixels have a spread of 2
+        of_channels |= set((weight != 0).any(axis=(2, 3)).sum(axis=1).tolist())
         step, (tall, broad) = int(layer.dilation[0]), weight.shape[2:]  # type: ignore[index,arg-type]
         reach = tall // 2 * step, broad // 2 * step
-        padded = np.pad(pictures, ((0, 0), (reach[0],) * 2, (reach[1],) * 2))
-        maps = np.zeros((len(rows), len(weight), *shape))
+        padded = np.pad(pictures, ((0, 0), (0, 0), (reach[0],) * 2, (reach[1],) * 2))
+        maps = np.zeros((len(rows), len(weight), *size))
         for y in range(tall):
             for x in range(broad):
-                window = padded[:, y * step : y * step + shape[0], x * step : x * step + shape[1]]
-                maps += window[:, None] * weight.sum(axis=1)[:, y, x][:, None, None]
+                window = padded[:, :, y * step : y * step + size[0], x * step : x * step + size[1]]
+                maps += np.einsum("nchw,kc->nkhw", window, weight[:, :, y, x])
         maps += bias[:, None, None]
-        ends = [[(at * side // parts, -(-(at + 1) * side // parts)) for at in range(parts)] for side in shape]
+        ends = [[(at * side // parts, -(-(at + 1) * side // parts)) for at in range(parts)] for side in size]
         cut = [maps[:, :, a:b, c:d].reshape(*maps.shape[:2], -1) for a, b in ends[0] for c, d in ends[1]]
         often = np.stack([(1 / (1 + np.exp(-8 * part))).mean(axis=2) for part in cut], axis=2)
         most = np.stack([part.max(axis=2) for part in cut], axis=2)
         seen += [often.reshape(len(rows), -1), most.reshape(len(rows), -1)]
+    assert of_channels == set(range(1, (shape[2] if len(shape) > 2 else 1) + 1)), "some read one channel, some all"
     expected = torch.from_numpy(np.concatenate(seen, axis=1))
     assert expected.std(dim=0).min() > 1e-4, "the rows differ"
     torch.testing.assert_close(kernels.see(renderer(rows)), expected, rtol=1e-6, atol=1e-6)
@@ -159,7 +166,7 @@ def test_of_a_replaced_pixel_only_what_is_near_is_looked_at(shape: tuple[int, in
 @pytest.mark.parametrize("shape", _SHAPES)
 @torch.no_grad()
 def test_folded_and_replaced_rows_are_predicted_as_by_the_network(
-    shape: tuple[int, int], activation: str, kernels: int
+    shape: tuple[int, ...], activation: str, kernels: int
 ) -> None:
     network, rows = _network(shape, conv_normalization="batch", activation=activation, random_kernels=kernels)
     torch.testing.assert_close(FoldedNetwork(network)(rows), network(rows), rtol=1e-9, atol=1e-9)
@@ -179,7 +186,7 @@ def test_folded_and_replaced_rows_are_predicted_as_by_the_network(
         assert (network(edited) - network(rows)).abs().max() > 1e-4, "the replacement changes something"
 
 
-@pytest.mark.parametrize("layout", ["given", (3, 4)])
+@pytest.mark.parametrize("layout", ["given", (3, 4), (1, 4, 3), (2, 3, 2)])
 def test_integrals_of_an_ordered_model_add_up(layout: Any) -> None:
     rng = np.random.default_rng(0)
     curves = np.cumsum(rng.normal(size=(200, 12)), axis=1)

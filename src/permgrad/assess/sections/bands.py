@@ -17,6 +17,6 @@ def bands(work: Work) -> None:
     order = [] if main is None or main.groups or main.level != "feature" else main.meta.get("order", [])
     if len(order) != 1 or len(order[0]) < 2 * _FEWEST:
         return
-    pieces = np.array_split(np.array(order[0]), min(_BANDS, len(order[0]) // _FEWEST))
+    pieces = map(np.ravel, np.array_split(np.array(order[0]), min(_BANDS, len(order[0]) // _FEWEST)))
     groups = {f"{piece[0]} … {piece[-1]}": list(dict.fromkeys(piece.tolist())) for piece in pieces}
     work.put(bands=explain_model(work, groups=groups))

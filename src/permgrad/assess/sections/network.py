@@ -40,7 +40,7 @@ class TrainingSection:
 class LayoutSection:
     """The place of each encoded column in the image: a labelled picture (a Figure or SVG markup) and its legend.
 
-    ``shape``: height and width of a grid that is no square of ``pixels``.
+    ``shape``: height and width of a grid that is no square of ``pixels``, and channels.
     """
 
     drawing: Any
@@ -80,7 +80,7 @@ def network_sections(model: Any, *, preset: str = "", drawing: str | None = None
     layout = getattr(getattr(model, "renderer_", None), "layout", None)
     if layout is not None and "image" in getattr(module, "paths", ()):
         names, content = list(model.preprocessor_.encoded_names_), layout_to_dict(layout)
-        positions = pd.DataFrame(content["positions"], columns=["row", "column"])
+        positions = pd.DataFrame(content["positions"], columns=["row", "column", "channel"][: len(layout.shape)])
         positions.insert(0, "encoded column", names)
         positions = positions[positions["row"] >= 0]
         sections["layout"] = LayoutSection(

@@ -58,14 +58,17 @@ class HybridSubject(EncodedSubject):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Return the features as they stand in the image of a row if they have an order: ``order``, a list a line."""
+        """Return the features as they stand in the image of a row if they have an order: ``order``, a list a line.
+
+        Of a layout with channels, each place is a list of them.
+        """
         layout = getattr(self.model.renderer_, "layout", None)
         if "image" not in self.paths or layout is None or not is_ordered(layout):
             return {}
         grid, names = np.full(layout.shape, "").astype(object), self.preprocessor.feature_names_in_
-        for (line, place), owner in zip(layout.positions.tolist(), self.preprocessor.feature_of_.tolist(), strict=True):
-            if line >= 0:
-                grid[line, place] = str(names[owner])
+        for place, owner in zip(layout.positions.tolist(), self.preprocessor.feature_of_.tolist(), strict=True):
+            if place[0] >= 0:
+                grid[tuple(place)] = str(names[owner])
         return {"order": grid.tolist()}
 
     # ---- rows --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from permgrad.base.random import derive_seed
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_types import infer_schema
 from permgrad.imaging.layout import StoredLayout, check_layout, fit_layout, is_foreign, make_layout
-from permgrad.imaging.path import is_ordered
+from permgrad.imaging.path import has_channels, is_ordered
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.calibration import check_calibration
 from permgrad.models.estimators.kept_rows import draw_background
@@ -88,18 +88,21 @@ def place_columns(
     """
     encoder, seed, paths = model.preprocessor_, derive_seed(model.seed_, "layout") % 2**31, settings.paths
     placed, layout, model.order_ = pictured(encoder, paths), settings.layout, None
+    names, numbers = list(encoder.encoded_names_), places_of(encoder)
+    some = [names[number] for number in numbers]
     if settings.seeks_order:
         from permgrad.models.estimators.order import find_order
 
-        numbers = places_of(encoder)
-        model.order_ = find_order(np.asarray(encoded)[:, numbers], y, model.task, model.seed_)
-        placed, layout = np.isin(np.arange(len(placed)), numbers), model.order_.layout
+        model.order_ = find_order(np.asarray(encoded)[:, numbers], y, model.task, model.seed_, some)
+        layout = model.order_.layout
+    if settings.seeks_order or ("tabular" in paths and has_channels(layout, some)):
+        placed = np.isin(np.arange(len(placed)), numbers)
     if (settings.seeks_order and not model.order_.found) or not placed.any():
         paths = tuple(path for path in paths if path != "image")
     settings = dataclasses.replace(settings, paths=paths, layout=layout)
     if "image" not in paths or is_foreign(layout):
         return settings, None
-    names, made = list(encoder.encoded_names_), make_layout(layout, int(model.pixels), seed)
+    made = make_layout(layout, int(model.pixels), seed)
     fitted = check_layout(fit_layout(made, encoded, names, seed, placed=placed))
     if is_ordered(fitted) and get_preset(model.preset).seeks_order:
         settings = settings.for_order(fitted.shape)

@@ -70,9 +70,9 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             which is ``("tabular", "image")`` but for ``"ig-example"``, a plain network on the table.
         layout: where each encoded column sits: ``"assignment"`` (most presets), ``"tinto"`` (preset ``paper``),
             ``"random"``, ``"path"`` (similar columns in one row), ``"lattice"`` (similar columns side by side on a
-            grid), ``"given"`` (as they stand, or by the numbers in their names), a grid ``(height, width)`` of the
-            columns as they stand, an object with the layout protocol, a fitted TINTOlib method, or a callable
-            ``X -> images``.
+            grid), ``"given"`` (as they stand, or by the numbers in their names), a grid ``(height, width)`` or
+            ``(height, width, channels)`` of the columns as they stand, an object with the layout protocol, a fitted
+            TINTOlib method, or a callable ``X -> images``.
         pixels: side of the square image. It grows if the encoded columns need more room.
         preset: ``"default"``, ``"fast"``, ``"paper"``, ``"ig-example"`` (the published network for UCI Bank Marketing,
             one logit, a weighted loss), ``"ig-example-published"`` (the same with its published, longer schedule),

@@ -1,16 +1,16 @@
 """Whether the columns of a table have an order that a convolution can use, tested on training rows before training.
 
-Two steps, the second only if the first finds something. The columns are put in a row, or on a grid, on some rows, and
-neighbours must be more alike on *others* than neighbours of shuffled columns. Then a quick model of fixed random
-kernels (ROCKET, Dempster et al. 2020, arXiv 1910.13051) must predict held-out rows better in this order than in random
-ones, and not worse than trees without any order. Columns that are alike because they share factors pass the first step
-only.
+Two steps, the second only if the first finds something. The columns are put in a row, on a grid, or in channels if
+their names tell such, on some rows, and neighbours must be more alike on *others* than neighbours of shuffled columns.
+Then a quick model of fixed random kernels (ROCKET, Dempster et al. 2020, arXiv 1910.13051) must predict held-out rows
+better in this order than in random ones, and not worse than trees without any order. Columns that are alike because
+they share factors pass the first step only.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.random import generator
 from permgrad.imaging.assignment import standardised_sample
 from permgrad.imaging.layout import Positions
+from permgrad.imaging.named import named_places
 from permgrad.imaging.path import lattice_positions, path_positions
 from permgrad.models.estimators.ridge import ridge
 from permgrad.models.fast.kernels import FoldedKernels
@@ -41,23 +42,24 @@ _PENALTIES: Floats = np.logspace(-1, 5, 7)
 
 @dataclass(frozen=True)
 class _Shape:
-    """What columns may form, and the layout that finds their places.
+    """What columns may form.
 
     Attributes:
         noun: what the columns are said to form.
-        place: returns their places, and the height and width, from rows and a seed.
         alike: mean |r| of neighbours, below which nothing is tried.
     """
 
     noun: str
-    place: Callable[[Floats, int], tuple[Positions, tuple[int, int]]]
     alike: float
 
 
+#: Returns places of columns, and the shape of their grid, from rows and a seed.
+_Placing = Callable[[Floats, int], tuple[Positions, tuple[int, ...]]]
 #: By the name of the layout. Columns form a picture only if that predicts better than a curve for certain.
 _SHAPES = {
-    "path": _Shape("curve", path_positions, 0.5),
-    "lattice": _Shape("picture", lattice_positions, 0.3),
+    "path": _Shape("a curve", 0.5),
+    "lattice": _Shape("a picture", 0.3),
+    "given": _Shape("channels with the same places, as their names say", 0.3),
 }
 _SURELY_BETTER = 0.05
 
@@ -74,7 +76,8 @@ class Order:
             trees, whichever is less: of wrong rows, or of the mean absolute error, as a share of rows or of the
             target's standard deviation. None: not measured.
         p_value: of the gain over random orders, or of the likeness where that was too small.
-        layout: that the columns are drawn in if an order was found: ``"path"``, a curve, or ``"lattice"``, a picture.
+        layout: that the columns are drawn in if an order was found: ``"path"``, a curve, ``"lattice"``, a picture, or
+            ``"given"``, channels that names tell.
     """
 
     found: bool
@@ -93,40 +96,50 @@ class Order:
         size = f"{gain:.0%} of rows" if task == "classification" else f"{gain:.2f} standard deviations"
         about = "about" if gain == self.gain else "below"
         noun = _SHAPES[self.layout].noun
-        return f"the {self.columns} columns form a {noun}: image branch on, expected gain {about} {size}"
+        return f"the {self.columns} columns form {noun}: image branch on, expected gain {about} {size}"
 
 
-def find_order(encoded: Array, y: Array, task: str, seed: int) -> Order:
-    """Test encoded training rows ``(rows, columns)`` of numbers, with their target, for an order of the columns."""
+def find_order(encoded: Array, y: Array, task: str, seed: int, names: Sequence[str] = ()) -> Order:
+    """Test encoded training rows ``(rows, columns)`` of numbers, with their target, for an order of the columns.
+
+    Where ``names`` tell channels, their order is tested first, and others only if it does not help.
+    """
     rows, columns = encoded.shape
     if columns < FEWEST_COLUMNS or rows < FEWEST_ROWS:
         return Order(False, columns)
     chosen = generator(seed, "order").permutation(rows)[:_MOST_ROWS]
     table, y = np.asarray(encoded[chosen], dtype=np.float64), np.asarray(y)[chosen]
-    target = _Target.of(y, task)
-    row, in_a_row = _test(table, target, "path", seed)
+    target, named = _Target.of(y, task), named_places(names)
+    if named is not None and len(named[1]) > 2:
+        channels, _ = _test(table, target, "given", lambda *_: named, seed)
+        if channels.found:
+            return channels
+    row, in_a_row = _test(table, target, "path", path_positions, seed)
     if columns < _FEWEST_OF_A_PICTURE:
         return row
-    grid, on_a_grid = _test(table, target, "lattice", seed)
+    grid, on_a_grid = _test(table, target, "lattice", lattice_positions, seed)
     if grid.found and not len(in_a_row):
-        in_a_row = _test(table, target, "path", seed, to_the_end=True)[1]
+        in_a_row = _test(table, target, "path", path_positions, seed, to_the_end=True)[1]
     return grid if grid.found and _p_value(in_a_row - on_a_grid) <= _SURELY_BETTER else row
 
 
-def _test(table: Floats, target: _Target, name: str, seed: int, *, to_the_end: bool = False) -> tuple[Order, Floats]:
+def _test(
+    table: Floats, target: _Target, name: str, place: _Placing, seed: int, *, to_the_end: bool = False
+) -> tuple[Order, Floats]:
     """Test the columns of some rows for one shape. Return also each row's error in it, unless it failed before."""
-    shape, columns = _SHAPES[name], table.shape[1]
+    columns = table.shape[1]
     rng = generator(seed, "order", name)
     fold = np.arange(len(table)) % _FOLDS
-    placed = shape.place(table[fold > 0], seed)
+    placed = place(table[fold > 0], seed)
     alike, by_chance, p_value = _likeness(table[fold == 0], placed[0], rng, seed)
     first = Order(False, columns, alike, by_chance, None, p_value, name)
-    if not to_the_end and (alike < shape.alike or p_value > _SURE):
+    if not to_the_end and (alike < _SHAPES[name].alike or p_value > _SURE):
         return first, np.zeros(0)
     spread = table.std(axis=0)
     table = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     shuffles = [rng.permutation(columns) for _ in range(_CONTROLS)]
-    kernels = RandomKernels((1, *placed[1]), _KERNELS)
+    high, wide, *depth = placed[1]
+    kernels = RandomKernels((depth[0] if depth else 1, high, wide), _KERNELS)
     kernels.draw(rng)
     folded = FoldedKernels(kernels)
     in_order: list[Floats] = []
@@ -134,7 +147,7 @@ def _test(table: Floats, target: _Target, name: str, seed: int, *, to_the_end: b
     over_trees: list[Floats] = []
     for number in range(_FOLDS):
         learned, held = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        positions, size = placed if number == 0 else shape.place(table[learned], seed)
+        positions, size = placed if number == 0 else place(table[learned], seed)
         places = [positions, *(positions[shuffled] for shuffled in shuffles)]
         seen = [_seen(table, each, size, folded) for each in places]
         errors = [_errors(features, target, learned, held) for features in seen]
@@ -156,8 +169,8 @@ def _likeness(held: Floats, positions: Positions, rng: np.random.Generator, seed
     column_at = dict(zip(map(tuple, positions.tolist()), range(len(positions)), strict=True))
     beside = [
         (column, column_at[place])
-        for (line, at), column in column_at.items()
-        for place in ((line, at + 1), (line + 1, at))
+        for (line, at, *channel), column in column_at.items()
+        for place in ((line, at + 1, *channel), (line + 1, at, *channel))
         if place in column_at
     ]
     one, other = np.array(beside, dtype=np.int64).T
@@ -205,10 +218,11 @@ class _Target:
 
 
 @torch.no_grad()
-def _seen(table: Floats, positions: Positions, size: tuple[int, int], kernels: FoldedKernels) -> Floats:
+def _seen(table: Floats, positions: Positions, size: tuple[int, ...], kernels: FoldedKernels) -> Floats:
     """Return the columns themselves and what kernels see of them in these places."""
-    pictures = torch.zeros(len(table), 1, *size)
-    pictures[:, 0, positions[:, 0], positions[:, 1]] = torch.from_numpy(table).float()
+    rows, places, *channel = positions.T
+    pictures = torch.zeros(len(table), *(size[2:] or (1,)), *size[:2])
+    pictures[:, channel[0] if channel else 0, rows, places] = torch.from_numpy(table).float()
     return np.concatenate([table, kernels.see(pictures).double().numpy()], axis=1)
 
 

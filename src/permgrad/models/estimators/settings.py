@@ -217,7 +217,8 @@ class FitSettings:
     left_out: frozenset[str] = frozenset()
 
     def for_order(self, shape: Sequence[int]) -> FitSettings:
-        """Return the settings for images of ordered columns with this height and width."""
+        """Return the settings for images of ordered columns with this height and width, and perhaps channels."""
+        shape = shape[:2]
         # Pooling leaves about ten places along the longer side.
         blocks = min(max(round(math.log2(max(shape) / 13)), 3), 6)
         filters = (*ORDERED["conv_filters"], *(ORDERED["conv_filters"][-1:] * (blocks - 3)))

@@ -166,8 +166,8 @@ class ImageChain:
     #: the first dense layer, whose input a changed box reaches through few columns, and those behind. None: the head's
     first: nn.Linear | None
     rest: DenseStack
-    #: each column that is seen, with its row and column. None where pictures are more than a pixel for each column
-    placed: list[tuple[int, int, int]] | None
+    #: each column that is seen, with its channel, row and column. None where pictures are more than that
+    placed: list[tuple[int, int, int, int]] | None
     #: the first layer's matrix on flat maps
     first_near: Tensor | None = None
     #: the whole first convolution as a matrix on the columns, where that is faster
@@ -184,20 +184,19 @@ class ImageChain:
             return None
         starts = [at for at, layer in enumerate(front) if isinstance(layer, nn.Conv2d)]
         size = (int(module.image_shape[1]), int(module.image_shape[2]))
-        # All channels of a rendered picture are alike.
-        alike = isinstance(renderer, Renderer) and renderer.channels > 1 and layers[0].groups == 1
+        # All channels of a rendered picture are alike, unless the layout has channels.
+        alike = isinstance(renderer, Renderer) and renderer.channels > renderer.depth and layers[0].groups == 1
         segments: list[Segment] = []
         for start, stop in zip(starts, [*starts[1:], flatten], strict=True):
             segments.append(Segment(layers[start:stop], size, one_channel=alike and not segments))
             size = segments[-1].out_size
         one = segments[0]
-        single = isinstance(renderer, Renderer) and one.in_channels == 1 and one.convolution.groups == 1
-        pixels = renderer.placed() if single else None
-        placed = None if pixels is None else [(column, *divmod(pixel, one.in_size[1])) for column, pixel in pixels]
+        known = isinstance(renderer, Renderer) and one.in_channels == renderer.depth and one.convolution.groups == 1
+        placed = renderer.placed() if known else None
         chain = cls(renderer, segments, dense[0] if dense else None, DenseStack(dense[1:]), placed)
         if chain.first is not None:
             chain.first_near = near(chain.first.weight.detach(), segments[-1].channels, size)
-        if placed is not None and len(placed) * one.channels <= _MOST_COLUMNS * one.weight[0, 0].numel():
+        if placed is not None and len(placed) * one.channels <= _MOST_COLUMNS * one.weight[0].numel():
             everything = (0, one.slide.size[0], 0, one.slide.size[1])
             chain.whole = chain.matrix(everything, one.slide.read(everything))
         return chain
@@ -206,12 +205,12 @@ class ImageChain:
         """Return the matrix to a box of the first convolution, which reads a window of the picture."""
         assert self.placed is not None
         top, bottom, left, right = window
-        seen = [(column, r - top, c - left) for column, r, c in self.placed if top <= r < bottom and left <= c < right]
+        seen = [one for one in self.placed if top <= one[2] < bottom and left <= one[3] < right]
         segment, size = self.segments[0], (box[1] - box[0], box[3] - box[2])
-        pictures = segment.weight.new_zeros(len(seen), bottom - top, right - left, 1)
-        for number, (_, row, place) in enumerate(seen):
-            pictures[number, row, place] = 1
-        columns = [column for column, _, _ in seen]
+        pictures = segment.weight.new_zeros(len(seen), bottom - top, right - left, segment.in_channels)
+        for number, (_, channel, row, place) in enumerate(seen):
+            pictures[number, row - top, place - left, channel] = 1
+        columns = [column for column, *_ in seen]
         bias = segment.weight.new_zeros(segment.channels) if segment.bias is None else segment.bias
         low, factor = self.renderer.ranges(columns, segment.weight)
         most = self.renderer.scale if self.renderer.clip else None

@@ -26,10 +26,13 @@ class FoldedKernels:
     def __init__(self, kernels: RandomKernels) -> None:
         self.kernels, self.readout = kernels, kernels.readout
         layers: list[Any] = list(kernels.convolutions)
-        #: kernels, which are the same on all channels, as a matrix, their biases and dilation
-        self.groups: list[_Group] = [
-            (layer.weight[:, 0].flatten(1)[None], layer.bias[None, :, None], int(layer.dilation[0])) for layer in layers
-        ]
+        #: whether kernels are the same on all channels, which are then added up
+        self.alike = all(bool((layer.weight == layer.weight[:, :1]).all()) for layer in layers)
+        #: kernels as a matrix, their biases and dilation
+        self.groups: list[_Group] = []
+        for layer in layers:
+            weight = layer.weight[:, :1] if self.alike else layer.weight
+            self.groups.append((weight.flatten(1)[None], layer.bias[None, :, None], int(layer.dilation[0])))
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return what the kernels say of images ``(rows, outputs)``."""
@@ -55,7 +58,8 @@ class FoldedKernels:
         changed = np.array([row * wide + column for row, column in pixels])
         seen: list[Tensor] = []
         for group in self.groups:
-            reach = group[2] * np.arange(-(group[0].shape[2] // 2), group[0].shape[2] // 2 + 1)
+            half = max(self.kernels.kernel) // 2
+            reach = group[2] * np.arange(-half, half + 1)
             near = np.unique(np.add.outer(changed, reach))
             near = near[(near >= 0) & (near < high * wide)]
             if len(near) > _MOST_NEAR * high * wide:
@@ -64,8 +68,8 @@ class FoldedKernels:
             places, windows = torch.from_numpy(near), torch.from_numpy(np.add.outer(reach, near - reach[0]))
             kept = [torch.cat(each) for each in zip(*self._elsewhere(old, group, places), strict=True)]
             often, most = kept if rows is None else (each.index_select(0, rows) for each in kept)
-            padded = functional.pad(new.flatten(1), (-int(reach[0]), int(reach[-1])))
-            maps = torch.baddbmm(group[1], group[0].expand(len(new), -1, -1), padded[:, windows])
+            padded = functional.pad(new.flatten(2), (-int(reach[0]), int(reach[-1])))
+            maps = torch.baddbmm(group[1], group[0].expand(len(new), -1, -1), padded[:, :, windows].flatten(1, 2))
             most = torch.maximum(most, maps.amax(dim=2))
             often = (often + maps.mul_(SHARPNESS).sigmoid_().sum(dim=2)) / (high * wide)
             seen.append(torch.cat([often, most], dim=1))
@@ -80,22 +84,24 @@ class FoldedKernels:
             yield maps.mul_(SHARPNESS).sigmoid_().sum(dim=2), most
 
     def _pictures(self, images: Tensor) -> Tensor:
-        return (images - self.kernels.centre).sum(dim=1)
+        pictures = images - self.kernels.centre
+        return pictures.sum(dim=1, keepdim=True) if self.alike else pictures
 
     def _few(self, pictures: Tensor, group: _Group) -> Sequence[Tensor]:
-        return pictures.split(max(1, _NUMBERS // (group[0].shape[1] * pictures[0].numel())))
+        return pictures.split(max(1, _NUMBERS // (group[0].shape[1] * pictures[0, 0].numel())))
 
     def _read(self, seen: Tensor) -> Tensor:
         return seen if self.readout is None else functional.linear(seen, self.readout.weight, self.readout.bias)
 
     def _maps(self, pictures: Tensor, weight: Tensor, bias: Tensor, step: int) -> Tensor:
         """Return the maps ``(rows, kernels, places)``."""
-        (count, high, wide), (tall, broad) = pictures.shape, self.kernels.kernel
+        (count, channels, high, wide), (tall, broad) = pictures.shape, self.kernels.kernel
         down, along = step * (tall // 2), step * (broad // 2)
         padded = functional.pad(pictures, (along, along, down, down))
-        rows, line, pixel = padded.stride()
-        windows = padded.as_strided((count, tall, broad, high, wide), (rows, step * line, step * pixel, line, pixel))
-        return torch.baddbmm(bias, weight.expand(count, -1, -1), windows.reshape(count, tall * broad, high * wide))
+        rows, layer, line, pixel = padded.stride()
+        size, stride = (count, channels, tall, broad, high, wide), (rows, layer, step * line, step * pixel, line, pixel)
+        windows = padded.as_strided(size, stride).reshape(count, -1, high * wide)
+        return torch.baddbmm(bias, weight.expand(count, -1, -1), windows)
 
     def _see(self, pictures: Tensor, group: _Group) -> Tensor:
         """Return what the kernels of one dilation see."""
@@ -104,7 +110,7 @@ class FoldedKernels:
     def _pooled(self, maps: Tensor, pictures: Tensor) -> Tensor:
         parts = self.kernels.parts
         if parts > 1:
-            maps = maps.unflatten(2, pictures.shape[1:])
+            maps = maps.unflatten(2, pictures.shape[2:])
             most = functional.adaptive_max_pool2d(maps, parts).flatten(1)
             often = functional.adaptive_avg_pool2d(torch.sigmoid(SHARPNESS * maps), parts).flatten(1)
             return torch.cat([often, most], dim=1)

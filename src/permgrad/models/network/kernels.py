@@ -20,7 +20,7 @@ class RandomKernels(nn.Module):
     Shape: ``(rows, channels, height, width)`` to ``(rows, outputs)``. Of each kernel's map two numbers are read: the
     largest, and how much of the map is above 0. NOTE[DIFF] the share of positives is soft, a mean of sigmoids, so that
     slopes are exact; kernels have one length, and biases from −1 to 1. Of a curve they are read over the whole of it,
-    of a picture over each quarter.
+    of a picture over each quarter. Of several channels each kernel reads some, few as often as many.
     """
 
     centre: Tensor
@@ -49,11 +49,15 @@ class RandomKernels(nn.Module):
         """Draw the kernels, for pixels with this mean and standard deviation."""
         self.centre.fill_(centre)
         for layer in self.convolutions:
-            kernels, bias = layer.parameters()
-            weight = rng.normal(size=(len(kernels), math.prod(self.kernel)))
-            weight -= weight.mean(axis=1, keepdims=True)
-            weight /= np.sqrt((weight**2).sum(axis=1, keepdims=True)) * spread * kernels.shape[1]
-            kernels.copy_(torch.from_numpy(weight).view(-1, 1, *self.kernel).expand_as(kernels))
+            (kernels, bias), channels = layer.parameters(), layer.in_channels
+            weight = rng.normal(size=(len(kernels), channels, math.prod(self.kernel)))
+            weight -= weight.mean(axis=2, keepdims=True)
+            if channels > 1:
+                some = 2 ** rng.uniform(0, math.log2(channels + 1), size=(len(kernels), 1)) // 1
+                ranks = rng.random((len(kernels), channels)).argsort(axis=1).argsort(axis=1)
+                weight *= (ranks < some)[:, :, None]
+            weight /= np.sqrt((weight**2).sum(axis=(1, 2), keepdims=True)) * spread
+            kernels.copy_(torch.from_numpy(weight).view_as(kernels))
             bias.copy_(torch.from_numpy(rng.uniform(-1, 1, size=len(bias))))
 
     def see(self, images: Tensor) -> Tensor:

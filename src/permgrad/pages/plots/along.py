@@ -16,13 +16,13 @@ from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import PlotFigure, styled
 from permgrad.pages.plots.image import image
 from permgrad.pages.plots.series import series
-from permgrad.pages.words import labels_of, quantity_of, towards, valued
+from permgrad.pages.words import clean, labels_of, quantity_of, towards, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-#: Names along the axis, at most.
-_NAMES = 14
+#: Names along the axis, and panels of channels, at most, and the height in inches of each more of these.
+_NAMES, _PANELS, _MORE = 14, 8, 1.3
 
 
 @styled
@@ -38,7 +38,8 @@ def along_order(
 
     Columns in a row: the importance with its confidence interval as a band, or for a local explanation the row's own
     curve on the colours of its attributions (blue raises the output, orange lowers it). Columns of a group share their
-    value. Columns on a grid are drawn as a picture.
+    value. Columns on a grid are drawn as a picture. Several curves have a panel each (up to eight, those of the
+    largest values), and of a picture's channels the sum is drawn.
 
     Args:
         explanation: of a hybrid network that found an order, or has layout ``"path"``, ``"given"`` or a grid.
@@ -63,46 +64,65 @@ def along_order(
             "'given' or (height, width)."
         )
         raise InputError("along_order needs a network whose columns have an order", hint=hint, code="PG004")
-    grid = np.array(explanation.meta["order"], dtype=object)
+    grid = np.atleast_3d(np.array(explanation.meta["order"], dtype=object))
     groups, place_of = explanation.groups or {}, dict[str, int]()
     for place, name in enumerate(explanation.names):
         place_of |= dict.fromkeys((name, *groups.get(name, ())), place)
-    owners = np.array([[place_of.get(name, -1) for name in line] for line in grid])
+    owners = np.vectorize(lambda name: place_of.get(name, -1), otypes=[np.intp])(grid)
     if len(grid) > 1:
-        return image(_as_input(explanation, grid, owners), row=row, input="columns", output=output, title=title)
-    names, owners = grid[0].tolist(), owners[0]
+        return image(_as_input(explanation, grid, owners, 2), row=row, input="columns", output=output, title=title)
+    names, owners = grid[0].T, owners[0].T
     if explanation.scope == "local":
-        as_input = _as_input(explanation, grid[0], owners)
-        figure = series(as_input, row=row, input="columns", output=output, title=title)
-        _name_places(figure.axes[0], names)
+        figure = series(_as_input(explanation, names, owners, 0), row=row, input="columns", output=output, title=title)
+        _name_places(figure.axes[min(len(names), _PANELS) - 1], names[0].tolist())
         return figure
     column = choices.pick_output(explanation, output)
-    edges, owners = np.arange(len(names) + 1) - 0.5, np.append(owners, owners[-1])  # a step for each column
+    padded = np.append(explanation.values[:, column], np.nan)
+    shown = np.sort(choices.largest(np.nan_to_num(np.abs(padded[owners])).max(axis=1), _PANELS))
+    title = base.checked_text("title", title, f"{explanation.method}: along the columns")
+    figure = base.new_figure(style.WIDTH, 2.7 + _MORE * (len(shown) - 1), title)
+    alike: dict[str, Any] = {"sharex": True, "sharey": True, "squeeze": False}
+    panels = figure.subplots(len(shown), 1, **alike)[:, 0] if len(shown) > 1 else [figure.add_subplot()]
+    for axes, channel in zip(panels, shown, strict=True):
+        _draw_curve(axes, explanation, owners[channel], column)
+        if len(names) > 1:
+            axes.set_title(f"{clean(names[channel][0])} … {clean(names[channel][-1])}", loc="left", fontsize="small")
+    unit = "\n".join(filter(None, [quantity_of(explanation), towards(explanation, column)]))
+    panels[len(shown) // 2].set_ylabel(unit, wrap=True)
+    _name_places(panels[-1], names[shown[-1]].tolist())
+    drawn = np.unique(owners[owners >= 0])
+    largest = drawn[choices.largest(explanation.values[drawn, column], 3)]
+    strongest = valued([explanation.names[place] for place in largest], explanation.values[largest, column])
+    figure.description = f"Importance along {names.size} columns. Largest: {strongest}."
+    return figure
+
+
+def _draw_curve(axes: Any, explanation: Explanation, owners: Array, column: int) -> None:
+    """Draw the values of one curve with their intervals, a step for each column."""
+    edges, owners = np.arange(len(owners) + 1) - 0.5, np.append(owners, owners[-1])
     values, low, high = (np.append(one[:, column], np.nan)[owners] for one in (explanation.values, *explanation.ci()))
-    figure, axes = base.one_panel(style.WIDTH, 2.7, title, f"{explanation.method}: along the columns")
     axes.fill_between(edges, low, high, step="post", color=style.TABULAR, alpha=0.25, linewidth=0)
     axes.step(edges, values, where="post", color=style.TABULAR)
     axes.axhline(0, color=style.MUTED, linewidth=0.8)
     axes.set_xlim(edges[0], edges[-1])
-    axes.set_ylabel("\n".join(filter(None, [quantity_of(explanation), towards(explanation, column)])), wrap=True)
     axes.grid(axis="y")
     base.plain_axis(axes, "y")
-    _name_places(axes, names)
-    drawn = np.unique(owners[owners >= 0])
-    largest = drawn[choices.largest(explanation.values[drawn, column], 3)]
-    strongest = valued([explanation.names[place] for place in largest], explanation.values[largest, column])
-    figure.description = f"Importance along {len(names)} columns. Largest: {strongest}."
-    return figure
 
 
-def _as_input(explanation: Explanation, names: Array, owners: Array) -> Explanation:
-    """Return an explanation of columns as one of an input with places, which other plots draw."""
+def _as_input(explanation: Explanation, names: Array, owners: Array, channels: int) -> Explanation:
+    """Return an explanation of columns as one of an input with places, which other plots draw.
+
+    ``channels``: the axis of channels in names and owners.
+    """
     maps: dict[str, Any] = {"segments:columns": owners}
-    values = explanation.feature_values
+    values, size = explanation.feature_values, np.delete(names.shape, channels).tolist()
     if values is not None and explanation.scope == "local":
         curves = values.select_dtypes("number").reindex(columns=names.ravel())
-        maps["images:columns"] = curves.to_numpy(np.float64, na_value=np.nan).reshape(-1, *names.shape)
-    return replace(explanation, maps=maps)
+        numbers = curves.to_numpy(np.float64, na_value=np.nan).reshape(-1, *names.shape)
+        # Only three channels are colours.
+        maps["images:columns"] = numbers.mean(axis=3) if channels == 2 and names.shape[2] != 3 else numbers
+    read = {"read_as": {"columns": {"size": size, "channels": channels}}}
+    return replace(explanation, maps=maps, meta={**explanation.meta, **read})
 
 
 def _name_places(axes: Any, names: Sequence[str]) -> None:

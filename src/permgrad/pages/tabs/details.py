@@ -10,6 +10,7 @@ import numpy as np
 from permgrad.assess.branches import entries_of, is_hybrid, value_of
 from permgrad.base.numerals import compact, number
 from permgrad.base.significance import deserves_words
+from permgrad.imaging.layout import extent
 from permgrad.pages import plots
 from permgrad.pages.sentences import map_words, no_share_words, path_words
 from permgrad.pages.tab import Tab
@@ -78,8 +79,8 @@ def network(section: SectionView, content: Assessment) -> None:
 
 def layout(section: SectionView, _: Assessment, drawn: LayoutSection) -> None:
     """The place of each column in the image."""
-    high, wide = drawn.shape or (drawn.pixels, drawn.pixels)
-    section.text(f"Layout {clean(drawn.name)}, {high} × {wide} pixels.", clean(drawn.text))
+    size = extent(drawn.shape or (drawn.pixels, drawn.pixels))
+    section.text(f"Layout {clean(drawn.name)}, {size}.", clean(drawn.text))
     section.figure(drawn.drawing, "The place of each column.", "Labelled picture of the layout.")
     if drawn.table is not None:
         section.table(frame_table(drawn.table, "Positions.", sortable=True), "Positions")

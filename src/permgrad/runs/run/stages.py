@@ -49,7 +49,7 @@ from permgrad.evaluation.baselines.models import natural_table
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.related import related_columns
-from permgrad.imaging.layout import StoredLayout, layout_to_dict
+from permgrad.imaging.layout import StoredLayout, extent, layout_to_dict
 from permgrad.imaging.path import is_ordered
 from permgrad.imaging.picture import layout_svg
 from permgrad.models.estimators.building import place_columns
@@ -382,9 +382,8 @@ def layout_stage(work: RunWork) -> None:
     if order is not None:
         work.say(f"  {order.sentence(model.task)}")
     if layout is not None:
-        high, wide = layout.shape
         if layout.pixels > 20:
-            work.say(f"note: the image has {high} × {wide} pixels, to hold {len(names)} columns")
+            work.say(f"note: the image has {extent(layout.shape)}, to hold {len(names)} columns")
         write_text_atomic(work.folder.path / "layout.svg", layout_svg(layout, names))
         content |= {**layout_to_dict(layout), "columns": names}
     work.write(LAYOUT, content)

@@ -319,15 +319,17 @@ const Layers = (() => {
     }
 
     /** @param {Float64Array} pixels @param {any} group @param {number} kernel */
-    convolve(pixels, { weight, kernel: [tall, broad], bias, dilation }, kernel) {
+    convolve(pixels, { weight, kernel: [channels, tall, broad], bias, dilation }, kernel) {
       const { high, wide, map, centre } = this;
       map.fill(bias[kernel]);
-      for (let ky = 0; ky < tall; ky++) {
+      for (let line = 0; line < channels * tall; line++) {
+        const ky = line % tall, start = ((line - ky) / tall) * high * wide;
         for (let kx = 0; kx < broad; kx++) {
-          const factor = weight[(kernel * tall + ky) * broad + kx];
+          const factor = weight[(kernel * channels * tall + line) * broad + kx];
+          if (factor === 0) continue;  // the kernel does not read this channel
           const down = (ky - (tall >> 1)) * dilation, along = (kx - (broad >> 1)) * dilation;
           for (let y = Math.max(0, -down); y < Math.min(high, high - down); y++) {
-            const from = (y + down) * wide + along, last = Math.min(wide, wide - along);
+            const from = start + (y + down) * wide + along, last = Math.min(wide, wide - along);
             for (let x = Math.max(0, -along); x < last; x++) map[y * wide + x] += factor * (pixels[from + x] - centre);
           }
         }
@@ -358,6 +360,8 @@ const Layers = (() => {
       const [high, wide] = form.pixels;
       this.high = high;
       this.wide = wide;
+      this.area = high * wide;
+      this.numbers = form.channels * high * wide; // one channel behind the other
       this.overlap = form.overlap;
       this.top = form.top;
       this.place = form.place;
@@ -401,8 +405,8 @@ const Layers = (() => {
         }
       }
       this.blank = this.dark(first.bias);
-      this.drawn = new Float64Array(high * wide);
-      this.counts = new Float64Array(high * wide);
+      this.drawn = new Float64Array(this.numbers);
+      this.counts = new Float64Array(this.numbers);
     }
 
     /** The picture without any light. @param {Float32Array|null} bias @returns {Picture} */
@@ -412,8 +416,8 @@ const Layers = (() => {
         pooled: new Float64Array(block.after[0] * block.after[1] * block.outputs),
       }));
       const entered = new Float64Array(this.units).map((_, unit) => (bias && unit < this.inner ? bias[unit] : 0));
-      const picture = { pixels: new Float64Array(this.high * this.wide), maps, entered };
-      const everywhere = new Set(Array.from({ length: this.high * this.wide }, (_, cell) => cell));
+      const picture = { pixels: new Float64Array(this.numbers), maps, entered };
+      const everywhere = new Set(Array.from({ length: this.area }, (_, cell) => cell));
       let touched = everywhere;
       this.blocks.forEach((block, at) => {
         const changed = this.pool(picture, at, touched);
@@ -441,7 +445,7 @@ const Layers = (() => {
 
     /** Draw an encoded row, as the renderer in Python. @param {Float32Array} row */
     draw(row) {
-      const { high, wide, drawn, counts, kernel, overlap } = this;
+      const { high, wide, area, drawn, counts, kernel, overlap } = this;
       const largest = overlap === "maximum";
       drawn.fill(0);
       counts.fill(0);
@@ -457,13 +461,13 @@ const Layers = (() => {
           counts[at] += 1;
           continue;
         }
-        const reach = (kernel.side - 1) / 2, y = Math.floor(at / wide), x = at % wide;
+        const reach = (kernel.side - 1) / 2, y = Math.floor((at % area) / wide), x = at % wide, start = at - y * wide - x;
         for (let dy = -reach; dy <= reach; dy++) {
           if (y + dy < 0 || y + dy >= high) continue;
           for (let dx = -reach; dx <= reach; dx++) {
             const weight = kernel.numbers[(dy + reach) * kernel.side + dx + reach];
             if (!(weight > 0) || x + dx < 0 || x + dx >= wide) continue;
-            const pixel = (y + dy) * wide + x + dx;
+            const pixel = start + (y + dy) * wide + x + dx;
             if (largest) drawn[pixel] = Math.max(drawn[pixel], value * weight);
             else drawn[pixel] += value * weight;
             if (value > 0) counts[pixel] += 1;
@@ -479,12 +483,13 @@ const Layers = (() => {
     /** Show a row: only what changes is computed anew. @param {Picture} picture @param {Float32Array} row */
     show(picture, row) {
       const drawn = this.draw(row), block = this.blocks[0];
-      const touched = new Set();
+      const touched = new Set(), moved = new Float64Array(block.inputs);
       for (let pixel = 0; pixel < drawn.length; pixel++) {
         const change = drawn[pixel] - picture.pixels[pixel];
         if (change === 0) continue;
         picture.pixels[pixel] = drawn[pixel];
-        this.spread(picture.maps[0].sums, block, pixel, [change], touched);
+        moved.fill(0)[Math.floor(pixel / this.area)] = change;
+        this.spread(picture.maps[0].sums, block, pixel % this.area, moved, touched);
       }
       let cells = touched;
       for (let at = 0; at < this.blocks.length && cells.size; at++) {
