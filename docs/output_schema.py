@@ -1,12 +1,16 @@
 """The JSON Schema of everything that ``--json`` prints and the tools of ``permgrad mcp`` return.
 
-The file in the docs is written from it, and tests check the output of every command against it.
+``python docs/output_schema.py`` writes the file that the docs publish. Tests check the output of every command and
+tool against it.
 """
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+FILE = Path(__file__).parent / "_static" / "output.schema.json"
 Schema = dict[str, Any]
 
 TEXT, FLAG, COUNT = {"type": "string"}, {"type": "boolean"}, {"type": "integer", "minimum": 0}
@@ -37,10 +41,14 @@ _COUNTS = ("cells", "columns", "computed", "outcome_rows", "parts", "row", "rows
 _PREDICTION = _object({"prediction": CELL})
 _CELLS = _each(_object({"from": CELL, "to": CELL}))
 _NUMBERS = ("std", "ci_low", "ci_high", "p_value", "p_adjusted", "tabular", "image", "interaction")
-_FEATURE = _object(
-    {"feature": TEXT, "importance": NUMBER},
-    {"modality": TEXT, "class": TEXT, "row": COUNT, "order": COUNT, **dict.fromkeys(_NUMBERS, NUMBER)},
-)
+#: What several outputs have.
+_SHARED = {
+    "sentence": _object({"sentence": TEXT, "facts": _object({"kind": TEXT})}),
+    "feature": _object(
+        {"feature": TEXT, "importance": NUMBER},
+        {"modality": TEXT, "class": TEXT, "row": COUNT, "order": COUNT, **dict.fromkeys(_NUMBERS, NUMBER)},
+    ),
+}
 _ENTRIES: Schema = {
     **dict.fromkeys(_TEXTS, TEXT),
     **dict.fromkeys(_COUNTS, COUNT),
@@ -49,7 +57,7 @@ _ENTRIES: Schema = {
     "task": {"enum": ["classification", "regression"]},
     "scope": {"enum": ["global", "local"]},
     # Sentences in reading order with the numbers behind each, whose kind says what it is about.
-    "verdict": _list(_object({"sentence": TEXT, "facts": _object({"kind": TEXT})})),
+    "verdict": _list({"$ref": "#/$defs/sentence"}),
     "sentences": _list(TEXT),
     "test": _each(ANY),  # metrics by name
     "baselines": _each(_each(ANY)),
@@ -59,8 +67,8 @@ _ENTRIES: Schema = {
     "never_predicted": _list(ANY),
     "failures": _list(_each(ANY)),
     "advantage": NUMBER,
-    "top_features": _list(_FEATURE),
-    "importance": _list(_FEATURE),
+    "top_features": _list({"$ref": "#/$defs/feature"}),
+    "importance": _list({"$ref": "#/$defs/feature"}),
     "classes": _list(CELL),
     "predictions": _list(_PREDICTION),
     "sheets": _list(TEXT),
@@ -93,7 +101,7 @@ _run = _output(_RUN, "positive never_predicted cuts time command warnings", rows
 #: What each command prints, and what each tool returns that is no command.
 OUTPUTS: dict[str, Schema] = {
     "run": _run,
-    "demo": _run,
+    "demo": {"$ref": "#/$defs/run"},
     "explain": _output(
         "folder method scope quantity unit verdict importance", "rows rows_explained warnings", rows=_list(_each(ANY))
     ),
@@ -108,7 +116,7 @@ OUTPUTS: dict[str, Schema] = {
     "tune": _output(
         "folder page preset already_finished study space trials states again",
         table=TEXT,
-        run=_run,
+        run={"$ref": "#/$defs/run"},
         best=_object({"best": COUNT, "value": NUMBER, "seed": COUNT, "parameters": _each(ANY)}),
     ),
     "benchmark": _output("folder results report already_finished cells rows"),
@@ -135,5 +143,14 @@ def document() -> Schema:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "What permgrad prints with --json, and what the tools of permgrad mcp return",
         "anyOf": [{"$ref": f"#/$defs/{name}"} for name in definitions],
-        "$defs": definitions,
+        "$defs": {**_SHARED, **definitions},
     }
+
+
+def written() -> str:
+    """Return the text of the file."""
+    return json.dumps(document(), indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(written(), encoding="utf-8")

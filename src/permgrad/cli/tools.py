@@ -15,7 +15,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -43,15 +43,18 @@ _TYPES = {bool: "boolean", int: "integer", str: "string", Path: "string"}
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool: what it does, its function, its request, which fields are arguments, and which of them are required."""
+    """A tool: what it does, its function, its request, which of its fields are arguments, and values of others."""
 
     about: str
     function: str
     request: type
     fields: tuple[str, ...]
-    needed: tuple[str, ...]
     fixed: tuple[tuple[str, Any], ...] = ()
-    reads_only: bool = False
+
+    @property
+    def reads_only(self) -> bool:
+        """Whether it writes nothing."""
+        return "out" not in self.fields
 
     @property
     def names(self) -> dict[str, str]:
@@ -63,21 +66,24 @@ class Tool:
     @property
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of the arguments."""
+        needed = {"row", *(entry.name for entry in fields(self.request) if entry.default is MISSING)}
         properties = {name: self._schema_of(field) for name, field in self.names.items()}
-        needed = [name for name, field in self.names.items() if field in self.needed]
-        return {"type": "object", "properties": properties, "required": needed, "additionalProperties": False}
+        required = [name for name, field in self.names.items() if field in needed]
+        return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
     def _schema_of(self, field: str) -> dict[str, Any]:
         option, hint = options_of(self.request)[field], get_type_hints(self.request)[field]
         # Words in capitals stand for files and functions.
         words = [] if option.table else [choice for choice in option.choices if choice == choice.lower()]
-        ends = {"enum": words or None, "minimum": option.least, "maximum": option.most}
+        ends: dict[str, Any] = {"enum": words or None, "minimum": option.least, "maximum": option.most}
         limits = {name: value for name, value in ends.items() if value is not None}
         kinds = get_args(hint) or (hint,)
         if ... in kinds:
             limits |= {"pattern": _COMPARED} if field == "models" else {}
             return {"description": option.text, "type": "array", "items": {"type": ["string", "number"], **limits}}
         name = next((name for kind, name in _TYPES.items() if kind in kinds), "object")
+        if field == "changes":
+            limits = {"minProperties": 1, "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}
         return {"description": option.text, **({} if hint is Any else {"type": name}), **limits}
 
 
@@ -85,7 +91,7 @@ _RUNS, _ROWS = "permgrad.cli.commands:", "permgrad.runs.commands.rows:"
 TOOLS: dict[str, Tool] = {
     "describe_table": Tool(
         "Describe a table before a run: the kind of each column and why, ranges, frequent and missing cells.",
-        f"{_ROWS}describe_table", requests.RunRequest, _TABLE, ("table",), reads_only=True,
+        f"{_ROWS}describe_table", requests.RunRequest, _TABLE,
     ),
     "run": Tool(
         "Train a model on a table, test and explain it, and write a report. The verdict says in sentences how good it "
@@ -93,34 +99,31 @@ TOOLS: dict[str, Tool] = {
         f"{_RUNS}run", requests.RunRequest,
         (*_TABLE, *_TARGET, "time", "test", "validation", "model", "preset", "baselines", "named_baselines",
          "time_limit", "thorough", "refits", "sensitive", "split_seed", "keep_rows"),
-        ("table",),
     ),
     "read_run": Tool(
         "Return the verdict and the results of a finished run again.",
-        f"{_ROWS}read_run", requests.ExplainRequest, ("model_folder",), ("model_folder",), reads_only=True,
+        f"{_ROWS}read_run", requests.ExplainRequest, ("model_folder",),
     ),
     "explain_row": Tool(
         "Say how much each feature of one row moved the model's output, and write the explanation with its plots. "
         "Without a table, row is the number of a test row of the run.",
         f"{_RUNS}explain", requests.ExplainRequest,
         (*_ROW, "method", "baseline", "classes", "positive", "donors", "seed", "out"),
-        ("model_folder", "row"), fixed=(("scope", "local"), ("overwrite", True)),
+        (("scope", "local"), ("overwrite", True)),
     ),
     "what_if": Tool(
         "Predict one row as it is and with other cells. It says what the model would predict, not what would happen.",
-        f"{_ROWS}what_if", requests.WhatIfRequest, (*_ROW, "changes"), ("model_folder", "row", "changes"),
-        reads_only=True,
+        f"{_ROWS}what_if", requests.WhatIfRequest, (*_ROW, "changes"),
     ),
     "counterfactuals": Tool(
         "Find what would have to differ in one row for the model to predict something else, with few changes.",
         f"{_ROWS}find_counterfactuals", requests.CounterfactualRequest,
         (*_ROW, "want", "fixed", "ranges", "direction", "most_changes", "count", "seed"),
-        ("model_folder", "row"), reads_only=True,
     ),
     "compare": Tool(
         "Compare models on one table by cross-validation: which is best, by how much, and what each relies on.",
         f"{_RUNS}compare", requests.CompareRequest,
-        (*_TABLE, *_TARGET, "models", "folds", "repeats", "metric", "explain"), ("table",),
+        (*_TABLE, *_TARGET, "models", "folds", "repeats", "metric", "explain"),
     ),
 }  # fmt: skip
 
@@ -232,7 +235,8 @@ def work(connection: Connection, folder: Path, threads: int | None, scratch: str
             connection.send(message)
 
     def follow() -> None:
-        _ = server is None or server.join()
+        if server is not None:
+            server.join()
         os.kill(os.getpid(), signal.SIGINT)
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -244,6 +248,7 @@ def work(connection: Connection, folder: Path, threads: int | None, scratch: str
     guard(folder)
     try:
         while True:
-            send(("done", answer(*connection.recv(), folder, threads)))
+            name, arguments = connection.recv()
+            send(("done", answer(name, arguments, folder, threads)))
     except (KeyboardInterrupt, EOFError, OSError):
         os._exit(0)  # everything is in order, and taking down the libraries takes seconds

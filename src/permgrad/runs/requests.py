@@ -518,9 +518,9 @@ class ExplainRequest(ComputingRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class WhatIfRequest(ExplainRequest):
-    """What ``permgrad mcp`` is asked of a row whose cells change."""
+    """A row of a table, and what if it had other cells."""
 
-    changes: Mapping[str, Any] | None = option('New cells by column, such as {"age": 40}; null: missing.', None)
+    changes: Mapping[str, Any] = argument('New cells by column, such as {"age": 40}; null: missing.', "CHANGES")
 
 
 @dataclass(frozen=True, kw_only=True)

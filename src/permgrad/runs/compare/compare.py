@@ -236,10 +236,7 @@ def _outcome(folder: Path, *, already: bool = False) -> Outcome:
         "results": os.fspath(folder / RECORD),
         "already_finished": already,
         **{name: record.get(name) for name in names},
-        "verdict": [
-            {"sentence": words, "facts": {"kind": "models", "models": _named(words, record["models"])}}
-            for words in record["sentences"]
-        ],
+        "verdict": [_spoken(words, record["models"]) for words in record["sentences"]],
     }
     lines = [f"This comparison is already finished ({folder}). Nothing was changed."] if already else []
     label = metrics.get(record["metric"]).label
@@ -254,9 +251,10 @@ def _outcome(folder: Path, *, already: bool = False) -> Outcome:
     return Outcome(facts, as_lines(lines))
 
 
-def _named(words: str, models: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the facts on the models that a sentence names."""
-    return [model for model in models if clean(model["label"]) in words]
+def _spoken(sentence: str, models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a sentence with the facts on the models that it names."""
+    facts = {"kind": "models", "models": [model for model in models if clean(model["label"]) in sentence]}
+    return {"sentence": sentence, "facts": facts}
 
 
 def _text(value: float | None, digits: int) -> str:
