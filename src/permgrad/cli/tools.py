@@ -19,7 +19,7 @@ from dataclasses import MISSING, dataclass, fields
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
@@ -77,7 +77,7 @@ class Tool:
         words = [] if option.table else [choice for choice in option.choices if choice == choice.lower()]
         ends: dict[str, Any] = {"enum": words or None, "minimum": option.least, "maximum": option.most}
         limits = {name: value for name, value in ends.items() if value is not None}
-        kinds = get_args(hint) or (hint,)
+        kinds = (hint,) if get_origin(hint) is Mapping else get_args(hint) or (hint,)
         if ... in kinds:
             limits |= {"pattern": _COMPARED} if field == "models" else {}
             return {"description": option.text, "type": "array", "items": {"type": ["string", "number"], **limits}}
