@@ -114,7 +114,8 @@ def command(
                     from permgrad.base.files import json_text, plain
 
                     text = json_text(plain(dict(outcome.facts)))
-                put(text)
+                if text:
+                    put(text)
                 if values.get("open_page"):
                     open_page(outcome.facts["report"])
 
@@ -207,7 +208,7 @@ def fail(sentence: str) -> None:
     say(sentence, "error:", "red")
 
 
-def _outcome(error: BaseException) -> tuple[int, str]:
+def outcome_of_error(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the sentence for an error."""
     sentence = one_line(error)
     if isinstance(error, KeyboardInterrupt):
@@ -253,7 +254,7 @@ def _plain_output(formulas: str | None, *, quiet: bool, debug: bool) -> Iterator
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except (Exception, KeyboardInterrupt) as error:
-        code, sentence = _outcome(error)
+        code, sentence = outcome_of_error(error)
         if debug:
             for line in traceback.format_exc().splitlines():
                 say(line)
@@ -435,6 +436,25 @@ def demo(request: requests.DemoRequest) -> Outcome:
     with loading():
         from permgrad.runs.commands.demo import run_demo
     return run_demo(request, say=tell)
+
+
+@command(app, requests.McpRequest, examples=["permgrad mcp --folder work"])
+def mcp(request: requests.McpRequest) -> Outcome:
+    """Serve permgrad's tools to a program over the Model Context Protocol, on stdin and stdout.
+
+    They describe a table, run, compare, and explain rows, with the results of --json (docs/for-programs.md). Tables may
+    be anywhere. Nothing is written outside the folder.
+    """
+    from permgrad.base.optional import optional
+
+    folder = request.folder.resolve()
+    if not folder.is_dir():
+        raise InputError(f"{request.folder} is no folder", hint="Make it, or name another --folder.", code="PG010")
+    optional("mcp", "permgrad[agents]")
+    from permgrad.cli.server import serve
+
+    serve(folder, request.threads)
+    return Outcome()
 
 
 # ---- data sets -------------------------------------------------------------------------------------------------------

@@ -58,33 +58,82 @@ class RankedLine(NamedTuple):
     clear: bool
 
 
+#: A line of a summary, and its facts: their kind, and of a feature its importance.
+Told = tuple[str, dict[str, Any]]
+
+
 def summary(explanation: Explanation, *, output: str | int | None = None, top_n: int = 5) -> str:
     """Return an explanation as a few lines of text. See ``Explanation.summary``."""
+    return "\n".join(line for line, _ in told(explanation, output, top_n))
+
+
+def told(explanation: Explanation, output: str | int | None, top_n: int) -> list[Told]:
+    """Return the lines of a summary, each with its facts."""
     local = explanation.scope == "local"
     column = pick_output(explanation, output)
     shown = as_global(explanation)
     clear = clear_names(shown, column)
-    if local and len(explanation.values) == 1:
-        return _one_row(explanation, column, top_n)
-    lines = [_measured(explanation, column), circumstances(shown), no_better(shown), _of_few_rows(shown)]
-    if clear is not None:
-        lines.append(f"{clearly_words(shown, len(clear))} (adjusted p-values below 0.05).")
+    about = {"method": explanation.method, "output": explanation.outputs[column], "unit": explanation.meta.get("unit")}
+    one = local and len(explanation.values) == 1
+    rows: dict[str, str] = {
+        "quantity": _measured(explanation, column),
+        "rows": circumstances(explanation if one else shown),
+    }
+    if one:
+        rows["class"] = shown_class(explanation, column)
+    else:
+        rows |= {"no skill": no_better(shown), "few rows": _of_few_rows(shown)}
+        if clear is not None:
+            rows["clear"] = f"{clearly_words(shown, len(clear))} (adjusted p-values below 0.05)."
+    lines: list[Told] = [
+        (words, {"kind": kind, **(about if kind == "quantity" else {})}) for kind, words in rows.items()
+    ]
+    values = np.asarray(explanation.values[0, :, column] if one else sizes_of(shown, column), dtype=np.float64)
     for title, places in lists_of(shown):
-        values = np.asarray(sizes_of(shown, column)[places], dtype=np.float64)
-        order = places[largest(values, top_n)]
-        lines.append(f"{title}:" if title else "Largest:")
-        ranked = list(ranked_lines(shown, column, order, clear))
-        width = max((len(line.name) for line in ranked), default=0)
-        for line in ranked:
-            interval = f"  ({line.interval})" if line.interval else ""
-            doubt = "" if clear is None or line.clear else _doubt(shown, line, column)
-            lines.append(f"  {line.name:{width}}  {line.text}{interval}{doubt}")
+        order = places[largest(np.abs(values[places]) if one else values[places], top_n)]
+        lines.append((f"{title}:" if title else "Largest:", {"kind": "title"}))
+        lines += _moved(explanation, values, order) if one else _ranked(explanation, shown, column, order, clear)
         if len(order) < len(places):
-            lines.append(f"  and {len(places) - len(order)} more")
-    lines.append(shown_class(explanation, column) if local else shares_words(shown))
-    lines.append(order_sentence(shown, column, top_n))
-    lines.append(training_words(explanation))
-    return "\n".join(line.rstrip() for line in lines if line).replace("\u00a0", " ")
+            lines.append((f"  and {len(places) - len(order)} more", {"kind": "more"}))
+    if not one:
+        ends = {"class" if local else "shares": shown_class(explanation, column) if local else shares_words(shown)}
+        ends |= {"order": order_sentence(shown, column, top_n), "training": training_words(explanation)}
+        lines += [(words, {"kind": kind}) for kind, words in ends.items()]
+    return [(line.rstrip().replace("\u00a0", " "), facts) for line, facts in lines if line]
+
+
+def _ranked(
+    explanation: Explanation, shown: Explanation, column: int, order: npt.NDArray[np.intp], clear: Sequence[str] | None
+) -> Iterator[Told]:
+    """Yield features over all rows, ``shown``: of local explanations by mean size, which the signed mean follows."""
+    several = explanation.scope == "local" and shown.meta.get("summary") == "mean_abs"
+    means = explanation.to_global("mean").values[:, column] if several else shown.values[:, column]
+    ranked = list(ranked_lines(shown, column, order, clear))
+    width = max((len(line.name) for line in ranked), default=0)
+    for line in ranked:
+        mean = float(means[line.place])
+        interval = f"  ({line.interval})" if line.interval else ""
+        doubt = "" if clear is None or line.clear else _doubt(shown, line, column)
+        signed = f"  signed mean {number(mean)}" if several and mean != shown.values[line.place, column] else ""
+        facts = {"kind": "feature", "feature": shown.names[line.place], "importance": shown.values[line.place, column]}
+        facts |= {"mean": mean} if several else {}
+        words = f"  {line.name:{width}}  {line.text}{interval}{doubt}{signed}"
+        yield words, {**facts, "ci_low": line.low, "ci_high": line.high}
+
+
+def _moved(explanation: Explanation, values: npt.NDArray[np.float64], order: npt.NDArray[np.intp]) -> Iterator[Told]:
+    """Yield how far features moved the output of one row."""
+    show = names_apart(explanation.names)
+    frame, moves = explanation.feature_values, str(explanation.meta.get("quantity")).startswith("output minus")
+    for place, text in zip(order.tolist(), numbers(np.abs(values[order])), strict=True):
+        name = explanation.names[place]
+        label = show(name)
+        if frame is not None and name in frame.columns:
+            label += f" = {value_text(frame[name].iloc[0])}"
+        way = ("raises", "lowers")[int(values[place] < 0)] if values[place] else "does not change"
+        by, sign = f" by {text}" if values[place] else "", "−" * int(values[place] < 0)
+        line = f"  {label} {way} the output{by}" if moves else f"  {label}  {sign}{text}"
+        yield line, {"kind": "feature", "feature": name, "importance": values[place]}
 
 
 def _doubt(explanation: Explanation, line: RankedLine, column: int) -> str:
@@ -103,7 +152,8 @@ def _doubt(explanation: Explanation, line: RankedLine, column: int) -> str:
 
 def no_better(explanation: Explanation) -> str:
     """Say that the model is no better than a constant, where both losses are known, or nothing."""
-    loss, constant = (float(explanation.meta.get(name, math.nan)) for name in ("model_loss", "loss_scale"))
+    known = [explanation.meta.get(name) for name in ("model_loss", "loss_scale")]
+    loss, constant = (math.nan if value is None else float(value) for value in known)
     # The constant is the best for these very rows: with few of them it is better than any model.
     if not loss >= constant or _rows(explanation) < FEWEST_ROWS:
         return ""
@@ -149,30 +199,6 @@ def shares_words(explanation: Explanation) -> str:
     if not shares or None in shares.values():
         return ""
     return f"Shares of the inputs: {', '.join(f'{clean(name)} {percent(share)}' for name, share in shares.items())}."
-
-
-def _one_row(explanation: Explanation, column: int, top_n: int) -> str:
-    """Return the summary of one row: its values, and how far each moves the output."""
-    values = np.asarray(explanation.values[0, :, column], dtype=np.float64)
-    show = names_apart(explanation.names)
-    frame, moves = explanation.feature_values, str(explanation.meta.get("quantity")).startswith("output minus")
-    lines = [_measured(explanation, column), circumstances(explanation), shown_class(explanation, column)]
-    for title, places in lists_of(explanation):
-        order = places[largest(np.abs(values[places]), top_n)]
-        lines.append(f"{title}:" if title else "Largest:")
-        for place, text in zip(order, numbers(np.abs(values[order])), strict=True):
-            name = explanation.names[place]
-            label = show(name)
-            if frame is not None and name in frame.columns:
-                label += f" = {value_text(frame[name].iloc[0])}"
-            way = ("raises", "lowers")[int(values[place] < 0)] if values[place] else "does not change"
-            if moves:
-                lines.append(f"  {label} {way} the output{f' by {text}' if values[place] else ''}")
-            else:
-                lines.append(f"  {label}  {'−' * int(values[place] < 0)}{text}")
-        if len(order) < len(places):
-            lines.append(f"  and {len(places) - len(order)} more")
-    return "\n".join(line.rstrip() for line in lines if line).replace("\u00a0", " ")
 
 
 def shown_class(explanation: Explanation, column: int) -> str:

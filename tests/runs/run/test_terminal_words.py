@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from permgrad.base.errors import InputError, option_of
+from permgrad.pages.summary import told
 from permgrad.pages.words import labels_of
-from permgrad.runs.commands.explained import importance_lines
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.summary import _feature_lines, _metric_lines
@@ -109,8 +109,8 @@ def test_values_of_a_row_have_no_exponent():
 
     values, inputs = np.array([[[250_000.0], [-31_000.0]]]), ("table",) * 2
     explanation = Explanation(values, LONG[:2], inputs, ("all",), "shapley", "local", meta={"task": "regression"})
-    lines = importance_lines(explanation, chosen=False)
-    assert ["250,000" in lines[0], "-31,000" in lines[1]] == [True, True], lines
+    lines = [line for line, about in told(explanation, None, 8) if about["kind"] == "feature"]
+    assert ["250,000" in lines[0], "−31,000" in lines[1]] == [True, True], lines
     assert lines[0][:38] != lines[1][:38]
 
 

@@ -68,9 +68,9 @@ def explain_table(request: ExplainRequest) -> Outcome:
         problem = f"--target must be one column, got {listed(request.target)}"
         raise InputError(problem, hint="Use --class to choose classes.", code="PG006")
     is_file = request.model_folder.is_file()
-    _check_model(request, is_file=is_file)
+    check_explained(request, is_file=is_file)
     if request.table is None:
-        request = _of_test_rows(request)
+        request = of_test_rows(request)
     refuse_inside(request.folder, request.source)
     refuse_input(request.folder, {"table": request.source, "model": request.model_folder if is_file else None})
     refuse_run_file(request.folder, request.model_folder)
@@ -118,7 +118,7 @@ def _is_in_parts(request: ExplainRequest) -> bool:
     raise InputError(problem, hint="Add --stream (Parquet), or leave --form out.", code="PG006")
 
 
-def _of_test_rows(request: ExplainRequest) -> ExplainRequest:
+def of_test_rows(request: ExplainRequest) -> ExplainRequest:
     """Return the request for the test rows of the model's run. A row is chosen by its number in the run's table."""
     if request.stream or request.sample is not None:
         option = "--stream" if request.stream else "--sample"
@@ -141,7 +141,7 @@ def _of_test_rows(request: ExplainRequest) -> ExplainRequest:
 
 # ---- in memory -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class _Read:
+class ReadRows:
     """Rows to explain in the model's form, their numbers in the file, and places of the chosen ones (None: all)."""
 
     model: Any
@@ -153,7 +153,7 @@ class _Read:
     places: Integers | None
 
 
-def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
+def read_rows_of(request: ExplainRequest, *, streamed: bool = False) -> ReadRows:
     """Read a table, of which all or some rows are explained. Of a long table only the chosen rows are read."""
     model: Any
     if streamed:
@@ -164,7 +164,7 @@ def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
         target = target_column(data, parts)
         wanted = features if target is None else list(dict.fromkeys([*features, target]))
         table, numbers = read_selected(request, parts, wanted)
-        return _Read(model, data, parts.columns, table[features], table[wanted], numbers, np.arange(len(table)))
+        return ReadRows(model, data, parts.columns, table[features], table[wanted], numbers, np.arange(len(table)))
     if request.model_folder.is_file():
         model, rows, table = _file_read(request)
         data = {"target": request.y, "task": model.task}
@@ -184,7 +184,7 @@ def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
         numbers = np.arange(len(table), dtype=np.int64)
     else:
         rows, table = rows.take(numbers), table.take(numbers).reset_index(drop=True)
-    return _Read(model, data, columns, rows, table, numbers, selected(request, table))
+    return ReadRows(model, data, columns, rows, table, numbers, selected(request, table))
 
 
 def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, pd.DataFrame]:
@@ -200,7 +200,7 @@ def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, pd.Dat
     return make_file_model(predictor, rows, None if y is None else table[y], request.class_names), rows, table
 
 
-def _check_model(request: ExplainRequest, *, is_file: bool) -> None:
+def check_explained(request: ExplainRequest, *, is_file: bool) -> None:
     """Refuse what is no model, and options that apply only to permgrad's own models, or only to model files."""
     if not is_file:
         if request.class_names:
@@ -224,7 +224,7 @@ def _explain_in_memory(
     request: ExplainRequest, method: Any, engine: Engine, *, streamed: bool
 ) -> tuple[Explanation, pd.DataFrame | None]:
     """Explain all rows of a table in memory, or the chosen ones of a long table, which are also listed."""
-    read = _read(request, streamed=streamed)
+    read = read_rows_of(request, streamed=streamed)
     predicting.use_threads(request.threads)
     scope = request.scope
     if read.places is not None and scope == "auto" and "local" in method.scopes:
@@ -275,7 +275,7 @@ def _with_targets(request: ExplainRequest, places: Integers, measurable: Integer
 
 
 def _computed(
-    request: ExplainRequest, read: _Read, rows: Any, y: Array | None, engine: Engine, scope: str
+    request: ExplainRequest, read: ReadRows, rows: Any, y: Array | None, engine: Engine, scope: str
 ) -> Explanation:
     """Return the explanation of some rows. For a run's model and tables it is cached."""
     names = [str(label) for label in getattr(read.model, "classes_", np.array(["all"])).tolist()]
@@ -304,7 +304,7 @@ def _drawn(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 # ---- targets ---------------------------------------------------------------------------------------------------------
-def _truth(read: _Read, request: ExplainRequest, *, streamed: bool) -> tuple[Array | None, Integers]:
+def _truth(read: ReadRows, request: ExplainRequest, *, streamed: bool) -> tuple[Array | None, Integers]:
     """Return the target of all rows, if any row has one, and the rows whose loss can be explained."""
     target, everywhere = read.data.get("target"), np.arange(len(read.table), dtype=np.int64)
     if target is None or target not in read.table.columns:

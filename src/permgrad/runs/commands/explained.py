@@ -13,15 +13,14 @@ from permgrad.attribution.explanation.explanation import positive_output
 from permgrad.attribution.explanation.files import file_frame
 from permgrad.attribution.parts.folder import EXPLAINED, writable
 from permgrad.base.csv_files import write_csv
-from permgrad.base.errors import InputError, as_lines, counted, printable
+from permgrad.base.errors import InputError, as_lines, counted
 from permgrad.base.files import atomic_path, sweep, what_lies_at, writing
 from permgrad.base.folders import is_whole
 from permgrad.base.locks import hold_folder
 from permgrad.base.numerals import compact
 from permgrad.pages.plots import signed_bars
 from permgrad.pages.plots.rows import stacks
-from permgrad.pages.summary import order_sentence
-from permgrad.pages.words import labels_of, value_text
+from permgrad.pages.summary import told
 from permgrad.runs.requests import ExplainRequest, Outcome
 
 if TYPE_CHECKING:
@@ -115,18 +114,17 @@ def outcome_of(
     if request.row is not None and rows is not None:
         place = "" if line is None else f" Row {rows['row'].iloc[0]} is line {line} of {request.source.name}."
         lines.append(f"Rows are counted from 0.{place}")
-    lines.append(f"{request.method}: {meta.get('quantity', 'importance')} ({meta.get('unit', 'no unit')})")
-    lines += importance_lines(explanation, chosen=bool(request.classes))
-    if explanation.scope == "global" and (order := order_sentence(explanation, 0, _MOST_FEATURES)):
-        lines.append(order.replace("\u00a0", " "))
+    outputs = _shown_outputs(explanation, chosen=bool(request.classes))
+    spoken = [one for output in outputs for one in told(explanation, output, _MOST_FEATURES)]
+    lines += [line for line, _ in spoken]
     lines += [words] if (words := _UNITS.get(str(meta.get("unit")))) else []
-    if isinstance(meta.get("baseline"), str):
-        lines.append(f"Baseline: {meta['baseline']}.")
     lines.append(f"Written: {request.folder}")
     facts: dict[str, Any] = {"folder": os.fspath(request.folder), "method": request.method, "scope": explanation.scope}
     facts |= {"quantity": meta.get("quantity", "importance"), "unit": meta.get("unit")}
     if rows is not None:
         facts["rows"] = rows.head(1000).to_dict(orient="records")
+    spoken = [(line, about) for line, about in spoken if about["kind"] != "title"]
+    facts["verdict"] = [{"sentence": " ".join(line.split()), "facts": about} for line, about in spoken]
     return Outcome({**facts, "importance": explanation.to_frame().to_dict(orient="records")[:1000]}, as_lines(lines))
 
 
@@ -143,53 +141,9 @@ def _row_lines(rows: pd.DataFrame) -> list[str]:
     return [*lines, f"and {counted(len(rows) - _MOST_ROWS, 'more row')}"] if len(rows) > _MOST_ROWS else lines
 
 
-def importance_lines(explanation: Explanation, *, chosen: bool) -> list[str]:
-    """Return a line for each of the first features in the explanation's ranking.
-
-    Over several rows the mean size is shown, which also ranks them: signed values of different rows cancel. The signed
-    mean follows, unless it is the same for every feature. Of a single row, the feature has the row's value. Of two
-    classes the positive one is shown. ``chosen``: the user named outputs.
-    """
-    local = explanation.scope == "local"
-    several = local and len(explanation.values) > 1
-    glance = explanation.to_global("mean_abs") if local else explanation
-    values, signed = glance.values, None
-    if local:
-        means = explanation.to_global("mean").values
-        values = values if several else means
-        signed = means if several and not np.array_equal(means, values, equal_nan=True) else None
-    lines = []
-    if glance.meta.get("summary") == "mean_abs" and (not local or several):
-        rows = counted(int(glance.meta["rows_summarised"]), "row")
-        lines.append(f"mean size over {rows}{'' if signed is None else ', then the signed mean'}:")
-    names = list(explanation.names)
-    if local and not several and explanation.feature_values is not None:
-        names = _with_values(names, explanation.feature_values.iloc[0])
-    for output in _shown_outputs(explanation, chosen=chosen):
-        column = explanation.outputs.index(output)
-        # As in Explanation.ranking, but by position: two players may share a name.
-        order = np.argsort(-np.nan_to_num(glance.values[:, column], nan=-np.inf), kind="stable")
-        lines += [f"output {output}:"] if chosen or (len(explanation.outputs) > 1 and output != "all") else []
-        shown = order[:_MOST_FEATURES].tolist()
-        labels = labels_of(list(map(printable, map(names.__getitem__, shown))), 36)
-        for place, name in zip(shown, labels, strict=True):
-            beside = "" if signed is None else f"  {_written(signed[place, column], '+'):>11}"
-            lines.append(f"  {name:<36}  {_written(values[place, column]):>10}{beside}")
-    return lines
-
-
-def _written(value: float, sign: str = "") -> str:
-    return f"{sign if value >= 0 else ''}{compact(value, 4)}".replace("−", "-")
-
-
 def _shown_outputs(explanation: Explanation, *, chosen: bool) -> list[str]:
     """Return the outputs that are listed: those that the user named, else the sum of all or the positive class."""
     outputs = list(explanation.outputs)
     if outputs[0] == "all":  # the sum over the others, as for the loss of a classifier
         return (outputs[1:] or outputs) if chosen else outputs[:1]
     return [outputs[positive_output(explanation)]] if len(outputs) == 2 and not chosen else outputs
-
-
-def _with_values(names: list[str], cells: pd.Series[Any]) -> list[str]:
-    """Return names with the row's values."""
-    return [f"{name} = {value_text(cells[name])}" if name in cells.index else name for name in names]

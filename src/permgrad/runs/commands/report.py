@@ -21,7 +21,7 @@ from permgrad.runs.requests import Outcome, ReportRequest
 def rebuild_reports(request: ReportRequest) -> Outcome:
     """Write a run's ``report.html`` again, or one page of several runs."""
     folders = [Path(folder) for folder in request.folders]
-    records = [_finished_record(folder) for folder in folders]
+    records = [finished_record(folder) for folder in folders]
     if len(folders) == 1:
         return _rebuild(request, folders[0], records[0])
     if request.positive is not None:
@@ -34,7 +34,7 @@ def rebuild_reports(request: ReportRequest) -> Outcome:
     return report_runs(request, [read_run(*pair) for pair in zip(folders, records, strict=True)])
 
 
-def _finished_record(path: Path) -> dict[str, Any]:
+def finished_record(path: Path) -> dict[str, Any]:
     """Return the record of a run that can be reported, or refuse the folder."""
     RUN.refuse_damaged(path, "Run again with --overwrite.")
     record = read_record(path)

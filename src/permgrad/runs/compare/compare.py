@@ -28,6 +28,7 @@ from permgrad.evaluation.comparison import PAGE, RECORD, Comparison
 from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.models.devices import torch_threads
 from permgrad.models.estimators.settings import check_preset, choose_device
+from permgrad.pages.words import clean
 from permgrad.runs.compare.cells import FOLDER, ComparisonCell, cell_path, do_cell, read_cell
 from permgrad.runs.compare.plan import (
     ComparedTable,
@@ -235,6 +236,7 @@ def _outcome(folder: Path, *, already: bool = False) -> Outcome:
         "results": os.fspath(folder / RECORD),
         "already_finished": already,
         **{name: record.get(name) for name in names},
+        "verdict": [_spoken(words, record["models"]) for words in record["sentences"]],
     }
     lines = [f"This comparison is already finished ({folder}). Nothing was changed."] if already else []
     label = metrics.get(record["metric"]).label
@@ -247,6 +249,12 @@ def _outcome(folder: Path, *, already: bool = False) -> Outcome:
         lines.append(f"  {model['label']:<{width}}{cells}{failed}")
     lines += [*record["sentences"], f"Page: {page}"]
     return Outcome(facts, as_lines(lines))
+
+
+def _spoken(sentence: str, models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a sentence with the facts on the models that it names."""
+    facts = {"kind": "models", "models": [model for model in models if clean(model["label"]) in sentence]}
+    return {"sentence": sentence, "facts": facts}
 
 
 def _text(value: float | None, digits: int) -> str:

@@ -218,7 +218,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
         card = get_card(request.table)
     kinds = request.kinds
     codes: tuple[str | int | float, ...] = separated(request.na) or (card.na_codes if card else ())
-    reading, written = _read(request, card, MissingCodes.of(codes))
+    reading, written = read_request(request, card, MissingCodes.of(codes))
     group = request.group if kept_group is None else kept_group
     target, left_out = _roles(request, card, list(written.frame.columns), group, kept_group)
     request = replace(request, task=task_of_target(kinds, target, request.task))
@@ -295,7 +295,7 @@ def _schema(
     return infer_schema(columns, na_codes=own if left_out else codes, kinds=kinds) if own else Schema(())
 
 
-def _read(request: RunRequest, card: DataCard | None, codes: MissingCodes) -> tuple[Reading, Written]:
+def read_request(request: RunRequest, card: DataCard | None, codes: MissingCodes) -> tuple[Reading, Written]:
     """Return how the table is read, and the table as written in its file, or a named data set."""
     single = [name for name in (request.group, request.time) if name is not None]
     reading = Reading(
