@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from permgrad.pages.page_data import packed
 from permgrad.pages.ranks import RANKS, rank_texts, shown_ranks
-from permgrad.pages.sentences import dominant_words
+from permgrad.pages.sentences import dominant_words, left_words
 from permgrad.pages.units import advantage, error_without
 from permgrad.pages.words import clean, confidence_words, quantity_of
 
@@ -98,7 +99,15 @@ def _cards(section: CardsSection, content: Assessment, places: dict[str, int], m
             low, high = (float(curves.min()), float(curves.max())) if len(curves) else (0.0, 1.0)
             steps = (curves - low) / (high - low or 1.0) * 65535  # 16-bit steps from the lowest to the highest value
             card["curves"] = {"low": low, "high": high, **packed(steps.round(), "u2")}
+        if "leaves" in card:
+            card["leaves"] = left_texts(one, section)
         card["notes"] = [clean(note) for note in notes.get(feature, ())]
         card["related"] = [clean(pair["other"]) for pair in content.related if pair["feature"] == feature][:8]
         cards.append(card)
     return cards
+
+
+def left_texts(card: Mapping[str, Any], section: CardsSection) -> list[str]:
+    """Return for each output where the mean curve of a card leaves the data, in words."""
+    shares, leaves = section.classes is not None, card["leaves"]
+    return [left_words(card["feature"], leaves, at, shares=shares) for at in range(len(leaves["clear"]))]

@@ -320,6 +320,31 @@ def drifted_words(one: Mapping[str, Any]) -> str:
     return f"{shares} are {one['side']} {value_text(float(one['value']))}"
 
 
+def left_words(feature: str, leaves: Mapping[str, Any], output: int, *, shares: bool) -> str:
+    """Say where the mean curve of a feature leaves the data, and whether the local effect differs from it there.
+
+    ``leaves`` is that of a card. ``shares``: whether predictions are probabilities.
+    """
+    own, other = map(names_apart([feature, leaves["other"]]), (feature, leaves["other"]))
+    words = f"The mean curve of {own} leaves the data {left_where(leaves)}: there, {percent(leaves['share'])} of its "
+    words += (
+        f"rows have a value of {other} that none of the {leaves['near']} or more test rows with the nearest values "
+    )
+    words += f"of {own} has. The accumulated local effect (ALE) stays inside the data, and "
+    if not leaves["clear"][output]:
+        return f"{words}does not clearly differ from it there."
+    size = leaves["apart"][output]
+    apart = f"{number(100 * size, 2)} percentage points" if shares else number(size)
+    return f"{words}is up to {apart} away from it there."
+
+
+def left_where(leaves: Mapping[str, Any]) -> str:
+    """Say at which values a mean curve leaves the data."""
+    ends = {"up to": leaves.get("to"), "from": leaves.get("from")}
+    said = [f"{words} {clean(end)}{' on' * (words == 'from')}" for words, end in ends.items() if end is not None]
+    return " and ".join(said) or "at all values"
+
+
 # ---- groups of rows --------------------------------------------------------------------------------------------------
 def segment_words(segments: Mapping[str, Any], most: int = 3) -> str:
     """Return a sentence on how many groups of test rows are clearly worse than the others, and one for the worst.

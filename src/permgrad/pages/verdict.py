@@ -39,6 +39,7 @@ from permgrad.pages.sentences import (
     down,
     drift_words,
     leak_words,
+    left_where,
     level_words,
     no_segment_words,
     related_words,
@@ -345,6 +346,17 @@ def _columns(content: Assessment) -> Iterator[Spoken]:
         leading = content.explanation.clearly_matter()[:3]
         if words := related_words(content.related, leading, most=3):
             yield words, "related", "caution", {"pairs": list(content.related)}
+        cards = {} if content.cards is None else {card["feature"]: card for card in content.cards.cards}
+        left = {name: cards[name]["leaves"] for name in leading if "leaves" in cards.get(name, {})}
+        if left:
+            show = names_apart(left)
+            where = listed([f"{show(name)} ({left_where(leaves)})" for name, leaves in left.items()])
+            words = (
+                f"Curves of the mean effect leave the data: {where}. The accumulated local effects beside them do not"
+            )
+            clear = [name for name, leaves in left.items() if any(leaves["clear"])]
+            words += f": trust these for {listed(map(show, clear))}" if clear else ", and do not clearly differ"
+            yield f"{words}.", "leaves", "caution", {"features": left, "clear": clear}
 
 
 #: In reading order.

@@ -12,6 +12,7 @@ from tests.pages.conftest import NAMES, report_content, with_answers
 from permgrad.pages.html import render_page
 from permgrad.pages.tab import tab_view
 from permgrad.pages.tabs import features, rows
+from permgrad.pages.verdict import verdict
 
 DRIVE = """
 const all = (query) => [...document.querySelectorAll(query)];
@@ -50,6 +51,8 @@ change(controls[1], "", "change");
 Page.go("features", "2/outcome");
 seen.linked = words(".card h4");
 seen.number = words(".card figcaption")[0];
+seen.local = [all(".card polygon").length, all(".card path[stroke-dasharray]").length, words(".card .warned")];
+seen.rows = Locals.rows(list.cards.find((one) => one.place === 1), 0);
 seen.interval = Features.interval([1, 0, 1, 1, 0], true);
 seen.csv = Page.csv([["=1+1", 2]]);
 return seen;
@@ -65,6 +68,11 @@ def page_of(content) -> str:
 @pytest.fixture(scope="module")
 def content():
     content = with_answers(report_content())
+    card = next(card for card in content.cards.cards if card["feature"] == content.explanation.ranking()[1])
+    (low, high), shown = (card["at"][0], card["at"][-1]), {"mean": [[0.2], [0.4]], "low": [[0.1], [0.3]]}
+    card["ale"] = {"at": [low, high], **shown, "high": [[0.3], [0.5]]}
+    card["leaves"] = {"from": card["label"][-1], "other": NAMES[0], "share": 0.62, "near": 50}
+    card["leaves"] |= {"apart": [0.123], "clear": [True]}
     return dataclasses.replace(content, rows=content.rows[:1])
 
 
@@ -109,6 +117,33 @@ def test_a_card_has_curves_outcomes_and_a_sentence_for_each(seen, content):
     assert "The share of Good is highest at" in seen["captions"][1]
     assert "From 60 test rows." in seen["captions"][1]
     assert seen["curve"] == pytest.approx(content.cards.curves[name][2, 1, 0], abs=1e-4)
+
+
+@needs_browser
+def test_the_local_effect_is_drawn_with_its_band_and_said_to_stay_inside_the_data(seen, content):
+    name, other = content.explanation.ranking()[1], NAMES[0]
+    (card,) = (card for card in content.cards.cards if card["feature"] == name)
+    assert seen["local"][:2] == [1, 1]
+    (words,) = seen["local"][2]
+    assert words.startswith(
+        f"The mean curve of {name} leaves the data from {card['label'][-1]} on: there, 62\u00a0% of"
+    )
+    assert words.endswith("ALE) stays inside the data, and is up to 12 percentage points away from it there.")
+    assert f"have a value of {other} that none of the 50 or more test rows" in words
+    assert "Dashed line: the accumulated local effect (ALE)" in seen["number"]
+    assert "Dashed line" not in seen["captions"][0]
+    assert seen["rows"][0] == [name, "ALE", "interval from", "interval to"]
+    lines = [[card["at"][0], 0.2, 0.1, 0.3], [card["at"][-1], 0.4, 0.3, 0.5]]
+    assert seen["rows"][1:] == [pytest.approx(line, rel=1e-5) for line in lines]
+
+
+def test_the_warning_stands_without_javascript_and_in_the_verdict(content):
+    name = content.explanation.ranking()[1]
+    assert "leaves the data from" in page_of(content).split("<script")[0]
+    (said,) = (one["sentence"] for one in verdict(content) if one["facts"]["kind"] == "leaves")
+    label = next(card["label"][-1] for card in content.cards.cards if card["feature"] == name)
+    first = f"Curves of the mean effect leave the data: {name} (from {label} on). "
+    assert said == f"{first}The accumulated local effects beside them do not: trust these for {name}."
 
 
 @needs_browser

@@ -20,6 +20,7 @@ from permgrad.base.errors import InputError
 from permgrad.base.significance import LEVEL
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.cards import Predict, Sample, feature_cards
+from permgrad.evaluation.local_effects import add_local_effects
 
 #: Rows whose values and outcomes a card shows. Of more, as many are drawn.
 MOST_ROWS = 20_000
@@ -48,6 +49,7 @@ def cards(work: Work) -> None:
     assert main is not None
     sample, predict, classes = card_sample(work)
     found, curves = feature_cards(sample, columns_by_rank(main, sample.raw), np.arange(len(sample.raw)), predict)
+    add_local_effects(sample, found, curves, predict)
     for card in found:
         card.update(effects_of(work, card["feature"], classes))
     count = max((len(each) for each in curves.values()), default=0)

@@ -13,7 +13,7 @@ from permgrad.base.errors import option_of
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.models.images import PATCHES
 from permgrad.pages import plots
-from permgrad.pages.cards_data import features_data
+from permgrad.pages.cards_data import features_data, left_texts
 from permgrad.pages.drawn_inputs import where
 from permgrad.pages.ranks import RANKS, rank_texts, shown_ranks, training_words
 from permgrad.pages.sentences import dominant_words
@@ -104,6 +104,9 @@ def one_by_one(section: SectionView, content: Assessment) -> None:
         beside_the_data(section, content)
         if not directed and not (content.reading or {}).get("features") and content.cards is not None:
             _on_paper(section, content.cards)
+        if stored is not None:
+            left = (left_texts(card, stored) for card in stored.cards if "leaves" in card)
+            section.items(list(dict.fromkeys(words for texts in left for words in texts[:_CLASSES])))
         if stored is not None and explanation is not None:
             for card in (card for card in stored.cards if card["feature"] in explanation.clearly_matter()):
                 section.table(effects_table(card, stored.classes))
@@ -256,5 +259,5 @@ TAB = Tab(
         ("where", "Where in the inputs", where, "explanation"),
     ),
     data=features_data,
-    scripts=("panels.js", "photos.js", "features.js", "rows.js"),
+    scripts=("panels.js", "photos.js", "locals.js", "features.js", "rows.js"),
 )

@@ -102,11 +102,13 @@ def _shown(content: Assessment, explanation: Explanation, output: Any) -> tuple[
 def what_if(section: SectionView, content: Assessment, stored: Mapping[str, Any]) -> None:
     """Say what the panel does in which a row's values are changed, or why there is none."""
     if "form" not in stored:
-        section.text(clean(stored["reason"]), "The curves of the tab Features show what single changes do.")
+        call = "In Python, pg.counterfactuals(model, row, X) finds what would have to differ in a row."
+        section.text(clean(stored["reason"]), f"The curves of the tab Features show what single changes do. {call}")
         return
     count, listed = len(stored["rows"]), 0 if content.listed is None else len(content.listed.numbers)
     which = "They are listed by “can be changed” under “Show”. " if 0 < count < listed else ""
-    more = "Click a word of a text to take it out. " * bool(stored.get("texts"))
+    more = "“What would have to differ?” searches for few changes with which the prediction is another one. "
+    more += "Click a word of a text to take it out. " * bool(stored.get("texts"))
     more += "Click a patch of an image to cover it." * bool(stored.get("photos"))
     section.text(
         "Choose a row above, open “What if?” and change its values. You see at once how the prediction changes, and "
@@ -139,5 +141,15 @@ TAB = Tab(
         ("all-rows", "Many rows at once", all_rows, "local"),
     ),
     data=live_data,
-    scripts=("panels.js", "photos.js", "features.js", "rows.js", "layers.js", "network.js", "shares.js", "whatif.js"),
+    scripts=(
+        "panels.js",
+        "photos.js",
+        "features.js",
+        "rows.js",
+        "layers.js",
+        "network.js",
+        "shares.js",
+        "alternatives.js",
+        "whatif.js",
+    ),
 )

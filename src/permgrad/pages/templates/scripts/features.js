@@ -157,7 +157,8 @@ const Features = (() => {
     const values = wish.single || wish.parts.length
       ? rows.flatMap((row) => points.map((point) => curves.at(row, point, wish.output)))
       : mean;
-    const y = linear(extent(values, mean), [frame.height - frame.bottom - 36, frame.top]);
+    const ale = Locals.of(card, wish.output);
+    const y = linear(extent(values, ale ? [...mean, ...ale.low, ...ale.high] : mean), [frame.height - frame.bottom - 36, frame.top]);
     const edges = card.values.edges;
     const x = card.numeric
       ? linear(extent(card.at, edges ?? []), [frame.left, frame.width - frame.right])
@@ -179,6 +180,7 @@ const Features = (() => {
         part.rows.reduce((sum, row) => sum + curves.at(row, point, wish.output), 0) / part.rows.length);
       svg.append(line(place, means.map(y), { stroke: colour(`series-${at}`), "stroke-width": 2.5 }));
     });
+    if (ale) svg.append(...Locals.drawn(ale, card.numeric ? x : (at) => place[0] + at * (place[1] - place[0]), y));
     if (!wish.parts.length) {
       svg.append(line(place, mean.map(y), { "stroke-width": 3 }), Charts.dots(place, mean.map(y), { "fill-opacity": 1, r: 3.5 }));
     }
@@ -540,14 +542,15 @@ const Features = (() => {
     const means = parts.length ? `Thick lines: means of the rows by ${segment.name} (${parts.map((part) => `${part.name}: ${part.rows.length}`).join(", ")}).` : `Thick line: the mean of ${count} test rows.`;
     const figure = Page.figure({
       anchor: `features/${card.place + 1}/effect`, drawing,
-      caption: `${effectWords(data, card, state.output)} ${means}${state.single ? " Thin lines: single rows." : ""} Bars: how often each value occurs in ${data.rows.toLocaleString("en-US")} test rows.`,
+      caption: `${effectWords(data, card, state.output)} ${means}${state.single ? " Thin lines: single rows." : ""}${card.ale ? ` ${Locals.WORDS}` : ""} Bars: how often each value occurs in ${data.rows.toLocaleString("en-US")} test rows.`,
       rows: () => {
         const curves = curvesOf(card.curves);
         const heads = Array.from({ length: curves.rows }, (_, row) => `row ${data.curveRows[row] >= 0 && rows ? rows.numbers[data.curveRows[row]] : row + 1}`);
         return [[card.name, "mean", ...heads], ...card.label.map((/** @type {string} */ name, /** @type {number} */ point) =>
-          [name, card.mean[point][state.output], ...heads.map((_, row) => Number(curves.at(row, point, state.output).toPrecision(6)))])];
+          [name, card.mean[point][state.output], ...heads.map((_, row) => Number(curves.at(row, point, state.output).toPrecision(6)))]), ...Locals.rows(card, state.output)];
       },
     });
+    if (card.leaves) figure.append(element("p", { class: "warned" }, card.leaves[state.output]));
     if (parts.length) figure.prepend(legend(parts.map((part, at) => [part.name, `series-${at}`])));
     return figure;
   };

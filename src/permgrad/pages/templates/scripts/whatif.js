@@ -240,13 +240,14 @@ const WhatIf = (() => {
     const inputs = Page.element("div", { class: "what-if-inputs" });
     const reset = Page.element("button", { type: "button", disabled: true, click: () => undo() }, "Reset all");
     const more = Page.element("details", {}, Page.element("summary", {}, ""));
-    /** @type {Map<string, {show: () => void, mark: () => void, cell: any}>} */
+    /** @type {Map<string, {show: () => void, mark: () => void, cell: any, put: (cell: any) => void}>} */
     const controls = new Map();
 
-    const undo = () => {
+    const undo = (/** @type {Record<string, any>} */ instead = {}) => {
       for (const [name, control] of controls) {
         delete changes[name];
         control.show();
+        if (name in instead) control.put(changes[name] = instead[name]);
         control.mark();
       }
       update();
@@ -286,7 +287,7 @@ const WhatIf = (() => {
       });
       const line = Page.element("div", { class: inside ? "what-if-line wide" : "what-if-line" },
         Page.element("label", { for: id }, ...Page.breakable(column.label)), made.input, back, was, inside ? inside.box : "");
-      controls.set(column.name, { show: restore, mark, cell });
+      controls.set(column.name, { show: restore, mark, cell, put: made.show });
       mark();
       (at < FIRST ? inputs : more).append(line);
     });
@@ -374,8 +375,12 @@ const WhatIf = (() => {
     }
     const fold = /** @type {HTMLDetailsElement} */ (Page.element("details", { class: "what-if-fold", open },
       Page.element("summary", {}, "What if? Change this row"), inputs, further > 0 ? more : "", Page.element("p", {}, reset)));
+    const ways = Alternatives.panel({
+      model, place, predicted: original.predicted, cellOf, words: (column, cell) => words(column.form, cell), other: OTHER,
+      fill: (found) => { fold.open = true; undo(found); },
+    });
     fold.addEventListener("toggle", () => { open = fold.open; });
-    box.append(Page.element("div", { class: "what-if" }, result, picture, fold));
+    box.append(Page.element("div", { class: "what-if" }, result, picture, ways, fold));
     if (mine === turn) update();
   };
 
@@ -403,7 +408,7 @@ const WhatIf = (() => {
     return place >= 0 && show(box, place, content);
   };
 
-  return { decision, explain, show };
+  return { OTHER, cellOf, decision, explain, loaded, show };
 })();
 
 Rows.explainBy((box, row, rows) => WhatIf.explain(box, rows.numbers[row]));

@@ -1,0 +1,215 @@
+"""*What would have to differ?* in the page: its results beside Python's model and beside ``pg.counterfactuals``."""
+
+# ruff: noqa: E501 — scripts
+
+from __future__ import annotations
+
+import base64
+import re
+import zlib
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+from browsing import needs_browser, visit
+from verification import verify_what_if as what_if_check
+
+import permgrad as pg
+from permgrad.assess.encoder_form import encoder_form
+from permgrad.assess.sections.what_if import rows_of
+from permgrad.pages import whatif
+from permgrad.pages.html import render_page
+from permgrad.pages.page_data import page_data
+from permgrad.pages.tab import TabView
+from permgrad.pages.tabs import rows
+
+pytestmark = needs_browser
+LISTED, ASKED = 100, 3
+
+SEARCH = """
+const model = WhatIf.loaded(Page.data("rows").whatIf);
+const columns = Alternatives.columnsOf(model, WhatIf.cellOf, WhatIf.OTHER);
+const run = (place, margin, some = columns) => {
+  const steps = Alternatives.search(model, some, place, WhatIf.cellOf, margin);
+  let step = steps.next(), pauses = 0;
+  for (; !step.done; pauses += 1) step = steps.next();
+  return step.value.map(({ changes, distance }) => ({ changes, distance, pauses,
+    predicted: Array.from(model.network.predicted(model.network.outputs(model.encode(place, changes)))) }));
+};
+const classes = model.result.classes;
+const found = [];
+for (let place = 0; place < ASKED; place += 1) {
+  const own = Array.from(model.network.predicted(model.network.outputs(model.encode(place, {}))));
+  const wish = classes ? (own.indexOf(Math.max(...own)) + 1) % classes.length : own[0] + 0.1 * model.range[0];
+  const margin = (outputs) => {
+    const said = model.network.predicted(outputs);
+    return classes ? said[wish] - Math.max(...said.filter((_, k) => k !== wish)) - 1e-9 : said[0] - wish;
+  };
+  const first = run(place, margin), gone = first.length ? Object.keys(first[0].changes)[0] : "";
+  found.push({ own, wish, first, gone, without: place ? [] : run(place, margin, columns.filter((one) => one.column.name !== gone)) });
+}
+return { found, impossible: run(0, () => -1), names: columns.map((one) => one.column.name), units: columns.map((one) => one.unit) };
+"""
+PANEL = """
+const box = document.createElement("div");
+document.body.append(box);
+WhatIf.show(box, 0);
+const answer = () => box.querySelector(".what-if-ways [role=status]");
+const words = (query) => [...box.querySelectorAll(query)].map((one) => one.textContent);
+const ask = async () => {
+  box.querySelector("button.differ").click();
+  while (answer().textContent.startsWith("Searching")) await new Promise((done) => setTimeout(done));
+};
+const seen = { before: words(".what-if-result"), button: words("button.differ"), choices: words(".what-if-ways select option") };
+await ask();
+seen.found = words(".what-if-ways li");
+seen.said = answer().textContent;
+box.querySelector(".what-if-ways li button").click();
+seen.after = words(".what-if-result");
+seen.changed = words(".what-if-line.changed label");
+seen.open = box.querySelector(".what-if-fold").open;
+const boxes = [...box.querySelectorAll(".what-if-ways input[type=checkbox]")];
+boxes.forEach((one) => one.click());
+await ask();
+seen.none = answer().textContent;
+WhatIf.show(box, 1);
+seen.kept = [...box.querySelectorAll(".what-if-ways input[type=checkbox]")].every((one) => one.checked);
+const limit = box.querySelector(".what-if-ways input[type=number]");
+if (limit) {
+  limit.value = "";
+  await ask();
+  seen.empty = answer().textContent;
+  limit.value = "-1e9";
+  await ask();
+  seen.already = answer().textContent;
+}
+return seen;
+"""
+
+
+@cache
+def case_of(name: str):
+    """Return a model, listed rows, and a page with them."""
+    case = what_if_check.CASES[name](1)
+    some = case.rows if case.model.na_codes else case.rows[case.rows["n3"] != -9]  # else it is a value
+    listed = some[:LISTED].reset_index(drop=True)
+    content = whatif.what_if(case.model, rows_of(case.model, case.model.encode_rows(listed), np.arange(LISTED)))
+    views = [TabView("rows", "Rows", (), None, rows.TAB.scripts)]
+    (script,) = re.findall(
+        r"<script>(.*?)</script>", render_page(title="", kind="", headline="", tabs=views), re.DOTALL
+    )
+    data = base64.b64encode(zlib.compress(page_data({"rows": {"whatIf": content}}).encode())).decode()
+    page = (
+        '<!doctype html><meta charset="utf-8"><title>panel</title><body>'
+        f'<script type="text/plain" id="page-data">{data}</script><script>{script}</script></body>'
+    )
+    return case.model, listed, page
+
+
+def changed_row(model, row: pd.DataFrame, changes) -> pd.DataFrame:
+    """Return a row as a table with the cells that the page sets."""
+    forms = {form["name"]: form for form in encoder_form(model.preprocessor_)["columns"]}
+    row = row.reset_index(drop=True)
+    for name, cell in changes.items():
+        kind, words = forms[name]["kind"], forms[name].get("words")
+        value = pd.Timestamp(cell, unit="s") if kind == "date" else cell
+        if kind == "boolean":
+            value = words[int(cell)] if words else bool(cell)
+        row[name] = pd.Series([value]).astype(row[name].dtype)
+    return row
+
+
+def number(cell) -> float:
+    """Return a number or a date in seconds as a number, NaN for all else and for missing cells."""
+    if isinstance(cell, pd.Timestamp):
+        return (cell - pd.Timestamp(0)) / pd.Timedelta("1s")
+    return float(cell) if isinstance(cell, (int, float)) and not isinstance(cell, bool) and cell != -9 else np.nan
+
+
+def spreads(listed: pd.DataFrame) -> dict[str, float]:
+    """Return the unit of distances of numbers and dates: the median absolute deviation, or what stands for it."""
+    units = {}
+    for name in listed:
+        numbers = listed[name].map(number).dropna()
+        if len(numbers):
+            apart = (numbers - numbers.median()).abs()
+            units[name] = float(apart.median() or apart.mean())
+    return units
+
+
+@pytest.mark.parametrize("name", ["mixed", "levels"])
+def test_results_are_those_of_the_model_in_python_few_and_near(name, tmp_path):
+    model, listed, page = case_of(name)
+    seen = visit(page, tmp_path, SEARCH.replace("ASKED", str(ASKED))).quiet()
+    classes, units, results, fewest, ratios = hasattr(model, "classes_"), spreads(listed), 0, [], []
+    assert {"n0", "member"} <= set(seen["names"])
+    assert "note" not in seen["names"], "texts cannot be set"
+    fixed = [column for column in listed if column not in seen["names"]]
+    for at, asked in enumerate(seen["found"]):
+        row = listed.iloc[[at]]
+        for result in [*asked["first"], *asked["without"]]:
+            results += 1
+            new = changed_row(model, row, result["changes"])
+            there = model.predict_proba(new)[0] if classes else model.predict(new)
+            scale = 1.0 if classes else np.abs(there).max()
+            np.testing.assert_allclose(result["predicted"], there, atol=1e-5 * scale, rtol=0)
+            if classes:
+                assert model.predict(new)[0] == model.classes_[asked["wish"]]
+            else:
+                assert there[0] >= asked["wish"] - 1e-5 * scale
+            apart = 0.0
+            for column in result["changes"]:
+                before, after = row[column].iloc[0], new[column].iloc[0]
+                far = abs(number(after) - number(before))
+                apart += 1.0 if np.isnan(far) else far / units[column]
+                known = listed[column].map(number) if column in units else listed[column]
+                assert np.isclose(known, number(after), rtol=1e-6).any() if column in units else after in set(known)
+            assert result["distance"] == pytest.approx(apart, rel=1e-4)
+            assert 1 <= len(result["changes"]) <= 3
+        sets = [frozenset(result["changes"]) for result in asked["first"]]
+        assert not any(one <= other for one in sets for other in sets if one is not other)
+        assert asked["gone"] not in {column for result in asked["without"] for column in result["changes"]}
+        want = model.classes_[asked["wish"]] if classes else (asked["wish"], None)
+        python = pg.counterfactuals(model, row, listed, want=want, most_changes=3, random_state=0, fixed=fixed)
+        assert bool(len(python)) == bool(asked["first"])
+        if asked["first"]:
+            best = python.to_frame().sort_values(["changes", "distance"]).iloc[0]
+            fewest.append(len(asked["first"][0]["changes"]) - best["changes"])
+            if not fewest[-1]:
+                ratios.append(asked["first"][0]["distance"] / best["distance"])
+    assert results >= ASKED
+    assert max(fewest) <= 0, "as few changes as pg.counterfactuals makes"
+    assert np.median(ratios) <= 1.1, "as near"
+    assert seen["impossible"] == []
+
+
+def test_the_button_fills_an_alternative_in_and_columns_can_stay(tmp_path):
+    _, _, page = case_of("mixed")
+    seen = visit(page, tmp_path, PANEL).quiet()
+    assert seen["button"] == ["What would have to differ?"]
+    assert len(seen["choices"]) == 2, "one of three classes is predicted already"
+    wanted = seen["choices"][0]
+    assert seen["said"].startswith(f"With one of these changes the network predicts {wanted}:")
+    assert 1 <= len(seen["found"]) <= 4
+    assert all(f". {wanted}: " in line and " → " in line and line.endswith("Fill in") for line in seen["found"])
+    assert f"Now predicted: {wanted}, was " in seen["after"][0]
+    assert "Now predicted" not in seen["before"][0]
+    assert seen["open"]
+    assert sorted(part.split(":")[0] for part in seen["found"][0].split(". ")[0].split("; ")) == sorted(seen["changed"])
+    assert seen["none"].startswith(
+        f"No change of up to three columns was found with which the network predicts {wanted}."
+    )
+    assert seen["kept"], "columns that stay do so in the next row"
+
+
+def test_a_number_is_typed_by_the_reader(tmp_path):
+    _, _, page = case_of("levels")
+    seen = visit(page, tmp_path, PANEL).quiet()
+    assert seen["choices"] == ["at least", "at most"]
+    assert seen["said"].startswith("With one of these changes the network predicts at least ")
+    assert seen["empty"] == "Type the prediction that is wanted."
+    assert seen["already"] == "The network predicts so already."
+    limit = float(re.search(r"at least ([\d,]+)", seen["said"])[1].replace(",", ""))
+    for line in seen["found"]:
+        assert float(re.search(r"Prediction: ([\d,]+)", line)[1].replace(",", "")) >= limit - 1
