@@ -45,8 +45,9 @@ class Changes:
 
     Args:
         lines: one line per change, as ``to_frame`` returns them.
-        meta: the ``loss`` and its ``unit``, ``rows`` of both samples, ``drift`` (how columns moved, as in
-            ``columns.json``), ``overlap`` (the share of old rows that are like the new ones), ``confidence``, ``seed``.
+        meta: ``same_rows`` (two models on the same rows), the ``loss`` and its ``unit``, ``rows`` of both samples,
+            ``drift`` (how columns moved, as in ``columns.json``), ``overlap`` (the share of old rows that are like the
+            new ones), ``confidence``, ``seed``.
     """
 
     lines: pd.DataFrame
@@ -169,6 +170,29 @@ def changes(
     return Changes(_frame(lines + importances), about)
 
 
+def changes_of_models(
+    guesses: tuple[Predicted, Predicted],
+    explanations: tuple[Explanation, Explanation] | None,
+    units: Dependence | None = None,
+) -> Changes:
+    """Compare an old and a new model on the same rows: scores row by row, and importances, if both were explained.
+
+    The two importances of a feature count as independent, though they are of the same rows.
+    """
+    losses = tuple(
+        -np.log(np.clip(one.guess[np.arange(len(one.truth)), one.truth], np.finfo(np.float64).eps, 1.0))
+        if one.classes
+        else (one.truth - one.guess) ** 2
+        for one in guesses
+    )
+    lines = _scores(losses, guesses, (units, units), 0.95, paired=True)
+    lines += _importances(*explanations, 0.95) if explanations else []
+    loss, unit = ("cross_entropy", "nats") if guesses[0].classes else ("squared_error", "y²")
+    rows = [len(losses[0])] * 2
+    about = {"same_rows": True, "loss": loss, "unit": unit, "rows": rows, "confidence": 0.95}
+    return Changes(_frame(lines), about)
+
+
 def _pair(name: str, value: Any) -> tuple[Any, Any]:
     """Return what an argument says of the old and of the new rows."""
     if value is None or isinstance(value, str):
@@ -236,32 +260,62 @@ def _scores_and_parts(
     clear = dict.fromkeys(of_group.get(one["column"], one["column"]) for one in found if one["clear"])
     moved = {name: members[name] for name in list(clear)[:MOST_MOVED]}
     parts, scores, overlap = split_change((tables[0], tables[1]), (losses[0], losses[1]), moved, units, first.seed)
-    estimates = [_means(loss[None], unit) for loss, unit in zip(losses, units, strict=True)]
-    lines = _lines("score", ["loss"], estimates[0], estimates[1], first.confidence)
-    names = ("rmse",) if first.subject.task == "regression" else ("accuracy", "roc_auc")
-    for name in names if None not in guesses else ():
-        values, rows = zip(*(metric_by_rows(name, guess) for guess in guesses if guess), strict=True)
-        errors = [_means(each[None], unit)[1:] for each, unit in zip(rows, units, strict=True)]
-        estimates = [(np.array([value]), *error) for value, error in zip(values, errors, strict=True)]
-        lines += _lines("score", [name], estimates[0], estimates[1], first.confidence)
+    lines = _scores(losses, guesses, units, first.confidence)
     lines += [
         line | {"old": np.nan, "new": np.nan}
         for line in _lines("part", parts, _means(-scores[0], units[0]), _means(scores[1], units[1]), first.confidence)
     ]
-    return lines, {"rows": [request.count for request in requests], "drift": found, "overlap": overlap}
+    rows = [request.count for request in requests]
+    return lines, {"same_rows": False, "rows": rows, "drift": found, "overlap": overlap}
+
+
+def _scores(
+    losses: tuple[Floats, ...],
+    guesses: tuple[Predicted | None, ...],
+    units: tuple[Dependence | None, Dependence | None],
+    confidence: float,
+    *,
+    paired: bool = False,
+) -> list[dict[str, Any]]:
+    """Return the lines of the mean loss and of metrics. ``paired``: both are of the same rows."""
+    known = [guess for guess in guesses if guess is not None]
+    names = () if len(known) < 2 else ("accuracy", "roc_auc") if known[0].classes else ("rmse",)
+    lines = []
+    for name in ("loss", *names):
+        old, new = (
+            [(float(loss.mean()), loss) for loss in losses]
+            if name == "loss"
+            else [metric_by_rows(name, guess) for guess in known]
+        )
+        estimates = [
+            (np.array([value]), *_means(rows[None], unit)[1:])
+            for (value, rows), unit in zip((old, new), units, strict=True)
+        ]
+        apart = _means((new[1] - old[1])[None], units[0])[1:] if paired else None
+        lines += _lines("score", [name], estimates[0], estimates[1], confidence, apart)
+    return lines
 
 
 def _means(scores: Floats, units: Dependence | None) -> Estimate:
     return mean_over_rows(scores.T, None, units)
 
 
-def _lines(kind: str, names: Iterable[str], old: Estimate, new: Estimate, confidence: float) -> list[dict[str, Any]]:
-    """Return lines of the differences of two independent estimates."""
+def _lines(
+    kind: str,
+    names: Iterable[str],
+    old: Estimate,
+    new: Estimate,
+    confidence: float,
+    apart: tuple[Floats, Floats] | None = None,
+) -> list[dict[str, Any]]:
+    """Return lines of the differences of two estimates, independent unless the error of the differences is given."""
     change = new[0] - old[0]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # The new estimate's low end and the old one's high end make the low end of the difference.
-        variance, size = two_parts(new[1] ** 2, new[2], old[1] ** 2, old[2][::-1])
-    std = np.sqrt(variance)
+    if apart is None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # The new estimate's low end and the old one's high end make the low end of the difference.
+            variance, size = two_parts(new[1] ** 2, new[2], old[1] ** 2, old[2][::-1])
+        apart = np.sqrt(variance), size
+    std, size = apart
     numbers = (old[0], new[0], change, std, *interval(change, std, size, confidence))
     keys = ("old", "new", "change", "std", "ci_low", "ci_high", "p_value")
     return [

@@ -28,7 +28,7 @@ MOST_MOVED = 6
 _FITTED, _LEVELS, _FOLDS = 6000, 10, 3
 #: The largest standardised number, and the largest ratio of densities.
 _FARTHEST, _LARGEST = 5.0, 50.0
-#: Up to so many moved columns get products of every two.
+#: Up to so many columns get products of every two.
 _CROSSED = 12
 #: Names of what is not a column.
 OTHERS, RELATION = "other columns", "relation to the target"
@@ -65,7 +65,9 @@ def split_change(
     chosen = [[own[place] for place in range(count) if subset >> place & 1] for subset in range(1, full + 1)]
     subsets = [_crossed(list(chain.from_iterable(each))) for each in chosen]
     if others:
-        subsets.append(np.hstack([*subsets[-1:], *others]))
+        # Products, as effects of moved columns can depend on others.
+        every = [*chain.from_iterable(own), *others]
+        subsets.append(_crossed(every) if len(every) <= _CROSSED else np.hstack([*subsets[-1:], *others]))
     scores = [_with_new(subset, losses[0], folds, seed) for subset in subsets]
     old = np.stack([losses[0], *(each[0] for each in scores)])
     new = np.stack([np.zeros(len(losses[1])), *(each[1] for each in scores)])
