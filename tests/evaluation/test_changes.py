@@ -159,6 +159,36 @@ def test_rows_of_groups_say_less_and_groups_of_columns_are_one(moved):
     assert np.isfinite(timed.to_frame()[["change", "std"]].to_numpy()).all()
 
 
+def test_weighted_rows_count_as_often_as_rows_repeated(moved):
+    (old, y_old), (new, y_new) = ((x.head(400), y[:400]) for x, y in moved)
+    often = np.where(old["age"] > 0, 2, 1)
+    found = pg.changes(predict, old, y_old, new, y_new, sample_weight=(often, None), **OPTIONS)
+    scores, parts = lines_of(found, "score"), lines_of(found, "part")
+    assert scores.index.tolist() == ["loss"]
+    losses = [(predict(x) - y) ** 2 for x, y in ((old, y_old), (new, y_new))]
+    assert scores.loc["loss", "old"] == pytest.approx(np.average(losses[0], weights=often))
+    assert scores.loc["loss", "new"] == pytest.approx(losses[1].mean())
+    assert parts["change"].sum() == pytest.approx(scores.loc["loss", "change"], rel=1e-9)
+    places = np.repeat(np.arange(400), often)
+    groups = (places, np.arange(400))
+    repeated = pg.changes(predict, old.iloc[places], y_old[places], new, y_new, row_groups=groups, **OPTIONS)
+    same = lines_of(repeated, "score").loc["loss"]
+    assert scores.loc["loss", ["change", "std"]].tolist() == pytest.approx(same[["change", "std"]].tolist(), rel=0.01)
+    weights = (often / often.mean(), np.ones(400))
+    ends = []
+    for table, loss, units, given in (
+        (old, losses[0], None, weights),
+        (old.iloc[places], losses[0][places], Dependence(places), (None, None)),
+    ):
+        split = split_change((table, new), (loss, losses[1]), {"income": ["income"]}, (units, None), 0, given)
+        ends.append(np.average(split[1][0], axis=1, weights=given[0]) + split[1][1].mean(axis=1))
+    assert ends[0] == pytest.approx(ends[1], abs=0.1), "folds differ"
+    # Twice as many of the rows whose loss is large are a change by the columns, not of the relation.
+    even = pg.changes(predict, old, y_old, old, y_old, sample_weight=(None, np.exp(old["income"])), **OPTIONS)
+    assert lines_of(even, "score").loc["loss", "p_holm"] < 0.05
+    assert abs(lines_of(even, "part").loc[RELATION, "change"]) < 2 * lines_of(even, "part").loc[RELATION, "std"]
+
+
 def predict_named(table):
     if list(table.columns) != ["income", "age", "noise"]:
         raise ValueError("other columns")
@@ -192,7 +222,9 @@ def test_what_cannot_be_compared_is_refused():
         ((x, y, new, y_new), {"row_groups": np.arange(100)}, "pair for old and new"),
         ((x, y, new, y_new), {"row_groups": (np.arange(100) % 3,) * 2}, "4 groups"),
         ((x, y, new.rename(columns={"age": "years"}), y_new), {}, "the same features"),
-        ((x, y, new, y_new), {"sample_weight": y}, "does not take sample_weight"),
+        ((x, y, new, y_new), {"sample_weight": y}, "pair for old and new"),
+        ((x, y, new, y_new), {"sample_weight": (-np.ones(100), None)}, "sample_weight must be"),
+        ((x, y, new, y_new), {"scoring": "r2"}, "does not take scoring"),
         ((x, y, new, y_new), {"wrong_name": 1}, "wrong_name"),
     ):
         with pytest.raises(InputError, match=words):

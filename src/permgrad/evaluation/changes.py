@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,6 +88,7 @@ def changes(
     loss: Any = "auto",
     row_groups: Any = None,
     row_time: Any = None,
+    sample_weight: Any = None,
     confidence: float = 0.95,
     random_state: Any = None,
     **options: Any,
@@ -117,6 +118,8 @@ def changes(
         loss: loss computed for each row, as for ``pg.explain``. ``"auto"`` is the log loss or squared error.
         row_groups: rows that depend on each other: a pair of labels for old and new rows, or a column's name.
         row_time: the time of each row, in the same form.
+        sample_weight: how much rows count: a pair of weights for old and new rows. Metrics are then left out, and which
+            columns moved is decided without weights.
         confidence: confidence level of the intervals.
         random_state: seed.
         **options: further arguments of ``pg.explain``, such as ``method``, ``n_repeats``, ``task``, ``output_kind``.
@@ -143,15 +146,14 @@ def changes(
     """
     if isinstance(model, Explanation):
         return Changes(_frame(_importances(model, X_old, confidence)), {"confidence": confidence})
-    for name in ("scope", "level", "sample_weight", "scoring"):
+    for name in ("scope", "level", "scoring"):
         if name in options:
             raise InputError(f"changes does not take {name}=", hint="Leave it out.", code="PG004")
     seed = resolve_seed(random_state)
     given = {"loss": loss, "groups": groups, "level": "group" if groups else "column", "confidence": confidence}
-    related = [
-        dict(zip(("row_groups", "row_time"), pair, strict=True))
-        for pair in zip(_pair("row_groups", row_groups), _pair("row_time", row_time), strict=True)
-    ]
+    pairs = {"row_groups": row_groups, "row_time": row_time, "sample_weight": sample_weight}
+    sides = zip(*(_pair(name, value) for name, value in pairs.items()), strict=True)
+    related = [dict(zip(pairs, side, strict=True)) for side in sides]
     samples = [(X_old, y_old, related[0]), (X_new, y_new, related[1])]
     named = {name: value for name, value in options.items() if name in ("target", "batch_size", "positive")}
     named["options"] = {name: value for name, value in options.items() if name in PREDICTOR_OPTIONS}
@@ -195,7 +197,7 @@ def changes_of_models(
 
 def _pair(name: str, value: Any) -> tuple[Any, Any]:
     """Return what an argument says of the old and of the new rows."""
-    if value is None or isinstance(value, str):
+    if value is None or (isinstance(value, str) and name != "sample_weight"):
         return value, value
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise InputError(
@@ -259,11 +261,26 @@ def _scores_and_parts(
         members.setdefault(of_group.get(name, name), []).append(name)
     clear = dict.fromkeys(of_group.get(one["column"], one["column"]) for one in found if one["clear"])
     moved = {name: members[name] for name in list(clear)[:MOST_MOVED]}
-    parts, scores, overlap = split_change((tables[0], tables[1]), (losses[0], losses[1]), moved, units, first.seed)
-    lines = _scores(losses, guesses, units, first.confidence)
+    given = [request.sample_weight for request in requests]
+    weighted = any(each is not None for each in given)
+    # On one scale: each sample has a mean weight of 1.
+    counted_as = [
+        np.ones(len(loss)) if each is None else each / each.mean() for loss, each in zip(losses, given, strict=True)
+    ]
+    weights: Sequence[Floats | None] = counted_as if weighted else given
+    parts, scores, overlap = split_change(
+        (tables[0], tables[1]), (losses[0], losses[1]), moved, units, first.seed, weights
+    )
+    lines = _scores(losses, guesses, units, first.confidence, weights=weights)
     lines += [
         line | {"old": np.nan, "new": np.nan}
-        for line in _lines("part", parts, _means(-scores[0], units[0]), _means(scores[1], units[1]), first.confidence)
+        for line in _lines(
+            "part",
+            parts,
+            _means(-scores[0], units[0], weights[0]),
+            _means(scores[1], units[1], weights[1]),
+            first.confidence,
+        )
     ]
     rows = [request.count for request in requests]
     return lines, {"same_rows": False, "rows": rows, "drift": found, "overlap": overlap}
@@ -276,28 +293,31 @@ def _scores(
     confidence: float,
     *,
     paired: bool = False,
+    weights: Sequence[Floats | None] = (None, None),
 ) -> list[dict[str, Any]]:
     """Return the lines of the mean loss and of metrics. ``paired``: both are of the same rows."""
     known = [guess for guess in guesses if guess is not None]
-    names = () if len(known) < 2 else ("accuracy", "roc_auc") if known[0].classes else ("rmse",)
+    names = (
+        () if len(known) < 2 or weights[0] is not None else ("accuracy", "roc_auc") if known[0].classes else ("rmse",)
+    )
     lines = []
     for name in ("loss", *names):
         old, new = (
-            [(float(loss.mean()), loss) for loss in losses]
+            [(float(np.average(loss, weights=own)), loss) for loss, own in zip(losses, weights, strict=True)]
             if name == "loss"
             else [metric_by_rows(name, guess) for guess in known]
         )
         estimates = [
-            (np.array([value]), *_means(rows[None], unit)[1:])
-            for (value, rows), unit in zip((old, new), units, strict=True)
+            (np.array([value]), *_means(rows[None], unit, own)[1:])
+            for (value, rows), unit, own in zip((old, new), units, weights, strict=True)
         ]
         apart = _means((new[1] - old[1])[None], units[0])[1:] if paired else None
         lines += _lines("score", [name], estimates[0], estimates[1], confidence, apart)
     return lines
 
 
-def _means(scores: Floats, units: Dependence | None) -> Estimate:
-    return mean_over_rows(scores.T, None, units)
+def _means(scores: Floats, units: Dependence | None, weights: Floats | None = None) -> Estimate:
+    return mean_over_rows(scores.T, weights, units)
 
 
 def _lines(
