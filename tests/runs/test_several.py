@@ -11,7 +11,7 @@ import pytest
 from tests.pages.conftest import global_explanation
 
 from permgrad.base.errors import InputError
-from permgrad.pages.runs import side_by_side_page
+from permgrad.pages.runs import runs_page
 from permgrad.pages.side_by_side import reliance
 from permgrad.pages.views import SectionView
 from permgrad.runs.several import FinishedRun, compared, labels_of_runs
@@ -45,7 +45,7 @@ def test_runs_of_other_splits_are_compared_on_the_rows_that_all_tested():
         "good: 40 of its 60 test rows are test rows of all runs.",
     ]
     assert models.seconds == {"good": 2.0, "poor": 2.0}, "of the network, without the baselines of that stage"
-    page = side_by_side_page(models, title="a < b", target="price", commands=[("good", "permgrad run x")], notes=notes)
+    page = runs_page(models, title="a < b", target="price", commands=[("good", "permgrad run x")], notes=notes)
     assert "a &lt; b" in page
     assert "good has the best RMSE" in page
     assert "It is significantly better than poor." in page

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from permgrad.assess.store import Store
     from permgrad.attribution.explanation import Explanation
     from permgrad.base.dependence import Dependence
+    from permgrad.evaluation.changes import Changes
     from permgrad.evaluation.side_by_side import SideBySide
 
 #: Share of the model from which the image of a row is shown in the first tabs, else in Details.
@@ -48,6 +49,7 @@ class Assessment:
         sensitive: rates, errors and reliance by level of columns that need not be features.
         explanation: the ranking of the features. ``paper`` is that of the published method, ``refits`` that of the
             training procedure.
+        changes: what changed since an earlier run.
         bands: the ranking of bands of neighbours, where columns have an order.
         branches: the weight of each path or input.
         related: pairs of features that move together. ``matrix``: how closely the strongest are related.
@@ -83,6 +85,7 @@ class Assessment:
     explanation: Explanation | None = None
     paper: Explanation | None = None
     refits: Explanation | None = None
+    changes: Changes | None = None
     bands: Explanation | None = None
     branches: Mapping[str, Any] | None = None
     related: Sequence[Mapping[str, Any]] = ()
@@ -198,6 +201,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "explanation": ("explanations/permgrad",),
     "paper": ("explanations/permgrad-paper",),
     "refits": ("explanations/refits",),
+    "changes": ("explanations/changes",),
     "bands": ("explanations/bands",),
     "branches": ("branches",),
     "related": ("explanations/related",),

@@ -22,6 +22,7 @@ from permgrad.base.errors import by_count, counted
 from permgrad.base.random import generator
 from permgrad.data.read.table import blank_codes
 from permgrad.data.types.column_types import infer_schema
+from permgrad.evaluation.changes import Changes
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Work:
         store: where the sections are written.
         fit_others: trains other models. It returns their metrics, and adds their predictions for the test rows.
         refit: explains ``refits`` further trainings.
+        against: compares with an earlier run.
         card_notes: what the data card says about columns.
     """
 
@@ -49,6 +51,7 @@ class Work:
     store: Store = field(default_factory=Store)
     fit_others: Callable[[dict[str, npt.NDArray[Any]]], dict[str, Any]] | None = None
     refit: Callable[[int], Explanation] | None = None
+    against: Callable[[], Changes] | None = None
     card_notes: Mapping[str, list[str]] = field(default_factory=dict)
     #: What sections hand on: rows, seconds and options of the first ranking, which rows are explained one by one, and
     #: attributions of all of them.
@@ -128,6 +131,7 @@ CAPABILITIES: dict[str, Callable[[Work], bool]] = {
     "maps": lambda work: work.model.draws_maps,
     "sensitive": lambda work: work.test.sensitive is not None,
     "refits": lambda work: work.budget.refits is not None and work.refit is not None,
+    "against": lambda work: work.against is not None,
     "further rows": lambda work: work.first_ranking[0] is not None and work.budget.most_rows == "auto",
     "one logit": lambda work: work.model.has_one_logit and work.model.positive is not None,
 }

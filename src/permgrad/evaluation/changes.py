@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,8 +45,9 @@ class Changes:
 
     Args:
         lines: one line per change, as ``to_frame`` returns them.
-        meta: the ``loss`` and its ``unit``, ``rows`` of both samples, ``drift`` (how columns moved, as in
-            ``columns.json``), ``overlap`` (the share of old rows that are like the new ones), ``confidence``, ``seed``.
+        meta: ``same_rows`` (two models on the same rows), the ``loss`` and its ``unit``, ``rows`` of both samples,
+            ``drift`` (how columns moved, as in ``columns.json``), ``overlap`` (the share of old rows that are like the
+            new ones), ``confidence``, ``seed``.
     """
 
     lines: pd.DataFrame
@@ -87,6 +88,7 @@ def changes(
     loss: Any = "auto",
     row_groups: Any = None,
     row_time: Any = None,
+    sample_weight: Any = None,
     confidence: float = 0.95,
     random_state: Any = None,
     **options: Any,
@@ -116,6 +118,8 @@ def changes(
         loss: loss computed for each row, as for ``pg.explain``. ``"auto"`` is the log loss or squared error.
         row_groups: rows that depend on each other: a pair of labels for old and new rows, or a column's name.
         row_time: the time of each row, in the same form.
+        sample_weight: how much rows count: a pair of weights for old and new rows. Metrics are then left out, and which
+            columns moved is decided without weights.
         confidence: confidence level of the intervals.
         random_state: seed.
         **options: further arguments of ``pg.explain``, such as ``method``, ``n_repeats``, ``task``, ``output_kind``.
@@ -142,15 +146,14 @@ def changes(
     """
     if isinstance(model, Explanation):
         return Changes(_frame(_importances(model, X_old, confidence)), {"confidence": confidence})
-    for name in ("scope", "level", "sample_weight", "scoring"):
+    for name in ("scope", "level", "scoring"):
         if name in options:
             raise InputError(f"changes does not take {name}=", hint="Leave it out.", code="PG004")
     seed = resolve_seed(random_state)
     given = {"loss": loss, "groups": groups, "level": "group" if groups else "column", "confidence": confidence}
-    related = [
-        dict(zip(("row_groups", "row_time"), pair, strict=True))
-        for pair in zip(_pair("row_groups", row_groups), _pair("row_time", row_time), strict=True)
-    ]
+    pairs = {"row_groups": row_groups, "row_time": row_time, "sample_weight": sample_weight}
+    sides = zip(*(_pair(name, value) for name, value in pairs.items()), strict=True)
+    related = [dict(zip(pairs, side, strict=True)) for side in sides]
     samples = [(X_old, y_old, related[0]), (X_new, y_new, related[1])]
     named = {name: value for name, value in options.items() if name in ("target", "batch_size", "positive")}
     named["options"] = {name: value for name, value in options.items() if name in PREDICTOR_OPTIONS}
@@ -169,9 +172,32 @@ def changes(
     return Changes(_frame(lines + importances), about)
 
 
+def changes_of_models(
+    guesses: tuple[Predicted, Predicted],
+    explanations: tuple[Explanation, Explanation] | None,
+    units: Dependence | None = None,
+) -> Changes:
+    """Compare an old and a new model on the same rows: scores row by row, and importances, if both were explained.
+
+    The two importances of a feature count as independent, though they are of the same rows.
+    """
+    losses = tuple(
+        -np.log(np.clip(one.guess[np.arange(len(one.truth)), one.truth], np.finfo(np.float64).eps, 1.0))
+        if one.classes
+        else (one.truth - one.guess) ** 2
+        for one in guesses
+    )
+    lines = _scores(losses, guesses, (units, units), 0.95, paired=True)
+    lines += _importances(*explanations, 0.95) if explanations else []
+    loss, unit = ("cross_entropy", "nats") if guesses[0].classes else ("squared_error", "y²")
+    rows = [len(losses[0])] * 2
+    about = {"same_rows": True, "loss": loss, "unit": unit, "rows": rows, "confidence": 0.95}
+    return Changes(_frame(lines), about)
+
+
 def _pair(name: str, value: Any) -> tuple[Any, Any]:
     """Return what an argument says of the old and of the new rows."""
-    if value is None or isinstance(value, str):
+    if value is None or (isinstance(value, str) and name != "sample_weight"):
         return value, value
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise InputError(
@@ -235,33 +261,81 @@ def _scores_and_parts(
         members.setdefault(of_group.get(name, name), []).append(name)
     clear = dict.fromkeys(of_group.get(one["column"], one["column"]) for one in found if one["clear"])
     moved = {name: members[name] for name in list(clear)[:MOST_MOVED]}
-    parts, scores, overlap = split_change((tables[0], tables[1]), (losses[0], losses[1]), moved, units, first.seed)
-    estimates = [_means(loss[None], unit) for loss, unit in zip(losses, units, strict=True)]
-    lines = _lines("score", ["loss"], estimates[0], estimates[1], first.confidence)
-    names = ("rmse",) if first.subject.task == "regression" else ("accuracy", "roc_auc")
-    for name in names if None not in guesses else ():
-        values, rows = zip(*(metric_by_rows(name, guess) for guess in guesses if guess), strict=True)
-        errors = [_means(each[None], unit)[1:] for each, unit in zip(rows, units, strict=True)]
-        estimates = [(np.array([value]), *error) for value, error in zip(values, errors, strict=True)]
-        lines += _lines("score", [name], estimates[0], estimates[1], first.confidence)
+    given = [request.sample_weight for request in requests]
+    weighted = any(each is not None for each in given)
+    # On one scale: each sample has a mean weight of 1.
+    counted_as = [
+        np.ones(len(loss)) if each is None else each / each.mean() for loss, each in zip(losses, given, strict=True)
+    ]
+    weights: Sequence[Floats | None] = counted_as if weighted else given
+    parts, scores, overlap = split_change(
+        (tables[0], tables[1]), (losses[0], losses[1]), moved, units, first.seed, weights
+    )
+    lines = _scores(losses, guesses, units, first.confidence, weights=weights)
     lines += [
         line | {"old": np.nan, "new": np.nan}
-        for line in _lines("part", parts, _means(-scores[0], units[0]), _means(scores[1], units[1]), first.confidence)
+        for line in _lines(
+            "part",
+            parts,
+            _means(-scores[0], units[0], weights[0]),
+            _means(scores[1], units[1], weights[1]),
+            first.confidence,
+        )
     ]
-    return lines, {"rows": [request.count for request in requests], "drift": found, "overlap": overlap}
+    rows = [request.count for request in requests]
+    return lines, {"same_rows": False, "rows": rows, "drift": found, "overlap": overlap}
 
 
-def _means(scores: Floats, units: Dependence | None) -> Estimate:
-    return mean_over_rows(scores.T, None, units)
+def _scores(
+    losses: tuple[Floats, ...],
+    guesses: tuple[Predicted | None, ...],
+    units: tuple[Dependence | None, Dependence | None],
+    confidence: float,
+    *,
+    paired: bool = False,
+    weights: Sequence[Floats | None] = (None, None),
+) -> list[dict[str, Any]]:
+    """Return the lines of the mean loss and of metrics. ``paired``: both are of the same rows."""
+    known = [guess for guess in guesses if guess is not None]
+    names = (
+        () if len(known) < 2 or weights[0] is not None else ("accuracy", "roc_auc") if known[0].classes else ("rmse",)
+    )
+    lines = []
+    for name in ("loss", *names):
+        old, new = (
+            [(float(np.average(loss, weights=own)), loss) for loss, own in zip(losses, weights, strict=True)]
+            if name == "loss"
+            else [metric_by_rows(name, guess) for guess in known]
+        )
+        estimates = [
+            (np.array([value]), *_means(rows[None], unit, own)[1:])
+            for (value, rows), unit, own in zip((old, new), units, weights, strict=True)
+        ]
+        apart = _means((new[1] - old[1])[None], units[0])[1:] if paired else None
+        lines += _lines("score", [name], estimates[0], estimates[1], confidence, apart)
+    return lines
 
 
-def _lines(kind: str, names: Iterable[str], old: Estimate, new: Estimate, confidence: float) -> list[dict[str, Any]]:
-    """Return lines of the differences of two independent estimates."""
+def _means(scores: Floats, units: Dependence | None, weights: Floats | None = None) -> Estimate:
+    return mean_over_rows(scores.T, weights, units)
+
+
+def _lines(
+    kind: str,
+    names: Iterable[str],
+    old: Estimate,
+    new: Estimate,
+    confidence: float,
+    apart: tuple[Floats, Floats] | None = None,
+) -> list[dict[str, Any]]:
+    """Return lines of the differences of two estimates, independent unless the error of the differences is given."""
     change = new[0] - old[0]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # The new estimate's low end and the old one's high end make the low end of the difference.
-        variance, size = two_parts(new[1] ** 2, new[2], old[1] ** 2, old[2][::-1])
-    std = np.sqrt(variance)
+    if apart is None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # The new estimate's low end and the old one's high end make the low end of the difference.
+            variance, size = two_parts(new[1] ** 2, new[2], old[1] ** 2, old[2][::-1])
+        apart = np.sqrt(variance), size
+    std, size = apart
     numbers = (old[0], new[0], change, std, *interval(change, std, size, confidence))
     keys = ("old", "new", "change", "std", "ci_low", "ci_high", "p_value")
     return [

@@ -28,7 +28,7 @@ MOST_MOVED = 6
 _FITTED, _LEVELS, _FOLDS = 6000, 10, 3
 #: The largest standardised number, and the largest ratio of densities.
 _FARTHEST, _LARGEST = 5.0, 50.0
-#: Up to so many moved columns get products of every two.
+#: Up to so many columns get products of every two.
 _CROSSED = 12
 #: Names of what is not a column.
 OTHERS, RELATION = "other columns", "relation to the target"
@@ -40,6 +40,7 @@ def split_change(
     moved: Mapping[str, Sequence[str]],
     units: tuple[Dependence | None, Dependence | None],
     seed: int,
+    weights: Sequence[Floats | None] = (None, None),
 ) -> tuple[tuple[str, ...], tuple[Floats, Floats], float]:
     """Split the change of the mean loss from the old to the new rows.
 
@@ -49,11 +50,12 @@ def split_change(
         moved: names of moved columns or groups, up to ``MOST_MOVED``, and the columns of each.
         units: which rows depend on each other. They are in one fold.
         seed: seed of folds and fits.
+        weights: weights of the rows of both, with a mean of 1, or None for both.
 
     Returns:
         The names of the parts: moved columns or groups, ``OTHERS`` and ``RELATION``. Scores of the old and of the new
-        rows ``(parts, rows)``: a part is the sum of its mean in both. And the overlap, the share of the old rows that
-        says as much, evenly weighted, as all of them do with their weights.
+        rows ``(parts, rows)``: a part is the sum of its (weighted) mean in both. And the overlap, the share of the old
+        rows that says as much, evenly weighted, as all of them do with their weights.
     """
     both = pd.concat(tables, ignore_index=True)
     columns = {str(name): _numbers(both[name], str(name)) for name in both.columns}
@@ -65,8 +67,11 @@ def split_change(
     chosen = [[own[place] for place in range(count) if subset >> place & 1] for subset in range(1, full + 1)]
     subsets = [_crossed(list(chain.from_iterable(each))) for each in chosen]
     if others:
-        subsets.append(np.hstack([*subsets[-1:], *others]))
-    scores = [_with_new(subset, losses[0], folds, seed) for subset in subsets]
+        # Products, as effects of moved columns can depend on others.
+        every = [*chain.from_iterable(own), *others]
+        subsets.append(_crossed(every) if len(every) <= _CROSSED else np.hstack([*subsets[-1:], *others]))
+    given = None if weights[0] is None else np.concatenate([each for each in weights if each is not None])
+    scores = [_with_new(subset, losses[0], folds, given, seed) for subset in subsets]
     old = np.stack([losses[0], *(each[0] for each in scores)])
     new = np.stack([np.zeros(len(losses[1])), *(each[1] for each in scores)])
     shares = np.zeros((count + len(others[:1]) + 1, len(scores) + 1))
@@ -121,7 +126,9 @@ def _folds(rows: int, units: Dependence | None, seed: int) -> Integers:
     return np.asarray(dealt[codes])
 
 
-def _with_new(inputs: Floats, loss: Floats, folds: Integers, seed: int) -> tuple[Floats, Floats, float]:
+def _with_new(
+    inputs: Floats, loss: Floats, folds: Integers, given: Floats | None, seed: int
+) -> tuple[Floats, Floats, float]:
     """Return scores of old and new rows whose means add up to the old loss with new ``inputs``, and the overlap."""
     from sklearn.ensemble import HistGradientBoostingRegressor  # as it takes seconds to import
     from sklearn.linear_model import LogisticRegression, Ridge
@@ -134,18 +141,21 @@ def _with_new(inputs: Floats, loss: Floats, folds: Integers, seed: int) -> tuple
     fitted = np.zeros(rows, dtype=bool)
     for side in (order[~is_new[order]], order[is_new[order]]):
         fitted[side[:_FITTED]] = True
-    ratio, expected = np.empty(rows), np.empty(rows)
+    ratio, expected, counts = np.empty(rows), np.empty(rows), np.ones(rows) if given is None else given
     for fold in range(_FOLDS):
         used, asked = fitted & (folds != fold), folds == fold
-        odds = LogisticRegression(max_iter=1000).fit(inputs[used], is_new[used]).decision_function(inputs[asked])
-        odds = odds - math.log(is_new[used].sum() / (~is_new[used]).sum())
+        own = None if given is None else given[used]
+        odds = LogisticRegression(max_iter=1000).fit(inputs[used], is_new[used], own).decision_function(inputs[asked])
+        odds = odds - math.log(counts[used & is_new].sum() / counts[used & ~is_new].sum())
         ratio[asked] = np.exp(np.minimum(odds, math.log(_LARGEST)))
         old = np.flatnonzero(used[:count])
+        own = None if given is None else given[old]
         # Trees are flat where old rows are few, so that they only say what is beyond a polynomial.
-        smooth = Ridge().fit(inputs[old], loss[old])
+        smooth = Ridge().fit(inputs[old], loss[old], own)
         trees = HistGradientBoostingRegressor(
             max_iter=40, max_leaf_nodes=6, early_stopping=False, random_state=derive_seed(seed, "trees") % 2**32
-        ).fit(inputs[old], loss[old] - smooth.predict(inputs[old]))
+        ).fit(inputs[old], loss[old] - smooth.predict(inputs[old]), own)
         expected[asked] = smooth.predict(inputs[asked]) + trees.predict(inputs[asked])
-    weight = ratio[:count] / ratio[:count].mean()
-    return weight * (loss - expected[:count]), expected[count:], float(1 / (weight**2).mean())
+    weight = ratio[:count] / np.average(ratio[:count], weights=counts[:count])
+    overlap = float(1 / np.average(weight**2, weights=counts[:count]))
+    return weight * (loss - expected[:count]), expected[count:], overlap

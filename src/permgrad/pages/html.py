@@ -81,6 +81,7 @@ def render_report(content: Assessment, *, theme: str = "auto") -> str:
 #: Readers' questions, each with the part of the verdict that answers it, and the section that says more.
 _QUESTIONS = (
     ("What matters?", "features", "drivers"),
+    ("What changed?", "changes", "what-changed"),
     ("Who is treated worse?", "groups", "segments"),
     ("Is it reliable?", "caution", "caveats"),
     ("Why does a row get its prediction?", "", "single-rows"),

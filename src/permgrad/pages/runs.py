@@ -1,21 +1,28 @@
-"""The page of several runs of one table, on the same test rows."""
+"""The page of several runs: models on the same test rows, or what changed between two samples of rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from permgrad.pages.changes import case_words, since_words, what_changed
 from permgrad.pages.html import render_page
 from permgrad.pages.side_by_side import agreement_words, measured, reliance, standing_words
 from permgrad.pages.views import Builder, Fact, SectionView, built
 from permgrad.pages.words import clean
 
 if TYPE_CHECKING:
+    from permgrad.evaluation.changes import Changes
     from permgrad.evaluation.side_by_side import SideBySide
 
 
-def side_by_side_page(
-    models: SideBySide,
+_SAMPLES = ("old test rows", "new test rows")
+
+
+def runs_page(
+    models: SideBySide | None,
+    found: Changes | None = None,
     *,
     title: str,
     target: str,
@@ -23,29 +30,35 @@ def side_by_side_page(
     notes: Sequence[str] = (),
     theme: str = "auto",
 ) -> str:
-    """Return one page of several models: what each is, by name and command, and what speaks against the comparison."""
+    """Return one page of several runs: their models side by side, what changed between two, and their commands."""
 
-    def run(section: SectionView, _: SideBySide) -> None:
+    def run(section: SectionView) -> None:
         for label, command in commands:
             section.add("heading", clean(label))
             section.add("code", command)
 
-    builders: tuple[Builder, ...] = (
-        ("standing", "Which is best", measured),
-        ("reliance", "Do they rely on the same features?", reliance),
-        ("run", "What was run", run),
-    )
+    builders: list[Builder] = [("run", "What was run", run)]
+    facts, headline, second = [Fact(clean(target), "is predicted")], "", ""
+    if found is not None:
+        builders.insert(0, ("what-changed", "What changed", partial(what_changed, found=found)))
+        headline, second = since_words(found), case_words(found)
+        if models is None:
+            facts[:0] = [Fact(f"{rows:,}", what) for rows, what in zip(found.meta["rows"], _SAMPLES, strict=True)]
+    if models is not None:
+        builders[:0] = [
+            ("standing", "Which is best", partial(measured, models=models)),
+            ("reliance", "Do they rely on the same features?", partial(reliance, models=models)),
+        ]
+        headline, second = standing_words(models), agreement_words(models)
+        same = "test rows, the same for every model"
+        facts[:0] = [Fact(str(len(models.names)), "models"), Fact(f"{models.rows:,}", same)]
     return render_page(
         title=clean(title),
         kind="permgrad report",
-        headline=standing_words(models),
-        second=agreement_words(models),
-        facts=[
-            Fact(str(len(models.names)), "models"),
-            Fact(f"{models.rows:,}", "test rows, the same for every model"),
-            Fact(clean(target), "is predicted"),
-        ],
+        headline=headline,
+        second=second,
+        facts=facts,
         warnings=list(notes),
-        sections=built(builders, models),
+        sections=built(builders),
         theme=theme,
     )

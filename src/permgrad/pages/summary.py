@@ -398,38 +398,50 @@ def counterfactuals_summary(result: Counterfactuals) -> str:
 
 def changes_summary(result: Changes) -> str:
     """Return what changed between two samples as lines of text, the change of the loss first."""
-    from permgrad.evaluation.moved import OTHERS, RELATION  # loads pandas
-
     kinds = {str(kind): some.to_dict("records") for kind, some in result.lines.groupby("kind", sort=False)}
-    importance, lines = kinds.pop("importance"), []
+    importance, lines = kinds.pop("importance", []), []
     if kinds:
-        loss = kinds["score"][0]
-        moved = loss["ci_low"] > 0 or loss["ci_high"] < 0
-        sign = -1.0 if moved and loss["change"] < 0 else 1.0
-        verb = ("fell" if sign < 0 else "rose") if moved else "changed"
-        reasons = {RELATION: "the same rows now end otherwise", OTHERS: "the other columns moved"}
-        parts = [
-            f"{number(sign * part['change'])} because {reasons.get(part['name'], clean(part['name']) + ' moved')}"
-            for part in _clear(kinds["part"])
-        ]
-        because = f": {', '.join(parts)}" if parts else ". No part of the change is clear"
         old, new = result.meta["rows"]
-        lines += [
-            f"The loss ({clean(result.meta['unit'])}) {verb} by {_change(loss, sign)}{because}.",
-            f"{old:,} old and {new:,} new rows. Intervals: {confidence_words(result)}.",
-        ]
-        if (overlap := result.meta["overlap"]) < _LITTLE_OVERLAP:
-            lines.append(f"Few old rows ({percent(overlap)}) are like the new ones: parts are uncertain.")
+        both = f"{old:,} rows, the same for both" if result.meta["same_rows"] else f"{old:,} old and {new:,} new rows"
+        lines += [changes_words(result), f"{both}. Intervals: {confidence_words(result)}.", overlap_words(result)]
     clear = _clear(importance)
     of_features = f"Importance: {len(clear)} of {counted(len(importance), 'feature')} changed clearly"
     titles = {"score": "Scores", "part": "Parts of the change of the loss", "importance": of_features}
-    shown: dict[str, Sequence[Mapping[Any, Any]]] = {**kinds, "importance": clear}
+    shown: dict[str, Sequence[Mapping[Any, Any]]] = {**kinds, **({"importance": clear} if importance else {})}
     for kind, some in shown.items():
         lines.append(f"{titles[kind]}{':' if some else '.'}")
         names = labels_of([line["name"] for line in some], 40)
         for name, line in zip(names, some, strict=True):
             lines.append(f"  {name:{max(map(len, names))}}  {_change(line)}, p {p_text(line['p_holm'])}")
-    return "\n".join(lines).replace("\u00a0", " ")
+    return "\n".join(line for line in lines if line).replace("\u00a0", " ")
+
+
+def changes_words(result: Changes) -> str:
+    """Return a sentence: how the loss changed, and which parts of the change are clear."""
+    from permgrad.evaluation.moved import OTHERS, RELATION  # loads pandas
+
+    kinds = {str(kind): some.to_dict("records") for kind, some in result.lines.groupby("kind", sort=False)}
+    loss = kinds["score"][0]
+    moved = loss["ci_low"] > 0 or loss["ci_high"] < 0
+    sign = -1.0 if moved and loss["change"] < 0 else 1.0
+    verb = ("fell" if sign < 0 else "rose") if moved else "changed"
+    words = f"The loss ({clean(result.meta['unit'])}) {verb} by {_change(loss, sign)}"
+    if result.meta["same_rows"]:
+        return f"{words} on the same rows{'' if moved else ', which may be chance'}."
+    reasons = {RELATION: "the same rows now end otherwise", OTHERS: "the other columns moved"}
+    parts = [
+        f"{number(sign * part['change'])}{' of it' * (not place)} because "
+        f"{reasons.get(part['name'], shorten(part['name'], 40) + ' moved')}"
+        for place, part in enumerate(_clear(kinds["part"]))
+    ]
+    return f"{words}{': ' + ', '.join(parts) if parts else '. No part of the change is clear'}."
+
+
+def overlap_words(result: Changes) -> str:
+    """Say that few old rows are like the new ones, or nothing."""
+    overlap = result.meta.get("overlap", 1.0)
+    few = f"Few old rows ({percent(overlap)}) are like the new ones: parts are uncertain."
+    return few if overlap < _LITTLE_OVERLAP else ""
 
 
 def _clear(lines: Sequence[Mapping[Any, Any]]) -> list[Mapping[Any, Any]]:

@@ -22,6 +22,7 @@ from permgrad.evaluation.leaks import ALONE
 from permgrad.evaluation.metrics import metrics
 from permgrad.evaluation.segments import worse_groups
 from permgrad.evaluation.thresholds import never_predicted_words
+from permgrad.pages.changes import changes_facts, since_words
 from permgrad.pages.headline import (
     FEW_OF_A_CLASS,
     FEW_ROWS,
@@ -47,14 +48,15 @@ from permgrad.pages.sentences import (
     segment_words,
     unchecked_words,
 )
+from permgrad.pages.summary import overlap_words
 from permgrad.pages.words import clean, listed, names_apart, shorten, texts_of
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
 
-#: Where a sentence goes: an alarm, how good the model is, what it relies on, the rows for which it is worse, a caution,
-#: or what to do next.
-Part = Literal["alarm", "score", "features", "groups", "caution", "next"]
+#: Where a sentence goes: an alarm, how good the model is, what changed since an earlier run, what it relies on, for
+#: which rows it is worse, a caution, or what to do next.
+Part = Literal["alarm", "score", "changes", "features", "groups", "caution", "next"]
 #: A sentence and the facts behind it, with their ``kind`` and ``part``.
 Sentence = dict[str, Any]
 #: A sentence as it is made: words, kind, part, the other facts.
@@ -123,6 +125,7 @@ def markdown(title: str, sentences: Sequence[Mapping[str, Any]]) -> str:
 PARTS: dict[Part, str] = {
     "alarm": "Alarm",
     "score": "How good it is",
+    "changes": "What changed",
     "features": "What it relies on",
     "groups": "For whom it is worse",
     "caution": "What to be wary of",
@@ -184,6 +187,13 @@ def _comparisons(content: Assessment) -> Iterator[Spoken]:
     if best is not None and (words := against_baselines(content.task, measured)):
         ahead = {name: scores.get("ahead") for name, scores in measured["baselines"].items()}
         yield words, "baselines", "score", {"best": best[0], "ahead": ahead}
+
+
+def _changes(content: Assessment) -> Iterator[Spoken]:
+    """Say what changed since an earlier run, and what was compared."""
+    if (found := content.changes) is not None:
+        words = " ".join(filter(None, [since_words(found), overlap_words(found)]))
+        yield words, "changes", "changes", changes_facts(found)
 
 
 # ---- what it relies on, and for whom it is worse ---------------------------------------------------------------------
@@ -361,7 +371,7 @@ def _columns(content: Assessment) -> Iterator[Spoken]:
 
 #: In reading order.
 _SENTENCES: tuple[Callable[[Assessment], Iterator[Spoken]], ...] = (
-    *(_skill, _comparisons, _features, _giveaways, _test_rows, _scores, _columns),
+    *(_skill, _comparisons, _changes, _features, _giveaways, _test_rows, _scores, _columns),
 )
 
 

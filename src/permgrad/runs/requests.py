@@ -89,6 +89,7 @@ _SENSITIVE = (
     "Column by whose levels the model is judged (rates, errors, reliance), also one left out by --drop; may be given "
     "several times."
 )
+_AGAINST = "An earlier run's folder: also report what changed since (scores, importances, and why the loss did)."
 _GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...]}.'
 #: Options of a run that exclude each other, and what the hint adds.
 _EXCLUSIVE = (
@@ -134,7 +135,7 @@ class TableRequest(ComputingRequest, CommandRequest):
         """The files and folders to read, by role. None: not used."""
         files = {f"{role} file": getattr(self, role, None) for role in ("groups", "test", "validation")}
         preset = str(getattr(self, "preset", ""))
-        files["preset"] = Path(preset) if preset.endswith(".json") else None
+        files |= {"preset": Path(preset) if preset.endswith(".json") else None, "run": getattr(self, "against", None)}
         return {"table": None if self.table in DATA_SETS else Path(self.table), **files}
 
     @property
@@ -235,6 +236,7 @@ class RunRequest(SplitRequest):
         "Cost of a false positive and of a false negative; also reports the cheapest threshold.", None, "A B"
     )
     sensitive: Names = option(_SENSITIVE, (), "COL")
+    against: Path | None = option(_AGAINST, None, "RUN")
     from_stage: str | None = option(
         "Repeat this stage and all later ones.",
         None,

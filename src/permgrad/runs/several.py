@@ -3,91 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from permgrad.base.errors import InputError, counted, listed
+from permgrad.base.errors import InputError, listed
 from permgrad.base.files import write_text_atomic, writing
-from permgrad.base.stored import read_times
 from permgrad.evaluation.side_by_side import SideBySide, side_by_side
+from permgrad.pages.changes import changes_facts, since_words
 from permgrad.pages.report import check_path
-from permgrad.pages.runs import side_by_side_page
+from permgrad.pages.runs import runs_page
 from permgrad.pages.side_by_side import standing_words
-from permgrad.runs.folder import documents
-from permgrad.runs.folder.documents import read_table_of, saved_explanation
+from permgrad.runs.finished import FinishedRun, changed, check_kind, common_rows, labels_of_runs
 from permgrad.runs.requests import Outcome, ReportRequest
-
-if TYPE_CHECKING:
-    from permgrad.attribution.explanation import Explanation
-
-#: Fewer common rows than this say nothing about a difference.
-LEAST_ROWS = 10
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """A finished run: its record, its documents, and its predictions for the test rows by their number in the file.
-
-    ``seconds`` is how long the network was trained.
-    """
-
-    folder: Path
-    record: Mapping[str, Any]
-    data: Mapping[str, Any]
-    metrics: Mapping[str, Any]
-    predictions: pd.DataFrame
-    explanation: Explanation | None
-    seconds: float | None = None
-
-    @property
-    def table(self) -> Any:
-        """What identifies the table: the hash of its content, and of the test file."""
-        configuration = self.record["configuration"]
-        return configuration.get("table content"), configuration.get("test")
-
-    @property
-    def classes(self) -> list[str]:
-        """The classes, in the order of the columns of probabilities."""
-        mark = "probability_"
-        return [name.removeprefix(mark) for name in self.predictions.columns if name.startswith(mark)]
-
-
-def read_run(folder: Path, record: Mapping[str, Any]) -> FinishedRun:
-    """Read a finished run."""
-    data = documents.read_data(folder / documents.DATA)
-    metrics = documents.read_metrics(folder / documents.METRICS, data["task"])
-    predictions = documents.read_predictions(folder, data)
-    spent = read_times(folder / "model")
-    if spent is None:  # which older runs have in their table
-        spent = read_table_of(folder / "history.csv", "model", needs=("epoch",), numbers=())
-        spent = pd.to_numeric(spent.get("seconds", []), errors="coerce")
-    explanation = saved_explanation(folder, "permgrad")
-    return FinishedRun(folder, record, data, metrics, predictions, explanation, float(np.sum(spent)))
 
 
 def compared(runs: Sequence[FinishedRun]) -> tuple[SideBySide, list[str]]:
     """Return the runs side by side on their common test rows, and notes on these rows."""
     first = runs[0]
     for other in runs[1:]:
-        _check_alike(first, other)
-    common = set(first.predictions["row"])
-    for other in runs[1:]:
-        common &= set(other.predictions["row"])
-    rows = np.sort(np.fromiter(common, dtype=np.int64, count=len(common)))
-    if len(rows) < LEAST_ROWS:
-        problem = f"The runs have {counted(len(rows), 'common test row')}, too few to compare them"
-        raise InputError(problem, hint="Run again with the same --split-seed.", code="PG013")
-    tables = [run.predictions.set_index("row").loc[rows] for run in runs]
+        check_kind([first.folder, other.folder], first.kind, other.kind)
+        if first.rows_of != other.rows_of:
+            problem = f"{first.folder} and {other.folder} are runs of different tables"
+            raise InputError(problem, hint="Compare runs of one table, or two runs.", code="PG051")
+    rows, tables = common_rows(runs)
     truth = tables[0]["truth"].to_numpy()
-    if any((table["truth"].to_numpy() != truth).any() for table in tables[1:]):
-        raise InputError(
-            "The runs have other targets in the same rows", hint="Compare runs of one table.", code="PG051"
-        )
     labels = labels_of_runs([run.folder for run in runs])
     classes = first.classes
     columns: Any = [f"probability_{name}" for name in classes] if classes else "prediction"
@@ -113,48 +55,31 @@ def compared(runs: Sequence[FinishedRun]) -> tuple[SideBySide, list[str]]:
     return models, notes
 
 
-def _check_alike(first: FinishedRun, other: FinishedRun) -> None:
-    """Refuse runs that do not predict the same target of the same table."""
-    for what, one, two in (
-        ("target", first.data["target"], other.data["target"]),
-        ("task", first.data["task"], other.data["task"]),
-        ("classes", sorted(first.classes), sorted(other.classes)),
-    ):
-        if one != two:
-            shown = [", ".join(each[:5]) if isinstance(each, list) else repr(each) for each in (one, two)]
-            problem = f"The runs have another {what}: {first.folder} has {shown[0]}, {other.folder} has {shown[1]}"
-            raise InputError(problem, hint="Compare runs that predict the same column of one table.", code="PG051")
-    if first.table != other.table:
-        problem = f"{first.folder} and {other.folder} are runs of different tables"
-        raise InputError(problem, hint="Compare runs of one table.", code="PG051")
-
-
-def labels_of_runs(folders: Sequence[Path]) -> list[str]:
-    """Return a name for each run: its folder's, or the path where two folders have one name."""
-    names = [folder.resolve().name for folder in folders]
-    return [os.fspath(folder) if names.count(name) > 1 else name for name, folder in zip(names, folders, strict=True)]
-
-
 def report_runs(request: ReportRequest, runs: Sequence[FinishedRun]) -> Outcome:
     """Write the page of several runs."""
     labels = labels_of_runs([run.folder for run in runs])
     path = request.out or Path(f"{'-and-'.join(labels[:2])}{f'-and-{len(labels) - 2}-more' * (len(labels) > 2)}.html")
     target = check_path(path, overwrite=request.overwrite, flag="--overwrite")
-    models, notes = compared(runs)
-    first = runs[0]
-    facts = [(label, run.record.get("command", "")) for label, run in zip(labels, runs, strict=True)]
-    page = side_by_side_page(
+    facts: dict[str, Any] = {"report": os.fspath(target)}
+    words, models, found, notes = [], None, None, []
+    if len(runs) == 2:
+        found = changed(*runs)
+        facts["changes"] = changes_facts(found)
+        words.append(since_words(found))
+    if found is None or found.meta["same_rows"]:
+        models, notes = compared(runs)
+        lines = {name: models.measured[name][models.metric.name] for name in models.names}
+        facts |= {"metric": models.metric.name, "models": lines, "rows": models.rows}
+        words.insert(0, standing_words(models))
+    page = runs_page(
         models,
-        title=request.title or f"{first.data['table']}: {listed(labels, 3)}",
-        target=first.data["target"],
-        commands=facts,
+        found,
+        title=request.title or f"{runs[0].data['table']}: {listed(labels, 3)}",
+        target=runs[0].data["target"],
+        commands=[(label, run.record.get("command", "")) for label, run in zip(labels, runs, strict=True)],
         notes=notes,
         theme=request.theme or "auto",
     )
     with writing(target, "Choose another --out."):
         write_text_atomic(target, page)
-    lines = {name: models.measured[name][models.metric.name] for name in models.names}
-    return Outcome(
-        {"report": os.fspath(target), "metric": models.metric.name, "models": lines, "rows": models.rows},
-        f"{standing_words(models)}\nReport: {target}",
-    )
+    return Outcome(facts, "\n".join([*words, f"Report: {target}"]))

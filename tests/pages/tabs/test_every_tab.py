@@ -16,6 +16,7 @@ from tests.pages.tabs.test_live_tabs import content_of
 import permgrad as pg
 from permgrad.assess.sections.network import NetworkSection
 from permgrad.assess.sections.what_if import rows_of
+from permgrad.evaluation.changes import Changes
 from permgrad.evaluation.side_by_side import side_by_side
 from permgrad.pages import whatif
 from permgrad.pages.html import render_report
@@ -59,6 +60,15 @@ return seen;
 """
 
 
+def changed_strings():
+    """Return changes from one run to another whose names are strings of an attack."""
+    numbers = {"old": 0.2, "new": 0.3, "change": 0.1, "std": 0.02, "ci_low": 0.06, "ci_high": 0.14}
+    named = [("score", "loss"), ("part", STRINGS[10]), ("importance", STRINGS[11])]
+    lines = [{"kind": kind, "name": name, **numbers, "p_value": 1e-6, "p_holm": 1e-6} for kind, name in named]
+    about = {"same_rows": False, "unit": "nats", "rows": [400, 300], "overlap": 0.05, "confidence": 0.95, "copies": 3}
+    return Changes(pd.DataFrame(lines), about | {"runs": [STRINGS[12], STRINGS[13]]})
+
+
 def page_of_strings():
     """Return a page of all tabs whose names, classes, levels, models and texts are strings of an attack."""
     rng = np.random.default_rng(0)
@@ -81,6 +91,7 @@ def page_of_strings():
         matrix=other.matrix,
         what_if=whatif.what_if(model, rows_of(model, model.encode_rows(table), names)),
         models=side_by_side("classification", scored.truth, guesses, classes=LABELS, reference=STRINGS[2], seed=0),
+        changes=changed_strings(),
         network=NetworkSection(preset=STRINGS[6], options={STRINGS[7]: STRINGS[9]}),
         warnings=STRINGS,
         provenance=dataclasses.replace(content.provenance, command=STRINGS[3]),

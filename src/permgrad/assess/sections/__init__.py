@@ -6,6 +6,7 @@ from permgrad.assess.sections import (
     bands,
     beside_data,
     cards,
+    changes,
     gradients,
     ranking,
     refinement,
@@ -37,4 +38,5 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Work], None]], ...] = (
     ("explanation", ("table", "network"), what_if.words),
     ("explanation", ("refits",), refits.refits),
     ("explanation", ("table", "network", "further rows"), refinement.refinement),
+    ("explanation", ("against",), changes.changes),
 )

@@ -1,7 +1,7 @@
 """The tabs of the report. To add one, write a file with a ``TAB`` and list it here."""
 
 from permgrad.pages.tab import Tab
-from permgrad.pages.tabs import data, decisions, details, features, models, rows, summary, together, trust
+from permgrad.pages.tabs import changes, data, decisions, details, features, models, rows, summary, together, trust
 
 #: In reading order.
 TABS: tuple[Tab, ...] = (
@@ -12,6 +12,7 @@ TABS: tuple[Tab, ...] = (
     decisions.TAB,
     trust.TAB,
     models.TAB,
+    changes.TAB,
     data.TAB,
     details.TAB,
 )

@@ -21,7 +21,7 @@ from permgrad.data.types.column_types import ColumnType, infer_schema
 from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.pages.words import clean, value_text
 from permgrad.runs.commands.explain import ReadRows, check_explained, of_test_rows, read_rows_of
-from permgrad.runs.commands.report import finished_record
+from permgrad.runs.folder.folder import finished_record
 from permgrad.runs.options import data_sets, separated, table_name
 from permgrad.runs.requests import CounterfactualRequest, ExplainRequest, Outcome, RunRequest, WhatIfRequest
 from permgrad.runs.run.early import find_column

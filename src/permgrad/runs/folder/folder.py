@@ -6,6 +6,7 @@ An interrupted run resumes after its last finished stage.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, by_count, listed
+from permgrad.base.errors import InputError, by_count, listed, warn_user
 from permgrad.base.files import file_hash, remove, sweep, write_json_atomic, writing
 from permgrad.base.folders import (
     FolderKind,
@@ -190,6 +191,42 @@ def find_finished(
     if record is None or (configuration and not RUN.is_of(record, configuration)):
         return None
     return record if whole_stages(Path(path), record) == _ORDER else None
+
+
+def finished_record(path: Path) -> dict[str, Any]:
+    """Return the record of a run that can be reported, or refuse the folder."""
+    RUN.refuse_damaged(path, "Run again with --overwrite.")
+    record = read_record(path)
+    if record is None:
+        what = "has no run.json" if path.is_dir() else "is a file" if path.exists() else "does not exist"
+        raise InputError(
+            f"{path} {what}, so it is not a run's folder", hint="Pass the folder of permgrad run.", code="PG010"
+        )
+    missing = [stage for stage in STAGES if stage != "report" and stage not in record["finished_stages"]]
+    if missing:
+        problem = f"Stage {missing[0]!r} is not finished in {path}"
+        raise InputError(problem, hint=f"Resume with `{command_for(path, record)}`", code="PG055")
+    lost = [one for one in losses(path, record) if one.stage != "report"]
+    # What can be read is shown as it is now.
+    for one in sorted(lost, key=lambda one: one.is_readable)[:1]:
+        fix = f"Write it again with `{command_for(path, record)}`"
+        if not one.is_readable:
+            raise InputError(f"In {path}, {one.words}", hint=fix, code="PG052")
+        warn_user(f"In {path}, {one.words}, or was changed", fix)
+    return record
+
+
+def command_for(folder: Path, record: Mapping[str, Any]) -> str:
+    """Return the command that made a run, for the present place of its folder."""
+    try:
+        words = shlex.split(str(record.get("command") or ""))
+    except ValueError:  # the record was edited
+        words = []
+    words = words or ["permgrad", "run", "TABLE"]
+    if "--out" in words:
+        place = words.index("--out")
+        del words[place : place + 2]
+    return shlex.join([*words, "--out", os.fspath(folder)])
 
 
 # ---- opening it ------------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from permgrad.data.read.written_numbers import unit_said
 from permgrad.data.splitting import dependence_of
 from permgrad.data.types.column_notes import fused_columns
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
-from permgrad.runs.folder.folder import folder_hash
+from permgrad.runs.folder.folder import finished_record, folder_hash
 from permgrad.runs.options import data_sets, is_file, separated, table_name
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.early import find_columns, no_such_file
@@ -179,6 +179,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
         "keep_rows": None if request.keep_rows else False,
         **{name: getattr(request, name) for name in ("ensure_top", "interactions", "refits")},
         "named_baselines": sorted(set(request.named_baselines)),
+        "against": None if request.against is None else finished_record(request.against)["configuration_hash"],
     }
     content |= {name: value for name, value in optional.items() if value not in (None, [], {})}
     return content | {"baselines": request.baselines, "seed": request.seed, "split_seed": request.split_seed}

@@ -7,9 +7,13 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from permgrad.assess.budget import Clock
+from permgrad.base.errors import InputError
+from permgrad.base.folders import believed
 from permgrad.base.startup import loading
 from permgrad.data.encode.encoding import surprises_told_once
 from permgrad.models.vectors import vectors_kept_in
@@ -19,6 +23,7 @@ from permgrad.runs.folder.folder import (
     RUN,
     STAGES,
     find_finished,
+    finished_record,
     open_run,
     read_record,
     refuse_input,
@@ -29,6 +34,9 @@ from permgrad.runs.requests import Outcome, RunRequest
 from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.summary import summarise
+
+if TYPE_CHECKING:
+    from permgrad.runs.finished import FinishedRun
 
 __all__ = ["RunRequest", "run_table"]
 
@@ -60,6 +68,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     inputs = load_inputs(request)
     reading = time.perf_counter() - started
     settings |= inputs.images
+    against = check_against(request, inputs)
     if not again and inputs.images and find_finished(request.folder, settings) is not None:
         return summarise(request.folder)
     with loading():
@@ -90,10 +99,27 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         use_threads(request.threads or folder.record["facts"].get("threads"))
         if folder.lost:
             say(folder.lost)
-        work = stages.RunWork(request, inputs, folder, tell, clock)
+        work = stages.RunWork(request, inputs, folder, tell, clock, against)
         for number, (name, stage) in enumerate(stages.STAGE_WORK.items(), start=1):
             _do(f"[{number}/{len(STAGES)}] {name}", name, partial(stage, work), work, reading)
     return summarise(request.folder, work.summary)
+
+
+def check_against(request: RunRequest, inputs: Inputs) -> FinishedRun | None:
+    """Return the earlier run that this one is compared with, or refuse one of another kind."""
+    if (folder := request.against) is None:
+        return None
+    if folder.resolve() == request.folder.resolve():
+        raise InputError(f"--against {folder} is the run itself", hint="Choose another --out.", code="PG006")
+    from permgrad.runs.finished import check_columns, check_kind, read_run  # few runs are compared
+
+    with believed(folder):
+        earlier = read_run(folder, finished_record(folder))
+    classes = [] if inputs.task == "regression" else np.unique(inputs.parts["train"].y).astype(str)
+    folders = [folder, request.folder]
+    check_kind(folders, earlier.kind, {"target": inputs.target, "task": inputs.task, "classes": sorted(classes)})
+    check_columns(folders, earlier.columns, inputs.feature_types.names)
+    return earlier
 
 
 def _do(title: str, name: str, stage: Callable[[], None], work: Any, reading: float) -> None:

@@ -46,6 +46,7 @@ from permgrad.evaluation.baselines.fitting import (
     why_absent,
 )
 from permgrad.evaluation.baselines.models import natural_table
+from permgrad.evaluation.changes import Changes
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.leaks import columns_that_tell
 from permgrad.evaluation.related import related_columns
@@ -63,6 +64,7 @@ from permgrad.models.train.guard import untouched
 from permgrad.pages.headline import headline
 from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import leak_words
+from permgrad.runs.finished import FinishedRun, changed, read_run
 from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS, read_data, read_json
 from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
 from permgrad.runs.options import data_sets, is_file, separated
@@ -99,6 +101,7 @@ class RunWork:
     folder: RunFolder
     say: Say
     clock: Clock = field(default_factory=Clock)
+    earlier: FinishedRun | None = None
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)
     encoded: dict[str, EncodedRows] = field(default_factory=dict)
 
@@ -185,6 +188,7 @@ class RunWork:
             store=Store(folder),
             fit_others=self.fit_baselines if request.wanted_baselines else None,
             refit=self.refit,
+            against=self.compare if self.earlier is not None else None,
             card_notes=notes,
         )
 
@@ -248,6 +252,14 @@ class RunWork:
         times = {name: {key: one.pop(key) for key in FIT_TIMES} for name, one in scores.items()}
         write_json_atomic(self.folder.path / TIMES, {"baselines": times})
         return scores
+
+    def compare(self) -> Changes:
+        """Return what changed since the earlier run, by the files of both."""
+        assert self.earlier is not None
+        with believed(self.folder.path):
+            this = read_run(self.folder.path, self.folder.record)
+        self.say(f"  comparing with {self.earlier.folder}")
+        return changed(self.earlier, this, trusted(self.request))
 
     def refit(self, refits: int) -> Explanation:
         """Repeat the training on parts of its rows. A run that was stopped resumes with the next part."""

@@ -103,6 +103,8 @@ def summarise(folder: Path, summary: Summary | None = None) -> Outcome:
             "top_features": top.drop(columns=["class", "modality"]).head(10).to_dict(orient="records"),
             "branches": entries_of(branches),
         }
+        if changes := [one["facts"] for one in verdict if one["facts"]["kind"] == "changes"]:
+            facts["changes"] = changes[0]
         record = read_record(folder)
         if record is not None and "time" in record["facts"]:
             facts["time"] = record["facts"]["time"]

@@ -1,0 +1,96 @@
+"""What changed between two runs, in words and in tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from permgrad.base.errors import by_count, counted
+from permgrad.base.files import plain
+from permgrad.base.numerals import numbers
+from permgrad.base.significance import LEVEL
+from permgrad.evaluation.metrics import metrics
+from permgrad.pages import plots
+from permgrad.pages.choices import largest
+from permgrad.pages.summary import changes_words, overlap_words
+from permgrad.pages.views import Mark, SectionView, figures_of, intervals_of, names, table_of
+from permgrad.pages.words import clean, listed, names_apart, p_text, shorten
+
+if TYPE_CHECKING:
+    from permgrad.evaluation.changes import Changes
+
+#: Features that a sentence names, and that are drawn.
+_NAMED, _DRAWN = 3, 12
+#: A reader's headings, by the kind of line.
+_HEADINGS = {"part": "Why the loss changed", "score": "Scores", "importance": "What the model relies on"}
+
+
+def since_words(found: Changes) -> str:
+    """Say how the loss changed from one run to the other and why, and which importances changed."""
+    (old, new), words = (shorten(name, 40) for name in found.meta["runs"]), changes_words(found)
+    lines = found.lines[found.lines["kind"] == "importance"]
+    show, said = names_apart(lines["name"]), []
+    for way, sign in (("more", 1.0), ("less", -1.0)):
+        some = lines[(lines["p_holm"] < LEVEL) & (sign * lines["change"] > 0)]
+        some = some.iloc[np.argsort(-sign * some["change"].to_numpy(), kind="stable")]
+        if count := len(some):
+            said.append(
+                f"{listed(map(show, some['name']), _NAMED)} clearly {by_count(count, 'matters', 'matter')} {way}"
+            )
+    unchanged = "No importance changed clearly." if len(lines) else ""
+    return f"From {old} to {new}, {words[0].lower()}{words[1:]} {f'{listed(said)}.' if said else unchanged}".rstrip()
+
+
+def case_words(found: Changes) -> str:
+    """Say what was compared: two models on the same rows, or one model on two samples."""
+    (old, new), (first, second) = (map(shorten, found.meta["runs"], (60, 60)), found.meta["rows"])
+    if found.meta["same_rows"]:
+        words = f"The model of {old} and that of {new} predict the same {first:,} test rows, and scores are compared "
+        return f"{words}row by row. Importances count as independent, so their intervals are rather too wide."
+    words = f"The test rows of both runs differ. The model of {old} predicts {first:,} of its own and {second:,} of "
+    words += f"{new}, whose own model is not used. Rows of the two count as independent of each other."
+    if copies := found.meta.get("copies"):
+        words += f" {counted(copies, 'new row')} {by_count(copies, 'equals', 'equal')} rows that it may have been "
+        words += "trained on: its loss there can be too small."
+    return words
+
+
+def changes_facts(found: Changes) -> dict[str, Any]:
+    """Return the changes as JSON: the sentence, the facts and the lines."""
+    return plain({"sentence": since_words(found), **found.meta, "lines": found.lines.to_dict("records")})  # type: ignore[no-any-return]
+
+
+def what_changed(section: SectionView, found: Changes) -> None:
+    """How the loss changed and why, the scores, and the importances."""
+    section.text(since_words(found), case_words(found), overlap_words(found))
+    for kind, heading in _HEADINGS.items():
+        lines = found.lines[found.lines["kind"] == kind]
+        if not len(lines):
+            continue
+        section.add("heading", heading)
+        unit = clean(found.meta["unit"])
+        if kind != "score":
+            some = lines.iloc[largest(lines["change"].abs().to_numpy(), _DRAWN)]
+            what = f"change of the {'loss' if kind == 'part' else 'importance'} ({unit})"
+            intervals = some[["change", "ci_low", "ci_high"]].to_numpy(dtype=np.float64)
+            section.figure(
+                plots.differences(list(map(_called, some["name"])), intervals, label=what),
+                f"{what.capitalize()}, with 95\u00a0% intervals. Right of 0: it rose. Grey: the interval contains 0."
+                + " All parts add up to the change of the loss." * (kind == "part"),
+            )
+        _table(section, lines, f"{heading}. p is adjusted for all lines (Holm). Bold: it changed clearly.")
+
+
+def _table(section: SectionView, lines: pd.DataFrame, caption: str) -> None:
+    marks: list[Mark] = np.where(lines["p_holm"] < LEVEL, "best", "").tolist()
+    known = [name for name in ("old", "new", "change") if lines[name].notna().any()]
+    columns = [names(map(_called, lines["name"]), "what", marks)]
+    columns += [figures_of(name, lines[name], numbers(lines[name].to_numpy(dtype=np.float64))) for name in known]
+    columns += [intervals_of(lines["ci_low"], lines["ci_high"]), figures_of("p, adjusted", lines["p_holm"], p_text)]
+    section.table(table_of(caption, columns))
+
+
+def _called(name: str) -> str:
+    return metrics.get(name).label if name in metrics else name

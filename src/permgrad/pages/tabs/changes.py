@@ -1,0 +1,10 @@
+"""The tab Changes: what changed since an earlier run."""
+
+from permgrad.pages.changes import what_changed
+from permgrad.pages.tab import Tab
+
+TAB = Tab(
+    name="changes",
+    title="Changes",
+    sections=(("what-changed", "What changed", lambda section, _, found: what_changed(section, found), "changes"),),
+)

@@ -1,0 +1,201 @@
+"""Finished runs, what two of them must have in common, and what changed from one to the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from permgrad.base.errors import InputError, counted, listed
+from permgrad.base.random import generator
+from permgrad.base.stored import read_times
+from permgrad.runs.folder import documents
+from permgrad.runs.folder.documents import read_table_of, saved_explanation
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+    from permgrad.base.dependence import Dependence
+    from permgrad.evaluation.changes import Changes
+
+#: Fewer common rows than this say nothing about a difference. More of a sample than this are not needed.
+LEAST_ROWS, _MOST_ROWS = 10, 10_000
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run with a trained model: its record, its documents, and its predictions for the test rows by their number.
+
+    ``seconds`` is how long the network was trained.
+    """
+
+    folder: Path
+    record: Mapping[str, Any]
+    data: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    predictions: pd.DataFrame
+    explanation: Explanation | None
+    seconds: float | None = None
+
+    @property
+    def rows_of(self) -> Any:
+        """What identifies the file that the test rows are from: the hash of its content."""
+        configuration = self.record["configuration"]
+        return configuration.get("test") or configuration.get("table content")
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes, in the order of the columns of probabilities."""
+        mark = "probability_"
+        return [name.removeprefix(mark) for name in self.predictions.columns if name.startswith(mark)]
+
+    @property
+    def kind(self) -> dict[str, Any]:
+        """What the run predicts."""
+        return {"target": self.data["target"], "task": self.data["task"], "classes": sorted(self.classes)}
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that its model reads."""
+        roles = ("feature", "part of ")
+        return [one["name"] for one in self.data.get("columns", ()) if str(one["role"]).startswith(roles)]
+
+    @cached_property
+    def dependence(self) -> Dependence | None:
+        """Which test rows depend on each other, where that is known."""
+        from permgrad.assess.store import Store  # loads torch
+
+        found: Dependence | None = Store(self.folder).get("dependence")
+        return found
+
+
+def read_run(folder: Path, record: Mapping[str, Any]) -> FinishedRun:
+    """Read a finished run."""
+    data = documents.read_data(folder / documents.DATA)
+    metrics = documents.read_metrics(folder / documents.METRICS, data["task"])
+    predictions = documents.read_predictions(folder, data)
+    spent = read_times(folder / "model")
+    if spent is None:  # which older runs have in their table
+        spent = read_table_of(folder / "history.csv", "model", needs=("epoch",), numbers=())
+        spent = pd.to_numeric(spent.get("seconds", []), errors="coerce")
+    explanation = saved_explanation(folder, "permgrad")
+    return FinishedRun(folder, record, data, metrics, predictions, explanation, float(np.sum(spent)))
+
+
+def labels_of_runs(folders: Sequence[Path]) -> list[str]:
+    """Return a name for each run: its folder's, or the path where two folders have one name."""
+    names = [folder.resolve().name for folder in folders]
+    return [os.fspath(folder) if names.count(name) > 1 else name for name, folder in zip(names, folders, strict=True)]
+
+
+# ---- what two runs have in common ------------------------------------------------------------------------------------
+def check_kind(folders: Sequence[Path], one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Refuse runs that predict another target, task or classes."""
+    for what, pair in ((what, (one[what], other[what])) for what in one):
+        if pair[0] != pair[1]:
+            shown = [", ".join(each[:5]) if isinstance(each, list) else repr(each) for each in pair]
+            problem = f"The runs have another {what}: {folders[0]} has {shown[0]}, {folders[1]} has {shown[1]}"
+            raise InputError(problem, hint="Compare runs that predict the same column of one table.", code="PG051")
+
+
+def check_columns(folders: Sequence[Path], one: Sequence[str], other: Sequence[str]) -> None:
+    """Refuse models that read other columns."""
+    for folder, columns, others in ((folders[0], one, other), (folders[1], other, one)):
+        if only := [name for name in columns if name not in others]:
+            raise InputError(
+                f"Only the model of {folder} reads {listed(only, 5, show=repr)}",
+                hint="What changed is told of runs with the same columns. Two runs of one table with other columns: "
+                "permgrad report RUN RUN.",
+                code="PG051",
+            )
+
+
+def common_rows(runs: Sequence[FinishedRun]) -> tuple[Any, list[pd.DataFrame]]:
+    """Return the numbers of the test rows that all runs have, and the predictions of each run for them."""
+    common = set(runs[0].predictions["row"])
+    for other in runs[1:]:
+        common &= set(other.predictions["row"])
+    rows = np.sort(np.fromiter(common, dtype=np.int64, count=len(common)))
+    if len(rows) < LEAST_ROWS:
+        problem = f"The runs have {counted(len(rows), 'common test row')}, too few to compare them"
+        raise InputError(problem, hint="Run again with the same --split-seed.", code="PG013")
+    tables = [run.predictions.set_index("row").loc[rows] for run in runs]
+    truth = tables[0]["truth"].to_numpy()
+    if any((table["truth"].to_numpy() != truth).any() for table in tables[1:]):
+        raise InputError(
+            "The runs have other targets in the same rows", hint="Compare runs of one table.", code="PG051"
+        )
+    return rows, tables
+
+
+# ---- what changed ----------------------------------------------------------------------------------------------------
+def changed(old: FinishedRun, new: FinishedRun, trust: Sequence[str] = ()) -> Changes:
+    """Return what changed from one run to another.
+
+    Two models on test rows of one file are compared on those that both have. Else the old model is applied to both
+    runs' test rows. ``trust``: types of the old model that may be loaded.
+    """
+    check_kind([old.folder, new.folder], old.kind, new.kind)
+    same = old.rows_of == new.rows_of
+    found = _of_models(old, new) if same else _of_samples(old, new, trust)
+    return replace(found, meta={**found.meta, "runs": labels_of_runs([old.folder, new.folder])})
+
+
+def _of_models(old: FinishedRun, new: FinishedRun) -> Changes:
+    from permgrad.evaluation.changes import changes_of_models  # loads torch
+    from permgrad.evaluation.skill import Predicted
+
+    rows, tables = common_rows([old, new])
+    classes, truth = old.classes, tables[0]["truth"].to_numpy()
+    known = np.isin(truth, classes) if classes else np.ones(len(truth), dtype=bool)
+    columns: Any = [f"probability_{name}" for name in classes] if classes else "prediction"
+    codes = pd.Index(classes).get_indexer(pd.Index(truth)) if classes else truth.astype(np.float64)
+    one, other = (Predicted(codes[known], table[columns].to_numpy(dtype=np.float64)[known]) for table in tables)
+    units = new if new.dependence is not None else old
+    related = units.dependence
+    if related is not None:
+        related = related.take(pd.Index(units.predictions["row"]).get_indexer(pd.Index(rows[known])))
+    explained = old.explanation, new.explanation
+    return changes_of_models((one, other), None if None in explained else explained, related)  # type: ignore[arg-type]
+
+
+def _of_samples(old: FinishedRun, new: FinishedRun, trust: Sequence[str]) -> Changes:
+    from permgrad.evaluation.changes import changes
+    from permgrad.runs.run.predicting import open_model, own_test_rows, read_rows
+
+    check_columns([old.folder, new.folder], old.columns, new.columns)
+    seed = int(new.record["configuration"].get("seed") or 0)
+    model = open_model(old.folder, trust)[0]
+    labels = {str(label): label for label in getattr(model, "classes_", np.zeros(0)).tolist()}
+    samples, related, trained = [], {}, None
+    for place, run in enumerate((old, new)):
+        path, rows, sheet = own_test_rows(run.folder, "Put the file back, or run again.")
+        table = read_rows(model, {**run.data, "sheet": sheet}, path)[0]
+        truth = run.predictions["truth"]
+        places = np.flatnonzero(truth.isin(list(labels)) if labels else np.ones(len(truth), dtype=bool))
+        places = np.sort(generator(seed, "rows compared", place).permutation(places)[:_MOST_ROWS])
+        y = truth.map(labels) if labels else truth
+        samples.append((table.iloc[rows[places]].reset_index(drop=True), y.to_numpy()[places]))
+        if run.dependence is not None:
+            name, codes = run.dependence.argument
+            related.setdefault(name, [None, None])[place] = codes[places].tolist()
+        if trained is None:  # all other rows of the old run's file
+            trained = table.drop(index=table.index[rows])
+    found = changes(
+        model,
+        *samples[0],
+        *samples[1],
+        groups=old.data.get("variables") if not hasattr(model, "module_") else None,
+        random_state=seed,
+        n_repeats=3,
+        progress=False,
+        **{name: tuple(pair) for name, pair in related.items()},
+    )
+    assert trained is not None
+    known, asked = (pd.util.hash_pandas_object(one.astype(str), index=False) for one in (trained, samples[1][0]))
+    return replace(found, meta={**found.meta, "copies": int(asked.isin(known).sum())})
