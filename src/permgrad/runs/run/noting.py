@@ -116,7 +116,8 @@ def notes_on_columns(
         (constant, str, "constant in the training rows, hence without effect: {}"),
         ([] if card is None else card.not_features, str, "not features by the data card: {}"),
     ]
-    return [
+    story = [] if card is None or card.story is None or card.target in left_out else [card.story]
+    return story + [
         sentence.format(listed(names, show=show), **{flag: option_of(f"--{flag}", names[0]) for flag in ("kind", "id")})
         for names, show, sentence in notes
         if names

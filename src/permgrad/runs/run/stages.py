@@ -333,8 +333,6 @@ def data_stage(work: RunWork) -> None:
     if is_file(request.model):
         why = [FITTED_BEFORE.format(Path(request.model).name)]
     notes = [*inputs.notes, *why]
-    if inputs.card is not None and inputs.card.story and inputs.target == inputs.card.target:
-        notes.append(inputs.card.story)
     # Only text and rare levels may have no score that helps. Other tables are encoded where that is needed.
     if any(one.kind in ("text", "categorical") for one in inputs.feature_types):
         encoder = work.untrained[0].preprocessor_
