@@ -253,7 +253,7 @@ class StoredLayout(PlacedLayout):
 class GridLayout(PlacedLayout):
     """Puts the columns as they stand on a grid of known height and width, row by row: ``layout=(8, 8)``.
 
-    With a third number, the grid has channels: ``(8, 8, 3)`` are 192 columns of a coloured picture, ``(1, 50, 3)``
+    With a third number, the grid has channels: ``(8, 8, 3)`` are 192 columns of a picture in colour, ``(1, 50, 3)``
     three curves side by side. The channels of a pixel are neighbours, as in ``images.reshape(rows, -1)``. With
     ``channels_first`` all pixels of a channel are. Names that tell row, column and channel decide, as for ``"given"``.
 

@@ -78,7 +78,10 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
     figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
     axes = figure.add_axes((0.35 / width, 0.3 / height, _SIDE / width, _SIDE / height))
     _draw_cells(axes, entries, (top, left, side))
-    _name_channels(axes, checked)
+    if len(whole) < len(checked.shape) and checked.shape[0] > 1:  # rows of curves are numbered already
+        _, wide, channels = checked.shape
+        places = [number * (wide + 1) + (wide - 1) / 2 for number in range(channels)]
+        axes.set_xticks(places, [f"channel {number}" for number in range(channels)])
     heading = _heading(str(getattr(layout, "name", "") or type(layout).__name__), checked, positions)
     axes.set_title(title or heading, loc="left", fontsize=11, color=_INK, pad=10)
     inset = figure.add_axes((margin / width, (height - 1.45) / height, 1.05 / width, 1.05 / height))
@@ -105,16 +108,6 @@ def _side_by_side(layout: StoredLayout) -> tuple[Positions, tuple[int, int]]:
     if high == 1:
         return np.stack([channel, place], axis=1), (channels[0], wide)
     return np.stack([row, place + channel * (wide + 1)], axis=1), (high, channels[0] * (wide + 1) - 1)
-
-
-def _name_channels(axes: Axes, layout: StoredLayout) -> None:
-    """Write the numbers of channels along the axis on which they follow each other."""
-    high, wide, *channels = layout.shape
-    for names in ([f"channel {number}" for number in range(count)] for count in channels):
-        if high == 1:
-            axes.set_yticks(range(len(names)), names, rotation=90, va="center")
-        else:
-            axes.set_xticks([number * (wide + 1) + (wide - 1) / 2 for number in range(len(names))], names)
 
 
 def _heading(name: str, layout: StoredLayout, positions: Positions) -> str:

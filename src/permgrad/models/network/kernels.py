@@ -49,7 +49,8 @@ class RandomKernels(nn.Module):
         """Draw the kernels, for pixels with this mean and standard deviation."""
         self.centre.fill_(centre)
         for layer in self.convolutions:
-            (kernels, bias), channels = layer.parameters(), layer.in_channels
+            kernels, bias = layer.parameters()
+            channels = kernels.shape[1]
             weight = rng.normal(size=(len(kernels), channels, math.prod(self.kernel)))
             weight -= weight.mean(axis=2, keepdims=True)
             if channels > 1:
