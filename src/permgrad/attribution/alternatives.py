@@ -32,6 +32,10 @@ _BETWEEN = 16
 _NEAR, _USUAL = 2000, 300
 
 
+#: Outputs of rows, and those of which the largest is the class that the model decides for.
+Seen = tuple[Floats, Floats]
+
+
 class RowCells:
     """A row and the rows of a table, each cell on the scale of its column, and what may change in the row.
 
@@ -132,9 +136,16 @@ class RowCells:
 
     def distances(self, rows: Floats, others: Floats) -> Floats:
         """Return how far rows are apart, ``(rows, others)``, summed over columns."""
-        total = np.zeros((len(rows), len(others)))
-        for place in range(len(self.names)):
-            total += self._apart(place, rows[:, None, place], others[None, :, place])
+        from scipy.spatial.distance import cdist
+
+        gaps = np.isnan(rows).any(axis=0) | np.isnan(others).any(axis=0)
+        numbers, codes = self.ordered & ~gaps, ~(self.ordered | gaps)
+        unit, total = np.array(self._spreads)[numbers], np.zeros((len(rows), len(others)))
+        total += cdist(rows[:, numbers] / unit, others[:, numbers] / unit, "cityblock")
+        if codes.any():
+            total += codes.sum() * cdist(rows[:, codes], others[:, codes], "hamming")
+        for place in np.flatnonzero(gaps):
+            total += self._apart(int(place), rows[:, None, place], others[None, :, place])
         return total
 
     def _apart(self, place: int, one: Floats, other: Floats) -> Floats:
@@ -231,13 +242,15 @@ class Goal:
         self.classes = subject.task == "classification"
         self.names = subject.class_names if self.classes else subject.output_names
         self._decides: PredictorSubject | None = None
-        outputs, decided = self._outputs(cells.rows), subject.deciding()
+        rows, decided = np.concatenate([cells.row[None], cells.rows]), subject.deciding()
+        outputs = self._outputs(rows)
         # A second call for all rows only where the model decides by another rule, such as its own threshold.
-        chosen = self._outputs(cells.rows[:_TOLD], decided).argmax(axis=1)
+        chosen = self._outputs(rows[:_TOLD], decided).argmax(axis=1)
         if (chosen != outputs[:_TOLD].argmax(axis=1)).any():
             self._decides = decided
-        own = self._outputs(cells.row[None])
-        now = self._decided(cells.row[None], own)
+        seen = outputs, self._decided(rows, outputs)
+        self.own = tuple(each[:1] for each in seen)
+        now = self.own[1]
         if want is None and self.classes and len(self.names) == 2:
             want = self.names[now[0].argmin()]
         self.other, name = want is None and self.classes, want
@@ -262,8 +275,8 @@ class Goal:
         self.column = label_place(name, {known: place for place, known in enumerate(self.names)})
         if self.column < 0:
             raise unknown("want", want, self.names)
-        self.valid = self._judged(outputs, self._decided(cells.rows, outputs))[0]
-        self.already = bool(self._judged(own, now)[0][0])
+        valid = self.judged(*seen)[0]
+        self.already, self.valid = bool(valid[0]), valid[1:]
 
     def _outputs(self, rows: Floats, subject: PredictorSubject | None = None) -> Floats:
         subject, numbers = subject or self.subject, torch.from_numpy(self.cells.written(rows))
@@ -273,14 +286,17 @@ class Goal:
         """Return outputs of which the largest is the class that the model decides for."""
         return outputs if self._decides is None else self._outputs(rows, self._decides)
 
+    def predicted(self, rows: Floats) -> Seen:
+        """Return outputs of rows, and outputs of which the largest is the class that the model decides for."""
+        outputs = self._outputs(rows)
+        return outputs, self._decided(rows, outputs)
+
     def __call__(self, rows: Floats) -> tuple[Booleans, Floats]:
         """Return which rows reach the goal, and by how much they do, or fall short of it (negative)."""
-        if not len(rows):
-            return np.zeros(0, dtype=bool), np.zeros(0)
-        outputs = self._outputs(rows)
-        return self._judged(outputs, self._decided(rows, outputs))
+        return self.judged(*self.predicted(rows)) if len(rows) else (np.zeros(0, dtype=bool), np.zeros(0))
 
-    def _judged(self, outputs: Floats, decided: Floats) -> tuple[Booleans, Floats]:
+    def judged(self, outputs: Floats, decided: Floats) -> tuple[Booleans, Floats]:
+        """Return the same of rows that were predicted."""
         own = outputs[:, self.column]
         if self.ends is not None:
             margin = np.minimum(own - self.ends[0], self.ends[1] - own)
@@ -292,18 +308,17 @@ class Goal:
         """Return which targets are the outcome wanted. A target has probability 1 of its own class."""
         truth = self.subject.encode_target(y, rows)
         outputs = np.eye(len(self.names))[truth] if self.classes else truth.reshape(rows, -1).astype(np.float64)
-        return self._judged(outputs, outputs)[0]
+        return self.judged(outputs, outputs)[0]
 
-    def described(self, rows: Floats) -> dict[str, Any]:
-        """Return the predictions of rows: numbers, or classes with the probability that is asked for."""
-        outputs = self._outputs(rows)
+    def described(self, outputs: Floats, decided: Floats) -> dict[str, Any]:
+        """Return predictions in words of the model: numbers, or classes with the probability that is asked for."""
         if not self.classes:
             return {"prediction": outputs[:, self.column].tolist()}
-        labels = self._decided(rows, outputs).argmax(axis=1)
+        labels = decided.argmax(axis=1)
         known = self.subject.call.classes or self.names
         said: dict[str, Any] = {"prediction": [known[label] for label in labels]}
         if not self.subject.call.one_hot:
-            said["probability"] = outputs[np.arange(len(rows)), labels if self.other else self.column]
+            said["probability"] = outputs[np.arange(len(outputs)), labels if self.other else self.column]
         return said
 
 
@@ -342,12 +357,16 @@ class Search:
         """Let each donor lend the unit that helps most, again and again, and return all rows that reach the goal."""
         rows = np.repeat(self.cells.row[None], len(self._donors), axis=0)
         open_, found = self.cells.moved(self._donors) > 0, [rows[:0]]
+        singles = self._options  # are predicted with the first ones
         for _ in range(self.most):
             if sum(map(len, found[:-_FURTHER])):  # others would need more changes still
                 break
             donor, unit = np.nonzero(open_)
             tried = np.where(self.cells.members[unit], self._donors[donor], rows[donor])
-            valid, margin = self.goal(tried)
+            valid, margin = self.goal(np.concatenate([tried, singles]))
+            if len(singles):
+                self._singles = valid[len(tried) :], margin[len(tried) :]
+            valid, margin, singles = valid[: len(tried)], margin[: len(tried)], singles[:0]
             found.append(tried[valid])
             score = np.full(open_.shape, -np.inf)
             score[donor, unit] = margin
@@ -363,10 +382,10 @@ class Search:
         Where all rows can be kept, this visits every combination of values.
         """
         states, found = self.cells.row[None], [self.cells.row[None][:0]]
-        for _ in range(most if len(self._units) else 0):
+        for step in range(most if len(self._units) else 0):
             state, option = np.nonzero(self.cells.moved(states)[:, self._units] == 0)
             rows = np.where(self.cells.members[self._units[option]], self._options[option], states[state])
-            valid, margin = self.goal(rows)
+            valid, margin = self.goal(rows) if step else self._singles
             found.append(rows[valid])
             if valid.any() or not len(rows):
                 break
@@ -418,11 +437,12 @@ class Search:
         return np.array([*(inside if value > own else inside[::-1]), value])
 
     # ---- choosing ----------------------------------------------------------------------------------------------------
-    def chosen(self, rows: Floats, near: Floats, count: int) -> tuple[Floats, dict[str, Any]]:
-        """Return up to so many rows and their measures: few changes first, each unlike those before.
+    def chosen(self, rows: Floats, near: Floats, count: int) -> tuple[Floats, dict[str, Any], list[Seen]]:
+        """Return up to so many rows, their measures and predictions: few changes first, each unlike those before.
 
         ``near`` are rows of that outcome. Each row is predicted again as a table of one row, as a user calls the model.
         """
+        alone: dict[int, Seen] = {}
         moved = self.cells.moved(rows)
         changed, distance = moved > 0, moved.sum(axis=1)
         to_data, plausibility = self._near_data(rows, near[:_NEAR])
@@ -439,8 +459,10 @@ class Search:
             gain = unlike[:, order].min(axis=1, initial=2)
             best = int(np.where(left, cost - 2 * gain, np.inf).argmin())
             left[best] = False
-            if self.goal(rows[[best]])[0][0]:
+            seen = self.goal.predicted(rows[[best]])
+            if self.goal.judged(*seen)[0][0]:
                 order.append(best)
+                alone[best] = seen
         order.sort(key=lambda place: cost[place])
         measures = {
             "changes": changed.sum(axis=1),
@@ -448,7 +470,7 @@ class Search:
             "to_data": to_data,
             "plausibility": plausibility,
         }
-        return rows[order], {name: values[order] for name, values in measures.items()}
+        return rows[order], {name: each[order] for name, each in measures.items()}, [alone[place] for place in order]
 
     def _near_data(self, rows: Floats, near: Floats) -> tuple[Floats, Floats]:
         """Return how far rows are from the nearest row of the outcome, and how many of those are as far from theirs."""

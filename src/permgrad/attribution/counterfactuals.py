@@ -163,13 +163,15 @@ def counterfactuals(
         most = min(most_changes or len(cells.members), len(cells.members))
         meta = {"words": goal.words, "rows": len(places), "outcome_rows": int(near.sum()), "seed": seed}
         search = Search(cells, goal, most)
-        found, measures = search.chosen(cells.rows[:0] if goal.already else search.run(count), cells.rows[near], count)
+        tried = cells.rows[:0] if goal.already else search.run(count)
+        found, measures, seen = search.chosen(tried, cells.rows[near], count)
         if goal.already:
             meta["reason"] = "The model predicts so already."
         elif not len(found):
             few = f" with at most {most} changes" if most < len(cells.members) else ""
             meta["reason"] = f"No such row was found within the limits{few}."
-        described = goal.described(np.concatenate([cells.row[None], found]))
+        outputs, decided = (np.concatenate(each) for each in zip(goal.own, *seen, strict=True))
+        described = goal.described(outputs, decided)
         meta["prediction"] = described["prediction"][0]
         measures = {**{name: values[1:] for name, values in described.items()}, **measures}
         written = torch.from_numpy(cells.written(np.concatenate([cells.row[None], found])))
