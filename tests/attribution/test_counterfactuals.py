@@ -452,3 +452,29 @@ def test_one_of_several_outputs():
     assert len(found)
     assert (found.rows[:, 1] >= 0.9).all()
     assert not found.changed[:, 0].any()
+
+
+def test_weights_make_the_units_of_distances_and_the_share_of_typical_rows():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 2))
+    often = rng.integers(0, 4, 300)
+    options = {"want": (1.0, None), "task": "regression", "count": 1, **QUIET}
+    model = lambda table: np.asarray(table)[:, 0]  # noqa: E731
+    weighted = pg.counterfactuals(model, [-2.0, 0.0], X, sample_weight=often, **options)
+    without = pg.counterfactuals(model, [-2.0, 0.0], X[often > 0], sample_weight=often[often > 0], **options)
+    assert weighted.to_frame().equals(without.to_frame()), "rows of weight 0 are none"
+    assert weighted.meta["outcome_rows"] == int((X[often > 0, 0] >= 1).sum())
+    repeated = X[np.repeat(np.arange(300), often), 0]
+    spread = np.median(np.abs(repeated - np.median(repeated)))
+    moved = weighted.cells.iloc[1, 0] + 2.0
+    assert weighted.measures["distance"][0] == pytest.approx(moved / spread, rel=1e-6)
+    # Rows of the outcome with a neighbour are typical. Those that lie alone have nearly all the weight.
+    far = np.array([[1.0, 0.0], [1.001, 0.0], [3.0, 9.0], [9.0, -9.0], [-1.0, 0.0], [-2.0, 1.0]])
+    usual, heavy = (
+        pg.counterfactuals(model, [-1.0, 4.0], far, sample_weight=given, fixed=["x1"], **options).measures
+        for given in (None, [1, 1, 100, 100, 1, 1])
+    )
+    assert usual["plausibility"].tolist() == [pytest.approx(3 / 5)]
+    assert heavy["plausibility"].tolist() == [pytest.approx((1 + 4 * 200 / 202) / 5)]
+    with pytest.raises(InputError, match="sample_weight must be"):
+        pg.counterfactuals(model, far[4], far, sample_weight=-1.0, **options)

@@ -141,10 +141,10 @@ def call_refused(*words):
 
 
 def test_runs_of_another_kind_are_refused_before_work_starts(place):
-    assert "reads 'debt'" in refused(place, "more", "--drop", "person", debt=np.arange(3000.0) % 7)
-    assert "reads 'noise'" in refused(place, "fewer", "--drop", "noise", "--drop", "person")
+    assert "has 'debt'" in refused(place, "more", "--drop", "person", debt=np.arange(3000.0) % 7)
+    assert "has 'noise'" in refused(place, "fewer", "--drop", "noise", "--drop", "person")
     three = np.resize(["bad", "good", "open"], 3000)
-    assert "The runs have another classes" in refused(place, "three", "--drop", "person", end=three)
+    assert "The runs have other classes: only" in refused(place, "three", "--drop", "person", end=three)
     numbers = np.random.default_rng(0).normal(size=3000)
     assert "The runs have another task" in refused(place, "numbers", "--drop", "person", end=numbers)
     assert "another target" in refused(place, "target", "--target", "noise", "--drop", "person")

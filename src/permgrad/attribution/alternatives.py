@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from permgrad.attribution.replace.game import weighted_median
 from permgrad.attribution.subject.frames import FrameForm
 from permgrad.attribution.subject.outputs import label_place
 from permgrad.attribution.subject.predictor import PredictorSubject
@@ -42,19 +43,29 @@ class RowCells:
     ``form`` has read ``rows`` and ``row`` as its numbers. On a scale, a date is its seconds, another cell that is no
     number its code, and a missing cell NaN. ``members``: which columns each unit has that changes as a whole, bool
     ``(units, columns)``. ``values``: what each column may be, in rising order, nothing if it stays. ``ordered``:
-    whether a column holds numbers or dates.
+    whether a column holds numbers or dates. ``weights`` are those of the ``rows``, above 0.
     """
 
     def __init__(
-        self, form: FrameForm, rows: Floats, row: Floats, *, groups: Any, fixed: Any, ranges: Any, direction: Any
+        self,
+        form: FrameForm,
+        rows: Floats,
+        row: Floats,
+        weights: Floats,
+        *,
+        groups: Any,
+        fixed: Any,
+        ranges: Any,
+        direction: Any,
     ) -> None:
         self.names = form.names
         self._pools = {k: form.library.series(each.cells) for k, each in enumerate(form.columns) if not each.numeric}
         self._scales = {place: _scale(cells) for place, cells in self._pools.items()}
         self.ordered = np.array([k not in self._pools or _are_dates(self._pools[k]) for k in range(len(self.names))])
         self._row_codes, self.row, self.rows = row, self._scaled(row[None])[0], self._scaled(rows)
+        self.weights = weights
         self._spreads = [
-            _spread(column[np.isfinite(column)]) if ordered else np.nan
+            _spread(column[np.isfinite(column)], weights[np.isfinite(column)]) if ordered else np.nan
             for column, ordered in zip(self.rows.T, self.ordered, strict=True)
         ]
         for name, value in (("groups", groups), ("ranges", ranges), ("direction", direction)):
@@ -217,7 +228,7 @@ def _seconds(dates: Sequence[Any] | pd.Series[Any]) -> Floats:
     return np.asarray((stamps - pd.Timestamp(0, tz="UTC")).dt.total_seconds(), dtype=np.float64)
 
 
-def _spread(values: Floats) -> float:
+def _spread(values: Floats, weights: Floats) -> float:
     """Return the unit of distances: the median absolute deviation, where it is 0 the mean one, else 1.
 
     Of two values it is their difference, so that they are as far apart as two categories.
@@ -225,8 +236,8 @@ def _spread(values: Floats) -> float:
     levels = np.unique(values)
     if len(levels) < 3:
         return float(levels[-1] - levels[0]) or 1.0 if len(levels) else 1.0
-    apart = np.abs(values - np.median(values))
-    return float(np.median(apart) or apart.mean())
+    apart = np.abs(values - weighted_median(values, weights))
+    return weighted_median(apart, weights) or float(np.average(apart, weights=weights))
 
 
 class Goal:
@@ -437,15 +448,16 @@ class Search:
         return np.array([*(inside if value > own else inside[::-1]), value])
 
     # ---- choosing ----------------------------------------------------------------------------------------------------
-    def chosen(self, rows: Floats, near: Floats, count: int) -> tuple[Floats, dict[str, Any], list[Seen]]:
+    def chosen(self, rows: Floats, near: Booleans, count: int) -> tuple[Floats, dict[str, Any], list[Seen]]:
         """Return up to so many rows, their measures and predictions: few changes first, each unlike those before.
 
-        ``near`` are rows of that outcome. Each row is predicted again as a table of one row, as a user calls the model.
+        ``near``: which rows of the table have that outcome. Each row is predicted again as a table of one row, as a
+        user calls the model.
         """
         alone: dict[int, Seen] = {}
         moved = self.cells.moved(rows)
         changed, distance = moved > 0, moved.sum(axis=1)
-        to_data, plausibility = self._near_data(rows, near[:_NEAR])
+        to_data, plausibility = self._near_data(rows, np.flatnonzero(near)[:_NEAR])
         apart = self.cells.distances(rows, rows)
         both, either = ((how(changed[:, None], changed)).sum(axis=2) for how in (np.logical_and, np.logical_or))
         typical = np.median(apart[apart > 0]) if (apart > 0).any() else 1.0
@@ -472,14 +484,15 @@ class Search:
         }
         return rows[order], {name: each[order] for name, each in measures.items()}, [alone[place] for place in order]
 
-    def _near_data(self, rows: Floats, near: Floats) -> tuple[Floats, Floats]:
+    def _near_data(self, rows: Floats, places: Integers) -> tuple[Floats, Floats]:
         """Return how far rows are from the nearest row of the outcome, and how many of those are as far from theirs."""
+        near, weights = self.cells.rows[places], self.cells.weights[places[:_USUAL]]
         if len(near) < 2:
             return np.full(len(rows), np.nan), np.full(len(rows), np.nan)
         own = self.cells.distances(near[:_USUAL], near)
         np.fill_diagonal(own, np.inf)
         usual, to_data = own.min(axis=1), self.cells.distances(rows, near).min(axis=1)
-        return to_data, (1 + (usual >= to_data[:, None]).sum(axis=1)) / (len(usual) + 1)
+        return to_data, (1 + (usual >= to_data[:, None]) @ (weights / weights.mean())) / (len(usual) + 1)
 
 
 def _in_turn(order: Integers, changed: Booleans) -> Integers:

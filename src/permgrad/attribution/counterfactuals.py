@@ -19,6 +19,7 @@ from permgrad.base.frames import Library, as_library
 from permgrad.base.late import pd
 from permgrad.base.random import generator, resolve_seed
 from permgrad.data.types.column_notes import tell_of_other_order
+from permgrad.data.weights import check_weights
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 
@@ -91,6 +92,7 @@ def counterfactuals(
     groups: Mapping[str, Iterable[str]] | None = None,
     most_changes: int | None = None,
     count: int = 4,
+    sample_weight: Any = None,
     random_state: Any = None,
     **options: Any,
 ) -> Counterfactuals:
@@ -116,6 +118,8 @@ def counterfactuals(
         groups: columns that change together, to values that one row of ``X`` has: name to columns.
         most_changes: how many columns may change. A group counts once. None: all.
         count: how many results to return at most.
+        sample_weight: how much the rows of ``X`` count, in distances and plausibility. Rows of weight 0 lend nothing.
+            Which rows depend on each other needs no argument, as there are no intervals.
         random_state: seed of the rows drawn from ``X``.
         **options: ``output_kind``, ``task`` and ``class_names``, as for ``pg.explain``.
 
@@ -152,19 +156,21 @@ def counterfactuals(
     with sparing(), full_float32():
         subject = PredictorSubject(model, X, y, alone=False, **options)  # results are predicted alone
         form, table, own = subject.form, subject.inputs[0].numpy(), subject.form.read(row).numpy()[0]
-        places = generator(seed, "rows").permutation(len(table))[:_ROWS]
+        weights = check_weights(1.0 if sample_weight is None else sample_weight, len(table))
+        places = generator(seed, "rows").permutation(len(table))
+        places = places[weights[places] > 0][:_ROWS]
         rules = {"groups": groups or {}, "fixed": fixed, "ranges": ranges or {}, "direction": direction or {}}
-        cells = RowCells(form, table[places], own, **rules)
+        cells = RowCells(form, table[places], own, weights[places], **rules)
         # The nearest rows first.
         order = np.argsort(cells.moved(cells.rows).sum(axis=1), kind="stable")
-        cells.rows, places = cells.rows[order], places[order]
+        cells.rows, cells.weights, places = cells.rows[order], cells.weights[order], places[order]
         goal = Goal(subject, cells, want)
         near = goal.valid if y is None else goal.met_by(y, len(table))[places]
         most = min(most_changes or len(cells.members), len(cells.members))
         meta = {"words": goal.words, "rows": len(places), "outcome_rows": int(near.sum()), "seed": seed}
         search = Search(cells, goal, most)
         tried = cells.rows[:0] if goal.already else search.run(count)
-        found, measures, seen = search.chosen(tried, cells.rows[near], count)
+        found, measures, seen = search.chosen(tried, near, count)
         if goal.already:
             meta["reason"] = "The model predicts so already."
         elif not len(found):

@@ -177,18 +177,14 @@ def changes_of_models(
     explanations: tuple[Explanation, Explanation] | None,
     units: Dependence | None = None,
 ) -> Changes:
-    """Compare an old and a new model on the same rows: scores row by row, and importances, if both were explained.
+    """Compare an old and a new model on the same rows: scores row by row, and importances, if both explain the same.
 
     The two importances of a feature count as independent, though they are of the same rows.
     """
-    losses = tuple(
-        -np.log(np.clip(one.guess[np.arange(len(one.truth)), one.truth], np.finfo(np.float64).eps, 1.0))
-        if one.classes
-        else (one.truth - one.guess) ** 2
-        for one in guesses
-    )
+    losses = guesses[0].losses[0], guesses[1].losses[0]
     lines = _scores(losses, guesses, (units, units), 0.95, paired=True)
-    lines += _importances(*explanations, 0.95) if explanations else []
+    if explanations is not None and _kind(explanations[0]) == _kind(explanations[1]):
+        lines += _importances(*explanations, 0.95)
     loss, unit = ("cross_entropy", "nats") if guesses[0].classes else ("squared_error", "y²")
     rows = [len(losses[0])] * 2
     about = {"same_rows": True, "loss": loss, "unit": unit, "rows": rows, "confidence": 0.95}
@@ -261,13 +257,10 @@ def _scores_and_parts(
         members.setdefault(of_group.get(name, name), []).append(name)
     clear = dict.fromkeys(of_group.get(one["column"], one["column"]) for one in found if one["clear"])
     moved = {name: members[name] for name in list(clear)[:MOST_MOVED]}
-    given = [request.sample_weight for request in requests]
-    weighted = any(each is not None for each in given)
-    # On one scale: each sample has a mean weight of 1.
-    counted_as = [
-        np.ones(len(loss)) if each is None else each / each.mean() for loss, each in zip(losses, given, strict=True)
-    ]
-    weights: Sequence[Floats | None] = counted_as if weighted else given
+    weights: list[Floats | None] = [request.sample_weight for request in requests]
+    if any(each is not None for each in weights):  # on one scale: each sample has a mean weight of 1
+        pairs = zip(requests, weights, strict=True)
+        weights = [np.ones(one.count) if each is None else each / each.mean() for one, each in pairs]
     parts, scores, overlap = split_change(
         (tables[0], tables[1]), (losses[0], losses[1]), moved, units, first.seed, weights
     )
@@ -296,23 +289,18 @@ def _scores(
     weights: Sequence[Floats | None] = (None, None),
 ) -> list[dict[str, Any]]:
     """Return the lines of the mean loss and of metrics. ``paired``: both are of the same rows."""
-    known = [guess for guess in guesses if guess is not None]
-    names = (
-        () if len(known) < 2 or weights[0] is not None else ("accuracy", "roc_auc") if known[0].classes else ("rmse",)
-    )
+    both = {"loss": [(float(np.average(loss, weights=own)), loss) for loss, own in zip(losses, weights, strict=True)]}
+    known = [guess for guess in guesses if guess is not None and weights[0] is None]
+    for name in () if len(known) < 2 else ("accuracy", "roc_auc") if known[0].classes else ("rmse",):
+        both[name] = [metric_by_rows(name, guess) for guess in known]
     lines = []
-    for name in ("loss", *names):
+    for name, sides in both.items():
         old, new = (
-            [(float(np.average(loss, weights=own)), loss) for loss, own in zip(losses, weights, strict=True)]
-            if name == "loss"
-            else [metric_by_rows(name, guess) for guess in known]
-        )
-        estimates = [
             (np.array([value]), *_means(rows[None], unit, own)[1:])
-            for (value, rows), unit, own in zip((old, new), units, weights, strict=True)
-        ]
-        apart = _means((new[1] - old[1])[None], units[0])[1:] if paired else None
-        lines += _lines("score", [name], estimates[0], estimates[1], confidence, apart)
+            for (value, rows), unit, own in zip(sides, units, weights, strict=True)
+        )
+        apart = _means((sides[1][1] - sides[0][1])[None], units[0])[1:] if paired else None
+        lines += _lines("score", [name], old, new, confidence, apart)
     return lines
 
 
@@ -344,11 +332,16 @@ def _lines(
     ]
 
 
+def _kind(explanation: Explanation) -> tuple[Any, ...]:
+    """Return what two explanations must have in common."""
+    about = explanation.scope, explanation.names, explanation.outputs, explanation.method
+    return (*about, explanation.meta.get("unit"))
+
+
 def _importances(old: Explanation, new: Any, confidence: float) -> list[dict[str, Any]]:
     """Return the lines of differences of importance."""
     pair = [each.of_order(1) for each in (old, new) if isinstance(each, Explanation)]
-    alike = {(each.scope, each.names, each.outputs, each.method, each.meta.get("unit")) for each in pair}
-    if len(pair) < 2 or len(alike) > 1 or old.scope != "global":
+    if len(pair) < 2 or len(set(map(_kind, pair))) > 1 or old.scope != "global":
         raise InputError(
             "Both samples need a global explanation of the same features by the same method",
             hint="Pass changes(model, X_old, y_old, X_new, y_new) with the same columns, or two such explanations: an "

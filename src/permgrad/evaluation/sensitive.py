@@ -120,17 +120,15 @@ def _measures(predicted: Predicted, positive: int, labels_only: bool) -> dict[st
     truth, guess, every = predicted.truth, predicted.guess, np.ones(len(predicted.truth), dtype=bool)
     if not predicted.classes:
         means = {"mean_prediction": guess, "observed_mean": truth, "mean_error": truth - guess}
-        return {key: (one, every) for key, one in {**means, "rmse": (truth - guess) ** 2}.items()}
+        return {key: (one, every) for key, one in {**means, "rmse": predicted.losses[0]}.items()}
     measures: dict[str, tuple[Array, Booleans]] = {}
     if predicted.classes == 2:
         observed, called, chance = truth == positive, predicted.decided == positive, guess[:, positive]
         measures |= {"selection_rate": (called, every), "true_positive_rate": (called, observed)}
         measures |= {"false_positive_rate": (called, ~observed), "observed_rate": (observed, every)}
         measures |= {"mean_prediction": (chance, every), "predicted_minus_observed": (chance - observed, every)}
-    known = (truth >= 0) & (truth < predicted.classes)
-    chosen = guess[np.arange(len(truth)), np.where(known, truth, 0)] / guess.sum(axis=1)
-    loss = -np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0))
-    measures |= {"accuracy": (predicted.decided == truth, every), "log_loss": (loss, known)}
+    loss, known = predicted.losses
+    measures |= {"accuracy": (predicted.decided == truth, every), "log_loss": (loss, known > 0)}
     probable = {"mean_prediction", "predicted_minus_observed", "log_loss"} if labels_only else set()
     return {key: one for key, one in measures.items() if key not in probable}
 

@@ -50,6 +50,16 @@ class Predicted:
         """Column of each row's predicted class ``(rows,)``."""
         return self.guess.argmax(axis=1) if self.called is None else self.called
 
+    @property
+    def losses(self) -> tuple[Floats, Floats]:
+        """Squared error or log loss of each row, and 1 for rows of a known class, 0 for others ``(rows,)``."""
+        if not self.classes:
+            return (self.truth - self.guess) ** 2, np.ones(len(self.truth))
+        known = ((self.truth >= 0) & (self.truth < self.classes)).astype(np.float64)
+        at = np.where(known > 0, self.truth, 0)
+        chosen = self.guess[np.arange(len(at)), at] / self.guess.sum(axis=1)
+        return -np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0)) * known, known
+
     def take(self, places: Integers) -> Predicted:
         """Return the predictions for some of the rows."""
         return Predicted(self.truth[places], self.guess[places], None if self.called is None else self.called[places])
@@ -61,16 +71,12 @@ def _contributions(metric: str, model: Predicted) -> tuple[Floats, Floats]:
 
     Of ROC-AUC there are four columns for each class that occurs, or for the second one of two.
     """
-    weight, none = np.ones(len(model.truth)), np.zeros(0)
-    if metric == "rmse":
-        return np.column_stack([(model.truth - model.guess) ** 2, weight]), none
+    none = np.zeros(0)
+    if metric in ("rmse", "log_loss"):
+        return np.column_stack(model.losses), none
     if metric == "accuracy":
-        return np.column_stack([(model.decided == model.truth).astype(np.float64), weight]), none
-    if metric == "log_loss":
-        weight = ((model.truth >= 0) & (model.truth < model.classes)).astype(np.float64)
-        at = np.where(weight > 0, model.truth, 0)
-        chosen = model.guess[np.arange(len(at)), at] / model.guess.sum(axis=1)
-        return np.column_stack([-np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0)) * weight, weight]), none
+        right = (model.decided == model.truth).astype(np.float64)
+        return np.column_stack([right, np.ones(len(right))]), none
     columns: list[Floats] = []
     for k in [1] if model.classes == 2 else range(model.classes):
         members = model.truth == k

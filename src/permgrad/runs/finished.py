@@ -56,14 +56,11 @@ class FinishedRun:
 
     @property
     def kind(self) -> dict[str, Any]:
-        """What the run predicts."""
-        return {"target": self.data["target"], "task": self.data["task"], "classes": sorted(self.classes)}
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns that its model reads."""
-        roles = ("feature", "part of ")
-        return [one["name"] for one in self.data.get("columns", ()) if str(one["role"]).startswith(roles)]
+        """What the run predicts, and from which columns."""
+        roles, columns = ("feature", "part of "), self.data.get("columns", ())
+        read = sorted(one["name"] for one in columns if str(one["role"]).startswith(roles))
+        named = {"target": self.data["target"], "task": self.data["task"]}
+        return named | {"classes": sorted(self.classes), "columns": read}
 
     @cached_property
     def dependence(self) -> Dependence | None:
@@ -94,25 +91,23 @@ def labels_of_runs(folders: Sequence[Path]) -> list[str]:
 
 
 # ---- what two runs have in common ------------------------------------------------------------------------------------
-def check_kind(folders: Sequence[Path], one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Refuse runs that predict another target, task or classes."""
-    for what, pair in ((what, (one[what], other[what])) for what in one):
-        if pair[0] != pair[1]:
-            shown = [", ".join(each[:5]) if isinstance(each, list) else repr(each) for each in pair]
-            problem = f"The runs have another {what}: {folders[0]} has {shown[0]}, {folders[1]} has {shown[1]}"
-            raise InputError(problem, hint="Compare runs that predict the same column of one table.", code="PG051")
-
-
-def check_columns(folders: Sequence[Path], one: Sequence[str], other: Sequence[str]) -> None:
-    """Refuse models that read other columns."""
-    for folder, columns, others in ((folders[0], one, other), (folders[1], other, one)):
-        if only := [name for name in columns if name not in others]:
-            raise InputError(
-                f"Only the model of {folder} reads {listed(only, 5, show=repr)}",
-                hint="What changed is told of runs with the same columns. Two runs of one table with other columns: "
-                "permgrad report RUN RUN.",
-                code="PG051",
-            )
+def check_alike(folders: Sequence[Path], old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Refuse runs of another ``kind``."""
+    for what, first in old.items():
+        second = new[what]
+        if first == second:
+            continue
+        problem = f"The runs have another {what}: {folders[0]} has {first!r}, {folders[1]} has {second!r}"
+        hint = "Compare runs that predict the same column of one table."
+        if isinstance(first, list):
+            only = [
+                [name for name in mine if name not in theirs] for mine, theirs in ((first, second), (second, first))
+            ]
+            at = int(not only[0])
+            problem = f"The runs have other {what}: only {folders[at]} has {listed(only[at], 5, show=repr)}"
+        if what == "columns":
+            hint = "Leave them out with --drop. Two runs of one table can have other columns: permgrad report RUN RUN."
+        raise InputError(problem, hint=hint, code="PG051")
 
 
 def common_rows(runs: Sequence[FinishedRun]) -> tuple[Any, list[pd.DataFrame]]:
@@ -140,8 +135,9 @@ def changed(old: FinishedRun, new: FinishedRun, trust: Sequence[str] = ()) -> Ch
     Two models on test rows of one file are compared on those that both have. Else the old model is applied to both
     runs' test rows. ``trust``: types of the old model that may be loaded.
     """
-    check_kind([old.folder, new.folder], old.kind, new.kind)
     same = old.rows_of == new.rows_of
+    read = {"columns": ()} if same else {}
+    check_alike([old.folder, new.folder], old.kind | read, new.kind | read)
     found = _of_models(old, new) if same else _of_samples(old, new, trust)
     return replace(found, meta={**found.meta, "runs": labels_of_runs([old.folder, new.folder])})
 
@@ -168,13 +164,12 @@ def _of_samples(old: FinishedRun, new: FinishedRun, trust: Sequence[str]) -> Cha
     from permgrad.evaluation.changes import changes
     from permgrad.runs.run.predicting import open_model, own_test_rows, read_rows
 
-    check_columns([old.folder, new.folder], old.columns, new.columns)
     seed = int(new.record["configuration"].get("seed") or 0)
     model = open_model(old.folder, trust)[0]
     labels = {str(label): label for label in getattr(model, "classes_", np.zeros(0)).tolist()}
     samples, related, trained = [], {}, None
     for place, run in enumerate((old, new)):
-        path, rows, sheet = own_test_rows(run.folder, "Put the file back, or run again.")
+        path, rows, sheet = own_test_rows(run.folder)
         table = read_rows(model, {**run.data, "sheet": sheet}, path)[0]
         truth = run.predictions["truth"]
         places = np.flatnonzero(truth.isin(list(labels)) if labels else np.ones(len(truth), dtype=bool))

@@ -16,7 +16,7 @@ from permgrad.pages.changes import changes_facts, since_words
 from permgrad.pages.report import check_path
 from permgrad.pages.runs import runs_page
 from permgrad.pages.side_by_side import standing_words
-from permgrad.runs.finished import FinishedRun, changed, check_kind, common_rows, labels_of_runs
+from permgrad.runs.finished import FinishedRun, changed, check_alike, common_rows, labels_of_runs
 from permgrad.runs.requests import Outcome, ReportRequest
 
 
@@ -24,7 +24,7 @@ def compared(runs: Sequence[FinishedRun]) -> tuple[SideBySide, list[str]]:
     """Return the runs side by side on their common test rows, and notes on these rows."""
     first = runs[0]
     for other in runs[1:]:
-        check_kind([first.folder, other.folder], first.kind, other.kind)
+        check_alike([first.folder, other.folder], first.kind | {"columns": ()}, other.kind | {"columns": ()})
         if first.rows_of != other.rows_of:
             problem = f"{first.folder} and {other.folder} are runs of different tables"
             raise InputError(problem, hint="Compare runs of one table, or two runs.", code="PG051")

@@ -117,13 +117,8 @@ def cache_of(model_folder: Path) -> Cache:
     return Cache(run / CACHE, file_hash(saved / "model.json"))
 
 
-def own_test_rows(
-    folder: Path, fix: str = "Name a TABLE with rows to explain."
-) -> tuple[Path, npt.NDArray[np.int64], str | None]:
-    """Return the table with a run's test rows, their numbers in it, and its sheet if it is an Excel file.
-
-    ``fix``: what to do where that is not there any more.
-    """
+def own_test_rows(folder: Path) -> tuple[Path, npt.NDArray[np.int64], str | None]:
+    """Return the table with a run's test rows, their numbers in it, and its sheet if it is an Excel file."""
     run = run_of(folder)
     record = read_record(run)
     if record is None or "data" not in record["finished_stages"]:
@@ -141,6 +136,7 @@ def own_test_rows(
     except InputError:
         fact = "no longer exists"
     if fact is not None:
+        fix = "Put the file back. To explain other rows, name a TABLE."
         raise InputError(f"The {role} file of the run {run}, {table}, {fact}", hint=fix, code="PG010")
     return Path(table), rows, sheet_of(table, record["configuration"].get("sheet"))
 

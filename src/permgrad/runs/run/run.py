@@ -58,7 +58,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     # Which columns hold images, and what these show, is known once the table is read.
     has_images = "image content" in dict((read_record(request.folder) or {}).get("configuration") or {})
     if not again and not has_images and find_finished(request.folder, settings) is not None:
-        return summarise(request.folder)
+        return summarise(request.folder, already=True)
     if request.preset.endswith(".json") or request.device not in ("auto", "cpu"):
         with loading():
             from permgrad.runs.run.stages import check_options  # loads torch, which only these need so early
@@ -70,7 +70,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     settings |= inputs.images
     against = check_against(request, inputs)
     if not again and inputs.images and find_finished(request.folder, settings) is not None:
-        return summarise(request.folder)
+        return summarise(request.folder, already=True)
     with loading():
         from permgrad.runs.run import stages
     stages.check_options(request, inputs.task)
@@ -102,7 +102,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         work = stages.RunWork(request, inputs, folder, tell, clock, against)
         for number, (name, stage) in enumerate(stages.STAGE_WORK.items(), start=1):
             _do(f"[{number}/{len(STAGES)}] {name}", name, partial(stage, work), work, reading)
-    return summarise(request.folder, work.summary)
+    return summarise(request.folder)
 
 
 def check_against(request: RunRequest, inputs: Inputs) -> FinishedRun | None:
@@ -111,14 +111,14 @@ def check_against(request: RunRequest, inputs: Inputs) -> FinishedRun | None:
         return None
     if folder.resolve() == request.folder.resolve():
         raise InputError(f"--against {folder} is the run itself", hint="Choose another --out.", code="PG006")
-    from permgrad.runs.finished import check_columns, check_kind, read_run  # few runs are compared
+    from permgrad.runs.finished import check_alike, read_run  # few runs are compared
 
     with believed(folder):
         earlier = read_run(folder, finished_record(folder))
-    classes = [] if inputs.task == "regression" else np.unique(inputs.parts["train"].y).astype(str)
-    folders = [folder, request.folder]
-    check_kind(folders, earlier.kind, {"target": inputs.target, "task": inputs.task, "classes": sorted(classes)})
-    check_columns(folders, earlier.columns, inputs.feature_types.names)
+    classes = [] if inputs.task == "regression" else np.unique(inputs.parts["train"].y).astype(str).tolist()
+    kind = {"target": inputs.target, "task": inputs.task, "classes": sorted(classes)}
+    kind["columns"] = sorted(inputs.feature_types.names)
+    check_alike([folder, request.folder], earlier.kind, kind)
     return earlier
 
 

@@ -27,7 +27,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.files import file_frame
 from permgrad.base.csv_files import write_csv
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, listed
+from permgrad.base.errors import by_count, counted, keeping_warnings, listed
 from permgrad.base.files import file_hash, plain, write_json_atomic, write_text_atomic
 from permgrad.base.folders import believed
 from permgrad.base.progress import readable
@@ -76,7 +76,6 @@ from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.others import choose, fit_other
 from permgrad.runs.run.predicting import prediction_table
 from permgrad.runs.run.splitting import PARTS
-from permgrad.runs.run.summary import Summary
 from permgrad.runs.run.training import fit_encoder, make_estimator, train_network
 
 Say = Callable[[str], None]
@@ -206,16 +205,6 @@ class RunWork:
         theme = None if request.theme == "auto" else request.theme
         look = record["facts"]["page"] = look_of(record, request, theme)
         return write_page(self.folder.path, record, self.assessing.content, self.model, look)
-
-    @property
-    def summary(self) -> Summary:
-        """What the terminal shows of the finished run."""
-        content = self.assessing.content
-        if content.explanation is None:
-            fix = "Run again with --from explanation."
-            raise InputError(f"{self.folder.path} has no explanation", hint=fix, code="PG052")
-        frame, groups = file_frame(content.explanation), self.read(GROUPS)
-        return Summary(content.metrics or {}, content.branches or {}, frame, content.related, groups, content.refits)
 
     def fit_baselines(self, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
         """Train baselines on the rows of the network. Some of them read categories as categories."""

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +41,12 @@ _MODELS_SIDE_BY_SIDE = 3
 _SHOWN = 8
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What the summary of a run is made of: documents of its folder, and the frame of its importances."""
-
-    metrics: Mapping[str, Any]
-    branches: Mapping[str, Any]
-    importances: Any
-    related: Sequence[Mapping[str, Any]]
-    groups: Mapping[str, Any]
-    refits: Any
-
-    @classmethod
-    def read(cls, folder: Path) -> Summary:
-        """Read a finished run."""
+def summarise(folder: Path, *, already: bool = False) -> Outcome:
+    """Return the summary of a finished run. ``already``: it was finished before."""
+    with believed(folder):
+        metrics, branches = read_metrics(folder / METRICS), read_json(folder / BRANCHES)
+        related = read_related(folder / "explanations" / "related.json")
+        refits = saved_explanation(folder, "refits")
         frame = read_table_of(
             folder / "importance.csv",
             "explanation",
@@ -65,22 +56,6 @@ class Summary:
             na_values=[""],
             dtype={"class": str},
         )
-        return cls(
-            metrics=read_metrics(folder / METRICS),
-            branches=read_json(folder / BRANCHES),
-            importances=frame,
-            related=read_related(folder / "explanations" / "related.json"),
-            groups=read_json(folder / GROUPS),
-            refits=saved_explanation(folder, "refits"),
-        )
-
-
-def summarise(folder: Path, summary: Summary | None = None) -> Outcome:
-    """Return the summary of a finished run, which is read from its folder if it was finished before."""
-    already = summary is None
-    with believed(folder):
-        summary = Summary.read(folder) if summary is None else summary
-        metrics, branches, frame = summary.metrics, summary.branches, summary.importances
         # The first line of a feature is over all rows. A class may also be named "all".
         top = frame[frame["class"] == "all"].drop_duplicates("feature")
         top = top.sort_values("importance", ascending=False, kind="stable")
@@ -114,11 +89,11 @@ def summarise(folder: Path, summary: Summary | None = None) -> Outcome:
         lines += [f"ALARM: {one['sentence']}" if one["facts"]["kind"] == "leak" else one["sentence"] for one in shown]
         learnt = all(one["facts"].get("learnt", True) for one in verdict)
         lines += _metric_lines(metrics)
-        groups = folder / GROUPS if summary.groups else None
-        lines += _feature_lines(top, summary.related, learnt=learnt, groups=groups, whole=whole)
+        groups = folder / GROUPS if read_json(folder / GROUPS) else None
+        lines += _feature_lines(top, related, learnt=learnt, groups=groups, whole=whole)
         lines += _branch_lines(branches)
-        if summary.refits is not None:
-            lines.append(training_words(summary.refits))
+        if refits is not None:
+            lines.append(training_words(refits))
         return Outcome(facts, as_lines([*lines, f"Report: {report}"]))
 
 
