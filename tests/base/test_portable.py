@@ -1,4 +1,4 @@
-"""What only POSIX systems have is called in ``permgrad.base`` alone; the rest of the library uses what every system has."""
+"""What only POSIX systems have is called in ``permgrad.base`` alone; all else calls what every system has."""
 
 from __future__ import annotations
 
