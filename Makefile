@@ -8,7 +8,7 @@ RUNS ?= permgrad-runs
 CHECK_PYTHON := import sys; sys.exit(None if sys.version_info >= (3, 11) else "permgrad needs Python 3.11 or newer, got " + sys.version.split()[0] + ". Set PYTHON=/path/to/python3.11.")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest test-foreign lint format verify benchmarks mutants pictures notebooks figures docs docs-browser clean
+.PHONY: help demo test test-all test-python test-lowest test-foreign lint format verify benchmarks mutants pictures notebooks figures docs docs-browser clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -35,13 +35,26 @@ demo: $(VENV)/installed-demo ## Train and explain on a data set that ships with 
 	$(BIN)/permgrad demo --out $(RUNS)/demo
 	@echo "Open the report in any browser: $(abspath $(RUNS))/demo/report.html"
 
-# So many processes share the tests, a file at a time: what a file's tests have in common is made once.
+# So many processes share the tests, a file at a time: what a file's tests have in common is made once. Files are taken as
+# they stand. Sorted by their number of tests, the longest would begin last, and one process would wait for the other.
+SHARED = -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 TEST_PROCESSES ?= 2
 test: $(VENV)/installed-test ## Run every quick test on a few of its cases (minutes)
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --cases 2 -m "not slow"
+	$(BIN)/python -m pytest $(SHARED) --cases 2 -m "not slow"
 
 test-all: $(VENV)/installed-test ## Run all tests on all their cases; what CI runs
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest $(SHARED)
+
+# Another Python in an environment of its own: the demonstration, then a case of every quick test of what reads, trains and
+# explains, and the examples of the documentation strings. What this machine lacks is skipped in words.
+OTHER = .venv-$(notdir $(PYTHON))
+test-python: ## The demonstration and some quick tests with another Python: PYTHON=python3.13
+	@if ! command -v "$(PYTHON)" >/dev/null; then echo "Skipped: there is no $(PYTHON) on this machine."; exit 0; fi; set -e; \
+	echo "Installing permgrad for $(PYTHON) (a few minutes) ..."; "$(PYTHON)" -m venv $(OTHER); \
+	$(OTHER)/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt -e '.[boost]' pytest pytest-timeout hypothesis; \
+	OMP_NUM_THREADS=1 $(OTHER)/bin/permgrad demo --out $(RUNS)/demo-$(notdir $(PYTHON)); \
+	$(OTHER)/bin/python -m pytest --cases 1 -m "not slow" tests/base tests/cli tests/compatibility tests/data tests/models/save \
+		tests/attribution/test_all_methods.py src/permgrad
 
 # The oldest supported versions in an environment of their own, without the extras: tests that need one are skipped and say so.
 LOWEST ?= .venv-lowest
@@ -118,4 +131,4 @@ docs-browser: $(VENV)/installed-docs ## Try search and accessibility of the buil
 	$(BIN)/python docs/check_site.py --browser
 
 clean: ## Remove the environment and caches; runs are kept
-	rm -rf $(VENV) $(LOWEST) $(FOREIGN) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-python* $(LOWEST) $(FOREIGN) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
@@ -37,6 +39,20 @@ def spread(items: list[pytest.Item], most: int) -> tuple[list[pytest.Item], list
         for k in range(min(most, len(cases)))
     }
     return [item for item in items if item.nodeid in chosen], [item for item in items if item.nodeid not in chosen]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Leave what is made while tests are collected out of garbage collection.
+
+    It lives to the end. Looking through all of it again and again took a fifth of the tests' processor time.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -945,13 +945,14 @@ TABLES = (
 #: Numbers that are settings, definitions or examples, not measurements.
 SETTINGS: dict[str, tuple[str, ...]] = {
     "docs/any-model.md": ("3.1", "200 KB", "2.2e-16", "0.5"),
-    README: ("3.11", "2.0"),
+    README: ("3.11", "3.14", "2.0"),
     DOCS + "a-report-for-your-model.md": ("95 %", "4 MB"),
     DOCS + "benchmark.md": ("5 %", "1 %", "0.5"),
     DOCS + "certain-ranks.md": ("95 %", "5 %"),
     DOCS + "cluster.md": ("15 s", "120 GB"),
     DOCS + "interactions.md": ("95 %", "0.05"),
     DOCS + "comparing.md": ("15 %", "95 %", "5 %"),
+    DOCS + "decisions.md": ("0.9", "1.5 GB", "1.7", "3.1 seconds", "6 GB"),
     DOCS + "images-and-a-table.md": ("26.7",),
     DOCS + "intervals.md": ("0.9", "0.1", "0.95", "90 %", "95 %"),
     DOCS + "imbalance-and-integrated-gradients.md": ("11.7 %", "95 %", "20 %", "72 %", "8 %", "0.5", "40 %"),
@@ -981,7 +982,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     DOCS + "training-at-scale.md": ("128 MiB",),
     DOCS + "tuning.md": ("0.1", "0.4"),
     DOCS + "tutorials/ten-minutes-with-a-table.md": ("95 %",),
-    DOCS + "versions.md": ("0.1", "0.2", "1.0", "3.11", "3.12", "3.13"),
+    DOCS + "versions.md": ("0.1", "0.2", "1.0", "3.11", "3.12", "3.13", "3.14"),
     DOCS + "your-own-table.md": ("7.4", "60 %", "20 %", "0.1", "10 %", "95 %", "0.98", "1 %"),
 }
 

@@ -286,6 +286,7 @@ def test_a_mutant_ends_as_the_tests_do(ask):
     assert ask(tests=["test_gone"]) == ("empty", "", 0)
 
 
+@pytest.mark.slow
 def test_a_hang_is_ended_and_named(ask):
     assert ask(TOY.replace("n += 1", "n -= 1"), limit=8.0) == ("late", "test_size", 0)
     assert ask() == ("passed", "", 2), "the next one is not disturbed"

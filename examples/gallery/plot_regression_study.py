@@ -34,12 +34,12 @@ from permgrad_benchmark.measured import read_record
 
 path = Path(os.environ.get("PERMGRAD_DATA", ""), "puma8NH.csv")
 if path.is_file():
-    X = pd.read_csv(path)[:1600]
+    X = pd.read_csv(path)[:900]
     y = X.pop("values")
 else:
-    X, y = make_friedman1(1600, n_features=8, noise=3.0, random_state=0)
+    X, y = make_friedman1(900, n_features=8, noise=3.0, random_state=0)
     X, y = pd.DataFrame(X, columns=[f"x{column + 1}" for column in range(8)]), pd.Series(y)
-train, test = slice(0, 1100), slice(1100, None)
+train, test = slice(0, 600), slice(600, None)
 
 
 def network(**options):

@@ -43,9 +43,9 @@ def series(seed: int, times: int, each: int):
     return rows, rows[:, 0] + walks[1][when] + 0.5 * draw.normal(size=len(when)), when
 
 
-def p_of_nothing(make, model, **options):
+def p_of_nothing(make, model, samples=SAMPLES, **options):
     found = []
-    for seed in range(SAMPLES):
+    for seed in range(samples):
         rows, y, code = make(seed)
         given = {name: code for name in ("row_groups", "row_time") if options.get(name)}
         rest = {name: value for name, value in options.items() if name not in given}
@@ -54,13 +54,14 @@ def p_of_nothing(make, model, **options):
     return np.array(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scoring", [None, "neg_log_loss"])
 @pytest.mark.parametrize("sizes", [[12] * 25, [4] * 20 + [20] * 10], ids=["equal", "unequal"])
 def test_a_column_of_groups_without_effect_keeps_its_level(sizes, scoring):
     if scoring and len(set(sizes)) > 1:
         pytest.skip("scores are looked at once")
     options = {"output_kind": "probabilities", "scoring": scoring}
-    alone = p_of_nothing(lambda seed: shops(seed, sizes), probabilities, **options)
+    alone = p_of_nothing(lambda seed: shops(seed, sizes), probabilities, samples=20, **options)
     assert (alone[:, 1] < 0.05).mean() > (0.1 if scoring else 0.2), "rows taken as independent: the case is not trivial"
     found = p_of_nothing(lambda seed: shops(seed, sizes), probabilities, row_groups=True, **options)
     assert (found[:, 1] < 0.05).mean() <= 0.14
@@ -71,7 +72,7 @@ def test_a_column_along_time_without_effect_keeps_its_level():
     def model(rows):
         return np.asarray(rows, float) @ [1.0, 0.3]
 
-    alone = p_of_nothing(lambda seed: series(seed, 150, 3), model, task="regression")
+    alone = p_of_nothing(lambda seed: series(seed, 150, 3), model, samples=20, task="regression")
     assert (alone[:, 1] < 0.05).mean() > 0.3
     found = p_of_nothing(lambda seed: series(seed, 150, 3), model, task="regression", row_time=True)
     assert (found[:, 1] < 0.05).mean() <= 0.16

@@ -57,6 +57,7 @@ def differences():
     return json.loads(ran.stdout.strip().splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", LEAST)
 def test_as_on_the_processor(differences, work):
     cases = differences[work]

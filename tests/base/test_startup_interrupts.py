@@ -168,5 +168,6 @@ with {manager}():
         (tmp_path / f"{manager}.py").write_text(code, encoding="utf-8")
         words = [sys.executable, "-m", manager]
         codes[manager] = subprocess.run(words, check=False, capture_output=True, cwd=tmp_path).returncode
-    assert codes["nullcontext"] == -signal.SIGINT, "the precondition: Python has taken note of it"
+    if sys.version_info < (3, 14):  # newer ones take no note of it
+        assert codes["nullcontext"] == -signal.SIGINT, "the precondition: Python has taken note of it"
     assert codes["uninterrupted_end"] == 130

@@ -38,7 +38,7 @@ def headings(page: str) -> list[str]:
     return [re.sub(r"^Row \d+", "Row", re.sub(r"<[^>]+>", "", one).strip()) for one in found]
 
 
-@pytest.mark.parametrize("images", [False, True], ids=["numbers", "images"])
+@pytest.mark.parametrize("images", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["numbers", "images"])
 def test_the_page_of_a_run_in_python(tmp_path, monkeypatch, images):
     monkeypatch.chdir(tmp_path)
     frame, target = table(tmp_path, images=images), "outcome" if images else "cost"

@@ -11,6 +11,8 @@ from browsing import data_of, needs_browser, visit
 
 import permgrad as pg
 
+pytestmark = pytest.mark.slow
+
 WORDS = np.array(["alpha", "<b>bold</b>", "<script>", "gamma", "delta", "omega", "sigma"])
 
 

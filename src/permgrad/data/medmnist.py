@@ -95,7 +95,7 @@ def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
         card = image_cards.get(name)
         what, versions = f"image set {name!r}", dict(card.versions)
         return store.find_file(what, card.file_name, "md5", card.md5, card.url, card.url, versions=versions), name
-    if name.endswith(".npz") or os.sep in name:
+    if name.endswith(".npz") or Path(name).name != name:
         path = Path(name).expanduser()
         if not path.is_file():
             raise InputError(

@@ -45,6 +45,7 @@ def _gardens(folder, names):
     return ((right[..., 1] > 100) & (right[..., 0] < 100)).mean(axis=(1, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_demonstration_of_rows_shows_texts_and_photos(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "_FLATS", 300)

@@ -268,6 +268,7 @@ def folder(tmp_path_factory):
     return place
 
 
+@pytest.mark.slow
 def test_a_first_ranking_is_refined_and_the_limit_is_recorded(folder, monkeypatch):
     for name, value in (("EARLY_REPORT", 0.0), ("AT_ONCE", 1500), ("WIDE", 0.02)):
         monkeypatch.setattr(budget, name, value)

@@ -108,6 +108,7 @@ def test_labels_of_the_training_rows_are_asked_for():
         pg.report(model, X[300:], y[300:], train=(X[:300], y[:300], labels), **asked)
 
 
+@pytest.mark.slow
 def test_refits_of_a_run_divide_the_rows_as_the_run_does(tmp_path):
     """With --split-group no group is trained on and explained by one refit; with --time no stretch of time is."""
     table = farms(6, 32, 8)

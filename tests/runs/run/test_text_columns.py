@@ -177,6 +177,7 @@ def kept(function, made):
     return lambda *args, **options: made.append(function(*args, **options)) or made[-1]
 
 
+@pytest.mark.slow
 def test_vectors_are_kept_in_the_folder_of_a_run(here, monkeypatch):
     read = []
 

@@ -167,7 +167,7 @@ def main(folder: Path, rank: int) -> int:
 def _tell(folder: Path, rank: int, error: PermgradError) -> int:
     temporary = folder / f"{rank}.tmp"
     temporary.write_text(json.dumps({"kind": type(error).__name__, "args": error.args}), encoding="utf-8")
-    temporary.rename(folder / f"{rank}-{_ERROR}")
+    temporary.replace(folder / f"{rank}-{_ERROR}")
     return 1
 
 

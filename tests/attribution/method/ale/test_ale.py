@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from verification import verify_ale
 
 import permgrad as pg
 
@@ -406,43 +407,12 @@ def test_a_column_that_is_constant_in_groups_has_bins_of_several_groups():
     assert found["std"].notna().all()
 
 
-def simulated(kind: str, repeats: int, rows: int = 400) -> tuple[float, float]:
-    """Return how often the curve of x0 and its importance are in their intervals."""
-    rng, relation, curves, importances = np.random.default_rng(7), 0.7, [], []
-    shared = np.repeat(np.arange(rows // 8), 8)
-    for _ in range(repeats):
-        X = rng.normal(size=(rows, 2))
-        options = {}
-        if kind == "groups":
-            X = math.sqrt(0.5) * (X + rng.normal(size=(rows, 2))[shared])
-            options["row_groups"] = shared
-        if kind == "weights":
-            options["sample_weight"] = rng.gamma(2, size=rows)
-        X[:, 1] = relation * X[:, 0] + math.sqrt(1 - relation**2) * X[:, 1]
-        explanation = explain(lambda table: table[:, 0] * (1 + table[:, 1]), X, regions=False, **options)
-        found = curve(explanation, "x0")[1:-1]  # the ends are the extremes of the sample
-        value = found["value"].to_numpy(dtype=float)
-        truth = value + relation * (value**2 - 1) / 2
-        curves.append(((found["ci_low"] <= truth) & (truth <= found["ci_high"])).mean())
-        low, high = explanation.ci()
-        importances.append(low[0, 0] <= math.sqrt(1 + relation**2 / 2) <= high[0, 0])
-    return float(np.mean(curves)), float(np.mean(importances))
-
-
-@pytest.mark.parametrize("kind", ["rows", "groups", "weights"])
+@pytest.mark.parametrize("kind", verify_ale.KINDS)
 def test_intervals_cover(kind):
-    """Measured over 400 repeats: curves .944, .960, .947, importances .950, .960, .965."""
-    curves, importances = simulated(kind, 100)
+    """``verification/verify_ale.py`` over 400 repeats: curves .944, .960, .947, importances .950, .960, .965."""
+    curves, importances = verify_ale.covered(kind, 100)
     assert 0.92 <= curves <= 0.98
     assert importances >= 0.9
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["rows", "groups", "weights"])
-def test_intervals_cover_in_many_samples(kind):
-    curves, importances = simulated(kind, 400)
-    assert 0.92 <= curves <= 0.97
-    assert 0.92 <= importances <= 0.985
 
 
 def test_effects_that_cancel_are_no_importance():

@@ -435,6 +435,7 @@ def test_rows_as_their_own_background_never_donate_to_themselves(monkeypatch, st
     assert all((rows != donors).all() for rows, donors in seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("game", ["prediction", "expected"])
 def test_intervals_over_rows_that_are_their_own_background(game):
     """A linear model of two inputs under squared error: φ_j = w_j² (prediction), 2 w_j² (expected)."""
