@@ -125,7 +125,7 @@ def render_page(
     ``verdict`` has the name, the heading and the sentences of each of its parts, ``links`` words and anchors that
     follow them. ``theme`` is one of ``style.THEMES``.
     """
-    from permgrad import __version__
+    from permgrad.base import __version__
 
     sections = [section for section in sections if section.blocks]
     tabs = [tab for place, tab in enumerate(tabs) if tab.sections or place == 0]  # the first one has the verdict

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load as weights_from_bytes
 from torch import Tensor
 
-from permgrad import __version__
+from permgrad.base import __version__
 from permgrad.base.arrays import Array
 from permgrad.base.checks import check_names, check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, shown

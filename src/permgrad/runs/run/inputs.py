@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad import __version__
 from permgrad.assess.rows import Rows
+from permgrad.base import __version__
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, did_you_mean, listed, option_of, two_sentences
 from permgrad.base.files import file_hash
