@@ -10,6 +10,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import permgrad.pages  # noqa: F401 — attaches the pages to the results
 from permgrad.base import __version__
 
 _PUBLIC = {

@@ -20,7 +20,8 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.utils import _safe_indexing
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.files import file_frame, write_explanation
+from permgrad.attribution.explanation.files import write_explanation
+from permgrad.attribution.explanation.frames import file_frame
 from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.parts.engines import Engine, make_engine
 from permgrad.attribution.refits import RefitDesign, combine, draw_design, explain_refit

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
+from permgrad.base import style
 from permgrad.pages import headline as first_words
-from permgrad.pages import style
 from permgrad.pages.page_data import page_data
 from permgrad.pages.tab import TabView, tab_view
 from permgrad.pages.tabs import TABS

@@ -17,11 +17,12 @@ from markupsafe import Markup, escape
 from matplotlib.colors import to_rgb
 
 from permgrad.attribution.explanation.orders import sizes_of
+from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import listed
 from permgrad.base.numerals import number, numbers
 from permgrad.base.significance import shares_level
-from permgrad.pages import choices, style
+from permgrad.pages import choices
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._inputs import KINDS, Shown, outline, shown_channels, shown_input, shown_inputs, strongest
 from permgrad.pages.plots.image import displayable

@@ -28,6 +28,7 @@ from permgrad.base.checks import check_choice, check_flag, check_whole
 from permgrad.base.errors import InputError, listed, shown
 from permgrad.base.files import write_text_atomic, writing
 from permgrad.base.random import resolve_seed
+from permgrad.base.style import THEMES
 from permgrad.base.versions import versions
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.imaging.layout import StoredLayout
@@ -35,7 +36,6 @@ from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 from permgrad.pages import words
 from permgrad.pages.html import render_report
-from permgrad.pages.style import THEMES
 from permgrad.pages.whatif import with_what_if
 
 Theme = Literal["auto", "light", "dark"]

@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 from tests.pages.conftest import HOSTILE, NAMES, global_explanation, local_explanation
 
 import permgrad as pg
+from permgrad.base import style
 from permgrad.base.errors import InputError
 from permgrad.base.numerals import number, numbers
-from permgrad.pages import plots, style
+from permgrad.pages import plots
 from permgrad.pages.plots import _base as base
 from permgrad.pages.words import labels_of, shorten, value_text
 

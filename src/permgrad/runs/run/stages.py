@@ -24,7 +24,7 @@ from permgrad.assess.sections.provenance import this_machine
 from permgrad.assess.store import Store
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.files import file_frame
+from permgrad.attribution.explanation.frames import file_frame
 from permgrad.base.csv_files import write_csv
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, listed
