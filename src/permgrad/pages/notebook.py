@@ -121,8 +121,8 @@ def _bar_lines(
         for path, part in (paths or {"": values}).items():
             amount = float(np.nan_to_num(part[line.place]))
             side = int(amount >= 0)
-            colour = _signed(amount) if clear is None or line.clear else style.NEUTRAL
-            pieces.append((ends[side], ends[side] + amount, _colour(path) if path else colour))
+            colour = _colour(path) if path else _signed(amount)
+            pieces.append((ends[side], ends[side] + amount, colour if clear is None or line.clear else style.NEUTRAL))
             ends[side] += amount
         yield _Line(line.name, pieces, line.text, line.low, line.high, line.interval, line.clear)
 

@@ -179,6 +179,17 @@ def test_parts_below_zero_stand_on_the_other_side():
     np.testing.assert_allclose(ends, [(0, 0.5), (0, -0.3)])
 
 
+def test_bars_that_do_not_clearly_matter_are_grey_with_paths_too():
+    values, p_values = np.array([[0.5], [0.2]]), np.array([[1e-6], [0.7]])
+    parts = {"tabular": np.array([[0.3], [0.1]]), "image": np.array([[0.2], [0.1]])}
+    changes = {"values": values, "parts": parts, "p_values": p_values, "direction": None}
+    figure = global_explanation(["a", "b"], task="regression", **changes).plot.bar()
+    seen = [[mpl.colors.to_hex(bar.get_facecolor()) for bar in container] for container in figure.axes[0].containers]
+    assert seen == [[style.TABULAR, style.NEUTRAL], [style.IMAGE, style.NEUTRAL]]
+    keys = [mpl.colors.to_hex(handle.get_facecolor()) for handle in figure.axes[0].get_legend().legend_handles]
+    assert keys == [style.TABULAR, style.IMAGE]
+
+
 def test_waterfall_steps_end_at_the_prediction(local):
     axes = local.plot.waterfall(row=4, top_n=6, output="Good").axes[0]
     bars = axes.containers[0]

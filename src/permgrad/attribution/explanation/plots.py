@@ -91,7 +91,7 @@ class PlotAccessor:
 
         If the explanation has a part per path (``parts["tabular"]``, ``parts["image"]``), a bar is split into them:
         parts above 0 to the right, parts below 0 to the left, and the dot is their sum. The whisker is the confidence
-        interval of the sum. Other bars are grey unless the feature clearly matters, if that was tested. A local
+        interval of the sum. Bars are grey unless the feature clearly matters, if that was tested. A local
         explanation is shown as its mean absolute attribution. On the right are the values, and the ranks that are
         certain (``Explanation.ranking``), such as 2–4, or “undecided”.
 

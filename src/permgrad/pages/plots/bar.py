@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.colors import to_rgba
+from matplotlib.patches import Patch
 
 from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.base import style
@@ -47,7 +49,8 @@ def bar(
     axes.set_xlabel(("mean |attribution|, " if local else "") + quantity_of(explanation, column))
     if paths:
         place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "ncols": len(paths)}
-        axes.legend(handlelength=0.9, handleheight=0.9, borderpad=0.1, borderaxespad=0.1, **place)
+        handles = [Patch(color=_path_colour(name, at), label=f"{clean(name)} path") for at, name in enumerate(paths)]
+        axes.legend(handles=handles, handlelength=0.9, handleheight=0.9, borderpad=0.1, borderaxespad=0.1, **place)
     leading = valued([shown.names[i] for i in order[:5]], values[order[:5]])
     figure.description = (
         f"Bars of {len(order)} of {len(values)} {explanation.level}s by importance with confidence intervals. "
@@ -168,15 +171,17 @@ def _ranked_rows(
     values = np.asarray(shown.values[:, column], dtype=np.float64)[order]
     low, high = (end[:, column][order] for end in shown.ci())
     places, reach = np.arange(len(order)), np.zeros((2, len(order)))
+    clear = clear_names(shown, column)
+    quiet = [clear is not None and shown.names[place] not in clear for place in order]
     for position, (name, part) in enumerate((paths or {}).items()):
         amount = np.nan_to_num(part[order])
         start = np.where(amount >= 0, reach[1], reach[0])
-        colour = style.PATH_COLOURS.get(name, style.SERIES[position % len(style.SERIES)])
-        axes.barh(places, amount, left=start, height=0.62, color=colour, linewidth=0, label=f"{clean(name)} path")
+        faded = to_rgba(style.NEUTRAL, 1 - 0.4 * position)
+        colours = [faded if grey else _path_colour(name, position) for grey in quiet]
+        axes.barh(places, amount, left=start, height=0.62, color=colours, linewidth=0)
         reach += np.stack([np.minimum(amount, 0), np.maximum(amount, 0)])
     if not paths:
-        clear = clear_names(shown, column)
-        base.signed_bars(axes, values, quiet=[clear is not None and shown.names[place] not in clear for place in order])
+        base.signed_bars(axes, values, quiet=quiet)
     base.intervals(axes, low, high)
     if paths:
         axes.plot(values, places, "o", color=style.INK, markersize=3.2, linestyle="none")
@@ -192,6 +197,10 @@ def _ranked_rows(
         room += 12 + 4.6 * max(4, *map(len, texts))
         base.beside_rows(axes, texts, room, ha="right", color=style.MUTED)
         base.note(axes, "rank", (1.0, -0.75), (room, 0), of=base.BESIDE_ROW, ha="right", color=style.MUTED)
+
+
+def _path_colour(name: str, position: int) -> str:
+    return style.PATH_COLOURS.get(name, style.SERIES[position % len(style.SERIES)])
 
 
 def _unit(explanation: Explanation, modality: str) -> str:
