@@ -23,6 +23,7 @@ from permgrad.assess.sections.data import describe_data
 from permgrad.assess.sections.models import compared_models
 from permgrad.assess.sections.provenance import ProvenanceSection, this_machine
 from permgrad.assess.work import Work
+from permgrad.attribution.explain_refits import explain_refits
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.checks import check_choice, check_flag, check_whole
 from permgrad.base.errors import InputError, listed, shown
@@ -275,8 +276,6 @@ def _refits(estimator: Any, train: Any, learned: Rows | None, budget: Budget) ->
     """Return what explains further trainings of the first model, if they were asked for."""
     if budget.refits is None:
         return None
-    from permgrad.attribution.explain_refits import explain_refits
-
     if isinstance(getattr(estimator, "layout", None), StoredLayout):  # of these columns, not of those of each refit
         estimator = clone(estimator).set_params(layout=None)
     further: dict[str, Any] = {}

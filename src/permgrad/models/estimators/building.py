@@ -20,6 +20,7 @@ from permgrad.imaging.path import is_ordered
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.calibration import check_calibration
 from permgrad.models.estimators.kept_rows import draw_background
+from permgrad.models.estimators.order import find_order
 from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.settings import FitSettings
@@ -89,8 +90,6 @@ def place_columns(
     encoder, seed, paths = model.preprocessor_, derive_seed(model.seed_, "layout") % 2**31, settings.paths
     placed, layout, model.order_ = pictured(encoder, paths), settings.layout, None
     if settings.seeks_order:
-        from permgrad.models.estimators.order import find_order
-
         numbers = places_of(encoder)
         model.order_ = find_order(np.asarray(encoded)[:, numbers], y, model.task, model.seed_)
         placed, layout = np.isin(np.arange(len(placed)), numbers), model.order_.layout

@@ -256,7 +256,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
             y=rows.truths[part],
             numbers=table.index.to_numpy(dtype=np.int64),
             table=tables[part],
-            identifiers=table[[name for name in request.identifier if name in table.columns]],
+            identifiers=table.filter(items=request.identifier),
             dependence=dependence.get(part),
             sensitive=_audited(request, table) if part == "test" else None,
         )
