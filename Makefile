@@ -81,12 +81,13 @@ test-foreign: $(FOREIGN)/installed ## Explain networks of other libraries; RECOR
 	$(FOREIGN)/bin/python -m pytest -rs tests/foreign
 	$(if $(RECORD),$(FOREIGN)/bin/python tests/foreign/table.py)
 
-lint: $(VENV)/installed-test ## Style, formatting, types and spelling
+lint: $(VENV)/installed-test ## Style, formatting, types, spelling and the order of folders
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/oxlint --deny-warnings src/permgrad/pages/templates/scripts
 	$(BIN)/mypy
 	$(BIN)/codespell docs examples src *.md
+	$(BIN)/lint-imports --no-logo --no-cache
 
 format: $(VENV)/installed-test ## Let ruff put the code into shape
 	$(BIN)/ruff check --fix .

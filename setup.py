@@ -18,7 +18,7 @@ PICTURES = {".png", ".svg", ".jpg", ".jpeg", ".gif", ".webp"}
 
 def version() -> str:
     """Return the version that the package states."""
-    text = (ROOT / "src/permgrad/__init__.py").read_text(encoding="utf-8")
+    text = (ROOT / "src/permgrad/base/__init__.py").read_text(encoding="utf-8")
     return re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE)[1]
 
 

@@ -10,7 +10,8 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+import permgrad.pages  # noqa: F401 — attaches the pages to the results
+from permgrad.base import __version__
 
 _PUBLIC = {
     "HyNNClassifier": "permgrad.models.estimators.hynn",

@@ -99,6 +99,13 @@ def test_kinds_of_networks():
         "A network of the image of each row alone",
         "A network",
     ]
+    content.network = NetworkSection(branches=("tabular", "image"))
+    for share, words in ((0.01, "A network of the table"), (0.3, "A hybrid network (table and image)")):
+        content.branches = {
+            "tabular": {"importance": 1.0, "share": 1 - share},
+            "image": {"importance": 1.0, "share": share},
+        }
+        assert headline(content) == f"{words} predicts y."
     for names, words in ((("table", "photo"), "a table and images"), (("text", "table"), "texts and a table")):
         content.branches = {name: {"importance": 1.0, "share": 0.5} for name in names}
         assert headline(content) == f"A network of {words} predicts y."

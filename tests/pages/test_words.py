@@ -10,7 +10,7 @@ import pytest
 
 from permgrad import Explanation
 from permgrad.assess.assessment import Assessment
-from permgrad.attribution.explanation.orders import RankedPairs
+from permgrad.attribution.explanation.pairs import RankedPairs
 from permgrad.evaluation.side_by_side import side_by_side
 from permgrad.pages import words
 from permgrad.pages.headline import reliance_sentence

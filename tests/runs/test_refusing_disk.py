@@ -196,13 +196,13 @@ def test_a_trial_that_met_a_full_disk_is_not_lost(
     out, calls = tmp_path / "out", 0
     write = training_loop.write_checkpoint
 
-    def full(path: Path, learner: Any) -> None:
+    def full(path: Path, state: Any) -> None:
         nonlocal calls
         calls += 1
         if calls >= fails_at:
             with refusing_disk(path.parent, FULL):
-                write(path, learner)
-        write(path, learner)
+                write(path, state)
+        write(path, state)
 
     with monkeypatch.context() as disk:
         disk.setattr(training_loop, "write_checkpoint", full)

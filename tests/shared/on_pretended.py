@@ -37,13 +37,12 @@ from permgrad.data.parts.partitions import Part  # noqa: E402
 from permgrad.imaging import Renderer, StoredLayout, fit_layout, make_layout  # noqa: E402
 from permgrad.models.devices import WITHOUT_FLOAT64, WithoutFloat64  # noqa: E402
 from permgrad.models.network.network import HybridNetwork  # noqa: E402
-from permgrad.models.stream.streaming import StreamedRows  # noqa: E402
 from permgrad.models.train.learner import (  # noqa: E402
     Learner,
     TrainingJob,
     TrainingOptions,
 )
-from permgrad.models.train.rows import Rows  # noqa: E402
+from permgrad.models.train.rows import Rows, StreamedRows  # noqa: E402
 
 FEW: dict[str, dict[str, Any]] = {
     "shapley": {"min_permutations": 4, "max_permutations": 8, "tolerance": 0.5, "references": 8},

@@ -11,8 +11,8 @@ from typing import Any
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad import __version__
 from permgrad.attribution.explanation import Explanation
+from permgrad.base import __version__
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.files import atomic_path, file_hash, write_json_atomic
 from permgrad.base.folders import configuration_hash

@@ -18,6 +18,7 @@ from permgrad.base.errors import InputError, counted
 from permgrad.base.frames import Library, as_library
 from permgrad.base.late import pd
 from permgrad.base.random import generator, resolve_seed
+from permgrad.base.shown import in_words, show
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.data.weights import check_weights
 from permgrad.models.batches import sparing
@@ -63,14 +64,9 @@ class Counterfactuals:
 
     def summary(self) -> str:
         """Return a few lines of plain text: what would have to differ, and how typical such a row is."""
-        from permgrad.pages.summary import counterfactuals_summary
+        return show("Counterfactuals.summary", self)
 
-        return counterfactuals_summary(self)
-
-    def _repr_html_(self) -> str:
-        from markupsafe import escape
-
-        return f"<pre>{escape(self.summary())}</pre>"
+    _repr_html_ = in_words
 
     def __len__(self) -> int:
         return len(self.changed)

@@ -19,9 +19,9 @@ from sklearn.base import clone, is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.utils import _safe_indexing
 
-from permgrad import __version__
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.files import file_frame, write_explanation
+from permgrad.attribution.explanation.files import write_explanation
+from permgrad.attribution.explanation.frames import file_frame
 from permgrad.attribution.method.captum import find_method
 from permgrad.attribution.parts.engines import Engine, make_engine
 from permgrad.attribution.refits import RefitDesign, combine, draw_design, explain_refit
@@ -30,6 +30,7 @@ from permgrad.attribution.request import Request, methods, refuse_interactions
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request, is_estimator
 from permgrad.attribution.request.related import read_units, with_columns
+from permgrad.base import __version__
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_flag, check_path, check_rows, check_whole
 from permgrad.base.csv_files import write_csv

@@ -27,6 +27,7 @@ from permgrad.base.checks import check_choice, check_names
 from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.frames import Library, as_library
 from permgrad.base.progress import Progress
+from permgrad.base.shown import in_words, show
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
@@ -34,7 +35,7 @@ from permgrad.models.devices import full_float32
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from permgrad.pages.plots import PlotFigure
+    from permgrad.base.figures import PlotFigure
 
 #: Name of the subset without any modality.
 NOTHING = "nothing"
@@ -97,10 +98,10 @@ class Missing:
             measure: ``"loss"`` or a score.
             top_n: how many subsets to list.
         """
-        from permgrad.pages.summary import missing_summary
-
         check_choice("measure", measure, self.measures)
-        return missing_summary(self, measure, top_n)
+        return show("Missing.summary", self, measure, top_n)
+
+    _repr_html_ = in_words
 
     def plot(
         self, measure: str = "loss", *, top_n: int | None = 32, title: str | None = None, ax: Axes | None = None
@@ -115,10 +116,8 @@ class Missing:
             title: the title. None: a default. ``""``: none.
             ax: Axes of matplotlib to draw into. The figure returned is then theirs.
         """
-        from permgrad.pages.plots.modality import missing
-
         check_choice("measure", measure, self.measures)
-        return missing(self, measure, top_n=top_n, title=title, ax=ax)
+        return show("Missing.plot", self, measure=measure, top_n=top_n, title=title, ax=ax)
 
     def information(self, modality: str | None = None) -> pd.DataFrame:
         """Return undefined shares (NaN), and warn with the call to make instead: shares of information were taken out.

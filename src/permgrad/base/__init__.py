@@ -1,1 +1,3 @@
 """What every folder may use."""
+
+__version__ = "0.1.0"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
-from permgrad import __version__
+from permgrad.base import __version__
 
 #: Libraries that affect what a run computes.
 _OF_RUNS = ("numpy", "pandas", "scikit-learn", "torch", "matplotlib", "lightgbm", "xgboost")

@@ -15,7 +15,7 @@ from permgrad.cli.commands import app
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from permgrad import __version__
+        from permgrad.base import __version__
 
         typer.echo(f"permgrad {__version__}")
         raise typer.Exit

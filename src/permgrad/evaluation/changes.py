@@ -24,6 +24,7 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, counted, shown
 from permgrad.base.frames import Library, as_library
 from permgrad.base.random import resolve_seed
+from permgrad.base.shown import in_words, show
 from permgrad.base.significance import holm
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.moved import MOST_MOVED, split_change
@@ -64,14 +65,9 @@ class Changes:
 
     def summary(self) -> str:
         """Return a few lines of plain text: how the loss changed and why, and which other changes are clear."""
-        from permgrad.pages.summary import changes_summary
+        return show("Changes.summary", self)
 
-        return changes_summary(self)
-
-    def _repr_html_(self) -> str:
-        from markupsafe import escape
-
-        return f"<pre>{escape(self.summary())}</pre>"
+    _repr_html_ = in_words
 
     def __repr__(self) -> str:
         return f"<Changes: {counted(len(self.lines), 'line')}>"

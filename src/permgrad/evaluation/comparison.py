@@ -24,6 +24,7 @@ from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
 from permgrad.base.errors import unknown
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic
+from permgrad.base.shown import show
 from permgrad.base.significance import LEVEL, adjusted, clearly, over_splits, t_quantile, t_two_sided
 from permgrad.evaluation.agreement import agreement_table
 from permgrad.evaluation.metrics import Metric, metrics
@@ -275,8 +276,6 @@ class Comparison:
     # ---- export ------------------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
         """Return everything except the frames of scores and importances, for JSON."""
-        from permgrad.pages.comparison import sentences
-
         measured = [name for name in self.scores if name in metrics]
         by_model = self.scores[measured].astype(float).groupby(self.scores["model"], sort=False)
         means, spreads, shares = by_model.mean(), by_model.std(), self.shares()
@@ -301,7 +300,7 @@ class Comparison:
                     for name, member in self.strongest.items()
                 },
                 "failures": [dict(zip(("model", "fold", "reason"), entry, strict=True)) for entry in self.failures],
-                "sentences": sentences(self),
+                "sentences": show("Comparison.sentences", self),
                 **self.facts,
             }
         )
@@ -309,10 +308,7 @@ class Comparison:
 
     def to_html(self) -> str:
         """Return the page: one HTML file that works offline."""
-        # NOTE: imported here because report imports this file.
-        from permgrad.pages.comparison import comparison_page
-
-        return comparison_page(self)
+        return show("Comparison.html", self)
 
     def save(
         self,

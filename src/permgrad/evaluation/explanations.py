@@ -39,6 +39,7 @@ from permgrad.base.frames import Library, as_library
 from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.base.registry import Registry
+from permgrad.base.shown import show
 from permgrad.base.significance import t_quantile
 from permgrad.evaluation.measures import (
     RemovalCurves,
@@ -58,7 +59,7 @@ from permgrad.models.devices import full_float32
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from permgrad.pages.plots import PlotFigure
+    from permgrad.base.figures import PlotFigure
 
 Better = Literal["higher", "lower"]
 
@@ -123,9 +124,7 @@ class Evaluation:
         Raises:
             InputError: neither curve was computed.
         """
-        from permgrad.pages.plots.removal import removal
-
-        return removal(self, title=title, ax=ax)
+        return show("Evaluation.plot", self, title=title, ax=ax)
 
     def __repr__(self) -> str:
         return f"<Evaluation: {', '.join(f'{name} {one.value:.3g}' for name, one in self.estimates.items())}>"

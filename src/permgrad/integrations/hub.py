@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import permgrad
 from permgrad.assess.assessment import PLACES
 from permgrad.assess.store import Store
+from permgrad.base import __version__
 from permgrad.base.checks import check_path
 from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.files import atomic_path, writing
@@ -197,7 +197,7 @@ def model_card(
     head |= {"license": license} if license else {}
     # JSON is YAML too, and quotes whatever needs it.
     lines = ["---", *(f"{name}: {json.dumps(value)}" for name, value in head.items()), "---", ""]
-    lines += ["# A model of permgrad", "", f"A `{type(model).__name__}`, saved by permgrad {permgrad.__version__}.", ""]
+    lines += ["# A model of permgrad", "", f"A `{type(model).__name__}`, saved by permgrad {__version__}.", ""]
     if classes:
         lines += [f"- Classes: {_listed(classes)}"]
     lines += [f"- Columns: {_listed(names)}"] if names else []

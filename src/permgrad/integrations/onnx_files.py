@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import permgrad
+from permgrad.base import __version__
 from permgrad.base.checks import check_path
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.base.files import atomic_path, writing
@@ -103,7 +103,7 @@ def _facts(model: HyNNClassifier | HyNNRegressor) -> dict[str, str]:
     """Return what the file says of itself."""
     classes = {"classes": json.dumps([str(one) for one in model.classes_])} if hasattr(model, "classes_") else {}
     return {
-        "permgrad": permgrad.__version__,
+        "permgrad": __version__,
         "task": "classification" if classes else "regression",
         "columns": json.dumps(list(map(str, model.preprocessor_.encoded_names_))),
         **classes,

@@ -1,1 +1,21 @@
-"""Plots and HTML pages: ``permgrad.pages.plots`` and ``permgrad.pages.html.render_report``."""
+"""Plots and HTML pages: ``permgrad.pages.plots`` and ``permgrad.pages.html.render_report``.
+
+Importing this package, as the import of permgrad does, attaches them to the results that show themselves.
+"""
+
+from permgrad.base.shown import views
+
+views.update(
+    {
+        "Changes.summary": "permgrad.pages.summary.changes_summary",
+        "Comparison.html": "permgrad.pages.comparison.comparison_page",
+        "Comparison.sentences": "permgrad.pages.comparison.sentences",
+        "Counterfactuals.summary": "permgrad.pages.summary.counterfactuals_summary",
+        "Evaluation.plot": "permgrad.pages.plots.drawn.evaluation_plot",
+        "Explanation.html": "permgrad.pages.notebook.to_html",
+        "Explanation.plot": "permgrad.pages.plots.drawn.explanation_plot",
+        "Explanation.summary": "permgrad.pages.summary.summary",
+        "Missing.plot": "permgrad.pages.plots.drawn.missing_plot",
+        "Missing.summary": "permgrad.pages.summary.missing_summary",
+    }
+)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
+from permgrad.base import __version__, style
 from permgrad.pages import headline as first_words
-from permgrad.pages import style
 from permgrad.pages.page_data import page_data
 from permgrad.pages.tab import TabView, tab_view
 from permgrad.pages.tabs import TABS
@@ -126,8 +126,6 @@ def render_page(
     ``verdict`` has the name, the heading and the sentences of each of its parts, ``links`` words and anchors that
     follow them. ``theme`` is one of ``style.THEMES``.
     """
-    from permgrad import __version__
-
     sections = [section for section in sections if section.blocks]
     tabs = [tab for place, tab in enumerate(tabs) if tab.sections or place == 0]  # the first one has the verdict
     shown = [*sections, *(section for tab in tabs for section in tab.sections)]

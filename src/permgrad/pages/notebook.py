@@ -17,11 +17,12 @@ from markupsafe import Markup, escape
 from matplotlib.colors import to_rgb
 
 from permgrad.attribution.explanation.orders import sizes_of
+from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import listed
 from permgrad.base.numerals import number, numbers
 from permgrad.base.significance import shares_level
-from permgrad.pages import choices, style
+from permgrad.pages import choices
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._inputs import KINDS, Shown, outline, shown_channels, shown_input, shown_inputs, strongest
 from permgrad.pages.plots.image import displayable
@@ -120,8 +121,8 @@ def _bar_lines(
         for path, part in (paths or {"": values}).items():
             amount = float(np.nan_to_num(part[line.place]))
             side = int(amount >= 0)
-            colour = _signed(amount) if clear is None or line.clear else style.NEUTRAL
-            pieces.append((ends[side], ends[side] + amount, _colour(path) if path else colour))
+            colour = _colour(path) if path else _signed(amount)
+            pieces.append((ends[side], ends[side] + amount, colour if clear is None or line.clear else style.NEUTRAL))
             ends[side] += amount
         yield _Line(line.name, pieces, line.text, line.low, line.high, line.interval, line.clear)
 

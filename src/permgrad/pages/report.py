@@ -23,11 +23,13 @@ from permgrad.assess.sections.data import describe_data
 from permgrad.assess.sections.models import compared_models
 from permgrad.assess.sections.provenance import ProvenanceSection, this_machine
 from permgrad.assess.work import Work
+from permgrad.attribution.explain_refits import explain_refits
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.checks import check_choice, check_flag, check_whole
 from permgrad.base.errors import InputError, listed, shown
 from permgrad.base.files import write_text_atomic, writing
 from permgrad.base.random import resolve_seed
+from permgrad.base.style import THEMES
 from permgrad.base.versions import versions
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.imaging.layout import StoredLayout
@@ -35,7 +37,6 @@ from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 from permgrad.pages import words
 from permgrad.pages.html import render_report
-from permgrad.pages.style import THEMES
 from permgrad.pages.whatif import with_what_if
 
 Theme = Literal["auto", "light", "dark"]
@@ -275,8 +276,6 @@ def _refits(estimator: Any, train: Any, learned: Rows | None, budget: Budget) ->
     """Return what explains further trainings of the first model, if they were asked for."""
     if budget.refits is None:
         return None
-    from permgrad.attribution.explain_refits import explain_refits
-
     if isinstance(getattr(estimator, "layout", None), StoredLayout):  # of these columns, not of those of each refit
         estimator = clone(estimator).set_params(layout=None)
     further: dict[str, Any] = {}

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from permgrad.attribution.maps.drawn import MAP_NAMES
+from permgrad.base import style
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError
 from permgrad.base.numerals import percent
 from permgrad.evaluation.cards import written
 from permgrad.evaluation.listing import strongest_parts
-from permgrad.pages import style
 from permgrad.pages.page_data import packed
 from permgrad.pages.plots._inputs import shown_input
 from permgrad.pages.plots.image import displayable

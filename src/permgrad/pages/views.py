@@ -20,11 +20,11 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from permgrad.base import style
 from permgrad.base.errors import InputError
+from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import fixed, number
 from permgrad.base.numerals import numbers as number_texts
-from permgrad.pages import style
-from permgrad.pages.plots._base import PlotFigure
 from permgrad.pages.plots.points import points
 from permgrad.pages.words import clean, plain_text, shorten
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from permgrad.pages import style
+from permgrad.base import style
 from permgrad.pages.views import FigureView
 from permgrad.pages.words import clean, shorten
 from permgrad_benchmark.page.data import ORACLE, TRUTH, SuiteResults

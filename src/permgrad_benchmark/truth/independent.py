@@ -9,8 +9,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from permgrad.base.arrays import Floats
-from permgrad_benchmark.truth.base import Truth, truths
-from permgrad_benchmark.truth.values import shapley_of_subsets
+from permgrad_benchmark.truth.base import Truth, shapley_of_subsets, truths
 
 #: E|z| of a standard Gaussian.
 MEAN_ABSOLUTE = math.sqrt(2 / math.pi)

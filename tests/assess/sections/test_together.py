@@ -16,7 +16,8 @@ from permgrad.assess.assessment import PLACES
 from permgrad.assess.budget import PREDICTION, Budget, Clock
 from permgrad.assess.sections import together
 from permgrad.assess.store import Store
-from permgrad.attribution.explanation.orders import OTHERS, pairs_of
+from permgrad.attribution.explanation.orders import OTHERS
+from permgrad.attribution.explanation.pairs import pairs_of
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ from permgrad.imaging.layout import Blur
 from permgrad.models.fast.folding import DenseStack, MapTail, max_pool
 from permgrad.models.fast.image_chain import near
 from permgrad.models.fast.inference import FoldedNetwork, fold
-from permgrad.models.network.blocks import ACTIVATIONS
 from permgrad.models.network.members import MemberLinear, MemberMean
 from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.options import ACTIVATIONS
 
 
 def scramble_(net: nn.Module, seed: int) -> None:

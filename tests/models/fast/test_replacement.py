@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.imaging.layout import Blur
 from permgrad.models.fast.replacement import ReplacementEngine
-from permgrad.models.network.blocks import ACTIVATIONS
 from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.options import ACTIVATIONS
 
 TABLE, IMAGE = frozenset({"tabular"}), frozenset({"image"})
 BOTH = TABLE | IMAGE

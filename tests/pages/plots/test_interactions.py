@@ -11,7 +11,7 @@ from matplotlib.patches import Polygon
 from sklearn.ensemble import RandomForestClassifier
 from tests.pages.conftest import NAMES, global_explanation, pairs_explanation
 
-from permgrad.attribution.explanation.orders import pairs_of
+from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.base.errors import InputError
 from permgrad.pages.plots.interactions import effect_words, pair_effect
 

@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 from tests.pages.conftest import HOSTILE, NAMES, global_explanation, local_explanation
 
 import permgrad as pg
+from permgrad.base import style
 from permgrad.base.errors import InputError
 from permgrad.base.numerals import number, numbers
-from permgrad.pages import plots, style
+from permgrad.pages import plots
 from permgrad.pages.plots import _base as base
 from permgrad.pages.words import labels_of, shorten, value_text
 
@@ -176,6 +177,17 @@ def test_parts_below_zero_stand_on_the_other_side():
     assert len(first) == 2
     ends = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in (container[0] for container in axes.containers)]
     np.testing.assert_allclose(ends, [(0, 0.5), (0, -0.3)])
+
+
+def test_bars_that_do_not_clearly_matter_are_grey_with_paths_too():
+    values, p_values = np.array([[0.5], [0.2]]), np.array([[1e-6], [0.7]])
+    parts = {"tabular": np.array([[0.3], [0.1]]), "image": np.array([[0.2], [0.1]])}
+    changes = {"values": values, "parts": parts, "p_values": p_values, "direction": None}
+    figure = global_explanation(["a", "b"], task="regression", **changes).plot.bar()
+    seen = [[mpl.colors.to_hex(bar.get_facecolor()) for bar in container] for container in figure.axes[0].containers]
+    assert seen == [[style.TABULAR, style.NEUTRAL], [style.IMAGE, style.NEUTRAL]]
+    keys = [mpl.colors.to_hex(handle.get_facecolor()) for handle in figure.axes[0].get_legend().legend_handles]
+    assert keys == [style.TABULAR, style.IMAGE]
 
 
 def test_waterfall_steps_end_at_the_prediction(local):

@@ -12,8 +12,8 @@ from torch import nn
 
 import permgrad as pg
 from permgrad import Explanation
+from permgrad.base import style
 from permgrad.base.errors import InputError
-from permgrad.pages import style
 from permgrad.pages.plots._inputs import extremes, outline, strongest
 
 ROWS, CHANNELS, TIME, DEPTH, HEIGHT, WIDTH = 3, 2, 12, 4, 6, 8

@@ -10,7 +10,7 @@ import pytest
 
 from permgrad import InputError
 from permgrad_benchmark.truth import ESTIMANDS, make_truth, truths
-from permgrad_benchmark.truth.values import local_shapley, sampled, shapley_from_coalitions, shapley_of_subsets
+from permgrad_benchmark.truth.base import local_shapley, sampled, shapley_from_coalitions, shapley_of_subsets
 
 CLOSED = [
     (name, estimand) for name in truths for estimand in ESTIMANDS if make_truth(name).closed_form(estimand) is not None

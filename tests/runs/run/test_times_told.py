@@ -64,9 +64,9 @@ def test_an_interrupted_training_says_from_which_epoch_it_resumes(here, monkeypa
     written: list[int] = []
     write = training_loop.write_checkpoint
 
-    def interrupted(path, learner):
-        write(path, learner)
-        written.append(len(learner.history))
+    def interrupted(path, state):
+        write(path, state)
+        written.append(len(state["history"]))
         if len(written) == 3:
             raise KeyboardInterrupt
 

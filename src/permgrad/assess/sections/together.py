@@ -14,7 +14,8 @@ from permgrad.assess.sections.cards import card_sample
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.orders import OTHERS, pairs_of
+from permgrad.attribution.explanation.orders import OTHERS
+from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.base.errors import InputError
 from permgrad.evaluation.pair_effects import pair_effects
 

@@ -3,40 +3,32 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
-from permgrad.attribution.explanation.curves import effects_frame
-from permgrad.attribution.explanation.files import (
-    OF_ROWS,
-    arrays_like_values,
-    frame_numbers,
-    read_explanation,
-    write_explanation,
-)
-from permgrad.attribution.explanation.orders import no_order, not_installed, sizes_of, to_shapiq, without_common_unit
+from permgrad.attribution.explanation.files import OF_ROWS, read_explanation, write_explanation
+from permgrad.attribution.explanation.frames import effects_frame, tidy_frame
+from permgrad.attribution.explanation.numbers import Numbers
+from permgrad.attribution.explanation.orders import not_installed, sizes_of, to_shapiq, without_common_unit
+from permgrad.attribution.explanation.plots import PlotAccessor
 from permgrad.attribution.explanation.ranks import MOST_TOGETHER, certain_ranks, clear_of
 from permgrad.attribution.explanation.statistics import error_correlation, interval, mean_over_rows
-from permgrad.base.arrays import Array, Floats, Integers
-from permgrad.base.checks import check_choice, check_confidence, check_flag, check_path, is_whole
+from permgrad.base.checks import check_choice, check_confidence, check_flag, check_path
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import InputError, counted, text_of, unknown
+from permgrad.base.errors import InputError, counted
 from permgrad.base.frames import Library, as_library
 from permgrad.base.late import pd
-from permgrad.base.significance import adjusted, adjusted_within
-
-if TYPE_CHECKING:
-    from permgrad.pages.plots.accessor import PlotAccessor
+from permgrad.base.shown import show
 
 #: The method's name where each modality was explained by a different method.
 MIXED = "mixed"
 
 
 @dataclass(frozen=True, eq=False)
-class Explanation:
+class Explanation(Numbers):
     """The result of a method: one number per feature and output, its uncertainty, and how it was computed.
 
     Args:
@@ -94,56 +86,6 @@ class Explanation:
         ('a', 'b')
     """
 
-    values: Floats
-    names: tuple[str, ...]
-    modality: tuple[str, ...]
-    outputs: tuple[str, ...]
-    method: str
-    scope: Literal["global", "local"]
-    std: Floats | None = None
-    low: Floats | None = None
-    high: Floats | None = None
-    p_values: Floats | None = None
-    correlation: Floats | None = None
-    parts: dict[str, Floats] = field(default_factory=dict)
-    part_std: dict[str, Floats] = field(default_factory=dict)
-    level: str = "feature"
-    additive: bool = False
-    groups: dict[str, list[str]] = field(default_factory=dict)
-    branches: dict[str, Any] | None = None
-    direction: dict[str, dict[str, Any]] | None = None
-    feature_values: pd.DataFrame | None = None
-    base_values: Floats | None = None
-    predictions: Floats | None = None
-    maps: dict[str, Array] = field(default_factory=dict)
-    members: tuple[tuple[int, ...], ...] = ()
-    meta: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Refuse arrays whose shapes do not fit together."""
-        wanted = (len(self.names), len(self.outputs))
-        if self.values.shape[-2:] != wanted or self.values.ndim != (2 if self.scope == "global" else 3):
-            raise InputError(
-                f"values must be (features, outputs) if global and (rows, features, outputs) if local, got shape "
-                f"{self.values.shape} with scope={self.scope!r}, {wanted[0]} names and {wanted[1]} outputs",
-                hint="Pass an array of that shape.",
-                code="PG007",
-            )
-        for name, array in arrays_like_values(self).items():
-            if array.shape != self.values.shape:
-                raise InputError(
-                    f"{name} must have the shape of values, {self.values.shape}, got {array.shape}",
-                    hint="Pass an array of that shape.",
-                    code="PG007",
-                )
-        singles = tuple((place,) for place in range(sum(len(each) == 1 for each in self.members)))
-        if self.members and (len(self.members) != wanted[0] or self.members[: len(singles)] != singles):
-            raise InputError(
-                f"members must have the players of each of the {wanted[0]} names, single players first",
-                hint="Pass for example ((0,), (1,), (0, 1)).",
-                code="PG007",
-            )
-
     def __repr__(self) -> str:
         rows = f", {counted(self.values.shape[0], 'row')}" if self.scope == "local" else ""
         players = {"modality": "modalities"}.get(self.level, f"{self.level}s")
@@ -157,59 +99,8 @@ class Explanation:
         return f"<Explanation: {self.method}, {self.scope}{rows}, {size}>"
 
     @property
-    def order(self) -> Integers:
-        """How many players each name has, ``(names,)``: 1 for a player, 2 for an interaction of two.
-
-        Examples:
-            >>> values, names = np.array([[2.0], [1.0]]), ("a", "b")
-            >>> Explanation(values, names, ("t",) * 2, ("all",), "permutation", "global").order.tolist()
-            [1, 1]
-        """
-        return np.array([len(each) for each in self.members] or [1] * len(self.names), dtype=np.int64)
-
-    def of_order(self, order: int) -> Explanation:
-        """Return the explanation of the names of one order only: 1 for the players, 2 for their pairs.
-
-        Without players, order 1 is the lowest there is, so that pairs alone can be shown like players.
-
-        Examples:
-            >>> values, members = np.array([[2.0], [1.0], [-0.5]]), ((0,), (1,), (0, 1))
-            >>> names = ("a", "b", "a × b")
-            >>> both = Explanation(values, names, ("t",) * 3, ("all",), "permutation", "global", members=members)
-            >>> both.of_order(2).names
-            ('a × b',)
-        """
-        orders, single = self.order, is_whole(order) and order == 1
-        if single and not self.members:
-            return self
-        places = np.flatnonzero(orders == (min(orders) if single else order if is_whole(order) else 0))
-        if not len(places):
-            raise no_order(np.unique(orders).tolist(), order)
-        players = orders[places][0] == 1
-        if len(places) == len(self.names) and not players:
-            return self
-        some: dict[str, Any] = {}
-        for name in ("values", "std", "low", "high", "p_values"):
-            array = getattr(self, name)
-            some[name] = None if array is None else array[..., places, :]
-        for group in ("parts", "part_std"):
-            some[group] = {name: array[..., places, :] for name, array in getattr(self, group).items()}
-        return replace(
-            self,
-            names=tuple(self.names[place] for place in places),
-            modality=tuple(self.modality[place] for place in places),
-            members=() if players else tuple(self.members[place] for place in places),
-            correlation=self.correlation if players else None,
-            meta=self.meta if players else {**self.meta, "players": int((orders == 1).sum())},
-            **some,
-        )
-
-    @property
     def plot(self) -> PlotAccessor:
         """Plots of this explanation, such as ``.plot.bar()`` and ``.plot.beeswarm()``. Each returns a figure."""
-        # NOTE: imported here because report imports this file.
-        from permgrad.pages.plots.accessor import PlotAccessor
-
         return PlotAccessor(self)
 
     def _repr_html_(self) -> str:
@@ -238,9 +129,7 @@ class Explanation:
             >>> "<script" in explanation.to_html()
             False
         """
-        from permgrad.pages.notebook import to_html
-
-        return to_html(self.of_order(1), row=row, output=output)
+        return show("Explanation.html", self.of_order(1), row=row, output=output)
 
     def summary(self, *, output: str | int | None = None, top_n: int = 5) -> str:
         """Return a few lines of plain text: what was explained, and the leading features with their intervals.
@@ -263,30 +152,7 @@ class Explanation:
               a  2.00
               b  1.00
         """
-        from permgrad.pages.summary import summary
-
-        return summary(self.of_order(1), output=output, top_n=top_n)
-
-    def ci(self) -> tuple[Floats, Floats]:
-        """Return both ends of the confidence interval, NaN where the method gives none."""
-        missing = np.full(self.values.shape, np.nan)
-        return (missing if self.low is None else self.low, missing.copy() if self.high is None else self.high)
-
-    @property
-    def p_adjusted(self) -> Floats | None:
-        """The p-values of an output (and row), adjusted by Holm's steps within each modality, or None without p-values.
-
-        K modalities share the level. Undefined p-values stay NaN and are not counted as tests. Interactions are
-        adjusted for all of their order, also for those that screening left out.
-        """
-        if self.p_values is None:
-            return None
-        left_out, result = int(self.meta.get("interactions", {}).get("left_out", 0)), np.empty_like(self.p_values)
-        for order in np.unique(self.order):
-            places = self.order == order
-            some, modalities = self.p_values[..., places, :], np.asarray(self.modality)[places].tolist()
-            result[..., places, :] = adjusted_within(some, modalities) if order == 1 else adjusted(some, left_out)
-        return result
+        return show("Explanation.summary", self.of_order(1), output=output, top_n=top_n)
 
     def clearly_matter(self, output: str | int | None = None) -> list[str]:
         """Return the names that clearly matter to an output of a global explanation, by falling importance.
@@ -329,26 +195,7 @@ class Explanation:
         (1: features, 2: pairs). ``std`` is the standard error. In a local
         explanation it and the p-values measure only the error of sampling. Undefined numbers are NaN, never 0.
         """
-        rows = self.values.shape[0] if self.scope == "local" else 1
-        row, name, output = (axis.ravel() for axis in np.indices((rows, len(self.names), len(self.outputs))))
-        columns: dict[str, Any] = {}
-        if self.scope == "local":
-            columns["row"] = np.asarray(self.meta.get("rows", range(rows)))[row]
-        for title, texts, places in (
-            ("feature", self.names, name),
-            ("modality", self.modality, name),
-            ("class", self.outputs, output),
-        ):
-            cells = np.array(texts, dtype=object)[places]
-            try:
-                columns[title] = pd.Series(cells)
-            except UnicodeEncodeError:
-                # pandas' text type refuses half a character.
-                columns[title] = pd.Series(cells, dtype=object)
-        columns |= frame_numbers(self)
-        if self.members:
-            columns["order"] = self.order[name]
-        return as_library(pd.DataFrame(columns), library)
+        return as_library(tidy_frame(self), library)
 
     def effects(self, library: Library = "pandas") -> Any:
         """Return the curves of ``direction`` as a frame, one line per feature, output and value of the feature.
@@ -364,16 +211,6 @@ class Explanation:
             [-1.5, 1.5]
         """
         return as_library(effects_frame(self), library)
-
-    def output_index(self, output: str | int | None) -> int:
-        """Return the position of an output from its name or position. None is the first."""
-        if output is None:
-            return 0
-        if is_whole(output) and 0 <= output < len(self.outputs):
-            return int(output)
-        if text_of(output) in self.outputs:
-            return self.outputs.index(text_of(output))
-        raise unknown("output", output, self.outputs)
 
     @overload
     def ranking(self, output: str | int | None = None, *, certain: None = None, order: int = 1) -> list[str]: ...

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from permgrad.base.arrays import Array, Floats
+from permgrad.attribution.explanation.numbers import Numbers, arrays_like_values
+from permgrad.base.arrays import Array
 from permgrad.base.checks import is_number, is_whole
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, json_text, plain, writing
@@ -25,9 +26,7 @@ from permgrad.base.stored import (
 )
 from permgrad.data.weights import are_weights
 
-if TYPE_CHECKING:
-    from permgrad.attribution.explanation import Explanation
-
+E = TypeVar("E", bound=Numbers)
 SCHEMA_VERSION = 3
 #: Facts of a local explanation with one value per row: its number, weight, the output explained, its group, its time.
 OF_ROWS = ("rows", "sample_weight", "row_target", "row_groups", "row_time")
@@ -44,42 +43,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def arrays_like_values(explanation: Explanation) -> dict[str, Floats]:
-    """Return the arrays that are shaped like ``values``, by name: errors, intervals, p-values and parts."""
-    arrays = {name: getattr(explanation, name) for name in ("std", "low", "high", "p_values")}
-    stored = {name: array for name, array in arrays.items() if array is not None}
-    stored |= {f"parts/{name}": array for name, array in explanation.parts.items()}
-    stored |= {f"part_std/{name}": array for name, array in explanation.part_std.items()}
-    return stored
-
-
-def frame_numbers(explanation: Explanation) -> dict[str, Floats]:
-    """Return the tidy frame's columns of numbers."""
-    low, high = explanation.ci()
-    numbers = {"importance": explanation.values, "std": explanation.std, "ci_low": low, "ci_high": high}
-    numbers |= {"p_value": explanation.p_values, "p_adjusted": explanation.p_adjusted, **explanation.parts}
-    # Of refits: both parts of the standard error.
-    numbers |= {name: std for name, std in explanation.part_std.items() if name not in explanation.parts}
-    missing = np.full(explanation.values.shape, np.nan)
-    return {title: (missing if array is None else array).ravel() for title, array in numbers.items()}
-
-
-def file_frame(explanation: Explanation) -> pd.DataFrame:
-    """Return the tidy frame in the order of ``importance.csv``: (row by row,) class by class, by falling importance.
-
-    For rows, the last column is the row's value of the feature.
-    """
-    frame = explanation.to_frame()
-    if explanation.feature_values is not None:
-        cells = explanation.feature_values.reindex(columns=list(explanation.names)).astype(object).to_numpy()
-        frame["value"] = np.repeat(cells.ravel(), len(explanation.outputs))
-    keys = [-frame["importance"].to_numpy(), pd.factorize(frame["class"])[0]]  # undefined values come last
-    if "row" in frame:
-        keys.append(pd.factorize(frame["row"])[0])
-    return frame.iloc[np.lexsort(keys)].reset_index(drop=True)
-
-
-def write_explanation(explanation: Explanation, folder: Path) -> None:
+def write_explanation(explanation: Numbers, folder: Path) -> None:
     """Write an explanation into a folder, in one step. A folder that exists is replaced."""
     arrays: dict[str, Array] = {"values": explanation.values, **arrays_like_values(explanation)}
     arrays |= {f"maps/{name}": array for name, array in explanation.maps.items()}
@@ -99,7 +63,7 @@ def write_explanation(explanation: Explanation, folder: Path) -> None:
         write_times(temporary, explanation.meta.get("seconds"))
 
 
-def read_explanation(source: Path, create: Callable[..., Explanation]) -> Explanation:
+def read_explanation(source: Path, create: Callable[..., E]) -> E:
     """Return ``create(**fields)`` of the files in a folder. Damaged files and newer formats are refused."""
     try:
         header = parse_json((source / "explanation.json").read_bytes())

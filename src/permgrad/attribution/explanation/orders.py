@@ -1,67 +1,27 @@
-"""The orders of an explanation: its players, their pairs, the strongest first, and larger interactions."""
+"""The orders of an explanation: its players, their pairs, and larger interactions."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from permgrad.base.arrays import Booleans, Floats
+from permgrad.attribution.explanation.numbers import Numbers, no_order
+from permgrad.base.arrays import Floats
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
-from permgrad.base.significance import LEVEL
-
-if TYPE_CHECKING:
-    from permgrad.attribution.explanation import Explanation
 
 #: What the features beyond the most important ones are called, where they are one player.
 OTHERS = "all other features"
 
 
-def no_order(orders: list[int], order: Any) -> InputError:
-    """Return the error for an order that an explanation does not have."""
-    return InputError(
-        f"order must be one of {', '.join(map(str, orders))}, got {shown(order)}",
-        hint="Pass interactions=2 to pg.explain for pairs.",
-        code="PG002",
-    )
-
-
-def sizes_of(explanation: Explanation, output: int) -> Floats:
+def sizes_of(explanation: Numbers, output: int) -> Floats:
     """Return what names of a global explanation are ranked by: importances, and absolute values of interactions."""
     values = explanation.values[:, output]
     return np.where(explanation.order > 1, np.abs(values), values)
 
 
-class RankedPairs(NamedTuple):
-    """The pairs of an explanation, the largest absolute value first. ``clear``: the adjusted p is below 0.05."""
-
-    names: tuple[tuple[str, str], ...]
-    values: Floats
-    low: Floats
-    high: Floats
-    p_adjusted: Floats
-    clear: Booleans
-
-
-def pairs_of(explanation: Explanation, output: str | int | None = None) -> RankedPairs:
-    """Return the pairs of an explanation with interactions. Those of a local one are means of absolute values.
-
-    Such a mean is always above 0, so that none of them is clear.
-    """
-    signed = explanation.scope == "global"
-    explanation = explanation if signed else explanation.to_global("mean_abs")
-    pairs, column = explanation.of_order(2), explanation.output_index(output)
-    order = np.argsort(-np.nan_to_num(np.abs(pairs.values[:, column]), nan=-np.inf), kind="stable")
-    undefined = np.full(pairs.values.shape, np.nan)
-    adjusted = undefined if pairs.p_adjusted is None else pairs.p_adjusted
-    values, low, high, p_adjusted = (each[order, column] for each in (pairs.values, *pairs.ci(), adjusted))
-    members = (pairs.members[place] for place in order)
-    names = tuple((explanation.names[first], explanation.names[second]) for first, second in members)
-    return RankedPairs(names, values, low, high, p_adjusted, (p_adjusted < LEVEL) & signed)
-
-
-def to_shapiq(explanation: Explanation, order: int, row: int, column: int) -> Any:
+def to_shapiq(explanation: Numbers, order: int, row: int, column: int) -> Any:
     """Return ``shapiq.InteractionValues`` of all names up to an order. See ``Explanation.to_shapiq``."""
     single = (explanation.order == 1).any() or not explanation.members
     orders = sorted({*((1,) if single else ()), int(explanation.order.max(initial=1))})

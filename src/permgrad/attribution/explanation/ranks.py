@@ -9,18 +9,16 @@ Shaikh & Wilhelm 2024, section 3; the steps are those of Romano & Wolf 2005).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from permgrad.attribution.explanation.numbers import Numbers
 from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.attribution.explanation.statistics import error_correlation
 from permgrad.base.arrays import Booleans, Floats, Floats32, Integers
 from permgrad.base.late import pd
 from permgrad.base.significance import clearly, holm, t_quantile, t_two_sided
-
-if TYPE_CHECKING:
-    from permgrad.attribution.explanation import Explanation
 
 #: Most players for which the errors of all pairs are drawn together.
 MOST_TOGETHER = 300
@@ -32,7 +30,7 @@ _DRAWS, _BEYOND, _NUMBERS = 4000, 20, 4_000_000
 _MOST_DRAWS = 40_000
 
 
-def clear_of(explanation: Explanation, output: int, p_adjusted: Floats) -> Booleans:
+def clear_of(explanation: Numbers, output: int, p_adjusted: Floats) -> Booleans:
     """Return which names clearly matter. What a model has learned is a constant's loss less its own."""
     about, whole = explanation.meta, None
     if "loss" in str(about.get("quantity")) or about.get("unit") == "%":
@@ -71,7 +69,7 @@ class Ranks(NamedTuple):
         )
 
 
-def certain_ranks(explanation: Explanation, places: Sequence[int], output: int, certain: float) -> Ranks:
+def certain_ranks(explanation: Numbers, places: Sequence[int], output: int, certain: float) -> Ranks:
     """Return the ranks of a global explanation, for names in the order of these places."""
     places = list(places)
     values = sizes_of(explanation, output)[places]

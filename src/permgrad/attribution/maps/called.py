@@ -31,7 +31,7 @@ from permgrad.attribution.subject.subject import twice
 from permgrad.attribution.subject.tracing import Site, listening
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted
-from permgrad.models.network.blocks import ACTIVATIONS
+from permgrad.models.network.options import ACTIVATIONS
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _ACTIVATIONS: tuple[Any, ...] = (

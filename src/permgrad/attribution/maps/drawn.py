@@ -17,8 +17,8 @@ from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Booleans, Floats, Floats32, Indexes
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, warn_user
-from permgrad.models.network.blocks import ACTIVATIONS
 from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.options import ACTIVATIONS
 
 #: The variants, by the names that their papers give them.
 MAP_NAMES = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM", "layercam": "LayerCAM"}

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from permgrad import __version__
 from permgrad.attribution.replace.plays import loss_game, loss_games
 from permgrad.attribution.replace.top import stopping_option
 from permgrad.attribution.request import Request, methods, refuse_interactions
@@ -25,6 +24,7 @@ from permgrad.attribution.request.arguments import Arguments, EncodedBackground,
 from permgrad.attribution.request.reading import PREDICTOR_OPTIONS, build_request, encode_background
 from permgrad.attribution.request.request import RowNumbers
 from permgrad.attribution.subject.calls import find_call
+from permgrad.base import __version__
 from permgrad.base.arrays import Array, Booleans, Integers
 from permgrad.base.checks import check_choice, check_kind, check_whole
 from permgrad.base.errors import InputError, counted, did_you_mean, keeping_warnings

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.files import file_frame
+from permgrad.attribution.explanation.frames import file_frame
 from permgrad.attribution.parts.engines import Engine, make_engine, settle_model
 from permgrad.attribution.parts.folder import (
     EXPLAINED,

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from permgrad import __version__
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.request.request import Request
 from permgrad.attribution.subject.finite import LARGEST
+from permgrad.base import __version__
 from permgrad.base.arrays import Array, Booleans, Floats, Indexes
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed, warn_user

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +18,6 @@ from torch import Tensor, fx
 
 from permgrad.attribution.subject.tracing import OwnThreadTracer, erase_unused
 from permgrad.models.batches import gathered, with_fewer
-
-if TYPE_CHECKING:
-    from permgrad.attribution.subject.network import NetworkSubject
 
 Embedding = tuple[Tensor, ...]
 
@@ -88,7 +85,7 @@ class Store:
 class BranchCut:
     """A network cut into branches and the trunk that joins them. The user's code runs inside ``theirs``."""
 
-    subject: NetworkSubject  # the whole network
+    subject: Any  # the whole network, a ``NetworkSubject``
     groups: tuple[tuple[int, ...], ...]  # the inputs of each branch
     branches: tuple[fx.GraphModule, ...]  # the layers before each frontier: ``*tensors -> embedding``
     trunk: fx.GraphModule  # what lies behind: takes all embeddings, one after the other
@@ -197,7 +194,7 @@ class BranchCut:
 
 
 def cut_into_branches(
-    subject: NetworkSubject, inputs: Sequence[Tensor], followers: frozenset[int] = frozenset()
+    subject: Any, inputs: Sequence[Tensor], followers: frozenset[int] = frozenset()
 ) -> BranchCut | None:
     """Return the cut, or None if it would not help, or would not give the same numbers.
 
@@ -221,7 +218,7 @@ def cut_into_branches(
     return cut
 
 
-def _graph(subject: NetworkSubject) -> tuple[OwnThreadTracer, fx.Graph]:
+def _graph(subject: Any) -> tuple[OwnThreadTracer, fx.Graph]:
     """Return the network's graph, in which modules that cannot be traced are called as they are."""
     leaves: frozenset[str] = frozenset()
     while True:
@@ -235,7 +232,7 @@ def _graph(subject: NetworkSubject) -> tuple[OwnThreadTracer, fx.Graph]:
             leaves |= {tracer.failed}
 
 
-def _trace(subject: NetworkSubject, count: int, followers: frozenset[int]) -> BranchCut | None:
+def _trace(subject: Any, count: int, followers: frozenset[int]) -> BranchCut | None:
     tracer, graph = _graph(subject)
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
     names = placeholder_names(subject, [str(node.target) for node in placeholders])
@@ -290,7 +287,7 @@ def _frontier(depends: dict[fx.Node, frozenset[int]], group: int) -> list[fx.Nod
     ]
 
 
-def placeholder_names(subject: NetworkSubject, parameters: list[str]) -> list[str]:
+def placeholder_names(subject: Any, parameters: list[str]) -> list[str]:
     """Return for each input tensor the parameter of the forward that it belongs to."""
     if subject.form.passing == "keywords":
         return [str(leaf.place[0]) for leaf in subject.form.leaves]

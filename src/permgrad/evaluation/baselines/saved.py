@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -22,9 +22,6 @@ from permgrad.evaluation.baselines.models import Booster
 from permgrad.models.model_files import read_model_file
 from permgrad.models.save.saving import load, read_part
 from permgrad.models.save.writing import DESCRIPTION, NETWORK, OTHERS_VERSION, check_target, write_model
-
-if TYPE_CHECKING:
-    from permgrad.evaluation.baselines.table_model import TableModel
 
 #: Types of scikit-learn's trees, which hold arrays of numbers. The nodes of forests are checked once they are read.
 _TREES = (
@@ -47,8 +44,8 @@ _NETWORK_FILE = f"{NETWORK}/{DESCRIPTION}"
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
-def save(model: TableModel, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write a fitted model. The folder appears complete or not at all."""
+def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write a fitted ``TableModel``. The folder appears complete or not at all."""
     target = check_path("folder", folder)
     own, fitted, images = not isinstance(model.model, str), model.fitted_, cast("Any", model.preprocessor_.images_)
     blend = model.blend_

@@ -20,6 +20,7 @@ from permgrad.imaging.path import has_channels, is_ordered
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.calibration import check_calibration
 from permgrad.models.estimators.kept_rows import draw_background
+from permgrad.models.estimators.order import find_order
 from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.settings import FitSettings
@@ -91,8 +92,6 @@ def place_columns(
     names, numbers = list(encoder.encoded_names_), places_of(encoder)
     some = [names[number] for number in numbers]
     if settings.seeks_order:
-        from permgrad.models.estimators.order import find_order
-
         model.order_ = find_order(np.asarray(encoded)[:, numbers], y, model.task, model.seed_, some)
         layout = model.order_.layout
     if settings.seeks_order or ("tabular" in paths and has_channels(layout, some)):

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from permgrad.models.network.options import NetworkOptions
-
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "mish": nn.Mish,
-    "selu": nn.SELU,
-    "tanh": nn.Tanh,
-}
-INITIALIZERS: tuple[str, ...] = ("he_normal", "he_uniform", "glorot_uniform", "torch")
-NORMALIZATIONS: tuple[str, ...] = ("batch", "layer", "none")
+from permgrad.models.network.options import ACTIVATIONS, NetworkOptions
 
 
 def initialize_(layer: nn.Linear | nn.Conv2d, initializer: str) -> None:

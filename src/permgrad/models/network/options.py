@@ -6,10 +6,21 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from torch import nn
+
 from permgrad.base.checks import is_finite_number, is_number, is_whole
 from permgrad.base.errors import InputError, did_you_mean, shown
-from permgrad.models.network.blocks import ACTIVATIONS, INITIALIZERS, NORMALIZATIONS
 
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "mish": nn.Mish,
+    "selu": nn.SELU,
+    "tanh": nn.Tanh,
+}
+INITIALIZERS: tuple[str, ...] = ("he_normal", "he_uniform", "glorot_uniform", "torch")
+NORMALIZATIONS: tuple[str, ...] = ("batch", "layer", "none")
 #: Of one layer. A square layer of so many would take terabytes.
 MOST_UNITS = 1_000_000
 NUMERIC_EMBEDDINGS: tuple[str, ...] = ("none", "periodic")

@@ -16,12 +16,13 @@ import torch
 from safetensors.torch import load as weights_from_bytes
 from torch import Tensor
 
-from permgrad import __version__
+from permgrad.base import __version__
 from permgrad.base.arrays import Array
 from permgrad.base.checks import check_names, check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
 from permgrad.base.stored import is_intact, parse_json, read_npz, read_times
 from permgrad.data.encode.encoding import TableEncoder
+from permgrad.imaging.foreign import renderer_from_dict
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.calibration import Calibration
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
@@ -252,8 +253,6 @@ def _rebuild(
     description: Mapping[str, Any], arrays: Mapping[str, Array], weights: dict[str, Tensor], images: Any, texts: Any
 ) -> Any:
     kinds: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in (HyNNClassifier, HyNNRegressor)}
-    from permgrad.imaging.foreign import renderer_from_dict
-
     renderer = None if description["renderer"] is None else renderer_from_dict(description["renderer"], images)
     parameters = dict(description["parameters"])
     layout = parameters["layout"]

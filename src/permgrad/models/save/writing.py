@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from safetensors.torch import save as weights_to_bytes
 
-from permgrad import __version__
+from permgrad.base import __version__
 from permgrad.base.arrays import Array
 from permgrad.base.checks import check_flag, check_path
 from permgrad.base.errors import InputError

@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,6 @@ from permgrad.base.errors import EnvironmentProblem
 from permgrad.base.files import atomic_path, writing
 from permgrad.base.stored import check_archive
 
-if TYPE_CHECKING:
-    from permgrad.models.train.learner import Learner
-
 CHECKPOINT_NAME = "training.pt"
 #: What a learner has beside weights, optimizer, and what a training began with.
 RESUMED = ("average", "steps", "history", "best_epoch", "best_loss", "best_temperature", "best_state")
@@ -25,11 +22,11 @@ RESUMED = ("average", "steps", "history", "best_epoch", "best_loss", "best_tempe
 EPOCH = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
 
 
-def write_checkpoint(path: Path, learner: Learner) -> None:
+def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write a learner's state. The file appears complete or not at all."""
     # PyTorch says of a full disk that a position within the file is wrong. Python says what it is.
     content = io.BytesIO()
-    torch.save(learner.state(), content)
+    torch.save(state, content)
     with writing(path, "free or allow space"), atomic_path(path) as temporary:
         temporary.write_bytes(content.getbuffer())
 
@@ -55,9 +52,9 @@ def damaged(path: Path, what: str) -> EnvironmentProblem:
     )
 
 
-def check_state(state: Mapping[str, Any], learner: Learner) -> None:
-    """Raise ``ValueError`` for a state that this learner cannot resume from."""
-    history, optimizer = state["history"], learner.optimizer
+def check_state(state: Mapping[str, Any], own: Mapping[str, Any], optimizer: Any) -> None:
+    """Raise ``ValueError`` for a state that a learner with this state and optimizer cannot resume from."""
+    history = state["history"]
     trained = [weight for group in optimizer.param_groups for weight in group["params"]]
     moments = {"momentum_buffer"} if isinstance(optimizer, torch.optim.SGD) else {"step", "exp_avg", "exp_avg_sq"}
     moved = {
@@ -65,15 +62,18 @@ def check_state(state: Mapping[str, Any], learner: Learner) -> None:
         for place in state["optimizer"]["state"]
     }
     expected = {
-        **{name: getattr(learner, name) for name in RESUMED},
-        "network": learner.network.state_dict(),
-        "best_state": learner.network.state_dict() if history else {},
+        **{name: own[name] for name in (*RESUMED, "network")},
+        "best_state": own["network"] if history else {},
         "history": [dict.fromkeys(EPOCH, 0.0)] * len(history),
-        "optimizer": {**optimizer.state_dict(), "state": moved},
+        "optimizer": {**own["optimizer"], "state": moved},
     }
     for name, value in expected.items():
         _compare(name, state[name], value)
-    if len(history) > learner.options.max_epochs or not 0 <= state["best_epoch"] <= len(history) or state["steps"] < 0:
+    if (
+        len(history) > own["options"]["max_epochs"]
+        or not 0 <= state["best_epoch"] <= len(history)
+        or state["steps"] < 0
+    ):
         raise ValueError(f"{len(history)} epochs, the best of them {state['best_epoch']!r}")
     if not 0 < state["best_temperature"] < math.inf:
         raise ValueError(f"a temperature of {state['best_temperature']!r}")

@@ -16,56 +16,20 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError
 from permgrad.models.devices import full_float32
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import DivergenceError, Learner, TrainingJob, TrainingOutcome
-from permgrad.models.train.rows import Rows
+from permgrad.models.train.team import Team
 
 _TASK, _RESULT, _ERROR, _MEETING = "task.pickle", "result.pt", "error.json", "meeting"
 #: What an error of a process is raised as.
 _KINDS: dict[str, type[PermgradError]] = {"InputError": InputError, "DivergenceError": DivergenceError}
 _POLL_SECONDS, _GRACE_SECONDS = 0.05, 5.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Team:
-    """One device of those that have the same weights and share each batch on torch's process group, number ``rank``."""
-
-    rank: int
-    size: int
-    device: torch.device
-
-    def share(self, batch: Rows) -> Rows:
-        """Return every ``size``-th row, or all rows if there are too few for two each."""
-        return batch if len(batch) < 2 * self.size else batch.take(slice(self.rank, None, self.size))
-
-    def weight(self, share: int, batch: int) -> float:
-        """Return the weight of the mean over this device's rows in the mean over the batch."""
-        # Where all devices compute the batch, each counts alike.
-        return 1 / self.size if share == batch else share / batch
-
-    def add_up(self, tensors: Sequence[Tensor]) -> None:
-        """Put the sum over all devices in the place of each tensor: one message for all of them."""
-        if tensors:
-            flat = _flatten_dense_tensors(list(tensors))
-            torch.distributed.all_reduce(flat)
-            for tensor, total in zip(tensors, _unflatten_dense_tensors(flat, list(tensors)), strict=True):
-                tensor.copy_(total)
-
-    def agree(self, judge: Callable[[Rows], tuple[float, float]], rows: Rows) -> tuple[float, float]:
-        """Return the first device's judgement of some rows. The others do not compute it."""
-        judged = torch.tensor(judge(rows) if self.rank == 0 else (0.0, 0.0), dtype=torch.float64, device=self.device)
-        torch.distributed.broadcast(judged, src=0)
-        score, temperature = judged.tolist()
-        return score, temperature
 
 
 # ---- the process that asks -----------------------------------------------------------------------------------------

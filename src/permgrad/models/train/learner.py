@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,9 +41,7 @@ from permgrad.models.train.checkpoint import (
 from permgrad.models.train.optimizers import Adam, Optimizer
 from permgrad.models.train.rows import Rows, TrainingRows, count_batches
 from permgrad.models.train.schedules import schedules
-
-if TYPE_CHECKING:
-    from permgrad.models.train.distributed import Team
+from permgrad.models.train.team import Team
 
 #: Called after each epoch with its line of the history. True ends the training there, with the best weights so far. A
 #: number is that of all epochs from now on: the schedule of the learning rate then ends with the last of them.
@@ -178,7 +176,7 @@ class Learner:
                     break
                 bar.note(f"best validation loss {self.best_loss:.4g}")
                 if checkpoint is not None and first:
-                    write_checkpoint(checkpoint, self)
+                    write_checkpoint(checkpoint, self.state())
                 self._watched(on_epoch, len(self.history), self.history[-1])
         return TrainingOutcome(self.history, self.best_epoch, self.best_temperature, self.best_state, self.diverged)
 
@@ -325,7 +323,7 @@ class Learner:
                 code="PG051",
             )
         try:
-            check_state(state, self)
+            check_state(state, self.state(), self.optimizer)
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:

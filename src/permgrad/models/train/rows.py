@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
 
 from permgrad.base.random import generator
-
-if TYPE_CHECKING:
-    from permgrad.models.stream.streaming import StreamedRows
+from permgrad.data.parts.partitions import Part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +54,90 @@ class Rows:
         yield self.take(order[last * size :])
 
 
-#: Rows that weights are fitted on: in memory, or read from files in batches.
-TrainingRows: TypeAlias = "Rows | StreamedRows"
-
-
 def count_batches(rows: int, batch_size: int) -> int:
     """Return the number of batches of an epoch. A last row alone, which has no variance, joins the batch before."""
     full, left = divmod(rows, batch_size)
     return max(1, full + (left > 1))
+
+
+@dataclasses.dataclass
+class StreamedRows:
+    """Training rows that are read from files in every epoch, as ``Rows`` are to a short table.
+
+    Parts of the table are read in a random order into a block of ``block_rows`` rows. The block is shuffled and cut
+    into batches, then the next one is read: a block of B rows from parts of p rows holds rows of at least B / p places
+    of the table, and only rows of one block meet in a batch. Where all rows fit into one block, the batches are those
+    of rows in memory, row by row, and nothing is read twice.
+
+    ``read`` gives the training rows of one of the ``parts``, ``rows`` in all, of which ``block_rows`` are in memory at
+    once. ``identity`` describes their source, so that a training is never resumed with others.
+    """
+
+    parts: Sequence[Part]
+    rows: int
+    #: reads a part: its training rows, encoded, on the processor, a few thousand at a time
+    read: Callable[[Part], Iterator[Rows]]
+    block_rows: int
+    identity: str = ""
+    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+    #: all rows, where they fit into one block, once they were read
+    _block: Rows | None = dataclasses.field(default=None, init=False, repr=False)
+
+    def __len__(self) -> int:
+        return self.rows
+
+    @property
+    def per_epoch(self) -> int:
+        """Rows of an epoch."""
+        return self.rows
+
+    def to(self, device: torch.device) -> StreamedRows:
+        """Return the same rows, whose batches are on a device."""
+        return dataclasses.replace(self, device=device)
+
+    def batches(self, size: int, seed: int, epoch: int) -> Iterator[Rows]:
+        """Yield the batches of an epoch, block by block, as large as those of rows in memory."""
+        batches, made, left = count_batches(self.rows, size), 0, list[Rows]()
+        for number, block in enumerate(self._blocks(seed, epoch)):
+            # The only block has the order that rows in memory have.
+            keys = ("row order", epoch, number) if number else ("row order", epoch)
+            order = torch.from_numpy(generator(seed, *keys).permutation(len(block))).to(block.x.device)
+            start, fitting = 0, size - sum(map(len, left))
+            while made < batches - 1 and len(block) - start >= fitting:
+                yield _joined([*left, block.take(order[start : start + fitting])])
+                start, fitting, made, left = start + fitting, size, made + 1, []
+            left.append(block.take(order[start:]))
+        if made < batches - 1 or sum(map(len, left)) != self.rows - made * size:
+            raise RuntimeError(f"{made} of {batches} batches could be made: the files changed while they were read")
+        yield _joined([rows for rows in left if len(rows)])
+
+    def _blocks(self, seed: int, epoch: int) -> Iterator[Rows]:
+        if self.rows <= self.block_rows:
+            if self._block is None:
+                self._block = _joined([piece for part in self.parts for piece in self.read(part)]).to(self.device)
+            yield self._block
+            return
+        parts = generator(seed, "part order", epoch).permutation(len(self.parts))
+        pieces, filled = list[Rows](), 0
+        for piece in (piece for number in parts.tolist() for piece in self.read(self.parts[number])):
+            start = 0
+            while start < len(piece):
+                stop = min(len(piece), start + self.block_rows - filled)
+                pieces.append(piece.take(slice(start, stop)))
+                filled, start = filled + stop - start, stop
+                if filled == self.block_rows:
+                    yield _joined(pieces).to(self.device)
+                    pieces, filled = [], 0
+        if pieces:
+            yield _joined(pieces).to(self.device)
+
+
+def _joined(pieces: Sequence[Rows]) -> Rows:
+    if len(pieces) == 1:
+        return pieces[0]
+    x, y, weight = (torch.cat([getattr(piece, name) for piece in pieces]) for name in ("x", "y", "weight"))
+    return Rows(x, y, weight)
+
+
+#: Rows that weights are fitted on: in memory, or read from files in batches.
+TrainingRows: TypeAlias = Rows | StreamedRows

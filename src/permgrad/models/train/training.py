@@ -7,6 +7,7 @@ import torch
 from permgrad.base.errors import InputError, two_sentences, warn_user
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
+from permgrad.models.train.distributed import train_together
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import DivergenceError, EpochWatcher, Learner, TrainingJob, TrainingOutcome
 from permgrad.models.train.rows import Rows
@@ -34,8 +35,6 @@ def train(
     try:
         with sparing(), sheltered(job.seed):
             if devices > 1:
-                from permgrad.models.train.distributed import train_together
-
                 threads = max(1, torch.get_num_threads() // devices)
                 outcome = train_together(job, device.type, devices, threads)
             else:

@@ -3,7 +3,7 @@
 None of them uses pyplot or changes the user's matplotlib settings and open figures.
 """
 
-from permgrad.pages.plots._base import PlotFigure
+from permgrad.base.figures import PlotFigure
 from permgrad.pages.plots.along import along_order
 from permgrad.pages.plots.bar import bar, classes, features, signed_bars
 from permgrad.pages.plots.classified import (

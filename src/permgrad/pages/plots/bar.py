@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.patches import Patch
 
 from permgrad.attribution.explanation.orders import sizes_of
+from permgrad.base import style
 from permgrad.base.arrays import Floats
+from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number, numbers
-from permgrad.pages import choices, style
+from permgrad.pages import choices
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import PlotFigure, styled
+from permgrad.pages.plots._base import Output, styled
 from permgrad.pages.ranks import rank_texts, shown_ranks
 from permgrad.pages.summary import clear_names
 from permgrad.pages.words import clean, labels_of, quantity_of, valued
@@ -26,28 +29,9 @@ if TYPE_CHECKING:
 
 @styled
 def bar(
-    explanation: Explanation,
-    *,
-    top_n: int | None = 15,
-    output: str | int | None = None,
-    title: str | None = None,
-    ax: Axes | None = None,
+    explanation: Explanation, *, top_n: int | None = 15, output: Output = None, title: str | None = None
 ) -> PlotFigure:
-    """Draw the features by falling importance.
-
-    If the explanation has a part per path (``parts["tabular"]``, ``parts["image"]``), a bar is split into them: parts
-    above 0 to the right, parts below 0 to the left, and the dot is their sum. The whisker is the confidence interval
-    of the sum. Other bars are grey unless the feature clearly matters, if that was tested. A local explanation is shown
-    as its mean absolute attribution. On the right are the values, and the ranks that are certain
-    (``Explanation.ranking``), such as 2–4, or “undecided”.
-
-    Examples:
-        >>> from permgrad import Explanation
-        >>> figure = bar(Explanation(np.array([[2.0], [1.0]]), ("a", "b"), ("table", "table"), ("all",), "permutation",
-        ...                          "global"))
-        >>> len(figure.axes)
-        1
-    """
+    """Draw the features by falling importance."""
     choices.check_one_unit(explanation, "bar")
     shown = choices.as_global(explanation)
     local = explanation.scope == "local"
@@ -65,7 +49,8 @@ def bar(
     axes.set_xlabel(("mean |attribution|, " if local else "") + quantity_of(explanation, column))
     if paths:
         place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "ncols": len(paths)}
-        axes.legend(handlelength=0.9, handleheight=0.9, borderpad=0.1, borderaxespad=0.1, **place)
+        handles = [Patch(color=_path_colour(name, at), label=f"{clean(name)} path") for at, name in enumerate(paths)]
+        axes.legend(handles=handles, handlelength=0.9, handleheight=0.9, borderpad=0.1, borderaxespad=0.1, **place)
     leading = valued([shown.names[i] for i in order[:5]], values[order[:5]])
     figure.description = (
         f"Bars of {len(order)} of {len(values)} {explanation.level}s by importance with confidence intervals. "
@@ -76,27 +61,9 @@ def bar(
 
 @styled
 def features(
-    explanation: Explanation,
-    *,
-    top_n: int | None = 8,
-    output: str | int | None = None,
-    title: str | None = None,
-    ax: Axes | None = None,
+    explanation: Explanation, *, top_n: int | None = 8, output: Output = None, title: str | None = None
 ) -> PlotFigure:
-    """Draw each modality's features by falling importance, in a separate panel.
-
-    Panels do not share an axis. Modalities explained by different methods have different units, and a modality of many
-    small players would be invisible next to one of few large players. A local explanation is shown as its mean absolute
-    attribution. ``top_n`` applies to each modality.
-
-    Examples:
-        >>> from permgrad import Explanation
-        >>> values = np.array([[2.0], [1.0], [0.1]])
-        >>> figure = features(Explanation(values, ("a", "b", "[0,0]"), ("table", "table", "image"), ("all",), "shapley",
-        ...                               "global"))
-        >>> len(figure.axes)
-        2
-    """
+    """Draw each modality's features by falling importance, in a separate panel."""
     shown = choices.as_global(explanation)
     column = explanation.output_index(output)
     values = np.asarray(shown.values[:, column], dtype=np.float64)
@@ -147,15 +114,8 @@ def signed_bars(
 
 
 @styled
-def classes(
-    explanation: Explanation, *, top_n: int | None = 15, title: str | None = None, ax: Axes | None = None
-) -> PlotFigure:
-    """Draw features (rows) by classes (columns). Colour and number are the importance for the rows of that class.
-
-    Features are ordered by their largest absolute importance over the columns. If the explanation has a column for all
-    rows, that column gives the order and is drawn apart on the left. A local explanation is shown as its mean absolute
-    attribution per output.
-    """
+def classes(explanation: Explanation, *, top_n: int | None = 15, title: str | None = None) -> PlotFigure:
+    """Draw features (rows) by classes (columns). Colour and number are the importance for the rows of that class."""
     choices.check_one_unit(explanation, "classes")
     shown = choices.as_global(explanation)
     values = np.asarray(shown.values, dtype=np.float64)
@@ -211,15 +171,17 @@ def _ranked_rows(
     values = np.asarray(shown.values[:, column], dtype=np.float64)[order]
     low, high = (end[:, column][order] for end in shown.ci())
     places, reach = np.arange(len(order)), np.zeros((2, len(order)))
+    clear = clear_names(shown, column)
+    quiet = [clear is not None and shown.names[place] not in clear for place in order]
     for position, (name, part) in enumerate((paths or {}).items()):
         amount = np.nan_to_num(part[order])
         start = np.where(amount >= 0, reach[1], reach[0])
-        colour = style.PATH_COLOURS.get(name, style.SERIES[position % len(style.SERIES)])
-        axes.barh(places, amount, left=start, height=0.62, color=colour, linewidth=0, label=f"{clean(name)} path")
+        faded = to_rgba(style.NEUTRAL, 1 - 0.4 * position)
+        colours = [faded if grey else _path_colour(name, position) for grey in quiet]
+        axes.barh(places, amount, left=start, height=0.62, color=colours, linewidth=0)
         reach += np.stack([np.minimum(amount, 0), np.maximum(amount, 0)])
     if not paths:
-        clear = clear_names(shown, column)
-        base.signed_bars(axes, values, quiet=[clear is not None and shown.names[place] not in clear for place in order])
+        base.signed_bars(axes, values, quiet=quiet)
     base.intervals(axes, low, high)
     if paths:
         axes.plot(values, places, "o", color=style.INK, markersize=3.2, linestyle="none")
@@ -235,6 +197,10 @@ def _ranked_rows(
         room += 12 + 4.6 * max(4, *map(len, texts))
         base.beside_rows(axes, texts, room, ha="right", color=style.MUTED)
         base.note(axes, "rank", (1.0, -0.75), (room, 0), of=base.BESIDE_ROW, ha="right", color=style.MUTED)
+
+
+def _path_colour(name: str, position: int) -> str:
+    return style.PATH_COLOURS.get(name, style.SERIES[position % len(style.SERIES)])
 
 
 def _unit(explanation: Explanation, modality: str) -> str:

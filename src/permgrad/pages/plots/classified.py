@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.base import style
 from permgrad.base.dependence import Dependence
+from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
 from permgrad.evaluation.calibration import Reliability, reliability
-from permgrad.pages import style
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import PlotFigure, styled
+from permgrad.pages.plots._base import styled
 from permgrad.pages.words import clean, labels_of, valued
 
 

@@ -11,23 +11,23 @@ import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.patches import Polygon
 
-from permgrad.attribution.explanation.orders import RankedPairs, pairs_of
+from permgrad.attribution.explanation.pairs import RankedPairs, pairs_of
 from permgrad.attribution.subject.calls import find_call
+from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, error_in_words, shown, text_of
+from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number, numbers
 from permgrad.evaluation.cards import Sample
 from permgrad.evaluation.pair_effects import beyond_each, pair_effects
-from permgrad.pages import choices, style
+from permgrad.pages import choices
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import PlotFigure, styled
+from permgrad.pages.plots._base import Output, styled
 from permgrad.pages.plots.points import DATES
 from permgrad.pages.words import clean, labels_of, quantity_of, valued
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from permgrad.attribution.explanation import Explanation
 
 Kind = Literal["matrix", "effect"]
@@ -44,29 +44,10 @@ def interactions(
     model: Any = None,
     X: Any = None,
     top_n: int | None = 12,
-    output: str | int | None = None,
+    output: Output = None,
     title: str | None = None,
-    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw how pairs of features work together. Needs an explanation with ``interactions=2``.
-
-    Args:
-        explanation: with pairs. Those of a local one are means of absolute values.
-        kind: ``"matrix"``: one cell per pair, clear ones framed (adjusted p below 0.05). ``"effect"``: the mean
-            prediction by the values of two features, with the rows' own values, and next to it what the pair adds to
-            both single effects.
-        pair: the two features of an effect. Default: the strongest pair.
-        model: the model, for an effect: a fitted estimator, or a function of a table that returns ``(rows,)`` or
-            ``(rows, outputs)``.
-        X: rows of the table, for an effect, as the model takes them.
-        top_n: number of features, those of the strongest pairs. None: all.
-        output: output of the model. None: the first, of an effect of two classes the positive one.
-        title: the title. None: a default. ``""``: none.
-        ax: axes of matplotlib to draw into.
-
-    Raises:
-        InputError: If the explanation has no pairs, or an argument of an effect is missing.
-    """
+    """Draw how pairs of features work together. Needs an explanation with ``interactions=2``."""
     check_choice("kind", kind, ("matrix", "effect"))
     if int(explanation.order.max()) < 2:
         raise InputError(

@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.patches import Rectangle
 
+from permgrad.base import style
 from permgrad.base.arrays import Booleans, Floats
+from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number, numbers
 from permgrad.evaluation.ranking import importance_shares
-from permgrad.pages import choices, style
+from permgrad.pages import choices
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import BESIDE_ROW, PlotFigure, note, one_panel, plain_axis, styled
+from permgrad.pages.plots._base import BESIDE_ROW, note, one_panel, plain_axis, styled
 from permgrad.pages.words import clean, labels_of, valued
 
 if TYPE_CHECKING:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 
+from permgrad.base import style
 from permgrad.base.errors import InputError
+from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
-from permgrad.pages import style
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import PlotFigure, styled
+from permgrad.pages.plots._base import styled
 
 if TYPE_CHECKING:
     from permgrad.evaluation.explanations import Evaluation

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.base import style
 from permgrad.base.arrays import Array, Floats
+from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
-from permgrad.pages import style
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import PlotFigure, padded, plain_axis, styled
+from permgrad.pages.plots._base import padded, plain_axis, styled
 from permgrad.pages.words import clean, labels_of, value_text
 
 MOST_POINTS = 4000

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
+from permgrad.base import style
 from permgrad.base.arrays import Array, Floats, Integers
+from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
-from permgrad.pages import style
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import PlotFigure, padded, plain_axis, styled
+from permgrad.pages.plots._base import padded, plain_axis, styled
 from permgrad.pages.words import clean, labels_of, shorten
 
 CURVES = (("train_loss", "training", style.NEUTRAL), ("validation_loss", "validation", style.TABULAR))

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
+from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
-from permgrad.pages import choices, style
+from permgrad.base.figures import PlotFigure
+from permgrad.pages import choices
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import PlotFigure, padded, plain_axis, styled
+from permgrad.pages.plots._base import padded, plain_axis, styled
 from permgrad.pages.words import clean, labels_of
 
 if TYPE_CHECKING:
@@ -26,19 +27,8 @@ THIN = 0.02
 
 
 @styled
-def direction(
-    explanation: Explanation, *, top_n: int | None = 9, title: str | None = None, ax: Axes | None = None
-) -> PlotFigure:
-    """Draw one small panel per feature: the mean prediction when every row takes one quantile or level of it.
-
-    Of ``method="ale"`` it is the accumulated local effect, with its interval.
-
-    All panels share the vertical axis, so that slopes can be compared. Of two classes only the positive one is drawn,
-    of more than six only the first six.
-
-    Raises:
-        InputError: If the explanation has no direction.
-    """
+def direction(explanation: Explanation, *, top_n: int | None = 9, title: str | None = None) -> PlotFigure:
+    """Draw one small panel per feature: the mean prediction when every row takes one quantile or level of it."""
     if not explanation.direction:
         raise InputError(
             f"method={explanation.method!r} has no mean predictions by quantile or level",

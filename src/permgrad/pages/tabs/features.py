@@ -74,7 +74,7 @@ def ranking(section: SectionView, content: Assessment, explanation: Explanation)
         explanation = replace(explanation, parts={}, part_std={})
     if len(explanation.parts) > 1:
         caption += " Colours show the path of the effect, the dot their sum."
-    elif explanation.p_values is not None:
+    if explanation.p_values is not None:
         caption += " Grey: does not clearly matter."
     with section.live("bars"):
         section.figure(plots.bar(explanation, top_n=15 if len(explanation.names) > _DRAWN else None, title=""), caption)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.attribution.explanation.orders import OTHERS, pairs_of
+from permgrad.attribution.explanation.orders import OTHERS
+from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages import plots
@@ -20,7 +21,7 @@ from permgrad.pages.words import clean, confidence_words, names_apart, p_text, q
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
     from permgrad.attribution.explanation import Explanation
-    from permgrad.attribution.explanation.orders import RankedPairs
+    from permgrad.attribution.explanation.pairs import RankedPairs
 
 #: Effects on paper, pairs in the list, and in the page's data.
 _DRAWN, _LISTED, _MOST = 2, 20, 200

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.attribution.explanation.explanation import positive_output
-from permgrad.attribution.explanation.files import file_frame
+from permgrad.attribution.explanation.frames import file_frame
 from permgrad.attribution.parts.folder import EXPLAINED, writable
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, as_lines, counted

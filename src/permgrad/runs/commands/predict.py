@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from permgrad import __version__
 from permgrad.attribution.parts.folder import PREDICTED, lines_in, part_name, refuse_inside, writable, written_lines
 from permgrad.attribution.parts.plan import model_digest, table_digest
+from permgrad.base import __version__
 from permgrad.base.checks import check_confidence
 from permgrad.base.csv_files import csv_text, write_csv
 from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, warn_first, warn_user

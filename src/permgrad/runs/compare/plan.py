@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn import model_selection
 
-from permgrad import __version__
+from permgrad.base import __version__
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_choice, check_flag, check_kind, check_names, check_rows, check_whole, is_whole
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, keeping_warnings, shown

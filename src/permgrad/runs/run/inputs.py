@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad import __version__
 from permgrad.assess.rows import Rows
+from permgrad.base import __version__
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, did_you_mean, listed, option_of, two_sentences
 from permgrad.base.files import file_hash
@@ -257,7 +257,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
             y=rows.truths[part],
             numbers=table.index.to_numpy(dtype=np.int64),
             table=tables[part],
-            identifiers=table[[name for name in request.identifier if name in table.columns]],
+            identifiers=table.filter(items=request.identifier),
             dependence=dependence.get(part),
             sensitive=_audited(request, table) if part == "test" else None,
         )

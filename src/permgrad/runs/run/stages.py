@@ -23,8 +23,9 @@ from permgrad.assess.model import EvaluatedModel, Network, TrainedOther
 from permgrad.assess.sections.provenance import this_machine
 from permgrad.assess.store import Store
 from permgrad.assess.work import Work
+from permgrad.attribution.explain_refits import explain_refits
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.files import file_frame
+from permgrad.attribution.explanation.frames import file_frame
 from permgrad.base.csv_files import write_csv
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import by_count, counted, keeping_warnings, listed
@@ -252,8 +253,6 @@ class RunWork:
 
     def refit(self, refits: int) -> Explanation:
         """Repeat the training on parts of its rows. A run that was stopped resumes with the next part."""
-        from permgrad.attribution.explain_refits import explain_refits  # few runs do
-
         parts = [self.inputs.parts[part] for part in ("train", "validation")]
         self.say(f"  refits: {refits} trainings on parts of {sum(map(len, parts)):,} rows")
         related = [part.dependence for part in parts if part.dependence is not None]

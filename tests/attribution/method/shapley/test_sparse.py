@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 import permgrad as pg
-from permgrad.attribution.method.shapley.fitted import Fit, drawn_coalitions
+from permgrad.attribution.method.shapley.fitted import Fit, SparseFit, drawn_coalitions, numbers_of
 from permgrad.attribution.method.shapley.indices import INDICES, InteractionIndex
-from permgrad.attribution.method.shapley.sparse import SparseFit, numbers_of
 from permgrad.attribution.players.tree import _subsets
 
 PLAYERS, COALITIONS = 12, 400

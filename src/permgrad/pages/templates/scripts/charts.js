@@ -321,7 +321,8 @@ const Charts = (() => {
   /**
    * From a start to an end, feature by feature: a whole chart.
    * @param {{start: number, end: number, startName: string, endName: string, label?: string,
-   *   steps: {name: string, value: number}[]}} data  steps in the order drawn, from the top
+   *   steps: {name: string, value: number, error?: number}[]}} data  steps in the order drawn, from the top, `error`: half
+   *   the width of the interval
    */
   const waterfall = (data, size = {}) => {
     const names = data.steps.map((step, at) => `${at}`);
@@ -332,7 +333,8 @@ const Charts = (() => {
     ].join(" "));
     const sums = [data.start];
     for (const step of data.steps) sums.push(sums[sums.length - 1] + step.value);
-    const x = linear(extent(sums, [data.end]), [frame.left + 8, frame.width - frame.right - 8]);
+    const ends = data.steps.flatMap((step, at) => [-1, 1].map((side) => sums[at + 1] + side * (step.error || 0)));
+    const x = linear(extent(sums, [data.end, ...ends]), [frame.left + 8, frame.width - frame.right - 8]);
     const y = band(["start", ...names, "end"], [frame.top, frame.height - frame.bottom]);
     svg.append(axis(frame, x, { side: "x", label: data.label ?? "" }));
     const mark = (/** @type {string} */ key, /** @type {number} */ value, /** @type {string} */ name) => {
@@ -356,8 +358,13 @@ const Charts = (() => {
           fill: colour(up ? "positive" : "negative"),
         }, node("title", {}, `${step.name}: ${write(step.value)}`)),
         text(frame.left - 8, top + y.size * 0.72, words[at], { "text-anchor": "end" }),
-        text(Math.max(from, to) + 5, top + y.size * 0.72, (up ? "+" : "") + write(step.value), { fill: colour("ink") }),
       );
+      const whisker = ends.slice(2 * at, 2 * at + 2).map(x);
+      if (step.error) {
+        const middle = top + y.size / 2;
+        svg.append(node("line", { x1: whisker[0], x2: whisker[1], y1: middle, y2: middle, stroke: colour("ink"), "stroke-width": 1.2 }));
+      }
+      svg.append(text(Math.max(from, ...whisker) + 5, top + y.size * 0.72, (up ? "+" : "") + write(step.value), { fill: colour("ink") }));
     });
     mark("end", data.end, data.endName);
     return svg;

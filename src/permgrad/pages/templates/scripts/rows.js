@@ -5,7 +5,7 @@
  *
  * Another script can explain rows instead of what is stored of them, with `Rows.explainBy((box, row, rows) => done)`.
  *
- * @typedef {{start: number, end: number, steps: {name: string, value: number}[], label: string, startName?: string, endName?: string}} Steps
+ * @typedef {{start: number, end: number, steps: {name: string, value: number, error?: number}[], label: string, startName?: string, endName?: string}} Steps
  */
 const Rows = (() => {
   const { write, percent } = Charts;
@@ -199,7 +199,7 @@ const Rows = (() => {
   const valueText = (/** @type {any} */ rows, /** @type {string} */ name, /** @type {number} */ row) =>
     rows.columns.find((/** @type {any} */ column) => column.name === name)?.text(row) ?? "";
 
-  /** The strongest of some steps, and the sum of the others. Steps of 0 are not named. @param {{name: string, value: number}[]} steps @param {{count: number, value: number}} [more] others that are not listed */
+  /** The strongest of some steps, and the sum of the others. Steps of 0 are not named. @param {{name: string, value: number, error?: number}[]} steps @param {{count: number, value: number}} [more] others that are not listed */
   const strongest = (steps, more = { count: 0, value: 0 }) => {
     const order = [...steps].sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
     const least = 1e-9 * Math.abs(order[0]?.value ?? 0);
@@ -242,7 +242,7 @@ const Rows = (() => {
     const width = Panels.wide(620);
     const left = Math.min(210, width * 0.42);
     const names = data.steps.map((step) => step.name.split(" = ")[0]);
-    const steps = data.steps.map((step, at) => ({ name: stepName(step.name, Math.min(28, Math.floor((left - 10) / 6.9)), names, at), value: step.value }));
+    const steps = data.steps.map((step, at) => ({ name: stepName(step.name, Math.min(28, Math.floor((left - 10) / 6.9)), names, at), value: step.value, error: step.error }));
     return Charts.waterfall({ startName: "baseline", endName: "this row", ...data, label: Charts.shorten(data.label, 44), steps }, { left, width, right: width < 500 ? 50 : 74 });
   };
 

@@ -14,6 +14,8 @@ const WhatIf = (() => {
   const FIRST = 12;
   /** Refined until the standard errors are below this share of the range, for about so many milliseconds at a time. */
   const EXACT = 0.001, SLICE = 20;
+  /** Standard errors on each side of a value that make its 95 % interval. */
+  const SURE = 2;
   /** @type {any} */
   let model = null;
   let turn = 0;
@@ -345,18 +347,17 @@ const WhatIf = (() => {
         return `${column.label} = ${cell === OTHER && !(player in row) ? writtenIn(column, content.rows[place]) : words(column.form, cell)}`;
       };
       const steps = Rows.strongest(model.players.map((/** @type {string} */ player, /** @type {number} */ p) => ({
-        name: told(player), value: scale * found.values[p * outputs + output],
+        name: told(player), value: scale * found.values[p * outputs + output], error: SURE * scale * (found.errors[p * outputs + output] || 0),
       })));
       const label = classes ? `probability of ${name} (%)` : "prediction";
       const [start, end] = [scale * found.base[output], scale * found.prediction[output]];
       const ends = { startName: "typical rows", endName: changed ? "changed row" : "this row" };
       const drawing = Rows.drawSteps({ start, end, steps, label, ...ends });
       table = [["feature", label], [ends.startName, start], ...steps.map((/** @type {any} */ step) => [step.name, step.value]), [ends.endName, end]];
-      const error = scale * Math.max(...model.players.map((/** @type {string} */ _, /** @type {number} */ p) => found.errors[p * outputs + output] || 0));
       const top = steps[0];
-      const first = top ? `The strongest is ${top.name}: it moves ${classes ? `the probability of ${name}` : name} ${top.value >= 0 ? "up" : "down"} by ${Charts.write(Math.abs(top.value))}${unit}. ` : "";
+      const first = top ? `The strongest is ${top.name}: it moves ${classes ? `the probability of ${name}` : name} ${top.value >= 0 ? "up" : "down"} by ${Charts.write(Math.abs(top.value))}${unit} (±\u00a0${Charts.write(top.error || 0, 2)}). ` : "";
       // The error after one walk for each background row also holds how these rows differ.
-      const sure = `${found.walks > model.walks[0] ? "Largest" : "A first estimate, being refined. Largest"} standard error: ${Charts.write(error, 2)}${unit}.`;
+      const sure = `Whiskers are 95 % intervals${found.walks > model.walks[0] ? "" : " of a first estimate, which is being refined"}.`;
       const caption = `${first}The bars are Shapley values. They add up from the mean prediction${model.result.calibration ? ", before calibration," : ""} of ${model.walks[0]} typical training rows to ${ends.endName}. ${sure}`;
       const [plot, line] = [picture.querySelector(".plot"), picture.querySelector("figcaption")];
       plot?.replaceChildren(drawing);

@@ -1,0 +1,168 @@
+"""The numbers of an explanation, which all that is computed from them takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from permgrad.base.arrays import Array, Floats, Integers
+from permgrad.base.checks import is_whole
+from permgrad.base.errors import InputError, shown, text_of, unknown
+from permgrad.base.late import pd
+from permgrad.base.significance import adjusted, adjusted_within
+
+
+def no_order(orders: list[int], order: Any) -> InputError:
+    """Return the error for an order that an explanation does not have."""
+    return InputError(
+        f"order must be one of {', '.join(map(str, orders))}, got {shown(order)}",
+        hint="Pass interactions=2 to pg.explain for pairs.",
+        code="PG002",
+    )
+
+
+def arrays_like_values(explanation: Numbers) -> dict[str, Floats]:
+    """Return the arrays that are shaped like ``values``, by name: errors, intervals, p-values and parts."""
+    arrays = {name: getattr(explanation, name) for name in ("std", "low", "high", "p_values")}
+    stored = {name: array for name, array in arrays.items() if array is not None}
+    stored |= {f"parts/{name}": array for name, array in explanation.parts.items()}
+    stored |= {f"part_std/{name}": array for name, array in explanation.part_std.items()}
+    return stored
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """The fields of ``Explanation``, and what they say directly."""
+
+    values: Floats
+    names: tuple[str, ...]
+    modality: tuple[str, ...]
+    outputs: tuple[str, ...]
+    method: str
+    scope: Literal["global", "local"]
+    std: Floats | None = None
+    low: Floats | None = None
+    high: Floats | None = None
+    p_values: Floats | None = None
+    correlation: Floats | None = None
+    parts: dict[str, Floats] = field(default_factory=dict)
+    part_std: dict[str, Floats] = field(default_factory=dict)
+    level: str = "feature"
+    additive: bool = False
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    branches: dict[str, Any] | None = None
+    direction: dict[str, dict[str, Any]] | None = None
+    feature_values: pd.DataFrame | None = None
+    base_values: Floats | None = None
+    predictions: Floats | None = None
+    maps: dict[str, Array] = field(default_factory=dict)
+    members: tuple[tuple[int, ...], ...] = ()
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse arrays whose shapes do not fit together."""
+        wanted = (len(self.names), len(self.outputs))
+        if self.values.shape[-2:] != wanted or self.values.ndim != (2 if self.scope == "global" else 3):
+            raise InputError(
+                f"values must be (features, outputs) if global and (rows, features, outputs) if local, got shape "
+                f"{self.values.shape} with scope={self.scope!r}, {wanted[0]} names and {wanted[1]} outputs",
+                hint="Pass an array of that shape.",
+                code="PG007",
+            )
+        for name, array in arrays_like_values(self).items():
+            if array.shape != self.values.shape:
+                raise InputError(
+                    f"{name} must have the shape of values, {self.values.shape}, got {array.shape}",
+                    hint="Pass an array of that shape.",
+                    code="PG007",
+                )
+        singles = tuple((place,) for place in range(sum(len(each) == 1 for each in self.members)))
+        if self.members and (len(self.members) != wanted[0] or self.members[: len(singles)] != singles):
+            raise InputError(
+                f"members must have the players of each of the {wanted[0]} names, single players first",
+                hint="Pass for example ((0,), (1,), (0, 1)).",
+                code="PG007",
+            )
+
+    @property
+    def order(self) -> Integers:
+        """How many players each name has, ``(names,)``: 1 for a player, 2 for an interaction of two.
+
+        Examples:
+            >>> from permgrad import Explanation
+            >>> values, names = np.array([[2.0], [1.0]]), ("a", "b")
+            >>> Explanation(values, names, ("t",) * 2, ("all",), "permutation", "global").order.tolist()
+            [1, 1]
+        """
+        return np.array([len(each) for each in self.members] or [1] * len(self.names), dtype=np.int64)
+
+    def of_order(self, order: int) -> Self:
+        """Return the explanation of the names of one order only: 1 for the players, 2 for their pairs.
+
+        Without players, order 1 is the lowest there is, so that pairs alone can be shown like players.
+
+        Examples:
+            >>> from permgrad import Explanation
+            >>> values, members = np.array([[2.0], [1.0], [-0.5]]), ((0,), (1,), (0, 1))
+            >>> names = ("a", "b", "a × b")
+            >>> both = Explanation(values, names, ("t",) * 3, ("all",), "permutation", "global", members=members)
+            >>> both.of_order(2).names
+            ('a × b',)
+        """
+        orders, single = self.order, is_whole(order) and order == 1
+        if single and not self.members:
+            return self
+        places = np.flatnonzero(orders == (min(orders) if single else order if is_whole(order) else 0))
+        if not len(places):
+            raise no_order(np.unique(orders).tolist(), order)
+        players = orders[places][0] == 1
+        if len(places) == len(self.names) and not players:
+            return self
+        some: dict[str, Any] = {}
+        for name in ("values", "std", "low", "high", "p_values"):
+            array = getattr(self, name)
+            some[name] = None if array is None else array[..., places, :]
+        for group in ("parts", "part_std"):
+            some[group] = {name: array[..., places, :] for name, array in getattr(self, group).items()}
+        return replace(
+            self,
+            names=tuple(self.names[place] for place in places),
+            modality=tuple(self.modality[place] for place in places),
+            members=() if players else tuple(self.members[place] for place in places),
+            correlation=self.correlation if players else None,
+            meta=self.meta if players else {**self.meta, "players": int((orders == 1).sum())},
+            **some,
+        )
+
+    def ci(self) -> tuple[Floats, Floats]:
+        """Return both ends of the confidence interval, NaN where the method gives none."""
+        missing = np.full(self.values.shape, np.nan)
+        return (missing if self.low is None else self.low, missing.copy() if self.high is None else self.high)
+
+    @property
+    def p_adjusted(self) -> Floats | None:
+        """The p-values of an output (and row), adjusted by Holm's steps within each modality, or None without p-values.
+
+        K modalities share the level. Undefined p-values stay NaN and are not counted as tests. Interactions are
+        adjusted for all of their order, also for those that screening left out.
+        """
+        if self.p_values is None:
+            return None
+        left_out, result = int(self.meta.get("interactions", {}).get("left_out", 0)), np.empty_like(self.p_values)
+        for order in np.unique(self.order):
+            places = self.order == order
+            some, modalities = self.p_values[..., places, :], np.asarray(self.modality)[places].tolist()
+            result[..., places, :] = adjusted_within(some, modalities) if order == 1 else adjusted(some, left_out)
+        return result
+
+    def output_index(self, output: str | int | None) -> int:
+        """Return the position of an output from its name or position. None is the first."""
+        if output is None:
+            return 0
+        if is_whole(output) and 0 <= output < len(self.outputs):
+            return int(output)
+        if text_of(output) in self.outputs:
+            return self.outputs.index(text_of(output))
+        raise unknown("output", output, self.outputs)

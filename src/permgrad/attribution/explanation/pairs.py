@@ -1,0 +1,39 @@
+"""The pairs of an explanation, the strongest first."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from permgrad.attribution.explanation.explanation import Explanation
+from permgrad.base.arrays import Booleans, Floats
+from permgrad.base.significance import LEVEL
+
+
+class RankedPairs(NamedTuple):
+    """The pairs of an explanation, the largest absolute value first. ``clear``: the adjusted p is below 0.05."""
+
+    names: tuple[tuple[str, str], ...]
+    values: Floats
+    low: Floats
+    high: Floats
+    p_adjusted: Floats
+    clear: Booleans
+
+
+def pairs_of(explanation: Explanation, output: str | int | None = None) -> RankedPairs:
+    """Return the pairs of an explanation with interactions. Those of a local one are means of absolute values.
+
+    Such a mean is always above 0, so that none of them is clear.
+    """
+    signed = explanation.scope == "global"
+    explanation = explanation if signed else explanation.to_global("mean_abs")
+    pairs, column = explanation.of_order(2), explanation.output_index(output)
+    order = np.argsort(-np.nan_to_num(np.abs(pairs.values[:, column]), nan=-np.inf), kind="stable")
+    undefined = np.full(pairs.values.shape, np.nan)
+    adjusted = undefined if pairs.p_adjusted is None else pairs.p_adjusted
+    values, low, high, p_adjusted = (each[order, column] for each in (pairs.values, *pairs.ci(), adjusted))
+    members = (pairs.members[place] for place in order)
+    names = tuple((explanation.names[first], explanation.names[second]) for first, second in members)
+    return RankedPairs(names, values, low, high, p_adjusted, (p_adjusted < LEVEL) & signed)
