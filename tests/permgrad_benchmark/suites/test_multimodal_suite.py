@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks.quality.multimodal_settings import hold_out
 
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad_benchmark import CellRecords, Settings, load_suites, metric_named, suites
@@ -21,7 +22,6 @@ from permgrad_benchmark.suites.multimodal.case import FULL, make_case, make_orac
 from permgrad_benchmark.suites.multimodal.functions import MODALITIES, functions
 from permgrad_benchmark.suites.multimodal.images import _read
 from permgrad_benchmark.suites.multimodal.ours import ENTRIES, score
-from permgrad_benchmark.suites.multimodal.pairs import hold_out
 from permgrad_benchmark.suites.multimodal.suite import shuffled
 from permgrad_benchmark.suites.multimodal.training import QUICK as QUICK_TRAINING
 from permgrad_benchmark.suites.multimodal.training import train
