@@ -111,7 +111,6 @@ def _do_cells(folder: Path, registry: Registry[Suite], cells: Sequence[Cell], se
 
 
 def _missing(folder: Path, cells: Sequence[Cell]) -> list[Cell]:
-    """Return the cells that are not finished."""
     return [cell for cell in cells if CellRecords.read_cell(folder, *cell) is None]
 
 

@@ -207,7 +207,6 @@ def fail(sentence: str) -> None:
 
 
 def _outcome(error: BaseException) -> tuple[int, str]:
-    """Return the exit code and the sentence for an error."""
     sentence = one_line(error)
     if isinstance(error, KeyboardInterrupt):
         # Some commands say more exactly what is finished.
