@@ -136,8 +136,7 @@ def with_positive(content: Assessment, level: str) -> Assessment:
     return replace(content, metrics=metrics, positive=label, **changed)
 
 
-#: The threshold of the published example, on the logit. With weight w of the second class the log odds of the data are
-#: at log w (Elkan 2001, theorem 2): 0.5 is neither that nor the middle, so all are reported.
+#: The threshold of the published example, on the logit.
 PUBLISHED_CUT = 0.5
 OUTCOMES = ("false_positive", "false_negative")
 MEASURES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")

@@ -29,9 +29,7 @@ COLUMN, THRESHOLD, LEFT, RIGHT, VALUE = range(5)
 
 @dataclass(frozen=True, eq=False)
 class Trees:
-    """A sum of boosted trees (Friedman 2001), and its ``weight`` in the centres of intervals.
-
-    On some tables trees err less than the network. ``predict`` remains the network's.
+    """A sum of trees, and its ``weight`` in the centres of intervals.
 
     ``nodes``: of all trees ``(nodes, 5)``. ``roots``: the first node of each.
     """

@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 _BETAS, _EPS, _MOMENTS = (0.9, 0.999), 1e-8, ("exp_avg", "exp_avg_sq")
 
 
-# ``torch.optim``'s own classes load torch's compiler when the first is made, which takes longer than many trainings.
 class Adam:
     """Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1), or AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
 
