@@ -66,7 +66,7 @@ import numpy as np, permgrad as pg
 X = np.random.default_rng(0).normal(size=(60, 3))
 model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, X[:, 0])
 model.save({str(tmp_path / "m")!r})
-assert "permgrad.models.estimators.prepared" in sys.modules
+assert "permgrad.models.train.training" in sys.modules
 """
     run(code)
     (tmp_path / "table.csv").write_text("x0,x1,x2\n1,2,3\n4,5,6\n", encoding="utf-8")

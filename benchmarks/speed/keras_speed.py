@@ -128,12 +128,12 @@ def train_ours(work: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from permgrad.imaging import Renderer, StoredLayout
-    from permgrad.models.estimators.prepared import train
     from permgrad.models.estimators.presets import PAPER
     from permgrad.models.network.network import HybridNetwork
     from permgrad.models.network.summary import count_numbers
     from permgrad.models.train.learner import TrainingJob, TrainingOptions
     from permgrad.models.train.rows import Rows
+    from permgrad.models.train.training import train
 
     if work["threads"] is not None:
         torch.set_num_threads(work["threads"])

@@ -11,9 +11,10 @@ import pytest
 from tests.pages.conftest import global_explanation
 
 from permgrad.base.errors import InputError
+from permgrad.pages.runs import side_by_side_page
 from permgrad.pages.side_by_side import reliance
 from permgrad.pages.views import SectionView
-from permgrad.runs.several import FinishedRun, compared, labels_of_runs, side_by_side_page
+from permgrad.runs.several import FinishedRun, compared, labels_of_runs
 
 
 def run(name: str, rows: range, noise: float, explanation=None) -> FinishedRun:

@@ -18,8 +18,9 @@ from torch import nn
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.fast.folding import Affine, is_plain, pair
-from permgrad.models.network.blocks import ACTIVATIONS, SHARPNESS, Dropout, RandomKernels
+from permgrad.models.network.blocks import ACTIVATIONS, Dropout
 from permgrad.models.network.branches import TableBranch
+from permgrad.models.network.kernels import SHARPNESS, RandomKernels
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
 from permgrad.models.network.network import HybridNetwork
 

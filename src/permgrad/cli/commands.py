@@ -24,7 +24,8 @@ from permgrad.base.csv_files import csv_formulas
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning, did_you_mean, one_line
 from permgrad.base.processors import prepare_threads
 from permgrad.base.startup import loading, own_process
-from permgrad.cli.help import PANELS, HelpfulCommand, completion_of, described, open_page, put, say, tell
+from permgrad.cli.help import PANELS, HelpfulCommand, completion_of, described
+from permgrad.cli.terminal import open_page, put, say, tell
 from permgrad.runs import requests
 from permgrad.runs.options import Option, argument, options_of, separated
 from permgrad.runs.requests import Outcome

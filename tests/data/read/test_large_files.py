@@ -15,7 +15,7 @@ import pytest
 
 from permgrad import HyNNClassifier, InputError, read_table
 from permgrad.base.startup import own_process
-from permgrad.cli.help import tell
+from permgrad.cli.terminal import tell
 from permgrad.data.read import table as table_module
 from permgrad.data.read import text_files
 

@@ -16,13 +16,13 @@ import torch
 
 import permgrad as pg
 from permgrad.imaging import Renderer, StoredLayout
-from permgrad.models.estimators.prepared import train
 from permgrad.models.estimators.settings import count_devices
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train import distributed
 from permgrad.models.train.distributed import Team
 from permgrad.models.train.learner import DivergenceError, TrainingJob, TrainingOptions
 from permgrad.models.train.rows import Rows
+from permgrad.models.train.training import train
 
 
 def rows(count: int = 150) -> Rows:

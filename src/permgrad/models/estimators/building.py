@@ -28,7 +28,7 @@ from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.ridge import ridge
 from permgrad.models.estimators.settings import FitSettings
 from permgrad.models.fast.kernels import FoldedKernels
-from permgrad.models.network.blocks import RandomKernels
+from permgrad.models.network.kernels import RandomKernels
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import TrainingJob

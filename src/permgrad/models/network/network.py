@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, unknown
-from permgrad.models.network.blocks import RandomKernels, dense_stack, initialize_
+from permgrad.models.network.blocks import dense_stack, initialize_
 from permgrad.models.network.branches import TableBranch, image_branch
+from permgrad.models.network.kernels import RandomKernels
 from permgrad.models.network.members import MemberLinear, MemberMean
 from permgrad.models.network.options import NetworkOptions
 

@@ -5,7 +5,6 @@ All input is checked here, before the run's folder is touched.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,9 +23,7 @@ from permgrad.base.files import file_hash
 from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_blocks, read_groups
 from permgrad.data.encode.statistics import numeric_cells
-from permgrad.data.image_table import check_image_cells, pages_said
-from permgrad.data.read.cells import Distinct, MissingCodes
-from permgrad.data.read.image_cells import source_of
+from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.reading import Reading, Written, missing_said
 from permgrad.data.read.table import blank_codes, is_parquet_folder, read_written
 from permgrad.data.read.whole_numbers import FUSED
@@ -38,6 +35,7 @@ from permgrad.runs.folder.folder import folder_hash
 from permgrad.runs.options import data_sets, is_file, separated, table_name
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.early import find_columns, no_such_file
+from permgrad.runs.run.images import check_images
 from permgrad.runs.run.noting import (
     LIKE_AN_IDENTIFIER,
     notes_on_blocks,
@@ -57,41 +55,6 @@ from permgrad.runs.run.splitting import (
 
 if TYPE_CHECKING:
     from permgrad.data.datasets import DataCard
-
-
-def check_images(columns: Sequence[str], parts: dict[str, pd.DataFrame], notes: list[str]) -> dict[str, Any]:
-    """Return what the configuration of a run holds of its images: the columns, and a hash of all contents.
-
-    Refuses images that cannot be read. Notes files of several pages, and test rows that show the same image as a
-    training row.
-    """
-    digest = hashlib.sha256()
-    for name in columns:
-        cells = {part: Distinct.of(table[name], name) for part, table in parts.items()}
-        every = list(dict.fromkeys(text for one in cells.values() for text in one.texts))
-        check_image_cells(name, every)
-        sources = {text: source_of(text) for text in every}
-        for text, source in sources.items():
-            content = source.read_bytes() if isinstance(source, Path) else text.encode()  # which hashes the pixels
-            digest.update(hashlib.sha256(content).digest())
-        notes += pages_said(name, [source for source in sources.values() if isinstance(source, Path)])
-        # A part may have a file, and a folder, of its own.
-        shown = {part: [_identity(text) for text in one.texts] for part, one in cells.items()}
-        index = cells["test"].index
-        both = [image in set(shown["train"]) for image in shown["test"]]
-        if count := sum(both[at] for at in index.tolist() if at >= 0):
-            notes.append(
-                f"{count} of {len(index)} test rows show the same image of column {name!r} as a training row, so "
-                "figures on the test rows are too good. Keep equal images together with "
-                f"{option_of('--split-group', name)}."
-            )
-    return {"images": list(columns), "image content": digest.hexdigest()} if columns else {}
-
-
-def _identity(text: str) -> str:
-    source = source_of(text)
-    return str(source.absolute()) if isinstance(source, Path) else text
-
 
 #: Why a column is no feature, in the words of the table of columns.
 TIME, _SPLIT_GROUP = "left out: --time", "left out: --split-group"

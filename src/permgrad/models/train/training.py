@@ -1,0 +1,69 @@
+"""Training of a network: on one device here, or on several in separate processes."""
+
+from __future__ import annotations
+
+import torch
+
+from permgrad.base.errors import InputError, two_sentences, warn_user
+from permgrad.models.batches import sparing
+from permgrad.models.devices import full_float32
+from permgrad.models.train.guard import sheltered
+from permgrad.models.train.learner import DivergenceError, EpochWatcher, Learner, TrainingJob, TrainingOutcome
+from permgrad.models.train.rows import Rows
+
+#: Encoded columns are near 1 in size. One this large can drive a network's outputs, and its loss, out of bounds.
+_EXTREME = 1e3
+
+
+def train(
+    job: TrainingJob, device: torch.device | str = "cpu", *, devices: int = 1, on_epoch: EpochWatcher | None = None
+) -> TrainingOutcome:
+    """Train the network in place. Afterwards it has the weights of the best epoch and is in eval mode, on ``device``.
+
+    A loss that is not finite ends the training with a ``PermgradWarning``, and the best weights are kept. In
+    the first epoch it is a ``DivergenceError``. Each of ``devices`` draws dropout, and normalises, on its share of a
+    batch. ``on_epoch`` sees each epoch's line of the history, earlier ones on resuming. True ends the training.
+    """
+    device = torch.device(device)
+    if devices > 1 and on_epoch is not None:
+        raise InputError(
+            "on_epoch cannot be called with several devices, because they train in separate processes",
+            hint="Pass devices=1.",
+            code="PG006",
+        )
+    try:
+        with sparing(), sheltered(job.seed):
+            if devices > 1:
+                from permgrad.models.train.distributed import train_together
+
+                threads = max(1, torch.get_num_threads() // devices)
+                outcome = train_together(job, device.type, devices, threads)
+            else:
+                with full_float32():
+                    outcome = Learner(job, device).run(on_epoch)
+            network = job.network.to(device)
+            network.load_state_dict(outcome.best_state)
+            if outcome.best_temperature != 1.0:
+                network.divide_outputs(outcome.best_temperature)
+            network.eval().requires_grad_(True).zero_grad(set_to_none=True)
+    except DivergenceError as error:
+        raise DivergenceError(f"Training diverged: {error.problem}", hint=_what_to_do(job), code="PG041") from None
+    if outcome.diverged:
+        fact = f"Training diverged: {outcome.diverged}, and the weights of epoch {outcome.best_epoch} are used"
+        warn_user(two_sentences(fact, _what_to_do(job)))
+    return outcome
+
+
+def _what_to_do(job: TrainingJob) -> str:
+    """Return the hint for a loss that is not finite: the learning rate, and the column with the largest values."""
+    rows, columns = job.train_rows, job.columns
+    rate = f"Lower learning_rate (now {job.options.learning_rate:g})"
+    if isinstance(rows, Rows) and isinstance(rows.x, torch.Tensor) and rows.x.numel() and rows.x.ndim == 2:
+        reach = rows.x.abs().amax(dim=0)
+        furthest = int(reach.argmax())
+        if reach[furthest] > _EXTREME and furthest < len(columns):
+            return (
+                f"{rate}, or look for extreme values in column {columns[furthest]!r}, which reaches "
+                f"{float(reach[furthest]):.3g} once encoded."
+            )
+    return f"{rate}, or look for extreme values in X."
