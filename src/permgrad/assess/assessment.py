@@ -11,12 +11,12 @@ from permgrad.assess.branches import entries_of, is_hybrid, value_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from permgrad.assess.photo_column import PhotoColumn
     from permgrad.assess.predictions import Predictions
     from permgrad.assess.sections.cards import CardsSection
     from permgrad.assess.sections.data import DataSection
     from permgrad.assess.sections.gradients import GradientSection
     from permgrad.assess.sections.network import LayoutSection, NetworkSection, TrainingSection
-    from permgrad.assess.sections.photos import PhotoColumn
     from permgrad.assess.sections.provenance import ProvenanceSection
     from permgrad.assess.sections.rows import ListedSection, LocalRows, RowSection
     from permgrad.assess.sections.together import TogetherSection

@@ -19,7 +19,7 @@ import numpy as np
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.encoder_form import encoder_form
 from permgrad.assess.network_form import Weights, network_form
-from permgrad.assess.sections.photos import PhotoColumn
+from permgrad.assess.photo_column import PhotoColumn
 from permgrad.assess.sections.rows import RowSection
 from permgrad.assess.sections.what_if import (
     MOST_BYTES,

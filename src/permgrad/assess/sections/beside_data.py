@@ -15,7 +15,6 @@ import pandas as pd
 from scipy import special
 
 from permgrad.assess.sections.gradients import by_feature
-from permgrad.assess.sections.ranking import draw_rows, rank
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.log_odds import in_log_odds
@@ -68,7 +67,7 @@ def beside_data(work: Work) -> None:
     by_data = sorted(association, key=lambda name: -association[name][0])
     deserving = told_features(main, output)
     features = []
-    for standing, name in enumerate(ranking[:FEATURES], start=1):
+    for rank, name in enumerate(ranking[:FEATURES], start=1):
         levels = cut[name]
         if levels is None:
             continue
@@ -77,9 +76,9 @@ def beside_data(work: Work) -> None:
         notes: list[str] = []
         if name in deserving:
             notes = sign_notes(name, table, float(outcome.mean()), words)
-            if standing < rank_by_data or p_value < CHANCE:
-                notes += rank_notes(name, standing, (rank_by_data, share), len(by_data))
-        facts = {"feature": name, "rank": standing, "association": share, "rank_by_association": rank_by_data}
+            if rank < rank_by_data or p_value < CHANCE:
+                notes += rank_notes(name, rank, (rank_by_data, share), len(by_data))
+        facts = {"feature": name, "rank": rank, "association": share, "rank_by_association": rank_by_data}
         features.append(facts | {"levels": table, "notes": notes})
     work.put(
         reading={
@@ -210,19 +209,3 @@ def leakage_hint(main: Explanation, card_notes: Mapping[str, Sequence[str]]) -> 
     if share <= DOMINANT and not (notes and name == main.ranking()[0]):
         return None
     return {"feature": name, "share": share, "notes": notes}
-
-
-def refinement(work: Work) -> None:
-    """Fill ``explanation``, ``branches`` and what follows from them, from more rows."""
-    places, seconds, options = work.first_ranking
-    main, budget = work.content.explanation, work.budget
-    assert places is not None
-    assert main is not None
-    wanted = budget.wanted_rows(main, len(places), len(work.explained), seconds)
-    if wanted is None:
-        return
-    with budget.clock.whole.part("refinement"):
-        main = rank(work, draw_rows(work, wanted), options)
-    if "paper" in (stored := work.content.branches or {}):  # of kinds of columns they stay
-        work.put(branches={**(main.branches or {}), "paper": stored["paper"]})
-    beside_data(work)

@@ -108,30 +108,3 @@ def draw_rows(work: Work, count: int) -> Places:
     if work.model.classes:
         drawn = np.union1d(drawn, np.unique(work.seen.codes, return_index=True)[1])
     return np.sort(drawn)
-
-
-#: Bands at most, and columns of each at least.
-_BANDS, _FEWEST = 10, 3
-
-
-def bands(work: Work) -> None:
-    """Fill ``bands``: the ranking with groups of neighbours along the order as features."""
-    main = work.content.explanation
-    order = [] if main is None or main.groups or main.level != "feature" else main.meta.get("order", [])
-    if len(order) != 1 or len(order[0]) < 2 * _FEWEST:
-        return
-    pieces = np.array_split(np.array(order[0]), min(_BANDS, len(order[0]) // _FEWEST))
-    groups = {f"{piece[0]} … {piece[-1]}": list(dict.fromkeys(piece.tolist())) for piece in pieces}
-    work.put(bands=explain_model(work, groups=groups))
-
-
-def refits(work: Work) -> None:
-    """Fill ``refits``."""
-    assert work.budget.refits is not None
-    assert work.refit is not None
-    clock, started = work.budget.clock, time.monotonic()
-    clock.expect(explanation=0.0)
-    with clock.whole.part("refits"):
-        work.put(refits=work.refit(work.budget.refits))
-    # They come on top: what follows them has as much time as without.
-    clock.started += time.monotonic() - started

@@ -8,10 +8,6 @@ recommends ``options={"val_metric_name": "cross_entropy"}``, and for RealMLP als
 from __future__ import annotations
 
 import inspect
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,63 +21,12 @@ from permgrad.evaluation.baselines.fitting import (
     ROUNDS,
     ROUNDS_WITHOUT_VALIDATION,
     Baseline,
-    BaselineRows,
     Job,
     baselines,
 )
 
 if TYPE_CHECKING:
     from permgrad.data.encode.encoding import TableEncoder
-
-
-def _peer(job: Job, family: str) -> Quiet:
-    """Fit a model of ``pytabkit``."""
-    held = {}
-    if job.validation is not None:
-        held = {"X_val": _table(job.validation), "y_val": job.validation.y}
-    # The library takes the thread count for fits and predictions from this argument.
-    choices = {"device": "cpu", "random_state": job.seed, "n_threads": job.threads, "verbosity": 0, **job.options}
-    with _silent(job.seed):
-        import pytabkit
-
-        model = getattr(pytabkit, f"{family}_{'Classifier' if job.classify else 'Regressor'}")(**choices)
-        return Quiet(model.fit(_table(job.train), job.train.y, **held))
-
-
-class Quiet:
-    """A fitted model of ``pytabkit`` whose predictions print nothing and leave the process unchanged."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-
-    def predict(self, rows: Any) -> Array:
-        """Return predicted values."""
-        with _silent(0):
-            return np.asarray(self.model.predict(_named(rows)))
-
-    def predict_proba(self, rows: Any) -> Array:
-        """Return probabilities ``(rows, classes)``."""
-        with _silent(0):
-            return np.asarray(self.model.predict_proba(_named(rows)))
-
-
-@contextmanager
-def _silent(seed: int) -> Iterator[None]:
-    """Protect the process from the body, and silence the messages of the training library."""
-    from permgrad.models.train.guard import sheltered  # it loads torch
-
-    with sheltered(seed):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        yield
-
-
-def _table(rows: BaselineRows) -> pd.DataFrame:
-    return _named(rows.encoded if rows.natural is None else rows.natural)
-
-
-def _named(rows: Any) -> pd.DataFrame:
-    return rows if hasattr(rows, "columns") else pd.DataFrame(rows, columns=[f"x{j}" for j in range(np.shape(rows)[1])])
 
 
 def _common(job: Job, **choices: Any) -> dict[str, Any]:
@@ -225,6 +170,12 @@ def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
     return pd.DataFrame(made)
 
 
+def _peer(job: Job, name: str) -> Any:
+    from permgrad.evaluation.baselines.peers import fit_peer
+
+    return fit_peer(job, name)
+
+
 def _blend(job: Job) -> Any:
     from permgrad.evaluation.baselines.blend import fit_blend  # it loads torch
 
@@ -246,7 +197,7 @@ for _baseline in (
     Baseline("linear", "logistic or ridge regression", "sklearn", _linear, file="skops"),
     Baseline(BLEND, "blend of network and boosting", "torch", _blend, costly=True, file="network"),
     Baseline("mlp", "plain MLP", "torch", _mlp),
-    Baseline("tabm", "TabM", "pytabkit", partial(_peer, family="TabM_D"), **_PEER),
-    Baseline("realmlp", "RealMLP", "pytabkit", partial(_peer, family="RealMLP_TD"), **_PEER),
+    Baseline("tabm", "TabM", "pytabkit", partial(_peer, name="TabM_D"), **_PEER),
+    Baseline("realmlp", "RealMLP", "pytabkit", partial(_peer, name="RealMLP_TD"), **_PEER),
 ):
     baselines.register(_baseline.name)(_baseline)

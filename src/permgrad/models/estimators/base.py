@@ -30,11 +30,12 @@ from permgrad.data.weights import check_weights
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.estimators import inputs
-from permgrad.models.estimators.building import add_random_kernels, build_network, make_encoder, tensor_rows
+from permgrad.models.estimators.building import build_network, make_encoder, tensor_rows
 from permgrad.models.estimators.calibration import Calibration, fit_calibration
 from permgrad.models.estimators.intervals import CELLS, MOST_HELD, MOST_LEARNED, HeldOut, Places, Sample
 from permgrad.models.estimators.prepared import EncodedRows, Prepared, TrainedModel, check_hooks, nothing_varies
 from permgrad.models.estimators.presets import get_preset
+from permgrad.models.estimators.random_kernels import add_random_kernels
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.network.network import HybridNetwork

@@ -18,7 +18,8 @@ from sklearn.base import clone
 from permgrad.assess.assess import fill
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import Budget, Clock
-from permgrad.assess.model import Cache, EvaluatedModel, Network, TrainedOther
+from permgrad.assess.cache import Cache
+from permgrad.assess.model import EvaluatedModel, Network, TrainedOther
 from permgrad.assess.sections.provenance import this_machine
 from permgrad.assess.store import Store
 from permgrad.assess.work import Work
