@@ -13,10 +13,10 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import typer
+from error_codes import CODES
 
 import permgrad
 from permgrad.attribution import methods
-from permgrad.base.error_codes import CODES
 from permgrad.cli import app
 from permgrad.data.datasets import get_card, list_datasets
 from permgrad.evaluation.metrics import metrics

@@ -9,8 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-
-from permgrad.base.error_codes import CODES
+from docs.error_codes import CODES
 
 ROOT = Path(__file__).parents[1] / "src"
 PACKAGES = ("permgrad", "permgrad_benchmark")

@@ -30,7 +30,7 @@ LEAST_RELEVANT_SHARE = 0.005
 def true_effects(name: str) -> tuple[np.ndarray, int]:
     """Return the true effects in order of the features and the number of relevant ones, which must all count."""
     truth = make_truth(name)
-    effects = np.array(list(truth.total_effects().values()))
+    effects = truth.known("total_effect").values
     relevant = len(truth.relevant)
     if not (effects[:relevant] >= LEAST_RELEVANT_SHARE * effects.sum()).all() or (effects[relevant:] != 0).any():
         raise RuntimeError(

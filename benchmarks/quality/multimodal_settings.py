@@ -25,10 +25,17 @@ from permgrad_benchmark import Settings
 from permgrad_benchmark.measures import share_error
 from permgrad_benchmark.suites.multimodal import MultimodalSuite, true_importance
 from permgrad_benchmark.suites.multimodal.case import FULL, make_case
-from permgrad_benchmark.suites.multimodal.pairs import hold_out
+from permgrad_benchmark.suites.multimodal.pairs import PairsDesign
 from permgrad_benchmark.suites.multimodal.suite import IMAGE_SETS
 from permgrad_benchmark.suites.multimodal.training import FULL as TRAINING
 from permgrad_benchmark.suites.multimodal.training import QUICK, accuracy, train
+
+
+def hold_out(design: PairsDesign) -> PairsDesign:
+    """Return the design with a fifth of the training images as test images: what settings are chosen on."""
+    cuts = [round(0.8 * len(images)) for images in design.training]
+    first, second = ((images[:cut], images[cut:]) for images, cut in zip(design.training, cuts, strict=True))
+    return replace(design, training=(first[0], second[0]), test=(first[1], second[1]))
 
 
 def main() -> int:

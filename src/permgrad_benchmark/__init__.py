@@ -7,7 +7,7 @@ errors become records. A new function, contestant or metric needs one registrati
 
 from permgrad_benchmark.contestants import Contestant, Scores, enrolled
 from permgrad_benchmark.metrics import BenchmarkMetric, benchmark_metrics, metric_named
-from permgrad_benchmark.records import ANY, COLUMNS, CellRecords, Record
+from permgrad_benchmark.records import ANY, COLUMNS, Record
 from permgrad_benchmark.settings import Settings
 from permgrad_benchmark.suites import Suite, load_suites, suites
 
@@ -15,7 +15,6 @@ __all__ = [
     "ANY",
     "COLUMNS",
     "BenchmarkMetric",
-    "CellRecords",
     "Contestant",
     "Record",
     "Scores",

@@ -27,9 +27,17 @@ from permgrad.base.registry import Registry
 from permgrad.base.versions import versions
 from permgrad.runs.requests import BenchmarkRequest, Outcome
 from permgrad.runs.run.predicting import use_threads
-from permgrad_benchmark import CellRecords, Settings, Suite, benchmark_metrics, load_suites
+from permgrad_benchmark import Settings, Suite, benchmark_metrics, load_suites
 from permgrad_benchmark.page.page import benchmark_page
-from permgrad_benchmark.records import CELLS, RESULTS_JSON, RESULTS_TABLE
+from permgrad_benchmark.records import (
+    CELLS,
+    RESULTS_JSON,
+    RESULTS_TABLE,
+    frame_of,
+    read_cell,
+    write_cell,
+    write_records,
+)
 from permgrad_benchmark.standing import summarise
 
 RECORD, REPORT = "benchmark.json", "report.html"
@@ -103,7 +111,7 @@ def _do_cells(folder: Path, registry: Registry[Suite], cells: Sequence[Cell], se
         began = time.perf_counter()
         records = registry.get(suite).run(function, seed, settings)
         with writing(folder):
-            CellRecords.write_cell(folder, suite, function, seed, records)
+            write_cell(folder, suite, function, seed, records)
         ended = time.perf_counter()
         left = (ended - started) / number * (len(missing) - number)
         rest = f", about {readable(left)} left" if left else ""
@@ -111,8 +119,7 @@ def _do_cells(folder: Path, registry: Registry[Suite], cells: Sequence[Cell], se
 
 
 def _missing(folder: Path, cells: Sequence[Cell]) -> list[Cell]:
-    """Return the cells that are not finished."""
-    return [cell for cell in cells if CellRecords.read_cell(folder, *cell) is None]
+    return [cell for cell in cells if read_cell(folder, *cell) is None]
 
 
 def _stored_cells(folder: Path, registry: Registry[Suite]) -> list[Cell]:
@@ -130,13 +137,11 @@ def _stored_cells(folder: Path, registry: Registry[Suite]) -> list[Cell]:
 # ---- what it leaves --------------------------------------------------------------------------------------------------
 def _write_results(folder: Path, registry: Registry[Suite], settings: Settings, record: Mapping[str, Any]) -> None:
     """Write the tables and the page from all finished cells."""
-    records = CellRecords()
-    for cell in _stored_cells(folder, registry):
-        records.extend(CellRecords.read_cell(folder, *cell) or ())
-    frame = records.to_frame()
+    records = [record for cell in _stored_cells(folder, registry) for record in read_cell(folder, *cell) or ()]
+    frame = frame_of(records)
     facts = _facts(registry, frame, settings, record)
     with writing(folder):
-        records.write(folder, facts)
+        write_records(folder, records, facts)
         write_text_atomic(folder / REPORT, benchmark_page(frame, facts))
 
 

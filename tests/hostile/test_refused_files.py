@@ -565,15 +565,15 @@ def test_a_changed_importance_of_nothing_has_no_shares(run, tmp_path):
 
 
 def test_cells_that_were_changed_are_done_again(tmp_path):
-    from permgrad_benchmark import CellRecords
+    from permgrad_benchmark.records import cell_path, read_cell
 
-    path = CellRecords.cell_path(tmp_path, "tabular", "linear20", 0)
+    path = cell_path(tmp_path, "tabular", "linear20", 0)
     path.parent.mkdir(parents=True)
     for content in ('{"records": [[1, 2, 3]]}', '{"records": 3}', "[]", '{"records": [["a", "b", "c", []]]}', "{}"):
         path.write_text(content, encoding="utf-8")
-        assert CellRecords.read_cell(tmp_path, "tabular", "linear20", 0) is None
+        assert read_cell(tmp_path, "tabular", "linear20", 0) is None
     path.write_text('{"records": [["a", "b", "c", null], ["a", "b", "c", 1]]}', encoding="utf-8")
-    assert len(CellRecords.read_cell(tmp_path, "tabular", "linear20", 0)) == 2
+    assert len(read_cell(tmp_path, "tabular", "linear20", 0)) == 2
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from docs.error_codes import CODES
 from sklearn.ensemble import RandomForestClassifier
 from torch import nn
 from typer.testing import CliRunner
 
 import permgrad as pg
-from permgrad.base.error_codes import CODES
 from permgrad.cli import app
 from permgrad.data.datasets import store
 from permgrad.runs.requests import RunRequest, TuneRequest

@@ -1,4 +1,4 @@
-"""CellRecords, cells and contestants."""
+"""Records, cells and contestants."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from permgrad.base.errors import InputError
-from permgrad_benchmark import ANY, COLUMNS, CellRecords, Contestant, Record, Scores, enrolled
+from permgrad_benchmark import ANY, COLUMNS, Contestant, Record, Scores, enrolled
 from permgrad_benchmark.contestants import enrol
+from permgrad_benchmark.records import cell_path, frame_of, read_cell, write_cell, write_records
 
 
 def some_records():
@@ -22,38 +23,38 @@ def some_records():
 
 
 def test_a_cell_comes_back_as_it_was(tmp_path):
-    CellRecords.write_cell(tmp_path, "tabular", "linear20", 1, some_records())
-    found = CellRecords.read_cell(tmp_path, "tabular", "linear20", 1)
+    write_cell(tmp_path, "tabular", "linear20", 1, some_records())
+    found = read_cell(tmp_path, "tabular", "linear20", 1)
     assert found[0] == some_records()[0]
     assert math.isnan(found[1].value)
-    assert CellRecords.read_cell(tmp_path, "tabular", "linear20", 2) is None
-    path = CellRecords.cell_path(tmp_path, "tabular", "linear20", 1)
+    assert read_cell(tmp_path, "tabular", "linear20", 2) is None
+    path = cell_path(tmp_path, "tabular", "linear20", 1)
     path.write_text(path.read_text()[:-30])
-    assert CellRecords.read_cell(tmp_path, "tabular", "linear20", 1) is None
+    assert read_cell(tmp_path, "tabular", "linear20", 1) is None
 
 
 def test_records_of_another_cell_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"The records of cell \('tabular', 'linear20', 0\) include one of"):
-        CellRecords.write_cell(tmp_path, "tabular", "linear20", 0, some_records())
+        write_cell(tmp_path, "tabular", "linear20", 0, some_records())
     assert list(tmp_path.iterdir()) == []
     for name in ("../evil", ".hidden", "a/b", ""):
         with pytest.raises(InputError, match="cannot be the name of a suite or function"):
-            CellRecords.cell_path(tmp_path, "tabular", name, 0)
+            cell_path(tmp_path, "tabular", name, 0)
 
 
 def test_the_table_round_trips(tmp_path):
-    records = CellRecords(some_records())
-    records.add("multimodal", "F0", 0, "truth", "published", "truth_share:X1", None)
-    records.write(tmp_path, {"command": "permgrad benchmark"})
+    records = some_records()
+    records.append(Record.of("multimodal", "F0", 0, "truth", "published", "truth_share:X1", None))
+    write_records(tmp_path, records, {"command": "permgrad benchmark"})
     frame = pd.read_csv(tmp_path / "results.csv")
     assert tuple(frame.columns) == COLUMNS
-    pd.testing.assert_frame_equal(frame, records.to_frame())
+    pd.testing.assert_frame_equal(frame, frame_of(records))
     stored = json.loads((tmp_path / "results.json").read_text())
     assert stored["command"] == "permgrad benchmark"
     assert stored["records"][0][-1] == 0.1 + 0.2
     assert stored["records"][2][-1] is None
     assert len(records) == 3
-    assert list(CellRecords().to_frame().columns) == list(COLUMNS)
+    assert list(frame_of([]).columns) == list(COLUMNS)
 
 
 def test_contestants():

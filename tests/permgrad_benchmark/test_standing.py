@@ -7,18 +7,18 @@ import pandas as pd
 import pytest
 
 from permgrad.base.errors import InputError
-from permgrad_benchmark import ANY, CellRecords
+from permgrad_benchmark import ANY, Record, records
 from permgrad_benchmark.standing import share_bias, standings, summarise
 
 
 def frame_of(figures, metric="share_error", estimand="total_effect"):
     """Return records of {method: (functions, seeds)} figures."""
-    records = CellRecords()
-    for method, table in figures.items():
-        for function, row in enumerate(table):
-            for seed, value in enumerate(row):
-                records.add("tabular", f"f{function}", seed, method, estimand, metric, value)
-    return records.to_frame()
+    return records.frame_of(
+        Record.of("tabular", f"f{function}", seed, method, estimand, metric, value)
+        for method, table in figures.items()
+        for function, row in enumerate(table)
+        for seed, value in enumerate(row)
+    )
 
 
 RNG = np.random.default_rng(0)
@@ -78,13 +78,13 @@ def test_refusals():
 
 
 def test_bias_and_spread_by_hand():
-    records = CellRecords()
+    found = []
     for seed, (one, other) in enumerate([(0.6, 0.4), (0.8, 0.2)]):
         for name, value, true in (("x1", one, 0.5), ("x2", other, 0.5)):
-            records.add("tabular", "f", seed, "permgrad", ANY, f"share:{name}", value)
-            records.add("tabular", "f", seed, "truth", "total_effect", f"truth_share:{name}", true)
-            records.add("tabular", "f", seed, "other", ANY, f"share:{name}", value)
-    found = share_bias(records.to_frame(), {"permgrad": "total_effect", "truth": "total_effect"})
+            found.append(Record.of("tabular", "f", seed, "permgrad", ANY, f"share:{name}", value))
+            found.append(Record.of("tabular", "f", seed, "truth", "total_effect", f"truth_share:{name}", true))
+            found.append(Record.of("tabular", "f", seed, "other", ANY, f"share:{name}", value))
+    found = share_bias(records.frame_of(found), {"permgrad": "total_effect", "truth": "total_effect"})
     assert found[["function", "method", "seeds"]].values.tolist() == [["f", "permgrad", 2]]
     assert found.loc[0, "bias"] == pytest.approx(0.2)
     assert found.loc[0, "spread"] == pytest.approx(0.1)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from docs.error_codes import CODES
 from torch import nn
 
 import permgrad as pg
-from permgrad.base.error_codes import CODES
 
 
 class Unprintable:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from docs.error_codes import CODES
 
 import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
-from permgrad.base.error_codes import CODES
 from permgrad.base.errors import PermgradError
 from permgrad.data.encode.encoding import TableEncoder
 

@@ -468,7 +468,7 @@ def make_cells(place: Path) -> list[Files]:
     from permgrad.base.files import write_json_atomic
     from permgrad.runs.compare.cells import ComparisonCell, cell_path
     from permgrad.runs.tune.tune import STUDY, TUNE_RECORD
-    from permgrad_benchmark import CellRecords
+    from permgrad_benchmark.records import Record, write_cell, write_records
 
     (place / "compared").mkdir()
     values = {"names": ["a"], "importance": [1.0], "std": [0.1], "ci_low": [0.9], "ci_high": [1.1]}
@@ -478,10 +478,9 @@ def make_cells(place: Path) -> list[Files]:
     record = {"schema_version": 1, "configuration_hash": "x", "configuration": {"folds": 2, "models": ["fast"]}}
     (place / "compared" / "comparison.json").write_text(json.dumps({**record, "finished": None, "started": "now"}))
     (place / "measured").mkdir()
-    records = CellRecords()
-    records.add("tabular", "linear20", 0, "permgrad", "total_effect", "share_error", 0.002)
-    CellRecords.write_cell(place / "measured", "tabular", "linear20", 0, list(records))
-    records.write(place / "measured", {})
+    records = [Record.of("tabular", "linear20", 0, "permgrad", "total_effect", "share_error", 0.002)]
+    write_cell(place / "measured", "tabular", "linear20", 0, records)
+    write_records(place / "measured", records, {})
     (place / "measured" / "benchmark.json").write_text(json.dumps({**record, "finished": "now", "command": ""}))
     (place / "tuned").mkdir()
     identity = {"space": {"name": "fast", "parameters": []}, "table": "x", "seed": 0}
@@ -495,13 +494,13 @@ def use_cells(folder: Path, _: Any) -> None:
     from permgrad.runs.compare.cells import FOLDER, read_cell
     from permgrad.runs.folder.folder import find_finished
     from permgrad.runs.tune.tune import STUDY
-    from permgrad_benchmark import CellRecords
+    from permgrad_benchmark import records
     from permgrad_benchmark import run as benchmark
 
     asked = {"folds": 2, "models": ["fast"]}
     read_cell(folder, "fast", "0")
     FOLDER.finished(folder, asked)
-    CellRecords.read_cell(folder, "tabular", "linear20", 0)
+    records.read_cell(folder, "tabular", "linear20", 0)
     if (folder / "benchmark.json").is_file() and benchmark.FOLDER.finished(folder, asked):
         benchmark._outcome(folder)
     for check in (

@@ -63,7 +63,6 @@ def completed(content: Assessment, model: Any, *, seed: int, preset: str = "", l
 
 
 def _row(content: Assessment, place: int, facts: Mapping[str, Any]) -> RowSection:
-    """Return a chosen row with its map."""
     assert content.explained is not None
     local, drawn = content.explained.explanation, None if content.maps is None else content.maps.explanation
     output = facts["output"] if len(local.outputs) > 1 else 0

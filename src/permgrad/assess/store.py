@@ -179,7 +179,6 @@ class Store:
 
 
 def _read_explanation(folder: Path) -> Explanation:
-    """Read an explanation of a run's folder, which has its files."""
     for name in ("explanation.json", "values.npz"):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name} is missing", hint="Run again with --from explanation.", code="PG052")

@@ -218,7 +218,6 @@ def _explain_some(arguments: Arguments, count: int) -> Explanation:
 
 
 def _explain_on(engine: Any, arguments: Arguments) -> Explanation:
-    """Explain rows in memory, in parts on an engine."""
     from permgrad.attribution.parts.engines import LocalEngine, make_engine
     from permgrad.attribution.parts.engines.frames import explain_on
 

@@ -19,7 +19,7 @@ class PermgradError(Exception):
     Args:
         problem: What is wrong, in one sentence.
         hint: What to do about it, in another sentence.
-        code: A stable code of ``permgrad.base.error_codes.CODES``, such as ``"PG012"``.
+        code: A stable code, such as ``"PG012"``. The reference has a section for each.
 
     ``message`` is both sentences without the code, and ``exit_code`` is the exit code of the command line.
 

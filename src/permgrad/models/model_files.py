@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +17,7 @@ import pandas as pd
 from permgrad.base.arrays import Array
 from permgrad.base.checks import check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, error_in_words, listed, option_of
+from permgrad.base.optional import optional
 from permgrad.models.file_checks import check_catboost, check_lightgbm, check_xgboost, read_ubj
 
 #: How a file's name ends where reading it would run whatever it holds.
@@ -94,16 +94,6 @@ def check_model_file(path: Path, trust: Sequence[str] = ()) -> None:
         raise InputError(f"--trust is about types in a skops file, got {path.name}", hint="Leave it out.", code="PG004")
 
 
-def _library(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError:
-        package = name.partition(".")[0]
-        raise EnvironmentProblem(
-            f"This model needs {package}, which is not installed", hint=f"Run: pip install {package}", code="PG060"
-        ) from None
-
-
 def _lightgbm(path: Path) -> Any:
     with path.open("rb") as file:
         if not file.read(16).split():
@@ -113,13 +103,13 @@ def _lightgbm(path: Path) -> Any:
             raise InputError(
                 f"{path.name} holds no model of LightGBM", hint="Name the MODEL first, then the TABLE.", code="PG031"
             )
-    library = _library("lightgbm")
+    library = optional("lightgbm")
     check_lightgbm(path.read_bytes())
     return library.Booster(model_file=str(path))
 
 
 def _xgboost(path: Path) -> Any:
-    xgboost, data = _library("xgboost"), path.read_bytes()
+    xgboost, data = optional("xgboost"), path.read_bytes()
     check_xgboost(json.loads(data) if path.suffix.lower() == ".json" else read_ubj(data)[0])
     model = xgboost.Booster()
     model.load_model(path)
@@ -142,7 +132,7 @@ print(len(model.get_leaf_values()))
 
 
 def _catboost(path: Path) -> Any:
-    catboost, form = _library("catboost"), path.suffix.lower().lstrip(".")
+    catboost, form = optional("catboost"), path.suffix.lower().lstrip(".")
     if form == "json":
         check_catboost(json.loads(path.read_bytes()))
     else:  # what is wrong in a file that is no text may end the process that reads it
@@ -170,7 +160,7 @@ def _json(path: Path) -> Any:
 
 
 def _skops(path: Path, trust: Sequence[str]) -> Any:
-    io = _library("skops.io")
+    io = optional("skops.io")
     strange = [name for name in io.get_untrusted_types(file=path) if name not in trust]
     if strange:
         options = " ".join(option_of("--trust", name) for name in strange)
@@ -183,7 +173,7 @@ def _skops(path: Path, trust: Sequence[str]) -> Any:
 
 
 def _onnx(path: Path) -> Any:
-    return OnnxPredictor(_library("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"]))
+    return OnnxPredictor(optional("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"]))
 
 
 class OnnxPredictor:

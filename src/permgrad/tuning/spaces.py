@@ -262,7 +262,6 @@ def settings_names() -> list[str]:
 
 # ---- faults ----------------------------------------------------------------------------------------------------------
 def _faults(name: str, entry: Any) -> list[str]:
-    """Return the faults of a setting and its range or choices."""
     names = settings_names()
     hint = did_you_mean(name, names, "See docs/tuning.md")
     faults = [] if name in names else [two_sentences(f"{name!r} is not a setting", hint)]

@@ -27,6 +27,7 @@ from filelock import FileLock
 from permgrad.base.errors import EnvironmentProblem, InputError, differences
 from permgrad.base.files import plain
 from permgrad.base.locks import exclusive, release, take
+from permgrad.base.optional import optional
 from permgrad.base.random import derive_seed
 from permgrad.tuning.spaces import Space
 
@@ -338,15 +339,7 @@ RANDOM_TRIALS = 10
 
 def need_optuna() -> Any:
     """Return the module."""
-    try:
-        import optuna
-    except ImportError as error:
-        raise EnvironmentProblem(
-            f"Optuna is not installed or cannot be imported ({error})",
-            hint="Install the extra with: pip install 'permgrad[tune]'",
-            code="PG060",
-        ) from error
-    return optuna
+    return optional("optuna", "permgrad[tune]")
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from permgrad.evaluation.ranking import importance_shares, kendall, spearman
 from permgrad_benchmark.contestants import Contestant, Scores, enrolled
 from permgrad_benchmark.measures import faithfulness_curves, mean_kendall, relative_error, share_error, share_spread
 from permgrad_benchmark.other_packages import other_packages
-from permgrad_benchmark.records import ANY, CellRecords, Record
+from permgrad_benchmark.records import ANY, Record
 from permgrad_benchmark.settings import Settings
 
 #: One number: ``(method or estimand, metric, value)`` as the function says.
@@ -177,10 +177,10 @@ class Suite(ABC):
         """Compute one cell. The same arguments give the same figures, times apart."""
         contestants = self.contestants(settings)
         cell = self.cell(function, seed, settings)
-        records = CellRecords()
+        records: list[Record] = []
 
         def add(method: str, estimand: str, metric: str, value: float | None) -> None:
-            records.add(self.name, function, seed, method, estimand, metric, value)
+            records.append(Record.of(self.name, function, seed, method, estimand, metric, value))
 
         for metric, quality in cell.quality.items():
             add("network", ANY, metric, quality)
@@ -204,7 +204,7 @@ class Suite(ABC):
             repeated = [one for one in contestants if one.name in by_contestant]
             for name, metric, value in self.repeat(cell, repeated, by_contestant):
                 add(name, ANY, metric, value)
-        return list(records)
+        return records
 
     # ---- what each contestant gets -----------------------------------------------------------------------------------
     def errors(self, cell: SuiteCell, values: Floats) -> Numbers:

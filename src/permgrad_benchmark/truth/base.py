@@ -144,25 +144,6 @@ class Truth(ABC):
         """Return one of the four truths, with its error and how it was found. Computed once per process."""
         return _known(type(self), estimand)
 
-    def total_effects(self, n: int = 200_000) -> dict[str, float]:
-        """Return the true permutation effect of each feature: closed form where there is one, else Monte Carlo."""
-        closed = self.closed_form("total_effect")
-        if closed is None:
-            return self.sampled_effects(n)
-        return dict(zip(self.feature_names, closed.tolist(), strict=True))
-
-    def sampled_effects(self, n: int) -> dict[str, float]:
-        """Estimate the effects by redrawing one feature at a time from other rows: the plain Monte Carlo."""
-        rng = generator(0, "effects", self.name)
-        x, donors = self._draw(n, rng), self._draw(n, rng)
-        before = self.values(x)
-        effects = dict.fromkeys(self.feature_names, 0.0)
-        for j in range(self.n_relevant):
-            edited = x.copy()
-            edited[:, j] = donors[:, j]
-            effects[self.feature_names[j]] = float(np.mean(self.rise(before, self.values(edited))))
-        return effects
-
     def rise(self, before: Floats, after: Floats) -> Floats:
         """Return the expected rise of the loss, over y, when the true output ``before`` becomes ``after``.
 

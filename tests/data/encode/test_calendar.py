@@ -185,7 +185,7 @@ def test_holidays_are_a_part_and_stored(country, new_year, monkeypatch):
     for rows in (frame, later):
         column = again.transform(rows)[:, again.encoded_names_.index("d=holiday")]
         np.testing.assert_array_equal(column, (rows["d"].dt.dayofyear == 1))
-    with pytest.raises(EnvironmentProblem, match=r"not installed\. Run pip install 'permgrad\[holidays\]'"):
+    with pytest.raises(EnvironmentProblem, match=r"not installed\. Run: pip install 'permgrad\[holidays\]'"):
         TableEncoder(holidays=country).fit(frame)
 
 

@@ -168,10 +168,10 @@ def test_preset_files_replace_what_they_name(tmp_path):
         ),
     ):
         get_preset(str(path))
-    with pytest.raises(InputError, match=r"Preset file .*none\.json not found"):
+    with pytest.raises(InputError, match=r"Cannot read the preset file .*none\.json"):
         get_preset(tmp_path / "none.json")
     path.write_text("{")
-    with pytest.raises(InputError, match=r"Preset file .* must be JSON"):
+    with pytest.raises(InputError, match=r"The preset file .* is not valid JSON"):
         get_preset(path)
     with pytest.raises(InputError, match=r"Did you mean 'paper'\?"):
         get_preset("papr")

@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks.quality.multimodal_settings import hold_out
 
 from permgrad.base.errors import EnvironmentProblem, InputError
-from permgrad_benchmark import CellRecords, Settings, load_suites, metric_named, suites
+from permgrad_benchmark import Settings, load_suites, metric_named, suites
 from permgrad_benchmark.contestants import Contestant, Scores, enrolled
 from permgrad_benchmark.measures import share_error, share_spread
-from permgrad_benchmark.records import Record
+from permgrad_benchmark.records import Record, read_cell, write_cell
 from permgrad_benchmark.suites.multimodal import MultimodalSuite, linear, register_function
 from permgrad_benchmark.suites.multimodal.autoencoder import bottleneck_features
 from permgrad_benchmark.suites.multimodal.case import FULL, make_case, make_oracle
 from permgrad_benchmark.suites.multimodal.functions import MODALITIES, functions
 from permgrad_benchmark.suites.multimodal.images import _read
 from permgrad_benchmark.suites.multimodal.ours import ENTRIES, score
-from permgrad_benchmark.suites.multimodal.pairs import hold_out
 from permgrad_benchmark.suites.multimodal.suite import shuffled
 from permgrad_benchmark.suites.multimodal.training import QUICK as QUICK_TRAINING
 from permgrad_benchmark.suites.multimodal.training import train
@@ -201,8 +201,8 @@ def test_every_method_of_the_registry_takes_part_or_is_left_out_by_name():
 
 def test_cells_can_be_kept(tmp_path):
     records = [Record("multimodal", "F0", 0, "permgrad", "any", "share:X1", 0.5)]
-    CellRecords.write_cell(tmp_path, "multimodal", "F0", 0, records)
-    assert CellRecords.read_cell(tmp_path, "multimodal", "F0", 0) == records
+    write_cell(tmp_path, "multimodal", "F0", 0, records)
+    assert read_cell(tmp_path, "multimodal", "F0", 0) == records
 
 
 # ---- the floors, on one function and seed ----------------------------------------------------------------------------

@@ -331,7 +331,7 @@ def test_a_group_column_is_no_feature(frame, tmp_path, toys):
         ({"models": ("toy", "default:imge")}, r"got 'default:imge'. Did you mean 'image'\?"),
         ({"models": ("toy", "toy")}, "Model 'toy' is named twice"),
         ({"models": ("toy",)}, "A comparison needs at least 2 models, got 'toy'"),
-        ({"models": ("toy", "none.json")}, "Preset file .* not found"),
+        ({"models": ("toy", "none.json")}, "Cannot read the preset file .*"),
         ({"folds": 1}, "folds must be an integer of at least 2, got 1"),
         ({"repeats": 0}, "repeats must be an integer of at least 1, got 0"),
         ({"splits": (1, 1), "folds": None}, "splits must be different seeds, got 1, 1"),

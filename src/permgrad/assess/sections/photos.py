@@ -61,7 +61,6 @@ def photos(work: Work) -> None:
 
 
 def _in_time(work: Work) -> bool:
-    """Whether there is time left for more."""
     return work.budget.clock.left() > REPORT
 
 

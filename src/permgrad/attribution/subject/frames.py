@@ -170,7 +170,6 @@ def _all_levels(known: list[Any], own: list[Any], *, ordered: bool) -> list[Any]
 
 
 def _library(table: Any) -> Library:
-    """Return the library of a table."""
     if is_frame(table):
         return _Pandas()
     if isinstance(table, pa.Table):

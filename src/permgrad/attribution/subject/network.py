@@ -347,7 +347,6 @@ class NetworkSubject(Subject):
         return output
 
     def _called(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return the output of the network itself."""
         moved = [tensor.to(self.device) if tensor.device != self.device else tensor.clone() for tensor in tensors]
         with self.theirs(tensors), _no_autocast(self.device):
             returned = self.form.call(self.module, moved)

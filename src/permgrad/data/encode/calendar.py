@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from permgrad.base.arrays import Floats, Integers
-from permgrad.base.errors import EnvironmentProblem, InputError
+from permgrad.base.errors import InputError
+from permgrad.base.optional import optional
 
 #: Parts that return, and how many values each has.
 PERIODS = {"month": 12, "yearday": 366, "day": 31, "weekday": 7, "hour": 24}
@@ -132,11 +133,7 @@ def public_holidays(country: str | None, years: Sequence[int]) -> Integers:
     """
     if country is None or not years:
         return np.zeros(0, dtype=np.int64)
-    try:
-        import holidays  # an extra
-    except ImportError as error:
-        problem = "Public holidays need the package holidays, which is not installed"
-        raise EnvironmentProblem(problem, hint="Run pip install 'permgrad[holidays]'.", code="PG060") from error
+    holidays = optional("holidays", "permgrad[holidays]")
     code, _, part = country.partition("-")
     wanted = range(max(min(years), _YEARS[0]), min(max(years) + _YEARS_AFTER, _YEARS[1]) + 1)
     try:

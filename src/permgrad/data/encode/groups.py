@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from permgrad.base.errors import EnvironmentProblem, InputError, did_you_mean, shown
+from permgrad.base.errors import InputError, did_you_mean, shown
+from permgrad.base.stored import read_user_json
 from permgrad.data.read.cells import MissingCodes, as_frame, native_cells, native_names
 
 _LEAST_SHARE_SET = 0.05
@@ -122,59 +120,14 @@ def _stems(name: str) -> list[str]:
 
 
 def read_groups(path: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """Read groups from a file: JSON ``{"group": ["column", …]}``, or CSV with the header ``column,group``."""
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(f"Groups file {str(file)!r} not found", hint="Check the path.", code="PG010")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(
-            f"Groups file {str(file)!r} is not text in UTF-8", hint="Save it again as UTF-8.", code="PG011"
-        ) from None
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"Cannot read the groups file {str(file)!r}: {error.strerror}", hint="Check its permissions.", code="PG062"
-        ) from error
-    groups = _json_groups(text, file) if text.lstrip()[:1] in ("{", "[") else _csv_groups(text, file)
+    """Read groups from a JSON file, ``{"group": ["column", …]}``."""
+    groups = read_user_json(path, "the groups file")
+    if not isinstance(groups, dict) or not all(
+        isinstance(columns, list) and all(isinstance(name, str) for name in columns) for columns in groups.values()
+    ):
+        problem = f"The groups file {path} must be a mapping"
+        raise InputError(problem, hint='Write {"group": ["column", …]}.', code="PG011")
     _owners(groups, "group")
     if not groups:
-        raise InputError(f"Groups file {str(file)!r} names no group", hint="Add lines column,group.", code="PG039")
-    return groups
-
-
-def _json_groups(text: str, file: Path) -> dict[str, list[str]]:
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        problem = f"Groups file {str(file)!r} is not valid JSON in line {error.lineno}: {error.msg}"
-        raise InputError(problem, hint="Correct it.", code="PG011") from None
-    if not isinstance(content, dict) or not all(
-        isinstance(columns, list) and all(isinstance(name, str) for name in columns) for columns in content.values()
-    ):
-        raise InputError(
-            f"Groups file {str(file)!r} must be a mapping", hint='Write {"group": ["column", …]}.', code="PG011"
-        )
-    return content
-
-
-def _csv_groups(text: str, file: Path) -> dict[str, list[str]]:
-    delimiter = next((sign for sign in (",", ";", "\t", "|") if sign in text.partition("\n")[0]), ",")
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
-    header = [cell.lower() for cell in rows[0]] if rows else []
-    if "column" not in header or "group" not in header:
-        raise InputError(
-            f"A groups file must be JSON, or CSV with the header column,group, but {str(file)!r} has the header "
-            f"{header}",
-            hint="Add the header.",
-            code="PG011",
-        )
-    places = header.index("column"), header.index("group")
-    groups: dict[str, list[str]] = {}
-    for line, row in enumerate(rows[1:], start=2):
-        column, group = (row[place] if place < len(row) else "" for place in places)
-        if not column or not group:
-            problem = f"Line {line} of the groups file {str(file)!r} must hold a column and a group"
-            raise InputError(problem, hint="Complete it.", code="PG011")
-        groups.setdefault(group, []).append(column)
+        raise InputError(f"The groups file {path} names no group", hint="Add one, or leave --groups out.", code="PG039")
     return groups

@@ -260,7 +260,6 @@ for _form in ("%Y-%m-%d", *DATE_FORMATS[1:], "%Y%m%d"):
 
 
 def _read(texts: Sequence[str], form: str) -> Floats:
-    """Read texts in a format of this module."""
     seconds, wanted = np.full(len(texts), np.nan), {_signs(form)}
     if form in _DIGITS and form[1] != "Y":
         wanted.add(f"<{_DIGITS[form] - 1}>")
@@ -302,7 +301,6 @@ def _start_of(form: str, numbers: Sequence[str]) -> float:
 
 
 def _parsed(texts: Sequence[str], form: str) -> Floats:
-    """Read texts as pandas does."""
     column = pd.Series(list(texts), dtype=object)
     return series_seconds(pd.to_datetime(column, format=form, errors="coerce", utc=True))
 

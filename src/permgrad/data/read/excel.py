@@ -103,7 +103,6 @@ def _choose(sheets: list[Any], file: Path, name: str | None) -> Any:
 
 
 def _holds(row: Iterable[Any]) -> bool:
-    """Return whether a cell of a row is not blank."""
     return any(cell is not None and str(cell).strip() for cell in row)
 
 

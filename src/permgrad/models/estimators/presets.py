@@ -8,13 +8,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from permgrad.base.checks import is_number
 from permgrad.base.errors import InputError, did_you_mean, two_sentences, unknown
 from permgrad.base.registry import Registry
-from permgrad.base.stored import parse_json
+from permgrad.base.stored import read_user_json
 from permgrad.models.network.network import PATHS, check_paths
 from permgrad.models.network.options import NetworkOptions, check_network
 from permgrad.models.train.learner import TrainingOptions
@@ -165,16 +164,7 @@ def get_preset(name: Any) -> Preset:
 
 def read_preset(path: str | os.PathLike[str]) -> Preset:
     """Read a preset file. Every fault in it is listed."""
-    try:
-        content = parse_json(Path(path).read_bytes(), names_once=True)
-    except FileNotFoundError as error:
-        raise InputError(f"Preset file {path} not found", hint="Correct the path.", code="PG010") from error
-    except OSError as error:
-        raise InputError(f"Cannot read preset file {path}: {error}", hint="Correct the path.", code="PG011") from error
-    except ValueError as error:
-        raise InputError(
-            f"Preset file {path} must be JSON that names nothing twice: {error}", hint="Correct the file.", code="PG011"
-        ) from error
+    content = read_user_json(path, "the preset file")
     if not isinstance(content, dict):
         raise InputError(
             f"Preset file {path} must hold a JSON object, got {type(content).__name__}",

@@ -215,7 +215,6 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
 
 
 def _division(table: ComparedTable, plan: ComparisonPlan) -> str:
-    """Return a description of how rows are divided."""
     how = "stratified by class" if table.task == "classification" else "at random"
     how = how if table.groups is None else "groups kept together"
     if plan.splits:

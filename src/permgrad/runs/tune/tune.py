@@ -414,7 +414,6 @@ def _start_words(session: TuneSession) -> str | None:
 
 
 def _again(session: TuneSession, best: Any) -> str:
-    """Return the command that trains the winner again."""
     request = session.request.run_request(os.fspath(session.folder / PRESET), int(best.user_attrs[PROPOSAL]["seed"]))
     return replace(request, out=None).command
 

@@ -116,10 +116,3 @@ def make_design(
     )
     sample = design.draw(design.training, _THRESHOLD_ROWS, generator(seed, "threshold"))
     return replace(design, threshold=float(function.score(sample.features.double()).median()))
-
-
-def hold_out(design: PairsDesign) -> PairsDesign:
-    """Return the design with a fifth of the training images as test images: what settings are chosen on."""
-    cuts = [round(0.8 * len(images)) for images in design.training]
-    first, second = ((images[:cut], images[cut:]) for images, cut in zip(design.training, cuts, strict=True))
-    return replace(design, training=(first[0], second[0]), test=(first[1], second[1]))

@@ -189,7 +189,6 @@ def choose_references(request: Request, wanted: int | None) -> Integers:
 
 
 def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
-    """Explain each row's output."""
     game = _game(request, "output", options["order"])
     references = choose_references(request, options["references"])
     rows = np.arange(request.count, dtype=np.int64)

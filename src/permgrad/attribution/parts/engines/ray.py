@@ -368,7 +368,6 @@ def _start(ray: ModuleType, **options: Any) -> None:
 
 
 def _refused(address: str, error: BaseException) -> EnvironmentProblem:
-    """Return the error for a session that did not start."""
     text, cause = " ".join(str(error).split()), error.__cause__
     if "Authentication" in f"{text} {cause}":
         return EnvironmentProblem(
