@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -36,6 +37,16 @@ def test_the_table_has_all_its_lines():
         *("plot_permgrad_five_tables.py", "plot_regression_study.py", "plot_bank_marketing.py"),
         *("plot_multimodal_benchmark.py", "plot_diverse_inputs.py"),
     }
+
+
+def test_links_to_scripts_lead_to_pages_of_the_site():
+    spec = importlib.util.spec_from_file_location("site_pages", PAGE.parent / "site_pages.py")
+    site_pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(site_pages)
+    text = site_pages.with_links(PAGE.read_text("utf-8"), PAGE.parent, PAGE)
+    assert text.count("](auto_gallery/plot_") == len(LINES)
+    assert "(auto_gallery/plot_bank_marketing.rst)" in text
+    assert "(records/image_question.md)" in text
 
 
 # ---- commands --------------------------------------------------------------------------------------------------------
