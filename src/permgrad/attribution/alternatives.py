@@ -22,7 +22,7 @@ from permgrad.base.numerals import number
 #: Values of a column, or of columns that change together, that are tried one by one.
 _TRIED = 16
 #: Donors that lend cells, rows predicted for one change more, changes tried value by value, rows that are refined.
-_DONORS, _BUDGET, _LEVELS, _REFINED = 48, 4000, 6, 48
+_DONORS, _BUDGET, _LEVELS, _REFINED = 48, 4000, 6, 32
 #: How many changes more than the fewest that reach the goal are looked for.
 _FURTHER = 2
 #: Rows by which a model is seen to decide by another rule than the largest probability.
@@ -189,10 +189,14 @@ class RowCells:
         offered, rows, units = self.offered(donors), [self.row[None][:0]], list[int]()
         for unit, columns in enumerate(self.members):
             place = int(columns.argmax())
-            if columns.sum() == 1 and self.ordered[place]:
+            if columns.sum() == 1:
                 values = self.values[place]
-                tried = np.repeat(self.row[None], min(len(values), _TRIED), axis=0)
-                tried[:, place] = values[np.linspace(0, len(values) - 1, len(tried)).astype(np.int64)]
+                if self.ordered[place]:
+                    values = values[np.linspace(0, len(values) - 1, min(len(values), _TRIED)).astype(np.int64)]
+                else:
+                    values = pd.unique(offered[:, place])
+                tried = np.repeat(self.row[None], len(values), axis=0)
+                tried[:, place] = values
             else:
                 tried = distinct(np.where(columns, offered, self.row))
             tried = tried[~same(tried, self.row).all(axis=1)][:_TRIED]
