@@ -13,7 +13,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
@@ -196,7 +196,7 @@ def file_hash(path: str | os.PathLike[str], kind: str = "sha256") -> str:
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 — one return for each kind of value
     """Turn NumPy scalars and arrays, paths and tuples into JSON types. NaN and infinity become None."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]

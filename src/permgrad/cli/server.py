@@ -87,7 +87,7 @@ def serve(folder: Path, threads: int | None) -> None:
     """Serve the tools until the client closes stdin."""
 
     async def list_tools(_: Any, __: Any) -> types.ListToolsResult:
-        hints = {name: types.ToolAnnotations(read_only_hint=tool.reads_only) for name, tool in TOOLS.items()}
+        hints = {name: types.ToolAnnotations(read_only_hint="out" not in tool.fields) for name, tool in TOOLS.items()}
         return types.ListToolsResult(
             tools=[
                 types.Tool(name=name, description=tool.about, input_schema=tool.schema, annotations=hints[name])

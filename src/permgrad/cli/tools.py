@@ -26,6 +26,7 @@ from jsonschema.exceptions import best_match
 
 from permgrad.base.csv_files import csv_formulas
 from permgrad.base.errors import InputError, keeping_warnings, unknown
+from permgrad.base.files import plain
 from permgrad.base.startup import own_process
 from permgrad.cli.commands import outcome_of_error
 from permgrad.cli.terminal import tell
@@ -36,8 +37,11 @@ from permgrad.runs.options import data_sets, options_of
 _TABLE = ("table", "sheet", "kind", "na", "not_na")
 _TARGET = ("target", "task", "positive", "drop", "identifier", "group", "seed", "out", "overwrite")
 _ROW = ("model_folder", "row", "table", "sheet")
-#: Names of models of a comparison. Others would be files.
-_COMPARED = "^[a-z][a-z0-9_-]*(:tabular|:image)?$"
+#: What options do not say: the names of models of a comparison, as others would be files, and the cells of a table.
+_LIMITS: dict[str, dict[str, Any]] = {
+    "models": {"pattern": "^[a-z][a-z0-9_-]*(:tabular|:image)?$"},
+    "changes": {"minProperties": 1, "additionalProperties": {"type": ["string", "number", "boolean", "null"]}},
+}
 _TYPES = {bool: "boolean", int: "integer", str: "string", Path: "string"}
 
 
@@ -52,11 +56,6 @@ class Tool:
     fixed: tuple[tuple[str, Any], ...] = ()
 
     @property
-    def reads_only(self) -> bool:
-        """Whether it writes nothing."""
-        return "out" not in self.fields
-
-    @property
     def names(self) -> dict[str, str]:
         """The field of each argument, which is named as on the command line."""
         flags = {field: (option.name or "").partition("/")[0] for field, option in options_of(self.request).items()}
@@ -67,23 +66,25 @@ class Tool:
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of the arguments."""
         needed = {"row", *(entry.name for entry in fields(self.request) if entry.default is MISSING)}
-        properties = {name: self._schema_of(field) for name, field in self.names.items()}
-        required = [name for name, field in self.names.items() if field in needed]
-        return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+        return {
+            "type": "object",
+            "properties": {name: self._schema_of(field) for name, field in self.names.items()},
+            "required": [name for name, field in self.names.items() if field in needed],
+            "additionalProperties": False,
+        }
 
     def _schema_of(self, field: str) -> dict[str, Any]:
         option, hint = options_of(self.request)[field], get_type_hints(self.request)[field]
         # Words in capitals stand for files and functions.
         words = [] if option.table else [choice for choice in option.choices if choice == choice.lower()]
         ends: dict[str, Any] = {"enum": words or None, "minimum": option.least, "maximum": option.most}
-        limits = {name: value for name, value in ends.items() if value is not None}
-        kinds = (hint,) if get_origin(hint) is Mapping else get_args(hint) or (hint,)
+        limits = {name: value for name, value in ends.items() if value is not None} | _LIMITS.get(field, {})
+        kinds = get_args(hint) or (hint,)
         if ... in kinds:
-            limits |= {"pattern": _COMPARED} if field == "models" else {}
             return {"description": option.text, "type": "array", "items": {"type": ["string", "number"], **limits}}
-        name = next((name for kind, name in _TYPES.items() if kind in kinds), "object")
-        if field == "changes":
-            limits = {"minProperties": 1, "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}
+        name = (
+            "object" if get_origin(hint) is Mapping else next((_TYPES[one] for one in kinds if one in _TYPES), "object")
+        )
         return {"description": option.text, **({} if hint is Any else {"type": name}), **limits}
 
 
@@ -152,7 +153,7 @@ def request_of(called: str, arguments: Mapping[str, Any], folder: Path, threads:
         else:
             values[field] = int(value) if schema["properties"][name].get("type") == "integer" else value  # of 3.0
     request = tool.request(**values)
-    if not tool.reads_only:
+    if "out" in tool.fields:
         _place("out", os.fspath(request.folder), folder, reading=False)
     return request
 
@@ -165,20 +166,14 @@ def _place(argument: str, text: str, folder: Path, *, reading: bool) -> Path:
         path = (folder / text).resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{argument} {text!r} is no path: {error}", "Name another place.", "PG010") from error
-    if reading and (path.is_file() or path.is_dir() or not path.exists()):
-        return path
-    if reading or folder not in path.parents:
-        problem = (
-            f"{argument} {text!r} is {'no file' if reading else f'not inside {folder}, the folder of permgrad mcp'}"
-        )
-        raise InputError(problem, hint="Name another place.", code="PG050")
-    return path.relative_to(folder)
+    if not (path.is_file() or path.is_dir() or not path.exists() if reading else folder in path.parents):
+        what = "no file" if reading else f"not inside {folder}, the folder of permgrad mcp"
+        raise InputError(f"{argument} {text!r} is {what}", hint="Name another place.", code="PG050")
+    return path if reading else path.relative_to(folder)
 
 
 def answer(name: str, arguments: Mapping[str, Any], folder: Path, threads: int | None) -> dict[str, Any]:
     """Return what a call results in: ``facts`` and ``text``, or the sentence of an ``error``."""
-    from permgrad.base.files import plain
-
     try:
         with own_process(tell=tell), keeping_warnings() as warned, csv_formulas("quote"):
             request = request_of(name, arguments, folder, threads)
@@ -186,18 +181,15 @@ def answer(name: str, arguments: Mapping[str, Any], folder: Path, threads: int |
             outcome = getattr(import_module(module), function)(request)
     except Exception as error:  # noqa: BLE001 — whatever happens is answered in words
         return {"error": outcome_of_error(error)[1]}
-    noted = list(dict.fromkeys(warned))
-    text = "\n".join([*(f"warning: {one}" for one in noted), outcome.text])
-    return {"facts": plain({**outcome.facts, **({"warnings": noted} if noted else {})}), "text": text}
+    facts = {**outcome.facts, **({"warnings": list(dict.fromkeys(warned))} if warned else {})}
+    text = "\n".join([*(f"warning: {one}" for one in facts.get("warnings", ())), outcome.text])
+    return {"facts": plain(facts), "text": text}
 
 
 # ---- the process that computes ---------------------------------------------------------------------------------------
 #: What changes a file or folder, and which of its arguments name it.
-_CHANGES = {
-    **dict.fromkeys(("os.chmod", "os.chown", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.utime"), (0,)),
-    **dict.fromkeys(("os.rename", "os.link"), (0, 1)),
-    "os.symlink": (1,),
-}
+_ONE = ("os.chmod", "os.chown", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.utime", "shutil.rmtree")
+_CHANGES = {**dict.fromkeys(_ONE, (0,)), **dict.fromkeys(("os.rename", "os.link"), (0, 1)), "os.symlink": (1,)}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -206,9 +198,10 @@ def guard(folder: Path) -> None:
 
     def check(event: str, values: tuple[Any, ...]) -> None:
         places = (0,) * bool(values[2] & _WRITES) if event == "open" else _CHANGES.get(event, ())
+        if event in ("os.remove", "os.rmdir") and values[-1] >= 0:  # in a folder that shutil.rmtree removes
+            return
         for path in [os.fsdecode(values[place]) for place in places if not isinstance(values[place], int)]:
-            at = values[-1] if event in ("os.remove", "os.rmdir", "os.mkdir") else -1
-            whole = (Path.cwd() if at < 0 else Path(f"/proc/self/fd/{at}")) / path
+            whole = Path.cwd() / path
             # A link as the last name is changed itself, except by what opens it.
             is_link = event != "open" and whole.name not in ("", "..")
             real = whole.parent.resolve() / whole.name if is_link else whole.resolve()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from permgrad.base.files import plain
 
 #: What could end the element or be read as markup, and line ends of scripts that JSON allows.
 _ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
@@ -25,27 +26,15 @@ def page_data(data: Mapping[str, Any]) -> str:
         >>> page_data({"rows": {"name": "</script>", "values": np.array([1 / 3, np.nan])}})
         '{"rows":{"name":"\\u003c/script\\u003e","values":[0.333333,null]}}'
     """
-    text = json.dumps(_plain(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    short = json.loads(json.dumps(plain(data)), parse_float=_short)
+    text = json.dumps(short, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.translate(_ESCAPES).encode("utf-8", "replace").decode("utf-8")
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return None
-        short = float(f"{value:.6g}")
-        return int(short) if short.is_integer() and abs(short) < 2**53 else short
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, (Sequence, set, frozenset)):
-        return [_plain(item) for item in value]
-    return str(value)
+def _short(text: str) -> float:
+    """Return a number with six significant digits."""
+    short = float(f"{float(text):.6g}")
+    return int(short) if short.is_integer() and abs(short) < 2**53 else short
 
 
 def packed(array: npt.ArrayLike, kind: str = "f4") -> dict[str, Any]:

@@ -228,14 +228,18 @@ def _outcome(folder: Path, *, already: bool = False) -> Outcome:
     """Return the result, read from the folder."""
     record = FOLDER.read(folder) or {}
     page = folder / PAGE
-    names = ("task", "metric", "best", "models", "failures", "sentences")
+    names, models = ("task", "metric", "best", "models", "failures", "sentences"), record["models"]
     facts = {
         "folder": os.fspath(folder),
         "page": os.fspath(page),
         "results": os.fspath(folder / RECORD),
         "already_finished": already,
         **{name: record.get(name) for name in names},
-        "verdict": [_spoken(words, record["models"]) for words in record["sentences"]],
+        "verdict": [
+            # With the facts on the models that it names.
+            {"sentence": one, "facts": {"kind": "models", "models": [m for m in models if clean(m["label"]) in one]}}
+            for one in record["sentences"]
+        ],
     }
     lines = [f"This comparison is already finished ({folder}). Nothing was changed."] if already else []
     label = metrics.get(record["metric"]).label
@@ -248,12 +252,6 @@ def _outcome(folder: Path, *, already: bool = False) -> Outcome:
         lines.append(f"  {model['label']:<{width}}{cells}{failed}")
     lines += [*record["sentences"], f"Page: {page}"]
     return Outcome(facts, as_lines(lines))
-
-
-def _spoken(sentence: str, models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a sentence with the facts on the models that it names."""
-    facts = {"kind": "models", "models": [model for model in models if clean(model["label"]) in sentence]}
-    return {"sentence": sentence, "facts": facts}
 
 
 def _text(value: float | None, digits: int) -> str:
