@@ -257,7 +257,9 @@ FRAMES = st.integers(0, 4).flatmap(
 
 
 @settings(deadline=None)
-@given(st.lists(st.dictionaries(st.text() | st.sampled_from(NAMES[:-1]), ARRAYS | FRAMES | PLAIN, max_size=4), max_size=3))
+@given(
+    st.lists(st.dictionaries(st.text() | st.sampled_from(NAMES[:-1]), ARRAYS | FRAMES | PLAIN, max_size=4), max_size=3)
+)
 def test_arrays_and_tables_in_lists_and_mappings_come_back(value):
     with tempfile.TemporaryDirectory() as folder:
         there_and_back(value, Path(folder))
