@@ -33,7 +33,7 @@ from permgrad.pages.views import (
     names,
     table_of,
 )
-from permgrad.pages.words import clean, confidence_words, p_text, quantity_of, unit_words
+from permgrad.pages.words import clean, confidence_words, p_text, quantity_of, shorten, unit_words
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -152,7 +152,7 @@ def effects_table(card: Mapping[str, Any], classes: Sequence[str] | None) -> Tab
                 name,
                 f"row {one['level'] // PATCHES + 1}, column {one['level'] % PATCHES + 1}"
                 if "picture" in card
-                else one["level"],
+                else shorten(one["level"], 80),
                 *(one[key][at] for key in ("effect", "low", "high")),
                 one["rows"],
             ]
