@@ -122,10 +122,11 @@ def main() -> int:
     """Measure every case and record it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few samples, wider floors; nothing is written")
+    parser.add_argument("--samples", type=int, default=300, help="samples of each case; of the precondition, a third")
     parser.add_argument("--only", choices=CASES, default=None, help="one case; nothing is written")
     parser.add_argument("--out", type=Path, default=None, help="where the figures go")
     asked = parser.parse_args()
-    samples = 30 if asked.quick else 300
+    samples = 30 if asked.quick else asked.samples
     record, lines = Record("Groups of equal rows, and weights", 0), []
     slack = 2 * float(np.sqrt(LEVEL * (1 - LEVEL) / samples))
     for name, (measure, ways) in CASES.items():

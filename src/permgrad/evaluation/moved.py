@@ -66,12 +66,15 @@ def split_change(
     count, full = len(own), 2 ** len(own) - 1
     chosen = [[own[place] for place in range(count) if subset >> place & 1] for subset in range(1, full + 1)]
     subsets = [_crossed(list(chain.from_iterable(each))) for each in chosen]
+    fitted = [*subsets]
     if others:
-        # Products, as effects of moved columns can depend on others.
+        subsets.append(np.hstack([*subsets[-1:], *others]))
+        # The loss can depend on any two columns together. Weights by so many products would be noisy.
         every = [*chain.from_iterable(own), *others]
-        subsets.append(_crossed(every) if len(every) <= _CROSSED else np.hstack([*subsets[-1:], *others]))
+        fitted.append(_crossed(every) if len(every) <= _CROSSED else subsets[-1])
     given = None if weights[0] is None else np.concatenate([each for each in weights if each is not None])
-    scores = [_with_new(subset, losses[0], folds, given, seed) for subset in subsets]
+    pairs = zip(subsets, fitted, strict=True)
+    scores = [_with_new(subset, smooth, losses[0], folds, given, seed) for subset, smooth in pairs]
     old = np.stack([losses[0], *(each[0] for each in scores)])
     new = np.stack([np.zeros(len(losses[1])), *(each[1] for each in scores)])
     shares = np.zeros((count + len(others[:1]) + 1, len(scores) + 1))
@@ -127,9 +130,12 @@ def _folds(rows: int, units: Dependence | None, seed: int) -> Integers:
 
 
 def _with_new(
-    inputs: Floats, loss: Floats, folds: Integers, given: Floats | None, seed: int
+    inputs: Floats, of_loss: Floats, loss: Floats, folds: Integers, given: Floats | None, seed: int
 ) -> tuple[Floats, Floats, float]:
-    """Return scores of old and new rows whose means add up to the old loss with new ``inputs``, and the overlap."""
+    """Return scores of old and new rows whose means add up to the old loss with new ``inputs``, and the overlap.
+
+    ``of_loss`` are the inputs of the regression of the loss.
+    """
     from sklearn.ensemble import HistGradientBoostingRegressor  # as it takes seconds to import
     from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -151,11 +157,11 @@ def _with_new(
         old = np.flatnonzero(used[:count])
         own = None if given is None else given[old]
         # Trees are flat where old rows are few, so that they only say what is beyond a polynomial.
-        smooth = Ridge().fit(inputs[old], loss[old], own)
+        smooth = Ridge().fit(of_loss[old], loss[old], own)
         trees = HistGradientBoostingRegressor(
             max_iter=40, max_leaf_nodes=6, early_stopping=False, random_state=derive_seed(seed, "trees") % 2**32
-        ).fit(inputs[old], loss[old] - smooth.predict(inputs[old]), own)
-        expected[asked] = smooth.predict(inputs[asked]) + trees.predict(inputs[asked])
+        ).fit(of_loss[old], loss[old] - smooth.predict(of_loss[old]), own)
+        expected[asked] = smooth.predict(of_loss[asked]) + trees.predict(of_loss[asked])
     weight = ratio[:count] / np.average(ratio[:count], weights=counts[:count])
     overlap = float(1 / np.average(weight**2, weights=counts[:count]))
     return weight * (loss - expected[:count]), expected[count:], overlap
