@@ -59,6 +59,8 @@ def test_functions_of_the_scripts(tmp_path):
       const band = Charts.band(["a", "b"], [0, 100], 0.5);
       const fall = Charts.waterfall({ start: 1, end: 2.5, startName: "s", endName: "e",
         steps: [{ name: data.names[1], value: 2 }, { name: "b", value: -0.5 }] });
+      const sure = Charts.waterfall({ start: 1, end: 3, startName: "s", endName: "e", steps: [{ name: "b", value: 2, error: 0.5 }] });
+      const [ends, bar] = [[...sure.querySelectorAll("line[stroke-width='1.2']")].map((one) => [one.getAttribute("x1"), one.getAttribute("x2")].map(Number)), sure.querySelector("rect")];
       const heat = Charts.heat({ rows: ["a"], columns: [data.names[1], "d"], shade: [[0, 1]], words: [["1", "2"]] });
       Page.select("one");
       return {
@@ -68,7 +70,8 @@ def test_functions_of_the_scripts(tmp_path):
         band: [band("a"), band("b"), band.size], ticks: [Charts.ticks([0, 1]), Charts.ticks([-3, 17]), Charts.ticks([5, 5])],
         extent: [Charts.extent([3, NaN, -1]), Charts.extent([2, 2]), Charts.extent([])],
         path: Charts.path([0, 1, 2], [0, NaN, 1]), short: Charts.shorten("x".repeat(60)).length,
-        fall: fall.querySelectorAll("rect").length, elements: heat.querySelectorAll("script,img").length,
+        fall: fall.querySelectorAll("rect").length, unsure: fall.querySelectorAll("line[stroke-width='1.2']").length,
+        ends: ends.flat(), bar: ["x", "width"].map((name) => Number(bar.getAttribute(name))), elements: heat.querySelectorAll("script,img").length,
         drawn: document.getElementById("drawn").textContent, children: document.getElementById("drawn").children.length,
         stills: [...document.querySelectorAll(".still")].map((one) => getComputedStyle(one).display) };
     """
@@ -87,6 +90,9 @@ def test_functions_of_the_scripts(tmp_path):
     assert found["path"] == "M0.0 0.0M2.0 1.0"
     assert found["short"] == 26
     assert found["fall"] == 2
+    assert found["unsure"] == 0, "a step without an error has no whisker"
+    (low, high), (left, width) = found["ends"], found["bar"]
+    assert np.allclose([low, high], [left + 0.75 * width, left + 1.25 * width]), "half of a bar of 2, around its end"
     assert found["elements"] == 0
     assert found["children"] == 0, "names are text"
     assert HOSTILE[1] in found["drawn"]

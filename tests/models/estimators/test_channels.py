@@ -43,6 +43,9 @@ def test_channels_that_names_tell_are_tested_first_and_help_where_no_single_curv
     assert order.gain > 0.05
     assert "the 72 columns form channels with the same places, as their names say" in order.sentence("classification")
     assert not find_order(numbers, np.random.default_rng(1).permutation(alike), "classification", 0, list(X)).found
+    # Places without neighbours, as the dark squares of a chessboard.
+    dark = [f"{colour}_{row}_{2 * at + row % 2}" for colour in "rgb" for row in range(6) for at in range(4)]
+    assert find_order(numbers, alike, "classification", 0, dark).layout == "path"
     # Channels without a curve: neighbours are not alike.
     shuffled = numbers[:, np.random.default_rng(2).permutation(72)]
     assert not find_order(shuffled, alike, "classification", 0, list(X)).found

@@ -173,6 +173,8 @@ def _likeness(held: Floats, positions: Positions, rng: np.random.Generator, seed
         for place in ((line, at + 1, *channel), (line + 1, at, *channel))
         if place in column_at
     ]
+    if not beside:  # as of the dark squares of a chessboard
+        return 0.0, 0.0, 1.0
     one, other = np.array(beside, dtype=np.int64).T
     alike = float(np.abs((table[:, one] * table[:, other]).sum(axis=0)).mean())
     chance = np.empty(_SHUFFLES)
