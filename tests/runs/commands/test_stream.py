@@ -101,7 +101,9 @@ def test_an_explanation_is_that_of_the_table_in_memory(tmp_path: Path, run: Path
     frame = table(150, seed=5)
     folder = write(tmp_path / "rows", frame)
     said = call("explain", run, folder, "--out", tmp_path / "out", "--repeats", 3, "--seed", 7)
-    assert said.startswith("150 rows in 3 parts.\npermgrad: increase of the loss (nats)\n  age ")
+    assert said.startswith(
+        "150 rows in 3 parts.\npermgrad measures the increase of the loss (nats).\n150 rows explained."
+    )
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "_stream.json", "explanation.json", "values.npz", "importance.csv", "plots", "times.json",
     }  # fmt: skip
