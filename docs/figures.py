@@ -739,6 +739,13 @@ SENTENCES = (
         lambda record: [_signed(min(_blocks(record))), _signed(max(_blocks(record)))],
     ),
     Sentence(
+        DOCS + "intervals.md",
+        "verify_groups",
+        "In 100 groups of five equal rows, where nothing is to be found, {:.1f} to {:.1f} % of samples call something "
+        "clear at 5 %",
+        lambda record: [100 * end(_named(record, ", groups")) for end in (min, max)],
+    ),
+    Sentence(
         DOCS + "comparing.md",
         "verify_changes",
         "intervals hold the truth in {:.1f} to {:.1f} % of samples, and the mean estimates are at most {:.3f} off. "

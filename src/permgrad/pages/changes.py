@@ -59,7 +59,8 @@ def case_words(found: Changes) -> str:
 
 def changes_facts(found: Changes) -> dict[str, Any]:
     """Return the changes as JSON: the sentence, the facts and the lines."""
-    return plain({"sentence": since_words(found), **found.meta, "lines": found.lines.to_dict("records")})  # type: ignore[no-any-return]
+    facts: dict[str, Any] = plain({**found.meta, "lines": found.lines.to_dict("records")})
+    return {"sentence": since_words(found), **facts}
 
 
 def what_changed(section: SectionView, found: Changes) -> None:

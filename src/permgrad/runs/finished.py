@@ -156,8 +156,8 @@ def _of_models(old: FinishedRun, new: FinishedRun) -> Changes:
     related = units.dependence
     if related is not None:
         related = related.take(pd.Index(units.predictions["row"]).get_indexer(pd.Index(rows[known])))
-    explained = old.explanation, new.explanation
-    return changes_of_models((one, other), None if None in explained else explained, related)  # type: ignore[arg-type]
+    explained = None if old.explanation is None or new.explanation is None else (old.explanation, new.explanation)
+    return changes_of_models((one, other), explained, related)
 
 
 def _of_samples(old: FinishedRun, new: FinishedRun, trust: Sequence[str]) -> Changes:
@@ -167,7 +167,9 @@ def _of_samples(old: FinishedRun, new: FinishedRun, trust: Sequence[str]) -> Cha
     seed = int(new.record["configuration"].get("seed") or 0)
     model = open_model(old.folder, trust)[0]
     labels = {str(label): label for label in getattr(model, "classes_", np.zeros(0)).tolist()}
-    samples, related, trained = [], {}, None
+    samples: list[tuple[pd.DataFrame, Any]] = []
+    related: dict[str, Any] = {}
+    trained: pd.DataFrame | None = None
     for place, run in enumerate((old, new)):
         path, rows, sheet = own_test_rows(run.folder)
         table = read_rows(model, {**run.data, "sheet": sheet}, path)[0]
@@ -178,7 +180,8 @@ def _of_samples(old: FinishedRun, new: FinishedRun, trust: Sequence[str]) -> Cha
         samples.append((table.iloc[rows[places]].reset_index(drop=True), y.to_numpy()[places]))
         if run.dependence is not None:
             name, codes = run.dependence.argument
-            related.setdefault(name, [None, None])[place] = codes[places].tolist()
+            others = related.get(name, (None, None))
+            related[name] = (codes[places].tolist(), None) if run is old else (others[0], codes[places].tolist())
         if trained is None:  # all other rows of the old run's file
             trained = table.drop(index=table.index[rows])
     found = changes(
@@ -189,7 +192,7 @@ def _of_samples(old: FinishedRun, new: FinishedRun, trust: Sequence[str]) -> Cha
         random_state=seed,
         n_repeats=3,
         progress=False,
-        **{name: tuple(pair) for name, pair in related.items()},
+        **related,
     )
     assert trained is not None
     known, asked = (pd.util.hash_pandas_object(one.astype(str), index=False) for one in (trained, samples[1][0]))

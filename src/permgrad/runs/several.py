@@ -61,9 +61,10 @@ def report_runs(request: ReportRequest, runs: Sequence[FinishedRun]) -> Outcome:
     path = request.out or Path(f"{'-and-'.join(labels[:2])}{f'-and-{len(labels) - 2}-more' * (len(labels) > 2)}.html")
     target = check_path(path, overwrite=request.overwrite, flag="--overwrite")
     facts: dict[str, Any] = {"report": os.fspath(target)}
-    words, models, found, notes = [], None, None, []
-    if len(runs) == 2:
-        found = changed(*runs)
+    words: list[str] = []
+    notes: list[str] = []
+    models, found = None, changed(runs[0], runs[1]) if len(runs) == 2 else None
+    if found is not None:
         facts["changes"] = changes_facts(found)
         words.append(since_words(found))
     if found is None or found.meta["same_rows"]:
