@@ -30,6 +30,7 @@ from permgrad.runs import requests
 from permgrad.runs.options import Option, argument, options_of, separated
 from permgrad.runs.requests import Outcome
 from permgrad.runs.run.early import refuse_early
+from permgrad.runs.tool_requests import McpRequest
 
 #: What typer raises for options that cannot be parsed.
 _UsageError: Any = typer.BadParameter.__mro__[1]
@@ -438,8 +439,8 @@ def demo(request: requests.DemoRequest) -> Outcome:
     return run_demo(request, say=tell)
 
 
-@command(app, requests.McpRequest, examples=["permgrad mcp --folder work"])
-def mcp(request: requests.McpRequest) -> Outcome:
+@command(app, McpRequest, examples=["permgrad mcp --folder work"])
+def mcp(request: McpRequest) -> Outcome:
     """Serve permgrad's tools to a program over the Model Context Protocol, on stdin and stdout.
 
     They describe a table, run, compare, and explain rows, with the results of --json (docs/for-programs.md). Tables may
