@@ -21,15 +21,16 @@ import typer
 from typer.core import TyperGroup
 
 from permgrad.base.csv_files import csv_formulas
-from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning, did_you_mean, one_line
+from permgrad.base.errors import InputError, PermgradWarning, did_you_mean
 from permgrad.base.processors import prepare_threads
 from permgrad.base.startup import loading, own_process
 from permgrad.cli.help import PANELS, HelpfulCommand, completion_of, described
-from permgrad.cli.terminal import open_page, put, say, tell
+from permgrad.cli.terminal import open_page, outcome_of_error, put, say, tell
 from permgrad.runs import requests
 from permgrad.runs.options import Option, argument, options_of, separated
 from permgrad.runs.requests import Outcome
 from permgrad.runs.run.early import refuse_early
+from permgrad.runs.tool_requests import McpRequest
 
 #: What typer raises for options that cannot be parsed.
 _UsageError: Any = typer.BadParameter.__mro__[1]
@@ -206,28 +207,6 @@ def table_path(text: str) -> Path:
 def fail(sentence: str) -> None:
     """Write an error on stderr."""
     say(sentence, "error:", "red")
-
-
-def outcome_of_error(error: BaseException) -> tuple[int, str]:
-    """Return the exit code and the sentence for an error."""
-    sentence = one_line(error)
-    if isinstance(error, KeyboardInterrupt):
-        # Some commands say more exactly what is finished.
-        return 130, str(error) or "Interrupted. Run the same command to resume after the last finished stage."
-    if isinstance(error, MemoryError):
-        error = EnvironmentProblem(
-            "Not enough memory", hint="Use fewer rows or columns, or another machine.", code="PG061"
-        )
-    elif isinstance(error, OSError) and not isinstance(error, PermgradError):
-        where = f"{error.filename}: " if error.filename else ""
-        error = EnvironmentProblem(
-            f"Cannot read or write a file: {where}{error.strerror or sentence}",
-            hint="Free some space or check the permissions, or choose another place with --out.",
-            code="PG062",
-        )
-    if isinstance(error, PermgradError):
-        return error.exit_code, " ".join(str(error).split())
-    return 1, f"A fault in permgrad: {type(error).__name__}: {sentence}. Run again with --debug and report it."
 
 
 @contextmanager
@@ -438,8 +417,8 @@ def demo(request: requests.DemoRequest) -> Outcome:
     return run_demo(request, say=tell)
 
 
-@command(app, requests.McpRequest, examples=["permgrad mcp --folder work"])
-def mcp(request: requests.McpRequest) -> Outcome:
+@command(app, McpRequest, examples=["permgrad mcp --folder work"])
+def mcp(request: McpRequest) -> Outcome:
     """Serve permgrad's tools to a program over the Model Context Protocol, on stdin and stdout.
 
     They describe a table, run, compare, and explain rows, with the results of --json (docs/for-programs.md). Tables may

@@ -1,4 +1,4 @@
-"""Lines on stderr, colours where the terminal wants them, and pages in a browser."""
+"""Lines on stderr, what they say of an error, colours where the terminal wants them, and pages in a browser."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from permgrad.base import startup
-from permgrad.base.errors import printable
+from permgrad.base.errors import EnvironmentProblem, PermgradError, one_line, printable
 
 #: Codes of terminals.
 _STYLES = {"bold": "1", "red": "1;31", "yellow": "33"}
@@ -56,3 +56,25 @@ def open_page(page: str | os.PathLike[str]) -> None:
             if webbrowser.open(path.as_uri()):
                 return
     say(f"note: No browser can be opened here. Open this file: {path}")
+
+
+def outcome_of_error(error: BaseException) -> tuple[int, str]:
+    """Return the exit code and the sentence for an error."""
+    sentence = one_line(error)
+    if isinstance(error, KeyboardInterrupt):
+        # Some commands say more exactly what is finished.
+        return 130, str(error) or "Interrupted. Run the same command to resume after the last finished stage."
+    if isinstance(error, MemoryError):
+        error = EnvironmentProblem(
+            "Not enough memory", hint="Use fewer rows or columns, or another machine.", code="PG061"
+        )
+    elif isinstance(error, OSError) and not isinstance(error, PermgradError):
+        where = f"{error.filename}: " if error.filename else ""
+        error = EnvironmentProblem(
+            f"Cannot read or write a file: {where}{error.strerror or sentence}",
+            hint="Free some space or check the permissions, or choose another place with --out.",
+            code="PG062",
+        )
+    if isinstance(error, PermgradError):
+        return error.exit_code, " ".join(str(error).split())
+    return 1, f"A fault in permgrad: {type(error).__name__}: {sentence}. Run again with --debug and report it."

@@ -28,10 +28,10 @@ from permgrad.base.csv_files import csv_formulas
 from permgrad.base.errors import InputError, keeping_warnings, unknown
 from permgrad.base.files import plain
 from permgrad.base.startup import own_process
-from permgrad.cli.commands import outcome_of_error
-from permgrad.cli.terminal import tell
+from permgrad.cli.terminal import outcome_of_error, tell
 from permgrad.runs import requests
 from permgrad.runs.options import data_sets, options_of
+from permgrad.runs.tool_requests import CounterfactualRequest, WhatIfRequest
 
 #: Options of tables, and of a row of a table with the model of a run.
 _TABLE = ("table", "sheet", "kind", "na", "not_na")
@@ -114,11 +114,11 @@ TOOLS: dict[str, Tool] = {
     ),
     "what_if": Tool(
         "Predict one row as it is and with other cells. It says what the model would predict, not what would happen.",
-        f"{_ROWS}what_if", requests.WhatIfRequest, (*_ROW, "changes"),
+        f"{_ROWS}what_if", WhatIfRequest, (*_ROW, "changes"),
     ),
     "counterfactuals": Tool(
         "Find what would have to differ in one row for the model to predict something else, with few changes.",
-        f"{_ROWS}find_counterfactuals", requests.CounterfactualRequest,
+        f"{_ROWS}find_counterfactuals", CounterfactualRequest,
         (*_ROW, "want", "fixed", "ranges", "direction", "most_changes", "count", "seed"),
     ),
     "compare": Tool(

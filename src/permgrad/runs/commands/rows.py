@@ -23,11 +23,12 @@ from permgrad.pages.words import clean, value_text
 from permgrad.runs.commands.explain import ReadRows, check_explained, of_test_rows, read_rows_of
 from permgrad.runs.folder.folder import finished_record
 from permgrad.runs.options import data_sets, separated, table_name
-from permgrad.runs.requests import CounterfactualRequest, ExplainRequest, Outcome, RunRequest, WhatIfRequest
+from permgrad.runs.requests import ExplainRequest, Outcome, RunRequest
 from permgrad.runs.run.early import find_column
 from permgrad.runs.run.inputs import read_request
 from permgrad.runs.run.predicting import prediction_table, use_threads
 from permgrad.runs.run.summary import summarise
+from permgrad.runs.tool_requests import CounterfactualRequest, WhatIfRequest
 
 #: Frequent cells of a column that are listed.
 _SHOWN = 5
