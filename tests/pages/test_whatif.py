@@ -268,7 +268,8 @@ select.dispatchEvent(new Event("change"));
 say();
 box.querySelector(".what-if-fold p button").click();
 say();
-const labelled = [...box.querySelectorAll("input, select")].every((one) => one.closest("label") || box.querySelector(`label[for="${one.id}"]`));
+const labelled = [...box.querySelectorAll("input, select")].every((one) =>
+  one.closest("label") || box.querySelector(`label[for="${one.id}"]`));
 said.push(labelled, number.value, box.querySelectorAll("img, b").length);
 WhatIf.show(box, -1);
 said.push(box.textContent, [WhatIf.decision("a", ""), WhatIf.decision("a", "a"), WhatIf.decision("b", "a")], notes);
