@@ -407,6 +407,7 @@ def test_a_column_that_is_constant_in_groups_has_bins_of_several_groups():
     assert found["std"].notna().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", verify_ale.KINDS)
 def test_intervals_cover(kind):
     """``verification/verify_ale.py`` over 400 repeats: curves .944, .960, .947, importances .950, .960, .965."""
@@ -415,6 +416,7 @@ def test_intervals_cover(kind):
     assert importances >= 0.9
 
 
+@pytest.mark.slow
 def test_effects_that_cancel_are_no_importance():
     """A flat curve is found at most at its level, although its local effects are large."""
     found = []
@@ -426,6 +428,7 @@ def test_effects_that_cancel_are_no_importance():
     assert np.mean(found) <= 0.09  # 0.05 and two standard errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rows", "groups"])
 def test_regions_of_chance_are_rare(kind):
     """Local effects differ from row to row, and no split explains how: measured .042 over 600 tables of rows."""
