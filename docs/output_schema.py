@@ -97,7 +97,9 @@ _MODEL = {"model": TEXT, "label": TEXT, "mean": NUMBER, "std": NUMBER}
 _COLUMN = {"name": TEXT, "kind": TEXT, "missing": COUNT, "levels": COUNT, "reason": TEXT}
 _RANGE = {**dict.fromkeys(("low", "median", "high"), NUMBER), "frequent": _list(_object({"cell": TEXT, "rows": COUNT}))}
 _FOUND = {"prediction": CELL, "changes": COUNT, "distance": NUMBER, "to_data": NUMBER, "plausibility": NUMBER}
-_run = _output(_RUN, "positive never_predicted cuts time command warnings", rows=_each(COUNT))
+_run = _output(
+    _RUN, "positive never_predicted cuts time command changes warnings", rows=_each(COUNT), changes=_each(ANY)
+)
 #: What each command prints, and what each tool returns that is no command.
 OUTPUTS: dict[str, Schema] = {
     "run": _run,
@@ -106,7 +108,7 @@ OUTPUTS: dict[str, Schema] = {
         "folder method scope quantity unit verdict importance", "rows rows_explained warnings", rows=_list(_each(ANY))
     ),
     "predict": _output("rows out", "classes predictions parts computed"),
-    "report": _output("report", "folder metric models rows", models=_each(NUMBER)),
+    "report": _output("report", "folder metric models rows changes", models=_each(NUMBER), changes=_each(ANY)),
     "compare": _output(
         "folder page results already_finished task metric failures sentences verdict",
         "warnings",
