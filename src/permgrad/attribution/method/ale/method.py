@@ -87,6 +87,12 @@ class Ale(Configured):
                 hint="Leave level, groups and segments out, or choose method='permutation'.",
                 code="PG004",
             )
+        if request.count < 2:
+            raise InputError(
+                "ale follows the prediction along the values of a column, which one row does not have",
+                hint="Pass more rows, or choose method='shapley' for single rows.",
+                code="PG007",
+            )
         weights = np.ones(request.count) if request.sample_weight is None else request.sample_weight
         sampled = Sampled(weights, request.units, request.confidence)
         singles = make_axes(columns, columns, sampled, bins, least)
