@@ -17,6 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 #: What examples import from the extras.
 EXTRAS = ("captum", "shap", "shapiq", "optuna", "ray", "lightgbm", "xgboost", "pytabkit", "onnx")
 
+#: The file that needs the extra ``agents`` to be imported at all.
+collect_ignore = [] if find_spec("mcp") else ["src/permgrad/cli/server.py"]
 
 #: Examples of a property for each case that --cases lets run.
 EXAMPLES_OF_A_CASE = 10

@@ -23,7 +23,8 @@ from permgrad.data.datasets import get_card
 from permgrad.models.estimators.presets import get_preset
 from permgrad.runs.run.splitting import divide_as_published
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "published-work.md"
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "published-work.md"
 #: What was published, the command or call, the page of the gallery, and the difference.
 LINE = re.compile(r"^\| (?!published|-)(.+?) \| `(.+?)` \| \[.+?\]\((.+?)\) \| (.+) \|$", re.MULTILINE)
 LINES = LINE.findall(PAGE.read_text("utf-8"))
@@ -52,7 +53,9 @@ def test_links_to_scripts_lead_to_pages_of_the_site():
 # ---- commands --------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    with working_in(tmp_path_factory.mktemp("published")) as _:
+    with pytest.MonkeyPatch.context() as patch, working_in(tmp_path_factory.mktemp("published")) as _:
+        if data := os.environ.get("PERMGRAD_DATA"):
+            patch.setenv("PERMGRAD_DATA", str((ROOT / data).resolve()))  # a folder may be named from where tests begin
         yield
 
 

@@ -35,7 +35,7 @@ from benchmarks.quality._cells import CACHE, METRICS, SEED, SPLITS, TABLES, Cell
 from benchmarks.quality._cells import SETS as SIX
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.medmnist import find_medmnist
-from permgrad.imaging.path import GivenLayout
+from permgrad.imaging.path import GivenLayout, in_a_row
 from permgrad.models.estimators.building import places_of
 from permgrad.models.estimators.order import Order, find_order
 
@@ -60,7 +60,7 @@ class Shuffled(GivenLayout):
     """Puts the columns in a row as they stand, whatever their names say."""
 
     def _place(self, encoded: Any, seed: int) -> Any:  # noqa: ARG002 — nothing is drawn
-        return self._in_a_row(np.arange(encoded.shape[1]))
+        return self._set(*in_a_row(np.arange(encoded.shape[1])))
 
     def __repr__(self) -> str:
         return "Shuffled()"

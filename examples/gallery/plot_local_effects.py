@@ -7,6 +7,8 @@ Accumulated local effects (ALE) only move rows between values near their own. Co
 which few changes would lead to another prediction.
 """
 
+# sphinx_gallery_thumbnail_path = "pictures/gallery/local_effects.png"
+
 # %%
 # What is delivered is nearly what was ordered. The model is a formula: the cost of the goods, and a penalty that
 # grows with the square of the difference. In the data, this penalty is small.

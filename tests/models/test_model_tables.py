@@ -210,7 +210,7 @@ def test_a_library_that_is_missing_is_named(tmp_path, monkeypatch, name, library
     (tmp_path / name).write_bytes(b"x")
     for module in (library, f"{library}.io"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(EnvironmentProblem, match=f"pip install {library}"):
+    with pytest.raises(EnvironmentProblem, match=f"pip install '{library}'"):
         read_model_file(tmp_path / name)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import re
 import signal
 import tempfile
@@ -22,6 +21,7 @@ from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 
 from permgrad import __version__
+from permgrad.base.startup import interrupt
 from permgrad.cli.tools import TOOLS, work
 
 #: Seconds that a process has to leave its folder in order before it is killed.
@@ -75,7 +75,7 @@ class Worker:
         if self._process is None:
             return
         if self._process.is_alive():
-            os.kill(self._process.pid, signal.SIGINT)
+            interrupt(self._process.pid)
             self._process.join(_GRACE)
             self._process.kill()
         self._process.join()

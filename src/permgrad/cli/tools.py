@@ -27,7 +27,7 @@ from jsonschema.exceptions import best_match
 from permgrad.base.csv_files import csv_formulas
 from permgrad.base.errors import InputError, keeping_warnings, unknown
 from permgrad.base.files import plain
-from permgrad.base.startup import own_process
+from permgrad.base.startup import interrupt, own_process
 from permgrad.cli.terminal import outcome_of_error, tell
 from permgrad.runs import requests
 from permgrad.runs.options import data_sets, options_of
@@ -230,7 +230,7 @@ def work(connection: Connection, folder: Path, threads: int | None, scratch: str
     def follow() -> None:
         if server is not None:
             server.join()
-        os.kill(os.getpid(), signal.SIGINT)
+        interrupt(os.getpid())
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=follow, daemon=True).start()

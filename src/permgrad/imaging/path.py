@@ -106,7 +106,7 @@ class GivenLayout(_OrderedLayout):
     name: ClassVar[str] = "given"
 
     def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
-        return self._set(*(named_places(self.names or ()) or _in_a_row(np.arange(encoded.shape[1]))))
+        return self._set(*(named_places(self.names or ()) or in_a_row(np.arange(encoded.shape[1]))))
 
 
 def is_ordered(layout: Any) -> bool:
@@ -124,7 +124,8 @@ def has_channels(layout: Any, names: Sequence[str]) -> bool:
     return isinstance(size, (tuple, list)) and len(size) > 2
 
 
-def _in_a_row(order: Integers) -> tuple[Positions, tuple[int, int]]:
+def in_a_row(order: Integers) -> tuple[Positions, tuple[int, int]]:
+    """Return the places of columns in a row, in this order, with its height and width."""
     positions = np.zeros((len(order), 2), dtype=np.int64)
     positions[order, 1] = np.arange(len(order))
     return positions, (1, len(order))
@@ -132,7 +133,7 @@ def _in_a_row(order: Integers) -> tuple[Positions, tuple[int, int]]:
 
 def path_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int, int]]:
     """Return places of columns in a row in which neighbours are alike, with its height and width."""
-    return _in_a_row(path_order(encoded, seed))
+    return in_a_row(path_order(encoded, seed))
 
 
 def lattice_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int, int]]:

@@ -68,7 +68,8 @@ def headline(content: Assessment) -> str:
     branches = content.network.branches if content.network else ()
     inputs = [_INPUTS[name] for name in entries_of(content.paths) if name in _INPUTS]
     subject = f"A network of {listed(inputs)}" if inputs else _KINDS.get(tuple(sorted(branches)), "A network")
-    if "tabular" in branches and not content.image_counts:  # the image of each row carries next to nothing
+    # The image of each row carries next to nothing.
+    if not inputs and "tabular" in branches and not content.image_counts:
         subject = "A network of the table"
     if content.subject:
         is_blend = "blend" in (content.metrics or {})

@@ -19,7 +19,7 @@ from permgrad_benchmark.measures import share_error
 from permgrad_benchmark.suites.tabular import case as cases
 from permgrad_benchmark.suites.tabular import ours
 from permgrad_benchmark.suites.tabular.sage import sage_permutation
-from permgrad_benchmark.truth import ESTIMANDS, make_truth, values
+from permgrad_benchmark.truth import ESTIMANDS, base, make_truth
 from permgrad_benchmark.truth.base import _known
 
 TABULAR = load_suites().get("tabular")
@@ -155,7 +155,7 @@ def smallest_cell(*names):
 def cell():
     """Its truths are sampled roughly, which is as good as well where they are only carried along."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(values, "sampled", partial(values.sampled, points=64, averaged=16))
+        patch.setattr(base, "sampled", partial(base.sampled, points=64, averaged=16))
         _known.cache_clear()
         yield smallest_cell("permgrad", "permgrad:conditional", "permutation", "gradient", "random")
     _known.cache_clear()

@@ -160,7 +160,7 @@ def test_a_missing_library_is_a_matter_of_the_environment(tmp_path, files, monke
     (tmp_path / "model.onnx").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     said = call("explain", tmp_path / "model.onnx", files[0] / "table.csv", "--out", tmp_path / "out", code=3)
-    assert "pip install onnxruntime" in said
+    assert "pip install 'onnxruntime'" in said
 
 
 def test_options_of_files_belong_to_files(tmp_path, files):

@@ -73,10 +73,10 @@ def test_a_table_that_is_gone_or_changed_is_told(place):
     content = table_file.read_text()
     table_file.write_text(content.replace("a", "b"))
     said = call("explain", place / "run", "--out", "none", code=2)
-    assert "table.csv, has changed since the run. Name a TABLE" in said
+    assert "table.csv, has changed since the run. Put the file back. To explain other rows, name a TABLE" in said
     table_file.unlink()
     said = call("explain", place / "run", "--out", "none", code=2)
-    assert "table.csv, no longer exists. Name a TABLE" in said
+    assert "table.csv, no longer exists. Put the file back. To explain other rows, name a TABLE" in said
     table_file.write_text(content)
 
 

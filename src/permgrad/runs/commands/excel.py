@@ -55,7 +55,7 @@ def write_workbook(request: ExcelRequest) -> Outcome:
 
 def _lines(file: Path) -> Iterator[list[str]]:
     """Yield the header and the rows of a CSV file."""
-    csv.field_size_limit(2**31 - 1)
+    limit = csv.field_size_limit(2**31 - 1)
     with file.open(encoding="utf-8", newline="") as stream:
         try:
             for number, line in enumerate(csv.reader(stream)):
@@ -65,6 +65,8 @@ def _lines(file: Path) -> Iterator[list[str]]:
                 yield line
         except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{file} was not written by permgrad: {error}", "Name another file.", "PG011") from error
+        finally:
+            csv.field_size_limit(limit)
 
 
 def _value(text: str, blank: Callable[..., Any], sheet: Any) -> Any:

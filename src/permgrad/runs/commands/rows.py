@@ -44,7 +44,7 @@ def _outcome(facts: Mapping[str, Any], spoken: list[Spoken]) -> Outcome:
 def read_run(request: ExplainRequest) -> Outcome:
     """Return the summary of a finished run again."""
     finished_record(request.model_folder)
-    return summarise(request.model_folder)
+    return summarise(request.model_folder, already=True)
 
 
 # ---- a table ---------------------------------------------------------------------------------------------------------
