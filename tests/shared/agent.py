@@ -21,10 +21,12 @@ class Agent:
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
+        # The folder of data may be named from where the tests are, which is not where the server starts.
+        data = {name: str(Path(os.environ[name]).resolve()) for name in ("PERMGRAD_DATA",) if name in os.environ}
         self.parameters = mcp.StdioServerParameters(
             command=sys.executable,
             args=["-m", "permgrad", "mcp", "--folder", str(folder), "--threads", "1"],
-            env={**os.environ, **environment},
+            env={**os.environ, **data, **environment},
             cwd=folder.parent,
         )
         self._ready: Future[Any] = Future()

@@ -235,6 +235,8 @@ def work(connection: Connection, folder: Path, threads: int | None, scratch: str
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=follow, daemon=True).start()
     sys.stdout = sys.stderr = Lines()
+    if data := os.environ.get("PERMGRAD_DATA"):
+        os.environ["PERMGRAD_DATA"] = str(Path(data).resolve())  # as named from where the server was started
     os.chdir(folder)
     tempfile.tempdir, sys.dont_write_bytecode = scratch, True
     warnings.simplefilter("ignore")
