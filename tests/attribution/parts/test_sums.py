@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import permgrad as pg
@@ -40,6 +40,7 @@ def moments_of(pairs: list[tuple[np.ndarray, ...]], chosen: np.ndarray, donors: 
 
 
 @settings(max_examples=80, deadline=None)
+@example(seed=207, sizes=[1, 1, 20, 30, 30], donors=8, classes=1, repeats=3, offset=0.0, weighted=True)
 @given(
     seed=st.integers(0, 2**31),
     sizes=st.lists(st.integers(1, 30), min_size=1, max_size=6),

@@ -29,8 +29,9 @@ class SummedMoments:
 
     For receivers ``(classes,)``: their count, Σ w and Σ w², where w is a receiver's weight over all its pairs. For
     their sums of effects ``(classes, quantities)``: how many are not 0, Σ, spread Σ (received − m w)² and lean
-    Σ (received − m w) w, where m is the mean effect of the class. For k = 0 … 4 ``powers (classes, quantities, 5)``
-    are Σ (received − m w)^(4 − k) w^k. The others are as in ``PairMoments``.
+    Σ (received − m w) w, where m is the mean effect of the class. ``cubes (classes, quantities, 4)`` are
+    Σ (received − m w)^(3 − k) w^k for k = 0 … 3, and ``powers (classes, quantities, 5)`` those of degree 4. The others
+    are as in ``PairMoments``.
     """
 
     count: Integers
@@ -40,6 +41,7 @@ class SummedMoments:
     total: Floats
     spread: Floats
     lean: Floats
+    cubes: Floats
     powers: Floats
     donor_sum: Floats
     donor_weight: Floats
@@ -75,11 +77,8 @@ class SummedMoments:
         squares = self.weight_squares[..., None]
         moved = np.where(squares > 0, mean - _mean(self.total, self.weight), 0.0)
         spread = self.spread - 2 * moved * self.lean + moved**2 * squares
-        powers = self.powers.copy()
-        for k in range(4):
-            for j in range(1, 5 - k):
-                powers[..., k] += comb(4 - k, j) * (-moved) ** j * self.powers[..., k + j]
-        return replace(self, spread=spread, lean=self.lean - moved * squares, powers=powers)
+        cubes, powers = _moved(self.cubes, moved), _moved(self.powers, moved)
+        return replace(self, spread=spread, lean=self.lean - moved * squares, cubes=cubes, powers=powers)
 
     def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
         """Return one player's mean, standard error and effective number of rows, as ``PairMoments.estimate`` does."""
@@ -95,11 +94,13 @@ class SummedMoments:
             zero = (one["square_sum"] == 0) & (one["nonzero"] == 0)
             return mean, np.where(zero, 0.0, np.nan), np.ones((2, quantities))
         about = self.about(np.broadcast_to(mean, self.total.shape))
-        spread, powers = about.spread[chosen].sum(axis=0), about.powers[chosen].sum(axis=0)
+        spread, cubes, fourths = (
+            values[chosen].sum(axis=0) for values in (about.spread, about.cubes[..., 0], about.powers[..., 0])
+        )
         by_donor = one["donor_sum"] - mean[:, None] * one["donor_weight"]
         noise = np.maximum(one["square_sum"] - 2 * mean * one["square_cross"] + mean**2 * one["pair_weights"], 0.0)
         of_receivers = np.maximum(spread, 0.0) * size / (size - 1)
-        received = freedom_of_ends(np.maximum(spread, 0.0), powers[:, 1], np.maximum(powers[:, 0], 0.0), size) + 1
+        received = freedom_of_ends(np.maximum(spread, 0.0), cubes, np.maximum(fourths, 0.0), size) + 1
         variance, effective = with_donors(of_receivers, received, by_donor, noise)
         return mean, np.sqrt(variance) / weight, effective
 
@@ -128,13 +129,22 @@ def _over_receivers(moments: PairMoments) -> tuple[Array, ...]:
         total,
         by_class(centred**2),
         by_class(centred * weight),
-        np.stack([by_class(centred ** (4 - k) * weight**k) for k in range(5)], axis=-1),
+        *(np.stack([by_class(centred ** (n - k) * weight**k) for k in range(n + 1)], axis=-1) for n in (3, 4)),
         np.stack([sums for sums, _ in lent])[:, :, donors],
         np.stack([weights for _, weights in lent])[:, donors],
         moments.square_sum,
         moments.square_cross,
         moments.weight_squares,
     )
+
+
+def _moved(sums: Floats, moved: Floats) -> Floats:
+    """Return Σ (score − moved w)^(n − k) w^k for k = 0 … n from the same sums with moved 0, ``(*, n + 1)``."""
+    result, degree = sums.copy(), sums.shape[-1] - 1
+    for k in range(degree):
+        for j in range(1, degree + 1 - k):
+            result[..., k] += comb(degree - k, j) * (-moved) ** j * sums[..., k + j]
+    return result
 
 
 def _mean(total: Floats, weight: Floats) -> Floats:
