@@ -4,25 +4,19 @@
 
 from __future__ import annotations
 
-import base64
 import re
-import zlib
 from functools import cache
 
 import numpy as np
 import pandas as pd
 import pytest
-from browsing import needs_browser, visit
+from browsing import needs_browser, page_of_rows, visit
 from verification import verify_what_if as what_if_check
 
 import permgrad as pg
 from permgrad.assess.encoder_form import encoder_form
 from permgrad.assess.sections.what_if import rows_of
 from permgrad.pages import whatif
-from permgrad.pages.html import render_page
-from permgrad.pages.page_data import page_data
-from permgrad.pages.tab import TabView
-from permgrad.pages.tabs import rows
 
 pytestmark = needs_browser
 LISTED, ASKED = 100, 3
@@ -95,16 +89,7 @@ def case_of(name: str):
     some = case.rows if case.model.na_codes else case.rows[case.rows["n3"] != -9]  # else it is a value
     listed = some[:LISTED].reset_index(drop=True)
     content = whatif.what_if(case.model, rows_of(case.model, case.model.encode_rows(listed), np.arange(LISTED)))
-    views = [TabView("rows", "Rows", (), None, rows.TAB.scripts)]
-    (script,) = re.findall(
-        r"<script>(.*?)</script>", render_page(title="", kind="", headline="", tabs=views), re.DOTALL
-    )
-    data = base64.b64encode(zlib.compress(page_data({"rows": {"whatIf": content}}).encode())).decode()
-    page = (
-        '<!doctype html><meta charset="utf-8"><title>panel</title><body>'
-        f'<script type="text/plain" id="page-data">{data}</script><script>{script}</script></body>'
-    )
-    return case.model, listed, page
+    return case.model, listed, page_of_rows(content)
 
 
 def changed_row(model, row: pd.DataFrame, changes) -> pd.DataFrame:

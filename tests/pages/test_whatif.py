@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import json
-import re
 import sys
-import zlib
 from dataclasses import replace
 from datetime import date
 from types import SimpleNamespace
@@ -15,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from browsing import data_of, needs_browser, visit
+from browsing import data_of, needs_browser, page_of_rows, visit
 from verification import verify_what_if as what_if_check
 
 import permgrad as pg
@@ -26,9 +23,6 @@ from permgrad.assess.sections.what_if import changeable, rows_of
 from permgrad.assess.store import Store
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.pages import report, whatif
-from permgrad.pages.html import render_page
-from permgrad.pages.page_data import page_data
-from permgrad.pages.tab import TabView
 from permgrad.pages.tabs import rows
 
 
@@ -298,17 +292,7 @@ def test_the_panel_shows_changes_against_the_original_and_resets_them(tmp_path):
     model = pg.HyNNClassifier(na_codes=[-9], **fixed).fit(table, y)
     content = whatif.what_if(model, rows_of(model, model.encode_rows(table), np.arange(60) + 100))
     assert content["rows"].tolist()[:2] == [100, 101]
-    views = [TabView("rows", "Rows", (), None, rows.TAB.scripts)]
-    (script,) = re.findall(
-        r"<script>(.*?)</script>", render_page(title="", kind="", headline="", tabs=views), re.DOTALL
-    )
-    data = base64.b64encode(zlib.compress(page_data({"rows": {"whatIf": content}}).encode())).decode()
-    page = (
-        '<!doctype html><meta charset="utf-8"><title>panel</title><body>'
-        f'<script type="text/plain" id="page-data">{data}</script>'
-        f"<script>{script}</script></body>"
-    )
-    said = visit(page, tmp_path, STEPS).quiet()
+    said = visit(page_of_rows(content), tmp_path, STEPS).quiet()
     first, number, both, after, labelled, value, strange, other, decisions, notes, slices, few, off = said
     assert first[0].startswith("Probability of yes: ")
     assert table["<b>n</b>"][1] > -0.5

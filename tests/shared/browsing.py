@@ -17,6 +17,11 @@ from typing import Any
 
 import pytest
 
+from permgrad.pages.html import render_page
+from permgrad.pages.page_data import page_data
+from permgrad.pages.tab import TabView
+from permgrad.pages.tabs import rows
+
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 needs_axe = pytest.mark.skipif(find_spec("axe_core_python") is None, reason="axe-core-python is not installed")
@@ -142,3 +147,15 @@ def data_of(page: str) -> dict[str, Any]:
     assert stored is not None
     data: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(stored[1])))
     return data
+
+
+def page_of_rows(what_if: dict[str, Any]) -> str:
+    """Return a page without anything but the scripts of the tab of rows, and the data of *What if* for them."""
+    views = [TabView("rows", "Rows", (), None, rows.TAB.scripts)]
+    whole = render_page(title="", kind="", headline="", tabs=views)
+    (script,) = re.findall(r"<script>(.*?)</script>", whole, re.DOTALL)
+    data = base64.b64encode(zlib.compress(page_data({"rows": {"whatIf": what_if}}).encode())).decode()
+    return (
+        '<!doctype html><meta charset="utf-8"><title>panel</title><body>'
+        f'<script type="text/plain" id="page-data">{data}</script><script>{script}</script></body>'
+    )
