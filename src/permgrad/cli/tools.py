@@ -16,6 +16,7 @@ import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
+from functools import cached_property
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -55,14 +56,14 @@ class Tool:
     fields: tuple[str, ...]
     fixed: tuple[tuple[str, Any], ...] = ()
 
-    @property
+    @cached_property
     def names(self) -> dict[str, str]:
         """The field of each argument, which is named as on the command line."""
         flags = {field: (option.name or "").partition("/")[0] for field, option in options_of(self.request).items()}
         flags |= {"model_folder": "run", "keep_rows": ""}
         return {flags[field].lstrip("-").replace("-", "_") or field: field for field in self.fields}
 
-    @property
+    @cached_property
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of the arguments."""
         needed = {"row", *(entry.name for entry in fields(self.request) if entry.default is MISSING)}
@@ -235,8 +236,9 @@ def work(connection: Connection, folder: Path, threads: int | None, scratch: str
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=follow, daemon=True).start()
     sys.stdout = sys.stderr = Lines()
-    if data := os.environ.get("PERMGRAD_DATA"):
-        os.environ["PERMGRAD_DATA"] = str(Path(data).resolve())  # as named from where the server was started
+    for name in ("PERMGRAD_DATA", "PERMGRAD_CACHE"):
+        if named := os.environ.get(name):
+            os.environ[name] = str(Path(named).resolve())  # as named from where the server was started
     os.chdir(folder)
     tempfile.tempdir, sys.dont_write_bytecode = scratch, True
     warnings.simplefilter("ignore")
