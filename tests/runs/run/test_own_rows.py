@@ -95,7 +95,7 @@ def test_a_named_data_set_is_a_table(place):
     )
     call("explain", place / "named", "breast_cancer", "--method", "gradient", "--out", "why")
     assert pg.Explanation.load("why").meta["rows_explained"] == 569
-    assert "no column" in call("predict", place / "run", "breast_cancer", code=2) or True
+    assert "columns of training are missing: 'dose', 'site'" in call("predict", place / "run", "breast_cancer", code=2)
     pd.DataFrame(pg.load_dataset("breast_cancer").X).head(5).to_csv("breast_cancer", index=False)
     call("predict", place / "named", "./breast_cancer", "--out", "five.csv")
     assert len(pd.read_csv("five.csv")) == 5, "with ./ it is a file"
