@@ -513,30 +513,30 @@ def test_predictions_of_changed_runs_are_refused(run, tmp_path, change):
 @pytest.mark.parametrize("content", ["{}", "[]"])
 def test_summaries_of_changed_runs_are_refused(run, tmp_path, content):
     """A run that is finished already only tells what it found."""
-    from permgrad.runs.run.summary import summarise
+    from permgrad.runs.run.summary import read_summary
 
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
-    assert "Test rows" in summarise(folder).text
+    assert "Test rows" in read_summary(folder).text
     (folder / "metrics.json").write_text(content, encoding="utf-8")
     with pytest.raises(pg.InputError, match=r"metrics\.json .*Run again with"):
-        summarise(folder)
+        read_summary(folder)
 
 
 @pytest.mark.parametrize("entry", [{}, {"share": "half"}, {"share": [1]}])
 def test_summaries_of_changed_branches_are_refused(run, tmp_path, entry):
-    from permgrad.runs.run.summary import summarise
+    from permgrad.runs.run.summary import read_summary
 
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
     (folder / "branches.json").write_text(json.dumps({"tabular": {"share": 0.5}, "image": entry}), encoding="utf-8")
     with pytest.raises(pg.InputError, match=r"A file in .* is missing or damag"):
-        summarise(folder)
+        read_summary(folder)
 
 
 @pytest.mark.parametrize("column", ["importance", "ci_low", "ci_high", "tabular"])
 def test_summaries_of_changed_importances_are_refused(run, tmp_path, column):
-    from permgrad.runs.run.summary import summarise
+    from permgrad.runs.run.summary import read_summary
 
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
@@ -547,12 +547,12 @@ def test_summaries_of_changed_importances_are_refused(run, tmp_path, column):
     path.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n", encoding="utf-8")
     fact = f"importance.csv is damaged: column {column!r} is not numeric"
     with pytest.raises(pg.InputError, match=fact):
-        summarise(folder)
+        read_summary(folder)
 
 
 def test_a_changed_importance_of_nothing_has_no_shares(run, tmp_path):
     """Its interval lies above 0, as no importance of permgrad's own does."""
-    from permgrad.runs.run.summary import summarise
+    from permgrad.runs.run.summary import read_summary
 
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
@@ -561,7 +561,7 @@ def test_a_changed_importance_of_nothing_has_no_shares(run, tmp_path):
     cells, columns = lines[1].split(","), lines[0].split(",")
     cells[columns.index("importance")], cells[columns.index("ci_low")] = "0", "1"
     path.write_text("\n".join([lines[0], ",".join(cells)]) + "\n", encoding="utf-8")
-    assert cells[columns.index("feature")] in summarise(folder).text
+    assert cells[columns.index("feature")] in read_summary(folder).text
 
 
 def test_cells_that_were_changed_are_done_again(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,8 @@ LEAST_ROWS, _MOST_ROWS = 10, 10_000
 class FinishedRun:
     """A run with a trained model: its record, its documents, and its predictions for the test rows by their number.
 
-    ``seconds`` is how long the network was trained.
+    ``seconds`` is how long the network was trained. ``dependence``: which test rows depend on each other, where that is
+    known.
     """
 
     folder: Path
@@ -41,6 +41,7 @@ class FinishedRun:
     predictions: pd.DataFrame
     explanation: Explanation | None
     seconds: float | None = None
+    dependence: Dependence | None = None
 
     @property
     def rows_of(self) -> Any:
@@ -62,17 +63,11 @@ class FinishedRun:
         named = {"target": self.data["target"], "task": self.data["task"]}
         return named | {"classes": sorted(self.classes), "columns": read}
 
-    @cached_property
-    def dependence(self) -> Dependence | None:
-        """Which test rows depend on each other, where that is known."""
-        from permgrad.assess.store import Store  # loads torch
-
-        found: Dependence | None = Store(self.folder).get("dependence")
-        return found
-
 
 def read_run(folder: Path, record: Mapping[str, Any]) -> FinishedRun:
     """Read a finished run."""
+    from permgrad.assess.store import Store  # loads torch
+
     data = documents.read_data(folder / documents.DATA)
     metrics = documents.read_metrics(folder / documents.METRICS, data["task"])
     predictions = documents.read_predictions(folder, data)
@@ -81,7 +76,8 @@ def read_run(folder: Path, record: Mapping[str, Any]) -> FinishedRun:
         spent = read_table_of(folder / "history.csv", "model", needs=("epoch",), numbers=())
         spent = pd.to_numeric(spent.get("seconds", []), errors="coerce")
     explanation = saved_explanation(folder, "permgrad")
-    return FinishedRun(folder, record, data, metrics, predictions, explanation, float(np.sum(spent)))
+    seconds, dependence = float(np.sum(spent)), Store(folder).get("dependence")
+    return FinishedRun(folder, record, data, metrics, predictions, explanation, seconds, dependence)
 
 
 def labels_of_runs(folders: Sequence[Path]) -> list[str]:
@@ -162,7 +158,7 @@ def _of_models(old: FinishedRun, new: FinishedRun) -> Changes:
 
 def _of_samples(old: FinishedRun, new: FinishedRun, trust: Sequence[str]) -> Changes:
     from permgrad.evaluation.changes import changes
-    from permgrad.runs.run.predicting import open_model, own_test_rows, read_rows
+    from permgrad.runs.run.predicting import open_model, read_rows, test_rows_of
 
     seed = int(new.record["configuration"].get("seed") or 0)
     model = open_model(old.folder, trust)[0]
@@ -171,7 +167,7 @@ def _of_samples(old: FinishedRun, new: FinishedRun, trust: Sequence[str]) -> Cha
     related: dict[str, Any] = {}
     trained: pd.DataFrame | None = None
     for place, run in enumerate((old, new)):
-        path, rows, sheet = own_test_rows(run.folder)
+        path, rows, sheet = test_rows_of(run.folder, run.record, run.predictions["row"].to_numpy())
         table = read_rows(model, {**run.data, "sheet": sheet}, path)[0]
         truth = run.predictions["truth"]
         places = np.flatnonzero(truth.isin(list(labels)) if labels else np.ones(len(truth), dtype=bool))

@@ -13,7 +13,7 @@ import permgrad as pg
 from permgrad.base.errors import InputError
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
-from permgrad.runs.run.summary import summarise
+from permgrad.runs.run.summary import read_summary
 
 
 def test_a_class_named_all_is_not_all_rows(tmp_path):
@@ -29,13 +29,13 @@ def test_a_class_named_all_is_not_all_rows(tmp_path):
     (tmp_path / "explanations").mkdir()
     (tmp_path / "explanations" / "related.json").write_text("[]")
     (tmp_path / "explanations" / "groups.json").write_text("{}")
-    facts = summarise(tmp_path).facts
+    facts = read_summary(tmp_path).facts
     assert [(row["feature"], row["importance"]) for row in facts["top_features"]] == [("b", 2.0), ("a", 1.0)]
     assert facts["importance_unit"] == "increase of the log loss"
     assert facts["advantage"] is None
     losses = {"test": scores | {"log_loss": 0.25}, "constant": {"log_loss": 0.75, "learnt": True}}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics | {"validation": scores, "verdict": []} | losses))
-    outcome = summarise(tmp_path)
+    outcome = read_summary(tmp_path)
     assert outcome.facts["advantage"] == 0.5, "the share on the page is importance / advantage"
     assert "400.0 %" in outcome.text
 

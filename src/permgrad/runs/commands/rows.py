@@ -27,7 +27,7 @@ from permgrad.runs.requests import ExplainRequest, Outcome, RunRequest
 from permgrad.runs.run.early import find_column
 from permgrad.runs.run.inputs import read_request
 from permgrad.runs.run.predicting import prediction_table, use_threads
-from permgrad.runs.run.summary import summarise
+from permgrad.runs.run.summary import read_summary
 from permgrad.runs.tool_requests import CounterfactualRequest, WhatIfRequest
 
 #: Frequent cells of a column that are listed.
@@ -44,7 +44,7 @@ def _outcome(facts: Mapping[str, Any], spoken: list[Spoken]) -> Outcome:
 def read_run(request: ExplainRequest) -> Outcome:
     """Return the summary of a finished run again."""
     finished_record(request.model_folder)
-    return summarise(request.model_folder, already=True)
+    return read_summary(request.model_folder, already=True)
 
 
 # ---- a table ---------------------------------------------------------------------------------------------------------

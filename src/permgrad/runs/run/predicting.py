@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 #: ``prediction`` ``(rows,)``, for classifiers also ``probabilities`` ``(rows, classes)``. With a coverage also
 #: ``inside``: the ends of intervals ``(rows, 2)``, or whether each class is in the row's set ``(rows, classes)``.
 Predicted = Mapping[str, npt.NDArray[Any]]
+#: A table, the numbers of some of its rows, and its sheet if it is an Excel file.
+Source = tuple[Path, npt.NDArray[np.int64], str | None]
 
 
 def use_threads(threads: int | None) -> None:
@@ -117,8 +119,8 @@ def cache_of(model_folder: Path) -> Cache:
     return Cache(run / CACHE, file_hash(saved / "model.json"))
 
 
-def own_test_rows(folder: Path) -> tuple[Path, npt.NDArray[np.int64], str | None]:
-    """Return the table with a run's test rows, their numbers in it, and its sheet if it is an Excel file."""
+def own_test_rows(folder: Path) -> Source:
+    """Return the table with a run's test rows."""
     run = run_of(folder)
     record = read_record(run)
     if record is None or "data" not in record["finished_stages"]:
@@ -126,10 +128,14 @@ def own_test_rows(folder: Path) -> tuple[Path, npt.NDArray[np.int64], str | None
             f"{folder} is not a run, so it has no test rows", hint="Name the TABLE to explain.", code="PG005"
         )
     with believed(run):
-        sources = record["facts"]["sources"]
-        role = "test" if "test" in sources else "table"
-        wanted = record["configuration"]["test" if role == "test" else "table content"]
-        rows = np.asarray(read_npz(run / "split.npz")["test"], dtype=np.int64)
+        return test_rows_of(run, record, np.asarray(read_npz(run / "split.npz")["test"], dtype=np.int64))
+
+
+def test_rows_of(run: Path, record: Mapping[str, Any], rows: npt.NDArray[np.int64]) -> Source:
+    """Return the table with a run's test rows, if it is unchanged, with ``rows`` and its sheet."""
+    sources = record["facts"]["sources"]
+    role = "test" if "test" in sources else "table"
+    wanted = record["configuration"]["test" if role == "test" else "table content"]
     table = str(sources[role])
     try:
         fact = None if content_of(table, role) == wanted else "has changed since the run"

@@ -33,7 +33,7 @@ from permgrad.runs.options import is_file
 from permgrad.runs.requests import Outcome, RunRequest
 from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.run.predicting import use_threads
-from permgrad.runs.run.summary import summarise
+from permgrad.runs.run.summary import read_summary
 
 if TYPE_CHECKING:
     from permgrad.runs.finished import FinishedRun
@@ -58,7 +58,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     # Which columns hold images, and what these show, is known once the table is read.
     has_images = "image content" in dict((read_record(request.folder) or {}).get("configuration") or {})
     if not again and not has_images and find_finished(request.folder, settings) is not None:
-        return summarise(request.folder, already=True)
+        return read_summary(request.folder, already=True)
     if request.preset.endswith(".json") or request.device not in ("auto", "cpu"):
         with loading():
             from permgrad.runs.run.stages import check_options  # loads torch, which only these need so early
@@ -70,7 +70,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     settings |= inputs.images
     against = check_against(request, inputs)
     if not again and inputs.images and find_finished(request.folder, settings) is not None:
-        return summarise(request.folder, already=True)
+        return read_summary(request.folder, already=True)
     with loading():
         from permgrad.runs.run import stages
     stages.check_options(request, inputs.task)
@@ -102,7 +102,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         work = stages.RunWork(request, inputs, folder, tell, clock, against)
         for number, (name, stage) in enumerate(stages.STAGE_WORK.items(), start=1):
             _do(f"[{number}/{len(STAGES)}] {name}", name, partial(stage, work), work, reading)
-    return summarise(request.folder)
+    return work.summary()
 
 
 def check_against(request: RunRequest, inputs: Inputs) -> FinishedRun | None:

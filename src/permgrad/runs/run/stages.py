@@ -65,11 +65,11 @@ from permgrad.models.train.guard import untouched
 from permgrad.pages.headline import headline
 from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import leak_words
-from permgrad.runs.finished import FinishedRun, changed, read_run
+from permgrad.runs.finished import FinishedRun, changed
 from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS, read_data, read_json
 from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
 from permgrad.runs.options import data_sets, is_file, separated
-from permgrad.runs.requests import RunRequest
+from permgrad.runs.requests import Outcome, RunRequest
 from permgrad.runs.run.assessing import BASELINE_PREDICTIONS, data_section, look_of, read_assessment, write_page
 from permgrad.runs.run.choosing import trusted
 from permgrad.runs.run.clock import MOST_HELD, SLOW_BASELINE
@@ -77,6 +77,7 @@ from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.others import choose, fit_other
 from permgrad.runs.run.predicting import prediction_table
 from permgrad.runs.run.splitting import PARTS
+from permgrad.runs.run.summary import read_fit_times, summarise
 from permgrad.runs.run.training import fit_encoder, make_estimator, train_network
 
 Say = Callable[[str], None]
@@ -240,16 +241,56 @@ class RunWork:
             guesses=guesses,
         )
         times = {name: {key: one.pop(key) for key in FIT_TIMES} for name, one in scores.items()}
-        write_json_atomic(self.folder.path / TIMES, {"baselines": times})
+        self.write(TIMES, {"baselines": times})
         return scores
 
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """The lines of ``predictions.csv``."""
+        test, predicted = self.inputs.parts["test"], self.assessing.predictions
+        parts = {"prediction": predicted.guess}
+        if predicted.classes:
+            best = np.asarray(self.model.classes_)[predicted.guess.argmax(axis=1)]
+            parts = {"prediction": best, "probabilities": predicted.guess}
+        parts |= {} if predicted.inside is None else {"inside": predicted.inside}
+        assert test.identifiers is not None
+        return prediction_table(test.numbers, test.identifiers, parts, self.model, truth=test.y)
+
     def compare(self) -> Changes:
-        """Return what changed since the earlier run, by the files of both."""
+        """Return what changed since the earlier run, which is read from its files."""
         assert self.earlier is not None
-        with believed(self.folder.path):
-            this = read_run(self.folder.path, self.folder.record)
+        content, predictions = self.assessing.content, self.predictions
+        if content.task == "classification":  # classes are texts, as in the files of the earlier run
+            predictions = predictions.assign(truth=predictions["truth"].astype(str))
+        this = FinishedRun(
+            folder=self.folder.path,
+            record=self.folder.record,
+            data=self.read(DATA),
+            metrics=content.metrics or {},
+            predictions=predictions,
+            explanation=content.explanation,
+            dependence=content.dependence,
+        )
         self.say(f"  comparing with {self.earlier.folder}")
         return changed(self.earlier, this, trusted(self.request))
+
+    def summary(self) -> Outcome:
+        """Return what the terminal shows of the finished run."""
+        content, path = self.assessing.content, self.folder.path
+        assert content.metrics is not None
+        assert content.explanation is not None
+        return summarise(
+            path,
+            content.metrics,
+            file_frame(content.explanation),
+            content.paths,
+            related=content.related,
+            refits=content.refits,
+            # An earlier session may have trained the baselines.
+            times=self.documents[TIMES]["baselines"] if TIMES in self.documents else read_fit_times(path),
+            time=self.folder.record["facts"].get("time"),
+            grouped=bool(self.read(GROUPS)),
+        )
 
     def refit(self, refits: int) -> Explanation:
         """Repeat the training on parts of its rows. A run that was stopped resumes with the next part."""
@@ -443,21 +484,14 @@ def say_baselines(work: RunWork) -> float:
 
 def write_measures(work: RunWork) -> None:
     """Evaluate the network on validation and test rows, train the baselines if requested, and write the metrics."""
-    folder, test = work.folder.path, work.inputs.parts["test"]
+    folder, rows = work.folder.path, work.inputs.parts["test"].numbers
     content, predicted = fill(work.assessing, ("model",)), work.assessing.predictions
-    parts = {"prediction": predicted.guess}
-    if predicted.classes:
-        best = np.asarray(work.model.classes_)[predicted.guess.argmax(axis=1)]
-        parts = {"prediction": best, "probabilities": predicted.guess}
-    parts |= {} if predicted.inside is None else {"inside": predicted.inside}
-    assert test.identifiers is not None
-    listed_rows = prediction_table(test.numbers, test.identifiers, parts, work.model, truth=test.y)
-    write_csv(listed_rows, folder / "predictions.csv")
+    write_csv(work.predictions, folder / "predictions.csv")
     if work.chosen == "network":
         write_csv(work.model.history_.drop(columns="seconds"), folder / "history.csv")
     if content.guesses:
         classes = {"classes": np.asarray(predicted.classes)} if predicted.classes else {}
-        write_npz(folder / BASELINE_PREDICTIONS, {"row": test.numbers, **classes, **content.guesses})
+        write_npz(folder / BASELINE_PREDICTIONS, {"row": rows, **classes, **content.guesses})
 
 
 # ---- explanation and report ------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from permgrad.assess.branches import entries_of, is_hybrid
 from permgrad.base.errors import as_lines, by_count, option_of, printable
@@ -34,6 +34,11 @@ from permgrad.runs.folder.folder import read_record
 from permgrad.runs.requests import Outcome
 from permgrad.runs.run.splitting import POSITIVE
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from permgrad.attribution.explanation import Explanation
+
 _PATHS = ("tabular", "image")
 #: With more models each has a line instead of a column.
 _MODELS_SIDE_BY_SIDE = 3
@@ -41,60 +46,91 @@ _MODELS_SIDE_BY_SIDE = 3
 _SHOWN = 8
 
 
-def summarise(folder: Path, *, already: bool = False) -> Outcome:
-    """Return the summary of a finished run. ``already``: it was finished before."""
+def read_summary(folder: Path, *, already: bool = False) -> Outcome:
+    """Return the summary of a finished run by its files. ``already``: it was finished before."""
     with believed(folder):
         metrics, branches = read_metrics(folder / METRICS), read_json(folder / BRANCHES)
-        related = read_related(folder / "explanations" / "related.json")
-        refits = saved_explanation(folder, "refits")
-        frame = read_table_of(
+        ranking = read_table_of(
             folder / "importance.csv",
             "explanation",
             needs=("feature", "class", "importance", "ci_low", "ci_high", "p_value", "p_adjusted"),
             numbers=("importance", "ci_low", "ci_high", "p_value", "p_adjusted", *_PATHS),
             keep_default_na=False,
             na_values=[""],
-            dtype={"class": str},
+            dtype={"feature": str, "class": str},
         )
-        # The first line of a feature is over all rows. A class may also be named "all".
-        top = frame[frame["class"] == "all"].drop_duplicates("feature")
-        top = top.sort_values("importance", ascending=False, kind="stable")
-        report, verdict, baselines = folder / "report.html", metrics["verdict"], metrics["baselines"]
-        times: dict[str, dict[str, float]] = {}
-        with suppress(OSError, ValueError, TypeError, KeyError):  # without the times of fits all else is told
-            stored = dict(parse_json((folder / TIMES).read_bytes())["baselines"]) if baselines else {}
-            times = {name: dict(one) for name, one in stored.items()}
-        loss = "squared_error" if metrics["task"] == "regression" else "cross_entropy"
-        whole = advantage({"loss": loss, "quantity": "increase of the loss"}, metrics)
-        facts: dict[str, Any] = {
-            "folder": os.fspath(folder),
-            "report": os.fspath(report),
-            "already_finished": already,
-            **{name: metrics[name] for name in ("task", "rows", "test", "verdict")},
-            "baselines": {name: {**one, **times.get(name, {})} for name, one in baselines.items()},
-            **{name: metrics[name] for name in ("positive", "never_predicted", "cuts") if name in metrics},
-            "importance_unit": f"increase of the {'squared error' if loss == 'squared_error' else 'log loss'}",
-            "advantage": whole,  # what the shares on the page are of, in the same unit
-            "top_features": top.drop(columns=["class", "modality"]).head(10).to_dict(orient="records"),
-            "branches": entries_of(branches),
-        }
-        if changes := [one["facts"] for one in verdict if one["facts"]["kind"] == "changes"]:
-            facts["changes"] = changes[0]
-        record = read_record(folder)
-        if record is not None and "time" in record["facts"]:
-            facts["time"] = record["facts"]["time"]
-        lines = [f"This run is already finished ({folder}). Nothing was changed."] if already else []
-        # Features that move together are named below, after the features.
-        shown = [one for one in verdict if one["facts"]["kind"] != "related"]
-        lines += [f"ALARM: {one['sentence']}" if one["facts"]["kind"] == "leak" else one["sentence"] for one in shown]
-        learnt = all(one["facts"].get("learnt", True) for one in verdict)
-        lines += _metric_lines(metrics)
-        groups = folder / GROUPS if read_json(folder / GROUPS) else None
-        lines += _feature_lines(top, related, learnt=learnt, groups=groups, whole=whole)
-        lines += _branch_lines(branches)
-        if refits is not None:
-            lines.append(training_words(refits))
-        return Outcome(facts, as_lines([*lines, f"Report: {report}"]))
+        return summarise(
+            folder,
+            metrics,
+            ranking,
+            branches,
+            related=read_related(folder / "explanations" / "related.json"),
+            refits=saved_explanation(folder, "refits"),
+            times=read_fit_times(folder),
+            time=(read_record(folder) or {"facts": {}})["facts"].get("time"),
+            grouped=bool(read_json(folder / GROUPS)),
+            already=already,
+        )
+
+
+def read_fit_times(folder: Path) -> dict[str, dict[str, float]]:
+    """Return how long the fits of the baselines took. Without the file all else is shown."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return {name: dict(one) for name, one in parse_json((folder / TIMES).read_bytes())["baselines"].items()}
+    return {}
+
+
+def summarise(
+    folder: Path,
+    metrics: Mapping[str, Any],
+    ranking: pd.DataFrame,
+    branches: Mapping[str, Any],
+    *,
+    related: Sequence[Mapping[str, Any]] = (),
+    refits: Explanation | None = None,
+    times: Mapping[str, Mapping[str, float]] | None = None,
+    time: Any = None,
+    grouped: bool = False,
+    already: bool = False,
+) -> Outcome:
+    """Return the summary of a finished run.
+
+    ``ranking``: what ``importance.csv`` holds. ``times``: of the baselines' fits. ``time``: what the run took, and what
+    its limit cut. ``grouped``: whether the file of columns that move together names any.
+    """
+    # The first line of a feature is over all rows. A class may also be named "all".
+    top = ranking[ranking["class"] == "all"].drop_duplicates("feature")
+    top = top.sort_values("importance", ascending=False, kind="stable")
+    report, verdict, baselines = folder / "report.html", metrics["verdict"], metrics["baselines"]
+    loss = "squared_error" if metrics["task"] == "regression" else "cross_entropy"
+    whole = advantage({"loss": loss, "quantity": "increase of the loss"}, metrics)
+    facts: dict[str, Any] = {
+        "folder": os.fspath(folder),
+        "report": os.fspath(report),
+        "already_finished": already,
+        **{name: metrics[name] for name in ("task", "rows", "test", "verdict")},
+        "baselines": {name: {**one, **(times or {}).get(name, {})} for name, one in baselines.items()},
+        **{name: metrics[name] for name in ("positive", "never_predicted", "cuts") if name in metrics},
+        "importance_unit": f"increase of the {'squared error' if loss == 'squared_error' else 'log loss'}",
+        "advantage": whole,  # what the shares on the page are of, in the same unit
+        "top_features": top.drop(columns=["class", "modality"]).head(10).to_dict(orient="records"),
+        "branches": entries_of(branches),
+    }
+    if changes := [one["facts"] for one in verdict if one["facts"]["kind"] == "changes"]:
+        facts["changes"] = changes[0]
+    if time is not None:
+        facts["time"] = time
+    lines = [f"This run is already finished ({folder}). Nothing was changed."] if already else []
+    # Features that move together are named below, after the features.
+    shown = [one for one in verdict if one["facts"]["kind"] != "related"]
+    lines += [f"ALARM: {one['sentence']}" if one["facts"]["kind"] == "leak" else one["sentence"] for one in shown]
+    learnt = all(one["facts"].get("learnt", True) for one in verdict)
+    lines += _metric_lines(metrics)
+    lines += _feature_lines(top, related, learnt=learnt, groups=folder / GROUPS if grouped else None, whole=whole)
+    lines += _branch_lines(branches)
+    if refits is not None:
+        lines.append(training_words(refits))
+    return Outcome(facts, as_lines([*lines, f"Report: {report}"]))
 
 
 def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:

@@ -54,7 +54,7 @@ from permgrad.runs.run import stages
 from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.run import headline
-from permgrad.runs.run.summary import summarise
+from permgrad.runs.run.summary import read_summary
 from permgrad.runs.run.training import fit_encoder, make_estimator
 from permgrad.tuning import get_space
 from permgrad.tuning.model_spaces import Settings, get_model_space
@@ -516,7 +516,7 @@ def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: S
 def _outcome(request: TuneRequest, space: Space, record: Mapping[str, Any], *, already: bool) -> Outcome:
     """Return which trial won, with which settings, and the results of its run."""
     folder, finished = request.folder, record["finished"]
-    run = summarise(folder)
+    run = read_summary(folder)
     facts = {
         "folder": os.fspath(folder),
         "page": os.fspath(folder / PAGE),
