@@ -170,7 +170,7 @@ def presets_page() -> str:
 def plots_page() -> str:
     """Return a page of the plots of an explanation and of their figures."""
     lines = [title("Plots"), "``explanation.plot()`` draws the plot that suits the explanation.\n"]
-    lines += [".. autoclass:: permgrad.attribution.explanation.plots.PlotAccessor\n   :members:\n"]
+    lines += [".. autoclass:: permgrad.pages.plots.drawn.PlotAccessor\n   :members:\n"]
     lines += [
         title("Figures", "-"),
         ".. autoclass:: permgrad.base.figures.PlotFigure\n   :members: save, show, to_svg, to_html\n",

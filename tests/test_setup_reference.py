@@ -10,9 +10,9 @@ import pytest
 
 import permgrad as pg
 from permgrad.attribution import methods
-from permgrad.attribution.explanation.plots import PlotAccessor
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.pages.plots import PlotFigure
+from permgrad.pages.plots.drawn import PlotAccessor
 
 PUBLIC = [name for name in pg.__all__ if not name.startswith("_") and not inspect.ismodule(getattr(pg, name))]
 CLASSES = [getattr(pg, name) for name in PUBLIC if inspect.isclass(getattr(pg, name))]

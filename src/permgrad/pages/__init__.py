@@ -11,11 +11,11 @@ views.update(
         "Comparison.html": "permgrad.pages.comparison.comparison_page",
         "Comparison.sentences": "permgrad.pages.comparison.sentences",
         "Counterfactuals.summary": "permgrad.pages.summary.counterfactuals_summary",
-        "Evaluation.plot": "permgrad.pages.plots.drawn.evaluation_plot",
+        "Evaluation.plot": "permgrad.pages.plots.removal.removal",
         "Explanation.html": "permgrad.pages.notebook.to_html",
-        "Explanation.plot": "permgrad.pages.plots.drawn.explanation_plot",
+        "Explanation.plot": "permgrad.pages.plots.drawn.PlotAccessor",
         "Explanation.summary": "permgrad.pages.summary.summary",
-        "Missing.plot": "permgrad.pages.plots.drawn.missing_plot",
+        "Missing.plot": "permgrad.pages.plots.modality.missing",
         "Missing.summary": "permgrad.pages.summary.missing_summary",
     }
 )

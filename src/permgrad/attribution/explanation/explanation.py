@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from permgrad.attribution.explanation.files import OF_ROWS, read_explanation, wr
 from permgrad.attribution.explanation.frames import effects_frame, tidy_frame
 from permgrad.attribution.explanation.numbers import Numbers
 from permgrad.attribution.explanation.orders import not_installed, sizes_of, to_shapiq, without_common_unit
-from permgrad.attribution.explanation.plots import PlotAccessor
 from permgrad.attribution.explanation.ranks import MOST_TOGETHER, certain_ranks, clear_of
 from permgrad.attribution.explanation.statistics import error_correlation, interval, mean_over_rows
 from permgrad.base.checks import check_choice, check_confidence, check_flag, check_path
@@ -22,6 +21,9 @@ from permgrad.base.errors import InputError, counted
 from permgrad.base.frames import Library, as_library
 from permgrad.base.late import pd
 from permgrad.base.shown import show
+
+if TYPE_CHECKING:
+    from permgrad.pages.plots.drawn import PlotAccessor  # a type for users' editors alone
 
 #: The method's name where each modality was explained by a different method.
 MIXED = "mixed"
@@ -101,7 +103,8 @@ class Explanation(Numbers):
     @property
     def plot(self) -> PlotAccessor:
         """Plots of this explanation, such as ``.plot.bar()`` and ``.plot.beeswarm()``. Each returns a figure."""
-        return PlotAccessor(self)
+        plot: PlotAccessor = show("Explanation.plot", self)
+        return plot
 
     def _repr_html_(self) -> str:
         return self.to_html()

@@ -30,29 +30,25 @@ Output = str | int | None
 
 # ---- axes of the user ------------------------------------------------------------------------------------------------
 def styled(plot: Callable[P, PlotFigure]) -> Callable[P, PlotFigure]:
-    """Draw a plot in the house style."""
+    """Draw a plot in the house style, into the axes ``ax`` if it is given any: then their figure is returned."""
 
     @wraps(plot)
     def drawn(*args: P.args, **options: P.kwargs) -> PlotFigure:
+        ax = options.pop("ax", None)
+        if ax is not None and not isinstance(ax, Axes):
+            hint = "Pass one of them, such as plt.subplots()[1]."
+            raise InputError(f"ax must be the axes of one plot, got {type(ax).__name__}", hint=hint, code="PG001")
         with style.house_style():
-            return plot(*args, **options)
+            if ax is None:
+                return plot(*args, **options)
+            token = _place.set(_Place(ax))
+            try:
+                plot(*args, **options)
+            finally:
+                _place.reset(token)
+        return ax.figure  # type: ignore[return-value] # any figure, where the axes are the user's
 
     return drawn
-
-
-def draw_into(ax: Any, plot: Callable[P, PlotFigure], /, *args: P.args, **options: P.kwargs) -> PlotFigure:
-    """Draw a plot into the axes ``ax`` if there are any: then their figure is returned."""
-    if ax is None:
-        return plot(*args, **options)
-    if not isinstance(ax, Axes):
-        hint = "Pass one of them, such as plt.subplots()[1]."
-        raise InputError(f"ax must be the axes of one plot, got {type(ax).__name__}", hint=hint, code="PG001")
-    token = _place.set(_Place(ax))
-    try:
-        plot(*args, **options)
-    finally:
-        _place.reset(token)
-    return ax.figure  # type: ignore[return-value] # any figure, where the axes are the user's
 
 
 class _Place:

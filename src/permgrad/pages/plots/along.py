@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from permgrad.base import style
 from permgrad.base.arrays import Array
@@ -14,7 +15,7 @@ from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
 from permgrad.pages import choices
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import Output, styled
+from permgrad.pages.plots._base import styled
 from permgrad.pages.plots.image import image
 from permgrad.pages.plots.series import series
 from permgrad.pages.words import clean, labels_of, quantity_of, towards, valued
@@ -28,9 +29,38 @@ _NAMES, _PANELS, _MORE = 14, 8, 1.3
 
 @styled
 def along_order(
-    explanation: Explanation, *, row: int = 0, output: Output = None, title: str | None = None
+    explanation: Explanation,
+    *,
+    row: int = 0,
+    output: str | int | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw the values of columns in the order that the model reads them in, which ``meta["order"]`` holds."""
+    """Draw the values of columns in the order that the model reads them in, which ``meta["order"]`` holds.
+
+    Columns in a row: the importance with its confidence interval as a band, or for a local explanation the row's
+    own curve on the colours of its attributions (blue raises the output, orange lowers it). Columns of a group
+    share their value. Columns on a grid are drawn as a picture. Several curves have a panel each (up to eight,
+    those of the largest values), and of a picture's channels the sum is drawn.
+
+    Needs an explanation of a hybrid network that found an order, or has layout ``"path"``, ``"given"`` or a grid.
+
+    Args:
+        row: the row's position, of a local explanation.
+        output: its name or position (None: the first, of two classes the positive one).
+        title: the title (None: a default, empty: none).
+        ax: axes of matplotlib to draw into.
+
+    Raises:
+        InputError: If the columns have no order, or there is no such row.
+
+    Examples:
+        >>> import numpy as np, permgrad as pg
+        >>> X = np.cumsum(np.random.default_rng(0).normal(size=(60, 12)), axis=1)
+        >>> model = pg.HyNNRegressor(layout="path", preset="fast", max_epochs=1, random_state=0).fit(X, X[:, 3])
+        >>> pg.explain(model, X, X[:, 3], random_state=0).plot.along_order().description[:28]
+        'Importance along 12 columns.'
+    """
     if not explanation.meta.get("order"):
         hint = (
             "Train with image='auto' on columns that form a curve or a picture, or with layout='path', 'lattice', "

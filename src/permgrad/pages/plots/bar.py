@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Patch
 
@@ -17,7 +18,7 @@ from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number, numbers
 from permgrad.pages import choices
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import Output, styled
+from permgrad.pages.plots._base import styled
 from permgrad.pages.ranks import rank_texts, shown_ranks
 from permgrad.pages.summary import clear_names
 from permgrad.pages.words import clean, labels_of, quantity_of, valued
@@ -29,9 +30,28 @@ if TYPE_CHECKING:
 
 @styled
 def bar(
-    explanation: Explanation, *, top_n: int | None = 15, output: Output = None, title: str | None = None
+    explanation: Explanation,
+    *,
+    top_n: int | None = 15,
+    output: str | int | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw the features by falling importance."""
+    """Draw the features by falling importance.
+
+    If the explanation has a part per path (``parts["tabular"]``, ``parts["image"]``), a bar is split into them:
+    parts above 0 to the right, parts below 0 to the left, and the dot is their sum. The whisker is the confidence
+    interval of the sum. Bars are grey unless the feature clearly matters, if that was tested. A local
+    explanation is shown as its mean absolute attribution. On the right are the values, and the ranks that are
+    certain (``Explanation.ranking``), such as 2–4, or “undecided”.
+
+    Examples:
+        >>> import numpy as np, permgrad as pg
+        >>> values, names = np.array([[2.0], [1.0]]), ("a", "b")
+        >>> explanation = pg.Explanation(values, names, ("table",) * 2, ("all",), "permutation", "global")
+        >>> len(explanation.plot.bar().axes)
+        1
+    """
     choices.check_one_unit(explanation, "bar")
     shown = choices.as_global(explanation)
     local = explanation.scope == "local"
@@ -61,9 +81,26 @@ def bar(
 
 @styled
 def features(
-    explanation: Explanation, *, top_n: int | None = 8, output: Output = None, title: str | None = None
+    explanation: Explanation,
+    *,
+    top_n: int | None = 8,
+    output: str | int | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw each modality's features by falling importance, in a separate panel."""
+    """Draw each modality's features by falling importance, in a separate panel.
+
+    Panels do not share an axis. Modalities explained by different methods have different units, and a modality of
+    many small players would be invisible next to one of few large players. A local explanation is shown as its mean
+    absolute attribution. ``top_n`` applies to each modality.
+
+    Examples:
+        >>> import numpy as np, permgrad as pg
+        >>> values, modality = np.array([[2.0], [1.0], [0.1]]), ("table", "table", "image")
+        >>> explanation = pg.Explanation(values, ("a", "b", "[0,0]"), modality, ("all",), "shapley", "global")
+        >>> len(explanation.plot.features().axes)
+        2
+    """
     shown = choices.as_global(explanation)
     column = explanation.output_index(output)
     values = np.asarray(shown.values[:, column], dtype=np.float64)
@@ -114,8 +151,15 @@ def signed_bars(
 
 
 @styled
-def classes(explanation: Explanation, *, top_n: int | None = 15, title: str | None = None) -> PlotFigure:
-    """Draw features (rows) by classes (columns). Colour and number are the importance for the rows of that class."""
+def classes(
+    explanation: Explanation, *, top_n: int | None = 15, title: str | None = None, ax: Axes | None = None
+) -> PlotFigure:
+    """Draw features (rows) by classes (columns). Colour and number are the importance for the rows of that class.
+
+    Features are ordered by their largest absolute importance over the columns. If the explanation has a column for
+    all rows, that column gives the order and is drawn apart on the left. A local explanation is shown as its mean
+    absolute attribution per output.
+    """
     choices.check_one_unit(explanation, "classes")
     shown = choices.as_global(explanation)
     values = np.asarray(shown.values, dtype=np.float64)

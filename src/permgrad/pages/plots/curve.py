@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from scipy import special
 
 from permgrad.attribution.explanation.statistics import freedom_of_ends
@@ -39,8 +40,35 @@ def curve(
     top_n: int | None = 4,
     simultaneous: bool = True,
     title: str | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw values along outputs that are numbers: times of a survival function, quantiles, horizons."""
+    """Draw values along outputs that are numbers: times of a survival function, quantiles, horizons.
+
+    Of all rows the mean absolute value of each feature, of one row its values. The dark band is the pointwise
+    interval. The light one holds the complete curve at once: of all rows by the largest deviation along the curve
+    of a normal law with the rows' correlations, of one row by Bonferroni's correction.
+
+    Needs a local explanation whose outputs are numbers, in rising order.
+
+    Args:
+        row: the row's position (None: all rows).
+        top_n: the number of features, those of the largest values (None: all).
+        simultaneous: whether the band of the complete curve is drawn.
+        title: the title (None: a default, empty: none).
+        ax: axes of matplotlib to draw into.
+
+    Raises:
+        InputError: If outputs are not numbers in rising order, or there is no such row.
+
+    Examples:
+        >>> import numpy as np, pandas as pd, permgrad as pg
+        >>> X = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 2)), columns=["age", "dose"])
+        >>> def survival(rows):
+        ...     return pd.DataFrame({t: np.exp(-t * np.exp(rows["age"])) for t in (0.5, 1.0, 2.0)})
+        >>> explanation = pg.explain(survival, X, method="shapley", random_state=0)
+        >>> explanation.outputs, explanation.plot.curve().description[:33]
+        (('0.5', '1.0', '2.0'), 'Values along 3 outputs. Largest: ')
+    """
     choices.check_local(explanation, "curve")
     check_flag("simultaneous", simultaneous)
     along = _numbers(explanation.outputs)

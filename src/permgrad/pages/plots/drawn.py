@@ -1,40 +1,87 @@
-"""The plots that results offer, such as ``explanation.plot.bar()``, drawn into axes of the user if there are any."""
+"""The plots that an explanation offers: ``explanation.plot.bar()``. A new one is a line of ``PlotAccessor``."""
 
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from permgrad.pages import plots
 from permgrad.pages.plots import PlotFigure
-from permgrad.pages.plots._base import draw_into
-from permgrad.pages.plots.modality import missing
-from permgrad.pages.plots.removal import removal
 from permgrad.pages.words import clean
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from permgrad.attribution.explanation import Explanation
-    from permgrad.attribution.missing import Missing
-    from permgrad.evaluation.explanations import Evaluation
+
+P = ParamSpec("P")
 
 
-def explanation_plot(explanation: Explanation, name: str, *, ax: Any = None, **options: Any) -> PlotFigure:
-    """Draw a plot by its name, which names the baseline under the axis where the picture depends on it."""
-    plot = getattr(plots, name)
-    whole = plot is plots.interactions  # all others show single players
-    figure: PlotFigure = draw_into(ax, plot, explanation if whole else explanation.of_order(1), **options)
-    baseline = explanation.meta.get("baseline")
-    if isinstance(baseline, str) and figure.axes and plot in (plots.bar, plots.beeswarm, plots.waterfall):
-        axes = ax or figure.axes[0]
-        axes.set_xlabel(f"{axes.get_xlabel()}\n{textwrap.fill(f'baseline: {clean(baseline)}', 90)}")
-    return figure
+def _offered(
+    plot: Callable[Concatenate[Explanation, P], PlotFigure],
+) -> Callable[Concatenate[PlotAccessor, P], PlotFigure]:
+    """Return a plot as a method, which names the baseline under the axis where the picture depends on it."""
+
+    @wraps(plot)
+    def method(self: PlotAccessor, /, *args: P.args, **options: P.kwargs) -> PlotFigure:
+        explanation = self._explanation
+        whole = plot is plots.interactions  # all others show single players
+        figure = plot(explanation if whole else explanation.of_order(1), *args, **options)
+        baseline = explanation.meta.get("baseline")
+        if isinstance(baseline, str) and figure.axes and plot in (plots.bar, plots.beeswarm, plots.waterfall):
+            axes: Any = options.get("ax") or figure.axes[0]
+            axes.set_xlabel(f"{axes.get_xlabel()}\n{textwrap.fill(f'baseline: {clean(baseline)}', 90)}")
+        return figure
+
+    return method
 
 
-def missing_plot(result: Missing, *, ax: Any = None, **options: Any) -> PlotFigure:
-    """Draw the subsets of modalities."""
-    return draw_into(ax, missing, result, **options)
+class PlotAccessor:
+    """The plots of an explanation, such as ``explanation.plot.bar()``. ``explanation.plot()`` draws the usual one.
 
+    Every method returns a figure with ``save(path)`` for PNG, SVG and PDF. Common options: ``top_n`` is the number of
+    features (None: all). ``output`` is a name or position (None: the first, for single rows the positive one of two
+    classes). ``title`` replaces the default (empty: no title). ``ax`` are axes of
+    matplotlib to draw into: the result is then their figure, and several panels share their space.
 
-def evaluation_plot(evaluation: Evaluation, *, ax: Any = None, **options: Any) -> PlotFigure:
-    """Draw the removal curves."""
-    return draw_into(ax, removal, evaluation, **options)
+    Examples:
+        >>> import numpy as np, permgrad as pg
+        >>> X = np.random.default_rng(0).normal(size=(60, 3))
+        >>> model = pg.HyNNRegressor(preset="fast", image="always", max_epochs=1, random_state=0).fit(X, X[:, 0])
+        >>> plot = pg.explain(model, X, X[:, 0], random_state=0).plot
+        >>> pictures = [plot(), plot.bar(top_n=2), plot.classes(), plot.direction(), plot.features(), plot.modality()]
+        >>> plot = pg.explain(model, X, method="deeplift").plot
+        >>> pictures += [plot.beeswarm(), plot.waterfall(row=3)]
+        >>> pictures += [pg.explain(model, X, method="gradcam").plot.image(row=3)]
+        >>> pictures += [pg.explain(model, X, X[:, 0], interactions=2, n_repeats=2).plot.interactions()]
+        >>> all("<svg" in picture.to_svg() for picture in pictures)
+        True
+    """
+
+    def __init__(self, explanation: Explanation) -> None:
+        self._explanation = explanation
+
+    def __call__(self, *, ax: Axes | None = None) -> PlotFigure:
+        """Draw a beeswarm of many rows, a waterfall of one, or bars, with an axis for each of several methods."""
+        if self._explanation.meta.get("methods"):
+            return self.features(ax=ax)
+        if self._explanation.scope == "global":
+            return self.bar(ax=ax)
+        return self.waterfall(ax=ax) if len(self._explanation.values) == 1 else self.beeswarm(ax=ax)
+
+    along_order = _offered(plots.along_order)
+    bar = _offered(plots.bar)
+    beeswarm = _offered(plots.beeswarm)
+    classes = _offered(plots.classes)
+    curve = _offered(plots.curve)
+    direction = _offered(plots.direction)
+    features = _offered(plots.features)
+    image = _offered(plots.image)
+    interactions = _offered(plots.interactions)
+    modality = _offered(plots.modality)
+    series = _offered(plots.series)
+    text = _offered(plots.text)
+    volume = _offered(plots.volume)
+    waterfall = _offered(plots.waterfall)

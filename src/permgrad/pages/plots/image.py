@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from permgrad.base import style
@@ -14,7 +15,7 @@ from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import Output, styled
+from permgrad.pages.plots._base import styled
 from permgrad.pages.plots._inputs import drawn_input
 
 if TYPE_CHECKING:
@@ -30,10 +31,22 @@ def image(
     *,
     row: int = 0,
     input: str | None = None,  # noqa: A002 — the word for it everywhere else
-    output: Output = None,
+    output: str | int | None = None,
     title: str | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw an image, and its explanation over it."""
+    """Draw an image, and its explanation over it.
+
+    Activation maps (``maps["maps:<input>"]``, for a hybrid network ``maps["cam"]``) are drawn unchanged.
+    Attributions of pixels or segments (``maps["segments:<input>"]``) are signed: blue pushes the output up, orange
+    down. In a global explanation of a loss, blue parts are needed: the loss rises without them.
+
+    For a local explanation, ``row`` is the position of the row. A global one with segments is drawn over the mean
+    image. ``input`` is the image input (None: the only one).
+
+    Raises:
+        InputError: If the explanation has nothing to draw over an image, or several image inputs and none is named.
+    """
     drawn, text, unit = drawn_input(explanation, 2, (row, input, output), title)
     if not drawn.signed:
         shown = "the image" if drawn.name else "the row as an image"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.patches import Polygon
 
@@ -23,7 +24,7 @@ from permgrad.evaluation.cards import Sample
 from permgrad.evaluation.pair_effects import beyond_each, pair_effects
 from permgrad.pages import choices
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import Output, styled
+from permgrad.pages.plots._base import styled
 from permgrad.pages.plots.points import DATES
 from permgrad.pages.words import clean, labels_of, quantity_of, valued
 
@@ -38,16 +39,36 @@ _MOST_NUMBERS = 10
 @styled
 def interactions(
     explanation: Explanation,
-    kind: Kind = "matrix",
+    kind: Literal["matrix", "effect"] = "matrix",
     *,
     pair: tuple[str, str] | None = None,
     model: Any = None,
     X: Any = None,
     top_n: int | None = 12,
-    output: Output = None,
+    output: str | int | None = None,
     title: str | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw how pairs of features work together. Needs an explanation with ``interactions=2``."""
+    """Draw how pairs of features work together. Needs an explanation with ``interactions=2``.
+
+    Pairs of a local explanation are means of absolute values.
+
+    Args:
+        kind: ``"matrix"``: one cell per pair, clear ones framed (adjusted p below 0.05). ``"effect"``: the mean
+            prediction by the values of two features, with the rows' own values, and next to it what the pair adds
+            to both single effects.
+        pair: the two features of an effect. Default: the strongest pair.
+        model: the model, for an effect: a fitted estimator, or a function of a table that returns ``(rows,)`` or
+            ``(rows, outputs)``.
+        X: rows of the table, for an effect, as the model takes them.
+        top_n: number of features, those of the strongest pairs. None: all.
+        output: output of the model. None: the first, of an effect of two classes the positive one.
+        title: the title. None: a default. ``""``: none.
+        ax: axes of matplotlib to draw into.
+
+    Raises:
+        InputError: If the explanation has no pairs, or an argument of an effect is missing.
+    """
     check_choice("kind", kind, ("matrix", "effect"))
     if int(explanation.order.max()) < 2:
         raise InputError(

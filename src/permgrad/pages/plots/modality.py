@@ -17,7 +17,7 @@ from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
 from permgrad.pages import choices
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import Output, styled
+from permgrad.pages.plots._base import styled
 from permgrad.pages.sentences import path_words
 from permgrad.pages.words import labels_of, quantity_of, valued
 
@@ -29,8 +29,18 @@ _OPEN: dict[str, Any] = {"markerfacecolor": style.PAPER, "markeredgecolor": styl
 
 
 @styled
-def modality(explanation: Explanation, *, output: Output = None, title: str | None = None) -> PlotFigure:
-    """Draw the importance of complete branches or modalities."""
+def modality(
+    explanation: Explanation, *, output: str | int | None = None, title: str | None = None, ax: Axes | None = None
+) -> PlotFigure:
+    """Draw the importance of complete branches or modalities.
+
+    Uses ``explanation.branches`` if there are any. Otherwise, for additive methods, uses the signed sum over the
+    features of each path or modality.
+
+    Raises:
+        InputError: If the values cannot be summed (the message names the call to make), or if the modalities were
+            explained by different methods.
+    """
     choices.check_one_unit(explanation, "modality")
     text = f"{explanation.method}: importance of each part of the network" if title is None else title
     explanation.output_index(output)

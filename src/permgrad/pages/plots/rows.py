@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from permgrad.base import style
@@ -19,7 +20,7 @@ from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number, numbers
 from permgrad.pages import choices
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import Output, styled
+from permgrad.pages.plots._base import styled
 from permgrad.pages.words import clean, labels_of, quantity_of, towards, value_text, valued
 
 if TYPE_CHECKING:
@@ -39,11 +40,20 @@ def beeswarm(
     explanation: Explanation,
     *,
     top_n: int | None = 12,
-    output: Output = None,
+    output: str | int | None = None,
     title: str | None = None,
     label: str | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw one point per row and feature. The position is the attribution, the colour is the feature's value."""
+    """Draw one point per row and feature. The position is the attribution, the colour is the feature's value.
+
+    Colours follow the rank of numbers, dates (also ISO dates as text) and ordered categories: low values are blue,
+    high ones orange. Values without an order, and missing ones, are grey. ``label`` is the label of the axis (None:
+    the quantity with its unit, and the output).
+
+    Raises:
+        InputError: If the explanation is global.
+    """
     choices.check_one_unit(explanation, "beeswarm")
     choices.check_local(explanation, "beeswarm")
     column = choices.pick_output(explanation, output)
@@ -186,11 +196,20 @@ def waterfall(
     *,
     row: int = 0,
     top_n: int | None = 10,
-    output: Output = None,
+    output: str | int | None = None,
     title: str | None = None,
     label: str | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw one row's attributions as steps from the baseline's output (bottom) to the row's output (top)."""
+    """Draw one row's attributions as steps from the baseline's output (bottom) to the row's output (top).
+
+    Blue steps raise the output, orange ones lower it. Features beyond ``top_n`` make one step together. If the
+    attributions do not add up to the difference, the gap is a separate step, called "not attributed". ``row`` is
+    the row's position. ``label`` is the label of the axis (None: "output" with its unit if known).
+
+    Raises:
+        InputError: If the explanation is global or does not add up, or there is no such row.
+    """
     choices.check_one_unit(explanation, "waterfall")
     choices.check_local(explanation, "waterfall")
     if not stacks(explanation):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from permgrad.base import style
 from permgrad.base.figures import PlotFigure
 from permgrad.pages import choices
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import Output, styled
+from permgrad.pages.plots._base import styled
 from permgrad.pages.plots._inputs import Shown, drawn_input, outline, shown_channels, strongest
 from permgrad.pages.words import clean, valued
 
@@ -32,11 +33,37 @@ def series(
     *,
     row: int = 0,
     input: str | None = None,  # noqa: A002 — the word for it everywhere else
-    output: Output = None,
+    output: str | int | None = None,
     top_n: int | None = 8,
     title: str | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw a series or a wave, a line for each channel, on the colours of the values of its windows."""
+    """Draw a series or a wave, a line for each channel, on the colours of the values of its windows.
+
+    Blue pushes the output up, orange down. The strongest window has the full colour. If channels are players, each
+    has its own colours. Places without a player are grey. Activation maps (``method="gradcam"``) start at 0. In a
+    long series each pixel shows the smallest and the largest number and the strongest value.
+
+    Of a local explanation a row is drawn, of a global one with windows the mean of all rows.
+
+    Args:
+        row: the row's position.
+        input: the series (None: the only one).
+        output: its name or position (None: the first, of two classes the positive one).
+        top_n: the number of channels, those of the largest values, else the first (None: all).
+        title: the title (None: a default, empty: none).
+        ax: axes of matplotlib to draw into.
+
+    Raises:
+        InputError: If the explanation has no series, or several and none is named, or there is no such row.
+
+    Examples:
+        >>> import torch, permgrad as pg
+        >>> net = torch.nn.Sequential(torch.nn.Conv1d(2, 3, 5), torch.nn.Flatten(), torch.nn.Linear(288, 1))
+        >>> explanation = pg.explain(net, torch.randn(30, 2, 100), method="gradient", output_kind="values")
+        >>> len(explanation.plot.series(row=1).axes)  # two channels and the scale
+        3
+    """
     shown, text, unit = drawn_input(explanation, 1, (row, input, output), title)
     channels, (every, length) = shown_channels(shown, top_n), shown.size
     count = len(channels)

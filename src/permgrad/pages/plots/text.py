@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
@@ -20,7 +21,7 @@ from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
 from permgrad.pages import choices
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import Output, styled
+from permgrad.pages.plots._base import styled
 from permgrad.pages.words import clean, quantity_of, shorten, towards, valued
 
 if TYPE_CHECKING:
@@ -33,8 +34,38 @@ _LEGEND = 0.75
 
 
 @styled
-def text(explanation: Explanation, *, row: int = 0, output: Output = None, title: str | None = None) -> PlotFigure:
-    """Draw the words of one row, each on the colour of its value: blue pushes the output up, orange down."""
+def text(
+    explanation: Explanation,
+    *,
+    row: int = 0,
+    output: str | int | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> PlotFigure:
+    """Draw the words of one row, each on the colour of its value: blue pushes the output up, orange down.
+
+    Words are those of the tokenizer, else the ids of tokens, without padding and special tokens. The strongest word
+    has the full colour. ``.to_html()`` of the figure returns HTML that shows the values under the pointer.
+
+    Needs a local explanation whose features are tokens or words.
+
+    Args:
+        row: the row's position.
+        output: its name or position (None: the first, of two classes the positive one).
+        title: the title (None: a default, empty: none).
+        ax: axes of matplotlib to draw into.
+
+    Raises:
+        InputError: The explanation is global, or has no tokens, or there is no such row.
+
+    Examples:
+        >>> import torch, permgrad as pg
+        >>> net = torch.nn.Sequential(torch.nn.Embedding(9, 1), torch.nn.Flatten(), torch.nn.Linear(3, 1))
+        >>> ids = torch.randint(0, 9, (20, 3))
+        >>> figure = pg.explain(net, ids, method="shapley", task="regression", progress=False).plot.text(row=1)
+        >>> figure.to_html()[:4]
+        '<div'
+    """
     choices.check_local(explanation, "text")
     place, column = choices.check_row(explanation, row), choices.pick_output(explanation, output)
     words, values = words_of(explanation, place, column)

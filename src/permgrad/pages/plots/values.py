@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from permgrad.base import style
 from permgrad.base.arrays import Floats
@@ -27,8 +28,19 @@ THIN = 0.02
 
 
 @styled
-def direction(explanation: Explanation, *, top_n: int | None = 9, title: str | None = None) -> PlotFigure:
-    """Draw one small panel per feature: the mean prediction when every row takes one quantile or level of it."""
+def direction(
+    explanation: Explanation, *, top_n: int | None = 9, title: str | None = None, ax: Axes | None = None
+) -> PlotFigure:
+    """Draw one small panel per feature: the mean prediction when every row takes one quantile or level of it.
+
+    Of ``method="ale"`` it is the accumulated local effect, with its interval.
+
+    All panels share the vertical axis, so that slopes can be compared. Of two classes only the positive one is
+    drawn, of more than six only the first six.
+
+    Raises:
+        InputError: If the explanation has no direction.
+    """
     if not explanation.direction:
         raise InputError(
             f"method={explanation.method!r} has no mean predictions by quantile or level",

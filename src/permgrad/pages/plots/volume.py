@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from permgrad.base import style
@@ -15,7 +16,7 @@ from permgrad.base.errors import InputError, shown
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
 from permgrad.pages.plots import _base as base
-from permgrad.pages.plots._base import Output, styled
+from permgrad.pages.plots._base import styled
 from permgrad.pages.plots._inputs import Shown, drawn_input
 from permgrad.pages.plots.image import in_unit_range, lay_over
 from permgrad.pages.words import clean
@@ -35,11 +36,37 @@ def volume(
     *,
     row: int = 0,
     input: str | None = None,  # noqa: A002 — the word for it everywhere else
-    output: Output = None,
+    output: str | int | None = None,
     at: Sequence[int] | None = None,
     title: str | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw three slices through a volume, along each of its sides, and the values of its blocks over them."""
+    """Draw three slices through a volume, along each of its sides, and the values of its blocks over them.
+
+    Blue pushes the output up, orange down. Thin lines show where the other two slices are. Channels are averaged,
+    their values added up.
+
+    Of a local explanation a row is drawn, of a global one with segments the mean of all rows.
+
+    Args:
+        row: the row's position.
+        input: the volume (None: the only one).
+        output: its name or position (None: the first, of two classes the positive one).
+        at: depth, row and column of the slices (None: the middle of the block with the strongest value).
+        title: the title (None: a default, empty: none).
+        ax: axes of matplotlib to draw into.
+
+    Raises:
+        InputError: If the explanation has no volume, or several and none is named, or there is no such row or
+        place.
+
+    Examples:
+        >>> import torch, permgrad as pg
+        >>> net = torch.nn.Sequential(torch.nn.Conv3d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(432, 1))
+        >>> explanation = pg.explain(net, torch.rand(20, 1, 8, 8, 8), method="gradient", output_kind="values")
+        >>> len(explanation.plot.volume(row=1, at=(4, 4, 4)).axes)  # three slices, twice, and the scale
+        7
+    """
     drawn, text, unit = drawn_input(explanation, 3, (row, input, output), title)
     grey = grey_volume(drawn)
     size = drawn.heat.shape if grey is None else grey.shape
