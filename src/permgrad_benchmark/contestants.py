@@ -40,12 +40,11 @@ class Scores:
     def __post_init__(self) -> None:
         """Refuse scores that cannot be compared, for authors of contestants."""
         if self.values.ndim != 1 or not np.all(np.isfinite(self.values)):
-            raise InputError(
+            problem = (
                 f"A contestant must return one finite number per player, got shape {self.values.shape} with "
-                f"{int(np.sum(~np.isfinite(self.values)))} not finite",
-                hint="Correct the contestant.",
-                code="PG007",
+                f"{int(np.sum(~np.isfinite(self.values)))} not finite"
             )
+            raise InputError(problem, hint="Correct the contestant.", code="PG007")
 
 
 @dataclass(frozen=True)

@@ -82,11 +82,8 @@ def cell_path(folder: str | os.PathLike[str], suite: str, function: str, seed: i
     """Return the file in which a cell's records are kept."""
     for name in (suite, function):
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name.startswith("."):
-            raise InputError(
-                f"{name!r} cannot be the name of a suite or function, because files have these names",
-                hint="Use letters, digits, '_', '-' and '.'.",
-                code="PG008",
-            )
+            problem = f"{name!r} cannot be the name of a suite or function, because files have these names"
+            raise InputError(problem, hint="Use letters, digits, '_', '-' and '.'.", code="PG008")
     return Path(folder) / CELLS / suite / f"{function}-{int(seed)}.json"
 
 
@@ -94,11 +91,8 @@ def write_cell(folder: str | os.PathLike[str], suite: str, function: str, seed: 
     """Keep a finished cell, in one step."""
     cell = (suite, function, int(seed))
     if strange := [record for record in records if record.cell != cell]:
-        raise InputError(
-            f"The records of cell {cell} include one of {strange[0].cell}",
-            hint="Correct the suite's run().",
-            code="PG006",
-        )
+        problem = f"The records of cell {cell} include one of {strange[0].cell}"
+        raise InputError(problem, hint="Correct the suite's run().", code="PG006")
     content = {**dict(zip(COLUMNS, cell, strict=False)), "records": [record.row[3:] for record in records]}
     write_json_atomic(cell_path(folder, *cell), content)
 

@@ -58,9 +58,8 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
     if request.seeds is not None:
         check_whole("seeds", request.seeds, "for example: --seeds 3")
     if request.images and request.suite not in ("multimodal", EVERY):
-        raise InputError(
-            f"The suite {request.suite!r} has no images", "Leave --image-sets out, or choose multimodal.", "PG004"
-        )
+        problem = f"The suite {request.suite!r} has no images"
+        raise InputError(problem, "Leave --image-sets out, or choose multimodal.", "PG004")
     same = {name: getattr(request, name) for name in ("methods", "images", "peers", "threads")}
     settings = Settings(scale="quick" if request.quick else "full", **same)
     chosen = [registry.get(name) for name in (list(registry) if request.suite == EVERY else [request.suite])]

@@ -36,11 +36,8 @@ class Settings:
         if self.threads is not None:
             check_whole("threads", self.threads, "leave it out for the default")
         if len(self.images) > 2:
-            raise InputError(
-                f"images must name 1 or 2 sets, got {len(self.images)}",
-                hint="Name one for both images, or one for each.",
-                code="PG007",
-            )
+            problem = f"images must name 1 or 2 sets, got {len(self.images)}"
+            raise InputError(problem, hint="Name one for both images, or one for each.", code="PG007")
 
     @property
     def quick(self) -> bool:

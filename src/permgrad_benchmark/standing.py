@@ -30,17 +30,13 @@ def standings(frame: pd.DataFrame, metric: str, methods: Iterable[str], estimand
     """
     measure = metric_named(metric)
     if measure.direction == "none":
-        raise InputError(
-            f"The metric {metric!r} has no better or worse, so methods cannot be ranked by it",
-            hint="Choose a metric with a direction.",
-            code="PG003",
-        )
+        problem = f"The metric {metric!r} has no better or worse, so methods cannot be ranked by it"
+        raise InputError(problem, hint="Choose a metric with a direction.", code="PG003")
     chosen = frame[(frame["metric"] == metric) & (frame["estimand"] == estimand) & frame["method"].isin(list(methods))]
     table = _common(chosen)
     if table.empty:
-        raise InputError(
-            f"None of the methods has {metric!r} against {estimand!r}", hint="Choose others.", code="PG055"
-        )
+        problem = f"None of the methods has {metric!r} against {estimand!r}"
+        raise InputError(problem, hint="Choose others.", code="PG055")
     losses = {name: _loss(measure, table[name].to_numpy(dtype=np.float64)) for name in table.columns}
     order = sorted(losses, key=lambda name: (losses[name].mean(), list(methods).index(name)))
     rows: list[dict[str, Any]] = []

@@ -159,9 +159,8 @@ class ReadModel:
 
     def __init__(self, model: Any, inputs: Any, y: Any, *, name: str = "", seed: int = 0, **options: Any) -> None:
         if y is None:
-            raise InputError(
-                "report needs y: a page says how good the model is", hint="Pass the targets.", code="PG005"
-            )
+            problem = "report needs y: a page says how good the model is"
+            raise InputError(problem, hint="Pass the targets.", code="PG005")
         self._related = {name: value for name in _RELATED if (value := options.get(name)) is not None}
         options = {name: value for name, value in options.items() if name not in _RELATED}
         inputs, dependence = _dependence(model, inputs, y, self._related)
@@ -216,11 +215,8 @@ class ReadModel:
         if train is None:
             return None
         if not isinstance(train, (tuple, list)) or len(train) not in (2, 3):
-            raise InputError(
-                f"train must be a pair of rows and targets, got {type(train).__name__}",
-                hint="Pass train=(X_train, y_train).",
-                code="PG001",
-            )
+            problem = f"train must be a pair of rows and targets, got {type(train).__name__}"
+            raise InputError(problem, hint="Pass train=(X_train, y_train).", code="PG001")
         inputs, y, *values = train
         # Without values, all training rows count as one group.
         related = {name: value if isinstance(value, str) else np.zeros(len(y)) for name, value in self._related.items()}
@@ -298,11 +294,8 @@ def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
     subject = request.subject
     guess = np.asarray(subject.predicted(outputs_of(subject, request.inputs)), dtype=np.float64)
     if not np.isfinite(guess).all():
-        raise InputError(
-            "The model predicts NaN or infinity for some rows",
-            hint="Look for missing values in the inputs.",
-            code="PG040",
-        )
+        problem = "The model predicts NaN or infinity for some rows"
+        raise InputError(problem, hint="Look for missing values in the inputs.", code="PG040")
     facts, output = {**facts, "request": request}, None
     if subject.task == "classification":
         names = np.asarray(subject.class_names, dtype=object)
@@ -347,18 +340,12 @@ def _one_output(request: Request, target: Any, guess: Floats) -> tuple[npt.NDArr
     """Return truth and predictions of the output that is reported, and its position."""
     names, chosen = request.subject.output_names, request.targets
     if isinstance(request.loss, str) and request.loss == "cox":
-        raise InputError(
-            "report needs classes or numbers, and y holds times and events",
-            hint="Call pg.explain with loss='cox' instead.",
-            code="PG004",
-        )
+        problem = "report needs classes or numbers, and y holds times and events"
+        raise InputError(problem, hint="Call pg.explain with loss='cox' instead.", code="PG004")
     if len(chosen) != 1:
         few = listed(list(names)[:5], show=repr)
-        raise InputError(
-            f"A report is of one output, and the model has {len(names)} ({few})",
-            hint=f"Pass target={shown(names[0])}, for example." if target is None else "Name one in target=.",
-            code="PG005",
-        )
+        hint = f"Pass target={shown(names[0])}, for example." if target is None else "Name one in target=."
+        raise InputError(f"A report is of one output, and the model has {len(names)} ({few})", hint=hint, code="PG005")
     position = chosen[0]
     return np.asarray(request.y)[:, position], column_of(guess, position), position
 

@@ -154,15 +154,11 @@ def explain(
     """
     arguments = Arguments(**locals())
     if isinstance(model, type):
-        raise InputError(
-            f"model must be a fitted model, got the class {model.__name__}",
-            hint="Create an instance and fit it.",
-            code="PG031",
-        )
+        problem = f"model must be a fitted model, got the class {model.__name__}"
+        raise InputError(problem, hint="Create an instance and fit it.", code="PG031")
     if background is not None and isinstance(background, (int, float, str, os.PathLike)):
-        raise InputError(
-            f"background must be rows like inputs, got {shown(background)}", hint="Pass a table.", code="PG038"
-        )
+        problem = f"background must be rows like inputs, got {shown(background)}"
+        raise InputError(problem, hint="Pass a table.", code="PG038")
     if level == "part":
         from permgrad.attribution.parts_of_a_row import explain_parts  # loads pandas
 
@@ -224,11 +220,8 @@ def _explain_on(engine: Any, arguments: Arguments) -> Explanation:
     if arguments.options.get("row_target") is not None:
         raise InputError("row_target cannot be used with engine=", hint="Leave engine= out.", code="PG006")
     if callable(arguments.loss):
-        raise InputError(
-            "A callable loss cannot be used with engine=",
-            hint="Leave engine= out, or pass the name of a loss.",
-            code="PG006",
-        )
+        problem = "A callable loss cannot be used with engine="
+        raise InputError(problem, hint="Leave engine= out, or pass the name of a loss.", code="PG006")
     refuse_interactions(arguments.options, "engine=")
     workers, address = (arguments.options.pop(name, None) for name in ("workers", "address"))
     made = make_engine(engine, workers=workers, address=address)
@@ -237,11 +230,8 @@ def _explain_on(engine: Any, arguments: Arguments) -> Explanation:
         return explain(**shared.pop("options"), **shared)
     if not isinstance(arguments.method, str) or arguments.scoring is not None:
         argument = "scoring=" if isinstance(arguments.method, str) else f"method={arguments.method!r}"
-        raise InputError(
-            f"engine= needs one registered method and no scores, got {argument}",
-            hint="Leave one of them out.",
-            code="PG006",
-        )
+        problem = f"engine= needs one registered method and no scores, got {argument}"
+        raise InputError(problem, hint="Leave one of them out.", code="PG006")
     chosen, name = find_method(arguments.method)
     return explain_on(made, build_request(arguments, chosen, name), name)
 

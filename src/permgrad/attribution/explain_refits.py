@@ -197,11 +197,9 @@ class _Work:
     def check(self) -> None:
         """Refuse arguments that cannot be used. A constant stands in for the fits: it shows what the table allows."""
         if isinstance(self.estimator, type) or not all(hasattr(self.estimator, name) for name in ("fit", "predict")):
-            raise InputError(
-                f"estimator must be an estimator of scikit-learn's kind, got {shown(self.estimator)}",
-                hint="Copies of it are fitted, so it needs fit and predict. A fitted model is explained by pg.explain.",
-                code="PG031",
-            )
+            problem = f"estimator must be an estimator of scikit-learn's kind, got {shown(self.estimator)}"
+            hint = "Copies of it are fitted, so it needs fit and predict. A fitted model is explained by pg.explain."
+            raise InputError(problem, hint=hint, code="PG031")
         _, name = find_method(Arguments(**self.arguments).method)
         if name not in methods or loss_game(name) is None:
             problem = f"explain_refits needs one of the methods {', '.join(loss_games())}, got method={name!r}"
@@ -213,9 +211,8 @@ class _Work:
         if pd.isna(self.y).any():
             raise InputError("y has missing values", hint="Leave their rows out.", code="PG015")
         if len(frame) != len(self.y):
-            raise InputError(
-                f"X has {len(frame)} rows and y has {len(self.y)}", hint="Pass one target for each row.", code="PG007"
-            )
+            problem = f"X has {len(frame)} rows and y has {len(self.y)}"
+            raise InputError(problem, hint="Pass one target for each row.", code="PG007")
         if self.groups is not None:
             check_rows("split_groups", self.groups, len(self.y), "Pass for example a column of ids.")
         constant = DummyRegressor() if self.classes is None else DummyClassifier()
@@ -305,12 +302,11 @@ def check_enough(refits: int, units: int, classes: npt.NDArray[Any] | None, what
     if classes is not None:
         levels, counts = np.unique(classes, return_counts=True)
         if counts.min() < _OF_A_CLASS:
-            raise InputError(
+            problem = (
                 f"Class {levels.tolist()[counts.argmin()]!r} has {counts.min()} rows, and refits need at least "
-                f"{_OF_A_CLASS} of each class",
-                hint="Leave its rows out, or join it with another class.",
-                code="PG018",
+                f"{_OF_A_CLASS} of each class"
             )
+            raise InputError(problem, hint="Leave its rows out, or join it with another class.", code="PG018")
     if units < 4 * refits:
         problem = f"{refits} refits need at least {4 * refits} {what}, got {units}"
         raise InputError(problem, hint="Use fewer refits, or more rows.", code="PG013")

@@ -229,18 +229,12 @@ def _modalities(space: PlayerSpace, held: Sequence[str]) -> PlayerSpace:
     remaining = {name: of for name, of in zip(space.names, space.modality, strict=True) if name not in space.groups}
     clash = [name for name in space.groups if name in remaining.values()]
     if clash:
-        raise InputError(
-            f"Group {clash[0]!r} has the name of an input that also has features outside it",
-            hint="Rename the group.",
-            code="PG008",
-        )
+        problem = f"Group {clash[0]!r} has the name of an input that also has features outside it"
+        raise InputError(problem, hint="Rename the group.", code="PG008")
     space = space.coarse(remaining, space.groups)
     if len(space) < 2:
-        raise InputError(
-            f"missing needs at least 2 modalities, and {space.names[0]!r} is the only one",
-            hint="Pass groups={'name': ['feature', …]} to define modalities.",
-            code="PG039",
-        )
+        problem = f"missing needs at least 2 modalities, and {space.names[0]!r} is the only one"
+        raise InputError(problem, hint="Pass groups={'name': ['feature', …]} to define modalities.", code="PG039")
     for name in held:
         # Masks and lengths are held by default.
         check_choice("hold", name, dict.fromkeys([*space.names, *space.inputs]))
@@ -248,11 +242,8 @@ def _modalities(space: PlayerSpace, held: Sequence[str]) -> PlayerSpace:
     if not len(space):
         raise InputError("hold= names every modality, so none can be missing", hint="Leave one out.", code="PG039")
     if len(space) > EXACT_PLAYERS:
-        raise InputError(
-            f"missing works with at most {EXACT_PLAYERS} modalities, got {len(space)}",
-            hint="Join some with groups=, or keep some with hold=.",
-            code="PG002",
-        )
+        problem = f"missing works with at most {EXACT_PLAYERS} modalities, got {len(space)}"
+        raise InputError(problem, hint="Join some with groups=, or keep some with hold=.", code="PG002")
     return space
 
 

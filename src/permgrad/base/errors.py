@@ -262,8 +262,5 @@ def unknown(kind: str, wanted: object, choices: Iterable[str]) -> InputError:
     listed = ", ".join(repr(name) for name in names[:_LISTED])
     if len(names) > _LISTED:
         listed += f" … ({len(names)} in all)"
-    return InputError(
-        f"{kind} must be one of {listed}, got {shown(wanted)}",
-        hint=did_you_mean(wanted, names, "Choose one of these."),
-        code="PG003",
-    )
+    problem = f"{kind} must be one of {listed}, got {shown(wanted)}"
+    return InputError(problem, hint=did_you_mean(wanted, names, "Choose one of these."), code="PG003")

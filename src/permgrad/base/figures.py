@@ -61,11 +61,8 @@ class PlotFigure(Figure):
         """Write a PNG, SVG or PDF by the ending of ``path``, in one step, and return the path."""
         target = Path(path)
         if target.suffix.lower() not in FORMATS:
-            raise InputError(
-                f"A plot is saved as {', '.join(FORMATS)}, got {str(path)!r}",
-                hint="Choose one of these endings.",
-                code="PG003",
-            )
+            problem = f"A plot is saved as {', '.join(FORMATS)}, got {str(path)!r}"
+            raise InputError(problem, hint="Choose one of these endings.", code="PG003")
         with writing(target, "choose another folder"), atomic_path(target) as temporary:
             self.savefig(temporary, format=target.suffix.lower()[1:])
         return target
@@ -97,9 +94,8 @@ class PlotFigure(Figure):
             return
         path = self.save(Path(tempfile.mkdtemp(prefix="permgrad-")) / "figure.png")
         if not webbrowser.open(path.as_uri()):
-            raise EnvironmentProblem(
-                "No browser could be opened", hint=f"Open {path}, or call figure.save(path).", code="PG062"
-            )
+            problem = "No browser could be opened"
+            raise EnvironmentProblem(problem, hint=f"Open {path}, or call figure.save(path).", code="PG062")
 
     def _repr_png_(self) -> bytes:
         """Show the figure in a notebook."""

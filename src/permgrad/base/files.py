@@ -84,9 +84,8 @@ def writing(path: str | os.PathLike[str], hint: str = ELSEWHERE) -> Iterator[Non
     except EnvironmentProblem:
         raise
     except OSError as error:
-        raise EnvironmentProblem(
-            f"Cannot write {os.fspath(path)}: {error.strerror or error}", hint=hint, code="PG062"
-        ) from error
+        problem = f"Cannot write {os.fspath(path)}: {error.strerror or error}"
+        raise EnvironmentProblem(problem, hint=hint, code="PG062") from error
 
 
 @contextmanager

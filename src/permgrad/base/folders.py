@@ -121,9 +121,8 @@ class FolderKind:
         Nothing is written. ``overwrite`` replaces other work. ``beside`` are further entries that must be equal.
         """
         if os.path.lexists(folder) and not folder.is_dir():
-            raise InputError(
-                f"{folder} is {what_lies_at(folder)}, not a folder", hint="Choose another with --out.", code="PG050"
-            )
+            problem = f"{folder} is {what_lies_at(folder)}, not a folder"
+            raise InputError(problem, hint="Choose another with --out.", code="PG050")
         record = self.read(folder)
         if record is None and folder.is_dir():
             self._refuse_foreign(folder, overwrite=overwrite)
@@ -138,11 +137,8 @@ class FolderKind:
     def _of_other_work(self, folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> InputError:
         old, new = ({name: self.empty if value == [] else value for name, value in side.items()} for side in (old, new))
         holds = "another one" if self.same == self.owner else f"a {self.owner} of another {self.same}"
-        return InputError(
-            f"{folder} holds {holds}, which differs in {differences(old, new)}",
-            hint="Replace it with --overwrite, or choose another folder with --out.",
-            code="PG051",
-        )
+        hint = "Replace it with --overwrite, or choose another folder with --out."
+        return InputError(f"{folder} holds {holds}, which differs in {differences(old, new)}", hint=hint, code="PG051")
 
     def _refuse_foreign(self, folder: Path, *, overwrite: bool) -> None:
         """Refuse a folder without a record that holds other files, or with ``overwrite`` those with our names."""

@@ -44,12 +44,11 @@ def resolve_seed(random_state: Any) -> int:
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(0, 2**31 - 1))
     if isinstance(random_state, bool) or not isinstance(random_state, (int, np.integer)):
-        raise InputError(
+        problem = (
             "random_state must be None, an integer of at least 0, or a NumPy Generator or RandomState, "
-            f"got {shown(random_state)}",
-            hint="Pass for example random_state=0.",
-            code="PG001",
+            f"got {shown(random_state)}"
         )
+        raise InputError(problem, hint="Pass for example random_state=0.", code="PG001")
     if random_state < 0:
         problem = f"random_state must be at least 0, got {random_state}"
         raise InputError(problem, hint="Pass for example random_state=0.", code="PG002")

@@ -79,22 +79,20 @@ def locate_images(cells: pd.Series[Any], folder: str | os.PathLike[str], table: 
     empty = cells.isna().to_numpy() | np.array([not str(cell).strip() for cell in cells], dtype=bool)
     if empty.any():
         rows = ", ".join(map(str, cells.index[empty][:_MOST_NAMED])) + (", …" if empty.sum() > _MOST_NAMED else "")
-        raise InputError(
+        problem = (
             f"Column {name!r} of {table} names no image in {int(empty.sum())} of {len(cells)} rows "
-            f"(row {rows}, counted from 0)",
-            hint="Fill these cells or leave the rows out.",
-            code="PG019",
+            f"(row {rows}, counted from 0)"
         )
+        raise InputError(problem, hint="Fill these cells or leave the rows out.", code="PG019")
     files = [base / str(cell).strip() for cell in cells.tolist()]
     # Not Path.is_file, which raises for names that are too long to be one.
     missing = [file for file in dict.fromkeys(files) if not os.path.isfile(file)]  # noqa: PTH113
     if missing:
-        raise InputError(
+        problem = (
             f"{len(missing)} of {len(set(files))} image files in column {name!r} of {table} "
-            f"{by_count(len(missing), 'does', 'do')} not exist ({_named(missing)})",
-            hint=f"Paths start from the table's folder, {os.fspath(base)}.",
-            code="PG019",
+            f"{by_count(len(missing), 'does', 'do')} not exist ({_named(missing)})"
         )
+        raise InputError(problem, hint=f"Paths start from the table's folder, {os.fspath(base)}.", code="PG019")
     return files
 
 
@@ -138,12 +136,11 @@ def each_image(name: str, files: Sequence[Any], look: Callable[[Any], object], c
         if broken:
             fact, hint = _RULES[rule]
             more = f"; and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
-            raise InputError(
+            problem = (
                 f"{len(broken)} of {count} image files in column {name!r} {fact} "
-                f"({'; '.join(broken[:_MOST_NAMED])}{more})",
-                hint=hint,
-                code="PG019",
+                f"({'; '.join(broken[:_MOST_NAMED])}{more})"
             )
+            raise InputError(problem, hint=hint, code="PG019")
 
 
 def opened_image(source: Any) -> Any:

@@ -98,11 +98,8 @@ def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
     if name.endswith(".npz") or Path(name).name != name:
         path = Path(name).expanduser()
         if not path.is_file():
-            raise InputError(
-                f"Image file {str(path)!r} not found",
-                hint=f"Correct the path, or use a name: {', '.join(list(image_cards))}.",
-                code="PG010",
-            )
+            hint = f"Correct the path, or use a name: {', '.join(list(image_cards))}."
+            raise InputError(f"Image file {str(path)!r} not found", hint=hint, code="PG010")
         return path, path.stem
     folder = os.environ.get("PERMGRAD_DATA")
     if folder and (file := Path(folder, f"{name}.npz")).is_file():
@@ -118,37 +115,32 @@ def _read(path: Path) -> dict[str, npt.NDArray]:
     try:
         arrays = read_npz(path)
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"Cannot read {str(path)!r} as an .npz file of MedMNIST ({error})", hint="Download it again.", code="PG011"
-        ) from error
+        problem = f"Cannot read {str(path)!r} as an .npz file of MedMNIST ({error})"
+        raise InputError(problem, hint="Download it again.", code="PG011") from error
     if not arrays.keys() >= set(wanted):
-        raise InputError(
-            f"A MedMNIST file must hold {', '.join(wanted)}, but {str(path)!r} holds {', '.join(arrays) or 'nothing'}",
-            hint="Rename the arrays.",
-            code="PG011",
+        problem = (
+            f"A MedMNIST file must hold {', '.join(wanted)}, but {str(path)!r} holds {', '.join(arrays) or 'nothing'}"
         )
+        raise InputError(problem, hint="Rename the arrays.", code="PG011")
     for part in PARTS:
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
-            raise InputError(
+            problem = (
                 "Images must be uint8 of the shape (images, height, width) or (images, height, width, 3), "
-                f"but {part}_images of {str(path)!r} is {images.dtype} {images.shape}",
-                hint="Convert the array.",
-                code="PG019",
+                f"but {part}_images of {str(path)!r} is {images.dtype} {images.shape}"
             )
+            raise InputError(problem, hint="Convert the array.", code="PG019")
         count = len(labels) if labels.ndim else 0
         if count != len(images):
-            raise InputError(
+            problem = (
                 f"Every image needs a label, but {str(path)!r} holds {len(images)} {part}_images and "
-                f"{count} {part}_labels",
-                hint="Write both for the same images.",
-                code="PG007",
+                f"{count} {part}_labels"
             )
+            raise InputError(problem, hint="Write both for the same images.", code="PG007")
         if labels.dtype.kind not in "iu" or labels.ndim not in (1, 2):
-            raise InputError(
+            problem = (
                 "Labels must be integers of the shape (images, labels), "
-                f"but {part}_labels of {str(path)!r} is {labels.dtype} {labels.shape}",
-                hint="Convert the array.",
-                code="PG019",
+                f"but {part}_labels of {str(path)!r} is {labels.dtype} {labels.shape}"
             )
+            raise InputError(problem, hint="Convert the array.", code="PG019")
     return arrays

@@ -150,12 +150,11 @@ def _read_times(time: Any, n: int) -> tuple[Floats, bool]:
             column = infer_schema(frame, kinds={"time": "date"})["time"]
         except InputError:
             which = f"column {series.name!r}" if series.name is not None else "it"
-            raise InputError(
+            problem = (
                 f"time must be a number or a date in every row, but {which} holds text such as "
-                f"{str(series.dropna().iloc[0])!r:.60}",
-                hint="Choose another column, or split at random.",
-                code="PG018",
-            ) from None
+                f"{str(series.dropna().iloc[0])!r:.60}"
+            )
+            raise InputError(problem, hint="Choose another column, or split at random.", code="PG018") from None
     moments = read_numbers(frame["time"], column, MissingCodes())[0]
     bad = int(np.isnan(moments).sum())
     if bad:

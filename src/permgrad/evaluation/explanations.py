@@ -172,12 +172,11 @@ class Tested:
         """Return an explanation's numbers for the outputs that rows are judged by, ``(rows, players)``."""
         values = explanation.values
         if explanation.names != self.explanation.names or values.shape != self.explanation.values.shape:
-            raise InputError(
-                "The repeated explanation has other features, rows or outputs",
-                hint="Pass the arguments of the call of explain, such as segments=, or explain= with a function of "
-                "model and inputs.",
-                code="PG006",
+            hint = (
+                "Pass the arguments of the call of explain, such as segments=, or explain= with a function of "
+                "model and inputs."
             )
+            raise InputError("The repeated explanation has other features, rows or outputs", hint=hint, code="PG006")
         return values[np.arange(len(values)), :, self.columns] if self.local else values[:, self.output or 0][None]
 
     @cached_property
@@ -340,11 +339,8 @@ def _randomisation(case: Tested) -> Estimate:
     """Compare with explanations of networks with new random weights. A good explanation does not agree with them."""
     of_model = isinstance(case.model, nn.Module)
     if not of_model and not isinstance(getattr(case.model, "module_", None), nn.Module):
-        raise InputError(
-            f"randomisation needs a torch network to draw new weights for, got {type(case.model).__name__}",
-            hint="Leave it out.",
-            code="PG034",
-        )
+        problem = f"randomisation needs a torch network to draw new weights for, got {type(case.model).__name__}"
+        raise InputError(problem, hint="Leave it out.", code="PG034")
     agreements = []
     for draw in range(_NETWORKS):
         try:
@@ -538,11 +534,8 @@ def _call(explanation: Explanation, y: Any, background: Any, related: Any, optio
 def _again(explanation: Explanation, model: Any, inputs: Any, y: Any, call: dict[str, Any]) -> Explanation:
     """Repeat the call that made the explanation."""
     if explanation.method not in methods:
-        raise InputError(
-            f"{explanation.method!r} is not a registered method and cannot be called again",
-            hint="Pass explain=, a function of model and inputs.",
-            code="PG005",
-        )
+        problem = f"{explanation.method!r} is not a registered method and cannot be called again"
+        raise InputError(problem, hint="Pass explain=, a function of model and inputs.", code="PG005")
     arguments = {**call, **call["options"]}
     del arguments["options"]
     return explain_again(model, inputs, y, method=explanation.method, progress=False, **arguments)
@@ -559,20 +552,14 @@ def _request(explanation: Explanation, arguments: Arguments) -> Request:
     request = build_request(replace(arguments, sampling="marginal"), chosen, name)
     rows = len(explanation.values) if explanation.scope == "local" else explanation.meta.get("rows_explained")
     if rows not in (None, request.count):
-        raise InputError(
-            f"The explanation is of {counted(rows, 'row')}, got {request.count}",
-            hint="Pass the rows that were explained.",
-            code="PG007",
-        )
+        problem = f"The explanation is of {counted(rows, 'row')}, got {request.count}"
+        raise InputError(problem, hint="Pass the rows that were explained.", code="PG007")
     given = explanation.meta.get("digests") or {}
     for what, digest in digests_of(request).items() if given else ():
         if digest != given.get(what):
             words = "other rows" if what == "rows" else "another background"
-            raise InputError(
-                f"The explanation was made with {words}",
-                hint=f"Pass the {what} of the call of explain, in the same order.",
-                code="PG007",
-            )
+            problem = f"The explanation was made with {words}"
+            raise InputError(problem, hint=f"Pass the {what} of the call of explain, in the same order.", code="PG007")
     return replace(request, space=_space(explanation, request.space))
 
 
@@ -590,9 +577,6 @@ def _space(explanation: Explanation, space: PlayerSpace) -> PlayerSpace:
     made = PlayerSpace(explanation.names, explanation.modality, space.inputs, tuple(segments), explanation.groups)
     lost = [name for name, size in zip(made.names, made.sizes(), strict=True) if not size]
     if lost and len(lost) > len(set(space.names) & set(made.names)):
-        raise InputError(
-            f"The inputs lack features of the explanation: {listed(lost, 3, show=repr)}",
-            hint="Pass the inputs that were explained, with the same segments=.",
-            code="PG007",
-        )
+        problem = f"The inputs lack features of the explanation: {listed(lost, 3, show=repr)}"
+        raise InputError(problem, hint="Pass the inputs that were explained, with the same segments=.", code="PG007")
     return made

@@ -296,9 +296,8 @@ def _regression_case(y: npt.ArrayLike, predictions: npt.ArrayLike | None) -> Cas
     guess = as_numbers("predictions", predictions, "pass one for each row")
     for name, array in (("y", truth), ("predictions", guess)):
         if array.ndim != 1 and array.shape[1:] != (1,):
-            raise InputError(
-                f"{name} must have shape (rows,), got {array.shape}", hint="Pass one value per row.", code="PG007"
-            )
+            problem = f"{name} must have shape (rows,), got {array.shape}"
+            raise InputError(problem, hint="Pass one value per row.", code="PG007")
     truth, guess = truth.ravel(), guess.ravel()
     check_rows("predictions", guess, len(truth), "Pass one prediction per row.")
     if not np.all(np.isfinite(truth)):
@@ -315,30 +314,25 @@ def _classification_case(
     names = np.asarray(classes)
     labels = pd.Index(names) if names.ndim == 1 and len(names) else pd.Index([])
     if not len(labels) or not labels.is_unique:
-        raise InputError(
-            f"classes must name each class of the model once, got {shown(classes)}",
-            hint="Pass model.classes_.",
-            code="PG008",
-        )
+        problem = f"classes must name each class of the model once, got {shown(classes)}"
+        raise InputError(problem, hint="Pass model.classes_.", code="PG008")
     truth = np.asarray(y)
     if truth.ndim != 1:
         raise InputError(f"y must have shape (rows,), got {truth.shape}", hint="Pass one class per row.", code="PG007")
     table = None if probabilities is None else as_numbers("probabilities", probabilities, "pass predict_proba(X)")
     if table is not None and table.shape != (len(truth), len(labels)):
-        raise InputError(
+        problem = (
             f"probabilities must have one row per row of y and one column per class, ({len(truth)}, {len(labels)}), "
-            f"got {table.shape}",
-            hint="Pass predict_proba(X).",
-            code="PG007",
+            f"got {table.shape}"
         )
+        raise InputError(problem, hint="Pass predict_proba(X).", code="PG007")
     if predictions is not None:
         guess = np.asarray(predictions)
     elif table is not None:
         guess = np.asarray(labels)[table.argmax(axis=1)]
     else:
-        raise InputError(
-            "Classification needs predictions= or probabilities=", hint="Pass predict_proba(X).", code="PG005"
-        )
+        problem = "Classification needs predictions= or probabilities="
+        raise InputError(problem, hint="Pass predict_proba(X).", code="PG005")
     check_rows("predictions", guess, len(truth), "Pass one prediction per row.")
     at = [labels.get_indexer(pd.Index(values)).astype(np.int64) for values in (truth, guess)]
     # Labels that only rows have come last. Missing ones form one class, however the rows write them.

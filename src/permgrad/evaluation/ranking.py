@@ -84,11 +84,8 @@ def _overlap(left: Floats, right: Floats) -> float:
 def _importances(importance: npt.ArrayLike) -> Floats:
     values = np.asarray(importance, dtype=np.float64)
     if not np.all(np.isfinite(values)):
-        raise InputError(
-            f"{int(np.sum(~np.isfinite(values)))} of {len(values)} importances are not finite",
-            hint="Leave those features out.",
-            code="PG002",
-        )
+        problem = f"{int(np.sum(~np.isfinite(values)))} of {len(values)} importances are not finite"
+        raise InputError(problem, hint="Leave those features out.", code="PG002")
     return values
 
 
@@ -96,9 +93,8 @@ def pair_of(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> tuple[Floats, Floa
     """Return two lists of importances as arrays. ``InputError``: not all are finite."""
     left, right = np.asarray(truth, dtype=np.float64), np.asarray(estimate, dtype=np.float64)
     if not (np.all(np.isfinite(left)) and np.all(np.isfinite(right))):
-        raise InputError(
-            "truth or estimate holds missing or infinite values", hint="Leave those features out.", code="PG002"
-        )
+        problem = "truth or estimate holds missing or infinite values"
+        raise InputError(problem, hint="Leave those features out.", code="PG002")
     return left, right
 
 

@@ -70,9 +70,8 @@ def choose_threshold(
     """
     check_choice("by", by, CRITERIA)
     if by != "cost" and cost is not None:
-        raise InputError(
-            f"cost= needs by='cost', got by={by!r}", hint="Leave cost= out, or pass by='cost'.", code="PG006"
-        )
+        problem = f"cost= needs by='cost', got by={by!r}"
+        raise InputError(problem, hint="Leave cost= out, or pass by='cost'.", code="PG006")
     prices = _checked_cost(cost) if by == "cost" else {}
     truth, numbers, label = _checked(y, scores, positive)
     values, hits, alarms = _all_cuts(truth, numbers)
@@ -98,9 +97,8 @@ def metrics_at(
     the confusion matrix are the truth, the positive class last.
     """
     if not is_number(value):
-        raise InputError(
-            f"The threshold must be a number, got {shown(value)}", hint="Pass for example 0.5.", code="PG001"
-        )
+        problem = f"The threshold must be a number, got {shown(value)}"
+        raise InputError(problem, hint="Pass for example 0.5.", code="PG001")
     truth, numbers, _ = _checked(y, scores, positive)
     called = numbers >= value
     prices = {} if cost is None else _checked_cost(cost)
@@ -245,15 +243,11 @@ def _checked(y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any) -> tuple[Bo
     try:
         labels = sorted(set(values.tolist()))
     except TypeError as error:
-        raise InputError(
-            f"The labels in y are of different types: {error}", hint="Pass labels of one type.", code="PG015"
-        ) from error
+        problem = f"The labels in y are of different types: {error}"
+        raise InputError(problem, hint="Pass labels of one type.", code="PG015") from error
     if len(labels) != 2:
-        raise InputError(
-            f"y must hold two labels, got {len(labels)} ({shown(labels[:5])})",
-            hint="Pass rows of both classes.",
-            code="PG015",
-        )
+        problem = f"y must hold two labels, got {len(labels)} ({shown(labels[:5])})"
+        raise InputError(problem, hint="Pass rows of both classes.", code="PG015")
     if positive is None:
         positive = labels[1]
     try:
@@ -270,31 +264,21 @@ def _checked(y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any) -> tuple[Bo
 def _scores(scores: npt.ArrayLike) -> Floats:
     numbers = as_numbers("scores", scores, "pass predict_proba(X)[:, 1]")
     if numbers.ndim != 1:
-        raise InputError(
-            f"scores must have shape (rows,), got {numbers.shape}", hint="Pass predict_proba(X)[:, 1].", code="PG007"
-        )
+        problem = f"scores must have shape (rows,), got {numbers.shape}"
+        raise InputError(problem, hint="Pass predict_proba(X)[:, 1].", code="PG007")
     if not np.isfinite(numbers).all():
-        raise InputError(
-            f"{int((~np.isfinite(numbers)).sum())} of {len(numbers)} scores are not finite",
-            hint="Leave those rows out.",
-            code="PG040",
-        )
+        problem = f"{int((~np.isfinite(numbers)).sum())} of {len(numbers)} scores are not finite"
+        raise InputError(problem, hint="Leave those rows out.", code="PG040")
     return numbers
 
 
 def _checked_cost(cost: Mapping[str, float] | None) -> dict[str, float]:
     if not isinstance(cost, Mapping) or not cost:
-        raise InputError(
-            f"by='cost' needs the costs of outcomes, got cost={shown(cost)}",
-            hint="Pass for example cost={'false_negative': 5, 'false_positive': 1}.",
-            code="PG005",
-        )
+        hint = "Pass for example cost={'false_negative': 5, 'false_positive': 1}."
+        raise InputError(f"by='cost' needs the costs of outcomes, got cost={shown(cost)}", hint=hint, code="PG005")
     for outcome, price in cost.items():
         check_choice("outcome in cost", outcome, OUTCOMES)
         if not is_finite_number(price):
-            raise InputError(
-                f"cost[{outcome!r}] must be a finite number, got {shown(price)}",
-                hint="Pass for example 1.",
-                code="PG002",
-            )
+            problem = f"cost[{outcome!r}] must be a finite number, got {shown(price)}"
+            raise InputError(problem, hint="Pass for example 1.", code="PG002")
     return {str(outcome): float(price) for outcome, price in cost.items()}

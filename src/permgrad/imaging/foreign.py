@@ -53,12 +53,11 @@ class ForeignRenderer(nn.Module):
     def __init__(self, images: Any, names: Sequence[str] | None = None, channels_last: bool | None = None) -> None:
         super().__init__()
         if not is_foreign(images):
-            raise InputError(
+            problem = (
                 "images must be a callable from encoded rows to pictures, or a fitted TINTOlib method with "
-                f"transform(data, folder), got {images!r}",
-                hint="Pass for example a function of an array.",
-                code="PG001",
+                f"transform(data, folder), got {images!r}"
             )
+            raise InputError(problem, hint="Pass for example a function of an array.", code="PG001")
         # In a tuple, because torch would take over the parameters of a foreign network put here openly.
         self._source = (images,)
         self.names = None if names is None else [str(name) for name in names]
@@ -75,11 +74,9 @@ class ForeignRenderer(nn.Module):
         dtype = encoded.dtype if encoded.is_floating_point() else torch.get_default_dtype()
         if encoded.ndim != 2 or (self.names is not None and encoded.shape[1] != len(self.names)):
             wanted = "encoded" if self.names is None else len(self.names)
-            raise InputError(
-                f"Encoded rows must have the shape (n, {wanted}), got {tuple(encoded.shape)}",
-                hint="Encode the table with the encoder that the network was trained with.",
-                code="PG007",
-            )
+            problem = f"Encoded rows must have the shape (n, {wanted}), got {tuple(encoded.shape)}"
+            hint = "Encode the table with the encoder that the network was trained with."
+            raise InputError(problem, hint=hint, code="PG007")
         if encoded.shape[0] == 0 and self._shape is not None:
             return torch.zeros((0, *self._shape), dtype=dtype, device=encoded.device)
         # A copy in float64: foreign code may write into its input.
@@ -119,11 +116,9 @@ class ForeignRenderer(nn.Module):
 
     def influence(self) -> Tensor:
         """Refuse: nobody knows the slopes of foreign pictures."""
-        raise InputError(
-            "Maps cannot be read back to columns, because foreign code draws the pictures and it has no slopes",
-            hint="Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad.",
-            code="PG034",
-        )
+        problem = "Maps cannot be read back to columns, because foreign code draws the pictures and it has no slopes"
+        hint = "Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad."
+        raise InputError(problem, hint=hint, code="PG034")
 
     # ---- saving, loading ---------------------------------------------------------------------------------------------
 
@@ -161,11 +156,8 @@ class ForeignRenderer(nn.Module):
             self.images.transform(frame, folder)
             listed = Path(folder) / f"{problem}.csv"
             if not listed.is_file():
-                raise InputError(
-                    f"The TINTOlib method did not write {listed.name}, the list of its pictures",
-                    hint="Use TINTOlib 1.3 or later.",
-                    code="PG060",
-                )
+                problem = f"The TINTOlib method did not write {listed.name}, the list of its pictures"
+                raise InputError(problem, hint="Use TINTOlib 1.3 or later.", code="PG060")
             paths = pd.read_csv(listed, usecols=["images"])["images"]
             pictures = [
                 np.load(path) if path.suffix == ".npy" else imread(path) for path in map(Path(folder).joinpath, paths)
@@ -183,12 +175,11 @@ class ForeignRenderer(nn.Module):
             problem = f"Foreign pictures must be numbers of one shape: {error}"
             raise InputError(problem, hint="Return one array for all rows.", code="PG032") from error
         if images.ndim not in (3, 4) or len(images) != rows or 0 in images.shape[1:]:
-            raise InputError(
+            problem = (
                 "Foreign pictures must have the shape (n, height, width), (n, channels, height, width) or "
-                f"(n, height, width, channels), got {images.shape} for n={rows} rows",
-                hint="Return one picture for each row.",
-                code="PG007",
+                f"(n, height, width, channels), got {images.shape} for n={rows} rows"
             )
+            raise InputError(problem, hint="Return one picture for each row.", code="PG007")
         if not np.isfinite(images).all():
             bad = int((~np.isfinite(images.reshape(rows, -1))).any(axis=1).sum())
             problem = f"Foreign pictures must be finite, but {bad} of {rows} hold NaN or infinity"

@@ -69,12 +69,11 @@ class Blur:
         for name in ("distance", "steps"):
             check_whole(name, getattr(self, name), fix)
         if self.radius > MAXIMUM_PIXELS:
-            raise InputError(
+            problem = (
                 f"A blur must reach at most {MAXIMUM_PIXELS} pixels, "
-                f"but distance={self.distance} times steps={self.steps} is {self.radius}",
-                hint=fix,
-                code="PG002",
+                f"but distance={self.distance} times steps={self.steps} is {self.radius}"
             )
+            raise InputError(problem, hint=fix, code="PG002")
 
     @property
     def radius(self) -> int:
@@ -146,22 +145,20 @@ class PlacedLayout:
         """
         table = as_numbers("encoded", encoded, "pass the encoded training rows")
         if table.ndim != 2 or 0 in table.shape:
-            raise InputError(
-                f"A layout needs encoded rows of shape (rows, columns), at least one of each, got shape {table.shape}",
-                hint="Pass the encoded training rows.",
-                code="PG007",
+            problem = (
+                f"A layout needs encoded rows of shape (rows, columns), at least one of each, got shape {table.shape}"
             )
+            raise InputError(problem, hint="Pass the encoded training rows.", code="PG007")
         columns = table.shape[1]
         if names is not None and len(check_names("names", names, "pass the encoder's encoded_names_")) != columns:
             problem = f"A layout needs one name for each encoded column, got {len(names)} names for {columns} columns"
             raise InputError(problem, hint="Pass the encoder's encoded_names_.", code="PG007")
         if infinite := int(np.isinf(table).any(axis=0).sum()):
-            raise InputError(
+            problem = (
                 f"Encoded values must be finite, but {infinite} of {columns} columns "
-                f"{by_count(infinite, 'holds', 'hold')} infinity",
-                hint=f"Clean {by_count(infinite, 'it', 'them')} first.",
-                code="PG014",
+                f"{by_count(infinite, 'holds', 'hold')} infinity"
             )
+            raise InputError(problem, hint=f"Clean {by_count(infinite, 'it', 'them')} first.", code="PG014")
         empty = np.isnan(table)
         table = np.where(empty, np.where(empty, 0.0, table).sum(axis=0) / np.maximum((~empty).sum(axis=0), 1), table)
         seed = resolve_seed(self.random_state if random_state is None else random_state)
@@ -238,9 +235,8 @@ class StoredLayout(PlacedLayout):
         """Read what `to_dict` wrote. Nothing in it is executed."""
         missing = [key for key in ("positions", "pixels", "overlap") if key not in content]
         if missing:
-            raise InputError(
-                f"The stored layout lacks {', '.join(map(repr, missing))}", hint="Save the model again.", code="PG052"
-            )
+            problem = f"The stored layout lacks {', '.join(map(repr, missing))}"
+            raise InputError(problem, hint="Save the model again.", code="PG052")
         blur = content.get("blur")
         shape = content.get("shape")
         positions = np.asarray(content["positions"], dtype=np.int64).reshape(-1, len(shape or (0, 0)))
@@ -312,20 +308,18 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
                 raise unknown(f"option of layout {name_or_object!r}", option, taken)
         return maker(pixels=pixels, random_state=random_state, **options)
     if options:
-        raise InputError(
+        problem = (
             f"Options are for layouts given by name, but {', '.join(options)} came with a "
-            f"{type(name_or_object).__name__}",
-            hint="Set them on the object itself.",
-            code="PG004",
+            f"{type(name_or_object).__name__}"
         )
+        raise InputError(problem, hint="Set them on the object itself.", code="PG004")
     if isinstance(name_or_object, type) or not callable(getattr(name_or_object, "fit", None)):
-        raise InputError(
+        problem = (
             f"layout must be one of {', '.join(map(repr, list(layouts)))}, or an object with "
             "fit(encoded, names, random_state) that sets positions, pixels and overlap, "
-            f"got {shown(name_or_object)}",
-            hint="The protocol is in docs/adding-a-layout.md.",
-            code="PG001",
+            f"got {shown(name_or_object)}"
         )
+        raise InputError(problem, hint="The protocol is in docs/adding-a-layout.md.", code="PG001")
     return copy.deepcopy(name_or_object)
 
 
@@ -353,9 +347,8 @@ def fit_layout(
     if names is not None:
         names = list(check_names("names", names, "pass the encoder's encoded_names_"))
     if not callable(getattr(layout, "fit", None)):
-        raise InputError(
-            f"layout must have a fit, got {shown(layout)}", hint="Pass a layout from make_layout.", code="PG001"
-        )
+        problem = f"layout must have a fit, got {shown(layout)}"
+        raise InputError(problem, hint="Pass a layout from make_layout.", code="PG001")
     returned = layout.fit(encoded, names, seed)
     fitted = layout if returned is None else returned
     checked = check_layout(fitted)
@@ -428,18 +421,16 @@ def check_positions(positions: Any, shape: Sequence[int], columns: int | None = 
         array, integers, exact = np.zeros(0), np.zeros(0, dtype=np.int64), False
     if array.ndim != 2 or array.shape[1:] != (len(shape),) or not exact:
         each = "a row and a column" if len(shape) == 2 else "a row, a column and a channel"
-        raise InputError(
+        problem = (
             f"positions of a layout must be integers of shape (encoded columns, {len(shape)}), {each} for each, "
-            f"got {type(positions).__name__} of shape {np.shape(array)}",
-            hint="Round them to whole pixels.",
-            code="PG007",
+            f"got {type(positions).__name__} of shape {np.shape(array)}"
         )
+        raise InputError(problem, hint="Round them to whole pixels.", code="PG007")
     if columns is not None and len(integers) != columns:
-        raise InputError(
-            f"A layout needs one position for each encoded column, got {len(integers)} positions for {columns} columns",
-            hint="Fit it on these columns.",
-            code="PG007",
+        problem = (
+            f"A layout needs one position for each encoded column, got {len(integers)} positions for {columns} columns"
         )
+        raise InputError(problem, hint="Fit it on these columns.", code="PG007")
     inside = integers[has_pixel(integers)]
     if inside.size and (inside.min() < 0 or bool((inside >= list(shape)).any())):
         most = max(shape) - 1

@@ -89,22 +89,20 @@ class Renderer(nn.Module):
         for name, values in (("minimum", minimum), ("maximum", maximum)):
             numbers = as_numbers(name, values, f"pass the encoder's {name}_")
             if numbers.shape != (len(positions),) or not np.isfinite(numbers).all():
-                raise InputError(
+                problem = (
                     f"{name} must be {len(positions)} finite numbers, one for each encoded column, "
-                    f"got shape {numbers.shape} with {int((~np.isfinite(numbers)).sum())} not finite",
-                    hint=f"Pass the encoder's {name}_.",
-                    code="PG007",
+                    f"got shape {numbers.shape} with {int((~np.isfinite(numbers)).sum())} not finite"
                 )
+                raise InputError(problem, hint=f"Pass the encoder's {name}_.", code="PG007")
             ranges.append(numbers.copy())
         self.minimum, self.maximum = ranges
         if np.any(self.maximum < self.minimum):
             worst = int(np.argmax(self.minimum - self.maximum))
-            raise InputError(
+            problem = (
                 f"maximum must be at least minimum, but encoded column {worst} has "
-                f"minimum={self.minimum[worst]:g} and maximum={self.maximum[worst]:g}",
-                hint="Swap them.",
-                code="PG002",
+                f"minimum={self.minimum[worst]:g} and maximum={self.maximum[worst]:g}"
             )
+            raise InputError(problem, hint="Swap them.", code="PG002")
         self.channels = self.depth if depth else check_whole("channels", channels, "pass 1 or 3")
         self.scale = check_number("scale", scale, "pass 1 or 255", above_zero=True)
         self.clip = check_flag("clip", clip)
@@ -252,9 +250,8 @@ class Renderer(nn.Module):
         names = ("layout", "minimum", "maximum", "channels", "scale", "clip")
         missing = [key for key in names[:3] if key not in content]
         if missing:
-            raise InputError(
-                f"The stored renderer lacks {', '.join(map(repr, missing))}", hint="Save the model again.", code="PG052"
-            )
+            problem = f"The stored renderer lacks {', '.join(map(repr, missing))}"
+            raise InputError(problem, hint="Save the model again.", code="PG052")
         arguments = {name: content[name] for name in names if name in content}
         return cls(**{**arguments, "layout": StoredLayout.from_dict(content["layout"])})
 

@@ -69,9 +69,8 @@ def export_onnx(model: HyNNClassifier | HyNNRegressor, path: str | os.PathLike[s
         encoded = generator(model.seed_, "onnx").normal(size=(64, encoded.shape[1])).astype(np.float32)
     if isinstance(model.module_.renderer, ForeignRenderer):
         problem = "Images drawn by a method from elsewhere cannot be part of an ONNX file"
-        raise InputError(
-            problem, hint="Fit the model with a layout of permgrad, or with branches=('tabular',).", code="PG034"
-        )
+        hint = "Fit the model with a layout of permgrad, or with branches=('tabular',)."
+        raise InputError(problem, hint=hint, code="PG034")
     target = check_path("path", path)
     onnx, runtime = optional("onnx", INSTALL), optional("onnxruntime", INSTALL)
     network = _Predicting(model).eval()

@@ -30,11 +30,8 @@ def sparing() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         detail = f" ({' '.join(str(error).split())[:200]})" if str(error) else ""
-        raise EnvironmentProblem(
-            f"There is not enough memory{detail}",
-            hint="Free memory, or use fewer rows or columns at a time.",
-            code="PG061",
-        ) from error
+        hint = "Free memory, or use fewer rows or columns at a time."
+        raise EnvironmentProblem(f"There is not enough memory{detail}", hint=hint, code="PG061") from error
     finally:
         _said.reset(token)
 

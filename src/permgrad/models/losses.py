@@ -24,12 +24,11 @@ losses: Registry[RowLoss] = Registry("loss")
 
 def _check_rows(outputs: Tensor, y: Tensor) -> None:
     if outputs.ndim != 2 or y.ndim != 1 or len(outputs) != len(y):
-        raise InputError(
+        problem = (
             "outputs must have the shape (rows, outputs) and y (rows,), "
-            f"got outputs {tuple(outputs.shape)} and y {tuple(y.shape)}",
-            hint="Pass outputs and y of the same rows.",
-            code="PG007",
+            f"got outputs {tuple(outputs.shape)} and y {tuple(y.shape)}"
         )
+        raise InputError(problem, hint="Pass outputs and y of the same rows.", code="PG007")
 
 
 @losses.register("cross_entropy")
@@ -47,9 +46,8 @@ def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
     """Return (outputs − y)² per row, of one output."""
     _check_rows(outputs, y)
     if outputs.shape[1] != 1:
-        raise InputError(
-            f"squared_error needs one output, got {outputs.shape[1]}", hint="Choose another loss.", code="PG036"
-        )
+        problem = f"squared_error needs one output, got {outputs.shape[1]}"
+        raise InputError(problem, hint="Choose another loss.", code="PG036")
     return (outputs[:, 0].double() - y.double()).square()
 
 
@@ -110,11 +108,9 @@ def poisson(outputs: Tensor, y: Tensor) -> Tensor:
     _check_rows(outputs, y)
     mean, counts = outputs[:, 0].double(), y.double()
     if not bool((mean > 0).all()):
-        raise InputError(
-            f"loss='poisson' needs predicted means above 0, got {float(mean.min()):.3g}",
-            hint="Pass loss='poisson_log' if the model returns the logarithm of the mean.",
-            code="PG036",
-        )
+        problem = f"loss='poisson' needs predicted means above 0, got {float(mean.min()):.3g}"
+        hint = "Pass loss='poisson_log' if the model returns the logarithm of the mean."
+        raise InputError(problem, hint=hint, code="PG036")
     return 2 * (torch.xlogy(counts, counts / mean) - counts + mean)
 
 
@@ -182,32 +178,24 @@ class OtherLoss:
         except InputError:
             raise
         except Exception as error:
-            raise InputError(
-                f"The loss raised {error_in_words(error).rstrip('.')}",
-                hint=f"It is called as loss(outputs, y) with {len(outputs)} rows of each: outputs as a NumPy array, "
-                f"y as you passed it ({type(y).__name__}).",
-                code="PG036",
-            ) from error
+            hint = (
+                f"It is called as loss(outputs, y) with {len(outputs)} rows of each: outputs as a NumPy array, "
+                f"y as you passed it ({type(y).__name__})."
+            )
+            raise InputError(f"The loss raised {error_in_words(error).rstrip('.')}", hint=hint, code="PG036") from error
         try:
             made = made.detach().cpu().double().numpy() if isinstance(made, Tensor) else made
             numbers: Floats = np.array(made, dtype=np.float64)
         except (TypeError, ValueError):
-            raise InputError(
-                f"The loss must return numbers, got {type(made).__name__}", hint="Return (rows,).", code="PG036"
-            ) from None
+            problem = f"The loss must return numbers, got {type(made).__name__}"
+            raise InputError(problem, hint="Return (rows,).", code="PG036") from None
         if numbers.shape != (len(outputs),):
-            raise InputError(
-                f"The loss must return one number for each row, ({len(outputs)},), got the shape {numbers.shape}",
-                hint="Leave out means and sums over the rows.",
-                code="PG036",
-            )
+            problem = f"The loss must return one number for each row, ({len(outputs)},), got the shape {numbers.shape}"
+            raise InputError(problem, hint="Leave out means and sums over the rows.", code="PG036")
         broken = int((~np.isfinite(numbers)).sum())
         if broken:
-            raise InputError(
-                f"The loss must be finite, got NaN or infinity for {broken} of {len(numbers)} rows",
-                hint="Check those rows, or bound the loss.",
-                code="PG036",
-            )
+            problem = f"The loss must be finite, got NaN or infinity for {broken} of {len(numbers)} rows"
+            raise InputError(problem, hint="Check those rows, or bound the loss.", code="PG036")
         return numbers
 
 
@@ -233,12 +221,10 @@ def read_loss(loss: Any) -> str | OtherLoss:
     if callable(loss):
         return OtherLoss(str(getattr(loss, "__name__", type(loss).__name__)), loss, returned=True)
     if not isinstance(loss, str):
-        raise InputError(
-            "loss must be a name, ('quantile', level) or a callable (outputs, y) -> (rows,), got "
-            f"{type(loss).__name__}",
-            hint="Pass for example 'auto'.",
-            code="PG001",
+        problem = (
+            f"loss must be a name, ('quantile', level) or a callable (outputs, y) -> (rows,), got {type(loss).__name__}"
         )
+        raise InputError(problem, hint="Pass for example 'auto'.", code="PG001")
     return loss
 
 
@@ -248,11 +234,8 @@ class TargetRows:
     def __init__(self, y: Any, rows: int) -> None:
         self.y = y if isinstance(y, Tensor) or is_pandas(y) else np.asarray(y)
         if self.y.ndim == 0 or len(self.y) != rows:
-            raise InputError(
-                f"y must have one entry for each of the {rows} rows, got the shape {tuple(self.y.shape)}",
-                hint="Pass the y of the same rows.",
-                code="PG007",
-            )
+            problem = f"y must have one entry for each of the {rows} rows, got the shape {tuple(self.y.shape)}"
+            raise InputError(problem, hint="Pass the y of the same rows.", code="PG007")
 
     def __len__(self) -> int:
         return len(self.y)

@@ -68,26 +68,19 @@ def read_model_file(path: str | os.PathLike[str], trust: Sequence[str] = ()) -> 
     except (InputError, EnvironmentProblem):
         raise
     except Exception as error:
-        raise InputError(
-            f"{path.name} cannot be read as a model: {error_in_words(error)}", hint=f"Save it as {_WAYS}.", code="PG031"
-        ) from error
+        problem = f"{path.name} cannot be read as a model: {error_in_words(error)}"
+        raise InputError(problem, hint=f"Save it as {_WAYS}.", code="PG031") from error
 
 
 def check_model_file(path: Path, trust: Sequence[str] = ()) -> None:
     """Refuse a file that could run code, or is of no kind that holds models, before anything is read."""
     ending = path.suffix.lower()
     if ending in _RUNS_CODE:
-        raise InputError(
-            f"Reading {path.name} would run any code that it holds",
-            hint=f"Save the model as {_WAYS}, or call pg.explain in Python if you trust the file.",
-            code="PG031",
-        )
+        hint = f"Save the model as {_WAYS}, or call pg.explain in Python if you trust the file."
+        raise InputError(f"Reading {path.name} would run any code that it holds", hint=hint, code="PG031")
     if ending in _TABLES:
-        raise InputError(
-            f"{path.name} is a table, and the first argument is the model",
-            hint="Name the run's folder or the model's file first, then the table.",
-            code="PG031",
-        )
+        problem = f"{path.name} is a table, and the first argument is the model"
+        raise InputError(problem, hint="Name the run's folder or the model's file first, then the table.", code="PG031")
     if ending not in (*_READERS, ".skops"):
         raise InputError(f"{path.name} is not a readable model file", hint=f"Save the model as {_WAYS}.", code="PG031")
     if trust and ending != ".skops":
@@ -100,9 +93,8 @@ def _lightgbm(path: Path) -> Any:
             raise InputError(f"{path.name} is empty", hint=f"Save the model as {_WAYS}.", code="PG031")
         file.seek(0)
         if file.readline().strip() != b"tree":
-            raise InputError(
-                f"{path.name} holds no model of LightGBM", hint="Name the MODEL first, then the TABLE.", code="PG031"
-            )
+            problem = f"{path.name} holds no model of LightGBM"
+            raise InputError(problem, hint="Name the MODEL first, then the TABLE.", code="PG031")
     library = optional("lightgbm")
     check_lightgbm(path.read_bytes())
     return library.Booster(model_file=str(path))
@@ -153,9 +145,8 @@ def _json(path: Path) -> Any:
     with path.open(encoding="utf8") as file:
         content = json.load(file)
     if not isinstance(content, dict) or not _WRITTEN & set(content):
-        raise InputError(
-            f"{path.name} holds no model of XGBoost or CatBoost", hint=f"Save the model as {_WAYS}.", code="PG031"
-        )
+        problem = f"{path.name} holds no model of XGBoost or CatBoost"
+        raise InputError(problem, hint=f"Save the model as {_WAYS}.", code="PG031")
     return _xgboost(path) if "learner" in content else _catboost(path)
 
 
@@ -164,11 +155,8 @@ def _skops(path: Path, trust: Sequence[str]) -> Any:
     strange = [name for name in io.get_untrusted_types(file=path) if name not in trust]
     if strange:
         options = " ".join(option_of("--trust", name) for name in strange)
-        raise InputError(
-            f"{path.name} holds types that skops does not trust by itself: {listed(strange, show=str)}",
-            hint=f"If you know who made the file, add {options}.",
-            code="PG031",
-        )
+        problem = f"{path.name} holds types that skops does not trust by itself: {listed(strange, show=str)}"
+        raise InputError(problem, hint=f"If you know who made the file, add {options}.", code="PG031")
     return io.load(path, trusted=list(trust))
 
 
@@ -207,9 +195,8 @@ class OnnxPredictor:
         columns = {str(name): frame[name] for name in frame.columns}
         missing = [one.name for one in self.inputs if one.name not in columns]
         if missing:
-            raise InputError(
-                f"Column {missing[0]!r} of the model is not in the table", hint="Rename or add it.", code="PG012"
-            )
+            problem = f"Column {missing[0]!r} of the model is not in the table"
+            raise InputError(problem, hint="Rename or add it.", code="PG012")
         types = {one.name: self._TYPES.get(one.type, object) for one in self.inputs}
         return {name: columns[name].to_numpy(kind).reshape(-1, 1) for name, kind in types.items()}
 

@@ -78,11 +78,8 @@ def _catboost(model: Any, words: Collection[str]) -> ModelColumns | None:  # noq
     # A model of an array calls its columns by their places.
     unnamed = names == tuple(map(str, range(len(names))))
     if unnamed and texts:
-        raise InputError(
-            "The CatBoost model has categories and no column names",
-            hint="Fit it on a data frame and save it.",
-            code="PG031",
-        )
+        problem = "The CatBoost model has categories and no column names"
+        raise InputError(problem, hint="Fit it on a data frame and save it.", code="PG031")
     columns = None if unnamed else names
     return ModelColumns(columns, len(names), dict.fromkeys(texts), texts=texts, numbers=True)
 
@@ -171,11 +168,9 @@ def _aligned(model: Any, frame: pd.DataFrame, wanted: ModelColumns) -> pd.DataFr
             frame, [name if name in frame.columns else spaced.get(name, name) for name in wanted.names]
         )
     if wanted.count not in (None, frame.shape[1]):
-        raise InputError(
-            f"The model takes {counted(wanted.count, 'column')} without names, and the table has {frame.shape[1]}",
-            hint="Leave the others out of the table, and name the target with --target.",
-            code="PG017",
-        )
+        problem = f"The model takes {counted(wanted.count, 'column')} without names, and the table has {frame.shape[1]}"
+        hint = "Leave the others out of the table, and name the target with --target."
+        raise InputError(problem, hint=hint, code="PG017")
     names = listed(list(frame.columns), show=repr)
     warn_user(f"The model has no column names, so the table's columns are used in their order ({names}).")
     booster = model.get_booster() if hasattr(model, "get_booster") else model
@@ -221,8 +216,5 @@ def _numbers(column: pd.Series[Any]) -> pd.Series[Any]:
         return column.astype("boolean" if column.dtype == object else column.dtype).astype("float64")
     except (TypeError, ValueError):
         some = column.dropna().tolist()[:1]
-        raise InputError(
-            f"Column {str(column.name)!r} must hold numbers for this model, got {some}",
-            hint="Write it as in training.",
-            code="PG014",
-        ) from None
+        problem = f"Column {str(column.name)!r} must hold numbers for this model, got {some}"
+        raise InputError(problem, hint="Write it as in training.", code="PG014") from None

@@ -151,12 +151,11 @@ class TextFeatures:
         read: Any = self.encoder if self._loaded is None else self._loaded
         made = np.asarray(read(some), dtype=np.float32)
         if made.ndim != 2 or len(made) != len(some) or not made.shape[1] or not np.isfinite(made).all():
-            raise InputError(
+            problem = (
                 f"text_encoder must return finite vectors (texts, width), but of {len(some)} texts it returned the "
-                f"shape {made.shape}",
-                hint="Return a row of numbers for each text.",
-                code="PG007",
+                f"shape {made.shape}"
             )
+            raise InputError(problem, hint="Return a row of numbers for each text.", code="PG007")
         return made
 
     def to(self, device: torch.device) -> None:

@@ -40,32 +40,23 @@ def pick_output(explanation: Explanation, output: str | int | None) -> int:
 def check_one_unit(explanation: Explanation, plot: str) -> None:
     """Refuse to put numbers of different methods on one axis: they have different units."""
     if explanation.meta.get("methods"):
-        raise InputError(
-            f"{plot} needs one unit for all features, but the modalities were explained by different methods",
-            hint="Call explanation.plot.features(), which has an axis for each.",
-            code="PG004",
-        )
+        problem = f"{plot} needs one unit for all features, but the modalities were explained by different methods"
+        raise InputError(problem, hint="Call explanation.plot.features(), which has an axis for each.", code="PG004")
 
 
 def check_local(explanation: Explanation, plot: str) -> None:
     """Refuse a global explanation if single rows are needed."""
     if explanation.scope != "local":
-        raise InputError(
-            f"{plot} shows single rows, but this explanation is global",
-            hint="Explain with scope='local', for example method='integrated_gradients'.",
-            code="PG004",
-        )
+        hint = "Explain with scope='local', for example method='integrated_gradients'."
+        raise InputError(f"{plot} shows single rows, but this explanation is global", hint=hint, code="PG004")
 
 
 def check_row(explanation: Explanation, row: int) -> int:
     """Return a row's position if it exists. Negative positions count from the end."""
     rows = int(explanation.values.shape[0])
     if not is_whole(row) or not -rows <= row < rows:
-        raise InputError(
-            f"row must be a position from 0 to {rows - 1}, got {shown(row)}",
-            hint="For example: row=0, or row=-1 for the last.",
-            code="PG002",
-        )
+        problem = f"row must be a position from 0 to {rows - 1}, got {shown(row)}"
+        raise InputError(problem, hint="For example: row=0, or row=-1 for the last.", code="PG002")
     return int(row) % rows
 
 

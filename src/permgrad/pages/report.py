@@ -189,11 +189,9 @@ def report(
         first, *others = models
         _check_alike([one.model for one in models])
         if interactions and first.rows.table is None:
-            raise InputError(
-                "interactions= measures pairs of features of a table, and this network has other inputs",
-                hint="Leave it out, or call pg.explain(model, X, y, interactions=2).",
-                code="PG006",
-            )
+            problem = "interactions= measures pairs of features of a table, and this network has other inputs"
+            hint = "Leave it out, or call pg.explain(model, X, y, interactions=2)."
+            raise InputError(problem, hint=hint, code="PG006")
         first.rows = replace(first.rows, sensitive=sensitive_columns(sensitive, first.rows))
         names = [one.model.name for one in models]
         empty = Assessment(
@@ -248,15 +246,12 @@ def _check_measured(interactions: Any, refits: Any, train: Any, options: Mapping
     if refits is not None:
         check_whole("refits", refits, "pass at least 5, for example 10", least=5)
         if train is None:
-            raise InputError(
-                "refits= trains on the training rows", hint="Pass train=(X_train, y_train) too.", code="PG005"
-            )
+            problem = "refits= trains on the training rows"
+            raise InputError(problem, hint="Pass train=(X_train, y_train) too.", code="PG005")
     if "sample_weight" in options:
-        raise InputError(
-            "A report takes no sample_weight: its scores, tests and sentences count every row once",
-            hint="Call pg.explain(model, X, y, sample_weight=…) for weighted importances.",
-            code="PG004",
-        )
+        problem = "A report takes no sample_weight: its scores, tests and sentences count every row once"
+        hint = "Call pg.explain(model, X, y, sample_weight=…) for weighted importances."
+        raise InputError(problem, hint=hint, code="PG004")
 
 
 def _check_alike(models: Sequence[EvaluatedModel]) -> None:
@@ -265,11 +260,8 @@ def _check_alike(models: Sequence[EvaluatedModel]) -> None:
     for one in models[1:]:
         if (one.task, sorted(one.classes)) != (first.task, sorted(first.classes)):
             both = [words.listed(each.classes[:5]) if each.classes else "numbers" for each in (first, one)]
-            raise InputError(
-                f"The models predict different things: {first.name} predicts {both[0]}, {one.name} {both[1]}",
-                hint="Compare models of one target.",
-                code="PG006",
-            )
+            problem = f"The models predict different things: {first.name} predicts {both[0]}, {one.name} {both[1]}"
+            raise InputError(problem, hint="Compare models of one target.", code="PG006")
 
 
 def _refits(estimator: Any, train: Any, learned: Rows | None, budget: Budget) -> Callable[[int], Explanation] | None:
@@ -282,11 +274,8 @@ def _refits(estimator: Any, train: Any, learned: Rows | None, budget: Budget) ->
     if learned is not None and learned.dependence is not None:
         name, values = learned.dependence.argument
         if len(np.unique(values)) == 1:
-            raise InputError(
-                f"refits= needs {name} of the training rows too",
-                hint="Pass train=(X_train, y_train, values), or the name of a column in both tables.",
-                code="PG005",
-            )
+            hint = "Pass train=(X_train, y_train, values), or the name of a column in both tables."
+            raise InputError(f"refits= needs {name} of the training rows too", hint=hint, code="PG005")
         further[name] = values
     return lambda count: explain_refits(estimator, *train[:2], refits=count, random_state=budget.seed, **further)
 
@@ -296,11 +285,8 @@ def _named(model: Any) -> dict[str, Any]:
     if not isinstance(model, Mapping):
         return {"": model}
     if not model or not all(isinstance(name, str) and name.strip() for name in model):
-        raise InputError(
-            f"Several models must be a dict by name, got {shown(model)}",
-            hint="Pass for example {'trees': trees, 'linear': linear}.",
-            code="PG001",
-        )
+        problem = f"Several models must be a dict by name, got {shown(model)}"
+        raise InputError(problem, hint="Pass for example {'trees': trees, 'linear': linear}.", code="PG001")
     return dict(model)
 
 
@@ -320,11 +306,8 @@ def check_path(path: Any, *, overwrite: bool, flag: str = "overwrite=True") -> P
     if target.is_dir():
         raise InputError(f"{target} is a folder", hint=f"Pass a file, such as {target / 'report.html'}.", code="PG050")
     if target.suffix.lower() not in (".html", ".htm"):
-        raise InputError(
-            f"A report is an HTML file, got path={os.fspath(target)!r}",
-            hint=f"Pass {os.fspath(target.with_suffix('.html'))!r}.",
-            code="PG001",
-        )
+        problem = f"A report is an HTML file, got path={os.fspath(target)!r}"
+        raise InputError(problem, hint=f"Pass {os.fspath(target.with_suffix('.html'))!r}.", code="PG001")
     if target.exists() and not overwrite:
         raise InputError(f"{target} exists", hint=f"Choose another path, or pass {flag}.", code="PG050")
     return target

@@ -199,12 +199,11 @@ def figure_view(drawing: Figure | str, caption: str = "", alt: str = "", *, time
             drawing.savefig(buffer, format="svg", metadata={"Date": None})
         drawing = buffer.getvalue()
     if not isinstance(drawing, str) or "<svg" not in drawing[:4000]:
-        raise InputError(
+        problem = (
             f"A drawing must be a matplotlib Figure or SVG markup, got {type(drawing).__name__} "
-            f"{shorten(repr(drawing), 40)}",
-            hint="Pass a Figure, or text with <svg>.",
-            code="PG001",
+            f"{shorten(repr(drawing), 40)}"
         )
+        raise InputError(problem, hint="Pass a Figure, or text with <svg>.", code="PG001")
     data = base64.b64encode(_BETWEEN.sub("><", drawing).encode("utf-8", "replace")).decode("ascii")
     image = Markup('<img class="plate" alt="{}" src="data:image/svg+xml;base64,{}">').format(clean(alt), data)
     return FigureView(image, caption, width, timed)

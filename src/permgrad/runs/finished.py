@@ -118,9 +118,8 @@ def common_rows(runs: Sequence[FinishedRun]) -> tuple[Any, list[pd.DataFrame]]:
     tables = [run.predictions.set_index("row").loc[rows] for run in runs]
     truth = tables[0]["truth"].to_numpy()
     if any((table["truth"].to_numpy() != truth).any() for table in tables[1:]):
-        raise InputError(
-            "The runs have other targets in the same rows", hint="Compare runs of one table.", code="PG051"
-        )
+        problem = "The runs have other targets in the same rows"
+        raise InputError(problem, hint="Compare runs of one table.", code="PG051")
     return rows, tables
 
 

@@ -266,15 +266,13 @@ class RunRequest(SplitRequest):
                 raise InputError(f"--{one} and --{other} cannot be combined", hint=hint, code="PG006")
         if len(self.target) > 1:
             targets = " ".join(f"--target {name}" for name in self.target)
-            raise InputError(
-                f"A run predicts one column, got {targets}", hint="Run once for each target.", code="PG006"
-            )
+            problem = f"A run predicts one column, got {targets}"
+            raise InputError(problem, hint="Run once for each target.", code="PG006")
         if self.cost is not None and not (min(self.cost) >= 0 and 0 < sum(self.cost) < float("inf")):
-            raise InputError(
-                f"--cost must be two finite numbers of at least 0, not both 0, got {self.cost[0]:g} {self.cost[1]:g}",
-                hint="For example: --cost 1 5.",
-                code="PG002",
+            problem = (
+                f"--cost must be two finite numbers of at least 0, not both 0, got {self.cost[0]:g} {self.cost[1]:g}"
             )
+            raise InputError(problem, hint="For example: --cost 1 5.", code="PG002")
         if self.interactions == 1:
             raise InputError("--interactions 1 has no pairs", hint="Pass at least 2, or 0 for none.", code="PG002")
         if self.na or self.not_na:

@@ -226,11 +226,9 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
     if base is not None and not faults:
         faults += list(_value_faults(base, parameters))
     if faults or base is None:
-        raise InputError(
-            f"The space in {source} has faults: {' '.join(map(two_sentences, faults))}",
-            hint="A space is {'base': preset, 'parameters': {setting: range or choices}}.",
-            code="PG011",
-        )
+        problem = f"The space in {source} has faults: {' '.join(map(two_sentences, faults))}"
+        hint = "A space is {'base': preset, 'parameters': {setting: range or choices}}."
+        raise InputError(problem, hint=hint, code="PG011")
     complete, own_values = base.to_dict(), {one.name: one.own_value(base.to_dict()) for one in parameters}
 
     def build(trial: Any) -> dict[str, Any]:

@@ -109,9 +109,8 @@ def open_storage(url: str) -> Any:
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
     if "://" not in url:
-        raise InputError(
-            f"--storage must be a URL, got {url}", hint="For example: --storage sqlite:///study.db.", code="PG001"
-        )
+        problem = f"--storage must be a URL, got {url}"
+        raise InputError(problem, hint="For example: --storage sqlite:///study.db.", code="PG001")
     if url in ("sqlite://", _SQLITE) or ":memory:" in url:
         problem = f"--storage {url} is in memory, so the study would be lost"
         raise InputError(problem, hint="For example: --storage sqlite:///study.db.", code="PG001")
@@ -124,11 +123,9 @@ def open_storage(url: str) -> Any:
             url, engine_kwargs=options, heartbeat_interval=BEAT_SECONDS, grace_period=SILENT_SECONDS
         )
     except ImportError as error:
-        raise EnvironmentProblem(
-            f"The database driver for --storage {without_password(url)} is not installed",
-            hint="Install it (for PostgreSQL for example psycopg2-binary), or leave --storage out.",
-            code="PG060",
-        ) from error
+        problem = f"The database driver for --storage {without_password(url)} is not installed"
+        hint = "Install it (for PostgreSQL for example psycopg2-binary), or leave --storage out."
+        raise EnvironmentProblem(problem, hint=hint, code="PG060") from error
     except (ArgumentError, ValueError) as error:
         problem = f"Optuna cannot use --storage {without_password(url)}: {str(error).splitlines()[0]}"
         raise InputError(problem, hint="Correct the URL, or install the database's driver.", code="PG001") from error
@@ -138,9 +135,8 @@ def open_storage(url: str) -> Any:
         # SQLite's errors of use, such as a folder without write permission, are of subclasses of this one.
         if storage_file(url) is not None and type(getattr(cause, "orig", cause)) is sqlite3.DatabaseError:
             fix = "Delete that file to start again, or choose another --out (or --storage, if you passed it)."
-        raise EnvironmentProblem(
-            f"Cannot open --storage {without_password(url)}: {str(error).splitlines()[0]}", hint=fix, code="PG062"
-        ) from error
+        problem = f"Cannot open --storage {without_password(url)}: {str(error).splitlines()[0]}"
+        raise EnvironmentProblem(problem, hint=fix, code="PG062") from error
 
 
 def without_password(url: str) -> str:

@@ -110,11 +110,8 @@ class SuiteResults:
 def suites_of(frame: pd.DataFrame, facts: Mapping[str, Any]) -> list[SuiteResults]:
     """Divide the results by suite."""
     if list(frame.columns) != list(COLUMNS):
-        raise InputError(
-            f"results must have the columns {', '.join(COLUMNS)}, got {', '.join(map(str, frame.columns))}",
-            hint="Pass the content of results.csv.",
-            code="PG012",
-        )
+        problem = f"results must have the columns {', '.join(COLUMNS)}, got {', '.join(map(str, frame.columns))}"
+        raise InputError(problem, hint="Pass the content of results.csv.", code="PG012")
     for name in dict.fromkeys(frame["metric"]):
         metric_named(str(name))  # an unknown metric has no direction to be read by
     described = facts.get("suites", {})

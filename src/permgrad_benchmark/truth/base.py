@@ -120,11 +120,8 @@ class Truth(ABC):
         """Evaluate the noiseless function ``(n,)`` on rows of ``sample`` (the logit of class 1 for classification)."""
         x = self.to_numbers(X)
         if x.ndim != 2 or x.shape[1] != self.n_features:
-            raise InputError(
-                f"X must have {self.n_features} columns, got shape {x.shape}",
-                hint="Pass the features of sample().",
-                code="PG007",
-            )
+            problem = f"X must have {self.n_features} columns, got shape {x.shape}"
+            raise InputError(problem, hint="Pass the features of sample().", code="PG007")
         return self.values(x)
 
     def values(self, x: Floats) -> Floats:

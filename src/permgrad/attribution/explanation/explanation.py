@@ -272,11 +272,8 @@ class Explanation(Numbers):
         (NaN for ``sum_l1``).
         """
         if self.scope == "global":
-            raise InputError(
-                "to_global needs a local explanation, and this one is already global",
-                hint="Use it directly.",
-                code="PG004",
-            )
+            problem = "to_global needs a local explanation, and this one is already global"
+            raise InputError(problem, hint="Use it directly.", code="PG004")
         check_choice("how", how, ("mean_abs", "mean", "sum_l1"))
         # Features come first. Of pairs alone there are no features.
         rows, players = self.values.shape[0], int((self.order == min(self.order, default=1)).sum())
@@ -326,24 +323,17 @@ class Explanation(Numbers):
     def by_modality(self) -> Explanation:
         """Sum an additive explanation over each modality's players. For others the error names the call to make."""
         if self.method == MIXED:
-            raise InputError(
-                "by_modality cannot sum these values: each modality was explained by a different method",
-                hint='Call pg.explain(model, inputs, y, method="permgrad", level="modality").',
-                code="PG004",
-            )
+            problem = "by_modality cannot sum these values: each modality was explained by a different method"
+            hint = 'Call pg.explain(model, inputs, y, method="permgrad", level="modality").'
+            raise InputError(problem, hint=hint, code="PG004")
         if not self.additive:
-            raise InputError(
-                f"by_modality needs an additive method, and method={self.method!r} is not additive",
-                hint=f'Call pg.explain(model, inputs, y, method={self.method!r}, level="modality").',
-                code="PG004",
-            )
+            problem = f"by_modality needs an additive method, and method={self.method!r} is not additive"
+            hint = f'Call pg.explain(model, inputs, y, method={self.method!r}, level="modality").'
+            raise InputError(problem, hint=hint, code="PG004")
         if self.members:
             if (self.order > 1).all():
-                raise InputError(
-                    "by_modality sums features, and these are interactions of several",
-                    hint="Call it on the explanation that these were chosen from.",
-                    code="PG004",
-                )
+                problem = "by_modality sums features, and these are interactions of several"
+                raise InputError(problem, hint="Call it on the explanation that these were chosen from.", code="PG004")
             return self.of_order(1).by_modality()
         modalities = tuple(dict.fromkeys(self.modality))
         member = np.array([[one == other for one in self.modality] for other in modalities], dtype=np.float64)

@@ -69,20 +69,16 @@ def read_explanation(source: Path, create: Callable[..., E]) -> E:
         header = parse_json((source / "explanation.json").read_bytes())
         arrays = read_npz(source / "values.npz")
     except FileNotFoundError as error:
-        raise InputError(
-            f"{error.filename} not found", hint="Pass a folder that Explanation.save() wrote.", code="PG010"
-        ) from error
+        problem = f"{error.filename} not found"
+        raise InputError(problem, hint="Pass a folder that Explanation.save() wrote.", code="PG010") from error
     except (ValueError, OSError) as error:
         raise _damaged(source, str(error)) from error
     version = header.get("schema_version") if isinstance(header, dict) else None
     if not isinstance(version, int):
         raise _damaged(source, "explanation.json has no schema_version")
     if version > SCHEMA_VERSION:
-        raise InputError(
-            f"{source} has format {version}, and this permgrad reads explanations up to format {SCHEMA_VERSION}",
-            hint="Install a newer permgrad.",
-            code="PG053",
-        )
+        problem = f"{source} has format {version}, and this permgrad reads explanations up to format {SCHEMA_VERSION}"
+        raise InputError(problem, hint="Install a newer permgrad.", code="PG053")
     try:
         explanation = create(**_fields_from_file(header, arrays))
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:

@@ -16,11 +16,8 @@ from permgrad.base.significance import adjusted, adjusted_within
 
 def no_order(orders: list[int], order: Any) -> InputError:
     """Return the error for an order that an explanation does not have."""
-    return InputError(
-        f"order must be one of {', '.join(map(str, orders))}, got {shown(order)}",
-        hint="Pass interactions=2 to pg.explain for pairs.",
-        code="PG002",
-    )
+    problem = f"order must be one of {', '.join(map(str, orders))}, got {shown(order)}"
+    return InputError(problem, hint="Pass interactions=2 to pg.explain for pairs.", code="PG002")
 
 
 def arrays_like_values(explanation: Numbers) -> dict[str, Floats]:
@@ -65,26 +62,19 @@ class Numbers:
         """Refuse arrays whose shapes do not fit together."""
         wanted = (len(self.names), len(self.outputs))
         if self.values.shape[-2:] != wanted or self.values.ndim != (2 if self.scope == "global" else 3):
-            raise InputError(
+            problem = (
                 f"values must be (features, outputs) if global and (rows, features, outputs) if local, got shape "
-                f"{self.values.shape} with scope={self.scope!r}, {wanted[0]} names and {wanted[1]} outputs",
-                hint="Pass an array of that shape.",
-                code="PG007",
+                f"{self.values.shape} with scope={self.scope!r}, {wanted[0]} names and {wanted[1]} outputs"
             )
+            raise InputError(problem, hint="Pass an array of that shape.", code="PG007")
         for name, array in arrays_like_values(self).items():
             if array.shape != self.values.shape:
-                raise InputError(
-                    f"{name} must have the shape of values, {self.values.shape}, got {array.shape}",
-                    hint="Pass an array of that shape.",
-                    code="PG007",
-                )
+                problem = f"{name} must have the shape of values, {self.values.shape}, got {array.shape}"
+                raise InputError(problem, hint="Pass an array of that shape.", code="PG007")
         singles = tuple((place,) for place in range(sum(len(each) == 1 for each in self.members)))
         if self.members and (len(self.members) != wanted[0] or self.members[: len(singles)] != singles):
-            raise InputError(
-                f"members must have the players of each of the {wanted[0]} names, single players first",
-                hint="Pass for example ((0,), (1,), (0, 1)).",
-                code="PG007",
-            )
+            problem = f"members must have the players of each of the {wanted[0]} names, single players first"
+            raise InputError(problem, hint="Pass for example ((0,), (1,), (0, 1)).", code="PG007")
 
     @property
     def order(self) -> Integers:

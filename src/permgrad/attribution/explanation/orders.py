@@ -60,27 +60,18 @@ def to_shapiq(explanation: Numbers, order: int, row: int, column: int) -> Any:
 
 def _checked_row(row: int, count: int) -> int:
     if not is_whole(row) or not -count <= row < count:
-        raise InputError(
-            f"row must be a position from 0 to {count - 1}, got {shown(row)}",
-            hint="Pass for example row=0.",
-            code="PG002",
-        )
+        problem = f"row must be a position from 0 to {count - 1}, got {shown(row)}"
+        raise InputError(problem, hint="Pass for example row=0.", code="PG002")
     return row
 
 
 def not_installed(package: str) -> EnvironmentProblem:
     """Return the error of a conversion that needs a missing package."""
-    return EnvironmentProblem(
-        f"to_{package} needs the package {package}, which is not installed",
-        hint="Run pip install 'permgrad[peers]'.",
-        code="PG060",
-    )
+    problem = f"to_{package} needs the package {package}, which is not installed"
+    return EnvironmentProblem(problem, hint="Run pip install 'permgrad[peers]'.", code="PG060")
 
 
 def without_common_unit(what: str) -> InputError:
     """Return the error of a comparison of values in different units."""
-    return InputError(
-        f"{what} cannot compare these values: each modality was explained by a different method",
-        hint='Call explanation.plot.features(), or compare parts["share"].',
-        code="PG004",
-    )
+    problem = f"{what} cannot compare these values: each modality was explained by a different method"
+    return InputError(problem, hint='Call explanation.plot.features(), or compare parts["share"].', code="PG004")

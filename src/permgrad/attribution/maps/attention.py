@@ -166,9 +166,8 @@ class AttentionReader:
                 reason = f"this network's cannot be joined: {watch.unread[-1]}"
             elif not used:
                 reason = "this network's output uses none that torch can see"
-            raise InputError(
-                f"{method} reads the attention maps of a transformer, and {reason}", hint=_REMEDY, code="PG034"
-            )
+            problem = f"{method} reads the attention maps of a transformer, and {reason}"
+            raise InputError(problem, hint=_REMEDY, code="PG034")
         self.sizes = [seen.map.shape[-1] for seen in watch.seen]
         numbers = sum(6 * seen.map.numel() for seen in watch.seen) + sum(row.numel() for row in rows)
         self.batch = batch_size(request, -(-numbers // len(rows[0])))
@@ -214,11 +213,8 @@ class AttentionReader:
         with torch.inference_mode(mode=False), torch.enable_grad():
             outputs, watch = self._watched(rows, Watch(count))
             if [seen.map.shape[-1] for seen in watch.seen] != self.sizes:
-                raise InputError(
-                    "The network computes other attention maps for some rows than for others, or of fewer tokens",
-                    hint="Choose method='integrated_gradients'",
-                    code="PG034",
-                )
+                problem = "The network computes other attention maps for some rows than for others, or of fewer tokens"
+                raise InputError(problem, hint="Choose method='integrated_gradients'", code="PG034")
             slopes = self._slopes(outputs, watch)
         maps = [rows_first(seen.map.detach(), count) for seen in watch.seen]
         shaped = [torch.stack([rows_first(one, count) for one in slope]) for slope in slopes]

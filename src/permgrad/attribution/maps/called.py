@@ -400,11 +400,8 @@ def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> 
         )
     inputs = " or ".join(repr(names[place]) for place in images)
     if layer is not None:
-        return InputError(
-            f"gradcam reads a layer of an image encoder, and layer {layer!r} does not depend on {inputs}",
-            hint="Name a layer of its encoder",
-            code="PG037",
-        )
+        problem = f"gradcam reads a layer of an image encoder, and layer {layer!r} does not depend on {inputs}"
+        return InputError(problem, hint="Name a layer of its encoder", code="PG037")
     return InputError(
         "There is no map: gradcam reads the last value with spatial extent, and the network calls no Conv1d or Conv2d "
         f"layer on {inputs} and makes no tokens of its patches",
@@ -456,11 +453,9 @@ class CalledMaps:
                 outputs = subject.readout(subject.forward(rows), request.output)
             for place, call in calls:
                 if call not in listener.values:
-                    raise InputError(
-                        f"The network does not call {str(call)!r} for every batch of rows",
-                        hint="Pass layer= with the name of a layer that it always calls",
-                        code="PG037",
-                    )
+                    problem = f"The network does not call {str(call)!r} for every batch of rows"
+                    hint = "Pass layer= with the name of a layer that it always calls"
+                    raise InputError(problem, hint=hint, code="PG037")
                 value, count = listener.values[call], len(outputs)
                 if len(value) != place.copies * count or (place.cells is None and value.ndim not in (3, 4, 5)):
                     raise InputError(

@@ -100,11 +100,9 @@ def cam_layer(module: HybridNetwork, name: str | None = None, *, before_activati
     """Cut the image branch behind a convolution, the last if ``name`` is None, and the activation that takes it up."""
     layers = module.image_layers()
     if module.image_branch is None or not layers:
-        raise InputError(
-            f"Class activation maps need a network with the image path, got branches={module.paths!r}",
-            hint="Choose method='permgrad' or 'integrated_gradients', or fit with branches=('tabular', 'image')",
-            code="PG034",
-        )
+        problem = f"Class activation maps need a network with the image path, got branches={module.paths!r}"
+        hint = "Choose method='permgrad' or 'integrated_gradients', or fit with branches=('tabular', 'image')"
+        raise InputError(problem, hint=hint, code="PG034")
     name = list(layers)[-1] if name is None else name
     check_choice("layer", name, layers)
     chain = list(module.image_branch)

@@ -70,11 +70,8 @@ class Aggregate(Configured):
         reasons = " ".join(f"{name!r}: {reason}" for name, reason in left_out.items())
         if len(shares) < 2:
             remain = f"only {next(iter(shares))!r}" if shares else "none"
-            raise InputError(
-                f"aggregate needs at least two members that can explain the model, and {remain} can ({reasons})",
-                hint="Pass other members=.",
-                code="PG034",
-            )
+            problem = f"aggregate needs at least two members that can explain the model, and {remain} can ({reasons})"
+            raise InputError(problem, hint="Pass other members=.", code="PG034")
         if left_out:
             warn_user(
                 f"aggregate leaves out members that cannot explain the model ({reasons}). Pass members= without them."
@@ -98,11 +95,8 @@ def _members(asked_for: Any) -> dict[str, dict[str, Any]]:
     elif isinstance(asked_for, Iterable) and not isinstance(asked_for, (str, bytes)):
         members = {str(name): options for name, options in (with_options(member, {}) for member in asked_for)}
     else:
-        raise InputError(
-            f"members must be names of methods, or a mapping from names to their options, got {shown(asked_for)}",
-            hint="Pass for example members=('permutation', 'lime').",
-            code="PG001",
-        )
+        problem = f"members must be names of methods, or a mapping from names to their options, got {shown(asked_for)}"
+        raise InputError(problem, hint="Pass for example members=('permutation', 'lime').", code="PG001")
     for name, options in members.items():
         method: Any = methods.get(name)
         fix = f"Pass for example members={{{name!r}: {{}}}}."
@@ -111,9 +105,8 @@ def _members(asked_for: Any) -> dict[str, dict[str, Any]]:
             raise InputError("members must not contain 'aggregate'", hint="Leave it out.", code="PG006")
         resolve_options(method, name, dict(options))
     if len(members) < 2:
-        raise InputError(
-            f"aggregate needs at least two members, got {list(members)}", hint="Add another method.", code="PG005"
-        )
+        problem = f"aggregate needs at least two members, got {list(members)}"
+        raise InputError(problem, hint="Add another method.", code="PG005")
     return members
 
 
@@ -123,11 +116,8 @@ def _explain(request: Request, name: str, options: Mapping[str, Any]) -> Explana
     scope = method.scopes[0]
     explanation = method()(replace(request, scope=scope, options={**method.options, **options}))
     if explanation.names != request.space.names:
-        raise InputError(
-            f"Member {name!r} explains other players ({', '.join(explanation.names[:5])})",
-            hint="Leave it out.",
-            code="PG034",
-        )
+        problem = f"Member {name!r} explains other players ({', '.join(explanation.names[:5])})"
+        raise InputError(problem, hint="Leave it out.", code="PG034")
     return explanation.to_global("mean_abs") if explanation.scope == "local" else explanation
 
 

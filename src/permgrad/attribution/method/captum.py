@@ -67,11 +67,9 @@ class CaptumMethod(Method):
         subject: Any = request.subject
         subject.check_network(self.name)
         if subject.paths:
-            raise InputError(
-                "A Captum object cannot explain an estimator of permgrad, only a torch network",
-                hint="Pass model.module_ and the encoded rows, or choose one of permgrad's methods.",
-                code="PG034",
-            )
+            problem = "A Captum object cannot explain an estimator of permgrad, only a torch network"
+            hint = "Pass model.module_ and the encoded rows, or choose one of permgrad's methods."
+            raise InputError(problem, hint=hint, code="PG034")
         self._check_network(subject)
         values = np.zeros((request.count, len(request.space), len(request.targets)))
         usual = _BATCH if request.subject.device.type == "cpu" else _BATCH_ACCELERATOR
@@ -104,21 +102,17 @@ class CaptumMethod(Method):
         layers = layer if isinstance(layer, list) else [layer]
         if isinstance(subject, InnerSubject) and [*map(id, layers)] != [*map(id, subject.layers.values())]:
             asked = ", ".join(map(repr, subject.layers))
-            raise InputError(
-                f"layer={asked} is not the layer that {self.name} was created for",
-                hint="Leave layer= out, or create a Captum object for that layer.",
-                code="PG037",
-            )
+            problem = f"layer={asked} is not the layer that {self.name} was created for"
+            raise InputError(problem, hint="Leave layer= out, or create a Captum object for that layer.", code="PG037")
         function = getattr(self.attribution, "forward_func", None)
         owner = getattr(function, "__self__", function)
         if isinstance(owner, nn.Module):
             inside = unwrap(owner)
             if not any(part is subject.module for part in inside.modules()):
-                raise InputError(
-                    f"{self.name} was created for another network (a {type(inside).__name__}) than the one explained",
-                    hint=f"Pass {self.kind}(model).",
-                    code="PG031",
+                problem = (
+                    f"{self.name} was created for another network (a {type(inside).__name__}) than the one explained"
                 )
+                raise InputError(problem, hint=f"Pass {self.kind}(model).", code="PG031")
 
     def _attribute(self, request: Request, rows: tuple[Tensor, ...], target: int, part: slice) -> Any:
         """Return the players' values for the rows at ``part`` and one output, ``(rows, players)``."""
@@ -176,11 +170,9 @@ class CaptumMethod(Method):
             if is_out_of_memory(error):
                 raise
             reason = " ".join(str(error).split())[:300]
-            raise InputError(
-                f"{self.name} failed on these inputs with {type(error).__name__}: {reason}",
-                hint="Pass the arguments that it needs (baselines=, …) as options.",
-                code="PG032",
-            ) from error
+            problem = f"{self.name} failed on these inputs with {type(error).__name__}: {reason}"
+            hint = "Pass the arguments that it needs (baselines=, …) as options."
+            raise InputError(problem, hint=hint, code="PG032") from error
         return list(returned) if isinstance(returned, (tuple, list)) else [returned]
 
     def _on_inputs(self, parts: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
@@ -195,12 +187,11 @@ class CaptumMethod(Method):
             attributions = [torch.zeros_like(tensor, dtype=torch.float32) for tensor in rows]
             attributions[place] = _spread(parts[0], layout, rows[place])
             return attributions
-        raise InputError(
+        problem = (
             f"{self.name} must return attributions of shapes {[tuple(row.shape) for row in rows]}, as the inputs, got "
-            f"{[tuple(part.shape) for part in parts]}",
-            hint="To explain the units of a layer, also pass layer= with its name.",
-            code="PG007",
+            f"{[tuple(part.shape) for part in parts]}"
         )
+        raise InputError(problem, hint="To explain the units of a layer, also pass layer= with its name.", code="PG007")
 
 
 def _spread(maps: Tensor, layout: ImageShape, rows: Tensor) -> Tensor:

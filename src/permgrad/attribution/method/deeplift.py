@@ -78,12 +78,11 @@ class DeepLift(Configured):
                 values, base, matched = values + added, base + before[:, slopes.targets], matched and met
             few = tuple(tensor[:8] for tensor in rows)
             if part.start == 0 and not walks_truly(slopes, few, outputs[: len(few[0])]):
-                raise InputError(
+                problem = (
                     "deeplift cannot explain a network whose forward computes gradients: slopes between two points "
-                    "replace gradients, and its outputs change",
-                    hint="Choose method='integrated_gradients' or 'shapley'.",
-                    code="PG034",
+                    "replace gradients, and its outputs change"
                 )
+                raise InputError(problem, hint="Choose method='integrated_gradients' or 'shapley'.", code="PG034")
             slopes.evaluations += count * len(outputs)
             slopes.model_rows += 2 * count * len(outputs)
             result.keep(part, values / count, outputs[:, slopes.targets], base / count)

@@ -41,17 +41,11 @@ class _Lines(Configured):
         players, names = options["players"], request.subject.encoded_names
         check_choice("players", players, ("features", "encoded"))
         if players == "encoded" and not names:
-            raise InputError(
-                f"players={shown(players)} needs a permgrad estimator whose encoded columns are separate players",
-                hint="Leave players= out.",
-                code="PG004",
-            )
+            problem = f"players={shown(players)} needs a permgrad estimator whose encoded columns are separate players"
+            raise InputError(problem, hint="Leave players= out.", code="PG004")
         if players == "encoded" and request.level != "feature":
-            raise InputError(
-                f"players='encoded' explains encoded columns separately, but level={request.level!r} adds them up",
-                hint="Leave level= and groups= out.",
-                code="PG006",
-            )
+            problem = f"players='encoded' explains encoded columns separately, but level={request.level!r} adds them up"
+            raise InputError(problem, hint="Leave level= and groups= out.", code="PG006")
         if players == "encoded":
             space = PlayerSpace(names, ("table",) * len(names), request.space.inputs, (torch.arange(len(names)),))
             raw = pd.DataFrame(request.encoded, columns=list(names))

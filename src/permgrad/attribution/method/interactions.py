@@ -94,30 +94,22 @@ def check_interactions(request: Request) -> None:
     if not (isinstance(pairs, str) and pairs in ("auto", "all")):
         check_whole("pairs", pairs, "Pass 'auto', 'all' or the number of pairs that are measured on all rows.")
     if pairs not in (("auto",), ("auto", "all"))[order > 2] and order != 2:
-        raise InputError(
-            f"pairs={pairs!r} needs interactions=2, got interactions={order}",
-            hint="Pass interactions=2, or leave pairs out.",
-            code="PG006",
-        )
+        problem = f"pairs={pairs!r} needs interactions=2, got interactions={order}"
+        raise InputError(problem, hint="Pass interactions=2, or leave pairs out.", code="PG006")
     if order == 1:
         return
     if request.scope == "local":
-        raise InputError(
-            "This method measures interactions of the loss over all rows",
-            hint="Leave scope out, or choose method='shapley' for interactions in single rows.",
-            code="PG006",
-        )
+        hint = "Leave scope out, or choose method='shapley' for interactions in single rows."
+        raise InputError("This method measures interactions of the loss over all rows", hint=hint, code="PG006")
     if order > players:
-        raise InputError(
-            f"interactions must be at most {players} here, got {order}", hint="Pass 2 for pairs.", code="PG002"
-        )
+        problem = f"interactions must be at most {players} here, got {order}"
+        raise InputError(problem, hint="Pass 2 for pairs.", code="PG002")
     sets = sum(comb(players, size) for size in range(2, order + 1))
     if order > 2 and sets > _MOST_SETS:
-        raise InputError(
-            f"interactions={order} of {players} players are {sets:,} sets, and at most {_MOST_SETS:,} are measured",
-            hint="Pass 2, or join players with groups=.",
-            code="PG002",
+        problem = (
+            f"interactions={order} of {players} players are {sets:,} sets, and at most {_MOST_SETS:,} are measured"
         )
+        raise InputError(problem, hint="Pass 2, or join players with groups=.", code="PG002")
 
 
 def _measured(request: Request, channels: Booleans, chosen: Sequence[Members]) -> tuple[Floats, int]:

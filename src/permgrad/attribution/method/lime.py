@@ -95,11 +95,8 @@ def _gaussian_places(request: Request) -> Callable[[Floats, Integers], Place]:
     hint = "Pass neighbourhood='coalition'."
     for name, real in zip(subject.input_names, subject.real, strict=True):
         if not real:
-            raise InputError(
-                f"neighbourhood='gaussian' needs real numbers, but input {name!r} holds integers",
-                hint=hint,
-                code="PG006",
-            )
+            problem = f"neighbourhood='gaussian' needs real numbers, but input {name!r} holds integers"
+            raise InputError(problem, hint=hint, code="PG006")
     spreads, movable = [], np.zeros(len(request.space) + 1, dtype=bool)
     for position, (donors, each) in enumerate(zip(request.donors, owners, strict=True)):
         scale = subject.on_a_scale(position, donors.shape[1:]).to(device).reshape(-1)
@@ -110,9 +107,8 @@ def _gaussian_places(request: Request) -> Callable[[Floats, Integers], Place]:
         spreads.append(deviation.to(device) * (each < len(request.space)) * scale)
     for name, size, moves in zip(request.space.names, request.space.sizes(), movable[:-1], strict=True):
         if size and not moves:
-            raise InputError(
-                f"neighbourhood='gaussian' needs real numbers, but {name!r} holds only levels", hint=hint, code="PG006"
-            )
+            problem = f"neighbourhood='gaussian' needs real numbers, but {name!r} holds only levels"
+            raise InputError(problem, hint=hint, code="PG006")
 
     def edit(coordinates: Floats, _: Integers) -> Place:
         padded = torch.from_numpy(np.pad(coordinates, ((0, 0), (0, 1)))).to(device)
@@ -263,12 +259,11 @@ def _kernel(coordinates: Floats, width: float) -> Floats:
         weights: Floats = np.exp(-((distances / width) ** 2) / 2)
     away = distances > 0
     if weights[away].sum() < _LEAST_WEIGHT:
-        raise InputError(
+        problem = (
             f"kernel_width={width:g} is too small: {away.sum():,} neighbours weigh {weights[away].sum():.2g} together, "
-            "and the row itself weighs 1",
-            hint="Pass a larger width, or leave it out.",
-            code="PG002",
+            "and the row itself weighs 1"
         )
+        raise InputError(problem, hint="Pass a larger width, or leave it out.", code="PG002")
     return weights
 
 

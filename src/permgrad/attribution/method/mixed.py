@@ -25,20 +25,16 @@ def explain_mixed(arguments: Arguments) -> Explanation:
     """Explain each input that is a key of ``method`` by its method, or (method, options). All others stay unchanged."""
     wanted: Mapping[Any, Any] = arguments.method
     if not wanted:
-        raise InputError(
-            "method= is an empty dict and must name at least one input",
-            hint="Pass for example {'image': 'gradcam'}.",
-            code="PG005",
-        )
+        problem = "method= is an empty dict and must name at least one input"
+        raise InputError(problem, hint="Pass for example {'image': 'gradcam'}.", code="PG005")
     chosen: dict[str, tuple[Method, str, dict[str, Any]]] = {}
     for name, value in wanted.items():
         named, options = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, {})
         if not isinstance(options, Mapping):
-            raise InputError(
-                f"method= must map input {name!r} to a method, or to a method and a dict of options, got {value!r}",
-                hint="Pass for example ('lime', {'samples': 500}).",
-                code="PG001",
+            problem = (
+                f"method= must map input {name!r} to a method, or to a method and a dict of options, got {value!r}"
             )
+            raise InputError(problem, hint="Pass for example ('lime', {'samples': 500}).", code="PG001")
         named, options = with_options(named, options)
         chosen[str(name)] = (*find_method(named), options)
     scope = _common_scope(arguments.scope, [method for method, _, _ in chosen.values()])
@@ -63,16 +59,12 @@ def _explain_input(
     if name not in request.space.modality:
         raise unknown("input", name, list(dict.fromkeys(request.space.modality)))
     if request.subject.paths:
-        raise InputError(
-            "A dict of methods needs a torch network with several inputs, and this model has one, the table",
-            hint=f"Pass method={label!r}.",
-            code="PG034",
-        )
+        problem = "A dict of methods needs a torch network with several inputs, and this model has one, the table"
+        raise InputError(problem, hint=f"Pass method={label!r}.", code="PG034")
     explanation = method(replace(request, space=request.space.only(name)))
     if name not in explanation.modality:
-        raise InputError(
-            f"method={label!r} cannot explain input {name!r}", hint="Choose another method for it.", code="PG034"
-        )
+        problem = f"method={label!r} cannot explain input {name!r}"
+        raise InputError(problem, hint="Choose another method for it.", code="PG034")
     return explanation.to_global() if scope == "global" and explanation.scope == "local" else explanation
 
 

@@ -137,20 +137,14 @@ def _slides(request: Request) -> dict[str, tuple[_Slide, ...]]:
             raise InputError("stride= needs window=", hint="Pass window= too, or leave stride out.", code="PG006")
         return {}
     if request.level not in ("feature", "column"):
-        raise InputError(
-            f"window= replaces segments and cannot be used with level={request.level!r}",
-            hint="Leave level and groups out, or window.",
-            code="PG006",
-        )
+        problem = f"window= replaces segments and cannot be used with level={request.level!r}"
+        raise InputError(problem, hint="Leave level and groups out, or window.", code="PG006")
     inputs = zip(request.space.inputs, request.space.segments, request.shapes, strict=False)
     # An input that is held has no players.
     shapes = {name: shape for name, owners, shape in inputs if shape is not None and bool((owners >= 0).any())}
     if not shapes:
-        raise InputError(
-            "window= needs an image, a series or a volume, and none of the inputs is one",
-            hint="Leave window out to hide each feature separately.",
-            code="PG004",
-        )
+        problem = "window= needs an image, a series or a volume, and none of the inputs is one"
+        raise InputError(problem, hint="Leave window out to hide each feature separately.", code="PG004")
     for option in (window, stride):
         for name in option if isinstance(option, Mapping) else ():
             if name not in shapes:
@@ -159,12 +153,11 @@ def _slides(request: Request) -> dict[str, tuple[_Slide, ...]]:
     slides = {name: _sides(name, shape, window, stride) for name, shape in chosen.items()}
     count = sum(math.prod(len(side.starts) for side in sides) for sides in slides.values())
     if count > _MOST_WINDOWS:
-        raise InputError(
+        problem = (
             f"window and stride make {count:,} windows, each a prediction of every row, and at most {_MOST_WINDOWS:,} "
-            "are allowed",
-            hint="Pass a larger stride.",
-            code="PG002",
+            "are allowed"
         )
+        raise InputError(problem, hint="Pass a larger stride.", code="PG002")
     return slides
 
 
@@ -173,12 +166,11 @@ def _sides(name: str, shape: ImageShape, window: Any, stride: Any) -> tuple[_Sli
     steps = sizes if stride is None else _counts("stride", name, stride, shape.size)
     for size, wide, step in zip(shape.size, sizes, steps, strict=True):
         if wide > size or step > wide:
-            raise InputError(
+            problem = (
                 f"window must fit in input {name!r} of size {_times(shape.size)} and stride in window, got window "
-                f"{_times(sizes)} and stride {_times(steps)}",
-                hint="Pass smaller ones.",
-                code="PG002",
+                f"{_times(sizes)} and stride {_times(steps)}"
             )
+            raise InputError(problem, hint="Pass smaller ones.", code="PG002")
     return tuple(map(_Slide, shape.size, sizes, steps))
 
 

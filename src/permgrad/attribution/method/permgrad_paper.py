@@ -33,9 +33,8 @@ def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tupl
     table = request.inputs[0].to(subject.device, subject.dtype)
     players, loss = request.space.columns, request.loss
     if isinstance(loss, OtherLoss) or loss == "cox":
-        raise InputError(
-            f"permgrad-paper needs a named loss, got {loss}", hint="Choose method='permgrad'.", code="PG036"
-        )
+        problem = f"permgrad-paper needs a named loss, got {loss}"
+        raise InputError(problem, hint="Choose method='permgrad'.", code="PG036")
     # Which rows belong to which class, 0 or 1. Regression has one column.
     count = len(subject.class_names)
     classes = np.eye(count)[y.astype(int)] if count else np.ones((len(table), 1))
@@ -220,23 +219,15 @@ def _check(request: Request, options: Mapping[str, Any]) -> None:
     """Refuse requests that the published method cannot handle."""
     paths = request.subject.paths
     if not paths:
-        raise InputError(
-            "permgrad-paper works only with permgrad's hybrid networks",
-            hint="Choose method='permgrad', which plays the same game with modalities.",
-            code="PG034",
-        )
+        hint = "Choose method='permgrad', which plays the same game with modalities."
+        raise InputError("permgrad-paper works only with permgrad's hybrid networks", hint=hint, code="PG034")
     if set(paths) != set(PATHS):
-        raise InputError(
-            f"permgrad-paper needs a model with two branches, got branches={tuple(paths)!r}",
-            hint="Fit with branches=('tabular', 'image'), or choose method='permgrad'.",
-            code="PG034",
-        )
+        problem = f"permgrad-paper needs a model with two branches, got branches={tuple(paths)!r}"
+        hint = "Fit with branches=('tabular', 'image'), or choose method='permgrad'."
+        raise InputError(problem, hint=hint, code="PG034")
     if request.y is None:
-        raise InputError(
-            "permgrad-paper needs y to measure the loss",
-            hint="Pass y, or choose method='permgrad', which works without.",
-            code="PG005",
-        )
+        problem = "permgrad-paper needs y to measure the loss"
+        raise InputError(problem, hint="Pass y, or choose method='permgrad', which works without.", code="PG005")
     if not hasattr(request.subject.module.renderer, "positions"):
         raise InputError(
             "permgrad-paper needs the pixel of each feature, and the code that draws these images does not give it",
@@ -245,9 +236,6 @@ def _check(request: Request, options: Mapping[str, Any]) -> None:
         )
     refuse_conditional(request, "permgrad-paper", "shuffles", "leave sampling out")
     if request.sample_weight is not None:
-        raise InputError(
-            "permgrad-paper does not support sample_weight: it is defined for rows of equal weight",
-            hint="Leave it out, or choose method='permgrad'.",
-            code="PG004",
-        )
+        problem = "permgrad-paper does not support sample_weight: it is defined for rows of equal weight"
+        raise InputError(problem, hint="Leave it out, or choose method='permgrad'.", code="PG004")
     check_whole("shuffles", options["shuffles"], "The published value is 5")

@@ -53,11 +53,8 @@ class Permutation(PairedMethod):
         if chosen is None:
             return request, single_plays(request.space, paths)
         if not paths:
-            raise InputError(
-                "paths= works only with permgrad's hybrid networks",
-                hint="Leave it out, and pass level='modality' to replace whole inputs.",
-                code="PG004",
-            )
+            hint = "Leave it out, and pass level='modality' to replace whole inputs."
+            raise InputError("paths= works only with permgrad's hybrid networks", hint=hint, code="PG004")
         through = tuple(chosen) if isinstance(chosen, Iterable) and not isinstance(chosen, str) else (chosen,)
         for path in through:
             check_choice("paths", path, paths)

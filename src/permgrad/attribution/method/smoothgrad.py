@@ -117,9 +117,6 @@ def _spread(slopes: Slopes) -> dict[int, Tensor]:
         dimensions = (0,) if rows[place].ndim <= 2 else tuple(range(rows[place].ndim))
         scales[place] = rows[place].double().std(dim=dimensions, correction=0) * moves
     if not any(bool((scale != 0).any()) for scale in scales.values()):
-        raise InputError(
-            "smoothgrad needs a background that varies: its noise is scaled to the background's spread",
-            hint="Pass background= with rows that differ.",
-            code="PG038",
-        )
+        problem = "smoothgrad needs a background that varies: its noise is scaled to the background's spread"
+        raise InputError(problem, hint="Pass background= with rows that differ.", code="PG038")
     return scales

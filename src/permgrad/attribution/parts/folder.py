@@ -88,18 +88,13 @@ class StreamKind(FolderKind):
         if overwrite and (self.is_damaged(folder) or EXPLANATION[1] in names):
             names -= {place.name for place in places_of(folder, self.names)}
         if names:
-            raise InputError(
-                f"{folder} holds other files ({', '.join(sorted(names)[:3])})",
-                hint=f"Name a new or empty folder, or that of the same {self.owner}, with --out (out=)",
-                code="PG050",
-            )
+            hint = f"Name a new or empty folder, or that of the same {self.owner}, with --out (out=)"
+            raise InputError(f"{folder} holds other files ({', '.join(sorted(names)[:3])})", hint=hint, code="PG050")
 
     def _of_other_work(self, folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> InputError:
-        return InputError(
-            f"{folder} holds another {self.owner}, which differs in {difference(old, new)}",
-            hint="Replace it with --overwrite (overwrite=True), or name another folder with --out (out=)",
-            code="PG051",
-        )
+        problem = f"{folder} holds another {self.owner}, which differs in {difference(old, new)}"
+        hint = "Replace it with --overwrite (overwrite=True), or name another folder with --out (out=)"
+        return InputError(problem, hint=hint, code="PG051")
 
     @contextmanager
     def work(self, folder: Path, facts: Mapping[str, Any], *, overwrite: bool) -> Iterator[dict[str, Any] | None]:
@@ -156,11 +151,8 @@ def refuse_inside(folder: Path, table: str | os.PathLike[str]) -> None:
     """Refuse to write into the folder of the table: the files would be read as its rows."""
     root = Path(table)
     if root.is_dir() and folder.resolve().is_relative_to(root.resolve()):
-        raise InputError(
-            f"The output folder {folder} lies inside the table {root}, and would become part of it",
-            hint="Name a folder outside it with --out (out=)",
-            code="PG006",
-        )
+        problem = f"The output folder {folder} lies inside the table {root}, and would become part of it"
+        raise InputError(problem, hint="Name a folder outside it with --out (out=)", code="PG006")
 
 
 def writable(folder: Path) -> AbstractContextManager[None]:

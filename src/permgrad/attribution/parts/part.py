@@ -195,9 +195,8 @@ def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
         raise InputError("No part of the table has a row", hint="Check the table", code="PG013")
     if total.header is None:
         drawn, fix = ("drawn", "Draw more rows") if plan.sample is not None else ("explained", "Name another column")
-        raise InputError(
-            f"sample_weight {weight!r} is 0 in every row {drawn}", hint=f"{fix}, or leave it out", code="PG020"
-        )
+        problem = f"sample_weight {weight!r} is 0 in every row {drawn}"
+        raise InputError(problem, hint=f"{fix}, or leave it out", code="PG020")
     warn_first(notes, f"In part {next(iter(notes.values()), 0)} of the table: ")
     facts = {"parts": len(numbers), "sample": plan.sample, "table": plan.table, "key": plan.key}
     about = {"rows_explained": total.rows, "seconds": seconds, "streamed": facts}

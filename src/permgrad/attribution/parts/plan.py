@@ -180,11 +180,8 @@ def read_targets(values: pd.Series[Any], model: Any, na_codes: CodesArgument = (
     if not pd.api.types.is_numeric_dtype(numbers.dtype):
         cell = numbers.iloc[0]
         what = "text" if isinstance(cell, str) else "dates" if isinstance(cell, dt.date) else type(cell).__name__
-        raise InputError(
-            f"y must hold numbers as in training, and column {name!r} holds {what}",
-            hint="Correct it, or leave y out",
-            code="PG015",
-        )
+        problem = f"y must hold numbers as in training, and column {name!r} holds {what}"
+        raise InputError(problem, hint="Correct it, or leave y out", code="PG015")
     targets = numbers.to_numpy(dtype=np.float64)
     if not np.isfinite(targets).all():
         row = int(np.argmin(np.isfinite(targets)))
@@ -225,11 +222,8 @@ def make_plan(
     """Check every argument of ``explain_stream`` and describe the explanation, without explaining yet."""
     is_ours = _check_model(model)
     if not isinstance(method, str):
-        raise InputError(
-            f"A table in parts needs the name of a registered method, got a {type(method).__name__}",
-            hint="Pass for example method='permgrad'",
-            code="PG001",
-        )
+        problem = f"A table in parts needs the name of a registered method, got a {type(method).__name__}"
+        raise InputError(problem, hint="Pass for example method='permgrad'", code="PG001")
     chosen = methods.get(method)
     scope = resolve_scope(chosen(), method, scope)
     further = {name: options.pop(name) for name in (*_SHARED, *_ELSEWHERE) if name in options}
@@ -238,11 +232,8 @@ def make_plan(
     of_method = {name: value for name, value in options.items() if is_ours or name not in PREDICTOR_OPTIONS}
     _check_streamable(arguments, form, resolve_options(chosen(), method, of_method))
     if not is_ours and (not isinstance(arguments.background, pd.DataFrame) or not len(arguments.background)):
-        raise InputError(
-            "A predictor on a table in parts needs a background",
-            hint="Pass background= a pandas frame of some rows, with the columns and types that the predictor takes",
-            code="PG005",
-        )
+        hint = "Pass background= a pandas frame of some rows, with the columns and types that the predictor takes"
+        raise InputError("A predictor on a table in parts needs a background", hint=hint, code="PG005")
     features = tuple(map(str, model.preprocessor_.feature_names_in_ if is_ours else arguments.background.columns))
     _check_table(table, features, {"y": y, "sample_weight": arguments.sample_weight})
     known = None
@@ -307,19 +298,13 @@ def _as_in(background: Any, rows: pd.DataFrame) -> pd.DataFrame:
     for name, kind in background.dtypes.items():
         column = rows[name]
         if isinstance(kind, pd.CategoricalDtype) and not (column.isna() | column.isin(kind.categories)).all():
-            raise InputError(
-                f"Column {name!r} has levels that are not among its categories in the background",
-                hint="Add them to its categories",
-                code="PG038",
-            )
+            problem = f"Column {name!r} has levels that are not among its categories in the background"
+            raise InputError(problem, hint="Add them to its categories", code="PG038")
         try:
             rows[name] = column.astype(kind)
         except (TypeError, ValueError) as error:
-            raise InputError(
-                f"Column {name!r} cannot be read as {kind}: {error}",
-                hint="Pass a background whose columns have the types of the table's",
-                code="PG038",
-            ) from error
+            hint = "Pass a background whose columns have the types of the table's"
+            raise InputError(f"Column {name!r} cannot be read as {kind}: {error}", hint=hint, code="PG038") from error
     return rows
 
 
@@ -327,19 +312,15 @@ def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, An
     """Refuse what needs all rows at once."""
     method, scope, weight = arguments.method, arguments.scope, arguments.sample_weight
     if weight is not None and scope == "local":
-        raise InputError(
-            f"sample_weight={weight!r} weighs rows in a mean, and a local explanation of a table in parts has none",
-            hint="Leave it out, or pass scope='global'",
-            code="PG006",
+        problem = (
+            f"sample_weight={weight!r} weighs rows in a mean, and a local explanation of a table in parts has none"
         )
+        raise InputError(problem, hint="Leave it out, or pass scope='global'", code="PG006")
     refuse_interactions(options, "a table in parts")
     if scope == "global" and loss_game(method) is None:
         also = ", or pass scope='local'" if "local" in methods.get(method).scopes else ""
-        raise InputError(
-            f"Global explanations of a table in parts need {', '.join(loss_games())}, got method={method!r}",
-            hint=f"Choose one of these{also}",
-            code="PG006",
-        )
+        problem = f"Global explanations of a table in parts need {', '.join(loss_games())}, got method={method!r}"
+        raise InputError(problem, hint=f"Choose one of these{also}", code="PG006")
     whole = [name for name in ("scoring", "row_groups", "row_time") if getattr(arguments, name) is not None]
     # A rule that ends draws looks at the intervals of all rows.
     whole += [rule] if scope == "global" and (rule := stopping_option(options)) is not None else []
@@ -347,22 +328,16 @@ def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, An
         problem = f"{whole[0]}= needs all rows at once, and the table is read in parts"
         raise InputError(problem, hint=f"Leave it out, or {_IN_MEMORY}", code="PG006")
     if scope == "global" and form == "wide":
-        raise InputError(
-            f"form='wide' is for explanations of single rows, and method={method!r} is global here",
-            hint="Leave form out, or choose a method for rows",
-            code="PG006",
-        )
+        problem = f"form='wide' is for explanations of single rows, and method={method!r} is global here"
+        raise InputError(problem, hint="Leave form out, or choose a method for rows", code="PG006")
 
 
 def _check_table(table: PartitionedTable, features: tuple[str, ...], roles: Mapping[str, Any]) -> None:
     missing = [name for name in features if name not in table.columns]
     if missing:
         further = sorted(set(table.columns) - set(features))
-        raise InputError(
-            f"{table.path!r} lacks {counted(len(missing), 'column')} of training, such as {missing[0]!r}",
-            hint=did_you_mean(missing[0], further, "Add or rename them"),
-            code="PG017",
-        )
+        problem = f"{table.path!r} lacks {counted(len(missing), 'column')} of training, such as {missing[0]!r}"
+        raise InputError(problem, hint=did_you_mean(missing[0], further, "Add or rename them"), code="PG017")
     table.check_cells(features, "write its values as separate columns, as in training")
     for role, name in roles.items():
         if name is None:
@@ -372,21 +347,17 @@ def _check_table(table: PartitionedTable, features: tuple[str, ...], roles: Mapp
         table.check_cells([name], f"name another column, or leave {role} out")
         count = table.null_counts.get(name, 0)
         if count and role == "sample_weight":
-            raise InputError(
-                f"{counted(count, 'row')} of {table.path!r} {'has' if count == 1 else 'have'} no {role} in {name!r}",
-                hint=f"Fill in the missing values, or leave {role} out",
-                code="PG020",
+            problem = (
+                f"{counted(count, 'row')} of {table.path!r} {'has' if count == 1 else 'have'} no {role} in {name!r}"
             )
+            raise InputError(problem, hint=f"Fill in the missing values, or leave {role} out", code="PG020")
 
 
 def _donors(model: Any, background: Any) -> EncodedBackground:
     """Return the encoded rows that donors and references come from, never the rows explained."""
     if isinstance(background, (str, os.PathLike)):
-        raise InputError(
-            f"background must be rows in memory, got the path {os.fspath(background)!r}",
-            hint="Read some of its rows with pandas and pass them",
-            code="PG038",
-        )
+        problem = f"background must be rows in memory, got the path {os.fspath(background)!r}"
+        raise InputError(problem, hint="Read some of its rows with pandas and pass them", code="PG038")
     if background is None:
         return EncodedBackground(kept_rows(model), "training rows")
     return EncodedBackground(encode_background(model, background), "given")
@@ -404,11 +375,8 @@ def _checked(plan: StreamPlan, model: Any, table: PartitionedTable) -> StreamPla
     request = replace(plan, arguments=replace(plan.arguments, sample_weight=None)).request(model, table, first)
     taken = [name for name in request.space.columns if name in WIDE]
     if plan.is_local and plan.form == "wide" and taken:
-        raise InputError(
-            f"The wide form has its own columns {', '.join(WIDE)}, and a feature is named {taken[0]!r}",
-            hint="Choose form='tidy'",
-            code="PG008",
-        )
+        problem = f"The wide form has its own columns {', '.join(WIDE)}, and a feature is named {taken[0]!r}"
+        raise InputError(problem, hint="Choose form='tidy'", code="PG008")
     game = None if plan.is_local else loss_game(plan.method)
     if game is not None:
         game.game(request)

@@ -117,9 +117,8 @@ def explain_stream(
     method, options = with_options(method, options)
     loss = options.get("loss")
     if callable(loss) or isinstance(loss, (tuple, list)) or loss == "cox":
-        raise InputError(
-            "A table in parts needs a named loss that is computed row by row", hint="Leave loss= out", code="PG006"
-        )
+        problem = "A table in parts needs a named loss that is computed row by row"
+        raise InputError(problem, hint="Leave loss= out", code="PG006")
     engine = make_engine(engine, workers=workers, address=address)
     # A model that was loaded already may say where from, so that workers need not be sent it.
     model_folder = options.pop("model_folder", None)
@@ -133,11 +132,8 @@ def explain_stream(
     plan = make_plan(model, table, y, method=method, scope=scope, rows=rows, form=form, **options)
     plan = replace(plan, model_folder=model_folder)
     if out is None and plan.is_local:
-        raise InputError(
-            f"method={method!r} explains single rows, which are written to files, and out is missing",
-            hint="Pass out='a folder'",
-            code="PG005",
-        )
+        problem = f"method={method!r} explains single rows, which are written to files, and out is missing"
+        raise InputError(problem, hint="Pass out='a folder'", code="PG005")
     if out is not None and table.path:
         refuse_inside(check_path("out", out), table.path)
     with ExitStack() as stack:
@@ -233,11 +229,10 @@ class StreamFolder:
         except InputError:
             raise
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
-            raise InputError(
-                f"The parts in {self.folder} do not fit together, or are damaged ({type(error).__name__}: {error})",
-                hint="Start again with --overwrite (overwrite=True)",
-                code="PG052",
-            ) from error
+            problem = (
+                f"The parts in {self.folder} do not fit together, or are damaged ({type(error).__name__}: {error})"
+            )
+            raise InputError(problem, hint="Start again with --overwrite (overwrite=True)", code="PG052") from error
 
     def finish(self, explanation: Explanation) -> None:
         """Write the explanation beside the parts, and remove the sums that it was made from."""
@@ -266,11 +261,8 @@ class StreamFolder:
             is_ours = (facts.pop("plan"), facts["number"]) == (self.plan.key, part.number)
             result = PartResult(sums=unpack(arrays), **{**facts, "warnings": tuple(facts["warnings"])})
         except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            raise InputError(
-                f"The file of a finished part, {path}, is missing or damaged ({error})",
-                hint="Run the same command again to compute that part",
-                code="PG052",
-            ) from error
+            problem = f"The file of a finished part, {path}, is missing or damaged ({error})"
+            raise InputError(problem, hint="Run the same command again to compute that part", code="PG052") from error
         if not is_ours:
             raise InputError(f"{path} belongs to another explanation or part", hint="Remove the file", code="PG051")
         return result

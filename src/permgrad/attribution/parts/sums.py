@@ -62,12 +62,11 @@ class SummedMoments:
         """Return the sums over two parts. ``InputError``: they belong to different explanations."""
         for name, array in vars(self).items():
             if array.shape != (further := getattr(other, name)).shape:
-                raise InputError(
+                problem = (
                     "Two parts have different donors, classes or quantities: their "
-                    f"{name} are {array.shape} and {further.shape}",
-                    hint="Start again with --overwrite (overwrite=True)",
-                    code="PG052",
+                    f"{name} are {array.shape} and {further.shape}"
                 )
+                raise InputError(problem, hint="Start again with --overwrite (overwrite=True)", code="PG052")
         mean = _mean(self.total + other.total, self.weight + other.weight)
         one, two = self.about(mean), other.about(mean)
         return SummedMoments(**{name: array + getattr(two, name) for name, array in vars(one).items()})

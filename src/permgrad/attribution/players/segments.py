@@ -265,9 +265,8 @@ def _by_input(
     if not isinstance(segments, Mapping):
         segments = dict.fromkeys(images, segments)
         if not images:
-            raise InputError(
-                "segments= cuts images, and none of the inputs is an image", hint="Leave it out", code="PG004"
-            )
+            problem = "segments= cuts images, and none of the inputs is an image"
+            raise InputError(problem, hint="Leave it out", code="PG004")
     for name in segments:
         if name not in names:
             raise unknown("input in segments=", name, names)
@@ -307,9 +306,8 @@ def _along_dimension(
 def _without_channels(name: str, shape: Sequence[int]) -> InputError:
     ways = "'windows'" if len(shape) == 1 else "'grid', 'pixels' or 'superpixels'"
     size = " × ".join(map(str, shape))
-    return InputError(
-        f"Input {name!r} has no channels: it is {size} for each row", hint=f"Choose segments={ways}", code="PG039"
-    )
+    problem = f"Input {name!r} has no channels: it is {size} for each row"
+    return InputError(problem, hint=f"Choose segments={ways}", code="PG039")
 
 
 def _cut_image(name: str, tensor: Tensor, wanted: Any, image: ImageShape) -> tuple[Integers, list[str]]:
@@ -319,20 +317,16 @@ def _cut_image(name: str, tensor: Tensor, wanted: Any, image: ImageShape) -> tup
     check_choice("segments", kind, (*cutters, _CHANNELS, _NUMBERS, _TOKENS))
     for count in counts:
         if not is_whole(count) or count < 1:
-            raise InputError(
-                f"The numbers of segments= must be integers of at least 1, got {wanted!r}",
-                hint="Pass for example ('grid', 7)",
-                code="PG002",
-            )
+            problem = f"The numbers of segments= must be integers of at least 1, got {wanted!r}"
+            raise InputError(problem, hint="Pass for example ('grid', 7)", code="PG002")
     try:
         labels, listed = cutters.get(kind)(tensor, image.size, *counts)
     except TypeError as error:
-        raise InputError(
-            f"segments={wanted!r} has too many numbers, or too few",
-            hint="Pass ('grid', cells), ('grid', down, across), for a volume ('grid', deep, down, across), for a "
-            "series ('windows', count), or ('superpixels', count)",
-            code="PG001",
-        ) from error
+        hint = (
+            "Pass ('grid', cells), ('grid', down, across), for a volume ('grid', deep, down, across), for a "
+            "series ('windows', count), or ('superpixels', count)"
+        )
+        raise InputError(f"segments={wanted!r} has too many numbers, or too few", hint=hint, code="PG001") from error
     if not by_channel:
         return labels, listed
     shape = tuple(tensor.shape[1:])
@@ -354,18 +348,14 @@ def _mask(name: str, wanted: Any, size: tuple[int, ...], shape: tuple[int, ...])
         )
     if mask.shape not in (size, shape) or mask.dtype.kind not in "iub":
         channels = "" if size == shape else f" (or for each of its {' × '.join(map(str, shape))} numbers)"
-        raise InputError(
+        problem = (
             f"The mask of {name!r} must hold one integer for each of its {' × '.join(map(str, size))} pixels{channels}"
-            f", got {mask.dtype} of shape {mask.shape}",
-            hint="Pass such a mask, or 'grid', 'pixels' or 'superpixels'",
-            code="PG039",
+            f", got {mask.dtype} of shape {mask.shape}"
         )
+        raise InputError(problem, hint="Pass such a mask, or 'grid', 'pixels' or 'superpixels'", code="PG039")
     values = np.unique(mask[mask >= 0])
     if not len(values):
-        raise InputError(
-            f"All numbers of the mask of {name!r} are below 0, so it has no segment",
-            hint="Number the pixels of each segment from 0",
-            code="PG039",
-        )
+        problem = f"All numbers of the mask of {name!r} are below 0, so it has no segment"
+        raise InputError(problem, hint="Number the pixels of each segment from 0", code="PG039")
     labels = np.where(mask >= 0, np.searchsorted(values, mask), NOBODY).astype(np.int64)
     return labels, [f"[{value}]" for value in values.astype(np.int64).tolist()]

@@ -73,11 +73,8 @@ class PlayerSpace:
             for player in np.unique(lower[lower >= 0]):
                 above = np.unique(higher[lower == player])
                 if len(above) != 1 or owner[player] not in (NOBODY, above[0]):
-                    raise InputError(
-                        f"{self.names[player]!r} spans several players of the upper level",
-                        hint="Make its group part of one modality",
-                        code="PG039",
-                    )
+                    problem = f"{self.names[player]!r} spans several players of the upper level"
+                    raise InputError(problem, hint="Make its group part of one modality", code="PG039")
                 owner[player] = above[0]
         return owner
 
@@ -137,29 +134,19 @@ class PlayerSpace:
                 raise InputError(f"Group {group!r} is empty", hint="Name its features, or leave it out", code="PG039")
             for member in members[group]:
                 if member not in parts:
-                    raise InputError(
-                        f"Group {group!r} names {member!r}, which is not a feature of the model",
-                        hint=did_you_mean(member, list(parts), remedy),
-                        code="PG039",
-                    )
+                    problem = f"Group {group!r} names {member!r}, which is not a feature of the model"
+                    raise InputError(problem, hint=did_you_mean(member, list(parts), remedy), code="PG039")
                 if taken.setdefault(member, group) != group or members[group].count(member) > 1:
-                    raise InputError(
-                        f"Feature {member!r} is in the groups {taken[member]!r} and {group!r}",
-                        hint="Name each feature in one group only",
-                        code="PG039",
-                    )
+                    problem = f"Feature {member!r} is in the groups {taken[member]!r} and {group!r}"
+                    raise InputError(problem, hint="Name each feature in one group only", code="PG039")
                 for player in parts[member]:
                     if owners.setdefault(player, group) != group:
-                        raise InputError(
-                            f"Columns of {member!r} are in the groups {owners[player]!r} and {group!r}",
-                            hint="Name each feature in one group only",
-                            code="PG039",
-                        )
+                        problem = f"Columns of {member!r} are in the groups {owners[player]!r} and {group!r}"
+                        raise InputError(problem, hint="Name each feature in one group only", code="PG039")
         outside = [group for player, group in variable_of.items() if player not in owners and group in members]
         if outside:
-            raise InputError(
-                f"Group {outside[0]!r} has the name of a feature outside it", hint="Rename the group", code="PG008"
-            )
+            problem = f"Group {outside[0]!r} has the name of a feature outside it"
+            raise InputError(problem, hint="Rename the group", code="PG008")
         return self.coarse({**variable_of, **owners}, members, () if variables is None else tuple(members))
 
     def in_blocks(self, groups: Mapping[str, Iterable[str]]) -> PlayerSpace:

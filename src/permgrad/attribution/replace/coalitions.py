@@ -99,11 +99,8 @@ class CoalitionGame:
             try:
                 self._donor_outputs = finite(self._outputs(self.request.donors), "background")
             except ForwardError as error:
-                raise InputError(
-                    f"The network failed on the background rows: it raised {error.words}",
-                    hint="Check the rows of background=",
-                    code="PG038",
-                ) from error.__cause__
+                problem = f"The network failed on the background rows: it raised {error.words}"
+                raise InputError(problem, hint="Check the rows of background=", code="PG038") from error.__cause__
         return self._donor_outputs
 
     @cached_property

@@ -72,11 +72,8 @@ class ConditionalSampler:
         lenders: Lenders | None = None,
     ) -> None:
         if len(background) < 4 * FOLDS:
-            raise InputError(
-                f"sampling='conditional' needs at least {4 * FOLDS} background rows, got {len(background)}",
-                hint="Pass background= with more rows, or sampling='marginal'",
-                code="PG038",
-            )
+            problem = f"sampling='conditional' needs at least {4 * FOLDS} background rows, got {len(background)}"
+            raise InputError(problem, hint="Pass background= with more rows, or sampling='marginal'", code="PG038")
         self.preprocessor, self.encoded, self.background = preprocessor, encoded, background
         self.seed, self.shared, self.donors, self.row_offset = seed, shared, len(background), row_offset
         self.lenders = lenders or Lenders(len(background), shared)

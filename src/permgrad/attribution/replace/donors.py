@@ -47,11 +47,9 @@ class Lenders:
         summed = np.append(0.0, np.cumsum(np.ones(donors) if weights is None or even else weights[order]))
         if (summed[-1] - (summed[stop] - summed[start]) <= 1e-12 * summed[-1]).any():
             if units is not None:
-                raise InputError(
-                    "Values must come from rows of another group or time, and some row has none",
-                    hint="Pass rows of several groups, or leave row_groups= and row_time= out.",
-                    code="PG038",
-                )
+                problem = "Values must come from rows of another group or time, and some row has none"
+                hint = "Pass rows of several groups, or leave row_groups= and row_time= out."
+                raise InputError(problem, hint=hint, code="PG038")
             summed = np.arange(donors + 1.0)
         return cls(donors, shared, order, np.stack([start, stop]), summed)
 
@@ -88,8 +86,5 @@ def need_background(rows: int, *, shared: bool) -> None:
     if not rows:
         raise InputError("The background has no rows", hint="Pass background= with at least one", code="PG038")
     if shared and rows < 2:
-        raise InputError(
-            "A single row has no other row to take replacement values from",
-            hint="Pass background= with further rows",
-            code="PG038",
-        )
+        problem = "A single row has no other row to take replacement values from"
+        raise InputError(problem, hint="Pass background= with further rows", code="PG038")

@@ -109,11 +109,8 @@ class PairMoments:
         """Add another partition's sums to these, in place, and return self."""
         sizes = (self.receivers, self.donors, self.shared, self.classes, self.quantities)
         if sizes != (other.receivers, other.donors, other.shared, other.classes, other.quantities):
-            raise InputError(
-                "Moments must describe the same rows, donors and classes to be merged",
-                hint="Merge those of one explanation",
-                code="PG051",
-            )
+            problem = "Moments must describe the same rows, donors and classes to be merged"
+            raise InputError(problem, hint="Merge those of one explanation", code="PG051")
         newly_seen = (self.receiver_weight == 0) & (other.receiver_weight > 0)
         self.receiver_class[newly_seen] = other.receiver_class[newly_seen]
         places = self._places(other.donor_cells)

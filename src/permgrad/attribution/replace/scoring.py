@@ -58,11 +58,8 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
         if isinstance(scorer, str):
             check_choice("scoring", scorer, [*get_scorer_names(), *ranking])
         elif not callable(scorer):
-            raise InputError(
-                f"A scorer must be a name or a callable (estimator, X, y), got {shown(scorer)}",
-                hint="Pass for example 'roc_auc'",
-                code="PG001",
-            )
+            problem = f"A scorer must be a name or a callable (estimator, X, y), got {shown(scorer)}"
+            raise InputError(problem, hint="Pass for example 'roc_auc'", code="PG001")
     return {
         str(name): ranking.get(one) or get_scorer(one) if isinstance(one, str) else one for name, one in scoring.items()
     }
@@ -97,19 +94,13 @@ def explain_scores(request: Request, method: str) -> Explanation:
     ``outputs`` are the scorers' names. ``values`` are positive where the score falls, in the score's units.
     """
     if method not in _METHODS:
-        raise InputError(
-            f"scoring works with {', '.join(_METHODS)}, got method={method!r}",
-            hint="Leave scoring out or choose one of these methods",
-            code="PG004",
-        )
+        problem = f"scoring works with {', '.join(_METHODS)}, got method={method!r}"
+        raise InputError(problem, hint="Leave scoring out or choose one of these methods", code="PG004")
     if request.y is None:
         raise InputError("scoring compares predictions with y, and y is missing", hint="Pass y", code="PG005")
     if request.scope == "local":
-        raise InputError(
-            "A score is a property of many rows, so scoring= does not work with scope='local'",
-            hint="Leave scope out",
-            code="PG006",
-        )
+        problem = "A score is a property of many rows, so scoring= does not work with scope='local'"
+        raise InputError(problem, hint="Leave scope out", code="PG006")
     scorers = resolve_scorers(request.scoring)
     if (isinstance(request.loss, OtherLoss) and request.loss.returned) or request.loss == "cox":
         raise InputError("scoring= and loss= cannot be combined", hint="Leave one of them out", code="PG006")
@@ -207,9 +198,8 @@ class Judge:
                 except Exception as error:  # scorers are the user's code, too
                     reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                     if not left:
-                        raise InputError(
-                            f"Scorer {name!r} raised {reason}", hint=_hint(reason, self.request), code="PG032"
-                        ) from error
+                        problem = f"Scorer {name!r} raised {reason}"
+                        raise InputError(problem, hint=_hint(reason, self.request), code="PG032") from error
             if left and not np.isfinite(scores[at]):
                 self._undefined.setdefault(name, reason or f"it is {scores[at]}")
                 scores[at] = np.nan

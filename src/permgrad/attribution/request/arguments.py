@@ -78,36 +78,24 @@ class Arguments:
         check_choice("output", self.output, ("logit", "probability"))
         check_confidence(self.confidence)
         if self.row_groups is not None and self.row_time is not None:
-            raise InputError(
-                "row_groups and row_time cannot be combined",
-                hint="Pass row_groups if rows of different groups are independent, else row_time.",
-                code="PG006",
-            )
+            hint = "Pass row_groups if rows of different groups are independent, else row_time."
+            raise InputError("row_groups and row_time cannot be combined", hint=hint, code="PG006")
         check_whole("n_repeats", self.n_repeats, "pass for example 10")
         automatic = isinstance(self.batch_size, str) and self.batch_size == "auto"
         if not automatic and not (is_whole(self.batch_size) and self.batch_size >= 1):
-            raise InputError(
-                f"batch_size must be 'auto' or an integer of at least 1, got {shown(self.batch_size)}",
-                hint="Pass for example 'auto'.",
-                code="PG002",
-            )
+            problem = f"batch_size must be 'auto' or an integer of at least 1, got {shown(self.batch_size)}"
+            raise InputError(problem, hint="Pass for example 'auto'.", code="PG002")
         groups: Any = self.groups
         fix = "Pass groups={'name': ['feature', …]}."
         check_kind("groups", groups, (Mapping, NoneType), "a mapping of names to lists of features", fix)
         for name, members in (groups or {}).items():
             if not isinstance(members, Iterable) or isinstance(members, (bytes, Mapping)):
-                raise InputError(
-                    f"Group {name!r} must be a list of features, got {shown(members)}",
-                    hint=f"Pass groups={{{name!r}: ['feature', …]}}.",
-                    code="PG001",
-                )
+                problem = f"Group {name!r} must be a list of features, got {shown(members)}"
+                raise InputError(problem, hint=f"Pass groups={{{name!r}: ['feature', …]}}.", code="PG001")
         if groups and self.level in ("column", "modality"):
             players = "every column" if self.level == "column" else "every input"
-            raise InputError(
-                f"groups= cannot be used with level={self.level!r}, which explains {players} separately",
-                hint="Leave one of them out.",
-                code="PG006",
-            )
+            problem = f"groups= cannot be used with level={self.level!r}, which explains {players} separately"
+            raise InputError(problem, hint="Leave one of them out.", code="PG006")
         # Owen values are of features, and groups are their blocks.
         if groups is not None and self.level == "feature" and self.options.get("structure") != "owen":
             object.__setattr__(self, "level", "group")
@@ -148,11 +136,8 @@ def resolve_options(chosen: Method, method: str, options: dict[str, Any], *, hin
             choices = ", ".join(chosen.options)
             known = f"Leave it out. Its options are: {choices}." if choices else "Leave it out. It has no options."
             near = did_you_mean(name, [*chosen.options, *sorted(parameters - {name})], known)
-            raise InputError(
-                f"method={method!r} has no option {name!r} (got {name}={shown(value)})",
-                hint=f"{near}{hint}",
-                code="PG004",
-            )
+            problem = f"method={method!r} has no option {name!r} (got {name}={shown(value)})"
+            raise InputError(problem, hint=f"{near}{hint}", code="PG004")
     for name, default in chosen.options.items():
         if isinstance(default, bool) and name in options:
             check_flag(name, options[name])
@@ -172,11 +157,9 @@ def resolve_scope(chosen: Method, method: str, scope: Literal["auto", "global", 
     if scope == "auto":
         return chosen.scopes[0]
     if scope not in chosen.scopes:
-        raise InputError(
-            f"method={method!r} only works with scope={chosen.scopes[0]!r}, got {scope!r}",
-            hint="Leave scope out" + (" and call .to_global() on the result." if scope == "global" else "."),
-            code="PG004",
-        )
+        problem = f"method={method!r} only works with scope={chosen.scopes[0]!r}, got {scope!r}"
+        hint = "Leave scope out" + (" and call .to_global() on the result." if scope == "global" else ".")
+        raise InputError(problem, hint=hint, code="PG004")
     return scope
 
 
@@ -193,22 +176,16 @@ def check_top(options: Mapping[str, Any], method: str, scope: str, *, scores: bo
             if method == "ablation"
             else "has no importances over rows with donors that can be drawn again"
         )
-        raise InputError(
-            f"ensure_top cannot be used with method={method!r}, which {why}",
-            hint=f"Choose one of {', '.join(TOP_METHODS)}, or call .ranking(certain=0.95) on the result.",
-            code="PG004",
-        )
+        hint = f"Choose one of {', '.join(TOP_METHODS)}, or call .ranking(certain=0.95) on the result."
+        raise InputError(f"ensure_top cannot be used with method={method!r}, which {why}", hint=hint, code="PG004")
     if scope == "local" or scores:
         what = "scope='local' explains single rows" if scope == "local" else "scoring= measures scores"
-        raise InputError(
-            f"ensure_top needs the importances of a loss over all rows, but {what}",
-            hint="Pass scope='global'." if scope == "local" else "Leave scoring= out.",
-            code="PG006",
-        )
+        problem = f"ensure_top needs the importances of a loss over all rows, but {what}"
+        hint = "Pass scope='global'." if scope == "local" else "Leave scoring= out."
+        raise InputError(problem, hint=hint, code="PG006")
     if options.get("tolerance") is not None:
-        raise InputError(
-            "ensure_top and tolerance both decide how often to draw", hint="Leave one of them out.", code="PG006"
-        )
+        problem = "ensure_top and tolerance both decide how often to draw"
+        raise InputError(problem, hint="Leave one of them out.", code="PG006")
     check_whole("ensure_top", top, "pass for example 5")
     check_whole("max_repeats", options.get("max_repeats", 128), "pass for example 128", least=2)
 
@@ -216,44 +193,31 @@ def check_top(options: Mapping[str, Any], method: str, scope: str, *, scores: bo
 def check_conditional(method: str, names: tuple[str, ...], inputs: tuple[Tensor, ...], layer: object) -> None:
     """Refuse conditional draws unless the network's input is a table of numbers."""
     if method not in _DRAWING:
-        raise InputError(
-            f"On a torch network method={method!r} does not support sampling='conditional'",
-            hint="Leave sampling out, or choose method='permgrad', 'permutation' or 'shapley'",
-            code="PG006",
-        )
+        problem = f"On a torch network method={method!r} does not support sampling='conditional'"
+        hint = "Leave sampling out, or choose method='permgrad', 'permutation' or 'shapley'"
+        raise InputError(problem, hint=hint, code="PG006")
     if layer is not None:
-        raise InputError(
-            "sampling='conditional' draws columns of the network's input, not units of a layer",
-            hint="Leave layer= or sampling= out",
-            code="PG006",
-        )
+        problem = "sampling='conditional' draws columns of the network's input, not units of a layer"
+        raise InputError(problem, hint="Leave layer= or sampling= out", code="PG006")
     if len(inputs) != 1 or inputs[0].ndim != 2 or not inputs[0].is_floating_point():
-        raise InputError(
+        problem = (
             "sampling='conditional' needs a network with one input of floats (rows, columns), got "
-            f"{shapes_in_words(names, inputs)}",
-            hint="Leave sampling out, or pass groups= of dependent features",
-            code="PG006",
+            f"{shapes_in_words(names, inputs)}"
         )
+        raise InputError(problem, hint="Leave sampling out, or pass groups= of dependent features", code="PG006")
 
 
 def check_row_target(arguments: Arguments, chosen: Method, scope: Scope) -> None:
     """Refuse calls that do not explain an output of each row."""
     if scope != "local":
-        raise InputError(
-            "row_target picks an output for each row, but a global importance does not explain single rows",
-            hint="Pass scope='local', or choose a method such as 'shapley'.",
-            code="PG006",
-        )
+        problem = "row_target picks an output for each row, but a global importance does not explain single rows"
+        raise InputError(problem, hint="Pass scope='local', or choose a method such as 'shapley'.", code="PG006")
     if "**" in chosen.options:
-        raise InputError(
-            "row_target works only with permgrad's own methods, not with a Captum object",
-            hint="Pass target= instead.",
-            code="PG004",
-        )
+        problem = "row_target works only with permgrad's own methods, not with a Captum object"
+        raise InputError(problem, hint="Pass target= instead.", code="PG004")
     if arguments.target is not None:
-        raise InputError(
-            "row_target and target both choose the output to explain", hint="Leave one of them out.", code="PG006"
-        )
+        problem = "row_target and target both choose the output to explain"
+        raise InputError(problem, hint="Leave one of them out.", code="PG006")
 
 
 def check_row_offset(row_offset: Any, *, shared: bool) -> int:
@@ -261,11 +225,10 @@ def check_row_offset(row_offset: Any, *, shared: bool) -> int:
     fix = "pass the number of the first explained row within the longer table"
     row_offset = check_whole("row_offset", row_offset, fix, least=0)
     if row_offset and shared:
-        raise InputError(
-            f"row_offset={row_offset} needs a background: donors must not come from the explained part of the table",
-            hint="Pass the same background= for every part.",
-            code="PG006",
+        problem = (
+            f"row_offset={row_offset} needs a background: donors must not come from the explained part of the table"
         )
+        raise InputError(problem, hint="Pass the same background= for every part.", code="PG006")
     return row_offset
 
 
@@ -289,11 +252,8 @@ def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
         else:
             last = "0" if count == 1 else "0 or 1" if count == 2 else f"0 to {count - 1}"
             classes = f", a class ({', '.join(names[:7])})" if subject.task == "classification" else ""
-            raise InputError(
-                f"target must be one of the {counted(count, 'output')}, got {shown(one)}",
-                hint=f"Pass {last}{classes} or None for all outputs.",
-                code="PG035",
-            )
+            problem = f"target must be one of the {counted(count, 'output')}, got {shown(one)}"
+            raise InputError(problem, hint=f"Pass {last}{classes} or None for all outputs.", code="PG035")
     if not positions:
         raise InputError("target names no output", hint="Pass None to explain all outputs.", code="PG005")
     return tuple(dict.fromkeys(positions))
@@ -327,17 +287,13 @@ def resolve_loss(subject: Subject | OutputForm, loss: Any) -> str | OtherLoss:
     elif read.returned:
         return read
     if isinstance(read, OtherLoss) and read.levels and len(read.levels) != subject.count:
-        raise InputError(
-            f"loss={loss!r} names {len(read.levels)} quantiles, and the model has {counted(subject.count, 'output')}",
-            hint="Pass one level for each output, in their order.",
-            code="PG036",
+        problem = (
+            f"loss={loss!r} names {len(read.levels)} quantiles, and the model has {counted(subject.count, 'output')}"
         )
+        raise InputError(problem, hint="Pass one level for each output, in their order.", code="PG036")
     if name not in FITS[subject.task]:
-        raise InputError(
-            f"loss={loss!r} cannot be used for {subject.task}",
-            hint=f"Pass one of {', '.join(FITS[subject.task])} or 'auto'.",
-            code="PG036",
-        )
+        problem = f"loss={loss!r} cannot be used for {subject.task}"
+        raise InputError(problem, hint=f"Pass one of {', '.join(FITS[subject.task])} or 'auto'.", code="PG036")
     return read
 
 
@@ -408,18 +364,15 @@ def survival(subject: Subject, y: Any, count: int) -> Floats:
     """Return times and events, ``(rows, 2)``."""
     values = as_target(y)
     if values.shape != (count, 2) or values.dtype.kind not in "fiubO" or subject.count != 1:
-        raise InputError(
+        problem = (
             f"loss='cox' needs one output and y with a time and an event for {counted(count, 'row')}, got "
-            f"{counted(subject.count, 'output')} and y of shape {values.shape}",
-            hint="Pass y of shape (rows, 2).",
-            code="PG007",
+            f"{counted(subject.count, 'output')} and y of shape {values.shape}"
         )
+        raise InputError(problem, hint="Pass y of shape (rows, 2).", code="PG007")
     cells = pd.DataFrame(values).apply(pd.to_numeric, errors="coerce")
     numbers: Floats = cells.to_numpy(dtype=np.float64, na_value=np.nan)
     if not np.isfinite(numbers).all() or not np.isin(numbers[:, 1], (0, 1)).all() or not numbers[:, 1].any():
-        raise InputError(
-            "loss='cox' needs finite times and events of 0 (censored) or 1, with at least one 1",
-            hint="Pass the time in the first column of y and the event in the second.",
-            code="PG036",
-        )
+        problem = "loss='cox' needs finite times and events of 0 (censored) or 1, with at least one 1"
+        hint = "Pass the time in the first column of y and the event in the second."
+        raise InputError(problem, hint=hint, code="PG036")
     return numbers

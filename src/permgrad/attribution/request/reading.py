@@ -199,11 +199,8 @@ def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mappi
         shapes = tuple(shape if place < len(roles.names) else None for place, shape in enumerate(shapes))
     if not len(space):
         words = shapes_in_words(subject.input_names, inputs)
-        raise InputError(
-            f"inputs have no feature to explain ({words})",
-            hint="Pass inputs with at least one column or pixel.",
-            code="PG007",
-        )
+        problem = f"inputs have no feature to explain ({words})"
+        raise InputError(problem, hint="Pass inputs with at least one column or pixel.", code="PG007")
     return {
         "subject": subject,
         "inputs": inputs,
@@ -220,12 +217,11 @@ def _at_level(space: PlayerSpace, arguments: Arguments) -> PlayerSpace:
         return space.modalities()
     if arguments.level == "group":
         if arguments.groups is None:
-            raise InputError(
-                "level='group' needs groups=",
-                hint="Pass groups={'name': ['feature', …]} with names of features "
-                f"({', '.join(space.names[:5])}{', …' if len(space) > 5 else ''}).",
-                code="PG005",
+            hint = (
+                "Pass groups={'name': ['feature', …]} with names of features "
+                f"({', '.join(space.names[:5])}{', …' if len(space) > 5 else ''})."
             )
+            raise InputError("level='group' needs groups=", hint=hint, code="PG005")
         return space.grouped(arguments.groups)
     return space if arguments.groups is None else space.in_blocks(arguments.groups)
 
@@ -246,11 +242,8 @@ def _read_predictor(arguments: Arguments, name: str, scope: Scope, settings: Map
     kind = EncodedPredictor if encoded else PredictorSubject
     subject: Any = kind(arguments.model, arguments.inputs, arguments.y, **outputs)
     if subject.call.ranks and arguments.y is not None and (arguments.loss, arguments.scoring) == ("auto", None):
-        raise InputError(
-            "The scores of a ranker are not on the scale of y, so there is no default loss",
-            hint="Leave y out, or pass loss= a function (outputs, y) -> (rows,).",
-            code="PG036",
-        )
+        problem = "The scores of a ranker are not on the scale of y, so there is no default loss"
+        raise InputError(problem, hint="Leave y out, or pass loss= a function (outputs, y) -> (rows,).", code="PG036")
     donors: Tensors = subject.inputs
     if arguments.background is not None:
         donors = _own_background(subject.inputs, subject.read(arguments.background), scope, settings)

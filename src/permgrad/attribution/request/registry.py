@@ -102,16 +102,12 @@ def refuse_conditional(
 ) -> None:
     """Refuse ``sampling="conditional"`` for a method that draws no such values."""
     if request.sampling != "marginal":
-        raise InputError(
-            f"{name} does not support sampling={request.sampling!r}, because it {does}", hint=fix, code="PG004"
-        )
+        problem = f"{name} does not support sampling={request.sampling!r}, because it {does}"
+        raise InputError(problem, hint=fix, code="PG004")
 
 
 def refuse_interactions(options: Mapping[str, Any], argument: str) -> None:
     """Refuse interactions together with an argument that works without them."""
     if options.get("interactions", 1) != 1:
-        raise InputError(
-            f"interactions={options['interactions']!r} cannot be used with {argument}",
-            hint="Leave one of them out.",
-            code="PG006",
-        )
+        problem = f"interactions={options['interactions']!r} cannot be used with {argument}"
+        raise InputError(problem, hint="Leave one of them out.", code="PG006")

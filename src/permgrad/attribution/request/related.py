@@ -59,11 +59,9 @@ def read_units(arguments: Arguments, count: int) -> Dependence | None:
     cells = pd.Series(values)
     if cells.isna().any():
         row = int(np.argmax(cells.isna()))
-        raise InputError(
-            f"{name} has no value for row {row} (and {int(cells.isna().sum()) - 1} more)",
-            hint="Leave such rows out." if name == "row_time" else "Give such rows labels of their own.",
-            code="PG020",
-        )
+        problem = f"{name} has no value for row {row} (and {int(cells.isna().sum()) - 1} more)"
+        hint = "Leave such rows out." if name == "row_time" else "Give such rows labels of their own."
+        raise InputError(problem, hint=hint, code="PG020")
     if name == "row_groups":
         return Dependence(pd.factorize(cells)[0].astype(np.int64))
     from permgrad.data.splitting import in_time  # loads what reads tables, which no network needs
@@ -71,11 +69,8 @@ def read_units(arguments: Arguments, count: int) -> Dependence | None:
     try:
         return in_time(cells)
     except InputError as error:
-        raise InputError(
-            f"row_time must hold numbers or dates, got {str(cells.iloc[0])!r}",
-            hint="Pass for example the number of each row in time.",
-            code="PG001",
-        ) from error
+        problem = f"row_time must hold numbers or dates, got {str(cells.iloc[0])!r}"
+        raise InputError(problem, hint="Pass for example the number of each row in time.", code="PG001") from error
 
 
 def _names(table: Any) -> list[str]:

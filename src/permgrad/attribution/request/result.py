@@ -238,29 +238,24 @@ def _refuse_nonsense(explanation: Explanation, request: Request) -> None:
     predictions, base, values = explanation.predictions, explanation.base_values, explanation.values
     rows = broken(np.abs(predictions) <= LARGEST) if predictions is not None else np.arange(0)
     if len(rows):
-        raise InputError(
+        problem = (
             f"The model predicts NaN, infinity or more than {LARGEST:g} for {len(rows)} of {len(values)} rows (first: "
-            f"row {rows[0]})",
-            hint="Check those rows.",
-            code="PG040",
+            f"row {rows[0]})"
         )
+        raise InputError(problem, hint="Check those rows.", code="PG040")
     if base is not None and not np.isfinite(base).all():
-        raise InputError(
-            "The model predicts NaN or infinity for the background",
-            hint="Check the rows of background= or baseline=.",
-            code="PG040",
-        )
+        problem = "The model predicts NaN or infinity for the background"
+        raise InputError(problem, hint="Check the rows of background= or baseline=.", code="PG040")
     rows = broken(np.isfinite(values)) if explanation.method in _BY_GRADIENT else np.arange(0)
     if len(rows):
         missing = not all(bool(torch.isfinite(one.sum(dtype=torch.float64))) for one in request.inputs)
         causes = ("a root or a power has no slope at 0", "Add a small number under the root")
         cause, advice = ("inputs are missing", "Fill in missing inputs") if missing else causes
-        raise InputError(
+        problem = (
             f"{explanation.method} needs finite gradients, but {len(rows)} of {len(values)} rows have NaN or infinite "
-            f"ones, for example because {cause}",
-            hint=f"{advice}, or choose method='shapley' or 'permutation'.",
-            code="PG040",
+            f"ones, for example because {cause}"
         )
+        raise InputError(problem, hint=f"{advice}, or choose method='shapley' or 'permutation'.", code="PG040")
 
 
 #: Rows that a digest reads, evenly over all of them, and rows that are read at once.

@@ -103,11 +103,9 @@ def differentiating() -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise InputError(
-            f"Gradient methods need a network that torch can differentiate, but it raised {error_in_words(error)}",
-            hint="Fix the network, or choose method='permutation', 'shapley' or 'lime'",
-            code="PG034",
-        ) from error
+        problem = f"Gradient methods need a network that torch can differentiate, but it raised {error_in_words(error)}"
+        hint = "Fix the network, or choose method='permutation', 'shapley' or 'lime'"
+        raise InputError(problem, hint=hint, code="PG034") from error
 
 
 def copied_rows(subject: Subject, source: Sequence[Tensor], part: slice) -> Tensors:

@@ -43,11 +43,8 @@ def reference_rows(places: Places, choice: Any, most: int, reference_class: Any 
     if not named_class and choice not in REFERENCES:
         raise _unknown(request, choice)
     if reference_class is not None and (named_class or choice == "zeros"):
-        raise InputError(
-            f"reference_class={shown(reference_class)} and baseline={choice!r} cannot be combined",
-            hint="Pass one of them",
-            code="PG006",
-        )
+        problem = f"reference_class={shown(reference_class)} and baseline={choice!r} cannot be combined"
+        raise InputError(problem, hint="Pass one of them", code="PG006")
     if choice == "zeros":
         return _zeros(places)
     label = choice.removeprefix(_CLASS) if named_class else reference_class
@@ -106,11 +103,8 @@ def _of_background(request: Request, choice: str, *, label: Any, most: int) -> R
 def _users_rows(request: Request, rows: Any, reference_class: Any) -> Reference:
     """Return the user's rows as the network takes them."""
     if reference_class is not None:
-        raise InputError(
-            f"reference_class={shown(reference_class)} and a table as baseline= cannot be combined",
-            hint="Leave one of them out",
-            code="PG006",
-        )
+        problem = f"reference_class={shown(reference_class)} and a table as baseline= cannot be combined"
+        raise InputError(problem, hint="Leave one of them out", code="PG006")
     if request.subject.encoded_names:
         if is_series(rows):
             rows = rows.to_frame().T.infer_objects()
@@ -136,32 +130,25 @@ def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
     """Return the background rows of one class and its name. ``label`` is the value or text of the class."""
     subject, classes = request.subject, request.subject.background_classes
     if subject.task != "classification":
-        raise InputError(
-            f"The reference class {shown(label)} needs a classifier, and the model is a regression",
-            hint="Pass baseline='median', or rows",
-            code="PG006",
-        )
+        problem = f"The reference class {shown(label)} needs a classifier, and the model is a regression"
+        raise InputError(problem, hint="Pass baseline='median', or rows", code="PG006")
     if classes is None:
-        raise InputError(
+        problem = (
             "A reference class needs an estimator of permgrad, which keeps training rows, and the model is a torch "
-            "network",
-            hint="Pass baseline= with rows of that class",
-            code="PG006",
+            "network"
         )
+        raise InputError(problem, hint="Pass baseline= with rows of that class", code="PG006")
     if request.background_kind == "given":
-        raise InputError(
-            "A reference class needs the training rows kept in the model, and the rows of background= have no classes",
-            hint="Pass baseline= with rows of that class",
-            code="PG006",
+        problem = (
+            "A reference class needs the training rows kept in the model, and the rows of background= have no classes"
         )
+        raise InputError(problem, hint="Pass baseline= with rows of that class", code="PG006")
     names = list(subject.class_names)
     check_choice("reference class", text_of(label), names)
     position = names.index(text_of(label))
     chosen = np.flatnonzero(classes == position)
     if not len(chosen):
-        raise InputError(
-            f"Class {names[position]!r} has no rows in the background kept in the model",
-            hint="Fit with a larger background_size, or pass baseline= with rows of that class",
-            code="PG038",
-        )
+        problem = f"Class {names[position]!r} has no rows in the background kept in the model"
+        hint = "Fit with a larger background_size, or pass baseline= with rows of that class"
+        raise InputError(problem, hint=hint, code="PG038")
     return torch.as_tensor(chosen), repr(names[position])

@@ -40,11 +40,8 @@ class Slopes:
         self.targets = list(request.targets)
         self.free = tuple(place for place, owners in enumerate(segments) if bool((owners >= 0).any()))
         if not self.free:
-            raise InputError(
-                f"{method} needs features to attribute to, and none owns a position of the inputs",
-                hint="Pass segments= or inputs with columns",
-                code="PG039",
-            )
+            problem = f"{method} needs features to attribute to, and none owns a position of the inputs"
+            raise InputError(problem, hint="Pass segments= or inputs with columns", code="PG039")
         self.subject.check_slopes(method, self.free)
         self._by_path = by_path and bool(self.subject.paths)
         self.parts = tuple(self.subject.paths) if self._by_path else ("",)

@@ -46,11 +46,8 @@ def find_call(model: Any) -> PredictCall:
     hint = "Pass a function that takes rows and returns one row of numbers for each"
     if isinstance(model, (str, os.PathLike)):
         name, hint = shown(model), "Load the model first"
-    raise InputError(
-        f"The model must be a torch network, a fitted estimator or a function of a table, got {name}",
-        hint=hint,
-        code="PG031",
-    )
+    problem = f"The model must be a torch network, a fitted estimator or a function of a table, got {name}"
+    raise InputError(problem, hint=hint, code="PG031")
 
 
 #: Where libraries keep the names of the columns that a model was fitted on.
@@ -158,9 +155,8 @@ def check_fitted(model: Any) -> None:
     try:
         check_is_fitted(model)
     except NotFittedError:
-        raise InputError(
-            f"The {type(model).__name__} is not fitted yet", hint="Call its fit first", code="PG030"
-        ) from None
+        problem = f"The {type(model).__name__} is not fitted yet"
+        raise InputError(problem, hint="Call its fit first", code="PG030") from None
 
 
 def _booster(model: Any) -> PredictCall | None:

@@ -86,19 +86,15 @@ class CellDesign:
         if numbers is None or np.isnan(numbers).all():
             levels = np.unique(cells)
             if len(levels) > _MOST_LEVELS:
-                raise InputError(
+                problem = (
                     f"sampling='conditional' draws columns of up to {_MOST_LEVELS} levels, and column {name!r} has "
-                    f"{len(levels)}",
-                    hint="Leave sampling out, or merge its rare levels",
-                    code="PG038",
+                    f"{len(levels)}"
                 )
+                raise InputError(problem, hint="Leave sampling out, or merge its rare levels", code="PG038")
             return _Levels(levels)
         if np.isinf(numbers).any():
-            raise InputError(
-                f"sampling='conditional' cannot draw column {name!r}, which holds infinity",
-                hint="Replace infinity",
-                code="PG014",
-            )
+            problem = f"sampling='conditional' cannot draw column {name!r}, which holds infinity"
+            raise InputError(problem, hint="Replace infinity", code="PG014")
         lacking = np.isnan(numbers)
         seen, first = np.unique(numbers[~lacking], return_index=True)
         missing = float(cells[lacking][0]) if lacking.any() else None

@@ -84,11 +84,8 @@ class EncodedPredictor(EncodedSubject, PredictorSubject):
 
     def check_network(self, method: str) -> None:
         """Refuse every method that reads layers or needs slopes."""
-        raise InputError(
-            f"method={method!r} needs a network, got {self.label}",
-            hint="Choose 'permgrad', 'permutation', 'ablation', 'shapley' or 'lime'",
-            code="PG034",
-        )
+        hint = "Choose 'permgrad', 'permutation', 'ablation', 'shapley' or 'lime'"
+        raise InputError(f"method={method!r} needs a network, got {self.label}", hint=hint, code="PG034")
 
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return rows as the model sees them, ``(rows, encoded)``."""

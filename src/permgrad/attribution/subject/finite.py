@@ -37,12 +37,11 @@ def finite(outputs: Tensor, rows: str = "explained") -> Tensor:
     if broken:
         where, such, remedy = _ROWS[rows]
         contents = "NaN or infinity" if not bool(torch.isfinite(outputs).all()) else f"numbers above {LARGEST:g}"
-        raise InputError(
+        problem = (
             f"The model must predict finite numbers{where}, but {broken:,} of {len(outputs):,} {such}rows got "
-            f"{contents}",
-            hint=remedy,
-            code="PG040",
+            f"{contents}"
         )
+        raise InputError(problem, hint=remedy, code="PG040")
     return outputs
 
 

@@ -161,11 +161,9 @@ def _all_levels(known: list[Any], own: list[Any], *, ordered: bool) -> list[Any]
         known, own = own, known
     new = [level for level in own if level not in set(known)]
     if ordered and (new or [level for level in known if level in set(own)] != own):
-        raise InputError(
-            f"ordered categories that differ ({listed(known, show=repr)} and {listed(own, show=repr)})",
-            hint="Give it all levels in one order in both tables: astype(pd.CategoricalDtype(levels, ordered=True))",
-            code="PG038",
-        )
+        problem = f"ordered categories that differ ({listed(known, show=repr)} and {listed(own, show=repr)})"
+        hint = "Give it all levels in one order in both tables: astype(pd.CategoricalDtype(levels, ordered=True))"
+        raise InputError(problem, hint=hint, code="PG038")
     return known + new
 
 
@@ -179,11 +177,8 @@ def _library(table: Any) -> Library:
     array = None if hasattr(table, "tocsr") else np.asarray(table)
     if array is None or array.ndim != 2 or array.dtype.names:
         shape = "a sparse matrix" if array is None else f"{type(table).__name__} of shape {array.shape}"
-        raise InputError(
-            f"The inputs of a predictor must be a table, got {shape}",
-            hint="Pass a data frame or an array (rows, columns)",
-            code="PG001",
-        )
+        problem = f"The inputs of a predictor must be a table, got {shape}"
+        raise InputError(problem, hint="Pass a data frame or an array (rows, columns)", code="PG001")
     return Library()
 
 
@@ -226,18 +221,12 @@ class _Column:
         if self.numeric:
             numbers = _as_numbers(series)
             if numbers is None:
-                raise InputError(
-                    f"Column {self.name!r} must hold numbers as in the inputs, got {series.dtype}",
-                    hint="Convert it",
-                    code="PG038",
-                )
+                problem = f"Column {self.name!r} must hold numbers as in the inputs, got {series.dtype}"
+                raise InputError(problem, hint="Convert it", code="PG038")
             whole = library.series(self.cells).dtype.kind in "iu"
             if whole and not (np.isnan(numbers) | (numbers == np.rint(numbers))).all():
-                raise InputError(
-                    f"Column {self.name!r} must hold whole numbers as in the inputs",
-                    hint="Pass it as floats in both",
-                    code="PG038",
-                )
+                problem = f"Column {self.name!r} must hold whole numbers as in the inputs"
+                raise InputError(problem, hint="Pass it as floats in both", code="PG038")
             self.nulls |= bool(np.isnan(numbers).any())
             return numbers
         before = len(self.cells)
@@ -246,11 +235,8 @@ class _Column:
         except InputError as error:
             raise InputError(f"Column {self.name!r} has {error.problem}", hint=error.hint, code=error.code) from None
         except Exception as error:  # whatever a library raises that cannot convert its cells
-            raise InputError(
-                f"Column {self.name!r} must hold cells of the type of the inputs, got {series.dtype}",
-                hint="Convert it",
-                code="PG038",
-            ) from error
+            problem = f"Column {self.name!r} must hold cells of the type of the inputs, got {series.dtype}"
+            raise InputError(problem, hint="Convert it", code="PG038") from error
         codes = _same_cells(library.series(joined))
         # Each different cell once, as it came first: those that were in the pool keep their places.
         _, first = np.unique(codes, return_index=True)
@@ -277,9 +263,8 @@ class FrameForm:
         self.named = type(self.library) is not Library  # whether these are the user's own names
         doubled = [name for name, count in Counter(self.names).items() if count > 1]
         if doubled:
-            raise InputError(
-                f"Columns must have different names, got {doubled[0]!r} twice", hint="Rename one of them", code="PG008"
-            )
+            problem = f"Columns must have different names, got {doubled[0]!r} twice"
+            raise InputError(problem, hint="Rename one of them", code="PG008")
         self.columns = []
         for name, column in zip(self.names, self.library.columns(table), strict=True):
             numeric = _as_numbers(self.library.series(column)) is not None
@@ -296,17 +281,15 @@ class FrameForm:
         """Return rows as numbers, float64 ``(rows, columns)``."""
         library = _library(table)
         if type(library) is not type(self.library):
-            raise InputError(
-                "Further rows must be a table like the inputs", hint="Pass both as the same kind", code="PG038"
-            )
+            problem = "Further rows must be a table like the inputs"
+            raise InputError(problem, hint="Pass both as the same kind", code="PG038")
         names = tuple(library.names(table))
         if names != self.names:
-            raise InputError(
+            problem = (
                 f"Further rows must have the columns of the inputs in their order ({listed(self.names, show=repr)}), "
-                f"got {listed(names, show=repr)}",
-                hint="Reorder or add columns",
-                code="PG038",
+                f"got {listed(names, show=repr)}"
             )
+            raise InputError(problem, hint="Reorder or add columns", code="PG038")
         cells = [column.read(library, own) for column, own in zip(self.columns, library.columns(table), strict=True)]
         return torch.from_numpy(np.stack(cells, axis=1) if cells else np.empty((len(table), 0)))
 

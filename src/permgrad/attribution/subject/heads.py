@@ -30,11 +30,8 @@ def pick_head(
     """Return the output to explain as ``(rows, K)``, and its name or position where the network returns several."""
     if isinstance(returned, Tensor):
         if head is not None:
-            raise InputError(
-                f"head={head!r} picks one of several outputs, but the network returns a single tensor",
-                hint="Leave head out",
-                code="PG004",
-            )
+            problem = f"head={head!r} picks one of several outputs, but the network returns a single tensor"
+            raise InputError(problem, hint="Leave head out", code="PG004")
         return _flat(returned, rows, "The network's output", reduce), None
     tensors = heads(returned)
     if head is not None:
@@ -46,11 +43,9 @@ def pick_head(
         if _may_be_explained(tensors[name], rows, reduce):
             return _flat(tensors[name], rows, f"Output {name!r}", reduce), name
     shapes = ", ".join(f"{name} {tuple(part.shape)}" for name, part in tensors.items())
-    raise InputError(
-        f"None of the network's outputs ({shapes or 'none is a tensor'}) has the shape (rows,) or (rows, outputs)",
-        hint="Wrap it in a module that returns such a tensor, or pass reduce= for maps (rows, outputs, …)",
-        code="PG032",
-    )
+    problem = f"None of the network's outputs ({shapes or 'none is a tensor'}) has the shape (rows,) or (rows, outputs)"
+    hint = "Wrap it in a module that returns such a tensor, or pass reduce= for maps (rows, outputs, …)"
+    raise InputError(problem, hint=hint, code="PG032")
 
 
 def other_heads(returned: Any, picked: int | str | None, rows: int, reduce: str | None) -> list[str]:
@@ -69,11 +64,8 @@ def heads(returned: Any) -> dict[Any, Tensor]:
     elif isinstance(returned, (tuple, list)):
         parts = dict(zip(getattr(returned, "_fields", range(len(returned))), returned, strict=True))
     elif not hasattr(returned, "__dict__"):
-        raise InputError(
-            f"The network must return a tensor, or a tuple or dict of tensors, got {type(returned).__name__}",
-            hint="Wrap it in a module that returns a tensor",
-            code="PG032",
-        )
+        problem = f"The network must return a tensor, or a tuple or dict of tensors, got {type(returned).__name__}"
+        raise InputError(problem, hint="Wrap it in a module that returns a tensor", code="PG032")
     return {name: part for name, part in parts.items() if isinstance(part, Tensor)}
 
 
@@ -86,11 +78,8 @@ def _check_dense(output: Tensor, name: str) -> None:
     if output.is_complex() or output.is_nested or output.layout != torch.strided or output.is_quantized:
         kind = str(output.layout if output.layout != torch.strided else output.dtype).removeprefix("torch.")
         shown = "nested" if output.is_nested else kind
-        raise InputError(
-            f"{name} must be a dense tensor of real numbers, got {shown}",
-            hint="Wrap the network in a module that returns real numbers",
-            code="PG032",
-        )
+        problem = f"{name} must be a dense tensor of real numbers, got {shown}"
+        raise InputError(problem, hint="Wrap the network in a module that returns real numbers", code="PG032")
 
 
 def _flat(output: Tensor, rows: int, name: str, reduce: str | None = None) -> Tensor:

@@ -80,11 +80,9 @@ class HybridSubject(EncodedSubject):
     def check_slopes(self, method: str, places: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
         """Refuse images that are drawn without a gradient."""
         if "image" in self.paths and not getattr(self.module.renderer, "differentiable", True):
-            raise InputError(
-                f"{method} needs a gradient through the image, but the images are drawn by a function of the user",
-                hint="Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad",
-                code="PG034",
-            )
+            problem = f"{method} needs a gradient through the image, but the images are drawn by a function of the user"
+            hint = "Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad"
+            raise InputError(problem, hint=hint, code="PG034")
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the raw outputs of encoded rows ``(b, encoded)``. Both paths show the same row."""

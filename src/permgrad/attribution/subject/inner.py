@@ -68,11 +68,8 @@ class InnerSubject(NetworkSubject):
         for each in layers:
             _check_layer(outer, each, modules)
         if len(set(layers)) < len(layers):
-            raise InputError(
-                f"layer= names the same layer twice: {', '.join(map(repr, layers))}",
-                hint="Name each layer once",
-                code="PG037",
-            )
+            problem = f"layer= names the same layer twice: {', '.join(map(repr, layers))}"
+            raise InputError(problem, hint="Name each layer once", code="PG037")
         vars(self).update(vars(outer))  # it is the same network
         self.outer, self._most_rows = outer, outer.most_rows()
         self.layers = {name: modules[name] for name in layers}
@@ -93,11 +90,8 @@ class InnerSubject(NetworkSubject):
             calls = Counter(layer for layer, _ in seen)
             for layer in self.layers:
                 if not calls[layer]:
-                    raise InputError(
-                        f"The network does not call layer {layer!r} for these inputs",
-                        hint="Choose another layer",
-                        code="PG037",
-                    )
+                    problem = f"The network does not call layer {layer!r} for these inputs"
+                    raise InputError(problem, hint="Choose another layer", code="PG037")
             if self._sites is None:
                 self._sites = {(layer, call): None for layer in self.layers for call in range(calls[layer])}
             captured = self._of_rows(seen, few)
@@ -111,11 +105,9 @@ class InnerSubject(NetworkSubject):
                 self._suffix, self.cut, self.needed = None, False, tuple(range(len(inputs)))
             if not self._same(captured, few, wanted):
                 which = ", ".join(map(repr, self.layers))
-                raise InputError(
-                    f"The network gives different outputs for the same output of layer {which}",
-                    hint="Choose a layer whose output is a tensor that is not changed in place",
-                    code="PG037",
-                )
+                problem = f"The network gives different outputs for the same output of layer {which}"
+                hint = "Choose a layer whose output is a tensor that is not changed in place"
+                raise InputError(problem, hint=hint, code="PG037")
         return (*captured, *(few[position] for position in self.needed))
 
     def readings(self) -> dict[int, str]:
@@ -271,19 +263,13 @@ def _check_rows(layer: str, output: Any, count: int) -> None:
     """Refuse a layer's output without one entry for each row."""
     if not isinstance(output, Tensor) or output.ndim < 1 or len(output) != count:
         shape = shapes_in_words([layer], [output]) if isinstance(output, Tensor) else type(output).__name__
-        raise InputError(
-            f"A layer's output must be a tensor with one entry per row, got {shape} for {count} rows",
-            hint="Choose another layer",
-            code="PG037",
-        )
+        problem = f"A layer's output must be a tensor with one entry per row, got {shape} for {count} rows"
+        raise InputError(problem, hint="Choose another layer", code="PG037")
 
 
 def _other_call(layer: str) -> InputError:
-    return InputError(
-        f"The network calls layer {layer!r} with other rows or places in some batches, which cannot be followed",
-        hint="Choose method='permutation', 'shapley' or 'lime', without layer=",
-        code="PG037",
-    )
+    problem = f"The network calls layer {layer!r} with other rows or places in some batches, which cannot be followed"
+    return InputError(problem, hint="Choose method='permutation', 'shapley' or 'lime', without layer=", code="PG037")
 
 
 def _straight(numbers: Tensor | None, shape: Sequence[int]) -> bool:
@@ -300,11 +286,8 @@ def _check_layer(outer: NetworkSubject, layer: Any, modules: dict[str, nn.Module
     named = [name for name in modules if name]
     if not named:
         kind = type(outer.module).__name__
-        raise InputError(
-            f"layer={shown(layer)} names a part of the network, but {kind} has no parts",
-            hint="Leave layer out",
-            code="PG037",
-        )
+        problem = f"layer={shown(layer)} names a part of the network, but {kind} has no parts"
+        raise InputError(problem, hint="Leave layer out", code="PG037")
     raise unknown("layer", layer, named)
 
 

@@ -73,28 +73,23 @@ class InputForm:
         ours = [leaf.place for leaf in self.leaves]
         if pairs.keys() != set(ours):
             expected, shown = (", ".join(str(place[0]) for place in places) for places in (ours, pairs))
-            raise InputError(
-                f"Further rows must have the structure of the inputs ({expected}), got {shown or 'nothing'}",
-                hint="Pass the same dict, tuple or table",
-                code="PG038",
-            )
+            problem = f"Further rows must have the structure of the inputs ({expected}), got {shown or 'nothing'}"
+            raise InputError(problem, hint="Pass the same dict, tuple or table", code="PG038")
         # A dict may name its parts in any order.
         ordered = [pairs[place] for place in ours]
         for mine, (theirs, tensor) in zip(self.leaves, ordered, strict=True):
             if mine.columns is not None and theirs.columns is not None and mine.columns != theirs.columns:
-                raise InputError(
+                problem = (
                     f"Further rows of {mine.name!r} must have the columns of the inputs in the same order "
-                    f"({list(mine.columns[:5])}), got {list(theirs.columns[:5])}",
-                    hint="Reorder the columns",
-                    code="PG038",
+                    f"({list(mine.columns[:5])}), got {list(theirs.columns[:5])}"
                 )
+                raise InputError(problem, hint="Reorder the columns", code="PG038")
             if tensor.ndim == 0 or len(tensor) == 0:
-                raise InputError(
+                problem = (
                     "Background and baseline need at least one row, got "
-                    f"{'a single number' if tensor.ndim == 0 else 'none'}",
-                    hint="Pass rows with the shape of the inputs",
-                    code="PG038",
+                    f"{'a single number' if tensor.ndim == 0 else 'none'}"
                 )
+                raise InputError(problem, hint="Pass rows with the shape of the inputs", code="PG038")
         tensors = tuple(tensor for _, tensor in ordered)
         check_rows(self.names, tensors)
         return tensors
@@ -108,17 +103,13 @@ def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tupl
     """
     parameters = _parameters(module)
     if inputs is not None and not _has_values(inputs):
-        raise InputError(
-            "The inputs hold no tensor, array or table", hint="Pass the arguments of the forward", code="PG001"
-        )
+        problem = "The inputs hold no tensor, array or table"
+        raise InputError(problem, hint="Pass the arguments of the forward", code="PG001")
     # One tensor, array or frame (a list of numbers is one array): the forward's first argument.
     alone, first = _is_leaf(inputs), parameters[0].name if parameters else "input0"
     if inputs is None:
-        raise InputError(
-            f"Inputs must be tensors, arrays or tables of numbers, got None for {first!r}",
-            hint="Pass rows",
-            code="PG001",
-        )
+        problem = f"Inputs must be tensors, arrays or tables of numbers, got None for {first!r}"
+        raise InputError(problem, hint="Pass rows", code="PG001")
     inputs = [inputs] if alone else inputs
     fields = getattr(inputs, "_fields", ())
     if fields and _fits(inspect.Signature(parameters), **dict.fromkeys(fields)):
@@ -144,19 +135,13 @@ def check_rows(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
     """Refuse inputs of different lengths, without rows, or without a row dimension."""
     for name, tensor in zip(names, tensors, strict=True):
         if tensor.ndim == 0:
-            raise InputError(
-                f"Every input must have one entry per row, got a single number for {name!r}",
-                hint="Pass an array (rows, …)",
-                code="PG007",
-            )
+            problem = f"Every input must have one entry per row, got a single number for {name!r}"
+            raise InputError(problem, hint="Pass an array (rows, …)", code="PG007")
     lengths = {name: len(tensor) for name, tensor in zip(names, tensors, strict=True)}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise InputError(
-            f"All inputs must have the same number of rows, got {listed}",
-            hint="Pass the same rows of each input",
-            code="PG007",
-        )
+        problem = f"All inputs must have the same number of rows, got {listed}"
+        raise InputError(problem, hint="Pass the same rows of each input", code="PG007")
     if 0 in lengths.values():
         raise InputError("The inputs have no rows", hint="Pass the rows to explain", code="PG013")
 
@@ -279,12 +264,11 @@ def _in_order_of(parameters: Sequence[inspect.Parameter], inputs: Mapping[Any, A
     if sorted(place for place, *_ in found) == list(range(len(places))):
         return {key: value for _, key, value in sorted(found, key=lambda each: each[0])}
     if any(place not in (None, number) for number, place in enumerate(places)):
-        raise InputError(
+        problem = (
             f"The keys of the inputs ({', '.join(map(str, inputs))}) are not the names of the forward's parameters "
-            f"({', '.join(names)})",
-            hint="Rename the keys, also in capitals and small letters",
-            code="PG007",
+            f"({', '.join(names)})"
         )
+        raise InputError(problem, hint="Rename the keys, also in capitals and small letters", code="PG007")
     return inputs
 
 
@@ -384,12 +368,11 @@ def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[st
     try:
         array = value.to_numpy() if is_series(value) else np.asarray(value)
     except ValueError as error:
-        raise InputError(
+        problem = (
             f"Inputs must be tensors, arrays or tables of numbers, got {type(value).__name__} for {name!r}, whose "
-            "entries differ in shape",
-            hint="Pass its tensors",
-            code="PG001",
-        ) from error
+            "entries differ in shape"
+        )
+        raise InputError(problem, hint="Pass its tensors", code="PG001") from error
     if array.dtype.kind not in "fiub":
         raise InputError(
             f"Inputs must be tensors, arrays or tables of numbers, got {type(value).__name__} of {array.dtype} for "
@@ -410,11 +393,8 @@ def _numbers_of_frame(frame: pd.DataFrame, columns: tuple[str, ...], name: str) 
         raise InputError(f"Two columns of {name!r} have the same name", hint="Rename one of them", code="PG008")
     for column, kind in zip(columns, frame.dtypes, strict=True):
         if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_complex_dtype(kind):
-            raise InputError(
-                f"Column {column!r} of {name!r} does not hold numbers ({kind})",
-                hint="Encode it as the network expects it",
-                code="PG001",
-            )
+            problem = f"Column {column!r} of {name!r} does not hold numbers ({kind})"
+            raise InputError(problem, hint="Encode it as the network expects it", code="PG001")
     integers = all(pd.api.types.is_integer_dtype(kind) for kind in frame.dtypes) and not frame.isna().any(axis=None)
     return frame.to_numpy(np.int64, na_value=0) if integers else frame.to_numpy(np.float64, na_value=np.nan)
 
@@ -422,20 +402,13 @@ def _numbers_of_frame(frame: pd.DataFrame, columns: tuple[str, ...], name: str) 
 def _dense(value: Tensor, name: str) -> Tensor:
     """Return a user's tensor detached from its graph. Refuse complex and sparse ones."""
     if value.is_complex():
-        raise InputError(
-            f"Inputs must be real numbers, but {name!r} is complex",
-            hint="Pass its real and imaginary parts",
-            code="PG001",
-        )
+        problem = f"Inputs must be real numbers, but {name!r} is complex"
+        raise InputError(problem, hint="Pass its real and imaginary parts", code="PG001")
     if value.is_meta:
-        raise InputError(
-            f"Inputs must hold numbers, but {name!r} is on the meta device", hint="Pass its rows", code="PG001"
-        )
+        problem = f"Inputs must hold numbers, but {name!r} is on the meta device"
+        raise InputError(problem, hint="Pass its rows", code="PG001")
     if value.is_nested or value.layout != torch.strided or value.is_quantized:
         dense = "to_padded_tensor(0.0), with lengths or a mask as a further input" if value.is_nested else "to_dense()"
-        raise InputError(
-            f"Inputs must be dense, but {name!r} is {'a nested tensor' if value.is_nested else value.layout}",
-            hint=f"Pass {name}.{dense}",
-            code="PG001",
-        )
+        problem = f"Inputs must be dense, but {name!r} is {'a nested tensor' if value.is_nested else value.layout}"
+        raise InputError(problem, hint=f"Pass {name}.{dense}", code="PG001")
     return value.detach()

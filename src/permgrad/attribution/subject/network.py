@@ -142,12 +142,11 @@ class NetworkSubject(Subject):
             self.input_names, self.inputs, self.form.read(inputs, torch.float64), strict=True
         ):
             if tensor.shape[1:] != other.shape[1:]:
-                raise InputError(
+                problem = (
                     f"Further rows of {name!r} must have the shape {tuple(tensor.shape[1:])} of the inputs, got "
-                    f"{tuple(other.shape[1:])}",
-                    hint="Pass rows of that shape",
-                    code="PG038",
+                    f"{tuple(other.shape[1:])}"
                 )
+                raise InputError(problem, hint="Pass rows of that shape", code="PG038")
             rows.append(in_type_of(name, tensor, other))
         return tuple(rows)
 
@@ -251,11 +250,10 @@ class NetworkSubject(Subject):
                 "A module of torch.export takes no other sizes than those it was exported for: export it with a "
                 "dynamic first dimension (dynamic_shapes=), or pass the original network."
             )
-        raise InputError(
-            f"The network does not accept the inputs: called with {first and first.shapes} {', and '.join(reasons)}",
-            hint=hint,
-            code="PG032",
-        ) from (first and first.__cause__)
+        problem = (
+            f"The network does not accept the inputs: called with {first and first.shapes} {', and '.join(reasons)}"
+        )
+        raise InputError(problem, hint=hint, code="PG032") from first and first.__cause__
 
     def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
         """Call the network on the first rows. If their precision does not fit, try the network's own."""

@@ -175,17 +175,11 @@ class OutputForm:
         values = as_target(y)
         missing = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
         if missing:
-            raise InputError(
-                f"y has {counted(missing, 'missing value')}",
-                hint=f"Leave {by_count(missing, 'that row', 'those rows')} out",
-                code="PG015",
-            )
+            problem = f"y has {counted(missing, 'missing value')}"
+            raise InputError(problem, hint=f"Leave {by_count(missing, 'that row', 'those rows')} out", code="PG015")
         if len(values) != rows:
-            raise InputError(
-                f"y must have one value for each of the {rows} rows, got the shape {values.shape}",
-                hint="Pass the target of the same rows",
-                code="PG007",
-            )
+            problem = f"y must have one value for each of the {rows} rows, got the shape {values.shape}"
+            raise InputError(problem, hint="Pass the target of the same rows", code="PG007")
         return self._class_indexes(values) if self.task == "classification" else self._numbers(values)
 
     def labels_in(self, y: Any, classes: Integers) -> Array:
@@ -219,19 +213,15 @@ class OutputForm:
                 hint = "Pass such numbers, or target=0 to compare y with the first output alone"
             if values.ndim == 2 and self.count == 1:
                 hint = "Pass loss='cox' if these are times and events, or scoring= a scorer that takes them"
-            raise InputError(
+            problem = (
                 f"y must have {counted(self.count, 'number')} per row, like the output, got the shape {values.shape} "
-                f"of {values.dtype}",
-                hint=hint,
-                code="PG015",
+                f"of {values.dtype}"
             )
+            raise InputError(problem, hint=hint, code="PG015")
         broken = int((~np.isfinite(numbers)).sum())
         if broken:
-            raise InputError(
-                f"y has {counted(broken, 'non-finite value')}",
-                hint=f"Leave {by_count(broken, 'that row', 'those rows')} out",
-                code="PG015",
-            )
+            problem = f"y has {counted(broken, 'non-finite value')}"
+            raise InputError(problem, hint=f"Leave {by_count(broken, 'that row', 'those rows')} out", code="PG015")
         return numbers[:, 0] if self.count == 1 else numbers
 
     def _class_indexes(self, values: Array) -> Integers:
@@ -239,11 +229,8 @@ class OutputForm:
         if labels is None and is_one_hot(values):
             values = values.argmax(axis=1)
         if values.ndim != 1:
-            raise InputError(
-                f"y must have one class per row, got the shape {values.shape}",
-                hint="Pass an array (rows,)" + f". {MASKS}" * (values.ndim > 2),
-                code="PG007",
-            )
+            problem = f"y must have one class per row, got the shape {values.shape}"
+            raise InputError(problem, hint="Pass an array (rows,)" + f". {MASKS}" * (values.ndim > 2), code="PG007")
         count = len(self.class_names)
         positions = {name: index for index, name in enumerate(self.class_names if labels is None else labels.tolist())}
         places = [
@@ -256,12 +243,11 @@ class OutputForm:
             return indexes
         strange = indexes < 0
         if labels is not None:
-            raise InputError(
+            problem = (
                 f"y must hold classes that the model was fitted on ({', '.join(map(str, labels[:10]))}), got "
-                f"{values[strange].tolist()[0]!r}",
-                hint="Leave those rows out",
-                code="PG015",
+                f"{values[strange].tolist()[0]!r}"
             )
+            raise InputError(problem, hint="Leave those rows out", code="PG015")
         if not self.numbered:
             raise InputError(
                 f"y must hold classes of the model ({', '.join(self.class_names[:10])}), got "
@@ -276,12 +262,11 @@ class OutputForm:
                 return numbers.astype(np.int64)
             # Neither a name nor a number, or names and numbers are mixed.
             strange = strange & ~fits if (strange & ~fits).any() else strange
-        raise InputError(
+        problem = (
             f"y must hold class numbers from 0 to {count - 1} or class names ({', '.join(self.class_names[:10])}), got "
-            f"{values[strange].tolist()[0]!r}",
-            hint="Pass class_names= in the order of the outputs",
-            code="PG015",
+            f"{values[strange].tolist()[0]!r}"
         )
+        raise InputError(problem, hint="Pass class_names= in the order of the outputs", code="PG015")
 
 
 def label_place(label: Any, positions: Mapping[str, int]) -> int:
@@ -300,15 +285,11 @@ def as_target(y: Any) -> Array:
     try:
         values = np.asarray(y)
     except ValueError as error:
-        raise InputError(
-            f"y must have one value per row, got {type(y).__name__}, whose entries differ in shape",
-            hint="Pass an array",
-            code="PG001",
-        ) from error
+        problem = f"y must have one value per row, got {type(y).__name__}, whose entries differ in shape"
+        raise InputError(problem, hint="Pass an array", code="PG001") from error
     if values.ndim == 0:
-        raise InputError(
-            f"y must have one value per row, got {type(y).__name__} {shown(y)}", hint="Pass an array", code="PG001"
-        )
+        problem = f"y must have one value per row, got {type(y).__name__} {shown(y)}"
+        raise InputError(problem, hint="Pass an array", code="PG001")
     if values.dtype.names:
         return _times_and_events(values)
     if values.dtype == object and is_frame(y) and all(kind.kind in "fiub" for kind in y.dtypes):
@@ -321,11 +302,8 @@ def _times_and_events(values: Array) -> Floats:
     fields = {name: values.dtype[name].kind for name in values.dtype.names or ()}
     events, times = ([name for name, kind in fields.items() if kind in kinds] for kinds in ("b", "fiu"))
     if (len(events), len(times), len(fields), values.ndim) != (1, 1, 2, 1):
-        raise InputError(
-            f"y has the fields {', '.join(fields)}, and only a time (a number) and an event (a bool) are read",
-            hint="Pass an array (rows, numbers)",
-            code="PG007",
-        )
+        problem = f"y has the fields {', '.join(fields)}, and only a time (a number) and an event (a bool) are read"
+        raise InputError(problem, hint="Pass an array (rows, numbers)", code="PG007")
     return np.stack([values[times[0]], values[events[0]]], axis=1).astype(np.float64)
 
 
@@ -364,21 +342,16 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
         return OutputForm("multilabel", labels, count, (), names, inferred, by_target=by_target)
     if task == "regression":
         if kind not in (None, "values"):
-            raise InputError(
-                f"output_kind={kind!r} does not suit a regression, whose outputs are values",
-                hint="Leave output_kind out",
-                code="PG006",
-            )
+            problem = f"output_kind={kind!r} does not suit a regression, whose outputs are values"
+            raise InputError(problem, hint="Leave output_kind out", code="PG006")
         columns = tuple(str(name) for name in getattr(y, "columns", ()))
         names = columns if len(columns) == count else tuple(str(k) for k in range(count))
         names = ("all",) if count == 1 else names
         return OutputForm("regression", "values", count, (), names, inferred, by_target=by_target)
     if kind == "values":
-        raise InputError(
-            "output_kind='values' does not suit a classifier, whose outputs are logits or probabilities",
-            hint="Pass output_kind='logits' or 'probabilities', or task='regression'",
-            code="PG006",
-        )
+        problem = "output_kind='values' does not suit a classifier, whose outputs are logits or probabilities"
+        hint = "Pass output_kind='logits' or 'probabilities', or task='regression'"
+        raise InputError(problem, hint=hint, code="PG006")
     chosen: Any = _infer_kind(outputs) if kind is None else kind
     _check_kind(outputs, chosen, _tolerance(outputs))
     names = _names_of_classes(max(count, 2), class_names)
@@ -391,12 +364,11 @@ def _labels(outputs: Tensor, y: Any, kind: str | None, class_names: Any) -> tupl
     """Return the kind and the names of outputs of several labels."""
     count = outputs.shape[1]
     if kind == "values" or count < 2:
-        raise InputError(
+        problem = (
             "task='multilabel' needs a logit or a probability for each of several labels, got "
-            f"{counted(count, 'output')}{' of values' * (kind == 'values')}",
-            hint="Pass another task",
-            code="PG006",
+            f"{counted(count, 'output')}{' of values' * (kind == 'values')}"
         )
+        raise InputError(problem, hint="Pass another task", code="PG006")
     within = bool(((outputs >= -_tolerance(outputs)) & (outputs <= 1 + _tolerance(outputs))).all())
     chosen: Any = ("probabilities" if within else "logits") if kind is None else kind
     _check_kind(outputs, chosen, _tolerance(outputs))
@@ -408,11 +380,8 @@ def _names_of_classes(classes: int, class_names: Any) -> tuple[str, ...]:
     """Return one name for each class: numbers unless names are passed."""
     names = tuple(str(name) for name in class_names) if class_names is not None else tuple(map(str, range(classes)))
     if len(names) != classes or len(set(names)) != classes:
-        raise InputError(
-            f"class_names must be {classes} different names in the order of the outputs, got {list(names)}",
-            hint="Name each class once",
-            code="PG008",
-        )
+        problem = f"class_names must be {classes} different names in the order of the outputs, got {list(names)}"
+        raise InputError(problem, hint="Name each class once", code="PG008")
     check_class_names(names)
     return names
 
@@ -473,17 +442,11 @@ def _check_kind(outputs: Tensor, kind: str, tolerance: float, *, inferred: bool 
     low, high = torch.stack(outputs.aminmax()).tolist()
     but = ", though those of the first rows lie there" if inferred else ""
     if kind == "probabilities" and (low < -tolerance or high > 1 + tolerance):
-        raise InputError(
-            f"Probabilities must lie within 0 … 1, got outputs from {low:.3g} to {high:.3g}{but}",
-            hint="Pass output_kind='logits'",
-            code="PG032",
-        )
+        problem = f"Probabilities must lie within 0 … 1, got outputs from {low:.3g} to {high:.3g}{but}"
+        raise InputError(problem, hint="Pass output_kind='logits'", code="PG032")
     if kind == "log_probabilities" and high > max(tolerance, 1e-3):
-        raise InputError(
-            f"Log-probabilities must not be above 0, got outputs up to {high:.3g}{but}",
-            hint="Pass output_kind='logits'",
-            code="PG032",
-        )
+        problem = f"Log-probabilities must not be above 0, got outputs up to {high:.3g}{but}"
+        raise InputError(problem, hint="Pass output_kind='logits'", code="PG032")
 
 
 #: What outputs of one and the same row may differ by, as a share of their size: batches of other sizes round otherwise,

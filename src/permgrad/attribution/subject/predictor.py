@@ -77,9 +77,8 @@ class PredictorSubject(Subject):
         self.columns: tuple[str, ...] = ()  # the names of the numbers that it returns, where these are a frame
         self.along = False  # whether these names are rising numbers, such as times
         if len(self.inputs[0]) == 0 or not self.form.names:
-            raise InputError(
-                "The inputs need at least one row and one column", hint="Pass the rows to explain", code="PG013"
-            )
+            problem = "The inputs need at least one row and one column"
+            raise InputError(problem, hint="Pass the rows to explain", code="PG013")
         few = [self.inputs[0][:_PROBE_ROWS]]
         with self.open():
             outputs = self._first_outputs(few)
@@ -113,17 +112,12 @@ class PredictorSubject(Subject):
         """Refuse a classifier that learned one class, and one that is called a regression."""
         call = self.call
         if class_names is None and call.classes is not None and len(call.classes) == 1:
-            raise InputError(
-                f"The model learned from rows of one class only, {str(call.classes[0])!r}, and always predicts it",
-                hint="Fit it on rows of several classes: are the training rows sorted by class?",
-                code="PG031",
-            )
+            problem = f"The model learned from rows of one class only, {str(call.classes[0])!r}, and always predicts it"
+            hint = "Fit it on rows of several classes: are the training rows sorted by class?"
+            raise InputError(problem, hint=hint, code="PG031")
         if task == "regression" and kind is None and call.kind is not None:
-            raise InputError(
-                f"task='regression' does not suit a classifier, whose outputs are {call.kind}",
-                hint="Leave task out",
-                code="PG006",
-            )
+            problem = f"task='regression' does not suit a classifier, whose outputs are {call.kind}"
+            raise InputError(problem, hint="Leave task out", code="PG006")
 
     def _named_columns(self, y: Any, names: Any) -> Any:
         """Return the names of the outputs: of a returned frame those of its columns, where these are the classes."""
@@ -132,12 +126,11 @@ class PredictorSubject(Subject):
             return names
         targets = [str(name) for name in getattr(y, "columns", ())]
         if targets != list(columns) and set(targets) == set(columns):
-            raise InputError(
+            problem = (
                 f"The columns of y ({listed(targets, show=repr)}) are in another order than those that the predictor "
-                f"returns ({listed(columns, show=repr)})",
-                hint="Pass y with its columns in the predictor's order",
-                code="PG007",
+                f"returns ({listed(columns, show=repr)})"
             )
+            raise InputError(problem, hint="Pass y with its columns in the predictor's order", code="PG007")
         if names is not None:
             return columns if set(map(str, names)) == set(columns) else names
         labels = as_target(y) if y is not None and not targets else np.empty((0, 0))
@@ -226,11 +219,9 @@ class PredictorSubject(Subject):
 
     def check_network(self, method: str) -> None:
         """Refuse every method that reads layers: a predictor has none."""
-        raise InputError(
-            f"method={method!r} needs the gradient of a torch network, got a {type(self.predictor).__name__}",
-            hint="Choose 'permgrad', 'permutation', 'ablation', 'shapley' or 'lime'",
-            code="PG034",
-        )
+        problem = f"method={method!r} needs the gradient of a torch network, got a {type(self.predictor).__name__}"
+        hint = "Choose 'permgrad', 'permutation', 'ablation', 'shapley' or 'lime'"
+        raise InputError(problem, hint=hint, code="PG034")
 
     # ---- predicting --------------------------------------------------------------------------------------------------
 
@@ -250,16 +241,12 @@ class PredictorSubject(Subject):
             hint = "It must accept rows of the table with cells of other rows"
             if self.width is None:
                 hint = "These are the inputs unchanged: pass the columns that the predictor was fitted on"
-            raise InputError(
-                f"The predictor failed on {counted(rows, 'row')}: {error_in_words(error)}", hint=hint, code="PG032"
-            ) from error
+            problem = f"The predictor failed on {counted(rows, 'row')}: {error_in_words(error)}"
+            raise InputError(problem, hint=hint, code="PG032") from error
         numbers = self._as_numbers(returned, rows)
         if self.width is not None and numbers.shape[1] != self.width:
-            raise InputError(
-                f"The predictor returned {numbers.shape[1]} numbers per row after {self.width} before",
-                hint="Return as many numbers for every table",
-                code="PG032",
-            )
+            problem = f"The predictor returned {numbers.shape[1]} numbers per row after {self.width} before"
+            raise InputError(problem, hint="Return as many numbers for every table", code="PG032")
         if self.bounded:
             # What is no probability at all stays, and is refused by whoever reads it.
             numbers = np.where((numbers >= 0) & (numbers <= 1), numbers.clip(_LEAST, 1 - _LEAST), numbers)
@@ -279,23 +266,20 @@ class PredictorSubject(Subject):
             try:
                 values = values.astype(np.float64)
             except (TypeError, ValueError):
-                raise InputError(
-                    f"The predictor must return numbers, got {values.dtype} such as {values.ravel()[:1].tolist()}",
-                    hint="Pass its predict_proba, or a function that returns a probability for each class",
-                    code="PG032",
-                ) from None
+                problem = f"The predictor must return numbers, got {values.dtype} such as {values.ravel()[:1].tolist()}"
+                hint = "Pass its predict_proba, or a function that returns a probability for each class"
+                raise InputError(problem, hint=hint, code="PG032") from None
         if values.ndim > 2 and len(values) == rows and self.reduce is not None:
             places = torch.from_numpy(values.astype(np.float64)).flatten(2)
             values = REDUCTIONS[self.reduce](places).numpy()
         wide = values.reshape(len(values), -1) if values.ndim and len(values) == rows else values
         if wide.ndim != 2 or values.ndim > 2 or wide.shape[1] == 0:
-            raise InputError(
+            problem = (
                 f"The predictor must return one row of numbers for each of the {rows} rows, got the shape "
-                f"{values.shape}",
-                hint="Return (rows,) or (rows, outputs)"
-                + ", or pass reduce='mean', 'max' or 'sum'" * (values.ndim > 2),
-                code="PG032",
+                f"{values.shape}"
             )
+            hint = "Return (rows,) or (rows, outputs)" + ", or pass reduce='mean', 'max' or 'sum'" * (values.ndim > 2)
+            raise InputError(problem, hint=hint, code="PG032")
         return np.array(wide, dtype=np.float64)
 
     def _one_hot(self, labels: Array) -> Floats:
@@ -361,9 +345,7 @@ def _of_labels(returned: list[Any], rows: int) -> Any:
     if all(np.shape(each) == (rows, 2) for each in returned):
         return np.stack([np.asarray(each)[:, 1] for each in returned], axis=1)
     if all(np.ndim(each) == 2 for each in returned):
-        raise InputError(
-            f"The predictor returned the probabilities of {len(returned)} targets, each with its own classes",
-            hint="Pass a function that returns those of one: lambda table: model.predict_proba(table)[0]",
-            code="PG032",
-        )
+        problem = f"The predictor returned the probabilities of {len(returned)} targets, each with its own classes"
+        hint = "Pass a function that returns those of one: lambda table: model.predict_proba(table)[0]"
+        raise InputError(problem, hint=hint, code="PG032")
     return returned

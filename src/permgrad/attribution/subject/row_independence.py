@@ -88,11 +88,10 @@ def check_row_independence(predict: Predict, rows: Sequence[Tensor], outputs: Te
         rounding = max(rounding, min(_NUDGES * _moved(predict(nudged), first), _OF_OUTPUT * largest))
     moved_by = f"{max(seen):.3g}, where outputs range over {_spread(outputs):.3g}"
     if max(seen) > max(rounding, _SHARE * _spread(outputs)):
-        raise InputError(
-            f"A row's output must depend on that row alone, but the other rows of the batch change it (by {moved_by})",
-            hint=advice.mixing,
-            code="PG033",
+        problem = (
+            f"A row's output must depend on that row alone, but the other rows of the batch change it (by {moved_by})"
         )
+        raise InputError(problem, hint=advice.mixing, code="PG033")
     if max(seen) > rounding:
         warn_user(
             "A row's output should depend on that row alone, but the other rows of the batch change it (by "

@@ -56,23 +56,16 @@ def resolve_row_target(
     names, count = subject.output_names, len(inputs[0])
     if isinstance(row_target, str):
         if row_target not in ("predicted", "true"):
-            raise InputError(
-                f"row_target must be 'predicted', 'true' or one class per row, got {row_target!r}",
-                hint=did_you_mean(row_target, ("predicted", "true")),
-                code="PG003",
-            )
+            problem = f"row_target must be 'predicted', 'true' or one class per row, got {row_target!r}"
+            raise InputError(problem, hint=did_you_mean(row_target, ("predicted", "true")), code="PG003")
         if subject.task != "classification":
-            raise InputError(
-                f"row_target={row_target!r} needs a classifier, and the task is {subject.task}",
-                hint="Pass the number of an output for each row, or target=",
-                code="PG006",
-            )
+            problem = f"row_target={row_target!r} needs a classifier, and the task is {subject.task}"
+            raise InputError(problem, hint="Pass the number of an output for each row, or target=", code="PG006")
         if row_target == "predicted":
             return predicted(subject, inputs), "predicted"
         if y is None:
-            raise InputError(
-                "row_target='true' explains each row's own class, and y is missing", hint="Pass y", code="PG005"
-            )
+            problem = "row_target='true' explains each row's own class, and y is missing"
+            raise InputError(problem, hint="Pass y", code="PG005")
         return torch.from_numpy(np.array(y, dtype=np.int64)), "true"
     labels = as_target(row_target)
     check_rows("row_target", labels, count, "Pass an array (rows,)")
@@ -81,12 +74,11 @@ def resolve_row_target(
     numbers = [_place(label, places, len(names)) for label in labels.tolist()]
     if NOBODY in numbers:
         label = labels.tolist()[numbers.index(NOBODY)]
-        raise InputError(
+        problem = (
             f"row_target must hold outputs of the model ({', '.join(map(str, names[:7]))}"
-            f"{', …' * (len(names) > 7)}), got {shown(label)}",
-            hint=f"Pass names of classes, or numbers from 0 to {len(names) - 1}",
-            code="PG035",
+            f"{', …' * (len(names) > 7)}), got {shown(label)}"
         )
+        raise InputError(problem, hint=f"Pass names of classes, or numbers from 0 to {len(names) - 1}", code="PG035")
     return torch.tensor(numbers, dtype=torch.int64), "row target"
 
 

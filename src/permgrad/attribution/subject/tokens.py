@@ -214,18 +214,12 @@ def replacement_id(replacement: Any, vocabulary: Mapping[str, int | None]) -> in
     if is_whole(replacement) and replacement >= 0:
         return int(replacement)
     if replacement not in ("pad", "mask"):
-        raise InputError(
-            f"replace must be {', '.join(map(repr, REPLACEMENTS))} or the id of a token, got {shown(replacement)}",
-            hint="Leave it out to take the tokens of other rows",
-            code="PG003",
-        )
+        problem = f"replace must be {', '.join(map(repr, REPLACEMENTS))} or the id of a token, got {shown(replacement)}"
+        raise InputError(problem, hint="Leave it out to take the tokens of other rows", code="PG003")
     number = vocabulary[replacement]
     if number is None:
-        raise InputError(
-            f"Neither the tokenizer nor the network names a {replacement} token",
-            hint="Pass tokenizer=, or the id of the token as replace=",
-            code="PG005",
-        )
+        problem = f"Neither the tokenizer nor the network names a {replacement} token"
+        raise InputError(problem, hint="Pass tokenizer=, or the id of the token as replace=", code="PG005")
     return number
 
 
@@ -240,11 +234,8 @@ def with_tokens(
     if roles.tokens is None:
         for option, value in (("replace=", replacement != "donor"), ("tokenizer=", tokenizer is not None)):
             if value:
-                raise InputError(
-                    f"{option} needs an input of tokens, and none was recognised",
-                    hint=f"Name it with tokens=, or leave {option} out",
-                    code="PG004",
-                )
+                problem = f"{option} needs an input of tokens, and none was recognised"
+                raise InputError(problem, hint=f"Name it with tokens=, or leave {option} out", code="PG004")
         return _cuts(subject, roles)
     name, vocabulary = roles.names[roles.tokens], vocabulary_of(subject.module, tokenizer)
     number = replacement_id(replacement, vocabulary)

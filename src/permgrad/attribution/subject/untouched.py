@@ -34,17 +34,11 @@ def check_initialised(module: nn.Module) -> None:
     """Refuse a network without weights."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if is_lazy(tensor):
-            raise InputError(
-                f"The lazy parameter {name!r} of the network has no values yet",
-                hint="Call the network once on some rows, train it or load its weights",
-                code="PG031",
-            )
+            hint = "Call the network once on some rows, train it or load its weights"
+            raise InputError(f"The lazy parameter {name!r} of the network has no values yet", hint=hint, code="PG031")
         if tensor.is_meta:
-            raise InputError(
-                f"The parameter {name!r} of the network is on the meta device and has no values",
-                hint="Load its weights",
-                code="PG031",
-            )
+            problem = f"The parameter {name!r} of the network is on the meta device and has no values"
+            raise InputError(problem, hint="Load its weights", code="PG031")
 
 
 @contextmanager
@@ -72,11 +66,8 @@ def kept(module: nn.Module) -> Iterator[None]:
         for part in training if steps else ():
             part.training = True
     if steps:
-        raise InputError(
-            "The network was trained while it was explained, by another thread",
-            hint="Explain a copy, made between two steps: copy.deepcopy(network)",
-            code="PG031",
-        )
+        problem = "The network was trained while it was explained, by another thread"
+        raise InputError(problem, hint="Explain a copy, made between two steps: copy.deepcopy(network)", code="PG031")
 
 
 @contextmanager

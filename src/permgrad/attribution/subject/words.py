@@ -63,12 +63,11 @@ def _ids(returned: Any, text: str) -> Integers:
     array = np.asarray(returned.cpu() if isinstance(returned, Tensor) else returned)
     array = array[0] if array.ndim == 2 and len(array) == 1 else array
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise InputError(
+        problem = (
             f"tokenizer= must return a list of token ids for a text, got {array.dtype} of shape {array.shape} for "
-            f"{text[:30]!r}",
-            hint="Pass a tokenizer, or a function from one text to its ids",
-            code="PG001",
+            f"{text[:30]!r}"
         )
+        raise InputError(problem, hint="Pass a tokenizer, or a function from one text to its ids", code="PG001")
     return array.astype(np.int64).tolist()
 
 

@@ -100,9 +100,8 @@ def find_file(
         f"{str(cached.parent)!r}, or name the folder that holds it in the environment variable PERMGRAD_DATA."
     )
     if url is None:
-        raise EnvironmentProblem(
-            f"The file of {what} is not on this machine and has no download", hint=by_hand, code="PG063"
-        )
+        problem = f"The file of {what} is not on this machine and has no download"
+        raise EnvironmentProblem(problem, hint=by_hand, code="PG063")
     try:
         made = fetch_bytes(url)
         made = convert(made) if convert is not None else made
@@ -117,11 +116,9 @@ def find_file(
         with atomic_path(cached) as temporary:
             temporary.write_bytes(made)
     except OSError as error:
-        raise EnvironmentProblem(
-            f"Cannot write to the cache folder {str(cached.parent)!r}: {error.strerror}",
-            hint="Name another folder in the environment variable PERMGRAD_CACHE.",
-            code="PG062",
-        ) from error
+        problem = f"Cannot write to the cache folder {str(cached.parent)!r}: {error.strerror}"
+        hint = "Name another folder in the environment variable PERMGRAD_CACHE."
+        raise EnvironmentProblem(problem, hint=hint, code="PG062") from error
     return cached
 
 

@@ -335,12 +335,11 @@ class TableEncoder:
         frame = as_frame(X, allow_empty=True)
         if not hasattr(X, "columns") and not isinstance(X, Mapping):
             if frame.shape[1] != self.n_features_in_:
-                raise InputError(
+                problem = (
                     f"X has {frame.shape[1]} features, but TableEncoder is expecting {self.n_features_in_} features "
-                    "as input",
-                    hint="Pass the columns of training in their order.",
-                    code="PG017",
+                    "as input"
                 )
+                raise InputError(problem, hint="Pass the columns of training in their order.", code="PG017")
             frame.columns = pd.Index(self.feature_names_in_, dtype=object)
         if list(frame.columns) != self.feature_names_in_:
             raise _other_columns(list(frame.columns), self.feature_names_in_)
@@ -458,16 +457,10 @@ def _other_columns(columns: Sequence[str], expected: Sequence[str]) -> InputErro
     }
     parts = [f"{len(some)} {what} ({_some(some)})" for what, some in odd.items() if some]
     if not parts:
-        return InputError(
-            "The feature names should match those that were passed during fit: they must be in the same order",
-            hint="Pass X[encoder.feature_names_in_].",
-            code="PG017",
-        )
-    return InputError(
-        f"The feature names should match those that were passed during fit: {' and '.join(parts)}",
-        hint="Pass the columns of training.",
-        code="PG017",
-    )
+        problem = "The feature names should match those that were passed during fit: they must be in the same order"
+        return InputError(problem, hint="Pass X[encoder.feature_names_in_].", code="PG017")
+    problem = f"The feature names should match those that were passed during fit: {' and '.join(parts)}"
+    return InputError(problem, hint="Pass the columns of training.", code="PG017")
 
 
 def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
@@ -476,17 +469,15 @@ def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
     columns, wanted = set(frame.columns), set(names)
     extra = [name for name in frame.columns if name not in wanted]
     if missing := [name for name in names if name not in columns]:
-        raise InputError(
+        problem = (
             f"{counted(len(missing), 'column')} of training {by_count(len(missing), 'is', 'are')} missing: "
-            f"{_some(missing)}",
-            hint=did_you_mean(missing[0], extra, "Add or rename them."),
-            code="PG012",
+            f"{_some(missing)}"
         )
+        raise InputError(problem, hint=did_you_mean(missing[0], extra, "Add or rename them."), code="PG012")
     if extra:
         be, whom = ("is", "it") if len(extra) == 1 else ("are", "them")
-        warn_user(
-            f"{counted(len(extra), 'column')} {be} not used, because training did not have {whom}: {_some(extra)}"
-        )
+        problem = f"{counted(len(extra), 'column')} {be} not used, because training did not have {whom}: {_some(extra)}"
+        warn_user(problem)
     return frame[list(names)]
 
 

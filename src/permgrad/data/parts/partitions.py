@@ -183,12 +183,11 @@ class PartitionedTable:
         """Refuse columns whose cells hold several values each, by their types, before any row is read."""
         for name in columns:
             if name in self.schema.names and pa.types.is_nested(self.schema.field(name).type):
-                raise InputError(
+                problem = (
                     f"Cells must be numbers, text, booleans or dates, but column {name!r} of {self.path!r} holds "
-                    f"{self.schema.field(name).type}",
-                    hint=hint,
-                    code="PG014",
+                    f"{self.schema.field(name).type}"
                 )
+                raise InputError(problem, hint=hint, code="PG014")
 
     def check_columns(self, columns: Sequence[str]) -> None:
         """Refuse names that are not columns of the table, with an ``InputError``."""
@@ -325,11 +324,9 @@ def _find(place: Path) -> tuple[Path, list[Path]]:
         raise InputError(f"{str(place)!r} {why_missing(place)}", hint="Check the path.", code="PG010")
     if place.is_file():
         if not is_partitioned(place):
-            raise InputError(
-                f"A table that is read in parts must be Parquet, but {str(place)!r} is not",
-                hint="Write it as Parquet, or read it into memory with permgrad.read_table.",
-                code="PG011",
-            )
+            problem = f"A table that is read in parts must be Parquet, but {str(place)!r} is not"
+            hint = "Write it as Parquet, or read it into memory with permgrad.read_table."
+            raise InputError(problem, hint=hint, code="PG011")
         return place.parent, [place]
     seen = [
         file
@@ -365,13 +362,11 @@ def _readable(path: Path) -> Iterator[None]:
             f"{str(path)!r} disappeared while the table was read", hint="Bring it back.", code="PG010"
         ) from None
     except PermissionError as error:
-        raise EnvironmentProblem(
-            f"Cannot read {str(path)!r}: {error.strerror}", hint="Check its permissions.", code="PG062"
-        ) from error
+        problem = f"Cannot read {str(path)!r}: {error.strerror}"
+        raise EnvironmentProblem(problem, hint="Check its permissions.", code="PG062") from error
     except (pa.ArrowException, OSError, struct.error, *DAMAGE) as error:
-        raise InputError(
-            f"{str(path)!r} is cut off, damaged or no Parquet file", hint="Write it again.", code="PG011"
-        ) from error
+        problem = f"{str(path)!r} is cut off, damaged or no Parquet file"
+        raise InputError(problem, hint="Write it again.", code="PG011") from error
 
 
 def _footer_digest(path: Path) -> str:
@@ -409,12 +404,11 @@ def _keys(files: Sequence[_File]) -> dict[str, bool]:
     for file in files:
         keys = dict(file.keys)
         if list(keys) != list(values):
-            raise InputError(
+            problem = (
                 "All files of a table must have the same columns in the names of their folders, but "
-                f"{files[0].name!r} has {list(values)} and {file.name!r} has {list(keys)}",
-                hint="Move the files that differ.",
-                code="PG011",
+                f"{files[0].name!r} has {list(values)} and {file.name!r} has {list(keys)}"
             )
+            raise InputError(problem, hint="Move the files that differ.", code="PG011")
         for name, value in keys.items():
             values[name].append(value)
     return {
@@ -433,12 +427,11 @@ def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.S
         columns, expected = ({*one.names, *index_formulas(one)} for one in (schema, common))
         if odd := sorted(columns ^ expected):
             without, having = (file, first) if odd[0] not in columns else (first, file)
-            raise InputError(
+            problem = (
                 f"All files of a table must have the same columns, but {having.name!r} has column {odd[0]!r} "
-                f"and {without.name!r} does not",
-                hint="Add it, or move the files that differ.",
-                code="PG011",
+                f"and {without.name!r} does not"
             )
+            raise InputError(problem, hint="Add it, or move the files that differ.", code="PG011")
         if moved := sorted(set(schema.names) ^ set(common.names)):
             stored, index = (file, first) if moved[0] in schema.names else (first, file)
             problem = f"{moved[0]!r} is a column in {stored.name!r} and a counted index in {index.name!r}"

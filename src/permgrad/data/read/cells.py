@@ -42,12 +42,11 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
     check_characters(frame.columns, "column names")
     repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
     if repeated:
-        raise InputError(
+        problem = (
             f"Column names must be unique, but {listed(repeated, 5, repr)} {by_count(len(repeated), 'is', 'are')} "
-            "repeated",
-            hint="Rename or drop the copies.",
-            code="PG008",
+            "repeated"
         )
+        raise InputError(problem, hint="Rename or drop the copies.", code="PG008")
     for lacks, what, unit in (
         (frame.shape[1] == 0, "column", "feature(s)"),
         (len(frame) == 0 and not allow_empty, "row", "sample(s)"),
@@ -64,11 +63,9 @@ def check_characters(texts: Iterable[object], what: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise InputError(
-                f"{text[:40]!r} in {what} holds half a character (a lone surrogate)",
-                hint="Read the table in its own encoding, or replace it: text.encode('utf-8', 'replace').decode().",
-                code="PG014",
-            ) from None
+            problem = f"{text[:40]!r} in {what} holds half a character (a lone surrogate)"
+            hint = "Read the table in its own encoding, or replace it: text.encode('utf-8', 'replace').decode()."
+            raise InputError(problem, hint=hint, code="PG014") from None
 
 
 def _bare_frame(X: Any) -> pd.DataFrame:
@@ -82,9 +79,8 @@ def _bare_frame(X: Any) -> pd.DataFrame:
             problem = f"X must map each column to its cells, all of one length: {error}"
             raise InputError(problem, hint="Pass for example {'age': [31, 40]}.", code="PG007") from None
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
-        raise InputError(
-            "X is a sparse matrix, but sparse input is not supported", hint="Pass X.toarray().", code="PG001"
-        )
+        problem = "X is a sparse matrix, but sparse input is not supported"
+        raise InputError(problem, hint="Pass X.toarray().", code="PG001")
     if isinstance(X, (list, tuple)) and X and all(isinstance(row, (list, tuple)) for row in X):
         widths = {len(row) for row in X}
         if len(widths) > 1:
@@ -95,11 +91,9 @@ def _bare_frame(X: Any) -> pd.DataFrame:
     else:
         array = np.asarray(X)
         if array.ndim != 2:
-            raise InputError(
-                f"Expected 2D array, got {array.ndim}D array instead (shape {array.shape})",
-                hint="Reshape your data: X.reshape(-1, 1) for one feature, X.reshape(1, -1) for one row.",
-                code="PG007",
-            )
+            problem = f"Expected 2D array, got {array.ndim}D array instead (shape {array.shape})"
+            hint = "Reshape your data: X.reshape(-1, 1) for one feature, X.reshape(1, -1) for one row."
+            raise InputError(problem, hint=hint, code="PG007")
         if array.dtype.kind == "c":
             problem = "Complex data not supported: X must hold real numbers"
             raise InputError(problem, hint="Pass X.real and X.imag as columns.", code="PG001")
@@ -194,12 +188,11 @@ def _labels(codes: Sequence[Code] | Code) -> tuple[str, ...]:
         isinstance(codes, (bytes, AbstractSet, Mapping, Iterator)) or not isinstance(codes, Iterable)
     ):
         # The codes of a set have no order, and each is a separate kind by its position. An iterator gives them once.
-        raise InputError(
+        problem = (
             "Codes for missing values must be one code, a list of codes, or a mapping from column to its codes, "
-            f"got {shown(codes)} of type {type(codes).__name__}",
-            hint="Pass for example [-9, '?'].",
-            code="PG001",
+            f"got {shown(codes)} of type {type(codes).__name__}"
         )
+        raise InputError(problem, hint="Pass for example [-9, '?'].", code="PG001")
     labels = []
     for code in [codes] if isinstance(codes, single) else codes:
         if not isinstance(code, single) or isinstance(code, bool):
@@ -294,11 +287,8 @@ class RowLines:
 
 def _container_error(series: pd.Series[Any], name: str) -> InputError:
     container = next((type(value).__name__ for value in series if isinstance(value, _CONTAINERS)), "object")
-    return InputError(
-        f"Cells must be numbers, text, booleans or dates, but column {name!r} holds a {container}",
-        hint="Turn it into separate columns or drop the column.",
-        code="PG014",
-    )
+    problem = f"Cells must be numbers, text, booleans or dates, but column {name!r} holds a {container}"
+    return InputError(problem, hint="Turn it into separate columns or drop the column.", code="PG014")
 
 
 def is_native_number(dtype: Any) -> bool:

@@ -73,9 +73,8 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     _check_header(written, records, source)
     header, notes = _unique_names(written, file, reading.classes)
     if absent := [name for name in reading.text if name not in header]:
-        raise InputError(
-            f"Column {shown(absent[0])} to keep as text is not in {str(file)!r}", hint="Check the name.", code="PG012"
-        )
+        problem = f"Column {shown(absent[0])} to keep as text is not in {str(file)!r}"
+        raise InputError(problem, hint="Check the name.", code="PG012")
     is_plain = '"' not in text and text.count("\r") == text.count("\r\n")
     has_hexadecimal = "0x" in text or "0X" in text
     del text  # from here on only the source has it
@@ -202,21 +201,18 @@ class _Source:
                     yield first, record
                 first = last + 1
         except csv.Error as error:
-            raise InputError(
-                f"{str(self.file)!r} is not well-formed CSV from line {first}: {error}",
-                hint="Check its quotes (one may not be closed), or correct the line.",
-                code="PG011",
-            ) from None
+            problem = f"{str(self.file)!r} is not well-formed CSV from line {first}: {error}"
+            hint = "Check its quotes (one may not be closed), or correct the line."
+            raise InputError(problem, hint=hint, code="PG011") from None
 
     def other_width(self, line: int, fields: int, width: int) -> InputError:
         """Return the error for a line of more or fewer fields than the header."""
         titled = "delete the lines above the header, such as a title, or " if width == 1 else ""
-        return InputError(
+        problem = (
             f"Line {line} of {str(self.file)!r} has {counted(fields, 'field')} where the header has {width} "
-            f"(delimiter: {_NAMES[self.delimiter]})",
-            hint=f"{titled}correct the line or quote its text.",
-            code="PG011",
+            f"(delimiter: {_NAMES[self.delimiter]})"
         )
+        return InputError(problem, hint=f"{titled}correct the line or quote its text.", code="PG011")
 
     def _check_quotes(self, record: list[str], first: int, last: int, width: int) -> None:
         """Refuse a record with a field of several whole lines: its quote is probably not closed."""
@@ -224,14 +220,13 @@ class _Source:
             # Only quotes let a field continue in the next line, and a text of several lines hardly looks like fields.
             if self.delimiter in field.partition("\n")[2]:
                 line = first + sum(before.count("\n") for before in record[:place])
-                raise InputError(
+                problem = (
                     f"A quote in line {line} of {str(self.file)!r} is probably not closed: its field ends in line "
                     f"{last} and "
                     f"makes {counted(len(record), 'field')} where the header has {width} "
-                    f"(delimiter: {_NAMES[self.delimiter]})",
-                    hint="Close the quote or remove it.",
-                    code="PG011",
+                    f"(delimiter: {_NAMES[self.delimiter]})"
                 )
+                raise InputError(problem, hint="Close the quote or remove it.", code="PG011")
 
     def _check_escapes(self) -> None:
         """Refuse quotes that a backslash is meant to escape: CSV doubles them, and would give other cells."""
@@ -258,9 +253,8 @@ def _check_header(header: list[str], records: list[list[str]], source: _Source) 
     if not empty:
         return
     if width > 1 and empty == [width] and all(record[width - 1 :] in ([], [""]) for record in records):
-        raise InputError(
-            f"Every line of {file!r} ends with a {_NAMES[source.delimiter]}", hint="Remove it.", code="PG011"
-        )
+        problem = f"Every line of {file!r} ends with a {_NAMES[source.delimiter]}"
+        raise InputError(problem, hint="Remove it.", code="PG011")
     fix = ""
     if empty == list(range(2, width, 2)) and not any(any(record[1::2]) for record in records):
         fix = "two delimiters may stand in the place of one, take one off"
@@ -268,9 +262,8 @@ def _check_header(header: list[str], records: list[list[str]], source: _Source) 
     elif (empty != [1] and 2 * len(empty) >= width) or len(empty) == width:
         fix = "name it, or delete the lines above the header, such as a title"
     if fix:
-        raise InputError(
-            f"Column {empty[0]} of {file!r} has no name ({len(empty)} such columns in all)", hint=fix, code="PG011"
-        )
+        problem = f"Column {empty[0]} of {file!r} has no name ({len(empty)} such columns in all)"
+        raise InputError(problem, hint=fix, code="PG011")
 
 
 def _check_single(header: str, cells: list[str], file: str) -> None:
@@ -280,12 +273,11 @@ def _check_single(header: str, cells: list[str], file: str) -> None:
         # A space is common inside a name: it must stand in every line, as often as in the header.
         if len(cells) > 1 and len(counts) == 1 and counts.pop() > 0:
             name = {" ": "a space", "\x01": "Ctrl-A"}.get(sign, repr(sign))
-            raise InputError(
+            problem = (
                 f"The delimiter must be comma, semicolon, tab or pipe, but {file!r} seems to use {name}: "
-                f"its only column would be {header!r}",
-                hint="Save it again with commas.",
-                code="PG011",
+                f"its only column would be {header!r}"
             )
+            raise InputError(problem, hint="Save it again with commas.", code="PG011")
     if any(sign in header for sign in DELIMITERS):
         problem = f"No delimiter splits {file!r}: its only column would be {header!r}"
         raise InputError(problem, hint="Check its quotes and save it with commas.", code="PG011")
@@ -300,11 +292,10 @@ def _unique_names(written: list[str], file: Path, once: Collection[str]) -> tupl
         raise InputError(problem, hint="Add a line with names.", code="PG008")
     for name in once:
         if name in repeated:
-            raise InputError(
-                f"Column {name!r} is in the header of {str(file)!r} {repeated[name]} times, so the target is unclear",
-                hint="Rename or delete the others.",
-                code="PG008",
+            problem = (
+                f"Column {name!r} is in the header of {str(file)!r} {repeated[name]} times, so the target is unclear"
             )
+            raise InputError(problem, hint="Rename or delete the others.", code="PG008")
     if len(set(named)) == len(named):
         return named, []
     header = numbered(named)

@@ -43,11 +43,9 @@ def read_sheet(content: bytes, file: Path, sheet: str | None) -> tuple[str, Inte
         InputError: The workbook is damaged or unpacks to too much, or has no such sheet or an empty one.
     """
     if importlib.util.find_spec("openpyxl") is None:
-        raise EnvironmentProblem(
-            f"{str(file)!r} is an Excel file, and openpyxl is not installed",
-            hint="Install it with: pip install 'permgrad[excel]', or save the sheet as CSV.",
-            code="PG060",
-        )
+        problem = f"{str(file)!r} is an Excel file, and openpyxl is not installed"
+        hint = "Install it with: pip install 'permgrad[excel]', or save the sheet as CSV."
+        raise EnvironmentProblem(problem, hint=hint, code="PG060")
     import openpyxl
 
     _check_size(content, file)
@@ -63,9 +61,8 @@ def read_sheet(content: bytes, file: Path, sheet: str | None) -> tuple[str, Inte
         problem = f"{str(file)!r} is a damaged Excel file ({error_in_words(error)})"
         raise InputError(problem, hint="Open it, and save it again as .xlsx or CSV.", code="PG011") from error
     if not rows:
-        raise InputError(
-            f"Sheet {chosen.title!r} of {str(file)!r} is empty", hint="Choose another with --sheet.", code="PG011"
-        )
+        problem = f"Sheet {chosen.title!r} of {str(file)!r} is empty"
+        raise InputError(problem, hint="Choose another with --sheet.", code="PG011")
     return _as_csv(rows)
 
 
@@ -84,21 +81,16 @@ def _choose(sheets: list[Any], file: Path, name: str | None) -> Any:
     names = [sheet.title for sheet in sheets]
     if name is not None:
         if name not in names:
-            raise InputError(
-                f"{str(file)!r} has no sheet {name!r}",
-                hint=did_you_mean(name, names, otherwise=f"Its sheets are {listed(names, 10, show=repr)}."),
-                code="PG003",
-            )
+            hint = did_you_mean(name, names, otherwise=f"Its sheets are {listed(names, 10, show=repr)}.")
+            raise InputError(f"{str(file)!r} has no sheet {name!r}", hint=hint, code="PG003")
         return sheets[names.index(name)]
     shown = [sheet for sheet in sheets if sheet.sheet_state == "visible"] or sheets
     if not shown:
         raise InputError(f"{str(file)!r} has no sheet with cells", hint="Save the table as CSV.", code="PG011")
     if len(shown) > 1:
         others = listed([sheet.title for sheet in shown[1:]], 10, show=repr)
-        warn_user(
-            f"{str(file)!r} has {len(shown)} sheets, and the first is read, {shown[0].title!r}",
-            f"Choose another with --sheet (in Python: sheet=): {others}.",
-        )
+        problem = f"{str(file)!r} has {len(shown)} sheets, and the first is read, {shown[0].title!r}"
+        warn_user(problem, f"Choose another with --sheet (in Python: sheet=): {others}.")
     return shown[0]
 
 

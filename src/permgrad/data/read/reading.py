@@ -135,11 +135,9 @@ def check_not_na(texts: Iterable[str], na: MissingCodes) -> list[str]:
     names = list(check_names("not_na", texts, "pass for example not_na=['None']"))
     for name in names:
         if name not in MISSING_ANYWAY:
-            raise InputError(
-                f"Text {shown(name)} is not read as missing, so there is nothing to keep",
-                hint=f"The texts read as missing are {', '.join(sorted(_OF_PANDAS))} and the errors of spreadsheets.",
-                code="PG004",
-            )
+            problem = f"Text {shown(name)} is not read as missing, so there is nothing to keep"
+            hint = f"The texts read as missing are {', '.join(sorted(_OF_PANDAS))} and the errors of spreadsheets."
+            raise InputError(problem, hint=hint, code="PG004")
         if name in na.labels:
             problem = f"Text {shown(name)} is declared both as missing and as not missing"
             raise InputError(problem, hint="Leave one out.", code="PG006")

@@ -73,15 +73,12 @@ def unzipped(content: bytes, file: Path) -> bytes:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
             unpacked = stream.read(min(most, room) + 1)
     except (EOFError, OSError, zlib.error):
-        raise InputError(
-            f"The gzip file {str(file)!r} is cut off or damaged", hint="Copy it again.", code="PG011"
-        ) from None
+        problem = f"The gzip file {str(file)!r} is cut off or damaged"
+        raise InputError(problem, hint="Copy it again.", code="PG011") from None
     if len(unpacked) > most:
-        raise InputError(
-            f"The gzip file {str(file)!r} of {len(content):,} bytes unpacks to more than {most:,} bytes",
-            hint="If you trust its source, unpack it with gunzip and name the unpacked file.",
-            code="PG011",
-        )
+        problem = f"The gzip file {str(file)!r} of {len(content):,} bytes unpacks to more than {most:,} bytes"
+        hint = "If you trust its source, unpack it with gunzip and name the unpacked file."
+        raise InputError(problem, hint=hint, code="PG011")
     if len(unpacked) > room:
         problem = f"The gzip file {str(file)!r} unpacks to more than {room:,} bytes, a third of the free memory"
         raise InputError(problem, hint="Write it as Parquet, which is read in parts, or use fewer rows.", code="PG061")
@@ -162,29 +159,25 @@ def _western(content: bytes, wrong: int, file: Path) -> str:
     letters = len(readable) - len(readable.encode("ascii", errors="ignore"))
     if letters > (lost := len(content) - len(readable.encode("utf-8"))):
         line = content.count(b"\n", 0, wrong) + 1
-        raise InputError(
+        problem = (
             f"{str(file)!r} is UTF-8 except for {counted(lost, 'byte')}, the first in line {line} "
-            f"(0x{content[wrong]:02x})",
-            hint="Save it as UTF-8.",
-            code="PG011",
+            f"(0x{content[wrong]:02x})"
         )
+        raise InputError(problem, hint="Save it as UTF-8.", code="PG011")
     try:
         text = content.decode("cp1252")
     except UnicodeDecodeError as error:
         if _looks_binary(content[:_LOOKED_AT].decode("latin-1"), also=r"\x00\x01"):
             raise _another_kind(file, *_BINARY) from None
         line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(
+        problem = (
             f"Line {line} of {str(file)!r} has a byte (0x{content[error.start]:02x}) that is neither UTF-8, UTF-16 nor "
-            "Windows-1252",
-            hint="Save it as UTF-8.",
-            code="PG011",
-        ) from None
-    if not _looks_binary(text[:_LOOKED_AT]):
-        warn_user(
-            f"{str(file)!r} is not UTF-8 and is read as Windows-1252 (Western European)",
-            "If names or levels look wrong, save it as UTF-8.",
+            "Windows-1252"
         )
+        raise InputError(problem, hint="Save it as UTF-8.", code="PG011") from None
+    if not _looks_binary(text[:_LOOKED_AT]):
+        problem = f"{str(file)!r} is not UTF-8 and is read as Windows-1252 (Western European)"
+        warn_user(problem, "If names or levels look wrong, save it as UTF-8.")
     return text
 
 

@@ -398,11 +398,9 @@ def _declared_type(
     if kind == "boolean":
         return _declared_boolean(declared, guess, texts)
     if guess.storage != "number":
-        raise InputError(
-            f"Column {name!r} is declared numeric but is {guess.kind} ({guess.reason})",
-            hint="Declare it categorical, or declare the texts that mean missing as codes.",
-            code="PG014",
-        )
+        problem = f"Column {name!r} is declared numeric but is {guess.kind} ({guess.reason})"
+        hint = "Declare it categorical, or declare the texts that mean missing as codes."
+        raise InputError(problem, hint=hint, code="PG014")
     return declared
 
 

@@ -51,16 +51,12 @@ def find_positive(classes: Sequence[Any] | Array, level: Any) -> int:
     names = [canonical(label) for label in classes]
     if len(names) != 2:
         what = f"{len(names)} classes are predicted" if names else "a number is predicted"
-        raise InputError(
-            f"A positive class is one of two, but {what} here", hint="Leave --positive (positive=) out.", code="PG035"
-        )
+        problem = f"A positive class is one of two, but {what} here"
+        raise InputError(problem, hint="Leave --positive (positive=) out.", code="PG035")
     wanted = canonical(level) if isinstance(level, (str, int, float, np.generic)) else ""
     if wanted not in names:
         near = did_you_mean(wanted, names)
         guess = f"{near} " if near else ""
-        raise InputError(
-            f"Positive class {shown(level)} not found",
-            hint=f"{guess}The classes are {' and '.join(map(repr, names))}.".strip(),
-            code="PG035",
-        )
+        hint = f"{guess}The classes are {' and '.join(map(repr, names))}.".strip()
+        raise InputError(f"Positive class {shown(level)} not found", hint=hint, code="PG035")
     return names.index(wanted)

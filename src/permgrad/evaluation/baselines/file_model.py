@@ -73,9 +73,8 @@ def make_file_model(
     # Numbers from 0 on are positions of classes, not names.
     if names is not None and names != tuple(range(len(names))):
         if classes:
-            raise InputError(
-                f"The model has names for its classes: {listed(names)}", hint="Leave --class-names out.", code="PG004"
-            )
+            problem = f"The model has names for its classes: {listed(names)}"
+            raise InputError(problem, hint="Leave --class-names out.", code="PG004")
         classes = tuple(names)
     target = None if y is None else y.dropna()
     if classes:
@@ -107,9 +106,8 @@ def _told(target: pd.Series[Any]) -> Array | None:
 def _with_classes(predictor: Any, rows: pd.DataFrame, classes: tuple[Any, ...]) -> FileModel:
     call = find_call(predictor)
     if call.task == "regression":
-        raise InputError(
-            "--class-names is for classifiers, but the model predicts numbers", "Leave --class-names out.", "PG004"
-        )
+        problem = "--class-names is for classifiers, but the model predicts numbers"
+        raise InputError(problem, "Leave --class-names out.", "PG004")
     few = PredictorSubject(predictor, rows[:1], task="classification", class_names=None)
     count = len(few.class_names)
     if count != len(classes) or len(set(map(str, classes))) != count:

@@ -147,9 +147,8 @@ def check_savable(name: str) -> None:
 def check_skops(what: str) -> None:
     """Refuse what needs skops where that is not installed."""
     if importlib.util.find_spec("skops") is None:
-        raise EnvironmentProblem(
-            f"skops is not installed (needed to save {what})", hint="Run pip install 'permgrad[models]'.", code="PG060"
-        )
+        problem = f"skops is not installed (needed to save {what})"
+        raise EnvironmentProblem(problem, hint="Run pip install 'permgrad[models]'.", code="PG060")
 
 
 def why_absent(name: str) -> str | None:
@@ -294,16 +293,12 @@ def _numbered(
     index = pd.Index(labels)
     at = index.get_indexer(pd.Index(np.asarray(train.y)))
     if np.any(at < 0):
-        raise InputError(
-            f"classes lack a class of the training rows, {shown(np.asarray(train.y)[at < 0][0])}",
-            hint="Name every class.",
-            code="PG015",
-        )
+        problem = f"classes lack a class of the training rows, {shown(np.asarray(train.y)[at < 0][0])}"
+        raise InputError(problem, hint="Name every class.", code="PG015")
     seen, numbers = np.unique(at, return_inverse=True)
     if len(seen) < 2:
-        raise InputError(
-            "The training rows have only one class", hint="Pass rows of at least two classes.", code="PG015"
-        )
+        problem = "The training rows have only one class"
+        raise InputError(problem, hint="Pass rows of at least two classes.", code="PG015")
     if validation is not None:
         # Rows of a class without training rows cannot be used for early stopping.
         place = pd.Index(seen).get_indexer(pd.Index(index.get_indexer(pd.Index(np.asarray(validation.y)))))

@@ -106,10 +106,8 @@ def _write_fitted(model: Any, path: Path) -> None:
             io.dump(model, path)
         except Exception as error:  # noqa: BLE001 — whatever an object of the user's own raises
             path.unlink(missing_ok=True)
-            warn_user(
-                f"The model cannot be saved, because skops cannot write it: {error_in_words(error)}",
-                "The page will be complete. permgrad predict and permgrad explain need a saved model",
-            )
+            problem = f"The model cannot be saved, because skops cannot write it: {error_in_words(error)}"
+            warn_user(problem, "The page will be complete. permgrad predict and permgrad explain need a saved model")
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -151,9 +149,8 @@ def _read_library(source: Path, description: Mapping[str, Any], name: str | None
     file = description.get("file")
     path = source / _file_of(name, None, file)
     if path.name not in description["checksums"]:
-        raise InputError(
-            f"The model of {source} could not be saved when it was trained", hint="Train it again.", code="PG055"
-        )
+        problem = f"The model of {source} could not be saved when it was trained"
+        raise InputError(problem, hint="Train it again.", code="PG055")
     read_part(path, description, "a file of its library", lambda _: {})
     if name:
         check_available([name])

@@ -356,11 +356,8 @@ class HyNNBase(TrainedModel, BaseEstimator):
     def _judged_rows(self, eval_set: Any) -> Rows:
         """Return the rows of an ``eval_set`` as tensors."""
         if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
-            raise InputError(
-                f"eval_set must be a pair (X, y), got {type(eval_set).__name__}",
-                hint="Pass eval_set=(X_validation, y_validation).",
-                code="PG001",
-            )
+            problem = f"eval_set must be a pair (X, y), got {type(eval_set).__name__}"
+            raise InputError(problem, hint="Pass eval_set=(X_validation, y_validation).", code="PG001")
         tell_of_other_order(eval_set[0], **{"eval_set's y": eval_set[1]})
         judged = self.encode_rows(eval_set[0])
         held_y = inputs.one_column(eval_set[1], estimator=self, rows=len(judged), what="eval_set's y")
@@ -522,11 +519,8 @@ class HyNNBase(TrainedModel, BaseEstimator):
         names = () if groups is None else check_names("groups", groups, "Pass for example groups='sex'.")
         places = [self.preprocessor_.columns_of(name) for name in names]
         if self.held_out_ is None:
-            raise InputError(
-                "Intervals and sets need rows held out of training, but this model has none",
-                hint="Fit it with validation_fraction=0.1 or an eval_set.",
-                code="PG055",
-            )
+            problem = "Intervals and sets need rows held out of training, but this model has none"
+            raise InputError(problem, hint="Fit it with validation_fraction=0.1 or an eval_set.", code="PG055")
         return self.held_out_, share, np.concatenate([np.zeros(0, dtype=np.int64), *places])
 
     # ---- saving, showing ---------------------------------------------------------------------------------------------

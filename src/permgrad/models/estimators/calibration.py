@@ -113,27 +113,21 @@ def check_calibration(method: str, class_weights: Floats, classes: Array, y: Int
     """Refuse, before training, what cannot be calibrated."""
     if method in ("prior", "temperature") and (class_weights == 0).any():
         label = classes[class_weights == 0].tolist()[0]
-        raise InputError(
-            f"calibration={method!r} needs class weights above 0, but class {label!r} has weight 0",
-            hint="Give it a weight, or leave its rows out.",
-            code="PG006",
-        )
+        problem = f"calibration={method!r} needs class weights above 0, but class {label!r} has weight 0"
+        raise InputError(problem, hint="Give it a weight, or leave its rows out.", code="PG006")
     if method not in ("temperature", "isotonic"):
         return
     if len(y) == 0:
-        raise InputError(
-            f"calibration={method!r} needs rows held out of training, but there are none",
-            hint="Pass validation_fraction=0.1 or an eval_set, or calibration='prior', which needs none.",
-            code="PG006",
-        )
+        problem = f"calibration={method!r} needs rows held out of training, but there are none"
+        hint = "Pass validation_fraction=0.1 or an eval_set, or calibration='prior', which needs none."
+        raise InputError(problem, hint=hint, code="PG006")
     missing = np.flatnonzero(np.bincount(y, minlength=len(classes)) == 0)
     if method == "isotonic" and len(missing):
-        raise InputError(
+        problem = (
             "calibration='isotonic' needs rows of every class among those held out of training, but none is of "
-            f"class {classes[missing].tolist()[0]!r}",
-            hint="Pass a larger validation_fraction, or calibration='temperature'.",
-            code="PG013",
+            f"class {classes[missing].tolist()[0]!r}"
         )
+        raise InputError(problem, hint="Pass a larger validation_fraction, or calibration='temperature'.", code="PG013")
 
 
 def best_temperature(logits: Floats, y: Integers, weights: Floats, *, spread: float = math.inf) -> float:

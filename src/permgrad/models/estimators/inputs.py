@@ -31,11 +31,8 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
     from sklearn.utils.validation import check_array, validate_data
 
     if isinstance(X, (str, os.PathLike)):
-        raise InputError(
-            f"X must be a table in memory, got the path {shown(os.fspath(X))}",
-            hint="Read it with pandas, or train from the files with fit_stream(path, target).",
-            code="PG001",
-        )
+        hint = "Read it with pandas, or train from the files with fit_stream(path, target)."
+        raise InputError(f"X must be a table in memory, got the path {shown(os.fspath(X))}", hint=hint, code="PG001")
     if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas"):
         X = X.to_pandas()
     is_frame, least_rows = isinstance(X, pd.DataFrame), 2 if reset else 1
@@ -52,9 +49,8 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
     except (ValueError, TypeError) as error:
         # The sentence stands as it is, because users of scikit-learn look for it.
         fix = "a table of rows and columns" if reset else "the columns that the model was trained on, in their order"
-        raise InputError(
-            f"X must be a table of numbers or text, as in fit: {error}", hint=f"Pass {fix}.", code="PG017"
-        ) from error
+        problem = f"X must be a table of numbers or text, as in fit: {error}"
+        raise InputError(problem, hint=f"Pass {fix}.", code="PG017") from error
     if is_frame and (reset or hasattr(estimator, "feature_names_in_")):
         return X
     if is_frame:
@@ -97,12 +93,11 @@ def _check_frame(frame: pd.DataFrame, least_rows: int) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     twice = twice or list(map(str, frame.columns[frame.columns.duplicated(keep=False)]))
     if twice:
-        raise InputError(
+        problem = (
             f"Column names must differ, but {', '.join(map(repr, twice[:5]))} {by_count(len(twice), 'is', 'are')} "
-            "repeated",
-            hint="Rename them.",
-            code="PG008",
+            "repeated"
         )
+        raise InputError(problem, hint="Rename them.", code="PG008")
 
 
 def _with_types(frame: pd.DataFrame) -> pd.DataFrame:
@@ -133,11 +128,8 @@ def one_column(y: Any, *, estimator: Any, rows: int | None = None, what: str = "
         try:
             values = np.asarray(y)
         except ValueError:
-            raise InputError(
-                "y must hold one value for each row, but some of its values are sequences and others are not",
-                hint="Pass a list of labels or of numbers.",
-                code="PG007",
-            ) from None
+            problem = "y must hold one value for each row, but some of its values are sequences and others are not"
+            raise InputError(problem, hint="Pass a list of labels or of numbers.", code="PG007") from None
         if values.dtype.kind in "US" and not isinstance(y, np.ndarray):
             # NumPy turns what stands among texts into text: a missing label would become a class 'nan'.
             labels = np.asarray(y, dtype=object)
@@ -184,19 +176,14 @@ def class_target(y: Array) -> tuple[Array, Integers]:
             raise InputError(problem, hint="Turn all labels into text.", code="PG015")
         y = np.array(y.tolist()) if kinds != ["str"] else y.astype(str).astype(object)
     if y.dtype.kind == "S":  # scikit-learn refuses them only from 1.7 on
-        raise InputError(
-            f"Classes must be text or numbers, but y holds bytes ({y.tolist()[0]!r})",
-            hint="Turn them into text, for example [label.decode() for label in y].",
-            code="PG015",
-        )
+        problem = f"Classes must be text or numbers, but y holds bytes ({y.tolist()[0]!r})"
+        hint = "Turn them into text, for example [label.decode() for label in y]."
+        raise InputError(problem, hint=hint, code="PG015")
     try:
         check_classification_targets(y)
     except (TypeError, ValueError) as error:
-        raise InputError(
-            f"y must hold classes: {error}",
-            hint="Use HyNNRegressor for numbers, or turn the numbers into labels.",
-            code="PG015",
-        ) from error
+        hint = "Use HyNNRegressor for numbers, or turn the numbers into labels."
+        raise InputError(f"y must hold classes: {error}", hint=hint, code="PG015") from error
     classes, indexes = np.unique(y, return_inverse=True)
     check_characters(classes.tolist(), "classes")
     check_class_names(classes.tolist())
@@ -221,12 +208,11 @@ def number_target(y: Array) -> Floats:
         raise InputError(problem, hint=f"Leave {by_count(count, 'that row', 'those rows')} out.", code="PG015")
     largest, span = float(np.abs(numbers).max(initial=0)), float(np.ptp(numbers)) if len(numbers) else 0.0
     if largest > 1 / _SMALLEST_SPAN or 0 < span < _SMALLEST_SPAN:
-        raise InputError(
+        problem = (
             f"y's squares do not fit into float64: its largest value is {largest:.2g} in size and its values span "
-            f"{span:.2g}",
-            hint="Give y in another unit.",
-            code="PG015",
+            f"{span:.2g}"
         )
+        raise InputError(problem, hint="Give y in another unit.", code="PG015")
     return numbers
 
 
@@ -258,12 +244,11 @@ def code_target(model: Any, y: Array) -> Array:
     indexes = np.array([places.get(label, -1) for label in y.tolist()], dtype=np.int64)
     if (indexes < 0).any():
         strange = y[indexes < 0].tolist()[0]
-        raise InputError(
+        problem = (
             f"eval_set's y must hold classes of y ({', '.join(map(str, model.classes_[:10]))}), but it holds "
-            f"{strange!r}",
-            hint="Leave those rows out.",
-            code="PG015",
+            f"{strange!r}"
         )
+        raise InputError(problem, hint="Leave those rows out.", code="PG015")
     return indexes
 
 
@@ -287,12 +272,11 @@ def class_weights(class_weight: Any, classes: Array, rows: Integers) -> Floats:
             problem = f"class_weight must name classes of y ({', '.join(map(repr, list(places)[:10]))}), got {label!r}"
             raise InputError(problem, hint="Correct the name.", code="PG035")
         if not is_number(weight) or not (weight == 0 or LEAST_OF_CLASS <= weight <= MOST_OF_CLASS):
-            raise InputError(
+            problem = (
                 f"class_weight[{label!r}] must be 0 or between {LEAST_OF_CLASS:g} and {MOST_OF_CLASS:,.0f}, got "
-                f"{shown(weight)}",
-                hint=f"Pass for example class_weight={{{label!r}: 2.0}}.",
-                code="PG020",
+                f"{shown(weight)}"
             )
+            raise InputError(problem, hint=f"Pass for example class_weight={{{label!r}: 2.0}}.", code="PG020")
         weights[places[label]] = weight
     if not (weights[rows > 0] > 0).any():
         problem = f"class_weight={class_weight!r} is 0 for every class of the training rows"

@@ -137,9 +137,8 @@ class HeldOut:
         if not by_class:
             return np.asarray(1 - probabilities <= self.limits(encoded, coverage, columns))
         if self.codes is None:
-            raise InputError(
-                "This model was saved without the classes of its held-out rows", hint="Fit it again.", code="PG055"
-            )
+            problem = "This model was saved without the classes of its held-out rows"
+            raise InputError(problem, hint="Fit it again.", code="PG055")
         inside, few = np.ones(probabilities.shape, dtype=bool), 0
         for code in range(probabilities.shape[1]):
             member = np.flatnonzero(self.codes == code)
@@ -182,11 +181,8 @@ class HeldOut:
                 code="PG013",
             )
         if len(columns) and len(self.x) < len(self.scores):
-            raise InputError(
-                "groups= needs the rows held out of training, and this model was saved without rows",
-                hint="Leave groups out, or save the model with its rows.",
-                code="PG055",
-            )
+            problem = "groups= needs the rows held out of training, and this model was saved without rows"
+            raise InputError(problem, hint="Leave groups out, or save the model with its rows.", code="PG055")
         others = np.asarray(encoded)[:, columns]
         held = self.x[:, columns] if len(columns) else np.zeros((len(self.scores), 0))
         codes = np.zeros((len(held) + len(others), held.shape[1]), dtype=np.int64)

@@ -24,11 +24,9 @@ def kept_rows(model: Any) -> Any:
     """Return the training rows that a model keeps, as it encoded them. Refuse a model that was saved without any."""
     if rows_in(model)[0]:
         return model.background_
-    raise InputError(
-        "This model was saved without rows of its training table, from which replacement values would come",
-        hint="Pass background= with rows like the inputs, or save the model with its rows.",
-        code="PG038",
-    )
+    problem = "This model was saved without rows of its training table, from which replacement values would come"
+    hint = "Pass background= with rows like the inputs, or save the model with its rows."
+    raise InputError(problem, hint=hint, code="PG038")
 
 
 def rows_in(model: Any) -> tuple[int, int]:

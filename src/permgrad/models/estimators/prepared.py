@@ -62,12 +62,11 @@ def nothing_varies(frame: pd.DataFrame, encoder: TableEncoder) -> InputError:
     if fused := fused_columns(encoder.schema_):
         why = f" as float64: {listed(list(fused.values()))}"
         hint = f"declare kinds={{{next(iter(fused))!r}: 'categorical'}}, or add columns"
-    return InputError(
+    problem = (
         "X must have a column that varies and is not an identifier, "
-        f"but none of its {frame.shape[1]} feature(s) does{why}",
-        hint=hint,
-        code="PG017",
+        f"but none of its {frame.shape[1]} feature(s) does{why}"
     )
+    return InputError(problem, hint=hint, code="PG017")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,11 +136,8 @@ class TrainedModel:
         """
         check_hooks(checkpoint_folder, on_epoch)
         if prepared.module is not getattr(self, "module_", None):
-            raise InputError(
-                "This training was prepared by another model, or by an earlier call of prepare",
-                hint="Pass what the model's last prepare returned.",
-                code="PG004",
-            )
+            problem = "This training was prepared by another model, or by an earlier call of prepare"
+            raise InputError(problem, hint="Pass what the model's last prepare returned.", code="PG004")
         job = dataclasses.replace(prepared.job, checkpoint_folder=checkpoint_folder)
         with untouched():
             outcome = train(job, prepared.device, devices=prepared.devices, on_epoch=on_epoch)

@@ -166,11 +166,8 @@ def read_preset(path: str | os.PathLike[str]) -> Preset:
     """Read a preset file. Every fault in it is listed."""
     content = read_user_json(path, "the preset file")
     if not isinstance(content, dict):
-        raise InputError(
-            f"Preset file {path} must hold a JSON object, got {type(content).__name__}",
-            hint="See Preset.to_dict() for an example.",
-            code="PG011",
-        )
+        problem = f"Preset file {path} must hold a JSON object, got {type(content).__name__}"
+        raise InputError(problem, hint="See Preset.to_dict() for an example.", code="PG011")
     return preset_from_dict(content, str(path))
 
 

@@ -251,11 +251,8 @@ def check_branches(branches: Any) -> tuple[tuple[str, ...], frozenset[str]]:
     for name in names:
         check_choice("branches", name, (*PATHS, *KINDS_OF_BRANCHES))
     if not names or len(set(names)) != len(names):
-        raise InputError(
-            f"branches must name one or more of 'tabular', 'image', 'text' and 'photo', each once, got {names!r}",
-            hint="Pass for example branches=('tabular', 'image').",
-            code="PG003",
-        )
+        problem = f"branches must name one or more of 'tabular', 'image', 'text' and 'photo', each once, got {names!r}"
+        raise InputError(problem, hint="Pass for example branches=('tabular', 'image').", code="PG003")
     paths = tuple(path for path in PATHS if path in names)
     if len(paths) == len(names):
         return paths, frozenset()
@@ -381,9 +378,8 @@ def choose_device(device: Any) -> torch.device:
         # Torch lists devices that cannot be used here.
         why = did_you_mean(device, available, "torch knows no device of that name")
     names = ", ".join(map(repr, available))
-    raise InputError(
-        f"device must be one of {names} on this machine, got {shown(device)}", hint=why or "pass 'cpu'", code="PG064"
-    )
+    problem = f"device must be one of {names} on this machine, got {shown(device)}"
+    raise InputError(problem, hint=why or "pass 'cpu'", code="PG064")
 
 
 def count_devices(devices: Any, device: torch.device) -> int:

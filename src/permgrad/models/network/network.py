@@ -85,11 +85,8 @@ class HybridNetwork(nn.Module):
                 with torch.no_grad():
                     image_shape = renderer(torch.zeros(1, self.encoded)).shape[1:]
             if image_shape is None:
-                raise InputError(
-                    "The image path needs a renderer, got renderer=None",
-                    hint="Pass one, or paths=('tabular',).",
-                    code="PG005",
-                )
+                problem = "The image path needs a renderer, got renderer=None"
+                raise InputError(problem, hint="Pass one, or paths=('tabular',).", code="PG005")
             channels, height, width = map(int, image_shape)
             self.image_shape = channels, height, width
             self.image_branch, self.widths["image"] = image_branch(self.image_shape, self.options)
@@ -202,9 +199,6 @@ def check_paths(paths: Any) -> tuple[str, ...]:
     for path in names:
         check_choice("branches", path, PATHS)
     if not names or len(set(names)) != len(names):
-        raise InputError(
-            f"branches must name 'tabular', 'image' or both, each once, got {names!r}",
-            hint="Pass for example branches=('tabular', 'image').",
-            code="PG003",
-        )
+        problem = f"branches must name 'tabular', 'image' or both, each once, got {names!r}"
+        raise InputError(problem, hint="Pass for example branches=('tabular', 'image').", code="PG003")
     return tuple(path for path in PATHS if path in names)

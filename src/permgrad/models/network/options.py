@@ -132,11 +132,8 @@ class NetworkOptions:
     def check(self) -> None:
         """Refuse options that exclude each other."""
         if self.members > 1 and self.normalization == "batch":
-            raise InputError(
-                f"members={self.members} does not work with normalization='batch'",
-                hint="Set members=1, or normalization to 'none' or 'layer'.",
-                code="PG006",
-            )
+            problem = f"members={self.members} does not work with normalization='batch'"
+            raise InputError(problem, hint="Set members=1, or normalization to 'none' or 'layer'.", code="PG006")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON knows."""

@@ -92,11 +92,8 @@ def load(
     drawn = description.get("renderer")
     is_drawn = isinstance(drawn, Mapping) and drawn.get("kind") == "foreign"
     if images is not None and not (is_drawn or _has_own_encoder(description)):
-        raise InputError(
-            f"images is only for models fitted with a foreign image callable or method, got {shown(images)}",
-            hint="Call pg.load(folder).",
-            code="PG004",
-        )
+        problem = f"images is only for models fitted with a foreign image callable or method, got {shown(images)}"
+        raise InputError(problem, hint="Call pg.load(folder).", code="PG004")
     if texts is not None and not description.get("own_text_encoder"):
         problem = f"texts is only for models fitted with a text_encoder of the user's own, got {shown(texts)}"
         raise InputError(problem, hint="Call pg.load(folder).", code="PG004")
@@ -134,12 +131,11 @@ def _read_other(module: str, source: Path, description: Mapping[str, Any], trust
 
 def _unreadable(source: Path, error: Exception) -> InputError:
     """Return the error for a description that does not say what its version says."""
-    return InputError(
+    problem = (
         f"Part of {DESCRIPTION} in {source} is missing or damaged "
-        f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})",
-        hint="Save the model again.",
-        code="PG052",
+        f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
     )
+    return InputError(problem, hint="Save the model again.", code="PG052")
 
 
 def _has_own_encoder(description: Mapping[str, Any]) -> bool:
@@ -165,15 +161,11 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise InputError(
-            f"A model's folder holds {DESCRIPTION}, {ARRAYS} and {WEIGHTS}, but {path} does not exist",
-            hint="Check the path or save the model again.",
-            code="PG010",
-        ) from None
+        problem = f"A model's folder holds {DESCRIPTION}, {ARRAYS} and {WEIGHTS}, but {path} does not exist"
+        raise InputError(problem, hint="Check the path or save the model again.", code="PG010") from None
     except OSError as error:
-        raise EnvironmentProblem(
-            f"Cannot read {path}: {error.strerror or error}", hint="Check the path and its permissions.", code="PG062"
-        ) from error
+        problem = f"Cannot read {path}: {error.strerror or error}"
+        raise EnvironmentProblem(problem, hint="Check the path and its permissions.", code="PG062") from error
 
 
 def _read_description(source: Path) -> dict[str, Any]:
@@ -185,18 +177,16 @@ def _read_description(source: Path) -> dict[str, Any]:
     except ValueError as error:
         raise _damaged(path, f"it is no complete JSON ({error})") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT_NAME:
-        raise InputError(
-            f"{path} does not describe a permgrad model", hint="Pass the folder that save wrote.", code="PG052"
-        )
+        problem = f"{path} does not describe a permgrad model"
+        raise InputError(problem, hint="Pass the folder that save wrote.", code="PG052")
     version = description.get("version")
     if not isinstance(version, int) or version > OTHERS_VERSION:
-        raise InputError(
+        problem = (
             f"{source} has format version {version!r}, written by "
             f"{description.get('written_by', 'an unknown version')}, "
-            f"but this permgrad ({__version__}) reads at most {OTHERS_VERSION}",
-            hint="Update permgrad.",
-            code="PG053",
+            f"but this permgrad ({__version__}) reads at most {OTHERS_VERSION}"
         )
+        raise InputError(problem, hint="Update permgrad.", code="PG053")
     return description
 
 
@@ -214,9 +204,8 @@ def read_part(
         parts = decode(content)
     except Exception as error:
         if "pickle" in str(error):
-            raise InputError(
-                f"{path} must be {kind}: {error}", hint="Save the model again with permgrad.", code="PG052"
-            ) from error
+            problem = f"{path} must be {kind}: {error}"
+            raise InputError(problem, hint="Save the model again with permgrad.", code="PG052") from error
         if not differs:
             raise _damaged(path, f"it is not {kind} ({error})") from error
         parts = {}

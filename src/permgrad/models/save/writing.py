@@ -103,11 +103,8 @@ def write_model(
 def check_target(target: Path, *, overwrite: bool) -> None:
     """Refuse a folder that holds anything but an older model that may be replaced."""
     if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise InputError(
-            f"A model is saved into a folder, but {target} is a file or a link",
-            hint="Choose another name.",
-            code="PG050",
-        )
+        problem = f"A model is saved into a folder, but {target} is a file or a link"
+        raise InputError(problem, hint="Choose another name.", code="PG050")
     if not target.exists() or not any(target.iterdir()):
         return
     ours = {DESCRIPTION, ARRAYS, WEIGHTS, TIMES, NETWORK, *(f"fitted.{kind}" for kind in _FITTED)}
@@ -119,9 +116,8 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     if not is_model:
         raise InputError(f"{target} holds files that are no model", hint="Choose another folder.", code="PG051")
     if not overwrite:
-        raise InputError(
-            f"{target} already holds a model", hint="Pass overwrite=True or choose another folder.", code="PG050"
-        )
+        problem = f"{target} already holds a model"
+        raise InputError(problem, hint="Pass overwrite=True or choose another folder.", code="PG050")
 
 
 def _of_hybrid(model: Any) -> dict[str, Any]:
@@ -176,8 +172,5 @@ def _pack(value: Any, name: str = "value") -> Any:
         return [_pack(item, name) for item in value]
     if isinstance(value, Mapping):
         return {"mapping": [[_pack(key, name), _pack(item, name)] for key, item in value.items()]}
-    raise InputError(
-        f"Arguments of a saved model must be plain values, but {name} holds a {type(value).__name__}",
-        hint="Use numbers, text, lists and mappings.",
-        code="PG001",
-    )
+    problem = f"Arguments of a saved model must be plain values, but {name} holds a {type(value).__name__}"
+    raise InputError(problem, hint="Use numbers, text, lists and mappings.", code="PG001")

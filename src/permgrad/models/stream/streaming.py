@@ -55,15 +55,11 @@ def prepare_stream(
     judging = source if validation is None else _judging_source(validation, source)
     typed = type_rows(source)
     if len(typed.frame) == 0 and sample_weight is not None:
-        raise InputError(
-            f"sample_weight must be above 0 for some row, but {sample_weight!r} is 0 in every training row",
-            hint="Name another column, or leave it out.",
-            code="PG020",
-        )
+        problem = f"sample_weight must be above 0 for some row, but {sample_weight!r} is 0 in every training row"
+        raise InputError(problem, hint="Name another column, or leave it out.", code="PG020")
     if len(typed.frame) < 2:
-        raise InputError(
-            f"Training needs at least 2 rows, got n_samples={len(typed.frame)}", hint="Add rows.", code="PG013"
-        )
+        problem = f"Training needs at least 2 rows, got n_samples={len(typed.frame)}"
+        raise InputError(problem, hint="Add rows.", code="PG013")
     inputs.as_frame(model, typed.frame, reset=True)
     with table.cells_of(typed.numbers):
         encoder = make_encoder(model, typed.frame, settings)
@@ -119,11 +115,8 @@ def _check(path: Any, target: Any, sample_weight: Any, block_rows: Any) -> None:
         check_whole("block_rows", block_rows, "pass for example block_rows=100_000", least=2)
     check_kind("sample_weight", sample_weight, str | None, "the name of a column", "Pass a name, or None.")
     if sample_weight == target:
-        raise InputError(
-            f"sample_weight and target are the same column, {shown(target)}",
-            hint="Name the column of weights, or leave it out.",
-            code="PG006",
-        )
+        problem = f"sample_weight and target are the same column, {shown(target)}"
+        raise InputError(problem, hint="Name the column of weights, or leave it out.", code="PG006")
 
 
 def _features(
@@ -137,13 +130,11 @@ def _features(
         features = list(check_names("features", chosen, "pass for example features=['age', 'income']"))
         table.check_columns(features)
         if taken := [name for name in named if name in features]:
-            raise InputError(
-                f"features must not hold the target or the weight, got {taken[0]!r}", hint="Leave it out.", code="PG006"
-            )
+            problem = f"features must not hold the target or the weight, got {taken[0]!r}"
+            raise InputError(problem, hint="Leave it out.", code="PG006")
     if not features:
-        raise InputError(
-            f"The table has no feature besides {', '.join(map(repr, named))}", hint="Add columns.", code="PG017"
-        )
+        problem = f"The table has no feature besides {', '.join(map(repr, named))}"
+        raise InputError(problem, hint="Add columns.", code="PG017")
     table.check_cells([*features, target], "name the columns to learn from with features=, without it")
     return tuple(features)
 

@@ -115,12 +115,11 @@ class Scan:
         self.labels.update(values.tolist())
         self.label_type = values.dtype
         if len(self.labels) > _MOST_CLASSES:
-            raise InputError(
+            problem = (
                 f"y must hold at most {_MOST_CLASSES:,} classes, but the first {self.rows + len(values):,} rows have "
-                "more",
-                hint="Use HyNNRegressor for numbers, or group the labels.",
-                code="PG015",
+                "more"
             )
+            raise InputError(problem, hint="Use HyNNRegressor for numbers, or group the labels.", code="PG015")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,12 +213,11 @@ def scan(
         if result.rows > before:
             result.part_rows[part.number] = result.rows - before
     if result.rows < 2:
-        raise InputError(
+        problem = (
             "Training needs at least 2 rows that have a weight above 0 and are not held out, got "
-            f"n_samples={result.rows}",
-            hint="Add rows.",
-            code="PG013",
+            f"n_samples={result.rows}"
         )
+        raise InputError(problem, hint="Add rows.", code="PG013")
     result.sample = sample.rows()
     result.held = RowBatch.joined(held) if held else None
     return result

@@ -141,21 +141,15 @@ def _chosen(explanation: Explanation, wanted: str | None, sides: int) -> str:
     other = wanted if wanted is not None else next(iter(every), None) if not inputs else None
     if other is not None and every[other] != sides:
         kind = KINDS[every[other]]
-        raise InputError(
-            f"plot.{plot}() does not draw the {kind} {other!r}", hint=f"Call explanation.plot.{kind}().", code="PG004"
-        )
+        problem = f"plot.{plot}() does not draw the {kind} {other!r}"
+        raise InputError(problem, hint=f"Call explanation.plot.{kind}().", code="PG004")
     if not inputs:
-        raise InputError(
-            f"plot.{plot}() needs activation maps or segments, but method={explanation.method!r} made none",
-            hint="Explain with method='gradcam', or explain a network with an image input.",
-            code="PG004",
-        )
+        problem = f"plot.{plot}() needs activation maps or segments, but method={explanation.method!r} made none"
+        hint = "Explain with method='gradcam', or explain a network with an image input."
+        raise InputError(problem, hint=hint, code="PG004")
     if wanted is None and len(inputs) > 1:
-        raise InputError(
-            f"plot.{plot}() draws one input, but the explanation has {', '.join(map(repr, inputs))}",
-            hint=f"For example: input={inputs[0]!r}.",
-            code="PG005",
-        )
+        problem = f"plot.{plot}() draws one input, but the explanation has {', '.join(map(repr, inputs))}"
+        raise InputError(problem, hint=f"For example: input={inputs[0]!r}.", code="PG005")
     return inputs[0] if wanted is None else wanted
 
 

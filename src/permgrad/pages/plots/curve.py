@@ -73,11 +73,9 @@ def curve(
     check_flag("simultaneous", simultaneous)
     along = _numbers(explanation.outputs)
     if along is None:
-        raise InputError(
-            f"curve needs outputs that are numbers in rising order, got {', '.join(explanation.outputs[:4])}",
-            hint="Let the predictor return a frame whose columns are the times, quantiles or horizons.",
-            code="PG004",
-        )
+        problem = f"curve needs outputs that are numbers in rising order, got {', '.join(explanation.outputs[:4])}"
+        hint = "Let the predictor return a frame whose columns are the times, quantiles or horizons."
+        raise InputError(problem, hint=hint, code="PG004")
     if row is None:
         values, pointwise, whole = _of_all(explanation, simultaneous)
     else:

@@ -159,11 +159,8 @@ def displayable(picture: npt.ArrayLike) -> Floats:
             pixels = np.moveaxis(pixels, 0, -1)
         pixels = pixels if pixels.shape[2] == 3 else pixels.mean(axis=2)
     if pixels.size == 0 or pixels.ndim not in (2, 3):
-        raise InputError(
-            f"An image must have shape (height, width), with or without channels, got {raw.shape}",
-            hint="Pass one image.",
-            code="PG007",
-        )
+        problem = f"An image must have shape (height, width), with or without channels, got {raw.shape}"
+        raise InputError(problem, hint="Pass one image.", code="PG007")
     return in_unit_range(pixels, raw.dtype.kind)
 
 

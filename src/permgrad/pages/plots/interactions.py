@@ -71,15 +71,13 @@ def interactions(
     """
     check_choice("kind", kind, ("matrix", "effect"))
     if int(explanation.order.max()) < 2:
-        raise InputError(
-            "This explanation has no interactions", hint="Pass interactions=2 to pg.explain.", code="PG004"
-        )
+        problem = "This explanation has no interactions"
+        raise InputError(problem, hint="Pass interactions=2 to pg.explain.", code="PG004")
     if kind == "effect":
         return _effect_of(explanation, pair, model, X, output, title)
     if pair is not None or model is not None or X is not None:
-        raise InputError(
-            f"pair, model and X belong to kind='effect', got kind={kind!r}", hint="Leave them out.", code="PG006"
-        )
+        problem = f"pair, model and X belong to kind='effect', got kind={kind!r}"
+        raise InputError(problem, hint="Leave them out.", code="PG006")
     choices.check_one_unit(explanation, "interactions")
     pairs = pairs_of(explanation, output)
     players = _players(choices.as_global(explanation), pairs, top_n, output)
@@ -136,19 +134,15 @@ def _effect_of(
 ) -> PlotFigure:
     """Compute the effect of a pair and draw it."""
     if model is None or X is None:
-        raise InputError(
-            "kind='effect' needs model= and X=: the predictions are computed now",
-            hint="Pass the model that was explained, and rows of its table.",
-            code="PG005",
-        )
+        problem = "kind='effect' needs model= and X=: the predictions are computed now"
+        raise InputError(problem, hint="Pass the model that was explained, and rows of its table.", code="PG005")
     names = tuple(pair) if isinstance(pair, (tuple, list)) else pairs_of(explanation, None).names[0]
     table = _table(X)
     if len(names) != 2 or (pair is not None and not isinstance(pair, (tuple, list))):
         raise InputError(f"pair must be two features, got {shown(pair)}", hint="Pass ('age', 'sex').", code="PG001")
     if text_of(names[0]) == text_of(names[1]):
-        raise InputError(
-            f"pair must be two different features, got {shown(names)}", hint="Pass ('age', 'sex').", code="PG001"
-        )
+        problem = f"pair must be two different features, got {shown(names)}"
+        raise InputError(problem, hint="Pass ('age', 'sex').", code="PG001")
     for name in names:
         check_choice("pair", name, [str(column) for column in table.columns])
     call = find_call(model)
@@ -158,20 +152,16 @@ def _effect_of(
         try:
             return np.asarray(call.function(rows), dtype=np.float64).reshape(len(changed), -1)
         except Exception as error:
-            raise InputError(
-                f"The model cannot predict rows of X: {error_in_words(error)}",
-                hint="Pass the model that was explained, and its table.",
-                code="PG032",
-            ) from error
+            problem = f"The model cannot predict rows of X: {error_in_words(error)}"
+            raise InputError(problem, hint="Pass the model that was explained, and its table.", code="PG032") from error
 
     table = table.reset_index(drop=True)
     sample = Sample(raw=table, table=table, outcome=np.zeros((0, 0)), predicted=np.zeros((0, 0)), numbers={})
     rows = base.thinned(len(table), 40).astype(np.int64)
     effects = pair_effects(sample, [(str(names[0]), str(names[1]))], rows, predict)
     if not effects:
-        raise InputError(
-            f"{names[0]!r} and {names[1]!r} need at least two values each", hint="Choose another pair.", code="PG055"
-        )
+        problem = f"{names[0]!r} and {names[1]!r} need at least two values each"
+        raise InputError(problem, hint="Choose another pair.", code="PG055")
     count = np.shape(effects[0]["mean"])[2]
     outputs = [name for name in explanation.outputs if name != "all"]
     positive = explanation.meta.get("positive")
@@ -187,12 +177,11 @@ def _table(X: Any) -> pd.DataFrame:
         return X
     array = None if isinstance(X, Mapping) else np.asarray(X)
     if array is None or array.ndim != 2:
-        raise InputError(
-            f"kind='effect' needs X as one table, got {type(X).__name__}"
-            + ("" if array is None else f" of shape {array.shape}"),
-            hint="Pass a data frame or an array (rows, columns), and a model of it.",
-            code="PG001",
+        problem = f"kind='effect' needs X as one table, got {type(X).__name__}" + (
+            "" if array is None else f" of shape {array.shape}"
         )
+        hint = "Pass a data frame or an array (rows, columns), and a model of it."
+        raise InputError(problem, hint=hint, code="PG001")
     return pd.DataFrame(array).add_prefix("x")
 
 

@@ -75,11 +75,8 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
     """
     names = list(entries_of(content))
     if not names:
-        raise InputError(
-            "branches needs at least one branch with an importance, got none",
-            hint="Pass explanation.branches of a model with several inputs or paths.",
-            code="PG055",
-        )
+        hint = "Pass explanation.branches of a model with several inputs or paths."
+        raise InputError("branches needs at least one branch with an importance, got none", hint=hint, code="PG055")
     figure, axes = base.one_panel(style.WIDTH, 1.15 + 0.5 * len(names), title)
     keys = ("importance", "ci_low", "ci_high", "alone", "last")
     numbers = np.array([[value_of(content[name], key) for key in keys] for name in names])

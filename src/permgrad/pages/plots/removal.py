@@ -22,9 +22,8 @@ def removal(evaluation: Evaluation, *, title: str | None = None, ax: Axes | None
     """Draw the curves: the explanation's order as a line, random orders as a line with a band."""
     curves = {name: one.curve for name, one in evaluation.estimates.items() if one.curve is not None}
     if not curves:
-        raise InputError(
-            "There is no curve to draw", hint="Evaluate with metrics=['deletion', 'insertion'].", code="PG055"
-        )
+        problem = "There is no curve to draw"
+        raise InputError(problem, hint="Evaluate with metrics=['deletion', 'insertion'].", code="PG055")
     default = f"{evaluation.meta.get('method', 'explanation')}: removal curves"
     figure, grid = base.small_panels(len(curves), (style.WIDTH / 2, 2.6), default if title is None else title)
     verbs = {"deletion": "replaced", "insertion": "left"}

@@ -213,12 +213,11 @@ def waterfall(
     choices.check_one_unit(explanation, "waterfall")
     choices.check_local(explanation, "waterfall")
     if not stacks(explanation):
-        raise InputError(
-            f"waterfall needs values that add up to the row's output, but those of method={explanation.method!r} do "
-            "not",
-            hint="Choose method='shapley', 'integrated_gradients' or 'deeplift', or draw plot.beeswarm().",
-            code="PG004",
+        problem = (
+            f"waterfall needs values that add up to the row's output, but those of method={explanation.method!r} do not"
         )
+        hint = "Choose method='shapley', 'integrated_gradients' or 'deeplift', or draw plot.beeswarm()."
+        raise InputError(problem, hint=hint, code="PG004")
     place = choices.check_row(explanation, row)
     column = choices.pick_output(explanation, output)
     values = np.nan_to_num(np.asarray(explanation.values[place, :, column], dtype=np.float64))

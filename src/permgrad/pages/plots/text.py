@@ -99,11 +99,8 @@ def words_of(explanation: Explanation, row: int, column: int, of: str | None = N
     """Return the words of a row and their values, ``of`` one input or of all."""
     texts = [one for name, one in texts_of(explanation, row).items() if of in (None, name)]
     if not texts:
-        raise InputError(
-            "plot.text() shows tokens, but this explanation has none",
-            hint="Explain a network of token ids or texts at level='feature'.",
-            code="PG004",
-        )
+        problem = "plot.text() shows tokens, but this explanation has none"
+        raise InputError(problem, hint="Explain a network of token ids or texts at level='feature'.", code="PG004")
     places, words = (list(itertools.chain.from_iterable(each)) for each in zip(*texts, strict=True))
     return words, np.asarray(explanation.values[row, places, column], dtype=np.float64)
 

@@ -42,11 +42,8 @@ def direction(
         InputError: If the explanation has no direction.
     """
     if not explanation.direction:
-        raise InputError(
-            f"method={explanation.method!r} has no mean predictions by quantile or level",
-            hint="Explain with method='ale' or 'permgrad'.",
-            code="PG004",
-        )
+        problem = f"method={explanation.method!r} has no mean predictions by quantile or level"
+        raise InputError(problem, hint="Explain with method='ale' or 'permgrad'.", code="PG004")
     ranked = [name for name in explanation.ranking() if name in explanation.direction]
     names = ranked[: choices.check_top_n(top_n, len(ranked))]
     entries = [explanation.direction[name] for name in names]

@@ -129,9 +129,6 @@ def _checked(at: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:
         is_whole(each) and 0 <= each < side for each, side in zip(places, size, strict=True)
     ):
         ranges = ", ".join(f"0 to {side - 1}" for side in size)
-        raise InputError(
-            f"at must be a depth, a row and a column of the volume ({ranges}), got {shown(at)}",
-            hint=f"For example: at={tuple(side // 2 for side in size)}.",
-            code="PG002",
-        )
+        problem = f"at must be a depth, a row and a column of the volume ({ranges}), got {shown(at)}"
+        raise InputError(problem, hint=f"For example: at={tuple(side // 2 for side in size)}.", code="PG002")
     return tuple(map(int, places))

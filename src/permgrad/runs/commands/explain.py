@@ -101,11 +101,9 @@ def _is_in_parts(request: ExplainRequest) -> bool:
     if request.sample is not None:
         if in_parts is False or (request.source.is_file() and not is_partitioned(request.source)):
             what = f"{request.source} is not Parquet" if in_parts is not False else "--no-stream reads it into memory"
-            raise InputError(
-                f"--sample needs a Parquet table that is read in parts, but {what}",
-                hint="Write it as Parquet and leave --no-stream out, or leave --sample out.",
-                code="PG006",
-            )
+            problem = f"--sample needs a Parquet table that is read in parts, but {what}"
+            hint = "Write it as Parquet and leave --no-stream out, or leave --sample out."
+            raise InputError(problem, hint=hint, code="PG006")
         in_parts = True
     streamed = request.test_rows is None and is_streamed(request.source, in_parts)
     if streamed and chosen_by is not None and request.sample is not None:
@@ -129,12 +127,11 @@ def of_test_rows(request: ExplainRequest) -> ExplainRequest:
     if place is not None:
         if place not in rows:
             some = ", ".join(map(str, rows[:5].tolist()))
-            raise InputError(
+            problem = (
                 f"Row {place} is not a test row of this run. The test rows are {some}, … (column 'row' of "
-                "predictions.csv)",
-                hint="Choose one of them, or name the TABLE.",
-                code="PG003",
+                "predictions.csv)"
             )
+            raise InputError(problem, hint="Choose one of them, or name the TABLE.", code="PG003")
         place = int(np.flatnonzero(rows == place)[0])
     return replace(request, table=table, sheet=sheet, row=place, test_rows=rows, out=request.folder)
 
@@ -330,12 +327,11 @@ def _truth(read: ReadRows, request: ExplainRequest, *, streamed: bool) -> tuple[
     count = int(strange.sum())
     if count and request.test_rows is None:
         first = values.to_numpy()[strange].tolist()[0]
-        raise InputError(
+        problem = (
             f"{count} of {counted(len(y), 'row')} of {request.source} {by_count(count, 'has', 'have')} a class that "
-            f"the model does not know, such as {first!r} (its classes: {', '.join(map(str, classes[:10]))})",
-            hint="Correct or remove these rows, or leave the column out.",
-            code="PG015",
+            f"the model does not know, such as {first!r} (its classes: {', '.join(map(str, classes[:10]))})"
         )
+        raise InputError(problem, hint="Correct or remove these rows, or leave the column out.", code="PG015")
     if count:
         rows = f"{counted(count, 'test row')} {by_count(count, 'has', 'have')} a class that no training row has"
         warn_user(f"{rows}. {by_count(count, 'It is', 'They are')} left out.")
@@ -351,9 +347,8 @@ class Conditions:
         for text in texts:
             name, sign, value = text.partition("=")
             if not sign:
-                raise InputError(
-                    f"--where must have the form COLUMN=VALUE, got {text!r}", hint="Add the value.", code="PG001"
-                )
+                problem = f"--where must have the form COLUMN=VALUE, got {text!r}"
+                raise InputError(problem, hint="Add the value.", code="PG001")
             find_column(name, list(columns), "where")
             self.conditions.append((name, value))
         #: Other values of a column, for a suggestion. None: some row has the value.
@@ -446,11 +441,10 @@ def read_selected(
 def check_row(request: ExplainRequest, rows: int) -> None:
     """Refuse a row that the table does not have."""
     if request.row is not None and request.row >= rows:
-        raise InputError(
-            f"--row must be below the number of rows, got {request.row} ({request.source} has {counted(rows, 'row')})",
-            hint="Rows are counted from 0.",
-            code="PG002",
+        problem = (
+            f"--row must be below the number of rows, got {request.row} ({request.source} has {counted(rows, 'row')})"
         )
+        raise InputError(problem, hint="Rows are counted from 0.", code="PG002")
 
 
 # ---- in parts --------------------------------------------------------------------------------------------------------

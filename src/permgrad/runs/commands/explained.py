@@ -43,9 +43,8 @@ def check_folder(request: ExplainRequest) -> None:
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
-        raise InputError(
-            f"{folder} is {what_lies_at(folder)}, not a folder", hint="Choose another with --out.", code="PG050"
-        )
+        problem = f"{folder} is {what_lies_at(folder)}, not a folder"
+        raise InputError(problem, hint="Choose another with --out.", code="PG050")
     names = {entry.name for entry in folder.iterdir()}
     if names and ("explanation.json" not in names or names - {*EXPLAINED.names}):
         raise InputError(f"{folder} holds other files", hint="Choose another folder with --out.", code="PG050")

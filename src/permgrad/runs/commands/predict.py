@@ -98,9 +98,8 @@ def _check_free(target: Path, *, overwrite: bool) -> None:
         hint = f"Use a name that ends in .csv, .csv.gz or .txt, such as {target.with_suffix('.csv')}."
         raise InputError(f"Predictions are written as CSV, got --out {target}", hint=hint, code="PG003")
     if os.path.lexists(target) and not overwrite:
-        raise InputError(
-            f"{target} already exists", hint="Add --overwrite, or choose another file with --out.", code="PG050"
-        )
+        problem = f"{target} already exists"
+        raise InputError(problem, hint="Add --overwrite, or choose another file with --out.", code="PG050")
 
 
 def _names_csv(target: Path) -> bool:

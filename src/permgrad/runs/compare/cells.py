@@ -185,9 +185,8 @@ def _explanations(
         )
     for method, numbers in importances.items():
         if not np.all(np.isfinite(numbers["importance"])):
-            raise InputError(
-                f"{method} gives missing or infinite importances", hint="Check the model's predictions.", code="PG040"
-            )
+            problem = f"{method} gives missing or infinite importances"
+            raise InputError(problem, hint="Check the model's predictions.", code="PG040")
     return importances
 
 

@@ -164,12 +164,11 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
     """Put the cells together. Refuse if every model failed."""
     table, plan = job.table, job.plan
     if not any(cell.metrics for cell in cells):
-        raise InputError(
+        problem = (
             f"All {len(plan.models)} models failed on every fold, the first ({cells[0].model!r}) with: "
-            f"{cells[0].problem}",
-            hint="Correct the table or the options, or choose other models.",
-            code="PG032",
+            f"{cells[0].problem}"
         )
+        raise InputError(problem, hint="Correct the table or the options, or choose other models.", code="PG032")
     names = [metric.name for metric in metrics.values() if metric.task == table.task]
     seconds = ["fit_seconds", "processor_seconds", "explain_seconds"]
     lines, frames = [], []

@@ -119,20 +119,16 @@ def _of_estimator(entry: Any) -> Model:
 
 def _parse(name: str) -> Model:
     if is_model_file(Path(name)):
-        raise InputError(
-            f"{name} holds a fitted model, which may have been fitted on the rows that it would be scored on",
-            hint="Explain it with permgrad explain on new rows, or pass its estimator to permgrad.compare in Python.",
-            code="PG031",
-        )
+        problem = f"{name} holds a fitted model, which may have been fitted on the rows that it would be scored on"
+        hint = "Explain it with permgrad explain on new rows, or pass its estimator to permgrad.compare in Python."
+        raise InputError(problem, hint=hint, code="PG031")
     preset, colon, branch = name.rpartition(":")
     if not colon or not (preset in presets or preset.endswith(".json")):
         preset, colon, branch = name, "", ""
     if colon and branch not in BRANCHES:
-        raise InputError(
-            f"Only {' or '.join(map(repr, BRANCHES))} can follow a preset's name, got {shown(name)}",
-            hint=did_you_mean(branch, BRANCHES, f"Leave {shown(':' + branch)} out for the complete network."),
-            code="PG003",
-        )
+        problem = f"Only {' or '.join(map(repr, BRANCHES))} can follow a preset's name, got {shown(name)}"
+        hint = did_you_mean(branch, BRANCHES, f"Leave {shown(':' + branch)} out for the complete network.")
+        raise InputError(problem, hint=hint, code="PG003")
     if preset in presets or preset.endswith(".json"):
         check_preset(preset)
         label = f"HyNN {Path(preset).stem if preset.endswith('.json') else preset}"
@@ -142,12 +138,11 @@ def _parse(name: str) -> Model:
     if name in baselines:
         return Model(name, baselines.get(name).label, "baseline")
     names = [*presets, *baselines]
-    raise InputError(
+    problem = (
         f"A model must be a preset ({', '.join(list(presets))}, or a path ending in .json) or a baseline "
-        f"({', '.join(list(baselines))}), got {shown(name)}",
-        hint=did_you_mean(name, names),
-        code="PG003",
+        f"({', '.join(list(baselines))}), got {shown(name)}"
     )
+    raise InputError(problem, hint=did_you_mean(name, names), code="PG003")
 
 
 # ---- the complete request --------------------------------------------------------------------------------------------
@@ -447,9 +442,8 @@ def from_arrays(
         column = np.ndim(y) == 2 and np.shape(y)[1] == 1
         target = pd.Series(np.asarray(y).ravel()) if column else pd.Series(y).reset_index(drop=True)
     except (ValueError, TypeError):
-        raise InputError(
-            f"y must have one value per row, got {shown(y)}", hint="Pass a list, an array or a column.", code="PG001"
-        ) from None
+        problem = f"y must have one value per row, got {shown(y)}"
+        raise InputError(problem, hint="Pass a list, an array or a column.", code="PG001") from None
     if len(target) != len(frame):
         problem = f"X and y must have equally many rows, got {len(frame)} and {len(target)}"
         raise InputError(problem, hint="Pass one target per row.", code="PG007")

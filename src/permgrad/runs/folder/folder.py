@@ -199,9 +199,8 @@ def finished_record(path: Path) -> dict[str, Any]:
     record = read_record(path)
     if record is None:
         what = "has no run.json" if path.is_dir() else "is a file" if path.exists() else "does not exist"
-        raise InputError(
-            f"{path} {what}, so it is not a run's folder", hint="Pass the folder of permgrad run.", code="PG010"
-        )
+        problem = f"{path} {what}, so it is not a run's folder"
+        raise InputError(problem, hint="Pass the folder of permgrad run.", code="PG010")
     missing = [stage for stage in STAGES if stage != "report" and stage not in record["finished_stages"]]
     if missing:
         problem = f"Stage {missing[0]!r} is not finished in {path}"

@@ -402,12 +402,11 @@ def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[s
             if fused
             else "Add columns, or check --na."
         )
-        raise InputError(
+        problem = (
             f"No feature varies: {listed(features, show=repr)} "
-            f"{by_count(len(features), 'has one value', 'have one value each')} in the training rows{why}",
-            hint=fix,
-            code="PG015",
+            f"{by_count(len(features), 'has one value', 'have one value each')} in the training rows{why}"
         )
+        raise InputError(problem, hint=fix, code="PG015")
 
 
 def _images(types: Schema, tables: Mapping[str, pd.DataFrame], codes: MissingCodes, notes: list[str]) -> dict[str, Any]:
@@ -427,11 +426,8 @@ def _check_refits(request: RunRequest, rows: SplitTable, dependence: Mapping[str
     refitted = np.concatenate([rows.truths[part] for part in ("train", "validation")])
     units = np.concatenate([one.codes for one in known]) if known else np.arange(len(refitted))
     if len(units) < len(refitted):
-        raise InputError(
-            f"--refits needs column {known[0].name!r} in the training and the validation rows",
-            hint="Add it to the file that lacks it.",
-            code="PG020",
-        )
+        problem = f"--refits needs column {known[0].name!r} in the training and the validation rows"
+        raise InputError(problem, hint="Add it to the file that lacks it.", code="PG020")
     what = "rows" if not known else "times" if known[0].timed else "groups"
     classes = refitted if rows.task == "classification" else None
     check_enough(request.refits, len(np.unique(units)), classes, what)

@@ -85,9 +85,8 @@ def check_model(folder: Path) -> None:
         problem = f"The model folder {folder} {what}"
         raise InputError(problem, hint="Pass a run's folder, such as permgrad-runs/heloc-0.", code="PG010")
     if read_record(folder) is not None and not (folder / "model").is_dir():
-        raise InputError(
-            f"The run in {folder} has no trained model yet", hint="Finish it with permgrad run.", code="PG055"
-        )
+        problem = f"The run in {folder} has no trained model yet"
+        raise InputError(problem, hint="Finish it with permgrad run.", code="PG055")
 
 
 def open_model(folder: Path, trust: Sequence[str] = ()) -> tuple[Any, dict[str, Any]]:
@@ -124,9 +123,8 @@ def own_test_rows(folder: Path) -> Source:
     run = run_of(folder)
     record = read_record(run)
     if record is None or "data" not in record["finished_stages"]:
-        raise InputError(
-            f"{folder} is not a run, so it has no test rows", hint="Name the TABLE to explain.", code="PG005"
-        )
+        problem = f"{folder} is not a run, so it has no test rows"
+        raise InputError(problem, hint="Name the TABLE to explain.", code="PG005")
     with believed(run):
         return test_rows_of(run, record, np.asarray(read_npz(run / "split.npz")["test"], dtype=np.int64))
 

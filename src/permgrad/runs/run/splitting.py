@@ -84,9 +84,8 @@ def split_table(
     fewest, why = (2, "") if len(files) == 2 else (FEWEST_ROWS, " to be split")
     if not undivided and len(frame) < fewest:
         fix = "Add rows" + ("." if len(files) == 2 else ", or pass --test and --validation files.")
-        raise InputError(
-            f"The table needs at least {fewest} rows with a target{why}, got {len(frame)}", hint=fix, code="PG013"
-        )
+        problem = f"The table needs at least {fewest} rows with a target{why}, got {len(frame)}"
+        raise InputError(problem, hint=fix, code="PG013")
     if request.task == "auto" and card is not None and target == card.target:
         task, reason = card.task, "by its data card"
     else:
@@ -160,18 +159,15 @@ def _check_truths(
     classes = np.unique(learned) if task == "classification" else np.zeros(0)
     kinds = {name: ("text" if values.dtype.kind in "UO" else "numbers") for name, values in labels.items()}
     if task == "classification" and len(set(kinds.values())) > 1:
-        raise InputError(
+        problem = (
             f"The classes in column {target!r} are of different types: "
-            f"{', '.join(f'{kind} in the {name} file' for name, kind in kinds.items())}",
-            hint=f"Write them alike in {request.table} and the other files.",
-            code="PG015",
+            f"{', '.join(f'{kind} in the {name} file' for name, kind in kinds.items())}"
         )
+        raise InputError(problem, hint=f"Write them alike in {request.table} and the other files.", code="PG015")
     if len(classes) == 1:
-        raise InputError(
-            f"The training rows have only one class in column {target!r}: {learned[0].item()!r}",
-            hint="Choose another --split-seed, --split-group or --time, or add rows.",
-            code="PG018",
-        )
+        problem = f"The training rows have only one class in column {target!r}: {learned[0].item()!r}"
+        hint = "Choose another --split-seed, --split-group or --time, or add rows."
+        raise InputError(problem, hint=hint, code="PG018")
     if request.cost is not None and len(classes) != 2:
         fact = f"the training rows of {target!r} hold {len(classes)} classes"
         problem = f"--cost needs a target of two classes, but {fact if len(classes) else f'{target!r} is a number'}"
@@ -280,19 +276,17 @@ def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, s
         return "classification", "as requested"
     if wanted == "regression":
         if not is_number and not is_flag:
-            raise InputError(
-                f"A regression target must be numeric, but column {name!r} holds text such as {str(values.iloc[0])!r}",
-                hint="Choose another target, or --task classification.",
-                code="PG015",
+            problem = (
+                f"A regression target must be numeric, but column {name!r} holds text such as {str(values.iloc[0])!r}"
             )
+            raise InputError(problem, hint="Choose another target, or --task classification.", code="PG015")
         return "regression", "as requested"
     if is_moment(values) or (not is_number and not is_flag and find_date_format(values.astype(str).tolist())):
-        raise InputError(
-            f"Column {name!r} holds dates, and dates cannot be predicted",
-            hint="Choose another target, or make it a number, such as days since the first date. If few dates are "
-            "classes, pass --task classification.",
-            code="PG015",
+        hint = (
+            "Choose another target, or make it a number, such as days since the first date. If few dates are "
+            "classes, pass --task classification."
         )
+        raise InputError(f"Column {name!r} holds dates, and dates cannot be predicted", hint=hint, code="PG015")
     if not is_number:
         return "classification", "its values are not numbers"
     numbers = values.to_numpy(dtype=np.float64)

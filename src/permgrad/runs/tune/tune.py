@@ -180,12 +180,11 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
             with Worker(folder / WORKERS) as worker:
                 if request.overwrite:
                     if count := worker.others():
-                        raise InputError(
+                        problem = (
                             f"{count} other process{by_count(count, ' is', 'es are')} at work in {folder}, so the "
-                            "study cannot be replaced",
-                            hint="Wait, or choose another --out.",
-                            code="PG054",
+                            "study cannot be replaced"
                         )
+                        raise InputError(problem, hint="Wait, or choose another --out.", code="PG054")
                     if STUDY.read(folder) is None and RUN.read(folder) is None:
                         STUDY.refuse_taken(folder)
                 opened = open_study(request.url, request.study, identity, worker, overwrite=request.overwrite)
@@ -199,11 +198,9 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
                         write_json_atomic(folder / TUNE_RECORD, record)
                     yield study
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
-            raise EnvironmentProblem(
-                f"The study's storage failed: {str(error).splitlines()[0]}",
-                hint="Correct this, then run the same command to resume.",
-                code="PG062",
-            ) from error
+            problem = f"The study's storage failed: {str(error).splitlines()[0]}"
+            hint = "Correct this, then run the same command to resume."
+            raise EnvironmentProblem(problem, hint=hint, code="PG062") from error
         finally:
             if not (folder / TUNE_RECORD).exists():
                 for guard in (folder / WORKERS).glob("*.guard"):

@@ -58,11 +58,8 @@ def register_function(function: DecisionFunction) -> DecisionFunction:
         (slopes,) = torch.autograd.grad(function.score(rows).sum(), rows)
     read = tuple(torch.nonzero(slopes.abs().amax(dim=0) > 0)[:, 0].tolist())
     if read != tuple(sorted(function.relevant)):
-        raise InputError(
-            f"{function.name!r} reads the features {read}, but relevant is {tuple(function.relevant)}",
-            hint="Correct one of them.",
-            code="PG006",
-        )
+        problem = f"{function.name!r} reads the features {read}, but relevant is {tuple(function.relevant)}"
+        raise InputError(problem, hint="Correct one of them.", code="PG006")
     return functions.register(function.name)(function)
 
 

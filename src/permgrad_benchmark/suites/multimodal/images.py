@@ -45,17 +45,11 @@ def _read(name_or_path: str, data: str | None) -> ImageSet:
     images = load_medmnist(name_or_path)
     pixels = images.pixels
     if pixels.shape[1:3] != (SIDE, SIDE):
-        raise InputError(
-            f"images must have {SIDE}×{SIDE} pixels, got {pixels.shape[1]}×{pixels.shape[2]} in {images.name!r}",
-            hint="Use the file without a size in its name.",
-            code="PG019",
-        )
+        problem = f"images must have {SIDE}×{SIDE} pixels, got {pixels.shape[1]}×{pixels.shape[2]} in {images.name!r}"
+        raise InputError(problem, hint="Use the file without a size in its name.", code="PG019")
     if len(pixels) < _FEWEST:
-        raise InputError(
-            f"An image set needs at least {_FEWEST} images, got {len(pixels)} in {images.name!r}",
-            hint="Choose a larger set.",
-            code="PG013",
-        )
+        problem = f"An image set needs at least {_FEWEST} images, got {len(pixels)} in {images.name!r}"
+        raise InputError(problem, hint="Choose a larger set.", code="PG013")
     grey = pixels.astype(np.float32) / 255.0
     if grey.ndim == 4:
         grey = grey.mean(axis=3)

@@ -92,11 +92,8 @@ def make_design(
 ) -> PairsDesign:
     """Read and split the images and set the threshold."""
     if len(image_sets) not in (1, 2):
-        raise InputError(
-            f"image_sets must name one or two sets, got {image_sets!r}",
-            hint="Name one for both images, or one for each.",
-            code="PG007",
-        )
+        problem = f"image_sets must name one or two sets, got {image_sets!r}"
+        raise InputError(problem, hint="Name one for both images, or one for each.", code="PG007")
     names = (image_sets[0], image_sets[-1])
     read = [read_images(name) for name in dict.fromkeys(names)]
     sets = (read[0], read[-1])

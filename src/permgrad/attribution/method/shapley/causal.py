@@ -90,11 +90,8 @@ def _blocks(order: Any, names: Sequence[str]) -> list[list[str]]:
     """Return the blocks of names. Refuse those that do not name every player once."""
     lists = isinstance(order, (list, tuple)) and all(isinstance(block, (list, tuple)) for block in order)
     if not lists or not all(isinstance(name, (str, int, float)) for block in order for name in block):
-        raise InputError(
-            f"causal_order must be a list of lists of names, got {shown(order)}",
-            hint="Pass for example [['age', 'sex'], ['income']].",
-            code="PG001",
-        )
+        problem = f"causal_order must be a list of lists of names, got {shown(order)}"
+        raise InputError(problem, hint="Pass for example [['age', 'sex'], ['income']].", code="PG001")
     blocks = [[str(name) for name in block] for block in order]
     flat = [name for block in blocks for name in block]
     faults = [two_sentences(f"{name!r} is no player", did_you_mean(name, names)) for name in flat if name not in names]
@@ -175,11 +172,8 @@ class CausalGame(ShapleyGame):
         super().__init__(request, measured)
         inputs = request.inputs
         if len(inputs) != 1 or inputs[0].ndim != 2 or not inputs[0].is_floating_point() or not self.covered:
-            raise InputError(
-                "Draws that fit the other columns need one table whose every column has a player",
-                hint="Leave sampling= and causal_order= out.",
-                code="PG006",
-            )
+            problem = "Draws that fit the other columns need one table whose every column has a player"
+            raise InputError(problem, hint="Leave sampling= and causal_order= out.", code="PG006")
         self.order, self.columns = order, columns or _Columns.fit(request)
         self._rows, self._lent = (self.columns.expand(_table(one[0])) for one in (inputs, request.donors))
         self._solved: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[Integers, Floats]] = {}

@@ -140,17 +140,13 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
         if options[name] is not None:
             check_whole(name, options[name], "pass such a number", least=least)
     if options["exact"] is not None and options["exact"] > _MOST_EXACT:
-        raise InputError(
-            f"exact must be at most {_MOST_EXACT}, got {options['exact']}: each player doubles the coalitions",
-            hint="Leave it out, and pass a smaller tolerance.",
-            code="PG002",
-        )
+        problem = f"exact must be at most {_MOST_EXACT}, got {options['exact']}: each player doubles the coalitions"
+        raise InputError(problem, hint="Leave it out, and pass a smaller tolerance.", code="PG002")
     if (options["min_permutations"] or 0) > options["max_permutations"]:
-        raise InputError(
-            f"min_permutations={options['min_permutations']} is above max_permutations={options['max_permutations']}",
-            hint="Lower the first or raise the second.",
-            code="PG006",
+        problem = (
+            f"min_permutations={options['min_permutations']} is above max_permutations={options['max_permutations']}"
         )
+        raise InputError(problem, hint="Lower the first or raise the second.", code="PG006")
     check_number("tolerance", options["tolerance"], "pass for example 0.01")
     check_flag("same_orders", options["same_orders"])
     order = read_order(request, options)
@@ -304,28 +300,23 @@ def _check_interactions(request: Request, options: dict[str, Any], exact: int) -
     """Refuse an index without interactions, and interactions that cannot be computed."""
     check_choice("index", options["index"], INDICES)
     if options["interactions"] == 1 and options["index"] != INDICES[0]:
-        raise InputError(
-            f"index={options['index']!r} is of interactions, got interactions=1",
-            hint="Pass interactions=2, or leave index out.",
-            code="PG006",
-        )
+        problem = f"index={options['index']!r} is of interactions, got interactions=1"
+        raise InputError(problem, hint="Pass interactions=2, or leave index out.", code="PG006")
     if options["interactions"] > min(MOST_ORDER, len(request.space)):
-        raise InputError(
-            f"interactions must be at most {min(MOST_ORDER, len(request.space))} here, got {options['interactions']}",
-            hint="Pass 2 for pairs.",
-            code="PG002",
+        problem = (
+            f"interactions must be at most {min(MOST_ORDER, len(request.space))} here, got {options['interactions']}"
         )
+        raise InputError(problem, hint="Pass 2 for pairs.", code="PG002")
     for restricted, name in ((options["structure"] != "flat", "structure"), (options["asymmetric"], "asymmetric")):
         if restricted:
             refuse_interactions(options, f"{name}={options[name]!r}")
     names = sum(comb(len(request.space), size) for size in range(1, options["interactions"] + 1))
     if options["interactions"] > 1 and names > _MOST_NAMES:
-        raise InputError(
+        problem = (
             f"interactions={options['interactions']} of {len(request.space)} players are {names:,} names, and at most "
-            f"{_MOST_NAMES:,} are computed",
-            hint="Join players with groups=.",
-            code="PG002",
+            f"{_MOST_NAMES:,} are computed"
         )
+        raise InputError(problem, hint="Join players with groups=.", code="PG002")
     if options["interactions"] > 1 and request.scope == "global" and len(request.space) > exact:
         way = f"pass exact={len(request.space)}, " if len(request.space) <= _MOST_EXACT else ""
         raise InputError(

@@ -45,17 +45,11 @@ class LocalEngine:
 
     def __init__(self, *, workers: int | None = None, address: str | None = None) -> None:
         if address is not None:
-            raise InputError(
-                f"The address {shown(address)} of a Ray cluster does not go with engine='local'",
-                hint="Add engine='ray' (--engine ray), or leave the address out",
-                code="PG006",
-            )
+            problem = f"The address {shown(address)} of a Ray cluster does not go with engine='local'"
+            raise InputError(problem, hint="Add engine='ray' (--engine ray), or leave the address out", code="PG006")
         if workers not in (None, 1):
-            raise InputError(
-                f"engine='local' uses one process, got workers={workers}",
-                hint="Add engine='ray' (--engine ray) for several processes, or leave workers out",
-                code="PG006",
-            )
+            hint = "Add engine='ray' (--engine ray) for several processes, or leave workers out"
+            raise InputError(f"engine='local' uses one process, got workers={workers}", hint=hint, code="PG006")
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -72,18 +66,14 @@ def make_engine(engine: str | Engine, *, workers: int | None = None, address: st
     if isinstance(engine, str):
         return engines.get(engine)(workers=check_workers(workers), address=address)
     if not isinstance(engine, Engine) or isinstance(engine, type):
-        raise InputError(
+        problem = (
             f"engine must be one of {', '.join(map(repr, engines))}, or an object with run(tasks, work), got "
-            f"{shown(engine)}",
-            hint="Pass engine='local'",
-            code="PG003",
+            f"{shown(engine)}"
         )
+        raise InputError(problem, hint="Pass engine='local'", code="PG003")
     if workers is not None or address is not None:
-        raise InputError(
-            "workers and address go with the name of an engine, and engine is an object",
-            hint="Pass them to the engine's class",
-            code="PG006",
-        )
+        problem = "workers and address go with the name of an engine, and engine is an object"
+        raise InputError(problem, hint="Pass them to the engine's class", code="PG006")
     return engine
 
 

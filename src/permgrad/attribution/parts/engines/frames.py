@@ -42,33 +42,27 @@ def spans(rows: int) -> list[slice]:
 def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
     """Explain the rows of a request in parts. ``InputError``: the model or the method does not work in parts."""
     if request.subject.model is None and not request.subject.travels:
-        raise InputError(
+        problem = (
             "engine= needs an estimator of permgrad or a predictor on a table, got a "
-            f"{type(request.subject.module).__name__}",
-            hint="Leave engine= out",
-            code="PG006",
+            f"{type(request.subject.module).__name__}"
         )
+        raise InputError(problem, hint="Leave engine= out", code="PG006")
     if request.scope == "global":
         if loss_game(method) is None:
-            raise InputError(
-                f"Global explanations with engine= need {', '.join(loss_games())}, got method={method!r}",
-                hint="Choose one of these, or leave engine= out",
-                code="PG006",
-            )
+            problem = f"Global explanations with engine= need {', '.join(loss_games())}, got method={method!r}"
+            raise InputError(problem, hint="Choose one of these, or leave engine= out", code="PG006")
         rule = stopping_option(request.options)
         if rule is not None:
-            raise InputError(
+            problem = (
                 f"{rule}={request.options[rule]!r} needs intervals over all rows, and engine= explains the "
-                "rows in parts",
-                hint=f"Leave {rule}= or engine= out",
-                code="PG006",
+                "rows in parts"
             )
+            raise InputError(problem, hint=f"Leave {rule}= or engine= out", code="PG006")
         explanation = methods.get(method)()(replace(request, engine=partial(_play_parts, engine)))
     else:
         if request.shared:
-            raise InputError(
-                "engine= needs a separate background", hint="Pass background=, or leave engine= out", code="PG006"
-            )
+            problem = "engine= needs a separate background"
+            raise InputError(problem, hint="Pass background=, or leave engine= out", code="PG006")
         explanation = join_rows(_run(engine, OnRows(request, method), request.progress))
     return replace(explanation, meta={**explanation.meta, "engine": engine.facts})
 

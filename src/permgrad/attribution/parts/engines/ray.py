@@ -85,11 +85,8 @@ class RayEngine:
         self.address = address
         self.cpus = check_whole("cpus", cpus, "pass for example 1")
         if not (isinstance(gpus, str) and gpus == "auto") and not (is_number(gpus) and 0 <= gpus < math.inf):
-            raise InputError(
-                f"gpus must be 'auto' or a number of at least 0, got {shown(gpus)}",
-                hint="Pass for example 0",
-                code="PG002",
-            )
+            problem = f"gpus must be 'auto' or a number of at least 0, got {shown(gpus)}"
+            raise InputError(problem, hint="Pass for example 0", code="PG002")
         self.gpus = gpus
         self._restarted = 0
 
@@ -225,11 +222,8 @@ class _Worker:
 
     def _open(self) -> None:
         if __version__ != self.version:
-            raise EnvironmentProblem(
-                f"A worker has permgrad {__version__}, and this process has {self.version}",
-                hint="Install the same version on all machines",
-                code="PG060",
-            )
+            problem = f"A worker has permgrad {__version__}, and this process has {self.version}"
+            raise EnvironmentProblem(problem, hint="Install the same version on all machines", code="PG060")
         self.work = import_ray().get(self.reference[0])
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(self.threads)
@@ -254,11 +248,8 @@ def _share(ray: ModuleType, work: Any) -> Any:
         return ray.put(work)
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         text = " ".join(str(error).split())
-        raise InputError(
-            f"The model cannot be sent to workers: {text[:300]}",
-            hint="Define its classes and functions in a module, or explain it with engine='local'",
-            code="PG031",
-        ) from error
+        hint = "Define its classes and functions in a module, or explain it with engine='local'"
+        raise InputError(f"The model cannot be sent to workers: {text[:300]}", hint=hint, code="PG031") from error
 
 
 def _blame(error: Exception, host: str, trace: str, *, opened: bool, is_shared: bool) -> Exception:
@@ -299,11 +290,8 @@ def import_ray() -> ModuleType:
     try:
         import ray
     except ImportError as error:
-        raise EnvironmentProblem(
-            f"engine='ray' needs Ray, which cannot be imported ({error})",
-            hint="Run pip install 'permgrad[scale]'",
-            code="PG060",
-        ) from None
+        problem = f"engine='ray' needs Ray, which cannot be imported ({error})"
+        raise EnvironmentProblem(problem, hint="Run pip install 'permgrad[scale]'", code="PG060") from None
     finally:
         sys.excepthook = hook
     return ray
@@ -320,11 +308,8 @@ def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -
     if ray.is_initialized():
         present = address if address in ("auto", "local") else str(ray.get_runtime_context().gcs_address)
         if present != address:
-            raise InputError(
-                f"This process is connected to the Ray session {present}, and address is {address}",
-                hint="Leave the address out, or call ray.shutdown() first",
-                code="PG006",
-            )
+            problem = f"This process is connected to the Ray session {present}, and address is {address}"
+            raise InputError(problem, hint="Leave the address out, or call ray.shutdown() first", code="PG006")
         yield _look(ray, shared=len(ray.nodes()) > 1)
         return
     options: dict[str, Any] = {}
@@ -332,11 +317,8 @@ def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -
     if address != "local":
         _check_address(address)
     elif workers is not None and workers > processors():
-        raise InputError(
-            f"workers={workers} exceeds the {processors()} processors of this machine",
-            hint="Use fewer workers, or name a cluster with --ray-address",
-            code="PG002",
-        )
+        problem = f"workers={workers} exceeds the {processors()} processors of this machine"
+        raise InputError(problem, hint="Use fewer workers, or name a cluster with --ray-address", code="PG002")
     else:
         folder = tempfile.mkdtemp(prefix="pg-ray-")
         options = {"num_cpus": workers or processors(), "include_dashboard": False}
@@ -370,11 +352,9 @@ def _start(ray: ModuleType, **options: Any) -> None:
 def _refused(address: str, error: BaseException) -> EnvironmentProblem:
     text, cause = " ".join(str(error).split()), error.__cause__
     if "Authentication" in f"{text} {cause}":
-        return EnvironmentProblem(
-            f"The Ray cluster at {address} requires its token and refused this process",
-            hint="Set RAY_AUTH_MODE=token, and put the cluster's token into ~/.ray/auth_token or RAY_AUTH_TOKEN",
-            code="PG065",
-        )
+        problem = f"The Ray cluster at {address} requires its token and refused this process"
+        hint = "Set RAY_AUTH_MODE=token, and put the cluster's token into ~/.ray/auth_token or RAY_AUTH_TOKEN"
+        return EnvironmentProblem(problem, hint=hint, code="PG065")
     what = "start on this machine" if address == "local" else f"connect to {address}"
     hint = "Free memory or disk, or leave engine='ray' out" if address == "local" else "Check --ray-address"
     return EnvironmentProblem(f"Ray cannot {what}: {type(error).__name__}: {text[:300]}", hint=hint, code="PG065")
@@ -400,11 +380,9 @@ def _check_address(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
     except (OSError, OverflowError) as error:
-        raise EnvironmentProblem(
-            f"No Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}",
-            hint="Check --ray-address, or start the cluster's head with `ray start --head`",
-            code="PG065",
-        ) from error
+        problem = f"No Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}"
+        hint = "Check --ray-address, or start the cluster's head with `ray start --head`"
+        raise EnvironmentProblem(problem, hint=hint, code="PG065") from error
 
 
 @contextmanager
