@@ -6,7 +6,7 @@ import base64
 import io
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -174,7 +174,8 @@ def _inputs_and_bars(
         for name, (at, words) in texts_of(explanation, place).items()
         if np.isin(np.flatnonzero(modality == name), places).any()
     ]
-    yield from _in_a_row(each.markup for each in seen)
+    if seen:
+        yield Markup('<div class="pg-pictures">{}</div>').format(Markup("").join(each.markup for each in seen))
     yield from (each.markup for each in texts)
     drawn = [*seen, *texts]
     shown = np.concatenate([each.players for each in drawn] or [np.arange(0)])
@@ -338,11 +339,6 @@ def _text(name: str, players: npt.NDArray[np.intp], words: Sequence[str], values
         spans.append(Markup("… and {} more words").format(hidden))
     text = Markup('<p class="pg-text"><b>{}</b> {}</p>').format(clean(name), Markup("").join(spans))
     return _Drawn(name, players, text)
-
-
-def _in_a_row(pieces: Iterable[Markup]) -> Iterator[Markup]:
-    if inside := Markup("").join(pieces):
-        yield Markup('<div class="pg-pictures">{}</div>').format(inside)
 
 
 def _scale(bound: float, unit: str) -> Markup:
