@@ -364,12 +364,11 @@ class NetworkSubject(Subject):
         else:
             _check_width(output, self._width, rows)
             if picked != self.picked:
-                raise OtherOutputsError(
+                problem = (
                     f"The network must return the same outputs for every batch, got {picked!r} for "
-                    f"{counted(rows, 'row')} after {self.picked!r} before",
-                    hint="Fix its forward, or pass head=",
-                    code="PG032",
+                    f"{counted(rows, 'row')} after {self.picked!r} before"
                 )
+                raise OtherOutputsError(problem, hint="Fix its forward, or pass head=", code="PG032")
         self.picked = picked
         # A forward can switch gradients on, or return a tensor that asks for them, where nobody follows any.
         return output if torch.is_grad_enabled() else output.detach()

@@ -358,9 +358,8 @@ def _readable(path: Path) -> Iterator[None]:
     except (InputError, EnvironmentProblem):
         raise
     except FileNotFoundError:
-        raise MissingFileError(
-            f"{str(path)!r} disappeared while the table was read", hint="Bring it back.", code="PG010"
-        ) from None
+        problem = f"{str(path)!r} disappeared while the table was read"
+        raise MissingFileError(problem, hint="Bring it back.", code="PG010") from None
     except PermissionError as error:
         problem = f"Cannot read {str(path)!r}: {error.strerror}"
         raise EnvironmentProblem(problem, hint="Check its permissions.", code="PG062") from error
