@@ -51,14 +51,13 @@ def test_the_correlated_block_makes_the_two_truths_differ():
     assert np.allclose(importance_shares(true_importance(five, rows, "effect")), [0, 0, 13 / 23, 10 / 23])
 
 
-@pytest.mark.parametrize("level", ["modality", "feature"])
 @pytest.mark.parametrize("estimand", ["published", "effect"])
 @pytest.mark.parametrize("name", LINEAR)
-def test_closed_forms_agree_with_monte_carlo(name, estimand, level):
+def test_closed_forms_agree_with_monte_carlo(name, estimand):
     function = functions.get(name)
     rows = population(function)
-    closed = true_importance(function, rows, estimand, level=level)
-    sampled = sampled_importance(function, rows, estimand, level=level, rows=60_000)
+    closed = true_importance(function, rows, estimand)
+    sampled = sampled_importance(function, rows, estimand, rows=60_000)
     assert closed.max() > 0, "a function that nothing changes would say nothing"
     assert np.allclose(sampled, closed, rtol=0.06, atol=1e-12)
     assert np.array_equal(sampled == 0, closed == 0), "what is not read is exactly 0"
@@ -71,9 +70,8 @@ def test_the_square_has_its_truth():
     s = rows.first[:, 0] + rows.first[:, 1]
     effect = true_importance(seven, rows, "effect")
     assert np.allclose(effect, [2 * np.var(s**2), 0, 0, 0], rtol=0.05)
-    slopes = true_importance(seven, rows, "published", level="feature")
-    assert np.allclose(slopes[:2], 2 * np.abs(s).mean(), rtol=0.02)
-    assert not slopes[2:].any()
+    slopes = true_importance(seven, rows, "published")
+    assert np.allclose(slopes, [4 * np.abs(s).mean(), 0, 0, 0], rtol=0.02)
 
 
 def test_the_exclusive_or_has_its_truth():
@@ -142,8 +140,6 @@ def test_bad_input_is_refused():
     rows = population(five)
     with pytest.raises(InputError, match="estimand must be one of 'published', 'effect'"):
         true_importance(five, rows, "sage")
-    with pytest.raises(InputError, match="level must be one of 'modality', 'feature'"):
-        true_importance(five, rows, "effect", level="group")
     with pytest.raises(InputError, match="covariance must be symmetric"):
         draw_clinical(3, np.random.default_rng(0), np.triu(np.ones((20, 20))))
     with pytest.raises(InputError, match="covariance has a negative eigenvalue"):

@@ -95,9 +95,9 @@ def text(
     return figure
 
 
-def words_of(explanation: Explanation, row: int, column: int, of: str | None = None) -> tuple[list[str], Floats]:
-    """Return the words of a row and their values, ``of`` one input or of all."""
-    texts = [one for name, one in texts_of(explanation, row).items() if of in (None, name)]
+def words_of(explanation: Explanation, row: int, column: int) -> tuple[list[str], Floats]:
+    """Return the words of a row and their values."""
+    texts = list(texts_of(explanation, row).values())
     if not texts:
         problem = "plot.text() shows tokens, but this explanation has none"
         raise InputError(problem, hint="Explain a network of token ids or texts at level='feature'.", code="PG004")

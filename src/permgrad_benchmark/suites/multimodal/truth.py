@@ -1,4 +1,4 @@
-"""What the modalities and features of a decision function are worth, stated twice.
+"""What the modalities of a decision function are worth, stated twice.
 
 - *published*: the mean of |∂F/∂x| over rows, added up by modality.
 - *effect*: E[(F(x') − F(x))²], where x' is x with the modality (or one feature) taken from another row. This is the
@@ -44,62 +44,43 @@ class Population:
         return np.concatenate([first, second, draw_clinical(rows, rng, self.covariance)], axis=1)
 
 
-def true_importance(
-    function: DecisionFunction,
-    population: Population,
-    estimand: Estimand,
-    *,
-    level: Literal["modality", "feature"] = "modality",
-) -> Floats:
-    """Return true importances of modalities ``(4,)`` or features ``(40,)``: closed if linear, else sampled."""
-    _check(estimand, level)
+def true_importance(function: DecisionFunction, population: Population, estimand: Estimand) -> Floats:
+    """Return true importances of modalities ``(4,)``: closed if linear, else sampled."""
+    check_choice("estimand", estimand, ESTIMANDS)
     if function.weights is None:
-        return sampled_importance(function, population, estimand, level=level)
+        return sampled_importance(function, population, estimand)
     weights = function.weights
     if estimand == "published":
-        return _gather(np.abs(weights), level)
+        return _by_modality(np.abs(weights))
     # Two independent draws of a sum differ by twice its variance in the mean square.
     moments = np.zeros((FEATURES, FEATURES))
     moments[:WIDTH, :WIDTH] = np.cov(population.first.T, bias=True)
     moments[WIDTH : 2 * WIDTH, WIDTH : 2 * WIDTH] = np.cov(population.second.T, bias=True)
     moments[2 * WIDTH :, 2 * WIDTH :] = population.covariance
-    if level == "feature":
-        return np.asarray(2.0 * weights**2 * np.diag(moments))
     return np.array([2.0 * weights[block] @ moments[block, block] @ weights[block] for block in COLUMNS_OF.values()])
 
 
 def sampled_importance(
-    function: DecisionFunction,
-    population: Population,
-    estimand: Estimand,
-    *,
-    level: Literal["modality", "feature"] = "modality",
-    rows: int = 400_000,
+    function: DecisionFunction, population: Population, estimand: Estimand, *, rows: int = 400_000
 ) -> Floats:
     """Estimate the true importance by plain Monte Carlo, for any function. What the function does not read is 0."""
-    _check(estimand, level)
-    rng = np.random.default_rng(0)
+    rng, done = np.random.default_rng(0), 0
     if estimand == "published":
-        sums, done = np.zeros(FEATURES), 0
+        sums = np.zeros(FEATURES)
         while done < rows:
             drawn = torch.from_numpy(population.draw(min(_BATCH, rows - done), rng)).requires_grad_()
             with torch.enable_grad():
                 (slopes,) = torch.autograd.grad(function.score(drawn).sum(), drawn)
             sums += slopes.abs().sum(dim=0).numpy()
             done += len(drawn)
-        return _gather(sums / rows, level)
-    players = (
-        [[column] for column in range(FEATURES)]
-        if level == "feature"
-        else [list(range(relevant.start, relevant.stop)) for relevant in COLUMNS_OF.values()]
-    )
-    totals, done = np.zeros(len(players)), 0
+        return _by_modality(sums / rows)
+    totals = np.zeros(len(COLUMNS_OF))
     while done < rows:
         count = min(_BATCH, rows - done)
         features, donors = population.draw(count, rng), population.draw(count, rng)
         before = _values(function, features)
-        for index, columns in enumerate(players):
-            relevant = [column for column in columns if column in function.relevant]
+        for index, block in enumerate(COLUMNS_OF.values()):
+            relevant = [column for column in function.relevant if block.start <= column < block.stop]
             if relevant:
                 edited = features.copy()
                 edited[:, relevant] = donors[:, relevant]
@@ -114,12 +95,5 @@ def _values(function: DecisionFunction, features: Floats) -> Floats:
     return values
 
 
-def _gather(by_feature: Floats, level: str) -> Floats:
-    if level == "feature":
-        return np.asarray(by_feature, dtype=np.float64)
+def _by_modality(by_feature: Floats) -> Floats:
     return np.array([by_feature[block].sum() for block in COLUMNS_OF.values()])
-
-
-def _check(estimand: str, level: str) -> None:
-    check_choice("estimand", estimand, ESTIMANDS)
-    check_choice("level", level, ("modality", "feature"))
