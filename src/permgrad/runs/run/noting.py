@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 LIKE_AN_IDENTIFIER = "left out: like an identifier"
 #: Rows with one value of an identifier, and the share of test rows that share one with training rows, that are noted.
 _SEVERAL, _SHARED = 1.5, 0.05
-#: Columns, how each is named, and the sentence.
-_Note: TypeAlias = tuple[Sequence[str], Callable[[str], str], str]
 
 
 def notes_on_cells(
@@ -82,72 +80,44 @@ def notes_on_columns(
     }
     # Columns that are constant only as float64 are already noted.
     constant = [name for name in schema.of_kind("constant") if name not in {*left_out, *fused_columns(schema)}]
-    notes: list[_Note] = [
-        *_kinds_found(undecided, request),
-        (
-            [column.name for column in schema if column.reason == SUSPECT and column.name not in left_out],
-            str,
-            (
-                "used as features, though named like identifiers and different in every row: {}. "
-                "Leave them out with --id or --drop, or confirm with {kind}=numeric."
-            ),
-        ),
-        (
-            [column.name for column in numbers if column.reason.startswith(CODES)],
-            str,
-            (
-                "used as amounts, though nearly unique or named like codes: {}. Pass {kind}=categorical for a code, "
-                "{id} if it only names rows, or {kind}=numeric for an amount."
-            ),
-        ),
-        (
-            list(levels),
-            levels.__getitem__,
-            (
-                "categories with thousands of values: {}. Pass {id} if it only names rows, or "
-                "{kind}=categorical to use it as it is."
-            ),
-        ),
-        (
-            [name for name in written.padded if name in {column.name for column in numbers}],
-            str,
-            "read as numbers despite leading zeros: {}. If they are codes, pass {kind}=categorical.",
-        ),
-        (constant, str, "constant in the training rows, hence without effect: {}"),
-        ([] if card is None else card.not_features, str, "not features by the data card: {}"),
-    ]
+    named_oddly = [one.name for one in schema if one.reason == SUSPECT and one.name not in left_out]
+    codes = [one.name for one in numbers if one.reason.startswith(CODES)]
+    padded = [name for name in written.padded if name in {one.name for one in numbers}]
+    notes: dict[str, Sequence[str]] = {
+        **_kinds_found(undecided, request),
+        "used as features, though named like identifiers and different in every row: {}. Leave them out with --id or "
+        "--drop, or confirm with {kind}=numeric.": named_oddly,
+        "used as amounts, though nearly unique or named like codes: {}. Pass {kind}=categorical for a code, {id} if it "
+        "only names rows, or {kind}=numeric for an amount.": codes,
+        "categories with thousands of values: {}. Pass {id} if it only names rows, or {kind}=categorical to use it as "
+        "it is.": list(levels),
+        "read as numbers despite leading zeros: {}. If they are codes, pass {kind}=categorical.": padded,
+        "constant in the training rows, hence without effect: {}": constant,
+        "not features by the data card: {}": [] if card is None else card.not_features,
+    }
     story = [] if card is None or card.story is None or card.target in left_out else [card.story]
-    return story + [
-        sentence.format(listed(names, show=show), **{flag: option_of(f"--{flag}", names[0]) for flag in ("kind", "id")})
-        for names, show, sentence in notes
-        if names
-    ]
+    for sentence, names in notes.items():
+        if names:
+            flags = {flag: option_of(f"--{flag}", names[0]) for flag in ("kind", "id")}
+            story.append(sentence.format(listed([levels.get(name, name) for name in names]), **flags))
+    return story
 
 
-def _kinds_found(undecided: Sequence[ColumnType], request: RunRequest) -> list[_Note]:
+def _kinds_found(undecided: Sequence[ColumnType], request: RunRequest) -> dict[str, list[str]]:
     """Say which columns are names of things, though whole numbers, and which are free text."""
     reader = "which your estimator gets as it is" if ":" in request.model else "from whose words the model learns"
     begun = {start: [one.name for one in undecided if one.reason.startswith(start)] for start in (NAMES, MAYBE_NAMES)}
-    return [
-        (
-            begun[NAMES],
-            str,
-            "whole numbers read as names of things, not as amounts: {}. Pass {kind}=numeric if they are amounts.",
+    texts = [one.name for one in undecided if one.kind == "text" and one.name != request.group]
+    return {
+        "whole numbers read as names of things, not as amounts: {}. Pass {kind}=numeric if they are amounts.": (
+            begun[NAMES]
         ),
-        (
-            begun[MAYBE_NAMES],
-            str,
-            "used as amounts, though each has its own block of rows: {}. Pass {kind}=categorical if they name things.",
+        "used as amounts, though each has its own block of rows: {}. Pass {kind}=categorical if they name things.": (
+            begun[MAYBE_NAMES]
         ),
-        (
-            [one.name for one in undecided if one.kind == "text" and one.name != request.group],
-            str,
-            (
-                f"free text, {reader}: {{}}. Pass {{kind}}=identifier to leave a column out, or {{kind}}=categorical "
-                "to read its cells as categories."
-            ),
-        ),
-    ]
+        f"free text, {reader}: {{}}. Pass {{kind}}=identifier to leave a column out, or {{kind}}=categorical to read "
+        "its cells as categories.": texts,
+    }
 
 
 def notes_on_repeats(left_out: Mapping[str, str], rows: SplitTable) -> list[str]:
