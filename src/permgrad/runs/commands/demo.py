@@ -63,7 +63,7 @@ def run_demo(request: DemoRequest, *, say: Callable[[str], None] = print) -> Out
     run = RunRequest(**({"table": "diabetes"} | settings))
     say(f"This is the same as: {run.command}")
     outcome = run_table(run, say=say)
-    text = f"{outcome.text}\n{_found(request.folder)}" if request.curve else outcome.text
+    text = f"{outcome.text}\n{_found(request.folder, outcome.facts)}" if request.curve else outcome.text
     return Outcome({**outcome.facts, "command": run.command}, text)
 
 
@@ -137,13 +137,13 @@ def _written(folder: Path, frame: pd.DataFrame, images: Mapping[str, npt.NDArray
     return folder / "table.csv"
 
 
-def _found(folder: Path) -> str:
+def _found(folder: Path, facts: Mapping[str, Any]) -> str:
     """Say which order a run on the curves found, and what it was worth."""
-    layout, metrics = (parse_json((folder / f"{name}.json").read_bytes()) for name in ("layout", "metrics"))
+    layout = parse_json((folder / "layout.json").read_bytes())
     placed = sorted(zip(layout["positions"], layout["columns"], strict=True))
     order = [int(name[1:]) for (line, _), name in placed if line >= 0]
     right = int((np.abs(np.diff(order)) == 1).sum())
-    ours, trees = metrics["test"]["accuracy"], metrics["baselines"]["extra_trees"]["accuracy"]
+    ours, trees = facts["test"]["accuracy"], facts["baselines"]["extra_trees"]["accuracy"]
     places = " ".join(f"t{place:02}" for place in order)
     return (
         f"Order found: {places}\n{right} of {len(order) - 1} neighbours are right. Accuracy on test rows: {ours:.1%}, "

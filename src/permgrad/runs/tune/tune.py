@@ -376,13 +376,15 @@ def write_page(session: TuneSession) -> None:
     curves = {trial.number: [loss for _, loss in sorted(trial.intermediate_values.items())] for trial in finished}
     ranges = {name: range_ for trial in finished for name, range_ in trial.distributions.items()}
     record, metrics = STUDY.read(session.folder) or {}, session.folder / METRICS
+    model, base = session.request.model, session.space.base_name
+    first = f"preset {base}" if model == "network" else f"usual {baselines.get(model).label}"
     facts = {
         "table": session.inputs.name,
         "target": session.inputs.target,
         "task": session.inputs.task,
         "space": session.space.name,
         "space_text": session.space.text,
-        "starts_with": _start_words(session),
+        "starts_with": None if session.space.base is None else first,  # what trial 0 is
         "total": session.total,
         "best": None if best is None else best.number,
         "importances": importances(finished),
@@ -400,14 +402,6 @@ def write_page(session: TuneSession) -> None:
     }
     with writing(session.folder):
         write_text_atomic(session.folder / PAGE, tuning_page(trial_table(session), facts))
-
-
-def _start_words(session: TuneSession) -> str | None:
-    """Return what trial 0 is, if the search starts from something."""
-    if session.space.base is None:
-        return None
-    model = session.request.model
-    return f"preset {session.space.base_name}" if model == "network" else f"usual {baselines.get(model).label}"
 
 
 def _again(session: TuneSession, best: Any) -> str:
