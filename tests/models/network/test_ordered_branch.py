@@ -15,6 +15,7 @@ from permgrad.imaging import Renderer, StoredLayout
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.fast.kernels import FoldedKernels
 from permgrad.models.fast.replacement import ReplacementEngine
+from permgrad.models.network.branches import shift_images
 from permgrad.models.network.kernels import RandomKernels
 from permgrad.models.network.network import HybridNetwork
 
@@ -205,3 +206,32 @@ def test_what_pools_by_windows_is_as_it_was() -> None:
     options = {"conv_filters": (4, 6), "dense_units": (4,), "fusion_units": ()}
     network = HybridNetwork(9, 2, options, image_shape=(1, 1, 9))  # foreign pictures of one row are not pooled
     assert not any(isinstance(layer, (nn.MaxPool2d, nn.AvgPool2d)) for layer in network.image_branch or [])
+
+
+@pytest.mark.parametrize("shape", [(1, 12), (6, 8)])
+def test_images_are_moved_in_training_alone(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    images = torch.rand(200, 2, *shape, dtype=torch.float64)
+    moved, (high, wide) = shift_images(images, 0.25), shape
+    most = [max(1, round(0.25 * side)) if side > 1 else 0 for side in shape]
+    seen = set()
+    for image, one in zip(images.numpy(), moved.numpy(), strict=True):
+        fits = [
+            (down, right)
+            for down in range(-most[0], most[0] + 1)
+            for right in range(-most[1], most[1] + 1)
+            if np.array_equal(one, image[:, (np.arange(high) + down).clip(0, high - 1)][
+                :, :, (np.arange(wide) + right).clip(0, wide - 1)])
+        ]  # fmt: skip
+        assert len(fits) == 1, "a row is moved as a whole, all its channels alike"
+        seen.add(fits[0])
+    assert len(seen) == math.prod(2 * one + 1 for one in most), "every move occurs"
+
+    network, rows = _network(shape, image_shift=0.25, dropout=0.0, conv_normalization="none")
+    plain, _ = _network(shape, dropout=0.0, conv_normalization="none")
+    torch.testing.assert_close(network(rows), plain(rows), rtol=0, atol=0)
+    plain.train(), network.train()
+    state = torch.get_rng_state()
+    torch.testing.assert_close(plain(rows), plain.eval()(rows), rtol=0, atol=0)
+    assert torch.equal(state, torch.get_rng_state()), "without moves nothing is drawn"
+    assert (network(rows) - plain(rows)).abs().max() > 1e-3

@@ -179,3 +179,15 @@ def image_branch(shape: tuple[int, int, int], options: NetworkOptions) -> tuple[
     layers.append(nn.Flatten())
     dense, out_features = dense_stack(channels * height * width, options.image_units, options)
     return nn.Sequential(*layers, *dense), out_features
+
+
+def shift_images(images: Tensor, share: float) -> Tensor:
+    """Move each image ``(channels, height, width)`` at random by up to a share of its sides. The edges are repeated."""
+    for side, shape in ((2, (-1, 1, images.shape[2], 1)), (3, (-1, 1, 1, images.shape[3]))):
+        length = images.shape[side]
+        if length > 1:
+            most = max(1, round(share * length))
+            moves = torch.randint(-most, most + 1, (len(images), 1), device=images.device)
+            places = (torch.arange(length, device=images.device) + moves).clamp_(0, length - 1)
+            images = images.gather(side, places.view(shape).expand(images.shape))
+    return images

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, unknown
 from permgrad.models.network.blocks import dense_stack, initialize_
-from permgrad.models.network.branches import TableBranch, image_branch
+from permgrad.models.network.branches import TableBranch, image_branch, shift_images
 from permgrad.models.network.kernels import RandomKernels
 from permgrad.models.network.members import MemberLinear, MemberMean
 from permgrad.models.network.options import NetworkOptions
@@ -121,6 +121,8 @@ class HybridNetwork(nn.Module):
             return out
         if path == "image" and self.renderer is not None and self.image_branch is not None:
             images = self.renderer(encoded)
+            if self.training and self.options.image_shift:
+                images = shift_images(images, self.options.image_shift)
             if images.shape[1] == 1:
                 # One channel lies in both memory formats. Named as the last, all layers behind compute in that one.
                 images = images.reshape(len(images), *images.shape[2:], 1).permute(0, 3, 1, 2)

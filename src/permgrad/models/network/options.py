@@ -52,6 +52,10 @@ def _above_zero(default: float) -> Any:
     return _option(default, "a number above 0", lambda value: is_finite_number(value) and value > 0)
 
 
+def _share(default: float) -> Any:
+    return _option(default, "a number from 0 to below 1", lambda value: is_number(value) and 0 <= value < 1)
+
+
 def _choice(default: str, choices: Sequence[str]) -> Any:
     words = "one of " + ", ".join(map(repr, choices))
     return _option(default, words, lambda value: isinstance(value, str) and value in choices, choices)
@@ -70,6 +74,7 @@ class NetworkOptions:
         kernel_size: of the convolutions, an odd number of pixels.
         image_readout: what the dense layers read of the last map: ``"flat"``, every place of it, or ``"mean"``, each
             channel's mean over places. Windows of the latter are cut to pictures with less height or width.
+        image_shift: in training each image is moved at random by up to this share of its height and width.
         pooling: max-pooling window of each convolution block, 1 for none. The last entry also holds for further blocks.
         numeric_embedding: ``"none"`` or ``"periodic"``, how continuous columns enter the table branch.
         embedding_size, embedding_frequencies: numbers and cosines per embedded column.
@@ -95,7 +100,7 @@ class NetworkOptions:
     conv_filters: tuple[int, ...] = _sizes((32, 64))
     fusion_units: tuple[int, ...] = _sizes((128, 128), may_be_empty=True)
     image_units: tuple[int, ...] = _sizes((), may_be_empty=True)
-    dropout: float = _option(0.1, "a number from 0 to below 1", lambda value: is_number(value) and 0 <= value < 1)
+    dropout: float = _share(0.1)
     activation: str = _choice("relu", tuple(ACTIVATIONS))
     initializer: str = _choice("he_normal", INITIALIZERS)
     normalization: str = _choice("batch", NORMALIZATIONS)
@@ -105,6 +110,7 @@ class NetworkOptions:
     )
     pooling: tuple[int, ...] = _sizes((2,))
     image_readout: str = _choice("flat", IMAGE_READOUTS)
+    image_shift: float = _share(0.0)
     numeric_embedding: str = _choice("none", NUMERIC_EMBEDDINGS)
     embedding_size: int = _whole(4, least=2)
     embedding_frequencies: int = _whole(16)
