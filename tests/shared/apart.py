@@ -7,12 +7,12 @@ is forked runs nothing else, so a script meets the libraries as a new Python wou
 from __future__ import annotations
 
 import atexit
+import multiprocessing
 import os
 import runpy
 import subprocess
 import sys
 from collections.abc import Mapping
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import matplotlib as mpl
@@ -29,10 +29,12 @@ def run_script(
         command = [sys.executable, str(script), *words]
         return subprocess.run(command, cwd=cwd, env=env, check=False, capture_output=True, text=True)
     said = [cwd / f"{script.stem}.{name}" for name in ("stdout", "stderr")]
-    context = ForkServerContext()
+    context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTED)
     process = context.Process(target=_run, args=([str(script), *words], cwd, dict(env or os.environ), said))
     process.start()
+    process.join(500)
+    process.kill()  # where it has not ended by itself
     process.join()
     return subprocess.CompletedProcess(words, process.exitcode or 0, *(path.read_text("utf-8") for path in said))
 
