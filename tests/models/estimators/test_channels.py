@@ -116,7 +116,7 @@ def test_a_coloured_picture_is_drawn_in_its_colours() -> None:
     assert "Signed map of 5 by 4 cells" in figure.description
 
 
-def test_the_report_shows_channels(tmp_path: Any) -> None:
+def test_the_report_shows_channels(undrawn: None, tmp_path: Any) -> None:
     X, alike = _axes(200)
     # Without random kernels, which the page does not show and which take most of the time.
     network = {"conv_filters": (6, 8), "random_kernels": 0}
