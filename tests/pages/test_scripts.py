@@ -244,31 +244,18 @@ def test_a_phone_shows_all_of_it_in_legible_letters(page, tmp_path):
 
 @pytest.mark.slow
 @needs_axe
-@pytest.mark.parametrize(
-    ("dark", "width", "asked"),
-    [
-        (False, 1400, {}),
-        # In the dark other colours, and nothing else, are different; in a small window all else is.
-        (True, 1400, {"runOnly": {"type": "rule", "values": ["color-contrast"]}}),
-        (False, 390, {"rules": {"color-contrast": {"enabled": False}}}),
-    ],
-    ids=["light", "dark", "phone"],
-)
-def test_no_barrier_in_any_tab(page, tmp_path, dark, width, asked):
+@pytest.mark.parametrize(("dark", "width"), [(False, 1400), (True, 1400), (False, 390)])
+def test_no_barrier_in_any_tab(page, tmp_path, dark, width):
     """WCAG 2 A and AA, and the checker's own good practice."""
     script = """
-      let checked = 0;
       const out = [];
       for (const panel of document.querySelectorAll("[data-tab]")) {
         Page.select(panel.dataset.tab);
-        const result = await axe.run(document, { resultTypes: ["violations"], ...ASKED });
-        checked += result.passes.length;
+        const result = await axe.run(document, { resultTypes: ["violations"] });
         for (const one of result.violations) out.push([panel.id, one.id, one.nodes.length, one.nodes[0].html.slice(0, 120)]);
       }
-      return { dark: matchMedia("(prefers-color-scheme: dark)").matches, checked, out };
+      return { dark: matchMedia("(prefers-color-scheme: dark)").matches, out };
     """
-    script = script.replace("ASKED", json.dumps(asked))
     found = visit(page, tmp_path, script, axe=True, width=width, dark=dark).answer
     assert found["dark"] == dark
-    assert found["checked"] >= 8, "a rule or more in each tab"
     assert found["out"] == []
