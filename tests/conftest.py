@@ -20,3 +20,12 @@ def ctrl_c_counts() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def undrawn() -> Iterator[None]:
+    """Leave the pictures of pages undrawn, for tests that look at words."""
+    from undrawn import words_alone
+
+    with words_alone():
+        yield

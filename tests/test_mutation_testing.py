@@ -288,7 +288,7 @@ def test_a_mutant_ends_as_the_tests_do(ask):
 
 @pytest.mark.slow
 def test_a_hang_is_ended_and_named(ask):
-    assert ask(TOY.replace("n += 1", "n -= 1"), limit=8.0) == ("late", "test_size", 0)
+    assert ask(TOY.replace("n += 1", "n -= 1"), limit=5.0) == ("late", "test_size", 0)
     assert ask() == ("passed", "", 2), "the next one is not disturbed"
 
 

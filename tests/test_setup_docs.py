@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from apart import run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Packages of extras that pages import.
@@ -35,7 +34,7 @@ def test_python_blocks_run(page, tmp_path):
     # A process of its own: the pages register methods and data sets, which must not leak into other tests.
     program = tmp_path / "page.py"
     program.write_text("\n".join(blocks(page, "python")), encoding="utf-8")
-    ended = subprocess.run([sys.executable, str(program)], cwd=tmp_path, check=False, capture_output=True, text=True)
+    ended = run_script(program, cwd=tmp_path)
     missing = re.search(r"No module named '(\w+)'", ended.stderr)
     if missing and missing[1] in EXTRAS:
         pytest.skip(f"{missing[1]} is not installed")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from apart import run_script
 
 GALLERY = Path(__file__).resolve().parents[1] / "examples" / "gallery"
 
@@ -16,14 +15,7 @@ GALLERY = Path(__file__).resolve().parents[1] / "examples" / "gallery"
 @pytest.mark.parametrize("script", sorted(GALLERY.glob("plot_*.py")), ids=lambda script: script.stem)
 def test_a_script_runs_alone(script, tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "PERMGRAD_DATA"}
-    ended = subprocess.run(
-        [sys.executable, str(script)],
-        cwd=tmp_path,
-        env=environment | {"MPLBACKEND": "Agg"},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    ended = run_script(script, cwd=tmp_path, env=environment | {"MPLBACKEND": "Agg"})
     assert ended.returncode == 0, ended.stderr
 
 

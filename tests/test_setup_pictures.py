@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from apart import run_script
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.mark.skipif(not any(map(shutil.which, ("chromium", "google-chrome", "chrome"))), reason="needs Chromium")
 def test_the_short_form_makes_the_picture(tmp_path):
     picture = tmp_path / "picture.png"
-    command = [sys.executable, str(ROOT / "docs" / "make_pictures.py"), "--quick", "--out", str(picture)]
-    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    ended = run_script(ROOT / "docs" / "make_pictures.py", "--quick", "--out", str(picture), cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
     with Image.open(picture) as made, Image.open(ROOT / "docs" / "pictures" / "what-you-get.png") as committed:
         assert made.size == committed.size
         assert len(made.getcolors(2**16)) > 20, "not an empty page"
@@ -27,8 +26,8 @@ def test_the_short_form_makes_the_picture(tmp_path):
 @pytest.mark.slow
 def test_the_picture_of_the_method_is_made_again(tmp_path):
     picture = tmp_path / "method.png"
-    command = [sys.executable, str(ROOT / "docs" / "make_abstract.py"), "--out", str(picture)]
-    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    ended = run_script(ROOT / "docs" / "make_abstract.py", "--out", str(picture), cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
     with Image.open(picture) as made, Image.open(ROOT / "docs" / "pictures" / "method.png") as committed:
         assert made.size == committed.size
         assert len(made.convert("RGB").getcolors(2**16)) > 20, "not an empty page"

@@ -11,7 +11,7 @@ import permgrad as pg
 
 @pytest.fixture(scope="module")
 def lines():
-    return verify.compare(seed=0, rows=1000, preset="fast")
+    return verify.compare(seed=0, rows=500, preset="fast")
 
 
 @pytest.mark.slow

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from apart import run_script
 
 from permgrad import InputError
 from permgrad.base.random import resolve_seed
@@ -58,11 +56,9 @@ def test_anything_else_is_refused(given, message):
     assert message in str(caught.value)
 
 
-def test_libraries_loaded_on_the_way_leave_the_random_state_of_the_caller():
+def test_libraries_loaded_on_the_way_leave_the_random_state_of_the_caller(tmp_path):
     program = """
 import random
-import subprocess
-import sys
 
 import numpy as np
 import permgrad as pg
@@ -76,16 +72,15 @@ model = pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0).fit(X, y)
 model.score(X, y)
 assert random.getstate() == before, "nor does a fit, nor a score"
 """
-    ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    (tmp_path / "program.py").write_text(program)
+    ended = run_script(tmp_path / "program.py", cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.slow
-def test_a_score_leaves_the_random_state_of_the_caller():
+def test_a_score_leaves_the_random_state_of_the_caller(tmp_path):
     program = """
 import random
-import subprocess
-import sys
 
 import numpy as np
 import permgrad as pg
@@ -96,5 +91,6 @@ before = random.getstate()
 model.score(X, X[:, 0])
 assert random.getstate() == before
 """
-    ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    (tmp_path / "program.py").write_text(program)
+    ended = run_script(tmp_path / "program.py", cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr

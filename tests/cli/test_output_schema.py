@@ -14,6 +14,7 @@ from invoking import call, working_in
 
 from permgrad.cli.commands import app
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
 import output_schema  # noqa: E402

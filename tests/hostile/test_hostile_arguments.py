@@ -85,10 +85,14 @@ def test_explain(case: Any, kind: str, name: str) -> None:
     assert "refused" in ends.values()
 
 
+OPTIONS = [(name, option) for name in methods for option in methods.get(name).options if option != "**"]
+
+
+# Each option of the hybrid network, and of one of the others: each method meets both.
 @pytest.mark.parametrize(
-    ("method", "option"), [(name, option) for name in methods for option in methods.get(name).options if option != "**"]
+    ("kind", "method", "option"),
+    [(kind, *own) for at, own in enumerate(OPTIONS) for kind in ("hybrid", ("network", "picture")[at % 2])],
 )
-@pytest.mark.parametrize("kind", ["hybrid", "network", "picture"])
 def test_options_of_methods(case: Any, kind: str, method: str, option: str) -> None:
     usual = {**LITTLE.get(method, {}), "n_repeats": 1, "random_state": 0}
     ends = check_argument(lambda own: pg.explain(*getattr(case, kind), method=method, **{**usual, option: own}))

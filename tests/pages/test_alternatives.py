@@ -19,7 +19,7 @@ from permgrad.assess.sections.what_if import rows_of
 from permgrad.pages import whatif
 
 pytestmark = needs_browser
-LISTED, ASKED = 100, 3
+LISTED, ASKED = 100, 2
 
 SEARCH = """
 const model = WhatIf.loaded(Page.data("rows").whatIf);

@@ -27,6 +27,7 @@ from permgrad.pages.units import BEYOND_ALL
 from permgrad.pages.verdict import verdict
 from permgrad.runs.run.summary import _branch_lines
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 CLASSES = ("Bad", "Good")
 OUTSIDE = {
     "tabular": {"importance": 0.171, "ci_low": 0.159, "ci_high": 0.183, "share": 1.05, "alone": 0.17, "last": 0.172},

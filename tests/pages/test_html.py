@@ -173,7 +173,7 @@ def test_hostile_names_stay_text(hostile):
     assert "{{ 7 * 7 }}" in page.text
 
 
-def test_minimal_and_partial_content():
+def test_minimal_and_partial_content(undrawn):
     text = render_report(Assessment(title="t", target="y", task="regression"))
     assert "A network predicts y." in Page(text).text
     content = light_content(task="regression", target="values")
@@ -204,7 +204,7 @@ def test_minimal_and_partial_content():
         (1.1, None, None, "ROC-AUC is 0.899, that of the best baseline, forest, 0.989."),
     ],
 )
-def test_only_a_paired_interval_says_who_is_ahead(factor, difference, p, words):
+def test_only_a_paired_interval_says_who_is_ahead(factor, difference, p, words, undrawn):
     content = light_content()
     test = dict(content.metrics["test"])
     baselines = {"forest": {**test, "roc_auc": test["roc_auc"] * factor, "fit_seconds": 1.0}}
@@ -218,7 +218,7 @@ def test_only_a_paired_interval_says_who_is_ahead(factor, difference, p, words):
     assert ("better" in words) == ("does better" in text), "nobody else is said to be ahead"
 
 
-def test_importances_without_intervals_and_p_explain_neither():
+def test_importances_without_intervals_and_p_explain_neither(undrawn):
     full = light_content()
     bare = dataclasses.replace(
         full, explanation=dataclasses.replace(full.explanation, low=None, high=None, p_values=None)
@@ -234,7 +234,7 @@ def test_importances_without_intervals_and_p_explain_neither():
     assert "nan" not in Page(render_report(silent)).text.lower().split()
 
 
-def test_numbers_that_are_no_loss_are_named():
+def test_numbers_that_are_no_loss_are_named(undrawn):
     content = light_content()
     meta = {**content.explanation.meta, "quantity": "decrease of the score"}
     other = dataclasses.replace(content, explanation=dataclasses.replace(content.explanation, meta=meta))
@@ -256,7 +256,7 @@ def test_numbers_that_are_no_loss_are_named():
         (math.nan, math.nan, math.nan, None),
     ],
 )
-def test_the_interaction_of_the_paths_is_told_where_it_is_shown_and_not_small(interaction, low, high, words):
+def test_the_interaction_of_the_paths_is_told_where_it_is_shown_and_not_small(interaction, low, high, words, undrawn):
     content = light_content()
     total = {"importance": 0.241, "interaction_low": low, "interaction_high": high}
     branches = {**content.explanation.branches, "interaction": interaction, "total": total}
@@ -268,7 +268,7 @@ def test_the_interaction_of_the_paths_is_told_where_it_is_shown_and_not_small(in
     assert "Interaction of the paths: " not in Page(render_report(dataclasses.replace(own, explanation=older))).text
 
 
-def test_a_training_without_its_network_and_a_run_without_its_times():
+def test_a_training_without_its_network_and_a_run_without_its_times(undrawn):
     full = light_content()
     content = dataclasses.replace(full, network=None, provenance=dataclasses.replace(full.provenance, seconds={}))
     texts = [Page(render_report(own)).text for own in (full, content)]
@@ -277,7 +277,7 @@ def test_a_training_without_its_network_and_a_run_without_its_times():
     assert all("Network and training" in text for text in texts)
 
 
-def test_advice_links_to_the_tab_that_helps():
+def test_advice_links_to_the_tab_that_helps(undrawn):
     facts = {"kind": "next", "part": "next", "reason": "use"}
     sentences = [{"sentence": "Look.", "facts": facts}]
     said = Page(render_report(dataclasses.replace(report_content(), sentences=sentences))).text
@@ -320,7 +320,7 @@ def test_foreign_drawings_are_images_and_must_be_svg():
         render_report(dataclasses.replace(content, network=NetworkSection(drawing="a.png")))
 
 
-def test_writing_is_atomic(tmp_path, monkeypatch):
+def test_writing_is_atomic(tmp_path, monkeypatch, undrawn):
     path = tmp_path / "report.html"
     content = Assessment(title="t", target="y", task="regression")
     assert Report(render_report(content)).save(path).path == path

@@ -214,7 +214,7 @@ def many_classes() -> Explanation:
     )  # fmt: skip
 
 
-def test_attributions_to_one_of_many_classes_stand_beside_that_classes_importances():
+def test_attributions_to_one_of_many_classes_stand_beside_that_classes_importances(undrawn):
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(300, 3)), columns=["left", "right", "other"])
     y = rng.choice(["a", "b", "b", "c"], 300).astype(object)
@@ -290,7 +290,7 @@ def reading():
     return reading_of(main, X, y, local_of(rng.normal(size=(400, 4)), names))
 
 
-def test_the_report_shows_it(reading):
+def test_the_report_shows_it(reading, undrawn):
     assert [entry["feature"] for entry in reading["features"]] == ["month", "age", "job", "day"]
     main = ranked({"month": 5.0, "age": 1.0, "job": 0.0, "day": 0.0})
     content = Assessment(title="t", target="y", task="classification", reading=reading, explanation=main)
@@ -304,7 +304,7 @@ def test_the_report_shows_it(reading):
     assert "<script>alert(1)" not in text
 
 
-def test_cuts_and_gradients_in_the_report():
+def test_cuts_and_gradients_in_the_report(undrawn):
     row = {"cut": "logit 0", "logit": 0.0, "accuracy": 0.8, "balanced_accuracy": 0.7, "precision": 0.1, "recall": 1.0}
     line = {**row, "f1": 0.2}
     stored = {"positive": "yes", "shift": 2.0, "held_out_rows": 10, "share_positive": 0.1}

@@ -28,6 +28,7 @@ from permgrad.pages.report import Report
 from permgrad.pages.verdict import verdict
 from permgrad.pages.views import SectionView
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 QUICK = DONORS | {"random_state": 0}
 
 

@@ -45,7 +45,7 @@ def test_a_place_for_a_script_holds_what_is_shown_without_it():
     assert section.blocks == [("live", ("view", [("text", "static"), ("heading", "part")])), ("text", "after")]
 
 
-def test_paths_and_maps_are_in_details_if_the_image_hardly_counts():
+def test_paths_and_maps_are_in_details_if_the_image_hardly_counts(undrawn):
     content = report_content(NAMES[:3])
     shares = [0.3, 0.01]
     for share, tab in zip(shares, ("features", "details"), strict=True):
@@ -59,7 +59,7 @@ def test_paths_and_maps_are_in_details_if_the_image_hardly_counts():
         assert ('<section id="maps"' in page) == (share < 0.05)
 
 
-def test_shares_of_kinds_of_columns_are_always_among_the_features():
+def test_shares_of_kinds_of_columns_are_always_among_the_features(undrawn):
     content = report_content(NAMES[:3])
     paths = {**content.paths, "image": {**content.paths["image"], "share": 0.01}}
     content.explanation = replace(content.explanation, branches=paths)

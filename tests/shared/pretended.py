@@ -9,12 +9,12 @@ devices, which cannot be undone: only a process that does nothing else may call 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 NAME = "pretended"
 #: Kinds of numbers that the device does not have, as Apple's has no float64.
@@ -61,6 +61,10 @@ class Pretended(Tensor):
 class _Mode(TorchDispatchMode):
     """Sees the calls without a tensor of the device among their arguments: those that make the first ones."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # there is no compiler to keep away, and each call would pass through it
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})
 
@@ -87,8 +91,16 @@ def _inside(value: Any) -> Any:
     return torch.device("cpu") if isinstance(value, torch.device) else value
 
 
+def _changed(change: Callable[[Any], Any], value: Any) -> Any:
+    """Return arguments or a result with every leaf changed. Torch's ``tree_map`` takes longer than the operations."""
+    if isinstance(value, dict):
+        return {name: _changed(change, one) for name, one in value.items()}
+    return type(value)([_changed(change, one) for one in value]) if type(value) in (list, tuple) else change(value)
+
+
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    flat, _ = tree_flatten((args, kwargs))
+    flat: list[Any] = []
+    _changed(flat.append, (args, kwargs))
     own = [value for value in flat if isinstance(value, Pretended)]
     _check(func, args, own, [v for v in flat if isinstance(v, Tensor) and not isinstance(v, Pretended)])
     named = [value for value in flat if isinstance(value, torch.device)]
@@ -98,11 +110,11 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         there = isinstance(args[0], Pretended)
     else:
         there = bool(own)
-    args, kwargs = tree_map(_inside, (args, kwargs))
+    args, kwargs = _changed(_inside, (args, kwargs))
     result = func(*args, **kwargs)
     if not there:
         # What comes to the processor must not share memory with the device.
-        return tree_map(lambda value: value.clone() if isinstance(value, Tensor) and own else value, result)
+        return _changed(lambda value: value.clone() if isinstance(value, Tensor) and own else value, result)
     known = {id(value.inner): value for value in own}
 
     def outside(value: Any) -> Any:
@@ -113,7 +125,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         # Operations in place give back the tensor that they were given.
         return known[id(value)] if id(value) in known else Pretended(value)
 
-    return tree_map(outside, result)
+    return _changed(outside, result)
 
 
 def _empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = None, **rest: Any) -> Pretended:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 
 from permgrad.base import threads
 from permgrad.base.threads import Undo, together
@@ -83,12 +83,11 @@ def _switch_off(switch: Any, finer: tuple[Any, ...]) -> Undo:
 
 
 def _lies_there(value: Any) -> bool:
-    """Return whether a value is a device without float64, or a tensor on one."""
-    if isinstance(value, Tensor):
-        value = value.device
-    if isinstance(value, torch.device):
-        return value.type in WITHOUT_FLOAT64
-    return isinstance(value, str) and value.partition(":")[0] in WITHOUT_FLOAT64
+    """Return whether a value is a device without float64, a tensor on one, or holds one of these."""
+    if isinstance(value, (list, tuple, dict)):
+        return any(map(_lies_there, value.values() if isinstance(value, dict) else value))
+    value = value.device if isinstance(value, Tensor) else value
+    return isinstance(value, (str, torch.device)) and str(value).partition(":")[0] in WITHOUT_FLOAT64
 
 
 def _narrowed(value: Any) -> Any:
@@ -105,7 +104,7 @@ class WithoutFloat64(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if any(map(_lies_there, tree_flatten((args, kwargs))[0])):
+        if _lies_there((args, kwargs)):
             func = Tensor.float if func is Tensor.double else func
             args, kwargs = tree_map(_narrowed, (args, kwargs))
         return func(*args, **kwargs)

@@ -26,7 +26,7 @@ FEW = {
     "smoothgrad": {"samples": 4},
     "expected_gradients": {"samples": 8},
 }
-FAST: dict[str, dict[str, Any]] = {**FEW, "aggregate": {"members": {"gradient": {}, "permutation": {}, **FEW}}}
+FAST: dict[str, dict[str, Any]] = {**FEW, "aggregate": {"members": {"gradient": {}, "permutation": {}}}}
 
 WITHOUT_CONVOLUTION = {
     "embedded_codes", "in_place", "batch_norm_in_train_mode", "frozen", "compiled", "data_parallel", "half_precision",
@@ -113,8 +113,7 @@ def test_an_unused_input_is_exactly_zero_and_named(method):
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in ("gradcam", "aggregate")])
-@pytest.mark.parametrize("unit", [1e-7, 1e6])
-def test_units_of_the_output_change_nothing(method, unit):
+def test_units_of_the_output_change_nothing(method):
     """What is rounding and what is an effect must not depend on whether the output is in metres or micrometres."""
 
     class Scaled(nn.Module):
@@ -128,12 +127,14 @@ def test_units_of_the_output_change_nothing(method, unit):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         rows, net = torch.randn(ROWS, 3), Scaled(1.0)
-    other = Scaled(unit)
-    other.load_state_dict(net.state_dict())
-    one, two = (explain(own, rows, None, method, task="regression") for own in (net, other))
-    power = 2 if method in ("permutation", "permgrad", "ablation") else 1
+    one = explain(net, rows, None, method, task="regression")
     assert np.abs(one.values).min() > 0
-    np.testing.assert_allclose(two.values / unit**power, one.values, rtol=2e-3, atol=1e-5)
+    power = 2 if method in ("permutation", "permgrad", "ablation") else 1
+    for unit in (1e-7, 1e6):
+        other = Scaled(unit)
+        other.load_state_dict(net.state_dict())
+        two = explain(other, rows, None, method, task="regression")
+        np.testing.assert_allclose(two.values / unit**power, one.values, rtol=2e-3, atol=1e-5)
 
 
 class BlownUpError(Exception):
@@ -141,8 +142,7 @@ class BlownUpError(Exception):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("share", [0.3, 0.999])
-def test_nothing_is_left_behind_after_an_error(method, share, monkeypatch):
+def test_nothing_is_left_behind_after_an_error(method, monkeypatch):
     net, inputs, y = STRANGERS["images_first"]()
     net.train()
     net.mlp.eval()
@@ -162,18 +162,20 @@ def test_nothing_is_left_behind_after_an_error(method, share, monkeypatch):
     explain(net, inputs, y, method, **options)
     assert calls > 2
     # The first calls belong to reading the network, whose errors become a sentence.
-    middle, before, raised = max(7, int(calls * share)), state_of(net, inputs), False
-    # Some calls try whether a quicker way is open, or rows that not every method asks for: an error there ends nothing.
-    for bomb in range(middle, middle + 40):  # noqa: B007 — forward reads it
-        calls = 0
-        try:
-            explain(net, inputs, y, method, **options)
-        except (BlownUpError, pg.InputError):
-            raised = True
-        assert_untouched(before, state_of(net, inputs))
-        if raised:
-            break
-    assert raised
+    middles, before = [max(7, int(calls * share)) for share in (0.3, 0.999)], state_of(net, inputs)
+    for middle in middles:
+        raised = False
+        # Some calls try a quicker way, or rows that not every method asks for: an error there ends nothing.
+        for bomb in range(middle, middle + 40):  # noqa: B007 — forward reads it
+            calls = 0
+            try:
+                explain(net, inputs, y, method, **options)
+            except (BlownUpError, pg.InputError):
+                raised = True
+            assert_untouched(before, state_of(net, inputs))
+            if raised:
+                break
+        assert raised
 
 
 @pytest.mark.parametrize("method", METHODS)

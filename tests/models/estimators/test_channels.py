@@ -116,9 +116,12 @@ def test_a_coloured_picture_is_drawn_in_its_colours() -> None:
     assert "Signed map of 5 by 4 cells" in figure.description
 
 
-def test_the_report_shows_channels(fitted: Any, tmp_path: Any) -> None:
-    model, X, alike = fitted
-    pg.report(model, X[:60], alike[:60], path=tmp_path / "page.html")
+def test_the_report_shows_channels(undrawn: None, tmp_path: Any) -> None:
+    X, alike = _axes(200)
+    # Without random kernels, which the page does not show and which take most of the time.
+    network = {"conv_filters": (6, 8), "random_kernels": 0}
+    model = pg.HyNNClassifier(layout="given", network=network, **_FEW).fit(X, alike)
+    pg.report(model, X[:30], alike[:30], path=tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "Layout given, 1 × 24 pixels in 3 channels." in text
     assert text.count("acc_x_t00 … acc_x_t23") >= 2, "columns, and bands of all channels"

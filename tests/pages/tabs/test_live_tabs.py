@@ -69,7 +69,7 @@ def content_of(task: str, classes: tuple[str, ...] = (EVIL[1], EVIL[2])) -> Asse
     )
 
 
-def test_the_share_inside_intervals_stands_on_paper_with_its_lowest_groups():
+def test_the_share_inside_intervals_stands_on_paper_with_its_lowest_groups(undrawn):
     content = content_of("regression")
     truth, guess, X = content.predictions.truth, content.predictions.predictions, table(ROWS, 2)
     inside = np.column_stack([guess - 50, guess + 50])
@@ -89,7 +89,7 @@ def test_the_share_inside_intervals_stands_on_paper_with_its_lowest_groups():
     assert words in page
 
 
-def test_the_share_inside_sets_stands_on_paper_for_each_class_and_one_that_misses_it_is_named():
+def test_the_share_inside_sets_stands_on_paper_for_each_class_and_one_that_misses_it_is_named(undrawn):
     content, few = content_of("classification", ("usual", "rare")), 12
     truth = np.repeat([1, 0], [few, ROWS - few])
     inside = np.column_stack([np.ones(ROWS, dtype=bool), np.arange(ROWS) < few // 3])
@@ -131,7 +131,7 @@ def doubts_of(content) -> list[str]:
     return [words for kind, block in section.blocks if kind == "items" for words in block]
 
 
-def test_the_worse_group_and_the_shifted_column_are_named_and_stand_on_paper():
+def test_the_worse_group_and_the_shifted_column_are_named_and_stand_on_paper(undrawn):
     content = content_of("classification")
     (worse,) = worse_groups(content.segments)
     assert worse["group"] == EVIL[2]
@@ -148,7 +148,7 @@ def test_the_worse_group_and_the_shifted_column_are_named_and_stand_on_paper():
     assert any("clearly different values" in one for one in doubts)
 
 
-def test_a_model_without_faults_gets_no_alarm():
+def test_a_model_without_faults_gets_no_alarm(undrawn):
     content = content_of("regression")
     truth = content.predictions.truth
     test = table(ROWS, 2)
@@ -213,7 +213,7 @@ def test_many_rows_are_told_about():
     assert all(len(one["sizes"]) == 400 for one in result["bands"])
 
 
-def test_the_costs_of_a_run_are_where_the_fields_start():
+def test_the_costs_of_a_run_are_where_the_fields_start(undrawn):
     content = content_of("classification", ("no", "yes"))
     content.metrics = {"cuts": {**CUTS, "positive": "yes", "cost": [1.0, 5.0]}}
     assert decisions.live_data(content)["cost"] == [1.0, 5.0]

@@ -151,14 +151,19 @@ def smallest_cell(*names):
         return TABULAR.run("logistic", 0, Settings(scale="quick", peers=False, progress=False, methods=names))
 
 
-@pytest.fixture(scope="module")
-def cell():
-    """Its truths are sampled roughly, which is as good as well where they are only carried along."""
+@pytest.fixture(scope="module", autouse=True)
+def rough_truths():
+    """Truths without a closed form are sampled roughly, which is good enough where they are only carried along."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(base, "sampled", partial(base.sampled, points=64, averaged=16))
         _known.cache_clear()
-        yield smallest_cell("permgrad", "permgrad:conditional", "permutation", "gradient", "random")
+        yield
     _known.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def cell(rough_truths):
+    return smallest_cell("permgrad", "permgrad:conditional", "permutation", "gradient", "random")
 
 
 @pytest.mark.slow

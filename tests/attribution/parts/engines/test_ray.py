@@ -135,14 +135,17 @@ def test_an_error_of_a_worker_is_the_error_of_the_call(session: None, case: Any)
     assert ray.is_initialized()
 
 
-def test_each_worker_gets_an_accelerator_and_computes_with_one_thread(session: None) -> None:
+def test_each_worker_gets_an_accelerator_and_computes_with_one_thread(session: None, tmp_path: Path) -> None:
     def work(task: int) -> tuple[int, str, int]:
         import torch
 
-        time.sleep(1.0)  # long enough for the second worker to come
+        (tmp_path / str(os.getpid())).touch()
+        waited_until = time.monotonic() + 60
+        while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < waited_until:
+            time.sleep(0.05)  # until the second worker has come, which needs a task of its own
         return os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"], torch.get_num_threads()
 
-    found = set(RayEngine().run(list(range(12)), work))
+    found = set(RayEngine().run(list(range(4)), work))
     assert len({process for process, _, _ in found}) == 2, "one worker for each accelerator"
     assert {device for _, device, _ in found} == {"0", "1"}
     assert {threads for _, _, threads in found} == {1}
