@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from permgrad.models.network.blocks import Dropout
+from permgrad.models.network.blocks import Dropout, dense_stack
+from permgrad.models.network.options import ACTIVATIONS, NetworkOptions
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.99])
@@ -40,3 +41,19 @@ def test_the_seed_tells_the_mask():
         masks.append(Dropout(0.5)(numbers))
     assert torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[0], masks[2])
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_masks_over_the_numbers_that_an_activation_returns_change_nothing(activation):
+    options = NetworkOptions(activation=activation, dropout=0.3, normalization="none")
+    layers, _ = dense_stack(5, (7,), options)
+    found, rows = [], torch.randn(6, 5)
+    for overwrite in (layers[-1].overwrite, False):
+        torch.manual_seed(0)
+        layers[-1].train().overwrite = overwrite
+        given = rows.clone().requires_grad_()
+        out = nn.Sequential(*layers)(given)
+        out.square().sum().backward()
+        found.append((out.detach(), given.grad))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*found, strict=True))
+    assert bool((found[0][0] == 0).any())

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from permgrad.models.network.options import ACTIVATIONS, NetworkOptions
 
+#: Activations whose slopes are computed from what they read, and not from what they return.
+_KEEP_INPUTS = ("silu", "gelu", "mish")
+
 
 def initialize_(layer: nn.Linear | nn.Conv2d, initializer: str) -> None:
     """Draw the layer's weights from torch's global generator and set its bias to zero. ``"torch"`` leaves both.
@@ -39,22 +42,27 @@ class _Masked(torch.autograd.Function):
     """A product with a mask whose slopes have the mask's memory format: others cost a copy in each layer behind."""
 
     @staticmethod
-    def forward(ctx: Any, numbers: Tensor, mask: Tensor) -> Tensor:
+    def forward(ctx: Any, numbers: Tensor, mask: Tensor, overwrite: bool) -> Tensor:
         ctx.save_for_backward(mask)
-        return numbers * mask
+        if not overwrite:
+            return numbers * mask
+        ctx.mark_dirty(numbers)
+        return numbers.mul_(mask)
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
-        return ctx.saved_tensors[0] * slopes[0], None
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.saved_tensors[0] * slopes[0], None, None
 
 
 class Dropout(nn.Dropout):
     """torch's, with 16 random bits a number on a processor, where drawing torch's masks is a sixth of training.
 
     ``p`` is then a multiple of 2⁻¹⁶, and what is kept is scaled by exactly the share that is kept. The bits are NumPy's
-    SFC64, twice as fast as torch's, seeded from torch's generator whenever training begins or resumes.
+    SFC64, twice as fast as torch's, seeded from torch's generator whenever training begins or resumes. ``overwrite``:
+    whether the numbers given are nobody else's in training, so that no others are written.
     """
 
+    overwrite = False
     _bits: np.random.SFC64 | None = None
 
     def train(self, mode: bool = True) -> Self:
@@ -73,7 +81,7 @@ class Dropout(nn.Dropout):
         mask = torch.empty_like(numbers)  # dense, in the numbers' own memory format
         flat = mask.as_strided((numbers.numel(),), (1,))
         torch.ge(words[: len(flat)], cut - 2**15, out=flat).mul_(1 / (1 - cut / 2**16))
-        product: Tensor = _Masked.apply(numbers, mask)  # type: ignore[no-untyped-call]
+        product: Tensor = _Masked.apply(numbers, mask, self.overwrite)  # type: ignore[no-untyped-call]
         return product
 
 
@@ -89,6 +97,8 @@ def dense_stack(inputs: int, units: Sequence[int], options: NetworkOptions) -> t
         elif options.normalization == "layer":
             layers.append(nn.LayerNorm(width))
         if options.dropout:
-            layers.append(Dropout(options.dropout))
+            dropout = Dropout(options.dropout)
+            dropout.overwrite = options.normalization == "none" and options.activation in _KEEP_INPUTS
+            layers.append(dropout)
         inputs = width
     return layers, inputs

@@ -88,7 +88,8 @@ class MemberLinear(nn.Module):
 
     def forward(self, joined: Tensor) -> Tensor:
         """Apply every member's layer."""
-        parts = joined.split(list(self.sizes.values()), dim=-1)
+        # One path is not split: the slopes towards a part of a tensor are copied into slopes towards all of it.
+        parts = joined.split(list(self.sizes.values()), dim=-1) if len(self.sizes) > 1 else [joined]
         shares = [self.share(path, part) for path, part in zip(self.sizes, parts, strict=True)]
         return self.join(shares)
 

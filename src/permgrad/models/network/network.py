@@ -136,11 +136,16 @@ class HybridNetwork(nn.Module):
 
     def fuse(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         """Join the embeddings of all paths, in the order of ``paths``, into outputs ``(rows, outputs)``."""
-        parts = [embeddings[path] for path in self.paths]
-        joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-        width = sum(self.widths.values())
-        out: Tensor = self.head(joined if self.kernels is None else joined[:, :width])
-        return out if self.kernels is None else out + joined[:, width:]
+        return self._said([embeddings[path] for path in self.paths], self.head)
+
+    def _said(self, parts: list[Tensor], head: nn.Module) -> Tensor:
+        """Return what a head says of the embeddings of all paths. A path alone is not copied to be joined."""
+        joined, width = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1), sum(self.widths.values())
+        if self.kernels is None:
+            out: Tensor = head(joined)
+            return out
+        out, kernels = head(joined[:, :width]), joined[:, width:]
+        return out + (kernels if out.ndim == 2 else kernels[:, None])
 
     def forward(self, encoded: Tensor) -> Tensor:
         """Return logits, or the standardised prediction, ``(rows, outputs)``."""
@@ -159,9 +164,7 @@ class HybridNetwork(nn.Module):
             return torch.unsqueeze(self(encoded), 1)
         if self.training and len(self.absent):
             encoded = self._with_absent(encoded)
-        joined, width = torch.cat([self.embed(path, encoded) for path in self.paths], dim=1), sum(self.widths.values())
-        out: Tensor = self.head[:-1](joined[:, :width])
-        return out if self.kernels is None else out + joined[:, None, width:]
+        return self._said([self.embed(path, encoded) for path in self.paths], self.head[:-1])
 
     @torch.no_grad()
     def divide_outputs(self, temperature: float) -> None:
