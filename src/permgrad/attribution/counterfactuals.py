@@ -163,7 +163,8 @@ def counterfactuals(
         goal = Goal(subject, cells, want)
         near = goal.valid if y is None else goal.met_by(y, len(table))[places]
         most = min(most_changes or len(cells.members), len(cells.members))
-        meta = {"words": goal.words, "rows": len(places), "outcome_rows": int(near.sum()), "seed": seed}
+        looked = goal.looked if y is None else len(places)
+        meta = {"words": goal.words, "rows": looked, "outcome_rows": int(near.sum()), "seed": seed}
         search = Search(cells, goal, most)
         tried = cells.rows[:0] if goal.already else search.run(count)
         found, measures, seen = search.chosen(tried, near, count)
@@ -172,7 +173,7 @@ def counterfactuals(
         elif not len(found):
             few = f" with at most {most} changes" if most < len(cells.members) else ""
             meta["reason"] = f"No such row was found within the limits{few}."
-        outputs, decided = (np.concatenate(each) for each in zip(goal.own, *seen, strict=True))
+        outputs, decided = (np.concatenate(each) for each in zip(goal.own, seen, strict=True))
         described = goal.described(outputs, decided)
         meta["prediction"] = described["prediction"][0]
         measures = {**{name: values[1:] for name, values in described.items()}, **measures}
