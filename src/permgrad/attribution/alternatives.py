@@ -23,10 +23,12 @@ from permgrad.base.numerals import number
 _TRIED = 16
 #: Donors that lend cells, rows predicted for one change more, changes tried value by value, rows that are refined.
 _DONORS, _BUDGET, _LEVELS, _REFINED = 48, 2000, 6, 16
+#: With the fewest changes, one more and two more: how many sets of changed units are enough, for each result.
+_ENOUGH = 2, 1, 0
 #: Values between a cell and its own that are tried at a time.
 _BETWEEN = 32
 #: How many changes more a row may have for being wholly unlike the other results.
-_UNLIKE = 1
+_UNLIKE = 0.5
 #: The nearest rows are predicted first, and distances are taken to them. All rows are predicted only if fewer than
 #: those of which the usual distance is taken have the outcome.
 _NEAR, _USUAL = 2000, 300
@@ -386,7 +388,7 @@ class Search:
     def _from_donors(self, count: int) -> Floats:
         """Let each donor lend the unit that helps most, again and again, and return all rows that reach the goal.
 
-        It stops when twice ``count`` sets of units do, else one change beyond the fewest.
+        It goes on beyond the fewest changes while few sets of units reach the goal.
         """
         rows = np.repeat(self.cells.row[None], len(self._donors), axis=0)
         open_, found = self.cells.moved(self._donors) > 0, list[Floats]()
@@ -400,16 +402,16 @@ class Search:
             found.append(tried[valid])
             if not step:
                 self._singles = valid[len(lent) :], margin[len(lent) :]
-            if step and len(found[-2]):
+            further = sum(len(rows) > 0 for rows in found[:-1])
+            if len(np.unique(self.cells.moved(np.concatenate(found)) > 0, axis=0)) >= _ENOUGH[further] * count:
                 break
-            if len(np.unique(self.cells.moved(found[-1]) > 0, axis=0)) >= 2 * count:
-                break
+            # A unit that reaches the goal is left out of further changes, so that others do without it.
+            open_[donor, unit] = ~valid[: len(lent)]
             score = np.full(open_.shape, -np.inf)
             score[donor, unit] = margin[: len(lent)]
-            best, going = score.argmax(axis=1), open_.sum(axis=1) > 0
+            best, going = np.where(open_, score, -np.inf).argmax(axis=1), open_.any(axis=1)
             rows = np.where(self.cells.members[best] & going[:, None], self._donors, rows)
             open_[np.arange(len(best)), best] = False
-            open_[donor[valid[: len(lent)]]] = False
         return np.concatenate(found)
 
     def _by_value(self, most: int) -> Floats:
