@@ -255,7 +255,8 @@ class Goal:
     """The outcome wanted for the row: a class, any other class, or an output between two ends.
 
     ``want`` is the argument of ``pg.counterfactuals``, and ``words`` say it, such as ``"predict 'yes'"``. ``valid``:
-    which rows of the table the model predicts so, ``already``: whether it predicts the row so.
+    which rows of the table the model predicts so, of the ``looked`` nearest ones that it was asked for. ``already``:
+    whether it predicts the row so.
     """
 
     def __init__(self, subject: PredictorSubject, cells: RowCells, want: Any) -> None:
@@ -297,10 +298,15 @@ class Goal:
         if self.column < 0:
             raise unknown("want", want, self.names)
         valid = self.judged(*seen)[0]
+        self.already, self.valid = bool(valid[0]), self._reached(valid[1:])
+
+    def _reached(self, valid: Booleans) -> Booleans:
+        """Return which rows of the table are known to reach the goal. Those far away are predicted only if few do."""
+        rows = self.cells.rows
         if valid.sum() < _USUAL:
-            valid = np.concatenate([valid, self(cells.rows[_NEAR:])[0]])
-        self.already, self.looked = bool(valid[0]), len(valid) - 1
-        self.valid = np.append(valid[1:], np.zeros(len(cells.rows) - self.looked, dtype=bool))
+            valid = np.concatenate([valid, self(rows[_NEAR:])[0]])
+        self.looked = len(valid)
+        return np.append(valid, np.zeros(len(rows) - len(valid), dtype=bool))
 
     def _outputs(self, rows: Floats, subject: PredictorSubject | None = None) -> Floats:
         subject, numbers = subject or self.subject, torch.from_numpy(self.cells.written(rows))

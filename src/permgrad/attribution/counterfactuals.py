@@ -38,8 +38,9 @@ class Counterfactuals:
         changed: which columns differ from the row, bool ``(count, columns)``.
         measures: ``prediction``, ``probability`` (of classes), ``changes``, ``distance``, ``to_data``,
             ``plausibility``, each ``(count,)``.
-        meta: what is wanted in ``words``, the row's own ``prediction``, ``rows`` (how many of the table's
-            nearest rows were predicted), ``outcome_rows`` (how many of those have that outcome), ``seed``, and the ``reason`` if there is no counterfactual.
+        meta: what is wanted in ``words``, the row's own ``prediction``, ``rows`` (how many of the table's nearest rows
+            were predicted), ``outcome_rows`` (how many of those have that outcome), ``seed``, and the ``reason`` if
+            there is no counterfactual.
     """
 
     cells: Any
@@ -98,8 +99,8 @@ def counterfactuals(
     with the outcome lend their cells, then columns are changed one, two and more at a time. Changes that are not needed
     are undone, and numbers are brought back towards the row. Each result is predicted again (one by one, if the model's
     prediction of a row depends on the other rows of its table). The rows of the table nearest to the row are predicted
-    first, and the others only if few of those have the outcome. It
-    says what the model would predict, not what would happen if someone changed these things.
+    first, and the others only if few of those have the outcome. It says what the model would predict, not what would
+    happen if someone changed these things.
 
     Args:
         model: a fitted estimator or pipeline, or a function of a table, as for ``pg.explain``.
