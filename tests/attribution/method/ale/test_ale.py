@@ -272,6 +272,24 @@ def test_curves_are_those_of_effector():
     np.testing.assert_allclose(effect - effect[0], expected - expected[0], atol=1e-6)
 
 
+def test_a_region_is_split_as_by_effector():
+    """effector tries few values and splits twice: the split lies in what it leaves between both sides."""
+    effector = pytest.importorskip("effector")
+    X = correlated(relation=0.0)
+
+    def model(table):
+        return table[:, 0] * np.sign(table[:, 1])
+
+    region = explain(model, X).meta["regions"]["x0"]
+    leaves = effector.ALE(X, model, nof_instances="all").find_regions(0).leaves
+    assert len(leaves) > 1
+    assert region["by"] == "x1"
+    assert {place for leaf in leaves for place in leaf.rule.features} == {1}
+    ordered = sorted(leaves, key=lambda leaf: X[leaf.mask, 1].mean())
+    assert ordered[0].nof_instances <= region["rows"][0] <= ROWS - ordered[-1].nof_instances
+    assert ROWS - ordered[0].nof_instances - ordered[-1].nof_instances < 0.2 * ROWS
+
+
 def shops(rows: int = 400, seed: int = 1) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     X = pd.DataFrame({"shop": rng.choice(["a", "b", "c", "d"], rows, p=[0.4, 0.3, 0.2, 0.1])})
