@@ -742,8 +742,8 @@ SENTENCES = (
         DOCS + "intervals.md",
         "verify_groups",
         "In 100 groups of five equal rows, where nothing is to be found, {:.1f} to {:.1f} % of samples call something "
-        "clear at 5 %",
-        lambda record: [100 * end(_named(record, ", groups")) for end in (min, max)],
+        "clear at 5 %, and in 500 rows of a series {:.1f} to {:.1f} %",
+        lambda record: [100 * end(_named(record, words)) for words in (", groups", ", time") for end in (min, max)],
     ),
     Sentence(
         DOCS + "comparing.md",

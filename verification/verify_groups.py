@@ -1,16 +1,17 @@
 """Do the answers beside the ranking allow for rows that depend on each other, and for weights?
 
-100 groups of 5 equal rows each say no more than 100 rows. In each case, something is 0 in truth by construction, and at
-most 5 % of the samples may call it clear with ``row_groups`` (and with ``sample_weight``, random weights of whole
-groups, where the answer takes them). Without ``row_groups`` the same test must fail, else the case shows nothing.
+100 groups of 5 equal rows each say no more than 100 rows. 500 rows in time, each correlated 0.8 with the next one, say
+no more than 56. In each case, something is 0 in truth by construction, and at most 5 % of the samples may call it clear
+with ``row_groups`` (and with ``sample_weight``, random weights of whole groups, where the answer takes them), and with
+``row_time``. Without these the same test must fail, else the case shows nothing.
 
 1. *ale*: ``x0 + x1 * x2`` of independent columns of mean 0. The curve of ``x1`` is flat.
 2. *causal Shapley*: the loss of ``x0 + x1``, where the target is ``x0 + x1 / 2`` and noise, in the causal order x0, x1.
    A model without ``x1`` has the same loss: half of it too little instead of too much.
 3. *changes*: two samples of one law. No score, part or importance changes. After Holm's steps, by kind.
-4. *sensitive*: rates and errors by a column that is drawn for each group. After Holm's steps.
+4. *sensitive*: rates and errors by a column that is drawn for each group, or a series. After Holm's steps.
 
-    python -m verification.verify_groups            # about 15 minutes of processor time
+    python -m verification.verify_groups            # about 5 minutes of processor time
     python -m verification.verify_groups --quick    # few samples, wider floors; nothing is written
 """
 
@@ -28,6 +29,7 @@ from verification._verification import RESULTS, Record, markdown_table  # sets t
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.stats import norm
 
 import permgrad as pg
 from permgrad.base.dependence import Dependence
@@ -37,19 +39,30 @@ from permgrad.evaluation.skill import Predicted
 Floats = npt.NDArray[np.float64]
 GROUPS, EACH, LEVEL = 100, 5, 0.05
 GROUP = np.repeat(np.arange(GROUPS), EACH)
+TIME = np.arange(GROUPS * EACH)
+#: The correlation of a row with the next one in time.
+NEXT = 0.8
 OPTIONS: dict[str, Any] = {"task": "regression", "progress": False}
-#: What options a call gets: of rows that depend on each other, and weights.
-WAYS = ("rows", "groups", "groups and weights")
+#: What options a call gets, of rows that depend on each other and weights. The first of groups, and of times, are none.
+WAYS = ("rows", "groups", "groups and weights", "rows in time", "time")
+NO_OPTIONS = ("rows", "rows in time")
 
 
-def draw(rng: np.random.Generator, columns: int = 3) -> Floats:
-    """Return equal rows of groups."""
-    return rng.normal(size=(GROUPS, columns)).repeat(EACH, axis=0)
+def draw(way: str, rng: np.random.Generator, columns: int = 3) -> Floats:
+    """Return standard normal numbers ``(rows, columns)``: equal rows of groups, or series that fade from row to row."""
+    if "time" not in way:
+        return rng.normal(size=(GROUPS, columns)).repeat(EACH, axis=0)
+    x = rng.normal(size=(len(TIME), columns))
+    for row in TIME[1:]:
+        x[row] = NEXT * x[row - 1] + np.sqrt(1 - NEXT**2) * x[row]
+    return x
 
 
 def related(way: str, rng: np.random.Generator) -> dict[str, Any]:
     """Return the arguments of one sample of rows."""
-    named: dict[str, Any] = {} if way == "rows" else {"row_groups": GROUP}
+    if way in NO_OPTIONS:
+        return {}
+    named: dict[str, Any] = {"row_time": TIME} if way == "time" else {"row_groups": GROUP}
     return named | ({"sample_weight": rng.uniform(0.5, 1.5, GROUPS).repeat(EACH)} if "weights" in way else {})
 
 
@@ -58,7 +71,7 @@ def ale(way: str, seed: int) -> dict[str, bool]:
     rng = np.random.default_rng([seed, 1])
     found = pg.explain(
         lambda x: x[:, 0] + x[:, 1] * x[:, 2],
-        draw(rng),
+        draw(way, rng),
         method="ale",
         random_state=seed,
         **related(way, rng),
@@ -70,7 +83,7 @@ def ale(way: str, seed: int) -> dict[str, bool]:
 def causal(way: str, seed: int) -> dict[str, bool]:
     """Case 2."""
     rng = np.random.default_rng([seed, 2])
-    x = draw(rng)
+    x = draw(way, rng)
     found = pg.explain(
         lambda rows: rows[:, 0] + rows[:, 1],
         x[:, :2],
@@ -90,7 +103,7 @@ def changes(way: str, seed: int) -> dict[str, bool]:
     rng = np.random.default_rng([seed, 3])
     samples, sides = [], []
     for _ in range(2):
-        x = draw(rng, 4)
+        x = draw(way, rng, 4)
         samples += [x[:, :3], x[:, 0] + 0.5 * x[:, 1] + x[:, 3]]
         sides.append(related(way, rng))
     both = {name: (sides[0][name], sides[1][name]) for name in sides[0]}
@@ -102,11 +115,13 @@ def changes(way: str, seed: int) -> dict[str, bool]:
 def sensitive(way: str, seed: int) -> dict[str, bool]:
     """Case 4."""
     rng = np.random.default_rng([seed, 4])
-    chance = rng.uniform(0.1, 0.9, GROUPS)
-    truth = (rng.random(GROUPS) < chance).astype(np.int64).repeat(EACH)
-    columns = pd.DataFrame({"level": rng.choice(["a", "b"], GROUPS).repeat(EACH)})
-    guess = Predicted(truth, np.column_stack([1 - chance, chance]).repeat(EACH, axis=0))
-    (told,) = audit(columns, guess, dependence=None if way == "rows" else Dependence(GROUP), seed=seed)
+    level, chance, luck = norm.cdf(draw(way, rng)).T
+    chance = 0.1 + 0.8 * chance
+    truth = (luck < chance).astype(np.int64)
+    columns = pd.DataFrame({"level": np.where(level < 0.5, "a", "b")})
+    guess = Predicted(truth, np.column_stack([1 - chance, chance]))
+    told_by = {"groups": Dependence(GROUP), "time": Dependence(TIME, timed=True)}
+    (told,) = audit(columns, guess, dependence=told_by.get(way), seed=seed)
     return {"sensitive": any(line.get("p_holm", 1.0) < LEVEL for line in told["measures"])}
 
 
@@ -114,7 +129,7 @@ CASES: dict[str, tuple[Callable[[str, int], dict[str, bool]], tuple[str, ...]]] 
     "ale": (ale, WAYS),
     "causal Shapley": (causal, WAYS),
     "changes": (changes, WAYS),
-    "sensitive": (sensitive, WAYS[:2]),
+    "sensitive": (sensitive, tuple(way for way in WAYS if "weights" not in way)),
 }
 
 
@@ -127,19 +142,19 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=None, help="where the figures go")
     asked = parser.parse_args()
     samples = 30 if asked.quick else asked.samples
-    record, lines = Record("Groups of equal rows, and weights", 0), []
+    record, lines = Record("Groups of equal rows, weights, and rows in time", 0), []
     slack = 2 * float(np.sqrt(LEVEL * (1 - LEVEL) / samples))
     for name, (measure, ways) in CASES.items():
         for way in ways if asked.only in (None, name) else ():
             # The precondition needs few.
-            found = pd.DataFrame([measure(way, seed) for seed in range(samples // 3 if way == "rows" else samples)])
+            found = pd.DataFrame([measure(way, seed) for seed in range(samples // 3 if way in NO_OPTIONS else samples)])
             for what, rate in found.mean().items():
                 error = 1.96 * float(np.sqrt(max(rate * (1 - rate), 0.02) / len(found)))
                 lines.append(
                     (what, way, f"{rate:.3f}", f"{max(rate - error, 0):.3f} to {rate + error:.3f}", len(found))
                 )
-                if way == "rows":
-                    record.floor(f"{what}, no options: samples that call it clear", float(rate), 0.1)
+                if way in NO_OPTIONS:
+                    record.floor(f"{what}, {way} and no options: samples that call it clear", float(rate), 0.1)
                 else:
                     record.floor(f"{what}, {way}: samples that call it clear", float(rate), 0.0, LEVEL + slack)
     record.write(markdown_table(("answer", "options", "called clear", "95 % interval", "samples"), lines))

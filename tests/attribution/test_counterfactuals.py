@@ -384,6 +384,24 @@ def test_the_seed_decides_which_rows_are_looked_at():
     assert not np.array_equal(first, asked(1))
 
 
+def test_results_are_predicted_alone_where_rows_depend_on_each_other():
+    X = np.random.default_rng(0).normal(size=(300, 2))
+    options = {"want": (1.0, None), "task": "regression", **QUIET}
+    row = [-1.0, 0.0]
+    assert len(pg.counterfactuals(lambda t: t[:, 0], row, X, **options))
+    assert not len(pg.counterfactuals(lambda t: t[:, 0] - t[:, 0].mean(), row, X, **options))  # alone it is 0
+
+
+@pytest.mark.parametrize("low", [0.0, 3.0])
+def test_rows_far_away_are_predicted_if_few_near_ones_have_the_outcome(low):
+    X = np.random.default_rng(0).normal(size=(4000, 1))
+    found = pg.counterfactuals(lambda t: t[:, 0], [-0.1], X, want=(low, None), task="regression", **QUIET)
+    near = np.sort(np.abs(X[:, 0] + 0.1))[1999]
+    looked = X[np.abs(X[:, 0] + 0.1) <= near] if low == 0 else X
+    assert (found.meta["rows"], found.meta["outcome_rows"]) == (len(looked), (looked >= low).sum())
+    assert found.rows.tolist() == [[X[X >= low].min()]]
+
+
 def test_summary_and_notebook():
     row, X = refused_row()
     X, row = X.rename(columns={"job": "<b>job"}), row.rename(columns={"job": "<b>job"})

@@ -22,14 +22,15 @@ from permgrad.base.numerals import number
 #: Values of a column, or of columns that change together, that are tried one by one.
 _TRIED = 16
 #: Donors that lend cells, rows predicted for one change more, changes tried value by value, rows that are refined.
-_DONORS, _BUDGET, _LEVELS, _REFINED = 48, 4000, 6, 32
-#: How many changes more than the fewest that reach the goal are looked for.
-_FURTHER = 2
-#: Rows by which a model is seen to decide by another rule than the largest probability.
-_TOLD = 256
+_DONORS, _BUDGET, _LEVELS, _REFINED = 48, 2000, 6, 16
+#: With the fewest changes, one more and two more: how many sets of changed units are enough, for each result.
+_ENOUGH = 2, 1, 0
 #: Values between a cell and its own that are tried at a time.
-_BETWEEN = 16
-#: Rows of the outcome that distances are taken to, and of which the usual distance is taken.
+_BETWEEN = 32
+#: How many changes more a row may have for being wholly unlike the other results.
+_UNLIKE = 0.5
+#: The nearest rows are predicted first, and distances are taken to them. All rows are predicted only if fewer than
+#: those of which the usual distance is taken have the outcome.
 _NEAR, _USUAL = 2000, 300
 
 
@@ -212,8 +213,14 @@ def same(rows: Floats, others: Floats) -> Booleans:
 
 def distinct(rows: Floats) -> Floats:
     """Return different rows once, in their order."""
+    return rows[np.sort(_first_of(rows)[0])]
+
+
+def _first_of(rows: Floats) -> tuple[Integers, Integers]:
+    """Return the place of the first of each set of equal rows, and which set each row is in."""
     known = np.where(np.isnan(rows), np.inf, rows)
-    return rows[np.sort(np.unique(known, axis=0, return_index=True)[1])]
+    _, first, each = np.unique(known, axis=0, return_index=True, return_inverse=True)
+    return first, each.reshape(-1)
 
 
 def _are_dates(cells: pd.Series[Any]) -> bool:
@@ -248,7 +255,8 @@ class Goal:
     """The outcome wanted for the row: a class, any other class, or an output between two ends.
 
     ``want`` is the argument of ``pg.counterfactuals``, and ``words`` say it, such as ``"predict 'yes'"``. ``valid``:
-    which rows of the table the model predicts so, ``already``: whether it predicts the row so.
+    which rows of the table the model predicts so, of the ``looked`` nearest ones that it was asked for. ``already``:
+    whether it predicts the row so.
     """
 
     def __init__(self, subject: PredictorSubject, cells: RowCells, want: Any) -> None:
@@ -257,14 +265,13 @@ class Goal:
         self.classes = subject.task == "classification"
         self.names = subject.class_names if self.classes else subject.output_names
         self._decides: PredictorSubject | None = None
-        rows, decided = np.concatenate([cells.row[None], cells.rows]), subject.deciding()
+        rows, decided = np.concatenate([cells.row[None], cells.rows[:_NEAR]]), subject.deciding()
         outputs = self._outputs(rows)
         # A second call for all rows only where the model decides by another rule, such as its own threshold.
-        chosen = self._outputs(rows[:_TOLD], decided).argmax(axis=1)
-        if (chosen != outputs[:_TOLD].argmax(axis=1)).any():
+        if self.classes and (decided.first.argmax(dim=1) != subject.first.argmax(dim=1)).any():
             self._decides = decided
         seen = outputs, self._decided(rows, outputs)
-        self.own = tuple(each[:1] for each in seen)
+        self.own = seen[0][:1], seen[1][:1]
         now = self.own[1]
         if want is None and self.classes and len(self.names) == 2:
             want = self.names[now[0].argmin()]
@@ -291,7 +298,15 @@ class Goal:
         if self.column < 0:
             raise unknown("want", want, self.names)
         valid = self.judged(*seen)[0]
-        self.already, self.valid = bool(valid[0]), valid[1:]
+        self.already, self.valid = bool(valid[0]), self._reached(valid[1:])
+
+    def _reached(self, valid: Booleans) -> Booleans:
+        """Return which rows of the table are known to reach the goal. Those far away are predicted only if few do."""
+        rows = self.cells.rows
+        if valid.sum() < _USUAL:
+            valid = np.concatenate([valid, self(rows[_NEAR:])[0]])
+        self.looked = len(valid)
+        return np.append(valid, np.zeros(len(rows) - len(valid), dtype=bool))
 
     def _outputs(self, rows: Floats, subject: PredictorSubject | None = None) -> Floats:
         subject, numbers = subject or self.subject, torch.from_numpy(self.cells.written(rows))
@@ -305,6 +320,14 @@ class Goal:
         """Return outputs of rows, and outputs of which the largest is the class that the model decides for."""
         outputs = self._outputs(rows)
         return outputs, self._decided(rows, outputs)
+
+    def again(self, rows: Floats) -> Seen:
+        """Predict rows as one table, or one by one if a row's prediction depends on the other rows of its table."""
+        outputs, decided = self.predicted(np.concatenate([self.cells.row[None], rows]))
+        if np.allclose(outputs[:1], self.own[0]) and np.array_equal(decided[:1].argmax(1), self.own[1].argmax(1)):
+            return outputs[1:], decided[1:]
+        first, second = zip(*(self.predicted(row[None]) for row in rows), strict=True)
+        return np.concatenate(first), np.concatenate(second)
 
     def __call__(self, rows: Floats) -> tuple[Booleans, Floats]:
         """Return which rows reach the goal, and by how much they do, or fall short of it (negative)."""
@@ -360,7 +383,7 @@ class Search:
 
     def run(self, count: int) -> Floats:
         """Return different rows that reach the goal, of which ``count`` will be chosen."""
-        found = self._from_donors()
+        found = self._from_donors(count)
         fewest = (self.cells.moved(found) > 0).sum(axis=1).min(initial=min(self.most, _LEVELS))
         found = distinct(np.concatenate([found, self._by_value(int(fewest))]))
         moved = self.cells.moved(found)
@@ -368,27 +391,33 @@ class Search:
         few = found[_in_turn(order, moved > 0)][: max(_REFINED, 2 * count)]
         return distinct(self._nearer(distinct(self._pruned(few))))
 
-    def _from_donors(self) -> Floats:
-        """Let each donor lend the unit that helps most, again and again, and return all rows that reach the goal."""
+    def _from_donors(self, count: int) -> Floats:
+        """Let each donor lend the unit that helps most, again and again, and return all rows that reach the goal.
+
+        It goes on beyond the fewest changes while few sets of units reach the goal.
+        """
         rows = np.repeat(self.cells.row[None], len(self._donors), axis=0)
-        open_, found = self.cells.moved(self._donors) > 0, [rows[:0]]
-        singles = self._options  # are predicted with the first ones
-        for _ in range(self.most):
-            if sum(map(len, found[:-_FURTHER])):  # others would need more changes still
-                break
+        open_, found = self.cells.moved(self._donors) > 0, list[Floats]()
+        for step in range(self.most):
             donor, unit = np.nonzero(open_)
-            tried = np.where(self.cells.members[unit], self._donors[donor], rows[donor])
-            valid, margin = self.goal(np.concatenate([tried, singles]))
-            if len(singles):
-                self._singles = valid[len(tried) :], margin[len(tried) :]
-            valid, margin, singles = valid[: len(tried)], margin[: len(tried)], singles[:0]
+            lent = np.where(self.cells.members[unit], self._donors[donor], rows[donor])
+            # Single changes by value are predicted with the first ones. Many of those are equal.
+            tried = lent if step else np.concatenate([lent, self._options])
+            first, each = _first_of(tried)
+            valid, margin = (seen[each] for seen in self.goal(tried[first]))
             found.append(tried[valid])
+            if not step:
+                self._singles = valid[len(lent) :], margin[len(lent) :]
+            further = sum(len(rows) > 0 for rows in found[:-1])
+            if len(np.unique(self.cells.moved(np.concatenate(found)) > 0, axis=0)) >= _ENOUGH[further] * count:
+                break
+            # A unit that reaches the goal is left out of further changes, so that others do without it.
+            open_[donor, unit] = ~valid[: len(lent)]
             score = np.full(open_.shape, -np.inf)
-            score[donor, unit] = margin
-            best, going = score.argmax(axis=1), open_.sum(axis=1) > 0
+            score[donor, unit] = margin[: len(lent)]
+            best, going = np.where(open_, score, -np.inf).argmax(axis=1), open_.any(axis=1)
             rows = np.where(self.cells.members[best] & going[:, None], self._donors, rows)
             open_[np.arange(len(best)), best] = False
-            open_[donor[valid]] = False
         return np.concatenate(found)
 
     def _by_value(self, most: int) -> Floats:
@@ -412,7 +441,8 @@ class Search:
         """Undo changes that are not needed, the largest first."""
         while True:
             moved = self.cells.moved(rows)
-            place, unit = np.nonzero((moved > 0) & ((moved > 0).sum(axis=1) > 1)[:, None])
+            # Single changes were tried: none of two is superfluous.
+            place, unit = np.nonzero((moved > 0) & ((moved > 0).sum(axis=1) > 2)[:, None])
             valid, _ = self.goal(np.where(self.cells.members[unit], self.cells.row, rows[place]))
             if not valid.any():
                 return rows
@@ -452,13 +482,11 @@ class Search:
         return np.array([*(inside if value > own else inside[::-1]), value])
 
     # ---- choosing ----------------------------------------------------------------------------------------------------
-    def chosen(self, rows: Floats, near: Booleans, count: int) -> tuple[Floats, dict[str, Any], list[Seen]]:
+    def chosen(self, rows: Floats, near: Booleans, count: int) -> tuple[Floats, dict[str, Any], Seen]:
         """Return up to so many rows, their measures and predictions: few changes first, each unlike those before.
 
-        ``near``: which rows of the table have that outcome. Each row is predicted again as a table of one row, as a
-        user calls the model.
+        ``near``: which rows of the table have that outcome.
         """
-        alone: dict[int, Seen] = {}
         moved = self.cells.moved(rows)
         changed, distance = moved > 0, moved.sum(axis=1)
         to_data, plausibility = self._near_data(rows, np.flatnonzero(near)[:_NEAR])
@@ -471,22 +499,23 @@ class Search:
         # A row that lies beyond another one, seen from the row itself, only changes more.
         beyond = np.isclose(distance[:, None], apart + distance) & (apart > 0)
         order, left = list[int](), ~beyond.any(axis=1)
+        seen = self.goal.own[0][:0], self.goal.own[1][:0]
         while len(order) < count and left.any():
-            gain = unlike[:, order].min(axis=1, initial=2)
-            best = int(np.where(left, cost - 2 * gain, np.inf).argmin())
-            left[best] = False
-            seen = self.goal.predicted(rows[[best]])
-            if self.goal.judged(*seen)[0][0]:
-                order.append(best)
-                alone[best] = seen
-        order.sort(key=lambda place: cost[place])
+            while len(order) < count and left.any():
+                gain = unlike[:, order].min(axis=1, initial=2)
+                order.append(int(np.where(left, cost - _UNLIKE * gain, np.inf).argmin()))
+                left[order[-1]] = False
+            order.sort(key=lambda place: cost[place])
+            seen = self.goal.again(rows[order])
+            valid, _ = self.goal.judged(*seen)
+            order, seen = list(np.array(order)[valid]), (seen[0][valid], seen[1][valid])
         measures = {
             "changes": changed.sum(axis=1),
             "distance": distance,
             "to_data": to_data,
             "plausibility": plausibility,
         }
-        return rows[order], {name: each[order] for name, each in measures.items()}, [alone[place] for place in order]
+        return rows[order], {name: each[order] for name, each in measures.items()}, seen
 
     def _near_data(self, rows: Floats, places: Integers) -> tuple[Floats, Floats]:
         """Return how far rows are from the nearest row of the outcome, and how many of those are as far from theirs."""
@@ -500,6 +529,7 @@ class Search:
 
 
 def _in_turn(order: Integers, changed: Booleans) -> Integers:
-    """Return an order of rows in which each set of changed units has its turn before any has its next one."""
+    """Return an order of rows by changes. That a set of changed units had its turn before counts as one change more."""
     keys = pd.Series([changed[place].tobytes() for place in order], dtype=object)
-    return order[np.argsort(keys.groupby(keys).cumcount().to_numpy(), kind="stable")]
+    turns = keys.groupby(keys).cumcount().to_numpy() + changed[order].sum(axis=1)
+    return order[np.argsort(turns, kind="stable")]

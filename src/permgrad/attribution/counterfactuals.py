@@ -38,8 +38,9 @@ class Counterfactuals:
         changed: which columns differ from the row, bool ``(count, columns)``.
         measures: ``prediction``, ``probability`` (of classes), ``changes``, ``distance``, ``to_data``,
             ``plausibility``, each ``(count,)``.
-        meta: what is wanted in ``words``, the row's own ``prediction``, ``outcome_rows`` (how many rows of the table
-            have that outcome), ``seed``, and the ``reason`` if there is no counterfactual.
+        meta: what is wanted in ``words``, the row's own ``prediction``, ``rows`` (how many of the table's nearest rows
+            were predicted), ``outcome_rows`` (how many of those have that outcome), ``seed``, and the ``reason`` if
+            there is no counterfactual.
     """
 
     cells: Any
@@ -96,8 +97,10 @@ def counterfactuals(
 
     Cells take values that the table has, or the end of a range. They never become missing. First, rows of the table
     with the outcome lend their cells, then columns are changed one, two and more at a time. Changes that are not needed
-    are undone, and numbers are brought back towards the row. Each result is predicted again as a table of one row. It
-    says what the model would predict, not what would happen if someone changed these things.
+    are undone, and numbers are brought back towards the row. Each result is predicted again (one by one, if the model's
+    prediction of a row depends on the other rows of its table). The rows of the table nearest to the row are predicted
+    first, and the others only if few of those have the outcome. It says what the model would predict, not what would
+    happen if someone changed these things.
 
     Args:
         model: a fitted estimator or pipeline, or a function of a table, as for ``pg.explain``.
@@ -150,7 +153,7 @@ def counterfactuals(
     if len(row) != 1:
         raise InputError(f"row must be one row, got {len(row)}", hint="Pass for example X[:1].", code="PG013")
     with sparing(), full_float32():
-        subject = PredictorSubject(model, X, y, alone=False, **options)  # results are predicted alone
+        subject = PredictorSubject(model, X, y, alone=False, **options)  # see Goal.again
         form, table, own = subject.form, subject.inputs[0].numpy(), subject.form.read(row).numpy()[0]
         weights = check_weights(1.0 if sample_weight is None else sample_weight, len(table))
         places = generator(seed, "rows").permutation(len(table))
@@ -163,7 +166,8 @@ def counterfactuals(
         goal = Goal(subject, cells, want)
         near = goal.valid if y is None else goal.met_by(y, len(table))[places]
         most = min(most_changes or len(cells.members), len(cells.members))
-        meta = {"words": goal.words, "rows": len(places), "outcome_rows": int(near.sum()), "seed": seed}
+        looked = goal.looked if y is None else len(places)
+        meta = {"words": goal.words, "rows": looked, "outcome_rows": int(near.sum()), "seed": seed}
         search = Search(cells, goal, most)
         tried = cells.rows[:0] if goal.already else search.run(count)
         found, measures, seen = search.chosen(tried, near, count)
@@ -172,7 +176,7 @@ def counterfactuals(
         elif not len(found):
             few = f" with at most {most} changes" if most < len(cells.members) else ""
             meta["reason"] = f"No such row was found within the limits{few}."
-        outputs, decided = (np.concatenate(each) for each in zip(goal.own, *seen, strict=True))
+        outputs, decided = (np.concatenate(each) for each in zip(goal.own, seen, strict=True))
         described = goal.described(outputs, decided)
         meta["prediction"] = described["prediction"][0]
         measures = {**{name: values[1:] for name, values in described.items()}, **measures}

@@ -392,7 +392,7 @@ def counterfactuals_summary(result: Counterfactuals) -> str:
         lines.append(f"  {line + 1}. {', '.join(changes)} ({', '.join(f'{a} {b}' for a, b in about.items())})")
     if "reason" in meta:
         lines.append(clean(meta["reason"]))
-    lines.append(f"{counted(meta['outcome_rows'], 'row')} of {meta['rows']:,} have that outcome.")
+    lines.append(f"{counted(meta['outcome_rows'], 'row')} of the nearest {meta['rows']:,} have that outcome.")
     return "\n".join(lines).replace("\u00a0", " ")
 
 

@@ -84,7 +84,7 @@ class _Pandas(Library):
         return pd.concat([first.astype(kind), other.astype(kind)], ignore_index=True)
 
     def take(self, column: Any, places: Integers) -> Any:
-        return column.take(places).reset_index(drop=True)
+        return pd.Series(column.array.take(places), dtype=column.dtype, copy=False)
 
     def write(self, numbers: Floats, like: Any, *, nulls: bool) -> Any:  # noqa: ARG002 — the type says it
         if isinstance(like.dtype, np.dtype):

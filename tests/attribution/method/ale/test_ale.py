@@ -244,6 +244,52 @@ def test_pairs_are_those_of_the_paper():
         np.testing.assert_allclose(found["effect"].to_numpy(), expected.ravel(), atol=1e-12)
 
 
+def test_curves_are_those_of_effector():
+    """effector 0.6 has bins of equal width, and counts a row at an inner edge in both bins: here that changes no mean.
+
+    Bins are closed on the left there, so that it gets the column with the other sign.
+    """
+    effector = pytest.importorskip("effector")
+    bins, each, rng = 8, 30, np.random.default_rng(3)
+    inside = np.arange(bins)[:, None] + np.sort(rng.uniform(0.01, 0.99, (bins, each)), axis=1)
+    inside[:, -1] = np.arange(1, bins + 1)
+    inside[0, 0] = 0
+    X = np.column_stack([inside.ravel(), rng.gamma(2.0, size=bins * each), rng.normal(size=bins * each)])
+
+    def model(table):
+        return np.exp(table[:, 0] / 4) * table[:, 1] + np.sin(table[:, 2])
+
+    steps, other = np.diff(np.exp(np.arange(bins + 1) / 4)), X[:, 1].reshape(bins, each)
+    for k in range(bins - 2, -1, -1):
+        other[k, -1] = other[k + 1].mean() * steps[k + 1] / steps[k]
+    found = curve(explain(model, X, bins=bins), "x0")
+    assert found["value"].tolist() == list(range(bins + 1))
+    theirs = effector.ALE(X * [-1, 1, 1], lambda table: model(table * [-1, 1, 1]), nof_instances="all")
+    theirs.fit(features=0, centering=False, binning_method=effector.axis_partitioning.Fixed(nof_bins=bins))
+    expected = theirs.eval(0, -np.arange(bins + 1.0), centering=False)
+    effect = found["effect"].to_numpy(dtype=float)
+    assert np.ptp(expected) > 5
+    np.testing.assert_allclose(effect - effect[0], expected - expected[0], atol=1e-6)
+
+
+def test_a_region_is_split_as_by_effector():
+    """effector tries few values and splits twice: the split lies in what it leaves between both sides."""
+    effector = pytest.importorskip("effector")
+    X = correlated(relation=0.0)
+
+    def model(table):
+        return table[:, 0] * np.sign(table[:, 1])
+
+    region = explain(model, X).meta["regions"]["x0"]
+    leaves = effector.ALE(X, model, nof_instances="all").find_regions(0).leaves
+    assert len(leaves) > 1
+    assert region["by"] == "x1"
+    assert {place for leaf in leaves for place in leaf.rule.features} == {1}
+    ordered = sorted(leaves, key=lambda leaf: X[leaf.mask, 1].mean())
+    assert ordered[0].nof_instances <= region["rows"][0] <= ROWS - ordered[-1].nof_instances
+    assert ROWS - ordered[0].nof_instances - ordered[-1].nof_instances < 0.2 * ROWS
+
+
 def shops(rows: int = 400, seed: int = 1) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     X = pd.DataFrame({"shop": rng.choice(["a", "b", "c", "d"], rows, p=[0.4, 0.3, 0.2, 0.1])})
