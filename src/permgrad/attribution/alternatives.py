@@ -404,7 +404,8 @@ class Search:
             # Single changes by value are predicted with the first ones. Many of those are equal.
             tried = lent if step else np.concatenate([lent, self._options])
             first, each = _first_of(tried)
-            valid, margin = (seen[each] for seen in self.goal(tried[first]))
+            reached, by = self.goal(tried[first])
+            valid, margin = reached[each], by[each]
             found.append(tried[valid])
             if not step:
                 self._singles = valid[len(lent) :], margin[len(lent) :]
@@ -415,8 +416,8 @@ class Search:
             open_[donor, unit] = ~valid[: len(lent)]
             score = np.full(open_.shape, -np.inf)
             score[donor, unit] = margin[: len(lent)]
-            best, going = np.where(open_, score, -np.inf).argmax(axis=1), open_.any(axis=1)
-            rows = np.where(self.cells.members[best] & going[:, None], self._donors, rows)
+            best, going = np.where(open_, score, -np.inf).argmax(axis=1), open_.any(axis=1, keepdims=True)
+            rows = np.where(self.cells.members[best] & going, self._donors, rows)
             open_[np.arange(len(best)), best] = False
         return np.concatenate(found)
 
