@@ -292,6 +292,24 @@ def test_a_threshold_of_its_own_decides():
     assert not pg.counterfactuals(model, X[model.predict(X) == 1][:1], X, want=1, **QUIET)
 
 
+def test_a_rule_that_first_rows_do_not_show_decides():
+    """A threshold between whose probability and one half are only a few rows, all far behind in the table."""
+
+    class Strict(LogisticRegression):
+        def predict(self, X):
+            return (self.predict_proba(X)[:, 1] > 0.9).astype(int)
+
+    X = np.concatenate([np.repeat([[-3.0], [3.0]], 150, axis=0), np.linspace(-1, 1, 60)[:, None]])
+    model = Strict().fit(X, (X[:, 0] > 0).astype(int))
+    odds = model.predict_proba(X)[:, 1]
+    between = (odds > 0.5) & (odds < 0.9)
+    assert between[300:].any()
+    assert not between[:300].any()
+    found = pg.counterfactuals(model, X[:1], X, **QUIET)
+    assert len(found)
+    assert model.predict(found.rows).all()
+
+
 def test_networks_of_permgrad():
     X, y = people(300)
     model = pg.HyNNClassifier(preset="fast", max_epochs=4, random_state=0).fit(X, y)

@@ -256,21 +256,20 @@ class Goal:
 
     ``want`` is the argument of ``pg.counterfactuals``, and ``words`` say it, such as ``"predict 'yes'"``. ``valid``:
     which rows of the table the model predicts so, of the ``looked`` nearest ones that it was asked for. ``already``:
-    whether it predicts the row so.
+    whether it predicts the row so. ``asks``: whether the model's own decision is asked for in the search, too, which is
+    so anyway if it is seen to differ from the largest output. ``misled``: whether that was seen of results alone.
     """
 
-    def __init__(self, subject: PredictorSubject, cells: RowCells, want: Any) -> None:
+    def __init__(self, subject: PredictorSubject, cells: RowCells, want: Any, *, asks: bool = False) -> None:
         self.subject, self.cells = subject, cells
         self.ends: tuple[float, float] | None = None
         self.classes = subject.task == "classification"
         self.names = subject.class_names if self.classes else subject.output_names
-        self._decides: PredictorSubject | None = None
-        rows, decided = np.concatenate([cells.row[None], cells.rows[:_NEAR]]), subject.deciding()
+        self._decides = subject.deciding()
+        rows = np.concatenate([cells.row[None], cells.rows[:_NEAR]])
         outputs = self._outputs(rows)
-        # A second call for all rows only where the model decides by another rule, such as its own threshold.
-        if self.classes and (decided.first.argmax(dim=1) != subject.first.argmax(dim=1)).any():
-            self._decides = decided
-        seen = outputs, self._decided(rows, outputs)
+        self._asks, self.misled = asks or self._decides_otherwise(outputs[:1]), False
+        seen = outputs, self._outputs(rows, self._decides) if self._asks else outputs
         self.own = seen[0][:1], seen[1][:1]
         now = self.own[1]
         if want is None and self.classes and len(self.names) == 2:
@@ -300,6 +299,11 @@ class Goal:
         valid = self.judged(*seen)[0]
         self.already, self.valid = bool(valid[0]), self._reached(valid[1:])
 
+    def _decides_otherwise(self, own: Floats) -> bool:
+        """Return whether the model is seen not to decide for the largest output, such as by a threshold of its own."""
+        first = self._decides.first.argmax(dim=1) != self.subject.first.argmax(dim=1)
+        return bool(first.any()) or self._outputs(self.cells.row[None], self._decides).argmax() != own.argmax()
+
     def _reached(self, valid: Booleans) -> Booleans:
         """Return which rows of the table are known to reach the goal. Those far away are predicted only if few do."""
         rows = self.cells.rows
@@ -312,21 +316,19 @@ class Goal:
         subject, numbers = subject or self.subject, torch.from_numpy(self.cells.written(rows))
         return subject.predicted(outputs_of(subject, (numbers,), subject.table_batch))
 
-    def _decided(self, rows: Floats, outputs: Floats) -> Floats:
-        """Return outputs of which the largest is the class that the model decides for."""
-        return outputs if self._decides is None else self._outputs(rows, self._decides)
-
-    def predicted(self, rows: Floats) -> Seen:
+    def predicted(self, rows: Floats, *, asks: bool = False) -> Seen:
         """Return outputs of rows, and outputs of which the largest is the class that the model decides for."""
         outputs = self._outputs(rows)
-        return outputs, self._decided(rows, outputs)
+        asks = self._decides is not self.subject and (asks or self._asks)
+        return outputs, self._outputs(rows, self._decides) if asks else outputs
 
     def again(self, rows: Floats) -> Seen:
-        """Predict rows as one table, or one by one if a row's prediction depends on the other rows of its table."""
-        outputs, decided = self.predicted(np.concatenate([self.cells.row[None], rows]))
+        """Predict results and let the model decide, in one table, or one by one if its rows act on each other."""
+        outputs, decided = self.predicted(np.concatenate([self.cells.row[None], rows]), asks=True)
+        self.misled |= not self._asks and bool((outputs.argmax(axis=1) != decided.argmax(axis=1)).any())
         if np.allclose(outputs[:1], self.own[0]) and np.array_equal(decided[:1].argmax(1), self.own[1].argmax(1)):
             return outputs[1:], decided[1:]
-        first, second = zip(*(self.predicted(row[None]) for row in rows), strict=True)
+        first, second = zip(*(self.predicted(row[None], asks=True) for row in rows), strict=True)
         return np.concatenate(first), np.concatenate(second)
 
     def __call__(self, rows: Floats) -> tuple[Booleans, Floats]:

@@ -146,12 +146,7 @@ def counterfactuals(
         raise InputError("counterfactuals needs a predictor of a table, got a torch network", hint=hint, code="PG031")
     tell_of_other_order(X, y=y)
     seed = resolve_seed(random_state)
-    if isinstance(row, (Mapping, pd.Series)):
-        row = pd.DataFrame([dict(row)])
-    elif not hasattr(row, "columns") and np.ndim(row) == 1:
-        row = np.asarray(row)[None]
-    if len(row) != 1:
-        raise InputError(f"row must be one row, got {len(row)}", hint="Pass for example X[:1].", code="PG013")
+    row = _one_row(row)
     with sparing(), full_float32():
         subject = PredictorSubject(model, X, y, alone=False, **options)  # see Goal.again
         form, table, own = subject.form, subject.inputs[0].numpy(), subject.form.read(row).numpy()[0]
@@ -163,14 +158,17 @@ def counterfactuals(
         # The nearest rows first.
         order = np.argsort(cells.moved(cells.rows).sum(axis=1), kind="stable")
         cells.rows, cells.weights, places = cells.rows[order], cells.weights[order], places[order]
-        goal = Goal(subject, cells, want)
-        near = goal.valid if y is None else goal.met_by(y, len(table))[places]
         most = min(most_changes or len(cells.members), len(cells.members))
+        for asks in (False, True):
+            goal = Goal(subject, cells, want, asks=asks)
+            near = goal.valid if y is None else goal.met_by(y, len(table))[places]
+            search = Search(cells, goal, most)
+            tried = cells.rows[:0] if goal.already else search.run(count)
+            found, measures, seen = search.chosen(tried, near, count)
+            if not goal.misled:
+                break
         looked = goal.looked if y is None else len(places)
         meta = {"words": goal.words, "rows": looked, "outcome_rows": int(near.sum()), "seed": seed}
-        search = Search(cells, goal, most)
-        tried = cells.rows[:0] if goal.already else search.run(count)
-        found, measures, seen = search.chosen(tried, near, count)
         if goal.already:
             meta["reason"] = "The model predicts so already."
         elif not len(found):
@@ -182,3 +180,14 @@ def counterfactuals(
         measures = {**{name: values[1:] for name, values in described.items()}, **measures}
         written = torch.from_numpy(cells.written(np.concatenate([cells.row[None], found])))
         return Counterfactuals(form.frame(written), form.write(written[1:]), ~same(found, cells.row), measures, meta)
+
+
+def _one_row(row: Any) -> Any:
+    """Return a table of one row."""
+    if isinstance(row, (Mapping, pd.Series)):
+        row = pd.DataFrame([dict(row)])
+    elif not hasattr(row, "columns") and np.ndim(row) == 1:
+        row = np.asarray(row)[None]
+    if len(row) != 1:
+        raise InputError(f"row must be one row, got {len(row)}", hint="Pass for example X[:1].", code="PG013")
+    return row
