@@ -171,7 +171,7 @@ def main() -> int:
     record = Record("What changed between two samples", 0)
     no_change(record, 20 if asked.quick else 300, 0.1 if asked.quick else 0.02)
     for case in CASES:
-        a_change(record, case, 10 if asked.quick else 150, 0.12 if asked.quick else 0.01)
+        a_change(record, case, 10 if asked.quick else 400, 0.12 if asked.quick else 0.01)
     return record.close(asked.out or (None if asked.quick else RESULTS / "verify_changes.md"))
 
 
