@@ -37,13 +37,17 @@ def explain_mixed(arguments: Arguments) -> Explanation:
             raise InputError(problem, hint="Pass for example ('lime', {'samples': 500}).", code="PG001")
         named, options = with_options(named, options)
         chosen[str(name)] = (*find_method(named), options)
-    usual = "local" if all("local" in method.scopes for method, _, _ in chosen.values()) else "global"
-    scope = usual if arguments.scope == "auto" else arguments.scope
+    scope = _common_scope(arguments.scope, [method for method, _, _ in chosen.values()])
     arguments = replace(arguments, random_state=resolve_seed(arguments.random_state))
     for options in (arguments.options, *(options for _, _, options in chosen.values())):
         refuse_interactions(options, "a dict of methods")
     parts = {name: _explain_input(arguments, name, *settings, scope=scope) for name, settings in chosen.items()}
     return _combine(parts, scope)
+
+
+def _common_scope(scope: str, used: Sequence[Method]) -> str:
+    usual = "local" if all("local" in method.scopes for method in used) else "global"
+    return usual if scope == "auto" else scope
 
 
 def _explain_input(
