@@ -10,7 +10,7 @@ that depends on the columns, so that their loss changes when columns move.
    same laws, that of subsets of the columns from the conditional distributions of a Gaussian. Intervals of 95 % should
    hold it in 92 to 97 % of the samples, and the mean of all estimates should be within 0.02 of it.
 
-    python -m verification.verify_changes            # about 10 minutes of processor time
+    python -m verification.verify_changes            # about 13 minutes of processor time
     python -m verification.verify_changes --quick    # few samples, wider floors
 """
 
