@@ -40,7 +40,7 @@ def cuts_of(model: Any, X: Any, y: Any) -> dict[str, dict[str, Any]]:
     logit = model.predict_encoded(model.encode(X))[:, 0]
     shift = float(np.log(model.class_weights_[1] / model.class_weights_[0]))
     values = {"logit 0": 0.0, "logit 0.5, as published": 0.5, f"logit log {np.exp(shift):.2f}": shift}
-    return {name: metrics_at(y == "yes", logit, value) for name, value in values.items()}
+    return {name: metrics_at(y, logit, value) for name, value in values.items()}
 
 
 def chosen_cuts(X: Any, y: Any, X_test: Any, y_test: Any, seed: int) -> dict[str, dict[str, Any]]:
@@ -51,8 +51,8 @@ def chosen_cuts(X: Any, y: Any, X_test: Any, y_test: Any, seed: int) -> dict[str
     found: dict[str, dict[str, Any]] = {}
     for by in ("f1", "balanced_accuracy", "cost"):
         cost = COST if by == "cost" else None
-        threshold = choose_threshold(y_held == "yes", held, by=by, cost=cost)
-        found[f"chosen for {by}"] = metrics_at(y_test == "yes", test, threshold.value, COST)
+        threshold = choose_threshold(y_held, held, by=by, cost=cost)
+        found[f"chosen for {by}"] = metrics_at(y_test, test, threshold.value, COST)
     return found
 
 

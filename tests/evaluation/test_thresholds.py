@@ -1,5 +1,6 @@
 """Cuts of a score: all of them, exactly, against slow loops and closed forms; and lift."""
 
+import json
 import math
 
 import numpy as np
@@ -8,19 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 
-from permgrad.evaluation import thresholds
+from permgrad import InputError
 from permgrad.evaluation.metrics import evaluate
-from permgrad.evaluation.thresholds import CRITERIA
+from permgrad.evaluation.thresholds import CRITERIA, OUTCOMES, choose_threshold, metrics_at
 
 COST = {"false_positive": 1.0, "false_negative": 3.0, "true_positive": -0.5}
-
-
-def choose_threshold(y, scores, **options):
-    return thresholds.choose_threshold(np.asarray(y) == 1, np.asarray(scores, dtype=float), **options)
-
-
-def metrics_at(y, scores, value, cost):
-    return thresholds.metrics_at(np.asarray(y) == 1, scores, value, cost)
 
 
 def by_hand(y, called, by, cost):
@@ -52,10 +45,10 @@ def test_no_cut_is_better(rows, seed, levels, by):
     goodness = [by_hand(y, scores >= cut, by, COST) for cut in cuts]
     score = -found.score if by == "cost" else found.score
     assert score == pytest.approx(max(goodness), abs=1e-12)
-    assert by_hand(y, (scores >= found.value), by, COST) == pytest.approx(max(goodness), abs=1e-12)
+    assert by_hand(y, found.apply(scores), by, COST) == pytest.approx(max(goodness), abs=1e-12)
     # Of equally good cuts the one with the fewest positives.
     equal = [cut for cut, value in zip(cuts, goodness, strict=True) if value > max(goodness) - 1e-12]
-    assert (scores >= found.value).sum() == (scores >= max(equal)).sum()
+    assert found.apply(scores).sum() == (scores >= max(equal)).sum()
 
 
 def test_the_cases_are_not_trivial():
@@ -77,6 +70,7 @@ def test_closed_forms():
     assert (useless.value, useless.score, useless.metrics["called"]) == (-math.inf, 2 * 0.25 / 1.25, 1.0)
     half = choose_threshold([0, 0, 0, 1], [0.3] * 4, by="balanced_accuracy")
     assert (half.value, half.score, half.metrics["precision"]) == (math.inf, 0.5, None)
+    assert not half.apply([1e300]).any()
 
 
 def test_true_probabilities_are_cut_where_decision_theory_says():
@@ -96,7 +90,7 @@ def test_rising_transformations_change_nothing():
     for by in ("f1", "balanced_accuracy"):
         plain = choose_threshold(y, scores, by=by)
         bent = choose_threshold(y, np.exp(3 * scores), by=by)
-        np.testing.assert_array_equal(scores >= plain.value, np.exp(3 * scores) >= bent.value)
+        np.testing.assert_array_equal(plain.apply(scores), bent.apply(np.exp(3 * scores)))
         assert plain.score == bent.score
 
 
@@ -108,7 +102,7 @@ def test_rising_transformations_change_nothing():
 def test_the_middle_of_extreme_numbers_still_parts_them(scores):
     found = choose_threshold([0, 1], scores, by="f1")
     assert found.score == 1.0
-    assert (np.array(scores) >= found.value).tolist() == [False, True]
+    assert found.apply(scores).tolist() == [False, True]
 
 
 def test_metrics_at_the_cut_equal_scikit_learn():
@@ -131,12 +125,59 @@ def test_metrics_at_the_cut_equal_scikit_learn():
     assert chosen.metrics == metrics_at(y, scores, chosen.value, COST)
 
 
+def test_labels_of_every_kind_and_the_other_class_as_positive():
+    y, scores = random_case(80, 2)
+    expected = choose_threshold(y, scores)
+    for labels in (np.array(["no", "yes"]), np.array([False, True]), np.array(["no", "yes"], dtype=object)):
+        found = choose_threshold(labels[y], scores)
+        assert (found.value, found.score, found.positive) == (expected.value, expected.score, labels[1])
+        json.dumps(found.to_dict())
+    turned = choose_threshold(1 - y, scores, positive=0)
+    assert (turned.value, turned.score) == (expected.value, expected.score)
+
+
 def test_inputs_stay_as_they_are():
     y, scores = random_case()
     before = y.copy(), scores.copy()
     choose_threshold(y, scores)
     np.testing.assert_array_equal(before[0], y)
     np.testing.assert_array_equal(before[1], scores)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (([0, 0], [0.1, 0.2]), {}, r"y must hold two labels, got 1 \(\[0\]\)\. Pass rows of both classes"),
+        (([0, 1, 2], [0.1, 0.2, 0.3]), {}, r"y must hold two labels, got 3 \(\[0, 1, 2\]\)"),
+        (([0, "a"], [0.1, 0.2]), {"positive": "b"}, "positive must be one of '0', 'a', got 'b'"),
+        (([0, 1], [0.1, math.nan]), {}, "1 of 2 scores are not finite. Leave those rows out"),
+        (([0, 1], [[0.1, 0.9], [0.2, 0.8]]), {}, r"got \(2, 2\)\. Pass predict_proba\(X\)\[:, 1\]"),
+        (([[0], [1]], [0.1, 0.2]), {}, r"y must have shape \(rows,\), got \(2, 1\)"),
+        (([0, 1], [0.1, 0.2, 0.3]), {}, r"scores must have one value for each of the 2 rows, got the shape \(3,\)"),
+        (
+            ([0, 1], [0.1, 0.2]),
+            {"by": "costs"},
+            r"by must be one of 'f1', .*, got 'costs'\. Did you mean 'cost'\?",
+        ),
+        (([0, 1], [0.1, 0.2]), {"by": "cost"}, "by='cost' needs the costs of outcomes, got cost=None"),
+        (([0, 1], [0.1, 0.2]), {"cost": COST}, "cost= needs by='cost', got by='f1'"),
+        (([0, 1], [0.1, 0.2]), {"by": "cost", "cost": {"false_alarm": 1}}, "outcome in cost must be one of"),
+        (
+            ([0, 1], [0.1, 0.2]),
+            {"by": "cost", "cost": {"false_positive": math.inf}},
+            r"cost\['false_positive'\] must be a finite number, got inf",
+        ),
+    ],
+)
+def test_wrong_input(arguments, options, message):
+    with pytest.raises(InputError, match=message):
+        choose_threshold(*arguments, **options)
+
+
+def test_outcomes_are_named_in_full():
+    assert len(OUTCOMES) == 4
+    with pytest.raises(InputError, match="The threshold must be a number"):
+        metrics_at([0, 1], [0.1, 0.2], math.nan)
 
 
 # ---- lift ------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from permgrad import imaging, tuning
 from permgrad.attribution.parts.engines import RayEngine
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.image_table import locate_images
-from permgrad.evaluation import metrics
+from permgrad.evaluation import metrics, thresholds
 
 NAMES = list("abcd")
 ROWS = np.random.default_rng(0).normal(size=(40, 4))
@@ -67,6 +67,14 @@ PARTS: dict[str, tuple[Callable[..., Any], Any, dict[str, Any]]] = {
     "get_space": (tuning.get_space, None, {}),
     "read_space": (tuning.read_space, None, {}),
     "space_from_dict": (tuning.space_from_dict, ("content",), {}),
+    "choose_threshold": (thresholds.choose_threshold, None, {"y": Y, "scores": SCORES}),
+    "choose_threshold by cost": (
+        lambda cost: thresholds.choose_threshold(Y, SCORES, "cost", cost), None, {},
+    ),
+    "choose_threshold at a price": (
+        lambda price: thresholds.choose_threshold(Y, SCORES, "cost", {"false_negative": price}), None, {},
+    ),
+    "metrics_at": (thresholds.metrics_at, None, {"y": Y, "scores": SCORES, "value": 0.5}),
     "evaluate": (metrics.evaluate, None, {
         "task": "classification", "y": Y, "probabilities": predicted(ROWS), "classes": [0, 1],
     }),

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.arrays import Array, Booleans, Floats
-from permgrad.base.errors import counted, listed
+from permgrad.base.checks import as_numbers, check_choice, check_rows, is_finite_number, is_number
+from permgrad.base.errors import InputError, counted, listed, shown, unknown
 from permgrad.base.files import plain
 
 Criterion = Literal["f1", "balanced_accuracy", "cost"]
@@ -26,49 +27,83 @@ OUTCOMES = ("false_positive", "false_negative", "true_positive", "true_negative"
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold, its value of the criterion it was chosen by, and its metrics on the rows it was chosen on.
+    """A threshold, the criterion it was chosen by, and its metrics on the ``rows`` it was chosen on (``metrics_at``).
 
     A row is predicted positive if its score is at least ``value``. With inf none is, with −inf all are.
     """
 
     value: float
+    by: Criterion
     score: float
+    positive: Any
+    rows: int
+    cost: Mapping[str, float]
     metrics: Mapping[str, Any]
+
+    def apply(self, scores: npt.ArrayLike) -> Booleans:
+        """Return for each score ``(rows,)`` whether its row is predicted positive."""
+        return _scores(scores) >= self.value
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**vars(self), "positive": plain(self.positive)}
 
 
 def choose_threshold(
-    truth: Booleans, scores: Floats, by: Criterion = "f1", cost: Mapping[str, float] | None = None
+    y: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    by: Criterion = "f1",
+    cost: Mapping[str, float] | None = None,
+    *,
+    positive: Any = None,
 ) -> Threshold:
     """Choose the best threshold of all for a criterion, the highest if several are equally good.
 
-    ``truth`` ``(rows,)`` tells which rows are positive: some, not all. Scores ``(rows,)`` are larger for them.
-    ``by="cost"`` minimises the sum of costs over all rows, such as ``{"false_negative": 5, "false_positive": 1}``.
-    Other outcomes cost nothing, and a gain is below 0.
+    ``y`` holds two labels ``(rows,)``. The second of the sorted labels is positive unless ``positive`` names another,
+    and scores ``(rows,)`` are larger for it. ``by="cost"`` minimises the sum of costs over all rows, such as
+    ``{"false_negative": 5, "false_positive": 1}``. Other outcomes cost nothing, and a gain is below 0.
 
     Examples:
-        >>> truth, scores = np.array([0, 0, 1, 0, 1]) == 1, np.array([0.1, 0.2, 0.4, 0.6, 0.9])
-        >>> chosen = choose_threshold(truth, scores, by="balanced_accuracy")
+        >>> chosen = choose_threshold([0, 0, 1, 0, 1], [0.1, 0.2, 0.4, 0.6, 0.9], by="balanced_accuracy")
         >>> round(chosen.value, 3), round(chosen.score, 3), chosen.metrics["recall"]
         (0.3, 0.833, 1.0)
     """
-    values, hits, alarms = _all_cuts(truth, scores)
-    measures = _measures(truth, hits, alarms, cost or {})
-    best = int(np.argmax(-measures["cost"] if by == "cost" else measures[by]))
+    check_choice("by", by, CRITERIA)
+    if by != "cost" and cost is not None:
+        problem = f"cost= needs by='cost', got by={by!r}"
+        raise InputError(problem, hint="Leave cost= out, or pass by='cost'.", code="PG006")
+    prices = _checked_cost(cost) if by == "cost" else {}
+    truth, numbers, label = _checked(y, scores, positive)
+    values, hits, alarms = _all_cuts(truth, numbers)
+    measures = _measures(truth, hits, alarms, prices)
+    goodness = -measures["cost"] if by == "cost" else measures[by]
+    best = int(np.argmax(goodness))
+    score = float(measures[by][best]) + 0.0
     at_best = {name: plain(of_cuts[best]) for name, of_cuts in measures.items()}
-    return Threshold(float(values[best]), float(measures[by][best]) + 0.0, at_best)
+    return Threshold(float(values[best]), by, score, label, len(truth), prices, at_best)
 
 
 def metrics_at(
-    truth: Booleans, scores: Floats, value: float, cost: Mapping[str, float] | None = None
+    y: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    value: float,
+    cost: Mapping[str, float] | None = None,
+    *,
+    positive: Any = None,
 ) -> dict[str, Any]:
     """Return the metrics of a threshold on some rows, with the arguments of ``choose_threshold``.
 
     ``called`` is the share of rows that are predicted positive, and ``precision`` is None if there are none. Rows of
     the confusion matrix are the truth, the positive class last.
     """
-    called = scores >= value
+    if not is_number(value):
+        problem = f"The threshold must be a number, got {shown(value)}"
+        raise InputError(problem, hint="Pass for example 0.5.", code="PG001")
+    truth, numbers, _ = _checked(y, scores, positive)
+    called = numbers >= value
+    prices = {} if cost is None else _checked_cost(cost)
     hits, alarms = (np.array([int((rows & called).sum())]) for rows in (truth, ~truth))
-    return {name: plain(of_cut[0]) for name, of_cut in _measures(truth, hits, alarms, cost or {}).items()}
+    return {name: plain(of_cut[0]) for name, of_cut in _measures(truth, hits, alarms, prices).items()}
 
 
 # ---- classes that are never predicted --------------------------------------------------------------------------------
@@ -93,8 +128,8 @@ def never_predicted(
             continue
         facts = {"class": plain(label), "rows": int(members.sum()), "threshold": None, "found": None, "called": None}
         if held.any() and not held.all():
-            cut = choose_threshold(held, validation[1][:, place], by="balanced_accuracy")
-            called = test[1][:, place] >= cut.value
+            cut = choose_threshold(held, validation[1][:, place], by="balanced_accuracy", positive=True)
+            called = cut.apply(test[1][:, place])
             if np.isfinite(cut.value):
                 facts |= {"threshold": cut.value, "found": int((called & members).sum()), "called": int(called.sum())}
         missed.append(facts)
@@ -135,7 +170,7 @@ def operating_points(positive: npt.ArrayLike, scores: npt.ArrayLike, most: int =
         >>> points["called"], points["hits"], points["value"], points["start"]
         ([0, 1, 2, 3], [0, 1, 2, 2], [1.0, 0.75, 0.4, 0.0], 2)
     """
-    truth, numbers = np.asarray(positive, dtype=bool), np.asarray(scores, dtype=np.float64)
+    truth, numbers = np.asarray(positive, dtype=bool), _scores(scores)
     if not len(truth):
         return {"rows": 0, "positives": 0, "value": [], "called": [], "hits": [], "least": [], "start": 0}
     values, hits, alarms = _all_cuts(truth, numbers)
@@ -198,3 +233,52 @@ def _measures(truth: Booleans, hits: Any, alarms: Any, cost: Mapping[str, float]
         "confusion_matrix": np.stack([passed, alarms, missed, hits], axis=1).reshape(-1, 2, 2),
     }
     return measures | ({"cost": sum(price * counts[name] for name, price in cost.items())} if cost else {})
+
+
+def _checked(y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any) -> tuple[Booleans, Floats, Any]:
+    """Return which rows are positive, their scores, and the label of the positive class."""
+    values = np.asarray(y)
+    if values.ndim != 1:
+        raise InputError(f"y must have shape (rows,), got {values.shape}", hint="Pass one label per row.", code="PG007")
+    try:
+        labels = sorted(set(values.tolist()))
+    except TypeError as error:
+        problem = f"The labels in y are of different types: {error}"
+        raise InputError(problem, hint="Pass labels of one type.", code="PG015") from error
+    if len(labels) != 2:
+        problem = f"y must hold two labels, got {len(labels)} ({shown(labels[:5])})"
+        raise InputError(problem, hint="Pass rows of both classes.", code="PG015")
+    if positive is None:
+        positive = labels[1]
+    try:
+        is_label = positive in labels
+    except (TypeError, ValueError, RuntimeError):  # arrays, tensors and pandas' NA are equal to nothing
+        is_label = False
+    if not is_label:
+        raise unknown("positive", positive, list(map(str, labels)))
+    numbers = _scores(scores)
+    check_rows("scores", numbers, len(values), "Pass one score per row.")
+    return np.asarray(values == positive, dtype=bool), numbers, positive
+
+
+def _scores(scores: npt.ArrayLike) -> Floats:
+    numbers = as_numbers("scores", scores, "pass predict_proba(X)[:, 1]")
+    if numbers.ndim != 1:
+        problem = f"scores must have shape (rows,), got {numbers.shape}"
+        raise InputError(problem, hint="Pass predict_proba(X)[:, 1].", code="PG007")
+    if not np.isfinite(numbers).all():
+        problem = f"{int((~np.isfinite(numbers)).sum())} of {len(numbers)} scores are not finite"
+        raise InputError(problem, hint="Leave those rows out.", code="PG040")
+    return numbers
+
+
+def _checked_cost(cost: Mapping[str, float] | None) -> dict[str, float]:
+    if not isinstance(cost, Mapping) or not cost:
+        hint = "Pass for example cost={'false_negative': 5, 'false_positive': 1}."
+        raise InputError(f"by='cost' needs the costs of outcomes, got cost={shown(cost)}", hint=hint, code="PG005")
+    for outcome, price in cost.items():
+        check_choice("outcome in cost", outcome, OUTCOMES)
+        if not is_finite_number(price):
+            problem = f"cost[{outcome!r}] must be a finite number, got {shown(price)}"
+            raise InputError(problem, hint="Pass for example 1.", code="PG002")
+    return {str(outcome): float(price) for outcome, price in cost.items()}

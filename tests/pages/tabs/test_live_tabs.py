@@ -303,13 +303,13 @@ def test_classes_in_a_browser(tmp_path):
     assert seen["costs"] == ["2", "3.5"], "those of the run"
     scored = content.predictions
     member, scores = scored.truth == EVIL[2], scored.probabilities[:, 1]
-    expected = metrics_at(member, scores, 0.3)
+    expected = metrics_at(member, scores, 0.3, positive=True)
     (passed, alarms), (missed, hits) = expected["confusion_matrix"]
     assert seen["cells"][:4] == [str(hits), str(missed), str(alarms), str(passed)]
     assert f"finds {100 * expected['recall']:.0f}\u00a0% of the {EVIL[2]} rows" in seen["typed"][0]
-    cheapest = choose_threshold(member, scores, "cost", {"false_positive": 1, "false_negative": 7})
+    cheapest = choose_threshold(member, scores, "cost", {"false_positive": 1, "false_negative": 7}, positive=True)
     assert f"test rows cost {cheapest.score:g} (" in seen["cheapest"][0]
-    best = choose_threshold(member, scores)
+    best = choose_threshold(member, scores, positive=True)
     assert float(seen["largest"]) == pytest.approx(best.value, rel=0.01)
     assert seen["worst"][0].startswith("Clearly worse: ")
     assert seen["next"][0].startswith("No group of ")

@@ -50,11 +50,11 @@ def cuts(work: Work, validation: tuple[Rows, Predictions], test: tuple[Rows, Pre
     aims |= {} if cost is None else {"cost": f"cost ({cost[0]:g} for a false {label}, {cost[1]:g} for a missed one)"}
     for aim, words in aims.items():
         prices = dict(zip(OUTCOMES, cost, strict=False)) if aim == "cost" and cost is not None else None
-        chosen = choose_threshold(truth["validation"], logits["validation"], by=aim, cost=prices)
+        chosen = choose_threshold(truth["validation"], logits["validation"], by=aim, cost=prices, positive=True)
         named_cuts.append((f"best {words} on held-out rows", chosen.value))
 
     def line(name: str, value: float | None, scores: Floats) -> dict[str, Any]:
-        measured = metrics_at(truth["test"], scores, 0.5 if value is None else value)
+        measured = metrics_at(truth["test"], scores, 0.5 if value is None else value, positive=True)
         shown = {metric: measured[metric] or 0.0 for metric in MEASURES}
         return {"cut": name, "logit": value if value is not None and np.isfinite(value) else None, **shown}
 

@@ -24,8 +24,6 @@ from permgrad.base.numerals import compact, fixed
 from permgrad.pages.words import clean
 
 P = ParamSpec("P")
-#: The name or position of an output.
-Output = str | int | None
 
 
 # ---- axes of the user ------------------------------------------------------------------------------------------------

@@ -57,8 +57,8 @@ def thresholds(section: SectionView, content: Assessment) -> None:
         "threshold finds more of them, with more false alarms. The right one depends on what each error costs."
     )
     if member.any() and not member.all():
-        best = choose_threshold(member, scores)
-        half = metrics_at(member, scores, 0.5)
+        best = choose_threshold(member, scores, positive=True)
+        half = metrics_at(member, scores, 0.5, positive=True)
         found = []
         for measured in (half, best.metrics):
             found.append(f"the model finds {percent(measured['recall'])} of the {positive} rows")
@@ -72,7 +72,7 @@ def thresholds(section: SectionView, content: Assessment) -> None:
         section.text(words)
     with section.live("threshold"):
         if member.any() and not member.all():
-            lines = pd.DataFrame([metrics_at(member, scores, value) for value in SHOWN_THRESHOLDS])
+            lines = pd.DataFrame([metrics_at(member, scores, value, positive=True) for value in SHOWN_THRESHOLDS])
             counts = np.array(lines["confusion_matrix"].tolist())
             columns = [
                 figures_of("threshold", SHOWN_THRESHOLDS, lambda value: fixed(value, 1)),

@@ -83,14 +83,15 @@ def notes_on_columns(
     named_oddly = [one.name for one in schema if one.reason == SUSPECT and one.name not in left_out]
     codes = [one.name for one in numbers if one.reason.startswith(CODES)]
     padded = [name for name in written.padded if name in {one.name for one in numbers}]
-    notes: dict[str, Sequence[str]] = {
+    # A sentence, and the columns that it names: as they are, or as a mapping shows them.
+    notes: dict[str, Sequence[str] | Mapping[str, str]] = {
         **_kinds_found(undecided, request),
         "used as features, though named like identifiers and different in every row: {}. Leave them out with --id or "
         "--drop, or confirm with {kind}=numeric.": named_oddly,
         "used as amounts, though nearly unique or named like codes: {}. Pass {kind}=categorical for a code, {id} if it "
         "only names rows, or {kind}=numeric for an amount.": codes,
         "categories with thousands of values: {}. Pass {id} if it only names rows, or {kind}=categorical to use it as "
-        "it is.": list(levels),
+        "it is.": levels,
         "read as numbers despite leading zeros: {}. If they are codes, pass {kind}=categorical.": padded,
         "constant in the training rows, hence without effect: {}": constant,
         "not features by the data card: {}": [] if card is None else card.not_features,
@@ -98,8 +99,9 @@ def notes_on_columns(
     story = [] if card is None or card.story is None or card.target in left_out else [card.story]
     for sentence, names in notes.items():
         if names:
-            flags = {flag: option_of(f"--{flag}", names[0]) for flag in ("kind", "id")}
-            story.append(sentence.format(listed([levels.get(name, name) for name in names]), **flags))
+            flags = {flag: option_of(f"--{flag}", next(iter(names))) for flag in ("kind", "id")}
+            shown = list(names.values()) if isinstance(names, Mapping) else names
+            story.append(sentence.format(listed(shown), **flags))
     return story
 
 
