@@ -46,7 +46,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "aggregate": {"members": {"permutation": {}, "gradient": {}}},
 }
 #: Rows explained on both sides; the GPU also explains ten times as many.
-ROWS = {"shapley": 40, "lime": 40, "integrated_gradients": 100, "deeplift": 100}
+ROWS = {"shapley": 40, "lime": 40, "integrated_gradients": 100, "deeplift": 100, "expected_gradients": 50}
 USUAL_ROWS = 300
 SECTION_SECONDS = 55
 #: Methods that are fast enough for ten times the rows.
@@ -251,6 +251,8 @@ def compare_methods(
             count = bench.rows(ROWS.get(name, USUAL_ROWS))
             try:
                 yield one_method(bench, model, twin, name, scope, count, rows_of, options)
+            except pg.InputError:
+                continue  # this network does not have what the method reads, such as attention
             except Exception as error:  # noqa: BLE001 — the other methods go on
                 traceback.print_exc()
                 yield {
