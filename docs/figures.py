@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -469,6 +469,29 @@ def _interactions(record: Any) -> list[float]:
 
 
 README, DOCS = "README.md", "docs/"
+
+
+def _gpu_section(record: Any, name: str) -> list[Any]:
+    return next(part["rows"] for part in record["results"] if part["section"] == name)
+
+
+_METHODS_ON = "Methods on the default network"
+
+
+def _on_a_gpu(record: Any) -> list[float]:
+    faster = [row for row in _gpu_section(record, "Prediction") if row["preset"] == "default"][0]["times"]
+    device = [row for row in _gpu_section(record, "Training") if (row["preset"], row["side"]) == ("default", "device")][
+        0
+    ]
+    shares = sorted(row["device, s"] / row["processor, s"] for row in _gpu_section(record, _METHODS_ON))
+    return [faster, device["times"], device["batch"], shares[-1], shares[0], median(shares)]
+
+
+def _gpu_differences(record: Any) -> list[float]:
+    names = _METHODS_ON, "Methods on the paper network"
+    return [max(row["difference"] for row in _gpu_section(record, name)) for name in names]
+
+
 SENTENCES = (
     Sentence(
         DOCS + "certain-ranks.md",
@@ -721,6 +744,19 @@ SENTENCES = (
             record["results"]["ratios"]["from the first part to the last"],
             100 * record["results"]["times"][2]["share of time at work"],
         ],
+    ),
+    Sentence(
+        DOCS + "training-at-scale.md",
+        "gpu",
+        "the default network predicted {:.0f} times as fast, trained {:.1f} times as fast with batches of {}, and the "
+        "methods took from {:.1f} to {:.3f} of the time for the same few hundred rows (median {:.2f})",
+        _on_a_gpu,
+    ),
+    Sentence(
+        DOCS + "training-at-scale.md",
+        "gpu",
+        "differed by {:.1e} of the largest at most, those of a network with steps in its slopes (ReLU, pooling) by {:.3f}",
+        _gpu_differences,
     ),
     Sentence(
         DOCS + "training-at-scale.md",
