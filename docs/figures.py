@@ -479,12 +479,10 @@ _METHODS_ON = "Methods on the default network"
 
 
 def _on_a_gpu(record: Any) -> list[float]:
-    faster = [row for row in _gpu_section(record, "Prediction") if row["preset"] == "default"][0]["times"]
-    device = [row for row in _gpu_section(record, "Training") if (row["preset"], row["side"]) == ("default", "device")][
-        0
-    ]
+    faster = next(row for row in _gpu_section(record, "Prediction") if row["preset"] == "default")["times"]
+    trained = {(row["preset"], row["side"]): row for row in _gpu_section(record, "Training")}["default", "device"]
     shares = sorted(row["device, s"] / row["processor, s"] for row in _gpu_section(record, _METHODS_ON))
-    return [faster, device["times"], device["batch"], shares[-1], shares[0], median(shares)]
+    return [faster, trained["times"], trained["batch"], shares[-1], shares[0], median(shares)]
 
 
 def _gpu_differences(record: Any) -> list[float]:
@@ -755,7 +753,8 @@ SENTENCES = (
     Sentence(
         DOCS + "training-at-scale.md",
         "gpu",
-        "differed by {:.1e} of the largest at most, those of a network with steps in its slopes (ReLU, pooling) by {:.3f}",
+        "differed by {:.1e} of the largest at most, those of a network with steps in its slopes (ReLU, pooling) by "
+        "{:.3f}",
         _gpu_differences,
     ),
     Sentence(
