@@ -53,7 +53,7 @@ def patient(folder: Path, spots: np.ndarray, orders: int) -> str:
     """Return HTML of the explanation of one patient with a spot."""
     table = pg.read_table(folder / "records.csv")
     outcome, held_out = table.pop("outcome").to_numpy(), len(table) - 60
-    model = pg.HyNNClassifier(preset="fast", random_state=0, progress=False).fit(table[:held_out], outcome[:held_out])
+    model = pg.HyNNClassifier(random_state=0, progress=False).fit(table[:held_out], outcome[:held_out])
     ill = (spots == 1) & (outcome == "pneumonia") & (np.arange(len(table)) >= held_out)
     one = int(np.flatnonzero(ill)[0])
     explanation = pg.explain(
