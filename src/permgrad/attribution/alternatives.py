@@ -386,12 +386,12 @@ class Search:
     def run(self, count: int) -> Floats:
         """Return different rows that reach the goal, of which ``count`` will be chosen."""
         found = self._from_donors(count)
-        fewest = (self.cells.moved(found) > 0).sum(axis=1).min(initial=min(self.most, _LEVELS))
-        found = distinct(np.concatenate([found, self._by_value(int(fewest))]))
+        found = distinct(np.concatenate([found, self._by_value(found, count)]))
         moved = self.cells.moved(found)
         order = np.lexsort([moved.sum(axis=1), (moved > 0).sum(axis=1)])
         few = found[_in_turn(order, moved > 0)][: max(_REFINED, 2 * count)]
-        return distinct(self._nearer(distinct(self._pruned(few))))
+        # As they were found, too, in case there are not enough ways to reach the goal.
+        return distinct(np.concatenate([self._nearer(distinct(self._pruned(few))), few]))
 
     def _from_donors(self, count: int) -> Floats:
         """Let each donor lend the unit that helps most, again and again, and return all rows that reach the goal.
@@ -423,22 +423,28 @@ class Search:
             open_[np.arange(len(best)), best] = False
         return np.concatenate(found)
 
-    def _by_value(self, most: int) -> Floats:
+    def _by_value(self, known: Floats, count: int) -> Floats:
         """Change one unit more at a time to each of its values, and go on from the rows that came nearest to the goal.
 
-        Where all rows can be kept, this visits every combination of values.
+        Where all rows can be kept, this visits every combination of values. It ends with the first changes that reach
+        the goal if there are enough results with one change more.
         """
-        states, found = self.cells.row[None], [self.cells.row[None][:0]]
-        for step in range(most if len(self._units) else 0):
-            state, option = np.nonzero(self.cells.moved(states)[:, self._units] == 0)
+        states, found, options = self.cells.row[None], [known], np.arange(len(self._units))
+        for step in range(min(self.most, _LEVELS)):
+            state, option = np.nonzero(self.cells.moved(states)[:, self._units[options]] == 0)
+            option = options[option]
             rows = np.where(self.cells.members[self._units[option]], self._options[option], states[state])
             valid, margin = self.goal(rows) if step else self._singles
             found.append(rows[valid])
-            if valid.any() or not len(rows):
+            changes = np.unique(self.cells.moved(np.concatenate(found)) > 0, axis=0).sum(axis=1)
+            if not len(rows) or ((changes <= step + 1).any() and (changes <= step + 2).sum() >= count):
                 break
+            # What reaches the goal alone needs no further change.
+            options = options if step else options[~valid]
+            rows, margin = rows[~valid], margin[~valid]
             order = _in_turn(np.argsort(-margin, kind="stable"), self.cells.moved(rows) > 0)
-            states = distinct(rows[order])[: max(1, _BUDGET // len(self._units))]
-        return np.concatenate(found)
+            states = distinct(rows[order])[: max(1, _BUDGET // max(1, len(options)))]
+        return np.concatenate(found[1:])
 
     def _pruned(self, rows: Floats) -> Floats:
         """Undo changes that are not needed, the largest first."""
@@ -498,10 +504,12 @@ class Search:
         typical = np.median(apart[apart > 0]) if (apart > 0).any() else 1.0
         unlike = 1 - both / np.maximum(either, 1) + np.minimum(apart / typical, 1) / 2
         shares = pd.DataFrame([distance, np.nan_to_num(to_data)]).rank(axis=1, pct=True)
-        cost = changed.sum(axis=1) + shares.mean().to_numpy()
-        # A row that lies beyond another one, seen from the row itself, only changes more.
+        # A row beyond another one, seen from the row itself, only changes more. It comes last, and not at all unless it
+        # is nearer to the data.
         beyond = np.isclose(distance[:, None], apart + distance) & (apart > 0)
-        order, left = list[int](), ~beyond.any(axis=1)
+        further = beyond & ~(to_data[:, None] < to_data)
+        cost = changed.sum(axis=1) + np.where(beyond.any(axis=1), changed.shape[1], shares.mean())
+        order, left = list[int](), ~further.any(axis=1)
         seen = self.goal.own[0][:0], self.goal.own[1][:0]
         while len(order) < count and left.any():
             while len(order) < count and left.any():
