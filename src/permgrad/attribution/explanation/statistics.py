@@ -24,8 +24,13 @@ def independent(scores: Floats, units: Dependence | None) -> Floats:
     rows = len(units.codes)
     parts = units.sums(scores[:, :rows])
     if units.timed:
-        parts = _waves(parts)[:, : max(FEWEST_UNITS, int(_MOST_WAVES * units.count**0.5))]
+        parts = _waves(parts)[:, : most_waves(units)]
     return np.concatenate([parts, scores[:, rows:]], axis=1)
+
+
+def most_waves(units: Dependence) -> int:
+    """Return along how many waves a sum over times is seen at most."""
+    return max(FEWEST_UNITS, int(_MOST_WAVES * units.count**0.5))
 
 
 def _waves(series: Floats) -> Floats:
@@ -71,7 +76,7 @@ def spread(
     """
     if units is not None and units.timed:
         series = units.sums(scores)
-        most = min(max(FEWEST_UNITS, int(_MOST_WAVES * units.count**0.5)), units.count - 1)
+        most = min(most_waves(units), units.count - 1)
         counts = [min(max(round(_WAVES * units.count / _related_times(row)), FEWEST_UNITS), most) for row in series]
         parts = [wave[:count] for wave, count in zip(_waves(series), counts, strict=True)]
         return np.array([(part**2).mean() for part in parts]), 1.0, np.array([counts, counts], dtype=np.float64)

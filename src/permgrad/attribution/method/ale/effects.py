@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.functional import jacobian
 
-from permgrad.attribution.explanation.statistics import independent, interval, spread, too_few
+from permgrad.attribution.explanation.statistics import independent, interval, most_waves, spread, too_few
 from permgrad.attribution.method.ale.axes import Axis, Sampled
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.significance import t_quantile, t_two_sided
@@ -85,8 +85,11 @@ def _added_up(steps: Tensor, way: int) -> Tensor:
 
 
 def _sizes(rows: Integers, which: Integers, count: int, sampled: Sampled) -> Floats:
-    """Return how many independent rows of equal weight each step has (Kish 1965)."""
-    codes = rows if sampled.units is None else sampled.units.codes[rows]
+    """Return how many independent rows of equal weight each step has (Kish 1965). Those near in time count as one."""
+    units = sampled.units
+    codes = rows if units is None else units.codes[rows]
+    if units is not None and units.timed:
+        codes = codes * most_waves(units) // units.count
     pairs, place = np.unique(np.stack([which, codes]), axis=1, return_inverse=True)
     weights = np.bincount(place.ravel(), sampled.weights[rows])
     sums, squares = (np.bincount(pairs[0], weights**power, count) for power in (1, 2))
@@ -100,8 +103,10 @@ def _means(
 
     Its derivatives are larger by what the estimated means take of the spread in steps of few rows.
     """
-    size = _sizes(rows, which, count, sampled)
-    factor = torch.from_numpy(np.sqrt(size / np.maximum(size - 1, 1e-9)) if widen else np.ones(count))[:, None]
+    # Rows of one stretch of time say more than nothing about their spread.
+    timed = sampled.units is not None and sampled.units.timed
+    size = np.maximum(_sizes(rows, which, count, sampled), 2 if timed else 1 + 1e-9)
+    factor = torch.from_numpy(np.sqrt(size / (size - 1)) if widen else np.ones(count))[:, None]
     moved, of, held = torch.from_numpy(rows), torch.from_numpy(which), torch.from_numpy(values)
 
     def means(weights: Tensor) -> Tensor:
@@ -147,7 +152,9 @@ def _measured(effects: Callable[[Tensor], Tensor], located: Floats, rows: Intege
         std = np.sqrt(variance * correction)
         numbers[1:, :, output] = std, *interval(found[:, output], std, freedom + 1, sampled.confidence)[:2]
         split = independent(scores, units)
-        by_chance = covariance @ (split @ split.T) / (split.shape[1] if units is not None and units.timed else 1)
+        if units is not None and units.timed:  # a mean over as few waves as any point asks for
+            split = split[:, : int(freedom.min())] / freedom.min() ** 0.5
+        by_chance = covariance @ (split @ split.T)
         variance, correction, freedom = spread(by_row[None, output], own, units)
         chance = 2 * (by_chance * by_chance.T).sum()
         value = max(squared[output] - np.trace(by_chance), 0.0)
