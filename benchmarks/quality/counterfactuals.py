@@ -3,7 +3,7 @@
     pip install --no-deps dice-ml raiutils              # not in any extra
     python -m benchmarks.quality.counterfactuals        # half an hour on a quiet machine
 
-Models are fitted on 5,000 rows, which every contestant gets. Four counterfactuals are asked for each of 150 further
+Models are fitted on 5,000 rows, which every contestant gets. Four counterfactuals are asked for each of 100 further
 rows (``--quick``: 5, and of dice-ml's genetic search, which is slow, the first 20): the other class, or a number half
 to one standard deviation above the prediction (below, if it is above the median). ``found``: rows with any result. Of
 results: ``valid``: the model predicts them as asked from a table with the types of the data, ``changes``: changed
@@ -32,7 +32,7 @@ from benchmarks._results import markdown_table, parser, record
 SETS = {"heloc": "classification", "bank": "classification", "puma": "regression"}
 MODELS = ("LightGBM", "network", "pipeline")
 TRAINING, COUNT = 5000, 4
-ROWS, GENETIC = 150, 20
+ROWS, GENETIC = 100, 20
 
 
 def fitted(name: str, X: pd.DataFrame, y: Any, *, classes: bool) -> Any:
