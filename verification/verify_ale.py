@@ -6,6 +6,9 @@
 A product with a related column has a curve and an importance in closed form. Rows are independent, come in groups that
 share half of their variance, or have weights. Floors: intervals of 95 % contain the curve in 92 to 97 % of its points,
 and the importance in 92 to 98.5 % of samples.
+
+Compared by hand with PyALE 1.2.0, which has the same bins: 20 bins of 600 rows and three related columns, of a forest
+and of a smooth function. Differences along the curves are at most 2e-15 apart. The curves are centred otherwise.
 """
 
 from __future__ import annotations
