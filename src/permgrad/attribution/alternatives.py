@@ -508,7 +508,7 @@ class Search:
         # is nearer to the data.
         beyond = np.isclose(distance[:, None], apart + distance) & (apart > 0)
         further = beyond & ~(to_data[:, None] < to_data)
-        cost = changed.sum(axis=1) + np.where(beyond.any(axis=1), changed.shape[1], shares.mean())
+        cost = changed.sum(axis=1) + np.where(beyond.any(axis=1), changed.shape[1], shares.mean().to_numpy())
         order, left = list[int](), ~further.any(axis=1)
         seen = self.goal.own[0][:0], self.goal.own[1][:0]
         while len(order) < count and left.any():
