@@ -774,6 +774,15 @@ SENTENCES = (
         lambda record: [_signed(min(_blocks(record))), _signed(max(_blocks(record)))],
     ),
     Sentence(
+        DOCS + "any-model.md",
+        "counterfactuals",
+        "in {:.1f} different ways among four results where dice-ml has {:.1f}",
+        lambda record: [
+            fmean(row["ways"] for row in record["results"] if row["contestant"] == who)
+            for who in ("permgrad", "dice-ml random")
+        ],
+    ),
+    Sentence(
         DOCS + "intervals.md",
         "verify_groups",
         "In 100 groups of five equal rows, where nothing is to be found, {:.1f} to {:.1f} % of samples call something "
