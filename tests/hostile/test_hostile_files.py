@@ -182,7 +182,6 @@ def test_line_ends_of_every_kind_and_mixed(tmp_path, ends):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a,b,\n1,2,\n3,4,\n", "Every line of {} ends with a comma. Remove it."),
         (b"a,b\n1,2,\n3,4,\n", "Line 2 of {} has 3 fields where the header has 2"),
         (b"# made by x\na,b\n1,2\n", "{} begins with the comment '# made by x' instead of"),
         (b"% x\n% y\na\n1\n2\n", "{} begins with the comment '% x'"),

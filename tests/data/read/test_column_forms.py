@@ -88,6 +88,13 @@ def test_a_column_without_a_name_further_back(tmp_path):
     assert empty.notes == ("left out, because it has no name and no values: column 3",)
 
 
+@pytest.mark.parametrize("padding", [",", ",,", ",,,,"])
+def test_lines_that_end_with_delimiters_have_empty_columns(tmp_path, padding):
+    padded = read(tmp_path, f"a,b{padding}\n7,x{padding}\n8,y{padding}\n")
+    assert padded.frame.to_dict("list") == {"a": [7, 8], "b": ["x", "y"]}
+    assert "no values: column 3" in padded.notes[0]
+
+
 # ---- lines -----------------------------------------------------------------------------------------------------------
 
 CELL = st.text(alphabet='ab"\n,;é ', max_size=6)
