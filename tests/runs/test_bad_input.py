@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from permgrad.cli import app
+from permgrad.runs.run.splitting import choose_task
 
 
 def table(rows: int = 60, seed: int = 0) -> pd.DataFrame:
@@ -97,6 +98,18 @@ def test_text_target_for_regression(here):
     said = refused(here, "run", "table.csv", "--target", "town", "--task", "regression")
     assert said.startswith("A regression target must be numeric, but column 'town' holds text such as ")
     assert said.endswith(". Choose another target, or --task classification. [PG015]")
+
+
+@pytest.mark.parametrize("task", ["auto", "regression"])
+def test_a_target_of_numbers_with_a_cell_that_is_none(here, task):
+    frame = table()
+    numbers = [f"{20 + row}" if row % 20 else "Total" for row in range(len(frame))]
+    frame.assign(y=numbers).to_csv("total.csv", index=False)
+    said = refused(here, "run", "total.csv", "--target", "y", "--task", task)
+    assert "'Total'" in said
+    assert "Pass --na Total if it means missing, or correct the cell." in said
+    few = ["Total" if row < 20 else f"{row % 5}" for row in range(len(frame))]
+    assert choose_task(pd.Series(few), "auto", "y")[0] == "classification", "codes of few classes"
 
 
 def test_target_missing_in_every_row(here):

@@ -294,15 +294,14 @@ def _text_type(base: ColumnType, series: pd.Series[Any], texts: Sequence[str], c
     is_free = spelled is None and is_free_text(texts, counts, FEWEST_FOR_IDENTIFIER)
     if isinstance(series.dtype, pd.CategoricalDtype) and not is_free:
         return replace(base, reason="categorical type")
-    numbers = _numbers_in_one_way(texts)
-    n_present = int(counts.sum())
-    share_numbers = float(counts[numbers].sum() / max(n_present, 1))
+    odd, n_present = odd_among_numbers(texts, counts), int(counts.sum())
     kind, reason = base.kind, base.reason
     if _are_images(texts):
         kind, reason = "image", f"images, {len(texts):,} different ones in {n_present:,} rows"
-    elif share_numbers >= 0.5 and not numbers.all():
-        odd = texts[int(np.argmin(numbers))]
-        reason = f"text; {share_numbers:.0%} are numbers, {odd!r} is not (if it means missing, declare it as a code)"
+    elif odd:
+        reason = (
+            f"text; {min(odd[1], 0.99):.0%} are numbers, {odd[0]!r} is not (if it means missing, declare it as a code)"
+        )
     elif is_free:
         kind, reason = "text", f"free text, {len(texts):,} different cells in {n_present:,} rows"
         reason += f"; the first {LONGEST_READ:,} signs of each are read" * (max(map(len, texts)) > LONGEST_READ)
@@ -317,6 +316,13 @@ def _are_images(texts: Sequence[str]) -> bool:
     return all(
         sum(map(is_image, some)) >= _SHARE_OF_IMAGES * len(some) for some in (few, texts[:_LOOKED_AT]) if len(some)
     )
+
+
+def odd_among_numbers(texts: Sequence[str], counts: Integers) -> tuple[str, float] | None:
+    """Return the first text that is no number and the share of the cells that are, if that is a half or more."""
+    numbers = _numbers_in_one_way(texts)
+    share = float(counts[numbers].sum() / max(counts.sum(), 1))
+    return (texts[int(np.argmin(numbers))], share) if share >= 0.5 and not numbers.all() else None
 
 
 def _numbers_in_one_way(texts: Sequence[str]) -> Booleans:
