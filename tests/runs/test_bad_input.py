@@ -303,6 +303,7 @@ def test_a_seed_by_which_no_rows_can_be_divided(here):
             ["--drop", "agee"],
             "Column 'agee' (drop) not found. Did you mean 'age'?",
         ),
+        (["--drop", "age,weight"], "Column 'age,weight' (drop) not found. Name one column. An option for several is"),
         (["--id", "number"], "Column 'number' (id) not found. Columns: age, weight,"),
         (["--split-group", "clinic"], "Column 'clinic' (group) not found"),
         (["--time", "date"], "Column 'date' (time) not found"),
