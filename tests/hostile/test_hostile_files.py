@@ -168,6 +168,11 @@ def test_damaged_text_is_refused(tmp_path, content, message):
     assert message in refused(tmp_path, content)
 
 
+def test_signs_in_the_place_of_lost_letters_are_text(tmp_path):
+    content = "note,a\n" + "".join(f"member\x1a\x1a\x1a{row}s vehicle,{row}\n" for row in range(30))
+    assert read(tmp_path, content.encode())[0]["note"][2] == "member\x1a\x1a\x1a2s vehicle"
+
+
 # ---- lines -----------------------------------------------------------------------------------------------------------
 
 

@@ -112,6 +112,16 @@ def test_a_target_of_numbers_with_a_cell_that_is_none(here, task):
     assert choose_task(pd.Series(few), "auto", "y")[0] == "classification", "codes of few classes"
 
 
+@pytest.mark.parametrize("task", ["auto", "regression"])
+@pytest.mark.parametrize("cell", ["{}:05:30", "2024-01-{:02d}"])
+def test_a_target_of_times_is_to_be_made_a_number(here, task, cell):
+    frame = table(28)
+    frame.assign(y=[cell.format(1 + row) for row in range(len(frame))]).to_csv("times.csv", index=False)
+    said = refused(here, "run", "times.csv", "--target", "y", "--task", task)
+    assert "Column 'y' holds dates or times, and these cannot be predicted" in said
+    assert "make it a number, such as minutes" in said
+
+
 def test_target_missing_in_every_row(here):
     table().assign(y=np.nan).to_csv("none.csv", index=False)
     assert "Column 'y' of the table is missing in every row" in refused(here, "run", "none.csv", "--target", "y")
