@@ -20,11 +20,11 @@ _NUMBER_BEGINS = re.compile(r"\s*[+\-−]?[.,]?\d")
 #: A sign, also with the letters of its country (US$, R$), or a code.
 _CURRENCY = r"(?:[A-Z]{0,3}[$¢£¤¥฿₡₦₩₪₫€₱₴₹₺₽]|EUR|USD|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN)"
 #: Other units, such as kg, mg/dL, °C, or g after a blank: letters alone, as in 12A, are often parts of codes.
-_MEASURE = r"(?<=\s)[^\W\d_kKmMbB]|(?<![.,])(?:[^\W\d_]|°)[^\s\d.,;()]{1,9}"
+MEASURE = r"(?<=\s)[^\W\d_kKmMbB]|(?<![.,])(?:[^\W\d_]|°)[^\s\d.,;()]{1,9}"
 _CELL = re.compile(
     rf"(?P<minus>[+\-−]?)\s*(?P<before>{_CURRENCY})?\s*(?P<inner>[+\-−]?)"
     rf"(?P<number>\d[\d.,{_SPACES}]*(?:[eE][+-]?\d+)?|[.,]\d+)"
-    rf"\s*(?:(?P<scale>[kKmMbB])?\s*(?P<after>%|{_CURRENCY})?|(?P<measure>{_MEASURE}))"
+    rf"\s*(?:(?P<scale>[kKmMbB])?\s*(?P<after>%|{_CURRENCY})?|(?P<measure>{MEASURE}))"
 )
 _POWERS = {"": "", "k": "E+3", "m": "E+6", "b": "E+9"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import NoneType
@@ -10,7 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_kind
 from permgrad.base.errors import InputError, counted, printable, unknown
 from permgrad.base.late import pd
@@ -44,7 +45,7 @@ from permgrad.data.read.dates import (
 )
 from permgrad.data.read.image_cells import is_image
 from permgrad.data.read.whole_numbers import FUSED, fused_reason
-from permgrad.data.read.written_numbers import WAYS
+from permgrad.data.read.written_numbers import MEASURE, WAYS
 from permgrad.data.types.free_text import LONGEST_READ, is_free_text
 from permgrad.data.types.identifiers import (
     FEWEST_FOR_IDENTIFIER,
@@ -75,7 +76,9 @@ WHOLE_DATES = "dates as whole numbers"
 _SHARE_SPELLED, _LOOKED_AT, _LONGEST_SHORT = 0.8, 2000, 500
 #: What may stand around a number: a currency, a per cent sign, the brackets or the last minus of accountants.
 _UNIT = r"[€$£¥%]|EUR|USD|GBP|CHF"
-_AROUND = re.compile(rf"\(?\s*(?P<before>{_UNIT})?\s*(?P<number>[^()]*?)\s*(?P<after>{_UNIT}|-)?\s*\)?")
+_AROUND = re.compile(
+    rf"\(?\s*(?P<before>{_UNIT})?\s*(?P<number>[^()]*?)\s*(?:(?P<after>{_UNIT}|-)|(?P<measure>{MEASURE}))?\s*\)?"
+)
 
 
 @dataclass(frozen=True)
@@ -318,7 +321,7 @@ def _are_images(texts: Sequence[str]) -> bool:
     )
 
 
-def odd_among_numbers(texts: Sequence[str], counts: Integers) -> tuple[str, float] | None:
+def odd_among_numbers(texts: Sequence[str], counts: Array) -> tuple[str, float] | None:
     """Return the first text that is no number and the share of the cells that are, if that is a half or more."""
     numbers = _numbers_in_one_way(texts)
     share = float(counts[numbers].sum() / max(counts.sum(), 1))
@@ -339,7 +342,7 @@ def _numbers_in_one_way(texts: Sequence[str]) -> Booleans:
 def several_ways(texts: Sequence[str]) -> str | None:
     """Return a note if most of a column's different cells are numbers or dates in any notation, or None."""
     looked_at = [text[:_LONGEST_SHORT] for text in texts[:_LOOKED_AT]]
-    for what, ways_of in (("numbers", _number_ways), ("dates", date_ways), ("times", duration_ways)):
+    for what, ways_of in (("times", duration_ways), ("numbers", _number_ways), ("dates", date_ways)):
         ways_of_texts = ways_of(looked_at)
         every = [way for ways in ways_of_texts for way in ways]
         if every and sum(map(bool, ways_of_texts)) >= _SHARE_SPELLED * len(ways_of_texts):
@@ -352,11 +355,15 @@ def several_ways(texts: Sequence[str]) -> str | None:
 
 
 def _number_ways(texts: Sequence[str]) -> list[list[str]]:
-    ways = []
-    for text in map(str.strip, texts):
-        parts = _AROUND.fullmatch(text)
-        around = "" if parts is None else f"{parts['before'] or ''} {parts['after'] or ''} {text[:1] == '('}"
-        fitting = [] if parts is None else [way for way in WAYS if way.cells.fullmatch(parts["number"])]
+    ways, found = [], [_AROUND.fullmatch(text.strip()) for text in texts]
+    # Numbers with letters of many kinds behind them are codes.
+    measures = Counter(parts["measure"] for parts in found if parts is not None and parts["measure"])
+    usual = [None, *(measure for measure, _ in measures.most_common(1))]
+    for text, parts in zip(map(str.strip, texts), found, strict=True):
+        fitting, around = [], ""
+        if parts is not None and parts["measure"] in usual:
+            around = f"{parts['before'] or ''} {parts['after'] or parts['measure'] or ''} {text[:1] == '('}"
+            fitting = [way for way in WAYS if way.cells.fullmatch(parts["number"])]
         ways.append([f"{way.between}{way.point} {around}" for way in fitting])
     return ways
 
