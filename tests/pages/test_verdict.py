@@ -65,5 +65,5 @@ def test_copies_without_a_value_are_said_to_be_none_and_need_no_advice(blank, ad
     sentences = {one["facts"]["kind"]: one["sentence"] for one in verdict(content)}
     assert ("too good" in sentences["duplicates"]) == advised
     assert ("every feature is missing" in sentences["duplicates"]) == bool(blank)
-    assert ("Remove copies" in sentences["next"]) == advised
+    assert ("copies of one case" in sentences["next"]) == advised
     assert "--split-group" not in sentences["next"]

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from permgrad.cli import app
+from permgrad.runs.run.splitting import choose_task
 
 
 def table(rows: int = 60, seed: int = 0) -> pd.DataFrame:
@@ -97,6 +98,28 @@ def test_text_target_for_regression(here):
     said = refused(here, "run", "table.csv", "--target", "town", "--task", "regression")
     assert said.startswith("A regression target must be numeric, but column 'town' holds text such as ")
     assert said.endswith(". Choose another target, or --task classification. [PG015]")
+
+
+@pytest.mark.parametrize("task", ["auto", "regression"])
+def test_a_target_of_numbers_with_a_cell_that_is_none(here, task):
+    frame = table()
+    numbers = [f"{20 + row}" if row % 20 else "Total" for row in range(len(frame))]
+    frame.assign(y=numbers).to_csv("total.csv", index=False)
+    said = refused(here, "run", "total.csv", "--target", "y", "--task", task)
+    assert "'Total'" in said
+    assert "Pass --na Total if it means missing, or correct the cell." in said
+    few = ["Total" if row < 20 else f"{row % 5}" for row in range(len(frame))]
+    assert choose_task(pd.Series(few), "auto", "y")[0] == "classification", "codes of few classes"
+
+
+@pytest.mark.parametrize("task", ["auto", "regression"])
+@pytest.mark.parametrize("cell", ["{}:05:30", "2024-01-{:02d}"])
+def test_a_target_of_times_is_to_be_made_a_number(here, task, cell):
+    frame = table(28)
+    frame.assign(y=[cell.format(1 + row) for row in range(len(frame))]).to_csv("times.csv", index=False)
+    said = refused(here, "run", "times.csv", "--target", "y", "--task", task)
+    assert "Column 'y' holds dates or times, and these cannot be predicted" in said
+    assert "make it a number, such as minutes" in said
 
 
 def test_target_missing_in_every_row(here):
@@ -290,6 +313,7 @@ def test_a_seed_by_which_no_rows_can_be_divided(here):
             ["--drop", "agee"],
             "Column 'agee' (drop) not found. Did you mean 'age'?",
         ),
+        (["--drop", "age,weight"], "Column 'age,weight' (drop) not found. Name one column. An option for several is"),
         (["--id", "number"], "Column 'number' (id) not found. Columns: age, weight,"),
         (["--split-group", "clinic"], "Column 'clinic' (group) not found"),
         (["--time", "date"], "Column 'date' (time) not found"),

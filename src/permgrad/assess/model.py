@@ -39,8 +39,9 @@ _SHAPLEY: dict[str, Any] = {
 }
 #: Training rows that stand for all others, and rows that are their own donors from this number on.
 _BACKGROUND, _OWN_DONORS = 1000, 200
-#: Orders of features for which there is always time.
-_FEWEST_ORDERS = 8
+#: Orders of features for which there is always time, and columns from which on there are fewer orders than usual: each
+#: order takes a prediction of every row for each column.
+_FEWEST_ORDERS, _WIDE = 8, 400
 #: Arguments that only a loss over all rows has.
 _GLOBAL_ONLY = ("loss", "confidence", "n_repeats", "sampling")
 
@@ -274,13 +275,15 @@ class TrainedOther(Trained):
 
     def attribute(self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any) -> Explanation:
         """Return Shapley values of single rows, by fewer orders where a third of the time that is left is too short."""
-        most, per_order = int(_SHAPLEY["max_permutations"]), self.clock.per_row * PAIR * len(rows) * (self.width + 1)
+        usual, per_order = int(_SHAPLEY["max_permutations"]), self.clock.per_row * PAIR * len(rows) * (self.width + 1)
+        most = max(_FEWEST_ORDERS, usual * _WIDE // max(self.width, _WIDE))
         orders = int(min(most, self.clock.left() / 3 / per_order)) if per_order else most
-        if orders < most:
+        if orders < usual:
             orders = max(orders, _FEWEST_ORDERS)
-            self.clock.cut.append(
-                f"explanation of {len(rows)} single rows: {orders} orders of features instead of {most}"
-            )
+            if orders < most:
+                self.clock.cut.append(
+                    f"explanation of {len(rows)} single rows: {orders} orders of features instead of {most}"
+                )
             with keeping_warnings():  # of the errors that this leaves
                 return self.explain(rows, scope="local", **{**_SHAPLEY, "max_permutations": orders}, **options)
         return super().attribute(rows, tolerance=tolerance, **options)

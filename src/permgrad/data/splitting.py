@@ -14,7 +14,7 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, warn_user
 from permgrad.base.random import generator
 from permgrad.data.read.cells import MissingCodes, as_frame
-from permgrad.data.types.column_types import infer_schema, read_numbers
+from permgrad.data.types.column_types import infer_schema, odd_among_numbers, read_numbers
 from permgrad.data.types.duplicates import column_levels
 
 Task: TypeAlias = Literal["classification", "regression"]
@@ -150,10 +150,9 @@ def _read_times(time: Any, n: int) -> tuple[Floats, bool]:
             column = infer_schema(frame, kinds={"time": "date"})["time"]
         except InputError:
             which = f"column {series.name!r}" if series.name is not None else "it"
-            problem = (
-                f"time must be a number or a date in every row, but {which} holds text such as "
-                f"{str(series.dropna().iloc[0])!r:.60}"
-            )
+            counts = series.dropna().astype(str).value_counts(sort=False)
+            odd = odd_among_numbers(counts.index.tolist(), counts.to_numpy()) or counts.index
+            problem = f"time must be a number or a date in every row, but {which} holds text such as {odd[0]!r:.60}"
             raise InputError(problem, hint="Choose another column, or split at random.", code="PG018") from None
     moments = read_numbers(frame["time"], column, MissingCodes())[0]
     bad = int(np.isnan(moments).sum())

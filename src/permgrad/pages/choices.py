@@ -47,7 +47,7 @@ def check_one_unit(explanation: Explanation, plot: str) -> None:
 def check_local(explanation: Explanation, plot: str) -> None:
     """Refuse a global explanation if single rows are needed."""
     if explanation.scope != "local":
-        hint = "Explain with scope='local', for example method='integrated_gradients'."
+        hint = "Explain with scope='local', for example method='shapley'."
         raise InputError(f"{plot} shows single rows, but this explanation is global", hint=hint, code="PG004")
 
 

@@ -406,7 +406,8 @@ def _next(content: Assessment, spoken: Mapping[str, Mapping[str, Any]]) -> Sente
             "duplicates",
             # Copies must be so many that they can change a score. Rows without values are none.
             copies and copies["shared"] - copies["blank"] >= LEAST_COPIES * copies["rows"],
-            "Remove copies of rows, or keep rows that are equal together, in the training or in the test rows.",
+            # Cases of few different values are equal by chance.
+            "Check whether equal rows are copies of one case. If so, remove the copies.",
         ),
         ("drift", "drift" in spoken, "Check how training and test rows were collected before you use the model."),
         (

@@ -281,6 +281,14 @@ def test_class_numbers_are_no_classes_of_a_model_that_knows_its_own():
     pg.explain(model, X, np.array([0, 1] * 30), class_names=["a", "b"], **QUIET)
 
 
+@pytest.mark.parametrize("nothing", [np.nan, None, pd.NA])
+def test_missing_classes_are_counted(nothing):
+    X, y = np.random.default_rng(0).normal(size=(60, 2)), np.array(["red", "white"] * 30, dtype=object)
+    model = LogisticRegression().fit(X, y.astype(str))
+    with pytest.raises(InputError, match=r"y has 2 missing values\. Leave those rows out"):
+        pg.explain(model, X, [nothing, nothing, *y[2:]], **QUIET)
+
+
 def test_a_bound_predict_is_its_owner():
     X = np.random.default_rng(0).normal(size=(60, 2))
     y = np.where(X[:, 0] > 0, "red", "white")

@@ -88,6 +88,13 @@ def test_a_column_without_a_name_further_back(tmp_path):
     assert empty.notes == ("left out, because it has no name and no values: column 3",)
 
 
+@pytest.mark.parametrize("padding", [",", ",,", ",,,,"])
+def test_lines_that_end_with_delimiters_have_empty_columns(tmp_path, padding):
+    padded = read(tmp_path, f"a,b{padding}\n7,x{padding}\n8,y{padding}\n")
+    assert padded.frame.to_dict("list") == {"a": [7, 8], "b": ["x", "y"]}
+    assert "no values: column 3" in padded.notes[0]
+
+
 # ---- lines -----------------------------------------------------------------------------------------------------------
 
 CELL = st.text(alphabet='ab"\n,;é ', max_size=6)
@@ -193,6 +200,11 @@ def test_nothing_is_told_where_nothing_was_taken_as_missing(tmp_path):
         (["4K", "8K"], [4000, 8000], "k"),
         (["$1.2B", "$3m", "$7"], [1.2e9, 3e6, 7], "$k"),
         (["£1,200k", "£3k"], [1.2e6, 3000], "£k"),
+        (["71 kg", "64.5kg", "+80 kg"], [71, 64.5, 80], "kg"),
+        (["36.6 °C", "−2.5 °C"], [36.6, -2.5], "°C"),
+        (["90 mg/dL", ""], [90, np.nan], "mg/dL"),
+        (["16 MB", "512 MB"], [16, 512], "MB"),
+        (["250 g", "75 g"], [250, 75], "g"),
     ],
 )
 @pytest.mark.parametrize("delimiter", [",", ";"])
@@ -212,7 +224,9 @@ def test_numbers_with_a_unit_are_numbers(tmp_path, cells, numbers, unit, delimit
 @pytest.mark.parametrize(
     "cells",
     [["$5", "€6"], ["$5", "6"], ["$5", "5%"], ["2B", "14B"], ["10M", "11M", "9"], ["1.5m", "2m"], ["5k%", "6%"],
-     ["$5$", "$6"], ["1.2k", "2.4kg"], ["$", "$5"], ["USD", "USD 5"], ["$-5-", "$5"]],
+     ["$5$", "$6"], ["1.2k", "2.4kg"], ["71 kg", "150 lb"], ["71 kg", "80"], ["1 room", "2 rooms"], ["12A", "14A"],
+     ["5 m", "7 m"], ["0.png", "1.png"], ["$5 kg", "$6 kg"], ["30 min", "45 min", "90 min"],
+     ["$", "$5"], ["USD", "USD 5"], ["$-5-", "$5"]],
 )  # fmt: skip
 def test_units_in_doubt_stay_text(tmp_path, cells):
     written = read(tmp_path, pd.DataFrame({"a": cells, "b": 1}).to_csv(index=False))

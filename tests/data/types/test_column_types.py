@@ -171,6 +171,14 @@ def test_numbers_and_dates_written_in_several_ways_are_told(cells, odd, what, fi
     assert len(several_ways_said(schema, {})) == 2
 
 
+def test_amounts_with_an_odd_cell_are_told_and_codes_are_not():
+    amounts = [f"{20 + i % 60} kg" if i % 30 else "-" for i in range(240)]
+    codes = [f"{20 + i % 60}{'abcdefgh'[i % 8]}{'xyz'[i % 3]}" for i in range(240)]
+    schema = infer_schema(pd.DataFrame({"amount": amounts, "code": codes}))
+    assert "looks like numbers written in several ways, first odd cell '-'" in schema["amount"].reason
+    assert schema["code"].reason == "text"
+
+
 def test_dates_whose_day_and_month_could_be_swapped_are_told():
     days = [f"{1 + row % 12:02d}/{1 + row % 9:02d}/2020" for row in range(60)]
     schema = infer_schema(pd.DataFrame({"a": days, "b": [*days[:59], "25/03/2020"]}))

@@ -169,6 +169,14 @@ def test_numbers_written_in_several_ways_are_named(here):
     assert not any("price" in note for note in load(drop=("price",)).notes)
 
 
+def test_a_note_on_dates_written_in_several_ways_proposes_what_reads_them(here):
+    cells = [f"{1 + i % 28:02d}.0{1 + i % 9}.{'20' * (i % 2)}23" for i in range(200)]
+    table().assign(seen=cells).to_csv("table.csv", index=False)
+    said = [note for note in load().notes if "'seen' looks like dates written in several ways" in note]
+    assert "or declare it a date (--kind seen=date, in Python kinds=)." in said[0]
+    assert load(kind=("seen=date",)).described[0]["seen"].kind == "date"
+
+
 def test_per_cent_signs_are_told_in_the_columns_report(here):
     table().assign(share=[f"{i % 100},5 %" for i in range(200)]).to_csv("table.csv", index=False)
     inputs = load()

@@ -204,6 +204,22 @@ def test_single_rows_take_few_predictions_and_are_near_the_exact_values(columns,
         assert np.abs(ours - exact).max() < 0.03 * np.ptp(y)
 
 
+def test_single_rows_of_wide_tables_take_fewer_orders(monkeypatch):
+    skip_without(USUAL)
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(300, 12)), columns=[f"x{place}" for place in range(12)])
+    y = (X["x0"] + X["x2"]).to_numpy()
+    model, few = table_model("regression", USUAL).fit(X, y), X[:10].reset_index(drop=True)
+    rows = Rows(inputs=few, y=y[:10], numbers=np.arange(10), table=few)
+    orders = []
+    for wide in (12, 3):
+        monkeypatch.setattr("permgrad.assess.model._WIDE", wide)
+        work = TrainedOther.of(model, X, Clock(), seed=0)
+        orders.append(work.attribute(rows).meta["permutations"])
+        assert work.clock.cut == []
+    assert orders[0] > 26 >= orders[1]
+
+
 # ---- an estimator of the user's --------------------------------------------------------------------------------------
 def pipeline(model):
     numbers, levels = (SimpleImputer(), ["size"]), (OneHotEncoder(handle_unknown="ignore"), ["town"])

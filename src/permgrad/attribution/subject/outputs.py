@@ -242,6 +242,9 @@ class OutputForm:
             # Names come first: with class_names=["1", "2"] a 1 is the first class.
             return indexes
         strange = indexes < 0
+        if missing := sum(str(value) in ("nan", "None", "<NA>") for value in values[strange].tolist()):
+            hint = f"Leave {by_count(missing, 'that row', 'those rows')} out"
+            raise InputError(f"y has {counted(missing, 'missing value')}", hint=hint, code="PG015")
         if labels is not None:
             problem = (
                 f"y must hold classes that the model was fitted on ({', '.join(map(str, labels[:10]))}), got "

@@ -70,7 +70,7 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
         problem = f"{where} has more than {csv.field_size_limit():,} characters"
         raise InputError(problem, hint="Check its quotes (one may not be closed), or shorten it.", code="PG011")
     written = [name.strip() for name in records[0]]
-    _check_header(written, records, source)
+    _check_header(written, records, str(file))
     header, notes = _unique_names(written, file, reading.classes)
     if absent := [name for name in reading.text if name not in header]:
         problem = f"Column {shown(absent[0])} to keep as text is not in {str(file)!r}"
@@ -241,9 +241,9 @@ class _Source:
 
 
 # ---- names ----------------------------------------------------------------------------------------------------------
-def _check_header(header: list[str], records: list[list[str]], source: _Source) -> None:
+def _check_header(header: list[str], records: list[list[str]], file: str) -> None:
     """Refuse lines that are no header: comments, a title, delimiters where none belong."""
-    file, width = str(source.file), len(header)
+    width = len(header)
     if header[0].startswith(COMMENTS) and (width == 1 or width < len(records[-1])):
         problem = f"{file!r} begins with the comment {header[0][:40]!r} instead of the names of its columns"
         raise InputError(problem, hint="Remove such lines.", code="PG011")
@@ -252,14 +252,13 @@ def _check_header(header: list[str], records: list[list[str]], source: _Source) 
     empty = [place for place, name in enumerate(header, start=1) if not name]
     if not empty:
         return
-    if width > 1 and empty == [width] and all(record[width - 1 :] in ([], [""]) for record in records):
-        problem = f"Every line of {file!r} ends with a {_NAMES[source.delimiter]}"
-        raise InputError(problem, hint="Remove it.", code="PG011")
+    # Spreadsheets pad lines with delimiters, which make columns without name and values.
+    filled = [place for place in empty if any("".join(record[place - 1 : place]) for record in records)]
     fix = ""
     if empty == list(range(2, width, 2)) and not any(any(record[1::2]) for record in records):
         fix = "two delimiters may stand in the place of one, take one off"
     # A title, padded with delimiters by a spreadsheet: text in one cell, hardly any beside it.
-    elif (empty != [1] and 2 * len(empty) >= width) or len(empty) == width:
+    elif (filled != [1] and 2 * len(filled) >= width) or len(empty) == width:
         fix = "name it, or delete the lines above the header, such as a title"
     if fix:
         problem = f"Column {empty[0]} of {file!r} has no name ({len(empty)} such columns in all)"

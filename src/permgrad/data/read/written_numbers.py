@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from permgrad.base.errors import listed, option_of, warn_user
+from permgrad.data.read.dates import are_durations
 
 #: How the name of a unit ends whose cells may have k, M or B behind the number.
 SCALED = "k"
@@ -18,10 +19,12 @@ _MARKED = re.compile(r"[.,]")
 _NUMBER_BEGINS = re.compile(r"\s*[+\-−]?[.,]?\d")
 #: A sign, also with the letters of its country (US$, R$), or a code.
 _CURRENCY = r"(?:[A-Z]{0,3}[$¢£¤¥฿₡₦₩₪₫€₱₴₹₺₽]|EUR|USD|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN)"
+#: Other units, such as kg, mg/dL, °C, or g after a blank: letters alone, as in 12A, are often parts of codes.
+MEASURE = r"(?<=\s)[^\W\d_kKmMbB]|(?<![.,])(?:[^\W\d_]|°)[^\s\d.,;()]{1,9}"
 _CELL = re.compile(
     rf"(?P<minus>[+\-−]?)\s*(?P<before>{_CURRENCY})?\s*(?P<inner>[+\-−]?)"
     rf"(?P<number>\d[\d.,{_SPACES}]*(?:[eE][+-]?\d+)?|[.,]\d+)"
-    rf"\s*(?P<scale>[kKmMbB])?\s*(?P<after>%|{_CURRENCY})?"
+    rf"\s*(?:(?P<scale>[kKmMbB])?\s*(?P<after>%|{_CURRENCY})?|(?P<measure>{MEASURE}))"
 )
 _POWERS = {"": "", "k": "E+3", "m": "E+6", "b": "E+9"}
 
@@ -103,7 +106,7 @@ def choose_way(
         return ways[0], None
     points_only = not any("," in text for text in texts)
     # Of money three digits behind a sign are thousands, unless all cells have them, as the prices of fuel do.
-    is_money = unit is not None and unit.removesuffix(SCALED) not in ("", "%")
+    is_money = unit is not None and re.fullmatch(_CURRENCY, unit.removesuffix(SCALED)) is not None
     is_clear = is_money and not all(map(_MARKED.search, texts))
     is_comma = points_only if is_clear else not (comma_parts or points_only)
     sign = signs[0] or signs[1] or ("," if is_comma else ".")
@@ -135,10 +138,13 @@ class _Amount(NamedTuple):
 
 def _amount_in(text: str) -> _Amount | None:
     match = _CELL.fullmatch(text.strip())
-    if match is None or (match["before"] and match["after"]) or (match["minus"] and match["inner"]):
+    if match is None:
+        return None
+    before, after = match["before"] or "", match["after"] or match["measure"] or ""
+    if (before and after) or (match["minus"] and match["inner"]):
         return None
     number = f"{match['minus']}{match['inner']}{match['number'].strip()}"
-    return _Amount(match["before"] or match["after"] or "", match["scale"] or "", number)
+    return _Amount(before or after, match["scale"] or "", number)
 
 
 def without_unit(texts: Sequence[str], learned: str | None = None) -> tuple[dict[str, str], str | None]:
@@ -159,7 +165,7 @@ def without_unit(texts: Sequence[str], learned: str | None = None) -> tuple[dict
         for text, amount in amounts.items()
         if amount is not None and amount.sign in signs and (has_scale or not amount.scale)
     }
-    is_read = bool(numbers) if learned is not None else len(numbers) == len(texts)
+    is_read = bool(numbers) if learned is not None else len(numbers) == len(texts) and not are_durations(texts)
     return (plain | numbers, unit) if is_read else (plain, None)
 
 

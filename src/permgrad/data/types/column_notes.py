@@ -115,13 +115,19 @@ def several_ways_said(schema: Schema, kinds: Mapping[str, Any]) -> list[str]:
         for column in schema
         if SWAPPED in column.reason and kinds.get(column.name, "date") == "date"
     ]
-    return swapped + [
-        f"Column {column.name!r} {column.reason[column.reason.index(ODD_SPELLING) :]}, and is "
-        f"{'left out like an identifier' if column.kind == 'identifier' else 'read as categories'}. Write all "
-        "its cells alike (1234.5, 2024-01-31), or declare a cell that means missing as a code."
-        for column in schema
-        if ODD_SPELLING in column.reason and column.name not in kinds
-    ]
+    said = []
+    for column in schema:
+        if ODD_SPELLING in column.reason and column.name not in kinds:
+            what = column.reason[column.reason.index(ODD_SPELLING) :]
+            fix = "declare a cell that means missing as a code (--na, in Python na_codes=)"
+            if what.startswith(f"{ODD_SPELLING}dates"):
+                fix = f"declare it a date ({option_of('--kind', column.name)}=date, in Python kinds=)"
+            used = "left out like an identifier" if column.kind == "identifier" else "read as categories"
+            said.append(
+                f"Column {column.name!r} {what}, and is {used}. Write all its cells alike (1234.5, 2024-01-31), or "
+                f"{fix}."
+            )
+    return swapped + said
 
 
 def fused_columns(schema: Schema, but_for: Collection[str] = ()) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import NoneType
@@ -10,7 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_kind
 from permgrad.base.errors import InputError, counted, printable, unknown
 from permgrad.base.late import pd
@@ -44,7 +45,7 @@ from permgrad.data.read.dates import (
 )
 from permgrad.data.read.image_cells import is_image
 from permgrad.data.read.whole_numbers import FUSED, fused_reason
-from permgrad.data.read.written_numbers import WAYS
+from permgrad.data.read.written_numbers import MEASURE, WAYS
 from permgrad.data.types.free_text import LONGEST_READ, is_free_text
 from permgrad.data.types.identifiers import (
     FEWEST_FOR_IDENTIFIER,
@@ -75,7 +76,9 @@ WHOLE_DATES = "dates as whole numbers"
 _SHARE_SPELLED, _LOOKED_AT, _LONGEST_SHORT = 0.8, 2000, 500
 #: What may stand around a number: a currency, a per cent sign, the brackets or the last minus of accountants.
 _UNIT = r"[€$£¥%]|EUR|USD|GBP|CHF"
-_AROUND = re.compile(rf"\(?\s*(?P<before>{_UNIT})?\s*(?P<number>[^()]*?)\s*(?P<after>{_UNIT}|-)?\s*\)?")
+_AROUND = re.compile(
+    rf"\(?\s*(?P<before>{_UNIT})?\s*(?P<number>[^()]*?)\s*(?:(?P<after>{_UNIT}|-)|(?P<measure>{MEASURE}))?\s*\)?"
+)
 
 
 @dataclass(frozen=True)
@@ -294,15 +297,14 @@ def _text_type(base: ColumnType, series: pd.Series[Any], texts: Sequence[str], c
     is_free = spelled is None and is_free_text(texts, counts, FEWEST_FOR_IDENTIFIER)
     if isinstance(series.dtype, pd.CategoricalDtype) and not is_free:
         return replace(base, reason="categorical type")
-    numbers = _numbers_in_one_way(texts)
-    n_present = int(counts.sum())
-    share_numbers = float(counts[numbers].sum() / max(n_present, 1))
+    odd, n_present = odd_among_numbers(texts, counts), int(counts.sum())
     kind, reason = base.kind, base.reason
     if _are_images(texts):
         kind, reason = "image", f"images, {len(texts):,} different ones in {n_present:,} rows"
-    elif share_numbers >= 0.5 and not numbers.all():
-        odd = texts[int(np.argmin(numbers))]
-        reason = f"text; {share_numbers:.0%} are numbers, {odd!r} is not (if it means missing, declare it as a code)"
+    elif odd:
+        reason = (
+            f"text; {min(odd[1], 0.99):.0%} are numbers, {odd[0]!r} is not (if it means missing, declare it as a code)"
+        )
     elif is_free:
         kind, reason = "text", f"free text, {len(texts):,} different cells in {n_present:,} rows"
         reason += f"; the first {LONGEST_READ:,} signs of each are read" * (max(map(len, texts)) > LONGEST_READ)
@@ -319,6 +321,13 @@ def _are_images(texts: Sequence[str]) -> bool:
     )
 
 
+def odd_among_numbers(texts: Sequence[str], counts: Array) -> tuple[str, float] | None:
+    """Return the first text that is no number and the share of the cells that are, if that is a half or more."""
+    numbers = _numbers_in_one_way(texts)
+    share = float(counts[numbers].sum() / max(counts.sum(), 1))
+    return (texts[int(np.argmin(numbers))], share) if share >= 0.5 and not numbers.all() else None
+
+
 def _numbers_in_one_way(texts: Sequence[str]) -> Booleans:
     """Say which texts are numbers if all are written as most of them are: in points, in commas, with thousands."""
     plain = ~np.isnan(text_numbers(texts))
@@ -333,7 +342,7 @@ def _numbers_in_one_way(texts: Sequence[str]) -> Booleans:
 def several_ways(texts: Sequence[str]) -> str | None:
     """Return a note if most of a column's different cells are numbers or dates in any notation, or None."""
     looked_at = [text[:_LONGEST_SHORT] for text in texts[:_LOOKED_AT]]
-    for what, ways_of in (("numbers", _number_ways), ("dates", date_ways), ("times", duration_ways)):
+    for what, ways_of in (("times", duration_ways), ("numbers", _number_ways), ("dates", date_ways)):
         ways_of_texts = ways_of(looked_at)
         every = [way for ways in ways_of_texts for way in ways]
         if every and sum(map(bool, ways_of_texts)) >= _SHARE_SPELLED * len(ways_of_texts):
@@ -346,11 +355,15 @@ def several_ways(texts: Sequence[str]) -> str | None:
 
 
 def _number_ways(texts: Sequence[str]) -> list[list[str]]:
-    ways = []
-    for text in map(str.strip, texts):
-        parts = _AROUND.fullmatch(text)
-        around = "" if parts is None else f"{parts['before'] or ''} {parts['after'] or ''} {text[:1] == '('}"
-        fitting = [] if parts is None else [way for way in WAYS if way.cells.fullmatch(parts["number"])]
+    ways, found = [], [_AROUND.fullmatch(text.strip()) for text in texts]
+    # Numbers with letters of many kinds behind them are codes.
+    measures = Counter(parts["measure"] for parts in found if parts is not None and parts["measure"])
+    usual = [None, *(measure for measure, _ in measures.most_common(1))]
+    for text, parts in zip(map(str.strip, texts), found, strict=True):
+        fitting, around = [], ""
+        if parts is not None and parts["measure"] in usual:
+            around = f"{parts['before'] or ''} {parts['after'] or parts['measure'] or ''} {text[:1] == '('}"
+            fitting = [way for way in WAYS if way.cells.fullmatch(parts["number"])]
         ways.append([f"{way.between}{way.point} {around}" for way in fitting])
     return ways
 

@@ -65,6 +65,8 @@ def find_column(name: str, names: Sequence[str], role: str) -> None:
     if name in names:
         return
     fix = f"{did_you_mean(name, names)} Columns: {listed(names, 8)}.".lstrip()
+    if {part.strip() for part in name.split(",")} <= {*names}:
+        fix = "Name one column. An option for several is repeated, such as --drop a --drop b."
     if len(names) == 1:
         fix += " Is the delimiter one of , ; tab | or space? In an Excel file, choose the sheet with --sheet."
     raise InputError(f"Column {name!r} ({role}) not found", hint=fix, code="PG012")

@@ -16,11 +16,11 @@ from permgrad.base.checks import check_class_names
 from permgrad.base.errors import InputError, by_count, counted, listed, option_of
 from permgrad.base.numerals import percent
 from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonical
-from permgrad.data.read.dates import find_date_format, is_moment
+from permgrad.data.read.dates import are_durations, find_date_format, is_moment
 from permgrad.data.read.reading import Reading, Written
 from permgrad.data.read.table import blank_codes, read_written, sheet_of
 from permgrad.data.splitting import blank_words, count_shared_rows, split_rows
-from permgrad.data.types.column_types import Kind
+from permgrad.data.types.column_types import Kind, odd_among_numbers
 from permgrad.data.types.positive import find_positive, one_spelling, usual_positive
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.early import find_column
@@ -274,19 +274,27 @@ def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, s
     is_number = pd.api.types.is_numeric_dtype(values.dtype) and not is_flag
     if wanted == "classification":
         return "classification", "as requested"
+    cells = values.iloc[: 0 if is_number or is_flag else None].astype(str).value_counts(sort=False)
+    texts = cells.index.tolist()
+    if is_moment(values) or find_date_format(texts) or are_durations(texts):
+        hint = (
+            "Choose another target, or make it a number, such as minutes or days since the first date. If few dates or "
+            "times are classes, pass --task classification."
+        )
+        problem = f"Column {name!r} holds dates or times, and these cannot be predicted"
+        raise InputError(problem, hint=hint, code="PG015")
+    odd = odd_among_numbers(texts, cells.to_numpy())
+    missing = "" if odd is None else f"Pass {option_of('--na', odd[0])} if it means missing, or correct the cell. "
     if wanted == "regression":
         if not is_number and not is_flag:
-            problem = (
-                f"A regression target must be numeric, but column {name!r} holds text such as {str(values.iloc[0])!r}"
-            )
-            raise InputError(problem, hint="Choose another target, or --task classification.", code="PG015")
+            text = texts[0] if odd is None else odd[0]
+            problem = f"A regression target must be numeric, but column {name!r} holds text such as {text!r}"
+            raise InputError(problem, hint=missing or "Choose another target, or --task classification.", code="PG015")
         return "regression", "as requested"
-    if is_moment(values) or (not is_number and not is_flag and find_date_format(values.astype(str).tolist())):
-        hint = (
-            "Choose another target, or make it a number, such as days since the first date. If few dates are "
-            "classes, pass --task classification."
-        )
-        raise InputError(f"Column {name!r} holds dates, and dates cannot be predicted", hint=hint, code="PG015")
+    # A code such as 250 may be a class, and dozens of numbers beside a cell such as '-' are hardly meant as classes.
+    if odd is not None and len(texts) > MOST_CLASSES + 1:
+        problem = f"Most cells of the target {name!r} are numbers, but {odd[0]!r} is not"
+        raise InputError(problem, hint=f"{missing}If all are classes, pass --task classification.", code="PG015")
     if not is_number:
         return "classification", "its values are not numbers"
     numbers = values.to_numpy(dtype=np.float64)
