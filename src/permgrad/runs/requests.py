@@ -155,9 +155,11 @@ class TableRequest(ComputingRequest, CommandRequest):
                 raise InputError(problem, hint="Leave one of them out.", code="PG006")
         return kinds
 
-    def shared_with(self, kind: type[TableRequest]) -> dict[str, Any]:
-        """Return the fields that another request has as well, by name."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(kind)}
+    def run_request(self, preset: str = "default", **changed: Any) -> RunRequest:
+        """Return the request of a run on the same table, which reads and refuses the same."""
+        names = {entry.name for entry in fields(self)} & {entry.name for entry in fields(RunRequest)}
+        shared = {name: getattr(self, name) for name in names} | {"overwrite": False, "preset": preset}
+        return RunRequest(**(shared | changed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -350,13 +352,6 @@ class CompareRequest(TableRequest):
     )
     open_page: bool = option(_OPEN, False, name="--open")
 
-    def run_request(self) -> RunRequest:
-        """Return the request of a run on the same table, which reads and refuses the same."""
-        grouping = (self.group,) if self.group is not None and self.group not in self.identifier else ()
-        changed: dict[str, Any] = {"identifier": (*self.identifier, *grouping), "group": None}
-        changed |= {"out": None, "threads": None, "overwrite": False}
-        return RunRequest(**(self.shared_with(TableRequest) | changed))
-
 
 @dataclass(frozen=True, kw_only=True)
 class TuneRequest(SplitRequest):
@@ -379,7 +374,7 @@ class TuneRequest(SplitRequest):
         if self.model != "network" and self.space == "paper":
             problem = f"--space paper is for permgrad's network, and --model is {self.model}"
             raise InputError(problem, hint="Leave one of them out.", code="PG006")
-        self.run_request("default").check()
+        self.run_request().check()
 
     @property
     def url(self) -> str:
@@ -392,11 +387,6 @@ class TuneRequest(SplitRequest):
         from permgrad.tuning.study import without_password
 
         return None if self.storage is None else without_password(self.storage)
-
-    def run_request(self, preset: str, seed: int | None = None) -> RunRequest:
-        """Return the run of one preset and seed on the same rows."""
-        changed = {"out": self.folder, "seed": self.seed if seed is None else seed, "overwrite": False}
-        return RunRequest(preset=preset, model=self.model, **(self.shared_with(SplitRequest) | changed))
 
 
 # ---- images ----------------------------------------------------------------------------------------------------------
@@ -411,11 +401,6 @@ class ImagesRequest(TableRequest):
     seed: int = option("Seed of the layout.", 0, least=0)
     layout: str = option("Which column gets which pixel.", "tinto", choices=LAYOUTS)
     pixels: int = option("Side of the images; larger where columns need it.", 20, least=1, most=4096)
-
-    def run_request(self) -> RunRequest:
-        """Return the request of a run on the same table, which reads and refuses the same."""
-        changed = {"out": None, "threads": None, "overwrite": False}
-        return RunRequest(preset="paper", **(self.shared_with(TableRequest) | changed))
 
 
 # ---- predict, explain, report ----------------------------------------------------------------------------------------

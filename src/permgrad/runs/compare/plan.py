@@ -406,25 +406,21 @@ def request_configuration(request: CompareRequest) -> dict[str, Any]:
     run = request.run_request()
     run.check()
     content = configuration(run)
-    always = ("table", "table content", "groups", "target", "task", "drop", "id", "na")
-    names = [*always, *(name for name in ("kind", "not_na", "positive", "sheet") if name in content)]
-    return {**{name: content[name] for name in names}, "group": request.group}
+    always = ("table", "table content", "groups", "target", "task", "drop", "id", "na", "group")
+    return {name: content[name] for name in (*always, "kind", "not_na", "positive", "sheet") if name in content}
 
 
 def from_request(request: CompareRequest) -> ComparedTable:
     """Read and check the table of a request."""
     # Folds divide the rows, so columns must be valid over all rows, not over the split of a run.
-    inputs = load_inputs(request.run_request(), kept_group=request.group, undivided=True)
+    inputs = load_inputs(request.run_request(), undivided=True)
     rows = inputs.parts["train"]
-    groups = None
-    if request.group is not None and rows.identifiers is not None:
-        groups = pd.factorize(rows.identifiers[request.group], use_na_sentinel=False)[0].astype(np.int64)
     shared = ("target", "task", "variables", "na_codes", "kinds", "positive")
     return ComparedTable(
         name=table_name(request.table),
         X=rows.frame.reset_index(drop=True),
         y=rows.y,
-        groups=groups,
+        groups=None if rows.dependence is None else rows.dependence.codes,
         notes=tuple(inputs.notes),
         **{name: getattr(inputs, name) for name in shared},
     )

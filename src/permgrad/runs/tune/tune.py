@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,7 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
 
 def identity_of(request: TuneRequest, space: Space) -> dict[str, Any]:
     """Return everything that the results of a study's trials depend on."""
-    content = configuration(request.run_request("default"))
+    content = configuration(request.run_request())
     for name in ("preset", "baselines"):
         content.pop(name, None)
     rule = {"least_complete": LEAST_COMPLETE, "longest_warm_up": LONGEST_WARM_UP}
@@ -263,7 +263,7 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
     if session.request.model != "network":
         return _train_other(session, claim, place)
     preset = check_preset(claim.proposal["preset"])
-    request = session.request.run_request(session.space.base_name, claim.proposal["seed"])
+    request = session.request.run_request(session.space.base_name, seed=claim.proposal["seed"])
     inputs, epochs = session.inputs, int(preset.training["max_epochs"])
     pruner = None
     if session.request.pruning and session.space.pruning:
@@ -305,7 +305,7 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
 def _train_other(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float, dict[str, Any]]:
     """Do the same with a model of another library: log loss or RMSE on validation rows, which also end boosting."""
     proposal, inputs = claim.proposal, session.inputs
-    request = session.request.run_request(session.space.base_name, proposal["seed"])
+    request = session.request.run_request(session.space.base_name, seed=proposal["seed"])
     settings = check_settings(proposal["preset"], request.model, PRESET)
     model = make_estimator(request, inputs, preset=Settings(request.model, settings))
     known, held = inputs.learned, inputs.parts["validation"]
@@ -405,8 +405,8 @@ def write_page(session: TuneSession) -> None:
 
 
 def _again(session: TuneSession, best: Any) -> str:
-    request = session.request.run_request(os.fspath(session.folder / PRESET), int(best.user_attrs[PROPOSAL]["seed"]))
-    return replace(request, out=None).command
+    preset, seed = os.fspath(session.folder / PRESET), int(best.user_attrs[PROPOSAL]["seed"])
+    return session.request.run_request(preset, seed=seed, out=None).command
 
 
 # ---- the winner ------------------------------------------------------------------------------------------------------
@@ -446,7 +446,7 @@ def export_winner(session: TuneSession) -> Outcome:
 def _run_stages(session: TuneSession, best: Any) -> None:
     """Do the stages of a run with the winner's settings, using its trained model."""
     folder, seed = session.folder, int(best.user_attrs[PROPOSAL]["seed"])
-    request = session.request.run_request(os.fspath(folder / PRESET), seed)
+    request = session.request.run_request(os.fspath(folder / PRESET), seed=seed, out=folder)
     settings = {
         **configuration(request),
         "preset": f"trial {best.number} of {session.total}, space {Path(session.space.name).name}",
