@@ -157,7 +157,7 @@ def _parameter(name: str, option: Option, hint: Any, default: Any) -> inspect.Pa
     if option.positional:
         facts.setdefault("parser", named)
         return _keyword(name, Annotated[hint, typer.Argument(**facts)], default)
-    flags = [*([option.short] if option.short else []), option.name or f"--{name.replace('_', '-')}"]
+    flags = [*([option.short] if option.short else []), option.flag(name)]
     panel = next((panel for panel, fields in PANELS.items() if name in fields), "Data")
     facts |= {"min": option.least, "max": option.most, "rich_help_panel": panel}
     return _keyword(name, Annotated[hint, typer.Option(*flags, **facts)], default)
@@ -171,7 +171,7 @@ def _checked(options: Mapping[str, Option], lists: Mapping[str, type], values: d
     checked = dict(values)
     for name, option in options.items():
         # Without the form that turns it off.
-        flag = (option.name or f"--{name.replace('_', '-')}").partition("/")[0]
+        flag = option.flag(name).partition("/")[0]
         is_split = option.lists in ("names", "entries")
         texts = tuple(values[name] or ()) if name in lists else (values[name],)
         if option.choices and not (option.table or is_split):

@@ -93,9 +93,9 @@ _AGAINST = "An earlier run's folder: also report what changed since (scores, imp
 _GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...]}.'
 #: Options of a run that exclude each other, and what the hint adds.
 _EXCLUSIVE = (
-    ("thorough", "time-limit", ""),
-    ("refits", "time-limit", ""),
-    ("split-group", "time", " (with --time, a group within one period stays together)"),
+    ("thorough", "time_limit", ""),
+    ("refits", "time_limit", ""),
+    ("group", "time", " (with --time, a group within one period stays together)"),
 )
 
 
@@ -253,19 +253,18 @@ class RunRequest(SplitRequest):
 
     def check(self) -> None:
         """Refuse unknown options and contradictions before any file is read, and before anything heavy is imported."""
-        options_of(self)["task"].check("task", self.task)
+        options = options_of(self)
+        options["task"].check("task", self.task)
         # Whether this machine has the device, torch says.
         if not re.fullmatch(r"auto|cpu|mps|(cuda|gpu)(:\d+)?", self.device):
             names = ("auto", "cpu", "cuda") + ("mps",) * (sys.platform == "darwin")
             problem = f"device must be one of {', '.join(map(repr, names))}, got {self.device!r}"
             raise InputError(problem, hint=did_you_mean(self.device, names, "Pass cpu, or leave it out."), code="PG064")
         _ = self.seconds_at_most, self.kinds  # which refuse what cannot be read
-        given = {"thorough": self.thorough, "time-limit": self.time_limit, "refits": self.refits,
-                 "split-group": self.group, "time": self.time}  # fmt: skip
         for one, other, beside in _EXCLUSIVE:
-            if given[one] and given[other]:
-                hint = f"Leave one of them out{beside}."
-                raise InputError(f"--{one} and --{other} cannot be combined", hint=hint, code="PG006")
+            if getattr(self, one) and getattr(self, other):
+                problem = f"{options[one].flag(one)} and {options[other].flag(other)} cannot be combined"
+                raise InputError(problem, hint=f"Leave one of them out{beside}.", code="PG006")
         if len(self.target) > 1:
             targets = " ".join(f"--target {name}" for name in self.target)
             problem = f"A run predicts one column, got {targets}"

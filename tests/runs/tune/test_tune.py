@@ -422,8 +422,9 @@ def run_session(place: Path, out: Path, deaths: int | None) -> int:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     code = 1
     try:
+        from permgrad.runs.requests import RunRequest
         from permgrad.runs.run import stages
-        from permgrad.runs.run.run import RunRequest, run_table
+        from permgrad.runs.run.run import run_table
 
         if deaths is not None:
             _die_after(deaths)

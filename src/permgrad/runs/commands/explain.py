@@ -157,7 +157,7 @@ def read_rows_of(request: ExplainRequest, *, streamed: bool = False) -> ReadRows
         model, data, parts = open_streamed(request, request.source, request.y)
         if request.y is not None:
             find_column(request.y, parts.columns, "target")
-        features = [str(name) for name in model.preprocessor_.feature_names_in_]
+        features = predicting.features_of(model)
         target = target_column(data, parts)
         wanted = features if target is None else list(dict.fromkeys([*features, target]))
         table, numbers = read_selected(request, parts, wanted)
@@ -495,11 +495,11 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
         y = target_column(data, opened)
         if y is None:
             tell_no_targets(data, opened.columns, table, named=False)
-    saved = folder / "model" if (folder / "model").is_dir() else folder
+    saved = predicting.saved_in(folder)
     before = _written(request.folder)
     options = _options(request, model, data) | {"scope": request.scope, "form": request.form}
     if not rows_in(model)[0]:
-        features = [str(name) for name in model.preprocessor_.feature_names_in_]
+        features = predicting.features_of(model)
         first = next(iter(opened.batches(opened.parts[0], _READ_ROWS, features)))[1]
         options["background"] = _drawn(first, request.seed)
     explanation = explain_stream(

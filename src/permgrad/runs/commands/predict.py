@@ -147,14 +147,10 @@ def open_streamed(
     opened = open_partitioned(table)
     model, data = predicting.open_model(request.model_folder, request.trust)
     data = with_target(model, data, y)
-    silent, features = set(predicting.known_columns(data)), _features(model)
+    silent, features = set(predicting.known_columns(data)), predicting.features_of(model)
     shown = [name for name in opened.columns if name in features or name not in silent]
     align_columns(pd.DataFrame(columns=shown), features)
     return model, data, opened
-
-
-def _features(model: Any) -> list[str]:
-    return [str(name) for name in model.preprocessor_.feature_names_in_]
 
 
 def predict_stream(request: PredictRequest) -> Outcome:
@@ -177,7 +173,7 @@ def predict_stream(request: PredictRequest) -> Outcome:
         "identifiers": identifiers,
         **intervals,
     }
-    columns = list(dict.fromkeys([*_features(model), *identifiers]))
+    columns = list(dict.fromkeys([*predicting.features_of(model), *identifiers]))
     most = max(256, min(_MOST_ROWS, _CELLS // max(1, len(columns), len(model.preprocessor_.encoded_names_))))
     notes: dict[str, int] = {}
     with PREDICTED.work(target, facts, overwrite=request.overwrite) as record, writable(target):
@@ -197,7 +193,7 @@ def predict_stream(request: PredictRequest) -> Outcome:
                     with written_lines(files[part], facts_of[part]) as write:
                         for first, frame in table.batches(part, rows, columns):
                             with table.cells_of(range(first, first + len(frame))):
-                                predicted = model.predict_parts(frame[_features(model)], **intervals)
+                                predicted = model.predict_parts(frame[predicting.features_of(model)], **intervals)
                                 write(_lines(model, table, predicted, frame[identifiers], first))
 
                 with sparing(), keeping_warnings() as warned:

@@ -201,24 +201,13 @@ def content_of(source: str | Path, role: str = "table") -> str:
 
 
 # ---- loading ---------------------------------------------------------------------------------------------------------
-def _audited(request: RunRequest, test: pd.DataFrame) -> pd.DataFrame | None:
-    """Return the columns by whose levels the model is judged on test rows, if there are any."""
-    return test[list(dict.fromkeys(request.sensitive))] if request.sensitive else None
-
-
 def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     """Read and check all tables of a run, and split the rows. Raises ``InputError`` for input that cannot be used.
 
     ``permgrad compare`` splits the rows itself. With ``undivided``, all rows are training rows.
     """
-    card = None
-    if request.table in data_sets():
-        from permgrad.data.datasets import get_card
-
-        card = get_card(request.table)
-    kinds = request.kinds
-    codes: tuple[str | int | float, ...] = separated(request.na) or (card.na_codes if card else ())
-    reading, written = read_request(request, card, MissingCodes.of(codes))
+    kinds, judged = request.kinds, list(dict.fromkeys(request.sensitive))
+    card, codes, reading, written = read_request(request)
     target, left_out = _roles(request, card, list(written.frame.columns))
     request = replace(request, task=task_of_target(kinds, target, request.task))
     notes = [*written.notes]
@@ -245,7 +234,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     if request.group is None and request.time is None:
         notes += notes_on_repeats(left_out, rows)
     tables = {part: table[features] for part, table in rows.tables.items()}
-    images = _images(types, tables, reading.codes, notes)
+    images = check_images(types.of_kind("image"), tables, reading.codes, notes)
     counts = notes_on_division(notes, request, rows, [*features, target], reading.codes)
     dependence = dependence_of(rows.tables, request.group, request.time)
     _check_refits(request, rows, dependence)
@@ -257,7 +246,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
             table=tables[part],
             identifiers=table.filter(items=request.identifier),
             dependence=dependence.get(part),
-            sensitive=_audited(request, table) if part == "test" else None,
+            sensitive=table[judged] if judged and part == "test" else None,
         )
         for part, table in rows.tables.items()
     }
@@ -294,11 +283,16 @@ def _schema(
     return infer_schema(columns, na_codes=own if left_out else codes, kinds=kinds) if own else Schema(())
 
 
-def read_request(request: RunRequest, card: DataCard | None, codes: MissingCodes) -> tuple[Reading, Written]:
-    """Return how the table is read, and the table as written in its file, or a named data set."""
-    single = [name for name in (request.group, request.time) if name is not None]
+def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int | float, ...], Reading, Written]:
+    """Return the card of a named data set, the codes for missing, how the table is read, and the table as written."""
+    card, single = None, [name for name in (request.group, request.time) if name is not None]
+    if request.table in data_sets():
+        from permgrad.data.datasets import get_card, load_dataset
+
+        card = get_card(request.table)
+    codes: tuple[str | int | float, ...] = separated(request.na) or (card.na_codes if card else ())
     reading = Reading(
-        codes=codes,
+        codes=MissingCodes.of(codes),
         classes=request.target[:1],
         categories=[name for name, kind in request.kinds.items() if kind == "categorical"],
         # A time column is read as a number also if it names rows.
@@ -310,10 +304,8 @@ def read_request(request: RunRequest, card: DataCard | None, codes: MissingCodes
         sheet=request.sheet,
     )
     if card is not None:
-        from permgrad.data.datasets import load_dataset
-
-        return reading, Written.typed(load_dataset(request.table).frame, card.na_codes)
-    return reading, read_written(request.table, reading)
+        return card, codes, reading, Written.typed(load_dataset(request.table).frame, card.na_codes)
+    return None, codes, reading, read_written(request.table, reading)
 
 
 def _roles(request: RunRequest, card: DataCard | None, columns: list[str]) -> tuple[str, dict[str, str]]:
@@ -404,13 +396,6 @@ def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[s
             f"{by_count(len(features), 'has one value', 'have one value each')} in the training rows{why}"
         )
         raise InputError(problem, hint=fix, code="PG015")
-
-
-def _images(types: Schema, tables: Mapping[str, pd.DataFrame], codes: MissingCodes, notes: list[str]) -> dict[str, Any]:
-    """Refuse images that cannot be read before there is work. Return what the configuration holds of the others."""
-    if not (names := types.of_kind("image")):
-        return {}
-    return check_images(names, {part: blank_codes(table[names], codes) for part, table in tables.items()}, notes)
 
 
 def _check_refits(request: RunRequest, rows: SplitTable, dependence: Mapping[str, Dependence]) -> None:

@@ -89,6 +89,17 @@ def check_model(folder: Path) -> None:
         raise InputError(problem, hint="Finish it with permgrad run.", code="PG055")
 
 
+def saved_in(folder: Path) -> Path:
+    """Return the model folder, from the run's folder or from that folder."""
+    return folder / "model" if (folder / "model").is_dir() else folder
+
+
+def features_of(model: Any) -> list[str]:
+    """Return the names of the columns that a model reads."""
+    # A model of 0.1 that reads images has more columns than its encoder.
+    return [str(name) for name in getattr(model, "feature_names_in_", model.preprocessor_.feature_names_in_)]
+
+
 def open_model(folder: Path, trust: Sequence[str] = ()) -> tuple[Any, dict[str, Any]]:
     """Return the model of a run's folder (or of the model folder in it), and ``data.json`` if there is one.
 
@@ -99,7 +110,7 @@ def open_model(folder: Path, trust: Sequence[str] = ()) -> tuple[Any, dict[str, 
     with loading():
         from permgrad.models.save.saving import load
 
-        model = load(folder / "model" if (folder / "model").is_dir() else folder, trust=trust)
+        model = load(saved_in(folder), trust=trust)
         if (fitted := getattr(model, "fitted_", None)) is not None:
             _ = fitted.model.predict  # its file is read, or refused, now
     data = read_data(run / DATA) if (run / DATA).is_file() and read_record(run) is not None else {}
@@ -150,8 +161,7 @@ def read_rows(model: Any, data: Mapping[str, Any], path: Path) -> tuple[pd.DataF
 
     Columns that the model does not use are left out with a warning, except the run's target and identifiers.
     """
-    # A model of 0.1 that reads images has more columns than its encoder.
-    features = [str(name) for name in getattr(model, "feature_names_in_", model.preprocessor_.feature_names_in_)]
+    features = features_of(model)
     table = read_like(path, data, features)
     silent = [name for name in known_columns(data) if name in table.columns and name not in features]
     aligned = align_columns(table.drop(columns=silent), features)

@@ -17,7 +17,7 @@ from sklearn.base import clone
 
 from permgrad.assess.assess import fill
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.budget import Budget, Clock
+from permgrad.assess.budget import Budget, Clock, Say
 from permgrad.assess.cache import Cache
 from permgrad.assess.model import EvaluatedModel, Network, TrainedOther
 from permgrad.assess.sections.provenance import this_machine
@@ -59,7 +59,7 @@ from permgrad.models.estimators.inputs import code_target
 from permgrad.models.estimators.kept_rows import draw_background, rows_in
 from permgrad.models.estimators.order import Order
 from permgrad.models.estimators.prepared import EncodedRows
-from permgrad.models.estimators.settings import TASK_LOSSES, choose_device, resolve_settings
+from permgrad.models.estimators.settings import choose_device, resolve_settings
 from permgrad.models.save.saving import load
 from permgrad.models.train.guard import untouched
 from permgrad.pages.headline import headline
@@ -80,7 +80,6 @@ from permgrad.runs.run.splitting import PARTS
 from permgrad.runs.run.summary import read_fit_times, summarise
 from permgrad.runs.run.training import fit_encoder, make_estimator, train_network
 
-Say = Callable[[str], None]
 LAYOUT = "layout.json"
 #: Said of a model of a file.
 FITTED_BEFORE = (
@@ -318,14 +317,12 @@ class RunWork:
 
 
 # ---- before the stages -----------------------------------------------------------------------------------------------
-def check_options(request: RunRequest, task: str | None = None) -> None:
-    """Refuse a preset, a batch size or a device that cannot be used. ``task``: None before the table is read."""
-    # Whether the preset's loss suits the task is checked once that is known.
-    loss = TASK_LOSSES["classification"][0] if task is None else None
+def check_options(request: RunRequest, task: str) -> None:
+    """Refuse a preset, a batch size or a device that cannot be used."""
     arguments = {name: getattr(request, name) for name in ("preset", "batch_size", "device")}
     arguments |= {"branches": request.branches or None, "image": request.row_image}
     arguments |= {"preset": "default"} if request.model != "network" else {}
-    resolve_settings({**arguments, "loss": loss}, task or "classification")
+    resolve_settings(arguments, task)
 
 
 def dry_run(request: RunRequest, inputs: Inputs) -> None:
@@ -532,3 +529,20 @@ STAGE_WORK: dict[str, Callable[[RunWork], Any]] = {
     "explanation": explanation_stage,
     "report": report_stage,
 }
+
+
+def do_stages(work: RunWork, reading: float = 0.0, **instead: Callable[[RunWork], Any]) -> None:
+    """Do the stages that are not finished, some by a function ``instead`` of the usual one.
+
+    ``reading``: seconds that the table took before there was a folder.
+    """
+    folder = work.folder
+    for number, (name, stage) in enumerate({**STAGE_WORK, **instead}.items(), start=1):
+        title = f"[{number}/{len(STAGE_WORK)}] {name}"
+        if name in folder.record["finished_stages"]:
+            work.say(f"{title}: finished before")
+            continue
+        work.say(title)
+        with folder.stage(name, reading if name == "data" else 0.0):
+            stage(work)
+        work.say(f"  {name} took {folder.record['stages'][name]['seconds']:.1f} s")

@@ -10,13 +10,14 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from permgrad.assess.budget import Say
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, by_count, one_line
 from permgrad.base.files import (
@@ -76,10 +77,6 @@ from permgrad.tuning.study import (
     quiet_optuna,
 )
 
-__all__ = ["TuneRequest", "tune_table"]
-
-Say = Callable[[str], None]
-
 #: No trial is pruned before this many are complete, nor in the first quarter of the epochs, at most this many.
 LEAST_COMPLETE, LONGEST_WARM_UP = 5, 10
 _PAUSE = 1.0
@@ -109,7 +106,7 @@ class TuneSession:
     total: int
     folder: Path
     study: Study
-    say: Callable[[str], None]
+    say: Say
 
 
 def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
@@ -481,12 +478,7 @@ def _run_stages(session: TuneSession, best: Any) -> None:
         notes = {f"note: {note}" for note in session.inputs.notes}
         work = stages.RunWork(request, session.inputs, run, lambda line: None if line in notes else session.say(line))
         with contextlib.closing(work.clock.whole):
-            for name, stage in {**stages.STAGE_WORK, "model": adopt}.items():
-                if name in run.record["finished_stages"]:
-                    continue
-                with run.stage(name):
-                    stage(work)
-                session.say(f"  {name} took {run.record['stages'][name]['seconds']:.1f} s")
+            stages.do_stages(work, model=adopt)
 
 
 # ---- the summary -----------------------------------------------------------------------------------------------------
