@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import InputError, counted, listed
 from permgrad.base.random import generator
 from permgrad.base.stored import read_times
 from permgrad.runs.folder import documents
-from permgrad.runs.folder.documents import read_table_of, saved_explanation
+from permgrad.runs.folder.documents import saved_explanation
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -68,13 +69,11 @@ def read_run(folder: Path, record: Mapping[str, Any]) -> FinishedRun:
     """Read a finished run."""
     from permgrad.assess.store import Store  # loads torch
 
-    data = documents.read_data(folder / documents.DATA)
-    metrics = documents.read_metrics(folder / documents.METRICS, data["task"])
+    data, metrics = (documents.read_json(folder / name) for name in (documents.DATA, documents.METRICS))
     predictions = documents.read_predictions(folder, data)
     spent = read_times(folder / "model")
     if spent is None:  # which older runs have in their table
-        spent = read_table_of(folder / "history.csv", "model", needs=("epoch",), numbers=())
-        spent = pd.to_numeric(spent.get("seconds", []), errors="coerce")
+        spent = read_csv(folder / "history.csv").get("seconds", [])
     explanation = saved_explanation(folder, "permgrad")
     seconds, dependence = float(np.sum(spent)), Store(folder).get("dependence")
     return FinishedRun(folder, record, data, metrics, predictions, explanation, seconds, dependence)

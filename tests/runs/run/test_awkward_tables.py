@@ -16,7 +16,7 @@ from permgrad.base.errors import InputError
 from permgrad.cli import app
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.runs.compare.plan import CompareRequest, request_configuration
-from permgrad.runs.folder.documents import check_cells, read_data, read_like
+from permgrad.runs.folder.documents import check_cells, read_like
 from permgrad.runs.requests import RunRequest, TuneRequest
 from permgrad.runs.run.inputs import configuration, load_inputs
 from permgrad.runs.run.run import run_table
@@ -199,18 +199,6 @@ def test_codes_for_missing_are_proposed(here):
     after = load_inputs(replace(ASKED, na=("-9,-8,9999999",)))
     assert not any("maybe codes" in note for note in after.notes)
     assert after.schema["score"].n_missing > 15
-
-
-@pytest.mark.parametrize("entry", [{"units": ["$"]}, {"units": {"a": 3}}, {"not_na": "None"}], ids=str)
-def test_stored_units_and_texts_are_checked(tmp_path, entry):
-    import json
-
-    file = tmp_path / "data.json"
-    file.write_text(json.dumps({"task": "regression", "target": "y"}))
-    assert read_data(file)
-    file.write_text(json.dumps({"task": "regression", "target": "y", **entry}))
-    with pytest.raises(InputError, match="is damaged: its entry"):
-        read_data(file)
 
 
 def notes_of(frame: pd.DataFrame, **options) -> list[str]:

@@ -141,7 +141,7 @@ def test_a_damaged_model_of_a_finished_study_is_made_again(place, tuned, tmp_pat
     whole = (study / "model/weights.safetensors").read_bytes()
     best = study / "trials" / str(json.loads((study / "tune.json").read_text())["finished"]["best"])
     for damaged, said in (
-        ((study,), "model/weights.safetensors of stage 'model' is damaged"),
+        ((study,), "model/weights.safetensors of stage 'model' is damaged or changed"),
         ((study, best), "again"),
     ):
         for folder in damaged:

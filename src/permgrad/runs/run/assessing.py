@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from permgrad.assess.assess import completed
@@ -19,7 +18,6 @@ from permgrad.assess.sections.data import DataSection
 from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.assess.sections.scores import with_positive
 from permgrad.assess.store import Store
-from permgrad.base.errors import InputError
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic
 from permgrad.base.stored import read_npz
 from permgrad.models.save.saving import load
@@ -27,7 +25,6 @@ from permgrad.pages.html import render_report
 from permgrad.pages.verdict import markdown, verdict
 from permgrad.pages.whatif import with_what_if
 from permgrad.runs.folder import documents
-from permgrad.runs.folder.documents import read_table_of
 from permgrad.runs.options import THEMES
 from permgrad.runs.requests import ReportRequest, RunRequest
 
@@ -39,8 +36,7 @@ BASELINE_PREDICTIONS = "baseline_predictions.npz"
 # ---- files -----------------------------------------------------------------------------------------------------------
 def read_assessment(folder: Path, model: Any) -> Assessment:
     """Return what the folder of a run holds of its assessment."""
-    data = documents.read_data(folder / documents.DATA)
-    metrics = documents.read_metrics(folder / documents.METRICS, data["task"])
+    data, metrics = (documents.read_json(folder / name) for name in (documents.DATA, documents.METRICS))
     content = Assessment(
         title=data["table"],
         target=data["target"],
@@ -52,21 +48,19 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
     content.read(Store(folder))
     if (folder / MARK).is_file():
         read_first_format(content, folder)
-    if hasattr(model, "history_"):  # a network
-        epochs = ("epoch",)
-        read_table_of(folder / "history.csv", "model", needs=epochs, numbers=epochs, rows=len(model.history_))
     classes = tuple(str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist())
-    chances = [f"probability_{label}" for label in classes]
-    table = documents.read_predictions(folder, data, chances)
+    table = documents.read_predictions(folder, data)
     if data["task"] == "regression":
         numbers, mean = table["prediction"].to_numpy(dtype=np.float64), float(model.target_mean_)
         content.predictions = Predictions(truth=table["truth"].to_numpy(), guess=numbers, training_mean=mean)
     else:
-        guess = table[chances].to_numpy(dtype=np.float64)
+        guess = table[[f"probability_{label}" for label in classes]].to_numpy(dtype=np.float64)
         before = before_calibration(getattr(model, "calibration_", None), guess)
         truth = table["truth"].to_numpy(dtype=object)
         content.predictions = Predictions(truth=truth, classes=classes, guess=guess, before_calibration=before)
-    content.guesses = read_guesses(folder, classes, len(table))
+    if (folder / BASELINE_PREDICTIONS).exists():
+        arrays = read_npz(folder / BASELINE_PREDICTIONS)
+        content.guesses = {name: array for name, array in arrays.items() if name not in ("row", "classes")}
     return content
 
 
@@ -87,29 +81,6 @@ def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSec
         notes=[f"Task: {data['task']} ({data['task_reason']}).", *data["notes"], *card.get("notes", ())],
         card={name: str(card[name]) for name in ("title", "description", "home", "licence") if card.get(name)},
     )
-
-
-def read_guesses(folder: Path, classes: tuple[str, ...], rows: int) -> dict[str, npt.NDArray[np.float64]]:
-    """Return each baseline's probabilities ``(rows, classes)``, or numbers ``(rows,)``, for the test rows.
-
-    Empty: none are stored.
-    """
-    path = folder / BASELINE_PREDICTIONS
-    if not path.exists():
-        return {}
-    try:
-        guesses = read_npz(path)
-        labels = guesses.pop("classes").tolist() if len(classes) else []
-    except (KeyError, ValueError):
-        guesses, labels = {}, []
-    guesses.pop("row", None)
-    shape = (rows, len(labels)) if labels else (rows,)
-    usable = labels == list(classes) and all(
-        table.shape == shape and table.dtype.kind == "f" and np.isfinite(table).all() for table in guesses.values()
-    )
-    if not usable:
-        raise InputError(f"{path} is damaged", hint="Run again with --from model.", code="PG052")
-    return guesses
 
 
 # ---- the page --------------------------------------------------------------------------------------------------------
@@ -145,9 +116,6 @@ def write_page(
     """
     layout, configuration = folder / "layout.svg", record["configuration"]
     drawing = layout.read_text(encoding="utf-8", errors="replace") if layout.is_file() else None
-    if drawing is not None and not ("<svg" in drawing and drawing.rstrip().endswith("</svg>")):
-        problem = f"{layout} is damaged: the drawing is incomplete"
-        raise InputError(problem, hint="Run again with --from layout.", code="PG052")
     preset, seed, facts = str(configuration.get("preset", "")), configuration.get("seed"), record["facts"]
     stored = content
     content = completed(content, model, seed=int(seed or 0), preset=preset, layout=drawing)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.files import file_hash
-from permgrad.base.folders import believed
+from permgrad.base.folders import believed, sum_of
 from permgrad.base.startup import loading
 from permgrad.base.stored import read_npz
 from permgrad.data.encode.encoding import align_columns
@@ -22,7 +22,7 @@ from permgrad.data.read.cells import Distinct
 from permgrad.data.read.image_cells import source_of
 from permgrad.data.read.table import sheet_of
 from permgrad.data.read.whole_numbers import without_points
-from permgrad.runs.folder.documents import DATA, read_data, read_like
+from permgrad.runs.folder.documents import DATA, read_json, read_like
 from permgrad.runs.folder.folder import CACHE, read_record
 from permgrad.runs.requests import run_of
 from permgrad.runs.run.inputs import content_of
@@ -113,8 +113,12 @@ def open_model(folder: Path, trust: Sequence[str] = ()) -> tuple[Any, dict[str, 
         model = load(saved_in(folder), trust=trust)
         if (fitted := getattr(model, "fitted_", None)) is not None:
             _ = fitted.model.predict  # its file is read, or refused, now
-    data = read_data(run / DATA) if (run / DATA).is_file() and read_record(run) is not None else {}
-    return model, data
+    record = read_record(run)
+    if record is None or not (run / DATA).is_file():
+        return model, {}
+    if record["stages"].get("data", {}).get("sums", {}).get(DATA) not in (None, sum_of(run / DATA)):
+        raise InputError(f"{run / DATA} is damaged or changed", hint="Run again with --from data.", code="PG052")
+    return model, read_json(run / DATA)
 
 
 def cache_of(model_folder: Path) -> Cache:

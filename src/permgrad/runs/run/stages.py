@@ -66,7 +66,7 @@ from permgrad.pages.headline import headline
 from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import leak_words
 from permgrad.runs.finished import FinishedRun, changed
-from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS, read_data, read_json
+from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS, read_json
 from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
 from permgrad.runs.options import data_sets, is_file, separated
 from permgrad.runs.requests import Outcome, RunRequest
@@ -108,7 +108,7 @@ class RunWork:
     def read(self, name: str) -> dict[str, Any]:
         """Return what a document of the folder holds."""
         if name not in self.documents:
-            self.documents[name] = (read_data if name == DATA else read_json)(self.folder.path / name)
+            self.documents[name] = read_json(self.folder.path / name)
         return self.documents[name]
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:

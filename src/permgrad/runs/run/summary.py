@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from permgrad.assess.branches import entries_of, is_hybrid
+from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import as_lines, by_count, option_of, printable
 from permgrad.base.folders import believed
 from permgrad.base.numerals import compact, number
@@ -25,9 +26,6 @@ from permgrad.runs.folder.documents import (
     GROUPS,
     METRICS,
     read_json,
-    read_metrics,
-    read_related,
-    read_table_of,
     saved_explanation,
 )
 from permgrad.runs.folder.folder import read_record
@@ -49,22 +47,16 @@ _SHOWN = 8
 def read_summary(folder: Path, *, already: bool = False) -> Outcome:
     """Return the summary of a finished run by its files. ``already``: it was finished before."""
     with believed(folder):
-        metrics, branches = read_metrics(folder / METRICS), read_json(folder / BRANCHES)
-        ranking = read_table_of(
-            folder / "importance.csv",
-            "explanation",
-            needs=("feature", "class", "importance", "ci_low", "ci_high", "p_value", "p_adjusted"),
-            numbers=("importance", "ci_low", "ci_high", "p_value", "p_adjusted", *_PATHS),
-            keep_default_na=False,
-            na_values=[""],
-            dtype={"feature": str, "class": str},
-        )
+        metrics, branches = read_json(folder / METRICS), read_json(folder / BRANCHES)
+        texts = {"feature": str, "class": str}
+        ranking = read_csv(folder / "importance.csv", keep_default_na=False, na_values=[""], dtype=texts)
+        related = parse_json((folder / "explanations" / "related.json").read_bytes())
         return summarise(
             folder,
             metrics,
             ranking,
             branches,
-            related=read_related(folder / "explanations" / "related.json"),
+            related=related["pairs"] if isinstance(related, dict) else related,  # of the first format
             refits=saved_explanation(folder, "refits"),
             times=read_fit_times(folder),
             time=(read_record(folder) or {"facts": {}})["facts"].get("time"),

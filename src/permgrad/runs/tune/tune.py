@@ -48,7 +48,7 @@ from permgrad.models.estimators.settings import choose_device
 from permgrad.models.save.saving import load
 from permgrad.pages.tuning import tuning_page
 from permgrad.runs.folder import folder as folders
-from permgrad.runs.folder.documents import METRICS, read_json, read_metrics
+from permgrad.runs.folder.documents import METRICS, read_json
 from permgrad.runs.folder.folder import RUN, find_finished
 from permgrad.runs.requests import DATABASE, Outcome, TuneRequest
 from permgrad.runs.run import stages
@@ -491,7 +491,7 @@ def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: S
     with believed(folder):
         if find_finished(folder) is None:
             return None
-        task = read_metrics(folder / METRICS)["task"]
+        task = read_json(folder / METRICS)["task"]
         total = space.trials_for(task) if request.trials is None else request.trials
         return _outcome(request, space, record, already=True) if record["finished"]["trials"] >= total else None
 
