@@ -12,40 +12,24 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from permgrad.base.csv_files import read_csv
-from permgrad.base.errors import InputError, keeping_warnings
-from permgrad.base.stored import parse_json
-from permgrad.data.read.cells import CellError, MissingCodes, RowLines
-from permgrad.data.read.reading import Reading
+from permgrad.data.read.cells import MissingCodes
+from permgrad.data.read.reading import Reading, Written
 from permgrad.data.read.table import read_written
 from permgrad.runs.options import data_sets
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
-    from permgrad.data.encode.encoding import TableEncoder
 
 DATA, COLUMNS, METRICS, BRANCHES = "data.json", "columns.json", "metrics.json", "branches.json"
 GROUPS = "explanations/groups.json"
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of a run's folder. Refuse one that is missing or damaged."""
-    try:
-        content = parse_json(path.read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing", hint="Run again with --from data.", code="PG052") from error
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error})", hint="Run again with --from data.", code="PG052") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is not a JSON object", hint="Run again with --from data.", code="PG052")
-    return content
-
-
-def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()) -> pd.DataFrame:
+def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()) -> Written:
     """Read a table like the one of a run: the same decimal signs, text columns and codes for missing."""
     if str(table) in data_sets():
         from permgrad.data.datasets import load_dataset
 
-        return load_dataset(str(table)).frame
+        return Written(load_dataset(str(table)).frame)
     reading = Reading(
         like=data.get("decimals", {}),
         texts=frozenset(data.get("texts", ())),
@@ -57,30 +41,7 @@ def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()
         units=data.get("units", {}),
         sheet=data.get("sheet"),
     )
-    return read_written(table, reading).frame
-
-
-def check_cells(encoder: TableEncoder, rows: pd.DataFrame, table: Path, sheet: str | None = None) -> None:
-    """Refuse a cell that a model cannot read, and name its line in the file."""
-    try:
-        encoder.check_cells(rows[list(encoder.feature_names_in_)])
-    except CellError as error:
-        if not table.is_file():
-            raise
-        with _lines(table, sheet).named():
-            raise error from None
-
-
-def line_of(table: Path, row: int, sheet: str | None) -> int | None:
-    """Return the line of a text file, or the row of a sheet, in which a row begins, from 1. None: there is none."""
-    lines = _lines(table, sheet).lines if table.is_file() else None
-    return None if lines is None else int(lines[row])
-
-
-def _lines(table: Path, sheet: str | None) -> RowLines:
-    """Read a table again for its line numbers, which few need."""
-    with keeping_warnings():
-        return read_written(table, Reading(sheet=sheet)).lines
+    return read_written(table, reading)
 
 
 def read_predictions(folder: Path, data: Mapping[str, Any]) -> pd.DataFrame:

@@ -19,13 +19,12 @@ from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.assess.sections.scores import with_positive
 from permgrad.assess.store import Store
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic
-from permgrad.base.stored import read_npz
+from permgrad.base.stored import parse_json, read_npz
 from permgrad.models.save.saving import load
 from permgrad.pages.html import render_report
 from permgrad.pages.verdict import markdown, verdict
 from permgrad.pages.whatif import with_what_if
 from permgrad.runs.folder import documents
-from permgrad.runs.options import THEMES
 from permgrad.runs.requests import ReportRequest, RunRequest
 
 REPORT, SUMMARY_FILE = "report.html", "report.md"
@@ -36,13 +35,13 @@ BASELINE_PREDICTIONS = "baseline_predictions.npz"
 # ---- files -----------------------------------------------------------------------------------------------------------
 def read_assessment(folder: Path, model: Any) -> Assessment:
     """Return what the folder of a run holds of its assessment."""
-    data, metrics = (documents.read_json(folder / name) for name in (documents.DATA, documents.METRICS))
+    data, metrics = (parse_json((folder / name).read_bytes()) for name in (documents.DATA, documents.METRICS))
     content = Assessment(
         title=data["table"],
         target=data["target"],
         task=cast("Any", data["task"]),
         positive=metrics.get("positive"),
-        data=data_section(data, documents.read_json(folder / documents.COLUMNS)),
+        data=data_section(data, parse_json((folder / documents.COLUMNS).read_bytes())),
         subject=getattr(model, "label", ""),
     )
     content.read(Store(folder))
@@ -89,15 +88,13 @@ def look_of(record: Mapping[str, Any], request: RunRequest | ReportRequest, them
 
     What the user does not ask for now (None) is as the record keeps it.
     """
-    kept = record["facts"].get("page")
-    kept = kept if isinstance(kept, Mapping) else {}
-    title = request.title
-    if title is None and isinstance(kept.get("title"), str):
-        title = kept["title"]
-    if theme is None:
-        theme = kept["theme"] if kept.get("theme") in THEMES else "auto"
-    what_if, keep_rows = request.what_if or kept.get("what_if") is True, kept.get("keep_rows") is not False
-    return {"title": title, "theme": theme, "what_if": what_if, "keep_rows": keep_rows and request.keep_rows}
+    kept = {"title": None, "theme": "auto", "what_if": False, "keep_rows": True} | record["facts"].get("page", {})
+    return {
+        "title": kept["title"] if request.title is None else request.title,
+        "theme": theme or kept["theme"],
+        "what_if": request.what_if or kept["what_if"],
+        "keep_rows": request.keep_rows and kept["keep_rows"],
+    }
 
 
 def write_page(

@@ -18,7 +18,6 @@ from sklearn.base import clone
 from permgrad.assess.assess import fill
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import Budget, Clock, Say
-from permgrad.assess.cache import Cache
 from permgrad.assess.model import EvaluatedModel, Network, TrainedOther
 from permgrad.assess.sections.provenance import this_machine
 from permgrad.assess.store import Store
@@ -29,11 +28,11 @@ from permgrad.attribution.explanation.frames import file_frame
 from permgrad.base.csv_files import write_csv
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import by_count, counted, keeping_warnings, listed
-from permgrad.base.files import file_hash, plain, write_json_atomic, write_text_atomic
+from permgrad.base.files import plain, write_json_atomic, write_text_atomic
 from permgrad.base.folders import believed
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
-from permgrad.base.stored import TIMES, write_npz
+from permgrad.base.stored import TIMES, parse_json, write_npz
 from permgrad.base.versions import versions
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
@@ -66,7 +65,7 @@ from permgrad.pages.headline import headline
 from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import leak_words
 from permgrad.runs.finished import FinishedRun, changed
-from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS, read_json
+from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS
 from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
 from permgrad.runs.options import data_sets, is_file, separated
 from permgrad.runs.requests import Outcome, RunRequest
@@ -75,7 +74,7 @@ from permgrad.runs.run.choosing import trusted
 from permgrad.runs.run.clock import MOST_HELD, SLOW_BASELINE
 from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.others import choose, fit_other
-from permgrad.runs.run.predicting import prediction_table
+from permgrad.runs.run.predicting import cache_of, prediction_table
 from permgrad.runs.run.splitting import PARTS
 from permgrad.runs.run.summary import read_fit_times, summarise
 from permgrad.runs.run.training import fit_encoder, make_estimator, train_network
@@ -108,7 +107,7 @@ class RunWork:
     def read(self, name: str) -> dict[str, Any]:
         """Return what a document of the folder holds."""
         if name not in self.documents:
-            self.documents[name] = read_json(self.folder.path / name)
+            self.documents[name] = parse_json((self.folder.path / name).read_bytes())
         return self.documents[name]
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
@@ -156,8 +155,7 @@ class RunWork:
             "positive": None if inputs.positive is None else str(inputs.positive),
             "options": {"positive": inputs.positive},
             "seed": request.seed,
-            # This file holds the checksums of the other files of the model.
-            "cache": Cache(folder / CACHE, file_hash(folder / "model" / "model.json")),
+            "cache": cache_of(folder),
         }
         if self.chosen == "network":
             model: EvaluatedModel = Network.of(self.model, **facts)

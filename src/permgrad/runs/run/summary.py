@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,6 @@ from permgrad.runs.folder.documents import (
     BRANCHES,
     GROUPS,
     METRICS,
-    read_json,
     saved_explanation,
 )
 from permgrad.runs.folder.folder import read_record
@@ -47,7 +45,7 @@ _SHOWN = 8
 def read_summary(folder: Path, *, already: bool = False) -> Outcome:
     """Return the summary of a finished run by its files. ``already``: it was finished before."""
     with believed(folder):
-        metrics, branches = read_json(folder / METRICS), read_json(folder / BRANCHES)
+        metrics, branches = parse_json((folder / METRICS).read_bytes()), parse_json((folder / BRANCHES).read_bytes())
         texts = {"feature": str, "class": str}
         ranking = read_csv(folder / "importance.csv", keep_default_na=False, na_values=[""], dtype=texts)
         related = parse_json((folder / "explanations" / "related.json").read_bytes())
@@ -60,16 +58,14 @@ def read_summary(folder: Path, *, already: bool = False) -> Outcome:
             refits=saved_explanation(folder, "refits"),
             times=read_fit_times(folder),
             time=(read_record(folder) or {"facts": {}})["facts"].get("time"),
-            grouped=bool(read_json(folder / GROUPS)),
+            grouped=bool(parse_json((folder / GROUPS).read_bytes())),
             already=already,
         )
 
 
 def read_fit_times(folder: Path) -> dict[str, dict[str, float]]:
-    """Return how long the fits of the baselines took. Without the file all else is shown."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        return {name: dict(one) for name, one in parse_json((folder / TIMES).read_bytes())["baselines"].items()}
-    return {}
+    """Return how long the fits of the baselines took, if some were trained."""
+    return parse_json((folder / TIMES).read_bytes())["baselines"] if (folder / TIMES).is_file() else {}
 
 
 def summarise(

@@ -48,7 +48,7 @@ from permgrad.models.estimators.settings import choose_device
 from permgrad.models.save.saving import load
 from permgrad.pages.tuning import tuning_page
 from permgrad.runs.folder import folder as folders
-from permgrad.runs.folder.documents import METRICS, read_json
+from permgrad.runs.folder.documents import METRICS
 from permgrad.runs.folder.folder import RUN, find_finished
 from permgrad.runs.requests import DATABASE, Outcome, TuneRequest
 from permgrad.runs.run import stages
@@ -394,7 +394,7 @@ def write_page(session: TuneSession) -> None:
         "seed": session.request.seed,
         "split_seed": session.request.split_seed,
         "split": session.inputs.split,
-        "test": read_json(metrics)["test"] if metrics.is_file() else {},
+        "test": parse_json(metrics.read_bytes())["test"] if metrics.is_file() else {},
         "has_report": (session.folder / "report.html").exists(),
     }
     with writing(session.folder):
@@ -491,7 +491,7 @@ def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: S
     with believed(folder):
         if find_finished(folder) is None:
             return None
-        task = read_json(folder / METRICS)["task"]
+        task = parse_json((folder / METRICS).read_bytes())["task"]
         total = space.trials_for(task) if request.trials is None else request.trials
         return _outcome(request, space, record, already=True) if record["finished"]["trials"] >= total else None
 
