@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from permgrad.base.arrays import Floats
 from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import InputError, counted, listed
 from permgrad.base.random import generator
@@ -55,6 +56,11 @@ class FinishedRun:
         """The classes, in the order of the columns of probabilities."""
         mark = "probability_"
         return [name.removeprefix(mark) for name in self.predictions.columns if name.startswith(mark)]
+
+    def guess(self, rows: pd.DataFrame) -> Floats:
+        """Return the probabilities ``(rows, classes)``, or numbers ``(rows,)``, of some rows of the predictions."""
+        columns: Any = [f"probability_{name}" for name in self.classes] if self.classes else "prediction"
+        return rows[columns].to_numpy(dtype=np.float64)
 
     @property
     def kind(self) -> dict[str, Any]:
@@ -143,9 +149,8 @@ def _of_models(old: FinishedRun, new: FinishedRun) -> Changes:
     rows, tables = common_rows([old, new])
     classes, truth = old.classes, tables[0]["truth"].to_numpy()
     known = np.isin(truth, classes) if classes else np.ones(len(truth), dtype=bool)
-    columns: Any = [f"probability_{name}" for name in classes] if classes else "prediction"
     codes = pd.Index(classes).get_indexer(pd.Index(truth)) if classes else truth.astype(np.float64)
-    one, other = (Predicted(codes[known], table[columns].to_numpy(dtype=np.float64)[known]) for table in tables)
+    one, other = (Predicted(codes[known], old.guess(table)[known]) for table in tables)
     units = new if new.dependence is not None else old
     related = units.dependence
     if related is not None:

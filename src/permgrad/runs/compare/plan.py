@@ -150,7 +150,7 @@ def _parse(name: str) -> Model:
 class ComparisonPlan:
     """Everything that decides the content of cells, checked. Without ``methods`` nothing is explained.
 
-    ``named_methods`` are those that the user named, ``absent`` sentences on default models that are not installed.
+    ``notes`` say which default models are not installed, and which methods do not apply to some models.
     """
 
     models: tuple[Model, ...]
@@ -158,25 +158,11 @@ class ComparisonPlan:
     repeats: int = 1
     splits: tuple[int, ...] = ()
     methods: tuple[str, ...] = USUAL_METHODS
-    named_methods: tuple[str, ...] = ()
     loss: str = "auto"
     n_repeats: int = 5
     most_rows: int = 1000
     seed: int = 0
-    absent: tuple[str, ...] = ()
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes for the user: which of the named methods do not apply to some models."""
-        methods = [name for name in self.named_methods if name != "permutation"]
-        baselines = [model.label for model in self.models if model.kind != "network"]
-        if not methods or not baselines:
-            return self.absent
-        words = ("applies", "was") if len(methods) == 1 else ("apply", "were")
-        return (
-            *self.absent,
-            f"{' and '.join(methods)} {words[0]} to networks only and {words[1]} left out for {', '.join(baselines)}.",
-        )
+    notes: tuple[str, ...] = ()
 
     def configuration(self) -> dict[str, Any]:
         """Return the plan as JSON. The order of models and methods changes nothing."""
@@ -220,16 +206,20 @@ def make_plan(
     check_numbers(folds=folds, repeats=repeats, splits=splits)
     for name, example in (("n_repeats", 5), ("most_rows", 1000)):
         options[name] = check_whole(name, options.get(name, example), f"pass for example {example}")
-    absent = usual_absent()
+    absent = {} if models else usual_absent()
+    parsed = parse_models(models or [name for name in USUAL if name not in absent])
+    notes, others = [*absent.values()], [model.label for model in parsed if model.kind != "network"]
+    if others and (named := [name for name in dict.fromkeys(methods) if name != "permutation"]):
+        words = ("applies", "was") if len(named) == 1 else ("apply", "were")
+        notes += [f"{' and '.join(named)} {words[0]} to networks only and {words[1]} left out for {', '.join(others)}."]
     return ComparisonPlan(
-        models=parse_models(models or [name for name in USUAL if name not in absent]),
+        models=parsed,
         folds=int(folds),
         repeats=int(repeats),
         splits=tuple(int(split) for split in splits),
         # Only permutation importance is defined for every model, so agreement is measured on it.
         methods=tuple(dict.fromkeys(("permutation", *(methods or USUAL_METHODS)))) if explain else (),
-        named_methods=tuple(dict.fromkeys(methods)),
-        absent=() if models else tuple(absent.values()),
+        notes=tuple(notes),
         **options,
     )
 
@@ -362,7 +352,7 @@ class ComparedTable:
     y: npt.NDArray[Any]
     task: Task
     groups: npt.NDArray[Any] | None = None
-    variables: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    variables: dict[str, list[str]] = field(default_factory=dict)
     na_codes: Sequence[Code] | Mapping[str, Sequence[Code] | Code] = ()
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     positive: Any = None
@@ -376,11 +366,7 @@ class ComparedTable:
     @property
     def encoding(self) -> dict[str, Any]:
         """The options of columns for encoders and networks."""
-        return {
-            "na_codes": self.na_codes or None,
-            "variables": {name: list(columns) for name, columns in self.variables.items()} or None,
-            "kinds": dict(self.kinds) or None,
-        }
+        return {name: getattr(self, name) or None for name in ("na_codes", "variables", "kinds")}
 
     def configuration(self) -> dict[str, Any]:
         """Return what decides which rows are compared on, with the content of the frame."""
@@ -394,7 +380,7 @@ class ComparedTable:
             # The same cells may be read as text here and as levels there, so the types of columns are part of it.
             "types": [str(dtype) for dtype in self.X.dtypes],
             "task": self.task,
-            "variables": {name: list(columns) for name, columns in self.variables.items()},
+            "variables": self.variables,
             "na": self.na_codes,
             **({"kinds": dict(self.kinds)} if self.kinds else {}),
             "positive": plain(self.positive),
