@@ -253,6 +253,12 @@ class RunWork:
         assert test.identifiers is not None
         return prediction_table(test.numbers, test.identifiers, parts, self.model, truth=test.y)
 
+    @cached_property
+    def importances(self) -> pd.DataFrame:
+        """The lines of ``importance.csv``."""
+        assert self.assessing.content.explanation is not None
+        return file_frame(self.assessing.content.explanation)
+
     def compare(self) -> Changes:
         """Return what changed since the earlier run, which is read from its files."""
         assert self.earlier is not None
@@ -275,11 +281,10 @@ class RunWork:
         """Return what the terminal shows of the finished run."""
         content, path = self.assessing.content, self.folder.path
         assert content.metrics is not None
-        assert content.explanation is not None
         return summarise(
             path,
             content.metrics,
-            file_frame(content.explanation),
+            self.importances,
             content.paths,
             related=content.related,
             refits=content.refits,
@@ -495,8 +500,7 @@ def explanation_stage(work: RunWork) -> None:
     folder = work.folder.path
     with work.clock.whole.part("explanation"):
         content = fill(work.assessing, ("explanation",))
-    assert content.explanation is not None
-    write_csv(file_frame(content.explanation), folder / "importance.csv")
+    write_csv(work.importances, folder / "importance.csv")
     if content.gradients is not None:
         write_csv(content.gradients.table, folder / "integrated_gradients.csv")
     cells = work.assessing.undated
