@@ -18,6 +18,7 @@ from sklearn.base import clone
 from permgrad.assess.assess import fill
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import Budget, Clock, Say
+from permgrad.assess.cache import Cache
 from permgrad.assess.model import EvaluatedModel, Network, TrainedOther
 from permgrad.assess.sections.provenance import this_machine
 from permgrad.assess.store import Store
@@ -28,7 +29,7 @@ from permgrad.attribution.explanation.frames import file_frame
 from permgrad.base.csv_files import write_csv
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import by_count, counted, keeping_warnings, listed
-from permgrad.base.files import plain, write_json_atomic, write_text_atomic
+from permgrad.base.files import file_hash, plain, write_json_atomic, write_text_atomic
 from permgrad.base.folders import believed
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
@@ -74,7 +75,7 @@ from permgrad.runs.run.choosing import trusted
 from permgrad.runs.run.clock import MOST_HELD, SLOW_BASELINE
 from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.others import choose, fit_other
-from permgrad.runs.run.predicting import cache_of, prediction_table
+from permgrad.runs.run.predicting import prediction_table
 from permgrad.runs.run.splitting import PARTS
 from permgrad.runs.run.summary import read_fit_times, summarise
 from permgrad.runs.run.training import fit_encoder, make_estimator, train_network
@@ -155,7 +156,8 @@ class RunWork:
             "positive": None if inputs.positive is None else str(inputs.positive),
             "options": {"positive": inputs.positive},
             "seed": request.seed,
-            "cache": cache_of(folder),
+            # This file holds the checksums of the other files of the model.
+            "cache": Cache(folder / CACHE, file_hash(folder / "model" / "model.json")),
         }
         if self.chosen == "network":
             model: EvaluatedModel = Network.of(self.model, **facts)
