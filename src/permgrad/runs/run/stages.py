@@ -77,7 +77,7 @@ from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.others import choose, fit_other
 from permgrad.runs.run.predicting import prediction_table
 from permgrad.runs.run.splitting import PARTS
-from permgrad.runs.run.summary import read_fit_times, summarise
+from permgrad.runs.run.summary import summarise
 from permgrad.runs.run.training import fit_encoder, make_estimator, train_network
 
 LAYOUT = "layout.json"
@@ -290,8 +290,7 @@ class RunWork:
             content.paths,
             related=content.related,
             refits=content.refits,
-            # An earlier session may have trained the baselines.
-            times=self.documents[TIMES]["baselines"] if TIMES in self.documents else read_fit_times(path),
+            times=self.read(TIMES)["baselines"] if (path / TIMES).is_file() else {},
             time=self.folder.record["facts"].get("time"),
             grouped=bool(self.read(GROUPS)),
         )

@@ -56,16 +56,11 @@ def read_summary(folder: Path, *, already: bool = False) -> Outcome:
             branches,
             related=related["pairs"] if isinstance(related, dict) else related,  # of the first format
             refits=saved_explanation(folder, "refits"),
-            times=read_fit_times(folder),
+            times=parse_json((folder / TIMES).read_bytes())["baselines"] if (folder / TIMES).is_file() else {},
             time=(read_record(folder) or {"facts": {}})["facts"].get("time"),
             grouped=bool(parse_json((folder / GROUPS).read_bytes())),
             already=already,
         )
-
-
-def read_fit_times(folder: Path) -> dict[str, dict[str, float]]:
-    """Return how long the fits of the baselines took, if some were trained."""
-    return parse_json((folder / TIMES).read_bytes())["baselines"] if (folder / TIMES).is_file() else {}
 
 
 def summarise(
