@@ -208,10 +208,6 @@ def make_plan(
         options[name] = check_whole(name, options.get(name, example), f"pass for example {example}")
     absent = {} if models else usual_absent()
     parsed = parse_models(models or [name for name in USUAL if name not in absent])
-    notes, others = [*absent.values()], [model.label for model in parsed if model.kind != "network"]
-    if others and (named := [name for name in dict.fromkeys(methods) if name != "permutation"]):
-        words = ("applies", "was") if len(named) == 1 else ("apply", "were")
-        notes += [f"{' and '.join(named)} {words[0]} to networks only and {words[1]} left out for {', '.join(others)}."]
     return ComparisonPlan(
         models=parsed,
         folds=int(folds),
@@ -219,15 +215,25 @@ def make_plan(
         splits=tuple(int(split) for split in splits),
         # Only permutation importance is defined for every model, so agreement is measured on it.
         methods=tuple(dict.fromkeys(("permutation", *(methods or USUAL_METHODS)))) if explain else (),
-        notes=tuple(notes),
+        notes=(*absent.values(), *_left_out(parsed, methods)),
         **options,
     )
+
+
+def _left_out(models: Sequence[Model], methods: Sequence[str]) -> list[str]:
+    """Return a note, or none, on methods that the user named and that do not apply to some models."""
+    named = [name for name in dict.fromkeys(methods) if name != "permutation"]
+    others = [model.label for model in models if model.kind != "network"]
+    if not named or not others:
+        return []
+    words = ("applies", "was") if len(named) == 1 else ("apply", "were")
+    return [f"{' and '.join(named)} {words[0]} to networks only and {words[1]} left out for {', '.join(others)}."]
 
 
 # ---- folds -----------------------------------------------------------------------------------------------------------
 #: Share of each training part that is held out for early stopping.
 VALIDATION_SHARE = 0.15
-#: The classes of scikit-learn that divide the rows.
+#: The largest seed that scikit-learn's splits take.
 LARGEST_SPLIT_SEED = 2**32 - 1
 
 
