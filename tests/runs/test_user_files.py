@@ -226,9 +226,9 @@ def test_explanations_and_predictions_in_parts_never_become_part_of_their_table(
     Path("parts").mkdir()
     table().to_parquet("parts/a.parquet")
     for command in ("explain", "predict"):
-        assert "lies inside the table parts" in refused(command, "run", "parts", "--out", "parts/out", "--overwrite")
+        assert "is inside the table parts" in refused(command, "run", "parts", "--out", "parts/out", "--overwrite")
     where = ("--row", "3", "--method", "gradient")
-    assert "lies inside the table parts" in refused("explain", "run", "parts", *where, "--out", "parts/out")
+    assert "is inside the table parts" in refused("explain", "run", "parts", *where, "--out", "parts/out")
 
 
 def test_a_run_never_replaces_its_table(place):
