@@ -85,11 +85,11 @@ def explain_table(request: ExplainRequest) -> Outcome:
     check_folder(request)
     with hold_name(request.folder):
         check_folder(request)  # again, now that no other process can write it
-        explanation, rows, lines = _explain_in_memory(request, method, engine, streamed=streamed)
+        explanation, rows, places = _explain_in_memory(request, method, engine, streamed=streamed)
         write(request.folder, explanation, rows)
         line = None
-        if request.row is not None and rows is not None and lines is not None:
-            line = int(lines[rows["row"].iloc[0]])
+        if request.row is not None and rows is not None and places is not None:
+            line = int(places[rows["row"].iloc[0]])
         return outcome_of(request, explanation, rows, line)
 
 
