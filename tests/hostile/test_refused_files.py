@@ -484,17 +484,7 @@ def test_reports_of_runs_that_lack_a_file_name_it(run, tmp_path, name):
     assert name in said
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"columns": [1]}, {"columns": [{}]}, {"columns": {}}, {"columns": [{"name": 1, "role": "x"}]},
-        {"identifiers": 3}, {"identifiers": ["code", 3]}, {"identifiers": ["code", "code"]},
-        {"na_codes": "a"}, {"na_codes": [[]]}, {"decimals": ["a"]},
-        {"texts": "code"}, {"texts": [1]},
-        {"decimals": {"a": [","]}}, {"task": "x"},
-        {"task": []}, {"target": None}, {"target": ["outcome"]}, None,
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("change", [{"columns": [1]}, {"na_codes": "a"}, {"task": "regression"}, None])
 def test_predictions_of_changed_runs_are_refused(run, tmp_path, change):
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
@@ -510,19 +500,6 @@ def test_predictions_of_changed_runs_are_refused(run, tmp_path, change):
     assert not (tmp_path / "e").exists()
 
 
-@pytest.mark.parametrize("content", ["{}", "[]"])
-def test_summaries_of_changed_runs_are_refused(run, tmp_path, content):
-    """A run that is finished already only tells what it found."""
-    from permgrad.runs.run.summary import read_summary
-
-    folder = tmp_path / "run"
-    shutil.copytree(run, folder)
-    assert "Test rows" in read_summary(folder).text
-    (folder / "metrics.json").write_text(content, encoding="utf-8")
-    with pytest.raises(pg.InputError, match=r"metrics\.json .*Run again with"):
-        read_summary(folder)
-
-
 @pytest.mark.parametrize("entry", [{}, {"share": "half"}, {"share": [1]}])
 def test_summaries_of_changed_branches_are_refused(run, tmp_path, entry):
     from permgrad.runs.run.summary import read_summary
@@ -531,22 +508,6 @@ def test_summaries_of_changed_branches_are_refused(run, tmp_path, entry):
     shutil.copytree(run, folder)
     (folder / "branches.json").write_text(json.dumps({"tabular": {"share": 0.5}, "image": entry}), encoding="utf-8")
     with pytest.raises(pg.InputError, match=r"A file in .* is missing or damag"):
-        read_summary(folder)
-
-
-@pytest.mark.parametrize("column", ["importance", "ci_low", "ci_high", "tabular"])
-def test_summaries_of_changed_importances_are_refused(run, tmp_path, column):
-    from permgrad.runs.run.summary import read_summary
-
-    folder = tmp_path / "run"
-    shutil.copytree(run, folder)
-    path = folder / "importance.csv"
-    lines = path.read_text(encoding="utf-8").splitlines()
-    cells = lines[1].split(",")
-    cells[lines[0].split(",").index(column)] = "high"
-    path.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n", encoding="utf-8")
-    fact = f"importance.csv is damaged: column {column!r} is not numeric"
-    with pytest.raises(pg.InputError, match=fact):
         read_summary(folder)
 
 

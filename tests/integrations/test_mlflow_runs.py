@@ -30,5 +30,5 @@ def test_a_run_is_logged_with_its_metrics_curves_figures_report_and_model(finish
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(pg.InputError, match="is no run"):
+    with pytest.raises(pg.InputError, match="not a run's folder"):
         pg.log_to_mlflow(tmp_path)

@@ -226,9 +226,9 @@ def test_explanations_and_predictions_in_parts_never_become_part_of_their_table(
     Path("parts").mkdir()
     table().to_parquet("parts/a.parquet")
     for command in ("explain", "predict"):
-        assert "lies inside the table parts" in refused(command, "run", "parts", "--out", "parts/out", "--overwrite")
+        assert "is inside the table parts" in refused(command, "run", "parts", "--out", "parts/out", "--overwrite")
     where = ("--row", "3", "--method", "gradient")
-    assert "lies inside the table parts" in refused("explain", "run", "parts", *where, "--out", "parts/out")
+    assert "is inside the table parts" in refused("explain", "run", "parts", *where, "--out", "parts/out")
 
 
 def test_a_run_never_replaces_its_table(place):
@@ -343,7 +343,7 @@ def test_a_damaged_file_of_a_finished_run_is_made_again(place, name, kept):
     result = CliRunner().invoke(app, ["run", "table.csv", *RUN])
     assert result.exit_code == 0, result.output
     assert "Nothing was changed" not in result.stdout
-    assert result.stderr.count("is damaged. The stage that writes it is repeated, and all later ones.") == 1
+    assert result.stderr.count("is damaged or changed. The stage that writes it is repeated, and all later ones.") == 1
     assert name in result.stderr
     assert result.stderr.count("finished before") == kept
     assert {own: Path("run", own).read_bytes() for own in before} == before, "the same result as before"
@@ -351,27 +351,12 @@ def test_a_damaged_file_of_a_finished_run_is_made_again(place, name, kept):
     call("report", "run")
 
 
-@pytest.mark.parametrize("name", ["history.csv", "predictions.csv"])
+@pytest.mark.parametrize("name", ["history.csv", "predictions.csv", "layout.json"])
 def test_a_report_is_not_made_of_half_a_file(place, name):
     path = Path("run", name)
     content = path.read_bytes()
     path.write_bytes(content[: int(0.6 * len(content))])
-    said = refused("report", "run")
-    assert f"run/{name} is damaged: " in said
-    assert said.endswith(". Run again with --from model. [PG052]")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("part", ["<svg>\n<g/>\n", "</svg>"])
-def test_half_a_drawing_is_refused(place, part):
-    words = ("--target", "outcome", "--id", "case", "--preset", "fast", "--row-image", "always")
-    call("run", "table.csv", *words, "--out", "drawn")
-    path = Path("drawn", "layout.svg")
-    assert path.read_text().rstrip().endswith("</svg>")
-    path.write_text(part)
-    said = refused("report", "drawn")
-    assert "layout.svg is damaged: the drawing is incomplete" in said
-    assert said.endswith(". Run again with --from layout. [PG052]")
+    assert re.search(f"In run, {name} of stage '.*' is damaged or changed. Write it", refused("report", "run"))
 
 
 @pytest.mark.slow
@@ -384,28 +369,3 @@ def test_a_damaged_record_is_called_damaged(place):
         )
     call("run", "table.csv", *RUN, "--overwrite")
     call("report", "run")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["predictions.csv", "history.csv"])
-def test_a_damaged_table_of_a_run_is_named_with_the_fix(place, name):
-    damages = {
-        b'a,b\n1,2\n3,4,5,"': "is damaged. Run again with --from model",
-        b"\xff\xfe\x00": "is damaged",
-        b"a,b\n1,2\n": "is damaged: it has no column",
-    }
-    for content, fact in damages.items():
-        Path("run", name).write_bytes(content)
-        said = refused("report", "run")
-        assert said.startswith(f"error: run/{name} {fact}")
-        assert said.endswith("Run again with --from model. [PG052]")
-        assert "Error" not in said
-    call("run", "table.csv", *RUN, "--from", "model")
-    call("report", "run")
-
-
-def test_numbers_that_became_text_are_named(place):
-    table_ = pd.read_csv("run/history.csv").astype(object)
-    table_.loc[0, "epoch"] = "long"
-    table_.to_csv("run/history.csv", index=False)
-    assert "run/history.csv is damaged: column 'epoch' is not numeric" in refused("report", "run")

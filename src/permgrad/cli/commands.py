@@ -157,7 +157,7 @@ def _parameter(name: str, option: Option, hint: Any, default: Any) -> inspect.Pa
     if option.positional:
         facts.setdefault("parser", named)
         return _keyword(name, Annotated[hint, typer.Argument(**facts)], default)
-    flags = [*([option.short] if option.short else []), option.name or f"--{name.replace('_', '-')}"]
+    flags = [*([option.short] if option.short else []), option.flag(name)]
     panel = next((panel for panel, fields in PANELS.items() if name in fields), "Data")
     facts |= {"min": option.least, "max": option.most, "rich_help_panel": panel}
     return _keyword(name, Annotated[hint, typer.Option(*flags, **facts)], default)
@@ -171,7 +171,7 @@ def _checked(options: Mapping[str, Option], lists: Mapping[str, type], values: d
     checked = dict(values)
     for name, option in options.items():
         # Without the form that turns it off.
-        flag = (option.name or f"--{name.replace('_', '-')}").partition("/")[0]
+        flag = option.flag(name).partition("/")[0]
         is_split = option.lists in ("names", "entries")
         texts = tuple(values[name] or ()) if name in lists else (values[name],)
         if option.choices and not (option.table or is_split):
@@ -267,7 +267,7 @@ def compare(request: requests.CompareRequest) -> Outcome:
     The result says which model is best, and whether the models rely on the same features. Run the same command to
     resume after an interruption. It does nothing when the comparison is finished.
     """
-    refuse_early(request.run_request(), kept_group=request.group)
+    refuse_early(request.run_request())
     with loading():
         from permgrad.runs.compare.compare import compare_table
     return compare_table(request, say=tell)
@@ -322,7 +322,7 @@ def images(request: requests.ImagesRequest) -> Outcome:
     The folder gets a grey PNG file for each row, images.csv with files and targets, and layout.svg, which says where
     each column is. Run the same command to resume after an interruption.
     """
-    refuse_early(request.run_request(), kept_group=request.group)
+    refuse_early(request.run_request())
     with loading():
         from permgrad.runs.commands.images import write_images
     return write_images(request, say=tell)
@@ -399,7 +399,7 @@ def tune(request: requests.TuneRequest) -> Outcome:
     The best settings become a finished run. Run the same command to resume after an interruption, or several times at
     once to share the work. Test rows are used once, at the end, for the best settings.
     """
-    refuse_early(request.run_request("default"))
+    refuse_early(request.run_request())
     with loading():
         from permgrad.runs.tune.tune import tune_table
     return tune_table(request, say=tell)

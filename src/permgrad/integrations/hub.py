@@ -21,8 +21,6 @@ from permgrad.integrations.records import RunRecord
 from permgrad.models.estimators.kept_rows import rows_in, without_rows
 from permgrad.models.save.saving import load
 from permgrad.models.save.writing import ARRAYS, DESCRIPTION, WEIGHTS
-from permgrad.runs.folder.documents import read_json
-from permgrad.runs.folder.folder import RECORD
 from permgrad.runs.requests import ReportRequest
 from permgrad.runs.run.assessing import REPORT, look_of, rewrite_page
 
@@ -79,11 +77,10 @@ def save_for_hub(
                 (temporary / path.name).write_bytes(path.read_bytes())
         rows = _rows_along(fitted if keep_rows else without_rows(fitted))
         if record:
-            facts = read_json(record.folder / RECORD)
-            look = look_of(facts, ReportRequest(folders=(), keep_rows=keep_rows), None)
+            look = look_of(record.record, ReportRequest(folders=(), keep_rows=keep_rows), None)
             rows += _rows_shown(record.folder) if look["keep_rows"] else []
             if not keep_rows:
-                rewrite_page(record.folder, facts, look, positive=None, out=temporary / REPORT)
+                rewrite_page(record.folder, record.record, look, positive=None, out=temporary / REPORT)
         text = model_card(fitted, {} if record is None else record.metrics, license=license, rows=rows)
         (temporary / CARD).write_text(text, encoding="utf-8")
     if rows:

@@ -15,9 +15,9 @@ from PIL import Image
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.checks import check_path, is_number
-from permgrad.base.errors import InputError
-from permgrad.runs.folder.documents import read_json, read_metrics
-from permgrad.runs.folder.folder import RECORD
+from permgrad.base.stored import parse_json
+from permgrad.runs.folder.documents import METRICS
+from permgrad.runs.folder.folder import RECORD, finished_record
 
 #: Longest text of a parameter.
 _MOST = 250
@@ -28,6 +28,7 @@ class RunRecord:
     """A finished run: ``metrics`` are plain numbers such as ``test.accuracy``, ``history`` is one line per epoch."""
 
     folder: Path
+    record: dict[str, Any]
     parameters: dict[str, str]
     metrics: dict[str, float]
     history: pd.DataFrame
@@ -40,21 +41,14 @@ class RunRecord:
             InputError: It is no folder of a run, or the run is not finished.
         """
         path = check_path("run", folder)
-        if not (path / RECORD).is_file():
-            raise InputError(f"{path} is no run.", hint="Pass the folder of permgrad run.", code="PG010")
-        record = read_json(path / RECORD)
-        if "report" not in record.get("finished_stages", ()):
-            hint = "Run the same command again to finish it."
-            raise InputError(f"The run in {path} is not finished.", hint=hint, code="PG055")
+        record = finished_record(path)
         parameters = {
-            str(name): str(value)[:_MOST]
-            for name, value in record.get("configuration", {}).items()
-            if value not in (None, [], {})
+            name: str(value)[:_MOST] for name, value in record["configuration"].items() if value not in (None, [], {})
         }
-        metrics = dict(_numbers(read_metrics(path / "metrics.json")))
+        metrics = dict(_numbers(parse_json((path / METRICS).read_bytes())))
         trained = path / "history.csv"  # only networks have one
         history = pd.read_csv(trained) if trained.is_file() else pd.DataFrame({"epoch": []})
-        return cls(path, parameters, metrics, history)
+        return cls(path, record, parameters, metrics, history)
 
     @property
     def name(self) -> str:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from permgrad.base.arrays import Floats
+from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import InputError, counted, listed
 from permgrad.base.random import generator
-from permgrad.base.stored import read_times
+from permgrad.base.stored import parse_json, read_times
 from permgrad.runs.folder import documents
-from permgrad.runs.folder.documents import read_table_of, saved_explanation
+from permgrad.runs.folder.documents import saved_explanation
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -55,6 +57,11 @@ class FinishedRun:
         mark = "probability_"
         return [name.removeprefix(mark) for name in self.predictions.columns if name.startswith(mark)]
 
+    def guess(self, rows: pd.DataFrame) -> Floats:
+        """Return the probabilities ``(rows, classes)``, or numbers ``(rows,)``, of some rows of the predictions."""
+        columns: Any = [f"probability_{name}" for name in self.classes] if self.classes else "prediction"
+        return rows[columns].to_numpy(dtype=np.float64)
+
     @property
     def kind(self) -> dict[str, Any]:
         """What the run predicts, and from which columns."""
@@ -68,13 +75,11 @@ def read_run(folder: Path, record: Mapping[str, Any]) -> FinishedRun:
     """Read a finished run."""
     from permgrad.assess.store import Store  # loads torch
 
-    data = documents.read_data(folder / documents.DATA)
-    metrics = documents.read_metrics(folder / documents.METRICS, data["task"])
+    data, metrics = (parse_json((folder / name).read_bytes()) for name in (documents.DATA, documents.METRICS))
     predictions = documents.read_predictions(folder, data)
     spent = read_times(folder / "model")
     if spent is None:  # which older runs have in their table
-        spent = read_table_of(folder / "history.csv", "model", needs=("epoch",), numbers=())
-        spent = pd.to_numeric(spent.get("seconds", []), errors="coerce")
+        spent = read_csv(folder / "history.csv").get("seconds", [])
     explanation = saved_explanation(folder, "permgrad")
     seconds, dependence = float(np.sum(spent)), Store(folder).get("dependence")
     return FinishedRun(folder, record, data, metrics, predictions, explanation, seconds, dependence)
@@ -144,9 +149,8 @@ def _of_models(old: FinishedRun, new: FinishedRun) -> Changes:
     rows, tables = common_rows([old, new])
     classes, truth = old.classes, tables[0]["truth"].to_numpy()
     known = np.isin(truth, classes) if classes else np.ones(len(truth), dtype=bool)
-    columns: Any = [f"probability_{name}" for name in classes] if classes else "prediction"
     codes = pd.Index(classes).get_indexer(pd.Index(truth)) if classes else truth.astype(np.float64)
-    one, other = (Predicted(codes[known], table[columns].to_numpy(dtype=np.float64)[known]) for table in tables)
+    one, other = (Predicted(codes[known], old.guess(table)[known]) for table in tables)
     units = new if new.dependence is not None else old
     related = units.dependence
     if related is not None:

@@ -68,6 +68,10 @@ class Option:
     choices: Names = ()
     short: str = ""
 
+    def flag(self, field: str) -> str:
+        """Return how a field is written, as ``--no-pruning`` or ``--explain/--no-explain``."""
+        return self.name or f"--{field.replace('_', '-')}"
+
     def check(self, flag: str, value: Any) -> None:
         """Refuse a value that is none of the choices."""
         patterns = [re.sub("[A-Z]+", ".+", re.escape(choice)) for choice in self.choices]
@@ -139,7 +143,7 @@ class CommandRequest:
         defaults = {entry.name: entry.default for entry in fields(self)}  # type: ignore[arg-type]
         for name, entry in options_of(self).items():
             value = getattr(self, f"shown_{name}", getattr(self, name))
-            flag = entry.name or f"--{name.replace('_', '-')}"
+            flag = entry.flag(name)
             if entry.positional:
                 words.append(str(value))
             elif value == defaults[name] or name in ("from_stage", "overwrite", "open_page"):  # they belong to one call

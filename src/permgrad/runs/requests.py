@@ -93,9 +93,9 @@ _AGAINST = "An earlier run's folder: also report what changed since (scores, imp
 _GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...]}.'
 #: Options of a run that exclude each other, and what the hint adds.
 _EXCLUSIVE = (
-    ("thorough", "time-limit", ""),
-    ("refits", "time-limit", ""),
-    ("split-group", "time", " (with --time, a group within one period stays together)"),
+    ("thorough", "time_limit", ""),
+    ("refits", "time_limit", ""),
+    ("group", "time", " (with --time, a group within one period stays together)"),
 )
 
 
@@ -155,9 +155,11 @@ class TableRequest(ComputingRequest, CommandRequest):
                 raise InputError(problem, hint="Leave one of them out.", code="PG006")
         return kinds
 
-    def shared_with(self, kind: type[TableRequest]) -> dict[str, Any]:
-        """Return the fields that another request has as well, by name."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(kind)}
+    def run_request(self, preset: str = "default", **changed: Any) -> RunRequest:
+        """Return the request of a run on the same table, which reads and refuses the same."""
+        names = {entry.name for entry in fields(self)} & {entry.name for entry in fields(RunRequest)}
+        shared = {name: getattr(self, name) for name in names} | {"overwrite": False, "preset": preset}
+        return RunRequest(**(shared | changed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,19 +253,18 @@ class RunRequest(SplitRequest):
 
     def check(self) -> None:
         """Refuse unknown options and contradictions before any file is read, and before anything heavy is imported."""
-        options_of(self)["task"].check("task", self.task)
+        options = options_of(self)
+        options["task"].check("task", self.task)
         # Whether this machine has the device, torch says.
         if not re.fullmatch(r"auto|cpu|mps|(cuda|gpu)(:\d+)?", self.device):
             names = ("auto", "cpu", "cuda") + ("mps",) * (sys.platform == "darwin")
             problem = f"device must be one of {', '.join(map(repr, names))}, got {self.device!r}"
             raise InputError(problem, hint=did_you_mean(self.device, names, "Pass cpu, or leave it out."), code="PG064")
         _ = self.seconds_at_most, self.kinds  # which refuse what cannot be read
-        given = {"thorough": self.thorough, "time-limit": self.time_limit, "refits": self.refits,
-                 "split-group": self.group, "time": self.time}  # fmt: skip
         for one, other, beside in _EXCLUSIVE:
-            if given[one] and given[other]:
-                hint = f"Leave one of them out{beside}."
-                raise InputError(f"--{one} and --{other} cannot be combined", hint=hint, code="PG006")
+            if getattr(self, one) and getattr(self, other):
+                problem = f"{options[one].flag(one)} and {options[other].flag(other)} cannot be combined"
+                raise InputError(problem, hint=f"Leave one of them out{beside}.", code="PG006")
         if len(self.target) > 1:
             targets = " ".join(f"--target {name}" for name in self.target)
             problem = f"A run predicts one column, got {targets}"
@@ -350,13 +351,6 @@ class CompareRequest(TableRequest):
     )
     open_page: bool = option(_OPEN, False, name="--open")
 
-    def run_request(self) -> RunRequest:
-        """Return the request of a run on the same table, which reads and refuses the same."""
-        grouping = (self.group,) if self.group is not None and self.group not in self.identifier else ()
-        changed: dict[str, Any] = {"identifier": (*self.identifier, *grouping), "group": None}
-        changed |= {"out": None, "threads": None, "overwrite": False}
-        return RunRequest(**(self.shared_with(TableRequest) | changed))
-
 
 @dataclass(frozen=True, kw_only=True)
 class TuneRequest(SplitRequest):
@@ -379,7 +373,7 @@ class TuneRequest(SplitRequest):
         if self.model != "network" and self.space == "paper":
             problem = f"--space paper is for permgrad's network, and --model is {self.model}"
             raise InputError(problem, hint="Leave one of them out.", code="PG006")
-        self.run_request("default").check()
+        self.run_request().check()
 
     @property
     def url(self) -> str:
@@ -392,11 +386,6 @@ class TuneRequest(SplitRequest):
         from permgrad.tuning.study import without_password
 
         return None if self.storage is None else without_password(self.storage)
-
-    def run_request(self, preset: str, seed: int | None = None) -> RunRequest:
-        """Return the run of one preset and seed on the same rows."""
-        changed = {"out": self.folder, "seed": self.seed if seed is None else seed, "overwrite": False}
-        return RunRequest(preset=preset, model=self.model, **(self.shared_with(SplitRequest) | changed))
 
 
 # ---- images ----------------------------------------------------------------------------------------------------------
@@ -411,11 +400,6 @@ class ImagesRequest(TableRequest):
     seed: int = option("Seed of the layout.", 0, least=0)
     layout: str = option("Which column gets which pixel.", "tinto", choices=LAYOUTS)
     pixels: int = option("Side of the images; larger where columns need it.", 20, least=1, most=4096)
-
-    def run_request(self) -> RunRequest:
-        """Return the request of a run on the same table, which reads and refuses the same."""
-        changed = {"out": None, "threads": None, "overwrite": False}
-        return RunRequest(preset="paper", **(self.shared_with(TableRequest) | changed))
 
 
 # ---- predict, explain, report ----------------------------------------------------------------------------------------

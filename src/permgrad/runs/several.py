@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from permgrad.base.errors import InputError, listed
 from permgrad.base.files import write_text_atomic, writing
 from permgrad.evaluation.side_by_side import SideBySide, side_by_side
@@ -32,8 +30,7 @@ def compared(runs: Sequence[FinishedRun]) -> tuple[SideBySide, list[str]]:
     truth = tables[0]["truth"].to_numpy()
     labels = labels_of_runs([run.folder for run in runs])
     classes = first.classes
-    columns: Any = [f"probability_{name}" for name in classes] if classes else "prediction"
-    guesses = {label: table[columns].to_numpy(dtype=np.float64) for label, table in zip(labels, tables, strict=True)}
+    guesses = {label: first.guess(table) for label, table in zip(labels, tables, strict=True)}
     notes = [
         f"{label}: {len(rows):,} of its {len(run.predictions):,} test rows are test rows of all runs."
         for label, run in zip(labels, runs, strict=True)

@@ -19,6 +19,7 @@ from rounding import as_many_threads
 import permgrad as pg
 from permgrad.base.locks import hold_folder
 from permgrad.runs.commands.predict import is_streamed
+from permgrad.runs.folder.folder import note_files
 
 
 def table(rows: int = 240, seed: int = 0) -> pd.DataFrame:
@@ -331,6 +332,7 @@ def test_codes_for_missing_alone_are_no_targets(tmp_path: Path, run: Path) -> No
     copied = tmp_path / "run"
     shutil.copytree(run, copied)
     (copied / "data.json").write_text(json.dumps({**facts, "na_codes": ["?"]}))
+    note_files(copied, json.loads((copied / "run.json").read_text()))
     said = call("explain", copied, write(tmp_path / "rows", frame), "--out", tmp_path / "out", "--repeats", 1)
     assert "divergence from the model's own prediction" in said
 

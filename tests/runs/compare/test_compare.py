@@ -20,8 +20,9 @@ from permgrad.data.splitting import split_rows
 from permgrad.data.types.column_types import infer_schema
 from permgrad.evaluation.baselines.fitting import Baseline, baselines
 from permgrad.runs.compare.cells import cell_path
-from permgrad.runs.compare.compare import CompareRequest, compare_table
+from permgrad.runs.compare.compare import compare_table
 from permgrad.runs.compare.plan import METHODS, from_arrays, make_folds, make_plan, parse_models, usual_absent
+from permgrad.runs.requests import CompareRequest
 
 HOSTILE = "<script>alert('x')</script>"
 

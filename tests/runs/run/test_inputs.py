@@ -526,7 +526,7 @@ def test_columns_of_text_are_text_in_tables_that_hold_numbers_alone(here, form):
     rows, whole = read_rows(model, data, Path("few.csv"))
     encoder = TableEncoder(**inputs.encoder_options).fit(inputs.parts["train"].frame)
     np.testing.assert_array_equal(encoder.transform(rows), encoder.transform(few[rows.columns]))
-    assert whole["code"].tolist() == few["code"].tolist(), "the target is to be compared with classes"
+    assert whole.frame["code"].tolist() == few["code"].tolist(), "the target is to be compared with classes"
     # Runs of former versions say nothing of text.
     with pytest.warns(PermgradWarning, match="(?s)'smoker'.*'size'.*'ward'"):
         encoder.transform(read_rows(model, {"target": "code"}, Path("few.csv"))[0])
@@ -570,9 +570,9 @@ def test_tables_of_images_are_read_with_the_columns_of_text(here):
     model = SimpleNamespace(preprocessor_=TableEncoder(kinds=kinds).fit(frame))
     table = Path("rows.csv").resolve()
     rows, whole = read_rows(model, {"texts": ["code", "scan", "gone"]}, table)
-    assert rows["code"].tolist() == whole["code"].tolist() == ["01", "02"]
+    assert rows["code"].tolist() == whole.frame["code"].tolist() == ["01", "02"]
     assert source_of(rows["scan"][0]) == table.parent / "one.png"
-    assert read_rows(model, {}, table)[1]["code"].tolist() == [1, 2], "as in runs of former versions"
+    assert read_rows(model, {}, table)[1].frame["code"].tolist() == [1, 2], "as in runs of former versions"
 
 
 def test_declared_images_may_have_names_without_an_ending_and_are_in_the_tables_folder(here, monkeypatch):

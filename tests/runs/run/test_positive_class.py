@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,8 @@ from invoking import call, working_in
 from sklearn.metrics import average_precision_score
 
 import permgrad as pg
-from permgrad import InputError
 from permgrad.runs.compare.plan import CompareRequest, from_request
 from permgrad.runs.requests import RunRequest, TuneRequest
-from permgrad.runs.run.assessing import read_guesses
 from permgrad.runs.run.inputs import load_inputs
 
 LINEAR = "logistic or ridge regression"
@@ -106,21 +103,6 @@ def test_baselines_are_measured_anew_for_the_other_class():
     assert "The run has no predictions of this network on validation rows" in anew
     call("report", "usual")
     assert "keeps no predictions" not in Path("usual/report.html").read_text()
-
-
-@pytest.mark.parametrize("damage", ["cut", "fewer rows", "other classes"])
-def test_damaged_predictions_of_baselines_are_refused(tmp_path, damage):
-    path = Path(shutil.copy("usual/baseline_predictions.npz", tmp_path))
-    with np.load(path) as stored:
-        kept = dict(stored)
-    rows, changed = len(kept["row"]), {"linear": kept["linear"][1:]} if damage == "fewer rows" else {"classes": "ab"}
-    assert read_guesses(tmp_path, ("bad", "good"), rows)["linear"].shape == (rows, 2), "a precondition"
-    if damage == "cut":
-        path.write_bytes(path.read_bytes()[:-40])
-    else:
-        np.savez(path, **kept | changed)
-    with pytest.raises(InputError, match=r"is damaged\. Run again with --from model\."):
-        read_guesses(tmp_path, ("bad", "good"), rows)
 
 
 def test_explain_follows_the_run_unless_told_otherwise():

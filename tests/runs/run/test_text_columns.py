@@ -86,9 +86,9 @@ def test_a_group_is_left_out_where_it_is_no_text_or_is_named_otherwise(here):
 
 def test_a_comparison_uses_the_words_of_a_group(here):
     compared = CompareRequest(table="cards.csv", target=("kind",), group="name").run_request()
-    inputs = load_inputs(compared, kept_group="name", undivided=True)
-    assert "name" in inputs.parts["train"].frame.columns
-    assert list(inputs.parts["train"].identifiers) == ["name"]
+    rows = load_inputs(compared, undivided=True).parts["train"]
+    assert "name" in rows.frame.columns
+    assert rows.dependence.name == "name"
 
 
 def test_free_text_is_said_with_what_to_type_instead(here):

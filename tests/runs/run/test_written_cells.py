@@ -61,7 +61,7 @@ def test_declared_codes_stay_as_they_are_written(here, cells, levels):
     assert inputs.schema["town"].n_levels == len(levels - {"-9"})
     assert "town" in inputs.texts
     assert "town" not in inputs.decimals
-    later = read_like(Path("table.csv"), {"texts": inputs.texts, "decimals": inputs.decimals})
+    later = read_like(Path("table.csv"), {"texts": inputs.texts, "decimals": inputs.decimals}).frame
     assert set(later["town"].dropna()) == levels
     undeclared = load(na=("-9",)).parts["train"].frame
     assert "town" not in undeclared or pd.api.types.is_numeric_dtype(undeclared["town"]), "nobody said so"
@@ -110,7 +110,7 @@ def test_identifiers_stay_as_they_are_written(here, cells):
     for part in PARTS:
         own = inputs.parts[part]
         assert shown(own.numbers, own.identifiers) == [np.resize(cells, 200)[row] for row in own.numbers]
-    later = read_like(Path("table.csv"), {"identifiers": ["town"]})[["town"]]
+    later = read_like(Path("table.csv"), {"identifiers": ["town"]}).frame[["town"]]
     assert shown(np.arange(200), later) == np.resize(cells, 200).tolist()
 
 

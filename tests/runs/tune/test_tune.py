@@ -141,7 +141,7 @@ def test_a_damaged_model_of_a_finished_study_is_made_again(place, tuned, tmp_pat
     whole = (study / "model/weights.safetensors").read_bytes()
     best = study / "trials" / str(json.loads((study / "tune.json").read_text())["finished"]["best"])
     for damaged, said in (
-        ((study,), "model/weights.safetensors of stage 'model' is damaged"),
+        ((study,), "model/weights.safetensors of stage 'model' is damaged or changed"),
         ((study, best), "again"),
     ):
         for folder in damaged:
@@ -422,8 +422,9 @@ def run_session(place: Path, out: Path, deaths: int | None) -> int:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     code = 1
     try:
+        from permgrad.runs.requests import RunRequest
         from permgrad.runs.run import stages
-        from permgrad.runs.run.run import RunRequest, run_table
+        from permgrad.runs.run.run import run_table
 
         if deaths is not None:
             _die_after(deaths)

@@ -14,7 +14,6 @@ import pandas as pd
 
 from permgrad.attribution.explain import explain
 from permgrad.attribution.parts.engines import Engine, make_engine
-from permgrad.attribution.parts.folder import refuse_inside
 from permgrad.attribution.parts.stream import explain_stream
 from permgrad.attribution.replace.plays import loss_game
 from permgrad.attribution.request import methods
@@ -26,7 +25,8 @@ from permgrad.base.random import generator
 from permgrad.base.startup import loading
 from permgrad.data.parts.known_rows import any_known
 from permgrad.data.parts.partitions import is_partitioned
-from permgrad.data.read.cells import canonical
+from permgrad.data.read.cells import RowLines, canonical
+from permgrad.data.read.reading import Written
 from permgrad.data.read.table import blank_codes
 from permgrad.data.types.positive import find_positive, one_spelling, spelling
 from permgrad.evaluation.baselines.file_model import FileModel, make_file_model
@@ -35,7 +35,7 @@ from permgrad.models.model_files import check_model_file, read_model_file
 from permgrad.models.model_tables import columns_of, table_for
 from permgrad.runs.commands.explained import check_folder, draw_once, outcome_of, write
 from permgrad.runs.commands.predict import is_streamed, open_streamed, with_target
-from permgrad.runs.folder.documents import check_cells, line_of, read_like
+from permgrad.runs.folder.documents import read_like
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.requests import ExplainRequest, Outcome
 from permgrad.runs.run import predicting
@@ -71,7 +71,6 @@ def explain_table(request: ExplainRequest) -> Outcome:
     check_explained(request, is_file=is_file)
     if request.table is None:
         request = of_test_rows(request)
-    refuse_inside(request.folder, request.source)
     refuse_input(request.folder, {"table": request.source, "model": request.model_folder if is_file else None})
     refuse_run_file(request.folder, request.model_folder)
     engine = make_engine(request.engine, workers=request.workers, address=request.address)
@@ -86,11 +85,11 @@ def explain_table(request: ExplainRequest) -> Outcome:
     check_folder(request)
     with hold_name(request.folder):
         check_folder(request)  # again, now that no other process can write it
-        explanation, rows = _explain_in_memory(request, method, engine, streamed=streamed)
+        explanation, rows, places = _explain_in_memory(request, method, engine, streamed=streamed)
         write(request.folder, explanation, rows)
         line = None
-        if request.row is not None and rows is not None and not streamed:
-            line = line_of(request.source, int(rows["row"].iloc[0]), request.sheet)
+        if request.row is not None and rows is not None and places is not None:
+            line = int(places[rows["row"].iloc[0]])
         return outcome_of(request, explanation, rows, line)
 
 
@@ -139,7 +138,7 @@ def of_test_rows(request: ExplainRequest) -> ExplainRequest:
 # ---- in memory -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class ReadRows:
-    """Rows to explain in the model's form, their numbers in the file, and places of the chosen ones (None: all)."""
+    """Rows to explain in the model's form, their numbers and lines in the file, and which are chosen (None: all)."""
 
     model: Any
     data: Mapping[str, Any]
@@ -148,6 +147,7 @@ class ReadRows:
     table: pd.DataFrame
     numbers: Integers
     places: Integers | None
+    lines: RowLines
 
 
 def read_rows_of(request: ExplainRequest, *, streamed: bool = False) -> ReadRows:
@@ -157,18 +157,21 @@ def read_rows_of(request: ExplainRequest, *, streamed: bool = False) -> ReadRows
         model, data, parts = open_streamed(request, request.source, request.y)
         if request.y is not None:
             find_column(request.y, parts.columns, "target")
-        features = [str(name) for name in model.preprocessor_.feature_names_in_]
+        features = predicting.features_of(model)
         target = target_column(data, parts)
         wanted = features if target is None else list(dict.fromkeys([*features, target]))
         table, numbers = read_selected(request, parts, wanted)
-        return ReadRows(model, data, parts.columns, table[features], table[wanted], numbers, np.arange(len(table)))
+        return ReadRows(
+            model, data, parts.columns, table[features], table[wanted], numbers, np.arange(len(table)), RowLines()
+        )
     if request.model_folder.is_file():
-        model, rows, table = _file_read(request)
+        model, rows, written = _file_read(request)
         data = {"target": request.y, "task": model.task}
     else:
         model, data = predicting.open_model(request.model_folder, request.trust)
         data = with_target(model, data, request.y) | {"sheet": request.sheet}
-        rows, table = predicting.read_rows(model, data, request.source)
+        rows, written = predicting.read_rows(model, data, request.source)
+    table = written.frame
     if len(table) < 2 and (isinstance(model, FileModel) or not rows_in(model)[0]):
         problem = "The table has one row, so there are no other rows to take replacements from"
         raise InputError(problem, hint="Add rows, and use --row.", code="PG013")
@@ -181,20 +184,21 @@ def read_rows_of(request: ExplainRequest, *, streamed: bool = False) -> ReadRows
         numbers = np.arange(len(table), dtype=np.int64)
     else:
         rows, table = rows.take(numbers), table.take(numbers).reset_index(drop=True)
-    return ReadRows(model, data, columns, rows, table, numbers, selected(request, table))
+    return ReadRows(model, data, columns, rows, table, numbers, selected(request, table), written.lines)
 
 
-def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, pd.DataFrame]:
-    """Return the model of a file, the rows of the request's table in its form, and the complete table."""
+def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Written]:
+    """Return the model of a file, the rows of the request's table in its form, and the complete table as written."""
     with loading():
         predictor = read_model_file(request.model_folder, request.trust)
     known, y = columns_of(predictor), request.y
-    table = read_like(request.source, {"texts": known.texts, "sheet": request.sheet}, known.names or ())
+    written = read_like(request.source, {"texts": known.texts, "sheet": request.sheet}, known.names or ())
+    table = written.frame
     table.columns = pd.Index([str(name) for name in table.columns])
     if y is not None:
         find_column(y, list(table.columns), "target")
     rows = table_for(predictor, table, y)
-    return make_file_model(predictor, rows, None if y is None else table[y], request.class_names), rows, table
+    return make_file_model(predictor, rows, None if y is None else table[y], request.class_names), rows, written
 
 
 def check_explained(request: ExplainRequest, *, is_file: bool) -> None:
@@ -219,8 +223,8 @@ def check_explained(request: ExplainRequest, *, is_file: bool) -> None:
 
 def _explain_in_memory(
     request: ExplainRequest, method: Any, engine: Engine, *, streamed: bool
-) -> tuple[Explanation, pd.DataFrame | None]:
-    """Explain all rows of a table in memory, or the chosen ones of a long table, which are also listed."""
+) -> tuple[Explanation, pd.DataFrame | None, Integers | None]:
+    """Explain all rows of a table in memory, or the chosen ones of a long table, which are also listed, with lines."""
     read = read_rows_of(request, streamed=streamed)
     predicting.use_threads(request.threads)
     scope = request.scope
@@ -237,19 +241,21 @@ def _explain_in_memory(
     rows, numbers = read.rows.take(explained), read.numbers[explained]
     y = None if truth is None else truth[explained]
     if not streamed and not isinstance(read.model, FileModel):
-        check_cells(read.model.preprocessor_, rows, request.source, request.sheet)
+        with read.lines.named():
+            read.model.preprocessor_.check_cells(rows[list(read.model.preprocessor_.feature_names_in_)])
     explanation = _computed(request, read, rows, y if measured else None, engine, scope)
     if explanation.scope == "global":
-        return explanation, None
+        return explanation, None, None
     if not np.array_equal(numbers, np.arange(len(explained))):
         # The row number is that of the table in all files: importance.csv and rows.csv agree.
         explanation = replace(explanation, meta={**explanation.meta, "rows": numbers.tolist()})
     if read.places is None:
-        return explanation, None
+        return explanation, None, None
     no_names = pd.DataFrame(index=range(len(numbers)))
     truth = None if y is None or pd.isna(y).all() else y
     predicted = read.model.predict_parts(rows)
-    return explanation, predicting.prediction_table(numbers, no_names, predicted, read.model, truth=truth)
+    listed_rows = predicting.prediction_table(numbers, no_names, predicted, read.model, truth=truth)
+    return explanation, listed_rows, read.lines.lines
 
 
 def _with_targets(request: ExplainRequest, places: Integers, measurable: Integers) -> Integers:
@@ -495,11 +501,11 @@ def explain_streamed(request: ExplainRequest, engine: Engine) -> tuple[Explanati
         y = target_column(data, opened)
         if y is None:
             tell_no_targets(data, opened.columns, table, named=False)
-    saved = folder / "model" if (folder / "model").is_dir() else folder
+    saved = predicting.saved_in(folder)
     before = _written(request.folder)
     options = _options(request, model, data) | {"scope": request.scope, "form": request.form}
     if not rows_in(model)[0]:
-        features = [str(name) for name in model.preprocessor_.feature_names_in_]
+        features = predicting.features_of(model)
         first = next(iter(opened.batches(opened.parts[0], _READ_ROWS, features)))[1]
         options["background"] = _drawn(first, request.seed)
     explanation = explain_stream(

@@ -38,7 +38,7 @@ def write_images(request: ImagesRequest, *, say: Callable[[str], None] = print) 
 
     Encoder and layout are fitted on all rows, as TINTOlib does. An interrupted command goes on where it was.
     """
-    run, folder = request.run_request(), request.folder
+    run, folder = request.run_request("paper"), request.folder
     run.check()
     settings = {**configuration(run), "layout": request.layout, "pixels": request.pixels}
     refuse_input(folder, request.files, names=FOLDER.names)

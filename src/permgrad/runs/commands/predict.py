@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from permgrad.attribution.parts.folder import PREDICTED, lines_in, part_name, refuse_inside, writable, written_lines
+from permgrad.attribution.parts.folder import PREDICTED, lines_in, part_name, writable, written_lines
 from permgrad.attribution.parts.plan import model_digest, table_digest
 from permgrad.base import __version__
 from permgrad.base.checks import check_confidence
@@ -24,7 +24,6 @@ from permgrad.base.progress import Progress
 from permgrad.data.encode.encoding import align_columns
 from permgrad.data.parts.partitions import Part, PartitionedTable, is_partitioned, open_partitioned
 from permgrad.models.batches import sparing, with_fewer
-from permgrad.runs.folder.documents import check_cells
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.options import table_name
 from permgrad.runs.requests import ExplainRequest, Outcome, PredictRequest
@@ -69,9 +68,10 @@ def predict_table(request: PredictRequest) -> Outcome:
 def _predicted(request: PredictRequest, model: Any, data: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the predictions of a table as they are written, and facts about them."""
     predicting.use_threads(request.threads)
-    rows, cells = predicting.read_rows(model, data | {"sheet": request.sheet}, request.table)
-    check_cells(model.preprocessor_, rows, request.table, request.sheet)
-    identifiers = cells[[name for name in data.get("identifiers", ()) if name in cells.columns]]
+    rows, written = predicting.read_rows(model, data | {"sheet": request.sheet}, request.table)
+    with written.lines.named():
+        model.preprocessor_.check_cells(rows[list(model.preprocessor_.feature_names_in_)])
+    identifiers = written.frame[[name for name in data.get("identifiers", ()) if name in written.frame.columns]]
     facts: dict[str, Any] = {"rows": len(rows)}
     if hasattr(model, "classes_"):
         facts["classes"] = model.classes_.tolist()
@@ -147,14 +147,10 @@ def open_streamed(
     opened = open_partitioned(table)
     model, data = predicting.open_model(request.model_folder, request.trust)
     data = with_target(model, data, y)
-    silent, features = set(predicting.known_columns(data)), _features(model)
+    silent, features = set(predicting.known_columns(data)), predicting.features_of(model)
     shown = [name for name in opened.columns if name in features or name not in silent]
     align_columns(pd.DataFrame(columns=shown), features)
     return model, data, opened
-
-
-def _features(model: Any) -> list[str]:
-    return [str(name) for name in model.preprocessor_.feature_names_in_]
 
 
 def predict_stream(request: PredictRequest) -> Outcome:
@@ -164,7 +160,6 @@ def predict_stream(request: PredictRequest) -> Outcome:
         problem = f"Predictions of a table that is read in parts need a folder, got the file --out {target}"
         raise InputError(problem, hint="Name a folder, such as --out predictions.", code="PG003")
     model, data, table = open_streamed(request, request.table)
-    refuse_inside(target, request.table)
     refuse_input(target, {"table": request.table})
     refuse_run_file(target, request.model_folder)
     predicting.use_threads(request.threads)
@@ -177,7 +172,7 @@ def predict_stream(request: PredictRequest) -> Outcome:
         "identifiers": identifiers,
         **intervals,
     }
-    columns = list(dict.fromkeys([*_features(model), *identifiers]))
+    columns = list(dict.fromkeys([*predicting.features_of(model), *identifiers]))
     most = max(256, min(_MOST_ROWS, _CELLS // max(1, len(columns), len(model.preprocessor_.encoded_names_))))
     notes: dict[str, int] = {}
     with PREDICTED.work(target, facts, overwrite=request.overwrite) as record, writable(target):
@@ -197,7 +192,7 @@ def predict_stream(request: PredictRequest) -> Outcome:
                     with written_lines(files[part], facts_of[part]) as write:
                         for first, frame in table.batches(part, rows, columns):
                             with table.cells_of(range(first, first + len(frame))):
-                                predicted = model.predict_parts(frame[_features(model)], **intervals)
+                                predicted = model.predict_parts(frame[predicting.features_of(model)], **intervals)
                                 write(_lines(model, table, predicted, frame[identifiers], first))
 
                 with sparing(), keeping_warnings() as warned:

@@ -13,8 +13,6 @@ import pandas as pd
 from permgrad.attribution.counterfactuals import counterfactuals
 from permgrad.base.errors import InputError, as_lines, counted, listed
 from permgrad.base.numerals import percent
-from permgrad.data.datasets import get_card
-from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.reading import missing_said
 from permgrad.data.read.table import blank_codes
 from permgrad.data.types.column_types import ColumnType, infer_schema
@@ -22,7 +20,7 @@ from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.pages.words import clean, value_text
 from permgrad.runs.commands.explain import ReadRows, check_explained, of_test_rows, read_rows_of
 from permgrad.runs.folder.folder import finished_record
-from permgrad.runs.options import data_sets, separated, table_name
+from permgrad.runs.options import table_name
 from permgrad.runs.requests import ExplainRequest, Outcome, RunRequest
 from permgrad.runs.run.early import find_column
 from permgrad.runs.run.inputs import read_request
@@ -50,9 +48,7 @@ def read_run(request: ExplainRequest) -> Outcome:
 # ---- a table ---------------------------------------------------------------------------------------------------------
 def describe_table(request: RunRequest) -> Outcome:
     """Describe the columns of a table as a run would read them. Writes nothing."""
-    card = get_card(request.table) if request.table in data_sets() else None
-    codes: tuple[Any, ...] = separated(request.na) or (card.na_codes if card else ())
-    _, written = read_request(request, card, MissingCodes.of(codes))
+    card, codes, _, written = read_request(request)
     frame, rows = written.frame, len(written.frame)
     for name in request.kinds:
         find_column(name, list(frame.columns), "kind")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from permgrad.assess.budget import Say
 from permgrad.base.checks import check_choice, check_flag, check_path, check_whole
 from permgrad.base.errors import InputError, as_lines, warn_user
 from permgrad.base.files import plain, write_json_atomic, writing
@@ -47,10 +48,6 @@ from permgrad.runs.run.splitting import POSITIVE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-__all__ = ["CompareRequest", "compare", "compare_table"]
-
-Say = Callable[[str], None]
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------

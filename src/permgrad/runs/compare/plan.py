@@ -150,7 +150,7 @@ def _parse(name: str) -> Model:
 class ComparisonPlan:
     """Everything that decides the content of cells, checked. Without ``methods`` nothing is explained.
 
-    ``named_methods`` are those that the user named, ``absent`` sentences on default models that are not installed.
+    ``notes`` say which default models are not installed, and which methods do not apply to some models.
     """
 
     models: tuple[Model, ...]
@@ -158,25 +158,11 @@ class ComparisonPlan:
     repeats: int = 1
     splits: tuple[int, ...] = ()
     methods: tuple[str, ...] = USUAL_METHODS
-    named_methods: tuple[str, ...] = ()
     loss: str = "auto"
     n_repeats: int = 5
     most_rows: int = 1000
     seed: int = 0
-    absent: tuple[str, ...] = ()
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes for the user: which of the named methods do not apply to some models."""
-        methods = [name for name in self.named_methods if name != "permutation"]
-        baselines = [model.label for model in self.models if model.kind != "network"]
-        if not methods or not baselines:
-            return self.absent
-        words = ("applies", "was") if len(methods) == 1 else ("apply", "were")
-        return (
-            *self.absent,
-            f"{' and '.join(methods)} {words[0]} to networks only and {words[1]} left out for {', '.join(baselines)}.",
-        )
+    notes: tuple[str, ...] = ()
 
     def configuration(self) -> dict[str, Any]:
         """Return the plan as JSON. The order of models and methods changes nothing."""
@@ -220,24 +206,34 @@ def make_plan(
     check_numbers(folds=folds, repeats=repeats, splits=splits)
     for name, example in (("n_repeats", 5), ("most_rows", 1000)):
         options[name] = check_whole(name, options.get(name, example), f"pass for example {example}")
-    absent = usual_absent()
+    absent = {} if models else usual_absent()
+    parsed = parse_models(models or [name for name in USUAL if name not in absent])
     return ComparisonPlan(
-        models=parse_models(models or [name for name in USUAL if name not in absent]),
+        models=parsed,
         folds=int(folds),
         repeats=int(repeats),
         splits=tuple(int(split) for split in splits),
         # Only permutation importance is defined for every model, so agreement is measured on it.
         methods=tuple(dict.fromkeys(("permutation", *(methods or USUAL_METHODS)))) if explain else (),
-        named_methods=tuple(dict.fromkeys(methods)),
-        absent=() if models else tuple(absent.values()),
+        notes=(*absent.values(), *_left_out(parsed, methods)),
         **options,
     )
+
+
+def _left_out(models: Sequence[Model], methods: Sequence[str]) -> list[str]:
+    """Return a note, or none, on methods that the user named and that do not apply to some models."""
+    named = [name for name in dict.fromkeys(methods) if name != "permutation"]
+    others = [model.label for model in models if model.kind != "network"]
+    if not named or not others:
+        return []
+    words = ("applies", "was") if len(named) == 1 else ("apply", "were")
+    return [f"{' and '.join(named)} {words[0]} to networks only and {words[1]} left out for {', '.join(others)}."]
 
 
 # ---- folds -----------------------------------------------------------------------------------------------------------
 #: Share of each training part that is held out for early stopping.
 VALIDATION_SHARE = 0.15
-#: The classes of scikit-learn that divide the rows.
+#: The largest seed that scikit-learn's splits take.
 LARGEST_SPLIT_SEED = 2**32 - 1
 
 
@@ -362,7 +358,7 @@ class ComparedTable:
     y: npt.NDArray[Any]
     task: Task
     groups: npt.NDArray[Any] | None = None
-    variables: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    variables: dict[str, list[str]] = field(default_factory=dict)
     na_codes: Sequence[Code] | Mapping[str, Sequence[Code] | Code] = ()
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     positive: Any = None
@@ -376,11 +372,7 @@ class ComparedTable:
     @property
     def encoding(self) -> dict[str, Any]:
         """The options of columns for encoders and networks."""
-        return {
-            "na_codes": self.na_codes or None,
-            "variables": {name: list(columns) for name, columns in self.variables.items()} or None,
-            "kinds": dict(self.kinds) or None,
-        }
+        return {name: getattr(self, name) or None for name in ("na_codes", "variables", "kinds")}
 
     def configuration(self) -> dict[str, Any]:
         """Return what decides which rows are compared on, with the content of the frame."""
@@ -394,7 +386,7 @@ class ComparedTable:
             # The same cells may be read as text here and as levels there, so the types of columns are part of it.
             "types": [str(dtype) for dtype in self.X.dtypes],
             "task": self.task,
-            "variables": {name: list(columns) for name, columns in self.variables.items()},
+            "variables": self.variables,
             "na": self.na_codes,
             **({"kinds": dict(self.kinds)} if self.kinds else {}),
             "positive": plain(self.positive),
@@ -406,25 +398,21 @@ def request_configuration(request: CompareRequest) -> dict[str, Any]:
     run = request.run_request()
     run.check()
     content = configuration(run)
-    always = ("table", "table content", "groups", "target", "task", "drop", "id", "na")
-    names = [*always, *(name for name in ("kind", "not_na", "positive", "sheet") if name in content)]
-    return {**{name: content[name] for name in names}, "group": request.group}
+    always = ("table", "table content", "groups", "target", "task", "drop", "id", "na", "group")
+    return {name: content[name] for name in (*always, "kind", "not_na", "positive", "sheet") if name in content}
 
 
 def from_request(request: CompareRequest) -> ComparedTable:
     """Read and check the table of a request."""
     # Folds divide the rows, so columns must be valid over all rows, not over the split of a run.
-    inputs = load_inputs(request.run_request(), kept_group=request.group, undivided=True)
+    inputs = load_inputs(request.run_request(), undivided=True)
     rows = inputs.parts["train"]
-    groups = None
-    if request.group is not None and rows.identifiers is not None:
-        groups = pd.factorize(rows.identifiers[request.group], use_na_sentinel=False)[0].astype(np.int64)
     shared = ("target", "task", "variables", "na_codes", "kinds", "positive")
     return ComparedTable(
         name=table_name(request.table),
         X=rows.frame.reset_index(drop=True),
         y=rows.y,
-        groups=groups,
+        groups=None if rows.dependence is None else rows.dependence.codes,
         notes=tuple(inputs.notes),
         **{name: getattr(inputs, name) for name in shared},
     )

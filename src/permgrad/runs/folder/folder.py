@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, by_count, listed, warn_user
+from permgrad.base.errors import InputError, by_count, listed
 from permgrad.base.files import file_hash, remove, sweep, write_json_atomic, writing
 from permgrad.base.folders import (
     FolderKind,
@@ -57,7 +57,6 @@ STAGES: dict[str, tuple[str, ...]] = {
     "report": ("report.html", "report.md"),
 }
 _ORDER = list(STAGES)
-_SEALED = ("model.json", "explanation.json")
 
 #: What a run writes. The record comes first.
 NAMES = (RECORD, *(name for names in STAGES.values() for name in names))
@@ -142,15 +141,11 @@ def _recorded_files(record: Mapping[str, Any], stage: str) -> list[str] | None:
 
 # ---- complete files --------------------------------------------------------------------------------------------------
 class Lost(NamedTuple):
-    """A finished stage with files that are missing or changed, which ones in words, and how many ``files``.
-
-    ``is_readable``: all of them can be read as they are now.
-    """
+    """A finished stage with files that are missing or changed, which ones in words, and how many ``files``."""
 
     stage: str
     words: str
     files: int
-    is_readable: bool
 
 
 def losses(folder: Path, record: Mapping[str, Any]) -> Iterator[Lost]:
@@ -164,16 +159,10 @@ def losses(folder: Path, record: Mapping[str, Any]) -> Iterator[Lost]:
             fact = "missing"
         else:
             files = changed_files(folder, facts) if "sums" in facts else empty_files(folder, names)
-            files, fact = sorted(files), "damaged"
+            files, fact = sorted(files), "damaged or changed"
         if files:
             words = f"{listed(files, 3)} of stage {stage!r} {by_count(len(files), 'is', 'are')} {fact}"
-            is_lost = names is None or fact == "missing" or any(_refuses_change(folder / name) for name in files)
-            yield Lost(stage, words, len(files), not is_lost)
-
-
-def _refuses_change(file: Path) -> bool:
-    """Whether a changed file cannot be read: it is empty, or its reader checks it."""
-    return not file.stat().st_size or file.suffix in (".npz", ".safetensors") or file.name in _SEALED
+            yield Lost(stage, words, len(files))
 
 
 def whole_stages(folder: Path, record: Mapping[str, Any]) -> list[str]:
@@ -205,13 +194,10 @@ def finished_record(path: Path) -> dict[str, Any]:
     if missing:
         problem = f"Stage {missing[0]!r} is not finished in {path}"
         raise InputError(problem, hint=f"Resume with `{command_for(path, record)}`", code="PG055")
-    lost = [one for one in losses(path, record) if one.stage != "report"]
-    # What can be read is shown as it is now.
-    for one in sorted(lost, key=lambda one: one.is_readable)[:1]:
+    lost = next((one for one in losses(path, record) if one.stage != "report"), None)
+    if lost is not None:
         fix = f"Write it again with `{command_for(path, record)}`"
-        if not one.is_readable:
-            raise InputError(f"In {path}, {one.words}", hint=fix, code="PG052")
-        warn_user(f"In {path}, {one.words}, or was changed", fix)
+        raise InputError(f"In {path}, {lost.words}", hint=fix, code="PG052")
     return record
 
 

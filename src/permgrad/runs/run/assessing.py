@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from permgrad.assess.assess import completed
@@ -19,16 +18,13 @@ from permgrad.assess.sections.data import DataSection
 from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.assess.sections.scores import with_positive
 from permgrad.assess.store import Store
-from permgrad.base.errors import InputError
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic
-from permgrad.base.stored import read_npz
+from permgrad.base.stored import parse_json, read_npz
 from permgrad.models.save.saving import load
 from permgrad.pages.html import render_report
 from permgrad.pages.verdict import markdown, verdict
 from permgrad.pages.whatif import with_what_if
 from permgrad.runs.folder import documents
-from permgrad.runs.folder.documents import read_table_of
-from permgrad.runs.options import THEMES
 from permgrad.runs.requests import ReportRequest, RunRequest
 
 REPORT, SUMMARY_FILE = "report.html", "report.md"
@@ -39,34 +35,31 @@ BASELINE_PREDICTIONS = "baseline_predictions.npz"
 # ---- files -----------------------------------------------------------------------------------------------------------
 def read_assessment(folder: Path, model: Any) -> Assessment:
     """Return what the folder of a run holds of its assessment."""
-    data = documents.read_data(folder / documents.DATA)
-    metrics = documents.read_metrics(folder / documents.METRICS, data["task"])
+    data, metrics = (parse_json((folder / name).read_bytes()) for name in (documents.DATA, documents.METRICS))
     content = Assessment(
         title=data["table"],
         target=data["target"],
         task=cast("Any", data["task"]),
         positive=metrics.get("positive"),
-        data=data_section(data, documents.read_json(folder / documents.COLUMNS)),
+        data=data_section(data, parse_json((folder / documents.COLUMNS).read_bytes())),
         subject=getattr(model, "label", ""),
     )
     content.read(Store(folder))
     if (folder / MARK).is_file():
         read_first_format(content, folder)
-    if hasattr(model, "history_"):  # a network
-        epochs = ("epoch",)
-        read_table_of(folder / "history.csv", "model", needs=epochs, numbers=epochs, rows=len(model.history_))
     classes = tuple(str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist())
-    chances = [f"probability_{label}" for label in classes]
-    table = documents.read_predictions(folder, data, chances)
+    table = documents.read_predictions(folder, data)
     if data["task"] == "regression":
         numbers, mean = table["prediction"].to_numpy(dtype=np.float64), float(model.target_mean_)
         content.predictions = Predictions(truth=table["truth"].to_numpy(), guess=numbers, training_mean=mean)
     else:
-        guess = table[chances].to_numpy(dtype=np.float64)
+        guess = table[[f"probability_{label}" for label in classes]].to_numpy(dtype=np.float64)
         before = before_calibration(getattr(model, "calibration_", None), guess)
         truth = table["truth"].to_numpy(dtype=object)
         content.predictions = Predictions(truth=truth, classes=classes, guess=guess, before_calibration=before)
-    content.guesses = read_guesses(folder, classes, len(table))
+    if (folder / BASELINE_PREDICTIONS).exists():
+        arrays = read_npz(folder / BASELINE_PREDICTIONS)
+        content.guesses = {name: array for name, array in arrays.items() if name not in ("row", "classes")}
     return content
 
 
@@ -89,44 +82,19 @@ def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSec
     )
 
 
-def read_guesses(folder: Path, classes: tuple[str, ...], rows: int) -> dict[str, npt.NDArray[np.float64]]:
-    """Return each baseline's probabilities ``(rows, classes)``, or numbers ``(rows,)``, for the test rows.
-
-    Empty: none are stored.
-    """
-    path = folder / BASELINE_PREDICTIONS
-    if not path.exists():
-        return {}
-    try:
-        guesses = read_npz(path)
-        labels = guesses.pop("classes").tolist() if len(classes) else []
-    except (KeyError, ValueError):
-        guesses, labels = {}, []
-    guesses.pop("row", None)
-    shape = (rows, len(labels)) if labels else (rows,)
-    usable = labels == list(classes) and all(
-        table.shape == shape and table.dtype.kind == "f" and np.isfinite(table).all() for table in guesses.values()
-    )
-    if not usable:
-        raise InputError(f"{path} is damaged", hint="Run again with --from model.", code="PG052")
-    return guesses
-
-
 # ---- the page --------------------------------------------------------------------------------------------------------
 def look_of(record: Mapping[str, Any], request: RunRequest | ReportRequest, theme: str | None) -> dict[str, Any]:
     """Return title and theme of a run's page, and whether it holds a network of any size, and single rows.
 
     What the user does not ask for now (None) is as the record keeps it.
     """
-    kept = record["facts"].get("page")
-    kept = kept if isinstance(kept, Mapping) else {}
-    title = request.title
-    if title is None and isinstance(kept.get("title"), str):
-        title = kept["title"]
-    if theme is None:
-        theme = kept["theme"] if kept.get("theme") in THEMES else "auto"
-    what_if, keep_rows = request.what_if or kept.get("what_if") is True, kept.get("keep_rows") is not False
-    return {"title": title, "theme": theme, "what_if": what_if, "keep_rows": keep_rows and request.keep_rows}
+    kept = {"title": None, "theme": "auto", "what_if": False, "keep_rows": True} | record["facts"].get("page", {})
+    return {
+        "title": kept["title"] if request.title is None else request.title,
+        "theme": theme or kept["theme"],
+        "what_if": request.what_if or kept["what_if"],
+        "keep_rows": request.keep_rows and kept["keep_rows"],
+    }
 
 
 def write_page(
@@ -145,9 +113,6 @@ def write_page(
     """
     layout, configuration = folder / "layout.svg", record["configuration"]
     drawing = layout.read_text(encoding="utf-8", errors="replace") if layout.is_file() else None
-    if drawing is not None and not ("<svg" in drawing and drawing.rstrip().endswith("</svg>")):
-        problem = f"{layout} is damaged: the drawing is incomplete"
-        raise InputError(problem, hint="Run again with --from layout.", code="PG052")
     preset, seed, facts = str(configuration.get("preset", "")), configuration.get("seed"), record["facts"]
     stored = content
     content = completed(content, model, seed=int(seed or 0), preset=preset, layout=drawing)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import fields
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -14,37 +12,28 @@ from permgrad.base.errors import InputError, error_in_words
 from permgrad.evaluation.baselines.fitting import check_savable, check_skops
 from permgrad.evaluation.baselines.settings import read_settings, try_settings
 from permgrad.models.model_files import check_model_file, read_model_file
-from permgrad.runs.options import is_file
+from permgrad.runs.options import is_file, options_of
 
 if TYPE_CHECKING:
     from permgrad.runs.requests import RunRequest
 
-#: Options that are about the network.
-_OF_NETWORK = {
-    "preset": "--preset",
-    "branches": "--branches",
-    "row_image": "--row-image",
-    "batch_size": "--batch-size",
-    "what_if": "--what-if",
-}
-#: Options that are about a model of a file.
-_OF_FILES = {"class_names": "--class-names", "trust": "--trust"}
+#: Options that are about the network, and those that are about a model of a file.
+_OF_NETWORK, _OF_FILES = ("preset", "branches", "row_image", "batch_size", "what_if"), ("class_names", "trust")
 
 
 def check_model(request: RunRequest) -> None:
     """Refuse a model that a run cannot train, and options that do not apply to it."""
-    name = request.model
-    usual: Mapping[str, Any] = {entry.name: entry.default for entry in fields(request)}
-    for field, flag in _OF_FILES.items():
+    name, options = request.model, options_of(request)
+    for field in _OF_FILES:
         if getattr(request, field) and not is_file(name):
-            problem = f"{flag} is for --model FILE, and --model is {name}"
+            problem = f"{options[field].flag(field)} is for --model FILE, and --model is {name}"
             raise InputError(problem, hint="Leave it out.", code="PG006")
     own = {"preset"} if request.preset.endswith(".json") and name != "auto" else set()
     if own:
         try_settings(read_settings(request.preset, name), name, request.preset)
-    for field, flag in _OF_NETWORK.items():
-        if field not in own and getattr(request, field) != usual[field]:
-            problem = f"{flag} is for permgrad's network, and --model is {name}"
+    for field in _OF_NETWORK:
+        if field not in own and getattr(request, field) != getattr(type(request), field):
+            problem = f"{options[field].flag(field)} is for permgrad's network, and --model is {name}"
             raise InputError(problem, hint="Leave one of them out.", code="PG006")
     if is_file(name):
         _check_file(request)

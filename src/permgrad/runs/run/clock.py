@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from statistics import fmean, median
 from typing import TYPE_CHECKING
@@ -38,22 +37,17 @@ SLOW_BASELINE = 120.0
 _SINCE, _RECENT, _RISE = 6, 4, 0.003
 
 
-@dataclass(frozen=True)
-class TrainingPlan:
-    """How many epochs are trained at most, each on one of ``parts`` of the rows."""
-
-    epochs: int
-    parts: int = 1
-
-
 def plan_training(
     options: TrainingOptions, rows: int, multiplications: int, *, most_seen: float = math.inf
-) -> TrainingPlan:
-    """Return the epochs that see at most so many rows. ``multiplications``: of the network for each row."""
+) -> tuple[int, int]:
+    """Return how many epochs see at most so many rows, each one of how many parts of the rows.
+
+    ``multiplications``: of the network for each row.
+    """
     parts = math.ceil(rows / EPOCH_ROWS)
     seen = min(most_seen, MULTIPLICATIONS / max(multiplications, 1))
     epochs = max(FEWEST_EPOCHS, math.ceil(seen * parts / rows))
-    return TrainingPlan(min(options.max_epochs * parts, epochs), parts)
+    return min(options.max_epochs * parts, epochs), parts
 
 
 def watch_epochs(

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from permgrad.runs.requests import RunRequest
 
 
-def refuse_early(request: RunRequest, *, kept_group: str | None = None) -> None:
-    """Refuse a table that does not exist, or columns that its header lacks. ``kept_group``: as ``load_inputs``."""
+def refuse_early(request: RunRequest) -> None:
+    """Refuse a table that does not exist, or columns that its header lacks."""
     if request.table in data_sets():
         return
     if not Path(request.table).exists():
@@ -25,7 +25,7 @@ def refuse_early(request: RunRequest, *, kept_group: str | None = None) -> None:
     names, target = csv_header(request.table), request.target[0] if request.target else None
     # A column without a name is named by its place, once the table is read.
     if names and not any(name.startswith("column ") for name in (*request.target, *chain(*_named(request).values()))):
-        find_columns(request, target, names, kept_group)
+        find_columns(request, target, names)
 
 
 def _named(request: RunRequest) -> dict[str, Sequence[str]]:
@@ -36,17 +36,15 @@ def _named(request: RunRequest) -> dict[str, Sequence[str]]:
     return {**listed_ones, **named, "--kind": tuple(request.kinds)}
 
 
-def find_columns(request: RunRequest, target: str | None, names: Sequence[str], kept_group: str | None) -> None:
-    """Refuse a target, and columns of options, that are not in the table. ``kept_group``: as ``load_inputs``."""
+def find_columns(request: RunRequest, target: str | None, names: Sequence[str]) -> None:
+    """Refuse a target, and columns of options, that are not in the table."""
     if target is None:
         hint = f"Which column should be predicted? Columns: {listed(names, 8)}."
         raise InputError("Missing --target", hint=hint, code="PG005")
     find_column(target, names, "target")
-    group = () if kept_group is None else (kept_group,)
-    for option, columns in {**_named(request), **({"group": group} if group else {})}.items():
+    for option, columns in _named(request).items():
         for name in columns:
-            if option != "id" or name not in group:
-                find_column(name, names, option)
+            find_column(name, names, option)
 
 
 def no_such_file(source: str | Path, role: str, names: Collection[str] = ()) -> InputError:

@@ -11,11 +11,14 @@ import pandas as pd
 
 from permgrad.base.errors import option_of
 from permgrad.data.image_table import check_image_cells, pages_said
-from permgrad.data.read.cells import Distinct
+from permgrad.data.read.cells import Distinct, MissingCodes
 from permgrad.data.read.image_cells import source_of
+from permgrad.data.read.table import blank_codes
 
 
-def check_images(columns: Sequence[str], parts: dict[str, pd.DataFrame], notes: list[str]) -> dict[str, Any]:
+def check_images(
+    columns: Sequence[str], parts: dict[str, pd.DataFrame], codes: MissingCodes, notes: list[str]
+) -> dict[str, Any]:
     """Return what the configuration of a run holds of its images: the columns, and a hash of all contents.
 
     Refuses images that cannot be read. Notes files of several pages, and test rows that show the same image as a
@@ -23,7 +26,7 @@ def check_images(columns: Sequence[str], parts: dict[str, pd.DataFrame], notes: 
     """
     digest = hashlib.sha256()
     for name in columns:
-        cells = {part: Distinct.of(table[name], name) for part, table in parts.items()}
+        cells = {part: Distinct.of(blank_codes(table[[name]], codes)[name], name) for part, table in parts.items()}
         every = list(dict.fromkeys(text for one in cells.values() for text in one.texts))
         check_image_cells(name, every)
         sources = {text: source_of(text) for text in every}

@@ -201,27 +201,14 @@ def content_of(source: str | Path, role: str = "table") -> str:
 
 
 # ---- loading ---------------------------------------------------------------------------------------------------------
-def _audited(request: RunRequest, test: pd.DataFrame) -> pd.DataFrame | None:
-    """Return the columns by whose levels the model is judged on test rows, if there are any."""
-    return test[list(dict.fromkeys(request.sensitive))] if request.sensitive else None
-
-
-def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided: bool = False) -> Inputs:
+def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     """Read and check all tables of a run, and split the rows. Raises ``InputError`` for input that cannot be used.
 
-    ``permgrad compare`` splits the rows itself. With ``undivided``, all rows are training rows. ``kept_group`` is the
-    identifier that the user named as ``--split-group``.
+    ``permgrad compare`` splits the rows itself. With ``undivided``, all rows are training rows.
     """
-    card = None
-    if request.table in data_sets():
-        from permgrad.data.datasets import get_card
-
-        card = get_card(request.table)
-    kinds = request.kinds
-    codes: tuple[str | int | float, ...] = separated(request.na) or (card.na_codes if card else ())
-    reading, written = read_request(request, card, MissingCodes.of(codes))
-    group = request.group if kept_group is None else kept_group
-    target, left_out = _roles(request, card, list(written.frame.columns), group, kept_group)
+    kinds, judged = request.kinds, list(dict.fromkeys(request.sensitive))
+    card, codes, reading, written = read_request(request)
+    target, left_out = _roles(request, card, list(written.frame.columns))
     request = replace(request, task=task_of_target(kinds, target, request.task))
     notes = [*written.notes]
     notes += missing_said({name: cells for name, cells in written.missing.items() if name not in left_out})
@@ -233,23 +220,23 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
         if request.time is not None and _what_returns(request, rows, codes, left_out, notes):
             kinds = kinds | {str(request.time): "calendar"}
         schema = _schema(train.drop(columns=target), codes, kinds, left_out)
-    notes += _words_of_groups(request, schema, group, left_out)
+    notes += _words_of_groups(request, schema, left_out)
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
     types = Schema(tuple(schema[name] for name in features))
-    _match(request, rows, types, target, group, reading.codes)
+    _match(request, rows, types, target, reading.codes)
     variables = _variables(request, card, features)
     notes += notes_on_cells(request, target, rows, written, schema, left_out)
     notes += notes_on_columns(request, card, written, schema, left_out)
     notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
     notes += notes_on_blocks(train[features], types, variables, request)
-    if group is None and request.time is None:
+    if request.group is None and request.time is None:
         notes += notes_on_repeats(left_out, rows)
     tables = {part: table[features] for part, table in rows.tables.items()}
-    images = _images(types, tables, reading.codes, notes)
+    images = check_images(types.of_kind("image"), tables, reading.codes, notes)
     counts = notes_on_division(notes, request, rows, [*features, target], reading.codes)
-    dependence = dependence_of(rows.tables, group, request.time)
+    dependence = dependence_of(rows.tables, request.group, request.time)
     _check_refits(request, rows, dependence)
     parts = {
         part: Rows(
@@ -259,7 +246,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
             table=tables[part],
             identifiers=table.filter(items=request.identifier),
             dependence=dependence.get(part),
-            sensitive=_audited(request, table) if part == "test" else None,
+            sensitive=table[judged] if judged and part == "test" else None,
         )
         for part, table in rows.tables.items()
     }
@@ -296,11 +283,16 @@ def _schema(
     return infer_schema(columns, na_codes=own if left_out else codes, kinds=kinds) if own else Schema(())
 
 
-def read_request(request: RunRequest, card: DataCard | None, codes: MissingCodes) -> tuple[Reading, Written]:
-    """Return how the table is read, and the table as written in its file, or a named data set."""
-    single = [name for name in (request.group, request.time) if name is not None]
+def read_request(request: RunRequest) -> tuple[DataCard | None, tuple[str | int | float, ...], Reading, Written]:
+    """Return the card of a named data set, the codes for missing, how the table is read, and the table as written."""
+    card, single = None, [name for name in (request.group, request.time) if name is not None]
+    if request.table in data_sets():
+        from permgrad.data.datasets import get_card, load_dataset
+
+        card = get_card(request.table)
+    codes: tuple[str | int | float, ...] = separated(request.na) or (card.na_codes if card else ())
     reading = Reading(
-        codes=codes,
+        codes=MissingCodes.of(codes),
         classes=request.target[:1],
         categories=[name for name, kind in request.kinds.items() if kind == "categorical"],
         # A time column is read as a number also if it names rows.
@@ -312,19 +304,15 @@ def read_request(request: RunRequest, card: DataCard | None, codes: MissingCodes
         sheet=request.sheet,
     )
     if card is not None:
-        from permgrad.data.datasets import load_dataset
-
-        return reading, Written.typed(load_dataset(request.table).frame, card.na_codes)
-    return reading, read_written(request.table, reading)
+        return card, codes, reading, Written.typed(load_dataset(request.table).frame, card.na_codes)
+    return None, codes, reading, read_written(request.table, reading)
 
 
-def _roles(
-    request: RunRequest, card: DataCard | None, columns: list[str], group: str | None, kept_group: str | None
-) -> tuple[str, dict[str, str]]:
+def _roles(request: RunRequest, card: DataCard | None, columns: list[str]) -> tuple[str, dict[str, str]]:
     """Return the target, and why other columns are not features. Refuse a target that is also left out."""
     usual = None if card is None else card.target
     found = request.target[0] if request.target else usual
-    find_columns(request, found, columns, kept_group)
+    find_columns(request, found, columns)
     target = str(found)
     unused = () if card is None else card.not_features
     roles = dict.fromkeys(unused, "left out: not a feature by its data card")
@@ -333,7 +321,7 @@ def _roles(
     for option, why, names in (
         ("drop", "left out: --drop", request.drop),
         ("id", "identifier: --id", request.identifier),
-        ("group", _SPLIT_GROUP, () if group is None else (group,)),
+        ("group", _SPLIT_GROUP, () if request.group is None else (request.group,)),
         ("time", TIME, () if request.time is None else (request.time,)),
     ):
         for name in names:
@@ -379,8 +367,9 @@ def _what_returns(
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------
-def _words_of_groups(request: RunRequest, schema: Schema, group: str | None, left_out: dict[str, str]) -> list[str]:
+def _words_of_groups(request: RunRequest, schema: Schema, left_out: dict[str, str]) -> list[str]:
     """Keep a column of groups as a feature where it holds free text or images. Return the note that says so."""
+    group = request.group
     if group is None or left_out.get(group) != _SPLIT_GROUP or group in request.drop or schema[group].kind not in _READ:
         return []
     del left_out[group]
@@ -409,13 +398,6 @@ def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[s
         raise InputError(problem, hint=fix, code="PG015")
 
 
-def _images(types: Schema, tables: Mapping[str, pd.DataFrame], codes: MissingCodes, notes: list[str]) -> dict[str, Any]:
-    """Refuse images that cannot be read before there is work. Return what the configuration holds of the others."""
-    if not (names := types.of_kind("image")):
-        return {}
-    return check_images(names, {part: blank_codes(table[names], codes) for part, table in tables.items()}, notes)
-
-
 def _check_refits(request: RunRequest, rows: SplitTable, dependence: Mapping[str, Dependence]) -> None:
     """Refuse too few rows, groups or times for refits, which divide training and validation rows anew."""
     if request.refits is None:
@@ -433,20 +415,13 @@ def _check_refits(request: RunRequest, rows: SplitTable, dependence: Mapping[str
     check_enough(request.refits, len(np.unique(units)), classes, what)
 
 
-def _match(
-    request: RunRequest,
-    rows: SplitTable,
-    columns: Schema,
-    target: str,
-    group: str | None,
-    codes: MissingCodes,
-) -> None:
+def _match(request: RunRequest, rows: SplitTable, columns: Schema, target: str, codes: MissingCodes) -> None:
     """Reduce the tables of the parts to the columns that are needed.
 
     Refuse files that lack one of them, and cells that cannot be encoded with the types of the training rows.
     """
     needed = [*columns.names, target]
-    optional = [*request.identifier, *(name for name in (group, request.time) if name is not None)]
+    optional = [*request.identifier, *(name for name in (request.group, request.time) if name is not None)]
     trained = set(rows.tables["train"].columns)
     for part, table in rows.files.items():
         wanted = [*needed, *(name for name in optional if name in table.columns and name not in needed)]

@@ -13,16 +13,17 @@ import pandas as pd
 
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.files import file_hash
-from permgrad.base.folders import believed
+from permgrad.base.folders import believed, sum_of
 from permgrad.base.startup import loading
-from permgrad.base.stored import read_npz
+from permgrad.base.stored import parse_json, read_npz
 from permgrad.data.encode.encoding import align_columns
 from permgrad.data.image_table import pages_said
 from permgrad.data.read.cells import Distinct
 from permgrad.data.read.image_cells import source_of
+from permgrad.data.read.reading import Written
 from permgrad.data.read.table import sheet_of
 from permgrad.data.read.whole_numbers import without_points
-from permgrad.runs.folder.documents import DATA, read_data, read_like
+from permgrad.runs.folder.documents import DATA, read_like
 from permgrad.runs.folder.folder import CACHE, read_record
 from permgrad.runs.requests import run_of
 from permgrad.runs.run.inputs import content_of
@@ -89,6 +90,17 @@ def check_model(folder: Path) -> None:
         raise InputError(problem, hint="Finish it with permgrad run.", code="PG055")
 
 
+def saved_in(folder: Path) -> Path:
+    """Return the model folder, from the run's folder or from that folder."""
+    return folder / "model" if (folder / "model").is_dir() else folder
+
+
+def features_of(model: Any) -> list[str]:
+    """Return the names of the columns that a model reads."""
+    # A model of 0.1 that reads images has more columns than its encoder.
+    return [str(name) for name in getattr(model, "feature_names_in_", model.preprocessor_.feature_names_in_)]
+
+
 def open_model(folder: Path, trust: Sequence[str] = ()) -> tuple[Any, dict[str, Any]]:
     """Return the model of a run's folder (or of the model folder in it), and ``data.json`` if there is one.
 
@@ -99,11 +111,16 @@ def open_model(folder: Path, trust: Sequence[str] = ()) -> tuple[Any, dict[str, 
     with loading():
         from permgrad.models.save.saving import load
 
-        model = load(folder / "model" if (folder / "model").is_dir() else folder, trust=trust)
+        model = load(saved_in(folder), trust=trust)
         if (fitted := getattr(model, "fitted_", None)) is not None:
             _ = fitted.model.predict  # its file is read, or refused, now
-    data = read_data(run / DATA) if (run / DATA).is_file() and read_record(run) is not None else {}
-    return model, data
+    record = read_record(run)
+    if record is None or not (run / DATA).is_file():
+        return model, {}
+    if record["stages"].get("data", {}).get("sums", {}).get(DATA) not in (None, sum_of(run / DATA)):
+        raise InputError(f"{run / DATA} is damaged or changed", hint="Run again with --from data.", code="PG052")
+    with believed(run):
+        return model, parse_json((run / DATA).read_bytes())
 
 
 def cache_of(model_folder: Path) -> Cache:
@@ -145,21 +162,21 @@ def test_rows_of(run: Path, record: Mapping[str, Any], rows: npt.NDArray[np.int6
     return Path(table), rows, sheet_of(table, record["configuration"].get("sheet"))
 
 
-def read_rows(model: Any, data: Mapping[str, Any], path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the columns of a table that a model reads, and the complete table.
+def read_rows(model: Any, data: Mapping[str, Any], path: Path) -> tuple[pd.DataFrame, Written]:
+    """Return the columns of a table that a model reads, and the complete table as written.
 
     Columns that the model does not use are left out with a warning, except the run's target and identifiers.
     """
-    # A model of 0.1 that reads images has more columns than its encoder.
-    features = [str(name) for name in getattr(model, "feature_names_in_", model.preprocessor_.feature_names_in_)]
-    table = read_like(path, data, features)
+    features = features_of(model)
+    written = read_like(path, data, features)
+    table = written.frame
     silent = [name for name in known_columns(data) if name in table.columns and name not in features]
     aligned = align_columns(table.drop(columns=silent), features)
     for name in model.preprocessor_.schema_.of_kind("image"):
         sources = map(source_of, Distinct.of(aligned[name], name).texts)
         for note in pages_said(name, [source for source in sources if isinstance(source, Path)]):
             warn_user(note)
-    return aligned, table
+    return aligned, written
 
 
 def known_columns(data: Mapping[str, Any]) -> list[str]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from permgrad.assess.budget import Clock
+from permgrad.assess.budget import Clock, Say
 from permgrad.base.errors import InputError
 from permgrad.base.folders import believed
 from permgrad.base.startup import loading
@@ -38,10 +37,6 @@ from permgrad.runs.run.summary import read_summary
 if TYPE_CHECKING:
     from permgrad.runs.finished import FinishedRun
 
-__all__ = ["RunRequest", "run_table"]
-
-Say = Callable[[str], None]
-
 
 def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     """Do a run, or the stages that are not finished. ``say`` takes lines on the progress.
@@ -59,10 +54,6 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     has_images = "image content" in dict((read_record(request.folder) or {}).get("configuration") or {})
     if not again and not has_images and find_finished(request.folder, settings) is not None:
         return read_summary(request.folder, already=True)
-    if request.preset.endswith(".json") or request.device not in ("auto", "cpu"):
-        with loading():
-            from permgrad.runs.run.stages import check_options  # loads torch, which only these need so early
-        check_options(request)
     started = time.perf_counter()
     # Before torch is loaded: a column that does not exist is refused within a second.
     inputs = load_inputs(request)
@@ -82,7 +73,11 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         with kept():
             stages.dry_run(request, inputs)
     say(headline(inputs))
-    tell = partial(_tell, clock, say)
+
+    def tell(text: str) -> None:  # in the place of the line of progress, which comes again below it
+        clock.whole.clear()
+        say(text)
+
     with (
         closing(clock.whole),
         open_run(
@@ -100,8 +95,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         if folder.lost:
             say(folder.lost)
         work = stages.RunWork(request, inputs, folder, tell, clock, against)
-        for number, (name, stage) in enumerate(stages.STAGE_WORK.items(), start=1):
-            _do(f"[{number}/{len(STAGES)}] {name}", name, partial(stage, work), work, reading)
+        stages.do_stages(work, reading)
     return work.summary()
 
 
@@ -120,24 +114,6 @@ def check_against(request: RunRequest, inputs: Inputs) -> FinishedRun | None:
     kind["columns"] = sorted(inputs.feature_types.names)
     check_alike([folder, request.folder], earlier.kind, kind)
     return earlier
-
-
-def _do(title: str, name: str, stage: Callable[[], None], work: Any, reading: float) -> None:
-    """Do a stage that is not finished. ``reading``: seconds that the table took before there was a folder."""
-    folder, tell = work.folder, work.say
-    if name in folder.record["finished_stages"]:
-        tell(f"{title}: finished before")
-        return
-    tell(title)
-    with folder.stage(name, reading if name == "data" else 0.0):
-        stage()
-    tell(f"  {name} took {folder.record['stages'][name]['seconds']:.1f} s")
-
-
-def _tell(clock: Clock, say: Say, text: str) -> None:
-    """Write a line in the place of that of progress, which comes again below it."""
-    clock.whole.clear()
-    say(text)
 
 
 def replaces_a_model(request: RunRequest) -> bool:

@@ -17,7 +17,7 @@ from sklearn.base import clone
 
 from permgrad.assess.assess import fill
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.budget import Budget, Clock
+from permgrad.assess.budget import Budget, Clock, Say
 from permgrad.assess.cache import Cache
 from permgrad.assess.model import EvaluatedModel, Network, TrainedOther
 from permgrad.assess.sections.provenance import this_machine
@@ -33,7 +33,7 @@ from permgrad.base.files import file_hash, plain, write_json_atomic, write_text_
 from permgrad.base.folders import believed
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
-from permgrad.base.stored import TIMES, write_npz
+from permgrad.base.stored import TIMES, parse_json, write_npz
 from permgrad.base.versions import versions
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
@@ -59,14 +59,14 @@ from permgrad.models.estimators.inputs import code_target
 from permgrad.models.estimators.kept_rows import draw_background, rows_in
 from permgrad.models.estimators.order import Order
 from permgrad.models.estimators.prepared import EncodedRows
-from permgrad.models.estimators.settings import TASK_LOSSES, choose_device, resolve_settings
+from permgrad.models.estimators.settings import choose_device, resolve_settings
 from permgrad.models.save.saving import load
 from permgrad.models.train.guard import untouched
 from permgrad.pages.headline import headline
 from permgrad.pages.ranks import training_words
 from permgrad.pages.sentences import leak_words
 from permgrad.runs.finished import FinishedRun, changed
-from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS, read_data, read_json
+from permgrad.runs.folder.documents import COLUMNS, DATA, GROUPS
 from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
 from permgrad.runs.options import data_sets, is_file, separated
 from permgrad.runs.requests import Outcome, RunRequest
@@ -77,10 +77,9 @@ from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.others import choose, fit_other
 from permgrad.runs.run.predicting import prediction_table
 from permgrad.runs.run.splitting import PARTS
-from permgrad.runs.run.summary import read_fit_times, summarise
+from permgrad.runs.run.summary import summarise
 from permgrad.runs.run.training import fit_encoder, make_estimator, train_network
 
-Say = Callable[[str], None]
 LAYOUT = "layout.json"
 #: Said of a model of a file.
 FITTED_BEFORE = (
@@ -109,7 +108,7 @@ class RunWork:
     def read(self, name: str) -> dict[str, Any]:
         """Return what a document of the folder holds."""
         if name not in self.documents:
-            self.documents[name] = (read_data if name == DATA else read_json)(self.folder.path / name)
+            self.documents[name] = parse_json((self.folder.path / name).read_bytes())
         return self.documents[name]
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
@@ -256,6 +255,12 @@ class RunWork:
         assert test.identifiers is not None
         return prediction_table(test.numbers, test.identifiers, parts, self.model, truth=test.y)
 
+    @cached_property
+    def importances(self) -> pd.DataFrame:
+        """The lines of ``importance.csv``."""
+        assert self.assessing.content.explanation is not None
+        return file_frame(self.assessing.content.explanation)
+
     def compare(self) -> Changes:
         """Return what changed since the earlier run, which is read from its files."""
         assert self.earlier is not None
@@ -278,16 +283,14 @@ class RunWork:
         """Return what the terminal shows of the finished run."""
         content, path = self.assessing.content, self.folder.path
         assert content.metrics is not None
-        assert content.explanation is not None
         return summarise(
             path,
             content.metrics,
-            file_frame(content.explanation),
+            self.importances,
             content.paths,
             related=content.related,
             refits=content.refits,
-            # An earlier session may have trained the baselines.
-            times=self.documents[TIMES]["baselines"] if TIMES in self.documents else read_fit_times(path),
+            times=self.read(TIMES)["baselines"] if (path / TIMES).is_file() else {},
             time=self.folder.record["facts"].get("time"),
             grouped=bool(self.read(GROUPS)),
         )
@@ -318,14 +321,12 @@ class RunWork:
 
 
 # ---- before the stages -----------------------------------------------------------------------------------------------
-def check_options(request: RunRequest, task: str | None = None) -> None:
-    """Refuse a preset, a batch size or a device that cannot be used. ``task``: None before the table is read."""
-    # Whether the preset's loss suits the task is checked once that is known.
-    loss = TASK_LOSSES["classification"][0] if task is None else None
+def check_options(request: RunRequest, task: str) -> None:
+    """Refuse a preset, a batch size or a device that cannot be used."""
     arguments = {name: getattr(request, name) for name in ("preset", "batch_size", "device")}
     arguments |= {"branches": request.branches or None, "image": request.row_image}
     arguments |= {"preset": "default"} if request.model != "network" else {}
-    resolve_settings({**arguments, "loss": loss}, task or "classification")
+    resolve_settings(arguments, task)
 
 
 def dry_run(request: RunRequest, inputs: Inputs) -> None:
@@ -500,8 +501,7 @@ def explanation_stage(work: RunWork) -> None:
     folder = work.folder.path
     with work.clock.whole.part("explanation"):
         content = fill(work.assessing, ("explanation",))
-    assert content.explanation is not None
-    write_csv(file_frame(content.explanation), folder / "importance.csv")
+    write_csv(work.importances, folder / "importance.csv")
     if content.gradients is not None:
         write_csv(content.gradients.table, folder / "integrated_gradients.csv")
     cells = work.assessing.undated
@@ -532,3 +532,20 @@ STAGE_WORK: dict[str, Callable[[RunWork], Any]] = {
     "explanation": explanation_stage,
     "report": report_stage,
 }
+
+
+def do_stages(work: RunWork, reading: float = 0.0, **instead: Callable[[RunWork], Any]) -> None:
+    """Do the stages that are not finished, some by a function ``instead`` of the usual one.
+
+    ``reading``: seconds that the table took before there was a folder.
+    """
+    folder = work.folder
+    for number, (name, stage) in enumerate({**STAGE_WORK, **instead}.items(), start=1):
+        title = f"[{number}/{len(STAGE_WORK)}] {name}"
+        if name in folder.record["finished_stages"]:
+            work.say(f"{title}: finished before")
+            continue
+        work.say(title)
+        with folder.stage(name, reading if name == "data" else 0.0):
+            stage(work)
+        work.say(f"  {name} took {folder.record['stages'][name]['seconds']:.1f} s")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from permgrad.assess.branches import entries_of, is_hybrid
+from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import as_lines, by_count, option_of, printable
 from permgrad.base.folders import believed
 from permgrad.base.numerals import compact, number
@@ -24,10 +24,6 @@ from permgrad.runs.folder.documents import (
     BRANCHES,
     GROUPS,
     METRICS,
-    read_json,
-    read_metrics,
-    read_related,
-    read_table_of,
     saved_explanation,
 )
 from permgrad.runs.folder.folder import read_record
@@ -49,35 +45,22 @@ _SHOWN = 8
 def read_summary(folder: Path, *, already: bool = False) -> Outcome:
     """Return the summary of a finished run by its files. ``already``: it was finished before."""
     with believed(folder):
-        metrics, branches = read_metrics(folder / METRICS), read_json(folder / BRANCHES)
-        ranking = read_table_of(
-            folder / "importance.csv",
-            "explanation",
-            needs=("feature", "class", "importance", "ci_low", "ci_high", "p_value", "p_adjusted"),
-            numbers=("importance", "ci_low", "ci_high", "p_value", "p_adjusted", *_PATHS),
-            keep_default_na=False,
-            na_values=[""],
-            dtype={"feature": str, "class": str},
-        )
+        metrics, branches = parse_json((folder / METRICS).read_bytes()), parse_json((folder / BRANCHES).read_bytes())
+        texts = {"feature": str, "class": str}
+        ranking = read_csv(folder / "importance.csv", keep_default_na=False, na_values=[""], dtype=texts)
+        related = parse_json((folder / "explanations" / "related.json").read_bytes())
         return summarise(
             folder,
             metrics,
             ranking,
             branches,
-            related=read_related(folder / "explanations" / "related.json"),
+            related=related["pairs"] if isinstance(related, dict) else related,  # of the first format
             refits=saved_explanation(folder, "refits"),
-            times=read_fit_times(folder),
+            times=parse_json((folder / TIMES).read_bytes())["baselines"] if (folder / TIMES).is_file() else {},
             time=(read_record(folder) or {"facts": {}})["facts"].get("time"),
-            grouped=bool(read_json(folder / GROUPS)),
+            grouped=bool(parse_json((folder / GROUPS).read_bytes())),
             already=already,
         )
-
-
-def read_fit_times(folder: Path) -> dict[str, dict[str, float]]:
-    """Return how long the fits of the baselines took. Without the file all else is shown."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        return {name: dict(one) for name, one in parse_json((folder / TIMES).read_bytes())["baselines"].items()}
-    return {}
 
 
 def summarise(

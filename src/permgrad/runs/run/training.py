@@ -30,7 +30,6 @@ from permgrad.runs.run.clock import (
     FEWER_MEMBERS,
     ROWS_SEEN,
     USUAL_EPOCHS,
-    TrainingPlan,
     plan_training,
     watch_epochs,
 )
@@ -95,7 +94,7 @@ def train_network(work: RunWork, model: Any, train: EncodedRows, judging: npt.ND
     model.order_ = model.order_ if order is None else order
     plan, watch = _plan(work, ready, len(train.encoder.features()), done, others)
     between = parts["validation"].dependence
-    ready = ready.with_epochs(plan.epochs, plan.parts)
+    ready = ready.with_epochs(*plan)
     ready = replace(ready, dependence=None if between is None else between.take(judging))
     with work.clock.whole.part("training"):
         model.train(ready, checkpoint_folder=checkpoint, on_epoch=watch)
@@ -103,14 +102,16 @@ def train_network(work: RunWork, model: Any, train: EncodedRows, judging: npt.ND
         work.say(f"  {raised_words(raised)}")
 
 
-def _plan(work: RunWork, ready: Prepared, features: int, done: int, others: float) -> tuple[TrainingPlan, EpochWatcher]:
-    """Plan the rest of the run, and say so. Return the plan of the training, and what watches its epochs."""
+def _plan(
+    work: RunWork, ready: Prepared, features: int, done: int, others: float
+) -> tuple[tuple[int, int], EpochWatcher]:
+    """Plan the rest of the run, and say so. Return epochs and parts of the training, and what watches its epochs."""
     clock, options, rows = work.clock, ready.job.options, len(ready.job.train_rows)
     parts, network = work.inputs.parts, ready.job.network
-    plan = TrainingPlan(options.max_epochs)
+    planned, turns = options.max_epochs, 1
     if not clock.thorough:
         most = ROWS_SEEN if work.request.preset == "default" else math.inf
-        plan = plan_training(options, rows, multiplications(network), most_seen=most)
+        planned, turns = plan_training(options, rows, multiplications(network), most_seen=most)
     measured = measure_training_time(ready.job, ready.device)
     clock.per_row = measured.seconds_per_epoch / rows
     tested, outputs = len(parts["test"]), 1 if work.inputs.task == "regression" else len(np.unique(parts["train"].y))
@@ -121,8 +122,8 @@ def _plan(work: RunWork, ready: Prepared, features: int, done: int, others: floa
         return work.budget.expected(tested, features, outputs)[0] + REPORT + baselines
 
     explanation, refinement = work.budget.expected(tested, features, outputs)
-    per_epoch = clock.per_row * rows / plan.parts
-    epochs = max(plan.epochs - done, 0)
+    per_epoch = clock.per_row * rows / turns
+    epochs = max(planned - done, 0)
     expected = {"training": min(per_epoch * min(epochs, USUAL_EPOCHS), max(clock.left() - reserved(), per_epoch))}
     expected |= {"baselines": others} if others else {}
     expected |= {"explanation": explanation, **({"refinement": refinement} if refinement else {}), "report": REPORT}
@@ -140,5 +141,5 @@ def _plan(work: RunWork, ready: Prepared, features: int, done: int, others: floa
     # The loss of a constant prediction: how frequent the classes are, or the mean.
     logits = held.y.mean()[None] if held.y.is_floating_point() else torch.bincount(held.y, held.weight).log()
     constant = mean_loss(logits.expand(len(held), -1), held, options.loss)
-    options = replace(options, max_epochs=plan.epochs)
-    return plan, watch_epochs(clock, options, math.ceil(rows / plan.parts), reserved, constant)
+    options = replace(options, max_epochs=planned)
+    return (planned, turns), watch_epochs(clock, options, math.ceil(rows / turns), reserved, constant)

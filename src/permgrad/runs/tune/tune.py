@@ -10,13 +10,14 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from permgrad.assess.budget import Say
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, by_count, one_line
 from permgrad.base.files import (
@@ -47,7 +48,7 @@ from permgrad.models.estimators.settings import choose_device
 from permgrad.models.save.saving import load
 from permgrad.pages.tuning import tuning_page
 from permgrad.runs.folder import folder as folders
-from permgrad.runs.folder.documents import METRICS, read_json, read_metrics
+from permgrad.runs.folder.documents import METRICS
 from permgrad.runs.folder.folder import RUN, find_finished
 from permgrad.runs.requests import DATABASE, Outcome, TuneRequest
 from permgrad.runs.run import stages
@@ -75,10 +76,6 @@ from permgrad.tuning.study import (
     open_study,
     quiet_optuna,
 )
-
-__all__ = ["TuneRequest", "tune_table"]
-
-Say = Callable[[str], None]
 
 #: No trial is pruned before this many are complete, nor in the first quarter of the epochs, at most this many.
 LEAST_COMPLETE, LONGEST_WARM_UP = 5, 10
@@ -109,7 +106,7 @@ class TuneSession:
     total: int
     folder: Path
     study: Study
-    say: Callable[[str], None]
+    say: Say
 
 
 def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
@@ -159,7 +156,7 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
 
 def identity_of(request: TuneRequest, space: Space) -> dict[str, Any]:
     """Return everything that the results of a study's trials depend on."""
-    content = configuration(request.run_request("default"))
+    content = configuration(request.run_request())
     for name in ("preset", "baselines"):
         content.pop(name, None)
     rule = {"least_complete": LEAST_COMPLETE, "longest_warm_up": LONGEST_WARM_UP}
@@ -263,7 +260,7 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
     if session.request.model != "network":
         return _train_other(session, claim, place)
     preset = check_preset(claim.proposal["preset"])
-    request = session.request.run_request(session.space.base_name, claim.proposal["seed"])
+    request = session.request.run_request(session.space.base_name, seed=claim.proposal["seed"])
     inputs, epochs = session.inputs, int(preset.training["max_epochs"])
     pruner = None
     if session.request.pruning and session.space.pruning:
@@ -305,7 +302,7 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
 def _train_other(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float, dict[str, Any]]:
     """Do the same with a model of another library: log loss or RMSE on validation rows, which also end boosting."""
     proposal, inputs = claim.proposal, session.inputs
-    request = session.request.run_request(session.space.base_name, proposal["seed"])
+    request = session.request.run_request(session.space.base_name, seed=proposal["seed"])
     settings = check_settings(proposal["preset"], request.model, PRESET)
     model = make_estimator(request, inputs, preset=Settings(request.model, settings))
     known, held = inputs.learned, inputs.parts["validation"]
@@ -397,7 +394,7 @@ def write_page(session: TuneSession) -> None:
         "seed": session.request.seed,
         "split_seed": session.request.split_seed,
         "split": session.inputs.split,
-        "test": read_json(metrics)["test"] if metrics.is_file() else {},
+        "test": parse_json(metrics.read_bytes())["test"] if metrics.is_file() else {},
         "has_report": (session.folder / "report.html").exists(),
     }
     with writing(session.folder):
@@ -405,8 +402,8 @@ def write_page(session: TuneSession) -> None:
 
 
 def _again(session: TuneSession, best: Any) -> str:
-    request = session.request.run_request(os.fspath(session.folder / PRESET), int(best.user_attrs[PROPOSAL]["seed"]))
-    return replace(request, out=None).command
+    preset, seed = os.fspath(session.folder / PRESET), int(best.user_attrs[PROPOSAL]["seed"])
+    return session.request.run_request(preset, seed=seed, out=None).command
 
 
 # ---- the winner ------------------------------------------------------------------------------------------------------
@@ -446,7 +443,7 @@ def export_winner(session: TuneSession) -> Outcome:
 def _run_stages(session: TuneSession, best: Any) -> None:
     """Do the stages of a run with the winner's settings, using its trained model."""
     folder, seed = session.folder, int(best.user_attrs[PROPOSAL]["seed"])
-    request = session.request.run_request(os.fspath(folder / PRESET), seed)
+    request = session.request.run_request(os.fspath(folder / PRESET), seed=seed, out=folder)
     settings = {
         **configuration(request),
         "preset": f"trial {best.number} of {session.total}, space {Path(session.space.name).name}",
@@ -481,12 +478,7 @@ def _run_stages(session: TuneSession, best: Any) -> None:
         notes = {f"note: {note}" for note in session.inputs.notes}
         work = stages.RunWork(request, session.inputs, run, lambda line: None if line in notes else session.say(line))
         with contextlib.closing(work.clock.whole):
-            for name, stage in {**stages.STAGE_WORK, "model": adopt}.items():
-                if name in run.record["finished_stages"]:
-                    continue
-                with run.stage(name):
-                    stage(work)
-                session.say(f"  {name} took {run.record['stages'][name]['seconds']:.1f} s")
+            stages.do_stages(work, model=adopt)
 
 
 # ---- the summary -----------------------------------------------------------------------------------------------------
@@ -499,7 +491,7 @@ def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: S
     with believed(folder):
         if find_finished(folder) is None:
             return None
-        task = read_metrics(folder / METRICS)["task"]
+        task = parse_json((folder / METRICS).read_bytes())["task"]
         total = space.trials_for(task) if request.trials is None else request.trials
         return _outcome(request, space, record, already=True) if record["finished"]["trials"] >= total else None
 
