@@ -185,10 +185,9 @@ class Scores:
         strengths = model.choose([_OTHER, *scales[:first], *[0.0] * len(added)], folds)
         if added:  # what is settled without the vectors of texts stays
             strengths = model.add(strengths, scales[first:], folds)
-        helping = [block for block, strength in zip(blocks, strengths[1:], strict=True) if strength > 0]
-        if not helping:
+        if not any(strengths[1:]):
             return made, {}
-        model, strengths, helping = model.with_slopes(strengths, folds, helping, other, numbers or {})
+        model, strengths, helping = model.with_slopes(strengths, folds, blocks, other, numbers or {})
         parts, centres = model.crossed(strengths, folds, helping)
         crossed, unit = _by_column(helping, parts)
         weights = model.fit(strengths, np.ones(len(folds), dtype=bool))
@@ -207,10 +206,13 @@ class Scores:
     ) -> None:
         """Put slopes, and what they are at the levels' means, behind the scores of a column and of its cells."""
         name, means = block.name, slope.means[:, None] / slope.scale
-        at = next(at for at, (kind, *_) in enumerate(self.columns[name]) if kind == block.kind)
-        kind, design, own = self.columns[name][at]
-        wide = np.concatenate([own, -weights * means, weights / slope.scale], axis=1, dtype=np.float32)
-        self.columns[name][at] = kind, design, wide
+        parts = {kind: (design, own) for kind, design, own in self.columns[name]}
+        own = parts[block.kind][1] if block.kind in parts else np.zeros_like(weights)  # words may say what levels do
+        parts[block.kind] = (
+            block.design,
+            np.concatenate([own, -weights * means, weights / slope.scale], axis=1, dtype=np.float32),
+        )
+        self.columns[name] = [(kind, *part) for kind, part in parts.items()]
         scores = [crossed[name], -part * (block.cells @ means), part / slope.scale]
         crossed[name] = np.concatenate(scores, axis=1, dtype=np.float32)
         self.means[name] = np.pad(self.means[name], (0, 2))
@@ -247,7 +249,7 @@ class Scores:
         columns = {
             name: [
                 {"kind": kind, "design": design.to_dict(), "weights": base64.b64encode(weights.tobytes()).decode()}
-                | ({"has_slopes": True} if weights.shape[1] > self.outputs else {})
+                | ({"width": weights.shape[1]} if weights.shape[1] > self.outputs else {})
                 for kind, design, weights in parts
             ]
             for name, parts in self.columns.items()
@@ -263,8 +265,9 @@ class Scores:
             for part in parts:
                 design = designs.get(part["kind"]).from_dict(part["design"])
                 weights = np.frombuffer(base64.b64decode(part["weights"], validate=True), dtype=np.float32)
-                weights = weights.reshape(len(design.entries), -1 if part.get("has_slopes") else made.outputs)
-                if not np.isfinite(weights).all():
+                width = int(part.get("width", made.outputs))
+                weights = weights.reshape(len(design.entries), width)
+                if width < 1 or not np.isfinite(weights).all():
                     raise ValueError(f"weights of {name!r:.60} are not finite")
                 made.columns.setdefault(name, []).append((part["kind"], design, weights))
         for name, mean in content.get("means", {}).items():
@@ -340,13 +343,15 @@ class _Model:
         self,
         strengths: list[float],
         folds: Integers,
-        helping: list[Block],
+        blocks: Sequence[Block],
         other: Array,
         numbers: Mapping[str, Integers],
     ) -> tuple[_Model, list[float], list[Block]]:
         """Return this model, its strengths and what helps in it, with the slopes of levels that help beside these."""
         found = list[Block]()
-        levels = [block for block in helping if block.kind == "levels" and len(numbers.get(block.name, ()))]
+        helping = [block for block, strength in zip(blocks, strengths[1:], strict=True) if strength > 0]
+        names = {block.name for block in helping} & set(numbers)
+        levels = [block for block in blocks if block.kind == "levels" and block.name in names]
         if levels and self.widths[0] and not self.target.classes:
             weights, intercept = self._solve(strengths, np.ones(len(folds), dtype=bool))
             residuals = self.target.y - (self.joined @ weights + intercept)[:, 0]
@@ -354,7 +359,7 @@ class _Model:
                 slopes = find_slopes(block.cells, other, numbers[block.name], residuals, self.target.weights)
                 found += [replace(block, slope=slope) for slope in slopes]
         if found:
-            blocks = [*map(replace, helping), *found]  # each has its place in one model
+            blocks = [*map(replace, helping), *found]  # copies: each has its place in one model
             model, settled = _Model.of(blocks, other, self.target), [strengths[0], *filter(None, strengths[1:])]
             scales = [block.slope.strength for block in found if block.slope is not None]
             tried = model.add([*settled, *[0.0] * len(found)], scales, folds, _CLEAR_SLOPES)
