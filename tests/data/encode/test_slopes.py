@@ -115,7 +115,7 @@ def test_a_network_multiplies_slopes_and_saves_them(fitted, tmp_path):
 
 
 def test_explanations_go_through_the_products(fitted):
-    model, X, y = fitted
+    model, X, _ = fitted
     gradients = pg.explain(model, X[:40], method="integrated_gradients", baseline="mean")
     assert gradients.meta["rule"] == "secants of each layer"
     np.testing.assert_allclose(

@@ -182,7 +182,9 @@ class TableEncoder:
         slots = [slot for slot in self.slots_ if slot.kind != "level" or self._name(slot) not in crossed]
         for name, scores in crossed.items():
             column, several = self.feature_names_in_.index(name), self.scores_.outputs > 1
-            places = [(f"score {k}" if several else "score", k) for k in range(self.scores_.outputs)]
+            places: list[tuple[str, str | int]] = [
+                (f"score {k}" if several else "score", k) for k in range(self.scores_.outputs)
+            ]
             for at in self.scores_.slopes.get(name, ()):
                 number = self.slots_[int(np.flatnonzero(narrow)[at])].name
                 places += [(f"slope on {number} at 0", len(places)), (f"slope on {number}", number)]

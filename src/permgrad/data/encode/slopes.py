@@ -6,7 +6,7 @@ is their own effect. The model of ``scores`` pulls slopes towards their mean, as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Slope:
     strength: float
 
 
-def find_slopes(cells: Any, other: Array, numbers: Sequence[int], residuals: Floats, weights: Floats) -> list[Slope]:
+def find_slopes(cells: Any, other: Array, numbers: Iterable[int], residuals: Floats, weights: Floats) -> list[Slope]:
     """Return the numbers on which residuals have slopes that differ between levels, at most 3, the clearest first.
 
     ``cells (rows, levels)``: a sparse matrix of ones. ``numbers``: columns of ``other (rows, …)``. Levels that all have
