@@ -255,11 +255,8 @@ class TableEncoder:
             else:
                 self._parts.setdefault(source, []).append((target, str(slot.detail)))
         # A slope's detail is the encoded column that it is on.
-        place = {name: at for at, name in enumerate(self.encoded_names_)}
-        on = [
-            (at, str(one.detail)) for at, one in enumerate(slots) if one.kind == "score" and isinstance(one.detail, str)
-        ]
-        self.slopes_ = [(at, place[name]) for at, name in on]
+        on = [(at, one.detail) for at, one in enumerate(slots) if one.kind == "score" and isinstance(one.detail, str)]
+        self.slopes_ = [(at, self.encoded_names_.index(name)) for at, name in on]
         # Places of times that later rows keep at their end.
         self._held = np.flatnonzero([(one.kind, one.detail) == ("date_part", HELD) for one in slots])
         self._pairs = {kind: np.array(rows, dtype=np.int64).reshape(-1, 3).T for kind, rows in pairs.items()}

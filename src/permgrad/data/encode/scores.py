@@ -4,8 +4,7 @@ A column of text, or of hundreds of levels, is too wide to enter a network cell 
 columns together is fitted on the training rows, and what it adds to each output for a cell is the cell's *score*. A
 training row's scores come from a model that was fitted without it, so that a network learns how far scores are right.
 The penalty of each design of each column is chosen by the loss on rows left out: designs that do not help get no score,
-and levels are pulled towards the mean the more, the fewer rows they have, as by a mixed model (Henderson 1975). Where
-the target is a number, levels may also have slopes on numbers that differ, see ``slopes``.
+and levels are pulled towards the mean the more, the fewer rows they have, as by a mixed model (Henderson 1975).
 """
 
 from __future__ import annotations
@@ -105,10 +104,7 @@ class Target:
 
 @dataclass
 class Block:
-    """One design of one column: rows of its different cells, and which of them each row has (−1: none).
-
-    ``slope``: what the rows are multiplied by.
-    """
+    """One design of one column: rows of its different cells, and which of them each row has (−1: none)."""
 
     name: str
     kind: str
@@ -135,8 +131,8 @@ class Scores:
     """Fitted scores: of each column its designs with their weights ``(entries, outputs)``, and their means.
 
     Scores are differences from the mean. A missing cell has score 0, and so has one with nothing that is known.
-    ``slopes``: of the columns whose levels have slopes, the other columns that these are on. Behind the score of a cell
-    lie, for each of them, minus the slope times the level's mean of the number, and the slope.
+    ``slopes``: on which other columns levels have slopes. Behind the score of a cell lie, for each of them, minus the
+    slope times the level's mean of the number, and the slope.
 
     Examples:
         >>> texts = ["a good film", "a bad film", "so good", "so bad"] * 10
@@ -163,7 +159,7 @@ class Scores:
         other: Array,
         target: Target,
         vectors: Mapping[str, Floats32] | None = None,
-        numbers: Mapping[str, Integers] | None = None,
+        numbers: Mapping[str, Any] | None = None,
     ) -> tuple[Self, dict[str, Floats32]]:
         """Return fitted scores, and those of the training rows ``(rows, outputs)`` from models of other rows.
 
@@ -195,23 +191,19 @@ class Scores:
         for block, centre, part in zip(helping, centres, parts, strict=True):
             found = (weights[block.place] / unit).astype(np.float32)
             if block.slope is not None and block.name in crossed:
-                made._take_slopes(block, block.slope, found, crossed, part / unit)
+                made._take(block, block.slope, found, crossed, part / unit)
             elif block.name in crossed:
                 made.means[block.name] = np.asarray(made.means.get(block.name, 0) + centre @ found, dtype=np.float32)
                 made.columns.setdefault(block.name, []).append((block.kind, block.design, found))
         return made, crossed
 
-    def _take_slopes(
-        self, block: Block, slope: Slope, weights: Floats32, crossed: dict[str, Floats32], part: Floats
-    ) -> None:
+    def _take(self, block: Block, slope: Slope, weights: Floats32, crossed: dict[str, Floats32], part: Floats) -> None:
         """Put slopes, and what they are at the levels' means, behind the scores of a column and of its cells."""
         name, means = block.name, slope.means[:, None] / slope.scale
         parts = {kind: (design, own) for kind, design, own in self.columns[name]}
         own = parts[block.kind][1] if block.kind in parts else np.zeros_like(weights)  # words may say what levels do
-        parts[block.kind] = (
-            block.design,
-            np.concatenate([own, -weights * means, weights / slope.scale], axis=1, dtype=np.float32),
-        )
+        wide = [own, -weights * means, weights / slope.scale]
+        parts[block.kind] = block.design, np.concatenate(wide, axis=1, dtype=np.float32)
         self.columns[name] = [(kind, *part) for kind, part in parts.items()]
         scores = [crossed[name], -part * (block.cells @ means), part / slope.scale]
         crossed[name] = np.concatenate(scores, axis=1, dtype=np.float32)
@@ -340,12 +332,7 @@ class _Model:
         return made, centres
 
     def with_slopes(
-        self,
-        strengths: list[float],
-        folds: Integers,
-        blocks: Sequence[Block],
-        other: Array,
-        numbers: Mapping[str, Integers],
+        self, strengths: list[float], folds: Integers, blocks: Sequence[Block], other: Array, numbers: Mapping[str, Any]
     ) -> tuple[_Model, list[float], list[Block]]:
         """Return this model, its strengths and what helps in it, with the slopes of levels that help beside these."""
         found = list[Block]()

@@ -1,7 +1,7 @@
 """Numbers on which the levels of a category have slopes that differ: one wage grows faster than another.
 
-A level's slope is told from what a model with equal slopes leaves over, within the level: what differs between levels
-is their own effect. The model of ``scores`` pulls slopes towards their mean, as a mixed model does (Laird & Ware 1982).
+Found by what a model with equal slopes leaves over within levels. ``scores`` pulls them towards their mean,
+as a mixed model does (Laird & Ware 1982).
 """
 
 from __future__ import annotations
@@ -16,17 +16,14 @@ from permgrad.base.arrays import Array, Floats, Floats32
 
 #: Slopes of one column, and standard errors by which they must differ to be tried.
 _MOST_SLOPES, _DIFFERENT = 3, 3.0
-#: A level takes part where the number varies within it by more than this share of the usual variance.
-_LEAST_SPREAD = 1e-6
 
 
 @dataclass(frozen=True)
 class Slope:
-    """Slopes of levels on a number, which is one of the other columns.
+    """Slopes of levels on a number, one of the other columns. ``strength``: the one that is tried first.
 
     The model reads it as ``inside (rows,)``: less each level's mean ``means (levels,)``, in units of ``scale``. What
-    slopes add is then nearly independent of the levels' own effects, and a model is found in few steps. ``strength``:
-    the one that is tried first.
+    slopes add is then nearly independent of the levels' own effects, and a model is found in few steps.
     """
 
     number: int
@@ -54,7 +51,7 @@ def find_slopes(cells: Any, other: Array, numbers: Iterable[int], residuals: Flo
         means = by_level @ values / counts
         inside = has * (values - cells @ means)
         squares = by_level @ inside**2
-        varies = squares > _LEAST_SPREAD * squares.mean()
+        varies = squares > 1e-6 * squares.mean()
         levels = int(varies.sum())
         if levels < 2:
             continue
@@ -65,6 +62,6 @@ def find_slopes(cells: Any, other: Array, numbers: Iterable[int], residuals: Flo
             scale = float(np.sqrt(squares.sum() / rows))
             # The variance of slopes by the method of moments. Half of their deviation, as strengths are doubled.
             strength = 0.5 * scale * float(np.sqrt(excess / squares.sum()))
-            slope = Slope(int(number), (inside / scale).astype(np.float32), means, scale, strength)
-            found.append((excess / np.sqrt(levels), slope))
+            inside = (inside / scale).astype(np.float32)
+            found.append((excess / np.sqrt(levels), Slope(int(number), inside, means, scale, strength)))
     return [slope for _, slope in sorted(found, key=lambda one: -one[0])[:_MOST_SLOPES]]

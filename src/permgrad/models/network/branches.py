@@ -115,7 +115,7 @@ class TableBranch(nn.Module):
         products: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
-        self.products = [(int(slope), int(number)) for slope, number in products]
+        self.products = [list(map(int, pair)) for pair in products]
         factors = torch.full((encoded,), encoded)  # behind the columns stands a 1
         for slope, number in self.products:
             factors[slope] = number
