@@ -202,7 +202,7 @@ class Scores:
         name, means = block.name, slope.means[:, None] / slope.scale
         parts = {kind: (design, own) for kind, design, own in self.columns[name]}
         own = parts[block.kind][1] if block.kind in parts else np.zeros_like(weights)  # words may say what levels do
-        wide = [own, -weights * means, weights / slope.scale]
+        wide: list[Array] = [own, -weights * means, weights / slope.scale]
         parts[block.kind] = block.design, np.concatenate(wide, axis=1, dtype=np.float32)
         self.columns[name] = [(kind, *part) for kind, part in parts.items()]
         scores = [crossed[name], -part * (block.cells @ means), part / slope.scale]
