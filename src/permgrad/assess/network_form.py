@@ -71,6 +71,7 @@ def network_form(model: Any, weights: Weights) -> dict[str, Any]:
         form["table"] = {
             "embedding": described,
             "other": other,
+            "products": branch.products,
             "scale": None if scale is None else add(weights, scale.weight),
             "layers": _layers(layers, weights),
         }

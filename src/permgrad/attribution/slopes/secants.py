@@ -469,6 +469,14 @@ class SecantLines(Lines):
         return mean @ spread
 
 
+def _before_layers(branch: Any) -> list[Rule]:
+    """Return the rules of what a table branch does before its layers."""
+    rules = [Rule(branch.multiplied, _by_functions, "functions")] if branch.products else []
+    if branch.embedding is not None:
+        rules.append(table_embedding(branch.embedding, branch.numeric, branch.other))
+    return rules
+
+
 def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
     """Return a hybrid network as chains of known layers, one for each path and the head, or None if it has others."""
     methods = ("forward", "embed", "fuse")
@@ -491,9 +499,8 @@ def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
             if renderer.overlap == "maximum" and renderer.layout.collisions:
                 return None
             rules = [Rule(renderer, adjoint), *only_seen_windows(renderer, layers, rules)]
-        elif module.table_branch.embedding is not None:
-            branch = module.table_branch
-            rules = [table_embedding(branch.embedding, branch.numeric, branch.other), *rules]
+        else:
+            rules = [*_before_layers(module.table_branch), *rules]
         split = next((place for place, rule in enumerate(rules) if rule.kind != "affine"), len(rules))
         chains[path] = Chain(rules[:split], rules[split:])
     if module.kernels is not None:

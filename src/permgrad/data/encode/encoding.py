@@ -85,6 +85,7 @@ class TableEncoder:
             ``"numeric"``, ``"boolean"``, ``"level"`` (of a category or a date), ``"missing"``, ``"date_part"`` or
             ``"score"``.
         numeric_columns_: indexes of the encoded columns that are continuous.
+        slopes_: encoded columns that hold slopes of levels, each with the column that they are on.
         holidays_: the public holidays in days since 1970, rising.
         minimum_, maximum_: extremes of each encoded column over training rows, float32.
         groups_, variables_: the declared blocks, by name.
@@ -172,15 +173,24 @@ class TableEncoder:
         if texts is not None and texts.encoder is not None:
             known = {name: columns[name][0] for name in wide if self.schema_[name].kind == "text"}
             vectors = {name: texts.vectors(cells) for name, cells in known.items() if cells}
-        self.scores_, crossed = Scores.fit(columns, other, target, vectors)
+        # What text and images say is read by parts, which have no slopes.
+        numbers = np.flatnonzero(np.isin(np.flatnonzero(narrow), self.numeric_columns_))
+        sloped = dict.fromkeys([name for name in pooled if self.schema_[name].kind not in read], numbers)
+        self.scores_, crossed = Scores.fit(columns, other, target, vectors, sloped)
         self.read_texts_with(texts)
         self.scoreless_ = [name for name in wide if name not in crossed]
         slots = [slot for slot in self.slots_ if slot.kind != "level" or self._name(slot) not in crossed]
         for name, scores in crossed.items():
-            column, several = self.feature_names_in_.index(name), scores.shape[1] > 1
-            for k, (low, high) in enumerate(zip(scores.min(axis=0).tolist(), scores.max(axis=0).tolist(), strict=True)):
-                label = f"{name}=<score{f' {k}' if several else ''}>"
-                slots.append(Slot(column, label, "score", k, min(low, 0.0), max(high, 0.0)))
+            column, several = self.feature_names_in_.index(name), self.scores_.outputs > 1
+            places: list[tuple[str, str | int]] = [
+                (f"score {k}" if several else "score", k) for k in range(self.scores_.outputs)
+            ]
+            for at in self.scores_.slopes.get(name, ()):
+                number = self.slots_[int(np.flatnonzero(narrow)[at])].name
+                places += [(f"slope on {number} at 0", len(places)), (f"slope on {number}", number)]
+            ends = zip(scores.min(axis=0).tolist(), scores.max(axis=0).tolist(), strict=True)
+            for (label, detail), (low, high) in zip(places, ends, strict=True):
+                slots.append(Slot(column, f"{name}=<{label}>", "score", detail, min(low, 0.0), max(high, 0.0)))
         self._set_slots(sorted(slots, key=lambda slot: slot.column))
         return self._encode(frame, crossed)
 
@@ -244,6 +254,9 @@ class TableEncoder:
                 pairs["value"].append((source, target, 0))
             else:
                 self._parts.setdefault(source, []).append((target, str(slot.detail)))
+        # A slope's detail is the encoded column that it is on.
+        on = [(at, one.detail) for at, one in enumerate(slots) if one.kind == "score" and isinstance(one.detail, str)]
+        self.slopes_ = [(at, self.encoded_names_.index(name)) for at, name in on]
         # Places of times that later rows keep at their end.
         self._held = np.flatnonzero([(one.kind, one.detail) == ("date_part", HELD) for one in slots])
         self._pairs = {kind: np.array(rows, dtype=np.int64).reshape(-1, 3).T for kind, rows in pairs.items()}

@@ -23,6 +23,7 @@ from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.random import generator
 from permgrad.data.encode.designs import Cells, Design, Matrix, designs
+from permgrad.data.encode.slopes import Slope, find_slopes
 from permgrad.data.types.free_text import LONGEST_READ
 
 #: Parts of which each is predicted by a model of the others, for numbers and for classes.
@@ -40,6 +41,8 @@ _MOST_PRODUCTS, _EXACT = 5000, 1e-7
 _MOST_OUTPUTS = 32
 #: Standard errors by which a design must help, and the share of a constant's loss.
 _CLEAR, _LEAST_HELP = 1.645, 0.002
+#: The same for slopes, whose residuals say already that they differ.
+_CLEAR_SLOPES = 1.0
 
 
 @dataclass(frozen=True)
@@ -109,12 +112,18 @@ class Block:
     matrix: Matrix
     index: Integers
     place: slice = field(default_factory=lambda: slice(0))
+    slope: Slope | None = None
 
     @property
-    def rows(self) -> Matrix:
+    def cells(self) -> Matrix:
         """The design's rows for all rows of the table. A missing cell is a row of zeros."""
         blank = sparse.csr_matrix((1, self.matrix.shape[1]), dtype=np.float32)
         return sparse.vstack([self.matrix, blank], format="csr")[self.index]
+
+    @property
+    def rows(self) -> Matrix:
+        """What the model reads."""
+        return self.cells if self.slope is None else sparse.diags(self.slope.inside) @ self.cells
 
 
 @dataclass
@@ -122,6 +131,8 @@ class Scores:
     """Fitted scores: of each column its designs with their weights ``(entries, outputs)``, and their means.
 
     Scores are differences from the mean. A missing cell has score 0, and so has one with nothing that is known.
+    ``slopes``: on which other columns levels have slopes. Behind the score of a cell lie, for each of them, minus the
+    slope times the level's mean of the number, and the slope.
 
     Examples:
         >>> texts = ["a good film", "a bad film", "so good", "so bad"] * 10
@@ -137,6 +148,7 @@ class Scores:
     outputs: int
     columns: dict[str, list[tuple[str, Design, Floats32]]] = field(default_factory=dict)
     means: dict[str, Floats32] = field(default_factory=dict)
+    slopes: dict[str, list[int]] = field(default_factory=dict)
     #: turns texts into the vectors that are read beside their words
     vectors: Callable[[Sequence[str]], Floats32] | None = None
 
@@ -147,13 +159,15 @@ class Scores:
         other: Array,
         target: Target,
         vectors: Mapping[str, Floats32] | None = None,
+        numbers: Mapping[str, Any] | None = None,
     ) -> tuple[Self, dict[str, Floats32]]:
         """Return fitted scores, and those of the training rows ``(rows, outputs)`` from models of other rows.
 
         Of a text the first 20,000 signs are read. Of very many rows or words a random part is learned from.
 
         ``columns``: of each its different cells and which of them each row has (−1: missing). ``other (rows, …)``: the
-        other columns, encoded. ``vectors``: those of the cells of some columns of text.
+        other columns, encoded. ``vectors``: those of the cells of some columns of text. ``numbers``: of the columns
+        whose levels may have slopes, which of the other columns these may be on.
         """
         made, folds = cls(target.outputs), target.folds()
         blocks = [block for name, (cells, index) in columns.items() for block in _blocks(name, _read(cells), index)]
@@ -167,32 +181,48 @@ class Scores:
         strengths = model.choose([_OTHER, *scales[:first], *[0.0] * len(added)], folds)
         if added:  # what is settled without the vectors of texts stays
             strengths = model.add(strengths, scales[first:], folds)
-        helping = [block for block, strength in zip(blocks, strengths[1:], strict=True) if strength > 0]
-        if not helping:
+        if not any(strengths[1:]):
             return made, {}
-        crossed, centres = model.crossed(strengths, folds, helping)
-        # A cell of a level that only its own group has scores 0 in each of the divisions, as any new one will.
-        crossed = {name: scores for name, scores in crossed.items() if scores.any()}
+        model, strengths, helping = model.with_slopes(strengths, folds, blocks, other, numbers or {})
+        parts, centres = model.crossed(strengths, folds, helping)
+        crossed, unit = _by_column(helping, parts)
         weights = model.fit(strengths, np.ones(len(folds), dtype=bool))
-        # One unit for all columns: their sum over training rows has the deviation 1.
-        total = np.zeros((len(folds), target.outputs))
-        for scores in crossed.values():
-            total += scores
-        unit = np.where(total.std(axis=0) > 1e-9, total.std(axis=0), 1.0).astype(np.float32)
-        for block, centre in zip(helping, centres, strict=True):
-            if block.name in crossed:
-                found = (weights[block.place] / unit).astype(np.float32)
+        crossed = {name: scores / unit for name, scores in crossed.items()}
+        for block, centre, part in zip(helping, centres, parts, strict=True):
+            found = (weights[block.place] / unit).astype(np.float32)
+            if block.slope is not None and block.name in crossed:
+                made._take(block, block.slope, found, crossed, part / unit)
+            elif block.name in crossed:
                 made.means[block.name] = np.asarray(made.means.get(block.name, 0) + centre @ found, dtype=np.float32)
                 made.columns.setdefault(block.name, []).append((block.kind, block.design, found))
-        return made, {name: scores / unit for name, scores in crossed.items()}
+        return made, crossed
+
+    def _take(self, block: Block, slope: Slope, weights: Floats32, crossed: dict[str, Floats32], part: Floats) -> None:
+        """Put slopes, and what they are at the levels' means, behind the scores of a column and of its cells."""
+        name, means = block.name, slope.means[:, None] / slope.scale
+        parts = {kind: (design, own) for kind, design, own in self.columns[name]}
+        own = parts[block.kind][1] if block.kind in parts else np.zeros_like(weights)  # words may say what levels do
+        wide: list[Array] = [own, -weights * means, weights / slope.scale]
+        parts[block.kind] = block.design, np.concatenate(wide, axis=1, dtype=np.float32)
+        self.columns[name] = [(kind, *part) for kind, part in parts.items()]
+        scores = [crossed[name], -part * (block.cells @ means), part / slope.scale]
+        crossed[name] = np.concatenate(scores, axis=1, dtype=np.float32)
+        self.means[name] = np.pad(self.means[name], (0, 2))
+        self.slopes.setdefault(name, []).append(slope.number)
 
     def of(self, name: str, cells: Cells) -> Floats32:
-        """Return the scores of cells ``(cells, outputs)``."""
+        """Return the scores of cells ``(cells, outputs)``, and what there is of slopes behind them."""
         cells = _read(cells)
         parts = [(design.matrix(self._as_read(cells, design)), weights) for _, design, weights in self.columns[name]]
         known = np.sum([np.diff(found.indptr) for found, _ in parts], axis=0)[:, None] > 0
-        mean = known * self.means.get(name, np.zeros(self.outputs, dtype=np.float32))
-        return np.asarray(np.sum([found @ weights for found, weights in parts], axis=0) - mean, dtype=np.float32)
+        width = self.width(name)
+        mean = known * self.means.get(name, np.zeros(width, dtype=np.float32))
+        said = [np.pad(found @ weights, ((0, 0), (0, width - weights.shape[1]))) for found, weights in parts]
+        return np.asarray(np.sum(said, axis=0) - mean, dtype=np.float32)
+
+    def width(self, name: str) -> int:
+        """Return how many numbers a cell of a column is."""
+        return max(weights.shape[1] for _, _, weights in self.columns[name])
 
     def _as_read(self, cells: Cells, design: Design) -> Cells:
         if design.reads == "texts" or isinstance(cells, np.ndarray):
@@ -203,7 +233,7 @@ class Scores:
 
     def check_columns(self, columns: Mapping[str, int]) -> None:
         """Raise ``ValueError`` if other columns have scores, or one has another number of them."""
-        if dict(columns) != dict.fromkeys(self.columns, self.outputs):
+        if dict(columns) != {name: self.width(name) for name in self.columns}:
             raise ValueError(f"{self.outputs} scores of {list(self.columns)} for {dict(columns)}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -211,6 +241,7 @@ class Scores:
         columns = {
             name: [
                 {"kind": kind, "design": design.to_dict(), "weights": base64.b64encode(weights.tobytes()).decode()}
+                | ({"width": weights.shape[1]} if weights.shape[1] > self.outputs else {})
                 for kind, design, weights in parts
             ]
             for name, parts in self.columns.items()
@@ -222,18 +253,19 @@ class Scores:
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read back what ``to_dict`` wrote. ``KeyError``, ``TypeError`` or ``ValueError``: something else."""
         made = cls(int(content["outputs"]))
-        for name, mean in content.get("means", {}).items():
-            made.means[name] = np.asarray(mean, dtype=np.float32)
-            if made.means[name].shape != (made.outputs,) or not np.isfinite(made.means[name]).all():
-                raise ValueError(f"means of {name!r:.60} are not {made.outputs} numbers")
         for name, parts in content["columns"].items():
             for part in parts:
                 design = designs.get(part["kind"]).from_dict(part["design"])
                 weights = np.frombuffer(base64.b64decode(part["weights"], validate=True), dtype=np.float32)
-                weights = weights.reshape(len(design.entries), made.outputs)
-                if not np.isfinite(weights).all():
+                width = int(part.get("width", made.outputs))
+                weights = weights.reshape(len(design.entries), width)
+                if width < 1 or not np.isfinite(weights).all():
                     raise ValueError(f"weights of {name!r:.60} are not finite")
                 made.columns.setdefault(name, []).append((part["kind"], design, weights))
+        for name, mean in content.get("means", {}).items():
+            made.means[name] = np.asarray(mean, dtype=np.float32)
+            if made.means[name].shape != (made.width(name),) or not np.isfinite(made.means[name]).all():
+                raise ValueError(f"means of {name!r:.60} are not {made.width(name)} numbers")
         return made
 
 
@@ -274,26 +306,53 @@ class _Model:
 
     def crossed(
         self, strengths: Sequence[float], folds: Integers, blocks: Sequence[Block]
-    ) -> tuple[dict[str, Floats32], list[Floats]]:
-        """Return what some blocks add for each row, by column ``(rows, outputs)``: of the model of the other folds.
+    ) -> tuple[list[Floats], list[Floats]]:
+        """Return what each block adds for each row ``(rows, outputs)``, or its slopes, by the model of the other folds.
 
         It is the difference from the mean, as the means of models differ where a text of any words adds much. Each
         block's mean row is returned, too.
         """
-        made = {block.name: np.zeros((len(folds), self.outputs), dtype=np.float32) for block in blocks}
-        known = {name: np.zeros((len(folds), 1), dtype=bool) for name in made}
+        made = [np.zeros((len(folds), self.outputs)) for _ in blocks]
+        known = {block.name: np.zeros((len(folds), 1), dtype=bool) for block in blocks}
         for block in blocks:
             known[block.name] |= np.diff(self.joined[:, block.place].indptr)[:, None] > 0
         centres = [
             np.asarray(self.joined[known[block.name][:, 0]][:, block.place].mean(axis=0)).ravel() for block in blocks
         ]
+        cells = {at: block.cells for at, block in enumerate(blocks) if block.slope is not None}
         for fold in np.unique(folds):
             weights, held = self.fit(strengths, folds != fold), np.flatnonzero(folds == fold)
             rows = self.joined[held]
-            for block, centre in zip(blocks, centres, strict=True):
+            for at, (block, centre, part) in enumerate(zip(blocks, centres, made, strict=True)):
                 found = weights[block.place]
-                made[block.name][held] += rows[:, block.place] @ found - known[block.name][held] * (centre @ found)
+                if at in cells:
+                    part[held] = cells[at][held] @ found
+                else:
+                    part[held] = rows[:, block.place] @ found - known[block.name][held] * (centre @ found)
         return made, centres
+
+    def with_slopes(
+        self, strengths: list[float], folds: Integers, blocks: Sequence[Block], other: Array, numbers: Mapping[str, Any]
+    ) -> tuple[_Model, list[float], list[Block]]:
+        """Return this model, its strengths and what helps in it, with the slopes of levels that help beside these."""
+        found = list[Block]()
+        helping = [block for block, strength in zip(blocks, strengths[1:], strict=True) if strength > 0]
+        names = {block.name for block in helping} & set(numbers)
+        levels = [block for block in blocks if block.kind == "levels" and block.name in names]
+        if levels and self.widths[0] and not self.target.classes:
+            weights, intercept = self._solve(strengths, np.ones(len(folds), dtype=bool))
+            residuals = self.target.y - (self.joined @ weights + intercept)[:, 0]
+            for block in levels:
+                slopes = find_slopes(block.cells, other, numbers[block.name], residuals, self.target.weights)
+                found += [replace(block, slope=slope) for slope in slopes]
+        if found:
+            blocks = [*map(replace, helping), *found]  # copies: each has its place in one model
+            model, settled = _Model.of(blocks, other, self.target), [strengths[0], *filter(None, strengths[1:])]
+            scales = [block.slope.strength for block in found if block.slope is not None]
+            tried = model.add([*settled, *[0.0] * len(found)], scales, folds, _CLEAR_SLOPES)
+            if any(tried[len(settled) :]):
+                return model, tried, [block for block, strength in zip(blocks, tried[1:], strict=True) if strength > 0]
+        return self, strengths, helping
 
     def _drawn(self, rows: Array, most: int) -> Integers:
         """Return which of these rows a model is fitted on: those with a weight, and of too many a random part."""
@@ -403,7 +462,9 @@ class _Model:
                 best, at = without, losses
         return best
 
-    def add(self, strengths: Sequence[float], scales: Sequence[float], folds: Integers) -> list[float]:
+    def add(
+        self, strengths: Sequence[float], scales: Sequence[float], folds: Integers, clear: float = _CLEAR
+    ) -> list[float]:
         """Return the strengths with those of the last blocks, one for each of ``scales``, where these help clearly."""
         best, at = list(strengths), self.losses(strengths, folds)
         floor = _LEAST_HELP * float(self.losses([0.0] * len(best), folds).mean())
@@ -415,12 +476,29 @@ class _Model:
                 if losses.sum() >= found.sum():
                     break
                 found, chosen = losses, tried
-            if _clearly(at - found, floor):
+            if _clearly(at - found, floor, clear):
                 best, at = chosen, found
         return best
 
 
-def _clearly(gains: Floats, floor: float) -> bool:
+def _by_column(blocks: Sequence[Block], parts: Sequence[Floats]) -> tuple[dict[str, Floats32], Floats32]:
+    """Return the scores of each column that has any, and one unit for all: what is said has the deviation 1 in it."""
+    crossed = {block.name: np.zeros(parts[0].shape, dtype=np.float32) for block in blocks}
+    for block, part in zip(blocks, parts, strict=True):
+        if block.slope is None:
+            crossed[block.name] += part
+    # A cell of a level that only its own group has scores 0 in each of the divisions, as any new one will.
+    crossed = {name: scores for name, scores in crossed.items() if scores.any()}
+    total = np.zeros(parts[0].shape)
+    for scores in crossed.values():
+        total += scores
+    for block, part in zip(blocks, parts, strict=True):
+        if block.slope is not None and block.name in crossed:
+            total += part * block.slope.inside[:, None]
+    return crossed, np.where(total.std(axis=0) > 1e-9, total.std(axis=0), 1.0).astype(np.float32)
+
+
+def _clearly(gains: Floats, floor: float, clear: float = _CLEAR) -> bool:
     """Whether the mean of gains is above a floor, and above 0 by more than chance, at a level of 5 % on one side."""
     error = gains.std() / np.sqrt(max(len(gains), 1))
-    return bool(gains.mean() > max(_CLEAR * error, floor)) and bool(error > 0)
+    return bool(gains.mean() > max(clear * error, floor)) and bool(error > 0)

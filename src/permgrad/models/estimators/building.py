@@ -130,7 +130,9 @@ def build_network(
     pooled: dict[str, list[list[int]]] = {}
     for block, one in zip(scored, encoder.schema_, strict=True):
         if len(block):
-            pooled.setdefault(one.kind if one.kind in ("text", "image") else "level", []).append(block.tolist())
+            # The score of a level and what its slopes add are one sum.
+            parts = np.reshape(block, (-1, encoder.scores_.outputs)).tolist()
+            pooled.setdefault(one.kind if one.kind in ("text", "image") else "level", []).extend(parts)
     categories = [block for block in blocks if "date_part" not in kinds[block]]
     with sheltered(derive_seed(model.seed_, "weights")):
         model.renderer_ = None
@@ -153,6 +155,7 @@ def build_network(
             numeric_columns=encoder.numeric_columns_,
             level_blocks=[block for block in categories if (kinds[block] == "level").sum() >= _FEWEST_LEVELS],
             score_blocks=list(pooled.values()),
+            products=encoder.slopes_,
             absent_blocks=[list(chain(*pooled[kind])) for kind in ("text", "image") if kind in pooled],
         )
     model.network_options_ = network.to_dict()

@@ -31,7 +31,7 @@ class TableEntry:
     """The table branch up to its first dense layer, and how a replaced column moves that layer's output. See ``read``.
 
     The layer is affine in the embedded columns, and a column's embedding depends on that column alone: the change of
-    the output is a product with the few columns of the matrix that read it.
+    the output is a product with the few columns of the matrix that read it. Not so of slopes and what they are on.
     """
 
     branch: TableBranch
@@ -74,7 +74,8 @@ class TableEntry:
         numeric = [k for k, column in enumerate(columns) if column in self.numeric]
         other = [k for k, column in enumerate(columns) if column not in self.numeric]
         places = [place for k in (*numeric, *other) for place in self.places[columns[k]]]
-        if len(places) > _MOST * self.first.in_features:
+        multiplied = {column for pair in self.branch.products for column in pair}
+        if len(places) > _MOST * self.first.in_features or not multiplied.isdisjoint(columns):
             return None
         read = self.weight[:, places]
         if self.scale is not None:

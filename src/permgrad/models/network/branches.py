@@ -98,10 +98,12 @@ class TableBranch(nn.Module):
     """Encoded rows to a vector: numbers and large categories are embedded, scores are summed, the rest enters as it is.
 
     Shape: ``(rows, encoded)`` to ``(rows, out_features)``. Of several members the vectors lie one behind the other.
+    ``products``: slopes of levels, each with the column that it is multiplied by.
     """
 
     numeric: Tensor
     other: Tensor
+    factors: Tensor
 
     def __init__(
         self,
@@ -110,8 +112,14 @@ class TableBranch(nn.Module):
         numbers: Sequence[int],
         level_blocks: Sequence[Sequence[int]],
         score_blocks: Sequence[Sequence[Sequence[int]]] = (),
+        products: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
+        self.products = [list(map(int, pair)) for pair in products]
+        factors = torch.full((encoded,), encoded)  # behind the columns stands a 1
+        for slope, number in self.products:
+            factors[slope] = number
+        self.register_buffer("factors", factors, persistent=False)
         self.embedding: PeriodicDenseEmbedding | None = None
         width, size, numeric = encoded, options.embedding_size, sorted(set(numbers))
         if options.numeric_embedding == "periodic" and numeric:
@@ -144,7 +152,14 @@ class TableBranch(nn.Module):
 
     def embed(self, encoded: Tensor) -> Tensor:
         """Return what the first layer reads: embedded numbers and, behind them, the other columns."""
+        encoded = self.multiplied(encoded)
         return encoded if self.embedding is None else embed_columns(self.embedding, encoded, self.numeric, self.other)
+
+    def multiplied(self, encoded: Tensor) -> Tensor:
+        """Return rows in which each slope of a level is multiplied by the number that it is on."""
+        if not self.products:
+            return encoded
+        return encoded * torch.cat([encoded, torch.ones_like(encoded[:, :1])], dim=1)[:, self.factors]
 
 
 def image_branch(shape: tuple[int, int, int], options: NetworkOptions) -> tuple[nn.Sequential, int]:

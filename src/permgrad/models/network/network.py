@@ -30,6 +30,7 @@ class HybridNetwork(nn.Module):
     ``numeric_columns``, the encoded columns that are embedded as numbers (None: all). ``level_blocks``: for each
     category with many levels its encoded columns, embedded if ``level_embedding_size`` is not 0. ``score_blocks``: of
     texts, of photos and of levels the encoded columns of each, one per output, which the table branch sums.
+    ``products``: encoded columns with slopes of levels, each with the column by which the table branch multiplies it.
     ``absent_blocks``: the scores of all texts, and of all photos. In training each block is 0 for some rows, which is
     what a missing or unseen cell is, so that a network learns to do without. ``image_shape``: size of the images
     ``(channels, height, width)`` where the ``renderer`` is set later. What ``kernels`` say of the image stands behind
@@ -56,6 +57,7 @@ class HybridNetwork(nn.Module):
         level_blocks: Sequence[Sequence[int]] = (),
         score_blocks: Sequence[Sequence[Sequence[int]]] = (),
         absent_blocks: Sequence[Sequence[int]] = (),
+        products: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
         self.paths = check_paths(paths)
@@ -76,7 +78,7 @@ class HybridNetwork(nn.Module):
         #: width of each path's embedding
         self.widths: dict[str, int] = {}
         if "tabular" in self.paths:
-            blocks = self.level_blocks, self.score_blocks
+            blocks = self.level_blocks, self.score_blocks, products
             self.table_branch = TableBranch(self.encoded, self.options, self.numeric_columns, *blocks)
             self.widths["tabular"] = self.table_branch.out_features
         if "image" in self.paths:

@@ -293,7 +293,8 @@ def _rebuild_network(
     scores = content.get("score_blocks", ())
     if scores and isinstance(scores[0][0], int):  # saved when the scores of all kinds were one sum
         scores = [scores]
-    for columns in (numeric, *blocks, *(block for group in scores for block in group)):
+    products = content.get("products", ())
+    for columns in (numeric, *blocks, *(block for group in scores for block in group), *products):
         if columns is not None and not all(isinstance(column, int) and 0 <= column < encoded for column in columns):
             raise ValueError(f"columns {columns!r:.60} of {encoded}")
     if content["encoded"] != encoded:
@@ -307,6 +308,7 @@ def _rebuild_network(
     elif renderer is not None:
         size = renderer(torch.zeros(1, encoded)).shape[1:]
     columns = {"numeric_columns": numeric, "level_blocks": blocks, "score_blocks": scores, "paths": content["paths"]}
+    columns["products"] = products
     outputs = int(content["outputs"])
     module = built(lambda: HybridNetwork(encoded, outputs, options, image_shape=size, **columns), weights)
     if "image" in module.paths:

@@ -137,6 +137,7 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
         else:
             parameters[name] = _pack(value, name)
     module, names = model.module_, getattr(model, "feature_names_in_", None)
+    branch = module.table_branch
     content: dict[str, Any] = {
         "parameters": parameters,
         "n_features_in": int(model.n_features_in_),
@@ -145,6 +146,7 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
         "network": {
             **{name: getattr(module, name) for name in ("encoded", "outputs", "numeric_columns", "level_blocks")},
             **({"score_blocks": module.score_blocks} if module.score_blocks else {}),
+            **({"products": branch.products} if branch is not None and branch.products else {}),
             "paths": list(module.paths),
             "options": module.options.to_dict(),
         },

@@ -232,6 +232,15 @@ const Layers = (() => {
       embedded.forEach((/** @type {number} */ column, /** @type {number} */ at) => this.places.set(column, [at, true]));
       const before = embedding ? embedded.length * embedding.size : 0;
       form.other.forEach((/** @type {number} */ column, /** @type {number} */ at) => this.places.set(column, [before + at, false]));
+      /** @type {Map<number, number>} slopes, each with the column that it is multiplied by */
+      this.products = new Map(form.products);
+    }
+
+    /** The layer's output with what slopes add. @param {Float64Array} sum of the columns @param {Float32Array} row */
+    whole(sum, row) {
+      const all = Float64Array.from(sum);
+      for (const [slope, number] of this.products) this.read(all, this.places.get(slope)?.[0] ?? 0, row[slope] * row[number]);
+      return Float32Array.from(all);
     }
 
     /** The layer's output where every column is absent. */
@@ -241,11 +250,11 @@ const Layers = (() => {
       return sum;
     }
 
-    /** Add what some columns of a row contribute. @param {Float64Array} sum @param {Float32Array} row @param {ArrayLike<number>} columns */
+    /** Add what some columns of a row contribute, but for slopes, which are no column's alone. @param {Float64Array} sum @param {Float32Array} row @param {ArrayLike<number>} columns */
     add(sum, row, columns) {
       for (let k = 0; k < columns.length; k++) {
         const [at, embedded] = this.places.get(columns[k]) ?? [0, false];
-        const value = row[columns[k]];
+        const value = this.products.has(columns[k]) ? 0 : row[columns[k]];
         const embedding = this.embedding;
         if (!embedded || !embedding) {
           this.read(sum, at, value);

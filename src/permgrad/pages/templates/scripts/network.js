@@ -90,7 +90,7 @@ const Network = (() => {
         if (this.entry && table) {
           const sum = this.entry.start();
           this.entry.add(sum, numbers, columns);
-          table.set(sum, row * sum.length);
+          table.set(this.entry.whole(sum, numbers), row * sum.length);
         }
         if (this.images && image) {
           const picture = this.images.copy(this.images.blank);

@@ -59,7 +59,7 @@ const Shares = (() => {
     /** The outputs explained at one point. @param {any} point */
     read(point) {
       this.evaluations += 1;
-      const outputs = this.network.finish(point.sum && Float32Array.from(point.sum), point.picture && Float32Array.from(point.picture.entered), 1);
+      const outputs = this.network.finish(this.network.entry && this.network.entry.whole(point.sum, point.encoded), point.picture && Float32Array.from(point.picture.entered), 1);
       return { outputs, values: this.network.explained(outputs) };
     }
 
@@ -162,7 +162,7 @@ const Shares = (() => {
       }
       if (images && this.scratch) images.show(this.scratch, this.mixed);
       if (this.rows === BATCH) this.predict();
-      if (entry) this.tables.set(this.sum, this.rows * entry.size);
+      if (entry) this.tables.set(entry.whole(this.sum, this.mixed), this.rows * entry.size);
       if (images && this.scratch) this.pictures.set(this.scratch.entered, this.rows * images.units);
       this.rows += 1;
     }

@@ -1,0 +1,155 @@
+"""Slopes of levels: a mixed model's solved slowly, what differs by chance alone, and one network from fit to page."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import sparse
+
+import permgrad as pg
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.encode.scores import Target
+from permgrad.data.encode.slopes import find_slopes
+from permgrad.models.fast.replacement import ReplacementEngine
+
+LEVELS = 60
+
+
+def made(spread, n=900, seed=0):
+    """Sixty shops with effects, and slopes on x of a deviation, around x of their own. ``z`` varies likewise."""
+    rng = np.random.default_rng(seed)
+    level = rng.integers(0, LEVELS, n)
+    slopes = 1 + spread * rng.normal(size=LEVELS)
+    x = 2 * rng.normal(size=LEVELS)[level] + rng.normal(size=n)
+    z = rng.normal(size=n)
+    y = rng.normal(size=LEVELS)[level] + slopes[level] * x + z + 0.5 * rng.normal(size=n)
+    return pd.DataFrame({"x": x, "z": z, "shop": [f"s{k:02d}" for k in level]}), y, slopes, level
+
+
+def learned(frame, y, **options):
+    encoder = TableEncoder("standard", max_levels=20).fit(frame)
+    return encoder, encoder.learn(frame, Target.of(np.asarray(y), "regression", 0, **options))
+
+
+def test_slopes_that_differ_are_found_by_a_slow_twin_and_others_are_not():
+    rng, n = np.random.default_rng(0), 800
+    level, weights = rng.integers(0, 40, n), rng.uniform(0.5, 2.0, n)
+    x = rng.normal(size=(n, 3)) + 5 * rng.normal(size=(40, 3))[level]
+    left = rng.normal(size=n) + (rng.normal(size=40)[level] - 0.3) * x[:, 1] + 0.7 * x[:, 0]
+    cells = sparse.csr_matrix((np.ones(n, dtype=np.float32), (np.arange(n), level)), shape=(n, 40))
+    (found,) = find_slopes(cells, x, [0, 1, 2], left, weights)
+    assert found.number == 1
+    inside = x[:, 1].copy()
+    for k in range(40):
+        rows = level == k
+        assert found.means[k] == pytest.approx(np.average(x[rows, 1], weights=weights[rows]))
+        inside[rows] -= found.means[k]
+    np.testing.assert_allclose(found.inside * found.scale, inside, atol=1e-5)
+    assert np.average(found.inside**2, weights=weights) == pytest.approx(1, abs=1e-5)
+    assert find_slopes(cells, x, [0, 2], left, weights) == []  # one slope for all levels is none of theirs
+    assert find_slopes(cells, np.zeros((n, 1)), [0], left, weights) == []
+
+
+def test_by_chance_few_slopes_differ():
+    rng, n = np.random.default_rng(1), 600
+    level = rng.integers(0, 50, n)
+    cells = sparse.csr_matrix((np.ones(n, dtype=np.float32), (np.arange(n), level)), shape=(n, 50))
+    tries = [bool(find_slopes(cells, rng.normal(size=(n, 1)), [0], rng.normal(size=n), np.ones(n))) for _ in range(300)]
+    assert sum(tries) <= 8  # three standard errors, with a skewed sum of squares: about 1 %
+
+
+def test_slopes_are_those_of_the_levels_and_pulled_towards_their_mean():
+    frame, y, slopes, level = made(1.0)
+    encoder, encoded = learned(frame, y)
+    names = ["shop=<score>", "shop=<slope on x at 0>", "shop=<slope on x>"]
+    assert encoder.encoded_names_ == ["x", "z", *names]
+    assert encoder.slopes_ == [(4, 0)]
+    of_level = encoder.scores_.of("shop", [f"s{k:02d}" for k in range(LEVELS)])
+    assert np.corrcoef(of_level[:, 2], slopes)[0, 1] > 0.97
+    # In y's units, beside the common slope, they spread less than the true ones and by about as much.
+    unit = np.polyfit(of_level[:, 2], slopes, 1)[0] * of_level[:, 2].std() / slopes.std()
+    assert 0.9 < unit <= 1
+    # No row's own target is in its slope: rows of one shop have up to ten.
+    assert len(np.unique(encoded[level == 0][:, 4])) > 1
+    assert not encoder.scores_.of("shop", ["never seen"]).any()
+    again = TableEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
+    np.testing.assert_array_equal(again.transform(frame), encoder.transform(frame))
+    assert again.slopes_ == encoder.slopes_
+
+
+def test_levels_with_equal_slopes_classes_and_groups_have_none():
+    frame, y, _, _ = made(0.0)
+    assert learned(frame, y)[0].encoded_names_[-1] == "shop=<score>"
+    frame, y, _, level = made(1.0)
+    assert learned(frame, y)[0].slopes_
+    assert not learned(frame, y, units=level)[0].slopes_  # nobody is on both sides
+    labels = np.where(y > np.median(y), "high", "low")
+    encoder = TableEncoder("standard", max_levels=20).fit(frame)
+    encoder.learn(frame, Target.of(labels, "classification", 0))
+    assert not encoder.slopes_
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    frame, y, _, _ = made(1.0, n=1200)
+    model = pg.HyNNRegressor(preset="fast", max_levels=20, max_epochs=8, random_state=0, progress=False)
+    return model.fit(frame[:1000], y[:1000]), frame[1000:].reset_index(drop=True), y[1000:]
+
+
+def test_a_network_multiplies_slopes_and_saves_them(fitted, tmp_path):
+    model, X, y = fitted
+    ((slope, number),) = model.module_.table_branch.products
+    encoded = torch.from_numpy(model.encode(X))
+    seen = model.module_.table_branch.multiplied(encoded)
+    torch.testing.assert_close(seen[:, slope], encoded[:, slope] * encoded[:, number])
+    rest = [column for column in range(encoded.shape[1]) if column != slope]
+    assert torch.equal(seen[:, rest], encoded[:, rest])
+    assert np.mean((model.predict(X) - y) ** 2) < 0.3 * y.var()
+    model.save(tmp_path / "model")
+    again = pg.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+
+
+def test_explanations_go_through_the_products(fitted):
+    model, X, _ = fitted
+    gradients = pg.explain(model, X[:40], method="integrated_gradients", baseline="mean")
+    assert gradients.meta["rule"] == "secants of each layer"
+    np.testing.assert_allclose(
+        gradients.base_values + gradients.values[..., 0].sum(axis=1), model.predict(X[:40]), rtol=1e-4, atol=1e-4
+    )
+    assert np.abs(gradients.values).mean(axis=0).min() > 0.01
+    # What is recomputed after a replacement is what the whole network says of the edited row.
+    rows, other = (torch.from_numpy(model.encode(part)) for part in (X[:30], X[30:60]))
+    fast, whole = (ReplacementEngine(model.module_, incremental=one) for one in (True, False))
+    for columns in ([0], [1], [2, 3, 4], [0, 2, 3, 4]):
+        with torch.inference_mode():
+            said = [
+                one.replace(one.prepare(rows), 0, 30, columns, other[:, columns], [frozenset({"tabular"})])
+                for one in (fast, whole)
+            ]
+        edited = rows.clone()
+        edited[:, columns] = other[:, columns]
+        expected = torch.from_numpy(model.predict_encoded(edited.numpy()))
+        for (outputs,) in (one.values() for one in said):
+            torch.testing.assert_close(outputs, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_onnx_file_multiplies_slopes(fitted, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    model, X, _ = fitted
+    session = runtime.InferenceSession(pg.export_onnx(model, tmp_path / "model.onnx"))
+    (said,) = session.run(None, {"encoded": model.encode(X)})
+    np.testing.assert_allclose(said, model.predict(X), rtol=1e-5, atol=1e-5)
+
+
+def test_trees_and_a_model_of_rows_in_files_read_slopes(tmp_path):
+    frame, y, _, _ = made(1.0)
+    frame.assign(y=y).to_parquet(tmp_path / "rows.parquet")
+    model = pg.HyNNRegressor(preset="fast", max_levels=20, max_epochs=2, random_state=0, progress=False)
+    assert model.fit_stream(tmp_path / "rows.parquet", "y").preprocessor_.slopes_
+    low, high = model.predict_interval(frame[:50]).T[:2] if hasattr(model, "predict_interval") else (0, 1)
+    assert np.all(low < high)
