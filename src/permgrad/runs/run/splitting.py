@@ -270,11 +270,20 @@ def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, s
     Text, booleans and categories are classes. So are whole numbers with at most 10 different values, each in at least
     5 rows, and any two whole numbers. Other numbers are for regression.
     """
-    is_flag = pd.api.types.is_bool_dtype(values.dtype)
-    is_number = pd.api.types.is_numeric_dtype(values.dtype) and not is_flag
     if wanted == "classification":
         return "classification", "as requested"
-    cells = values.iloc[: 0 if is_number or is_flag else None].astype(str).value_counts(sort=False)
+    is_flag = pd.api.types.is_bool_dtype(values.dtype)
+    is_text = not (is_flag or pd.api.types.is_numeric_dtype(values.dtype))
+    if is_text:
+        _check_texts(values, wanted, name)
+    if wanted == "regression":
+        return "regression", "as requested"
+    return ("classification", "its values are not numbers") if is_text or is_flag else _task_of_numbers(values)
+
+
+def _check_texts(values: pd.Series[Any], wanted: str, name: str) -> None:
+    """Refuse texts as a target that are no classes: dates, times, and numbers beside cells that are none."""
+    cells = values.astype(str).value_counts(sort=False)
     texts = cells.index.tolist()
     if is_moment(values) or find_date_format(texts) or are_durations(texts):
         hint = (
@@ -286,17 +295,16 @@ def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, s
     odd = odd_among_numbers(texts, cells.to_numpy())
     missing = "" if odd is None else f"Pass {option_of('--na', odd[0])} if it means missing, or correct the cell. "
     if wanted == "regression":
-        if not is_number and not is_flag:
-            text = texts[0] if odd is None else odd[0]
-            problem = f"A regression target must be numeric, but column {name!r} holds text such as {text!r}"
-            raise InputError(problem, hint=missing or "Choose another target, or --task classification.", code="PG015")
-        return "regression", "as requested"
+        text = texts[0] if odd is None else odd[0]
+        problem = f"A regression target must be numeric, but column {name!r} holds text such as {text!r}"
+        raise InputError(problem, hint=missing or "Choose another target, or --task classification.", code="PG015")
     # A code such as 250 may be a class, and dozens of numbers beside a cell such as '-' are hardly meant as classes.
     if odd is not None and len(texts) > MOST_CLASSES + 1:
         problem = f"Most cells of the target {name!r} are numbers, but {odd[0]!r} is not"
         raise InputError(problem, hint=f"{missing}If all are classes, pass --task classification.", code="PG015")
-    if not is_number:
-        return "classification", "its values are not numbers"
+
+
+def _task_of_numbers(values: pd.Series[Any]) -> tuple[Task, str]:
     numbers = values.to_numpy(dtype=np.float64)
     counts = np.unique(numbers, return_counts=True)[1]
     different, fewest = len(counts), int(counts.min(initial=len(numbers)))
