@@ -114,7 +114,7 @@ def visit(
     command = [BROWSER, *_OPTIONS, f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}"]
     command += [f"--window-size={width},{height}", "--virtual-time-budget=60000"]
     command += ["--blink-settings=preferredColorScheme=0"] if dark else []
-    for _ in range(2):  # a busy machine may not draw a picture in the browser's time
+    for _ in range(4):  # a busy machine may not draw a picture in the browser's time
         done = subprocess.run(
             [*command, "--dump-dom", path.as_uri() + hash_], capture_output=True, text=True, timeout=180, check=False
         )
